@@ -1,0 +1,50 @@
+"""Where everything stands inside `state_dir`. A contract with operators and back-up scripts: see DESIGN 6.4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The paths below one state directory."""
+
+    root: Path
+
+    @property
+    def state_db(self) -> Path:
+        """The daemon's own truth: states, transitions, actions, checks, requests."""
+        return self.root / "state.db"
+
+    def events_db(self, model: str) -> Path:
+        """The hot part of a model's event store."""
+        return self.root / "events" / model / "events.db"
+
+    def segments(self, model: str) -> Path:
+        """The folder of a model's sealed Parquet segments."""
+        return self.root / "events" / model / "segments"
+
+    def model(self, model: str) -> Path:
+        """The registry folder of a model; holds `versions/` and the link `current`."""
+        return self.root / "models" / model
+
+    def version(self, model: str, version: int) -> Path:
+        """The folder of one immutable version."""
+        return self.model(model) / "versions" / str(version)
+
+    def current(self, model: str) -> Path:
+        """The link to the served version."""
+        return self.model(model) / "current"
+
+    def snapshot(self, model: str, digest: str) -> Path:
+        """The folder of one immutable, content-addressed snapshot: `data.parquet` and `manifest.json`."""
+        return self.root / "snapshots" / model / digest
+
+    def job(self, key: str) -> Path:
+        """The folder of one child process: `job.json`, `log.txt`, `result.json`."""
+        return self.root / "jobs" / key
+
+    def report(self, model: str, alarm: int) -> Path:
+        """The HTML second opinion of one alarm."""
+        return self.root / "reports" / model / f"{alarm}.html"

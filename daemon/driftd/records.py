@@ -1,0 +1,178 @@
+"""The words of driftd as frozen records: what every room passes to every other. Standard library only.
+
+(The verdicts come from `driftd_detectors.assessment`, which is itself standard library only.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from driftd_detectors.assessment import Verdict
+
+__all__ = [
+    "Action",
+    "ActionKind",
+    "Alarm",
+    "Build",
+    "BuildStep",
+    "ModelState",
+    "Phase",
+    "Transition",
+    "Trigger",
+    "Verdict",
+    "Want",
+    "Window",
+]
+
+
+class Phase(StrEnum):
+    """Where a model stands in the loop."""
+
+    STEADY = "steady"  # the champion serves; windows are checked
+    RETRAINING = "retraining"  # a build is under way
+    AWAITING_APPROVAL = "awaiting_approval"  # the challenger won its gate; a person must say yes
+    PROBATION = "probation"  # a new champion serves; the old one scores in shadow
+    PAUSED = "paused"  # the operator's override stopped the checks
+
+
+class Trigger(StrEnum):
+    """Why a build starts."""
+
+    PERFORMANCE = "performance"
+    HARM = "harm"  # performance estimated without labels
+    DATA_DRIFT = "data_drift"
+    SCHEDULE = "schedule"
+    NEW_LABELS = "new_labels"
+    CODE_CHANGED = "code_changed"
+    MANUAL = "manual"
+
+
+class BuildStep(StrEnum):
+    """The steps of a build, in order. Each is one action, idempotent, re-entered after a crash."""
+
+    SNAPSHOT = "snapshot"
+    TRAIN = "train"
+    JUDGE = "judge"
+    COLLECT = "collect"  # the gate was inconclusive: wait for more labelled rows, then judge again
+    SWAP = "swap"
+
+
+class ActionKind(StrEnum):
+    """What policy can ask the shell to do."""
+
+    SNAPSHOT = "snapshot"
+    TRAIN = "train"
+    JUDGE = "judge"
+    SWAP = "swap"  # make `version` the served one (promotion, rollback and pin alike)
+    SHADOW = "shadow"  # score the old champion on the rows of probation
+    REPORT = "report"  # render Evidently's HTML for an alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The slice of events that one check evaluates: aligned, never overlapping.
+
+    By time, `start` and `end` are epoch seconds, `start <= at < end`; by rows they are positions in arrival order.
+    """
+
+    index: int
+    start: float
+    end: float
+    by: Literal["time", "rows"] = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Evidence over its threshold, or a fault of the pipeline that blocks builds."""
+
+    kind: str  # data | prediction | performance | quality
+    subject: str
+    evidence: float
+    threshold: float
+    sentence: str
+    change_start: float | None = None  # epoch seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A build that is wanted, and waits for data, the cool-down, the budget or the operator."""
+
+    trigger: Trigger
+    reason: str
+    since: float
+    change_at: float | None = None  # labelled rows from after this count towards `min_labels`
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A build under way."""
+
+    number: int  # also the version that it makes
+    trigger: Trigger
+    reason: str
+    step: BuildStep
+    started_at: float
+    change_at: float | None = None
+    snapshot: str | None = None  # content hash
+    judged_labels: int = 0  # labelled rows that the last judgement used
+    judgements: int = 0
+    decision: str = ""  # the gate's last sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Probation:
+    """A new champion under watch, with the version to go back to."""
+
+    previous: int
+    since: float
+    labels: int = 0
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """Everything that policy remembers of one model."""
+
+    model: str
+    phase: Phase = Phase.STEADY
+    champion: int | None = None
+    previous: int | None = None  # what served before the champion: where `rollback` goes
+    want: Want | None = None
+    build: Build | None = None
+    probation: Probation | None = None
+    resumes: Phase | None = None  # the phase to return to from `paused`
+    cooldown_until: float = 0.0
+    backoff_until: float = 0.0
+    failures: int = 0  # builds failed in a row
+    build_starts: tuple[float, ...] = ()  # for the budget; pruned to the budget's period
+    last_build_labels: int = 0
+    barred: tuple[int, ...] = ()  # versions that were rolled back or rejected
+    asked: tuple[str, ...] = ()  # retrain texts of the config that were already acted on
+    last_schedule: float = 0.0
+    code: str | None = None  # fingerprint of the trainer of the last build
+    blocked: str | None = None  # why no build may start now (a quality fault), in one sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One intended deed. Idempotent: performing it twice ends in the same place."""
+
+    kind: ActionKind
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What policy decided: the state from now on, the deeds, and why in one sentence with its figures.
+
+    `event` is a constant name of what happened (`build_started`, `promoted`, `rolled_back`, ...); None when nothing
+    worth a line of history happened and only the bookkeeping of the state changed.
+    """
+
+    state: ModelState
+    reason: str
+    event: str | None = None
+    actions: tuple[Action, ...] = ()
+    figures: dict[str, Any] = field(default_factory=dict)
