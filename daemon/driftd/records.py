@@ -102,7 +102,9 @@ class Want:
     trigger: Trigger
     reason: str
     since: float
-    change_at: float | None = None  # labelled rows from after this count towards `min_labels`
+    change_at: float | None = None  # labelled rows from after this count towards `labels_needed`
+    labels_needed: int = 0
+    who: str = "driftd"  # a person's wish passes over the cool-down, the budget and the labels needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Build:
     started_at: float
     change_at: float | None = None
     snapshot: str | None = None  # content hash
+    rows_since_change: int = 0  # labelled rows that the snapshot holds from after the change
     judged_labels: int = 0  # labelled rows that the last judgement used
     judgements: int = 0
     decision: str = ""  # the gate's last sentence
@@ -153,6 +156,8 @@ class ModelState:
     last_schedule: float = 0.0
     code: str | None = None  # fingerprint of the trainer of the last build
     blocked: str | None = None  # why no build may start now (a quality fault), in one sentence
+    waits: str | None = None  # why the wanted build has not started yet, in one sentence
+    pinned: int | None = None  # the version that the operator's override holds
 
 
 @dataclass(frozen=True, slots=True)

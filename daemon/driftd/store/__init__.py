@@ -1,0 +1,1 @@
+"""The store room: every line of SQL in driftd stands here."""

@@ -1,0 +1,163 @@
+"""Rows of `state.db` as frozen records."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from driftd.records import ActionKind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTransition:
+    """One line of a model's history."""
+
+    id: int
+    at: float
+    model: str
+    event: str
+    phase_from: str
+    phase_to: str
+    reason: str
+    figures: dict[str, Any]
+    actor: str
+    config_hash: str
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredTransition:
+        """Read a row of `transitions`."""
+        return cls(**{**dict(row), "figures": json.loads(row["figures"])})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAction:
+    """One intended deed and how far it came: intended | started | done | failed | dropped."""
+
+    id: int
+    transition_id: int | None
+    model: str
+    kind: ActionKind
+    arguments: dict[str, Any]
+    status: str
+    intended_at: float
+    started_at: float | None
+    finished_at: float | None
+    result: dict[str, Any] | None
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredAction:
+        """Read a row of `actions`."""
+        return cls(
+            **{
+                **dict(row),
+                "kind": ActionKind(row["kind"]),
+                "arguments": json.loads(row["arguments"]),
+                "result": json.loads(row["result"]) if row["result"] else None,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheck:
+    """One evaluated window; `kind` is `window` (data, prediction, quality) or `labels` (performance)."""
+
+    id: int
+    at: float
+    model: str
+    kind: str
+    window_index: int
+    window_start: float
+    window_end: float
+    rows: int
+    verdict: Verdict
+    reason: str
+    version: int | None
+    figures: dict[str, Any]
+    evidence: dict[str, dict[str, Any]]  # by evidence kind: evidence, threshold, verdict, sentence
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredCheck:
+        """Read a row of `checks`."""
+        return cls(
+            **{
+                **dict(row),
+                "verdict": Verdict(row["verdict"]),
+                "figures": json.loads(row["figures"]),
+                "evidence": json.loads(row["evidence"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlarm:
+    """One alarm, with its report once that is rendered."""
+
+    id: int
+    at: float
+    model: str
+    kind: str
+    subject: str
+    version: int | None
+    window_index: int
+    window_start: float
+    window_end: float
+    evidence: float
+    threshold: float
+    sentence: str
+    leaders: list[tuple[str, float]]
+    change_start: float | None
+    absorbed_at: float | None
+    report: str | None
+    second_opinion: list[dict[str, Any]] | None
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredAlarm:
+        """Read a row of `alarms`."""
+        opinion = row["second_opinion"]
+        return cls(
+            **{
+                **dict(row),
+                "leaders": [(subject, share) for subject, share in json.loads(row["leaders"])],
+                "second_opinion": json.loads(opinion) if opinion else None,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """What somebody asked of the daemon by the CLI, and what it answered."""
+
+    id: int
+    at: float
+    who: str
+    model: str
+    kind: str  # retrain | approve | reject | rollback
+    arguments: dict[str, Any]
+    handled_at: float | None
+    outcome: str | None
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredRequest:
+        """Read a row of `requests`."""
+        return cls(**{**dict(row), "arguments": json.loads(row["arguments"])})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredScore:
+    """The score of one stream in one window."""
+
+    model: str
+    window_index: int
+    window_start: float
+    kind: str
+    subject: str
+    component: str
+    value: float | None
+    evidence: float
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredScore:
+        """Read a row of `scores`."""
+        return cls(**dict(row))
