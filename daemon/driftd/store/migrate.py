@@ -1,0 +1,128 @@
+"""Bringing a database to the schema of this program, without loading the migration library into small processes.
+
+sqlite-utils imports pandas (110 MB), so the daemon and the server only *look*, with plain sqlite3, whether a step is
+missing; the steps themselves run in a short child process: `python -m driftd.store.migrate PATH KIND`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_CHILD_SECONDS = 300.0
+
+
+class DatabaseError(Exception):
+    """A database that this program cannot use; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseKind:
+    """Where the steps of one kind of database are, and how they are called: the last is checked by a test."""
+
+    steps: str  # "module:Migrations object"
+    set_name: str
+    names: tuple[str, ...]
+
+
+KINDS = {
+    "events": DatabaseKind(
+        "driftd.store.events_migrations:EVENTS_MIGRATIONS", "driftd.events", ("m001_predictions_and_feedback",)
+    ),
+    "state": DatabaseKind("driftd.store.state_migrations:STATE_MIGRATIONS", "driftd.state", ("m001_the_loop",)),
+}
+
+
+def pending(path: Path, kind: str) -> tuple[str, ...]:
+    """Which steps the database at `path` still lacks, in order.
+
+    Raises DatabaseError when the database was written by a newer program, or is no database.
+    """
+    names = KINDS[kind].names
+    applied = _applied(path, KINDS[kind].set_name)
+    unknown = applied - set(names)
+    if unknown:
+        raise DatabaseError(
+            f"{path} was written by a newer driftd (it has the step {max(unknown)}; this program knows "
+            f"up to {names[-1]}). Upgrade driftd, or restore the database from a backup of the older one."
+        )
+    return tuple(name for name in names if name not in applied)
+
+
+def ensure_current(path: Path, kind: str) -> None:
+    """Make or migrate the database at `path`; does nothing, cheaply, when it is current.
+
+    Raises DatabaseError when it cannot be brought to this program's schema.
+    """
+    if not pending(path, kind):
+        return
+    if "sqlite_utils" in sys.modules:  # this process has already paid for it
+        migrate(path, kind)
+        return
+    run = subprocess.run(
+        [sys.executable, "-m", "driftd.store.migrate", str(path), kind],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+        capture_output=True,
+        text=True,
+        timeout=_CHILD_SECONDS,
+        check=False,
+    )
+    if run.returncode != 0:
+        told = run.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise DatabaseError(f"{path} could not be migrated to this program's schema: {told[0]}")
+
+
+def migrate(path: Path, kind: str) -> None:
+    """Apply the missing steps in this process; safe when several processes do so at once."""
+    import sqlite_utils  # noqa: PLC0415 - heavy: see the module's first words
+
+    module, _, attribute = KINDS[kind].steps.partition(":")
+    steps: Any = getattr(importlib.import_module(module), attribute)
+    with _alone(path), closing(sqlite3.connect(path, timeout=30.0)) as connection:
+        if not pending(path, kind):
+            return
+        if not connection.execute("select 1 from sqlite_master limit 1").fetchone():
+            connection.execute("pragma page_size = 8192")
+            connection.execute("pragma auto_vacuum = incremental")
+        connection.execute("pragma journal_mode = wal")
+        steps.apply(sqlite_utils.Database(connection, execute_plugins=False))
+
+
+def _applied(path: Path, set_name: str) -> set[str]:
+    if not path.exists() or path.stat().st_size == 0:
+        return set()
+    try:
+        with closing(sqlite3.connect(path, timeout=30.0)) as connection:
+            if not connection.execute("select 1 from sqlite_master where name = '_sqlite_migrations'").fetchone():
+                return set()
+            rows = connection.execute("select name from _sqlite_migrations where migration_set = ?", (set_name,))
+            return {name for (name,) in rows}
+    except sqlite3.DatabaseError as error:
+        raise DatabaseError(f"{path} cannot be read as a database: {error}") from error
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> None:
+    """Run the steps for `PATH KIND` of the command line."""
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # None blocks the import: sqlite-utils does without
+    migrate(Path(sys.argv[1]), sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()
