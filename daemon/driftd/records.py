@@ -119,7 +119,8 @@ class Build:
     change_at: float | None = None
     snapshot: str | None = None  # content hash
     rows_since_change: int = 0  # labelled rows that the snapshot holds from after the change
-    judged_labels: int = 0  # labelled rows that the last judgement used
+    judged_rows: int = 0  # rows on which the last judgement compared the two versions
+    judged_labels: int = 0  # labelled rows since the change that existed at the last judgement
     judgements: int = 0
     decision: str = ""  # the gate's last sentence
 

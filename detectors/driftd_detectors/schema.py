@@ -111,7 +111,7 @@ def learn_schema(
     Raises ValueError when the target is absent or no feature is left.
     """
     if target not in frame.columns:
-        raise ValueError(f"target column {target!r} is not in the data; columns are {', '.join(map(str, frame.columns))}")
+        raise ValueError(f"no target column {target!r} in the data; columns are {', '.join(map(str, frame.columns))}")
     left_out = {target, *ignore}
     names = [str(name) for name in frame.columns if name not in left_out]
     if not names:

@@ -47,11 +47,14 @@ class StateStore(StateReader):
         """Remember a model's state."""
         self._db.execute(
             """insert into models(model, phase, state, updated_at) values (?, ?, ?, ?)
-               on conflict(model) do update set phase = excluded.phase, state = excluded.state, updated_at = excluded.updated_at""",
+               on conflict(model) do update set
+                 phase = excluded.phase, state = excluded.state, updated_at = excluded.updated_at""",
             (state.model, state.phase, msgspec.json.encode(state).decode(), at),
         )
 
-    def save_transition(self, before: ModelState, transition: Transition, *, at: float, actor: str, config_hash: str) -> int | None:
+    def save_transition(
+        self, before: ModelState, transition: Transition, *, at: float, actor: str, config_hash: str
+    ) -> int | None:
         """Record a decision: the new state, its line of history if it has an event, and its intended actions.
 
         Returns the id of the line of history, None when there is none. Call it inside a transaction.
@@ -84,7 +87,9 @@ class StateStore(StateReader):
             )
         return line
 
-    def save_check(self, model: str, kind: str, window: Window, assessment: Assessment, *, at: float, version: int | None) -> None:
+    def save_check(
+        self, model: str, kind: str, window: Window, assessment: Assessment, *, at: float, version: int | None
+    ) -> None:
         """Record what a check of one window said, and move the cursor past it."""
         self._insert(
             "checks",
@@ -106,10 +111,19 @@ class StateStore(StateReader):
 
     def save_cursor(self, model: str, kind: str, next_index: int) -> None:
         """Remember which window or cohort comes next."""
-        self._db.execute("insert or replace into cursors(model, kind, next_index) values (?, ?, ?)", (model, kind, next_index))
+        self._db.execute(
+            "insert or replace into cursors(model, kind, next_index) values (?, ?, ?)", (model, kind, next_index)
+        )
 
     def save_alarm(
-        self, model: str, alarm: Alarm, window: Window, *, at: float, version: int | None, leaders: Sequence[tuple[str, float]]
+        self,
+        model: str,
+        alarm: Alarm,
+        window: Window,
+        *,
+        at: float,
+        version: int | None,
+        leaders: Sequence[tuple[str, float]],
     ) -> int:
         """Record an alarm; returns its id."""
         return self._insert(
@@ -137,12 +151,15 @@ class StateStore(StateReader):
 
     def save_report(self, alarm: int, path: str | None, second_opinion: list[dict[str, Any]]) -> None:
         """Link an alarm to its report."""
-        self._db.execute("update alarms set report = ?, second_opinion = ? where id = ?", (path, _json(second_opinion), alarm))
+        self._db.execute(
+            "update alarms set report = ?, second_opinion = ? where id = ?", (path, _json(second_opinion), alarm)
+        )
 
     def save_profile(self, model: str, window: Window, *, version: int | None, rows: int, profile: bytes) -> None:
         """Keep a window's Profile: history is stored Profiles."""
         self._db.execute(
-            "insert or replace into profiles(model, window_index, window_start, version, rows, profile) values (?, ?, ?, ?, ?, ?)",
+            """insert or replace into profiles(model, window_index, window_start, version, rows, profile)
+               values (?, ?, ?, ?, ?, ?)""",
             (model, window.index, window.start, version, rows, profile),
         )
 
@@ -160,7 +177,8 @@ class StateStore(StateReader):
     def finish_action(self, action: int, *, at: float, status: str, result: dict[str, Any]) -> None:
         """Mark an action as done, failed or dropped, with what came of it."""
         self._db.execute(
-            "update actions set status = ?, finished_at = ?, result = ? where id = ?", (status, at, _json(result), action)
+            "update actions set status = ?, finished_at = ?, result = ? where id = ?",
+            (status, at, _json(result), action),
         )
 
     def answer_request(self, request: int, *, at: float, outcome: str) -> None:
@@ -201,7 +219,8 @@ def post_request(path: Path, *, at: float, who: str, model: str, kind: str, argu
     try:
         with connection:
             cursor = connection.execute(
-                "insert into requests(at, who, model, kind, arguments) values (?, ?, ?, ?, ?)", (at, who, model, kind, _json(arguments))
+                "insert into requests(at, who, model, kind, arguments) values (?, ?, ?, ?, ?)",
+                (at, who, model, kind, _json(arguments)),
             )
         return int(cursor.lastrowid or 0)
     finally:

@@ -1,0 +1,47 @@
+"""What the operator configured, as policy sees it: one model's settings and the override's hand on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from driftd.records import Trigger
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """Spans in seconds, counts in labelled rows."""
+
+    retrain_on: frozenset[Trigger] = frozenset({Trigger.PERFORMANCE, Trigger.HARM})
+    cooldown: float = 6 * HOUR  # no build starts sooner after one ended
+    budget_builds: int = 4  # at most so many builds ...
+    budget_per: float = DAY  # ... in so long: storm control
+    min_labels: int = 300
+    new_labels: int = 10_000  # the `new_labels` trigger
+    approval: Literal["auto", "manual"] = "auto"
+    collect_for: float = 60 * DAY  # how long an inconclusive challenger may wait for rows
+    probation_span: float = DAY
+    probation_min_labels: int = 300
+    backoff_first: float = HOUR / 6  # after a failed build; doubles with each
+    backoff_most: float = DAY
+    most_failures: int = 5  # then the wish is dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """The operator's hand on one model. After `expires` it has no effect."""
+
+    reason: str = ""
+    expires: float | None = None
+    pause: frozenset[str] = frozenset()  # checks | retraining | promotion
+    pin: int | None = None
+    retrain: str | None = None
+    approve: int | None = None
+    reject: int | None = None
+
+    def in_force(self, now: float) -> Override:
+        """This override, or the empty one when it has expired."""
+        return self if self.expires is None or now < self.expires else Override()
