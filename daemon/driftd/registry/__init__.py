@@ -1,0 +1,8 @@
+"""Versions on disk: immutable, hash-checked, published and pointed to by rename."""
+
+from __future__ import annotations
+
+from driftd.registry.manifest import Manifest, ManifestError, Trainer
+from driftd.registry.versions import Registry, RegistryError
+
+__all__ = ["Manifest", "ManifestError", "Registry", "RegistryError", "Trainer"]

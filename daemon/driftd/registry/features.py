@@ -1,0 +1,122 @@
+"""Rows as an estimator sees them: one column per feature, in the schema's order, in fixed types.
+
+Training, judging and serving all pass through `feature_frame`, so a version sees in production exactly what it saw
+in training: numbers, timestamps (epoch seconds) and booleans (0, 1) as float64 with NaN for missing, text as Python
+strings with NaN for missing. A value that cannot be read as its feature's kind is missing; a feature that is not
+delivered is missing in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from driftd_detectors.columns import Coded, Columns, Numbers
+from driftd_detectors.schema import Kind, Schema, class_name
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y"})
+_FALSE = frozenset({"0", "false", "f", "no", "n"})
+
+
+def feature_frame(rows: pd.DataFrame | Mapping[str, Any], schema: Schema) -> pd.DataFrame:
+    """The features of some rows (a frame, or a mapping of equally long sequences), in the form described above."""
+    names = list(rows.columns) if isinstance(rows, pd.DataFrame) else list(rows)
+    length = len(rows) if isinstance(rows, pd.DataFrame) else len(rows[names[0]]) if names else 0
+    index = rows.index if isinstance(rows, pd.DataFrame) else pd.RangeIndex(length)
+    given = set(names)
+    columns = {
+        feature.name: _read(rows[feature.name], feature.kind)
+        if feature.name in given
+        else _absent(length, feature.kind)
+        for feature in schema.features
+    }
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def frame_of_columns(columns: Columns, schema: Schema) -> pd.DataFrame:
+    """The same from `Columns`, the form in which windows are read."""
+    values: dict[str, Any] = {}
+    for feature in schema.features:
+        column = columns.values.get(feature.name)
+        if column is None:
+            values[feature.name] = _absent(columns.rows, feature.kind)
+        elif isinstance(column, Coded):
+            values[feature.name] = _read(_decoded(column), feature.kind)
+        else:
+            values[feature.name] = _read(column, feature.kind)
+    return pd.DataFrame(values, index=pd.RangeIndex(columns.rows), copy=False)
+
+
+def _decoded(column: Coded) -> NDArray[np.object_]:
+    labels = np.array([*column.labels, np.nan], dtype=object)
+    return labels[column.codes]  # missing is -1: the last entry
+
+
+def _absent(rows: int, kind: Kind) -> NDArray[Any]:
+    return np.full(rows, np.nan, dtype=object if kind is Kind.CATEGORY else np.float64)
+
+
+def _read(values: Any, kind: Kind) -> NDArray[Any] | pd.Series[Any]:
+    if kind is Kind.CATEGORY:
+        return _texts(values)
+    if kind is Kind.BOOLEAN:
+        return _booleans(values)
+    if kind is Kind.TIMESTAMP:
+        return _seconds(values)
+    return _numbers(values)
+
+
+def _numbers(values: Any) -> Numbers:
+    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if series.dtype.kind in "iufb" and isinstance(series.dtype, np.dtype):
+        return np.asarray(series.to_numpy(dtype=np.float64))
+    numbers = pd.to_numeric(series.astype(object), errors="coerce")
+    return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _seconds(values: Any) -> Numbers:
+    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if series.dtype.kind == "M":
+        return _epoch(pd.to_datetime(series, utc=True))
+    numbers = _numbers(series)
+    if series.dtype.kind in "iuf":
+        return numbers
+    moments = pd.to_datetime(series.where(np.isnan(numbers)), utc=True, errors="coerce", format="ISO8601")
+    return np.asarray(np.where(np.isnan(numbers), _epoch(moments), numbers))
+
+
+def _epoch(moments: pd.Series[Any]) -> Numbers:
+    seconds: Numbers = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(dtype=np.float64)
+    return seconds
+
+
+def _booleans(values: Any) -> Numbers:
+    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if series.dtype.kind in "iufb" and isinstance(series.dtype, np.dtype):
+        numbers = series.to_numpy(dtype=np.float64)
+        return np.asarray(np.where((numbers == 0) | (numbers == 1), numbers, np.nan))
+    return np.array([_boolean(one) for one in series.astype(object)], dtype=np.float64)
+
+
+def _boolean(value: Any) -> float:
+    if value is None or value is pd.NA or value != value:  # noqa: PLR0124 - the test for NaN of any type
+        return np.nan
+    text = class_name(value.item() if isinstance(value, np.generic) else value).strip().lower()
+    return 1.0 if text in _TRUE else 0.0 if text in _FALSE else np.nan
+
+
+def _texts(values: Any) -> pd.Series[Any]:
+    series = values if isinstance(values, pd.Series) else pd.Series(values, dtype=object)
+    plain = series.astype(object)
+    missing = plain.isna().to_numpy()
+    codes, distinct = pd.factorize(plain.where(~missing, None), use_na_sentinel=True)
+    names = np.array([*(class_name(_plain(one)) for one in distinct), np.nan], dtype=object)
+    return pd.Series(names[codes], index=series.index, dtype=object)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,127 @@
+"""The lineage of one version: everything needed to say where it comes from, and to build it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from driftd.registry.durable import sha256_of, write_durably
+from driftd_detectors.schema import Schema
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class ManifestError(Exception):
+    """A manifest that cannot be read, or files that do not match it; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """The code that made a version."""
+
+    reference: str  # "package.module:function", or the command
+    fingerprint: str  # SHA-256 of its source
+    commit: str | None = None  # of the git work tree that holds it
+    dirty: bool = False  # whether that work tree had uncommitted changes
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `manifest.json` holds. `files` maps every other file of the folder to its SHA-256.
+
+    `status` is `candidate`, then what the gate said: `promote`, `reject` or `inconclusive`; the loop may add
+    `rolled_back`. It informs people: the truth of what serves is the daemon's store.
+    """
+
+    model: str
+    version: int
+    created_at: float  # epoch seconds; ISO 8601 in the file
+    schema: Schema
+    snapshot: str  # content hash
+    trainer: Trainer
+    seed: int
+    trigger: str
+    reason: str
+    artefact: str  # model.skops or model.joblib
+    parent: int | None = None
+    status: str = "candidate"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)  # which rows were trained on, and what was tried
+    metrics: Mapping[str, float] = field(default_factory=dict)  # on the gate's hold-out rows
+    gate: Mapping[str, Any] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        stored: dict[str, Any] = {"format": FORMAT}
+        stored |= {one.name: getattr(self, one.name) for one in fields(self)}
+        stored["created_at"] = datetime.fromtimestamp(self.created_at, UTC).isoformat()
+        stored["schema"] = self.schema.to_dict()
+        stored["trainer"] = {one.name: getattr(self.trainer, one.name) for one in fields(self.trainer)}
+        return stored
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Manifest:
+        """Read what `to_dict` wrote; unknown keys of later programs are passed over. Raises KeyError, ValueError."""
+        values = {one.name: stored[one.name] for one in fields(cls)}
+        values["created_at"] = datetime.fromisoformat(stored["created_at"]).timestamp()
+        values["schema"] = Schema.from_dict(stored["schema"])
+        values["trainer"] = Trainer(**{one.name: stored["trainer"][one.name] for one in fields(Trainer)})
+        return cls(**values)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a version folder's manifest.
+
+    Raises ManifestError when it is absent, is not JSON or lacks a key.
+    """
+    path = folder / MANIFEST
+    try:
+        stored = json.loads(path.read_bytes())
+        if stored["format"] > FORMAT:
+            raise ManifestError(f"{path} has format {stored['format']}; this driftd reads up to {FORMAT}: upgrade it")
+        return Manifest.from_dict(stored)
+    except FileNotFoundError as error:
+        raise ManifestError(
+            f"{path} does not exist: the version was never published, or was removed by hand"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path} cannot be read ({error!r}): restore the folder from a backup") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest of a folder, durably and in one step."""
+    text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False)
+    write_durably(folder / MANIFEST, (text + "\n").encode())
+
+
+def with_hashes(folder: Path, manifest: Manifest) -> Manifest:
+    """The manifest with the SHA-256 of every other file that the folder holds now."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST and not path.name.startswith("."))
+    return replace(manifest, files={name: sha256_of(folder / name) for name in names})
+
+
+def check_file(folder: Path, manifest: Manifest, name: str) -> Path:
+    """The path of one of a version's files, after its content matched its SHA-256.
+
+    Raises ManifestError when the file is not listed, is absent, or differs.
+    """
+    expected = manifest.files.get(name)
+    if expected is None:
+        raise ManifestError(f"{folder / MANIFEST} lists no file {name}; it lists {', '.join(manifest.files) or 'none'}")
+    path = folder / name
+    if not path.is_file():
+        raise ManifestError(f"{path} is absent: restore it from a backup, or build a new version")
+    found = sha256_of(path)
+    if found != expected:
+        raise ManifestError(
+            f"{path} does not match its manifest (SHA-256 is {found}, expected {expected}): it was changed or "
+            "damaged, so it is not loaded. Restore it from a backup, or build a new version."
+        )
+    return path

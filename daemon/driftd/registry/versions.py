@@ -1,0 +1,150 @@
+"""The registry of a state directory: publish, list, point to and load versions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from driftd.places import Places
+from driftd.registry.durable import sync_file, sync_folder, write_durably
+from driftd.registry.manifest import (
+    Manifest,
+    ManifestError,
+    check_file,
+    read_manifest,
+    with_hashes,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from driftd.registry.loaded import LoadedVersion
+
+_STAGED = ".staged-"
+
+
+class RegistryError(Exception):
+    """What cannot be done with a version; the message says why and what to do next."""
+
+
+class Registry:
+    """All versions below one `Places`. Holds no state of its own, so any number of processes may use one."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def stage(self, model: str) -> Path:
+        """An empty folder, invisible to readers, to fill with a version's files and to hand to `publish`."""
+        versions = self._places.model(model) / "versions"
+        versions.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=versions, prefix=_STAGED))
+
+    def sweep(self, model: str) -> int:
+        """Remove what interrupted builds left behind; only while no build of this model runs. Returns how many."""
+        left = list((self._places.model(model) / "versions").glob(f"{_STAGED}*"))
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(left)
+
+    def publish(self, model: str, version: int, staged: Path) -> Manifest:
+        """Make a staged folder the version, in one rename, after its files and manifest are on the disk.
+
+        The manifest's hashes are taken here. Raises RegistryError when the version exists already, ManifestError
+        when the staged folder's manifest is absent or is another version's.
+        """
+        manifest = with_hashes(staged, read_manifest(staged))
+        if (manifest.model, manifest.version) != (model, version):
+            raise ManifestError(f"{staged} holds {manifest.model}/{manifest.version}, not {model}/{version}")
+        check_file(staged, manifest, manifest.artefact)
+        write_manifest(staged, manifest)
+        for name in manifest.files:
+            sync_file(staged / name)
+        staged.chmod(0o755)
+        target = self._places.version(model, version)
+        try:
+            staged.rename(target)
+        except OSError as error:
+            if target.exists():
+                raise RegistryError(f"{model}/{version} exists already and versions are immutable: {target}") from error
+            raise
+        sync_folder(target.parent)
+        return manifest
+
+    def versions(self, model: str) -> tuple[int, ...]:
+        """The published versions of a model, in order; empty when there are none."""
+        folder = self._places.model(model) / "versions"
+        if not folder.is_dir():
+            return ()
+        return tuple(sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()))
+
+    def manifest(self, model: str, version: int) -> Manifest:
+        """The lineage of a version. Raises ManifestError when it cannot be read."""
+        return read_manifest(self._places.version(model, version))
+
+    def amend(self, model: str, version: int, *, files: dict[str, bytes] | None = None, **changes: Any) -> Manifest:
+        """Change what may change after publication: the gate's findings, the status, and derived files.
+
+        A file is first struck from the manifest, then replaced, then listed with its new hash, so that a crash in
+        between leaves a version that loads and whose file is merely not there yet. Raises RegistryError when asked
+        to replace the artefact.
+        """
+        folder = self._places.version(model, version)
+        manifest = replace(read_manifest(folder), **changes)
+        new = files or {}
+        if manifest.artefact in new:
+            raise RegistryError(f"{model}/{version}: the artefact of a published version never changes")
+        if new:
+            kept = {name: digest for name, digest in manifest.files.items() if name not in new}
+            write_manifest(folder, replace(manifest, files=kept))
+            for name, content in new.items():
+                write_durably(folder / name, content)
+            manifest = with_hashes(folder, manifest)
+        write_manifest(folder, manifest)
+        return manifest
+
+    def current(self, model: str) -> int | None:
+        """The version that the `current` link names; None when there is no link, or it names no published version."""
+        try:
+            name = self._places.current(model).readlink().name
+        except OSError:
+            return None
+        return int(name) if name.isdecimal() and self._places.version(model, int(name)).is_dir() else None
+
+    def point(self, model: str, version: int) -> None:
+        """Make `current` name this version, by one rename(2), and read it back.
+
+        Raises RegistryError when the version is not published, or when the link does not read back.
+        """
+        if not self._places.version(model, version).is_dir():
+            known = ", ".join(map(str, self.versions(model))) or "none"
+            raise RegistryError(f"{model}/{version} is not published, so it cannot be served; published: {known}")
+        link = self._places.current(model)
+        temporary = link.with_name(f".current-{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        temporary.symlink_to(Path("versions") / str(version))
+        temporary.replace(link)
+        sync_folder(link.parent)
+        if (found := self.current(model)) != version:
+            raise RegistryError(
+                f"{link} names version {found} after it was pointed to {version}: is another daemon at work?"
+            )
+
+    def file(self, model: str, version: int, name: str) -> Path:
+        """The path of a version's file after its hash matched. Raises ManifestError."""
+        folder = self._places.version(model, version)
+        return check_file(folder, read_manifest(folder), name)
+
+    def load(self, model: str, version: int, *, allow_joblib: bool = False) -> LoadedVersion:
+        """Load a version's estimator, hash first.
+
+        Raises ManifestError when the artefact does not match its manifest, ArtefactError when it holds types that
+        are not trusted, or is a joblib file and the config does not allow that.
+        """
+        from driftd.registry.loaded import load_version  # noqa: PLC0415 - only who loads pays for scikit-learn
+
+        return load_version(self._places.version(model, version), allow_joblib=allow_joblib)
