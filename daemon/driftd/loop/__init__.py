@@ -1,0 +1,1 @@
+"""The loop: check what is due, decide, act, and begin again."""

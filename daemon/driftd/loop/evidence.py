@@ -1,0 +1,45 @@
+"""The monitor of the served version: begun from its reference, kept in the store, taken up again after a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.reference import Reference
+
+from driftd.registry import Registry
+from driftd.store.state import StateStore
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What has accumulated against the champion of one model."""
+
+    model: str
+    registry: Registry
+    settings: MonitorSettings
+    monitor: Monitor | None = None
+
+    def fresh(self, version: int) -> Monitor:
+        """New evidence against a version, from its own reference."""
+        return Monitor.begin(self._reference(version), self.settings)
+
+    def save(self, version: int, monitor: Monitor, store: StateStore) -> None:
+        """Keep the evidence; call it inside the transaction of the check or the swap that changed it."""
+        store.save_monitor(self.model, version, {}, monitor.to_bytes())
+
+    def resume(self, version: int, store: StateStore) -> None:
+        """Take up the evidence where it was left; begin anew when it belongs to another version."""
+        stored = store.monitor(self.model)
+        if stored is not None and stored[0] == version:
+            self.monitor = Monitor.from_bytes(self._reference(version), self.settings, stored[2])
+            return
+        self.monitor = self.fresh(version)
+        self.save(version, self.monitor, store)
+        log.info("evidence_begun", model=self.model, version=version)
+
+    def _reference(self, version: int) -> Reference:
+        return Reference.from_bytes(self.registry.reference(self.model, version))

@@ -1,0 +1,68 @@
+"""A time limit on everything that reads from a source, so that one hanging source never stops the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SourceHangsError(Exception):
+    """A source did not answer in time; its thread is left behind and the source is opened anew."""
+
+
+class Guard:
+    """One worker thread, in which all reading of one source happens; replaced when it hangs.
+
+    A thread cannot be killed: the abandoned one is a daemon thread and ends when its read does.
+    """
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._start()
+
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in the worker thread; its exceptions come out here.
+
+        Raises SourceHangsError when it has not returned within the limit.
+        """
+        done = threading.Event()
+        result: list[R] = []
+        errors: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                result.append(function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller, not swallowed
+                errors.append(error)
+            done.set()
+
+        self._work.put(work)
+        if not done.wait(self._seconds):
+            self._start()
+            raise SourceHangsError(
+                f"the source of {self._name} did not answer within {self._seconds:.0f} s: look whether its files or "
+                "database can be reached, or raise limits.check_timeout"
+            )
+        if errors:
+            raise errors[0]
+        return result[0]
+
+    def close(self) -> None:
+        """Let the worker thread end."""
+        self._work.put(None)
+
+    def _start(self) -> None:
+        self._work = SimpleQueue()
+        threading.Thread(target=self._serve, args=(self._work,), name=f"source-{self._name}", daemon=True).start()
+
+    @staticmethod
+    def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:
+        while (call := work.get()) is not None:
+            call()

@@ -1,0 +1,107 @@
+"""Which windows and cohorts are due, and looking at them, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import structlog
+from driftd_detectors.monitor import Monitor
+
+from driftd.loop.checking import Seen, check_labels, check_window, failed
+from driftd.loop.guard import Guard
+from driftd.records import Window
+from driftd.sources.protocol import Extent, Source
+from driftd.sources.windows import WindowSpec, due_windows, window_at
+from driftd.store.state_reader import StateReader
+
+log = structlog.get_logger()
+
+WINDOWS_A_STEP = 32  # so that a model that catches up leaves the others their turn
+TRIES = 3  # a check that fails is tried again before the failure becomes its verdict
+LOOKS_A_SPAN = 20  # how often a waiting cohort is looked at within the time its labels usually take
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One check made: `kind` is `window` (data, prediction, quality) or `labels` (performance)."""
+
+    kind: str
+    window: Window
+    seen: Seen
+    seconds: float
+
+
+@dataclass(slots=True)
+class Lookout:
+    """The eyes of one model. It keeps no cursor of its own: the store's move with every recorded check."""
+
+    model: str
+    window: WindowSpec
+    source: Source
+    guard: Guard
+    tries: int = 0
+    extent: Extent | None = None
+    labels_not_before: float = 0.0  # no cohort can be ready sooner
+
+    def refresh(self, now: float) -> None:
+        """Learn what the source has by now."""
+        self.extent = self.guard.run(self.source.refresh, now)
+
+    def due(self, store: StateReader, now: float) -> list[Window]:
+        """The complete windows that no check has evaluated, oldest first."""
+        if self.extent is None:
+            return []
+        return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now))
+
+    def windows(self, due: list[Window], monitor: Monitor, champion: int) -> Iterator[Look]:
+        """Look at the due windows in order. The caller records each look before it asks for the next.
+
+        The monitor of each look comes from the look before.
+        """
+        for window in due[:WINDOWS_A_STEP]:
+            look = self._try(
+                "window", window, monitor, lambda w=window, m=monitor: check_window(self.source, w, m, champion)
+            )
+            if look is None:
+                return
+            monitor = look.seen.monitor
+            yield look
+
+    def cohorts(self, store: StateReader, monitor: Monitor, champion: int, now: float) -> Iterator[Look]:
+        """Look at the cohorts whose labels had their time, in order; stops at the first that must wait."""
+        last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
+        if last is None or now < self.labels_not_before:
+            return
+        first = index if index is not None else self._first_index(last)
+        for number in range(first, min(last, first + WINDOWS_A_STEP)):
+            window = window_at(self.window, number)
+            look = self._try(
+                "labels", window, monitor, lambda w=window, m=monitor: check_labels(self.source, w, m, champion, now)
+            )
+            if look is None or look.seen.waits:
+                self.labels_not_before = now + max(1.0, monitor.label_age() / LOOKS_A_SPAN)
+                return
+            monitor = look.seen.monitor
+            yield look
+
+    def _first_index(self, last: int) -> int:
+        """Cohorts begin with the first window that was checked: none before it was ever complete."""
+        first = self.extent and next(iter(due_windows(self.window, self.extent, None, float("inf"))), None)
+        return first.index if first else last
+
+    def _try(self, kind: str, window: Window, monitor: Monitor, check: object) -> Look | None:
+        started = time.perf_counter()
+        try:
+            seen = self.guard.run(check)  # type: ignore[arg-type]
+        except Exception as error:
+            log.warning(
+                "check_failed", model=self.model, kind=kind, window=window.index, error=str(error), exc_info=True
+            )
+            self.tries += 1
+            if self.tries < TRIES:
+                return None
+            seen = Seen(monitor, failed(error))
+        self.tries = 0
+        return Look(kind, window, seen, time.perf_counter() - started)

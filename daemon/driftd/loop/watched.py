@@ -1,0 +1,213 @@
+"""One model under watch. Read `step` first: it is the whole loop of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from driftd.build.jobs import JobResult
+from driftd.loop.checking import alarms_in, fault_in, looked
+from driftd.loop.counting import Counts
+from driftd.loop.deciding import Decision, Rules, deciding
+from driftd.loop.evidence import Evidence
+from driftd.loop.lookout import Look, Lookout
+from driftd.loop.performing import Performer, finding_of
+from driftd.observe.metrics import Metrics
+from driftd.policy import Alarmed, Asked, Cleared, Facts, Faulted, Shadowed, StepDone, Ticked
+from driftd.records import ActionKind, ModelState, Phase, Transition
+from driftd.store.state import StateStore
+from driftd.store.state_records import StoredAction, StoredRequest
+from driftd_detectors.assessment import EvidenceKind
+
+log = structlog.get_logger()
+
+ROUNDS = 8  # decisions that may follow from one another within one step
+ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
+ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)
+
+
+@dataclass(slots=True)
+class WatchedModel:
+    """A model's state, eyes, evidence and children, and the steps that move them."""
+
+    name: str
+    state: ModelState
+    rules: Rules
+    lookout: Lookout
+    evidence: Evidence
+    counts: Counts
+    performer: Performer
+    store: StateStore
+    metrics: Metrics
+    standing: str = "not looked yet"  # the last step in one sentence
+
+    def step(self, now: float) -> bool:
+        """Look, decide, act. True while there is more to check at this very moment."""
+        self._harvest(now)
+        self._answer_requests(now)
+        behind = self._check(now)
+        self._settle(now)
+        self._harvest(now)  # begins what was just intended
+        return behind
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a child process is at work for this model."""
+        return bool(self.performer.running)
+
+    def close(self) -> None:
+        """Kill the children and let go of the source; everything intended is begun again at the next start."""
+        self.performer.close()
+        self.lookout.guard.close()
+
+    @contextmanager
+    def _deciding(self, now: float) -> Iterator[Decision]:
+        """Decide; the state in memory follows the one in the store, never the other way round."""
+        with deciding(self.state, self.rules, self.store, self.metrics, now) as decision:
+            yield decision
+        self.state = decision.state
+
+    def _facts(self, now: float, state: ModelState | None = None) -> Facts:
+        return self.counts.facts(state or self.state, self.store.open_actions(self.name), self.lookout, now)
+
+    # --- look --------------------------------------------------------------------------------------------------------
+
+    def _check(self, now: float) -> bool:
+        champion = self.state.champion
+        if self.state.phase is Phase.PAUSED or self.evidence.monitor is None or champion is None:
+            return False
+        self.lookout.refresh(now)
+        due = self.lookout.due(self.store, now)
+        self.metrics.lag.labels(self.name).set(len(due))
+        for look in self.lookout.windows(due, self.evidence.monitor, champion):
+            self._record(look, champion, now)
+        cohorts = 0
+        for look in self.lookout.cohorts(self.store, self.evidence.monitor, champion, now):
+            self._record(look, champion, now)
+            cohorts += 1
+        return bool(cohorts) or (len(due) > 1 and len(self.lookout.due(self.store, now)) < len(due))
+
+    def _record(self, look: Look, champion: int, now: float) -> None:
+        """One check, its evidence, its alarms and what policy makes of them: in one transaction."""
+        assessment, monitor = look.seen.assessment, look.seen.monitor
+        facts = self._facts(now)
+        with self._deciding(now) as decision:
+            monitor = self._absorb(look, monitor, now)
+            self.store.save_check(self.name, look.kind, look.window, assessment, at=now, version=champion)
+            if look.seen.profile is not None:
+                profile = look.seen.profile
+                self.store.save_profile(
+                    self.name, look.window, version=champion, rows=profile.rows, profile=profile.to_bytes()
+                )
+            self.evidence.save(champion, monitor, self.store)
+            self._raise_alarms(look, decision, facts, champion, now)
+        self.evidence.monitor = monitor
+        self.metrics.check(self.name, look.kind, assessment, seconds=look.seconds, now=now)
+        log.info(
+            "check",
+            model=self.name,
+            kind=look.kind,
+            window=look.window.index,
+            rows=assessment.rows,
+            verdict=assessment.verdict,
+            reason=assessment.sentence,
+            seconds=round(look.seconds, 4),
+        )
+
+    def _raise_alarms(self, look: Look, decision: Decision, facts: Facts, champion: int, now: float) -> None:
+        assessment = look.seen.assessment
+        if look.kind == "window" and looked(assessment, EvidenceKind.QUALITY):
+            fault = fault_in(assessment)
+            decision.advance(Cleared() if fault is None else Faulted(fault), facts)
+        for alarm, leaders in alarms_in(assessment):
+            number = self.store.save_alarm(
+                self.name, alarm, look.window, at=now, version=champion, leaders=leaders[:20]
+            )
+            self.metrics.alarms.labels(self.name, alarm.kind).inc()
+            decision.advance(Alarmed(alarm, number, look.window), facts)
+
+    def _absorb(self, look: Look, monitor, now: float):  # type: ignore[no-untyped-def]
+        """Take a standing alarm that only informed into what is normal, so that the next change is seen again."""
+        if look.kind != "window" or self.state.phase is not Phase.STEADY:
+            return monitor
+        for alarm in self.store.standing_alarms(self.name, self.state.champion):
+            if alarm.kind in ABSORBABLE and look.window.index - alarm.window_index >= ABSORB_AFTER:
+                monitor = monitor.absorb(EvidenceKind(alarm.kind))
+                self.store.absorb_alarms(self.name, alarm.kind, now)
+                log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)
+        return monitor
+
+    # --- decide ------------------------------------------------------------------------------------------------------
+
+    def _settle(self, now: float) -> None:
+        """Decide until nothing more follows."""
+        for _ in range(ROUNDS):
+            facts = self._facts(now)
+            with self._deciding(now) as decision:
+                transition = decision.advance(Ticked(), facts)
+            self.standing = transition.reason
+            if transition.event is None and not transition.actions:
+                return
+
+    def _answer_requests(self, now: float) -> None:
+        for request in self.store.waiting_requests():
+            if request.model == self.name:
+                self._answer(request, now)
+
+    def _answer(self, request: StoredRequest, now: float) -> None:
+        text, version = str(request.arguments.get("text") or ""), request.arguments.get("version")
+        facts = self._facts(now)
+        with self._deciding(now) as decision:
+            transition = decision.advance(Asked(request.kind, request.who, text, version), facts, actor=request.who)
+            self.store.answer_request(request.id, at=now, outcome=transition.reason)
+
+    # --- act ---------------------------------------------------------------------------------------------------------
+
+    def _harvest(self, now: float) -> None:
+        for action in self.store.open_actions(self.name):
+            if self.state.phase is Phase.PAUSED and not _goes_on_while_paused(action):
+                continue
+            if action.status == "intended":
+                self.store.begin_action(action.id, now)
+            result = self.performer.result_of(action, now)
+            if result is not None:
+                self._finish(action, result, now)
+
+    def _finish(self, action: StoredAction, result: JobResult, now: float) -> None:
+        finding = finding_of(action, result, self.performer.registry)
+        done = isinstance(finding, StepDone | Shadowed)
+        facts, monitor = self._facts(now), self.evidence.monitor
+        with self._deciding(now) as decision:
+            outcome = result.value if done else {"error": getattr(finding, "error", result.error)}
+            self.store.finish_action(action.id, at=now, status="done" if done else "failed", result=outcome)
+            if action.kind is ActionKind.REPORT and done:
+                opinion = result.value.get("stattests", [])
+                self.store.save_report(int(action.arguments["alarm"]), result.value.get("path"), opinion)
+            decision.advance(finding, facts)
+            champion = decision.state.champion
+            if champion is not None and champion != self.state.champion:
+                monitor = self.evidence.fresh(champion)
+                self.evidence.save(champion, monitor, self.store)
+                self.metrics.swapped_at.labels(self.name).set(now)
+                self.counts.forget()
+        self.evidence.monitor = monitor
+        if not done:
+            self.metrics.action_failures.labels(self.name, action.kind).inc()
+
+
+def adopted(state: ModelState, served: int | None, now: float) -> tuple[ModelState, Transition | None]:
+    """Take over a version that `driftd init` made and linked, when the store knows of none."""
+    if state.champion is not None or served is None:
+        return state, None
+    adopted_state = replace(state, champion=served, last_schedule=state.last_schedule or now)
+    reason = f"version {served} was found serving and is now under watch"
+    return adopted_state, Transition(adopted_state, reason, "adopted", (), {"version": served})
+
+
+def _goes_on_while_paused(action: StoredAction) -> bool:
+    """A pause of the checks lets reports and operators' swaps end, and holds every step of a build."""
+    is_swap = action.kind is ActionKind.SWAP and action.arguments.get("purpose") != "promote"
+    return is_swap or action.kind is ActionKind.REPORT

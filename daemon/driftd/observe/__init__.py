@@ -1,0 +1,1 @@
+"""What the outside sees of the daemon: logs, metrics, its HTTP."""

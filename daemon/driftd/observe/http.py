@@ -1,0 +1,112 @@
+"""The daemon's own HTTP: metrics, health, reload, reports. Read-only but for the reload; never waits for a check."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from driftd.observe.metrics import Metrics
+
+log = structlog.get_logger()
+
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What the pages need of the daemon; every function is called in the HTTP thread and must not block on a check."""
+
+    metrics: Metrics
+    is_ready: Callable[[], str | None]  # None when ready, else why not
+    reload: Callable[[], str | None]  # posts a reload and waits for its answer
+    status: Callable[[], dict[str, Any]]
+    report: Callable[[str, int], Path]
+
+
+def application(wiring: Wiring) -> Starlette:
+    """The routes of the daemon."""
+
+    async def metrics(request: Request) -> Response:
+        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encoder(wiring.metrics.registry), media_type=content_type)
+
+    async def healthy(_: Request) -> Response:
+        return PlainTextResponse("driftd is healthy\n")
+
+    async def ready(_: Request) -> Response:
+        obstacle = wiring.is_ready()
+        return PlainTextResponse(f"{obstacle or 'driftd is ready'}\n", status_code=503 if obstacle else 200)
+
+    async def reload(_: Request) -> Response:
+        refusal = await asyncio.to_thread(wiring.reload)
+        return PlainTextResponse(f"{refusal or 'the config is applied'}\n", status_code=400 if refusal else 200)
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(wiring.status))
+
+    async def report(request: Request) -> Response:
+        path = wiring.report(request.path_params["model"], request.path_params["alarm"])
+        if not path.is_file():
+            return PlainTextResponse("there is no report for this alarm (yet)\n", status_code=404)
+        return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
+
+    return Starlette(
+        routes=[
+            Route("/metrics", metrics),
+            Route("/-/healthy", healthy),
+            Route("/-/ready", ready),
+            Route("/-/reload", reload, methods=["POST", "PUT"]),
+            Route("/api/status", status),
+            Route("/reports/{model:str}/{alarm:int}", report),
+        ]
+    )
+
+
+class HttpThread:
+    """uvicorn in a thread of its own, on a socket that is bound before the daemon says it is ready."""
+
+    def __init__(self, app: Starlette, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        self._socket = socket.create_server((host.strip("[]"), int(port)), family=_family(host), reuse_port=False)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+
+    @property
+    def address(self) -> str:
+        """`host:port` as bound; the port is a real one even where 0 was asked for."""
+        host, port = self._socket.getsockname()[:2]
+        return f"{host}:{port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+        log.info("http_listening", address=self.address)
+
+    def stop(self) -> None:
+        """Stop answering, within about two seconds."""
+        self._server.should_exit = True
+        self._thread.join(timeout=3)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

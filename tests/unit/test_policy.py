@@ -1,0 +1,349 @@
+"""Policy, case by case: what follows from each finding in each phase."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from driftd.policy import (
+    Alarmed,
+    Asked,
+    Cleared,
+    Facts,
+    Faulted,
+    Override,
+    PolicySettings,
+    Shadowed,
+    StepDone,
+    StepFailed,
+    Ticked,
+    advance,
+)
+from driftd.records import (
+    ActionKind,
+    Alarm,
+    Build,
+    BuildStep,
+    ModelState,
+    Phase,
+    Probation,
+    Transition,
+    Trigger,
+    Want,
+    Window,
+)
+
+NOW = 1_800_000_000.0
+HOUR, DAY = 3600.0, 86400.0
+SETTINGS = PolicySettings()
+WINDOW = Window(7, NOW - HOUR, NOW)
+FACTS = Facts(next_version=4, versions=frozenset({1, 2, 3}), labels=1000)
+
+
+def build(step: BuildStep = BuildStep.SNAPSHOT, **changes: object) -> Build:
+    made = Build(4, Trigger.PERFORMANCE, "loss rose", step, NOW - HOUR, change_at=NOW - DAY)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+STEADY = ModelState("demand", champion=3, previous=2)
+STATES = {
+    Phase.STEADY: STEADY,
+    Phase.RETRAINING: replace(STEADY, phase=Phase.RETRAINING, build=build()),
+    Phase.AWAITING_APPROVAL: replace(STEADY, phase=Phase.AWAITING_APPROVAL, build=build(BuildStep.JUDGE)),
+    Phase.PROBATION: replace(STEADY, phase=Phase.PROBATION, probation=Probation(2, NOW - HOUR)),
+    Phase.PAUSED: replace(STEADY, phase=Phase.PAUSED, resumes=Phase.STEADY),
+}
+
+
+def alarm(kind: str = "performance") -> Alarmed:
+    return Alarmed(Alarm(kind, "brier", 2000.0, 1000.0, f"{kind} drifted", change_start=NOW - DAY), 11, WINDOW)
+
+
+def decide(
+    state: ModelState,
+    finding: object,
+    facts: Facts = FACTS,
+    override: Override | None = None,
+    settings: PolicySettings = SETTINGS,
+    now: float = NOW,
+) -> Transition:
+    return advance(state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
+
+
+def kinds(transition: Transition) -> list[ActionKind]:
+    return [action.kind for action in transition.actions]
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind", "wants"),
+    [
+        (Phase.STEADY, "performance", True),
+        (Phase.STEADY, "data", False),
+        (Phase.STEADY, "prediction", False),
+        (Phase.STEADY, "quality", False),
+        (Phase.RETRAINING, "performance", False),
+        (Phase.PROBATION, "performance", False),
+    ],
+)
+def test_alarm_in_each_phase(phase: Phase, kind: str, wants: bool) -> None:
+    """Every alarm is recorded with its report; only a performance alarm of a steady model wants a build by default."""
+    transition = decide(STATES[phase], alarm(kind))
+    assert transition.event == "alarm"
+    assert kinds(transition) == [ActionKind.REPORT]
+    assert (transition.state.want is not None) is wants
+    assert f"{kind} drifted" in transition.reason
+
+
+def test_data_drift_builds_where_the_config_says_so() -> None:
+    """A data-drift alarm wants a build once `retrain.on` names data_drift."""
+    settings = PolicySettings(retrain_on=frozenset({Trigger.DATA_DRIFT}))
+    assert decide(STEADY, alarm("data"), settings=settings).state.want is not None
+
+
+def wanting(**changes: object) -> ModelState:
+    want = Want(Trigger.PERFORMANCE, "loss rose", NOW - HOUR, change_at=NOW - DAY, labels_needed=300)
+    return replace(STEADY, want=replace(want, **changes))  # type: ignore[arg-type]
+
+
+def test_wanted_build_starts_with_its_snapshot() -> None:
+    """A wanted build that nothing stands against starts, and its reason names the trigger and the cause."""
+    transition = decide(wanting(), Ticked())
+    assert transition.event == "build_started"
+    assert kinds(transition) == [ActionKind.SNAPSHOT]
+    assert transition.state.phase is Phase.RETRAINING
+    assert "because of performance: loss rose" in transition.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts", "override", "words"),
+    [
+        ({}, replace(FACTS, labels=120), Override(), "120 of 300 labelled rows"),
+        ({"cooldown_until": NOW + HOUR}, FACTS, Override(), "the cool-down ends at"),
+        ({"backoff_until": NOW + HOUR, "failures": 2}, FACTS, Override(), "2 builds failed in a row"),
+        (
+            {"build_starts": (NOW - 4, NOW - 3, NOW - 2, NOW - 1)},
+            FACTS,
+            Override(),
+            "the budget of 4 builds is used up",
+        ),
+        ({"blocked": "column x is gone"}, FACTS, Override(), "the pipeline is broken: column x is gone"),
+        ({}, FACTS, Override("maintenance", pause=frozenset({"retraining"})), "paused by the override: maintenance"),
+        ({}, replace(FACTS, working=frozenset({ActionKind.SWAP})), Override(), "a swap is under way"),
+    ],
+)
+def test_what_a_wanted_build_waits_for(
+    changes: dict[str, object], facts: Facts, override: Override, words: str
+) -> None:
+    """A wanted build waits for each obstacle and says which."""
+    transition = decide(replace(wanting(), **changes), Ticked(), facts, override)  # type: ignore[arg-type]
+    assert transition.actions == ()
+    assert words in transition.reason
+    assert transition.state.waits is not None
+
+
+def test_a_persons_wish_passes_over_cooldown_and_budget_but_not_over_a_broken_pipeline() -> None:
+    """A manual build ignores cool-down, budget and label counts, yet no model is built on garbage."""
+    hurried = replace(
+        STEADY, want=Want(Trigger.MANUAL, "asked", NOW), cooldown_until=NOW + DAY, build_starts=(NOW,) * 9
+    )
+    assert decide(hurried, Ticked(), replace(FACTS, labels=0)).event == "build_started"
+    assert decide(replace(hurried, blocked="garbage"), Ticked()).actions == ()
+
+
+def test_the_steps_of_a_build_follow_one_another() -> None:
+    """Snapshot leads to training, training to judgement, a won gate to the swap, the swap to probation."""
+    arguments = {"version": 4}
+    trained = decide(
+        STATES[Phase.RETRAINING],
+        StepDone(ActionKind.SNAPSHOT, arguments, {"digest": "abc", "rows": 900, "rows_since_change": 400}),
+    )
+    assert kinds(trained) == [ActionKind.TRAIN]
+    judged = decide(trained.state, StepDone(ActionKind.TRAIN, arguments, {"rows": 700, "data": "all"}))
+    assert kinds(judged) == [ActionKind.JUDGE]
+    won = decide(judged.state, StepDone(ActionKind.JUDGE, arguments, {"decision": "promote", "sentence": "better"}))
+    assert won.event == "swap_started"
+    assert won.actions[0].arguments["version"] == 4
+    assert won.state.champion == 3
+    swapped = decide(won.state, StepDone(ActionKind.SWAP, won.actions[0].arguments))
+    assert (swapped.event, swapped.state.phase, swapped.state.champion) == ("promoted", Phase.PROBATION, 4)
+    assert swapped.state.previous == 3
+    assert swapped.state.want is not None  # 400 rows after the change: build again when 4000 are there
+    assert swapped.state.want.labels_needed == 4000
+
+
+@pytest.mark.parametrize(
+    ("decision", "event", "phase"),
+    [
+        ("reject", "challenger_rejected", Phase.STEADY),
+        ("inconclusive", "gate_inconclusive", Phase.RETRAINING),
+        ("promote", "swap_started", Phase.RETRAINING),
+    ],
+)
+def test_each_outcome_of_the_gate(decision: str, event: str, phase: Phase) -> None:
+    """Only `promote` swaps; `reject` ends the build; `inconclusive` keeps the champion and collects."""
+    state = replace(STATES[Phase.RETRAINING], build=build(BuildStep.JUDGE))
+    result = {"decision": decision, "sentence": "gain 0.1", "rows": 500}
+    transition = decide(state, StepDone(ActionKind.JUDGE, {"version": 4}, result))
+    assert (transition.event, transition.state.phase) == (event, phase)
+    assert (ActionKind.SWAP in kinds(transition)) is (decision == "promote")
+    assert transition.state.champion == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "override", "words"),
+    [
+        (PolicySettings(approval="manual"), Override(), "promote.approval is manual"),
+        (SETTINGS, Override("freeze", pause=frozenset({"promotion"})), "promotion is paused by the override: freeze"),
+    ],
+)
+def test_a_won_gate_waits_for_a_person(settings: PolicySettings, override: Override, words: str) -> None:
+    """With manual approval or a paused promotion the winner waits, is released when let go, and swaps on approval."""
+    state = replace(STATES[Phase.RETRAINING], build=build(BuildStep.JUDGE))
+    done = StepDone(ActionKind.JUDGE, {"version": 4}, {"decision": "promote", "sentence": "better"})
+    waiting = decide(state, done, override=override, settings=settings)
+    assert waiting.event == "approval_wanted"
+    assert words in waiting.reason
+    assert decide(waiting.state, Ticked(), override=override, settings=settings).actions == ()
+    assert kinds(decide(waiting.state, Ticked())) == [ActionKind.SWAP]
+    approved = decide(waiting.state, Asked("approve", "ada", "looks right", 4), settings=settings)
+    assert kinds(approved) == [ActionKind.SWAP]
+    assert "approved by ada: looks right" in approved.reason
+
+
+def test_collecting_judges_again_rebuilds_or_gives_up() -> None:
+    """An inconclusive challenger is judged again with more rows, rebuilt with many more, and dropped in the end."""
+    collecting = build(BuildStep.COLLECT, judged_labels=400, judged_rows=400, rows_since_change=400)
+    state = replace(STATES[Phase.RETRAINING], build=collecting)
+    assert decide(state, Ticked(), replace(FACTS, labels=500)).actions == ()
+    assert kinds(decide(state, Ticked(), replace(FACTS, labels=800))) == [ActionKind.JUDGE]
+    rebuilt = decide(state, Ticked(), replace(FACTS, labels=4000, next_version=5))
+    assert kinds(rebuilt) == [ActionKind.SNAPSHOT]
+    late = decide(state, Ticked(), now=NOW + 61 * DAY)
+    assert (late.event, late.state.phase, late.state.champion) == ("challenger_inconclusive", Phase.STEADY, 3)
+
+
+@pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.SWAP])
+def test_a_failed_step_leaves_the_champion_and_backs_off(kind: ActionKind) -> None:
+    """Whatever step fails, the champion serves on, the next try waits twice as long each time, and in the end stops."""
+    state = replace(STATES[Phase.RETRAINING], want=Want(Trigger.PERFORMANCE, "loss rose", NOW))
+    arguments = {"version": 4, "purpose": "promote"}
+    pauses = []
+    for _ in range(SETTINGS.most_failures - 1):
+        failed = decide(state, StepFailed(kind, "boom", arguments))
+        assert (failed.event, failed.state.phase, failed.state.champion) == ("build_failed", Phase.STEADY, 3)
+        pauses.append(failed.state.backoff_until - NOW)
+        state = replace(failed.state, phase=Phase.RETRAINING, build=build())
+    assert pauses == [600.0, 1200.0, 2400.0, 4800.0]
+    last = decide(state, StepFailed(kind, "boom", arguments))
+    assert last.state.want is None
+    assert "no further try" in last.reason
+
+
+def test_probation_confirms_or_rolls_back() -> None:
+    """The comparison confirms the new champion, or the old one is swapped back and the new one barred."""
+    state = replace(STATES[Phase.PROBATION], champion=4, previous=3, probation=Probation(3, NOW - HOUR))
+    assert kinds(decide(state, Ticked(), replace(FACTS, labels=100))) == [ActionKind.SHADOW]
+    assert decide(state, Ticked(), replace(FACTS, labels=100, working=frozenset({ActionKind.SHADOW}))).actions == ()
+    confirmed = decide(state, Shadowed("confirm", "as good", 300))
+    assert (confirmed.event, confirmed.state.phase) == ("confirmed", Phase.STEADY)
+    worse = decide(state, Shadowed("roll_back", "worse by 0.1", 300))
+    assert worse.event == "rollback_started"
+    assert worse.state.champion == 4  # until the swap is done
+    back = decide(worse.state, StepDone(ActionKind.SWAP, worse.actions[0].arguments))
+    assert (back.event, back.state.phase, back.state.champion) == ("rolled_back", Phase.STEADY, 3)
+    assert 4 in back.state.barred
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_a_broken_pipeline_blocks_once_and_is_restored_once(phase: Phase) -> None:
+    """A fault is told when it begins and when it ends, not at every window between."""
+    broken = decide(STATES[phase], Faulted("column x is gone"))
+    assert broken.event == "quality_fault"
+    assert decide(broken.state, Faulted("column x is gone")).event is None
+    whole = decide(broken.state, Cleared())
+    assert (whole.event, whole.state.blocked) == ("quality_restored", None)
+    assert decide(STATES[phase], Cleared()).event is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "phase", "words"),
+    [
+        ("approve", None, Phase.STEADY, "nothing awaits approval"),
+        ("approve", 9, Phase.AWAITING_APPROVAL, "version 4 awaits approval, not 9"),
+        ("retrain", None, Phase.RETRAINING, "already under way"),
+        ("rollback", 9, Phase.STEADY, "there is no version 9; there are 1, 2, 3"),
+        ("rollback", 3, Phase.STEADY, "version 3 serves already"),
+        ("dance", None, Phase.STEADY, "there is no request 'dance'"),
+    ],
+)
+def test_requests_that_cannot_be_done_are_refused_with_the_reason(
+    kind: str, version: int | None, phase: Phase, words: str
+) -> None:
+    """A person's impossible request is answered by why, and changes nothing."""
+    transition = decide(STATES[phase], Asked(kind, "ada", version=version))
+    assert transition.event == "request_refused"
+    assert words in transition.reason
+    assert transition.state == STATES[phase]
+    assert transition.actions == ()
+
+
+def test_rollback_by_a_person_goes_to_the_version_before() -> None:
+    """`rollback` without a version goes to what served before the champion."""
+    transition = decide(STEADY, Asked("rollback", "ada", "complaints"))
+    assert transition.actions[0].arguments["version"] == 2
+    assert "ada rolls back from version 3 to 2: complaints" in transition.reason
+
+
+def test_override_pauses_pins_and_asks_each_once() -> None:
+    """The override pauses and resumes, pins once, and each new retrain text is one build."""
+    paused = decide(STEADY, Ticked(), override=Override("x", pause=frozenset({"checks"})))
+    assert (paused.event, paused.state.phase) == ("paused", Phase.PAUSED)
+    assert decide(paused.state, Ticked()).event == "resumed"
+    pin = Override("bad version", pin=2)
+    pinning = decide(STEADY, Ticked(), override=pin)
+    assert pinning.actions[0].arguments["version"] == 2
+    assert decide(pinning.state, Ticked(), override=pin).actions == ()
+    assert decide(pinning.state, Ticked()).event == "unpinned"
+    assert decide(STEADY, Ticked(), override=Override("x", pin=8)).event == "pin_refused"
+    ask = Override("x", retrain="after schema fix")
+    wanted = decide(STEADY, Ticked(), override=ask)
+    assert wanted.event == "build_wanted"
+    assert decide(replace(wanted.state, want=None), Ticked(), override=ask).event is None
+
+
+def test_an_expired_override_has_no_effect() -> None:
+    """After `expires` the override lapses by itself."""
+    expired = Override("x", expires=NOW - 1, pause=frozenset({"checks"}), pin=2, retrain="now")
+    assert decide(STEADY, Ticked(), override=expired).event is None
+
+
+@pytest.mark.parametrize(
+    ("trigger", "facts"),
+    [
+        (Trigger.SCHEDULE, replace(FACTS, schedule_due=True)),
+        (Trigger.NEW_LABELS, replace(FACTS, labels_since_build=20_000)),
+        (Trigger.CODE_CHANGED, replace(FACTS, code="new")),
+    ],
+)
+def test_triggers_without_an_alarm(trigger: Trigger, facts: Facts) -> None:
+    """The schedule, new labels and changed code want a build only where `retrain.on` names them."""
+    state = replace(STEADY, code="old")
+    settings = PolicySettings(retrain_on=frozenset({trigger}))
+    transition = decide(state, Ticked(), facts, settings=settings)
+    assert transition.event == "build_wanted"
+    assert transition.state.want is not None
+    assert transition.state.want.trigger is trigger
+    assert decide(state, Ticked(), facts).event is None
+
+
+@pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE])
+def test_results_of_an_abandoned_build_are_put_aside(kind: ActionKind) -> None:
+    """A late result of a build that no longer runs changes nothing."""
+    for finding in (
+        StepDone(kind, {"version": 2}, {"decision": "promote", "sentence": ""}),
+        StepFailed(kind, "x", {"version": 2}),
+    ):
+        transition = decide(STATES[Phase.RETRAINING], finding)
+        assert transition.event is None
+        assert transition.actions == ()

@@ -1,0 +1,165 @@
+"""Laws of policy that hold on every road through it."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from driftd.policy import (
+    Alarmed,
+    Asked,
+    Cleared,
+    Facts,
+    Faulted,
+    Finding,
+    Override,
+    PolicySettings,
+    Shadowed,
+    StepDone,
+    StepFailed,
+    Ticked,
+    advance,
+)
+from driftd.records import Action, ActionKind, Alarm, ModelState, Phase, Transition, Trigger, Window
+
+NOW = 1_800_000_000.0
+BUILD_STEPS = frozenset({ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE})
+
+alarms = st.builds(
+    Alarmed,
+    st.builds(
+        Alarm,
+        st.sampled_from(["data", "prediction", "performance", "quality"]),
+        st.just("x"),
+        st.just(2.0),
+        st.just(1.0),
+        st.just("it moved"),
+        st.sampled_from([None, NOW]),
+    ),
+    st.just(1),
+    st.just(Window(1, NOW, NOW + 1)),
+)
+asked = st.builds(
+    Asked,
+    st.sampled_from(["retrain", "approve", "reject", "rollback"]),
+    st.just("ada"),
+    st.just(""),
+    st.sampled_from([None, 1, 2, 3]),
+)
+steps = st.one_of(
+    st.just(Ticked()),
+    st.just(Ticked()),
+    alarms,
+    asked,
+    st.just(Faulted("gone")),
+    st.just(Cleared()),
+    st.just("finish"),
+    st.just("finish"),
+    st.just("fail"),
+)
+decisions = st.sampled_from(["promote", "reject", "inconclusive"])
+overrides = st.sampled_from(
+    [
+        Override(),
+        Override(),
+        Override("x", pause=frozenset({"checks"})),
+        Override("x", pause=frozenset({"retraining"})),
+        Override("x", pause=frozenset({"promotion"})),
+        Override("x", pin=1),
+        Override("x", retrain="now"),
+    ]
+)
+
+
+def finding_for(action: Action, ends: str, decision: str, state: ModelState) -> Finding:
+    """What the shell would report of an action."""
+    if ends == "fail":
+        return StepFailed(action.kind, "boom", action.arguments)
+    if action.kind is ActionKind.SHADOW:
+        return Shadowed({"promote": "confirm", "reject": "roll_back"}.get(decision, "continue"), "because", 400)
+    result = {
+        "digest": "d",
+        "rows": 900,
+        "rows_since_change": 100,
+        "decision": decision,
+        "sentence": "because",
+        "labels": 9,
+    }
+    del state
+    return StepDone(action.kind, action.arguments, result)
+
+
+class World:
+    """A model, its open actions, and what the gate said of each version."""
+
+    def __init__(self) -> None:
+        self.state = ModelState("demand", champion=1)
+        self.open: list[Action] = []
+        self.versions = {1}
+        self.promoted_by_gate: set[int] = set()
+
+    def step(self, step: object, decision: str, override: Override, approval: str, now: float) -> Transition:
+        if step in ("finish", "fail"):
+            if not self.open:
+                return Transition(self.state, "nothing to finish")
+            action = self.open.pop(0)
+            finding = finding_for(action, str(step), decision, self.state)
+            if action.kind is ActionKind.JUDGE and step == "finish" and decision == "promote":
+                self.promoted_by_gate.add(action.arguments["version"])
+            if action.kind is ActionKind.TRAIN and step == "finish":
+                self.versions.add(action.arguments["version"])
+        else:
+            finding = step  # type: ignore[assignment]
+        highest = max(*self.versions, *self.state.barred, self.state.build.number if self.state.build else 0, 1)
+        facts = Facts(highest + 1, frozenset(self.versions), 500, working=frozenset(a.kind for a in self.open))
+        settings_ = PolicySettings(retrain_on=frozenset(Trigger), approval=approval, cooldown=10.0, budget_builds=99)  # type: ignore[arg-type]
+        before = self.state
+        transition = advance(before, finding, facts, settings_, override, now)
+        self._hold_laws(before, finding, transition)
+        self.state = transition.state
+        self.open.extend(transition.actions)
+        return transition
+
+    def _hold_laws(self, before: ModelState, finding: Finding, transition: Transition) -> None:
+        after = transition.state
+        assert transition.reason
+        is_swap_done = isinstance(finding, StepDone) and finding.kind is ActionKind.SWAP
+        assert after.champion == before.champion or is_swap_done, "the champion changes only by a finished swap"
+        for action in transition.actions:
+            if action.kind is ActionKind.SWAP and action.arguments["purpose"] == "promote":
+                assert action.arguments["version"] in self.promoted_by_gate, "no promotion without the gate's yes"
+            if action.kind is ActionKind.SNAPSHOT:
+                assert before.blocked is None or before.build is not None, "no build begins on a broken pipeline"
+        assert sum(a.kind is ActionKind.SWAP for a in (*self.open, *transition.actions)) <= 1, "one swap at a time"
+        if after.phase is Phase.PROBATION:
+            assert after.probation is not None
+        if after.phase in (Phase.RETRAINING, Phase.AWAITING_APPROVAL):
+            assert after.build is not None
+        if after.phase is Phase.STEADY:
+            assert after.build is None
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(steps, decisions, overrides, st.floats(1, 90_000)), min_size=5, max_size=60),
+    st.sampled_from(["auto", "manual"]),
+)
+def test_no_road_breaks_the_invariants(road: list[tuple[object, str, Override, float]], approval: str) -> None:
+    """On every road of findings: no promotion without a gate's yes, no champion changed but by a finished swap."""
+    world, now = World(), NOW
+    for step, decision, override, span in road:
+        now += span
+        world.step(step, decision, override, approval, now)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(steps, st.floats(1, 9_000)), min_size=5, max_size=60))
+def test_an_inconclusive_gate_never_promotes(road: list[tuple[object, float]]) -> None:
+    """Where every judgement is inconclusive, the first champion serves for ever, unless a person swaps."""
+    world, now = World(), NOW
+    for step, span in road:
+        now += span
+        if isinstance(step, Asked) and step.kind == "rollback":
+            continue
+        world.step(step, "inconclusive", Override(), "auto", now)
+    assert world.state.champion == 1
