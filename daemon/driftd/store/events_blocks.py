@@ -38,10 +38,13 @@ def encode_block(columns: Sequence[list[Any]], features: Sequence[Feature]) -> b
     return _encode([_packed(column, feature.kind) for column, feature in zip(columns, features, strict=True)])
 
 
-def decode_block(data: bytes, features: Sequence[Feature]) -> dict[str, Column]:
-    """The columns of a block by feature name; arrays are read-only views of `data` where they can be."""
-    packed = _decode(data)
-    return {feature.name: _unpacked(one, feature.kind) for one, feature in zip(packed, features, strict=True)}
+def decode_blocks(blocks: Sequence[bytes], features: Sequence[Feature], rows: Sequence[int]) -> dict[str, Column]:
+    """The columns of several blocks of one shape, one after the other, by feature name; `rows` is the size of each."""
+    packed = [_decode(data) for data in blocks]
+    return {
+        feature.name: _UNPACK[feature.kind]([block[place] for block in packed], rows)
+        for place, feature in enumerate(features)
+    }
 
 
 def joined(parts: Sequence[Column]) -> Column:
@@ -80,10 +83,31 @@ def _packed(values: list[Any], kind: Kind) -> object:
     return np.array(values, dtype="<f8").tobytes()  # None becomes NaN
 
 
-def _unpacked(packed: Any, kind: Kind) -> Column:
-    if kind is Kind.CATEGORY:
-        labels, codes = packed
-        return Coded(np.frombuffer(codes, dtype="<i4"), tuple(labels))
-    if kind is Kind.BOOLEAN:
-        return Coded(np.frombuffer(packed, dtype=np.int8).astype(np.int32), BOOLEAN_LABELS)
-    return np.frombuffer(packed, dtype="<f8")
+def _unpacked_numbers(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
+    return np.frombuffer(b"".join(parts), dtype="<f8")
+
+
+def _unpacked_booleans(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
+    return Coded(np.frombuffer(b"".join(parts), dtype=np.int8).astype(np.int32), BOOLEAN_LABELS)
+
+
+def _unpacked_categories(parts: Sequence[Any], rows: Sequence[int]) -> Column:
+    """Each block has labels of its own: shift its codes to where its labels stand in the list of all, then unite."""
+    table: dict[str, int] = {}
+    places = [-1]  # of "missing", which has the code -1 and so the first entry of each block's stretch
+    starts = []
+    for labels, _ in parts:
+        starts.append(len(places))
+        places += [table.setdefault(label, len(table)) for label in labels]
+        places.append(-1)
+    codes = np.frombuffer(b"".join(codes for _, codes in parts), dtype="<i4")
+    stretch = np.repeat(np.array(starts, dtype=np.int64), rows)
+    return Coded(np.array(places, dtype=np.int32)[stretch + codes], tuple(table))
+
+
+_UNPACK = {
+    Kind.NUMBER: _unpacked_numbers,
+    Kind.TIMESTAMP: _unpacked_numbers,
+    Kind.CATEGORY: _unpacked_categories,
+    Kind.BOOLEAN: _unpacked_booleans,
+}

@@ -41,7 +41,8 @@ _TABLES = (
     # A sealed file holds every row of the blocks from `first_block` to `last_block`.
     """create table segments(
         id integer primary key autoincrement, file text not null unique, first_block integer not null unique,
-        last_block integer not null unique, first_at real not null, last_at real not null, rows integer not null,
+        last_block integer not null unique, first_seq integer not null, last_seq integer not null,
+        first_at real not null, last_at real not null, rows integer not null,
         bytes integer not null, sealed_at real not null) strict""",
     """create table quarantine(
         id integer primary key autoincrement, received_at real not null, prediction_id text, field text not null,

@@ -1,0 +1,1 @@
+"""Where a model's events come from: windows of time or of rows, and one small protocol that every source keeps."""

@@ -1,0 +1,101 @@
+"""The embedded event store as a source: the default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from driftd.places import Places
+from driftd.records import Window
+from driftd.sources.protocol import CHUNK_ROWS, Extent
+from driftd.store.events_reader import EventReader, Rows, Seqs
+from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.schema import Schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_EVER = float("inf")
+
+
+class StoreSource:
+    """Events that the SDK and `driftd serve` wrote. What is committed is complete; nothing has to be waited for."""
+
+    def __init__(
+        self, model: str, schema: Schema, places: Places, closed_until: Callable[[float], float] | None = None
+    ) -> None:
+        """`closed_until` tells up to which event time windows are closed at a time; rows older than that are late."""
+        self._closed_until = closed_until or (lambda _now: -_EVER)
+        self._schema = schema
+        self._reader = EventReader(places.events_db(model), schema, places.segments(model))
+        self._seen: tuple[int, float] | None = None  # rows, and the event time up to which windows were closed
+        self._late = 0
+
+    def refresh(self, now: float) -> Extent:
+        """See `Source.refresh`."""
+        with self._reader.snapshot():
+            rows, first_at = self._reader.count(), self._reader.first_at()
+            if self._seen is not None and rows > self._seen[0]:
+                self._late += self._reader.arrived_late(*self._seen)
+        closed = self._closed_until(now)
+        self._seen = (rows, closed if self._seen is None else max(closed, self._seen[1]))
+        return Extent(first_at, now, rows, self._late)
+
+    def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
+        """See `Source.chunks`."""
+        for seqs in _pieces(self._seqs(window)):
+            rows, columns = self._read(seqs, _EVER)
+            yield columns, rows.outcomes
+
+    def outcomes(self, window: Window, known_by: float) -> Outcomes:
+        """See `Source.outcomes`."""
+        return self._reader.rows(self._seqs(window), known_by).outcomes
+
+    def labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
+        """See `Source.labelled`."""
+        for seqs in _pieces(self._reader.labelled_between(since, until, known_by)):
+            yield self._table(seqs, known_by)
+
+    def count_labelled(self, since: float, known_by: float) -> int:
+        """See `Source.count_labelled`."""
+        return self._reader.count_labelled(since, known_by)
+
+    def sample(self, window: Window, rows: int, seed: int) -> pa.Table:
+        """See `Source.sample`."""
+        seqs = self._seqs(window)
+        if len(seqs) > rows:
+            seqs = np.sort(np.random.default_rng(seed).choice(seqs, rows, replace=False))
+        return self._table(seqs, _EVER)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._reader.close()
+
+    def _seqs(self, window: Window) -> Seqs:
+        if window.by == "time":
+            return self._reader.seqs_between(window.start, window.end)
+        return np.arange(int(window.start) + 1, int(window.end) + 1, dtype=np.int64)
+
+    def _table(self, seqs: Seqs, known_by: float) -> pa.Table:
+        from driftd.sources.tables import table_of  # noqa: PLC0415 - Arrow is not for the daemon at rest
+
+        rows, columns = self._read(seqs, known_by)
+        return table_of(rows.ids, columns, rows.outcomes, self._schema)
+
+    def _read(self, seqs: Seqs, known_by: float) -> tuple[Rows, Columns]:
+        try:
+            return self._read_once(seqs, known_by)
+        except FileNotFoundError:  # retention took a segment between our look at the database and at the file
+            return self._read_once(seqs, known_by)
+
+    def _read_once(self, seqs: Seqs, known_by: float) -> tuple[Rows, Columns]:
+        with self._reader.snapshot():
+            rows = self._reader.rows(seqs, known_by)
+            return rows, self._reader.features(rows)
+
+
+def _pieces(seqs: Seqs) -> Iterator[Seqs]:
+    for start in range(0, len(seqs), CHUNK_ROWS):
+        yield seqs[start : start + CHUNK_ROWS]
