@@ -1,0 +1,80 @@
+"""The entry point of every job: `python -m driftd.build.child FOLDER`. It imports only what its task needs."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from driftd.build.leash import die_with_parent
+from driftd.build.limits import Limits, apply_limits
+from driftd.build.results import JOB, JobResult, log_tail, read_result, write_result
+
+# Each task is a module with `run(arguments) -> value`.
+TASKS = {
+    "snapshot": "driftd.build.tasks.snapshot",
+    "train": "driftd.build.tasks.train",
+    "judge": "driftd.build.tasks.judge",
+    "verify": "driftd.build.tasks.verify",
+    "shadow": "driftd.build.tasks.shadow",
+    "report": "driftd.second_opinion.report",
+}
+
+
+def main(folder: Path) -> int:
+    """Run the job of a folder and write its result; 0 when there is one, whatever it says."""
+    order = json.loads((folder / JOB).read_bytes())
+    die_with_parent(order["parent"])
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a predecessor may still be dying
+        if read_result(folder) is None:
+            for sentence in apply_limits(Limits.from_dict(order["limits"])):
+                print(sentence, flush=True)  # noqa: T201 - standard output is the job's log
+            result = _result_of(order["task"], order["arguments"], folder)
+            write_result(folder, result)
+    return 0
+
+
+def _result_of(task: str, arguments: Mapping[str, Any], folder: Path) -> JobResult:
+    try:
+        return JobResult(ok=True, value=finite(_task(task)(arguments)))
+    except MemoryError:
+        sentence = "the child ran out of the memory that its limits allow (MemoryError)"
+    except SystemExit as error:
+        sentence = f"the trainer called sys.exit({error.code!r}) instead of returning an estimator"
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
+        sentence = str(error) if getattr(error, "plain", False) else f"{type(error).__name__}: {error}"
+    traceback.print_exc()
+    sys.stderr.flush()
+    return JobResult(ok=False, error=sentence, tail=log_tail(folder))
+
+
+def _task(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    if name not in TASKS:
+        raise ValueError(f"there is no task {name!r}; tasks are {', '.join(TASKS)}")
+    run: Callable[[Mapping[str, Any]], Mapping[str, Any]] = importlib.import_module(TASKS[name]).run
+    return run
+
+
+def finite(value: Any) -> Any:
+    """The value with every number that JSON has no word for replaced by null."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(code)  # a trainer's left-over threads must not keep a finished job alive
