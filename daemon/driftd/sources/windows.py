@@ -34,12 +34,20 @@ def due_windows(
     when its last row has arrived.
     """
     if spec.every is not None:
-        yield from _by_time(spec.every, extent, next_index, min(now, extent.complete_until) - lateness)
+        yield from _by_time(spec, spec.every, extent, next_index, min(now, extent.complete_until) - lateness)
     elif spec.rows is not None:
         for index in range(next_index or 0, extent.rows // spec.rows):
-            yield Window(index, float(index * spec.rows), float((index + 1) * spec.rows), by="rows")
+            yield window_at(spec, index)
     else:
         raise ValueError("a window needs `every` or `rows`")
+
+
+def window_at(spec: WindowSpec, index: int) -> Window:
+    """The window of an index, whether it is complete or not. Raises ValueError when the spec names no size."""
+    size = spec.every or spec.rows
+    if not size:
+        raise ValueError("a window needs `every` or `rows`")
+    return Window(index, float(index * size), float((index + 1) * size), by="time" if spec.every else "rows")
 
 
 def closed_until(spec: WindowSpec, complete: float, lateness: float) -> float:
@@ -57,13 +65,15 @@ def default_lateness(spec: WindowSpec) -> float:
     return 0.0 if spec.every is None else max(1.0, 0.01 * spec.every)
 
 
-def _by_time(every: float, extent: Extent, next_index: int | None, complete: float) -> Iterator[Window]:
+def _by_time(
+    spec: WindowSpec, every: float, extent: Extent, next_index: int | None, complete: float
+) -> Iterator[Window]:
     if extent.first_at is None:
         return
     first = window_index(extent.first_at, every)
     index = first if next_index is None else max(next_index, first)
     while (index + 1) * every <= complete:
-        yield Window(index, index * every, (index + 1) * every)
+        yield window_at(spec, index)
         index += 1
 
 
