@@ -42,4 +42,4 @@ class Evidence:
         log.info("evidence_begun", model=self.model, version=version)
 
     def _reference(self, version: int) -> Reference:
-        return Reference.from_bytes(self.registry.reference(self.model, version))
+        return Reference.from_bytes(self.registry.file(self.model, version, "reference.bin").read_bytes())

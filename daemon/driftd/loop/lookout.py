@@ -41,6 +41,7 @@ class Lookout:
     window: WindowSpec
     source: Source
     guard: Guard
+    lateness: float  # seconds that stragglers have after a window's end
     tries: int = 0
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
@@ -53,7 +54,7 @@ class Lookout:
         """The complete windows that no check has evaluated, oldest first."""
         if self.extent is None:
             return []
-        return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now))
+        return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
 
     def windows(self, due: list[Window], monitor: Monitor, champion: int) -> Iterator[Look]:
         """Look at the due windows in order. The caller records each look before it asks for the next.
@@ -87,9 +88,11 @@ class Lookout:
             yield look
 
     def _first_index(self, last: int) -> int:
-        """Cohorts begin with the first window that was checked: none before it was ever complete."""
-        first = self.extent and next(iter(due_windows(self.window, self.extent, None, float("inf"))), None)
-        return first.index if first else last
+        """Cohorts begin with the window of the first event: none before it was ever checked."""
+        if self.extent is None:
+            return last
+        every_window = due_windows(self.window, self.extent, None, float("inf"), self.lateness)
+        return next((window.index for window in every_window), last)
 
     def _try(self, kind: str, window: Window, monitor: Monitor, check: object) -> Look | None:
         started = time.perf_counter()
