@@ -48,6 +48,9 @@ class Metrics:
             "driftd_config_last_reload_success_timestamp_seconds", "When a config was last applied."
         )
         self.config = self._gauge("driftd_config_info", "The hash of the config in force (always 1).", "hash")
+        self.missed = self._counter(
+            "driftd_ticks_missed_total", "Scheduled ticks that came too late or while one ran; none is lost.", "job"
+        )
         self.override = self._gauge("driftd_override_active", "1 while the config's override has an effect.")
 
     def _check_families(self) -> None:

@@ -1,0 +1,103 @@
+"""`driftd run`: the process around the loop. Signals, the scheduler and HTTP only post messages to it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from driftd.config.load import load
+from driftd.loop.assembling import Assembly
+from driftd.loop.daemon import Daemon, Message, Reload, Stop, Tick
+from driftd.observe.http import HttpThread, Wiring, application
+from driftd.observe.logs import configure_logs
+from driftd.observe.metrics import Metrics
+from driftd.places import Places
+from driftd.store.state import StateStore
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 1.0
+RELOAD_SECONDS = 30.0
+
+
+def run(config_path: Path, *, log_level: str = "info") -> int:
+    """Watch every model of a config until SIGTERM or SIGINT; returns the exit code.
+
+    Raises ConfigError when the config is bad, DatabaseError when the state cannot be used.
+    """
+    configure_logs(level=log_level)
+    config = load(config_path)
+    places = Places(config.state_dir)
+    places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
+    assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics())
+    daemon = assembly.daemon(now=time.time())
+    http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
+    scheduler = _scheduler(daemon.inbox.put, assembly.metrics)
+    _on_signals(daemon.inbox.put)
+    http.start()
+    scheduler.start()
+    daemon.metrics.started.set_to_current_time()
+    log.info(
+        "started", config=str(config_path), config_hash=config.hash, models=sorted(daemon.models), http=http.address
+    )
+    try:
+        daemon.inbox.put(Tick())
+        daemon.run(time.time)
+    finally:
+        scheduler.shutdown(wait=False)
+        http.stop()
+    return 0
+
+
+def _scheduler(post: Callable[[Message], None], metrics: Metrics) -> BackgroundScheduler:
+    """Ticks, and a look at the config file. Late ticks are dropped together into one, never lost."""
+    options = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+    scheduler = BackgroundScheduler(job_defaults=options, timezone="UTC")
+    scheduler.add_job(post, "interval", seconds=TICK_SECONDS, args=[Tick()], id="tick")
+
+    def count(event: JobExecutionEvent) -> None:
+        metrics.missed.labels(str(event.job_id)).inc()
+
+    scheduler.add_listener(count, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+    return scheduler
+
+
+def _on_signals(post: Callable[[Message], None]) -> None:
+    """SIGTERM and SIGINT stop, SIGHUP reloads; a signal only leaves a message (SimpleQueue.put is reentrant)."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda caught, _frame: post(Stop(signal.Signals(caught).name)))
+    signal.signal(signal.SIGHUP, lambda _caught, _frame: post(Reload()))
+
+
+def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
+    def reload() -> str | None:
+        answered = threading.Event()
+        answers: list[str | None] = []
+
+        def answer(refusal: str | None) -> None:
+            answers.append(refusal)
+            answered.set()
+
+        daemon.inbox.put(Reload(answer))
+        if not answered.wait(RELOAD_SECONDS):
+            return f"the main loop did not take the reload up within {RELOAD_SECONDS:.0f} s; it will when it is free"
+        return answers[0]
+
+    def status() -> dict[str, Any]:
+        return {
+            name: {"phase": model.state.phase, "version": model.state.champion, "standing": model.standing}
+            for name, model in daemon.models.items()
+        }
+
+    def report(model: str, alarm: int) -> Path:
+        return places.report(model, alarm) if model in daemon.models else Path("/nonexistent")
+
+    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report)
