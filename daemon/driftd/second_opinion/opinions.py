@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from driftd.second_opinion.adapter import Answer, EvidentlyError, ask_stattest
 from driftd.second_opinion.samples import Series, typed
-from driftd.second_opinion.stattests import CATEGORY, NUMBER, TEXT, Opinion, Stattest, stattest_named
+from driftd.stattests import CATEGORY, NUMBER, TEXT, Opinion, Stattest, stattest_named
 from driftd_detectors.schema import Kind
 
 if TYPE_CHECKING:

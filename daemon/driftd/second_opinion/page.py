@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from driftd.second_opinion.adapter import EvidentlyError, Roles, render
 from driftd.second_opinion.samples import Prepared, prepare, typed
-from driftd.second_opinion.stattests import Opinion
+from driftd.stattests import Opinion
 from driftd_detectors.schema import Kind
 
 if TYPE_CHECKING:
