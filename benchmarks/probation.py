@@ -9,7 +9,7 @@ import numpy as np
 from gate import ROWS_A_DAY, losses
 from scipy.stats import ttest_1samp
 
-from driftd_detectors.gate import DAY, judge
+from driftd_detectors.gate import judge
 from driftd_detectors.probation import watch
 
 REPEATS = 100

@@ -59,6 +59,8 @@ TRUSTED = frozenset(
 class ArtefactError(Exception):
     """An estimator that cannot be stored or loaded; the message says why and what to do."""
 
+    plain = True  # the message is a whole sentence for people
+
 
 def store_estimator(estimator: Any, folder: Path, *, allow_joblib: bool) -> str:
     """Write an estimator into a folder and return the file's name.

@@ -22,6 +22,8 @@ _ARGMAX = ("HistGradientBoostingClassifier", "RandomForestClassifier", "ExtraTre
 class PredictionError(Exception):
     """An estimator that answered with something that is no prediction; the message says what."""
 
+    plain = True  # the message is a whole sentence for people
+
 
 @dataclass(frozen=True, slots=True)
 class Predictions:

@@ -19,6 +19,8 @@ FORMAT = 1
 class ManifestError(Exception):
     """A manifest that cannot be read, or files that do not match it; the message says which and what to do."""
 
+    plain = True  # the message is a whole sentence for people
+
 
 @dataclass(frozen=True, slots=True)
 class Trainer:

@@ -30,6 +30,8 @@ _STAGED = ".staged-"
 class RegistryError(Exception):
     """What cannot be done with a version; the message says why and what to do next."""
 
+    plain = True  # the message is a whole sentence for people
+
 
 class Registry:
     """All versions below one `Places`. Holds no state of its own, so any number of processes may use one."""
