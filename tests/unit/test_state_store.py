@@ -1,0 +1,171 @@
+"""The daemon's own database: what is written together lands together, and reads back as it was."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from driftd.records import (
+    Action,
+    ActionKind,
+    Alarm,
+    Build,
+    BuildStep,
+    ModelState,
+    Phase,
+    Probation,
+    Transition,
+    Trigger,
+    Want,
+    Window,
+)
+from driftd.store.state import StateStore, post_request
+from driftd.store.state_reader import StateAbsentError, StateReader
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
+
+STATE = ModelState(
+    "demand",
+    Phase.PROBATION,
+    champion=4,
+    previous=3,
+    want=Want(Trigger.PERFORMANCE, "loss rose", 5.0, change_at=1.0, labels_needed=300),
+    build=Build(5, Trigger.MANUAL, "asked", BuildStep.TRAIN, 7.0, snapshot="ab"),
+    probation=Probation(3, 9.0, 12, "as good"),
+    build_starts=(1.0, 2.0),
+    barred=(2,),
+    asked=("now",),
+)
+WINDOW = Window(7, 700.0, 800.0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[StateStore]:
+    with StateStore.open(path) as opened:
+        yield opened
+
+
+def assessment(verdict: Verdict = Verdict.OK) -> Assessment:
+    kind = KindAssessment(EvidenceKind.DATA, verdict, 3.0, 100.0, "calm", (("x", 1.0),))
+    scores = (Score(EvidenceKind.DATA, "x", "location", 0.1, 0.05, 2.0),)
+    return Assessment(verdict, "calm", 50, (kind,), scores, figures={"loss": 0.1})
+
+
+def test_a_state_reads_back_as_it_was(store: StateStore) -> None:
+    """Every field of a model's state survives the store."""
+    store.save_state(STATE, at=1.0)
+    assert store.model("demand") == STATE
+    assert store.models() == [STATE]
+    assert store.model("nobody") is None
+
+
+def test_a_decision_lands_whole(store: StateStore) -> None:
+    """The new state, its line of history and its intended actions are written together."""
+    decided = Transition(STATE, "because", "build_started", (Action(ActionKind.TRAIN, {"version": 5}),), {"labels": 9})
+    before = replace(STATE, phase=Phase.STEADY)
+    with store.transaction():
+        line = store.save_transition(before, decided, at=3.0, actor="ada", config_hash="c0ffee")
+    assert line is not None
+    stored = store.transition(line)
+    assert stored is not None
+    assert (stored.phase_from, stored.phase_to, stored.reason, stored.actor) == (
+        "steady",
+        "probation",
+        "because",
+        "ada",
+    )
+    assert stored.figures == {"labels": 9}
+    (action,) = store.open_actions("demand")
+    assert (action.kind, action.arguments, action.status) == (ActionKind.TRAIN, {"version": 5}, "intended")
+    store.begin_action(action.id, 4.0)
+    store.finish_action(action.id, at=5.0, status="done", result={"rows": 1})
+    assert store.open_actions("demand") == []
+    assert store.actions_of(line)[0].result == {"rows": 1}
+
+
+def test_an_interrupted_transaction_leaves_nothing(store: StateStore) -> None:
+    """When anything inside a transaction fails, none of its writes stay."""
+
+    def interrupted() -> None:
+        with store.transaction():
+            store.save_state(STATE, at=1.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    assert store.models() == []
+
+
+def test_a_check_moves_the_cursor_and_cannot_be_recorded_twice(store: StateStore) -> None:
+    """One window is one check: the cursor passes it, and a second record of it is refused."""
+    store.save_check("demand", "window", WINDOW, assessment(), at=9.0, version=4)
+    assert store.cursor("demand", "window") == 8
+    assert store.cursor("demand", "labels") is None
+    (check,) = store.checks("demand", kind="window")
+    assert (check.rows, check.verdict, check.evidence["data"]["threshold"]) == (50, Verdict.OK, 100.0)
+    assert store.scores("demand")[0].value == 0.1
+    with pytest.raises(sqlite3.IntegrityError):
+        store.save_check("demand", "window", WINDOW, assessment(), at=9.0, version=4)
+
+
+def test_alarms_stand_until_absorbed(store: StateStore) -> None:
+    """An alarm stands against its version until it is absorbed, and keeps its report."""
+    alarm = Alarm("data", "x", 200.0, 100.0, "x moved", change_start=650.0)
+    number = store.save_alarm("demand", alarm, WINDOW, at=9.0, version=4, leaders=[("x", 0.9)])
+    store.save_report(number, "/r.html", [{"column": "x"}])
+    (standing,) = store.standing_alarms("demand", 4)
+    assert (standing.leaders, standing.report) == ([("x", 0.9)], "/r.html")
+    assert store.standing_alarms("demand", 5) == []
+    store.absorb_alarms("demand", "data", 10.0)
+    assert store.standing_alarms("demand", 4) == []
+    assert store.alarm(number) is not None
+
+
+def test_requests_are_asked_from_outside_and_answered_once(store: StateStore, path: Path) -> None:
+    """Another process posts a request; the daemon sees it waiting, answers, and the answer is read back."""
+    number = post_request(path, at=1.0, who="ada", model="demand", kind="retrain", arguments={"text": "please"})
+    (request,) = store.waiting_requests()
+    assert (request.id, request.who, request.arguments) == (number, "ada", {"text": "please"})
+    store.answer_request(number, at=2.0, outcome="a build is wanted")
+    assert store.waiting_requests() == []
+    with StateReader.read_only(path) as reader:
+        answered = reader.request(number)
+    assert answered is not None
+    assert answered.outcome == "a build is wanted"
+
+
+def test_there_is_nothing_to_read_or_ask_before_the_first_start(path: Path) -> None:
+    """Reading or asking without a state database says what to do instead of making an empty one."""
+    with pytest.raises(StateAbsentError, match="start `driftd run`"):
+        StateReader.read_only(path)
+    with pytest.raises(StateAbsentError):
+        post_request(path, at=1.0, who="ada", model="demand", kind="retrain", arguments={})
+    assert not path.exists()
+
+
+def test_a_reader_cannot_write(store: StateStore, path: Path) -> None:
+    """Who only reads cannot change anything, even by mistake."""
+    del store
+    with StateReader.read_only(path) as reader, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._db.execute("delete from models")
+
+
+def test_pruning_keeps_decisions_and_alarms(store: StateStore) -> None:
+    """Old checks, scores and Profiles go; transitions, alarms and newer checks stay."""
+    for index, at in ((7, 10.0), (8, 20.0)):
+        window = Window(index, index * 100.0, (index + 1) * 100.0)
+        store.save_check("demand", "window", window, assessment(), at=at, version=4)
+        store.save_profile("demand", window, version=4, rows=5, profile=b"p")
+    store.save_transition(STATE, Transition(STATE, "because", "confirmed"), at=1.0, actor="driftd", config_hash="")
+    store.prune(before=15.0)
+    assert [check.window_index for check in store.checks("demand")] == [8]
+    assert {score.window_index for score in store.scores("demand")} == {8}
+    assert len(store.history("demand")) == 1
