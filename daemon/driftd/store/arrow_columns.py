@@ -6,7 +6,8 @@ Text goes from Arrow's dictionaries to codes without becoming Python objects, on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,19 @@ from driftd.store.times import read_time
 from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Kind, class_name
 
+_BASIC_DATE = 8
 _TRUTH = {"0": 0, "1": 1, "true": 1, "false": 0, "True": 1, "False": 0}
 
 
-def read_column(array: pa.ChunkedArray | pa.Array, kind: Kind) -> tuple[Column, int]:
-    """An Arrow column as the feature's kind, and how many of its values could not be read as that (now missing)."""
+def read_column(array: pa.ChunkedArray | pa.Array, kind: Kind, *, numeric_text: bool = False) -> tuple[Column, int]:
+    """An Arrow column as the feature's kind, and how many of its values could not be read as that (now missing).
+
+    Text is no number, unless `numeric_text` says that the format cannot tell them apart, as in CSV.
+    """
     if isinstance(array, pa.Array):
         array = pa.chunked_array([array])
+    if kind is Kind.NUMBER and numeric_text and _is_text(array.type):
+        return _looked_up(_coded(array), float)
     if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
         return _numbers(array, kind)
     coded = _coded(array)
@@ -65,7 +72,7 @@ def _numbers(array: pa.ChunkedArray, kind: Kind) -> tuple[NDArray[np.float64], i
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     if _is_text(array.type) and kind is Kind.TIMESTAMP:
-        return _times_of_text(_coded(array))
+        return _looked_up(_coded(array), _time_of_text)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type):
         return _float64(array), 0
     return _unreadable(array)
@@ -90,17 +97,26 @@ def _unreadable(array: pa.ChunkedArray) -> tuple[NDArray[np.float64], int]:
     return np.full(len(array), np.nan), len(array) - array.null_count
 
 
-def _times_of_text(coded: Coded) -> tuple[NDArray[np.float64], int]:
-    times, faults = [], []
+def _looked_up(coded: Coded, read: Callable[[str], float]) -> tuple[NDArray[np.float64], int]:
+    """Each distinct text read once; empty text is missing."""
+    numbers, faults = [], []
     for label in coded.labels:
         try:
-            times.append(read_time(label) if label else math.nan)
+            numbers.append(read(label) if label else math.nan)
             faults.append(False)
         except ValueError:
-            times.append(math.nan)
+            numbers.append(math.nan)
             faults.append(True)
-    seconds = np.array([*times, math.nan])[coded.codes]
-    return seconds, int(np.count_nonzero(np.array([*faults, False])[coded.codes]))
+    places = coded.codes
+    return np.array([*numbers, math.nan])[places], int(np.count_nonzero(np.array([*faults, False])[places]))
+
+
+def _time_of_text(text: str) -> float:
+    """Epoch seconds of a text: digits are seconds, unless they are a date like 20240131."""
+    if len(text) != _BASIC_DATE or not text.isdigit():
+        with suppress(ValueError):
+            return float(text)
+    return read_time(text)
 
 
 def _coded(array: pa.ChunkedArray) -> Coded:

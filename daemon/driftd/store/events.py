@@ -125,9 +125,7 @@ class EventStore:
             "insert into quarantine(received_at, prediction_id, field, reason, event) values (?, ?, ?, ?, ?)",
             [(batch.received_at, one.prediction_id, one.field, one.reason, text) for one, text in batch.refused],
         )
-        self._db.execute(
-            "delete from quarantine where id <= (select max(id) from quarantine) - ?", (QUARANTINE_ROWS,)
-        )
+        self._db.execute("delete from quarantine where id <= (select max(id) from quarantine) - ?", (QUARANTINE_ROWS,))
         hour = int(batch.received_at // _HOUR)
         self._db.executemany(_COUNT_REFUSAL, [(hour, refusal.field) for refusal, _ in batch.refused])
 

@@ -7,6 +7,7 @@ so a row is never seen twice or not at all while the daemon seals.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Feature, Schema, Task
 
 Seqs = NDArray[np.int64]
+_IDS_AT_ONCE = 10_000
 _SPARSE = 64  # a gap longer than this starts a new scan
 
 
@@ -47,6 +49,11 @@ class EventReader:
         self._schema = schema
         self._segments = segments
         self._opened: sqlite3.Connection | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is an event store at all."""
+        return self._path.exists()
 
     def close(self) -> None:
         """Close the connection; the next reading opens another."""
@@ -112,6 +119,21 @@ class EventReader:
         """How many rows with `at >= since` have a label known by `known_by`; an index alone is read."""
         sql = "select count(*) from predictions indexed by predictions_by_time where at >= ? and first_label_at <= ?"
         return int(self._one(sql, since, known_by) or 0)
+
+    def labels_of(self, ids: Sequence[str], known_by: float) -> tuple[list[str | float | None], Numbers]:
+        """The newest label known by then of each prediction (kept here or not), and when it became known."""
+        labels: list[str | float | None] = [None] * len(ids)
+        label_at = np.full(len(ids), np.nan)
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            asked = json.dumps(ids[start : start + _IDS_AT_ONCE])
+            for place, label, at in self._all(_LABELS_OF, asked, known_by):
+                labels[start + place] = label
+                label_at[start + place] = at
+        return labels, label_at
+
+    def stamp(self) -> int:
+        """A number that changes whenever another connection committed something."""
+        return int(self._one("pragma data_version") or 0)
 
     def rows(self, seqs: Seqs, known_by: float) -> Rows:
         """The narrow rows of ascending `seqs` (those that retention has not taken)."""
@@ -246,6 +268,9 @@ _ROWS = """
 _LABELS = """
     select p.seq, f.label, f.at from predictions p join feedback f on f.prediction_id = p.prediction_id
     where p.seq between ? and ? and f.at <= ? order by p.seq, f.at, f.received_at"""
+_LABELS_OF = """
+    select asked.key, f.label, f.at from json_each(?) asked join feedback f on f.prediction_id = asked.value
+    where f.at <= ? order by asked.key, f.at, f.received_at"""
 _SEGMENTS = """
     select file, first_block, last_block from segments
     where last_block >= ? and first_block <= ? order by first_block"""

@@ -133,4 +133,3 @@ def _comparable(column: pa.ChunkedArray, like: pa.ChunkedArray) -> pa.ChunkedArr
 
 def _texts_of(features: Sequence[Feature]) -> list[str]:
     return [feature.name for feature in features if feature.kind in {Kind.CATEGORY, Kind.BOOLEAN}]
-

@@ -1,0 +1,193 @@
+"""What is known of a growing folder of log files: which rows stand where, and which times they span.
+
+A file is known as *stretches*: rows that one look found, which never change afterwards. The catalogue is kept as JSON
+beside the event store, so that a restart neither reads old files again nor numbers their rows anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+_VERSION = 1
+_SMALL_BYTES = 2**20
+
+
+class Stretch(msgspec.Struct, frozen=True, array_like=True):
+    """Some consecutive rows of one file. `start` and `stop` are rows of a Parquet file, bytes of a text file."""
+
+    file: int  # number of the file in the catalogue
+    start: int
+    stop: int
+    rows: int
+    first_row: int  # how many rows of the whole source arrived before these
+    first_at: float | None  # the span of their event times; None when no row has one
+    last_at: float | None
+
+
+class LogFile(msgspec.Struct):
+    """One file as it was at the last look."""
+
+    path: str
+    inode: int
+    size: int = 0
+    changed_at: int = 0  # nanoseconds, as the file system says
+    done: int = 0  # rows of a Parquet file, bytes of a text file that are in stretches
+    header: str = ""  # the first line of a CSV file
+    malformed: int = 0  # lines that are no rows
+
+
+class _Stored(msgspec.Struct):
+    version: int
+    pattern: str
+    files: list[LogFile]
+    stretches: list[Stretch]
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """The files of one pattern and their stretches in the order in which they were found."""
+
+    place: Path
+    pattern: str
+    files: list[LogFile] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, place: Path, pattern: str) -> Catalogue:
+        """Read what `save` wrote; empty when there is none, or when it was for another pattern.
+
+        A damaged catalogue is like none: the files are the truth, and reading them again costs time only.
+        """
+        try:
+            stored = msgspec.json.decode(place.read_bytes(), type=_Stored)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return cls(place, pattern)
+        if stored.version != _VERSION or stored.pattern != pattern:
+            return cls(place, pattern)
+        return cls(place, pattern, stored.files, stored.stretches)
+
+    def save(self) -> None:
+        """Replace the stored catalogue in one step."""
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.place.with_name(self.place.name + ".unfinished")
+        with unfinished.open("wb") as file:
+            file.write(msgspec.json.encode(_Stored(_VERSION, self.pattern, self.files, self.stretches)))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.rename(self.place)
+
+    @property
+    def rows(self) -> int:
+        """How many rows ever arrived."""
+        return self.stretches[-1].first_row + self.stretches[-1].rows if self.stretches else 0
+
+    def changed(self) -> list[int]:
+        """The numbers of files that are new or not as they were, oldest change first.
+
+        A file that was renamed (log rotation) is the same file; one that was cut or replaced is a new one.
+        """
+        known = {file.path: number for number, file in enumerate(self.files)}
+        seen = sorted((stat.st_mtime_ns, str(path), stat) for path, stat in listed(self.pattern))
+        paths = {path for _, path, _ in seen}
+        moved = {file.inode: number for number, file in enumerate(self.files) if file.path not in paths}
+        numbers = []
+        for changed_at, path, stat in seen:
+            number = known.get(path)
+            if number is not None and self._replaced(number, stat):
+                number = None
+            if number is None and stat.st_ino in moved:
+                number = moved.pop(stat.st_ino)
+                self.files[number].path = path
+            if number is None:
+                self.files.append(LogFile(path, stat.st_ino))
+                number = len(self.files) - 1
+            file = self.files[number]
+            unfinished = file.done < file.size and not is_columnar(path)
+            if unfinished or (stat.st_size, changed_at) != (file.size, file.changed_at):
+                numbers.append(number)
+        return numbers
+
+    def add(self, number: int, found: Stretch) -> None:
+        """Append a stretch of one file, numbering its rows; small ones that follow each other become one."""
+        if not found.rows:
+            return
+        found = msgspec.structs.replace(found, file=number, first_row=self.rows)
+        if self.stretches and not is_columnar(self.files[number].path):
+            last = self.stretches[-1]
+            if last.file == number and last.stop == found.start and found.stop - last.start < _SMALL_BYTES:
+                self.stretches[-1] = _united(last, found)
+                return
+        self.stretches.append(found)
+
+    def in_time(self, since: float, until: float) -> list[Stretch]:
+        """The stretches that may hold rows with `since <= at < until`, in the order of arrival."""
+        return [
+            one
+            for one in self.stretches
+            if one.first_at is not None and one.last_at is not None and one.first_at < until and one.last_at >= since
+        ]
+
+    def in_order(self, start: int, stop: int) -> list[Stretch]:
+        """The stretches that hold rows from `start` to `stop` in the order of arrival."""
+        return [one for one in self.stretches if one.first_row < stop and one.first_row + one.rows > start]
+
+    def _replaced(self, number: int, stat: os.stat_result) -> bool:
+        """Whether another file stands at the path now; the old one keeps its rows, under a path that may be gone."""
+        file = self.files[number]
+        if is_columnar(file.path):  # rewritten whole: by rename, with more rows
+            return False
+        if file.inode == stat.st_ino and stat.st_size >= file.done:
+            return False
+        file.path = f"{file.path} (replaced)"
+        return True
+
+
+def _united(one: Stretch, other: Stretch) -> Stretch:
+    spans = [(part.first_at, part.last_at) for part in (one, other)]
+    first = min((first for first, _ in spans if first is not None), default=None)
+    last = max((last for _, last in spans if last is not None), default=None)
+    return msgspec.structs.replace(one, stop=other.stop, rows=one.rows + other.rows, first_at=first, last_at=last)
+
+
+def is_columnar(path: str) -> bool:
+    """Whether a file is Parquet, by its name."""
+    return path.endswith((".parquet", ".pq"))
+
+
+def listed(pattern: str) -> list[tuple[Path, os.stat_result]]:
+    """The finished-looking files of a folder (with those below it) or of a glob pattern, with their facts."""
+    folder = Path(pattern)
+    found: Iterable[Path]
+    if folder.is_dir():
+        found = folder.rglob("*")
+    else:
+        fixed = Path(*_fixed_parts(folder))
+        found = fixed.glob(str(folder.relative_to(fixed))) if fixed != folder else [folder]
+    listing = []
+    for path in found:
+        if path.name.startswith((".", "_")) or path.suffix in _UNFINISHED:
+            continue
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            continue
+        if path.is_file():
+            listing.append((path, stat))
+    return listing
+
+
+def _fixed_parts(path: Path) -> list[str]:
+    parts: list[str] = []
+    for part in path.parts:
+        if any(sign in part for sign in "*?["):
+            return parts
+        parts.append(part)
+    return parts
+
+
+_UNFINISHED = frozenset({".tmp", ".part", ".partial", ".unfinished", ".crc", ".swp"})
