@@ -53,21 +53,21 @@ class Mapped:
 
     def outcomes(self) -> Wanted:
         """Everything but the features."""
-        texts = (self.id, *((self.prediction, self.label) if self.classes_are_text else ()))
+        texts = (self.prediction, self.label) if self.classes_are_text else ()
         columns = (self.id, self.at, self.prediction, self.score, self.version, self.label, self.label_at)
-        return Wanted(columns, texts, (self.at, self.label_at))
+        return Wanted(self.id, columns, texts, (self.at, self.label_at))
 
     def with_features(self, schema: Schema) -> Wanted:
         """Everything."""
         plain = self.outcomes()
         texts = tuple(one.name for one in schema.features if one.kind is Kind.CATEGORY)
         times = tuple(one.name for one in schema.features if one.kind is Kind.TIMESTAMP)
-        return Wanted((*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times))
+        return Wanted(self.id, (*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times))
 
     def feedback(self) -> Wanted:
         """Identity, label and when it became known."""
-        texts = (self.id, self.label) if self.classes_are_text else (self.id,)
-        return Wanted((self.id, self.label, self.label_at), texts, (self.label_at,))
+        texts = (self.label,) if self.classes_are_text else ()
+        return Wanted(self.id, (self.id, self.label, self.label_at), texts, (self.label_at,))
 
 
 @dataclass(frozen=True, slots=True)

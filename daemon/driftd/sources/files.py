@@ -151,11 +151,13 @@ class FilesSource:
             stretches = known.in_time(window.start, window.end)
         else:
             stretches = known.in_order(int(window.start), int(window.end))
-        parts = (self._part(stretch, table, window, known_by) for stretch, table in self._logs.read(stretches, wanted))
+        tables = self._logs.read(stretches, wanted)
+        cut = (self._cut(stretch, table, window) for stretch, table in tables)
+        parts = (rows.with_labels(self._reader, self._schema, known_by) for rows in cut)
         yield from gathered(parts, self._schema)
 
-    def _part(self, stretch: Stretch, table: pa.Table, window: Window, known_by: float) -> FileRows:
-        """The rows of one stretch that the window has."""
+    def _cut(self, stretch: Stretch, table: pa.Table, window: Window) -> FileRows:
+        """The rows of one stretch that the window has, with the labels that stand beside them."""
         text = self._logs.reads_numbers_as_text(stretch)
         arrived_at = stretch.first_at if stretch.first_at is not None else float("nan")
         rows = FileRows.read(
@@ -166,16 +168,17 @@ class FilesSource:
             rows = rows.where((places >= window.start) & (places < window.end))
         elif not _inside(stretch, window) or np.isnan(rows.outcomes.at).any():
             rows = rows.where((rows.outcomes.at >= window.start) & (rows.outcomes.at < window.end))
-        return rows.with_labels(self._reader, self._schema, known_by)
+        return rows
 
     def _label_times(self, stretch: Stretch, since: float) -> Numbers:
-        """When each label of the stretch's rows from `since` on became known."""
-        part = list(self._rows_of(stretch, since))
-        return np.concatenate([one.label_at[one.labelled] for one in part]) if part else np.empty(0)
-
-    def _rows_of(self, stretch: Stretch, since: float) -> Iterator[Outcomes]:
+        """When the first label of each of the stretch's rows from `since` on became known."""
+        found = [np.empty(0)]
         for one, table in self._logs.read([stretch], self._names.outcomes()):
-            yield self._part(one, table, _span(since, _EVER), _EVER).outcomes
+            rows = self._cut(one, table, _span(since, _EVER))
+            first = self._reader.first_label_at(rows.ids.to_pylist()) if self._reader.exists else np.nan
+            found.append(np.fmin(rows.outcomes.label_at, first))
+        times = np.concatenate(found)
+        return times[~np.isnan(times)]
 
     def _take_feedback(self, logs: LogFiles, now: float) -> None:
         """Keep new feedback in the event store, before the catalogue says that it was read."""

@@ -22,8 +22,12 @@ OnRows = Callable[[LogFile, Stretch, Numbers], None]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Columns to read: all of them, those that are text whatever they look like, those in which text is a time."""
+    """Columns to read: all of them, those that are text whatever they look like, those in which text is a time.
 
+    `identity` is text with a value of its own in every row, so not worth a dictionary.
+    """
+
+    identity: str
     columns: tuple[str, ...]
     texts: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
@@ -70,7 +74,9 @@ class LogFiles:
                     yield from parquet_files.read_stretches(Path(file.path), mine, wanted.columns, wanted.texts)
                 else:
                     text = self._text_format(file)
-                    yield from text_files.read_stretches(file, text, mine, wanted.columns, wanted.texts, wanted.times)
+                    yield from text_files.read_stretches(
+                        file, text, mine, wanted.columns, (wanted.identity, *wanted.texts), wanted.times
+                    )
             except (OSError, ValueError) as error:
                 self.faults = (*self.faults, _fault(file, error))
 

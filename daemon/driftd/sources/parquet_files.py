@@ -45,8 +45,11 @@ def read_stretches(
     path: Path, stretches: Sequence[Stretch], columns: Sequence[str], texts: Sequence[str]
 ) -> Iterator[tuple[Stretch, pa.Table]]:
     """The wanted columns (those that the file has) of stretches in file order; the file is opened once."""
-    with pq.ParquetFile(path, read_dictionary=list(texts), pre_buffer=True) as parquet:
-        names = [name for name in columns if name in parquet.schema_arrow.names]
+    metadata = pq.read_metadata(path)
+    present = set(metadata.schema.names)
+    names = [name for name in columns if name in present]
+    coded = [name for name in texts if name in present]
+    with pq.ParquetFile(path, metadata=metadata, read_dictionary=coded, pre_buffer=True) as parquet:
         first = 0
         waiting = list(stretches)
         for group in range(parquet.metadata.num_row_groups):

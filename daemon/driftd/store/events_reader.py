@@ -131,6 +131,14 @@ class EventReader:
                 label_at[start + place] = at
         return labels, label_at
 
+    def first_label_at(self, ids: Sequence[str]) -> Numbers:
+        """When the first label of each prediction became known; NaN where there is none."""
+        first = np.full(len(ids), np.nan)
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            for place, at in self._all(_FIRST_LABEL_AT, json.dumps(ids[start : start + _IDS_AT_ONCE])):
+                first[start + place] = at
+        return first
+
     def stamp(self) -> int:
         """A number that changes whenever another connection committed something."""
         return int(self._one("pragma data_version") or 0)
@@ -271,6 +279,9 @@ _LABELS = """
 _LABELS_OF = """
     select asked.key, f.label, f.at from json_each(?) asked join feedback f on f.prediction_id = asked.value
     where f.at <= ? order by asked.key, f.at, f.received_at"""
+_FIRST_LABEL_AT = """
+    select asked.key, min(f.at) from json_each(?) asked join feedback f on f.prediction_id = asked.value
+    group by asked.key"""
 _SEGMENTS = """
     select file, first_block, last_block from segments
     where last_block >= ? and first_block <= ? order by first_block"""

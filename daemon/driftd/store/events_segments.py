@@ -79,8 +79,11 @@ def read_segment(
     KeyError when a wanted row is not in it.
     """
     kinds = {feature.name: feature.kind for feature in features}
-    with pq.ParquetFile(path, read_dictionary=_texts_of(features)) as file:
-        names = [name for name in kinds if name in file.schema_arrow.names]
+    metadata = pq.read_metadata(path)
+    present = set(metadata.schema.names)
+    names = [name for name in kinds if name in present]
+    texts = [name for name in names if kinds[name] in {Kind.CATEGORY, Kind.BOOLEAN}]
+    with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts) as file:
         groups = _groups(file, int(wanted[0]), int(wanted[-1]))
         table = file.read_row_groups(groups, columns=["driftd_seq", *names])
     seqs = table.column("driftd_seq").to_numpy()
@@ -130,6 +133,3 @@ def _comparable(column: pa.ChunkedArray, like: pa.ChunkedArray) -> pa.ChunkedArr
         return pa.array(column.to_numpy().view(np.int64))
     return column.combine_chunks()
 
-
-def _texts_of(features: Sequence[Feature]) -> list[str]:
-    return [feature.name for feature in features if feature.kind in {Kind.CATEGORY, Kind.BOOLEAN}]

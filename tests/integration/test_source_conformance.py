@@ -1,0 +1,291 @@
+"""The same checks over every source: what a source promises does not depend on where the rows are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlite_utils  # noqa: F401 - so that migrations run in this process: a child takes half a second each
+
+from driftd.places import Places
+from driftd.records import Window
+from driftd.sources.files import FilesSettings, FilesSource
+from driftd.sources.protocol import Source
+from driftd.sources.store import StoreSource
+from driftd.store.events import EventStore
+from driftd.store.events_validation import read_events
+from driftd_detectors.columns import Coded, Columns
+from driftd_detectors.schema import Feature, Kind, Schema, Task
+
+Row = Mapping[str, Any]
+SCHEMA = Schema(
+    Task.CLASSIFICATION,
+    "bought",
+    (
+        Feature("age", Kind.NUMBER),
+        Feature("city", Kind.CATEGORY),
+        Feature("member", Kind.BOOLEAN),
+        Feature("joined", Kind.TIMESTAMP),
+    ),
+    ("0", "1"),
+)
+START = 1_700_000_000.0
+
+
+@dataclass
+class World:
+    """One source, and the application's side of it."""
+
+    source: Source
+    predict: Callable[[Sequence[Row], float], None]
+    label: Callable[[Sequence[tuple[str, str, float]], float], None]
+
+
+def rows_between(first: int, last: int, *, every: float = 1.0) -> list[dict[str, Any]]:
+    """Rows number `first` to `last` - 1, one each `every` seconds, with some values missing."""
+    return [
+        {
+            "prediction_id": f"p{number}",
+            "at": START + number * every,
+            "version": 1 + number // 50,
+            "prediction": str(number % 2),
+            "score": (number % 10) / 10,
+            "age": None if number % 7 == 0 else number + 0.5,
+            "city": None if number % 11 == 0 else f"town {number % 3}",
+            "member": None if number % 13 == 0 else number % 2 == 0,
+            "joined": START - number * 86_400.0,
+        }
+        for number in range(first, last)
+    ]
+
+
+def store_world(root: Path) -> World:
+    places = Places(root)
+    store = EventStore.open(places.events_db("m"), SCHEMA, segments=places.segments("m"))
+
+    def predict(rows: Sequence[Row], now: float) -> None:
+        events = [{**row, "features": {name: row[name] for name in SCHEMA.names if name in row}} for row in rows]
+        batch, refused = read_events(events, SCHEMA, now)
+        assert refused == []
+        store.append(batch)
+
+    def label(labels: Sequence[tuple[str, str, float]], now: float) -> None:
+        events = [{"prediction_id": one, "label": value, "at": at} for one, value, at in labels]
+        batch, refused = read_events(events, SCHEMA, now)
+        assert refused == []
+        store.append(batch)
+
+    return World(StoreSource("m", SCHEMA, places), predict, label)
+
+
+def files_world(root: Path, suffix: str) -> World:
+    logs, feedback = root / "logs", root / "feedback"
+    logs.mkdir()
+    feedback.mkdir()
+    settings = FilesSettings(str(logs), feedback=str(feedback))
+    number = iter(range(1_000_000))
+
+    def write(folder: Path, rows: Sequence[Row]) -> None:
+        if suffix == "parquet":
+            pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), folder / f"{next(number)}.parquet")
+            return
+        path = folder / f"log.{suffix}"
+        new = not path.exists()
+        with path.open("a", newline="") as log:
+            if suffix == "csv":
+                writer = csv.DictWriter(log, list(rows[0]))
+                if new:
+                    writer.writeheader()
+                writer.writerows(rows)
+            else:
+                log.writelines(json.dumps(row) + "\n" for row in rows)
+
+    def label(labels: Sequence[tuple[str, str, float]], now: float) -> None:
+        write(feedback, [{"prediction_id": one, "label": value, "at": at} for one, value, at in labels])
+
+    return World(FilesSource("m", SCHEMA, Places(root), settings), lambda rows, now: write(logs, rows), label)
+
+
+WORLDS: dict[str, Callable[[Path], World]] = {
+    "store": store_world,
+    "parquet": lambda root: files_world(root, "parquet"),
+    "csv": lambda root: files_world(root, "csv"),
+    "jsonl": lambda root: files_world(root, "jsonl"),
+}
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    return WORLDS[request.param](tmp_path)
+
+
+def plain(columns: Columns) -> dict[str, list[Any]]:
+    """Columns as lists of plain values, None for missing."""
+    lists: dict[str, list[Any]] = {}
+    for name, column in columns.values.items():
+        if isinstance(column, Coded):
+            lists[name] = [None if code < 0 else column.labels[code] for code in column.codes]
+        else:
+            lists[name] = [None if math.isnan(value) else value for value in column.tolist()]
+    return lists
+
+
+def everything(source: Source, window: Window) -> tuple[dict[str, list[Any]], list[float]]:
+    values: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    times: list[float] = []
+    for columns, outcomes in source.chunks(window):
+        for name, one in plain(columns).items():
+            values[name] += one
+        times += outcomes.at.tolist()
+    return values, times
+
+
+def expected(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    return {
+        "age": [row["age"] for row in rows],
+        "city": [row["city"] for row in rows],
+        "member": [None if row["member"] is None else str(int(row["member"])) for row in rows],
+        "joined": [row["joined"] for row in rows],
+    }
+
+
+def test_nothing_yet(world: World) -> None:
+    """A source without events has no first event, no rows and empty windows, and raises nothing."""
+    extent = world.source.refresh(START)
+    assert (extent.first_at, extent.rows, extent.faults) == (None, 0, ())
+    assert list(world.source.chunks(Window(0, 0.0, START))) == []
+    assert world.source.outcomes(Window(0, 0.0, START), START).rows == 0
+    assert world.source.count_labelled(0.0, START) == 0
+    assert list(world.source.labelled(0.0, START, START)) == []
+    assert len(world.source.sample(Window(0, 0.0, START), 5, 1)) == 0
+
+
+def test_rows_come_back_as_they_were(world: World) -> None:
+    """Every kind of value, missing ones too, is read as it was written, in the order of arrival."""
+    rows = rows_between(0, 40)
+    world.predict(rows, START + 100)
+    extent = world.source.refresh(START + 100)
+    assert (extent.first_at, extent.rows) == (START, 40)
+    values, times = everything(world.source, Window(0, START, START + 100))
+    assert values == expected(rows)
+    assert times == [row["at"] for row in rows]
+
+
+def test_windows_partition_the_rows(world: World) -> None:
+    """Time windows and row windows each have every row exactly once, also over several batches."""
+    for first in range(0, 90, 30):
+        world.predict(rows_between(first, first + 30), START + 100)
+        world.source.refresh(START + 100)
+    by_time = [everything(world.source, Window(0, START + s, START + s + 25))[1] for s in range(0, 100, 25)]
+    by_rows = [everything(world.source, Window(0, s, s + 25, by="rows"))[1] for s in range(0, 100, 25)]
+    whole = [START + number for number in range(90)]
+    assert [one for part in by_time for one in part] == whole
+    assert [one for part in by_rows for one in part] == whole
+    assert [len(part) for part in by_time] == [25, 25, 25, 15]
+
+
+def test_only_this_window(world: World) -> None:
+    """Rows that arrive out of order are in the window of their event time."""
+    world.predict(rows_between(50, 60), START + 100)
+    world.predict(rows_between(0, 10), START + 100)
+    world.source.refresh(START + 100)
+    assert sorted(everything(world.source, Window(0, START + 5, START + 55))[1]) == [
+        START + number for number in [*range(5, 10), *range(50, 55)]
+    ]
+
+
+def test_labels_known_by_a_time(world: World) -> None:
+    """A label counts from when it became known, a correction from its own time; the prediction may come after them."""
+    world.label([("p1", "1", START + 200), ("p2", "0", START + 300)], START + 300)
+    world.predict(rows_between(0, 5), START + 100)
+    world.label([("p1", "0", START + 400)], START + 400)
+    world.source.refresh(START + 500)
+    window = Window(0, START, START + 50)
+
+    def labels(known_by: float) -> list[str | None]:
+        outcomes = world.source.outcomes(window, known_by)
+        return [None if code < 0 else outcomes.classes[int(code)] for code in outcomes.label]
+
+    assert labels(START + 100) == [None] * 5
+    assert labels(START + 250) == [None, "1", None, None, None]
+    assert labels(START + 500) == [None, "0", "0", None, None]
+    assert world.source.outcomes(window, START + 500).label_at.tolist()[1:3] == [START + 400, START + 300]
+    assert [world.source.count_labelled(START, START + known) for known in (100, 250, 500)] == [0, 1, 2]
+    assert world.source.count_labelled(START + 2, START + 500) == 1
+
+
+def test_outcomes(world: World) -> None:
+    """Predictions, scores and versions come with their rows."""
+    rows = rows_between(40, 60)
+    world.predict(rows, START + 100)
+    world.source.refresh(START + 100)
+    outcomes = world.source.outcomes(Window(0, START, START + 100), START + 100)
+    assert [outcomes.classes[int(code)] for code in outcomes.prediction] == [row["prediction"] for row in rows]
+    assert outcomes.score.tolist() == [row["score"] for row in rows]
+    assert outcomes.version.tolist() == [row["version"] for row in rows]
+
+
+def test_labelled_rows_for_a_snapshot(world: World) -> None:
+    """Labelled rows have every feature, the target and driftd's own columns; unlabelled ones are left out."""
+    world.predict(rows_between(0, 20), START + 100)
+    world.label([(f"p{number}", str(number % 2), START + 50) for number in range(0, 20, 2)], START + 100)
+    world.source.refresh(START + 100)
+    table = pa.concat_tables(world.source.labelled(START + 4, START + 100, START + 100))
+    assert table.column("driftd_id").to_pylist() == [f"p{number}" for number in range(4, 20, 2)]
+    assert table.column("driftd_at").to_pylist() == [START + number for number in range(4, 20, 2)]
+    assert set(table.column("driftd_label_at").to_pylist()) == {START + 50}
+    assert table.column("bought").to_pylist() == ["0"] * 8
+    assert table.column("age").to_pylist() == [None if n % 7 == 0 else n + 0.5 for n in range(4, 20, 2)]
+    assert table.schema.field("member").type == pa.bool_()
+    assert table.schema.field("joined").type == pa.timestamp("us", "UTC")
+
+
+def test_a_sample(world: World) -> None:
+    """A sample has distinct rows of the window, the same for the same seed, and all when there are few."""
+    world.predict(rows_between(0, 60), START + 100)
+    world.source.refresh(START + 100)
+    window = Window(0, START + 10, START + 50)
+    one, again = (world.source.sample(window, 15, 7).column("driftd_id").to_pylist() for _ in range(2))
+    assert one == again
+    assert len(set(one)) == 15
+    assert set(one) <= {f"p{number}" for number in range(10, 50)}
+    assert len(world.source.sample(window, 1000, 7)) == 40
+
+
+def test_a_feature_that_is_never_sent(world: World) -> None:
+    """A column that no row has is absent, or missing in every row; the others are read."""
+    world.predict(
+        [{key: value for key, value in row.items() if key != "city"} for row in rows_between(1, 6)], START + 9
+    )
+    world.source.refresh(START + 10)
+    ((columns, _),) = world.source.chunks(Window(0, START, START + 100))
+    assert columns.rows == 5
+    assert plain(columns).get("city", [None] * 5) == [None] * 5
+    assert plain(columns)["age"] == [1.5, 2.5, 3.5, 4.5, 5.5]
+
+
+def test_a_class_that_nobody_knew(world: World) -> None:
+    """A new class that the schema does not know yet is kept, under a code of its own."""
+    world.predict([{**row, "prediction": "maybe"} for row in rows_between(0, 3)], START + 9)
+    world.source.refresh(START + 10)
+    outcomes = world.source.outcomes(Window(0, START, START + 100), START + 10)
+    assert outcomes.classes == ("0", "1", "maybe")
+    assert outcomes.prediction.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_closing_gives_the_files_back(world: World) -> None:
+    """After `close`, the next call opens what it needs again."""
+    world.predict(rows_between(0, 3), START + 9)
+    world.source.refresh(START + 10)
+    world.source.close()
+    assert world.source.refresh(START + 11).rows == 3
+    assert np.isfinite(world.source.outcomes(Window(0, START, START + 9), START + 9).at).all()
