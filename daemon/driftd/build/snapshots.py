@@ -87,11 +87,13 @@ def read_snapshot(places: Places, model: str, digest: str) -> Snapshot:
     return Snapshot(digest, Schema.from_dict(json.loads(table.schema.metadata[b"driftd_schema"])), table)
 
 
-def labelled_rows(tables: Iterable[pa.Table], schema: Schema) -> pa.Table:
-    """The usable rows of some tables in the one form of snapshots: fixed columns and types, each row once, in order."""
-    pieces = [_shaped(table, schema) for table in tables]
-    if not pieces:
-        pieces = [_fields(schema).empty_table()]
+def labelled_rows(tables: Iterable[pa.Table], schema: Schema, *, logged: bool = False) -> pa.Table:
+    """The usable rows of some tables in the one form of snapshots: fixed columns and types, each row once, in order.
+
+    With `logged`, also what was predicted when the row was live: `driftd_prediction` and `driftd_score`.
+    """
+    fields = _fields(schema, logged=logged)
+    pieces = [_shaped(table, fields) for table in tables] or [fields.empty_table()]
     table = pa.concat_tables(pieces).combine_chunks()
     usable = pc.and_(pc.is_finite(table["driftd_at"]), pc.is_valid(table[schema.target]))
     if schema.task is Task.REGRESSION:
@@ -100,7 +102,7 @@ def labelled_rows(tables: Iterable[pa.Table], schema: Schema) -> pa.Table:
     return _newest_labels(table).sort_by([("driftd_at", "ascending"), ("driftd_id", "ascending")]).combine_chunks()
 
 
-def _fields(schema: Schema) -> pa.Schema:
+def _fields(schema: Schema, *, logged: bool) -> pa.Schema:
     target = pa.float64() if schema.task is Task.REGRESSION else pa.string()
     own = {
         "driftd_id": pa.string(),
@@ -108,12 +110,13 @@ def _fields(schema: Schema) -> pa.Schema:
         "driftd_label_at": pa.float64(),
         "driftd_version": pa.int64(),
     }
+    if logged:
+        own |= {"driftd_prediction": target, "driftd_score": pa.float64()}
     features = {feature.name: _TYPES[feature.kind] for feature in schema.features}
     return pa.schema([pa.field(name, kind) for name, kind in {**features, schema.target: target, **own}.items()])
 
 
-def _shaped(table: pa.Table, schema: Schema) -> pa.Table:
-    fields = _fields(schema)
+def _shaped(table: pa.Table, fields: pa.Schema) -> pa.Table:
     columns = [
         table[one.name].cast(one.type) if one.name in table.column_names else pa.nulls(table.num_rows, one.type)
         for one in fields

@@ -86,7 +86,8 @@ def _seconds(values: Any) -> Numbers:
     if series.dtype.kind in "iuf":
         return numbers
     moments = pd.to_datetime(series.where(np.isnan(numbers)), utc=True, errors="coerce", format="ISO8601")
-    return np.asarray(np.where(np.isnan(numbers), _epoch(moments), numbers))
+    read: Numbers = np.where(np.isnan(numbers), _epoch(moments), numbers)
+    return read
 
 
 def _epoch(moments: pd.Series[Any]) -> Numbers:

@@ -1,0 +1,29 @@
+"""The rows on which a challenger is judged: its snapshot's hold-out, and what was labelled since."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from driftd.build.dataset import Rows, rows_of
+from driftd.build.order import Order
+from driftd.build.snapshots import labelled_rows, read_snapshot
+from driftd.registry import Manifest
+
+
+def judged_rows(order: Order, challenger: Manifest, until: float) -> Rows:
+    """Every labelled row that is later than those the challenger was trained on, with the labels known by `until`."""
+    snapshot = read_snapshot(order.places, order.model, challenger.snapshot)
+    trained = int(challenger.data["training_rows"])
+    held_out, since = snapshot.table.slice(trained), float(challenger.data["held_out_from"])
+    ties = snapshot.table.slice(0, trained)
+    ties = ties.filter(pc.greater_equal(ties["driftd_at"], since))  # trained on, at the very moment of the cut
+    later = (_without(table, ties) for table in order.labelled(snapshot.schema, since, until))
+    table = labelled_rows([held_out.replace_schema_metadata(None), *later], snapshot.schema)
+    return rows_of(table, snapshot.schema)
+
+
+def _without(table: pa.Table, ties: pa.Table) -> pa.Table:
+    if ties.num_rows == 0:
+        return table
+    return table.filter(pc.invert(pc.is_in(table["driftd_id"], value_set=ties["driftd_id"].combine_chunks())))

@@ -1,0 +1,159 @@
+"""The `judge` task: the gate between challenger and champion, and the challenger's reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from driftd.build.child import finite
+from driftd.build.comparing import Side, compare, predicted
+from driftd.build.dataset import Rows
+from driftd.build.evaluating import judged_rows
+from driftd.build.guards import Guard, artefact_bytes, cost_guards, segment_guards
+from driftd.build.order import Order
+from driftd.build.referencing import reference_of
+from driftd.registry.loaded import LoadedVersion, Predictions
+from driftd_detectors.columns import Numbers
+from driftd_detectors.gate import Judgement, judge
+from driftd_detectors.losses import metric_value
+from driftd_detectors.schema import Task
+
+REFERENCE = "reference.bin"
+NON_INFERIORITY = frozenset({"schedule", "code_changed"})  # triggers that do not say that the champion is bad
+TOLERATED = 0.02  # of the champion's loss: what such a challenger may be worse by
+_BOUND_AT = 0.99  # quantile of the champion's loss that bounds the losses of probation
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge, learn the reference, and write both into the challenger's folder."""
+    order = Order.of(arguments)
+    until = float(arguments["until"])
+    challenger = order.load(int(arguments["challenger"]))
+    champion = None if arguments["champion"] is None else order.load(int(arguments["champion"]))
+    rows = judged_rows(order, challenger.manifest, until)
+    found = predicted(challenger, rows)
+    comparison = _compare(order, challenger, champion, rows, found, arguments, until)
+    metric = comparison["metric"]
+    reference = reference_of(order, challenger, rows, found, metric)
+    decision = comparison["decision"]
+    order.registry.amend(
+        order.model,
+        challenger.version,
+        files={REFERENCE: reference.to_bytes()},
+        status=decision,
+        metrics=finite(comparison.pop("metrics")),
+        gate=finite(comparison),
+    )
+    print(f"{decision}: {comparison['sentence']}", flush=True)  # noqa: T201 - the log
+    keys = ("decision", "sentence", "gain", "lower", "upper", "rows", "blocks", "guards", "metric")
+    return {key: comparison[key] for key in keys}
+
+
+def _compare(
+    order: Order,
+    challenger: LoadedVersion,
+    champion: LoadedVersion | None,
+    rows: Rows,
+    found: Predictions,
+    arguments: Mapping[str, Any],
+    until: float,
+) -> dict[str, Any]:
+    said = [(challenger, found)] if champion is None else [(challenger, found), (champion, predicted(champion, rows))]
+    metric, sides = compare(order.metric, rows, said)
+    lost = [side.loss for side in sides]
+    look = _look(challenger, until)
+    guards: list[Guard] = []
+    if champion is None:
+        judged = _first(lost[0], rows)
+    else:
+        judged = _judge(order, lost[0], lost[1], rows, str(arguments["trigger"]), look)
+        guards = _guards(order, challenger, champion, rows, lost)
+    decision, sentence = _guarded(judged, guards)
+    return {
+        "decision": decision,
+        "sentence": sentence,
+        "gain": judged.gain,
+        "lower": judged.lower,
+        "upper": judged.upper,
+        "rows": judged.rows,
+        "blocks": judged.blocks,
+        "guards": [one.to_dict() for one in guards],
+        "metric": metric,
+        "champion": None if champion is None else champion.version,
+        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows),
+        "look": look,
+        "until": datetime.fromtimestamp(until, UTC).isoformat(),
+        "overdispersion": judged.overdispersion,
+        "loss_bound": _bound(metric, lost[-1]),
+        "metrics": _metrics(order, sides[0], rows),
+    }
+
+
+def _judge(order: Order, challenger: Numbers, champion: Numbers, rows: Rows, trigger: str, look: int) -> Judgement:
+    promote = order.config.promote
+    tolerance = max(promote.margin, TOLERATED * float(np.nanmean(champion))) if trigger in NON_INFERIORITY else None
+    return judge(
+        challenger,
+        champion,
+        rows.at,
+        margin=promote.margin,
+        confidence=promote.confidence,
+        min_rows=promote.min_labels,
+        look=look,
+        tolerance=tolerance,
+    )
+
+
+def _first(loss: Numbers, rows: Rows) -> Judgement:
+    mean = float(np.nanmean(loss)) if len(loss) else float("nan")
+    sentence = (
+        f"the first version: there is no champion to compare with; its loss is {mean:.4g} on {len(rows)} later rows"
+    )
+    nothing = float("nan")
+    return Judgement("promote", sentence, nothing, nothing, nothing, len(rows), 0)
+
+
+def _guards(
+    order: Order, challenger: LoadedVersion, champion: LoadedVersion, rows: Rows, lost: list[Numbers]
+) -> list[Guard]:
+    sizes = tuple(artefact_bytes(order.places.version(order.model, one.version), one) for one in (challenger, champion))
+    segments = segment_guards(rows, lost[0], lost[1], order.config.detect.segments, order.config.promote.confidence)
+    return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
+
+
+def _guarded(judged: Judgement, guards: list[Guard]) -> tuple[str, str]:
+    broken = [one for one in guards if not one.holds]
+    if judged.decision != "promote" or not broken:
+        return judged.decision, judged.sentence
+    return "reject", f"{judged.sentence}; refused all the same, because {'; and '.join(one.sentence for one in broken)}"
+
+
+def _look(challenger: LoadedVersion, until: float) -> int:
+    """Which judgement this is; the same one again when the same job runs again after a crash."""
+    before = challenger.manifest.gate
+    if before is None:
+        return 1
+    again = before["until"] == datetime.fromtimestamp(until, UTC).isoformat()
+    return int(before["look"]) + (0 if again else 1)
+
+
+def _bound(metric: str, loss: Numbers) -> float:
+    if metric == "error":
+        return 1.0
+    known = loss[np.isfinite(loss)]
+    bound = float(np.quantile(known, _BOUND_AT)) if len(known) else 1.0
+    return bound if bound > 0 else 1.0
+
+
+def _metrics(order: Order, side: Side, rows: Rows) -> dict[str, float]:
+    if len(rows) == 0:
+        return {"rows": 0.0}
+    known = {"loss": float(np.nanmean(side.loss)), "rows": float(len(rows))}
+    if order.metric is not None:
+        known[order.metric] = metric_value(order.metric, side.outcomes)
+    if rows.schema.task is Task.CLASSIFICATION:
+        known["accuracy"] = float(np.mean(side.outcomes.prediction == side.outcomes.label))
+    return {name: value for name, value in known.items() if np.isfinite(value)}

@@ -1,0 +1,68 @@
+"""The `shadow` task: how the new version did on live rows against the old one, scored now on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from driftd.build.comparing import compare, logged_predictions, predicted
+from driftd.build.dataset import rows_of
+from driftd.build.order import Order
+from driftd.build.snapshots import labelled_rows
+from driftd.registry.loaded import LoadedVersion
+from driftd_detectors.probation import Watch, watch
+
+TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll back
+UNWATCHED_AFTER = 10  # spans without enough labels, after which the version stays all the same
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Decide: roll_back, confirm or continue."""
+    order = Order.of(arguments)
+    since, until = float(arguments["since"]), float(arguments["until"])
+    new, old = order.load(int(arguments["new"])), order.load(int(arguments["old"]))
+    seen = _watched(order, new, old, since, until)
+    decision, sentence = conclude(
+        seen, until - since, span=order.config.probation.span, min_labels=order.config.probation.min_labels
+    )
+    print(f"{decision}: {sentence}", flush=True)  # noqa: T201 - the log
+    return {"decision": decision, "sentence": sentence, "labels": seen.labels, "wealth": seen.wealth, "harm": seen.harm}
+
+
+def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tuple[str, str]:
+    """What follows from a watch that has lasted `passed` seconds: the decision, and why in one sentence."""
+    if seen.roll_back:
+        return "roll_back", seen.sentence
+    if passed >= span and seen.labels >= min_labels:
+        return "confirm", f"{seen.sentence}; the span and the {min_labels} labels of probation are reached"
+    if passed >= UNWATCHED_AFTER * span:
+        return "confirm", (
+            f"only {seen.labels} of {min_labels} labels came in {UNWATCHED_AFTER} times the span of probation: "
+            f"the version stays, but it was hardly watched ({seen.sentence})"
+        )
+    missing = f"{seen.labels} of {min_labels} labels, {passed / 3600:.1f} of {span / 3600:.1f} hours"
+    return "continue", f"{seen.sentence}; probation goes on ({missing})"
+
+
+def _watched(order: Order, new: LoadedVersion, old: LoadedVersion, since: float, until: float) -> Watch:
+    table = labelled_rows(order.labelled(new.schema, since, until), new.schema, logged=True)
+    own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
+    table = table.filter(own)
+    table = table.take(np.argsort(table["driftd_label_at"].to_numpy(), kind="stable"))  # as the labels came
+    rows = rows_of(table, new.schema)
+    if len(rows) == 0:
+        return watch(np.empty(0), np.empty(0), np.empty(0))
+    found = logged_predictions(table, new.schema)
+    _, sides = compare(order.metric, rows, [(new, found or predicted(new, rows)), (old, predicted(old, rows))])
+    lost = [side.loss for side in sides]
+    gate = new.manifest.gate or {}
+    return watch(
+        lost[0],
+        lost[1],
+        rows.at,
+        bound=float(gate.get("loss_bound") or np.nanquantile(lost[1], 0.99) or 1.0),
+        tolerated=TOLERATED * float(np.nanmean(lost[1])),
+        overdispersion=float(gate.get("overdispersion") or 1.0),
+    )

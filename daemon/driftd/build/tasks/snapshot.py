@@ -1,0 +1,35 @@
+"""The `snapshot` task: the labelled rows of the source, stored under their content's name. No scikit-learn here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from driftd.build.snapshots import take_snapshot
+from driftd.config.model import ModelConfig
+from driftd.places import Places
+from driftd.sources import open_source
+from driftd_detectors.schema import Schema
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Take every row with `since <= at < until` whose label is known by `until`."""
+    places = Places(Path(arguments["state_dir"]))
+    config = ModelConfig.model_validate(arguments["model_config"])
+    schema = Schema.from_dict(arguments["schema"])
+    since, until, change_at = float(arguments["since"]), float(arguments["until"]), arguments["change_at"]
+    source = open_source(config, schema, places)
+    snapshot = take_snapshot(places, arguments["model"], source.labelled(since, until, until), schema)
+    at = snapshot.at
+    after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
+    print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log
+    return {
+        "digest": snapshot.digest,
+        "rows": len(at),
+        "rows_since_change": after,
+        "first_at": float(at[0]),
+        "last_at": float(at[-1]),
+    }

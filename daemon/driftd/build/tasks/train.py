@@ -1,0 +1,131 @@
+"""The `train` task: choose the training rows by evidence, train, check, store and publish a version."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from driftd.build.calling import Recipe, fit
+from driftd.build.code import TrainerError, trainer_code
+from driftd.build.comparing import mean_loss
+from driftd.build.dataset import Rows, rows_of
+from driftd.build.lineage import libraries
+from driftd.build.order import Order
+from driftd.build.probe import PROBE, compare_probe, write_probe
+from driftd.build.selecting import FEWEST_ROWS, Portion, choose, fixed_portion, holdout_start, portions
+from driftd.build.snapshots import read_snapshot
+from driftd.registry import Manifest, RegistryError
+from driftd.registry.artefact import store_estimator
+from driftd.registry.loaded import load_version, predict_with
+from driftd.registry.manifest import with_hashes, write_manifest
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Make version `version` from a snapshot; a version that was made by this very order before is given back."""
+    order = Order.of(arguments)
+    version, change_at = int(arguments["version"]), arguments["change_at"]
+    if version in order.registry.versions(order.model):
+        return _value(_made_before(order, arguments))
+    recipe = order.recipe(int(arguments["seed"]))
+    code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
+    snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
+    rows = rows_of(snapshot.table, snapshot.schema)
+    cut = holdout_start(rows.at, change_at, order.config.promote.min_labels)
+    training, held_out = rows.take(slice(None, cut)), rows.take(slice(cut, None))
+    if len(training) < FEWEST_ROWS:
+        raise TrainerError(f"only {len(training)} labelled rows to train on; at least {FEWEST_ROWS} are needed")
+    portion, tried = select(order, recipe, training, change_at)
+    estimator = fit_portion(recipe, training, portion)
+    staged = order.registry.stage(order.model)
+    try:
+        artefact = store_estimator(estimator, staged, allow_joblib=recipe.allow_joblib)
+        write_probe(estimator, training, staged)
+        manifest = Manifest(
+            model=order.model,
+            version=version,
+            created_at=float(arguments.get("now") or time.time()),
+            schema=snapshot.schema,
+            snapshot=snapshot.digest,
+            trainer=code,
+            seed=recipe.seed,
+            trigger=str(arguments["trigger"]),
+            reason=str(arguments["reason"]),
+            artefact=artefact,
+            parent=arguments["parent"],
+            parameters=dict(recipe.parameters),
+            libraries=libraries(recipe.trainer),
+            data={
+                "chosen": portion.name,
+                "tried": tried,
+                "rows": len(training) - portion.start,
+                "trained_from": float(training.at[portion.start]),
+                "held_out_from": float(held_out.at[0]),
+                "held_out_rows": len(held_out),
+                "training_rows": len(training),
+                "portion": {"start": portion.start, "pivot": portion.pivot},
+                "change_at": change_at,
+            },
+            metrics=_metrics(estimator, held_out, order.metric),
+        )
+        write_manifest(staged, with_hashes(staged, manifest))
+        compare_probe(load_version(staged, allow_joblib=recipe.allow_joblib), staged / PROBE)
+        manifest = order.registry.publish(order.model, version, staged)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    print(f"version {version}: trained on {portion.name}, losses tried {tried}", flush=True)  # noqa: T201 - the log
+    return _value(manifest)
+
+
+def select(
+    order: Order, recipe: Recipe, training: Rows, change_at: float | None
+) -> tuple[Portion, dict[str, float | None]]:
+    """Which of the training rows to use: what the config says, or what served the newest of them best."""
+    data = order.config.retrain.data
+    if data.use != "auto":
+        return fixed_portion(data.use, training.at, change_at, rows=data.rows, span=data.span), {}
+
+    def loss_of(way: Portion, until: int) -> float:
+        older, newest = training.take(slice(None, until)), training.take(slice(until, None))
+        if until - way.start < FEWEST_ROWS or _single_class(older, way):
+            return float("nan")
+        estimator = fit_portion(recipe, older, way)
+        return mean_loss(predict_with(estimator, newest.schema, newest.frame), newest, order.metric)
+
+    return choose(len(training), portions(training.at, change_at), loss_of)
+
+
+def fit_portion(recipe: Recipe, rows: Rows, portion: Portion) -> Any:
+    """Train on a portion of some rows."""
+    return fit(recipe, rows.take(slice(portion.start, None)), portion.weight(len(rows)))
+
+
+def _single_class(rows: Rows, portion: Portion) -> bool:
+    return bool(rows.schema.classes) and pd.Series(rows.target[portion.start :]).nunique() < 2  # noqa: PLR2004
+
+
+def _metrics(estimator: Any, held_out: Rows, metric: str | None) -> dict[str, float]:
+    loss = mean_loss(predict_with(estimator, held_out.schema, held_out.frame), held_out, metric)
+    return {"loss": loss} if np.isfinite(loss) else {}
+
+
+def _made_before(order: Order, arguments: Mapping[str, Any]) -> Manifest:
+    manifest = order.registry.manifest(order.model, int(arguments["version"]))
+    asked = (arguments["snapshot"], int(arguments["seed"]), str(arguments["trigger"]))
+    if (manifest.snapshot, manifest.seed, manifest.trigger) != asked:
+        raise RegistryError(f"{order.model}/{manifest.version} exists already and was made from another order")
+    return manifest
+
+
+def _value(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "version": manifest.version,
+        "rows": manifest.data["rows"],
+        "data": manifest.data["chosen"],
+        "tried": manifest.data["tried"],
+        "metrics": dict(manifest.metrics),
+    }
