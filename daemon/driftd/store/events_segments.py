@@ -18,6 +18,13 @@ from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Feature, Kind
 
 _ROW_GROUP = 20_000
+_TYPES = {
+    "driftd_seq": pa.int64(),
+    "driftd_id": pa.string(),
+    "driftd_at": pa.float64(),
+    "driftd_version": pa.int64(),
+    "driftd_score": pa.float64(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ def segment_table(
     narrow: Mapping[str, Sequence[Any]], columns: Mapping[str, Column], kinds: Sequence[Feature]
 ) -> pa.Table:
     """The rows of a segment: `narrow` (driftd_seq first, ordered) and the features as they are, bit by bit."""
-    arrays = {name: pa.array(values) for name, values in narrow.items()}
+    arrays = {name: pa.array(values, _TYPES.get(name)) for name, values in narrow.items()}
     for feature in kinds:
         column = columns[feature.name]
         if isinstance(column, Coded):
@@ -130,6 +137,6 @@ def _comparable(column: pa.ChunkedArray, like: pa.ChunkedArray) -> pa.ChunkedArr
     if pa.types.is_dictionary(like.type):
         return column.cast(pa.string()).combine_chunks()
     if pa.types.is_floating(like.type):
-        return pa.array(column.to_numpy().view(np.int64))
+        values = column.to_numpy()
+        return pa.array(np.where(np.isnan(values), np.nan, values).view(np.int64))  # null and NaN are the same
     return column.combine_chunks()
-

@@ -1,0 +1,158 @@
+"""Retention: the event store stays within an age and a size, so that it can run for years.
+
+A row goes with its features and all its labels; a segment goes when its last row has gone; feedback whose prediction
+never came goes when it is as old. Everything is deleted in pieces so small that no writer waits long.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftd.store.events import connect, transaction
+from driftd.store.migrate import ensure_current
+
+_ROWS_AT_ONCE = 500
+_PAGES_AT_ONCE = 128
+_BREATH = 0.005  # seconds between two small transactions, for the writers
+_HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is kept: so many seconds of events; at most so many bytes of segments and database, if given."""
+
+    keep_seconds: float
+    most_bytes: int | None = None
+    keep_refused_seconds: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went."""
+
+    rows: int = 0
+    segments: int = 0
+    orphans: int = 0  # labels whose prediction never came
+    quarantined: int = 0
+
+
+def prune(path: Path, segments: Path, now: float, limits: Limits) -> Pruned:
+    """Delete what is over the limits. Safe beside writers and readers; killed anywhere, the next run goes on.
+
+    Raises sqlite3.OperationalError when the disk does not take it.
+    """
+    if not path.exists():
+        return Pruned()
+    ensure_current(path, "events")
+    with closing(connect(path)) as connection:
+        connection.execute("pragma synchronous = normal")  # nothing here is lost that could not be done again
+        cutoff = now - limits.keep_seconds
+        rows = _delete_rows(connection, _OLD_ROWS, (cutoff,))
+        if limits.most_bytes is not None:
+            rows += _shrink(connection, path, limits.most_bytes)
+        gone = _drop_segments(connection, segments)
+        _delete_dead_blocks(connection, cutoff)
+        orphans = _delete_orphans(connection, cutoff)
+        quarantined = _delete_refused(connection, now - limits.keep_refused_seconds)
+        _give_pages_back(connection)
+    return Pruned(rows, gone, orphans, quarantined)
+
+
+def _delete_rows(connection: sqlite3.Connection, chosen: str, arguments: Sequence[Any]) -> int:
+    """Delete the rows that `chosen` selects, with their labels, some hundred at once."""
+    total = 0
+    while True:
+        with transaction(connection):
+            rows = connection.execute(chosen, (*arguments, _ROWS_AT_ONCE)).fetchall()
+            connection.executemany("delete from feedback where prediction_id = ?", [(one,) for _, one in rows])
+            connection.executemany("delete from predictions where seq = ?", [(seq,) for seq, _ in rows])
+        total += len(rows)
+        if len(rows) < _ROWS_AT_ONCE:
+            return total
+        time.sleep(_BREATH)
+
+
+def _shrink(connection: sqlite3.Connection, path: Path, most_bytes: int) -> int:
+    """Delete the rows of the oldest segments until the rest fits. What is not sealed yet stays."""
+    total = 0
+    size = path.stat().st_size + connection.execute("select coalesce(sum(bytes), 0) from segments").fetchone()[0]
+    for last_seq, held in connection.execute("select last_seq, bytes from segments order by last_seq").fetchall():
+        if size <= most_bytes:
+            break
+        total += _delete_rows(connection, _FIRST_ROWS, (last_seq,))
+        size -= held
+    return total
+
+
+def _drop_segments(connection: sqlite3.Connection, segments: Path) -> int:
+    """Forget segments without rows, then remove their files; sealing removes what a crash leaves in between."""
+    with transaction(connection):
+        # The newest stays registered, because it says what the next one begins with.
+        empty = connection.execute(_EMPTY_SEGMENTS).fetchall()
+        connection.executemany("delete from segments where id = ?", [(number,) for number, _ in empty])
+    for _, file in empty:
+        (segments / file).unlink(missing_ok=True)
+    return len(empty)
+
+
+def _delete_dead_blocks(connection: sqlite3.Connection, cutoff: float) -> None:
+    """Blocks that were never sealed and have no row any more."""
+    with transaction(connection):
+        oldest = connection.execute("select block from predictions order by seq limit 1").fetchone()
+        if oldest is None:
+            connection.execute("delete from blocks where received_at < ?", (cutoff,))
+        else:
+            connection.execute("delete from blocks where id < ? and received_at < ?", (oldest[0], cutoff))
+
+
+def _delete_orphans(connection: sqlite3.Connection, cutoff: float) -> int:
+    """Old labels without a prediction; the table is looked through in short pieces."""
+    total = 0
+    after = ""
+    while piece := connection.execute(_FEEDBACK, (after, _ROWS_AT_ONCE * 10)).fetchall():
+        after = piece[-1][0]
+        orphans = [(one, cutoff) for one, at, prediction in piece if prediction is None and at < cutoff]
+        if orphans:
+            with transaction(connection):
+                connection.executemany(_DELETE_ORPHAN, orphans)
+            total += len(orphans)
+        time.sleep(_BREATH)
+    return total
+
+
+def _delete_refused(connection: sqlite3.Connection, cutoff: float) -> int:
+    with transaction(connection):
+        count = connection.execute("delete from quarantine where received_at < ?", (cutoff,)).rowcount
+        connection.execute("delete from refusals where hour < ?", (int(cutoff // _HOUR),))
+    return count
+
+
+def _give_pages_back(connection: sqlite3.Connection) -> None:
+    """Shrink the file when more than a quarter of it is free; less is soon used again."""
+    while True:
+        (free,) = connection.execute("pragma freelist_count").fetchone()
+        (pages,) = connection.execute("pragma page_count").fetchone()
+        if free <= pages // 4 or free <= _PAGES_AT_ONCE:
+            return
+        connection.execute(f"pragma incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+        time.sleep(_BREATH)
+
+
+_OLD_ROWS = "select seq, prediction_id from predictions indexed by predictions_by_time where at < ? limit ?"
+_FIRST_ROWS = "select seq, prediction_id from predictions where seq <= ? order by seq limit ?"
+_EMPTY_SEGMENTS = """
+    select id, file from segments
+    where last_seq < coalesce((select min(seq) from predictions), 9e18)
+    and last_seq < (select max(last_seq) from segments)"""
+_FEEDBACK = """
+    select f.prediction_id, max(f.at), p.seq from feedback f left join predictions p using (prediction_id)
+    where f.prediction_id > ? group by f.prediction_id order by f.prediction_id limit ?"""
+_DELETE_ORPHAN = """
+    delete from feedback where prediction_id = ? and at < ?
+    and not exists (select 1 from predictions p where p.prediction_id = feedback.prediction_id)"""
