@@ -61,7 +61,7 @@ class Order:
 
     def labelled(self, schema: Schema, since: float, until: float) -> Iterator[pa.Table]:
         """The source's rows with `since <= at < until` and the labels known by `until`."""
-        return open_source(self.config, schema, self.places).labelled(since, until, until)
+        return open_source(self.model, self.config, schema, self.places).labelled(since, until, until)
 
     def window_starts(self, at: Numbers) -> Numbers:
         """The start of the window that each row (in time order) falls into, as the checks would cut them."""

@@ -43,11 +43,12 @@ def due_windows(
 
 
 def window_at(spec: WindowSpec, index: int) -> Window:
-    """The window of an index, whether it is complete or not. Raises ValueError when the spec names no size."""
-    size = spec.every or spec.rows
-    if not size:
-        raise ValueError("a window needs `every` or `rows`")
-    return Window(index, float(index * size), float((index + 1) * size), by="time" if spec.every else "rows")
+    """The window with this index, due or not."""
+    if spec.every is not None:
+        return Window(index, index * spec.every, (index + 1) * spec.every)
+    if spec.rows is not None:
+        return Window(index, float(index * spec.rows), float((index + 1) * spec.rows), by="rows")
+    raise ValueError("a window needs `every` or `rows`")
 
 
 def closed_until(spec: WindowSpec, complete: float, lateness: float) -> float:

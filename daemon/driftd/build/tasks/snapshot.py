@@ -21,7 +21,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     config = ModelConfig.model_validate(arguments["model_config"])
     schema = Schema.from_dict(arguments["schema"])
     since, until, change_at = float(arguments["since"]), float(arguments["until"]), arguments["change_at"]
-    source = open_source(config, schema, places)
+    source = open_source(arguments["model"], config, schema, places)
     snapshot = take_snapshot(places, arguments["model"], source.labelled(since, until, until), schema)
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
