@@ -64,6 +64,7 @@ class KindAssessment:
     sentence: str  # why, with the figures in it
     leaders: tuple[tuple[str, float], ...] = ()  # subjects with their shares of the evidence, largest first
     change_start: float | None = None  # the start of the window at which the change most likely began
+    crossed: bool = False  # whether this window raised the alarm; it stands until a swap or until it is absorbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Assessment:
     faults: tuple[Fault, ...] = ()
     learning: str | None = None  # what is not learned yet, in one phrase
     figures: dict[str, float] = field(default_factory=dict)  # loss, baseline, coverage, ...
+    waits: bool = False  # inconclusive for now: the cohort's labels are still coming, so ask again later
 
     def of(self, kind: EvidenceKind) -> KindAssessment | None:
         """The assessment of one kind, if this check looked at it."""
