@@ -60,7 +60,7 @@ def watch(
         How much more the means of days vary than independent rows would, as the gate found it. Every row of a
         day shares the day's luck, so n rows of a day count as n / overdispersion: the log wealth is divided by it.
         To second order that is exact for normal day effects. From five days on, the larger of this and of what the
-        watched days themselves show counts.
+        earlier watched days show counts; only earlier ones, so that the bet never knows the future.
     """
     usable = np.isfinite(new_loss) & np.isfinite(old_loss)
     new, old = (np.clip(loss[usable] / bound, 0.0, 1.0) for loss in (new_loss, old_loss))
@@ -68,9 +68,9 @@ def watch(
     rows = len(difference)
     if rows == 0:
         return Watch(roll_back=False, wealth=1.0, labels=0, sentence="no labels yet for the new version")
-    dispersion = max(1.0, overdispersion, _of_days(difference, at[usable]))
+    dispersion = _dispersions(difference, at[usable], overdispersion)
     bets = np.array(BETS)[:, None]
-    logs = np.cumsum(np.log1p(bets * (difference - tolerated / bound)[None, :]), axis=1) / dispersion
+    logs = np.cumsum(np.log1p(bets * (difference - tolerated / bound)[None, :]) / dispersion, axis=1)
     path = np.logaddexp.reduce(logs, axis=0) - math.log(len(BETS))
     wealth = float(np.exp(min(700.0, path.max(initial=0.0))))
     harm = float(difference.mean()) * bound
@@ -84,8 +84,20 @@ def watch(
     )
 
 
+def _dispersions(difference: Numbers, at: Numbers, given: float) -> Numbers:
+    """The over-dispersion that holds for each row: learned from the rows before its day first appeared."""
+    _, first = np.unique(np.floor(at / DAY), return_index=True)
+    starts = [*sorted(int(one) for one in first), len(at)]
+    dispersion = np.full(len(at), max(1.0, given))
+    for start, end in zip(starts, starts[1:], strict=False):
+        dispersion[start:end] = np.maximum(dispersion[start:end], _of_days(difference[:start], at[:start]))
+    return dispersion
+
+
 def _of_days(difference: Numbers, at: Numbers) -> float:
     """The over-dispersion of whole days; 1 while there are too few of them to say."""
+    if len(at) == 0:
+        return 1.0
     _, day_of = np.unique(np.floor(at / DAY), return_inverse=True)
     sizes = np.bincount(day_of)
     kept = sizes >= _FEWEST_A_DAY

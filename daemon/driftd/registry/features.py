@@ -86,13 +86,11 @@ def _seconds(values: Any) -> Numbers:
     if series.dtype.kind in "iuf":
         return numbers
     moments = pd.to_datetime(series.where(np.isnan(numbers)), utc=True, errors="coerce", format="ISO8601")
-    read: Numbers = np.where(np.isnan(numbers), _epoch(moments), numbers)
-    return read
+    return np.asarray(np.where(np.isnan(numbers), _epoch(moments), numbers))
 
 
 def _epoch(moments: pd.Series[Any]) -> Numbers:
-    seconds: Numbers = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(dtype=np.float64)
-    return seconds
+    return np.asarray((moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
 
 
 def _booleans(values: Any) -> Numbers:

@@ -1,0 +1,86 @@
+"""The watch over a new version: how often it errs, and how soon it finds harm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from driftd_detectors.gate import DAY, judge
+from driftd_detectors.probation import watch
+
+ROWS_A_DAY = 200
+
+
+def pair(rng: np.random.Generator, days: int, harm: float, day_sd: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """0/1 losses of a new and an old version that disagree on 6 % of the rows."""
+    rows = days * ROWS_A_DAY
+    at = np.repeat(np.arange(days), ROWS_A_DAY) * DAY
+    tilt = harm / 0.12 + np.repeat(rng.normal(0, day_sd, days), ROWS_A_DAY)
+    apart = rng.random(rows) < 0.06
+    worse = rng.random(rows) < np.clip(0.5 + tilt, 0, 1)
+    wrong = rng.random(rows) < 0.07
+    return np.where(apart, worse, wrong).astype(float), np.where(apart, ~worse, wrong).astype(float), at
+
+
+@pytest.mark.parametrize("day_sd", [0.0, 0.15, 0.3])
+def test_an_equal_version_is_rolled_back_in_at_most_one_of_twenty_watches(day_sd: float) -> None:
+    """The largest wealth of 28 days stays below 20 in 95 % (400 watches; 7 % is two standard errors up)."""
+    rng = np.random.default_rng(11)
+    wrong = 0
+    for _ in range(400):
+        gate = judge(*pair(rng, 20, -0.01, day_sd))
+        wrong += watch(*pair(rng, 28, 0.0, day_sd), tolerated=0.002, overdispersion=gate.overdispersion).roll_back
+    assert wrong / 400 <= 0.07
+
+
+def test_two_points_of_harm_are_found_within_two_thousand_labels() -> None:
+    """The median harmed version is rolled back after 800 to 2,000 labels."""
+    rng = np.random.default_rng(12)
+    needed = []
+    for _ in range(60):
+        new, old, at = pair(rng, 28, 0.02, 0.0)
+        days = (n * ROWS_A_DAY for n in range(1, 29))
+        needed.append(next((n for n in days if watch(new[:n], old[:n], at[:n], tolerated=0.002).roll_back), 10**6))
+    assert 800 <= np.median(needed) <= 2000
+
+
+def test_a_better_version_is_never_suspected() -> None:
+    """A version that is two points better keeps the wealth near one."""
+    seen = watch(*pair(np.random.default_rng(13), 28, -0.02, 0.0))
+    assert not seen.roll_back
+    assert seen.wealth < 2
+    assert "lower than the old one's" in seen.sentence
+
+
+def test_wealth_only_counts_the_past() -> None:
+    """A later look never takes an earlier rollback back: the wealth is the largest reached so far."""
+    new, old, at = pair(np.random.default_rng(14), 10, 0.05, 0.0)
+    good = np.zeros(5000)
+    early = watch(new, old, at)
+    late = watch(np.concatenate([new, good]), np.concatenate([old, good + 1]), np.concatenate([at, at[-1] + good]))
+    assert early.roll_back
+    assert late.roll_back
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_hardly_any_labels_decide_nothing(rows: int) -> None:
+    """No label, one, or two give a wealth near one and a sentence."""
+    seen = watch(np.ones(rows), np.zeros(rows), np.zeros(rows))
+    assert (seen.roll_back, seen.labels) == (False, rows)
+    assert seen.wealth < 3
+    assert seen.sentence
+
+
+def test_errors_of_a_regression_are_bounded_first() -> None:
+    """One absurd error of the new version does not roll it back; a lasting one does."""
+    old = np.random.default_rng(15).exponential(10, 400)
+    glitch = old.copy()
+    glitch[5] = 1e300
+    assert not watch(glitch, old, np.zeros(400), bound=50).roll_back
+    assert watch(old + 8, old, np.zeros(400), bound=50).roll_back
+
+
+def test_losses_that_are_missing_are_left_out() -> None:
+    """NaN losses count neither as labels nor as harm."""
+    seen = watch(np.array([np.nan, 1.0]), np.array([0.0, 1.0]), np.zeros(2))
+    assert seen.labels == 1
