@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import importlib
-import os
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from driftd.store.apart import ChildError, run_apart
 
 _CHILD_SECONDS = 300.0
 
@@ -68,17 +68,10 @@ def ensure_current(path: Path, kind: str) -> None:
     if "sqlite_utils" in sys.modules:  # this process has already paid for it
         migrate(path, kind)
         return
-    run = subprocess.run(
-        [sys.executable, "-m", "driftd.store.migrate", str(path), kind],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-        capture_output=True,
-        text=True,
-        timeout=_CHILD_SECONDS,
-        check=False,
-    )
-    if run.returncode != 0:
-        told = run.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise DatabaseError(f"{path} could not be migrated to this program's schema: {told[0]}")
+    try:
+        run_apart("driftd.store.migrate", [str(path), kind], _CHILD_SECONDS)
+    except ChildError as error:
+        raise DatabaseError(f"{path} could not be migrated to this program's schema: {error}") from error
 
 
 def migrate(path: Path, kind: str) -> None:
