@@ -74,6 +74,7 @@ def terminal_chart(curves: Sequence[Curve], *, width: int = 100, height: int = 1
     """The rolling errors as a chart of `width` by `height` characters, with ANSI colours."""
     plotext.clear_figure()
     plotext.theme("clear")
+    plotext.limit_size(False, False)  # noqa: FBT003 - its own signature: neither width nor height
     plotext.plotsize(width, height)
     plotext.title(f"mean absolute error of the last {ROLLING_DAYS} days, {UNIT}")
     ticks: dict[float, str] = {}
@@ -105,11 +106,12 @@ def _figure(curves: Sequence[Curve], marks: Sequence[Mark]) -> go.Figure:
     figure.update_layout(
         height=520,
         margin={"l": 60, "r": 20, "t": 20, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
         font={"color": "#808a94"},  # before the page's script runs, and where scripts are off
         legend={"orientation": "h", "y": -0.12},
         hovermode="closest",
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)"},
         xaxis=axis,
         yaxis=axis | {"title": f"mean absolute error of {ROLLING_DAYS} days ({UNIT})", "rangemode": "tozero"},
     )

@@ -141,5 +141,5 @@ def _guarded(call: Callable[[], T]) -> T:
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # ColumnNotFound and ReferenceMetricNotFound derive from it
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:300].rstrip(".")
         raise EvidentlyError(f"{type(error).__name__}: {text}" if text else type(error).__name__) from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from driftd_detectors.schema import Schema
 
-MOST_COLUMNS = 40  # each column is a plot of some 50 kB; beyond this a browser chokes
+MOST_COLUMNS = 30  # each takes Evidently half a second and is several plots; beyond this a browser chokes
 FEWEST_LABELS = 30  # on either side, for the part about the model's quality
 
 TARGET, PREDICTION, SCORE = "driftd_label", "driftd_prediction", "driftd_score"  # no feature starts with driftd_
@@ -149,29 +149,33 @@ def _labels(frame: pd.DataFrame, schema: Schema) -> bool:
 
 def _largest_possible(prepared: Prepared, roles: Roles, methods: Mapping[str, str]) -> tuple[str, list[str]]:
     """Evidently's page without the columns and parts that fail, and a sentence for each of these."""
-    notes: list[str] = []
-    if prepared.columns and not _fails(prepared, _only(roles), ("drift", "summary"), methods):
-        good = roles
-    else:
-        good, notes = _without_bad_columns(prepared, roles, methods)
-    presets = [name for name in ("quality", "drift", "summary") if name != "quality" or good.target is not None]
-    if not (good.numbers or good.categories):
-        presets = [name for name in presets if name == "quality"]
+    presets, notes = _presets(roles), list[str]()
+    try:
+        if presets:
+            return _render(prepared, roles, presets, methods), notes
+    except EvidentlyError:
+        roles, notes = _without_bad_columns(prepared, roles, methods)
+        presets = _presets(roles)
     while presets:
         try:
-            return _render(prepared, good, presets, methods), notes
+            return _render(prepared, roles, presets, methods), notes
         except EvidentlyError as error:
-            left_out = presets.pop(0)
-            notes.append(f"Evidently's part {left_out!r} is left out: it answered {error}.")
+            notes.append(f"Evidently's part {presets.pop(0)!r} is left out: it answered {error}.")
     return "", [*notes, "Evidently could show nothing of these samples."]
+
+
+def _presets(roles: Roles) -> list[str]:
+    columns = ["drift", "summary"] if roles.numbers or roles.categories else []
+    return ["quality", *columns] if roles.target is not None else columns
 
 
 def _without_bad_columns(prepared: Prepared, roles: Roles, methods: Mapping[str, str]) -> tuple[Roles, list[str]]:
     """Try each column alone and keep those that pass."""
     notes = []
     for name in [*roles.numbers, *roles.categories]:
-        error = _fails(prepared, _only(roles, name), ("drift", "summary"), methods)
-        if error:
+        try:
+            _render(prepared, _only(roles, name), ("drift", "summary"), methods)
+        except EvidentlyError as error:
             notes.append(f"Column {name!r} is left out: Evidently answered {error}.")
             roles = replace(
                 roles,
@@ -181,21 +185,13 @@ def _without_bad_columns(prepared: Prepared, roles: Roles, methods: Mapping[str,
     return roles, notes
 
 
-def _only(roles: Roles, name: str | None = None) -> Roles:
-    """The roles of the features (or of one of them) without target and prediction."""
+def _only(roles: Roles, name: str) -> Roles:
+    """The role of one column alone."""
     return Roles(
-        numbers=[one for one in roles.numbers if name in {None, one}],
-        categories=[one for one in roles.categories if name in {None, one}],
+        numbers=[one for one in roles.numbers if name == one],
+        categories=[one for one in roles.categories if name == one],
         times=[],
     )
-
-
-def _fails(prepared: Prepared, roles: Roles, presets: Sequence[str], methods: Mapping[str, str]) -> str:
-    try:
-        _render(prepared, roles, presets, methods)
-    except EvidentlyError as error:
-        return str(error)
-    return ""
 
 
 def _render(prepared: Prepared, roles: Roles, presets: Sequence[str], methods: Mapping[str, str]) -> str:

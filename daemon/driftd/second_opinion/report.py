@@ -1,0 +1,101 @@
+"""The `report` job: Evidently's opinion of one alarm, and its page. Runs in a child process only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from driftd.config import model_config
+from driftd.places import Places
+from driftd.records import Window
+from driftd.registry import Registry
+from driftd.registry.features import feature_frame
+from driftd.registry.loaded import LoadedVersion
+from driftd.second_opinion.opinions import opinions
+from driftd.second_opinion.page import PREDICTION, SCORE, Case, page
+from driftd.sources.opening import open_source
+from driftd_detectors.assessment import EvidenceKind
+
+SAMPLE_ROWS = 5_000
+HELD_OUT = 0.25  # of a snapshot, where the manifest does not say which rows the trainer never saw
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Ask the chosen stattests, render the page, and write it to `Places.report` by rename.
+
+    Arguments: `model`, `model_config`, `state_dir`, `version` (whose reference the alarm was judged by), `alarm` (its
+    number), `sentence`, `window` (the fields of `Window`), and optionally `kind` and `leaders` (subjects with their
+    shares of the evidence). Value: `path`, `stattests` (one `Opinion` each, as JSON), `notes` (what is missing from the
+    page). What the data make impossible becomes a sentence; raises only when the version, its snapshot or the source
+    cannot be read at all, or the page cannot be written.
+    """
+    model, number, version = str(arguments["model"]), int(arguments["alarm"]), int(arguments["version"])
+    places, config = Places(Path(arguments["state_dir"])), model_config(arguments["model_config"])
+    loaded = Registry(places).load(model, version, allow_joblib=config.allow_joblib)
+    reference = _reference(places, model, loaded)
+    window = Window(**arguments["window"])
+    source = open_source(model, config, loaded.schema, places)
+    current = source.sample(window, SAMPLE_ROWS, number).to_pandas()
+    source.close()
+
+    chosen = dict(config.detect.data.stattests)
+    asked = opinions(reference, current, loaded.schema, chosen, seed=number)
+    case = Case(
+        title=f"Alarm {number} of {model}",
+        sentence=str(arguments.get("sentence", "")),
+        reference=reference,
+        current=current,
+        schema=loaded.schema,
+        methods=chosen,
+        quality=arguments.get("kind") == EvidenceKind.PERFORMANCE,
+        leaders=_leaders(arguments.get("leaders", ())),
+        notes=[f"The reference is of version {version}: rows of its snapshot that its trainer never saw."],
+    )
+    html, notes = page(case, asked)
+    path = _write(places.report(model, number), html)
+    return {"path": str(path), "stattests": [opinion.to_dict() for opinion in asked], "notes": notes}
+
+
+def _reference(places: Places, model: str, loaded: LoadedVersion) -> pd.DataFrame:
+    """A sample of the hold-out of the version's snapshot, oldest first, with what this version says of each row."""
+    path = places.snapshot(model, loaded.manifest.snapshot) / "data.parquet"
+    rows = _newest(path)
+    rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE_ROWS)).astype(int))]
+    rows = rows.reset_index(drop=True)
+    predictions = loaded.predict(feature_frame(rows, loaded.schema))
+    return rows.assign(**{PREDICTION: predictions.values(), SCORE: predictions.score})
+
+
+def _newest(path: Path) -> pd.DataFrame:
+    """The newest quarter of a snapshot's rows, read from the file's end so that little more than these is in memory."""
+    file = pq.ParquetFile(path)
+    wanted = max(1, round(HELD_OUT * file.metadata.num_rows))
+    groups, rows = file.metadata.num_row_groups, 0
+    while groups > 0 and rows < wanted:
+        groups -= 1
+        rows += file.metadata.row_group(groups).num_rows
+    table = file.read_row_groups(list(range(groups, file.metadata.num_row_groups)))
+    frame: pd.DataFrame = table.to_pandas().sort_values("driftd_at", kind="stable")
+    return frame.iloc[-wanted:].reset_index(drop=True)
+
+
+def _leaders(leaders: Sequence[Any]) -> list[str]:
+    """The subjects of an alarm, largest share first, from names or (name, share) pairs."""
+    return [str(one[0]) if isinstance(one, list | tuple) else str(one) for one in leaders]
+
+
+def _write(path: Path, html: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(html)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    return path
