@@ -9,9 +9,12 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
+from driftd.clock import Clock
+from driftd.config.load import ConfigError
+from driftd.config.model import Config
+from driftd.loop.assembling import Assembly, NoVersionError
+from driftd.loop.settings import rules_of
 from driftd.loop.watched import WatchedModel
-from driftd.observe.metrics import Metrics
-from driftd.store.state import StateStore
 
 log = structlog.get_logger()
 
@@ -42,18 +45,27 @@ Message = Tick | Reload | Stop
 class Daemon:
     """Owns the state database and every model under watch; everybody else only posts messages."""
 
-    store: StateStore
-    metrics: Metrics
-    models: dict[str, WatchedModel]
-    reload: Callable[[], str | None]  # applies the config on disk; returns why it was refused, or None
+    assembly: Assembly
+    models: dict[str, WatchedModel] = field(default_factory=dict)
+    obstacles: dict[str, str] = field(default_factory=dict)  # why a model of the config is not under watch
     inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
     stopping: str | None = None
+    rounds: int = 0
 
-    def run(self, now: Callable[[], float], idle_seconds: float = 5.0) -> None:
+    def run(self, clock: Clock, idle_seconds: float = 5.0) -> None:
         """The main loop: take a message, act on it, until told to stop."""
         while self.stopping is None:
-            self.handle(self._next(idle_seconds), now())
+            self.handle(self._next(idle_seconds), clock.now())
         self.close()
+
+    def post_tick(self) -> None:
+        """Have a round made soon; ticks that find others waiting are dropped."""
+        if self.inbox.empty():
+            self.inbox.put(Tick())
+
+    def is_ready(self) -> str | None:
+        """None once every model had its first round; else what is missing."""
+        return None if self.rounds else "the first round over all models is not over yet"
 
     def handle(self, message: Message, now: float) -> None:
         """Act on one message."""
@@ -61,23 +73,46 @@ class Daemon:
             case Tick():
                 self.round(now)
             case Reload(answer):
-                refusal = self.reload()
+                refusal = self.reload(now)
                 if answer is not None:
                     answer(refusal)
             case Stop(reason):
                 self.stopping = reason
 
+    def reload(self, now: float) -> str | None:
+        """Take the config on disk up, whole or not at all. Returns why it was refused, None when it is in force."""
+        metrics = self.assembly.metrics
+        try:
+            config = self.assembly.reread()
+        except ConfigError as error:
+            metrics.reload_ok.set(0)
+            log.error("config_refused", error=str(error), still_in_force=self.assembly.config.hash)
+            return str(error)
+        if config.hash != self.assembly.config.hash:
+            self._take_up(config, now)
+        metrics.reload_ok.set(1)
+        metrics.reload_at.set(now)
+        return None
+
+    def watch(self, now: float) -> None:
+        """Take under watch what the config names and is not yet; what cannot be is told once and tried again."""
+        for name in self.assembly.config.models:
+            if name not in self.models:
+                self._watch(name, now)
+
     def round(self, now: float) -> bool:
         """Step every model once. True while one has more to check at this very moment."""
+        self.watch(now)
         behind = False
         for name, model in list(self.models.items()):
             try:
                 behind = model.step(now) or behind
             except Exception as error:  # noqa: BLE001 - the loop boundary: one model's failure never touches another
                 self._failed(name, model, error)
-        self.metrics.last_step.set(now)
+        self.rounds += 1
+        self.assembly.metrics.last_step.set(now)
         if behind:
-            self.inbox.put(Tick())
+            self.post_tick()
         return behind
 
     def catch_up(self, now: float, patience: float = 600.0) -> None:
@@ -90,11 +125,37 @@ class Daemon:
                 time.sleep(0.02)
 
     def close(self) -> None:
-        """Kill the children, close the store."""
+        """Kill the children, close the store. What was intended is begun again at the next start."""
         for model in self.models.values():
             model.close()
-        self.store.close()
+        self.assembly.store.close()
         log.info("stopped", reason=self.stopping)
+
+    def _take_up(self, config: Config, now: float) -> None:
+        """Replace what changed; a model whose settings are as before keeps its eyes, evidence and children."""
+        before = self.assembly.config
+        self.assembly.config = config
+        for name in list(self.models):
+            if config.models.get(name) != before.models[name] or config.limits != before.limits:
+                self.models.pop(name).close()
+            else:
+                self.models[name].rules = rules_of(config, name)
+            if name not in config.models:
+                self.assembly.metrics.remove_model(name)
+        self.obstacles.clear()
+        self.watch(now)
+        log.info("config_applied", hash=config.hash, before=before.hash, models=sorted(config.models))
+
+    def _watch(self, name: str, now: float) -> None:
+        try:
+            self.models[name] = self.assembly.watched(name, self.assembly.config, now)
+            self.obstacles.pop(name, None)
+        except Exception as error:  # noqa: BLE001 - the loop boundary: one model's failure never touches another
+            obstacle = str(error) if isinstance(error, NoVersionError) else f"{type(error).__name__}: {error}"
+            if self.obstacles.get(name) != obstacle:
+                log.error("model_not_watched", model=name, reason=obstacle)
+            self.obstacles[name] = obstacle
+            self.assembly.metrics.model_errors.labels(name).inc()
 
     def _next(self, idle_seconds: float) -> Message:
         try:
@@ -103,6 +164,6 @@ class Daemon:
             return Tick()
 
     def _failed(self, name: str, model: WatchedModel, error: Exception) -> None:
-        self.metrics.model_errors.labels(name).inc()
+        self.assembly.metrics.model_errors.labels(name).inc()
         model.standing = f"the last round failed: {type(error).__name__}: {error}"
         log.error("model_step_failed", model=name, error=str(error), kind=type(error).__name__, exc_info=True)

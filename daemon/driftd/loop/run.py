@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from driftd.clock import RealClock
 from driftd.config.load import load
 from driftd.loop.assembling import Assembly
-from driftd.loop.daemon import Daemon, Message, Reload, Stop, Tick
+from driftd.loop.daemon import Daemon, Message, Reload, Stop
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
@@ -38,9 +38,9 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     places = Places(config.state_dir)
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics())
-    daemon = assembly.daemon(now=time.time())
+    daemon = Daemon(assembly)
     http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
-    scheduler = _scheduler(daemon.inbox.put, assembly.metrics)
+    scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     _on_signals(daemon.inbox.put)
     http.start()
     scheduler.start()
@@ -49,19 +49,19 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
         "started", config=str(config_path), config_hash=config.hash, models=sorted(daemon.models), http=http.address
     )
     try:
-        daemon.inbox.put(Tick())
-        daemon.run(time.time)
+        daemon.post_tick()
+        daemon.run(RealClock())
     finally:
         scheduler.shutdown(wait=False)
         http.stop()
     return 0
 
 
-def _scheduler(post: Callable[[Message], None], metrics: Metrics) -> BackgroundScheduler:
+def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundScheduler:
     """Ticks, and a look at the config file. Late ticks are dropped together into one, never lost."""
     options = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
     scheduler = BackgroundScheduler(job_defaults=options, timezone="UTC")
-    scheduler.add_job(post, "interval", seconds=TICK_SECONDS, args=[Tick()], id="tick")
+    scheduler.add_job(post_tick, "interval", seconds=TICK_SECONDS, id="tick")
 
     def count(event: JobExecutionEvent) -> None:
         metrics.missed.labels(str(event.job_id)).inc()

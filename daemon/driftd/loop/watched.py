@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
+from driftd_detectors.monitor import Monitor
 
 from driftd.build.jobs import JobResult
 from driftd.loop.checking import alarms_in, fault_in, looked
@@ -17,7 +18,7 @@ from driftd.loop.lookout import Look, Lookout
 from driftd.loop.performing import Performer, finding_of
 from driftd.observe.metrics import Metrics
 from driftd.policy import Alarmed, Asked, Cleared, Facts, Faulted, Shadowed, StepDone, Ticked
-from driftd.records import ActionKind, ModelState, Phase, Transition
+from driftd.records import ActionKind, ModelState, Phase
 from driftd.store.state import StateStore
 from driftd.store.state_records import StoredAction, StoredRequest
 from driftd_detectors.assessment import EvidenceKind
@@ -129,7 +130,7 @@ class WatchedModel:
             self.metrics.alarms.labels(self.name, alarm.kind).inc()
             decision.advance(Alarmed(alarm, number, look.window), facts)
 
-    def _absorb(self, look: Look, monitor, now: float):  # type: ignore[no-untyped-def]
+    def _absorb(self, look: Look, monitor: Monitor, now: float) -> Monitor:
         """Take a standing alarm that only informed into what is normal, so that the next change is seen again."""
         if look.kind != "window" or self.state.phase is not Phase.STEADY:
             return monitor
@@ -196,15 +197,6 @@ class WatchedModel:
         self.evidence.monitor = monitor
         if not done:
             self.metrics.action_failures.labels(self.name, action.kind).inc()
-
-
-def adopted(state: ModelState, served: int | None, now: float) -> tuple[ModelState, Transition | None]:
-    """Take over a version that `driftd init` made and linked, when the store knows of none."""
-    if state.champion is not None or served is None:
-        return state, None
-    adopted_state = replace(state, champion=served, last_schedule=state.last_schedule or now)
-    reason = f"version {served} was found serving and is now under watch"
-    return adopted_state, Transition(adopted_state, reason, "adopted", (), {"version": served})
 
 
 def _goes_on_while_paused(action: StoredAction) -> bool:

@@ -1,0 +1,178 @@
+"""Putting a daemon together from a config, and taking a changed config up without a moment of half of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+from apscheduler.triggers.cron import CronTrigger
+
+from driftd.build.code import trainer_code
+from driftd.build.jobs import Limits
+from driftd.config.load import ConfigError, load
+from driftd.config.model import Config, ModelConfig
+from driftd.loop.counting import COUNTS_A_WINDOW, Counts
+from driftd.loop.evidence import Evidence
+from driftd.loop.guard import Guard
+from driftd.loop.lookout import Lookout
+from driftd.loop.performing import JobSlots, Performer
+from driftd.loop.settings import monitor_settings, rules_of
+from driftd.loop.watched import WatchedModel
+from driftd.observe.metrics import Metrics
+from driftd.places import Places
+from driftd.records import ActionKind, ModelState, Transition, Trigger
+from driftd.registry import Registry
+from driftd.sources import open_source
+from driftd.sources.windows import default_lateness, window_index
+from driftd.store.state import StateStore
+from driftd.store.state_records import StoredAction
+
+log = structlog.get_logger()
+
+RECOUNT_SECONDS = 60.0  # row windows have no span to divide
+
+
+class NoVersionError(Exception):
+    """A model of the config has no version yet: `driftd init` makes the first."""
+
+
+class Assembly:
+    """What all models share, and the config in force."""
+
+    def __init__(self, config_path: Path, config: Config, places: Places, store: StateStore, metrics: Metrics) -> None:
+        self.config_path = config_path
+        self.config = config
+        self.places = places
+        self.store = store
+        self.metrics = metrics
+        self.registry = Registry(places)
+        self._slots = JobSlots()
+
+    def reread(self) -> Config:
+        """The config on disk now. Raises ConfigError; nothing live is touched."""
+        config = load(self.config_path)
+        if config.state_dir != self.config.state_dir or config.http != self.config.http:
+            raise ConfigError(f"{self.config_path}: state_dir and http change only with a restart of driftd")
+        return config
+
+    def watched(self, name: str, config: Config, now: float) -> WatchedModel:
+        """One model, taken up where the store left it.
+
+        Raises NoVersionError when it has no version, and whatever its version, reference or source raise.
+        """
+        model = config.models[name]
+        state = self._reconciled(self.store.model(name) or ModelState(name), config, now)
+        if state.champion is None:
+            raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
+        schema = self.registry.manifest(name, state.champion).schema
+        lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
+        guard = Guard(name, config.limits.check_timeout)
+        watched = WatchedModel(
+            name=name,
+            state=state,
+            rules=rules_of(config, name),
+            lookout=Lookout(name, model.window, open_source(name, model, schema, self.places), guard, lateness),
+            evidence=Evidence(name, self.registry, monitor_settings(model)),
+            counts=self._counts(name, model),
+            performer=self._performer(name, config),
+            store=self.store,
+            metrics=self.metrics,
+        )
+        watched.evidence.resume(state.champion, self.store)
+        self.metrics.add_model(name)
+        self.metrics.state(state)
+        return watched
+
+    def _reconciled(self, state: ModelState, config: Config, now: float) -> ModelState:
+        """The store is the truth and the link is derived; only a version that the store never saw is adopted."""
+        served = self.registry.current(state.model)
+        if state.champion is None:
+            return self._adopted(state, served, config, now) if served is not None else state
+        swapping = any(action.kind is ActionKind.SWAP for action in self.store.open_actions(state.model))
+        if served != state.champion and not swapping:
+            self.registry.point(state.model, state.champion)
+            log.warning("link_mended", model=state.model, found=served, version=state.champion)
+        return state
+
+    def _adopted(self, state: ModelState, served: int, config: Config, now: float) -> ModelState:
+        """Take over the version that `driftd init` made, and begin after the rows that it was trained on."""
+        adopted = replace(state, champion=served, last_schedule=now)
+        reason = f"version {served} was found serving and is now under watch"
+        transition = Transition(adopted, reason, "adopted", (), {"version": served})
+        every = config.models[state.model].window.every
+        known_until = self.registry.manifest(state.model, served).data.get("last_at")
+        with self.store.transaction():
+            self.store.save_transition(state, transition, at=now, actor="driftd", config_hash=config.hash)
+            if every is not None and known_until is not None:
+                first = window_index(float(known_until), every) + 1
+                self.store.save_cursor(state.model, "window", first)
+                self.store.save_cursor(state.model, "labels", first)
+        log.info("transition", model=state.model, happened="adopted", reason=reason)
+        return adopted
+
+    def _counts(self, name: str, model: ModelConfig) -> Counts:
+        schedule = CronTrigger.from_crontab(model.retrain.schedule, "UTC") if model.retrain.schedule else None
+        every = model.window.every
+        recount = every / COUNTS_A_WINDOW if every is not None else RECOUNT_SECONDS
+        trainer = model.trainer if isinstance(model.trainer, str) else list(model.trainer.command)
+        code = trainer_code(trainer).fingerprint if Trigger.CODE_CHANGED in model.retrain.on else None
+        new_labels = Trigger.NEW_LABELS in model.retrain.on
+        return Counts(name, self.registry, schedule, code, new_labels, recount)
+
+    def _performer(self, name: str, config: Config) -> Performer:
+        limits = Limits(
+            memory_bytes=config.limits.memory, wall_seconds=config.limits.timeout, threads=config.limits.threads
+        )
+        arguments = JobArguments(name, config.models[name], self.places, self.registry, self.store)
+        return Performer(self.places, self.registry, name, self._slots, arguments.of, limits)
+
+
+class JobArguments:
+    """What each child is told, from its action and the moment at which it begins."""
+
+    def __init__(self, name: str, model: ModelConfig, places: Places, registry: Registry, store: StateStore) -> None:
+        self._name = name
+        self._model = model
+        self._places = places
+        self._registry = registry
+        self._store = store
+
+    def of(self, action: StoredAction, now: float) -> dict[str, Any]:
+        """The arguments of docs/architecture.md for the task of an action."""
+        common = {
+            "model": self._name,
+            "state_dir": str(self._places.root),
+            "model_config": self._model.model_dump(mode="json"),
+            "until": now,
+        }
+        return common | action.arguments | self._more(action)
+
+    def _more(self, action: StoredAction) -> dict[str, Any]:
+        arguments = action.arguments
+        match action.kind:
+            case ActionKind.SNAPSHOT:
+                return {"schema": self._schema().to_dict(), "since": 0.0}
+            case ActionKind.TRAIN:
+                return {"seed": int(arguments["version"])}
+            case ActionKind.JUDGE:
+                return {"challenger": arguments["version"]}
+            case ActionKind.SWAP:
+                return {"allow_joblib": self._model.allow_joblib}
+            case ActionKind.REPORT:
+                return self._alarm(int(arguments["alarm"]), str(arguments["sentence"]))
+            case _:
+                return {}
+
+    def _schema(self) -> Any:
+        served = self._registry.current(self._name)
+        assert served is not None  # a model without a version is not under watch
+        return self._registry.manifest(self._name, served).schema
+
+    def _alarm(self, number: int, sentence: str) -> dict[str, Any]:
+        alarm = self._store.alarm(number)
+        assert alarm is not None  # the action was intended in the transaction that recorded it
+        by = "time" if self._model.window.every is not None else "rows"
+        window = {"index": alarm.window_index, "start": alarm.window_start, "end": alarm.window_end, "by": by}
+        return {"version": alarm.version, "alarm": {"id": number, "sentence": sentence}, "window": window}

@@ -1,0 +1,63 @@
+"""From the config's words to what policy and the monitor are told."""
+
+from __future__ import annotations
+
+from driftd_detectors.monitor import MonitorSettings
+
+from driftd.config.model import Config, ModelConfig
+from driftd.loop.deciding import Rules
+from driftd.policy import Override, PolicySettings
+from driftd.records import Trigger
+
+YEAR = 365.25 * 86400.0
+ROW_WINDOWS_A_YEAR = 8766.0  # what a row window is counted as until its real pace is known: one an hour
+
+
+def rules_of(config: Config, model: str) -> Rules:
+    """What policy is told of one model."""
+    return Rules(policy_settings(config.models[model]), override_of(config, model), config.hash)
+
+
+def policy_settings(model: ModelConfig) -> PolicySettings:
+    """The policy's settings of one model."""
+    retrain, promote, probation = model.retrain, model.promote, model.probation
+    return PolicySettings(
+        retrain_on=frozenset(Trigger(trigger) for trigger in retrain.on),
+        cooldown=retrain.cooldown,
+        budget_builds=retrain.budget.builds,
+        budget_per=retrain.budget.per,
+        min_labels=promote.min_labels,
+        new_labels=retrain.new_labels,
+        approval=promote.approval,
+        probation_span=probation.span,
+        probation_min_labels=probation.min_labels,
+    )
+
+
+def override_of(config: Config, model: str) -> Override:
+    """The operator's hand on one model."""
+    override = config.override
+    return Override(
+        reason=override.reason or "",
+        expires=override.expires.timestamp() if override.expires is not None else None,
+        pause=frozenset(override.pause),
+        pin=override.pin.get(model),
+        retrain=override.retrain.get(model),
+        approve=override.approve.get(model),
+        reject=override.reject.get(model),
+    )
+
+
+def monitor_settings(model: ModelConfig) -> MonitorSettings:
+    """The settings of a model's evidence."""
+    detect, every = model.detect, model.window.every
+    return MonitorSettings(
+        windows_per_year=YEAR / every if every is not None else ROW_WINDOWS_A_YEAR,
+        window_seconds=every,
+        false_alarms_per_year=detect.false_alarms_per_year,
+        ignore=frozenset(detect.data.ignore),
+        weights=detect.data.weights,
+        tolerance=detect.data.tolerance,
+        metric=detect.performance.metric,
+        tolerated_loss=detect.performance.tolerated_loss,
+    )
