@@ -8,6 +8,7 @@ equal versions.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -80,7 +81,7 @@ def watch(
         rows,
         _sentence(harm, wealth, rows, threshold),
         harm=harm,
-        overdispersion=dispersion,
+        overdispersion=float(dispersion[-1]),
     )
 
 
@@ -89,7 +90,7 @@ def _dispersions(difference: Numbers, at: Numbers, given: float) -> Numbers:
     _, first = np.unique(np.floor(at / DAY), return_index=True)
     starts = [*sorted(int(one) for one in first), len(at)]
     dispersion = np.full(len(at), max(1.0, given))
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in itertools.pairwise(starts):
         dispersion[start:end] = np.maximum(dispersion[start:end], _of_days(difference[:start], at[:start]))
     return dispersion
 

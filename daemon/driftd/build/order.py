@@ -41,8 +41,9 @@ class Order:
 
     @property
     def metric(self) -> str | None:
-        """What the config watches."""
-        return self.config.detect.performance.metric
+        """What the config watches; None where it leaves that to us."""
+        metric = self.config.detect.performance.metric
+        return None if metric == "auto" else metric
 
     def load(self, version: int) -> LoadedVersion:
         """A version of this model, hash first."""

@@ -57,12 +57,12 @@ def _watched(order: Order, new: LoadedVersion, old: LoadedVersion, since: float,
     found = logged_predictions(table, new.schema)
     _, sides = compare(order.metric, rows, [(new, found or predicted(new, rows)), (old, predicted(old, rows))])
     lost = [side.loss for side in sides]
-    gate = new.manifest.gate or {}
+    gate, harm = new.manifest.gate or {}, order.config.probation.tolerated_harm
     return watch(
         lost[0],
         lost[1],
         rows.at,
         bound=float(gate.get("loss_bound") or np.nanquantile(lost[1], 0.99) or 1.0),
-        tolerated=TOLERATED * float(np.nanmean(lost[1])),
+        tolerated=TOLERATED * float(np.nanmean(lost[1])) if harm is None else harm,
         overdispersion=float(gate.get("overdispersion") or 1.0),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +47,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         manifest = Manifest(
             model=order.model,
             version=version,
-            created_at=float(arguments.get("now") or time.time()),
+            created_at=float(arguments["until"]),
             schema=snapshot.schema,
             snapshot=snapshot.digest,
             trainer=code,
@@ -64,6 +63,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
                 "tried": tried,
                 "rows": len(training) - portion.start,
                 "trained_from": float(training.at[portion.start]),
+                "last_at": float(rows.at[-1]),
                 "held_out_from": float(held_out.at[0]),
                 "held_out_rows": len(held_out),
                 "training_rows": len(training),
