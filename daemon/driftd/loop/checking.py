@@ -24,6 +24,7 @@ class Seen:
     monitor: Monitor
     assessment: Assessment
     profile: Profile | None = None
+    waits: bool = False  # the cohort's labels are not there yet: look again later
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -94,10 +94,10 @@ class Lookout:
         every_window = due_windows(self.window, self.extent, None, float("inf"), self.lateness)
         return next((window.index for window in every_window), last)
 
-    def _try(self, kind: str, window: Window, monitor: Monitor, check: object) -> Look | None:
+    def _try(self, kind: str, window: Window, monitor: Monitor, check: Callable[[], Seen]) -> Look | None:
         started = time.perf_counter()
         try:
-            seen = self.guard.run(check)  # type: ignore[arg-type]
+            seen = self.guard.run(check)
         except Exception as error:
             log.warning(
                 "check_failed", model=self.model, kind=kind, window=window.index, error=str(error), exc_info=True

@@ -44,7 +44,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     _on_signals(daemon.inbox.put)
     http.start()
     scheduler.start()
-    daemon.metrics.started.set_to_current_time()
+    assembly.metrics.started.set_to_current_time()
     log.info(
         "started", config=str(config_path), config_hash=config.hash, models=sorted(daemon.models), http=http.address
     )

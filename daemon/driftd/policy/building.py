@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +38,7 @@ def step_done(
             return Transition(state, f"{done.kind} done")
 
 
-def _snapshotted(state: ModelState, build: Build, result: dict[str, Any]) -> Transition:
+def _snapshotted(state: ModelState, build: Build, result: Mapping[str, Any]) -> Transition:
     snapshot, rows = str(result["digest"]), int(result["rows"])
     since_change = int(result.get("rows_since_change") or 0)
     arguments = {"version": build.number, "snapshot": snapshot, "change_at": build.change_at, "trigger": build.trigger}
@@ -47,7 +48,7 @@ def _snapshotted(state: ModelState, build: Build, result: dict[str, Any]) -> Tra
     return _step(state, further, action, f"snapshot {snapshot[:12]} holds {rows} labelled rows{after}")
 
 
-def _trained_reason(build: Build, result: dict[str, Any]) -> str:
+def _trained_reason(build: Build, result: Mapping[str, Any]) -> str:
     return f"version {build.number} is trained on {result.get('rows')} rows ({result.get('data', 'all')})"
 
 
@@ -58,7 +59,7 @@ def _step(state: ModelState, build: Build, action: Action, reason: str) -> Trans
 def _judged(
     state: ModelState,
     build: Build,
-    result: dict[str, Any],
+    result: Mapping[str, Any],
     facts: Facts,
     settings: PolicySettings,
     override: Override,
@@ -130,7 +131,7 @@ def promote(state: ModelState, build: Build, reason: str, figures: dict[str, Any
     return Transition(swapping, reason, "swap_started", (action,), {"version": build.number, **figures})
 
 
-def _swapped(state: ModelState, arguments: dict[str, Any], settings: PolicySettings, now: float) -> Transition:
+def _swapped(state: ModelState, arguments: Mapping[str, Any], settings: PolicySettings, now: float) -> Transition:
     version, before = int(arguments["version"]), state.champion
     figures = {"version": version, "from": before}
     served = replace(state, champion=version, cooldown_until=now + settings.cooldown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -174,7 +174,7 @@ class StateStore(StateReader):
         """Mark an action as started."""
         self._db.execute("update actions set status = 'started', started_at = ? where id = ?", (at, action))
 
-    def finish_action(self, action: int, *, at: float, status: str, result: dict[str, Any]) -> None:
+    def finish_action(self, action: int, *, at: float, status: str, result: Mapping[str, Any]) -> None:
         """Mark an action as done, failed or dropped, with what came of it."""
         self._db.execute(
             "update actions set status = ?, finished_at = ?, result = ? where id = ?",
