@@ -175,4 +175,5 @@ class JobArguments:
         assert alarm is not None  # the action was intended in the transaction that recorded it
         by = "time" if self._model.window.every is not None else "rows"
         window = {"index": alarm.window_index, "start": alarm.window_start, "end": alarm.window_end, "by": by}
-        return {"version": alarm.version, "alarm": {"id": number, "sentence": sentence}, "window": window}
+        told = {"id": number, "sentence": sentence, "kind": alarm.kind, "leaders": alarm.leaders}
+        return {"version": alarm.version, "alarm": told, "window": window}

@@ -23,6 +23,12 @@ class Evidence:
     settings: MonitorSettings
     monitor: Monitor | None = None
 
+    @property
+    def begun(self) -> Monitor:
+        """The monitor; only asked for a model under watch, whose evidence was resumed or begun."""
+        assert self.monitor is not None
+        return self.monitor
+
     def fresh(self, version: int) -> Monitor:
         """New evidence against a version, from its own reference."""
         return Monitor.begin(self._reference(version), self.settings)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from driftd_detectors.monitor import Monitor
 
 from driftd.loop.checking import Seen, check_labels, check_window, failed
+from driftd.loop.evidence import Evidence
 from driftd.loop.guard import Guard
 from driftd.records import Window
 from driftd.sources.protocol import Extent, Source
@@ -56,35 +58,31 @@ class Lookout:
             return []
         return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
 
-    def windows(self, due: list[Window], monitor: Monitor, champion: int) -> Iterator[Look]:
-        """Look at the due windows in order. The caller records each look before it asks for the next.
+    def windows(self, due: list[Window], evidence: Evidence, champion: int) -> Iterator[Look]:
+        """Look at the due windows in order.
 
-        The monitor of each look comes from the look before.
+        The caller records each look, and so moves `evidence` on, before it asks for the next.
         """
         for window in due[:WINDOWS_A_STEP]:
-            look = self._try(
-                "window", window, monitor, lambda w=window, m=monitor: check_window(self.source, w, m, champion)
-            )
+            monitor = evidence.begun
+            look = self._try("window", window, monitor, partial(check_window, self.source, window, monitor, champion))
             if look is None:
                 return
-            monitor = look.seen.monitor
             yield look
 
-    def cohorts(self, store: StateReader, monitor: Monitor, champion: int, now: float) -> Iterator[Look]:
+    def cohorts(self, store: StateReader, evidence: Evidence, champion: int, now: float) -> Iterator[Look]:
         """Look at the cohorts whose labels had their time, in order; stops at the first that must wait."""
         last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
         if last is None or now < self.labels_not_before:
             return
         first = index if index is not None else self._first_index(last)
         for number in range(first, min(last, first + WINDOWS_A_STEP)):
-            window = window_at(self.window, number)
-            look = self._try(
-                "labels", window, monitor, lambda w=window, m=monitor: check_labels(self.source, w, m, champion, now)
-            )
+            window, monitor = window_at(self.window, number), evidence.begun
+            check = partial(check_labels, self.source, window, monitor, champion, now)
+            look = self._try("labels", window, monitor, check)
             if look is None or look.seen.waits:
                 self.labels_not_before = now + max(1.0, monitor.label_age() / LOOKS_A_SPAN)
                 return
-            monitor = look.seen.monitor
             yield look
 
     def _first_index(self, last: int) -> int:

@@ -83,10 +83,10 @@ class WatchedModel:
         self.lookout.refresh(now)
         due = self.lookout.due(self.store, now)
         self.metrics.lag.labels(self.name).set(len(due))
-        for look in self.lookout.windows(due, self.evidence.monitor, champion):
+        for look in self.lookout.windows(due, self.evidence, champion):
             self._record(look, champion, now)
         cohorts = 0
-        for look in self.lookout.cohorts(self.store, self.evidence.monitor, champion, now):
+        for look in self.lookout.cohorts(self.store, self.evidence, champion, now):
             self._record(look, champion, now)
             cohorts += 1
         return bool(cohorts) or (len(due) > 1 and len(self.lookout.due(self.store, now)) < len(due))
