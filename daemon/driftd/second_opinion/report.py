@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from driftd.config import model_config
+from driftd.config.model import ModelConfig
 from driftd.places import Places
 from driftd.records import Window
 from driftd.registry import Registry
@@ -29,14 +29,15 @@ HELD_OUT = 0.25  # of a snapshot, where the manifest does not say which rows the
 def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the chosen stattests, render the page, and write it to `Places.report` by rename.
 
-    Arguments: `model`, `model_config`, `state_dir`, `version` (whose reference the alarm was judged by), `alarm` (its
-    number), `sentence`, `window` (the fields of `Window`), and optionally `kind` and `leaders` (subjects with their
-    shares of the evidence). Value: `path`, `stattests` (one `Opinion` each, as JSON), `notes` (what is missing from the
-    page). What the data make impossible becomes a sentence; raises only when the version, its snapshot or the source
-    cannot be read at all, or the page cannot be written.
+    Arguments: `model`, `model_config`, `state_dir`, `version` (whose reference the alarm was judged by), `window` (the
+    fields of `Window`), and `alarm`: its `id`, `sentence`, `kind` and `leaders` (subjects with their shares of the
+    evidence; may be absent, like the kind). Value: `path`, `stattests` (one `Opinion` each, as JSON), `notes` (what is
+    missing from the page). What the data make impossible becomes a sentence; raises only when the version, its snapshot
+    or the source cannot be read at all, or the page cannot be written.
     """
-    model, number, version = str(arguments["model"]), int(arguments["alarm"]), int(arguments["version"])
-    places, config = Places(Path(arguments["state_dir"])), model_config(arguments["model_config"])
+    model, version, alarm = str(arguments["model"]), int(arguments["version"]), arguments["alarm"]
+    number = int(alarm["id"])
+    places, config = Places(Path(arguments["state_dir"])), ModelConfig.model_validate(arguments["model_config"])
     loaded = Registry(places).load(model, version, allow_joblib=config.allow_joblib)
     reference = _reference(places, model, loaded)
     window = Window(**arguments["window"])
@@ -48,13 +49,13 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     asked = opinions(reference, current, loaded.schema, chosen, seed=number)
     case = Case(
         title=f"Alarm {number} of {model}",
-        sentence=str(arguments.get("sentence", "")),
+        sentence=str(alarm["sentence"]),
         reference=reference,
         current=current,
         schema=loaded.schema,
         methods=chosen,
-        quality=arguments.get("kind") == EvidenceKind.PERFORMANCE,
-        leaders=_leaders(arguments.get("leaders", ())),
+        quality=alarm.get("kind") == EvidenceKind.PERFORMANCE,
+        leaders=_leaders(alarm.get("leaders", ())),
         notes=[f"The reference is of version {version}: rows of its snapshot that its trainer never saw."],
     )
     html, notes = page(case, asked)
