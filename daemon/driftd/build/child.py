@@ -45,15 +45,18 @@ def main(folder: Path) -> int:
 def _result_of(task: str, arguments: Mapping[str, Any], folder: Path) -> JobResult:
     try:
         return JobResult(ok=True, value=finite(_task(task)(arguments)))
-    except MemoryError:
-        sentence = "the child ran out of the memory that its limits allow (MemoryError)"
-    except SystemExit as error:
-        sentence = f"the trainer called sys.exit({error.code!r}) instead of returning an estimator"
-    except Exception as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
-        sentence = str(error) if getattr(error, "plain", False) else f"{type(error).__name__}: {error}"
-    traceback.print_exc()
-    sys.stderr.flush()
-    return JobResult(ok=False, error=sentence, tail=log_tail(folder))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
+        traceback.print_exc()
+        sys.stderr.flush()
+        return JobResult(ok=False, error=_sentence(error), tail=log_tail(folder))
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "the child ran out of the memory that its limits allow (MemoryError)"
+    if isinstance(error, SystemExit):
+        return f"the trainer called sys.exit({error.code!r}) instead of returning an estimator"
+    return str(error) if getattr(error, "plain", False) else f"{type(error).__name__}: {error}"
 
 
 def _task(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

@@ -63,7 +63,7 @@ def take_snapshot(places: Places, model: str, tables: Iterable[pa.Table], schema
     if table.num_rows == 0:
         raise SnapshotError(f"there is no labelled row of {model} to build from")
     schema = _with_classes(schema, table)
-    text = json.dumps(schema.to_dict(), sort_keys=True)
+    text = json.dumps(schema.to_dict())  # in the order of the features: it is part of the schema
     table = table.replace_schema_metadata({"driftd_schema": text})
     folder = places.snapshot(model, "x").parent
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,117 @@
+"""Snapshots: named by content, deterministic, each row once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from driftd.build.snapshots import SnapshotError, labelled_rows, read_snapshot, take_snapshot
+from driftd.places import Places
+from driftd_detectors.schema import Feature, Kind, Schema, Task
+
+FEATURES = (Feature("x", Kind.NUMBER), Feature("c", Kind.CATEGORY))
+SCHEMA = Schema(Task.CLASSIFICATION, "y", FEATURES, ("a", "b"))
+
+
+def table(rows: int, *, seed: int = 0, **replaced: object) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    columns = {
+        "c": rng.choice(["u", "v"], rows).tolist(),
+        "x": rng.normal(size=rows),
+        "y": rng.choice(["a", "b"], rows).tolist(),
+        "driftd_id": [f"id-{n}" for n in range(rows)],
+        "driftd_at": np.arange(rows, dtype=float),
+        "driftd_label_at": np.arange(rows, dtype=float) + 5,
+        "driftd_version": np.ones(rows, dtype=np.int64),
+        "driftd_prediction": ["a"] * rows,
+    }
+    return pa.table(columns | replaced)
+
+
+def test_the_same_content_is_the_same_folder(tmp_path: Path) -> None:
+    """However the rows come (order, chunks, columns beside), one content has one name, written once."""
+    places = Places(tmp_path)
+    rows = table(50)
+    one = take_snapshot(places, "demand", [rows], SCHEMA)
+    stamp = (tmp_path / "snapshots/demand" / one.digest / "data.parquet").stat().st_mtime_ns
+    shuffled = rows.take(np.random.default_rng(1).permutation(50)).drop_columns(["driftd_prediction"])
+    other = take_snapshot(places, "demand", [shuffled.slice(0, 20), shuffled.slice(20)], SCHEMA)
+    assert other.digest == one.digest
+    assert [path.name for path in (tmp_path / "snapshots/demand").iterdir()] == [one.digest]
+    assert (tmp_path / "snapshots/demand" / one.digest / "data.parquet").stat().st_mtime_ns == stamp
+
+
+def test_one_changed_value_is_another_snapshot(tmp_path: Path) -> None:
+    """Content decides the name."""
+    places = Places(tmp_path)
+    one = take_snapshot(places, "demand", [table(50)], SCHEMA)
+    other = take_snapshot(places, "demand", [table(50, x=np.zeros(50))], SCHEMA)
+    assert one.digest != other.digest
+
+
+def test_a_snapshot_reads_back_whole(tmp_path: Path) -> None:
+    """Rows, schema and manifest come back as they were stored."""
+    places = Places(tmp_path)
+    taken = take_snapshot(places, "demand", [table(50)], SCHEMA)
+    read = read_snapshot(places, "demand", taken.digest)
+    assert read.table.equals(taken.table)
+    assert read.schema == SCHEMA
+    manifest = json.loads((places.snapshot("demand", taken.digest) / "manifest.json").read_text())
+    assert (manifest["rows"], manifest["first_at"], manifest["last_at"]) == (50, 0.0, 49.0)
+
+
+def test_a_damaged_snapshot_is_refused_and_mended_by_the_same_content(tmp_path: Path) -> None:
+    """Changed bytes are never read as data; taking the same snapshot again restores it."""
+    places = Places(tmp_path)
+    taken = take_snapshot(places, "demand", [table(50)], SCHEMA)
+    path = places.snapshot("demand", taken.digest) / "data.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(SnapshotError, match="does not match its name"):
+        read_snapshot(places, "demand", taken.digest)
+    take_snapshot(places, "demand", [table(50)], SCHEMA)
+    assert read_snapshot(places, "demand", taken.digest).table.num_rows == 50
+
+
+def test_an_absent_snapshot_says_so(tmp_path: Path) -> None:
+    """The error names the path."""
+    with pytest.raises(SnapshotError, match=r"is absent.*restore"):
+        read_snapshot(Places(tmp_path), "demand", "0" * 64)
+
+
+def test_of_several_labels_the_newest_wins() -> None:
+    """A corrected label replaces the earlier one; rows without an id are kept apart from each other."""
+    first = table(3, y=["a", "a", "a"])
+    correction = table(3, y=["b", "b", "b"], driftd_label_at=[100.0, 0.0, 100.0])
+    rows = labelled_rows([first, correction], SCHEMA)
+    assert rows["y"].to_pylist() == ["b", "a", "b"]
+    nameless = table(3, driftd_id=pa.array([None, None, "z"], pa.string()))
+    assert labelled_rows([nameless], SCHEMA).num_rows == 3
+
+
+def test_rows_without_a_usable_label_or_time_are_left_out() -> None:
+    """Null labels and times, and numbers that are not finite, never reach a trainer."""
+    y = pa.array(["a", None, "b"], pa.string())
+    at = pa.array([0.0, 1.0, None], pa.float64())
+    assert labelled_rows([table(3, y=y, driftd_at=at)], SCHEMA).num_rows == 1
+    numeric = Schema(Task.REGRESSION, "y", FEATURES)
+    values = pa.array([1.0, float("nan"), float("inf"), None], pa.float64())
+    assert labelled_rows([table(4, y=values)], numeric)["y"].to_pylist() == [1.0]
+
+
+def test_nothing_labelled_is_an_error(tmp_path: Path) -> None:
+    """A snapshot of no rows is not made."""
+    with pytest.raises(SnapshotError, match="no labelled row of demand"):
+        take_snapshot(Places(tmp_path), "demand", [], SCHEMA)
+    assert not (tmp_path / "snapshots").exists()
+
+
+def test_a_new_class_joins_the_schema(tmp_path: Path) -> None:
+    """Labels that bring a class extend the snapshot's schema, in sorted order; absent features are null."""
+    rows = table(3, y=["a", "c", "b"]).drop_columns(["x"])
+    taken = take_snapshot(Places(tmp_path), "demand", [rows], SCHEMA)
+    assert taken.schema.classes == ("a", "b", "c")
+    assert taken.table["x"].null_count == 3
