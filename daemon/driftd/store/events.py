@@ -54,12 +54,15 @@ class EventStore:
         A `prediction_id` that is already there keeps its first row. Raises EventsNotKeptError when nothing was kept.
         """
         with self._lock:
+            known = dict(self._shapes)
             try:
                 with transaction(self._db):
                     return self._insert(batches)
-            except sqlite3.OperationalError as error:
-                self._shapes.clear()  # a shape of the lost transaction may be among them
-                raise EventsNotKeptError(f"{self.path}: {error}") from error
+            except BaseException as error:
+                self._shapes = known  # a shape of the lost transaction is not in the database
+                if isinstance(error, sqlite3.OperationalError):
+                    raise EventsNotKeptError(f"{self.path}: {error}") from error
+                raise
 
     def close(self) -> None:
         """Close the connection; the store cannot be used afterwards."""

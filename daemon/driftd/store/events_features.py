@@ -120,11 +120,20 @@ def _category(value: Any) -> str | None:
     if isinstance(value, str):
         if len(value) > LONGEST_TEXT:
             raise ValueError(f"expected a text of at most {LONGEST_TEXT} characters, got {len(value)}")
-        value.encode()  # a lone surrogate cannot be stored: UnicodeEncodeError is a ValueError
-        return str(value)
+        if _is_storable(value):
+            return str(value)
+        raise ValueError("is not valid Unicode text")
     if value is None:
         return None
     raise _unexpected("a text, number, boolean or null", value)
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def _boolean(value: Any) -> bool | None:

@@ -140,7 +140,8 @@ def _give_pages_back(connection: sqlite3.Connection) -> None:
         (pages,) = connection.execute("pragma page_count").fetchone()
         if free <= pages // 4 or free <= _PAGES_AT_ONCE:
             return
-        connection.execute(f"pragma incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+        # `execute` would stop after the first page: the pragma gives a row without columns for each.
+        connection.executescript(f"pragma incremental_vacuum({_PAGES_AT_ONCE})")
         time.sleep(_BREATH)
 
 
