@@ -24,6 +24,7 @@ from driftd.observe.metrics import Metrics
 from driftd.places import Places
 from driftd.records import ActionKind, ModelState, Transition, Trigger
 from driftd.registry import Registry
+from driftd.registry.manifest import Manifest
 from driftd.sources import open_source
 from driftd.sources.windows import default_lateness, window_index
 from driftd.store.state import StateStore
@@ -125,16 +126,17 @@ class Assembly:
         limits = Limits(
             memory_bytes=config.limits.memory, wall_seconds=config.limits.timeout, threads=config.limits.threads
         )
-        arguments = JobArguments(name, config.models[name], self.places, self.registry, self.store)
+        arguments = JobArguments(name, config, self.places, self.registry, self.store)
         return Performer(self.places, self.registry, name, self._slots, arguments.of, limits)
 
 
 class JobArguments:
     """What each child is told, from its action and the moment at which it begins."""
 
-    def __init__(self, name: str, model: ModelConfig, places: Places, registry: Registry, store: StateStore) -> None:
+    def __init__(self, name: str, config: Config, places: Places, registry: Registry, store: StateStore) -> None:
         self._name = name
-        self._model = model
+        self._model = config.models[name]
+        self._keep = config.retention.events
         self._places = places
         self._registry = registry
         self._store = store
@@ -147,13 +149,15 @@ class JobArguments:
             "model_config": self._model.model_dump(mode="json"),
             "until": now,
         }
-        return common | action.arguments | self._more(action)
+        return common | action.arguments | self._more(action, now)
 
-    def _more(self, action: StoredAction) -> dict[str, Any]:
+    def _more(self, action: StoredAction, now: float) -> dict[str, Any]:
         arguments = action.arguments
         match action.kind:
             case ActionKind.SNAPSHOT:
-                return {"schema": self._schema().to_dict(), "since": 0.0}
+                served = self._served()
+                since = now - self._keep
+                return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
             case ActionKind.TRAIN:
                 return {"seed": int(arguments["version"])}
             case ActionKind.JUDGE:
@@ -165,10 +169,10 @@ class JobArguments:
             case _:
                 return {}
 
-    def _schema(self) -> Any:
+    def _served(self) -> Manifest:
         served = self._registry.current(self._name)
         assert served is not None  # a model without a version is not under watch
-        return self._registry.manifest(self._name, served).schema
+        return self._registry.manifest(self._name, served)
 
     def _alarm(self, number: int, sentence: str) -> dict[str, Any]:
         alarm = self._store.alarm(number)
