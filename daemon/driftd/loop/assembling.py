@@ -131,7 +131,7 @@ class Assembly:
 
 
 class JobArguments:
-    """What each child is told, from its action and the moment at which it begins."""
+    """What each child is told, from its action."""
 
     def __init__(self, name: str, config: Config, places: Places, registry: Registry, store: StateStore) -> None:
         self._name = name
@@ -141,22 +141,25 @@ class JobArguments:
         self._registry = registry
         self._store = store
 
-    def of(self, action: StoredAction, now: float) -> dict[str, Any]:
-        """The arguments of docs/architecture.md for the task of an action."""
+    def of(self, action: StoredAction) -> dict[str, Any]:
+        """The arguments of docs/architecture.md for the task of an action.
+
+        They follow from the stored action alone, so that after a crash the very same job is begun again.
+        """
         common = {
             "model": self._name,
             "state_dir": str(self._places.root),
             "model_config": self._model.model_dump(mode="json"),
-            "until": now,
+            "until": action.intended_at,
         }
-        return common | action.arguments | self._more(action, now)
+        return common | action.arguments | self._more(action)
 
-    def _more(self, action: StoredAction, now: float) -> dict[str, Any]:
+    def _more(self, action: StoredAction) -> dict[str, Any]:
         arguments = action.arguments
         match action.kind:
             case ActionKind.SNAPSHOT:
                 served = self._served()
-                since = now - self._keep
+                since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
             case ActionKind.TRAIN:
                 return {"seed": int(arguments["version"])}

@@ -44,7 +44,7 @@ class Performer:
     registry: Registry
     model: str
     slots: JobSlots
-    arguments_of: Callable[[StoredAction, float], dict[str, Any]]
+    arguments_of: Callable[[StoredAction], dict[str, Any]]
     limits: Limits
     running: dict[int, Job] = field(default_factory=dict)
 
@@ -52,14 +52,14 @@ class Performer:
         """The job folder of an action: one for ever, so that a finished job is read back and not run again."""
         return self.places.job(f"{self.model}-{action.id}-{action.kind}")
 
-    def result_of(self, action: StoredAction, now: float) -> JobResult | None:
+    def result_of(self, action: StoredAction) -> JobResult | None:
         """Begin an action, or look how it goes; None while it is not over."""
         finished = read_result(self.folder(action)) if action.id not in self.running else None
         if finished is not None:
             return finished
         job = self.running.get(action.id)
         if job is None:
-            self._start(action, now)
+            self._start(action)
             return None
         result = job.poll()
         if result is not None:
@@ -72,10 +72,10 @@ class Performer:
             job.kill()
             self._forget(action)
 
-    def _start(self, action: StoredAction, now: float) -> None:
+    def _start(self, action: StoredAction) -> None:
         if self.slots.used >= self.slots.most:
             return
-        arguments = self.arguments_of(action, now)
+        arguments = self.arguments_of(action)
         self.running[action.id] = start_job(self.folder(action), TASKS[action.kind], arguments, self.limits)
         self.slots.used += 1
         log.info("action_started", model=self.model, action=action.id, kind=action.kind)

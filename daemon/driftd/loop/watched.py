@@ -173,7 +173,7 @@ class WatchedModel:
                 continue
             if action.status == "intended":
                 self.store.begin_action(action.id, now)
-            result = self.performer.result_of(action, now)
+            result = self.performer.result_of(action)
             if result is not None:
                 self._finish(action, result, now)
 
