@@ -2,8 +2,8 @@
 
 Training, judging and serving all pass through `feature_frame`, so a version sees in production exactly what it saw
 in training: numbers, timestamps (epoch seconds) and booleans (0, 1) as float64 with NaN for missing, text as Python
-strings with NaN for missing. A value that cannot be read as its feature's kind is missing; a feature that is not
-delivered is missing in every row.
+strings with NaN for missing. A value that cannot be read as its feature's kind is missing, and so is an infinite
+number, which most estimators refuse; a feature that is not delivered is missing in every row.
 """
 
 from __future__ import annotations
@@ -73,9 +73,12 @@ def _read(values: Any, kind: Kind) -> NDArray[Any] | pd.Series[Any]:
 def _numbers(values: Any) -> Numbers:
     series = values if isinstance(values, pd.Series) else pd.Series(values)
     if series.dtype.kind in "iufb" and isinstance(series.dtype, np.dtype):
-        return np.asarray(series.to_numpy(dtype=np.float64))
-    numbers = pd.to_numeric(series.astype(object), errors="coerce")
-    return np.asarray(numbers.to_numpy(dtype=np.float64, na_value=np.nan))
+        numbers = np.asarray(series.to_numpy(dtype=np.float64))
+    else:
+        read = pd.to_numeric(series.astype(object), errors="coerce")
+        numbers = np.asarray(read.to_numpy(dtype=np.float64, na_value=np.nan))
+    infinite = np.isinf(numbers)
+    return np.where(infinite, np.nan, numbers) if infinite.any() else numbers
 
 
 def _seconds(values: Any) -> Numbers:

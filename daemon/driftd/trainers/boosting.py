@@ -6,6 +6,7 @@ natively, so nothing is imputed and nothing scaled.)
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -33,22 +34,34 @@ def gradient_boosting(data: pd.DataFrame, context: TrainingContext) -> Pipeline:
     number of trees is found on the newest 15 % and the model then fitted to all rows with that many.
 
     `context.parameters` are passed to scikit-learn's HistGradientBoosting; giving `max_iter` turns early stopping off.
-    Raises TypeError for a parameter that it does not know, ValueError for fewer than two classes.
+    Raises TypeError for a parameter that it does not know, ValueError for fewer than two classes and
+    for rows that hold no value at all.
     """
     if context.classes and data[context.target].nunique() < 2:  # noqa: PLR2004 - a classifier tells at least two apart
         only = ", ".join(map(str, data[context.target].unique()))
         raise ValueError(f"the training rows hold a single class ({only}): there is nothing to tell apart yet")
     rows, target = data[list(context.features)], data[context.target].to_numpy()
-    columns = _columns(context).fit(rows)
+    categorical, plain = (
+        _filled(rows, context.categorical),
+        _filled(rows, set(context.features) - set(context.categorical)),
+    )
+    if not categorical and not plain:
+        raise ValueError("no feature holds any value in the training rows")
+    columns = _columns(categorical, plain).fit(rows)
     numbers = columns.transform(rows)
     parameters = dict(context.parameters)
     if "max_iter" not in parameters:
-        parameters["max_iter"] = _trees(numbers, target, context, parameters)
-    model = _model(context, parameters).fit(numbers, target, sample_weight=context.weight)
+        parameters["max_iter"] = _trees(numbers, target, context, len(categorical), parameters)
+    model = _model(context, len(categorical), parameters).fit(numbers, target, sample_weight=context.weight)
     return Pipeline([("columns", columns), ("model", model)])
 
 
-def _columns(context: TrainingContext) -> ColumnTransformer:
+def _filled(rows: pd.DataFrame, names: Collection[str]) -> list[str]:
+    """The columns that hold any value, in the frame's order: one that is missing in every row can teach nothing."""
+    return [name for name in rows.columns if name in names and rows[name].notna().any()]
+
+
+def _columns(categorical: list[str], plain: list[str]) -> ColumnTransformer:
     """Categories as codes, first; then everything else as it is. Unknown and missing categories are missing."""
     encoder = OrdinalEncoder(
         handle_unknown="use_encoded_value",
@@ -56,15 +69,14 @@ def _columns(context: TrainingContext) -> ColumnTransformer:
         encoded_missing_value=np.nan,
         max_categories=MOST_CATEGORIES,
     )
-    rest = [name for name in context.features if name not in context.categorical]
-    parts = [("categories", encoder, list(context.categorical)), ("numbers", "passthrough", rest)]
+    parts = [("categories", encoder, categorical), ("numbers", "passthrough", plain)]
     return ColumnTransformer([part for part in parts if part[2]], verbose_feature_names_out=False)
 
 
-def _model(context: TrainingContext, parameters: dict[str, Any]) -> Any:
+def _model(context: TrainingContext, categories: int, parameters: dict[str, Any]) -> Any:
     settings: dict[str, Any] = {
         "random_state": context.seed,
-        "categorical_features": list(range(len(context.categorical))) or None,
+        "categorical_features": list(range(categories)) or None,
         "early_stopping": False,
         **parameters,
     }
@@ -73,7 +85,7 @@ def _model(context: TrainingContext, parameters: dict[str, Any]) -> Any:
     return HistGradientBoostingRegressor(**{"loss": _LOSSES.get(context.metric or "", "squared_error"), **settings})
 
 
-def _trees(numbers: Any, target: Any, context: TrainingContext, parameters: dict[str, Any]) -> int:
+def _trees(numbers: Any, target: Any, context: TrainingContext, categories: int, parameters: dict[str, Any]) -> int:
     """How many trees serve the newest rows best; 100 where there are too few rows to ask them."""
     rows = len(target)
     cut = int(np.searchsorted(context.at, context.at[int(rows * (1 - _NEWEST))])) if rows else 0
@@ -84,6 +96,7 @@ def _trees(numbers: Any, target: Any, context: TrainingContext, parameters: dict
     weight = context.weight
     scout = _model(
         context,
+        categories,
         {"n_iter_no_change": 15, "scoring": "loss", **parameters, "max_iter": MOST_TREES, "early_stopping": True},
     )
     scout.fit(
