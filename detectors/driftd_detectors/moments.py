@@ -1,0 +1,100 @@
+"""Count, mean, sum of squares, lowest and highest of a column: stable to compute, and mergeable.
+
+Merging is Chan, Golub, LeVeque, *Updating formulae and a pairwise algorithm for computing sample variances*, 1979.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.columns import Numbers
+
+_BIGGEST = 1e150  # values beyond are taken as this, so that no square overflows
+
+
+class ColumnMoments(NamedTuple):
+    """The moments of the finite values of one column."""
+
+    count: int
+    mean: float
+    squares: float  # sum of squared deviations from the mean
+    low: float
+    high: float
+
+
+NO_MOMENTS = ColumnMoments(0, 0.0, 0.0, math.inf, -math.inf)
+
+
+def moments_of(ordered: Numbers) -> ColumnMoments:
+    """The moments of sorted, finite values."""
+    if len(ordered) == 0:
+        return NO_MOMENTS
+    low, high = float(ordered[0]), float(ordered[-1])
+    if low == high:
+        return ColumnMoments(len(ordered), low, 0.0, low, high)
+    if low < -_BIGGEST or high > _BIGGEST:
+        ordered = np.clip(ordered, -_BIGGEST, _BIGGEST)
+    mean = float(ordered.mean())
+    centred = ordered - mean
+    return ColumnMoments(len(ordered), mean, float(centred @ centred), low, high)
+
+
+def merge_moments(one: ColumnMoments, two: ColumnMoments) -> ColumnMoments:
+    """The moments of both together."""
+    if one.count == 0:
+        return two
+    if two.count == 0:
+        return one
+    count = one.count + two.count
+    step = two.mean - one.mean
+    return ColumnMoments(
+        count,
+        (one.count * one.mean + two.count * two.mean) / count,
+        one.squares + two.squares + step * step * (one.count * two.count / count),
+        min(one.low, two.low),
+        max(one.high, two.high),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """The moments of all columns; arrays of shape (columns,)."""
+
+    count: NDArray[np.int64]
+    mean: Numbers
+    squares: Numbers
+    low: Numbers
+    high: Numbers
+
+    @classmethod
+    def of(cls, columns: list[ColumnMoments]) -> Moments:
+        """Put the moments of single columns together."""
+        table = np.array([tuple(one) for one in columns], dtype=np.float64).reshape(-1, 5).T
+        return cls(table[0].astype(np.int64), table[1], table[2], table[3], table[4])
+
+    def merge(self, other: Moments) -> Moments:
+        """The moments of both, column by column."""
+        count = self.count + other.count
+        whole = np.maximum(count, 1)
+        step = other.mean - self.mean
+        weight = self.count / whole * other.count
+        mean = (self.count * self.mean + other.count * other.mean) / whole
+        mean = np.where(self.count == 0, other.mean, np.where(other.count == 0, self.mean, mean))
+        return Moments(
+            count,
+            mean,
+            self.squares + other.squares + step * step * weight,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+        )
+
+    @property
+    def sd(self) -> Numbers:
+        """The standard deviation of each column; NaN below two values."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(self.count > 1, np.sqrt(self.squares / (self.count - 1.0)), np.nan)
