@@ -84,7 +84,6 @@ def migrate(path: Path, kind: str) -> None:
         if not pending(path, kind):
             return
         if not connection.execute("select 1 from sqlite_master limit 1").fetchone():
-            connection.execute("pragma page_size = 8192")
             connection.execute("pragma auto_vacuum = incremental")
         connection.execute("pragma journal_mode = wal")
         steps.apply(sqlite_utils.Database(connection, execute_plugins=False))
