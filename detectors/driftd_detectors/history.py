@@ -43,7 +43,7 @@ class History:
             np.append(self.starts[kept], start),
             np.concatenate([self.values[kept], values.astype(np.float32)[None]]),
             np.concatenate([self.sampling_sd[kept], sampling_sd.astype(np.float32)[None]]),
-            np.append(self.learned[kept], False),  # noqa: FBT003 - a value of the array
+            np.append(self.learned[kept], False),
         )
 
     def all_learned(self) -> History:
@@ -57,7 +57,7 @@ class History:
         return replace(self.all_learned(), values=values)
 
     def regressors(self, season: Season, window_seconds: float | None) -> Numbers:
-        """z of every window, (H, p)."""
+        """Z of every window, (H, p)."""
         return regressors(season, self.starts, window_seconds)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

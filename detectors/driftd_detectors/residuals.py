@@ -66,7 +66,7 @@ class Fit:
         )
 
     def regressors(self, start: float) -> Numbers:
-        """z of the window that begins at `start`."""
+        """Z of the window that begins at `start`."""
         return regressors(self.season, np.array([start]), self.window_seconds)[0]
 
     def residual(self, values: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
@@ -116,9 +116,7 @@ class Fit:
         scale = np.where(usable, scale, np.nan)
         freedom = PRIOR_FREEDOM + self.freedom[self.group]
         calm = np.sqrt((1 - rho) / (1 + rho))
-        up, down = (
-            -ndtri(stdtr(freedom, -(sign * residual - margin) / scale)) * calm for sign in (1.0, -1.0)
-        )
+        up, down = (-ndtri(stdtr(freedom, -(sign * residual - margin) / scale)) * calm for sign in (1.0, -1.0))
         return np.asarray(up), np.asarray(down)
 
     def learn(self, values: Numbers, sampling_sd: Numbers, start: float) -> Fit:
