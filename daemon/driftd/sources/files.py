@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from driftd.places import Places
 from driftd.records import Window
@@ -26,9 +26,6 @@ from driftd.store.events_records import FeedbackEvent
 from driftd.store.events_validation import read_events
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _EVER = float("inf")
 _ROWS_AT_ONCE = 5_000
@@ -99,6 +96,7 @@ class FilesSource:
         """See `Source.chunks`. The next chunk is read while the caller works on this one."""
         rows = self._rows(window, self._names.with_features(self._schema), _EVER)
         yield from read_ahead((one.columns, one.outcomes) for one in rows)
+        pa.default_memory_pool().release_unused()
 
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
         """See `Source.outcomes`."""

@@ -15,6 +15,8 @@ from driftd.sources.spans import span_of
 from driftd.store.arrow_columns import read_numbers
 from driftd_detectors.columns import Numbers
 
+_BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
+
 
 def find_stretches(file: LogFile, at: str | None, arrived_at: float) -> Iterator[tuple[Stretch, Numbers]]:
     """The rows that a file has beyond `file.done`, with their event times; at most `CHUNK_ROWS` at once.
@@ -49,7 +51,9 @@ def read_stretches(
     present = set(metadata.schema.names)
     names = [name for name in columns if name in present]
     coded = [name for name in texts if name in present]
-    with pq.ParquetFile(path, metadata=metadata, read_dictionary=coded, pre_buffer=True) as parquet:
+    with pq.ParquetFile(
+        path, metadata=metadata, read_dictionary=coded, pre_buffer=False, buffer_size=_BUFFER_BYTES
+    ) as parquet:
         first = 0
         waiting = list(stretches)
         for group in range(parquet.metadata.num_row_groups):

@@ -12,7 +12,7 @@ from driftd_detectors.columns import Columns, Outcomes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CHUNK_ROWS = 100_000  # the memory of a check is bounded by one chunk
+CHUNK_ROWS = 50_000  # the memory of a check is bounded by one chunk
 
 
 @dataclass(frozen=True, slots=True)
