@@ -6,14 +6,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from driftd.config.durations import Duration
+from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
 
 HOUR, DAY = 3600.0, 86400.0
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -106,7 +108,7 @@ class Data(Section):
     ignore: tuple[str, ...] = ()
     weights: Literal["importance", "uniform"] | dict[str, float] = "importance"
     tolerance: float = Field(0.03, ge=0, le=1)
-    stattests: dict[str, str] = Field(default_factory=dict)
+    stattests: dict[str, StattestName] = Field(default_factory=dict)
 
 
 class Detect(Section):
