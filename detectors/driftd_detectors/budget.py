@@ -49,7 +49,7 @@ class Budget:
         return max(FEWEST_WINDOWS, self.windows_per_year / self.false_alarms_per_year)
 
     def threshold(self, kind: EvidenceKind) -> float:
-        """The evidence at which a kind alarms: A over the kind's share of the budget (shares are scaled to sum to 1)."""
+        """The evidence at which a kind alarms: A over the kind's share of the budget (shares are scaled to sum 1)."""
         shares = {**SHARES, **self.shares}
         return self.windows_between_alarms * sum(shares.values()) / shares[kind]
 

@@ -215,7 +215,7 @@ class Evidence:
         return replace(self, fit=fit, history=history)
 
     def _per_stream(self, of_lanes: Numbers) -> Numbers:
-        return np.bincount(self.lanes.stream, weights=of_lanes, minlength=self.lanes.streams)
+        return np.asarray(np.bincount(self.lanes.stream, weights=of_lanes, minlength=self.lanes.streams))
 
     def _directions(self) -> NDArray[np.intp]:
         return np.bincount(self.lanes.stream, minlength=self.lanes.streams)

@@ -28,6 +28,13 @@ class Estimate:
     coverage: float  # share of the rows that have their label
     expected: float  # the share that should have it by now; NaN when that is not known
 
+    @classmethod
+    def of_sum(cls, total: float, rows: int) -> Estimate:
+        """All labels of a cohort are there: 0/1 losses that sum to `total` over `rows` rows."""
+        loss = total / rows if rows else float("nan")
+        sd = float(np.sqrt(max(loss * (1 - loss), 1e-9) / rows)) if rows else float("nan")
+        return cls(loss, sd, sd, float(rows), rows, rows, 1.0, 1.0)
+
     @property
     def low(self) -> float:
         """Lower end of the 95 % band."""

@@ -52,9 +52,8 @@ class LossReference:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> LossReference:
         """Read what `to_dict` wrote."""
-        return cls(
-            **{name: np.array(value, dtype=float) if name in _ARRAYS else value for name, value in stored.items()}
-        )
+        arrays: dict[str, Any] = {name: np.array(stored[name], dtype=np.float64) for name in _ARRAYS}
+        return cls(**({name: value for name, value in stored.items() if name not in _ARRAYS} | arrays))
 
 
 _ARRAYS = ("edges", "by_part", "starts", "values", "counts")
@@ -105,6 +104,15 @@ def learn_losses(metric: str, outcomes: Outcomes, starts: Numbers) -> LossRefere
     )
 
 
+def flat_reference(metric: str, mean: float, *, rows: int, windows: int = 0) -> LossReference:
+    """A reference of 0/1 losses that were the same in every window: for a level that is known from elsewhere."""
+    sd = float(np.sqrt(mean * (1 - mean)))
+    empty = np.empty(0)
+    counts = np.full(windows, rows / windows) if windows else empty
+    starts = np.arange(windows, dtype=np.float64)
+    return LossReference(metric, mean, rows, sd, 0.0, sd, 1.0, empty, empty, starts, np.full(windows, mean), counts)
+
+
 def parts_of(outcomes: Outcomes) -> tuple[Numbers, int]:
     """Edges of the score's deciles and the number of parts; predicted classes where there are no scores."""
     key = _key(outcomes)
@@ -113,7 +121,7 @@ def parts_of(outcomes: Outcomes) -> tuple[Numbers, int]:
         return np.arange(len(outcomes.classes) - 1) + 0.5, len(outcomes.classes)
     if len(finite) == 0:
         return np.empty(0), 1
-    edges = np.unique(np.quantile(finite, np.arange(1, _DECILES) / _DECILES))
+    edges: Numbers = np.unique(np.quantile(finite, np.arange(1, _DECILES) / _DECILES))
     return edges, len(edges) + 1
 
 

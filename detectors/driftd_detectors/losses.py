@@ -95,7 +95,8 @@ def _classification(metric: str, outcomes: Outcomes) -> Numbers:
         brier = (squares - 2 * chance + 1) / 2  # half of sum (p - y)^2, so that two classes give the usual score
     scored = np.isfinite(outcomes.score)
     chance, brier = np.where(unknown & scored, 0.0, chance), np.where(unknown & scored, 1.0, brier)
-    return brier if metric == "brier" else -np.log(np.clip(chance, _SMALLEST_PROBABILITY, 1.0))
+    loss = brier if metric == "brier" else -np.log(np.clip(chance, _SMALLEST_PROBABILITY, 1.0))
+    return np.asarray(loss)
 
 
 def _regression(metric: str, outcomes: Outcomes) -> Numbers:
@@ -146,4 +147,4 @@ def _by_class(metric: str, label: Numbers, prediction: Numbers, weight: Numbers,
 
 
 def _share(part: Numbers, whole: Numbers) -> Numbers:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))

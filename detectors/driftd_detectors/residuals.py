@@ -67,7 +67,7 @@ class Fit:
 
     def regressors(self, start: float) -> Numbers:
         """Z of the window that begins at `start`."""
-        return regressors(self.season, np.array([start]), self.window_seconds)[0]
+        return np.asarray(regressors(self.season, np.array([start]), self.window_seconds)[0])
 
     def residual(self, values: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
         """Value minus prediction, and f = 1 + z'Pz, the variance of that in units of the noise."""

@@ -82,4 +82,4 @@ def level_columns(season: Season, columns: int) -> Numbers:
 
 
 def _indicators(cell: Numbers, cells: int) -> Numbers:
-    return (cell[:, None] == np.arange(cells)[None, :]).astype(np.float64)
+    return np.asarray(cell[:, None] == np.arange(cells)[None, :], dtype=np.float64)
