@@ -89,14 +89,14 @@ def test_two_labels_of_one_time(tmp_path: Path) -> None:
 def test_the_quarantine(tmp_path: Path) -> None:
     """Refused events are kept with their field and reason, and counted by field for the windows to see."""
     store = open_store(tmp_path)
-    hour = NOW // 3600 * 3600
-    keep(store, [prediction(1, features={"age": "old"}), prediction(2, features={"age": []}), 5], hour + 100)
+    minute = NOW // 60 * 60
+    keep(store, [prediction(1, features={"age": "old"}), prediction(2, features={"age": []}), 5], minute + 59)
     with sqlite3.connect(tmp_path / "events.db") as connection:
         fields = connection.execute("select prediction_id, field from quarantine order by id").fetchall()
         assert fields == [("p1", "features.age"), ("p2", "features.age"), (None, "")]
     reader = EventReader(tmp_path / "events.db", SCHEMA, tmp_path / "segments")
-    assert reader.refusals(hour, hour + 3600) == {"": 1, "features.age": 2}
-    assert reader.refusals(0.0, hour) == {}
+    assert reader.refusals(minute, minute + 60) == {"": 1, "features.age": 2}
+    assert reader.refusals(minute - 3600, minute) == reader.refusals(minute + 1, minute + 3600) == {}
 
 
 def test_group_commit(tmp_path: Path) -> None:

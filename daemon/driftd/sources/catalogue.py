@@ -6,6 +6,7 @@ beside the event store, so that a restart neither reads old files again nor numb
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import msgspec
 
 _VERSION = 1
 _SMALL_BYTES = 2**20
+HEAD_BYTES = 256
 
 
 class Stretch(msgspec.Struct, frozen=True, array_like=True):
@@ -39,6 +41,8 @@ class LogFile(msgspec.Struct):
     done: int = 0  # rows of a Parquet file, bytes of a text file that are in stretches
     header: str = ""  # the first line of a CSV file
     malformed: int = 0  # lines that are no rows
+    head: bytes = b""  # a digest of the first bytes of a text file: paths and inodes are used again
+    head_bytes: int = 0
 
 
 class _Stored(msgspec.Struct):
@@ -91,21 +95,17 @@ class Catalogue:
 
         A file that was renamed (log rotation) is the same file; one that was cut or replaced is a new one.
         """
-        known = {file.path: number for number, file in enumerate(self.files)}
         seen = sorted((stat.st_mtime_ns, str(path), stat) for path, stat in listed(self.pattern))
         paths = {path for _, path, _ in seen}
-        moved = {file.inode: number for number, file in enumerate(self.files) if file.path not in paths}
+        by_path = {file.path: number for number, file in enumerate(self.files)}
+        by_inode = {file.inode: number for number, file in enumerate(self.files)}
         numbers = []
         for changed_at, path, stat in seen:
-            number = known.get(path)
-            if number is not None and self._replaced(number, stat):
-                number = None
-            if number is None and stat.st_ino in moved:
-                number = moved.pop(stat.st_ino)
-                self.files[number].path = path
+            number = by_path.get(path)
+            if number is None or not self._is_same(self.files[number], path, stat):
+                number = self._moved(by_inode.get(stat.st_ino), path, stat, paths)
             if number is None:
-                self.files.append(LogFile(path, stat.st_ino))
-                number = len(self.files) - 1
+                number = self.begin(path, stat.st_ino)
             file = self.files[number]
             unfinished = file.done < file.size and not is_columnar(path)
             if unfinished or (stat.st_size, changed_at) != (file.size, file.changed_at):
@@ -136,15 +136,45 @@ class Catalogue:
         """The stretches that hold rows from `start` to `stop` in the order of arrival."""
         return [one for one in self.stretches if one.first_row < stop and one.first_row + one.rows > start]
 
-    def _replaced(self, number: int, stat: os.stat_result) -> bool:
-        """Whether another file stands at the path now; the old one keeps its rows, under a path that may be gone."""
+    def begin(self, path: str, inode: int) -> int:
+        """A new file at a path; one that stood there keeps its rows, although they cannot be read any more."""
+        self._leave(path)
+        self.files.append(LogFile(path, inode))
+        return len(self.files) - 1
+
+    def _moved(self, number: int | None, path: str, stat: os.stat_result, paths: set[str]) -> int | None:
+        """The number of a known file that was moved to `path`, if one was."""
+        if number is None:
+            return None
         file = self.files[number]
-        if is_columnar(file.path):  # rewritten whole: by rename, with more rows
+        if is_columnar(path) and file.path in paths:
+            return None
+        if not file.done or not self._is_same(file, path, stat):
+            return None
+        self._leave(path)
+        file.path = path
+        return number
+
+    def _is_same(self, file: LogFile, path: str, stat: os.stat_result) -> bool:
+        if is_columnar(path):  # rewritten whole, with more rows: the path says which one it is
+            return True
+        if file.inode != stat.st_ino or stat.st_size < file.done:
             return False
-        if file.inode == stat.st_ino and stat.st_size >= file.done:
-            return False
-        file.path = f"{file.path} (replaced)"
-        return True
+        return not file.head_bytes or digest_of(Path(path), file.head_bytes) == file.head
+
+    def _leave(self, path: str) -> None:
+        for file in self.files:
+            if file.path == path:
+                file.path = f"{path} (replaced)"
+
+
+def digest_of(path: Path, size: int) -> bytes:
+    """A digest of the first bytes of a file; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.blake2b(file.read(size), digest_size=12).digest()
+    except OSError:
+        return b""
 
 
 def _united(one: Stretch, other: Stretch) -> Stretch:

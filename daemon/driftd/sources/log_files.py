@@ -95,6 +95,9 @@ class LogFiles:
             stat = Path(file.path).stat()
             file.inode, size, changed_at = stat.st_ino, stat.st_size, stat.st_mtime_ns
             if self._format_of(file) == "parquet":
+                if parquet_files.row_count(file) < file.done:  # not a file that grew: another one at its path
+                    number = self.known.begin(file.path, stat.st_ino)
+                    file = self.known.files[number]
                 found = parquet_files.find_stretches(file, self._at, now)
             else:
                 file.changed_at = changed_at

@@ -18,6 +18,11 @@ from driftd_detectors.columns import Numbers
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
 
 
+def row_count(file: LogFile) -> int:
+    """How many rows a file has. Raises OSError or ValueError when it is not whole."""
+    return int(pq.read_metadata(file.path).num_rows)
+
+
 def find_stretches(file: LogFile, at: str | None, arrived_at: float) -> Iterator[tuple[Stretch, Numbers]]:
     """The rows that a file has beyond `file.done`, with their event times; at most `CHUNK_ROWS` at once.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,9 +46,11 @@ class StoreSource:
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`."""
-        for seqs in _pieces(self._seqs(window)):
-            rows, columns = self._read(seqs, _EVER)
-            yield columns, rows.outcomes
+        seqs = self._seqs(window)
+        refused = self._refused_shares(window, len(seqs))
+        for piece in _pieces(seqs):
+            rows, columns = self._read(piece, _EVER)
+            yield _with_refused(columns, refused), rows.outcomes
 
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
         """See `Source.outcomes`."""
@@ -73,6 +76,14 @@ class StoreSource:
         """See `Source.close`."""
         self._reader.close()
 
+    def _refused_shares(self, window: Window, rows: int) -> dict[str, float]:
+        """The share of events that were refused because of one feature, so that a change of its type is seen."""
+        if window.by == "rows" or not rows:
+            return {}
+        counts = self._reader.refusals(window.start, window.end)
+        named = {f"features.{name}": name for name in self._schema.names}
+        return {named[key]: count / (count + rows) for key, count in counts.items() if key in named}
+
     def _seqs(self, window: Window) -> Seqs:
         if window.by == "time":
             return self._reader.seqs_between(window.start, window.end)
@@ -94,6 +105,15 @@ class StoreSource:
         with self._reader.snapshot():
             rows = self._reader.rows(seqs, known_by)
             return rows, self._reader.features(rows)
+
+
+def _with_refused(columns: Columns, shares: dict[str, float]) -> Columns:
+    """Values that kept their events out, counted as unreadable in proportion to the rows that are there."""
+    if not shares:
+        return columns
+    counts = {name: columns.unreadable.get(name, 0) for name in {*shares, *columns.unreadable}}
+    unreadable = {name: count + round(columns.rows * shares.get(name, 0.0)) for name, count in counts.items()}
+    return replace(columns, unreadable=unreadable)
 
 
 def _pieces(seqs: Seqs) -> Iterator[Seqs]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from driftd.sources.catalogue import LogFile, Stretch
+from driftd.sources.catalogue import HEAD_BYTES, LogFile, Stretch, digest_of
 from driftd.sources.json_lines import parse_json_lines
 from driftd.sources.spans import span_of
 from driftd.store.arrow_columns import read_numbers
@@ -44,6 +44,9 @@ def find_stretches(
             stretch = Stretch(0, file.done, file.done + len(piece), len(table), 0, *span_of(times))
             file.done += len(piece)
             file.malformed += malformed
+            if file.head_bytes < HEAD_BYTES:
+                file.head_bytes = min(file.done, HEAD_BYTES)
+                file.head = digest_of(Path(file.path), file.head_bytes)
             yield stretch, times
             log.seek(file.done)
 

@@ -20,7 +20,7 @@ from driftd_detectors.schema import Feature, Schema
 
 BUSY_SECONDS = 5.0
 QUARANTINE_ROWS = 10_000
-_HOUR = 3600
+MINUTE = 60
 
 
 class EventsNotKeptError(Exception):
@@ -129,8 +129,8 @@ class EventStore:
             [(batch.received_at, one.prediction_id, one.field, one.reason, text) for one, text in batch.refused],
         )
         self._db.execute("delete from quarantine where id <= (select max(id) from quarantine) - ?", (QUARANTINE_ROWS,))
-        hour = int(batch.received_at // _HOUR)
-        self._db.executemany(_COUNT_REFUSAL, [(hour, refusal.field) for refusal, _ in batch.refused])
+        minute = int(batch.received_at // MINUTE)
+        self._db.executemany(_COUNT_REFUSAL, [(minute, refusal.field) for refusal, _ in batch.refused])
 
     def _count(self, **counts: int) -> None:
         for name, count in counts.items():
@@ -179,8 +179,8 @@ _MARK_LABELLED = """
     update predictions set first_label_at = ?1
     where prediction_id = ?2 and (first_label_at is null or first_label_at > ?1)"""
 _COUNT_REFUSAL = """
-    insert into refusals(hour, field, events) values (?, ?, 1)
-    on conflict(hour, field) do update set events = events + 1"""
+    insert into refusals(minute, field, events) values (?, ?, 1)
+    on conflict(minute, field) do update set events = events + 1"""
 _COUNT = """
     insert into counters(name, value) values (?, ?)
     on conflict(name) do update set value = value + excluded.value"""

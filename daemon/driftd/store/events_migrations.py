@@ -47,9 +47,9 @@ _TABLES = (
     """create table quarantine(
         id integer primary key autoincrement, received_at real not null, prediction_id text, field text not null,
         reason text not null, event text not null) strict""",
-    # Counted by hour of arrival, so that a window can tell how many of its values could not be read.
+    # Counted by minute of arrival, so that a window can tell how many of its values could not be read.
     """create table refusals(
-        hour integer not null, field text not null, events integer not null,
-        primary key(hour, field)) strict, without rowid""",
+        minute integer not null, field text not null, events integer not null,
+        primary key(minute, field)) strict, without rowid""",
     "create table counters(name text primary key, value real not null) strict, without rowid",
 )

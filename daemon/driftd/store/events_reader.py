@@ -8,6 +8,7 @@ so a row is never seen twice or not at all while the daemon seals.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd.store.events import connect
+from driftd.store.events import MINUTE, connect
 from driftd.store.events_blocks import decode_blocks, features_of, taken
 from driftd.store.migrate import ensure_current
 from driftd.store.parts import adapted, missing, stacked
@@ -92,10 +93,10 @@ class EventReader:
         return dict(self._all("select name, value from counters where name <> 'first_at'"))
 
     def refusals(self, since: float, until: float) -> dict[str, int]:
-        """Refused events by field, counted by the hour of their arrival (hours that lie within the span)."""
-        hours = (int(since // 3600), int(until // 3600))
-        rows = self._all("select field, sum(events) from refusals where hour >= ? and hour < ? group by field", *hours)
-        return dict(rows)
+        """Refused events by field, counted by the minute of their arrival (minutes that begin within the span)."""
+        minutes = (math.ceil(since / MINUTE), math.ceil(until / MINUTE))
+        sql = "select field, sum(events) from refusals where minute >= ? and minute < ? group by field"
+        return dict(self._all(sql, *minutes))
 
     def seqs_between(self, since: float, until: float) -> Seqs:
         """The rows with `since <= at < until`, in the order of arrival."""

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftd.store.events import connect, transaction
+from driftd.store.events import MINUTE, connect, transaction
 from driftd.store.migrate import ensure_current
 
 _ROWS_AT_ONCE = 500
 _PAGES_AT_ONCE = 128
 _BREATH = 0.005  # seconds between two small transactions, for the writers
-_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def _delete_orphans(connection: sqlite3.Connection, cutoff: float) -> int:
 def _delete_refused(connection: sqlite3.Connection, cutoff: float) -> int:
     with transaction(connection):
         count = connection.execute("delete from quarantine where received_at < ?", (cutoff,)).rowcount
-        connection.execute("delete from refusals where hour < ?", (int(cutoff // _HOUR),))
+        connection.execute("delete from refusals where minute < ?", (int(cutoff // MINUTE),))
     return count
 
 
