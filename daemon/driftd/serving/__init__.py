@@ -1,0 +1,1 @@
+"""Serving: the SDK class `Driftd`, the served version that follows every swap, and `driftd serve` over HTTP."""
