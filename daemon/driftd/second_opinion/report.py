@@ -66,17 +66,20 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _reference(places: Places, model: str, loaded: LoadedVersion) -> pd.DataFrame:
     """A sample of the hold-out of the version's snapshot, oldest first, with what this version says of each row."""
     path = places.snapshot(model, loaded.manifest.snapshot) / "data.parquet"
-    rows = _newest(path)
+    rows = _newest(path, loaded.manifest.data.get("held_out_rows"))
     rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE_ROWS)).astype(int))]
     rows = rows.reset_index(drop=True)
     predictions = loaded.predict(feature_frame(rows, loaded.schema))
     return rows.assign(**{PREDICTION: predictions.values(), SCORE: predictions.score})
 
 
-def _newest(path: Path) -> pd.DataFrame:
-    """The newest quarter of a snapshot's rows, read from the file's end so that little more than these is in memory."""
+def _newest(path: Path, held_out: int | None) -> pd.DataFrame:
+    """The hold-out: the newest rows of a snapshot, read from the file's end so that little more than these is in memory.
+
+    Where the manifest does not say how many they are, a quarter.
+    """
     file = pq.ParquetFile(path)
-    wanted = max(1, round(HELD_OUT * file.metadata.num_rows))
+    wanted = max(1, int(held_out or HELD_OUT * file.metadata.num_rows))
     groups, rows = file.metadata.num_row_groups, 0
     while groups > 0 and rows < wanted:
         groups -= 1
