@@ -19,11 +19,14 @@ import sqlite_utils  # noqa: F401 - so that migrations run in this process: a ch
 from driftd.places import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
+from driftd.sources.profiles import profile_window
 from driftd.sources.protocol import Source
 from driftd.sources.store import StoreSource
 from driftd.store.events import EventStore
 from driftd.store.events_validation import read_events
 from driftd_detectors.columns import Coded, Columns
+from driftd_detectors.layout import learn_layout
+from driftd_detectors.profile import merge
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 Row = Mapping[str, Any]
@@ -280,6 +283,21 @@ def test_a_class_that_nobody_knew(world: World) -> None:
     outcomes = world.source.outcomes(Window(0, START, START + 100), START + 10)
     assert outcomes.classes == ("0", "1", "maybe")
     assert outcomes.prediction.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_profiles_of_windows_add_up(world: World) -> None:
+    """The Profiles of neighbouring windows, merged, are the Profile of both together."""
+    world.predict(rows_between(0, 60), START + 100)
+    world.source.refresh(START + 100)
+    columns, outcomes = next(iter(world.source.chunks(Window(0, START, START + 60))))
+    layout = learn_layout(columns, outcomes, SCHEMA, bins=5)
+    whole = profile_window(world.source, Window(0, START, START + 60), layout)
+    halves = [profile_window(world.source, Window(0, START + s, START + s + 30), layout) for s in (0, 30)]
+    merged = merge(*halves)
+    assert merged.rows == whole.rows == 60
+    for one, other in zip(merged.counts, whole.counts, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert profile_window(world.source, Window(0, START + 900, START + 960), layout).rows == 0
 
 
 def test_closing_gives_the_files_back(world: World) -> None:

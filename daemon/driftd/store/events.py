@@ -60,7 +60,8 @@ class EventStore:
                     return self._insert(batches)
             except BaseException as error:
                 self._shapes = known  # a shape of the lost transaction is not in the database
-                if isinstance(error, sqlite3.OperationalError):
+                damaged = type(error) is sqlite3.DatabaseError
+                if damaged or isinstance(error, sqlite3.OperationalError):
                     raise EventsNotKeptError(f"{self.path}: {error}") from error
                 raise
 

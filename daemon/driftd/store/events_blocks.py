@@ -2,12 +2,13 @@
 
 A block is a msgpack array with one entry a feature, in the order of its shape. Numbers and timestamps are the bytes of
 little-endian float64 (missing: NaN); booleans the bytes of int8 (missing: -1); categories are `[labels, codes]` with
-little-endian int32 codes into the labels (missing: -1). Against lists of values in msgpack this reads 20 times faster
-and is a little smaller.
+little-endian int32 codes into the labels (missing: -1). Against lists of values in msgpack this reads 7 (blocks of 100
+rows) to 20 times (1,000) faster, in the same number of bytes.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Feature, Kind
 
 BOOLEAN_LABELS = ("0", "1")
+_NAN = float("nan")
+_FEW = 64
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -77,10 +80,19 @@ def _packed(values: list[Any], kind: Kind) -> object:
     if kind is Kind.CATEGORY:
         table: dict[str | None, int] = {None: -1}
         codes = [table.setdefault(value, len(table) - 1) for value in values]
-        return [list(table)[1:], np.array(codes, dtype="<i4").tobytes()]
+        return [list(table)[1:], _bytes_of(codes, "i", "<i4")]
     if kind is Kind.BOOLEAN:
-        return np.array([-1 if value is None else value for value in values], dtype=np.int8).tobytes()
-    return np.array(values, dtype="<f8").tobytes()  # None becomes NaN
+        return _bytes_of([-1 if value is None else value for value in values], "b", "i1")
+    if None in values:
+        values = [_NAN if value is None else value for value in values]
+    return _bytes_of(values, "d", "<f8")
+
+
+def _bytes_of(values: list[Any], code: str, dtype: str) -> bytes:
+    """Little-endian bytes; a NumPy array costs two microseconds, which a single event would pay for every feature."""
+    if len(values) <= _FEW:
+        return struct.pack(f"<{len(values)}{code}", *values)
+    return np.array(values, dtype=dtype).tobytes()
 
 
 def _unpacked_numbers(parts: Sequence[Any], _rows: Sequence[int]) -> Column:

@@ -100,21 +100,19 @@ class EventReader:
 
     def seqs_between(self, since: float, until: float) -> Seqs:
         """The rows with `since <= at < until`, in the order of arrival."""
-        rows = self._all(
+        return self._seqs(
             "select seq from predictions indexed by predictions_by_time where at >= ? and at < ?", since, until
         )
-        return np.sort(np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows)))
 
     def labelled_between(self, since: float, until: float, known_by: float) -> Seqs:
         """The rows with `since <= at < until` that have a label known by `known_by`, in the order of arrival."""
-        rows = self._all(
+        return self._seqs(
             """select seq from predictions indexed by predictions_by_time
                where at >= ? and at < ? and first_label_at <= ?""",
             since,
             until,
             known_by,
         )
-        return np.sort(np.fromiter((seq for (seq,) in rows), dtype=np.int64, count=len(rows)))
 
     def count_labelled(self, since: float, known_by: float) -> int:
         """How many rows with `at >= since` have a label known by `known_by`; an index alone is read."""
@@ -187,6 +185,11 @@ class EventReader:
 
     def _all(self, sql: str, *arguments: Any) -> list[Any]:
         return [] if self._db is None else self._db.execute(sql, arguments).fetchall()
+
+    def _seqs(self, sql: str, *arguments: Any) -> Seqs:
+        if self._db is None:
+            return np.empty(0, dtype=np.int64)
+        return np.sort(np.fromiter((seq for (seq,) in self._db.execute(sql, arguments)), dtype=np.int64))
 
     def _one(self, sql: str, *arguments: Any) -> Any:
         rows = self._all(sql, *arguments)
