@@ -99,7 +99,7 @@ def run_job(folder: Path, arguments: dict[str, Any]) -> JobResult:
 
 def test_an_alarm_gets_its_page_and_its_opinions(state: Path, tmp_path: Path) -> None:
     """The page stands where the alarm's link leads, with driftd's reason, Evidently's quality part and each opinion."""
-    chosen = {"distance": "ks", "carrier": "psi", "dest": "chisquare", "dow": "nonsense", "gate": "ks"}
+    chosen = {"distance": "ks", "carrier": "psi", "dest": "chisquare", "dow": "fisher_exact", "gate": "ks"}
     result = run_job(tmp_path / "job", order(state, stattests=chosen))
     assert result.ok, f"{result.error}\n{result.tail}"
     path = Places(state).report(MODEL, 12)

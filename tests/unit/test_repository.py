@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OF_ONE_MACHINE = re.compile(
     "|".join(
         [
-            r"(?<![\w.])/(?:ro" + r"ot|home/[a-z][\w-]*|Us" + r"ers/[A-Za-z][\w-]*)/",
+            r"(?<![\w.])/(?:ro" + r"ot|ho" + r"me/[a-z][\w-]*|Us" + r"ers/[A-Za-z][\w-]*)/",
             r"(?<![\w.])/wo" + r"rk/(?:main|shared)",
             r"(?<![\w.])/opt/py" + r"pi",
             r"https?://[^\s\"']*(?:artifactory|nexus|/simple/|:3141)",
@@ -59,7 +59,7 @@ def test_no_file_knows_the_machine_of_its_author() -> None:
     "line",
     [
         "cd /ro" + "ot/driftd",
-        "path = '/home/anna/driftd/x'",
+        "path = '/ho" + "me/anna/driftd/x'",
         "see /wo" + "rk/main/docs",
         "pip install --index" + "-url https://mirror.corp/simp" + "le/ driftd",
     ],

@@ -118,7 +118,8 @@ def _rebuilt(frame: pd.DataFrame, rest: pd.DataFrame, progress: Path) -> tuple[N
 
 def _errors(estimator: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
     predicted = np.asarray(estimator.predict(feature_frame(rows, SCHEMA)), dtype=np.float64)
-    return np.abs(predicted - rows[TARGET].to_numpy())
+    truth = rows[TARGET].to_numpy(dtype=np.float64)
+    return np.asarray(np.abs(predicted - truth))
 
 
 def _environment() -> dict[str, str]:

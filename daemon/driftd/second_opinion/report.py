@@ -74,7 +74,7 @@ def _reference(places: Places, model: str, loaded: LoadedVersion) -> pd.DataFram
 
 
 def _newest(path: Path, held_out: int | None) -> pd.DataFrame:
-    """The hold-out: the newest rows of a snapshot, read from the file's end so that little more than these is in memory.
+    """The hold-out: the newest rows of a snapshot, read from the file's end so that little more is in memory.
 
     Where the manifest does not say how many they are, a quarter.
     """
