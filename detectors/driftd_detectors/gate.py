@@ -42,6 +42,7 @@ def judge(
     champion_loss: Numbers,
     at: Numbers,
     *,
+    weight: Numbers | None = None,
     margin: float = 0.0,
     confidence: float = 0.95,
     min_rows: int = 1,
@@ -55,6 +56,8 @@ def judge(
     challenger_loss, champion_loss, at
         One entry a row: the losses and the event time in epoch seconds, in any order. Rows on which either loss is
         not finite are left out.
+    weight
+        What each row counts, where labels that came early stand for others; rows of weight 0 are left out.
     margin
         How much better the challenger must be, in units of the loss.
     confidence
@@ -63,8 +66,7 @@ def judge(
         Fewer rows than this are inconclusive.
     look
         Which judgement of this pair it is: 1, 2, ... Judging again with more rows is a further chance of a wrong
-        promotion, so look k has the share 6 / (pi k)^2 of the error, which sums to one over all looks (the
-        union bound over a convergent series). The first look is tested at 1 - .61 (1 - confidence).
+        promotion, so look k may err with (1 - confidence) / 2^k, which sums to 1 - confidence over all looks.
     tolerance
         When given, the question is non-inferiority: promote when the challenger is not worse by more than this
         (or is better by `margin`), for builds that were not started because the champion was bad.
@@ -75,17 +77,18 @@ def judge(
         promote when the lower bound of the gain exceeds `margin` (or -`tolerance`), reject when the upper bound is
         below zero (or -`tolerance`), else inconclusive.
     """
-    usable = np.isfinite(challenger_loss) & np.isfinite(champion_loss) & np.isfinite(at)
+    counted = np.ones(len(at)) if weight is None else weight
+    usable = np.isfinite(challenger_loss) & np.isfinite(champion_loss) & np.isfinite(at) & (counted > 0)
     difference = (champion_loss - challenger_loss)[usable]
     blocks = time_blocks(at[usable])
     count = int(blocks.max()) + 1 if len(blocks) else 0
     rows = len(difference)
     if rows < max(min_rows, FEWEST_BLOCKS) or count < 2:  # noqa: PLR2004 - a variance needs two
         return _too_few(rows, count, max(min_rows, FEWEST_BLOCKS))
-    means, sizes = block_means(difference, blocks)
+    means, sizes = block_means(difference, blocks, counted[usable])
     gain = float(means.mean())
     error = float(means.std(ddof=1)) / math.sqrt(count) * _inflation(means)
-    half = _t_quantile(1 - (1 - confidence) * 6 / (math.pi * look) ** 2, count - 1) * error
+    half = _t_quantile(1 - (1 - confidence) / 2**look, count - 1) * error
     lower, upper = gain - half, gain + half
     decision = _decide(lower, upper, margin, tolerance)
     sentence = _sentence(decision, gain, lower, upper, rows, count, margin, tolerance)
@@ -110,10 +113,9 @@ def time_blocks(at: Numbers) -> NDArray[np.intp]:
     return rank * min(FEWEST_BLOCKS, len(at)) // len(at)
 
 
-def block_means(values: Numbers, blocks: NDArray[np.intp]) -> tuple[Numbers, NDArray[np.intp]]:
-    """Mean and number of rows of each block."""
-    sizes = np.bincount(blocks)
-    return np.bincount(blocks, weights=values) / sizes, sizes
+def block_means(values: Numbers, blocks: NDArray[np.intp], weight: Numbers) -> tuple[Numbers, NDArray[np.intp]]:
+    """Weighted mean and number of rows of each block."""
+    return np.bincount(blocks, weights=values * weight) / np.bincount(blocks, weights=weight), np.bincount(blocks)
 
 
 def _merged(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -142,14 +144,14 @@ def _inflation(means: Numbers) -> float:
     """What the standard error of the mean grows by when neighbouring blocks are alike, as parts of one day are.
 
     sqrt((1 + rho) / (1 - rho)) of an AR(1) series, rho the lag-1 correlation (with 1/n added for its small-sample
-    bias, Kendall 1954), where it is positive.
+    bias, Kendall 1954), where it is larger than chance alone makes it (1/sqrt(n)).
     """
     centred = means - means.mean()
     square = float(centred @ centred)
     if square <= 0:
         return 1.0
-    rho = min(0.8, max(0.0, float(centred[1:] @ centred[:-1]) / square + 1 / len(means)))
-    return math.sqrt((1 + rho) / (1 - rho))
+    rho = min(0.8, float(centred[1:] @ centred[:-1]) / square + 1 / len(means))
+    return math.sqrt((1 + rho) / (1 - rho)) if rho > 1 / math.sqrt(len(means)) else 1.0
 
 
 def _t_quantile(share: float, freedom: int) -> float:

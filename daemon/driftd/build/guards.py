@@ -39,14 +39,14 @@ class Guard:
 
 
 def segment_guards(
-    rows: Rows, challenger: Numbers, champion: Numbers, columns: Sequence[str], confidence: float
+    rows: Rows, weight: Numbers, lost: Sequence[Numbers], columns: Sequence[str], confidence: float
 ) -> list[Guard]:
     """No segment of at least 200 rows significantly worse; the error probability is shared among the segments."""
     segments = [one for column in columns if column in rows.schema.names for one in _segments(rows, column)]
     guards = []
     for name, inside in segments:
         share = 1 - (1 - confidence) / len(segments)
-        judged = judge(challenger[inside], champion[inside], rows.at[inside], confidence=share)
+        judged = judge(lost[0][inside], lost[1][inside], rows.at[inside], weight=weight[inside], confidence=share)
         guards.append(Guard(f"segment {name}", judged.decision != "reject", f"segment {name}: {judged.sentence}"))
     return guards
 

@@ -16,8 +16,16 @@ _CELLS = 400_000  # permuted rows x features, at most
 _FEWEST = 200
 
 
-def reference_of(order: Order, version: LoadedVersion, rows: Rows, found: Predictions, metric: str) -> Reference:
-    """Learn the reference of a version from rows under its own schema and its predictions of them."""
+def reference_of(
+    order: Order, version: LoadedVersion, rows: Rows, found: Predictions, metric: str, mature_until: float
+) -> Reference:
+    """Learn the reference of a version from rows under its own schema and its predictions of them.
+
+    Rows later than `mature_until`, of which only some have their label yet, are left out where enough others are.
+    """
+    mature = rows.at <= mature_until
+    if mature.sum() >= _FEWEST:
+        rows, found = rows.take(mature), found.take(mature)
     own = rows.under(version.schema)
     outcomes = outcomes_of(found, own, version.schema.classes, version.version)
     return learn_reference(

@@ -33,6 +33,10 @@ class Predictions:
     score: Numbers  # NaN for regression and for classifiers without probabilities
     classes: tuple[str, ...] = ()
 
+    def take(self, which: NDArray[Any]) -> Predictions:
+        """Those of some of the rows."""
+        return Predictions(self.prediction[which], self.score[which], self.classes)
+
     def values(self) -> list[str] | list[float]:
         """The predictions as an application sees them: class text, or numbers."""
         if not self.classes:
@@ -91,7 +95,10 @@ def predict_with(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Predict
 def _answer(estimator: Any, method: str, frame: pd.DataFrame) -> Any:
     if not callable(getattr(estimator, method, None)):
         raise PredictionError(f"the trainer returned {type(estimator).__name__}, which has no {method} method")
-    return getattr(estimator, method)(frame)
+    try:
+        return getattr(estimator, method)(frame)
+    except Exception as error:  # an estimator may be anybody's code
+        raise PredictionError(f"{method} of the estimator raised {type(error).__name__}: {error}") from error
 
 
 def _check(answer: NDArray[np.float64], shape: tuple[int, ...], method: str) -> None:

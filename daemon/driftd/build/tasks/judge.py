@@ -13,12 +13,13 @@ from driftd.build.comparing import Side, compare, predicted
 from driftd.build.dataset import Rows
 from driftd.build.evaluating import judged_rows
 from driftd.build.guards import Guard, artefact_bytes, cost_guards, segment_guards
+from driftd.build.maturing import MATURE_SHARE, Maturity
 from driftd.build.order import Order
 from driftd.build.referencing import reference_of
 from driftd.registry.loaded import LoadedVersion, Predictions
 from driftd_detectors.columns import Numbers
 from driftd_detectors.gate import Judgement, judge
-from driftd_detectors.losses import metric_value
+from driftd_detectors.losses import metric_value, weighted_mean
 from driftd_detectors.schema import Task
 
 REFERENCE = "reference.bin"
@@ -34,10 +35,13 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     challenger = order.load(int(arguments["challenger"]))
     champion = None if arguments["champion"] is None else order.load(int(arguments["champion"]))
     rows = judged_rows(order, challenger.manifest, until)
+    maturity = Maturity.learn(rows, until) if len(rows) else None
+    weight = np.ones(0) if maturity is None else maturity.weights(rows, until)
+    rows, weight = rows.take(weight > 0), weight[weight > 0]
     found = predicted(challenger, rows)
-    comparison = _compare(order, challenger, champion, rows, found, arguments, until)
-    metric = comparison["metric"]
-    reference = reference_of(order, challenger, rows, found, metric)
+    comparison = _compare(order, challenger, champion, rows, weight, found, arguments, until)
+    comparison["mature_after"] = 0.0 if maturity is None else maturity.age_of(MATURE_SHARE)
+    reference = reference_of(order, challenger, rows, found, comparison["metric"], until - comparison["mature_after"])
     decision = comparison["decision"]
     order.registry.amend(
         order.model,
@@ -57,6 +61,7 @@ def _compare(
     challenger: LoadedVersion,
     champion: LoadedVersion | None,
     rows: Rows,
+    weight: Numbers,
     found: Predictions,
     arguments: Mapping[str, Any],
     until: float,
@@ -67,10 +72,10 @@ def _compare(
     look = _look(challenger, until)
     guards: list[Guard] = []
     if champion is None:
-        judged = _first(lost[0], rows)
+        judged = _first(lost[0], weight)
     else:
-        judged = _judge(order, lost[0], lost[1], rows, str(arguments["trigger"]), look)
-        guards = _guards(order, challenger, champion, rows, lost)
+        judged = _judge(order, lost, rows, weight, str(arguments["trigger"]), look)
+        guards = _guards(order, challenger, champion, rows, weight, lost)
     decision, sentence = _guarded(judged, guards)
     return {
         "decision": decision,
@@ -83,22 +88,23 @@ def _compare(
         "guards": [one.to_dict() for one in guards],
         "metric": metric,
         "champion": None if champion is None else champion.version,
-        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows),
+        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight),
         "look": look,
         "until": datetime.fromtimestamp(until, UTC).isoformat(),
         "overdispersion": judged.overdispersion,
         "loss_bound": _bound(metric, lost[-1]),
-        "metrics": _metrics(order, sides[0], rows),
+        "metrics": _metrics(order, sides[0], rows, weight),
     }
 
 
-def _judge(order: Order, challenger: Numbers, champion: Numbers, rows: Rows, trigger: str, look: int) -> Judgement:
-    promote = order.config.promote
-    tolerance = max(promote.margin, TOLERATED * float(np.nanmean(champion))) if trigger in NON_INFERIORITY else None
+def _judge(order: Order, lost: list[Numbers], rows: Rows, weight: Numbers, trigger: str, look: int) -> Judgement:
+    promote, (challenger, champion) = order.config.promote, lost
+    tolerance = max(promote.margin, TOLERATED * weighted_mean(champion, weight)) if trigger in NON_INFERIORITY else None
     return judge(
         challenger,
         champion,
         rows.at,
+        weight=weight,
         margin=promote.margin,
         confidence=promote.confidence,
         min_rows=promote.min_labels,
@@ -107,20 +113,25 @@ def _judge(order: Order, challenger: Numbers, champion: Numbers, rows: Rows, tri
     )
 
 
-def _first(loss: Numbers, rows: Rows) -> Judgement:
-    mean = float(np.nanmean(loss)) if len(loss) else float("nan")
+def _first(loss: Numbers, weight: Numbers) -> Judgement:
+    mean = weighted_mean(loss, weight)
     sentence = (
-        f"the first version: there is no champion to compare with; its loss is {mean:.4g} on {len(rows)} later rows"
+        f"the first version: there is no champion to compare with; its loss is {mean:.4g} on {len(loss)} later rows"
     )
     nothing = float("nan")
-    return Judgement("promote", sentence, nothing, nothing, nothing, len(rows), 0)
+    return Judgement("promote", sentence, nothing, nothing, nothing, len(loss), 0)
 
 
 def _guards(
-    order: Order, challenger: LoadedVersion, champion: LoadedVersion, rows: Rows, lost: list[Numbers]
+    order: Order,
+    challenger: LoadedVersion,
+    champion: LoadedVersion,
+    rows: Rows,
+    weight: Numbers,
+    lost: list[Numbers],
 ) -> list[Guard]:
     sizes = tuple(artefact_bytes(order.places.version(order.model, one.version), one) for one in (challenger, champion))
-    segments = segment_guards(rows, lost[0], lost[1], order.config.detect.segments, order.config.promote.confidence)
+    segments = segment_guards(rows, weight, lost, order.config.detect.segments, order.config.promote.confidence)
     return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
 
 
@@ -148,12 +159,12 @@ def _bound(metric: str, loss: Numbers) -> float:
     return bound if bound > 0 else 1.0
 
 
-def _metrics(order: Order, side: Side, rows: Rows) -> dict[str, float]:
+def _metrics(order: Order, side: Side, rows: Rows, weight: Numbers) -> dict[str, float]:
     if len(rows) == 0:
         return {"rows": 0.0}
-    known = {"loss": float(np.nanmean(side.loss)), "rows": float(len(rows))}
+    known = {"loss": weighted_mean(side.loss, weight), "rows": float(len(rows))}
     if order.metric is not None:
-        known[order.metric] = metric_value(order.metric, side.outcomes)
+        known[order.metric] = metric_value(order.metric, side.outcomes, weight)
     if rows.schema.task is Task.CLASSIFICATION:
-        known["accuracy"] = float(np.mean(side.outcomes.prediction == side.outcomes.label))
+        known["accuracy"] = metric_value("accuracy", side.outcomes, weight)
     return {name: value for name, value in known.items() if np.isfinite(value)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from driftd.build.comparing import compare, logged_predictions, predicted
 from driftd.build.dataset import rows_of
@@ -49,15 +50,15 @@ def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tup
 def _watched(order: Order, new: LoadedVersion, old: LoadedVersion, since: float, until: float) -> Watch:
     table = labelled_rows(order.labelled(new.schema, since, until), new.schema, logged=True)
     own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
-    table = table.filter(own)
-    table = table.take(np.argsort(table["driftd_label_at"].to_numpy(), kind="stable"))  # as the labels came
+    gate = new.manifest.gate or {}
+    table = _mature(table.filter(own), float(gate.get("mature_after") or 0.0), until)
     rows = rows_of(table, new.schema)
     if len(rows) == 0:
         return watch(np.empty(0), np.empty(0), np.empty(0))
     found = logged_predictions(table, new.schema)
     _, sides = compare(order.metric, rows, [(new, found or predicted(new, rows)), (old, predicted(old, rows))])
     lost = [side.loss for side in sides]
-    gate, harm = new.manifest.gate or {}, order.config.probation.tolerated_harm
+    harm = order.config.probation.tolerated_harm
     return watch(
         lost[0],
         lost[1],
@@ -66,3 +67,14 @@ def _watched(order: Order, new: LoadedVersion, old: LoadedVersion, since: float,
         tolerated=TOLERATED * float(np.nanmean(lost[1])) if harm is None else harm,
         overdispersion=float(gate.get("overdispersion") or 1.0),
     )
+
+
+def _mature(table: pa.Table, after: float, until: float) -> pa.Table:
+    """The rows of an age at which nearly all labels have come, in the order in which they became usable.
+
+    Labels that come early are often of one class; a bet on them alone would judge a version by that class.
+    """
+    at, label_at = (table[name].to_numpy() for name in ("driftd_at", "driftd_label_at"))
+    usable_at = np.maximum(label_at, at + after)
+    order = np.argsort(usable_at, kind="stable")
+    return table.take(order[usable_at[order] <= until])

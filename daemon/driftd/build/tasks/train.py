@@ -14,6 +14,7 @@ from driftd.build.code import TrainerError, trainer_code
 from driftd.build.comparing import mean_loss
 from driftd.build.dataset import Rows, rows_of
 from driftd.build.lineage import libraries
+from driftd.build.maturing import Maturity, worth_weighing
 from driftd.build.order import Order
 from driftd.build.probe import PROBE, compare_probe, write_probe
 from driftd.build.selecting import FEWEST_ROWS, Portion, choose, fixed_portion, holdout_start, portions
@@ -22,6 +23,7 @@ from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import load_version, predict_with
 from driftd.registry.manifest import with_hashes, write_manifest
+from driftd_detectors.columns import Numbers
 
 
 def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,12 +36,18 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
     snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
     rows = rows_of(snapshot.table, snapshot.schema)
+    weights = Maturity.learn(rows, float(arguments["until"])).weights(rows, float(arguments["until"]))
+    last_at, too_young = float(rows.at[-1]), int((weights == 0).sum())
+    rows = rows.take(slice(0, len(rows) - too_young))  # the newest ones: their labels are still coming
+    if len(rows) < FEWEST_ROWS:
+        raise TrainerError(f"only {len(rows)} rows are old enough to have their labels; {FEWEST_ROWS} are needed")
     cut = holdout_start(rows.at, change_at, order.config.promote.min_labels)
     training, held_out = rows.take(slice(None, cut)), rows.take(slice(cut, None))
     if len(training) < FEWEST_ROWS:
         raise TrainerError(f"only {len(training)} labelled rows to train on; at least {FEWEST_ROWS} are needed")
-    portion, tried = select(order, recipe, training, change_at)
-    estimator = fit_portion(recipe, training, portion)
+    weight = worth_weighing(weights[:cut])
+    portion, tried = select(order, recipe, training, weight, change_at)
+    estimator = fit_portion(recipe, training, weight, portion)
     staged = order.registry.stage(order.model)
     try:
         artefact = store_estimator(estimator, staged, allow_joblib=recipe.allow_joblib)
@@ -63,10 +71,12 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
                 "tried": tried,
                 "rows": len(training) - portion.start,
                 "trained_from": float(training.at[portion.start]),
-                "last_at": float(rows.at[-1]),
+                "last_at": last_at,
                 "held_out_from": float(held_out.at[0]),
                 "held_out_rows": len(held_out),
                 "training_rows": len(training),
+                "too_young": too_young,
+                "weighted_for_late_labels": weight is not None,
                 "portion": {"start": portion.start, "pivot": portion.pivot},
                 "change_at": change_at,
             },
@@ -82,7 +92,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def select(
-    order: Order, recipe: Recipe, training: Rows, change_at: float | None
+    order: Order, recipe: Recipe, training: Rows, weight: Numbers | None, change_at: float | None
 ) -> tuple[Portion, dict[str, float | None]]:
     """Which of the training rows to use: what the config says, or what served the newest of them best."""
     data = order.config.retrain.data
@@ -93,15 +103,18 @@ def select(
         older, newest = training.take(slice(None, until)), training.take(slice(until, None))
         if until - way.start < FEWEST_ROWS or _single_class(older, way):
             return float("nan")
-        estimator = fit_portion(recipe, older, way)
+        estimator = fit_portion(recipe, older, None if weight is None else weight[:until], way)
         return mean_loss(predict_with(estimator, newest.schema, newest.frame), newest, order.metric)
 
     return choose(len(training), portions(training.at, change_at), loss_of)
 
 
-def fit_portion(recipe: Recipe, rows: Rows, portion: Portion) -> Any:
-    """Train on a portion of some rows."""
-    return fit(recipe, rows.take(slice(portion.start, None)), portion.weight(len(rows)))
+def fit_portion(recipe: Recipe, rows: Rows, weight: Numbers | None, portion: Portion) -> Any:
+    """Train on a portion of some rows, weighted for late labels where `weight` is given."""
+    own = portion.weight(len(rows))
+    late = None if weight is None else weight[portion.start :]
+    both = late if own is None else own if late is None else own * late
+    return fit(recipe, rows.take(slice(portion.start, None)), both)
 
 
 def _single_class(rows: Rows, portion: Portion) -> bool:
