@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, overload
@@ -18,10 +16,10 @@ import structlog
 from driftd.places import Places
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion
+from driftd.serving.event_log import EventLog
 from driftd.serving.served_version import ServedVersion
-from driftd.store.events import EventsNotKeptError, EventStore
-from driftd.store.events_commit import GroupCommit
-from driftd.store.events_records import Batch, Receipt, Refusal
+from driftd.store.events import EventsNotKeptError
+from driftd.store.events_records import Receipt, Refusal
 from driftd.store.events_validation import read_events
 from driftd.store.migrate import DatabaseError
 
@@ -53,6 +51,8 @@ class Driftd:
         memory, and what does not fit is dropped and counted in `dropped`.
     allow_joblib
         Whether a version stored by joblib may be loaded; that runs code of whoever made it.
+    events
+        An event log to share with others of this process; a new one by default.
 
     Notes
     -----
@@ -68,14 +68,20 @@ class Driftd:
     ...     demand.feedback(answer.prediction_id, "sold")
     """
 
-    def __init__(self, state_dir: str | Path, model: str, *, durable: bool = True, allow_joblib: bool = False) -> None:
+    def __init__(
+        self,
+        state_dir: str | Path,
+        model: str,
+        *,
+        durable: bool = True,
+        allow_joblib: bool = False,
+        events: EventLog | None = None,
+    ) -> None:
         self._places = Places(Path(state_dir))
         self._model = model
         self._served = ServedVersion(self._places, model, allow_joblib=allow_joblib)
         self._durable = durable
-        self._opening = threading.Lock()
-        self._commit: GroupCommit | None = None
-        self._store: EventStore | None = None
+        self._events = events or EventLog(self._places, model)
         self.dropped = 0  # events that were not logged
 
     @property
@@ -137,17 +143,12 @@ class Driftd:
 
         Malformed ones are refused one by one and come back with the field named. Raises EventsNotKeptError.
         """
-        batch, refused = read_events(events, self._served.get().schema, time.time())
-        return self._submit(batch).result(), refused
+        batch, refused = self._events.read(events, time.time())
+        return self._events.submit(batch).result(), refused
 
     def close(self) -> None:
         """Keep what is waiting, then let go of the files."""
-        with self._opening:
-            if self._commit is not None:
-                self._commit.close()
-            if self._store is not None:
-                self._store.close()
-            self._commit = self._store = None
+        self._events.close()
 
     def __enter__(self) -> Self:
         return self
@@ -194,7 +195,7 @@ class Driftd:
         batch, refused = read_events(events, version.schema, time.time())
         lost = {one.index for one in refused}
         try:
-            future = self._submit(batch)
+            future = self._events.submit(batch)
             if self._durable:
                 future.result()
         except (EventsNotKeptError, DatabaseError, OSError) as error:
@@ -202,17 +203,6 @@ class Driftd:
             lost = set(range(len(events)))
         self.dropped += len(lost)
         return [index not in lost for index in range(len(events))]
-
-    def _submit(self, batch: Batch) -> Future[Receipt]:
-        with self._opening:
-            if self._commit is None:
-                path = self._places.events_db(self._model)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._store = EventStore.open(
-                    path, self._served.get().schema, segments=self._places.segments(self._model)
-                )
-                self._commit = GroupCommit(self._store)
-            return self._commit.submit(batch)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

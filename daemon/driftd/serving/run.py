@@ -1,0 +1,62 @@
+"""`driftd serve`: the process around the routes. It needs no daemon, and the daemon needs no server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from driftd.config.load import load
+from driftd.config.model import Config
+from driftd.observe.logs import configure_logs
+from driftd.places import Places
+from driftd.serving.endpoint import Endpoint
+from driftd.serving.http import Bounds, Serving
+from driftd.serving.metrics import ServingMetrics
+
+log = structlog.get_logger()
+
+GRACE_SECONDS = 5  # for requests under way when told to stop
+BACKLOG = 2048
+
+
+def serve(config_path: Path, *, log_level: str = "info") -> int:
+    """Serve every model of a config until SIGTERM or SIGINT; returns the exit code. Raises ConfigError."""
+    configure_logs(level=log_level)
+    config = load(config_path)
+    endpoints = endpoints_of(config)
+    bounds = Bounds(config.serve.max_body, config.serve.max_batch)
+    app = Serving(endpoints, bounds, ServingMetrics()).application()
+    host, _, port = config.serve.listen.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=30,
+        )
+    )
+    bound_host, bound_port = listening.getsockname()[:2]
+    log.info("serving", address=f"{bound_host}:{bound_port}", models=sorted(endpoints))
+    try:
+        asyncio.run(server.serve(sockets=[listening]))
+    finally:
+        for endpoint in endpoints.values():
+            endpoint.close()
+        log.info("stopped")
+    return 0
+
+
+def endpoints_of(config: Config) -> dict[str, Endpoint]:
+    """One endpoint for each model of the config."""
+    places = Places(config.state_dir)
+    return {name: Endpoint(name, places, allow_joblib=model.allow_joblib) for name, model in config.models.items()}
