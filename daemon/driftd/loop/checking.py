@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from driftd_detectors.layout import Layout
-from driftd_detectors.monitor import Monitor
-from driftd_detectors.profile import Profile, empty_profile, merge, profile_of
 
 from driftd.records import Alarm, Verdict, Window
 from driftd.sources.protocol import Source
 from driftd_detectors.assessment import Assessment, EvidenceKind
 from driftd_detectors.columns import Outcomes
+from driftd_detectors.layout import Layout
+from driftd_detectors.monitor import Monitor
+from driftd_detectors.profile import Profile, empty_profile, merge, profile_of
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -24,7 +24,6 @@ class Seen:
     monitor: Monitor
     assessment: Assessment
     profile: Profile | None = None
-    waits: bool = False  # the cohort's labels are not there yet: look again later
 
 
 @dataclass(frozen=True, slots=True)

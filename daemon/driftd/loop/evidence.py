@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import structlog
-from driftd_detectors.monitor import Monitor, MonitorSettings
-from driftd_detectors.reference import Reference
 
 from driftd.registry import Registry
 from driftd.store.state import StateStore
+from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.reference import Reference
 
 log = structlog.get_logger()
 

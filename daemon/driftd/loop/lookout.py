@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from driftd_detectors.monitor import Monitor
 
 from driftd.loop.checking import Seen, check_labels, check_window, failed
 from driftd.loop.evidence import Evidence
@@ -17,6 +16,7 @@ from driftd.records import Window
 from driftd.sources.protocol import Extent, Source
 from driftd.sources.windows import WindowSpec, due_windows, window_at
 from driftd.store.state_reader import StateReader
+from driftd_detectors.monitor import Monitor
 
 log = structlog.get_logger()
 
@@ -80,7 +80,7 @@ class Lookout:
             window, monitor = window_at(self.window, number), evidence.begun
             check = partial(check_labels, self.source, window, monitor, champion, now)
             look = self._try("labels", window, monitor, check)
-            if look is None or look.seen.waits:
+            if look is None or look.seen.assessment.waits:
                 self.labels_not_before = now + max(1.0, monitor.label_age() / LOOKS_A_SPAN)
                 return
             yield look

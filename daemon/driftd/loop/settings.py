@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from driftd_detectors.monitor import MonitorSettings
-
 from driftd.config.model import Config, ModelConfig
 from driftd.loop.deciding import Rules
 from driftd.policy import Override, PolicySettings
 from driftd.records import Trigger
+from driftd_detectors.settings import MonitorSettings
 
 YEAR = 365.25 * 86400.0
 ROW_WINDOWS_A_YEAR = 8766.0  # what a row window is counted as until its real pace is known: one an hour
@@ -60,4 +59,5 @@ def monitor_settings(model: ModelConfig) -> MonitorSettings:
         tolerance=detect.data.tolerance,
         metric=detect.performance.metric,
         tolerated_loss=detect.performance.tolerated_loss,
+        label_patience=detect.performance.patience,
     )

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-from driftd_detectors.monitor import Monitor
 
 from driftd.build.jobs import JobResult
 from driftd.loop.checking import alarms_in, fault_in, looked
@@ -22,6 +21,7 @@ from driftd.records import ActionKind, ModelState, Phase
 from driftd.store.state import StateStore
 from driftd.store.state_records import StoredAction, StoredRequest
 from driftd_detectors.assessment import EvidenceKind
+from driftd_detectors.monitor import Monitor
 
 log = structlog.get_logger()
 

@@ -48,7 +48,15 @@ class _RefusedError(Exception):
         self.headers = headers
 
 
-Handler = Callable[[Endpoint, list[Any], bool], Awaitable[Response]]
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """What a body held: its events, and whether it was a single one."""
+
+    events: list[Any]
+    single: bool
+
+
+Handler = Callable[[Endpoint, _Posted], Awaitable[Response]]
 
 
 class Serving:
@@ -78,8 +86,7 @@ class Serving:
             model = str(request.path_params["model"])
             try:
                 endpoint = self._endpoint(model)
-                events, single = self._events(await self._body(request))
-                response = await handler(endpoint, events, single)
+                response = await handler(endpoint, self._posted(await self._body(request)))
             except _RefusedError as refused:
                 response = _json(refused.body, refused.status, refused.headers)
             except (NoSchemaError, NothingServedError) as error:
@@ -116,39 +123,38 @@ class Serving:
             raise _RefusedError(400, "the client went away before its body was whole") from error
         return b"".join(parts)
 
-    def _events(self, body: bytes) -> tuple[list[Any], bool]:
-        """The events of a body, and whether it was a single one."""
+    def _posted(self, body: bytes) -> _Posted:
         try:
             given = _decode(body)
         except msgspec.DecodeError as error:
             raise _RefusedError(400, f"the body is not JSON: {error}") from error
         if isinstance(given, dict):
-            return [given], True
+            return _Posted([given], single=True)
         if not isinstance(given, list) or not given:
             raise _RefusedError(400, "the body is one event (an object) or a batch (an array of at least one object)")
         if len(given) > self._bounds.batch_events:
             raise _RefusedError(
                 413, f"{len(given)} events in one batch; at most {self._bounds.batch_events} (serve.max_batch)"
             )
-        return given, False
+        return _Posted(given, single=False)
 
-    async def _ingest(self, endpoint: Endpoint, events: list[Any], single: bool) -> Response:
-        batch, refused = endpoint.log.read(events, time.time())
+    async def _ingest(self, endpoint: Endpoint, posted: _Posted) -> Response:
+        batch, refused = endpoint.log.read(posted.events, time.time())
         receipt = await asyncio.wrap_future(endpoint.log.submit(batch))
         self._metrics.kept(endpoint.model, receipt, refused)
-        return _acknowledged(receipt, refused, single=single)
+        return _acknowledged(receipt, refused, single=posted.single)
 
-    async def _feedback(self, endpoint: Endpoint, events: list[Any], single: bool) -> Response:
-        for event in events:
+    async def _feedback(self, endpoint: Endpoint, posted: _Posted) -> Response:
+        for event in posted.events:
             if isinstance(event, dict):
                 event.setdefault("label", None)  # so that it is refused as feedback and not read as a prediction
-        return await self._ingest(endpoint, events, single)
+        return await self._ingest(endpoint, posted)
 
-    async def _predict(self, endpoint: Endpoint, events: list[Any], single: bool) -> Response:
-        rows, ids, at = _rows(events)
+    async def _predict(self, endpoint: Endpoint, posted: _Posted) -> Response:
+        rows, ids, at = _rows(posted.events)
         answers = await run_in_threadpool(endpoint.predict, rows, ids, at)
         self._metrics.predicted(endpoint.model, answers)
-        return _json(answers[0] if single else answers)
+        return _json(answers[0] if posted.single else answers)
 
     async def _show_metrics(self, request: Request) -> Response:
         for endpoint in self._endpoints.values():
