@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from driftd.places import Places
 from driftd.records import Window
@@ -312,16 +310,17 @@ def test_a_pattern(tmp_path: Path) -> None:
         assert sorted(predictions(source)) == expected
 
 
-def test_an_unreadable_file(tmp_path: Path) -> None:
-    """A file that may not be read is a fault; the others are read."""
-    if os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    source = source_of(tmp_path)
-    write(tmp_path / "logs" / "a.jsonl", line(1))
-    write(tmp_path / "logs" / "b.jsonl", line(2))
-    (tmp_path / "logs" / "a.jsonl").chmod(0)
-    assert "a.jsonl" in source.refresh(0.0).faults[0]
-    assert predictions(source) == [2]
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    """A mistyped path is said, not taken for a silent feed; once the folder is there, it is read."""
+    source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), FilesSettings(str(tmp_path / "lgos" / "*.jsonl")))
+    extent = source.refresh(0.0)
+    assert extent.rows == 0
+    assert "lgos" in extent.faults[0]
+    assert "does not exist" in extent.faults[0]
+    (tmp_path / "lgos").mkdir()
+    write(tmp_path / "lgos" / "a.jsonl", line(1))
+    extent = source.refresh(0.0)
+    assert (extent.rows, extent.faults) == (1, ())
 
 
 def test_a_damaged_catalogue(tmp_path: Path) -> None:

@@ -189,6 +189,11 @@ def is_columnar(path: str) -> bool:
     return path.endswith((".parquet", ".pq"))
 
 
+def is_there(pattern: str) -> bool:
+    """Whether the folder, the file, or the part of a pattern before its first sign, exists."""
+    return Path(*_fixed_parts(Path(pattern))).exists()
+
+
 def listed(pattern: str) -> list[tuple[Path, os.stat_result]]:
     """The finished-looking files of a folder (with those below it) or of a glob pattern, with their facts."""
     folder = Path(pattern)

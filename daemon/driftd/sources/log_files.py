@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 
 from driftd.sources import parquet_files, text_files
-from driftd.sources.catalogue import Catalogue, LogFile, Stretch, is_columnar
+from driftd.sources.catalogue import Catalogue, LogFile, Stretch, is_columnar, is_there
 from driftd_detectors.columns import Numbers
 
 FileFormat = Literal["auto", "parquet", "csv", "jsonl"]
@@ -53,7 +53,7 @@ class LogFiles:
         """
         with self._alone():
             self._load()
-            faults = []
+            faults = [] if is_there(self._pattern) else [f"{self._pattern} does not exist"]
             numbers = self.known.changed()
             for number in numbers:
                 fault = self._look(number, now, on_rows)
