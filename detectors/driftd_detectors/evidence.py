@@ -199,6 +199,12 @@ class Evidence:
         """The start of the window at which the change most likely began."""
         return float(self.history.starts[self.change_at()]) if len(self.history.starts) else None
 
+    def recent_mean(self, stream: int, windows: int) -> float:
+        """How far one stream was off its prediction in the last windows, on average; NaN when it was never there."""
+        recent = self._residuals(max(0, len(self.history.starts) - windows))[:, stream]
+        known = recent[np.isfinite(recent)]
+        return float(known.mean()) if len(known) else float("nan")
+
     def _residuals(self, since: int) -> Numbers:
         z = self.history.regressors(self.fit.season, self.fit.window_seconds)[since:]
         return np.asarray(self.history.values[since:] - z @ self.fit.beta.T.astype(np.float64))

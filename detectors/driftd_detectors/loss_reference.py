@@ -118,7 +118,7 @@ def parts_of(outcomes: Outcomes) -> tuple[Numbers, int]:
     key = _key(outcomes)
     finite = key[np.isfinite(key)]
     if outcomes.classes and not np.isfinite(outcomes.score).any():
-        return np.arange(len(outcomes.classes) - 1) + 0.5, len(outcomes.classes)
+        return np.arange(len(outcomes.classes) - 1, dtype=np.float64) + 0.5, len(outcomes.classes)
     if len(finite) == 0:
         return np.empty(0), 1
     edges: Numbers = np.unique(np.quantile(finite, np.arange(1, _DECILES) / _DECILES))

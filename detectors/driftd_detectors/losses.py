@@ -83,7 +83,7 @@ def weighted_mean(values: Numbers, weights: Numbers) -> float:
 def _classification(metric: str, outcomes: Outcomes) -> Numbers:
     wrong = (outcomes.prediction != outcomes.label).astype(np.float64)
     if metric in {"error", "accuracy"}:
-        return wrong
+        return np.asarray(wrong)
     classes, unknown = len(outcomes.classes), outcomes.label < 0
     if classes == BINARY:
         chance = np.where(outcomes.label == 1, outcomes.score, 1 - outcomes.score)

@@ -1,0 +1,220 @@
+"""All evidence of one version of a model: the only thing that the daemon's loop calls. Immutable and serialisable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score, Verdict
+from driftd_detectors.certified import CertifiedPerformance
+from driftd_detectors.cohorts import assess_cohort
+from driftd_detectors.columns import Outcomes
+from driftd_detectors.data_drift import begin_data_drift
+from driftd_detectors.fault_evidence import FaultEvidence
+from driftd_detectors.loss_reference import LossReference
+from driftd_detectors.maturity import Maturity
+from driftd_detectors.packing import nested, pack, unpack
+from driftd_detectors.performance import Performance, begin_performance
+from driftd_detectors.prediction_drift import begin_prediction_drift
+from driftd_detectors.profile import Profile
+from driftd_detectors.quality import QualitySettings, quality_faults
+from driftd_detectors.reference import Reference
+from driftd_detectors.schema import Task
+from driftd_detectors.scoring import FEWEST_ROWS, WindowScores, score_window
+from driftd_detectors.settings import MonitorSettings
+from driftd_detectors.stream_drift import ReferenceScores, StreamDrift, score_reference
+from driftd_detectors.wording import number
+
+__all__ = ["Monitor", "MonitorSettings"]
+
+_WORST = (Verdict.ERROR, Verdict.DRIFT, Verdict.SUSPECTED, Verdict.INCONCLUSIVE, Verdict.OK)
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What has accumulated against a version since it began to serve."""
+
+    reference: Reference
+    settings: MonitorSettings
+    data: StreamDrift | None
+    prediction: StreamDrift | None
+    performance: Performance | CertifiedPerformance | None
+    maturity: Maturity
+    quality: FaultEvidence
+
+    @classmethod
+    def begin(cls, reference: Reference, settings: MonitorSettings) -> Monitor:
+        """No evidence yet: learn from the reference's windows. Raises ValueError when a setting makes no sense."""
+        learned = score_reference(reference.layout, reference.profile, reference.windows)
+        return _begin(reference, settings, learned)
+
+    def check(self, profile: Profile, start: float) -> tuple[Monitor, Assessment]:
+        """Evaluate data, prediction and quality of the window that begins at `start` (epoch seconds)."""
+        if profile.rows < FEWEST_ROWS:
+            sentence = f"only {profile.rows} rows; {FEWEST_ROWS} are needed to say anything"
+            return self, Assessment(Verdict.INCONCLUSIVE, sentence, profile.rows, learning=self._learning())
+        quality, faults = self.quality.update(self._faults(profile))
+        scores = score_window(profile, self.reference.profile, self.reference.layout, faults=faults)
+        data = None if self.data is None else self.data.update(scores, start)
+        prediction = None if self.prediction is None else self.prediction.update(scores, start)
+        after = replace(self, data=data, prediction=prediction, quality=quality)
+        told = [one.assess() for one in (data, prediction) if one is not None]
+        kinds = (*told, quality.assess(faults))
+        assessment = Assessment(
+            _worst(one.verdict for one in kinds),
+            _summary(kinds),
+            profile.rows,
+            kinds,
+            after._scores(scores),
+            faults,
+            after._learning(),
+        )
+        return after, assessment
+
+    def check_labels(self, outcomes: Outcomes, start: float, age: float) -> tuple[Monitor, Assessment]:
+        """Evaluate the cohort of the window that begins at `start`, `age` seconds after the window's end.
+
+        An assessment that `waits` says: the labels are still coming, ask for this cohort again. An inconclusive one
+        that does not wait is final: too few labels ever came.
+        """
+        loss = self.loss
+        if self.performance is None or loss is None:
+            sentence = "the reference has no labelled losses, so performance cannot be watched"
+            return self, Assessment(Verdict.INCONCLUSIVE, sentence, outcomes.rows)
+        performance, maturity, assessment = assess_cohort(
+            self.performance,
+            self.maturity,
+            loss,
+            outcomes,
+            start,
+            age,
+            self.settings.window_seconds,
+            self._chosen_instead(),
+        )
+        return replace(self, performance=performance, maturity=maturity), assessment
+
+    def label_age(self) -> float:
+        """The age in seconds at which a cohort may first be evaluated; 0 while that is not known."""
+        return self.maturity.first_age
+
+    def absorb(self, kind: EvidenceKind) -> Monitor:
+        """Take an alarm that was judged benign into what is normal: its evidence is reset, the new level learned."""
+        if kind is EvidenceKind.DATA and self.data is not None:
+            return replace(self, data=self.data.absorb())
+        if kind is EvidenceKind.PREDICTION and self.prediction is not None:
+            return replace(self, prediction=self.prediction.absorb())
+        if kind is EvidenceKind.PERFORMANCE and self.performance is not None:
+            return replace(self, performance=self.performance.absorb())
+        return self
+
+    @property
+    def loss(self) -> LossReference | None:
+        """The reference's losses under the metric that is watched."""
+        return _loss_of(self.reference, self.settings.metric)
+
+    def to_bytes(self) -> bytes:
+        """The evidence, without the reference and the settings."""
+        values: dict[str, Any] = {
+            "layout": self.reference.layout.fingerprint,
+            "standing": sorted(self.quality.standing),
+            "gathered": dict(self.quality.gathered),
+        }
+        arrays: dict[str, NDArray[Any]] = {}
+        loss = self.loss
+        values["metric"] = None if loss is None else loss.metric
+        for name, part in self._parts().items():
+            arrays[name] = nested(pack(*part.pack()))
+        return pack(values, arrays)
+
+    @classmethod
+    def from_bytes(cls, reference: Reference, settings: MonitorSettings, stored: bytes) -> Monitor:
+        """Take up what `to_bytes` wrote, under settings that may have changed since.
+
+        Evidence that no longer fits (another layout or metric) begins anew.
+        """
+        values, arrays = unpack(stored)
+        if values["layout"] != reference.layout.fingerprint:
+            return cls.begin(reference, settings)
+        bare = _begin(reference, settings, None)
+        found: dict[str, Any] = {}
+        for name, part in bare._parts().items():
+            keeps = name in arrays and (name != "performance" or values["metric"] == _metric(bare.loss))
+            found[name] = part.taken_up(*unpack(arrays[name].tobytes())) if keeps else None
+        if any(one is None for one in found.values()):
+            fresh = cls.begin(reference, settings)._parts()
+            found = {name: fresh[name] if one is None else one for name, one in found.items()}
+        quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))
+        return replace(bare, **found, quality=quality)
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "data": self.data,
+            "prediction": self.prediction,
+            "performance": self.performance,
+            "maturity": self.maturity,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _faults(self, profile: Profile) -> tuple[Fault, ...]:
+        layout = self.reference.layout
+        found = quality_faults(
+            profile, self.reference.profile, layout, settings=QualitySettings(certain=self.quality.certain)
+        )
+        return tuple(fault for fault in found if fault.subject not in self.settings.ignore | self.settings.silenced)
+
+    def _scores(self, scores: WindowScores) -> tuple[Score, ...]:
+        parts = (part.scores(scores) for part in (self.data, self.prediction) if part is not None)
+        return tuple(one for part in parts for one in part if one.subject not in self.settings.ignore)
+
+    def _learning(self) -> str | None:
+        parts = (part.evidence for part in (self.data, self.prediction) if part is not None)
+        return next((told for told in (part.learning for part in parts) if told is not None), None)
+
+    def _chosen_instead(self) -> str | None:
+        wanted = self.settings.metric
+        return None if wanted == "auto" or wanted in self.reference.losses else wanted
+
+
+def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceScores | None) -> Monitor:
+    threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
+    loss = _loss_of(reference, settings.metric)
+    performance = None
+    if loss is not None:
+        performance = begin_performance(
+            loss, threshold, tolerated=settings.tolerated_loss, window_seconds=settings.window_seconds
+        )
+    return Monitor(
+        reference,
+        settings,
+        begin_data_drift(reference.layout, learned, settings, reference.importance),
+        begin_prediction_drift(reference.layout, learned, settings),
+        performance,
+        Maturity.begin(reference.arrivals, threshold, settings.label_patience),
+        FaultEvidence(settings.budget.threshold(EvidenceKind.QUALITY), len(reference.layout.columns)),
+    )
+
+
+def _loss_of(reference: Reference, metric: str) -> LossReference | None:
+    """The chosen metric's losses; those of the automatic one where it is not defined for the reference."""
+    first = "mae" if reference.schema.task is Task.REGRESSION else "brier"
+    names = (metric, first, reference.loss, "error")
+    return next((reference.losses[name] for name in names if name in reference.losses), None)
+
+
+def _metric(loss: LossReference | None) -> str | None:
+    return None if loss is None else loss.metric
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    return min(verdicts, key=_WORST.index, default=Verdict.OK)
+
+
+def _summary(kinds: tuple[KindAssessment, ...]) -> str:
+    worst = min(kinds, key=lambda one: _WORST.index(one.verdict))
+    if worst.verdict is not Verdict.OK:
+        return worst.sentence
+    most = max(kinds, key=lambda one: one.evidence / one.threshold)
+    return f"nothing moved: {most.kind} evidence {number(most.evidence)} of {number(most.threshold)}"
