@@ -16,6 +16,7 @@ from driftd.clock import RealClock
 from driftd.config.load import load
 from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon, Message, Reload, Stop
+from driftd.loop.housekeeping import EVERY_SECONDS, keep_house
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
@@ -38,9 +39,12 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     places = Places(config.state_dir)
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics())
-    daemon = Daemon(assembly)
+    daemon, clock = Daemon(assembly), RealClock()
     http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
+    scheduler.add_job(
+        lambda: keep_house(assembly.config, places, clock.now()), "interval", seconds=EVERY_SECONDS, id="upkeep"
+    )
     _on_signals(daemon.inbox.put)
     http.start()
     scheduler.start()
@@ -50,7 +54,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     )
     try:
         daemon.post_tick()
-        daemon.run(RealClock())
+        daemon.run(clock)
     finally:
         scheduler.shutdown(wait=False)
         http.stop()

@@ -86,7 +86,7 @@ class EventReader:
 
     def arrived_late(self, after: int, before_at: float) -> int:
         """How many rows with `seq > after` have an event time before `before_at`."""
-        return int(self._one("select count(*) from predictions where seq > ? and at < ?", after, before_at) or 0)
+        return int(self._one("select count(*) from predictions where seq > ? and +at < ?", after, before_at) or 0)
 
     def counters(self) -> dict[str, float]:
         """What the writers counted: `duplicates`, `refused`, `ignored` since the database was made."""
