@@ -1,0 +1,72 @@
+"""What only the embedded store can tell: late rows, refused rows, and rows that retention takes meanwhile."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from driftd.config.model import Window as WindowConfig
+from driftd.places import Places
+from driftd.records import Window
+from driftd.sources.store import StoreSource
+from driftd.sources.windows import closed_until
+from driftd.store.events_reader import EventReader
+from driftd.store.events_retention import Limits, prune
+from driftd.store.events_sealing import seal
+from event_samples import ALL, SCHEMA, START, keep, open_store, prediction
+
+MINUTE = (START // 60 + 1) * 60
+
+
+def source_of(root: Path) -> tuple[StoreSource, Places]:
+    places = Places(root)
+    closed = partial(closed_until, WindowConfig(every=60.0), lateness=10.0)
+    return StoreSource("m", SCHEMA, places, closed), places
+
+
+def test_rows_after_their_window_was_closed(tmp_path: Path) -> None:
+    """A row is late when its window, with its lateness, was closed at the look before; it is kept all the same."""
+    source, places = source_of(tmp_path)
+    store = open_store(places.events_db("m").parent)
+    keep(store, [prediction(1, at=MINUTE + 1)], MINUTE + 2)
+    assert source.refresh(MINUTE + 69.9).late == 0
+    keep(store, [prediction(2, at=MINUTE + 3)], MINUTE + 69)
+    assert source.refresh(MINUTE + 70).late == 0
+    keep(store, [prediction(3, at=MINUTE + 4), prediction(4, at=MINUTE + 61)], MINUTE + 71)
+    extent = source.refresh(MINUTE + 72)
+    assert (extent.late, extent.rows) == (1, 4)
+    assert source.refresh(MINUTE + 73).late == 1
+    assert source.outcomes(Window(0, MINUTE, MINUTE + 60), MINUTE + 80).rows == 3
+    store.close()
+
+
+def test_a_feature_that_keeps_its_events_out_is_unreadable(tmp_path: Path) -> None:
+    """When three of four events are refused for one feature, three quarters of its values count as unreadable."""
+    source, places = source_of(tmp_path)
+    store = open_store(places.events_db("m").parent)
+    good = [prediction(number, at=MINUTE + number) for number in range(8)]
+    bad = [prediction(100 + number, at=MINUTE, features={"age": "old"}) for number in range(24)]
+    keep(store, [*good, *bad, {"no": "event"}], MINUTE + 30)
+    ((columns, outcomes),) = source.chunks(Window(0, MINUTE, MINUTE + 60))
+    assert outcomes.rows == 8
+    assert dict(columns.unreadable) == {"age": 6}
+    assert all(not columns.unreadable for columns, _ in source.chunks(Window(0, MINUTE, MINUTE + 8, by="rows")))
+    store.close()
+
+
+def test_rows_that_went_between_two_looks(tmp_path: Path) -> None:
+    """Rows that retention takes while a window is read are not there, and nothing breaks."""
+    places = Places(tmp_path)
+    path, segments = places.events_db("m"), places.segments("m")
+    store = open_store(path.parent)
+    keep(store, [prediction(number) for number in range(20)], START)
+    keep(store, [prediction(number) for number in range(20, 40)], START + 1)
+    seal(path, segments, START + 1e6, hot_seconds=0.0, segment_rows=20)
+    reader = EventReader(path, SCHEMA, segments)
+    seqs = reader.seqs_between(ALL.start, ALL.end)
+    prune(path, segments, START + 1025, Limits(keep_seconds=1000.0))
+    rows = reader.rows(seqs, 4e9)
+    assert len(seqs) == 40
+    assert rows.outcomes.at.tolist() == [START + number for number in range(25, 40)]
+    assert reader.features(rows).rows == 15
+    store.close()
