@@ -200,6 +200,18 @@ def test_csv_text_that_looks_like_numbers(tmp_path: Path) -> None:
     assert [town.labels[code] if code >= 0 else None for code in town.codes] == ["007", "01", None, "1"]
 
 
+def test_text_that_looks_like_a_time(tmp_path: Path) -> None:
+    """A category of dates keeps its texts, in CSV and in JSON lines."""
+    source = source_of(tmp_path)
+    write(tmp_path / "logs" / "a.jsonl", line(1, town="2020-01-01") + line(2, town="2020-01-02"))
+    write(tmp_path / "logs" / "b.csv", "at,prediction,size,town\n1,1,5,2020-01-03\n")
+    source.refresh(0.0)
+    ((columns, _),) = source.chunks(ALL)
+    town = columns.values["town"]
+    assert isinstance(town, Coded)
+    assert [town.labels[code] for code in town.codes] == ["2020-01-01", "2020-01-02", "2020-01-03"]
+
+
 def test_a_column_that_changes_its_type(tmp_path: Path) -> None:
     """Numbers that become text are unreadable and counted, in Parquet and in JSON lines; others stay."""
     source = source_of(tmp_path)

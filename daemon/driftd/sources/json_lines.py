@@ -36,6 +36,8 @@ def parse_json_lines(
             if field.name not in table.column_names:
                 part = pa.chunked_array([chunk.field(field.name) for chunk in nested.chunks], field.type)
                 table = table.append_column(field.name, part)
+    if any(name in table.column_names and pa.types.is_temporal(table.schema.field(name).type) for name in texts):
+        return _one_by_one(lines, columns, texts, times)  # Arrow took a text for a time, and its form is lost
     return table, 0
 
 
