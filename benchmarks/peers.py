@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from driftd_detectors.monitor import Monitor, MonitorSettings
-from driftd_detectors.reference import learn_reference
 
+from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.frames import columns_of
+from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.profile import profile_of
+from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Task, learn_schema
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "acs_employment_ma.parquet"
@@ -53,7 +54,7 @@ def ours(frame: pd.DataFrame, size: int, windows: int) -> tuple[int, float, floa
         importance=dict.fromkeys(schema.names, 1.0),
         loss="error",
     )
-    settings = MonitorSettings()
+    settings = MonitorSettings(windows_per_year=365.25, window_seconds=DAY)
     monitor = Monitor.begin(reference, settings)
     alarms, threshold, began = 0, float("nan"), time.perf_counter()
     for number in range(windows):
@@ -61,11 +62,11 @@ def ours(frame: pd.DataFrame, size: int, windows: int) -> tuple[int, float, floa
         start = (REFERENCE_WINDOWS + number) * DAY
         profile = profile_of(columns_of(rows, schema), outcomes_of(rows, np.full(size, start)), reference.layout)
         monitor, assessment = monitor.check(profile, start)
-        data = assessment.of("data")
+        data = assessment.of(EvidenceKind.DATA)
         threshold = data.threshold
-        if data.verdict == "drift":
+        if data.verdict is Verdict.DRIFT:
             alarms += 1
-            monitor = monitor.absorb("data")
+            monitor = monitor.absorb(EvidenceKind.DATA)
     return alarms, windows / threshold, (time.perf_counter() - began) / windows
 
 
