@@ -32,7 +32,7 @@ class Scale(StrEnum):
     NOMINAL = "nominal"  # labels without an order: chi-square only
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ColumnLayout:
     """The bins of one column.
 
@@ -108,9 +108,9 @@ class ColumnLayout:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
-    """The bins of all columns: the features, then the prediction and the score."""
+    """The bins of all columns: the features, then the prediction and the score. Equal when the fingerprints are."""
 
     features: tuple[ColumnLayout, ...]
     predictions: tuple[ColumnLayout, ...]
@@ -137,6 +137,12 @@ class Layout:
         """A text that is equal for equal layouts only (of SHA-256)."""
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that `from_dict` reads back."""

@@ -20,7 +20,7 @@ _BIGGEST = 1e150  # values beyond are taken as this, so that no square overflows
 class ColumnMoments(NamedTuple):
     """The moments of the finite values of one column."""
 
-    count: int
+    finite: int  # how many
     mean: float
     squares: float  # sum of squared deviations from the mean
     low: float
@@ -46,16 +46,16 @@ def moments_of(ordered: Numbers) -> ColumnMoments:
 
 def merge_moments(one: ColumnMoments, two: ColumnMoments) -> ColumnMoments:
     """The moments of both together."""
-    if one.count == 0:
+    if one.finite == 0:
         return two
-    if two.count == 0:
+    if two.finite == 0:
         return one
-    count = one.count + two.count
+    count = one.finite + two.finite
     step = two.mean - one.mean
     return ColumnMoments(
         count,
-        (one.count * one.mean + two.count * two.mean) / count,
-        one.squares + two.squares + step * step * (one.count * two.count / count),
+        (one.finite * one.mean + two.finite * two.mean) / count,
+        one.squares + two.squares + step * step * (one.finite * two.finite / count),
         min(one.low, two.low),
         max(one.high, two.high),
     )
@@ -65,7 +65,7 @@ def merge_moments(one: ColumnMoments, two: ColumnMoments) -> ColumnMoments:
 class Moments:
     """The moments of all columns; arrays of shape (columns,)."""
 
-    count: NDArray[np.int64]
+    finite: NDArray[np.int64]  # how many
     mean: Numbers
     squares: Numbers
     low: Numbers
@@ -79,12 +79,12 @@ class Moments:
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both, column by column."""
-        count = self.count + other.count
+        count = self.finite + other.finite
         whole = np.maximum(count, 1)
         step = other.mean - self.mean
-        weight = self.count / whole * other.count
-        mean = (self.count * self.mean + other.count * other.mean) / whole
-        mean = np.where(self.count == 0, other.mean, np.where(other.count == 0, self.mean, mean))
+        weight = self.finite / whole * other.finite
+        mean = (self.finite * self.mean + other.finite * other.mean) / whole
+        mean = np.where(self.finite == 0, other.mean, np.where(other.finite == 0, self.mean, mean))
         return Moments(
             count,
             mean,
@@ -97,4 +97,4 @@ class Moments:
     def sd(self) -> Numbers:
         """The standard deviation of each column; NaN below two values."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.count > 1, np.sqrt(self.squares / (self.count - 1.0)), np.nan)
+            return np.where(self.finite > 1, np.sqrt(self.squares / (self.finite - 1.0)), np.nan)

@@ -55,7 +55,7 @@ class Profile:
         width = np.triu_indices(len(self.joint.sums))
         arrays: dict[str, NDArray[Any]] = {
             "counts": _narrow(self.counts),
-            "count": _narrow(self.moments.count),
+            "finite": _narrow(self.moments.finite),
             "unreadable": _narrow(self.unreadable),
             "absent": _narrow(self.absent),
             "mean": self.moments.mean,
@@ -84,7 +84,7 @@ class Profile:
             values["layout"],
             values["rows"],
             _wide(arrays["counts"]),
-            Moments(_wide(arrays["count"]), arrays["mean"], arrays["squares"], arrays["low"], arrays["high"]),
+            Moments(_wide(arrays["finite"]), arrays["mean"], arrays["squares"], arrays["low"], arrays["high"]),
             _wide(arrays["unreadable"]),
             _wide(arrays["absent"]),
             Joint(values["joint_rows"], arrays["joint_sums"], _square(arrays["joint_products"], arrays["joint_sums"])),

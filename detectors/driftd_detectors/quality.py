@@ -1,0 +1,77 @@
+"""Faults of the pipeline, told apart from drift: each is a bet that clean data all but never win.
+
+Every fault is a share of the window's rows that a sound pipeline keeps low. The bet is the betting likelihood ratio
+of STATISTICS 4 (Waudby-Smith, Ramdas, 2024; Shin, Ramdas, Rinaldo, 2024): its expectation is at most one as long as
+the share stays below what the reference had plus a tolerance, so a slow or modest rise is left to the drift scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from driftd_detectors.assessment import Fault
+from driftd_detectors.faults.constant import constant
+from driftd_detectors.faults.missing import missing
+from driftd_detectors.faults.new_category import new_category
+from driftd_detectors.faults.out_of_range import out_of_range
+from driftd_detectors.faults.suspicion import FEWEST_ROWS, ColumnWindow, QualitySettings, Suspicion
+from driftd_detectors.faults.unreadable import unreadable
+from driftd_detectors.faults.vanished import vanished
+from driftd_detectors.layout import Layout
+from driftd_detectors.profile import Profile
+
+Check = Callable[[ColumnWindow, QualitySettings], Suspicion | None]
+FAULTS: dict[str, Check] = {
+    "vanished": vanished,
+    "unreadable": unreadable,
+    "missing": missing,
+    "new_category": new_category,
+    "range": out_of_range,
+    "constant": constant,
+}
+
+
+def quality_faults(
+    window: Profile, reference: Profile, layout: Layout, *, settings: QualitySettings | None = None
+) -> tuple[Fault, ...]:
+    """The faults of a window, the most certain first.
+
+    A fault is reported from the point where its evidence exceeds 1; `alarm` says that one window made it certain.
+    The evidence of one window is an e-value (under no fault its expectation is at most 1), so who watches many
+    windows may multiply or add it up.
+
+    Raises ValueError when one of the Profiles was made on another layout.
+    """
+    chosen = settings or QualitySettings()
+    for profile in (window, reference):
+        if profile.layout != layout.fingerprint:
+            raise ValueError(f"the Profile is of layout {profile.layout}, not {layout.fingerprint}; profile it again")
+    if window.rows < FEWEST_ROWS:
+        return ()
+    found = []
+    for one in _columns(window, reference, layout):
+        for name, check in FAULTS.items():
+            seen = check(one, chosen)
+            if seen is not None and seen.evidence > 1:
+                certain = seen.evidence >= chosen.certain
+                sentence = f"{one.column.name} {seen.sentence}"
+                found.append(Fault(one.column.name, name, sentence, seen.share, seen.evidence, certain))
+    return tuple(sorted(found, key=lambda fault: (not fault.alarm, -fault.evidence)))
+
+
+def _columns(window: Profile, reference: Profile, layout: Layout) -> Iterator[ColumnWindow]:
+    for index, column in enumerate(layout.columns):
+        bins = slice(int(layout.starts[index]), int(layout.starts[index + 1]))
+        yield ColumnWindow(
+            column,
+            window.rows,
+            window.counts[bins],
+            reference.counts[bins],
+            int(window.unreadable[index]),
+            int(window.absent[index]),
+            int(reference.unreadable[index]),
+            int(reference.absent[index]),
+            int(window.moments.finite[index]),
+            float(window.moments.low[index]),
+            float(window.moments.high[index]),
+        )
