@@ -98,6 +98,26 @@ class StreamDrift:
         seconds = {one.name: one.labels[1] for one in layout.columns if len(one.labels) == 2}  # noqa: PLR2004
         return cls(kind, streams, places, _shapes(streams, layout), seconds, tolerance, evidence)
 
+    @property
+    def value(self) -> float:
+        """The evidence; at least the threshold while an alarm stands."""
+        return self.evidence.value
+
+    @property
+    def threshold(self) -> float:
+        """The evidence at which it alarms."""
+        return self.evidence.threshold
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether an alarm stands."""
+        return self.evidence.alarmed
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the last window raised it."""
+        return self.evidence.crossed
+
     def update(self, scores: WindowScores, start: float) -> Self:
         """One window more."""
         values, sds = scores.values[self.places], scores.sampling_sd[self.places]

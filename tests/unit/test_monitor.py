@@ -1,0 +1,217 @@
+"""The monitor: what it says of windows and cohorts, and what it survives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from driftd_detectors.assessment import EvidenceKind, Verdict
+from driftd_detectors.columns import Coded, Columns
+from driftd_detectors.losses import METRICS
+from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.profile import empty_profile, profile_of
+from driftd_detectors.reference import Reference
+from driftd_detectors.schema import Task
+from worlds import DAY, LABELS, day_of, known_by, reference_of
+
+SETTINGS = MonitorSettings(windows_per_year=365, window_seconds=DAY)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """A calm month whose labels came two days late on average."""
+    return reference_of(np.random.default_rng(21), delay=2.0)
+
+
+@pytest.fixture(scope="module")
+def monitor(reference):
+    """Nothing seen yet."""
+    return Monitor.begin(reference, SETTINGS)
+
+
+def checked(monitor, rng, number, **change):
+    """The monitor and what it says after one day more."""
+    columns, outcomes = day_of(rng, number, **change)
+    return monitor.check(profile_of(columns, outcomes, monitor.reference.layout), number * DAY)
+
+
+def test_a_moved_feature_is_told_in_one_sentence(monitor) -> None:
+    """The alarm names the feature, how far it moved, evidence and threshold, and since when; it is raised once."""
+    rng = np.random.default_rng(22)
+    crossed, seen = [], None
+    for number in range(28, 40):
+        monitor, seen = checked(monitor, rng, number, shift=0.4 if number >= 34 else 0.0)
+        crossed.append(seen.of(EvidenceKind.DATA).crossed)
+    data = seen.of(EvidenceKind.DATA)
+    assert sum(crossed) == 1
+    assert data.verdict is Verdict.DRIFT
+    assert data.sentence.startswith("a moved up by 0.39 sd")
+    assert "against a threshold of 912" in data.sentence
+    assert data.leaders[0][0] == "a"
+    assert data.change_start == 34 * DAY
+    assert {score.subject for score in seen.scores} >= {"a", "b", "c", "prediction"}
+
+
+def test_a_broken_column_is_a_fault_and_no_drift(monitor) -> None:
+    """A column gone missing raises quality, leaves the evidence of data alone, and is whole again when mended."""
+    rng = np.random.default_rng(23)
+    columns, outcomes = day_of(rng, 28)
+    gone = Columns(columns.rows, columns.values | {"a": np.full(columns.rows, np.nan)}, {})
+    after, seen = monitor.check(profile_of(gone, outcomes, monitor.reference.layout), 28 * DAY)
+    assert seen.of(EvidenceKind.QUALITY).crossed
+    assert any(fault.alarm and fault.subject == "a" for fault in seen.faults)
+    assert seen.of(EvidenceKind.DATA).verdict is Verdict.OK
+    after, seen = checked(after, rng, 29)
+    assert seen.verdict is Verdict.OK
+
+
+def test_too_few_rows_are_inconclusive_and_change_nothing(monitor) -> None:
+    """An empty window leaves the monitor as it was."""
+    after, seen = monitor.check(empty_profile(monitor.reference.layout), 28 * DAY)
+    assert seen.verdict is Verdict.INCONCLUSIVE
+    assert after is monitor
+
+
+def test_ignored_features_are_not_looked_at_and_silenced_ones_raise_nothing(reference) -> None:
+    """A shift of an ignored or silenced feature raises no data alarm; only the silenced one still has scores."""
+    for field, shown in (("ignore", False), ("silenced", True)):
+        watched = Monitor.begin(
+            reference, replace(SETTINGS, **{field: frozenset({"a"})}, shares={EvidenceKind.DATA: 0.4})
+        )
+        rng = np.random.default_rng(24)
+        for number in range(28, 33):
+            watched, seen = checked(watched, rng, number, shift=0.2)
+        assert ("a" in {score.subject for score in seen.scores}) is shown
+        assert "a" not in dict(seen.of(EvidenceKind.DATA).leaders)
+
+
+def test_evidence_that_was_stored_goes_on(monitor, reference) -> None:
+    """A monitor read back says what the one in memory says; under another metric only performance begins anew."""
+    rng = np.random.default_rng(25)
+    for number in range(28, 32):
+        monitor, _ = checked(monitor, rng, number, shift=0.1)
+    again = Monitor.from_bytes(Reference.from_bytes(reference.to_bytes()), SETTINGS, monitor.to_bytes())
+    one, two = (checked(each, np.random.default_rng(5), 32)[1] for each in (monitor, again))
+    assert one == two
+    other = Monitor.from_bytes(reference, replace(SETTINGS, metric="roc_auc"), monitor.to_bytes())
+    assert other.data.evidence.value == monitor.data.evidence.value
+    assert other.loss.metric == "roc_auc"
+
+
+@pytest.mark.parametrize("days", [1, 2, 5])
+def test_few_reference_windows_are_told_and_bear_no_false_alarm(days) -> None:
+    """With a handful of reference days the monitor says that it learns, and stays calm for a hundred."""
+    rng = np.random.default_rng(26)
+    watched = Monitor.begin(reference_of(rng, days), SETTINGS)
+    for number in range(days, days + 60):
+        watched, seen = checked(watched, rng, number)
+        assert seen.verdict is not Verdict.DRIFT
+        if number == days:
+            assert seen.learning == f"learning: {days + 1 if days > 1 else 1} of 28 reference windows"
+
+
+def cohort(monitor, rng, number, age, **change):
+    """What the monitor says of a day's labels at an age in days."""
+    _, outcomes = day_of(rng, number, delay=2.0, **change)
+    seen = known_by(outcomes, (number + 1) * DAY + age * DAY)
+    return monitor.check_labels(seen, number * DAY, age * DAY)
+
+
+def test_a_cohort_waits_for_its_labels_and_is_then_evaluated_early(monitor) -> None:
+    """Before .3 of the labels of each class are due the check waits; then the loss of the whole cohort is told."""
+    rng = np.random.default_rng(27)
+    after, seen = cohort(monitor, rng, 28, 0.0)
+    assert seen.waits
+    assert after is not None
+    _, seen = cohort(monitor, rng, 28, monitor.label_age() / DAY)
+    assert not seen.waits
+    assert seen.verdict is Verdict.OK
+    figures = seen.figures
+    assert 0.2 < figures["coverage"] < 0.6
+    assert figures["low"] < figures["loss"] < figures["high"]
+    assert figures["tolerated"] == pytest.approx(1.1 * figures["baseline"])
+
+
+def test_a_worse_model_is_found_by_early_labels(monitor) -> None:
+    """Labels turned round in three of ten rows raise performance within a week, at the age of first evaluation."""
+    rng = np.random.default_rng(28)
+    for number in range(28, 35):
+        monitor, seen = cohort(monitor, rng, number, monitor.label_age() / DAY, wrong=0.3)
+    assert seen.of(EvidenceKind.PERFORMANCE).verdict is Verdict.DRIFT
+    assert seen.of(EvidenceKind.PERFORMANCE).change_start == 28 * DAY
+
+
+def test_labels_that_never_come_do_not_block_the_queue(monitor) -> None:
+    """After the patience a cohort without labels is inconclusive for good, and evidence is unchanged."""
+    _, outcomes = day_of(np.random.default_rng(29), 28)
+    none = known_by(outcomes, -1.0)
+    after, seen = monitor.check_labels(none, 28 * DAY, 365 * DAY)
+    assert seen.verdict is Verdict.INCONCLUSIVE
+    assert not seen.waits
+    assert after.performance.value == monitor.performance.value
+
+
+def test_without_known_delays_mature_cohorts_teach_how_labels_arrive(reference) -> None:
+    """With no arrival curve a cohort waits for its labels; after enough of them the next is evaluated early."""
+    watched = Monitor.begin(replace(reference, arrivals=None), SETTINGS)
+    assert watched.label_age() == 0
+    rng = np.random.default_rng(30)
+    _, seen = cohort(watched, rng, 28, 1.0)
+    assert seen.waits
+    watched, seen = cohort(watched, rng, 28, 30.0)
+    assert not seen.waits
+    assert 0.4 * DAY < watched.label_age() < 1.2 * DAY
+
+
+def test_labels_that_become_slower_are_noticed(monitor) -> None:
+    """When coverage at the first age falls, the monitor says so and waits for mature cohorts."""
+    rng = np.random.default_rng(31)
+    age = 1.5
+    for number in range(28, 40):
+        monitor, seen = cohort(monitor, rng, number, age)
+    for number in range(40, 60):
+        _, outcomes = day_of(rng, number, delay=6.0)
+        known = known_by(outcomes, (number + 1 + age) * DAY)
+        monitor, seen = monitor.check_labels(known, number * DAY, age * DAY)
+        if seen.figures.get("label_delay_changed"):
+            break
+    assert monitor.maturity.changed
+    assert "labels arrive otherwise" in seen.sentence
+
+
+@pytest.mark.parametrize("metric", METRICS[Task.CLASSIFICATION])
+def test_every_metric_can_be_watched(reference, metric) -> None:
+    """Each metric gives a finite loss and a value in its own direction."""
+    watched = Monitor.begin(reference, replace(SETTINGS, metric=metric))
+    _, seen = cohort(watched, np.random.default_rng(32), 28, 3.0)
+    assert seen.verdict in {Verdict.OK, Verdict.SUSPECTED}
+    assert np.isfinite(seen.figures["metric"])
+    assert watched.loss.metric == metric
+
+
+@pytest.mark.parametrize("broken", ["nan", "inf", "huge", "constant", "new", "absent", "one", "no_scores"])
+def test_no_window_breaks_the_monitor(monitor, broken) -> None:
+    """Whatever a window holds there is a verdict with finite evidence, never an exception."""
+    columns, outcomes = day_of(np.random.default_rng(33), 28)
+    values, rows = dict(columns.values), columns.rows
+    changes = {
+        "nan": {"a": np.full(rows, np.nan), "b": np.full(rows, np.nan)},
+        "inf": {"a": np.full(rows, np.inf), "b": -np.full(rows, np.inf)},
+        "huge": {"a": np.full(rows, 1e300)},
+        "constant": {"a": np.zeros(rows), "c": Coded(np.zeros(rows, dtype=np.int32), LABELS)},
+        "new": {"c": Coded(np.arange(rows, dtype=np.int32), tuple(f"new {one}" for one in range(rows)))},
+    }
+    values |= changes.get(broken, {})
+    if broken == "absent":
+        del values["a"]
+    if broken == "no_scores":
+        outcomes = replace(outcomes, score=np.full(rows, np.nan))
+    with np.errstate(all="ignore"):
+        after, seen = monitor.check(profile_of(Columns(rows, values, {}), outcomes, monitor.reference.layout), 28 * DAY)
+        _, labels = monitor.check_labels(outcomes, 28 * DAY, 3 * DAY)
+    assert all(np.isfinite(kind.evidence) for kind in (*seen.kinds, *labels.kinds))
+    assert all(np.isfinite(score.value) for score in seen.scores)
+    assert seen.sentence
+    Monitor.from_bytes(monitor.reference, SETTINGS, after.to_bytes())
