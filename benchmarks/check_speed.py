@@ -70,7 +70,7 @@ def write_log(folder: Path, rows: int, columns: int) -> None:
 
 
 def bare_numpy(rows: int, columns: int) -> tuple[float, float]:
-    """Seconds, of the clock and of the processor, for counting every column of the window on twenty quantile bins of the reference."""
+    """Seconds, by the clock and by the processor, of counting every column on twenty quantile bins of the reference."""
     import numpy as np
     import pandas as pd
 
@@ -96,7 +96,7 @@ def bare_numpy(rows: int, columns: int) -> tuple[float, float]:
 
 
 def evidently(rows: int, columns: int) -> tuple[float, float]:
-    """Seconds, of the clock and of the processor, of DataDriftPreset on so many rows, of the reference and of the window alike."""
+    """Seconds, by the clock and by the processor, of DataDriftPreset on so many rows, of either sample."""
     os.environ["DO_NOT_TRACK"] = "1"
     import warnings
 
