@@ -20,7 +20,7 @@ Rows = tuple[Columns, Outcomes]
 
 
 def day_of(rng, number: int, rows: int = 400, *, shift=0.0, wrong=0.0, delay=0.0) -> Rows:
-    """One day: `a` moved by `shift`, a share `wrong` of the labels turned round, labels `delay` days late on average."""
+    """One day: `a` moved by `shift`, a share `wrong` of labels turned round, labels `delay` days late."""
     a, b = rng.normal(shift, 1, rows), rng.normal(0, 1, rows)
     c = Coded(rng.integers(0, 4, rows).astype(np.int32), LABELS)
     score = 1 / (1 + np.exp(-2 * (a - shift + b)))

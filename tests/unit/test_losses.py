@@ -98,7 +98,7 @@ def test_the_budget_in_words_and_thresholds() -> None:
 
 def late_world(rng, days, *, slow=1.0, wrong=0.0):
     """Days in which the labels of the second class come three times later than those of the first."""
-    columns, seen = together([day_of(rng, number, 1000, wrong=wrong) for number in range(days)])
+    _, seen = together([day_of(rng, number, 1000, wrong=wrong) for number in range(days)])
     delay = rng.exponential(np.where(seen.label == 1, 6.0, 2.0) * DAY * slow)
     return Outcomes(seen.at, seen.prediction, seen.score, seen.label, seen.at + delay, seen.version, seen.classes)
 
