@@ -57,7 +57,9 @@ def seal(
         try:
             _tidy(connection, segments)
             done = []
-            while (one := _seal_one(connection, segments, now, hot_seconds, segment_rows)) is not None:
+            # What arrives meanwhile is for the next run: it could make one tiny segment after the other.
+            newest = connection.execute("select coalesce(max(id), 0) from blocks").fetchone()[0]
+            while (one := _seal_one(connection, segments, now, hot_seconds, segment_rows, newest)) is not None:
                 if one.rows:
                     done.append(one)
                     delete_sealed_blocks(connection)
@@ -78,9 +80,9 @@ def delete_sealed_blocks(connection: sqlite3.Connection) -> None:
 
 
 def _seal_one(
-    connection: sqlite3.Connection, segments: Path, now: float, hot_seconds: float, segment_rows: int
+    connection: sqlite3.Connection, segments: Path, now: float, hot_seconds: float, segment_rows: int, newest: int
 ) -> Sealed | None:
-    blocks = _next_blocks(connection, now, hot_seconds, segment_rows)
+    blocks = _next_blocks(connection, now, hot_seconds, segment_rows, newest)
     if not blocks:
         return None
     from driftd.store.events_segments import segment_table, write_segment  # noqa: PLC0415 - Arrow only when needed
@@ -109,7 +111,7 @@ def _seal_one(
 
 
 def _next_blocks(
-    connection: sqlite3.Connection, now: float, hot_seconds: float, segment_rows: int
+    connection: sqlite3.Connection, now: float, hot_seconds: float, segment_rows: int, newest: int
 ) -> list[tuple[int, str, int, float, bytes]]:
     """The oldest cold blocks of one shape that make a segment; empty when there are too few, and none too old.
 
@@ -118,7 +120,7 @@ def _next_blocks(
     chosen: list[tuple[int, str, int, float, bytes]] = []
     rows = 0
     ended = False
-    for block in connection.execute(_COLD_BLOCKS, (now - hot_seconds,)):
+    for block in connection.execute(_COLD_BLOCKS, (now - hot_seconds, newest)):
         if chosen and block[1] != chosen[0][1]:
             ended = True
             break
@@ -167,7 +169,7 @@ _NARROW = ("driftd_seq", "driftd_id", "driftd_at", "driftd_version", "driftd_pre
 _COLD_BLOCKS = """
     select blocks.id, shapes.features, blocks.rows, blocks.received_at, blocks.data
     from blocks join shapes on shapes.id = blocks.shape
-    where blocks.received_at < ? and blocks.id > (select coalesce(max(last_block), 0) from segments)
+    where blocks.received_at < ? and blocks.id <= ? and blocks.id > (select coalesce(max(last_block), 0) from segments)
     order by blocks.id"""
 _NEXT_ROWS = """
     select seq, prediction_id, at, version, prediction, score, block, position
