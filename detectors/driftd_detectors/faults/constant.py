@@ -8,6 +8,7 @@ import numpy as np
 
 from driftd_detectors.faults.suspicion import FEWEST_ROWS, MOST_EVIDENCE, ColumnWindow, QualitySettings, Suspicion
 
+_USUAL = 0.5  # a value with a larger share of the reference is the normal state
 _SMALLEST = 1e-3  # persistence is not believed to be less
 
 
@@ -24,7 +25,8 @@ def constant(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     With s the share of neighbouring reference rows that hold the same value, n rows in time order all hold one
     value with a probability of about s^(n - 1) in a chain of that persistence (Feller, 1950). So a month or a
     weekday, which stay for long, may be constant in a window, and a sensor may not. The evidence is 1 / that
-    probability, with n divided by the over-dispersion. Columns of two values are left to the proportion score.
+    probability, with n divided by the over-dispersion. A value that most reference rows hold, such as no rain, is no
+    fault, however long it stays, and columns of two values are left to the proportion score.
 
     Examples
     --------
@@ -37,6 +39,8 @@ def constant(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """
     levels = int(np.count_nonzero(one.reference[:-1]))
     if levels < 3 or one.present < FEWEST_ROWS or not _stuck(one):  # noqa: PLR2004 - more than two values
+        return None
+    if one.reference[int(np.argmax(one.counts[:-1]))] > _USUAL * one.reference[:-1].sum():
         return None
     value = f"{one.low:g}" if one.column.numeric else one.column.labels[int(np.argmax(one.counts[:-3]))]
     rows = (one.present - 1) / settings.overdispersion
