@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 from driftd_detectors.gate import judge
 from driftd_detectors.probation import watch
 
-REPEATS = 100
+REPEATS = 400
 DAYS = 28
 TOLERATED = 0.002  # 2 % of an error of .10
 

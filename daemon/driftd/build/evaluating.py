@@ -6,13 +6,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftd.build.dataset import Rows, rows_of
+from driftd.build.maturing import Maturity
 from driftd.build.order import Order
 from driftd.build.snapshots import labelled_rows, read_snapshot
 from driftd.registry import Manifest
 
 
-def judged_rows(order: Order, challenger: Manifest, until: float) -> Rows:
-    """Every labelled row that is later than those the challenger was trained on, with the labels known by `until`."""
+def judged_rows(order: Order, challenger: Manifest, until: float) -> tuple[Rows, Maturity]:
+    """Every labelled row that is later than those the challenger was trained on, with the labels known by `until`.
+
+    With them comes how labels arrive, learned from the whole snapshot.
+    """
     snapshot = read_snapshot(order.places, order.model, challenger.snapshot)
     trained = int(challenger.data["training_rows"])
     held_out, since = snapshot.table.slice(trained), float(challenger.data["held_out_from"])
@@ -20,7 +24,8 @@ def judged_rows(order: Order, challenger: Manifest, until: float) -> Rows:
     ties = ties.filter(pc.greater_equal(ties["driftd_at"], since))  # trained on, at the very moment of the cut
     later = (_without(table, ties) for table in order.labelled(snapshot.schema, since, until))
     table = labelled_rows([held_out.replace_schema_metadata(None), *later], snapshot.schema)
-    return rows_of(table, snapshot.schema)
+    maturity = Maturity.learn(rows_of(snapshot.table, snapshot.schema), until)
+    return rows_of(table, snapshot.schema), maturity
 
 
 def _without(table: pa.Table, ties: pa.Table) -> pa.Table:

@@ -34,7 +34,7 @@ class Maturity:
     @classmethod
     def learn(cls, rows: Rows, until: float) -> Maturity:
         """Learn from labelled rows as they are known at `until`; classes without enough matured rows are pooled."""
-        delay = np.maximum(0.0, rows.label_at - rows.at)
+        delay = np.nan_to_num(np.maximum(0.0, rows.label_at - rows.at))  # a label without a time was always there
         older = rows.at <= np.median(rows.at)
         longest = float(np.quantile(delay[older], _LONGEST))
         matured = rows.at <= until - longest

@@ -13,7 +13,7 @@ from driftd.build.comparing import Side, compare, predicted
 from driftd.build.dataset import Rows
 from driftd.build.evaluating import judged_rows
 from driftd.build.guards import Guard, artefact_bytes, cost_guards, segment_guards
-from driftd.build.maturing import MATURE_SHARE, Maturity
+from driftd.build.maturing import MATURE_SHARE
 from driftd.build.order import Order
 from driftd.build.referencing import reference_of
 from driftd.registry.loaded import LoadedVersion, Predictions
@@ -34,13 +34,12 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     until = float(arguments["until"])
     challenger = order.load(int(arguments["challenger"]))
     champion = None if arguments["champion"] is None else order.load(int(arguments["champion"]))
-    rows = judged_rows(order, challenger.manifest, until)
-    maturity = Maturity.learn(rows, until) if len(rows) else None
-    weight = np.ones(0) if maturity is None else maturity.weights(rows, until)
+    rows, maturity = judged_rows(order, challenger.manifest, until)
+    weight = maturity.weights(rows, until)
     rows, weight = rows.take(weight > 0), weight[weight > 0]
     found = predicted(challenger, rows)
     comparison = _compare(order, challenger, champion, rows, weight, found, arguments, until)
-    comparison["mature_after"] = 0.0 if maturity is None else maturity.age_of(MATURE_SHARE)
+    comparison["mature_after"] = maturity.age_of(MATURE_SHARE)
     reference = reference_of(order, challenger, rows, found, comparison["metric"], until - comparison["mature_after"])
     decision = comparison["decision"]
     order.registry.amend(

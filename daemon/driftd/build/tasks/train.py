@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,17 @@ from driftd.registry.manifest import with_hashes, write_manifest
 from driftd_detectors.columns import Numbers
 
 
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """The rows of a snapshot: what to train on, what the gate gets, and what is too young for either."""
+
+    training: Rows
+    held_out: Rows
+    weight: Numbers | None  # of the training rows, for late labels
+    last_at: float
+    too_young: int
+
+
 def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Make version `version` from a snapshot; a version that was made by this very order before is given back."""
     order = Order.of(arguments)
@@ -36,22 +48,12 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
     snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
     rows = rows_of(snapshot.table, snapshot.schema)
-    weights = Maturity.learn(rows, float(arguments["until"])).weights(rows, float(arguments["until"]))
-    last_at, too_young = float(rows.at[-1]), int((weights == 0).sum())
-    rows = rows.take(slice(0, len(rows) - too_young))  # the newest ones: their labels are still coming
-    if len(rows) < FEWEST_ROWS:
-        raise TrainerError(f"only {len(rows)} rows are old enough to have their labels; {FEWEST_ROWS} are needed")
-    cut = holdout_start(rows.at, change_at, order.config.promote.min_labels)
-    training, held_out = rows.take(slice(None, cut)), rows.take(slice(cut, None))
-    if len(training) < FEWEST_ROWS:
-        raise TrainerError(f"only {len(training)} labelled rows to train on; at least {FEWEST_ROWS} are needed")
-    weight = worth_weighing(weights[:cut])
-    portion, tried = select(order, recipe, training, weight, change_at)
-    estimator = fit_portion(recipe, training, weight, portion)
+    parted = part(rows, float(arguments["until"]), change_at, order.config.promote.min_labels)
+    portion, tried = select(order, recipe, parted, change_at)
+    estimator = fit_portion(recipe, parted.training, parted.weight, portion)
     staged = order.registry.stage(order.model)
     try:
-        artefact = store_estimator(estimator, staged, allow_joblib=recipe.allow_joblib)
-        write_probe(estimator, training, staged)
+        write_probe(estimator, parted.training, staged)
         manifest = Manifest(
             model=order.model,
             version=version,
@@ -62,25 +64,12 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
             seed=recipe.seed,
             trigger=str(arguments["trigger"]),
             reason=str(arguments["reason"]),
-            artefact=artefact,
+            artefact=store_estimator(estimator, staged, allow_joblib=recipe.allow_joblib),
             parent=arguments["parent"],
             parameters=dict(recipe.parameters),
             libraries=libraries(recipe.trainer),
-            data={
-                "chosen": portion.name,
-                "tried": tried,
-                "rows": len(training) - portion.start,
-                "trained_from": float(training.at[portion.start]),
-                "last_at": last_at,
-                "held_out_from": float(held_out.at[0]),
-                "held_out_rows": len(held_out),
-                "training_rows": len(training),
-                "too_young": too_young,
-                "weighted_for_late_labels": weight is not None,
-                "portion": {"start": portion.start, "pivot": portion.pivot},
-                "change_at": change_at,
-            },
-            metrics=_metrics(estimator, held_out, order.metric),
+            data={"change_at": change_at, "tried": tried, **_data(parted, portion)},
+            metrics=_metrics(estimator, parted.held_out, order.metric),
         )
         write_manifest(staged, with_hashes(staged, manifest))
         compare_probe(load_version(staged, allow_joblib=recipe.allow_joblib), staged / PROBE)
@@ -91,11 +80,43 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return _value(manifest)
 
 
+def part(rows: Rows, until: float, change_at: float | None, min_labels: int) -> Parted:
+    """Part the rows of a snapshot, taken at `until`. Raises TrainerError when too few are left to train on."""
+    weights = Maturity.learn(rows, until).weights(rows, until)
+    usable = int((weights > 0).sum())  # the older ones: the labels of the others are still coming
+    if usable < 2 * FEWEST_ROWS:
+        raise TrainerError(
+            f"only {usable} of {len(rows)} labelled rows are old enough for their labels to be complete; "
+            f"{2 * FEWEST_ROWS} are needed to train and judge"
+        )
+    cut = holdout_start(rows.at[:usable], change_at, min_labels)
+    training, held_out = rows.take(slice(None, cut)), rows.take(slice(cut, usable))
+    if len(training) < FEWEST_ROWS:
+        raise TrainerError(f"only {len(training)} labelled rows to train on; at least {FEWEST_ROWS} are needed")
+    return Parted(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable)
+
+
+def _data(parted: Parted, portion: Portion) -> dict[str, Any]:
+    training, held_out = parted.training, parted.held_out
+    return {
+        "chosen": portion.name,
+        "rows": len(training) - portion.start,
+        "trained_from": float(training.at[portion.start]),
+        "last_at": parted.last_at,
+        "held_out_from": float(held_out.at[0]),
+        "held_out_rows": len(held_out),
+        "training_rows": len(training),
+        "too_young": parted.too_young,
+        "weighted_for_late_labels": parted.weight is not None,
+        "portion": {"start": portion.start, "pivot": portion.pivot},
+    }
+
+
 def select(
-    order: Order, recipe: Recipe, training: Rows, weight: Numbers | None, change_at: float | None
+    order: Order, recipe: Recipe, parted: Parted, change_at: float | None
 ) -> tuple[Portion, dict[str, float | None]]:
     """Which of the training rows to use: what the config says, or what served the newest of them best."""
-    data = order.config.retrain.data
+    data, training, weight = order.config.retrain.data, parted.training, parted.weight
     if data.use != "auto":
         return fixed_portion(data.use, training.at, change_at, rows=data.rows, span=data.span), {}
 
