@@ -72,10 +72,11 @@ class Run:
         self.lanes = Lanes.of(weights, two_sided)
         self.pattern = rng.normal(0, world.season, (168, self.streams))
         self.level = rng.normal(0, world.wander, self.streams)
-        self.at = 0
+        self.at, self.mean = 0, np.zeros(self.streams)
         reference = np.array([self.draw() for _ in range(world.reference)]).reshape(-1, self.streams)
         if len(reference):
-            reference = reference - reference.mean(axis=0)
+            self.mean = reference.mean(axis=0)  # windows are scored against the reference as a whole
+            reference = reference - self.mean
         starts = MONDAY + (world.seconds or 1.0) * np.arange(world.reference)
         self.evidence = Evidence.begin(
             self.lanes, A, starts, reference, np.tile(self.sd, (world.reference, 1)), world.seconds
@@ -92,7 +93,7 @@ class Run:
             effect += world.heavy * rng.standard_t(4, self.streams) / np.sqrt(2)
         effect[2 * FEATURES :] *= 0.3  # the rest and the global stream hardly have seasons
         self.at += 1
-        value = self.sd * (effect + rng.standard_normal(self.streams))
+        value = self.sd * (effect + rng.standard_normal(self.streams)) - self.mean
         value[0] += shift
         return value
 
