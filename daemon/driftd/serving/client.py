@@ -7,11 +7,13 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, overload
 
 import pandas as pd
 import structlog
+from threadpoolctl import ThreadpoolController
 
 from driftd.places import Places
 from driftd.registry.features import feature_frame
@@ -24,6 +26,10 @@ from driftd.store.events_validation import read_events
 from driftd.store.migrate import DatabaseError
 
 log = structlog.get_logger()
+
+SMALL_ROWS = (
+    20_000  # below it, waking OpenMP's threads for every tree costs more than they save, tenfold on a busy host
+)
 
 Moment = float | str | None  # epoch seconds or ISO 8601; None is now
 
@@ -162,7 +168,8 @@ class Driftd:
         version = self._served.get()
         frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
         names = ids if ids is not None else [str(uuid.uuid4()) for _ in range(len(frame))]
-        predictions = version.predict(feature_frame(frame, version.schema))
+        with _numerical_libraries().limit(limits=1 if len(frame) < SMALL_ROWS else None):
+            predictions = version.predict(feature_frame(frame, version.schema))
         values: list[str | float] = list(predictions.values())
         scores = [None if math.isnan(score) else score for score in predictions.score.tolist()]
         logged = self._log(version, _records(frame), names, _moments(at, len(frame)), values, scores)
@@ -203,6 +210,12 @@ class Driftd:
             lost = set(range(len(events)))
         self.dropped += len(lost)
         return [index not in lost for index in range(len(events))]
+
+
+@cache
+def _numerical_libraries() -> ThreadpoolController:
+    """Found once, when scikit-learn is loaded: looking for them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
