@@ -40,7 +40,7 @@ def _learn_numbers(feature: Feature, values: Numbers, order: Order | None, bins:
     edges, scale = _edges(levels, counts, bins)
     low, high = (float(levels[0]), float(levels[-1])) if len(levels) else (0.0, 0.0)
     reach = max(high - low, abs(low), abs(high))
-    far = (low - FAR * reach, high + FAR * reach) if len(levels) else (-_BIGGEST, _BIGGEST)
+    far = (low - FAR * reach, high + FAR * reach) if reach > 0 else (-_BIGGEST, _BIGGEST)
     bare = ColumnLayout(
         feature.name,
         feature.kind,

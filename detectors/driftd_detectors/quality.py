@@ -94,7 +94,8 @@ def _worth_a_look(window: Profile, reference: Profile, layout: Layout) -> NDArra
     numeric = np.array([column.numeric for column in layout.columns])
     new = ~numeric & (counts[ends - 2] > 0)
     strange = numeric & (counts[starts] + counts[starts + 1] + counts[ends - 3] + counts[ends - 2] > 0)
-    return (window.absent > 0) | (window.unreadable > 0) | more_missing | one_bin | new | strange
+    found: NDArray[np.bool_] = (window.absent > 0) | (window.unreadable > 0) | more_missing | one_bin | new | strange
+    return found
 
 
 def _missing(layout: Layout) -> NDArray[np.bool_]:

@@ -37,7 +37,7 @@ def chi_square_rest(comparison: Comparison) -> Numbers:
     >>> import numpy as np
     >>> from driftd_detectors.scores.wilson_hilferty import wilson_hilferty
     >>> float(wilson_hilferty(np.array([40.0]), np.array([19.0]))[0].round(1))
-    2.8
+    2.7
 
     References
     ----------

@@ -42,7 +42,7 @@ def correlation_scores(comparison: Comparison) -> tuple[float, float]:
     --------
     >>> changes = np.array([0.1, -4.0, 0.3])
     >>> round(largest_of(changes), 2)
-    3.72
+    3.55
 
     References
     ----------
