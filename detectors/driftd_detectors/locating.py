@@ -70,4 +70,4 @@ def _grid(column: ColumnLayout) -> _Grid | None:
     if steps > _MOST_STEPS:
         return None
     before = np.cumsum(within) - within
-    return _Grid(low, scale, before.astype(np.int32), np.append(edges, np.inf), steps)
+    return _Grid(low, scale, before.astype(np.int32), column.all_edges, steps)
