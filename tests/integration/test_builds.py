@@ -211,7 +211,7 @@ def test_a_watch_confirms_a_good_version_and_rolls_a_bad_one_back(tmp_path: Path
         cut = float(at[int(len(at) * 0.5)])
         return np.where(at >= cut, target + 60, target)
 
-    one = world(tmp_path, "nyc_airtime", Task.REGRESSION, "mae", slice(0, 16_000), tilt)
+    one = world(tmp_path, "nyc_airtime", Task.REGRESSION, "mae", slice(0, 16_000), tilt, data="since_change")
     one.build(1, float(one.at[7_900]))
     one.judge(1, None, float(one.at[7_900]))
     one.build(2, float(one.at[11_000]), change_at=cut)
