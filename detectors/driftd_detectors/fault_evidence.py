@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from driftd_detectors.assessment import EvidenceKind, Fault, KindAssessment, Verdict
 from driftd_detectors.wording import number
 
 _MOST = 1e12
+_USUAL_SHARE, _FEWEST_USUAL = 0.1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,9 @@ class FaultEvidence:
         A: the average number of clean windows between two false alarms of all columns together.
     columns
         How many columns share it: a fault is certain when its own evidence reaches threshold x columns.
+    usual
+        What the reference's own windows show too, as "subject: fault": a weekday is constant in every window of a
+        day. That is how the data are, and no fault.
 
     Notes
     -----
@@ -44,6 +49,7 @@ class FaultEvidence:
 
     threshold: float
     columns: int
+    usual: frozenset[str] = frozenset()
     gathered: Mapping[str, float] = field(default_factory=dict)  # by "subject: fault"
     standing: frozenset[str] = frozenset()
     crossed: bool = False
@@ -57,6 +63,8 @@ class FaultEvidence:
         """One window more: the faults with what they gathered, those that are certain marked as alarms."""
         gathered, judged = {}, []
         for fault in faults:
+            if key_of(fault) in self.usual:
+                continue
             evidence = min(_MOST, (self.gathered.get(key_of(fault), 0.0) + 1.0) * fault.evidence)
             gathered[key_of(fault)] = evidence
             judged.append(replace(fault, evidence=evidence, alarm=fault.alarm or evidence >= self.certain))
@@ -80,6 +88,13 @@ class FaultEvidence:
             leaders=tuple((fault.subject, 1 / len(named)) for fault in named),
             crossed=self.crossed,
         )
+
+
+def usual_faults(windows: Sequence[Iterable[Fault]]) -> frozenset[str]:
+    """What a tenth of the reference's windows, and at least two, show: one alone may have been a real fault."""
+    times = Counter(key for window in windows for key in {key_of(fault) for fault in window})
+    fewest = max(_FEWEST_USUAL, _USUAL_SHARE * len(windows))
+    return frozenset(key for key, count in times.items() if count >= fewest)
 
 
 def key_of(fault: Fault) -> str:

@@ -13,14 +13,15 @@ from driftd_detectors.certified import CertifiedPerformance
 from driftd_detectors.cohorts import assess_cohort
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.data_drift import begin_data_drift
-from driftd_detectors.fault_evidence import FaultEvidence
+from driftd_detectors.fault_evidence import FaultEvidence, usual_faults
+from driftd_detectors.faults.suspicion import QualitySettings
 from driftd_detectors.loss_reference import LossReference
 from driftd_detectors.maturity import Maturity
 from driftd_detectors.packing import nested, pack, unpack
 from driftd_detectors.performance import Performance, begin_performance
 from driftd_detectors.prediction_drift import begin_prediction_drift
 from driftd_detectors.profile import Profile
-from driftd_detectors.quality import QualitySettings, quality_faults
+from driftd_detectors.quality import quality_faults
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Task
 from driftd_detectors.scoring import FEWEST_ROWS, WindowScores, score_window
@@ -159,10 +160,7 @@ class Monitor:
         return {name: part for name, part in parts.items() if part is not None}
 
     def _faults(self, profile: Profile) -> tuple[Fault, ...]:
-        layout = self.reference.layout
-        found = quality_faults(
-            profile, self.reference.profile, layout, settings=QualitySettings(certain=self.quality.certain)
-        )
+        found = _faults(self.reference, profile, QualitySettings(certain=self.quality.certain))
         return tuple(fault for fault in found if fault.subject not in self.settings.ignore | self.settings.silenced)
 
     def _scores(self, scores: WindowScores) -> tuple[Score, ...]:
@@ -193,8 +191,16 @@ def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceSc
         begin_prediction_drift(reference.layout, learned, settings),
         performance,
         Maturity.begin(reference.arrivals, threshold, settings.label_patience),
-        FaultEvidence(settings.budget.threshold(EvidenceKind.QUALITY), len(reference.layout.columns)),
+        FaultEvidence(
+            settings.budget.threshold(EvidenceKind.QUALITY),
+            len(reference.layout.columns),
+            usual_faults([_faults(reference, profile, QualitySettings()) for _, profile in reference.windows]),
+        ),
     )
+
+
+def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -> tuple[Fault, ...]:
+    return quality_faults(profile, reference.profile, reference.layout, settings=settings)
 
 
 def _loss_of(reference: Reference, metric: str) -> LossReference | None:

@@ -72,7 +72,7 @@ def check_labels(source: Source, window: Window, monitor: Monitor, champion: int
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
         sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
         return Seen(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
-    return Seen(after, assessment, waits=assessment.waits)
+    return Seen(after, assessment)
 
 
 def extent_of(window: Window, outcomes: Outcomes) -> tuple[float, float]:
