@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers
 from driftd_detectors.history import History
-from driftd_detectors.residuals import Fit, Floats
+from driftd_detectors.residuals import ANY_WANDER, Fit, Floats, Wander
 from driftd_detectors.seasons import Season, ladder, not_learned, season_for
 
 LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in sds of a window, that are betted on
@@ -95,6 +95,7 @@ class Evidence:
     crossed: bool = False  # by the last window
     since: int = 0  # windows in a row with evidence at or above `SUSPECTED`
     seen: int = 0  # windows since it began or was last absorbed
+    wander: Wander = ANY_WANDER
 
     @classmethod
     def begin(
@@ -149,7 +150,7 @@ class Evidence:
 
     def update(self, values: Numbers, sampling_sd: Numbers, tolerance: Numbers, start: float) -> Evidence:
         """One window more; streams that are NaN stay as they are. Arrays of shape (S,)."""
-        up, down = self.fit.surprise(values, sampling_sd, self.fit.regressors(start), tolerance)
+        up, down = self.fit.surprise(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
         u = np.clip(np.where(self.lanes.upward, up[self.lanes.stream], down[self.lanes.stream]), -CLIP, CLIP)
         grown = np.logaddexp(self.logs.astype(np.float64), 0.0) + u[:, None] * LAMBDAS - LAMBDAS**2 / 2
         logs = np.where(np.isnan(u)[:, None], self.logs, np.minimum(grown, _MOST_LOG)).astype(np.float32)

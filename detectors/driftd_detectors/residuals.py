@@ -19,7 +19,6 @@ from driftd_detectors.seasons import Season, level_columns, regressors
 
 PRIOR_FREEDOM = 4.0  # what the sampling sd counts for, in windows, when the noise level is estimated
 MOST_AUTOCORRELATION = 0.95
-WANDERS_ABOVE = 0.25  # pooled lag-1 correlation from which a slow benign wander is assumed
 _WANDER_SDS = 1.5
 _SIGNIFICANT = 1.64  # standard errors, one-sided 5 %
 _FEWEST_FOR_CORRELATION = 8
@@ -28,6 +27,27 @@ _IDENTIFIED = 50.0  # a prediction variance above this says that beta is not kno
 _MOST_GROUPS = 16
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Wander:
+    """From which lag-1 correlation on a slow benign wander is assumed, and where it counts in full.
+
+    In between its share rises evenly: the correlation of a few dozen windows is itself uncertain by .1 to .2.
+    """
+
+    begins: float
+    whole: float
+
+    def share(self, correlation: float) -> float:
+        """How much of the wander's margin a correlation calls for, 0 to 1."""
+        if self.whole <= self.begins:
+            return float(correlation > self.begins)
+        return float(np.clip((correlation - self.begins) / (self.whole - self.begins), 0.0, 1.0))
+
+
+ANY_WANDER = Wander(0.25, 0.25)  # STATISTICS 3
+STRONG_WANDER = Wander(0.5, 0.8)  # below it the factor for autocorrelation is enough: see docs/decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +118,7 @@ class Fit:
         return np.asarray(np.clip(padded, 0.0, MOST_AUTOCORRELATION)), pooled
 
     def surprise(
-        self, values: Numbers, sampling_sd: Numbers, z: Numbers, tolerance: Numbers
+        self, values: Numbers, sampling_sd: Numbers, z: Numbers, tolerance: Numbers, wander: Wander = ANY_WANDER
     ) -> tuple[Numbers, Numbers]:
         """Standard normals u of each stream, upward and downward; NaN where there is nothing to say.
 
@@ -108,9 +128,8 @@ class Fit:
         residual, spread = self.residual(values, z)
         noise = self.noise(sampling_sd)
         rho, pooled = self.autocorrelation()
-        margin = tolerance
-        if pooled > WANDERS_ABOVE:
-            margin = tolerance + _WANDER_SDS * np.sqrt(np.maximum(0.0, noise**2 - sampling_sd**2))
+        beyond = np.sqrt(np.maximum(0.0, noise**2 - sampling_sd**2))
+        margin = tolerance + wander.share(pooled) * _WANDER_SDS * beyond
         scale = noise * np.sqrt(spread)
         usable = np.isfinite(values) & (sampling_sd > 0) & (spread < _IDENTIFIED)
         scale = np.where(usable, scale, np.nan)

@@ -30,8 +30,8 @@ def step_done(
         case ActionKind.SNAPSHOT:
             return _snapshotted(state, build, done.result)
         case ActionKind.TRAIN:
-            action = Action(ActionKind.JUDGE, {"version": build.number, "champion": state.champion})
-            return _step(state, replace(build, step=BuildStep.JUDGE), action, _trained_reason(build, done.result))
+            judging = replace(build, step=BuildStep.JUDGE)
+            return _step(state, judging, _judge(state, build), _trained_reason(build, done.result))
         case ActionKind.JUDGE:
             return _judged(state, build, done.result, facts, settings, override, now)
         case _:
@@ -46,6 +46,11 @@ def _snapshotted(state: ModelState, build: Build, result: Mapping[str, Any]) -> 
     further = replace(build, step=BuildStep.TRAIN, snapshot=snapshot, rows_since_change=since_change)
     after = f", {since_change} of them since the change" if build.change_at is not None else ""
     return _step(state, further, action, f"snapshot {snapshot[:12]} holds {rows} labelled rows{after}")
+
+
+def _judge(state: ModelState, build: Build) -> Action:
+    arguments = {"version": build.number, "champion": state.champion, "trigger": build.trigger}
+    return Action(ActionKind.JUDGE, arguments)
 
 
 def _trained_reason(build: Build, result: Mapping[str, Any]) -> str:
@@ -196,13 +201,8 @@ def collect(state: ModelState, facts: Facts, settings: PolicySettings, now: floa
         return Transition(
             state, f"{new_labels} of {wanted} more labelled rows for the next judgement of version {build.number}"
         )
-    action = Action(ActionKind.JUDGE, {"version": build.number, "champion": state.champion})
-    return _step(
-        state,
-        replace(build, step=BuildStep.JUDGE),
-        action,
-        f"{new_labels} more labelled rows: judging version {build.number} again",
-    )
+    again = f"{new_labels} more labelled rows: judging version {build.number} again"
+    return _step(state, replace(build, step=BuildStep.JUDGE), _judge(state, build), again)
 
 
 def _ended(
