@@ -104,6 +104,7 @@ class Want:
     since: float
     change_at: float | None = None  # labelled rows from after this count towards `labels_needed`
     labels_needed: int = 0
+    is_follow_up: bool = False  # a repetition with more rows: gives way to any fresh alarm
     who: str = "driftd"  # a person's wish passes over the cool-down, the budget and the labels needed
 
 
@@ -131,8 +132,10 @@ class Probation:
 
     previous: int
     since: float
-    labels: int = 0
+    labels: int = 0  # that the last comparison used
     sentence: str = ""
+    looked_at: float = 0.0  # when the two versions were last compared
+    seen: int = 0  # labelled rows that there were then, mature or not
 
 
 @dataclass(frozen=True, slots=True)

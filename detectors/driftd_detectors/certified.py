@@ -95,6 +95,11 @@ class CertifiedPerformance:
         return max(gathered, self.threshold) if self.alarmed else gathered
 
     @property
+    def is_learning(self) -> bool:
+        """Whether it learns first: the bet needs no windows to learn from."""
+        return False
+
+    @property
     def learning(self) -> str | None:
         """It learns nothing, so nothing is ever missing."""
         return None

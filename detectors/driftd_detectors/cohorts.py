@@ -105,6 +105,9 @@ def _kind(after: Detector, estimate: Estimate, loss: LossReference) -> KindAsses
     since = max(1, after.since)
     told, usual = (f"{value_of(loss.metric, one):.4g}" for one in (estimate.loss, loss.mean))
     seen = f"{loss.metric} {told} on {estimate.labels} labels, {usual} on the reference"
+    if after.is_learning:
+        sentence = f"{seen}: {after.learning}"
+        return KindAssessment(EvidenceKind.PERFORMANCE, Verdict.INCONCLUSIVE, value, threshold, sentence)
     evidence = f"evidence {number(value)} against a threshold of {number(threshold)}"
     over = "" if verdict is Verdict.OK else f", over {windows_told(since)}"
     calm = verdict is Verdict.OK

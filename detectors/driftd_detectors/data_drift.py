@@ -52,7 +52,7 @@ def begin_data_drift(
     >>> layout = learn_layout(rows, None, schema)
     >>> watched = begin_data_drift(layout, None, MonitorSettings(windows_per_year=365), {"x": 1.0})
     >>> watched.assess().verdict.value
-    'ok'
+    'inconclusive'
 
     References
     ----------
@@ -67,4 +67,5 @@ def begin_data_drift(
         weights=settings.feature_weights(names, importance),
         tolerance=settings.tolerance,
         window_seconds=settings.window_seconds,
+        waits_for=settings.learning_windows,
     )

@@ -96,6 +96,7 @@ class Evidence:
     since: int = 0  # windows in a row with evidence at or above `SUSPECTED`
     seen: int = 0  # windows since it began or was last absorbed
     wander: Wander = ANY_WANDER
+    waits_for: int = 0  # windows to learn before any counts as evidence
 
     @classmethod
     def begin(
@@ -140,8 +141,15 @@ class Evidence:
         return weighted / total if total > 0 else weighted
 
     @property
+    def is_learning(self) -> bool:
+        """Whether too few windows are known to tell a change from what windows always do: no alarm before that."""
+        return self.fit.windows < self.waits_for
+
+    @property
     def learning(self) -> str | None:
         """What is not learned yet, in one phrase."""
+        if self.is_learning:
+            return f"learning: {self.fit.windows} of {self.waits_for} reference windows, no alarm before that"
         if self.fit.windows < _LEARNED_WHOLE:
             return f"learning: {self.fit.windows} of {_LEARNED_WHOLE} reference windows"
         if self.fit.season is Season.NONE:
@@ -150,6 +158,9 @@ class Evidence:
 
     def update(self, values: Numbers, sampling_sd: Numbers, tolerance: Numbers, start: float) -> Evidence:
         """One window more; streams that are NaN stay as they are. Arrays of shape (S,)."""
+        if self.is_learning:
+            history = self.history.with_window(start, values, sampling_sd)
+            return replace(self, history=history, crossed=False, seen=self.seen + 1)._learn_waiting()
         up, down = self.fit.surprise(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
         u = np.clip(np.where(self.lanes.upward, up[self.lanes.stream], down[self.lanes.stream]), -CLIP, CLIP)
         grown = np.logaddexp(self.logs.astype(np.float64), 0.0) + u[:, None] * LAMBDAS - LAMBDAS**2 / 2
@@ -226,6 +237,11 @@ class Evidence:
 
     def _directions(self) -> NDArray[np.intp]:
         return np.bincount(self.lanes.stream, minlength=self.lanes.streams)
+
+    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Evidence | None:
+        """What `pack` gave, under the lanes, the threshold and the rules of this one; None when it does not fit."""
+        found = Evidence.unpack(self.lanes, self.threshold, values, arrays)
+        return None if found is None else replace(found, wander=self.wander, waits_for=self.waits_for)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""

@@ -182,7 +182,11 @@ def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceSc
     performance = None
     if loss is not None:
         performance = begin_performance(
-            loss, threshold, tolerated=settings.tolerated_loss, window_seconds=settings.window_seconds
+            loss,
+            threshold,
+            tolerated=settings.tolerated_loss,
+            window_seconds=settings.window_seconds,
+            waits_for=settings.learning_windows,
         )
     return Monitor(
         reference,

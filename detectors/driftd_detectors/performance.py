@@ -19,7 +19,6 @@ from driftd_detectors.residuals import STRONG_WANDER
 TOLERATED_SHARE = 0.10  # of the reference's loss, when nothing else is said
 _FEW_ERRORS = 10.0  # expected in a window; below, a proportion is far from normal
 _RARE_ERRORS = 2.0  # below, even its arcsine is
-_FEWEST_WINDOWS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +110,11 @@ class Performance:
         return self.evidence.since
 
     @property
+    def is_learning(self) -> bool:
+        """Whether it learns first what windows always do; no alarm before that."""
+        return self.evidence.is_learning
+
+    @property
     def learning(self) -> str | None:
         """What is not learned yet, in one phrase."""
         return self.evidence.learning
@@ -148,19 +152,29 @@ class Performance:
         """This, with the state that `pack` gave; as it is when the state is of another detector."""
         if "logs" not in arrays:
             return self
-        found = Evidence.unpack(self.evidence.lanes, self.evidence.threshold, values, arrays)
-        return self if found is None else replace(self, evidence=replace(found, wander=STRONG_WANDER))
+        found = self.evidence.taken_up(values, arrays)
+        return self if found is None else replace(self, evidence=found)
 
 
 def begin_performance(
-    reference: LossReference, threshold: float, *, tolerated: float | None, window_seconds: float | None
+    reference: LossReference,
+    threshold: float,
+    *,
+    tolerated: float | None,
+    window_seconds: float | None,
+    waits_for: int = 0,
 ) -> Performance | CertifiedPerformance:
-    """The detector that fits the reference: by betting without reference windows or with very rare errors."""
+    """The detector that fits the reference: by betting where errors are very rare.
+
+    A reference of few windows does not say how much windows differ; the detector then learns that from the first live
+    ones, because a bet that knows nothing of day effects raises false alarms on most real streams.
+    """
     margin = tolerance_of(reference, tolerated)
     rare = reference.metric in {"error", "accuracy"} and expected_errors(reference) < _RARE_ERRORS
-    if reference.metric in MEAN_METRICS and (rare or len(reference.values) < _FEWEST_WINDOWS):
+    if rare and reference.metric in MEAN_METRICS:
         return CertifiedPerformance.begin(reference, threshold, tolerated=margin)
-    return Performance.begin(reference, threshold, tolerated=margin, window_seconds=window_seconds)
+    found = Performance.begin(reference, threshold, tolerated=margin, window_seconds=window_seconds)
+    return replace(found, evidence=replace(found.evidence, waits_for=waits_for))
 
 
 def tolerance_of(reference: LossReference, tolerated: float | None) -> float:

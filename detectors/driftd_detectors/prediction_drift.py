@@ -55,4 +55,5 @@ def begin_prediction_drift(
         weights={},
         tolerance=settings.tolerance,
         window_seconds=settings.window_seconds,
+        waits_for=settings.learning_windows,
     )

@@ -124,7 +124,7 @@ def learn_schema(
     return Schema(task, target, features, classes)
 
 
-def _inferred_kind(column: pd.Series) -> Kind:  # type: ignore[type-arg]  # a column of any type
+def _inferred_kind(column: pd.Series) -> Kind:
     kind = column.dtype.kind
     if kind == "b" or str(column.dtype) == "boolean":
         return Kind.BOOLEAN

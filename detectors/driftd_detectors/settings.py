@@ -18,7 +18,8 @@ class MonitorSettings:
     features are half uniform and half by `importance`, `uniform`, or given by name (1 where not named). `tolerance` is
     in standard deviations of a feature; `tolerated_loss` in units of the metric (None: 10 % of the reference's loss).
     `label_patience` is the age in seconds at which a cohort's labels are no longer waited for (None: twice what the
-    reference's labels took, 30 days where that is not known).
+    reference's labels took, 30 days where that is not known). `learning_windows` must be known, from the reference or
+    live, before anything counts as evidence: fewer do not show what windows always do.
     """
 
     windows_per_year: float
@@ -32,6 +33,7 @@ class MonitorSettings:
     metric: str = "auto"
     tolerated_loss: float | None = None
     label_patience: float | None = None
+    learning_windows: int = 14
 
     @property
     def budget(self) -> Budget:

@@ -75,6 +75,7 @@ class StreamDrift:
         weights: Mapping[str, float],
         tolerance: float,
         window_seconds: float | None,
+        waits_for: int = 0,
     ) -> Self | None:
         """Learn from the reference's windows; None where the layout has no stream of this kind, or none is wanted.
 
@@ -95,6 +96,7 @@ class StreamDrift:
         evidence = Evidence.begin(
             lanes, threshold, learned.starts, learned.values[:, at], learned.sampling_sd[:, at], window_seconds
         )
+        evidence = replace(evidence, waits_for=waits_for)
         seconds = {one.name: one.labels[1] for one in layout.columns if len(one.labels) == 2}  # noqa: PLR2004
         return cls(kind, streams, places, _shapes(streams, layout), seconds, tolerance, evidence)
 
@@ -132,6 +134,8 @@ class StreamDrift:
         evidence = self.evidence
         value, threshold = evidence.value, evidence.threshold
         verdict = Verdict.DRIFT if evidence.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
+        if evidence.is_learning:
+            return KindAssessment(self.kind, Verdict.INCONCLUSIVE, value, threshold, evidence.learning or "learning")
         calm = f"nothing moved: evidence {number(value)} of {number(threshold)}"
         return KindAssessment(
             self.kind,
@@ -205,7 +209,7 @@ class StreamDrift:
         """This, with the state that `pack` gave; None when that is of other streams."""
         if values.pop("streams") != len(self.streams):
             return None
-        found = Evidence.unpack(self.evidence.lanes, self.evidence.threshold, values, arrays)
+        found = self.evidence.taken_up(values, arrays)
         return None if found is None else replace(self, evidence=found)
 
 

@@ -83,11 +83,11 @@ def kinds(transition: Transition) -> list[ActionKind]:
         (Phase.STEADY, "prediction", False),
         (Phase.STEADY, "quality", False),
         (Phase.RETRAINING, "performance", False),
-        (Phase.PROBATION, "performance", False),
+        (Phase.PROBATION, "performance", True),
     ],
 )
 def test_alarm_in_each_phase(phase: Phase, kind: str, wants: bool) -> None:
-    """Every alarm is recorded with its report; only a performance alarm of a steady model wants a build by default."""
+    """Every alarm is recorded with its report; only a performance alarm wants a build by default, and only one."""
     transition = decide(STATES[phase], alarm(kind))
     assert transition.event == "alarm"
     assert kinds(transition) == [ActionKind.REPORT]
@@ -245,6 +245,14 @@ def test_probation_confirms_or_rolls_back() -> None:
     state = replace(STATES[Phase.PROBATION], champion=4, previous=3, probation=Probation(3, NOW - HOUR))
     assert kinds(decide(state, Ticked(), replace(FACTS, labels=100))) == [ActionKind.SHADOW]
     assert decide(state, Ticked(), replace(FACTS, labels=100, working=frozenset({ActionKind.SHADOW}))).actions == ()
+    looking = decide(state, Ticked(), replace(FACTS, labels=100)).state
+    assert decide(looking, Ticked(), replace(FACTS, labels=110)).actions == ()  # too few new labels for another look
+    late = replace(FACTS, labels=110)
+    assert kinds(decide(looking, Ticked(), late, now=NOW + 2 * DAY)) == [ActionKind.SHADOW]  # they may have matured
+    unchanged = decide(
+        decide(looking, Ticked(), late, now=NOW + 2 * DAY).state, Shadowed("continue", "too few", 0)
+    ).state
+    assert decide(unchanged, Ticked(), late, now=NOW + 2 * DAY + 1).actions == ()  # never twice at one moment
     confirmed = decide(state, Shadowed("confirm", "as good", 300))
     assert (confirmed.event, confirmed.state.phase) == ("confirmed", Phase.STEADY)
     worse = decide(state, Shadowed("roll_back", "worse by 0.1", 300))

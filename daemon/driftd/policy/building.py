@@ -178,7 +178,7 @@ def _follow_up(build: Build | None, now: float) -> Want | None:
     reason = (
         f"version {build.number} was built from {build.rows_since_change} rows after the change; {needed} are awaited"
     )
-    return Want(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed)
+    return Want(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed, is_follow_up=True)
 
 
 def collect(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
@@ -233,7 +233,7 @@ def _second_try(build: Build, now: float) -> Want | None:
         return None
     needed = AFTER_REFUSAL * max(build.judged_labels, 1)
     reason = f"version {build.number} was refused with {build.judged_labels} labels; {build.reason}"
-    return Want(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed)
+    return Want(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed, is_follow_up=True)
 
 
 def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:

@@ -34,12 +34,14 @@ def _consequence(state: ModelState, alarm: Alarm, settings: PolicySettings, now:
         return state, f"this informs only ({trigger} is not in retrain.on)"
     if state.phase is Phase.RETRAINING and state.build is not None:
         return state, f"build {state.build.number} is already under way"
-    if state.phase is Phase.PROBATION:
-        return state, "version under probation: the comparison with the version before decides"
-    if state.want is not None and state.want.trigger is not Trigger.DATA_DRIFT:
-        return state, f"a build is already wanted since {moment(state.want.since)}"
+    standing = state.want
+    if standing is not None and not standing.is_follow_up and standing.trigger is not Trigger.DATA_DRIFT:
+        return state, f"a build is already wanted since {moment(standing.since)}"
     want = Want(trigger, alarm.sentence, now, change_at=alarm.change_start, labels_needed=settings.min_labels)
-    return replace(state, want=want), "a build is wanted"
+    first = "a build is wanted"
+    if state.phase is Phase.PROBATION:
+        first = "a build is wanted once probation has decided between this version and the one before"
+    return replace(state, want=want), first
 
 
 def consider(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:

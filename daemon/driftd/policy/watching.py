@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from driftd.policy.findings import Facts, Shadowed
 from driftd.policy.settings import PolicySettings
-from driftd.records import Action, ActionKind, ModelState, Phase, Transition
+from driftd.policy.wording import moment
+from driftd.records import Action, ActionKind, ModelState, Phase, Probation, Transition
 
 LOOKS = 8  # about so many looks at the labels while the least number comes in; the test allows any number
 
@@ -18,18 +19,27 @@ def look(state: ModelState, facts: Facts, settings: PolicySettings, now: float) 
         return Transition(replace(state, phase=Phase.STEADY), "no probation is under way")
     if facts.working & {ActionKind.SHADOW, ActionKind.SWAP}:
         return Transition(state, probation.sentence or "the comparison is being made")
-    more = facts.labels - probation.labels
-    step = max(1, settings.probation_min_labels // LOOKS, probation.labels // LOOKS)
-    over = now - probation.since >= settings.probation_span
-    if more < step and not (over and (more > 0 or now - probation.since >= 10 * settings.probation_span)):
-        waiting = f"{facts.labels} labelled rows since the swap, the next comparison at {probation.labels + step}"
-        return Transition(state, waiting)
+    missing = _missing(probation, facts.labels, settings, now)
+    if missing is not None:
+        return Transition(state, missing)
+    looking = replace(state, probation=replace(probation, looked_at=now, seen=facts.labels))
     arguments = {"new": state.champion, "old": probation.previous, "since": probation.since}
-    return Transition(
-        state,
-        f"comparing version {state.champion} with {probation.previous}",
-        None,
-        (Action(ActionKind.SHADOW, arguments),),
+    action = Action(ActionKind.SHADOW, arguments)
+    return Transition(looking, f"comparing version {state.champion} with {probation.previous}", None, (action,))
+
+
+def _missing(probation: Probation, labels: int, settings: PolicySettings, now: float) -> str | None:
+    """What the next comparison waits for: labels, or, once the span is over, time for the labels to mature."""
+    step = max(1, settings.probation_min_labels // LOOKS, probation.seen // LOOKS)
+    if labels - probation.seen >= step:
+        return None
+    if now - probation.since < settings.probation_span:
+        return f"{labels} labelled rows since the swap, the next comparison at {probation.seen + step}"
+    next_look = probation.looked_at + settings.probation_span / LOOKS
+    return (
+        None
+        if now >= next_look
+        else f"{labels} labelled rows since the swap, the next comparison at {moment(next_look)}"
     )
 
 
