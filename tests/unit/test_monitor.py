@@ -110,8 +110,8 @@ def test_few_reference_windows_are_told_and_bear_no_false_alarm(days) -> None:
         assert seen.verdict is not Verdict.DRIFT
         if number == days:
             known = days + 1 if days > 1 else 1
-                assert seen.learning == f"learning: {known} of 14 reference windows, no alarm before that"
-                assert seen.verdict is Verdict.INCONCLUSIVE
+            assert seen.learning == f"learning: {known} of 14 reference windows, no alarm before that"
+            assert seen.verdict is Verdict.INCONCLUSIVE
 
 
 def cohort(monitor, rng, number, age, **change):
