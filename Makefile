@@ -1,0 +1,48 @@
+# driftd. Everything below makes its own set-up: a fresh clone needs Python 3.11 or newer, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO := demo-state
+
+.PHONY: help demo test unit slow lint types bench docs clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "driftd needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+demo: $(READY)  ## Show the whole loop on a real year of flights (about two minutes)
+	$(BIN)/driftd demo --folder $(DEMO)
+
+test: lint types  ## Everything: lint, types, unit tests, then the slow ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+unit: $(READY)  ## The quick tests alone
+	$(BIN)/python -m pytest tests/unit -m 'not slow'
+
+slow: $(READY)  ## The slow tests alone
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)  ## The benchmarks, one after another; see benchmarks/README.md
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: $(READY)  ## Regenerate the generated pages
+	$(BIN)/python -m driftd.observe.document > docs/metrics.md
+	$(BIN)/python -m driftd.config.document > docs/configuration.md
+	$(BIN)/python -m driftd.cli.document > docs/cli.md
+
+clean:  ## Remove the environment and what tests and the demo left
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The commands of `driftd`. Each loads only what it needs."""

@@ -1,0 +1,119 @@
+"""The commands that ask something of the daemon through the store: retrain, approve, reject, rollback."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftd.cli.options import chosen_model, config_option, json_option, opened, print_json
+from driftd.store.state import post_request
+from driftd.store.state_reader import StateReader
+
+ANSWER_SECONDS = 10.0
+NOT_ANSWERED, REFUSED = 3, 5
+WHY = click.option("--why", default="", help="The reason, for the history.")
+
+
+@click.command()
+@click.argument("model", required=False)
+@WHY
+@config_option
+@json_option
+def retrain(config_path: Path, model: str | None, why: str, as_json: bool) -> None:
+    """Ask for a build of MODEL now. It passes over the cool-down and the budget, not over a broken pipeline.
+
+    \b
+    Example:
+      driftd retrain demand --why "after the schema fix"
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    _ask(config_path, model, "retrain", {"text": why}, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", type=int)
+@WHY
+@config_option
+@json_option
+def approve(config_path: Path, model: str, version: int, why: str, as_json: bool) -> None:
+    """Let the challenger VERSION of MODEL, which waits for approval, serve.
+
+    \b
+    Example:
+      driftd approve demand 8 --why "checked on the holdout"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "approve", {"version": version, "text": why}, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", type=int)
+@WHY
+@config_option
+@json_option
+def reject(config_path: Path, model: str, version: int, why: str, as_json: bool) -> None:
+    """Turn the challenger VERSION of MODEL, which waits for approval, down.
+
+    \b
+    Example:
+      driftd reject demand 8 --why "region north is worse"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "reject", {"version": version, "text": why}, as_json=as_json)
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--to", "version", type=int, help="The version to go back to; the one before by default.")
+@WHY
+@config_option
+@json_option
+def rollback(config_path: Path, model: str | None, version: int | None, why: str, as_json: bool) -> None:
+    """Go back to an earlier version of MODEL; the one that serves now is barred.
+
+    \b
+    Example:
+      driftd rollback demand --to 3 --why "complaints from the north"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "rollback", {"version": version, "text": why}, as_json=as_json)
+
+
+def _ask(config_path: Path, model: str | None, kind: str, arguments: dict[str, Any], *, as_json: bool) -> None:
+    """Post a request, wait a while for the answer, print it, and end with its exit code."""
+    config, places = opened(config_path)
+    name = chosen_model(config, model)
+    number = post_request(places.state_db, at=time.time(), who=whoami(), model=name, kind=kind, arguments=arguments)
+    outcome = _answer(places.state_db, number)
+    refused = _was_refused(places.state_db, name, outcome)
+    if as_json:
+        print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
+    elif outcome is None:
+        click.echo(f"asked (request {number}); no daemon answered within {ANSWER_SECONDS:.0f} s: it will when it runs")
+    else:
+        click.echo(outcome)
+    raise SystemExit(NOT_ANSWERED if outcome is None else REFUSED if refused else 0)
+
+
+def _answer(state_db: Path, number: int) -> str | None:
+    deadline = time.monotonic() + ANSWER_SECONDS
+    with StateReader.read_only(state_db) as reader:
+        while time.monotonic() < deadline:
+            request = reader.request(number)
+            if request is not None and request.outcome is not None:
+                return request.outcome
+            time.sleep(0.1)
+    return None
+
+
+def _was_refused(state_db: Path, model: str, outcome: str | None) -> bool:
+    with StateReader.read_only(state_db) as reader:
+        return any(line.event == "request_refused" and line.reason == outcome for line in reader.history(model, 5))
+
+
+def whoami() -> str:
+    """`user@host`, for the history."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,136 @@
+"""`driftd init`: from a file of labelled rows to a working config and version 1."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+import pandas as pd
+from rich.console import Console
+
+from driftd.build.first import FileColumns, make_first_version
+from driftd.cli.guessing import Guess, guessed
+from driftd.config.load import load
+from driftd.places import Places
+
+CONFIG = """\
+# driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
+# Check it with `driftd check-config`; a running daemon takes a changed file up by itself, whole or not at all.
+state_dir: {state_dir}
+http: {{listen: 127.0.0.1:9464}}          # /metrics, /-/healthy, /-/ready, /-/reload
+serve: {{listen: 127.0.0.1:9465}}         # driftd serve: predictions and feedback
+models:
+  {name}:
+    task: {task}
+    target: {target}
+    features:                            # as they look in {file}; correct what is wrong
+{features}
+    source: {{kind: store}}                # fed by the SDK and `driftd serve`; or: files
+    window: {window}
+    detect:
+      false_alarms_per_year: 1           # the budget; every threshold follows from it
+      performance: {{metric: auto}}        # brier, error, mae, roc_auc, f1, r2, ...
+    retrain:
+      on: [performance]                  # data drift alone informs; add data_drift, schedule, ... to build on it
+      cooldown: 6h
+      budget: {{builds: 4, per: 1d}}
+    promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
+    probation: {{span: 24h, min_labels: 300}}      # the old version scores beside the new one, which must not be worse
+"""
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--target", required=True, help="The column to predict.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="Guessed from the target by default.")
+@click.option("--time", "time_column", help="When a row happened; guessed by default.")
+@click.option("--label-time", help="When the label of a row became known.")
+@click.option("--id", "id_column", help="What names a row.")
+@click.option("--name", help="The model's name; the file's name by default.")
+@click.option("--window", help="The length of a window, such as 1h or 1d; guessed by default.")
+@click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("driftd-state"))
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("config.yaml"))
+@click.option("--force", is_flag=True, help="Replace an existing config.")
+def init(
+    file: Path,
+    target: str,
+    task: str | None,
+    time_column: str | None,
+    label_time: str | None,
+    id_column: str | None,
+    name: str | None,
+    window: str | None,
+    state_dir: Path,
+    output: Path,
+    force: bool,
+) -> None:
+    """Write a commented config for the labelled rows of FILE (Parquet or CSV), and train version 1.
+
+    \b
+    Example:
+      driftd init bookings.parquet --target cancelled --time booked_at
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    console = Console(stderr=True)
+    if output.exists() and not force:
+        raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
+    with console.status(f"reading {file}"):
+        rows = read_rows(file)
+    given = FileColumns(id=id_column, time=time_column, label_time=label_time)
+    guess = guessed(rows, target, task=task, columns=given, window=window, name=name or file.stem)
+    for remark in guess.remarks:
+        console.print(f"  {remark}", soft_wrap=True)
+    write_config(output, guess, file, state_dir)
+    config = load(output)
+    with console.status("version 1") as status:
+        made = make_first_version(
+            guess.name,
+            config.models[guess.name],
+            rows,
+            guess.columns,
+            Places(config.state_dir),
+            now=time.time() if guess.last_at is None else guess.last_at,
+            on_step=lambda step: status.update(f"version 1: {step}"),
+        )
+    click.echo(f"wrote {output}; version 1 of {guess.name}: {made.sentence}")
+    click.echo("next: `driftd check-config`, then `driftd run` (the daemon) and `driftd serve` (predictions over HTTP)")
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """The rows of a Parquet or CSV file. Raises click.ClickException when it cannot be read as either."""
+    try:
+        if file.suffix.lower() in {".parquet", ".pq"}:
+            return pd.read_parquet(file)
+        return pd.read_csv(file)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise click.ClickException(f"{file} cannot be read as Parquet or CSV: {error}") from error
+
+
+def write_config(output: Path, guess: Guess, file: Path, state_dir: Path) -> None:
+    """Write the config by rename, so that nobody ever reads half of it."""
+    features = "\n".join(f"      {_quoted(name)}: {kind}" for name, kind in guess.features.items())
+    text = CONFIG.format(
+        state_dir=_quoted(str(state_dir.resolve())),
+        name=guess.name,
+        task=guess.task,
+        target=_quoted(guess.target),
+        file=file.name,
+        features=features,
+        window=guess.window,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.part")
+    unfinished.write_text(text)
+    os.replace(unfinished, output)  # noqa: PTH105 - Path.replace is the same call; this one says rename(2)
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar that is surely text."""
+    plain = text.replace("_", "").replace("/", "").replace("-", "")
+    is_word = (
+        plain.isalnum()
+        and not plain[0].isdigit()
+        and text.lower() not in {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
+    )
+    return text if is_word else "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,125 @@
+"""What `driftd init` reads off a file: the task, the times, the features, a sensible window. Every guess is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+import numpy as np
+import pandas as pd
+
+from driftd.build.first import FileColumns, epoch_seconds
+from driftd_detectors.schema import Kind, Task, learn_schema
+
+MOST_CLASSES = 20
+WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
+FEWEST_ROWS_A_WINDOW = 100
+LENGTHS = (("15m", 900.0), ("1h", 3600.0), ("6h", 21_600.0), ("1d", 86_400.0), ("1w", 604_800.0))
+TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
+LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
+UNIQUE_SHARE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the config will say."""
+
+    name: str
+    task: Task
+    target: str
+    features: Mapping[str, Kind]
+    columns: FileColumns
+    window: str  # as YAML
+    last_at: float | None  # epoch seconds of the newest row; None where rows have no time
+    remarks: tuple[str, ...]
+
+
+def guessed(
+    rows: pd.DataFrame, target: str, *, task: str | None, columns: FileColumns, window: str | None, name: str
+) -> Guess:
+    """Read off what was not said. Raises click.ClickException when the target is absent or nothing is left."""
+    names = [str(column) for column in rows.columns]
+    _require(names, [target, *columns.names])
+    remarks: list[str] = []
+    chosen = Task(task) if task is not None else _task_of(rows[target], remarks)
+    found = FileColumns(
+        id=columns.id,
+        time=columns.time or _named(names, TIME_NAMES, "time", remarks),
+        label_time=columns.label_time or _named(names, LABEL_TIME_NAMES, "label time", remarks),
+    )
+    ignored = _ignored(rows, [column for column in names if column not in {target, *found.names}], remarks)
+    try:
+        schema = learn_schema(rows, task=chosen, target=target, ignore=[*found.names, *ignored])
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    at = epoch_seconds(rows[found.time]) if found.time is not None else None
+    features = {feature.name: feature.kind for feature in schema.features}
+    last = None if at is None else float(np.nanmax(at))
+    if found.label_time is not None and last is not None:
+        last = max(last, float(np.nanmax(epoch_seconds(rows[found.label_time]))))
+    cut = f"{{every: {window}}}" if window is not None else _window(len(rows), at, remarks)
+    return Guess(_slug(name), chosen, target, features, found, cut, last, tuple(remarks))
+
+
+def _require(names: list[str], wanted: list[str]) -> None:
+    absent = [name for name in wanted if name not in names]
+    if absent:
+        raise click.ClickException(f"no column {', '.join(map(repr, absent))} in the file; it has {', '.join(names)}")
+
+
+def _task_of(target: pd.Series, remarks: list[str]) -> Task:
+    distinct = target.nunique()
+    is_number = target.dtype.kind in "iuf"
+    whole = is_number and bool((target.dropna() % 1 == 0).all())
+    task = Task.CLASSIFICATION if distinct <= MOST_CLASSES and (whole or not is_number) else Task.REGRESSION
+    if not is_number:
+        task = Task.CLASSIFICATION
+    remarks.append(f"{target.name} has {distinct} distinct values: a {task} (say otherwise with --task)")
+    return task
+
+
+def _named(names: list[str], usual: tuple[str, ...], what: str, remarks: list[str]) -> str | None:
+    found = next((name for name in names if name.lower() in usual), None)
+    if found is not None:
+        remarks.append(f"{found} is taken for the {what} of a row")
+    return found
+
+
+def _ignored(rows: pd.DataFrame, candidates: list[str], remarks: list[str]) -> list[str]:
+    """Columns that would be no feature: meta_*, constant, or naming each row."""
+    why: dict[str, str] = {}
+    for name in candidates:
+        column = rows[name]
+        distinct = column.nunique(dropna=False)
+        if name.startswith("meta_"):
+            why[name] = "its name begins with meta_"
+        elif distinct <= 1:
+            why[name] = "it is constant"
+        elif column.dtype.kind not in "fM" and distinct >= UNIQUE_SHARE * len(column) and len(column) > MOST_CLASSES:
+            why[name] = "it names the row"
+    remarks.extend(f"{name} is left out of the features: {reason}" for name, reason in why.items())
+    return list(why)
+
+
+def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, remarks: list[str]) -> str:
+    if at is None:
+        size = max(FEWEST_ROWS_A_WINDOW, rows // WINDOWS_WANTED)
+        remarks.append(f"rows have no time: windows of {size} rows")
+        return f"{{rows: {size}}}"
+    span = float(np.nanmax(at) - np.nanmin(at)) or 1.0
+    fits = [
+        (text, length)
+        for text, length in LENGTHS
+        if span / length >= WINDOWS_WANTED and rows * length / span >= FEWEST_ROWS_A_WINDOW
+    ]
+    text, length = fits[-1] if fits else LENGTHS[3]
+    remarks.append(
+        f"windows of {text}: about {rows * length / span:.0f} rows each, {span / length:.0f} of them in the file"
+    )
+    return f"{{every: {text}}}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "model"

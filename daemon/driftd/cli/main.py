@@ -1,0 +1,103 @@
+"""`driftd`: the entry of every command."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+# name: where the command is, what it does in one line. The commands are loaded when they are called.
+COMMANDS = {
+    "demo": ("driftd.cli.running:demo", "Show the whole loop on a real year of flights."),
+    "init": ("driftd.cli.beginning:init", "Write a config from a file and train version 1."),
+    "check-config": ("driftd.cli.running:check_config", "Say whether a config is good, and what it means."),
+    "run": ("driftd.cli.running:run", "Watch the models of a config: the daemon."),
+    "serve": ("driftd.cli.running:serve", "Answer predictions and take events over HTTP."),
+    "status": ("driftd.cli.looking:status", "Where every model stands, what needs a person first."),
+    "history": ("driftd.cli.looking:history", "What was decided, newest first."),
+    "explain": ("driftd.cli.explaining:explain", "Why: any alarm, build, refusal or swap."),
+    "versions": ("driftd.cli.looking:versions", "The versions of a model and where they come from."),
+    "retrain": ("driftd.cli.asking:retrain", "Ask for a build."),
+    "approve": ("driftd.cli.asking:approve", "Let the waiting challenger serve."),
+    "reject": ("driftd.cli.asking:reject", "Turn the waiting challenger down."),
+    "rollback": ("driftd.cli.asking:rollback", "Go back to an earlier version."),
+}
+EXIT_CODES = {
+    0: "done",
+    1: "failed: the message says why",
+    2: "the command line or the config is wrong",
+    3: "asked, but no daemon has answered yet",
+    4: "there is no such thing (no state, model, version, alarm)",
+    5: "the daemon refused: the message says why",
+}
+# Errors that are a sentence for people, by the name of their class: nothing is imported to know them.
+_EXITS = {
+    "ConfigError": 2,
+    "StateAbsentError": 4,
+    "ManifestError": 4,
+    "DatabaseError": 1,
+    "RegistryError": 1,
+    "FirstVersionError": 1,
+    "SnapshotError": 1,
+    "NotOursError": 1,
+    "EventsNotKeptError": 1,
+}
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, so that `driftd --help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order in which a user meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command; None when there is none of this name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="driftd")
+def cli() -> None:
+    """Watch deployed tabular models for drift; retrain, judge, swap and roll back by evidence.
+
+    \b
+    Example:
+      driftd demo
+      driftd init bookings.parquet --target cancelled
+      driftd run --config config.yaml
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one clear sentence and an exit code, never a traceback."""
+    try:
+        cli(prog_name="driftd")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `driftd history | head` is no failure
+        sys.exit(0)
+    except Exception as error:
+        code = _EXITS.get(type(error).__name__)
+        if code is None and not isinstance(error, PermissionError):
+            raise
+        click.echo(f"driftd: {error}", err=True)
+        sys.exit(code or 1)
+
+
+if __name__ == "__main__":
+    main()

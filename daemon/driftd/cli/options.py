@@ -1,0 +1,97 @@
+"""The options that commands share, and how data are printed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from driftd.config.load import load
+from driftd.config.model import Config
+from driftd.places import Places
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+SYSTEM_CONFIG = Path("/etc/driftd/config.yaml")
+NOTHING_THERE = 4
+
+
+def config_option(command: Decorated) -> Decorated:
+    """`--config`: the file, else $DRIFTD_CONFIG, else ./config.yaml, else /etc/driftd/config.yaml."""
+    option = click.option(
+        "--config",
+        "-c",
+        "config_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=default_config,
+        show_default="$DRIFTD_CONFIG, ./config.yaml or /etc/driftd/config.yaml",
+        help="The config file.",
+    )
+    return option(command)
+
+
+def json_option(command: Decorated) -> Decorated:
+    """`--json`: for machines."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(command)
+
+
+def default_config() -> Path:
+    """The config that is meant when none is named."""
+    if named := os.environ.get("DRIFTD_CONFIG"):
+        return Path(named)
+    here = Path("config.yaml")
+    return here if here.exists() else SYSTEM_CONFIG
+
+
+def opened(config_path: Path) -> tuple[Config, Places]:
+    """The config and the places of its state. Raises ConfigError."""
+    config = load(config_path)
+    return config, Places(config.state_dir)
+
+
+def chosen_model(config: Config, model: str | None) -> str:
+    """The named model, or the only one. Raises click.UsageError."""
+    names = ", ".join(config.models)
+    if model is None:
+        if len(config.models) > 1:
+            raise click.UsageError(f"which model? Name one of {names}")
+        return next(iter(config.models))
+    if model not in config.models:
+        raise click.UsageError(f"there is no model {model!r} in the config; there are {names}")
+    return model
+
+
+def absent(message: str) -> click.ClickException:
+    """An error that ends with the exit code for "there is no such thing"."""
+    return _AbsentError(message)
+
+
+class _AbsentError(click.ClickException):
+    exit_code = NOTHING_THERE
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON; times stay epoch seconds, NaN becomes null."""
+    click.echo(json.dumps(_plain(value), indent=2, default=str))
+
+
+def when(at: float | None) -> str:
+    """A moment for people, in UTC; a dash for none."""
+    return "-" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,88 @@
+"""The commands that start something: demo, run, serve; and check-config, which does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from driftd.cli.options import config_option, json_option, print_json
+
+LEVEL = click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+
+
+@click.command()
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-state"), show_default=True
+)
+def demo(folder: Path) -> None:
+    """Show the whole loop on a real year of flights, in about two minutes.
+
+    Version 1 is trained on two months, the other ten are replayed through the real event store and the real daemon on a
+    virtual clock. FOLDER is made anew; a folder that holds anything else is left alone.
+
+    \b
+    Example:
+      driftd demo --folder /tmp/driftd-demo
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    from driftd.demonstration.run import run as run_demo  # noqa: PLC0415 - pandas, plotly: only here
+
+    raise SystemExit(run_demo(folder))
+
+
+@click.command()
+@config_option
+@LEVEL
+def run(config_path: Path, log_level: str) -> None:
+    """Watch the models of a config until SIGTERM: the daemon.
+
+    \b
+    Example:
+      driftd run --config /etc/driftd/config.yaml
+    """  # noqa: D301 - see above
+    from driftd.loop.run import run as run_daemon  # noqa: PLC0415 - only the daemon needs its loop
+
+    raise SystemExit(run_daemon(config_path, log_level=log_level))
+
+
+@click.command()
+@config_option
+@LEVEL
+def serve(config_path: Path, log_level: str) -> None:
+    """Answer predictions and take events over HTTP until SIGTERM.
+
+    \b
+    Example:
+      driftd serve --config config.yaml
+      curl -s localhost:9465/v1/models/demand/predict -d '{"features": {"region": "north"}}'
+    """  # noqa: D301 - see above
+    from driftd.serving.run import serve as run_server  # noqa: PLC0415 - only the server needs it
+
+    raise SystemExit(run_server(config_path, log_level=log_level))
+
+
+@click.command("check-config")
+@config_option
+@json_option
+def check_config(config_path: Path, as_json: bool) -> None:
+    """Say whether a config is good, its hash, and what its budgets mean.
+
+    \b
+    Example:
+      driftd check-config --config config.yaml
+    """  # noqa: D301 - see above
+    from driftd.config.load import load  # noqa: PLC0415 - kept beside its use
+    from driftd.loop.settings import monitor_settings  # noqa: PLC0415 - SciPy only where budgets are told
+
+    config = load(config_path)
+    told = {name: monitor_settings(model).budget.promise for name, model in config.models.items()}
+    if as_json:
+        print_json({"hash": config.hash, "models": told, "config": config.model_dump(mode="json")})
+        return
+    click.echo(f"{config_path} is good (hash {config.hash})")
+    for name, model in config.models.items():
+        window = f"every {model.window.every:.0f} s" if model.window.every else f"of {model.window.rows} rows"
+        click.echo(
+            f"  {name}: {model.task} of {model.target}, windows {window}, builds on {', '.join(model.retrain.on)}"
+        )
+        click.echo(f"    {told[name]}")
