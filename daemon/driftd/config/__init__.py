@@ -1,0 +1,1 @@
+"""The config: its types, reading it with every fault at once, and its documentation."""

@@ -1,25 +1,51 @@
-"""Reading config.yaml."""
+"""Reading config.yaml: whole or not at all, and every fault at once, with its line, its key and what is allowed."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
+from driftd.config.crossing import contradictions
 from driftd.config.model import Config
+from driftd.config.reading import Problem, read
+from driftd.config.telling import told
+
+LONGEST = 1_000_000  # bytes; a config of more is something else
 
 
 class ConfigError(Exception):
-    """A config that cannot be used; the message is the whole report."""
+    """A config that cannot be used. The message is the whole report: one line a fault, by line of the file."""
 
 
 def load(path: Path) -> Config:
-    """Read and check a config. Raises ConfigError."""
+    """Read and check a config. Raises ConfigError; nothing else."""
     try:
         content = path.read_bytes()
-        config = Config.model_validate(yaml.safe_load(content))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return config.model_copy(update={"hash": hashlib.sha256(content).hexdigest()[:12]})
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{path}: cannot be read: {reason}; `driftd init` writes a config") from error
+    return parse(content, str(path))
+
+
+def parse(content: bytes, name: str = "config.yaml") -> Config:
+    """Check the bytes of a config; `name` is how the report calls them. Raises ConfigError; nothing else."""
+    if len(content) > LONGEST:
+        raise ConfigError(f"{name}:1: the file has {len(content)} bytes; a config has at most {LONGEST}")
+    document = read(content)
+    problems = list(document.problems)
+    config = None
+    if document.data is not None:
+        try:
+            config = Config.model_validate(document.data)
+        except ValidationError as error:
+            for one in error.errors(include_url=False):
+                path, sentence = told(one, document.data)
+                problems.append(Problem(document.line_of(path), path, sentence))
+        problems += [
+            Problem(document.line_of(path), path, sentence) for path, sentence in contradictions(document.data)
+        ]
+    if problems or config is None:
+        raise ConfigError("\n".join(problem.told(name) for problem in sorted(set(problems))))
+    return config.hashed(hashlib.sha256(content).hexdigest()[:12])

@@ -1,4 +1,7 @@
-"""The typed config. Field names are the keys of config.yaml (DESIGN 6.1); unknown keys are refused."""
+"""The typed config. Field names are the keys of config.yaml (DESIGN 6.1); unknown keys are refused.
+
+Every field bears a description: docs/configuration.md is generated from them (`driftd.config.document`).
+"""
 
 from __future__ import annotations
 
@@ -6,80 +9,96 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
 
 from driftd.config.durations import Duration
+from driftd.config.rules import cron_schedule, listen_address, model_name, moment, trainer_reference
 from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
 
 HOUR, DAY = 3600.0, 86400.0
-Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$")]
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Listen = Annotated[str, AfterValidator(listen_address)]
+ModelName = Annotated[str, AfterValidator(model_name)]
 StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Moment = Annotated[datetime, AfterValidator(moment)]
+Folder = Annotated[Path, BeforeValidator(lambda given: given.strip() if isinstance(given, str) else given)]
 
 
 class Section(BaseModel):
-    """Strict keys, frozen values."""
+    """Strict keys, frozen values, no NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Http(Section):
-    """The daemon's own HTTP: metrics, health, status."""
+    """The daemon's own HTTP: metrics, health, reload, status, reports."""
 
-    listen: Listen = "127.0.0.1:9464"
+    listen: Listen = Field("127.0.0.1:9464", description="host:port; changes only with a restart")
 
 
 class Serve(Section):
     """`driftd serve`: predictions, feedback, ingestion."""
 
-    listen: Listen = "127.0.0.1:9465"
-    max_body: int = Field(8_000_000, ge=1000, description="bytes of one request")
-    max_batch: int = Field(10_000, ge=1, description="events of one request")
+    listen: Listen = Field("127.0.0.1:9465", description="host:port")
+    max_body: int = Field(8_000_000, ge=1000, description="bytes of one request; a longer one is refused whole")
+    max_batch: int = Field(10_000, ge=1, description="events of one request; more are refused whole")
 
 
 class Limits(Section):
     """What child processes and checks may use."""
 
-    memory: int = Field(8 << 30, ge=256 << 20, description="bytes of each child process")
-    timeout: Duration = HOUR
-    threads: int | None = Field(None, ge=1)
-    check_timeout: Duration = 120.0
+    memory: int = Field(8 << 30, ge=256 << 20, description="bytes of address space of each child process")
+    timeout: Duration = Field(HOUR, description="a job that takes longer is ended and counts as failed")
+    threads: int | None = Field(None, ge=1, description="threads of a job; half of the cores unless set")
+    check_timeout: Duration = Field(120.0, description="a check that takes longer gets the verdict `error`")
 
 
 class Retention(Section):
-    """How long things are kept."""
+    """How long things are kept. Transitions, alarms and versions stay."""
 
-    events: Duration = 400 * DAY
-    checks: Duration = 800 * DAY
+    events: Duration = Field(400 * DAY, description="predictions and feedback in the embedded event store")
+    checks: Duration = Field(800 * DAY, description="what each check said, with its scores and Profiles")
 
 
 class StoreSource(Section):
-    """The embedded event store, fed by the SDK and `driftd serve`."""
+    """`kind: store`: the embedded event store, fed by the SDK and `driftd serve`."""
 
-    kind: Literal["store"] = "store"
+    kind: Literal["store"] = Field("store", description="where events are read from")
 
 
 class FilesSource(Section):
-    """Log files that an application writes. `columns` maps id, at, prediction, score, version, label, label_at."""
+    """`kind: files`: log files that an application writes."""
 
-    kind: Literal["files"]
-    path: str
-    format: Literal["auto", "parquet", "csv", "jsonl"] = "auto"
+    kind: Literal["files"] = Field(description="where events are read from")
+    path: str = Field(min_length=1, description="a folder, a file or a pattern such as `/var/log/app/*.jsonl`")
+    format: Literal["auto", "parquet", "csv", "jsonl"] = Field("auto", description="`auto` goes by the file's suffix")
     columns: dict[Literal["id", "at", "prediction", "score", "version", "label", "label_at"], str] = Field(
-        default_factory=dict
+        default_factory=dict, description="which column holds what, where the names differ from these"
     )
-    feedback: str | None = None
-    feedback_columns: dict[Literal["id", "label", "label_at"], str] = Field(default_factory=dict)
+    feedback: str | None = Field(None, description="path of separate files that hold the labels")
+    feedback_columns: dict[Literal["id", "label", "label_at"], str] = Field(
+        default_factory=dict, description="which column of the feedback files holds what"
+    )
 
 
 class Window(Section):
-    """By time or by rows: exactly one."""
+    """What one check evaluates: by time or by rows, exactly one of the two."""
 
-    every: Duration | None = None
-    rows: int | None = Field(None, ge=10)
-    lateness: Duration | None = None
+    every: Duration | None = Field(None, description="length of a time window; windows are aligned to UTC")
+    rows: int | None = Field(None, ge=10, description="number of predictions in a row window")
+    lateness: Duration | None = Field(
+        None, description="how long a closed window waits for stragglers; 1 % of `every`, at least 1s, unless set"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Window:
@@ -91,48 +110,70 @@ class Window(Section):
 class Command(Section):
     """A trainer that is a program."""
 
-    command: tuple[str, ...] = Field(min_length=1)
+    command: tuple[str, ...] = Field(
+        min_length=1, description="the program and its arguments; it is told its paths in DRIFTD_* variables"
+    )
 
 
 class Performance(Section):
     """Labelled performance."""
 
-    metric: str = "auto"
-    tolerated_loss: float | None = Field(None, gt=0)
-    patience: Duration | None = None
+    metric: str = Field(
+        "auto", description="what is watched where labels come; `auto`: log_loss or error for classes, mae for numbers"
+    )
+    tolerated_loss: float | None = Field(
+        None,
+        gt=0,
+        description="how much worse is tolerated, in units of the metric; 10 % of the reference's loss unless set",
+    )
+    patience: Duration | None = Field(
+        None, description="the age at which a window's missing labels are no longer waited for; learned unless set"
+    )
 
 
 class Data(Section):
     """Data drift."""
 
-    ignore: tuple[str, ...] = ()
-    weights: Literal["importance", "uniform"] | dict[str, float] = "importance"
-    tolerance: float = Field(0.03, ge=0, le=1)
-    stattests: dict[str, StattestName] = Field(default_factory=dict)
+    ignore: tuple[str, ...] = Field((), description="features that are not looked at")
+    weights: Annotated[
+        Annotated[Literal["importance", "uniform"], Tag("word")] | Annotated[dict[str, float], Tag("mapping")],
+        Discriminator(lambda given: "mapping" if isinstance(given, dict) else "word"),
+    ] = Field("importance", description="how much each feature counts: a word, or a weight for each feature by name")
+    tolerance: float = Field(0.03, ge=0, le=1, description="shifts below this many standard deviations do not matter")
+    stattests: dict[str, StattestName] = Field(
+        default_factory=dict, description="Evidently's stattest for the second opinion on a feature, by name"
+    )
 
 
 class Detect(Section):
     """What is watched, and how many false alarms that may cost."""
 
-    false_alarms_per_year: float = Field(1.0, gt=0, le=366)
-    performance: Performance = Performance()
-    data: Data = Data()
-    segments: tuple[str, ...] = ()
+    false_alarms_per_year: float = Field(
+        1.0,
+        gt=0,
+        le=366,
+        description="the budget of false alarms over all that is watched; every threshold follows from it",
+    )
+    performance: Performance = Field(Performance(), description="labelled performance")
+    data: Data = Field(Data(), description="data drift")
+    segments: tuple[str, ...] = Field((), description="features by whose values performance is also watched")
 
 
 class Budget(Section):
-    """Storm control."""
+    """Storm control: never more builds than this."""
 
-    builds: int = Field(4, ge=1)
-    per: Duration = DAY
+    builds: int = Field(4, ge=1, description="at most so many builds")
+    per: Duration = Field(DAY, description="in so long")
 
 
 class TrainingData(Section):
-    """Which labelled rows a build trains on."""
+    """Which labelled rows a build trains on; the word alone (`data: recent`) is enough."""
 
-    use: Literal["auto", "all", "recent", "since_change"] = "auto"
-    rows: int | None = Field(None, ge=100)
-    span: Duration | None = None
+    use: Literal["auto", "all", "recent", "since_change"] = Field(
+        "auto", description="`auto` lets later rows choose between the others"
+    )
+    rows: int | None = Field(None, ge=100, description="at most so many of the newest rows")
+    span: Duration | None = Field(None, description="rows at most so old")
 
     @model_validator(mode="before")
     @classmethod
@@ -143,71 +184,112 @@ class TrainingData(Section):
 class Retrain(Section):
     """When a build starts."""
 
-    on: tuple[Literal["performance", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...] = (
-        "performance",
-        "harm",
+    on: tuple[Literal["performance", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...] = Field(
+        ("performance", "harm"), description="the triggers; data drift alone informs unless it is named here"
     )
-    schedule: str | None = None
-    new_labels: int = Field(10_000, ge=1)
-    cooldown: Duration = 6 * HOUR
-    budget: Budget = Budget()
-    data: TrainingData = TrainingData()
+    schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
+        None,
+        description='five cron fields in UTC, the day of the week by name: `"0 3 * * sun"`; for the trigger `schedule`',
+    )
+    new_labels: int = Field(10_000, ge=1, description="labels since the last build, for the trigger `new_labels`")
+    cooldown: Duration = Field(6 * HOUR, description="no build starts sooner after one ended")
+    budget: Budget = Field(Budget(), description="storm control")
+    data: TrainingData = Field(TrainingData(), description="which labelled rows a build trains on")
 
 
 class Promote(Section):
     """When a challenger replaces the champion."""
 
-    approval: Literal["auto", "manual"] = "auto"
-    margin: float = Field(0.0, ge=0)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    min_labels: int = Field(300, ge=20)
+    approval: Literal["auto", "manual"] = Field("auto", description="`manual`: a person says yes (`driftd approve`)")
+    margin: float = Field(0.0, ge=0, description="how much better the challenger must be, in units of the gate's loss")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="how sure the gate must be")
+    min_labels: int = Field(300, ge=20, description="labelled rows that a build and its gate need at least")
 
 
 class Probation(Section):
     """How long a new champion is watched beside the old one."""
 
-    span: Duration = DAY
-    min_labels: int = Field(300, ge=20)
-    tolerated_harm: float | None = Field(None, ge=0)
+    span: Duration = Field(DAY, description="at least so long")
+    min_labels: int = Field(300, ge=20, description="and until so many labels came")
+    tolerated_harm: float | None = Field(
+        None,
+        ge=0,
+        description="how much worse than the old champion is tolerated, in units of the loss; derived unless set",
+    )
+
+
+def _trainer_shape(given: Any) -> str:
+    return "command" if isinstance(given, dict | Command) else "reference"
 
 
 class ModelConfig(Section):
     """One model under watch."""
 
-    task: Task
-    target: str
-    features: dict[str, Kind] | None = None
-    source: Annotated[StoreSource | FilesSource, Field(discriminator="kind")] = StoreSource()
-    window: Window = Window(every=HOUR)
-    trainer: str | Command = "driftd.trainers:gradient_boosting"
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    allow_joblib: bool = False
-    detect: Detect = Detect()
-    retrain: Retrain = Retrain()
-    promote: Promote = Promote()
-    probation: Probation = Probation()
+    task: Task = Field(description="what the model predicts")
+    target: str = Field(min_length=1, description="the column that is predicted")
+    features: Annotated[dict[str, Kind], Field(min_length=1)] | None = Field(
+        None, description="the features and their kinds; learned from the first rows unless set"
+    )
+    source: Annotated[StoreSource | FilesSource, Field(discriminator="kind")] = Field(
+        StoreSource(), description="where predictions and labels are read from"
+    )
+    window: Window = Field(Window(every=HOUR), description="what one check evaluates")
+    trainer: Annotated[
+        Annotated[str, AfterValidator(trainer_reference), Tag("reference")] | Annotated[Command, Tag("command")],
+        Discriminator(_trainer_shape),
+    ] = Field("driftd.trainers:gradient_boosting", description="`package.module:function`, or `{command: [...]}`")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="handed to the trainer as they are")
+    allow_joblib: bool = Field(
+        default=False,
+        description="let artefacts be stored with joblib where skops cannot hold them; loading one runs its code",
+    )
+    detect: Detect = Field(Detect(), description="what is watched, and how many false alarms that may cost")
+    retrain: Retrain = Field(Retrain(), description="when a build starts")
+    promote: Promote = Field(Promote(), description="when a challenger replaces the champion")
+    probation: Probation = Field(Probation(), description="how long a new champion is watched beside the old one")
 
 
 class Override(Section):
-    """The operator's hand."""
+    """The operator's hand. A reason is required when anything else is set."""
 
-    reason: str | None = None
-    expires: datetime | None = None
-    pause: tuple[Literal["checks", "retraining", "promotion"], ...] = ()
-    pin: dict[str, int] = Field(default_factory=dict)
-    retrain: dict[str, str] = Field(default_factory=dict)
-    approve: dict[str, int] = Field(default_factory=dict)
-    reject: dict[str, int] = Field(default_factory=dict)
+    reason: str | None = Field(None, min_length=1, description="why; it is told wherever the override has an effect")
+    expires: Moment | None = Field(None, description="when it lapses by itself, with its zone: `2026-12-01T00:00:00Z`")
+    pause: tuple[Literal["checks", "retraining", "promotion"], ...] = Field(
+        (), description="what is held, on all models"
+    )
+    pin: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="serve exactly this version of a model, swap nothing"
+    )
+    retrain: dict[str, str] = Field(default_factory=dict, description="each new text is one build of the model")
+    approve: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="let this waiting version of a model serve"
+    )
+    reject: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="turn this waiting version of a model down"
+    )
 
 
 class Config(Section):
     """The whole file."""
 
-    state_dir: Path = Path("/var/lib/driftd")
-    http: Http = Http()
-    serve: Serve = Serve()
-    limits: Limits = Limits()
-    retention: Retention = Retention()
-    models: dict[ModelName, ModelConfig] = Field(min_length=1)
-    override: Override = Override()
-    hash: str = Field("", exclude=True)
+    state_dir: Folder = Field(
+        Path("/var/lib/driftd"), description="everything that driftd keeps; changes only with a restart"
+    )
+    http: Http = Field(Http(), description="the daemon's own HTTP")
+    serve: Serve = Field(Serve(), description="the HTTP of `driftd serve`")
+    limits: Limits = Field(Limits(), description="what child processes and checks may use")
+    retention: Retention = Field(Retention(), description="how long things are kept")
+    models: dict[ModelName, ModelConfig] = Field(min_length=1, description="the models under watch, by name")
+    override: Override = Field(Override(), description="the operator's hand")
+    _hash: str = PrivateAttr("")
+
+    @property
+    def hash(self) -> str:
+        """The first twelve hexadecimal digits of the file's SHA-256; empty for a config that came from no file."""
+        return self._hash
+
+    def hashed(self, digest: str) -> Config:
+        """This config, read from a file with that hash."""
+        config = self.model_copy()
+        config._hash = digest
+        return config

@@ -1,0 +1,81 @@
+"""What single values of the config must be like. Each check returns the value, or raises ValueError with a sentence."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from driftd_detectors.schema import Task
+
+HIGHEST_PORT = 65_535
+CRON_FIELDS = 5
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):(\d{1,5})")
+_TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+METRICS = {
+    Task.CLASSIFICATION: (
+        "accuracy",
+        "balanced_accuracy",
+        "brier",
+        "error",
+        "f1",
+        "log_loss",
+        "precision",
+        "recall",
+        "roc_auc",
+    ),
+    Task.REGRESSION: ("mae", "mse", "r2", "rmse"),
+}  # those of driftd_detectors.losses, held equal by a test: this module stays free of NumPy
+
+
+def listen_address(text: str) -> str:
+    """`host:port`, `[::1]:port`."""
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found[1]) > HIGHEST_PORT:
+        raise ValueError(f"an address is host:port, such as 127.0.0.1:9464 or [::1]:9464, not {text!r}")
+    return text
+
+
+def model_name(text: str) -> str:
+    """A name that can be a folder, a label and a part of an address."""
+    if _MODEL_NAME.fullmatch(text) is None:
+        raise ValueError(
+            f"a model's name is at most 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not {text!r}"
+        )
+    return text
+
+
+def trainer_reference(text: str) -> str:
+    """`package.module:function`."""
+    if _TRAINER.fullmatch(text) is None:
+        raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}, not {text!r}")
+    return text
+
+
+def moment(at: datetime) -> datetime:
+    """A time that says its zone."""
+    if at.tzinfo is None or at.utcoffset() is None:
+        raise ValueError(f"this time needs a zone: {at.isoformat()}Z for UTC, or an offset such as +02:00")
+    try:
+        at.timestamp()
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"{at.isoformat()} is too far away") from error
+    return at
+
+
+def cron_schedule(text: str) -> str:
+    """Five cron fields. The day of the week is a name: cron counts it from Sunday, the scheduler from Monday."""
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - only where a schedule is set
+
+    fields = text.split()
+    if len(fields) != CRON_FIELDS:
+        raise ValueError(f"a schedule has five fields (minute hour day month weekday), {text!r} has {len(fields)}")
+    if re.search(r"(?<![/\d])\d", fields[4]):
+        raise ValueError(
+            f"write the day of the week by name (mon ... sun), not {fields[4]!r}: programs count it differently"
+        )
+    try:
+        CronTrigger.from_crontab(text, "UTC")
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no schedule: {error}") from error
+    return text
