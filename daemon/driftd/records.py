@@ -124,6 +124,7 @@ class Build:
     judged_labels: int = 0  # labelled rows since the change that existed at the last judgement
     judgements: int = 0
     decision: str = ""  # the gate's last sentence
+    is_follow_up: bool = False  # repeats an earlier build with more rows: not repeated again
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from driftd.records import ModelState, Phase
 from driftd.registry import ManifestError, Registry
 from driftd.store.state_reader import StateReader
 
+LOOKED_BACK = 50  # checks, for the last one that had something to say
 VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow", "inconclusive": "dim", "ok": "green"}
 
 
@@ -44,11 +45,10 @@ def status(config_path: Path, as_json: bool) -> None:
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
     """Everything that `driftd status` says of one model."""
-    newest = {kind: reader.checks(state.model, 1, kind) for kind in ("window", "labels")}
+    newest = {kind: reader.checks(state.model, LOOKED_BACK, kind) for kind in ("window", "labels")}
     evidence: dict[str, Any] = {}
-    for checks in newest.values():
-        for check in checks:
-            evidence |= check.evidence
+    for checks in newest.values():  # an inconclusive check leaves the evidence as it was
+        evidence |= next((check.evidence for check in checks if check.evidence), {})
     last = newest["window"][0] if newest["window"] else None
     return {
         "model": state.model,

@@ -172,7 +172,7 @@ def _promoted(served: ModelState, before: int | None, figures: dict[str, Any], n
 
 def _follow_up(build: Build | None, now: float) -> Want | None:
     """A build from few rows after a change is worth repeating when many more are there (STATISTICS 9)."""
-    if build is None or build.change_at is None or build.rows_since_change == 0:
+    if build is None or build.change_at is None or build.rows_since_change == 0 or build.is_follow_up:
         return None
     needed = FOLLOW_UP * build.rows_since_change
     reason = (

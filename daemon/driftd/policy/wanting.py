@@ -113,7 +113,15 @@ def _passing_obstacle(state: ModelState, want: Want, facts: Facts, settings: Pol
 
 def start(state: ModelState, want: Want, facts: Facts, settings: PolicySettings, now: float) -> Transition:
     """Begin a build with its snapshot."""
-    build = Build(facts.next_version, want.trigger, want.reason, BuildStep.SNAPSHOT, now, change_at=want.change_at)
+    build = Build(
+        facts.next_version,
+        want.trigger,
+        want.reason,
+        BuildStep.SNAPSHOT,
+        now,
+        change_at=want.change_at,
+        is_follow_up=want.is_follow_up,
+    )
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
     building = replace(
         state,

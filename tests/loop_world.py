@@ -1,0 +1,127 @@
+"""A small world for the whole loop: an application, a daemon on a virtual clock, and a stream that can change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftd.build.first import FileColumns, make_first_version
+from driftd.clock import VirtualClock
+from driftd.config.load import load
+from driftd.loop.assembling import Assembly
+from driftd.loop.daemon import Daemon
+from driftd.observe.metrics import Metrics
+from driftd.places import Places
+from driftd.serving.client import Driftd
+from driftd.store.state import StateStore
+
+HOUR = 3600.0
+START = 1_700_000_000.0 // HOUR * HOUR
+ROWS = 200  # an hour
+LABEL_DELAY = 600.0
+MODEL = "demand"
+CONFIG = """\
+state_dir: {state}
+http: {{listen: 127.0.0.1:0}}
+models:
+  demand:
+    task: regression
+    target: y
+    window: {{every: 1h, lateness: 1s}}
+    parameters: {{max_iter: 30}}
+    retrain: {{cooldown: 1h}}
+    probation: {{span: 2h, min_labels: 300}}
+"""
+
+Change = Callable[[pd.DataFrame, np.ndarray], tuple[pd.DataFrame, np.ndarray]]
+
+
+def hour(number: int, rows: int = ROWS) -> tuple[pd.DataFrame, np.ndarray]:
+    """Features and truth of one hour; always the same for a number."""
+    rng = np.random.default_rng([7, number])
+    frame = pd.DataFrame(
+        {
+            "a": rng.normal(size=rows),
+            "b": rng.normal(size=rows),
+            "c": rng.choice(["red", "green", "blue"], rows),
+        }
+    )
+    truth = 3 * frame["a"].to_numpy() + np.where(frame["c"] == "red", 2.0, 0.0) + rng.normal(0, 0.5, rows)
+    return frame, truth
+
+
+def unchanged(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """Nothing happens."""
+    return frame, truth
+
+
+@dataclass
+class World:
+    """The state directory, the daemon and the hours that have passed."""
+
+    folder: Path
+    clock: VirtualClock
+    places: Places
+    daemon: Daemon
+    hours: int
+
+    @classmethod
+    def begin(cls, folder: Path, *, hours: int = 120, config: str = CONFIG) -> World:
+        """Train version 1 on so many hours and put the model under watch."""
+        path = folder / "config.yaml"
+        path.write_text(config.format(state=folder / "state"))
+        places = Places(folder / "state")
+        parts = []
+        for number in range(hours):
+            frame, truth = hour(number)
+            at = START + number * HOUR + np.arange(ROWS) * HOUR / ROWS
+            parts.append(frame.assign(y=truth, at=at, label_at=at + LABEL_DELAY))
+        now = START + hours * HOUR
+        columns = FileColumns(time="at", label_time="label_at")
+        make_first_version(MODEL, load(path).models[MODEL], pd.concat(parts), columns, places, now=now)
+        return cls(folder, VirtualClock(now), places, cls.opened(path, places), hours)
+
+    @staticmethod
+    def opened(path: Path, places: Places) -> Daemon:
+        """A daemon over what stands on disk."""
+        return Daemon(Assembly(path, load(path), places, StateStore.open(places.state_db), Metrics()))
+
+    def reopen(self) -> None:
+        """As after a crash: a new daemon finds what the old one left."""
+        self.daemon = self.opened(self.folder / "config.yaml", self.places)
+
+    def live(self, hours: int, change: Change = unchanged, *, until: Callable[[World], bool] | None = None) -> None:
+        """Let hours pass: predictions come, labels come a little later, the daemon works."""
+        with Driftd(self.places.root, MODEL) as application:
+            for _ in range(hours):
+                self._hour(application, change)
+                self.daemon.catch_up(self.clock.now())
+                if until is not None and until(self):
+                    return
+
+    def _hour(self, application: Driftd, change: Change) -> None:
+        frame, truth = change(*hour(self.hours))
+        at = START + self.hours * HOUR + np.arange(len(frame)) * HOUR / len(frame)
+        ids = [f"{self.hours}-{row}" for row in range(len(frame))]
+        application.predict(frame, ids=ids, at=at)
+        application.feedback(ids, truth, at=at + LABEL_DELAY)
+        self.hours += 1
+        self.clock.advance_to(START + self.hours * HOUR + LABEL_DELAY + 60)
+
+    @property
+    def events(self) -> list[str]:
+        """What was decided, oldest first."""
+        return [line.event for line in reversed(self.daemon.assembly.store.history(MODEL, 1000))]
+
+    @property
+    def phase(self) -> str:
+        """Where the model stands."""
+        return str(self.daemon.models[MODEL].state.phase)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.daemon.close()
