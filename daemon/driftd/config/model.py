@@ -119,7 +119,8 @@ class Performance(Section):
     """Labelled performance."""
 
     metric: str = Field(
-        "auto", description="what is watched where labels come; `auto`: log_loss or error for classes, mae for numbers"
+        "auto",
+        description="what is watched where labels come; `auto`: brier (error without scores), or mae for numbers",
     )
     tolerated_loss: float | None = Field(
         None,
@@ -156,7 +157,9 @@ class Detect(Section):
     )
     performance: Performance = Field(Performance(), description="labelled performance")
     data: Data = Field(Data(), description="data drift")
-    segments: tuple[str, ...] = Field((), description="features by whose values performance is also watched")
+    segments: tuple[str, ...] = Field(
+        (), description="features by whose values the gate compares too: no group may become clearly worse"
+    )
 
 
 class Budget(Section):
