@@ -35,6 +35,7 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
         raise ConfigError(f"{name}:1: the file has {len(content)} bytes; a config has at most {LONGEST}")
     document = read(content)
     problems = list(document.problems)
+    unread = {problem.path for problem in problems}  # what pydantic says of these only follows from that
     config = None
     if document.data is not None:
         try:
@@ -42,7 +43,8 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
         except ValidationError as error:
             for one in error.errors(include_url=False):
                 path, sentence = told(one, document.data)
-                problems.append(Problem(document.line_of(path), path, sentence))
+                if path not in unread:
+                    problems.append(Problem(document.line_of(path), path, sentence))
         problems += [
             Problem(document.line_of(path), path, sentence) for path, sentence in contradictions(document.data)
         ]

@@ -40,7 +40,8 @@ class Problem:
     def told(self, file: str) -> str:
         """`config.yaml:7: models.demand.window.evry: ...`."""
         where = f"{file}:{self.line}: "
-        return where + (f"{dotted(self.path)}: " if self.path else "") + self.sentence
+        said = (f"{dotted(self.path)}: " if self.path else "") + self.sentence
+        return where + "".join(one if one.isprintable() else repr(one)[1:-1] for one in said)
 
 
 @dataclass(slots=True)

@@ -30,8 +30,6 @@ _KINDS = {
     "datetime_from_date": "a time such as 2026-12-01T00:00:00Z",
     "path": "a path",
     "finite_number": "a finite number",
-    "too_short": "a list or mapping with something in it",
-    "string_too_short": "text with something in it",
 }
 _FORM = re.compile(r"_(type|parsing|parsing_size|from_float)$")
 _CHOICES = {"literal_error", "enum", "union_tag_invalid", "union_tag_not_found"}
@@ -75,16 +73,22 @@ def _sentence(kind: str, error: ErrorDetails) -> str:
         return str(context.get("error", error["msg"]))
     if kind in _CHOICES:
         allowed = _QUOTED.findall(str(context.get("expected") or context.get("expected_tags") or "'store', 'files'"))
-        word = given.get("kind", "no `kind`") if isinstance(given, Mapping) else given
-        return f"{_short(word)} is not allowed{choices(str(word), allowed)}"
+        return _no_choice(given, allowed)
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"must be {words} {context[name]:g}, not {_short(given)}"
+        return f"must be {words} {_number(context[name])}, not {_short(given)}"
+    if kind in {"too_short", "string_too_short"}:
+        return "must not be empty"
     expected = _KINDS.get(_FORM.sub("", kind))
-    if expected is not None:
-        return f"must be {expected}, not {_short(given)}"
     message = error["msg"][:1].lower() + error["msg"][1:]
-    return f"{message} (got {_short(given)})"
+    return f"{message} (got {_short(given)})" if expected is None else f"must be {expected}, not {_short(given)}"
+
+
+def _no_choice(given: Any, allowed: list[str]) -> str:
+    if isinstance(given, Mapping) and "kind" not in given:
+        return f"the required key 'kind' is missing{choices('', allowed)}"
+    word = given["kind"] if isinstance(given, Mapping) else given
+    return f"{_short(word)} is not allowed{choices(str(word), allowed)}"
 
 
 def _unknown(path: KeyPath) -> str:
@@ -133,6 +137,10 @@ def _members(kind: Any, wanted: Callable[[Any], Any]) -> Iterator[Any]:
 
 def _model_or_none(kind: Any) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _number(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) else str(bound)
 
 
 def _short(value: object) -> str:
