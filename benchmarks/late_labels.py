@@ -51,9 +51,7 @@ def main() -> None:
     reference, _ = cohort(rng, 60_000)
     learned, curve = learn_losses("error", reference, np.zeros(reference.rows)), learn_arrivals(reference)
     first = curve.age_of(FIRST_SHARE) / DAY
-    print(
-        f"error {learned.mean:.3f}; first look at {first:.1f} days; {chosen.cohorts} cohorts of {chosen.rows} rows"
-    )
+    print(f"error {learned.mean:.3f}; first look at {first:.1f} days; {chosen.cohorts} cohorts of {chosen.rows} rows")
     print(f"{'world':34s} {'age, days':>9s} {'naive':>9s} {'AIPW':>9s} {'+- se':>8s} {'to reach':>9s}")
     worlds = (
         ("no change", {}),

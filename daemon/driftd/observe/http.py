@@ -83,6 +83,7 @@ class HttpThread:
     def __init__(self, app: Starlette, listen: str) -> None:
         host, _, port = listen.rpartition(":")
         self._socket = socket.create_server((host.strip("[]"), int(port)), family=_family(host), reuse_port=False)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else bodies wait 40 ms for their heads
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from pathlib import Path
 
@@ -33,6 +32,8 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     host, _, port = config.serve.listen.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+    # Inherited by every connection. Without it an answer's body waits 40 ms for the client to acknowledge its head.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -48,7 +49,7 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     bound_host, bound_port = listening.getsockname()[:2]
     log.info("serving", address=f"{bound_host}:{bound_port}", models=sorted(endpoints))
     try:
-        asyncio.run(server.serve(sockets=[listening]))
+        server.run(sockets=[listening])
     finally:
         for endpoint in endpoints.values():
             endpoint.close()

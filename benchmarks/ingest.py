@@ -1,0 +1,180 @@
+"""Durable ingestion over HTTP against two limits measured in the same run: bare fsyncs, and the server without storage.
+
+Run: PYTHONPATH=daemon:detectors python benchmarks/ingest.py [--seconds 8]
+
+A real `driftd serve` in a process of its own, predictions with 50 features, every answer after the group commit is
+synced. The load generator shares the cores with it; then a process profiles windows beside them, as a check does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from driftd.build.first import FileColumns, make_first_version
+from driftd.config.load import load
+from driftd.places import Places
+
+FEATURES = 50
+CONFIG = """\
+state_dir: {state}
+serve: {{listen: 127.0.0.1:0}}
+models:
+  bench: {{task: regression, target: y, window: {{every: 1h}}, parameters: {{max_iter: 5}}}}
+"""
+
+
+# A client library would cost more processor time than the server: this is HTTP/1.1 by hand.
+HEAD = "POST /v1/models/bench/predictions HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n"
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+
+
+def prepare(folder: Path) -> Path:
+    """A state directory with a version, so that the server knows the schema."""
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.format(state=folder / "state"))
+    rng = np.random.default_rng(1)
+    rows = pd.DataFrame({f"f{i}": rng.normal(size=3000) for i in range(FEATURES)}).assign(y=rng.normal(size=3000))
+    make_first_version(
+        "bench", load(path).models["bench"], rows, FileColumns(), Places(folder / "state"), now=time.time()
+    )
+    return path
+
+
+@contextlib.contextmanager
+def server(path: Path) -> Iterator[str]:
+    """`driftd serve` on a port of its own choosing."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "driftd.cli.main", "serve", "--config", str(path)],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
+                yield f"http://127.0.0.1:{found[1].decode()}"
+                break
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def body(start: int, size: int, rng: np.random.Generator) -> bytes:
+    """A batch, or one event when `size` is 1."""
+    values = rng.normal(size=(size, FEATURES)).round(4)
+    events = [
+        {
+            "prediction_id": f"p{os.getpid()}-{start + row}",
+            "features": {f"f{i}": value for i, value in enumerate(values[row].tolist())},
+            "prediction": 0.5,
+        }
+        for row in range(size)
+    ]
+    return json.dumps(events if size > 1 else events[0]).encode()
+
+
+async def load_with(
+    base: str, size: int, clients: int, seconds: float, rate: float | None = None
+) -> tuple[float, float, float]:
+    """Events a second, median and 99th percentile of the wait in ms; as fast as it goes, or at `rate` requests a second."""
+    rng = np.random.default_rng(int(time.time()))
+    count = int(seconds * (400 if size > 1 else 3000))
+    bodies = [body(int(time.time() * 1000) % 10**9 * 1000 + at * size, size, rng) for at in range(min(count, 4000))]
+    waits: list[float] = []
+    began = time.perf_counter()
+
+    host, port = base.removeprefix("http://").split(":")
+
+    async def client(number: int, mine: list[bytes]) -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for turn, one in enumerate(mine):
+            if rate is not None:
+                await asyncio.sleep(began + (turn * clients + number) / rate - time.perf_counter())
+            if time.perf_counter() - began > seconds:
+                break
+            sent = time.perf_counter()
+            writer.write(HEAD.format(len(one)).encode() + one)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(LENGTH.search(head)[1]))
+            assert head.startswith(b"HTTP/1.1 200"), head
+            waits.append(time.perf_counter() - sent)
+        writer.close()
+
+    await asyncio.gather(*(client(at, bodies[at::clients]) for at in range(clients)))
+    took = time.perf_counter() - began
+    return len(waits) * size / took, float(np.median(waits)) * 1000, float(np.quantile(waits, 0.99)) * 1000
+
+
+def bare_fsyncs(folder: Path, seconds: float = 1.5) -> float:
+    """How often a second this disk syncs one 4 KB append."""
+    with (folder / "bare").open("wb") as file:
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            file.write(bytes(4096))
+            file.flush()
+            os.fdatasync(file.fileno())
+            count += 1
+    return count / seconds
+
+
+def checking(stop: multiprocessing.synchronize.Event) -> None:
+    """What a check does all day: count columns into bins."""
+    from driftd_detectors.columns import Columns
+    from driftd_detectors.layout import learn_layout
+    from driftd_detectors.profile import profile_of
+    from driftd_detectors.schema import Feature, Kind, Schema, Task
+
+    rng = np.random.default_rng(2)
+    rows = Columns(100_000, {f"f{i}": rng.normal(size=100_000) for i in range(10)}, {})
+    layout = learn_layout(
+        rows, None, Schema(Task.REGRESSION, "y", tuple(Feature(f"f{i}", Kind.NUMBER) for i in range(10)))
+    )
+    while not stop.is_set():
+        profile_of(rows, None, layout)
+
+
+def main() -> None:
+    """Print the figures and their ratios."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=8.0)
+    seconds = options.parse_args().seconds
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:
+        folder = Path(name)
+        path, syncs = prepare(folder), bare_fsyncs(folder)
+        print(f"bare fdatasync of 4 KB: {syncs:.0f}/s")
+        with server(path) as base:
+            for busy in (False, True):
+                stop = multiprocessing.Event()
+                beside = multiprocessing.Process(target=checking, args=(stop,)) if busy else None
+                if beside is not None:
+                    beside.start()
+                for size, clients, wanted in ((100, 4, 10_000), (1, 24, 1_000)):
+                    most, _, _ = asyncio.run(load_with(base, size, clients, seconds))
+                    _, median, p99 = asyncio.run(load_with(base, size, clients, seconds, wanted / size))
+                    print(
+                        f"{'beside a check' if busy else 'alone':15} batches of {size:3}: {most:8.0f} events/s at most"
+                        f" ({most / wanted:.1f} x the {wanted:,} wanted, {most / syncs:.1f} x bare syncs);"
+                        f" at {wanted:,}/s p50 {median:.1f} ms, p99 {p99:.1f} ms (wanted < 50)"
+                    )
+                stop.set()
+                if beside is not None:
+                    beside.join()
+
+
+if __name__ == "__main__":
+    main()
