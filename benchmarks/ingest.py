@@ -91,7 +91,7 @@ def body(start: int, size: int, rng: np.random.Generator) -> bytes:
 async def load_with(
     base: str, size: int, clients: int, seconds: float, rate: float | None = None
 ) -> tuple[float, float, float]:
-    """Events a second, median and 99th percentile of the wait in ms; as fast as it goes, or at `rate` requests a second."""
+    """Events a second, median and 99th percentile of the wait in ms; at most, or at `rate` requests a second."""
     rng = np.random.default_rng(int(time.time()))
     count = int(seconds * (400 if size > 1 else 3000))
     bodies = [body(int(time.time() * 1000) % 10**9 * 1000 + at * size, size, rng) for at in range(min(count, 4000))]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from pathlib import Path
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -46,6 +48,10 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
             timeout_keep_alive=30,
         )
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(
+            number, _ended
+        )  # uvicorn stops by itself and then raises the signal again, for us to end in order
     bound_host, bound_port = listening.getsockname()[:2]
     log.info("serving", address=f"{bound_host}:{bound_port}", models=sorted(endpoints))
     try:
@@ -55,6 +61,10 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
             endpoint.close()
         log.info("stopped")
     return 0
+
+
+def _ended(number: int, _frame: FrameType | None) -> None:
+    log.info("stopping", signal=signal.Signals(number).name)
 
 
 def endpoints_of(config: Config) -> dict[str, Endpoint]:

@@ -1,0 +1,80 @@
+"""The real `driftd run` as a process: small, quick to start, and clean to end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """\
+state_dir: {state}
+http: {{listen: "127.0.0.1:0"}}
+models:
+  demand: {{task: regression, target: y}}
+"""
+HEAVY = ("pandas", "sklearn", "scipy.stats", "evidently", "pyarrow.dataset", "plotly")
+
+
+def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
+    """It is ready within seconds, serves metrics, refuses a bad config and keeps the old one, and ends on SIGTERM."""
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(state=tmp_path / "state"))
+    roots = os.pathsep.join(one for one in sys.path if one)
+    daemon = subprocess.Popen(
+        [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(path)],
+        env={**os.environ, "PYTHONPATH": roots},
+        stderr=subprocess.PIPE,
+    )
+    assert daemon.stderr is not None
+    try:
+        port = next(found[1] for line in daemon.stderr if (found := re.search(rb"127\.0\.0\.1:(\d+)", line)))
+        with httpx.Client(base_url=f"http://127.0.0.1:{port.decode()}", timeout=10) as http:
+            deadline = time.monotonic() + 10
+            while http.get("/-/ready").status_code != 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert "driftd_started_timestamp_seconds" in http.get("/metrics").text
+            good = path.read_text()
+            path.write_text(good + "nonsense: 1\n")
+            refused = http.post("/-/reload")
+            assert refused.status_code == 400
+            assert "nonsense" in refused.text
+            assert "driftd_config_last_reload_successful 0.0" in http.get("/metrics").text
+            path.write_text(good)
+            assert http.post("/-/reload").status_code == 200
+            assert "driftd_config_last_reload_successful 1.0" in http.get("/metrics").text
+        mapped = Path(f"/proc/{daemon.pid}/maps").read_text()
+        assert "sklearn" not in mapped
+        assert "pandas" not in mapped
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(timeout=8) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+        daemon.stderr.close()
+
+
+def test_the_daemon_imports_nothing_heavy() -> None:
+    """None of the libraries that belong into child processes is loaded by importing the whole daemon."""
+    code = (
+        "import sys, driftd.loop.run, driftd.sources.store, driftd_detectors.monitor\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    roots = os.pathsep.join(one for one in sys.path if one)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": roots},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
