@@ -10,103 +10,118 @@ from typing import Any
 
 import click
 
-from driftd.cli.options import chosen_model, config_option, json_option, opened, print_json
+from driftd.cli.options import chosen_model, config_option, json_option, opened
+from driftd.cli.printing import print_json
 from driftd.store.state import post_request
 from driftd.store.state_reader import StateReader
 
-ANSWER_SECONDS = 10.0
+LOOK_SECONDS = 0.1
 NOT_ANSWERED, REFUSED = 3, 5
 WHY = click.option("--why", default="", help="The reason, for the history.")
+WAIT = click.option(
+    "--wait",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="How many seconds to wait for the daemon's answer.",
+)
 
 
 @click.command()
 @click.argument("model", required=False)
 @WHY
+@WAIT
 @config_option
 @json_option
-def retrain(config_path: Path, model: str | None, why: str, as_json: bool) -> None:
+def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json: bool) -> None:
     """Ask for a build of MODEL now. It passes over the cool-down and the budget, not over a broken pipeline.
 
     \b
     Example:
       driftd retrain demand --why "after the schema fix"
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    _ask(config_path, model, "retrain", {"text": why}, as_json=as_json)
+    _ask(config_path, model, "retrain", {"text": why}, wait=wait, as_json=as_json)
 
 
 @click.command()
 @click.argument("model")
 @click.argument("version", type=int)
 @WHY
+@WAIT
 @config_option
 @json_option
-def approve(config_path: Path, model: str, version: int, why: str, as_json: bool) -> None:
+def approve(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
     """Let the challenger VERSION of MODEL, which waits for approval, serve.
 
     \b
     Example:
       driftd approve demand 8 --why "checked on the holdout"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "approve", {"version": version, "text": why}, as_json=as_json)
+    _ask(config_path, model, "approve", {"version": version, "text": why}, wait=wait, as_json=as_json)
 
 
 @click.command()
 @click.argument("model")
 @click.argument("version", type=int)
 @WHY
+@WAIT
 @config_option
 @json_option
-def reject(config_path: Path, model: str, version: int, why: str, as_json: bool) -> None:
+def reject(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
     """Turn the challenger VERSION of MODEL, which waits for approval, down.
 
     \b
     Example:
       driftd reject demand 8 --why "region north is worse"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "reject", {"version": version, "text": why}, as_json=as_json)
+    _ask(config_path, model, "reject", {"version": version, "text": why}, wait=wait, as_json=as_json)
 
 
 @click.command()
 @click.argument("model", required=False)
 @click.option("--to", "version", type=int, help="The version to go back to; the one before by default.")
 @WHY
+@WAIT
 @config_option
 @json_option
-def rollback(config_path: Path, model: str | None, version: int | None, why: str, as_json: bool) -> None:
+def rollback(config_path: Path, model: str | None, version: int | None, why: str, wait: float, as_json: bool) -> None:
     """Go back to an earlier version of MODEL; the one that serves now is barred.
 
     \b
     Example:
       driftd rollback demand --to 3 --why "complaints from the north"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "rollback", {"version": version, "text": why}, as_json=as_json)
+    _ask(config_path, model, "rollback", {"version": version, "text": why}, wait=wait, as_json=as_json)
 
 
-def _ask(config_path: Path, model: str | None, kind: str, arguments: dict[str, Any], *, as_json: bool) -> None:
+def _ask(
+    config_path: Path, model: str | None, kind: str, arguments: dict[str, Any], *, wait: float, as_json: bool
+) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
     config, places = opened(config_path)
     name = chosen_model(config, model)
     number = post_request(places.state_db, at=time.time(), who=whoami(), model=name, kind=kind, arguments=arguments)
-    outcome = _answer(places.state_db, number)
+    outcome = _answer(places.state_db, number, wait)
     refused = _was_refused(places.state_db, name, outcome)
     if as_json:
         print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
     elif outcome is None:
-        click.echo(f"asked (request {number}); no daemon answered within {ANSWER_SECONDS:.0f} s: it will when it runs")
+        click.echo(f"asked (request {number}); no daemon has answered within {wait:g} s: it will when it runs")
     else:
         click.echo(outcome)
     raise SystemExit(NOT_ANSWERED if outcome is None else REFUSED if refused else 0)
 
 
-def _answer(state_db: Path, number: int) -> str | None:
-    deadline = time.monotonic() + ANSWER_SECONDS
+def _answer(state_db: Path, request: int, wait: float) -> str | None:
+    deadline = time.monotonic() + wait
     with StateReader.read_only(state_db) as reader:
-        while time.monotonic() < deadline:
-            request = reader.request(number)
-            if request is not None and request.outcome is not None:
-                return request.outcome
-            time.sleep(0.1)
-    return None
+        while True:
+            asked = reader.request(request)
+            if asked is not None and asked.outcome is not None:
+                return asked.outcome
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(LOOK_SECONDS)
 
 
 def _was_refused(state_db: Path, model: str, outcome: str | None) -> bool:

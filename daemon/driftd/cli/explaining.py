@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from driftd.cli.options import absent, config_option, json_option, opened, print_json, when
+from driftd.cli.explanation import print_explanation
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.printing import console, print_json
+from driftd.config.model import Config
 from driftd.places import Places
 from driftd.registry import ManifestError, Registry
 from driftd.store.state_reader import StateReader
 from driftd.store.state_records import StoredAlarm, StoredTransition
+
+LOOKED_BACK = 5_000  # decisions, for those that belong to one story
+CHECKS_BACK = 10_000
 
 # What each event means, for who reads it for the first time.
 MEANINGS = {
@@ -54,77 +58,121 @@ def explain(config_path: Path, what: str, model: str | None, is_alarm: bool, as_
       driftd explain 17
       driftd explain --alarm 3
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    _, places = opened(config_path)
+    config, places = opened(config_path)
+    name = chosen_model(config, model) if model is not None else None
     with StateReader.read_only(places.state_db) as reader:
-        line = None if is_alarm else _line(reader, what, model)
+        line = None if is_alarm else _line(reader, what, name)
         alarm = _alarm(reader, what if is_alarm else line)
-        told = _told(reader, places, line, alarm)
+        told = explained(reader, config, places, line, alarm)
     if as_json:
         print_json(told)
-        return
-    _print(told)
+    else:
+        print_explanation(told, console())
 
 
 def _line(reader: StateReader, what: str, model: str | None) -> StoredTransition:
     if what == "last":
         lines = reader.history(model, 1)
         if not lines:
-            raise absent("nothing was decided yet")
+            raise AbsentError("nothing was decided yet")
         return lines[0]
     if not what.isdecimal():
         raise click.UsageError(f"{what!r} is neither `last` nor an id of `driftd history`")
-    line = reader.transition(int(what))
-    if line is None:
-        raise absent(f"there is no decision {what}; `driftd history` lists them")
+    line = reader.transition(_id(what))
+    if line is None or (model is not None and line.model != model):
+        raise AbsentError(f"there is no decision {what}; `driftd history` lists them")
     return line
+
+
+def _id(digits: str) -> int:
+    """An id as SQLite can look it up; beyond that there is none, so the greatest will do."""
+    return min(int(digits[:20]), 2**63 - 1)
 
 
 def _alarm(reader: StateReader, of: StoredTransition | str | None) -> StoredAlarm | None:
     number = of.figures.get("alarm") if isinstance(of, StoredTransition) else of
     if number is None:
         return None
-    if not str(number).isdecimal():
+    if number == "last":
+        alarm = next(iter(reader.alarms(limit=1)), None)
+    elif str(number).isdecimal():
+        alarm = reader.alarm(_id(str(number)))
+    else:
         raise click.UsageError(f"{number!r} is no number of an alarm")
-    alarm = reader.alarm(int(number))
     if alarm is None:
-        raise absent(f"there is no alarm {number}")
+        raise AbsentError("there is no such alarm; `driftd history` lists what was decided on each")
     return alarm
 
 
-def _told(
-    reader: StateReader, places: Places, line: StoredTransition | None, alarm: StoredAlarm | None
+def explained(
+    reader: StateReader, config: Config, places: Places, line: StoredTransition | None, alarm: StoredAlarm | None
 ) -> dict[str, Any]:
-    """Everything that is known of a decision, ready for JSON."""
-    told: dict[str, Any] = {"decision": None, "alarm": None, "actions": [], "version": None}
+    """Everything that is known of a decision or an alarm, ready for JSON."""
+    told: dict[str, Any] = {"decision": None, "alarm": None, "actions": [], "version": None, "story": []}
     if line is not None:
-        version = line.figures.get("version")
-        told["decision"] = {
-            "id": line.id,
-            "at": line.at,
-            "model": line.model,
-            "event": line.event,
-            "meaning": MEANINGS.get(line.event, ""),
-            "reason": line.reason,
-            "figures": line.figures,
-            "phase_from": line.phase_from,
-            "phase_to": line.phase_to,
-            "by": line.actor,
-            "config_hash": line.config_hash,
-        }
+        told["decision"] = _decision(line)
         told["actions"] = [
             {"kind": one.kind, "status": one.status, "arguments": one.arguments, "result": one.result}
             for one in reader.actions_of(line.id)
         ]
-        told["version"] = _lineage(places, line.model, version)
+        told["version"] = _lineage(places, line.model, line.figures.get("version"))
     if alarm is not None:
         told["alarm"] = alarm
         told["rows"] = _rows(reader, alarm)
+        model = config.models.get(alarm.model)
+        told["window_by"] = "rows" if model is not None and model.window.rows is not None else "time"
+    told["story"] = [
+        {"id": one.id, "at": one.at, "event": one.event, "reason": one.reason} for one in _story(reader, line, alarm)
+    ]
     return told
+
+
+def _decision(line: StoredTransition) -> dict[str, Any]:
+    return {
+        "id": line.id,
+        "at": line.at,
+        "model": line.model,
+        "event": line.event,
+        "meaning": MEANINGS.get(line.event, ""),
+        "reason": line.reason,
+        "figures": line.figures,
+        "phase_from": line.phase_from,
+        "phase_to": line.phase_to,
+        "by": line.actor,
+        "config_hash": line.config_hash,
+    }
+
+
+def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlarm | None) -> list[StoredTransition]:
+    """The decisions that belong together, oldest first: the alarm, the build that it caused, that version's life."""
+    model = line.model if line is not None else alarm.model if alarm is not None else None
+    lines = list(reversed(reader.history(model, LOOKED_BACK)))
+    starts = [one for one in lines if one.event == "build_started"]
+    version = line.figures.get("version") if line is not None else None
+    if alarm is not None:
+        caused = next((one for one in starts if one.at >= alarm.at and alarm.sentence in one.reason), None)
+        version = caused.figures.get("version") if caused is not None else None
+    start = next((one for one in starts if one.figures.get("version") == version), None)
+    if version is None or start is None:
+        return []
+    alarms = [one for one in lines if one.event == "alarm" and one.id < start.id and _sentence(one) in start.reason]
+    return [*alarms[-1:], *(one for one in lines if _is_about(one, version))]
+
+
+def _sentence(alarmed: StoredTransition) -> str:
+    """What the alarm said, without the consequence that follows the last semicolon."""
+    return alarmed.reason.rpartition("; ")[0] or alarmed.reason
+
+
+def _is_about(line: StoredTransition, version: object) -> bool:
+    return line.figures.get("version") == version or (
+        line.event == "rolled_back" and line.figures.get("from") == version
+    )
 
 
 def _rows(reader: StateReader, alarm: StoredAlarm) -> int | None:
     kind = "labels" if alarm.kind == "performance" else "window"
-    checks = reader.checks(alarm.model, 10_000, kind)
+    checks = reader.checks(alarm.model, CHECKS_BACK, kind)
     return next((check.rows for check in checks if check.window_index == alarm.window_index), None)
 
 
@@ -135,68 +183,3 @@ def _lineage(places: Places, model: str, version: object) -> dict[str, Any] | No
         return Registry(places).manifest(model, version).to_dict()
     except ManifestError:
         return None
-
-
-def _print(told: dict[str, Any]) -> None:
-    console = Console()
-    decision, alarm = told["decision"], told["alarm"]
-    if decision is not None:
-        title = (
-            f"{decision['id']}  {when(decision['at'])} UTC  {decision['model']}  {decision['event'].replace('_', ' ')}"
-        )
-        console.print(Text(title, style="bold"))
-        console.print(Text(decision["reason"]), soft_wrap=True)
-        console.print(Text(decision["meaning"], style="dim"), soft_wrap=True)
-        phases = f"{decision['phase_from']} -> {decision['phase_to']}"
-        console.print(f"phase: {phases}; by {decision['by']}; config {decision['config_hash']}")
-        for name, value in decision["figures"].items():
-            if value is not None:
-                console.print(f"  {name}: {_short(value)}", highlight=False)
-    if alarm is not None:
-        _print_alarm(console, alarm, told.get("rows"))
-    for action in told["actions"]:
-        console.print(
-            f"then: {action['kind']} ({action['status']}) {_outcome(action)}", soft_wrap=True, highlight=False
-        )
-    if told["version"] is not None:
-        _print_version(console, told["version"])
-
-
-def _print_alarm(console: Console, alarm: StoredAlarm, rows: int | None) -> None:
-    counted = f" ({rows} rows)" if rows is not None else ""
-    console.print(
-        f"[bold]alarm {alarm.id}[/bold]: {alarm.kind} of version {alarm.version}, window {alarm.window_index}{counted}"
-    )
-    console.print(f"  seen: {alarm.sentence}", soft_wrap=True, highlight=False)
-    console.print(f"  evidence {alarm.evidence:,.0f} reached the threshold {alarm.threshold:,.0f}", highlight=False)
-    if alarm.change_start:
-        console.print(f"  the change most likely began at {when(alarm.change_start)} UTC")
-    for subject, share in alarm.leaders[:5]:
-        console.print(f"  {share:5.0%} of the evidence: {subject}", highlight=False)
-    for opinion in alarm.second_opinion or []:
-        console.print(f"  second opinion: {opinion.get('sentence', opinion)}", soft_wrap=True, highlight=False)
-    console.print(f"  report: {alarm.report or 'not rendered (yet)'}", soft_wrap=True, highlight=False)
-    if alarm.absorbed_at:
-        console.print(f"  taken into what is normal at {when(alarm.absorbed_at)} UTC")
-
-
-def _print_version(console: Console, manifest: dict[str, Any]) -> None:
-    gate = manifest.get("gate") or {}
-    trainer = manifest["trainer"]["reference"]
-    console.print(f"version {manifest['version']}: snapshot {manifest['snapshot'][:12]}, trainer {trainer}")
-    data = manifest.get("data", {})
-    console.print(
-        f"  trained on {data.get('rows')} rows ({data.get('chosen')}); losses tried: {data.get('tried')}",
-        highlight=False,
-    )
-    if gate:
-        console.print(f"  gate: {gate.get('decision')}: {gate.get('sentence')}", soft_wrap=True, highlight=False)
-
-
-def _outcome(action: dict[str, Any]) -> str:
-    result = action["result"] or {}
-    return str(result.get("sentence") or result.get("error") or result.get("path") or "")
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

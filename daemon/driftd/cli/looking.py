@@ -8,16 +8,18 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from driftd.cli.options import chosen_model, config_option, json_option, opened, print_json, when
+from driftd.cli.options import chosen_model, config_option, json_option, opened
+from driftd.cli.printing import Cell, console, number, print_json, print_table, say, when
 from driftd.config.model import Config
 from driftd.places import Places
 from driftd.records import ModelState, Phase
 from driftd.registry import ManifestError, Registry
-from driftd.store.state_reader import StateReader
+from driftd.store.state_reader import StateAbsentError, StateReader
 
 LOOKED_BACK = 50  # checks, for the last one that had something to say
+WORST_FIRST = ("drift", "error", "suspected", "ok", "inconclusive")
 VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow", "inconclusive": "dim", "ok": "green"}
 
 
@@ -27,20 +29,28 @@ VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow
 def status(config_path: Path, as_json: bool) -> None:
     """Where every model stands; what needs a person comes first.
 
+    `nearest to an alarm` is the kind of evidence that has come closest to its threshold; an alarm is 100 %.
+
     \b
     Example:
       driftd status
       driftd status --json | jq '.models[].phase'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     config, places = opened(config_path)
-    with StateReader.read_only(places.state_db) as reader:
-        models = [model_status(reader, state) for state in reader.models() if state.model in config.models]
-    unwatched = sorted(set(config.models) - {one["model"] for one in models})
+    models: list[dict[str, Any]] = []
+    try:
+        with StateReader.read_only(places.state_db) as reader:
+            models = [model_status(reader, state) for state in reader.models() if state.model in config.models]
+    except StateAbsentError:
+        pass  # no daemon has run here yet: that is what is told of every model
+    known = {one["model"] for one in models}
+    registry = Registry(places)
+    unwatched = [{"model": name, "version": registry.current(name)} for name in config.models if name not in known]
     told = {"config_hash": config.hash, "override": override_of(config), "models": models, "not_watched": unwatched}
     if as_json:
         print_json(told)
-        return
-    _print_status(told)
+    else:
+        _print_status(told, console())
 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
@@ -56,11 +66,17 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
         "version": state.champion,
         "needs": needs_person(state),
         "waits": state.waits,
+        "blocked": state.blocked,
+        "build": state.build,
+        "probation": state.probation,
+        "pinned": state.pinned,
+        "verdict": last.verdict if last else None,
         "verdicts": {kind: one["verdict"] for kind, one in evidence.items()},
         "evidence": evidence,
         "last_check": last.at if last else None,
         "last_window": last.window_index if last else None,
         "reason": last.reason if last else "no window was checked yet",
+        "learning": last.figures.get("learning") if last else None,
         "figures": newest["labels"][0].figures if newest["labels"] else {},
         "standing_alarms": [alarm.id for alarm in reader.standing_alarms(state.model, state.champion)],
     }
@@ -69,9 +85,9 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
 def needs_person(state: ModelState) -> str | None:
     """What a person must do, in one sentence; None when nothing."""
     if state.phase is Phase.AWAITING_APPROVAL and state.build is not None:
-        number = state.build.number
-        choice = f"`driftd approve {state.model} {number}` or `driftd reject {state.model} {number}`"
-        return f"version {number} won its gate: {choice}"
+        version = state.build.number
+        choice = f"`driftd approve {state.model} {version}` or `driftd reject {state.model} {version}`"
+        return f"version {version} won its gate: {choice}"
     if state.blocked is not None:
         return f"the pipeline is broken, builds are blocked: {state.blocked}"
     return None
@@ -86,33 +102,69 @@ def override_of(config: Config) -> dict[str, Any] | None:
     return set_keys or None
 
 
-def _print_status(told: dict[str, Any]) -> None:
-    console = Console()
+def _print_status(told: dict[str, Any], to: Console) -> None:
     for one in told["models"]:
         if one["needs"]:
-            console.print(f"[bold red]{one['model']}[/bold red]: {one['needs']}", soft_wrap=True)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("model", "phase", "version", "last check", "data", "prediction", "performance", "quality"):
-        table.add_column(heading)
+            say(to, f"{one['model']}: {one['needs']}", "bold red")
+    if told["models"]:
+        headings = ["model", "phase", "version", "verdict", "last check (UTC)", "nearest to an alarm"]
+        print_table(to, headings, [_status_row(one) for one in told["models"]])
     for one in told["models"]:
-        cells = [_cell(one["evidence"].get(kind)) for kind in ("data", "prediction", "performance", "quality")]
-        table.add_row(one["model"], one["phase"], str(one["version"] or "-"), when(one["last_check"]), *cells)
-    console.print(table)
-    for one in told["models"]:
-        console.print(f"  [dim]{one['model']}:[/dim] {one['reason']}", soft_wrap=True)
-        if one["waits"]:
-            console.print(f"  [dim]{one['model']}:[/dim] a build is wanted and waits: {one['waits']}", soft_wrap=True)
-    for name in told["not_watched"]:
-        console.print(f"  [yellow]{name}[/yellow] was never watched: is the daemon running? has it a version?")
+        for sentence in _sentences(one):
+            say(to, f"  {one['model']}: {sentence}")
+    for one in told["not_watched"]:
+        say(to, f"  {one['model']}: {_not_watched(one['version'])}", "yellow")
     if told["override"]:
-        console.print(f"[bold yellow]override in force:[/bold yellow] {told['override']}")
+        say(to, f"override in force: {_override(told['override'])}", "bold yellow")
 
 
-def _cell(evidence: dict[str, Any] | None) -> str:
-    if evidence is None:
-        return "[dim]-[/dim]"
-    style = VERDICT_STYLES.get(evidence["verdict"], "")
-    return f"[{style}]{evidence['verdict']}[/{style}] [dim]{evidence['evidence']:.3g}/{evidence['threshold']:.4g}[/dim]"
+def _sentences(one: dict[str, Any]) -> list[str]:
+    said = [f"{one['reason']} ({one['verdict']})" if one["verdict"] else one["reason"]]
+    loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
+    said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
+    if one["learning"]:
+        said.append(f"still learning: {one['learning']}")
+    if one["build"] is not None:
+        said.append(f"version {one['build'].number} is being built, at the step {one['build'].step}")
+    if one["probation"] is not None:
+        said.append(
+            f"on probation since {when(one['probation'].since)}: {one['probation'].sentence or 'no labels yet'}"
+        )
+    if one["waits"]:
+        said.append(f"a build is wanted and waits: {one['waits']}")
+    if one["pinned"] is not None:
+        said.append(f"version {one['pinned']} is pinned by the override")
+    if one["standing_alarms"]:
+        alarms = ", ".join(map(str, one["standing_alarms"]))
+        said.append(f"standing alarms: {alarms} (`driftd explain --alarm {one['standing_alarms'][0]}` tells why)")
+    return said
+
+
+def _not_watched(version: int | None) -> str:
+    if version is None:
+        return "it has no version yet: `driftd init` makes the first"
+    return f"version {version} serves, but no daemon has watched it yet: start `driftd run`"
+
+
+def _override(override: dict[str, Any]) -> str:
+    words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires"}]
+    until = f" until {override['expires']}" if "expires" in override else ""
+    return f"{'; '.join(words)}{until}: {override.get('reason')}"
+
+
+def _status_row(one: dict[str, Any]) -> list[Cell]:
+    verdicts = [*one["verdicts"].values(), one["verdict"]]
+    worst = next((verdict for verdict in WORST_FIRST if verdict in verdicts), "-")
+    shares = {kind: found["evidence"] / found["threshold"] for kind, found in one["evidence"].items()}
+    nearest = max(shares, key=lambda kind: shares[kind], default=None)
+    return [
+        one["model"],
+        one["phase"],
+        str(one["version"] or "-"),
+        Text(worst, style=VERDICT_STYLES.get(worst, "")),
+        when(one["last_check"]),
+        f"{nearest}: {min(shares[nearest], 1):.0%}" if nearest is not None else "-",
+    ]
 
 
 @click.command()
@@ -134,13 +186,14 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
     if as_json:
         print_json(lines)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("id", "when (UTC)", "model", "what", "why"):
-        table.add_column(heading, overflow="fold")
-    for line in lines:
-        table.add_row(str(line.id), when(line.at), line.model, line.event.replace("_", " "), line.reason)
-    Console().print(table)
-    click.echo(f"\n{len(lines)} decisions; `driftd explain ID` tells one whole" if lines else "nothing was decided yet")
+    to = console()
+    if not lines:
+        say(to, "nothing was decided yet")
+        return
+    rows = [[str(one.id), when(one.at), one.model, one.event.replace("_", " "), one.reason] for one in lines]
+    print_table(to, ["id", "when (UTC)", "model", "what", "why"], rows, long="why")
+    if to.is_terminal:
+        say(to, f"\n{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")
 
 
 @click.command()
@@ -161,26 +214,31 @@ def versions(config_path: Path, model: str | None, as_json: bool) -> None:
     if as_json:
         print_json([{**one, "serves": one["version"] == served} for one in found])
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("version", "made (UTC)", "trigger", "parent", "snapshot", "rows", "loss", "gate", "status"):
-        table.add_column(heading)
+    headings = ["version", "made (UTC)", "trigger", "parent", "snapshot", "rows", "loss", "gate"]
+    to = console()
+    print_table(to, headings, [_version_row(one, served) for one in found], long="gate")
     for one in found:
-        loss = one.get("metrics", {}).get("loss")
-        gate = (one.get("gate") or {}).get("decision", "-")
-        number = f"[bold green]{one['version']} *[/bold green]" if one["version"] == served else str(one["version"])
-        table.add_row(
-            number,
-            str(one["created_at"])[:16],
-            one["trigger"],
-            str(one["parent"] or "-"),
-            one["snapshot"][:12],
-            str(one["data"].get("rows", "-")),
-            "-" if loss is None else f"{loss:.4g}",
-            gate,
-            one["status"],
-        )
-    Console().print(table)
-    click.echo("* serves now" if served is not None else "no version serves")
+        say(to, f"  {one['version']}: {one['reason']}", "dim")
+    say(
+        to,
+        f"* version {served} serves now" if served is not None else "no version serves: `driftd init` makes the first",
+    )
+
+
+def _version_row(one: dict[str, Any], served: int | None) -> list[Cell]:
+    loss = one.get("metrics", {}).get("loss")
+    is_served = one["version"] == served
+    gate = (one.get("gate") or {}).get("decision") or "-"
+    return [
+        Text(f"{one['version']} *" if is_served else str(one["version"]), style="bold green" if is_served else ""),
+        str(one["created_at"])[:16].replace("T", " "),
+        one["trigger"],
+        str(one["parent"] or "-"),
+        one["snapshot"][:8],
+        str(one["data"].get("rows", "-")),
+        "-" if loss is None else number(float(loss)),
+        gate if one["status"] == gate else f"{gate} ({one['status']})",
+    ]
 
 
 def _manifests(places: Places, model: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -32,17 +33,18 @@ EXIT_CODES = {
     4: "there is no such thing (no state, model, version, alarm)",
     5: "the daemon refused: the message says why",
 }
-# Errors that are a sentence for people, by the name of their class: nothing is imported to know them.
+# Errors that are a sentence for people, by module and class: nothing is imported to know them.
 _EXITS = {
-    "ConfigError": 2,
-    "StateAbsentError": 4,
-    "ManifestError": 4,
-    "DatabaseError": 1,
-    "RegistryError": 1,
-    "FirstVersionError": 1,
-    "SnapshotError": 1,
-    "NotOursError": 1,
-    "EventsNotKeptError": 1,
+    "driftd.config.load.ConfigError": 2,
+    "driftd.store.state_reader.StateAbsentError": 4,
+    "driftd.registry.manifest.ManifestError": 4,
+    "driftd.registry.versions.RegistryError": 1,
+    "driftd.registry.artefact.ArtefactError": 1,
+    "driftd.store.migrate.DatabaseError": 1,
+    "driftd.store.apart.ChildError": 1,
+    "driftd.build.first.FirstVersionError": 1,
+    "driftd.build.snapshots.SnapshotError": 1,
+    "driftd.demonstration.run.NotOursError": 1,
 }
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
 
@@ -92,11 +94,33 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `driftd history | head` is no failure
         sys.exit(0)
     except Exception as error:
-        code = _EXITS.get(type(error).__name__)
-        if code is None and not isinstance(error, PermissionError):
-            raise
-        click.echo(f"driftd: {error}", err=True)
-        sys.exit(code or 1)
+        told = _told(error)
+        if told is None:
+            raise  # a fault of driftd's own: its traceback is what a bug report needs
+        sentence, code = told
+        click.echo(sentence, err=True)
+        sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[str, int] | None:
+    """What a person is told of an error, and the exit code; None for a fault of the program."""
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    if kind == "driftd.config.load.ConfigError":
+        return str(error), _EXITS[kind]  # the report names the file and the lines itself
+    if kind in _EXITS:
+        return f"driftd: {error}", _EXITS[kind]
+    if kind in {"sqlite3.DatabaseError", "sqlite3.OperationalError"}:
+        return f"driftd: the state database cannot be used ({error}); is state_dir right, and may you write there?", 1
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"driftd: {where}{error.strerror or error}{_advice(error)}", 1
+    return None
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return ": another program listens there (another driftd?); change `listen` in the config or stop the other"
+    return ""
 
 
 if __name__ == "__main__":

@@ -1,13 +1,9 @@
-"""The options that commands share, and how data are printed."""
+"""The options that commands share, and what they lead to: the config, the places, the model that is meant."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,30 +64,7 @@ def chosen_model(config: Config, model: str | None) -> str:
     return model
 
 
-def absent(message: str) -> click.ClickException:
-    """An error that ends with the exit code for "there is no such thing"."""
-    return _AbsentError(message)
+class AbsentError(click.ClickException):
+    """What was named is not there; ends with its own exit code."""
 
-
-class _AbsentError(click.ClickException):
     exit_code = NOTHING_THERE
-
-
-def print_json(value: object) -> None:
-    """Print a value as JSON; times stay epoch seconds, NaN becomes null."""
-    click.echo(json.dumps(_plain(value), indent=2, default=str))
-
-
-def when(at: float | None) -> str:
-    """A moment for people, in UTC; a dash for none."""
-    return "-" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from driftd.cli.options import config_option, json_option, print_json
+from driftd.cli.options import config_option, json_option
+from driftd.cli.printing import print_json
 
 LEVEL = click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 
@@ -71,18 +72,15 @@ def check_config(config_path: Path, as_json: bool) -> None:
     Example:
       driftd check-config --config config.yaml
     """  # noqa: D301 - see above
+    from driftd.cli.meaning import meaning  # noqa: PLC0415 - NumPy only where budgets are told
     from driftd.config.load import load  # noqa: PLC0415 - kept beside its use
-    from driftd.loop.settings import monitor_settings  # noqa: PLC0415 - SciPy only where budgets are told
 
     config = load(config_path)
-    told = {name: monitor_settings(model).budget.promise for name, model in config.models.items()}
     if as_json:
-        print_json({"hash": config.hash, "models": told, "config": config.model_dump(mode="json")})
+        print_json({"hash": config.hash, "meaning": meaning(config), "config": config.model_dump(mode="json")})
         return
     click.echo(f"{config_path} is good (hash {config.hash})")
-    for name, model in config.models.items():
-        window = f"every {model.window.every:.0f} s" if model.window.every else f"of {model.window.rows} rows"
-        click.echo(
-            f"  {name}: {model.task} of {model.target}, windows {window}, builds on {', '.join(model.retrain.on)}"
-        )
-        click.echo(f"    {told[name]}")
+    for subject, sentences in meaning(config).items():
+        click.echo(f"{subject}:")
+        for sentence in sentences:
+            click.echo(f"  {sentence}")

@@ -1,0 +1,98 @@
+"""What a config means, in plain words: which windows, which budget, when a build starts, who may swap."""
+
+from __future__ import annotations
+
+from driftd.config.durations import spelled
+from driftd.config.model import Config, Data, FilesSource, ModelConfig, Override
+from driftd.loop.settings import monitor_settings
+
+
+def meaning(config: Config) -> dict[str, list[str]]:
+    """Sentences by what they are about: each model, then the whole."""
+    told = {name: _model(model) for name, model in config.models.items()}
+    told["driftd"] = [
+        f"keeps everything in {config.state_dir}: events for {spelled(config.retention.events)}, "
+        f"checks for {spelled(config.retention.checks)}",
+        f"the daemon answers on http://{config.http.listen}/metrics, driftd serve on http://{config.serve.listen}",
+    ]
+    if sentences := _override(config.override):
+        told["override"] = sentences
+    return told
+
+
+def _model(model: ModelConfig) -> list[str]:
+    return [
+        f"{model.task} of {model.target}{_features(model)}, {_source(model)}",
+        _windows(model),
+        *_budget(model),
+        *_loop(model),
+    ]
+
+
+def _features(model: ModelConfig) -> str:
+    return f" from {len(model.features)} features" if model.features is not None else ""
+
+
+def _source(model: ModelConfig) -> str:
+    if isinstance(model.source, FilesSource):
+        return f"read from the files {model.source.path}"
+    return "read from the embedded event store"
+
+
+def _windows(model: ModelConfig) -> str:
+    if model.window.every is not None:
+        return f"looks at every {spelled(model.window.every)} of predictions, and again at their labels when these came"
+    return f"looks at every {model.window.rows} predictions, and again at their labels when these came"
+
+
+def _budget(model: ModelConfig) -> list[str]:
+    settings = monitor_settings(model)
+    pace = "" if model.window.every is not None else " if a window comes about every hour"
+    told = [
+        f"false alarms: {settings.budget.promise}{pace}, over everything that is watched together "
+        f"({settings.budget.windows_between_alarms:,.0f} clean windows from one to the next)"
+    ]
+    performance = model.detect.performance
+    if performance.tolerated_loss is not None:
+        told.append(f"tolerates {performance.metric} worse by {performance.tolerated_loss:g}")
+    told += _data(model.detect.data)
+    return told
+
+
+def _data(data: Data) -> list[str]:
+    told = []
+    if data.ignore:
+        told.append(f"does not look at {', '.join(data.ignore)}")
+    if data.stattests:
+        asked = ", ".join(f"{test} of {feature}" for feature, test in data.stattests.items())
+        told.append(f"asks Evidently for a second opinion by {asked}")
+    return told
+
+
+def _loop(model: ModelConfig) -> list[str]:
+    retrain, promote, probation = model.retrain, model.promote, model.probation
+    if not retrain.on:
+        return ["never builds by itself: retrain.on is empty, every alarm only informs"]
+    triggers = ", ".join(retrain.on).replace("_", " ")
+    when = f" (the schedule is {retrain.schedule} UTC)" if "schedule" in retrain.on else ""
+    person = "by itself" if promote.approval == "auto" else "only when a person approves"
+    informs = "" if "data_drift" in retrain.on else "; data drift alone informs"
+    return [
+        f"builds on {triggers}{when}{informs}",
+        f"at most {retrain.budget.builds} builds in {spelled(retrain.budget.per)}, "
+        f"none within {spelled(retrain.cooldown)} after one ended",
+        f"promotes {person} what is better with {promote.confidence:.0%} confidence, on at least "
+        f"{promote.min_labels} labels",
+        f"watches a new version for {spelled(probation.span)} and {probation.min_labels} labels beside the old one, "
+        "and goes back if it is worse",
+    ]
+
+
+def _override(override: Override) -> list[str]:
+    said = [f"pauses {', '.join(override.pause)}"] if override.pause else []
+    said += [f"{name} serves exactly version {version}" for name, version in override.pin.items()]
+    said += [f"a build of {name} is wanted: {text}" for name, text in override.retrain.items()]
+    said += [f"version {version} of {name} is approved" for name, version in override.approve.items()]
+    said += [f"version {version} of {name} is rejected" for name, version in override.reject.items()]
+    until = f" until {override.expires.isoformat()}" if override.expires is not None else ""
+    return [f"{sentence}{until} ({override.reason})" for sentence in said]
