@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import json
+import re
 import time
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from rich.console import Console
 
 from driftd.build.first import FileColumns, make_first_version
 from driftd.cli.guessing import Guess, guessed
-from driftd.config.load import load
+from driftd.config.load import parse
 from driftd.places import Places
+from driftd.registry import Registry
 
 CONFIG = """\
 # driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
@@ -39,6 +41,7 @@ models:
     promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
     probation: {{span: 24h, min_labels: 300}}      # the old version scores beside the new one, which must not be worse
 """
+WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
 
 
 @click.command()
@@ -49,7 +52,7 @@ models:
 @click.option("--label-time", help="When the label of a row became known.")
 @click.option("--id", "id_column", help="What names a row.")
 @click.option("--name", help="The model's name; the file's name by default.")
-@click.option("--window", help="The length of a window, such as 1h or 1d; guessed by default.")
+@click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
 @click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("driftd-state"))
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("config.yaml"))
 @click.option("--force", is_flag=True, help="Replace an existing config.")
@@ -81,56 +84,68 @@ def init(
     guess = guessed(rows, target, task=task, columns=given, window=window, name=name or file.stem)
     for remark in guess.remarks:
         console.print(f"  {remark}", soft_wrap=True)
-    write_config(output, guess, file, state_dir)
-    config = load(output)
+    text = config_text(guess, file, state_dir)
+    config = parse(text.encode(), f"the config for {file.name}")
+    places = Places(config.state_dir)
+    served = Registry(places).current(guess.name)
+    if served is not None:
+        raise click.ClickException(
+            f"{guess.name} has version {served} in {config.state_dir} already: choose another --name or --state-dir, "
+            "or have the daemon build on it with `driftd retrain`"
+        )
     with console.status("version 1") as status:
         made = make_first_version(
             guess.name,
             config.models[guess.name],
             rows,
             guess.columns,
-            Places(config.state_dir),
+            places,
             now=time.time() if guess.last_at is None else guess.last_at,
             on_step=lambda step: status.update(f"version 1: {step}"),
         )
-    click.echo(f"wrote {output}; version 1 of {guess.name}: {made.sentence}")
-    click.echo("next: `driftd check-config`, then `driftd run` (the daemon) and `driftd serve` (predictions over HTTP)")
+    write(output, text)
+    named = "" if output == Path("config.yaml") else f" --config {output}"
+    click.echo(f"version 1 of {guess.name} is trained on {made.rows:,} rows and serves: {made.sentence}")
+    click.echo(f"its config is {output}; its state is in {config.state_dir}")
+    click.echo(f"next: driftd check-config{named}   what this config means")
+    click.echo(f"      driftd run{named}            the daemon")
+    click.echo(f"      driftd serve{named}          predictions and feedback over HTTP")
 
 
 def read_rows(file: Path) -> pd.DataFrame:
     """The rows of a Parquet or CSV file. Raises click.ClickException when it cannot be read as either."""
     try:
-        if file.suffix.lower() in {".parquet", ".pq"}:
-            return pd.read_parquet(file)
-        return pd.read_csv(file)
+        rows = pd.read_parquet(file) if file.suffix.lower() in {".parquet", ".pq"} else pd.read_csv(file)
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise click.ClickException(f"{file} cannot be read as Parquet or CSV: {error}") from error
+    if rows.empty:
+        raise click.ClickException(f"{file} holds no rows")
+    return rows
 
 
-def write_config(output: Path, guess: Guess, file: Path, state_dir: Path) -> None:
-    """Write the config by rename, so that nobody ever reads half of it."""
-    features = "\n".join(f"      {_quoted(name)}: {kind}" for name, kind in guess.features.items())
-    text = CONFIG.format(
-        state_dir=_quoted(str(state_dir.resolve())),
+def config_text(guess: Guess, file: Path, state_dir: Path) -> str:
+    """The commented config."""
+    features = "\n".join(f"      {quoted(name)}: {kind}" for name, kind in guess.features.items())
+    return CONFIG.format(
+        state_dir=quoted(str(state_dir.resolve())),
         name=guess.name,
         task=guess.task,
-        target=_quoted(guess.target),
-        file=file.name,
+        target=quoted(guess.target),
+        file=quoted(file.name),
         features=features,
         window=guess.window,
     )
+
+
+def write(output: Path, text: str) -> None:
+    """Write a file by rename, so that nobody ever reads half of it."""
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.part")
-    unfinished.write_text(text)
-    os.replace(unfinished, output)  # noqa: PTH105 - Path.replace is the same call; this one says rename(2)
+    unfinished.write_text(text, "utf-8")
+    unfinished.replace(output)
 
 
-def _quoted(text: str) -> str:
-    """A YAML scalar that is surely text."""
-    plain = text.replace("_", "").replace("/", "").replace("-", "")
-    is_word = (
-        plain.isalnum()
-        and not plain[0].isdigit()
-        and text.lower() not in {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
-    )
-    return text if is_word else "'" + text.replace("'", "''") + "'"
+def quoted(text: str) -> str:
+    """A YAML scalar that is surely text: bare where that is plain to see, else as JSON writes it."""
+    is_path_of_words = re.fullmatch(r"/?[A-Za-z_][\w.-]*(/[\w.-]+)*", text, re.ASCII) is not None
+    return text if is_path_of_words and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from driftd.build.first import FileColumns, epoch_seconds
+from driftd.config.durations import seconds
 from driftd_detectors.schema import Kind, Task, learn_schema
 
 MOST_CLASSES = 20
@@ -20,6 +21,9 @@ LENGTHS = (("15m", 900.0), ("1h", 3600.0), ("6h", 21_600.0), ("1d", 86_400.0), (
 TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
 LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
 UNIQUE_SHARE = 0.95
+EARLIEST, LATEST = 100_000_000.0, 7_258_118_400.0  # 1973 to 2200, in epoch seconds: no hour of the day
+MOSTLY = 0.99  # of a column's values must be times for it to hold times
+LONGEST_NAME = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +48,26 @@ def guessed(
     _require(names, [target, *columns.names])
     remarks: list[str] = []
     chosen = Task(task) if task is not None else _task_of(rows[target], remarks)
-    found = FileColumns(
-        id=columns.id,
-        time=columns.time or _named(names, TIME_NAMES, "time", remarks),
-        label_time=columns.label_time or _named(names, LABEL_TIME_NAMES, "label time", remarks),
-    )
+    if rows[target].isna().all():
+        raise click.ClickException(f"the target {target} is empty in every row: there is nothing to learn from")
+    free = [name for name in names if name not in {target, *columns.names}]
+    label_time = columns.label_time or _time_named(rows, free, LABEL_TIME_NAMES, "time of a row's label", remarks)
+    free = [name for name in free if name != label_time]
+    at = columns.time or _time_named(rows, free, TIME_NAMES, "time of a row", remarks) or _dated(rows, free, remarks)
+    found = FileColumns(id=columns.id, time=at, label_time=label_time)
+    for column in (found.time, found.label_time):
+        _require_times(rows, column)
     ignored = _ignored(rows, [column for column in names if column not in {target, *found.names}], remarks)
     try:
         schema = learn_schema(rows, task=chosen, target=target, ignore=[*found.names, *ignored])
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    at = epoch_seconds(rows[found.time]) if found.time is not None else None
+    moments = epoch_seconds(rows[found.time]) if found.time is not None else None
     features = {feature.name: feature.kind for feature in schema.features}
-    last = None if at is None else float(np.nanmax(at))
+    last = None if moments is None else float(np.nanmax(moments))
     if found.label_time is not None and last is not None:
         last = max(last, float(np.nanmax(epoch_seconds(rows[found.label_time]))))
-    cut = f"{{every: {window}}}" if window is not None else _window(len(rows), at, remarks)
+    cut = _given_window(window) if window is not None else _window(len(rows), moments, remarks)
     return Guess(_slug(name), chosen, target, features, found, cut, last, tuple(remarks))
 
 
@@ -80,11 +88,52 @@ def _task_of(target: pd.Series, remarks: list[str]) -> Task:
     return task
 
 
-def _named(names: list[str], usual: tuple[str, ...], what: str, remarks: list[str]) -> str | None:
-    found = next((name for name in names if name.lower() in usual), None)
+def _time_named(
+    rows: pd.DataFrame, names: list[str], usual: tuple[str, ...], what: str, remarks: list[str]
+) -> str | None:
+    """A column with a usual name that does hold times (an hour of the day called `time` does not)."""
+    found = next((name for name in names if name.lower() in usual and _holds_times(rows[name])), None)
     if found is not None:
-        remarks.append(f"{found} is taken for the {what} of a row")
+        remarks.append(f"{found} is taken for the {what}")
     return found
+
+
+def _dated(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
+    """The only column of dates, whatever its name; of several, none is surely the time of the row."""
+    dated = [name for name in names if rows[name].dtype.kind == "M"]
+    if len(dated) == 1:
+        remarks.append(f"{dated[0]} is taken for the time of a row: it is the only column of dates")
+        return dated[0]
+    if dated:
+        remarks.append(f"{', '.join(dated)} are all dates: say with --time which one is the time of a row")
+    return None
+
+
+def _holds_times(column: pd.Series) -> bool:
+    """Whether nearly all that the column holds are times; dates of any year, epoch seconds of ours."""
+    held = column.dropna()
+    try:
+        moments = epoch_seconds(held)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    within = (moments >= EARLIEST) & (moments < LATEST) if held.dtype.kind in "iuf" else np.isfinite(moments)
+    return bool(len(held)) and bool(within.mean() >= MOSTLY)
+
+
+def _require_times(rows: pd.DataFrame, name: str | None) -> None:
+    if name is not None and not _holds_times(rows[name]):
+        raise click.ClickException(f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973")
+
+
+def _given_window(window: str) -> str:
+    """`500` is a number of rows, `1h` a span."""
+    if window.isdecimal():
+        return f"{{rows: {int(window)}}}"
+    try:
+        seconds(window)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, or a number of rows", param_hint="--window") from error
+    return f"{{every: {window}}}"
 
 
 def _ignored(rows: pd.DataFrame, candidates: list[str], remarks: list[str]) -> list[str]:
@@ -92,8 +141,10 @@ def _ignored(rows: pd.DataFrame, candidates: list[str], remarks: list[str]) -> l
     why: dict[str, str] = {}
     for name in candidates:
         column = rows[name]
-        distinct = column.nunique(dropna=False)
-        if name.startswith("meta_"):
+        distinct = _distinct(column)
+        if distinct is None:
+            why[name] = "it holds lists or objects"
+        elif name.startswith("meta_"):
             why[name] = "its name begins with meta_"
         elif distinct <= 1:
             why[name] = "it is constant"
@@ -101,6 +152,14 @@ def _ignored(rows: pd.DataFrame, candidates: list[str], remarks: list[str]) -> l
             why[name] = "it names the row"
     remarks.extend(f"{name} is left out of the features: {reason}" for name, reason in why.items())
     return list(why)
+
+
+def _distinct(column: pd.Series) -> int | None:
+    """How many different values; None where they cannot be told apart (lists, dictionaries)."""
+    try:
+        return int(column.nunique(dropna=False))
+    except TypeError:
+        return None
 
 
 def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, remarks: list[str]) -> str:
@@ -114,7 +173,8 @@ def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, 
         for text, length in LENGTHS
         if span / length >= WINDOWS_WANTED and rows * length / span >= FEWEST_ROWS_A_WINDOW
     ]
-    text, length = fits[-1] if fits else LENGTHS[3]
+    day = LENGTHS[3]
+    text, length = day if day in fits or not fits else fits[-1]  # a day holds what comes back daily; a week is slow
     remarks.append(
         f"windows of {text}: about {rows * length / span:.0f} rows each, {span / length:.0f} of them in the file"
     )
@@ -122,4 +182,4 @@ def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, 
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "model"
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:LONGEST_NAME] or "model"
