@@ -22,8 +22,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import yaml
-
 from driftd.demonstration import stream
 
 REST_SECONDS = 10.0
@@ -47,16 +45,19 @@ def prepare(folder: Path) -> tuple[Path, str]:
     rows["at"] = rows["at"].map(lambda seconds: f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(seconds))}")
     rows.to_parquet(folder / "flights.parquet", index=False)
     made = subprocess.run(
-        driftd("init", folder / "flights.parquet", stream.TARGET, "--model", stream.MODEL, "--directory", folder),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        driftd(
+            *("init", folder / "flights.parquet", "--target", stream.TARGET, "--time", "at", "--name", stream.MODEL),
+            *("--state-dir", folder / "state", "--output", folder / "config.yaml"),
+        ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode:
         raise SystemExit(f"driftd init failed:\n{made.stdout}\n{made.stderr}")
     path = folder / "config.yaml"
-    config = yaml.safe_load(path.read_text())
     address = f"127.0.0.1:{free_port()}"
-    config["http"] = {"listen": address}
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(path.read_text().replace("127.0.0.1:9464", address))
     return path, address
 
 

@@ -18,6 +18,8 @@ from driftd.loop.watched import WatchedModel
 
 log = structlog.get_logger()
 
+DAY = 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -51,6 +53,7 @@ class Daemon:
     inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
     stopping: str | None = None
     rounds: int = 0
+    pruned_at: float = 0.0
 
     def run(self, clock: Clock, idle_seconds: float = 5.0) -> None:
         """The main loop: take a message, act on it, until told to stop."""
@@ -109,6 +112,7 @@ class Daemon:
                 behind = model.step(now) or behind
             except Exception as error:  # noqa: BLE001 - the loop boundary: one model's failure never touches another
                 self._failed(name, model, error)
+        self._prune(now)
         self.rounds += 1
         self.assembly.metrics.last_step.set(now)
         if behind:
@@ -156,6 +160,14 @@ class Daemon:
                 log.error("model_not_watched", model=name, reason=obstacle)
             self.obstacles[name] = obstacle
             self.assembly.metrics.model_errors.labels(name).inc()
+
+    def _prune(self, now: float) -> None:
+        """Once a day, forget the checks that are older than `retention.checks`."""
+        if now - self.pruned_at < DAY:
+            return
+        self.pruned_at = now
+        with self.assembly.store.transaction():
+            self.assembly.store.prune(before=now - self.assembly.config.retention.checks)
 
     def _next(self, idle_seconds: float) -> Message:
         try:
