@@ -1,0 +1,483 @@
+"""The commands on real state: what they print, in words and as JSON, and with which code they end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+
+from driftd.cli.main import _EXITS, COMMANDS, EXIT_CODES, cli, main
+from driftd.cli.options import default_config
+from driftd.places import Places
+from driftd.records import (
+    Action,
+    ActionKind,
+    Alarm,
+    Build,
+    BuildStep,
+    ModelState,
+    Phase,
+    Probation,
+    Transition,
+    Trigger,
+    Window,
+)
+from driftd.registry import Manifest, Registry, Trainer
+from driftd.registry.manifest import write_manifest
+from driftd.store.state import StateStore
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
+from driftd_detectors.schema import Feature, Kind, Schema, Task
+
+CONFIG = """\
+state_dir: {state}
+models:
+  demand: {{task: regression, target: y, window: {{every: 1d}}}}
+  supply: {{task: regression, target: y, window: {{rows: 500}}}}
+"""
+DAY = 86_400.0
+NOON = 20_000 * DAY + DAY / 2  # 2024-10-04 12:00 UTC
+ODD = "x[/bold] moved"  # what rich would take for markup
+STATE = ModelState("demand", Phase.STEADY, champion=1)
+BUILD = Build(2, Trigger.PERFORMANCE, "mae rose", BuildStep.JUDGE, NOON)
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(state=tmp_path / "state"))
+    return path
+
+
+@pytest.fixture
+def driftd(config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in this process, on the config; its exit code, output and complaints."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["driftd", *arguments])
+        monkeypatch.setenv("DRIFTD_CONFIG", str(config))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables; made once, since making one starts a child process."""
+    path = tmp_path_factory.mktemp("empty") / "state.db"
+    StateStore.open(path).close()
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path, empty: Path) -> Iterator[StateStore]:
+    path = Places(tmp_path / "state").state_db
+    path.parent.mkdir()
+    shutil.copy(empty, path)
+    with StateStore.open(path) as opened:
+        yield opened
+
+
+def decide(store: StateStore, event: str, reason: str, *actions: Action, at: float = NOON, **figures: object) -> int:
+    with store.transaction():
+        line = store.save_transition(
+            STATE, Transition(STATE, reason, event, actions, figures), at=at, actor="driftd", config_hash="c0ffee"
+        )
+    assert line is not None
+    return line
+
+
+def alarm_of(store: StateStore, model: str = "demand", sentence: str = ODD) -> int:
+    alarm = Alarm("performance", "mae", 1684.0, 913.0, sentence, NOON - 3 * DAY)
+    window = Window(20_000, 20_000 * DAY, 20_001 * DAY) if model == "demand" else Window(7, 3500, 4000, "rows")
+    return store.save_alarm(model, alarm, window, at=NOON, version=1, leaders=[("mae", 0.8), ("[b]", 0.2)])
+
+
+def check(store: StateStore, verdict: Verdict = Verdict.SUSPECTED, kind: str = "window") -> None:
+    found = KindAssessment(EvidenceKind.DATA, verdict, 90.0, 900.0, f"{ODD}: evidence 90 against 900", (("x", 1.0),))
+    assessment = Assessment(verdict, "looked at the window", 223, (found,))
+    window = Window(20_000, 20_000 * DAY, 20_001 * DAY)
+    store.save_check("demand", kind, window, assessment, at=NOON, version=1)
+
+
+def publish(state_dir: Path, version: int = 1, **changes: object) -> None:
+    registry = Registry(Places(state_dir))
+    folder = registry.stage("demand")
+    (folder / "model.skops").write_bytes(b"artefact")
+    schema = Schema(Task.REGRESSION, "y", (Feature("x", Kind.NUMBER),))
+    trainer = Trainer("own.trainers:fit", "f")
+    manifest = Manifest("demand", version, NOON, schema, "5eed" * 16, trainer, 7, "manual", "asked", "model.skops")
+    write_manifest(folder, replace(manifest, **changes))
+    registry.publish("demand", version, folder)
+    registry.point("demand", version)
+
+
+# --- the command line itself ---------------------------------------------------------------------------------------
+
+
+def test_the_help_names_every_command_and_every_exit_code(driftd: Run) -> None:
+    """`driftd --help` lists all commands, each with a sentence, and what each exit code means."""
+    code, out, _ = driftd("--help")
+    assert code == 0
+    for name, (_, sentence) in COMMANDS.items():
+        assert f"  {name} " in out
+        assert sentence in out
+    for number, meaning in EXIT_CODES.items():
+        assert f"{number}  {meaning}" in out
+
+
+def test_the_help_loads_only_click() -> None:
+    """Asking for help costs no import of pydantic, rich, NumPy or anything heavier."""
+    probe = "import sys, driftd.cli.main as m\ntry: m.cli(['--help'])\nexcept SystemExit: pass\n"
+    probe += "print('loaded', *{'pydantic', 'rich', 'numpy', 'pandas', 'yaml', 'sqlite3'} & set(sys.modules))"
+    roots = os.pathsep.join(one for one in sys.path if one)
+    run = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": roots},
+    )
+    assert run.stdout.splitlines()[-1] == "loaded"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is_for(name: str) -> None:
+    """No option of any command is without its help, or without a name that says it all."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    silent = [one.name for one in command.params if isinstance(one, click.Option) and not one.help]
+    assert set(silent) <= {"folder", "log_level", "state_dir", "output"}
+
+
+def test_every_error_with_a_sentence_of_its_own_exists() -> None:
+    """The table of errors that are told without a traceback names classes that there are."""
+    for name in _EXITS:
+        module, _, attribute = name.rpartition(".")
+        spec = importlib.util.find_spec(module)  # importing all of them would take seconds
+        assert spec is not None
+        assert f"\nclass {attribute}(Exception):" in Path(str(spec.origin)).read_text("utf-8"), name
+
+
+def test_the_config_is_looked_for_where_it_usually_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$DRIFTD_CONFIG goes before ./config.yaml, which goes before /etc/driftd/config.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DRIFTD_CONFIG", raising=False)
+    assert default_config() == Path("/etc/driftd/config.yaml")
+    (tmp_path / "config.yaml").touch()
+    assert default_config() == Path("config.yaml")
+    monkeypatch.setenv("DRIFTD_CONFIG", "/srv/own.yaml")
+    assert default_config() == Path("/srv/own.yaml")
+
+
+# --- mistakes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "told"),
+    [
+        (("nosuch",), 2, "No such command"),
+        (("history", "demnd"), 2, "there is no model 'demnd' in the config; there are demand, supply"),
+        (("versions",), 2, "which model? Name one of demand, supply"),
+        (("explain", "seven"), 2, "neither `last` nor an id"),
+        (("explain", "last", "-m", "demnd"), 2, "there is no model 'demnd'"),
+        (("approve", "demand"), 2, "Missing argument 'VERSION'"),
+        (("history", "-n", "0"), 2, "-n"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_its_exit_code(
+    driftd: Run, store: StateStore, arguments: tuple[str, ...], expected: int, told: str
+) -> None:
+    """What a user gets wrong is told in a sentence, without a traceback."""
+    code, _, err = driftd(*arguments)
+    assert code == expected
+    assert told in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["status", "history", "versions", "check-config", "run", "retrain"])
+def test_a_bad_config_is_reported_as_it_is(driftd: Run, config: Path, command: str) -> None:
+    """Every command that reads the config ends with 2 and the whole report of what is wrong with it."""
+    config.write_text("models:\n  demand: {task: regression, target: y, windw: 1}\nhtp: 1\n")
+    code, _, err = driftd(command)
+    assert code == 2
+    assert err.splitlines()[0].startswith(
+        f"{config}:2: models.demand.windw: there is no such key; did you mean 'window'?"
+    )
+    assert err.splitlines()[1].startswith(f"{config}:3: htp: ")
+
+
+@pytest.mark.parametrize("arguments", [("history",), ("explain", "last"), ("retrain", "demand")])
+def test_without_state_there_is_nothing_to_tell(driftd: Run, arguments: tuple[str, ...]) -> None:
+    """Before the daemon's first start the commands that need its state say so and end with 4."""
+    code, _, err = driftd(*arguments)
+    assert code == 4
+    assert "driftd run" in err
+
+
+def test_a_broken_database_is_told(driftd: Run, tmp_path: Path) -> None:
+    """A state database that is none ends with 1 and a sentence."""
+    state_db = Places(tmp_path / "state").state_db
+    state_db.parent.mkdir()
+    state_db.write_bytes(b"no database at all" * 100)
+    code, _, err = driftd("history")
+    assert code == 1
+    assert "the state database cannot be used" in err
+
+
+@pytest.mark.parametrize("arguments", [("explain", "99"), ("explain", "9" * 30), ("explain", "--alarm", "5")])
+def test_what_is_not_there_ends_with_4(driftd: Run, store: StateStore, arguments: tuple[str, ...]) -> None:
+    """A decision or an alarm that there is not is told, whatever its number."""
+    code, _, err = driftd(*arguments)
+    assert code == 4
+    assert "there is no" in err
+
+
+# --- looking -------------------------------------------------------------------------------------------------------
+
+
+def test_status_says_first_what_waits_for_a_person(driftd: Run, store: StateStore) -> None:
+    """A challenger that waits for approval stands above everything else, with the commands to type."""
+    store.save_state(replace(STATE, phase=Phase.AWAITING_APPROVAL, build=BUILD), NOON)
+    check(store)
+    code, out, _ = driftd("status")
+    assert code == 0
+    assert out.splitlines()[0] == (
+        "demand: version 2 won its gate: `driftd approve demand 2` or `driftd reject demand 2`"
+    )
+    row = next(line for line in out.splitlines() if line.startswith("demand  "))
+    assert row.split() == ["demand", "awaiting_approval", "1", "suspected", "2024-10-04", "12:00", "data:", "10%"]
+    assert f"{ODD}: evidence 90 against 900" in out
+
+
+def test_status_tells_what_is_blocked_what_waits_and_what_is_on_probation(driftd: Run, store: StateStore) -> None:
+    """The state's own sentences are shown: the broken pipeline, the waiting build, the probation."""
+    state = replace(
+        STATE,
+        phase=Phase.PROBATION,
+        blocked="price is missing in 97 % of the rows",
+        waits="20 of 300 labelled rows",
+        probation=Probation(1, NOON, 12, "12 labels so far"),
+        pinned=1,
+    )
+    store.save_state(state, NOON)
+    _, out, _ = driftd("status")
+    assert "builds are blocked: price is missing in 97 % of the rows" in out.splitlines()[0]
+    for sentence in (
+        "waits: 20 of 300 labelled rows",
+        "12 labels so far",
+        "version 1 is pinned",
+        "no window was checked",
+    ):
+        assert sentence in out
+
+
+def test_status_shows_the_override_while_it_is_in_force(driftd: Run, store: StateStore, config: Path) -> None:
+    """An override is shown with its reason until it expires."""
+    good = config.read_text()
+    override = "override: {{reason: INC-1, pause: [retraining], expires: {year}-01-01T00:00:00Z}}\n"
+    config.write_text(good + override.format(year=2999))
+    assert "override in force: pause ['retraining'] until 2999-01-01T00:00:00Z: INC-1" in driftd("status")[1]
+    config.write_text(good + override.format(year=2020))
+    assert "override" not in driftd("status")[1]
+
+
+def test_status_before_the_first_start_tells_the_next_step(driftd: Run, tmp_path: Path) -> None:
+    """Right after `driftd init` the version is shown, and that the daemon is to be started."""
+    publish(tmp_path / "state")
+    code, out, _ = driftd("status")
+    assert code == 0
+    assert "demand: version 1 serves, but no daemon has watched it yet: start `driftd run`" in out
+    assert "supply: it has no version yet: `driftd init` makes the first" in out
+
+
+def test_status_for_machines(driftd: Run, store: StateStore) -> None:
+    """`--json` holds each model's phase, version, evidence with its threshold, and what is not watched."""
+    store.save_state(STATE, NOON)
+    check(store)
+    told = json.loads(driftd("status", "--json")[1])
+    (model,) = told["models"]
+    assert (model["model"], model["phase"], model["version"], model["needs"]) == ("demand", "steady", 1, None)
+    assert model["evidence"]["data"]["evidence"] == 90
+    assert model["evidence"]["data"]["threshold"] == 900
+    assert told["not_watched"] == [{"model": "supply", "version": None}]
+
+
+def test_history_is_told_newest_first(driftd: Run, store: StateStore) -> None:
+    """The lines of history stand newest first, as they were written, and as many as were asked for."""
+    decide(store, "alarm", ODD)
+    decide(store, "build_started", "building version 2")
+    out = driftd("history")[1].splitlines()
+    assert out[1].split()[0] == "2"
+    assert "build started" in out[1]
+    assert ODD in out[2]
+    assert len(driftd("history", "-n", "1")[1].splitlines()) == 2
+    assert [one["event"] for one in json.loads(driftd("history", "--json")[1])] == ["build_started", "alarm"]
+    assert "nothing was decided yet" in driftd("history", "supply")[1]
+
+
+def test_versions_tell_their_lineage(driftd: Run, tmp_path: Path) -> None:
+    """Each version is told with its trigger, its parent, what it was made from and why; the served one is marked."""
+    publish(tmp_path / "state", 1)
+    publish(
+        tmp_path / "state", 2, parent=1, trigger="performance", reason=ODD, metrics={"loss": 0.25}, data={"rows": 900}
+    )
+    _, out, _ = driftd("versions", "demand")
+    second = out.splitlines()[2].split()
+    assert second[:2] == ["2", "*"]
+    assert {"performance", "1", "5eed5eed", "900", "0.25"} <= set(second)
+    assert f"2: {ODD}" in out
+    assert [one["serves"] for one in json.loads(driftd("versions", "demand", "--json")[1])] == [False, True]
+
+
+# --- explaining ----------------------------------------------------------------------------------------------------
+
+
+def test_an_alarm_is_explained_with_what_was_seen_against_which_threshold(driftd: Run, store: StateStore) -> None:
+    """The explanation holds the evidence, the threshold, the window with its rows, the leaders and the report."""
+    check(store, kind="labels")
+    number = alarm_of(store)
+    store.save_report(number, "/srv/report.html", [{"sentence": "ks says drifted"}])
+    report = Action(ActionKind.REPORT, {"alarm": number})
+    line = decide(store, "alarm", f"{ODD}; a build is wanted", report, alarm=number, evidence=1684.0, threshold=913.0)
+    code, out, _ = driftd("explain", "last")
+    assert code == 0
+    for told in (
+        f"{line}  2024-10-04 12:00 UTC  demand  alarm",
+        f"seen: {ODD}",
+        "evidence 1,684 reached the threshold 913",
+        "in the window from 2024-10-04 00:00 to 2024-10-05 00:00 UTC, 223 rows",
+        "80% of the evidence: mae",
+        "20% of the evidence: [b]",
+        "began at 2024-10-01 12:00 UTC",
+        "second opinion: ks says drifted",
+        "report: /srv/report.html",
+        "then: report, intended",
+    ):
+        assert told in out
+    assert driftd("explain", str(number), "--alarm")[1].startswith(f"alarm {number}: performance of demand/1")
+
+
+def test_windows_of_rows_are_told_as_rows(driftd: Run, store: StateStore) -> None:
+    """The window of a model that cuts by rows is told in rows, not in times."""
+    alarm_of(store, "supply")
+    assert "in the window of rows 3,500 to 4,000 in order of arrival" in driftd("explain", "--alarm", "last")[1]
+
+
+def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateStore, tmp_path: Path) -> None:
+    """From the alarm by way of the build and its gate to the swap and the rollback: one story, with the place in it."""
+    gate = {"decision": "promote", "sentence": "gain 2 on 500 later rows"}
+    publish(tmp_path / "state", 2, gate=gate, data={"rows": 1718, "chosen": "since_change", "tried": {"all": 12.5}})
+    decide(store, "confirmed", "an older story", version=1)
+    decide(store, "alarm", f"{ODD}; a build is wanted", alarm=alarm_of(store))
+    decide(store, "build_started", f"building version 2 because of performance: {ODD}", version=2)
+    swap = Action(ActionKind.SWAP, {"version": 2})
+    promoted = decide(store, "promoted", "version 2 serves instead of 1", swap, version=2, change_at=NOON, gain=2.0)
+    decide(store, "rolled_back", "version 1 serves again instead of 2", version=1, **{"from": 2})
+    _, out, _ = driftd("explain", str(promoted))
+    story = out[out.index("how it came about") :]
+    order = [story.index(word) for word in ("alarm", "build started", "promoted", "rolled back")]
+    assert order == sorted(order)
+    assert "an older story" not in story
+    assert f">    {promoted}" in story
+    for told in (
+        "gate: promote: gain 2 on 500 later rows",
+        "trained on 1,718 rows, the choice 'since change' (losses of what was tried: all 12.5)",
+        "change at: 2024-10-04 12:00 UTC",
+        "gain: 2",
+        "then: swap, intended",
+    ):
+        assert told in out
+    assert driftd("explain", "2")[1].count("promoted") == 1  # the alarm's own story goes on to the swap
+    told = json.loads(driftd("explain", str(promoted), "--json")[1])
+    assert told["decision"]["figures"]["gain"] == 2
+    assert [one["event"] for one in told["story"]] == ["alarm", "build_started", "promoted", "rolled_back"]
+
+
+# --- asking --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "asked"),
+    [
+        (("retrain", "demand", "--why", "schema fix"), "retrain", {"text": "schema fix"}),
+        (("approve", "demand", "2"), "approve", {"version": 2, "text": ""}),
+        (("reject", "demand", "2"), "reject", {"version": 2, "text": ""}),
+        (("rollback", "demand", "--to", "1"), "rollback", {"version": 1, "text": ""}),
+    ],
+)
+def test_what_is_asked_waits_in_the_store_for_the_daemon(
+    driftd: Run, store: StateStore, arguments: tuple[str, ...], kind: str, asked: dict[str, object]
+) -> None:
+    """Without a daemon a request is kept with who asked, and the command says so and ends with 3."""
+    code, out, _ = driftd(*arguments, "--wait", "0")
+    (request,) = store.waiting_requests()
+    assert code == 3
+    assert f"asked (request {request.id}); no daemon has answered" in out
+    assert (request.model, request.kind, request.arguments) == ("demand", kind, asked)
+    assert "@" in request.who
+
+
+@pytest.mark.parametrize(("event", "expected"), [("build_wanted", 0), ("request_refused", 5)])
+def test_the_answer_of_the_daemon_is_printed(
+    driftd: Run, store: StateStore, tmp_path: Path, event: str, expected: int
+) -> None:
+    """The outcome is printed as soon as it is there; a refusal ends with 5."""
+
+    def answer() -> None:
+        with StateStore.open(Places(tmp_path / "state").state_db) as daemon:
+            deadline = time.monotonic() + 20
+            while not (waiting := daemon.waiting_requests()) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            with daemon.transaction():
+                decided = Transition(STATE, "because", event)
+                daemon.save_transition(STATE, decided, at=NOON, actor="ada", config_hash="")
+                daemon.answer_request(waiting[0].id, at=NOON, outcome="because")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    code, out, _ = driftd("retrain", "demand", "--wait", "20", "--json")
+    thread.join()
+    assert code == expected
+    told = json.loads(out)
+    assert told["outcome"] == "because"
+    assert told["refused"] is (expected == 5)
+
+
+# --- check-config --------------------------------------------------------------------------------------------------
+
+
+def test_check_config_says_what_the_config_means(driftd: Run, config: Path) -> None:
+    """Windows, the budget of false alarms, builds and the override are told in words, with the hash."""
+    config.write_text(config.read_text() + "override: {reason: INC-1, pin: {demand: 3}}\n")
+    code, out, _ = driftd("check-config")
+    assert code == 0
+    for told in (
+        "is good (hash ",
+        "looks at every 1d of predictions",
+        "false alarms: about one false alarm in 12 months",
+        "365 clean windows from one to the next",
+        "looks at every 500 predictions",
+        "at most 4 builds in 1d, none within 6h after one ended",
+        "demand serves exactly version 3 (INC-1)",
+    ):
+        assert told in out
+    told = json.loads(driftd("check-config", "--json")[1])
+    assert told["hash"] in out
+    assert told["config"]["models"]["demand"]["window"]["every"] == DAY
