@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.column_layout import ColumnLayout, Scale
 from driftd_detectors.columns import Coded, Column, Numbers
 from driftd_detectors.counting import count_labels, count_numbers
-from driftd_detectors.layout import ColumnLayout, Scale
 from driftd_detectors.schema import Feature, Kind
 
 FEW_LEVELS = 20  # integers with at most so many distinct values are ordered categories

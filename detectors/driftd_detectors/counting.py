@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.column_layout import ColumnLayout
 from driftd_detectors.columns import Coded, Numbers
-from driftd_detectors.layout import ColumnLayout
 from driftd_detectors.moments import NO_MOMENTS, ColumnMoments, merge_moments, moments_of
 
 Counts = NDArray[np.int64]

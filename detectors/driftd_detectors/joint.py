@@ -14,8 +14,9 @@ from statistics import NormalDist
 
 import numpy as np
 
+from driftd_detectors.column_layout import ColumnLayout
 from driftd_detectors.columns import Column, Numbers
-from driftd_detectors.layout import ColumnLayout, Layout
+from driftd_detectors.layout import Layout
 from driftd_detectors.locating import locate
 
 _STEP = 2.0**-10

@@ -12,9 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.column_layout import ColumnLayout
 from driftd_detectors.columns import Coded, Column, Numbers
 from driftd_detectors.counting import bins_of
-from driftd_detectors.layout import ColumnLayout
 
 _CELLS = 4096
 _MOST_STEPS = 5  # more than this, and a binary search is as fast

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.column_layout import ColumnLayout
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.counting import bins_of, count_labels, count_numbers
 from driftd_detectors.joint import Joint, joint_of, merge_joint, no_joint
-from driftd_detectors.layout import ColumnLayout, Layout, feature_values, predicted_classes
+from driftd_detectors.layout import Layout, feature_values, predicted_classes
 from driftd_detectors.moments import NO_MOMENTS, ColumnMoments, Moments
 from driftd_detectors.packing import pack, unpack
 

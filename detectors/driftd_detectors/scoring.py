@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.assessment import EvidenceKind, Fault
+from driftd_detectors.column_layout import ColumnLayout, Scale
 from driftd_detectors.columns import Numbers
-from driftd_detectors.layout import ColumnLayout, Layout, Scale
+from driftd_detectors.layout import Layout
 from driftd_detectors.profile import Profile
 from driftd_detectors.scores.chi_square import chi_square_rest
 from driftd_detectors.scores.comparison import Comparison, compare

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from driftd_detectors.column_layout import Scale
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.layout import Layout, Scale, learn_layout
+from driftd_detectors.layout import Layout, learn_layout
 from driftd_detectors.profile import profile_of
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from profile_samples import SCHEMA, sample

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.layout import ColumnLayout
+from driftd_detectors.column_layout import ColumnLayout
 
 FEWEST_ROWS = 20  # of a window in which anything is certain
 MOST_EVIDENCE = 1e12  # evidence is not told beyond this

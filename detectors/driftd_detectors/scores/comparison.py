@@ -8,9 +8,10 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.column_layout import ColumnLayout, Scale
 from driftd_detectors.columns import Numbers
 from driftd_detectors.joint import Joint, ranked_bins
-from driftd_detectors.layout import ColumnLayout, Layout, Scale
+from driftd_detectors.layout import Layout
 from driftd_detectors.profile import Profile
 
 EXPECTED = 5.0  # rows that a pooled bin must expect (Cochran, 1954)
