@@ -11,9 +11,10 @@ import click
 import pandas as pd
 from rich.console import Console
 
-from driftd.build.first import FileColumns, make_first_version
+from driftd.build.first import FileColumns, FirstVersionError, Made, make_first_version
 from driftd.cli.guessing import Guess, guessed
 from driftd.config.load import parse
+from driftd.config.model import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
 
@@ -93,16 +94,7 @@ def init(
             f"{guess.name} has version {served} in {config.state_dir} already: choose another --name or --state-dir, "
             "or have the daemon build on it with `driftd retrain`"
         )
-    with console.status("version 1") as status:
-        made = make_first_version(
-            guess.name,
-            config.models[guess.name],
-            rows,
-            guess.columns,
-            places,
-            now=time.time() if guess.last_at is None else guess.last_at,
-            on_step=lambda step: status.update(f"version 1: {step}"),
-        )
+    made = _first_version(guess, config.models[guess.name], rows, places, console)
     write(output, text)
     named = "" if output == Path("config.yaml") else f" --config {output}"
     click.echo(f"version 1 of {guess.name} is trained on {made.rows:,} rows and serves: {made.sentence}")
@@ -110,6 +102,21 @@ def init(
     click.echo(f"next: driftd check-config{named}   what this config means")
     click.echo(f"      driftd run{named}            the daemon")
     click.echo(f"      driftd serve{named}          predictions and feedback over HTTP")
+
+
+def _first_version(guess: Guess, model: ModelConfig, rows: pd.DataFrame, places: Places, console: Console) -> Made:
+    """Make version 1 and tell each step. Raises click.ClickException with one sentence when that fails."""
+    now = time.time() if guess.last_at is None else guess.last_at
+    with console.status("version 1") as status:
+
+        def tell(step: str) -> None:
+            status.update(f"version 1: {step}")
+
+        try:
+            return make_first_version(guess.name, model, rows, guess.columns, places, now=now, on_step=tell)
+        except FirstVersionError as error:
+            sentence = str(error).partition("\n")[0]
+            raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
 
 
 def read_rows(file: Path) -> pd.DataFrame:

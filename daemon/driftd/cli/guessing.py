@@ -18,6 +18,7 @@ MOST_CLASSES = 20
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
 FEWEST_ROWS_A_WINDOW = 100
 LENGTHS = (("15m", 900.0), ("1h", 3600.0), ("6h", 21_600.0), ("1d", 86_400.0), ("1w", 604_800.0))
+DAY = LENGTHS[3]
 TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
 LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
 UNIQUE_SHARE = 0.95
@@ -50,6 +51,9 @@ def guessed(
     chosen = Task(task) if task is not None else _task_of(rows[target], remarks)
     if rows[target].isna().all():
         raise click.ClickException(f"the target {target} is empty in every row: there is nothing to learn from")
+    if chosen is Task.CLASSIFICATION and rows[target].nunique() == 1:
+        only = rows[target].dropna().iloc[0]
+        raise click.ClickException(f"the target {target} is {only} in every row: there is nothing to tell apart")
     free = [name for name in names if name not in {target, *columns.names}]
     label_time = columns.label_time or _time_named(rows, free, LABEL_TIME_NAMES, "time of a row's label", remarks)
     free = [name for name in free if name != label_time]
@@ -168,17 +172,23 @@ def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, 
         remarks.append(f"rows have no time: windows of {size} rows")
         return f"{{rows: {size}}}"
     span = float(np.nanmax(at) - np.nanmin(at)) or 1.0
-    fits = [
-        (text, length)
-        for text, length in LENGTHS
-        if span / length >= WINDOWS_WANTED and rows * length / span >= FEWEST_ROWS_A_WINDOW
-    ]
-    day = LENGTHS[3]
-    text, length = day if day in fits or not fits else fits[-1]  # a day holds what comes back daily; a week is slow
+    text, length = _length(rows, span)
     remarks.append(
         f"windows of {text}: about {rows * length / span:.0f} rows each, {span / length:.0f} of them in the file"
     )
     return f"{{every: {text}}}"
+
+
+def _length(rows: int, span: float) -> tuple[str, float]:
+    """A day where that leaves enough windows with enough rows, since much comes back daily.
+
+    Else the longest that leaves enough windows, with enough rows if that can be; else the shortest.
+    """
+    enough = [one for one in LENGTHS if span / one[1] >= WINDOWS_WANTED]
+    full = [one for one in enough if rows * one[1] / span >= FEWEST_ROWS_A_WINDOW]
+    if DAY in full:
+        return DAY
+    return (full or enough or LENGTHS[:1])[-1]
 
 
 def _slug(name: str) -> str:

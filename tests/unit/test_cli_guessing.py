@@ -1,0 +1,170 @@
+"""What `driftd init` reads off a file, and the config that it writes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftd.build.first import FileColumns
+from driftd.cli.beginning import config_text, quoted, read_rows
+from driftd.cli.guessing import Guess, guessed
+from driftd.config.load import parse
+from driftd.config.reading import read
+from driftd_detectors.schema import Kind, Task
+
+ROWS = 8_640
+
+
+def rows(**columns: object) -> pd.DataFrame:
+    """Sixty days of rows, one every ten minutes."""
+    rng = np.random.default_rng(5)
+    frame = {"a": rng.normal(size=ROWS), "b": rng.choice(["north", "south"], ROWS), "y": rng.normal(size=ROWS)}
+    return pd.DataFrame(frame | columns)
+
+
+def stamps(every: str = "10min", count: int = ROWS) -> pd.DatetimeIndex:
+    return pd.date_range("2024-01-01", periods=count, freq=every)
+
+
+def guess(frame: pd.DataFrame, target: str = "y", **said: object) -> Guess:
+    columns = FileColumns(**{key: said.pop(key) for key in ("id", "time", "label_time") if key in said})
+    defaults = {"task": None, "columns": columns, "window": None, "name": "demand"}
+    return guessed(frame, target, **(defaults | said))
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        (np.arange(ROWS) % 2, Task.CLASSIFICATION),
+        (np.arange(ROWS) % 2 == 0, Task.CLASSIFICATION),
+        (np.where(np.arange(ROWS) % 3, "yes", "no"), Task.CLASSIFICATION),
+        (np.arange(ROWS) / 7, Task.REGRESSION),
+        (np.arange(ROWS) % 400, Task.REGRESSION),
+        (np.arange(ROWS) % 5 / 2, Task.REGRESSION),
+    ],
+)
+def test_the_task_follows_from_the_target(target: np.ndarray, task: Task) -> None:
+    """Text, booleans and few whole numbers are classes; everything else is a number to predict."""
+    assert guess(rows(y=target)).task is task
+
+
+def test_what_is_said_wins_over_what_is_guessed() -> None:
+    """The task, the times and the window may be said."""
+    frame = rows(y=np.arange(ROWS) % 2, ts=stamps(), seen=stamps("1h"))
+    said = guess(frame, task="regression", time="seen", window="6h")
+    assert (said.task, said.columns.time, said.window) == (Task.REGRESSION, "seen", "{every: 6h}")
+    assert "ts" in said.features
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("ts", stamps()),
+        ("Timestamp", stamps().astype(str)),
+        ("time", stamps().as_unit("s").astype("int64")),
+        ("booked", stamps().tz_localize("UTC")),
+    ],
+)
+def test_the_time_is_found_by_its_name_or_as_the_only_dates(name: str, values: object) -> None:
+    """Dates, text that reads as dates and epoch seconds are taken for the time of a row, and this is said."""
+    found = guess(rows(**{name: values}))
+    assert found.columns.time == name
+    assert name not in found.features
+    assert any(remark.startswith(f"{name} is taken for the time of a row") for remark in found.remarks)
+    assert found.last_at == pytest.approx(stamps()[-1].timestamp())
+
+
+def test_an_hour_of_the_day_is_no_time_of_a_row() -> None:
+    """A column called `time` that holds small numbers stays a feature."""
+    found = guess(rows(time=np.arange(ROWS) % 24))
+    assert found.columns.time is None
+    assert found.features["time"] is Kind.NUMBER
+
+
+def test_of_several_dates_none_is_taken() -> None:
+    """Where several columns hold dates and none has a usual name, the user is asked to say."""
+    found = guess(rows(arrived=stamps(), left=stamps("11min")))
+    assert found.columns.time is None
+    assert any("say with --time" in remark for remark in found.remarks)
+
+
+def test_columns_that_are_no_features_are_left_out_aloud() -> None:
+    """meta_*, constant and row-naming columns and columns of lists are left out, each with its reason."""
+    frame = rows(
+        meta_x=1.5, same="x", number=np.arange(ROWS), tags=[["t"]] * ROWS, many=np.random.default_rng(1).random(ROWS)
+    )
+    found = guess(frame)
+    assert set(found.features) == {"a", "b", "many"}
+    reasons = {remark.split(" ")[0]: remark for remark in found.remarks if "left out" in remark}
+    assert set(reasons) == {"meta_x", "same", "number", "tags"}
+
+
+@pytest.mark.parametrize(
+    ("every", "window"),
+    [("10min", "{every: 1d}"), ("1min", "{every: 1h}"), ("2h", "{every: 1w}"), ("4s", "{every: 15m}")],
+)
+def test_the_window_leaves_enough_windows_with_enough_rows(every: str, window: str) -> None:
+    """A day where the file holds 56 with 100 rows each, else the longest of which it holds 56, else the shortest."""
+    assert guess(rows(ts=stamps(every))).window == window
+
+
+def test_rows_without_times_are_cut_by_count() -> None:
+    """Without a time, windows are of so many rows that the file holds 56, and of at least 100."""
+    assert guess(rows()).window == f"{{rows: {ROWS // 56}}}"
+    assert guess(rows().head(1000)).window == "{rows: 100}"
+    assert guess(rows(), window="500").window == "{rows: 500}"
+
+
+@pytest.mark.parametrize(
+    ("frame", "said", "told"),
+    [
+        (rows(), {"target": "z"}, "no column 'z' in the file; it has a, b, y"),
+        (rows(y=np.nan), {}, "the target y is empty in every row"),
+        (rows(y="yes"), {}, "the target y is yes in every row"),
+        (rows(), {"time": "b"}, "b does not hold times"),
+        (rows()[["y"]], {}, "no feature column is left"),
+        (rows(), {"window": "hourly"}, "a span of time is a number and a unit"),
+    ],
+)
+def test_what_cannot_be_is_told(frame: pd.DataFrame, said: dict[str, object], told: str) -> None:
+    """A wrong column name, an empty target, a time that is none and a bad window end with a sentence."""
+    with pytest.raises(click.ClickException, match=told):
+        guess(frame, **said)
+
+
+def test_the_config_says_what_was_guessed(tmp_path: Path) -> None:
+    """The written config is valid and holds the guesses, whatever the columns are called."""
+    frame = rows(**{"ts": stamps(), "no": 1.5 * np.arange(ROWS), "[odd]: 'name' #1": np.arange(ROWS) % 9})
+    found = guess(frame)
+    text = config_text(found, Path("my rows: #1.csv"), tmp_path / "a state # folder")
+    config = parse(text.encode())
+    model = config.models["demand"]
+    assert model.features == dict(found.features)
+    assert (model.task, model.target, model.window.every) == (Task.REGRESSION, "y", 86_400.0)
+    assert config.state_dir == tmp_path / "a state # folder"
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cn", "Co"]), max_size=20))
+def test_every_text_reads_back_as_it_was_quoted(text: str) -> None:
+    """A column's name becomes a YAML scalar that reads back as the very same text, as a key and as a value."""
+    document = read(f"{quoted(text)}: {quoted(text)}".encode())
+    assert document.problems == []
+    assert document.data == {text: text}
+
+
+def test_a_file_that_is_no_table_is_told(tmp_path: Path) -> None:
+    """A broken Parquet file, an empty CSV file and one without rows end with a sentence."""
+    for name, content, told in (
+        ("x.parquet", b"PAR1", "cannot be read as Parquet or CSV"),
+        ("x.csv", b"", "cannot be read as Parquet or CSV"),
+        ("y.csv", b"a,b\n", "holds no rows"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(click.ClickException, match=told):
+            read_rows(tmp_path / name)
