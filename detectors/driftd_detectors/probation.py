@@ -53,8 +53,8 @@ def watch(
         One entry a labelled row, *in the order in which the labels arrived*, so that a later look only adds to an
         earlier one; `at` is the event time in epoch seconds. Rows with a loss that is not finite are left out.
     bound
-        The losses are divided by this and clipped to [0, 1]: 1 for 0/1 error and Brier, for errors of a regression
-        a high quantile of the reference's.
+        The differences are divided by this and clipped to [-1, 1]: 1 for 0/1 error and Brier, for errors of a
+        regression a high quantile of the reference's.
     tolerated
         Harm that is no reason to roll back, in units of the loss.
     overdispersion
@@ -64,8 +64,8 @@ def watch(
         earlier watched days show counts; only earlier ones, so that the bet never knows the future.
     """
     usable = np.isfinite(new_loss) & np.isfinite(old_loss)
-    new, old = (np.clip(loss[usable] / bound, 0.0, 1.0) for loss in (new_loss, old_loss))
-    difference = new - old
+    # The difference is clipped, not the losses: where both are beyond the bound, the worse one is still the worse.
+    difference = np.clip((new_loss[usable] - old_loss[usable]) / bound, -1.0, 1.0)
     rows = len(difference)
     if rows == 0:
         return Watch(roll_back=False, wealth=1.0, labels=0, sentence="no labels yet for the new version")

@@ -84,3 +84,12 @@ def test_losses_that_are_missing_are_left_out() -> None:
     """NaN losses count neither as labels nor as harm."""
     seen = watch(np.array([np.nan, 1.0]), np.array([0.0, 1.0]), np.zeros(2))
     assert seen.labels == 1
+
+
+def test_harm_is_seen_where_both_versions_are_beyond_the_bound() -> None:
+    """When the world moved so far that both losses exceed the bound, the worse version is still rolled back."""
+    rng = np.random.default_rng(5)
+    old = 10 + rng.normal(0, 1, 400)
+    at = np.arange(400) * 600.0
+    assert watch(old + 3, old, at, bound=5.0).roll_back
+    assert not watch(old - 3, old, at, bound=5.0).roll_back
