@@ -97,6 +97,7 @@ class Evidence:
     seen: int = 0  # windows since it began or was last absorbed
     wander: Wander = ANY_WANDER
     waits_for: int = 0  # windows to learn before any counts as evidence
+    quarantine: float = SUSPECTED  # from this evidence on, windows are not learned
 
     @classmethod
     def begin(
@@ -175,7 +176,7 @@ class Evidence:
             since=self.since + 1 if evidence >= SUSPECTED else 0,
             seen=self.seen + 1,
         )
-        return after if evidence >= SUSPECTED else after._learn_waiting()
+        return after if evidence >= self.quarantine else after._learn_waiting()
 
     def absorb(self) -> Evidence:
         """Take the new level into what is normal: evidence is reset, the level moved by what came since the change.
@@ -241,7 +242,9 @@ class Evidence:
     def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Evidence | None:
         """What `pack` gave, under the lanes, the threshold and the rules of this one; None when it does not fit."""
         found = Evidence.unpack(self.lanes, self.threshold, values, arrays)
-        return None if found is None else replace(found, wander=self.wander, waits_for=self.waits_for)
+        if found is None:
+            return None
+        return replace(found, wander=self.wander, waits_for=self.waits_for, quarantine=self.quarantine)
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""

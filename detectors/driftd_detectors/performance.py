@@ -18,6 +18,7 @@ from driftd_detectors.residuals import STRONG_WANDER
 
 TOLERATED_SHARE = 0.10  # of the reference's loss, when nothing else is said
 _FEW_ERRORS = 10.0  # expected in a window; below, a proportion is far from normal
+_QUARANTINE = 1.5  # a loss that creeps up must not be learned as normal: clean evidence is mostly below one
 _RARE_ERRORS = 2.0  # below, even its arcsine is
 
 
@@ -82,7 +83,7 @@ class Performance:
         evidence = Evidence.begin(
             bare.evidence.lanes, threshold, reference.starts, table[:, :1], table[:, 1:2], window_seconds
         )
-        return replace(bare, evidence=replace(evidence, wander=STRONG_WANDER))
+        return replace(bare, evidence=replace(evidence, wander=STRONG_WANDER, quarantine=_QUARANTINE))
 
     @property
     def value(self) -> float:
