@@ -54,8 +54,20 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 @click.option("--id", "id_column", help="What names a row.")
 @click.option("--name", help="The model's name; the file's name by default.")
 @click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
-@click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("driftd-state"))
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("config.yaml"))
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("driftd-state"),
+    show_default=True,
+    help="Where driftd will keep everything.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("config.yaml"),
+    show_default=True,
+    help="The config to write.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing config.")
 def init(
     file: Path,

@@ -9,12 +9,22 @@ import click
 from driftd.cli.options import config_option, json_option
 from driftd.cli.printing import print_json
 
-LEVEL = click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+LEVEL = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least severe lines that are logged.",
+)
 
 
 @click.command()
 @click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo-state"), show_default=True
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-state"),
+    show_default=True,
+    help="Where the state and the report go.",
 )
 def demo(folder: Path) -> None:
     """Show the whole loop on a real year of flights, in about two minutes.
