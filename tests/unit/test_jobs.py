@@ -140,7 +140,10 @@ def test_the_environment_bounds_threads_and_fixes_hashes(tmp_path: Path) -> None
     """Numerical libraries in the child see the thread limit, and hashes repeat."""
     with hanging(tmp_path / "job"):
         job = start_job(tmp_path / "job", "dance", {}, Limits(threads=3))
-        told = Path(f"/proc/{job.pid}/environ").read_bytes().split(b"\0")
+        environment = Path(f"/proc/{job.pid}/environ")
+        until = time.monotonic() + PATIENCE
+        while not (told := environment.read_bytes().split(b"\0"))[0] and time.monotonic() < until:
+            os.sched_yield()  # between fork and exec it is empty
         job.kill()
     assert b"OMP_NUM_THREADS=3" in told
     assert b"PYTHONHASHSEED=0" in told
