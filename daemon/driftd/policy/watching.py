@@ -9,7 +9,7 @@ from driftd.policy.settings import PolicySettings
 from driftd.policy.wording import moment
 from driftd.records import Action, ActionKind, ModelState, Phase, Probation, Transition
 
-LOOKS = 8  # about so many looks at the labels while the least number comes in; the test allows any number
+LOOKS = 4  # about so many looks at the labels while the least number comes in; the test allows any number
 
 
 def look(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
