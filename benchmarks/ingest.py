@@ -4,6 +4,7 @@ Run: PYTHONPATH=daemon:detectors python benchmarks/ingest.py [--seconds 8]
 
 A real `driftd serve` in a process of its own, predictions with 50 features, every answer after the group commit is
 synced. The load generator shares the cores with it; then a process profiles windows beside them, as a check does.
+"Without storage" is the same server, reading and validating the same events, with a store that keeps nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,8 @@ import pandas as pd
 from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
 from driftd.places import Places
+from driftd.serving.event_log import EventLog
+from driftd.store.events_records import Batch, Receipt
 
 FEATURES = 50
 CONFIG = """\
@@ -56,10 +60,11 @@ def prepare(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def server(path: Path) -> Iterator[str]:
+def server(path: Path, *, storage: bool = True) -> Iterator[str]:
     """`driftd serve` on a port of its own choosing."""
+    real = ["-m", "driftd.cli.main", "serve", "--config", str(path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "driftd.cli.main", "serve", "--config", str(path)],
+        [sys.executable, *(real if storage else [__file__, "--serve-without-storage", str(path)])],
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
     )
@@ -132,6 +137,34 @@ def bare_fsyncs(folder: Path, seconds: float = 1.5) -> float:
     return count / seconds
 
 
+class KeepsNothing(EventLog):
+    """The event log of a server without storage: whatever is validated is acknowledged at once."""
+
+    is_open = True
+
+    def submit(self, batch: Batch) -> Future[Receipt]:
+        future: Future[Receipt] = Future()
+        future.set_result(Receipt(len(batch.predictions), len(batch.feedback)))
+        return future
+
+
+def serve_without_storage(path: Path) -> None:
+    """The server in all its parts but the store."""
+    from driftd.observe.logs import configure_logs
+    from driftd.serving.http import Serving
+    from driftd.serving.metrics import ServingMetrics
+    from driftd.serving.posted import Bounds
+    from driftd.serving.run import endpoints_of, run_app
+
+    configure_logs()
+    config = load(path)
+    endpoints = endpoints_of(config)
+    for name, endpoint in endpoints.items():
+        endpoint.log = KeepsNothing(Places(config.state_dir), name)
+    app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), ServingMetrics(list(endpoints)))
+    run_app(app, config.serve.listen, models=list(endpoints))
+
+
 def checking(stop: multiprocessing.synchronize.Event) -> None:
     """What a check does all day: count columns into bins."""
     from driftd_detectors.columns import Columns
@@ -148,32 +181,48 @@ def checking(stop: multiprocessing.synchronize.Event) -> None:
         profile_of(rows, None, layout)
 
 
+LOADS = ((100, 4, 10_000), (1, 24, 1_000))  # events of a request, clients, events a second that are wanted
+
+
+def measure(base: str, seconds: float, beside: str, syncs: float, bare: dict[int, float]) -> None:
+    """Both loads, at most and at the wanted rate."""
+    for size, clients, wanted in LOADS:
+        most, _, _ = asyncio.run(load_with(base, size, clients, seconds))
+        _, median, p99 = asyncio.run(load_with(base, size, clients, seconds, wanted / size))
+        print(
+            f"{beside:15} batches of {size:3}: {most:8.0f} events/s at most ({most / wanted:.1f} x the {wanted:,} "
+            f"wanted, {most / bare[size]:.2f} x without storage, {most / syncs:.1f} x bare syncs); "
+            f"at {wanted:,}/s p50 {median:.1f} ms, p99 {p99:.1f} ms (wanted < 50)"
+        )
+
+
 def main() -> None:
     """Print the figures and their ratios."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=8.0)
-    seconds = options.parse_args().seconds
+    options.add_argument("--serve-without-storage", type=Path, metavar="CONFIG")
+    given = options.parse_args()
+    if given.serve_without_storage is not None:
+        serve_without_storage(given.serve_without_storage)
+        return
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:
         folder = Path(name)
         path, syncs = prepare(folder), bare_fsyncs(folder)
         print(f"bare fdatasync of 4 KB: {syncs:.0f}/s")
+        with server(path, storage=False) as base:
+            bare = {size: asyncio.run(load_with(base, size, clients, given.seconds))[0] for size, clients, _ in LOADS}
+        for size, rate in bare.items():
+            print(f"without storage batches of {size:3}: {rate:8.0f} events/s at most")
         with server(path) as base:
-            for busy in (False, True):
-                stop = multiprocessing.Event()
-                beside = multiprocessing.Process(target=checking, args=(stop,)) if busy else None
-                if beside is not None:
-                    beside.start()
-                for size, clients, wanted in ((100, 4, 10_000), (1, 24, 1_000)):
-                    most, _, _ = asyncio.run(load_with(base, size, clients, seconds))
-                    _, median, p99 = asyncio.run(load_with(base, size, clients, seconds, wanted / size))
-                    print(
-                        f"{'beside a check' if busy else 'alone':15} batches of {size:3}: {most:8.0f} events/s at most"
-                        f" ({most / wanted:.1f} x the {wanted:,} wanted, {most / syncs:.1f} x bare syncs);"
-                        f" at {wanted:,}/s p50 {median:.1f} ms, p99 {p99:.1f} ms (wanted < 50)"
-                    )
+            measure(base, given.seconds, "alone", syncs, bare)
+            stop = multiprocessing.Event()
+            check = multiprocessing.Process(target=checking, args=(stop,))
+            check.start()
+            try:
+                measure(base, given.seconds, "beside a check", syncs, bare)
+            finally:
                 stop.set()
-                if beside is not None:
-                    beside.join()
+                check.join()
 
 
 if __name__ == "__main__":

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-import math
+import itertools
+import threading
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, overload
 
 import pandas as pd
 import structlog
-from threadpoolctl import ThreadpoolController
 
 from driftd.places import Places
-from driftd.registry.features import feature_frame
-from driftd.registry.loaded import LoadedVersion
+from driftd.serving.answering import Answered, answer, records_of
 from driftd.serving.event_log import EventLog
 from driftd.serving.served_version import ServedVersion
 from driftd.store.events import EventsNotKeptError
-from driftd.store.events_records import Receipt, Refusal
-from driftd.store.events_validation import read_events
-from driftd.store.migrate import DatabaseError
+from driftd.store.events_records import Batch, Receipt, Refusal
 
 log = structlog.get_logger()
 
-SMALL_ROWS = (
-    20_000  # below it, waking OpenMP's threads for every tree costs more than they save, tenfold on a busy host
-)
+LONGEST_WAIT = 5.0  # seconds that a prediction waits for the disk before it is answered as not logged
+PATIENCE = 30.0  # seconds that feedback waits before the caller is told to hand it in again
 
-Moment = float | str | None  # epoch seconds or ISO 8601; None is now
+Moment = float | str | datetime | None  # epoch seconds, ISO 8601 or a datetime; None is now
+
+
+class FeedbackError(ValueError):
+    """Some labels were malformed; `refused` says which and why. The others are kept."""
+
+    def __init__(self, refused: list[Refusal], kept: int) -> None:
+        first = refused[0]
+        where = f"label {first.index} (prediction {first.prediction_id!r}): {first.field}: {first.reason}"
+        super().__init__(f"{len(refused)} labels were refused, {kept} are kept; the first: {where}")
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +46,10 @@ class Answer:
 
     prediction_id: str
     prediction: str | float
-    score: float | None
+    score: float | None  # probability of the second of two classes, or of the predicted one of more
     version: int
     logged: bool
+    reason: str | None = None  # why it is not logged
 
 
 class Driftd:
@@ -53,18 +60,19 @@ class Driftd:
     state_dir, model
         Where `driftd` keeps its state, and the model's name.
     durable
-        True: a call returns once the disk has what it logs. False: logging happens behind the call's back, bounded in
-        memory, and what does not fit is dropped and counted in `dropped`.
+        True: a prediction is answered once the disk has it (at most `LONGEST_WAIT` seconds are waited). False: it is
+        logged behind the call's back, which then never waits for the disk.
+    waiting
+        How many events may wait in memory for the disk; what comes on top is not logged, and counted in `dropped`.
     allow_joblib
         Whether a version stored by joblib may be loaded; that runs code of whoever made it.
-    events
-        An event log to share with others of this process; a new one by default.
 
     Notes
     -----
     A swap is taken up by the next call; each call is answered by one version, which every answer names. When the event
-    store cannot keep events, predictions go on and say `logged=False`: monitoring is never in the serving path. Safe
-    to share between threads; open it after a fork.
+    store cannot keep events, predictions go on and say `logged=False` and why: monitoring is never in the serving
+    path. Safe to share between threads, not between processes: make one in each after a fork. One that
+    was used before the fork answers in the child, but logs nothing there and says so.
 
     Examples
     --------
@@ -80,25 +88,38 @@ class Driftd:
         model: str,
         *,
         durable: bool = True,
+        waiting: int = 20_000,
         allow_joblib: bool = False,
-        events: EventLog | None = None,
     ) -> None:
-        self._places = Places(Path(state_dir))
+        places = Places(Path(state_dir))
         self._model = model
-        self._served = ServedVersion(self._places, model, allow_joblib=allow_joblib)
+        self._served = ServedVersion(places, model, allow_joblib=allow_joblib)
         self._durable = durable
-        self._events = events or EventLog(self._places, model)
-        self.dropped = 0  # events that were not logged
+        self._events = EventLog(places, model, waiting=waiting)
+        self._counting = threading.Lock()
+        self._dropped = 0
+        self._stalled: Future[Receipt] | None = None  # a commit that took too long; while it does, nobody waits
+        self._trouble: str | None = None
+        self._opener: threading.Thread | None = None
+        if not durable:
+            self._open_aside()
+            assert self._opener is not None
+            self._opener.join()
 
     @property
     def version(self) -> int:
-        """The version that answers now."""
+        """The version that answers now. Raises NothingServedError."""
         return self._served.get().version
 
     @property
     def fault(self) -> str | None:
         """Why the version that the link names is not the one that answers; None when it is."""
         return self._served.fault
+
+    @property
+    def dropped(self) -> int:
+        """How many predictions were answered but could not be logged, since the start."""
+        return self._dropped
 
     @overload
     def predict(self, rows: Mapping[str, Any], *, ids: str | None = None, at: Moment = None) -> Answer: ...
@@ -113,44 +134,46 @@ class Driftd:
     def predict(self, rows: Any, *, ids: Any = None, at: Any = None) -> Answer | list[Answer]:
         """Predict one row (a mapping) or several (a frame or a list of mappings), and log what was predicted.
 
-        `ids` are made up where none are given. Raises NothingServedError when there is no version to answer with,
-        PredictionError when the version answers with something that is no prediction.
+        `ids` are made up where none are given; `at` is now unless given, one for all or one for each. Raises
+        NothingServedError when there is no version to answer with, PredictionError when the version answers with
+        something that is no prediction, ValueError when there are not as many ids or times as rows.
         """
         if isinstance(rows, Mapping):
-            return self._predict([rows], None if ids is None else [ids], at)[0]
-        return self._predict(rows, None if ids is None else list(ids), at)
+            return self._predict([rows], None if ids is None else [ids], [at])[0]
+        return self._predict(rows, None if ids is None else list(ids), _each(at, len(rows)))
 
     def feedback(self, ids: str | Iterable[str], labels: Any, *, at: Any = None) -> Receipt:
         """Hand in the true labels of earlier predictions; returns once they are kept.
 
-        Raises ValueError when one is malformed (nothing is kept then), EventsNotKeptError when the store cannot keep
-        them: hand them in again later.
+        Raises FeedbackError (a ValueError) when some are malformed; the others are kept. Raises EventsNotKeptError
+        when the store cannot keep them: hand them in again later, twice does no harm.
         """
         if isinstance(ids, str):
-            ids, labels = [ids], [labels]
+            ids, labels, at = [ids], [labels], None if at is None else [at]
         names, values = list(ids), [_plain(label) for label in labels]
         if len(names) != len(values):
             raise ValueError(f"{len(names)} ids came with {len(values)} labels; there must be one for each")
-        moments = _moments(at, len(names))
         events = [
             {"prediction_id": name, "label": label, "at": moment}
-            for name, label, moment in zip(names, values, moments, strict=True)
+            for name, label, moment in zip(names, values, _each(at, len(names)), strict=True)
         ]
         receipt, refused = self.log(events)
         if refused:
-            first = refused[0]
-            raise ValueError(
-                f"{len(refused)} of {len(names)} labels were refused; the first: {first.field}: {first.reason}"
-            )
+            raise FeedbackError(refused, receipt.feedback + receipt.duplicates)
         return receipt
 
     def log(self, events: Iterable[Mapping[str, Any]]) -> tuple[Receipt, list[Refusal]]:
-        """Log predictions made elsewhere, and feedback, in the JSON form of `driftd serve`.
+        """Log predictions made elsewhere, and feedback, in the JSON form of `driftd serve`; returns once kept.
 
         Malformed ones are refused one by one and come back with the field named. Raises EventsNotKeptError.
         """
         batch, refused = self._events.read(events, time.time())
-        return self._events.submit(batch).result(), refused
+        try:
+            return self._events.submit(batch).result(PATIENCE), refused
+        except TimeoutError as error:
+            raise EventsNotKeptError(
+                f"the disk did not answer within {PATIENCE:.0f} s; hand the events in again"
+            ) from error
 
     def close(self) -> None:
         """Keep what is waiting, then let go of the files."""
@@ -163,73 +186,107 @@ class Driftd:
         self.close()
 
     def _predict(
-        self, rows: pd.DataFrame | Sequence[Mapping[str, Any]], ids: list[str] | None, at: Any
+        self, rows: pd.DataFrame | Sequence[Mapping[str, Any]], ids: list[str] | None, at: list[Moment]
     ) -> list[Answer]:
+        if ids is not None and len(ids) != len(rows):
+            raise ValueError(f"{len(ids)} ids came with {len(rows)} rows; there must be one for each")
         version = self._served.get()
-        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-        names = ids if ids is not None else [str(uuid.uuid4()) for _ in range(len(frame))]
-        with _numerical_libraries().limit(limits=1 if len(frame) < SMALL_ROWS else None):
-            predictions = version.predict(feature_frame(frame, version.schema))
-        values: list[str | float] = list(predictions.values())
-        scores = [None if math.isnan(score) else score for score in predictions.score.tolist()]
-        logged = self._log(version, _records(frame), names, _moments(at, len(frame)), values, scores)
-        return [
-            Answer(name, value, score, version.version, kept)
-            for name, value, score, kept in zip(names, values, scores, logged, strict=True)
+        records = records_of(rows, version.schema.names) if isinstance(rows, pd.DataFrame) else rows
+        if not all(isinstance(row, Mapping) for row in records):
+            raise TypeError("a row is a mapping of feature names to values; give one, a list of them, or a DataFrame")
+        asked = [
+            {"prediction_id": name, "at": moment, "features": row}
+            for name, moment, row in zip(ids or itertools.repeat(None, len(rows)), at, records, strict=True)
         ]
+        answered = answer(version, asked, time.time(), refused_too=True)
+        reason = self._keep(answered)
+        return [_told(answered, place, reason) for place in range(len(asked))]
 
-    def _log(
-        self,
-        version: LoadedVersion,
-        rows: list[dict[str, Any]],
-        ids: list[str],
-        at: list[Moment],
-        values: Sequence[str | float],
-        scores: Sequence[float | None],
-    ) -> list[bool]:
-        """Log predictions; which of them are kept (or, when not durable, taken)."""
-        events = [
-            {
-                "prediction_id": name,
-                "at": moment,
-                "version": version.version,
-                "features": row,
-                "prediction": value,
-                "score": score,
-            }
-            for name, moment, row, value, score in zip(ids, at, rows, values, scores, strict=True)
-        ]
-        batch, refused = read_events(events, version.schema, time.time())
-        lost = {one.index for one in refused}
+    def _keep(self, answered: Answered) -> str | None:
+        """Log; None when that is done (or, when not durable, begun), else why it is not."""
+        if not answered.ids:
+            return None
+        self._count(len(answered.refused))
+        rows = len(answered.batch.predictions)
         try:
-            future = self._events.submit(batch)
-            if self._durable:
-                future.result()
-        except (EventsNotKeptError, DatabaseError, OSError) as error:
-            log.warning("predictions_not_logged", model=self._model, rows=len(events), reason=str(error))
-            lost = set(range(len(events)))
-        self.dropped += len(lost)
-        return [index not in lost for index in range(len(events))]
+            future = self._submit(answered.batch)
+        except EventsNotKeptError as error:
+            self._count(rows)
+            return self._troubled(str(error))
+        future.add_done_callback(lambda done: self._committed(done, rows))
+        return self._waited(future) if self._durable else None
+
+    def _submit(self, batch: Batch) -> Future[Receipt]:
+        if not (self._durable or self._events.is_open):
+            self._open_aside()
+            raise EventsNotKeptError("the event store is not open yet")
+        return self._events.submit(batch)
+
+    def _waited(self, future: Future[Receipt]) -> str | None:
+        stalled = self._stalled
+        try:
+            future.result(LONGEST_WAIT if stalled is None or stalled.done() else 0)
+        except TimeoutError:
+            if stalled is None or stalled.done():
+                self._stalled = future
+            return self._troubled(f"the disk did not answer within {LONGEST_WAIT:.0f} s")
+        except EventsNotKeptError as error:
+            return str(error)
+        return None
+
+    def _committed(self, future: Future[Receipt], rows: int) -> None:
+        error = future.exception()
+        if error is None:
+            self._troubled(None)
+        else:
+            self._count(rows)
+            self._troubled(str(error))
+
+    def _troubled(self, reason: str | None) -> str | None:
+        """Say it once when logging stops, and once when it goes on."""
+        before, self._trouble = self._trouble, reason
+        if reason is not None and before is None:
+            log.error("predictions_not_logged", model=self._model, reason=reason)
+        elif reason is None and before is not None:
+            log.info("predictions_logged_again", model=self._model, dropped=self._dropped)
+        return reason
+
+    def _count(self, rows: int) -> None:
+        with self._counting:
+            self._dropped += rows
+
+    def _open_aside(self) -> None:
+        """Open the store in a thread of its own: that may take a second, and calls do not wait."""
+        if self._opener is not None and self._opener.is_alive():
+            return
+
+        def open_now() -> None:
+            try:
+                self._events.open()
+            except EventsNotKeptError as error:
+                self._troubled(str(error))
+
+        self._opener = threading.Thread(target=open_now, name="driftd-open", daemon=True)
+        self._opener.start()
 
 
-@cache
-def _numerical_libraries() -> ThreadpoolController:
-    """Found once, when scikit-learn is loaded: looking for them takes milliseconds."""
-    return ThreadpoolController()
+def _told(answered: Answered, place: int, reason: str | None) -> Answer:
+    refusal = answered.refused.get(place)
+    if refusal is not None:
+        reason = f"{refusal.field}: {refusal.reason}"
+    value = answered.predictions[place]
+    assert value is not None
+    return Answer(answered.ids[place], value, answered.scores[place], answered.version, reason is None, reason)
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as plain Python values; missing is None."""
-    plain = frame.astype(object)
-    return [
-        {str(name): value for name, value in row.items()} for row in plain.where(plain.notna(), None).to_dict("records")
-    ]
-
-
-def _moments(at: Any, rows: int) -> list[Moment]:
-    if at is None or isinstance(at, float | int | str):
+def _each(at: Any, rows: int) -> list[Moment]:
+    """One time for each row."""
+    if at is None or isinstance(at, float | int | str | datetime):
         return [at] * rows
-    return [_plain(moment) for moment in at]
+    moments = [_plain(moment) for moment in at]
+    if len(moments) != rows:
+        raise ValueError(f"{len(moments)} times came with {rows} rows; give one for each, or one for all")
+    return moments
 
 
 def _plain(value: Any) -> Any:

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from driftd.places import Places
-from driftd.registry import Registry
 from driftd.serving.event_log import EventLog
+from driftd.serving.link import CurrentLink, version_of
 
 if TYPE_CHECKING:
-    from driftd.serving.client import Driftd
+    from driftd.serving.answering import Answered
+    from driftd.serving.served_version import ServedVersion
+
+WAITING_EVENTS = 100_000  # some seconds of ingestion at full speed
+
+
+class NotAnsweredError(Exception):
+    """The version answers with something that is no prediction."""
 
 
 class Endpoint:
-    """A server that only takes events in never loads scikit-learn: the SDK is made at the first prediction."""
+    """A server that only takes events in never loads pandas and scikit-learn: they come with the first prediction."""
 
     def __init__(self, model: str, places: Places, *, allow_joblib: bool) -> None:
         self.model = model
-        self.log = EventLog(places, model)
+        self.log = EventLog(places, model, waiting=WAITING_EVENTS)
         self._places = places
-        self._registry = Registry(places)
+        self._link = CurrentLink(places, model)
         self._allow_joblib = allow_joblib
         self._making = threading.Lock()
-        self._client: Driftd | None = None
+        self._served: ServedVersion | None = None
+
+    @property
+    def linked(self) -> int | None:
+        """The version that the link names."""
+        return version_of(self._link.read())
 
     @property
     def version(self) -> int | None:
         """The version that answers; before the first prediction, the one that the link names."""
-        if self._client is not None:
-            return self._client.version
-        return self._registry.current(self.model)
+        return (self._served.number if self._served is not None else None) or self.linked
 
-    def predict(self, rows: list[dict[str, Any]], ids: list[str] | None, at: list[Any]) -> list[dict[str, Any]]:
-        """Predict and log; called in a worker thread. Raises what `Driftd.predict` raises."""
-        answers = self._sdk().predict(rows, ids=ids, at=at)
-        return [
-            {
-                "prediction_id": answer.prediction_id,
-                "prediction": answer.prediction,
-                "score": answer.score,
-                "version": answer.version,
-                "logged": answer.logged,
-            }
-            for answer in answers
-        ]
+    @property
+    def fault(self) -> str | None:
+        """Why the linked version does not answer."""
+        return self._served.fault if self._served is not None else None
+
+    def answer(self, asked: Sequence[object]) -> Answered:
+        """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError."""
+        from driftd.registry.loaded import PredictionError  # noqa: PLC0415 - pandas only when needed
+        from driftd.serving.answering import answer  # noqa: PLC0415 - see above
+
+        version = self._version().get()
+        try:
+            return answer(version, asked, time.time(), refused_too=False)
+        except PredictionError as error:
+            raise NotAnsweredError(f"version {version.version} of {self.model} gave no prediction: {error}") from error
 
     def close(self) -> None:
         """Keep what is waiting."""
-        if self._client is not None:
-            self._client.close()
         self.log.close()
 
-    def _sdk(self) -> Driftd:
+    def _version(self) -> ServedVersion:
         with self._making:
-            if self._client is None:
-                from driftd.serving.client import Driftd  # noqa: PLC0415 - pandas and scikit-learn only when needed
+            if self._served is None:
+                from driftd.serving.served_version import ServedVersion  # noqa: PLC0415 - scikit-learn only when needed
 
-                self._client = Driftd(self._places.root, self.model, allow_joblib=self._allow_joblib, events=self.log)
-            return self._client
+                self._served = ServedVersion(self._places, self.model, allow_joblib=self._allow_joblib)
+            return self._served

@@ -1,208 +1,184 @@
-"""`driftd serve` over HTTP: predict, feedback, ingestion. An event is acknowledged only once the disk has it."""
+"""`driftd serve` over HTTP: predict, feedback, ingestion. An event is acknowledged only once the disk has it.
+
+The routes that take events are plain ASGI: routing and request objects would cost as much as checking an event.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-import msgspec
-from prometheus_client.exposition import choose_encoder
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+import structlog
+from starlette.types import Message, Receive, Scope, Send
 
-from driftd.serving.endpoint import Endpoint
+from driftd.registry import ManifestError
+from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError
+from driftd.serving.link import NothingServedError
 from driftd.serving.metrics import ServingMetrics
-from driftd.serving.served_version import NothingServedError
+from driftd.serving.pages import pages
+from driftd.serving.posted import (
+    FAILED,
+    NOT_FOUND,
+    TOO_LARGE,
+    UNAVAILABLE,
+    Bounds,
+    Posted,
+    RefusedError,
+    Reply,
+    acknowledged,
+    failed,
+    predicted,
+    read_posted,
+)
 from driftd.store.events import EventsNotKeptError
-from driftd.store.events_records import Receipt, Refusal
-from driftd.store.migrate import DatabaseError
+from driftd.store.events_records import Batch, Receipt, Refusal
 
-RETRY_AFTER = "5"  # seconds, for what cannot be kept just now
+if TYPE_CHECKING:
+    from driftd.serving.answering import Answered
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+log = structlog.get_logger()
 
+LARGE_BODY = 100_000  # bytes; reading more in the event loop would keep others waiting
+LONGEST_WAIT = 5.0  # seconds that a prediction waits for the disk before it is answered as not logged
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one request may be."""
-
-    body_bytes: int
-    batch_events: int
+Handler = Callable[[Endpoint, bytes], Awaitable[Reply]]
+Kind = Literal["prediction", "feedback"]
+T = TypeVar("T")
 
 
-class _RefusedError(Exception):
-    """A request that is answered with `status`, an error sentence and the field at fault."""
-
-    def __init__(self, status: int, error: str, field: str = "", headers: dict[str, str] | None = None) -> None:
-        super().__init__(error)
-        self.status = status
-        self.body = {"error": error, "field": field}
-        self.headers = headers
-
-
-@dataclass(frozen=True, slots=True)
-class _Posted:
-    """What a body held: its events, and whether it was a single one."""
-
-    events: list[Any]
-    single: bool
-
-
-Handler = Callable[[Endpoint, _Posted], Awaitable[Response]]
+class _GoneError(Exception):
+    """The client went away before its request was whole; nobody is left to be answered."""
 
 
 class Serving:
-    """The routes over the endpoints of all models."""
+    """The ASGI application over the endpoints of all models."""
 
     def __init__(self, endpoints: dict[str, Endpoint], bounds: Bounds, metrics: ServingMetrics) -> None:
         self._endpoints = endpoints
         self._bounds = bounds
         self._metrics = metrics
+        self._pages = pages(endpoints, metrics)
+        self._workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="predict")
+        self._handlers: dict[str, Handler] = {
+            "predict": self._predict,
+            "predictions": lambda endpoint, body: self._ingest(endpoint, body, "prediction"),
+            "feedback": lambda endpoint, body: self._ingest(endpoint, body, "feedback"),
+        }
 
-    def application(self) -> Starlette:
-        """The ASGI application."""
-        return Starlette(
-            routes=[
-                Route("/v1/models/{model}/predict", self._route("predict", self._predict), methods=["POST"]),
-                Route("/v1/models/{model}/predictions", self._route("predictions", self._ingest), methods=["POST"]),
-                Route("/v1/models/{model}/feedback", self._route("feedback", self._feedback), methods=["POST"]),
-                Route("/metrics", self._show_metrics),
-                Route("/-/healthy", self._healthy),
-                Route("/-/ready", self._ready),
-            ]
-        )
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: /v1/models/{model}/{predict,predictions,feedback} here, the rest in `pages`."""
+        posted = scope["type"] == "http" and scope["method"] == "POST"
+        parts: list[str] = scope["path"].split("/") if posted else []
+        if len(parts) == 5 and parts[1:3] == ["v1", "models"] and parts[4] in self._handlers:  # noqa: PLR2004 - its parts
+            await self._post(parts[3], parts[4], receive, send)
+        else:
+            await self._pages(scope, receive, send)
 
-    def _route(self, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            started = time.perf_counter()
-            model = str(request.path_params["model"])
-            try:
-                endpoint = self._endpoint(model)
-                response = await handler(endpoint, self._posted(await self._body(request)))
-            except _RefusedError as refused:
-                response = _json(refused.body, refused.status, refused.headers)
-            except (NoSchemaError, NothingServedError) as error:
-                response = _json({"error": str(error), "field": "model"}, 503, {"Retry-After": RETRY_AFTER})
-            except (EventsNotKeptError, DatabaseError, OSError) as error:
-                self._metrics.not_kept.labels(model).inc()
-                response = _json({"error": f"not kept: {error}", "field": ""}, 503, {"Retry-After": RETRY_AFTER})
-            known = model if model in self._endpoints else "unknown"
-            self._metrics.requests.labels(known, name, str(response.status_code)).inc()
-            self._metrics.seconds.labels(known, name).observe(time.perf_counter() - started)
-            return response
+    def close(self) -> None:
+        """Let go of the worker threads."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
-        return answer
-
-    def _endpoint(self, model: str) -> Endpoint:
-        endpoint = self._endpoints.get(model)
-        if endpoint is None:
-            raise _RefusedError(
-                404, f"there is no model {model[:80]!r}; there are {', '.join(self._endpoints)}", "model"
-            )
-        return endpoint
-
-    async def _body(self, request: Request) -> bytes:
-        """The whole body, not a byte more than allowed."""
-        limit = self._bounds.body_bytes
-        parts, size = [], 0
+    async def _post(self, model: str, route: str, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
         try:
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise _RefusedError(413, f"the body is larger than {limit} bytes (serve.max_body)")
-                parts.append(part)
-        except ClientDisconnect as error:
-            raise _RefusedError(400, "the client went away before its body was whole") from error
+            reply = await self._reply(model, route, receive)
+        except _GoneError:
+            return
+        except Exception:  # the loop boundary: a fault of ours is one failed request, and is told
+            log.exception("request_failed", model=model, route=route)
+            reply = failed(FAILED, "driftd failed to answer; its log says why")
+        await _send(reply, send)
+        self._metrics.answered(model, route, reply.status, time.perf_counter() - started)
+
+    async def _reply(self, model: str, route: str, receive: Receive) -> Reply:
+        try:
+            body = await self._body(receive)
+            endpoint = self._endpoints.get(model)
+            if endpoint is None:
+                known = ", ".join(self._endpoints)
+                return failed(NOT_FOUND, f"there is no model {model[:80]!r}; there are {known}", "model")
+            return await self._handlers[route](endpoint, body)
+        except RefusedError as refused:
+            return failed(refused.status, str(refused), refused.field)
+        except NotAnsweredError as error:
+            log.error("not_answered", model=model, reason=str(error))
+            return failed(FAILED, str(error))
+        except (NoSchemaError, NothingServedError, ManifestError) as error:
+            return failed(UNAVAILABLE, str(error), "model")
+        except EventsNotKeptError as error:
+            self._metrics.not_kept.labels(model).inc()
+            return failed(UNAVAILABLE, f"not kept: {error}")
+
+    async def _body(self, receive: Receive) -> bytes:
+        """The whole body, hardly a byte more than allowed."""
+        message = await receive()
+        if not message.get("more_body"):
+            return self._part(message, 0)
+        parts = [self._part(message, 0)]
+        size = len(parts[0])
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(self._part(message, size))
+            size += len(parts[-1])
         return b"".join(parts)
 
-    def _posted(self, body: bytes) -> _Posted:
-        try:
-            given = _decode(body)
-        except msgspec.DecodeError as error:
-            raise _RefusedError(400, f"the body is not JSON: {error}") from error
-        if isinstance(given, dict):
-            return _Posted([given], single=True)
-        if not isinstance(given, list) or not given:
-            raise _RefusedError(400, "the body is one event (an object) or a batch (an array of at least one object)")
-        if len(given) > self._bounds.batch_events:
-            raise _RefusedError(
-                413, f"{len(given)} events in one batch; at most {self._bounds.batch_events} (serve.max_batch)"
-            )
-        return _Posted(given, single=False)
+    def _part(self, message: Message, before: int) -> bytes:
+        if message["type"] == "http.disconnect":
+            raise _GoneError
+        part: bytes = message.get("body", b"")
+        if before + len(part) > self._bounds.body_bytes:
+            raise RefusedError(TOO_LARGE, f"the body is larger than {self._bounds.body_bytes} bytes (serve.max_body)")
+        return part
 
-    async def _ingest(self, endpoint: Endpoint, posted: _Posted) -> Response:
-        batch, refused = endpoint.log.read(posted.events, time.time())
-        receipt = await asyncio.wrap_future(endpoint.log.submit(batch))
+    async def _ingest(self, endpoint: Endpoint, body: bytes, kind: Kind) -> Reply:
+        def read() -> tuple[Posted, Batch, list[Refusal]]:
+            posted = read_posted(body, self._bounds)
+            return posted, *endpoint.log.read(posted.events, time.time(), only=kind)
+
+        posted, batch, refused = await self._aside(read) if len(body) > LARGE_BODY else read()
+        receipt = await asyncio.wrap_future(await self._submit(endpoint, batch))
         self._metrics.kept(endpoint.model, receipt, refused)
-        return _acknowledged(receipt, refused, single=posted.single)
+        return acknowledged(receipt, refused, single=posted.single)
 
-    async def _feedback(self, endpoint: Endpoint, posted: _Posted) -> Response:
-        for event in posted.events:
-            if isinstance(event, dict):
-                event.setdefault("label", None)  # so that it is refused as feedback and not read as a prediction
-        return await self._ingest(endpoint, posted)
+    async def _predict(self, endpoint: Endpoint, body: bytes) -> Reply:
+        def work() -> tuple[Posted, Answered]:
+            posted = read_posted(body, self._bounds)
+            return posted, endpoint.answer(posted.events)
 
-    async def _predict(self, endpoint: Endpoint, posted: _Posted) -> Response:
-        rows, ids, at = _rows(posted.events)
-        answers = await run_in_threadpool(endpoint.predict, rows, ids, at)
-        self._metrics.predicted(endpoint.model, answers)
-        return _json(answers[0] if posted.single else answers)
+        posted, answered = await self._aside(work)
+        reason = None
+        try:
+            keeping = asyncio.wrap_future(await self._submit(endpoint, answered.batch))
+            done, _ = await asyncio.wait([keeping], timeout=LONGEST_WAIT)
+            reason = None if done else f"the disk did not answer within {LONGEST_WAIT:.0f} s"
+            if done:
+                keeping.result()
+        except EventsNotKeptError as error:  # monitoring is never in the way of serving
+            reason = str(error)
+        rows = len(answered.batch.predictions)
+        self._metrics.predicted(endpoint.model, rows, list(answered.refused.values()), logged=reason is None)
+        return predicted(answered, reason, single=posted.single)
 
-    async def _show_metrics(self, request: Request) -> Response:
-        for endpoint in self._endpoints.values():
-            self._metrics.version.labels(endpoint.model).set(endpoint.version or 0)
-        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encoder(self._metrics.registry), media_type=content_type)
+    async def _submit(self, endpoint: Endpoint, batch: Batch) -> Future[Receipt]:
+        if not endpoint.log.is_open:
+            await self._aside(endpoint.log.open)
+        started = time.perf_counter()
+        future = endpoint.log.submit(batch)
+        seconds = self._metrics.commits[endpoint.model]
+        future.add_done_callback(lambda _: seconds.observe(time.perf_counter() - started))
+        return future
 
-    async def _healthy(self, _: Request) -> Response:
-        return PlainTextResponse("driftd serve is healthy\n")
-
-    async def _ready(self, _: Request) -> Response:
-        missing = [name for name, endpoint in self._endpoints.items() if endpoint.version is None]
-        if missing:
-            return PlainTextResponse(f"no version of {', '.join(missing)} can be served yet\n", status_code=503)
-        return PlainTextResponse("driftd serve is ready\n")
-
-
-def _rows(events: list[Any]) -> tuple[list[dict[str, Any]], list[str] | None, list[Any]]:
-    """The features of each event, its id and its time. Raises for the first that is malformed: nothing is predicted."""
-    for index, event in enumerate(events):
-        if not isinstance(event, dict) or not isinstance(event.get("features"), dict):
-            raise _RefusedError(422, f"event {index} needs an object `features`, name to value", f"[{index}].features")
-        if "prediction_id" in event and not (isinstance(event["prediction_id"], str) and event["prediction_id"]):
-            raise _RefusedError(422, f"event {index}: a prediction_id is a text", f"[{index}].prediction_id")
-    named = sum("prediction_id" in event for event in events)
-    if named not in (0, len(events)):
-        raise _RefusedError(
-            422, f"{named} of {len(events)} events have a prediction_id; give it to all or to none", "prediction_id"
-        )
-    ids = [event["prediction_id"] for event in events] if named else None
-    return [event["features"] for event in events], ids, [event.get("at") for event in events]
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """In a worker thread: the event loop stays free."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
 
 
-def _acknowledged(receipt: Receipt, refused: list[Refusal], *, single: bool) -> Response:
-    """200 when anything was taken (a duplicate is), 422 when everything was refused."""
-    if single and refused:
-        return _json({"error": refused[0].reason, "field": refused[0].field}, 422)
-    body = {
-        "accepted": receipt.predictions + receipt.feedback,
-        "duplicates": receipt.duplicates,
-        "refused": [
-            {"index": one.index, "prediction_id": one.prediction_id, "field": one.field, "reason": one.reason}
-            for one in refused
-        ],
-    }
-    taken = receipt.predictions + receipt.feedback + receipt.duplicates
-    return _json(body, 200 if taken or not refused else 422)
-
-
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(_encode(body), status, headers, "application/json")
+async def _send(reply: Reply, send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(reply.body)).encode())]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers + reply.headers})
+    await send({"type": "http.response.body", "body": reply.body})

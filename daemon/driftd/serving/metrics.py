@@ -1,72 +1,105 @@
-"""The metrics of `driftd serve`."""
+"""The metrics of `driftd serve`. docs/serving.md lists them; a test compares."""
 
 from __future__ import annotations
 
 from collections import Counter as Tally
-from typing import Any
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from driftd.store.events_records import Receipt, Refusal
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+ROUTES = ("predict", "predictions", "feedback")
+OUTCOMES = ("accepted", "duplicate", "refused")
 
 
 class ServingMetrics:
     """The families of the serving process."""
 
-    def __init__(self) -> None:
+    def __init__(self, models: Sequence[str]) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "driftd_serve_requests_total",
-            "Requests by route and status.",
-            ("model", "route", "status"),
-            registry=self.registry,
+        self.requests = self._counter(
+            "requests", "Requests by route and status; model `unknown` where there is none.", "model", "route", "status"
         )
-        self.seconds = Histogram(
-            "driftd_serve_request_duration_seconds",
-            "From the request to its answer, the disk included.",
-            ("model", "route"),
-            buckets=BUCKETS,
-            registry=self.registry,
+        self.seconds = self._histogram(
+            "request", "From the whole request to its answer, the disk included.", "model", "route"
         )
-        self.events = Counter(
-            "driftd_serve_events_total",
-            "Events by what became of them: accepted, duplicate, refused.",
-            ("model", "outcome"),
-            registry=self.registry,
+        self.commit = self._histogram(
+            "commit", "From handing events to the group commit to their being synced.", "model"
         )
-        self.refusals = Counter(
-            "driftd_serve_refusals_total", "Refused events by field.", ("model", "field"), registry=self.registry
+        self.events = self._counter(
+            "events", "Events by what became of them: accepted, duplicate, refused.", "model", "outcome"
         )
-        self.not_kept = Counter(
-            "driftd_serve_not_kept_total",
-            "Requests answered 503 because the store could not keep them.",
+        self.refusals = self._counter("refusals", "Refused events by field; all features together.", "model", "field")
+        self.not_kept = self._counter(
+            "not_kept", "Requests answered 503 because the store could not keep them.", "model"
+        )
+        self.unlogged = self._counter("unlogged_predictions", "Predictions answered but not logged.", "model")
+        self.version = Gauge(
+            "driftd_serve_version",
+            "The version that answers; 0 when there is none.",
             ("model",),
             registry=self.registry,
         )
-        self.unlogged = Counter(
-            "driftd_serve_unlogged_predictions_total",
-            "Predictions that were answered but not logged.",
+        self.linked = Gauge(
+            "driftd_serve_linked_version",
+            "The version that should answer. Another one than driftd_serve_version cannot be loaded.",
             ("model",),
             registry=self.registry,
         )
-        self.version = Gauge("driftd_serve_version", "The version that answers.", ("model",), registry=self.registry)
+        self._begin(models)
 
-    def kept(self, model: str, receipt: Receipt, refused: list[Refusal]) -> None:
+    def _begin(self, models: Sequence[str]) -> None:
+        """Begin every series at zero, so that the first event is an increase."""
+        self.commits = {model: self.commit.labels(model) for model in models}
+        self._routes = {(model, route): self.seconds.labels(model, route) for model in models for route in ROUTES}
+        self._requests: dict[tuple[str, str, int], Counter] = {}
+        self._outcomes = {(model, one): self.events.labels(model, one) for model in models for one in OUTCOMES}
+        for model in models:
+            self.not_kept.labels(model)
+            self.unlogged.labels(model)
+
+    def answered(self, model: str, route: str, status: int, seconds: float) -> None:
+        """Count a request. The series are kept: looking them up by their labels costs more than counting."""
+        known = model if model in self.commits else "unknown"
+        key = (known, route, status)
+        if (counter := self._requests.get(key)) is None:
+            counter = self._requests[key] = self.requests.labels(known, route, str(status))
+        counter.inc()
+        if (observed := self._routes.get((known, route))) is not None:
+            observed.observe(seconds)
+
+    def kept(self, model: str, receipt: Receipt, refused: Sequence[Refusal]) -> None:
         """Count what one commit took."""
-        self.events.labels(model, "accepted").inc(receipt.predictions + receipt.feedback)
-        self.events.labels(model, "duplicate").inc(receipt.duplicates)
+        self._outcomes[model, "accepted"].inc(receipt.predictions + receipt.feedback)
+        self._outcomes[model, "duplicate"].inc(receipt.duplicates)
+        self._refused(model, refused)
+
+    def predicted(self, model: str, rows: int, refused: Sequence[Refusal], *, logged: bool) -> None:
+        """Count what one predict request answered."""
+        if logged:
+            self._outcomes[model, "accepted"].inc(rows)
+        else:
+            self.unlogged.labels(model).inc(rows)
+        self._refused(model, refused)
+
+    def serves(self, model: str, version: int | None, linked: int | None) -> None:
+        """What answers now, and what should."""
+        self.version.labels(model).set(version or 0)
+        self.linked.labels(model).set(linked or 0)
+
+    def _refused(self, model: str, refused: Sequence[Refusal]) -> None:
         if refused:
-            self.events.labels(model, "refused").inc(len(refused))
+            self._outcomes[model, "refused"].inc(len(refused))
             for field, count in Tally(_bounded(one.field) for one in refused).items():
                 self.refusals.labels(model, field).inc(count)
 
-    def predicted(self, model: str, answers: list[dict[str, Any]]) -> None:
-        """Count what one predict request answered."""
-        logged = sum(answer["logged"] for answer in answers)
-        self.events.labels(model, "accepted").inc(logged)
-        self.unlogged.labels(model).inc(len(answers) - logged)
+    def _counter(self, name: str, told: str, *labels: str) -> Counter:
+        return Counter(f"driftd_serve_{name}_total", told, labels, registry=self.registry)
+
+    def _histogram(self, name: str, told: str, *labels: str) -> Histogram:
+        return Histogram(f"driftd_serve_{name}_duration_seconds", told, labels, registry=self.registry, buckets=BUCKETS)
 
 
 def _bounded(field: str) -> str:

@@ -9,14 +9,16 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from driftd.config.load import load
 from driftd.config.model import Config
 from driftd.observe.logs import configure_logs
 from driftd.places import Places
 from driftd.serving.endpoint import Endpoint
-from driftd.serving.http import Bounds, Serving
+from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
+from driftd.serving.posted import Bounds
 
 log = structlog.get_logger()
 
@@ -25,17 +27,33 @@ BACKLOG = 2048
 
 
 def serve(config_path: Path, *, log_level: str = "info") -> int:
-    """Serve every model of a config until SIGTERM or SIGINT; returns the exit code. Raises ConfigError."""
+    """Serve every model of a config until SIGTERM or SIGINT; returns the exit code.
+
+    Raises ConfigError, and OSError when the address cannot be had.
+    """
     configure_logs(level=log_level)
     config = load(config_path)
     endpoints = endpoints_of(config)
-    bounds = Bounds(config.serve.max_body, config.serve.max_batch)
-    app = Serving(endpoints, bounds, ServingMetrics()).application()
-    host, _, port = config.serve.listen.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
-    # Inherited by every connection. Without it an answer's body waits 40 ms for the client to acknowledge its head.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), ServingMetrics(sorted(endpoints)))
+    try:
+        run_app(app, config.serve.listen, models=sorted(endpoints))
+    finally:
+        app.close()
+        for endpoint in endpoints.values():
+            endpoint.close()
+        log.info("stopped")
+    return 0
+
+
+def endpoints_of(config: Config) -> dict[str, Endpoint]:
+    """One endpoint for each model of the config."""
+    places = Places(config.state_dir)
+    return {name: Endpoint(name, places, allow_joblib=model.allow_joblib) for name, model in config.models.items()}
+
+
+def run_app(app: ASGIApp, listen: str, *, models: list[str]) -> None:
+    """Answer on an address until a signal; then take no more, finish what is under way, and return."""
+    listening = _listening(listen)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -43,31 +61,30 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
             http="httptools",
             log_level="warning",
             access_log=False,
+            proxy_headers=False,  # nothing here looks at the client's address
+            server_header=False,
             lifespan="off",
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=30,
         )
     )
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        """Before uvicorn listens to signals, and after: it stops by itself and then raises the signal once more."""
+        log.info("stopping", signal=signal.Signals(number).name)
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(
-            number, _ended
-        )  # uvicorn stops by itself and then raises the signal again, for us to end in order
-    bound_host, bound_port = listening.getsockname()[:2]
-    log.info("serving", address=f"{bound_host}:{bound_port}", models=sorted(endpoints))
-    try:
-        server.run(sockets=[listening])
-    finally:
-        for endpoint in endpoints.values():
-            endpoint.close()
-        log.info("stopped")
-    return 0
+        signal.signal(number, stop)
+    host, port = listening.getsockname()[:2]
+    log.info("serving", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", models=models)
+    server.run(sockets=[listening])
 
 
-def _ended(number: int, _frame: FrameType | None) -> None:
-    log.info("stopping", signal=signal.Signals(number).name)
-
-
-def endpoints_of(config: Config) -> dict[str, Endpoint]:
-    """One endpoint for each model of the config."""
-    places = Places(config.state_dir)
-    return {name: Endpoint(name, places, allow_joblib=model.allow_joblib) for name, model in config.models.items()}
+def _listening(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+    # Inherited by every connection. Without it an answer's body waits 40 ms for the client to acknowledge its head.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

@@ -4,77 +4,97 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
 import structlog
 
 from driftd.places import Places
 from driftd.registry import Registry
-from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion
-from driftd.registry.manifest import ManifestError
+from driftd.serving.link import CurrentLink, NothingServedError, version_of
 
 log = structlog.get_logger()
 
 RETRY_SECONDS = 5.0  # a version that could not be loaded is tried again so often while the link names it
 
 
-class NothingServedError(Exception):
-    """No version can be served: none is linked yet, or the linked one cannot be loaded and no other was before."""
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A target of the link that cannot be served, why, and when (monotonic) it is tried again."""
+
+    target: str
+    reason: str
+    again: float
 
 
 class ServedVersion:
     """One model's current version. Safe to share between threads.
 
-    The link is read at every call (two system calls), so that a swap is taken up by the next prediction. The new
-    version is loaded beside the old one, and replaces it in one assignment; when it cannot be loaded the old one goes
-    on serving, `fault` says why, and it is tried again every few seconds.
+    The link is read at every call, so that a swap is taken up by the next prediction. The new version is loaded beside
+    the old one, by the call that saw the swap; other calls are answered by the old one meanwhile. It is replaced in one
+    assignment. When the new version cannot be loaded the old one goes on serving, `fault` says why, and the new one is
+    tried again every few seconds.
     """
 
     def __init__(self, places: Places, model: str, *, allow_joblib: bool = False) -> None:
         self._registry = Registry(places)
+        self._link = CurrentLink(places, model)
         self._root = places.root
         self._model = model
         self._allow_joblib = allow_joblib
-        self._loaded: LoadedVersion | None = None
-        self._lock = threading.Lock()
-        self._refused: tuple[int, float] | None = None  # a version that could not be loaded, and when
-        self.fault: str | None = None
+        self._loading = threading.Lock()
+        self._served: tuple[str, LoadedVersion] | None = None  # what the link said, and what was loaded for it
+        self._refused: _Refused | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The version in memory; None before the first one is loaded. Never loads anything."""
+        return self._served[1].version if self._served is not None else None
+
+    @property
+    def fault(self) -> str | None:
+        """Why the version that the link names is not the one that answers; None when it is, or nobody asked yet."""
+        refused = self._refused
+        return refused.reason if refused is not None and refused.target == self._link.read() else None
 
     def get(self) -> LoadedVersion:
         """The version to answer with. Raises NothingServedError when there is none."""
-        number = self._registry.current(self._model)
-        loaded = self._loaded
-        if loaded is not None and loaded.version == number:
-            return loaded
-        with self._lock:
-            return self._renewed(self._registry.current(self._model))
-
-    def _renewed(self, number: int | None) -> LoadedVersion:
-        loaded = self._loaded
-        if number is None:
-            return self._kept(f"{self._model} has no version under {self._root}: run `driftd init`")
-        if loaded is not None and loaded.version == number:
-            return loaded
-        if self._refused is not None and self._refused[0] == number and time.monotonic() < self._refused[1]:
-            return self._kept(self.fault or "the version cannot be loaded")
+        served, target = self._served, self._link.read()
+        if served is not None and served[0] == target:
+            return served[1]
+        if not self._loading.acquire(blocking=served is None):
+            assert served is not None
+            return served[1]  # somebody else is loading the new one
         try:
-            fresh = self._registry.load(self._model, number, allow_joblib=self._allow_joblib)
-        except (ManifestError, ArtefactError, OSError) as error:
-            self._refused = (number, time.monotonic() + RETRY_SECONDS)
-            log.error("version_not_loaded", model=self._model, version=number, reason=str(error))
-            return self._kept(f"version {number} cannot be loaded: {error}")
-        log.info("version_served", model=self._model, version=number, before=loaded.version if loaded else None)
-        self._loaded, self._refused, self.fault = fresh, None, None
+            return self._renewed()
+        finally:
+            self._loading.release()
+
+    def _renewed(self) -> LoadedVersion:
+        """Load what the link names now. Called with the lock held."""
+        served, target = self._served, self._link.read()
+        if served is not None and served[0] == target:
+            return served[1]
+        refused, now = self._refused, time.monotonic()
+        if refused is None or refused.target != target or now >= refused.again:
+            try:
+                return self._load(target)
+            except Exception as error:  # noqa: BLE001 - a joblib artefact may raise anything; the old version serves on
+                number = version_of(target)
+                which = f"version {number} of {self._model}" if number else f"a version of {self._model}"
+                reason = f"{which} cannot be loaded: {error}"
+                if refused is None or (refused.target, refused.reason) != (target, reason):
+                    log.error("version_not_loaded", model=self._model, version=number, reason=str(error))
+                refused = self._refused = _Refused(target, reason, time.monotonic() + RETRY_SECONDS)
+        if served is None:
+            raise NothingServedError(refused.reason)
+        return served[1]
+
+    def _load(self, target: str) -> LoadedVersion:
+        number = version_of(target)
+        if number is None:
+            raise NothingServedError(f"none is linked under {self._root}; `driftd init` makes the first one")
+        fresh = self._registry.load(self._model, number, allow_joblib=self._allow_joblib)
+        log.info("version_served", model=self._model, version=number, before=self.number)
+        self._served, self._refused = (target, fresh), None
         return fresh
-
-    def _kept(self, fault: str) -> LoadedVersion:
-        self.fault = fault
-        if self._loaded is None:
-            raise NothingServedError(fault)
-        return self._loaded
-
-
-def open_served(state_dir: str | Path, model: str, *, allow_joblib: bool = False) -> ServedVersion:
-    """The served version of a model below a state directory."""
-    return ServedVersion(Places(Path(state_dir)), model, allow_joblib=allow_joblib)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from driftd.store.events_blocks import encode_block, shape_of
 from driftd.store.events_records import Batch, Receipt
-from driftd.store.migrate import ensure_current
+from driftd.store.migrate import DatabaseError, ensure_current
 from driftd_detectors.schema import Feature, Schema
 
 BUSY_SECONDS = 5.0
@@ -41,8 +41,11 @@ class EventStore:
     @classmethod
     def open(cls, path: Path, schema: Schema, *, segments: Path) -> EventStore:
         """Open the database, making or migrating it first. Raises `DatabaseError` when it cannot be used."""
-        ensure_current(path, "events")
-        return cls(path, schema, segments, connect(path))
+        try:
+            ensure_current(path, "events")
+            return cls(path, schema, segments, connect(path))
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{path} cannot be used: {error}") from error
 
     def append(self, batch: Batch) -> Receipt:
         """Keep one batch in one transaction; returns after it is synced. See `append_all`."""

@@ -24,8 +24,9 @@ class GroupCommit:
     kept; the next submission is tried afresh, so that the store recovers by itself when the disk does.
     """
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, *, waiting: int = _WAITING_EVENTS) -> None:
         self._store = store
+        self._most = waiting
         self._waiting: deque[_Waiting] = deque()
         self._events = 0
         self._closed = False
@@ -40,7 +41,7 @@ class GroupCommit:
         with self._changed:
             if self._closed:
                 raise EventsNotKeptError("the event store is closed")
-            if self._events + size > _WAITING_EVENTS and self._waiting:
+            if self._events + size > self._most and self._waiting:
                 raise EventsNotKeptError(f"{self._events} events are waiting for the disk; send them again later")
             self._waiting.append((batch, future))
             self._events += size

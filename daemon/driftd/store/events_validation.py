@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,10 +27,13 @@ class _RefusedError(Exception):
         self.reason = reason
 
 
-def read_events(raw: Iterable[object], schema: Schema, now: float) -> tuple[Batch, list[Refusal]]:
+def read_events(
+    raw: Iterable[object], schema: Schema, now: float, *, only: Literal["prediction", "feedback"] | None = None
+) -> tuple[Batch, list[Refusal]]:
     """Validate events (JSON objects, `PredictionEvent`s, `FeedbackEvent`s, in any mixture) one by one.
 
-    An object with the key `label` is feedback, every other one is a prediction. `now` (epoch seconds) is the time of
+    An object with the key `label` is feedback, every other one is a prediction; where `only` one of the two is
+    expected, the other is refused. `now` (epoch seconds) is the time of
     arrival, and the `at` of events that bring none. Features that the schema does not name are ignored and counted;
     features that an event does not bring are missing. Returns what can be stored, and why the rest cannot.
     """
@@ -42,7 +45,7 @@ def read_events(raw: Iterable[object], schema: Schema, now: float) -> tuple[Batc
     for index, given in enumerate(events):
         try:
             event = _object(given)
-            if "label" in event:
+            if "label" in event if only is None else only == "feedback":
                 batch.feedback.append(_feedback(event, schema, now))
             else:
                 batch.predictions.append(_prediction(event, schema, now))
@@ -75,6 +78,8 @@ def _object(given: object) -> Mapping[str, Any]:
 def _prediction(
     event: Mapping[str, Any], schema: Schema, now: float
 ) -> tuple[str, float, int | None, str | float, float | None]:
+    if "label" in event:
+        raise _RefusedError("label", "a label is feedback, which is handed in by itself")
     if not isinstance(event.get("features"), Mapping):
         what = _shown(event["features"]) if "features" in event else "nothing"
         raise _RefusedError("features", f"expected an object of values (feedback has a `label` instead), got {what}")

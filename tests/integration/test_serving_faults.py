@@ -1,0 +1,243 @@
+"""`driftd serve` and the SDK where things go wrong: no room, garbage, limits, forks; and how small the server stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from driftd import Driftd
+from driftd.places import Places
+from driftd.registry import Manifest, Registry, Trainer
+from driftd.registry.artefact import store_estimator
+from driftd.registry.manifest import write_manifest
+from driftd.store.events_reader import EventReader
+from driftd_detectors.schema import Feature, Kind, Schema, Task
+
+pytestmark = pytest.mark.slow
+
+MODEL = "demand"
+SCHEMA = Schema(Task.CLASSIFICATION, "y", (Feature("x", Kind.NUMBER), Feature("z", Kind.NUMBER)), ("no", "yes"))
+CONFIG = """\
+state_dir: {state}
+serve: {{listen: "127.0.0.1:0", max_body: 50000, max_batch: 50}}
+models:
+  demand: {{task: classification, target: y, window: {{every: 1h}}}}
+  empty: {{task: regression, target: y, window: {{every: 1h}}}}
+"""
+GOOD = {"features": {"x": 1.0, "z": 0.5}}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config of two models, one of which has a version."""
+    places = Places(tmp_path / "state")
+    registry = Registry(places)
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"x": rng.normal(size=200), "z": rng.normal(size=200)})
+    estimator = HistGradientBoostingClassifier(max_iter=5).fit(frame, np.where(frame["x"] > 0, "yes", "no"))
+    folder = registry.stage(MODEL)
+    artefact = store_estimator(estimator, folder, allow_joblib=False)
+    write_manifest(folder, Manifest(MODEL, 1, 0.0, SCHEMA, "s", Trainer("a:b", "f"), 0, "manual", "asked", artefact))
+    registry.publish(MODEL, 1, folder)
+    registry.point(MODEL, 1)
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(state=places.root))
+    return path
+
+
+def command(path: Path) -> list[str]:
+    return [sys.executable, "-m", "driftd.cli.main", "serve", "--config", str(path)]
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """A real server on a free port."""
+    process = subprocess.Popen(command(path), env=ENVIRONMENT, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            told = json.loads(line)
+            if told["event"] == "serving":
+                with httpx.Client(base_url=f"http://{told['address']}", timeout=20) as client:
+                    yield client, process
+                break
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def post(http: httpx.Client, route: str, body: object) -> httpx.Response:
+    return http.post(f"/v1/models/{MODEL}/{route}", json=body)
+
+
+def logged(path: Path) -> int:
+    places = Places(path.parent / "state")
+    reader = EventReader(places.events_db(MODEL), SCHEMA, places.segments(MODEL))
+    try:
+        return reader.count()
+    finally:
+        reader.close()
+
+
+def event(number: int) -> dict[str, object]:
+    return {"prediction_id": f"e{number}", "prediction": "yes", "score": 0.7, **GOOD}
+
+
+def test_without_room_nothing_is_acknowledged_and_predictions_go_on(config: Path) -> None:
+    """Without room: ingestion 503 with a time to come back, predictions `logged: false`; with room all goes on."""
+    with serving(config) as (http, process):
+        kept = sum(post(http, "predictions", event(number)).status_code == 200 for number in range(3))
+        limit = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        refused = post(http, "predictions", event(100))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+        answer = post(http, "predict", GOOD)
+        assert answer.status_code == 200
+        assert (answer.json()["logged"], answer.json()["prediction"]) == (False, "yes")
+        assert answer.json()["reason"]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
+        assert post(http, "predictions", event(100)).json()["accepted"] == 1
+        assert post(http, "predict", GOOD).json()["logged"] is True
+        metrics = http.get("/metrics").text
+    assert 'driftd_serve_not_kept_total{model="demand"} 1.0' in metrics
+    assert 'driftd_serve_unlogged_predictions_total{model="demand"} 1.0' in metrics
+    assert logged(config) == kept + 2
+
+
+def test_a_server_that_only_ingests_stays_small(config: Path) -> None:
+    """Pandas and scikit-learn come with the first prediction, not before."""
+
+    def loaded(process: subprocess.Popen[bytes]) -> set[str]:
+        maps = Path(f"/proc/{process.pid}/maps").read_text()
+        return {name for name in ("pandas", "sklearn", "scipy", "pyarrow") if f"/{name}/" in maps}
+
+    with serving(config) as (http, process):
+        assert post(http, "predictions", [event(number) for number in range(20)]).json()["accepted"] == 20
+        assert post(http, "feedback", {"prediction_id": "e1", "label": "no"}).json()["accepted"] == 1
+        http.get("/metrics")
+        http.get("/-/ready")
+        assert loaded(process) == set()
+        assert post(http, "predict", GOOD).status_code == 200
+        assert {"pandas", "sklearn"} <= loaded(process)
+
+
+GARBAGE = [
+    None,
+    True,
+    "text",
+    [],
+    {},
+    {"features": None},
+    {"features": []},
+    {"features": {"x": [1, 2]}},
+    {"features": {"x": {"deep": [{}]}}},
+    {"features": {"x": "tall"}},
+    {"features": {"x": 10**400}},
+    {**GOOD, "at": "yesterday"},
+    {**GOOD, "at": 1e300},
+    {**GOOD, "prediction_id": ""},
+    {**GOOD, "prediction_id": "x" * 300},
+    {**GOOD, "prediction_id": {"a": 1}},
+]
+
+
+def test_garbage_never_fails_the_server_and_never_its_neighbours(config: Path) -> None:
+    """Whatever an event is, each route answers below 500, names a field, and serves what stands beside it."""
+    with serving(config) as (http, _):
+        for route in ("predict", "predictions", "feedback"):
+            for bad in GARBAGE:
+                beside = {"prediction_id": "l", "label": "no"} if route == "feedback" else event(0)
+                alone, batch = post(http, route, [bad]), post(http, route, [beside, bad, beside])
+                assert alone.status_code == 422, (route, bad, alone.text)
+                assert batch.status_code == 200, (route, bad, batch.text)
+                told = batch.json()
+                if route == "predict":
+                    assert [one.get("version") for one in told] == [1, None, 1]
+                    assert set(told[1]) == {"index", "error", "field"}
+                else:
+                    assert [one["index"] for one in told["refused"]] == [1]
+        assert post(http, "predict", {"features": {}}).json()["version"] == 1  # all missing is not malformed
+        assert 'driftd_serve_refusals_total{field="features",model="demand"}' in http.get("/metrics").text
+
+
+def test_requests_are_bounded_and_misdirected_ones_are_told_where_to_go(config: Path) -> None:
+    """413 beyond the configured body and batch, 404 with the known models, 405, and nothing of a path is a file."""
+    with serving(config) as (http, _):
+        assert post(http, "predictions", [event(n) for n in range(51)]).status_code == 413
+        large = http.post(f"/v1/models/{MODEL}/predictions", content=b"[" + b" " * 60_000)
+        assert (large.status_code, "max_body" in large.text) == (413, True)
+        assert post(http, "predictions", event(1)).status_code == 200
+        for name in ("nobody", "..%2F..%2Fetc", "%2e%2e", "DEMAND"):
+            assert http.post(f"/v1/models/{name}/predict", json=GOOD).status_code in {404, 405}, name
+        assert "demand, empty" in http.post("/v1/models/nobody/predict", json=GOOD).text
+        assert http.get(f"/v1/models/{MODEL}/predict").status_code == 405
+        assert "/v1/models/{model}/predict" in http.get("/etc/passwd").json()["error"]
+        assert http.post("/v1/models/empty/predict", json=GOOD).status_code == 503
+        assert http.post("/v1/models/empty/predictions", json=event(1)).status_code == 503
+        ready = http.get("/-/ready")
+        assert (ready.status_code, "empty: no version" in ready.text) == (200, True)
+
+
+def test_a_used_address_is_told_in_one_sentence(config: Path) -> None:
+    """A second server on the same address ends at once, with what to do."""
+    with serving(config) as (http, _):
+        config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{http.base_url.port}"))
+        second = subprocess.run(
+            command(config), env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert second.returncode == 1
+    assert "another program listens there" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_background_logging_keeps_everything_by_the_end(config: Path) -> None:
+    """With `durable=False` calls do not wait, and closing keeps what was waiting."""
+    with Driftd(config.parent / "state", MODEL, durable=False) as sdk:
+        answers = [sdk.predict({"x": 1.0, "z": float(number)}) for number in range(50)]
+        assert all(one.logged for one in answers)
+        assert sdk.dropped == 0
+    assert logged(config) == 50
+
+
+def test_events_are_bounded_by_waiting_and_counted(config: Path) -> None:
+    """What does not fit into memory while the store is busy is answered, not logged, and counted; nothing waits."""
+    with Driftd(config.parent / "state", MODEL, durable=False, waiting=10) as sdk:
+        opened = sdk._events._open
+        assert opened is not None
+        with opened[0]._lock:
+            answers = [sdk.predict([{"x": 1.0}] * 4) for _ in range(10)]
+        assert sdk.dropped == sum(not one.logged for batch in answers for one in batch) > 0
+        kept = sum(one.logged for batch in answers for one in batch)
+    assert logged(config) == kept
+
+
+def test_a_forked_child_answers_but_says_that_it_logs_nothing(config: Path) -> None:
+    """One connection in two processes would lose events: the child answers `logged=False`, the parent loses nothing."""
+    program = f"""
+import os
+from driftd import Driftd
+sdk = Driftd({str(config.parent / "state")!r}, {MODEL!r})
+assert sdk.predict({{"x": 1.0}}).logged
+child = os.fork()
+answers = [sdk.predict({{"x": 1.0}}) for _ in range(5)]
+assert all(one.logged == bool(child) for one in answers), answers
+assert child or "fork" in answers[0].reason
+sdk.close()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, timeout=60, check=True)
+    assert logged(config) == 6
