@@ -163,6 +163,8 @@ class ModelState:
     blocked: str | None = None  # why no build may start now (a quality fault), in one sentence
     waits: str | None = None  # why the wanted build has not started yet, in one sentence
     pinned: int | None = None  # the version that the operator's override holds
+    pin_refused: str | None = None  # why that version does not serve, in one sentence
+    override: str | None = None  # what the override in force asks of this model, as the history told it
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +188,4 @@ class Transition:
     event: str | None = None
     actions: tuple[Action, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
+    actor: str | None = None  # who decided, where it was not the daemon by itself

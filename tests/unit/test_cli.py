@@ -19,6 +19,7 @@ import pytest
 
 from driftd.cli.main import _EXITS, COMMANDS, EXIT_CODES, cli, main
 from driftd.cli.options import default_config
+from driftd.config.load import digest_of, load
 from driftd.places import Places
 from driftd.records import (
     Action,
@@ -295,7 +296,31 @@ def test_status_shows_the_override_while_it_is_in_force(driftd: Run, store: Stat
     config.write_text(good + override.format(year=2999))
     assert "override in force: pause ['retraining'] until 2999-01-01T00:00:00Z: INC-1" in driftd("status")[1]
     config.write_text(good + override.format(year=2020))
-    assert "override" not in driftd("status")[1]
+    assert "override in force" not in driftd("status")[1]
+
+
+def test_status_proves_which_config_is_in_force(driftd: Run, store: StateStore, config: Path) -> None:
+    """A taken, an unread and a refused file are told apart, and of a bad file the one in force goes on to be shown."""
+    applied = load(config)
+    store.save_config(applied.hash, at=NOON, content=applied.model_dump(mode="json"))
+    assert f"config {applied.hash} is in force since 2024-10-04 12:00 UTC\n" in driftd("status")[1]
+    config.write_text(config.read_text() + "# a thought\n")
+    assert f"(now {digest_of(config)}) has not been taken up; config {applied.hash} is in force" in driftd("status")[1]
+    config.write_text(config.read_text() + "nonsense: 1\n")
+    store.save_config(digest_of(config) or "", at=NOON + 60, error="config.yaml:6: nonsense: there is no such key")
+    code, out, complaint = driftd("status")
+    assert code == 0
+    assert "was REFUSED at 2024-10-04 12:01 UTC" in out
+    assert "nonsense: there is no such key" in out
+    assert f"going by the config that is in force ({applied.hash})" in complaint
+
+
+def test_status_says_that_a_pin_was_refused(driftd: Run, store: StateStore) -> None:
+    """A refused pin is what a person must look at, and is not shown as if it held."""
+    store.save_state(replace(STATE, pinned=2, pin_refused="version 2 cannot be served: its hash differs"), NOON)
+    out = driftd("status")[1]
+    assert "demand: the pin was refused: version 2 cannot be served: its hash differs" in out
+    assert "version 2 is pinned" not in out
 
 
 def test_status_before_the_first_start_tells_the_next_step(driftd: Run, tmp_path: Path) -> None:

@@ -68,7 +68,11 @@ def decide(
     settings: PolicySettings = SETTINGS,
     now: float = NOW,
 ) -> Transition:
-    return advance(state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
+    """Decide; the line of history that only notes a new override is passed over."""
+    transition = advance(state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
+    if transition.event in {"override_began", "override_changed", "override_ended"}:
+        return advance(transition.state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
+    return transition
 
 
 def kinds(transition: Transition) -> list[ActionKind]:

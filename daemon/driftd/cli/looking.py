@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from driftd.cli.options import chosen_model, config_option, json_option, opened
 from driftd.cli.printing import Cell, console, number, print_json, print_table, say, when
+from driftd.cli.standing import config_standing, override_in_force
 from driftd.config.model import Config
 from driftd.places import Places
 from driftd.records import ModelState, Phase
@@ -38,15 +38,19 @@ def status(config_path: Path, as_json: bool) -> None:
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     config, places = opened(config_path)
     models: list[dict[str, Any]] = []
+    standing: dict[str, Any] | None = None
     try:
         with StateReader.read_only(places.state_db) as reader:
             models = [model_status(reader, state) for state in reader.models() if state.model in config.models]
+            standing, in_force = config_standing(reader, config_path), reader.config_in_force()
+            if in_force is not None:
+                config = Config.model_validate(in_force.content).hashed(in_force.hash)
     except StateAbsentError:
         pass  # no daemon has run here yet: that is what is told of every model
     known = {one["model"] for one in models}
     registry = Registry(places)
     unwatched = [{"model": name, "version": registry.current(name)} for name in config.models if name not in known]
-    told = {"config_hash": config.hash, "override": override_of(config), "models": models, "not_watched": unwatched}
+    told = {"config": standing, "override": override_of(config), "models": models, "not_watched": unwatched}
     if as_json:
         print_json(told)
     else:
@@ -70,6 +74,7 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
         "build": state.build,
         "probation": state.probation,
         "pinned": state.pinned,
+        "pin_refused": state.pin_refused,
         "verdict": last.verdict if last else None,
         "verdicts": {kind: one["verdict"] for kind, one in evidence.items()},
         "evidence": evidence,
@@ -88,6 +93,8 @@ def needs_person(state: ModelState) -> str | None:
         version = state.build.number
         choice = f"`driftd approve {state.model} {version}` or `driftd reject {state.model} {version}`"
         return f"version {version} won its gate: {choice}"
+    if state.pin_refused is not None:
+        return f"the pin was refused: {state.pin_refused}"
     if state.blocked is not None:
         return f"the pipeline is broken, builds are blocked: {state.blocked}"
     return None
@@ -95,11 +102,9 @@ def needs_person(state: ModelState) -> str | None:
 
 def override_of(config: Config) -> dict[str, Any] | None:
     """The override in force, None when there is none."""
-    override = config.override
-    if override.expires is not None and override.expires.timestamp() <= time.time():
-        return None
-    set_keys = override.model_dump(mode="json", exclude_defaults=True)
-    return set_keys or None
+    expires = config.override.expires
+    set_keys = config.override.model_dump(mode="json", exclude_defaults=True)
+    return override_in_force(set_keys, expires.timestamp() if expires is not None else None)
 
 
 def _print_status(told: dict[str, Any], to: Console) -> None:
@@ -116,6 +121,11 @@ def _print_status(told: dict[str, Any], to: Console) -> None:
         say(to, f"  {one['model']}: {_not_watched(one['version'])}", "yellow")
     if told["override"]:
         say(to, f"override in force: {_override(told['override'])}", "bold yellow")
+    if told["config"]:
+        one = told["config"]
+        say(
+            to, one["sentence"], "bold red" if one["refused"] else "dim" if one["file"] == one["in_force"] else "yellow"
+        )
 
 
 def _sentences(one: dict[str, Any]) -> list[str]:
@@ -132,7 +142,7 @@ def _sentences(one: dict[str, Any]) -> list[str]:
         )
     if one["waits"]:
         said.append(f"a build is wanted and waits: {one['waits']}")
-    if one["pinned"] is not None:
+    if one["pinned"] is not None and one["pin_refused"] is None:
         said.append(f"version {one['pinned']} is pinned by the override")
     if one["standing_alarms"]:
         alarms = ", ".join(map(str, one["standing_alarms"]))

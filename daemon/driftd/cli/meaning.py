@@ -91,6 +91,11 @@ def _loop(model: ModelConfig) -> list[str]:
 def _override(override: Override) -> list[str]:
     said = [f"pauses {', '.join(override.pause)}"] if override.pause else []
     said += [f"{name} serves exactly version {version}" for name, version in override.pin.items()]
+    said += [
+        f"{feature} of {name} raises no alarm until {until.isoformat()}"
+        for name, features in override.silence.items()
+        for feature, until in features.items()
+    ]
     said += [f"a build of {name} is wanted: {text}" for name, text in override.retrain.items()]
     said += [f"version {version} of {name} is approved" for name, version in override.approve.items()]
     said += [f"version {version} of {name} is rejected" for name, version in override.reject.items()]

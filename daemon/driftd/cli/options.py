@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from driftd.config.load import load
+from driftd.cli.standing import last_applied
+from driftd.config.load import ConfigError, load
 from driftd.config.model import Config
 from driftd.places import Places
 
@@ -47,8 +48,18 @@ def default_config() -> Path:
 
 
 def opened(config_path: Path) -> tuple[Config, Places]:
-    """The config and the places of its state. Raises ConfigError."""
-    config = load(config_path)
+    """The config and the places of its state; of a bad file, the config that the daemon goes on with.
+
+    Raises ConfigError when no daemon has applied one before.
+    """
+    try:
+        config = load(config_path)
+    except ConfigError as error:
+        in_force = last_applied(config_path)
+        if in_force is None:
+            raise
+        click.echo(f"{error}\ndriftd: going by the config that is in force ({in_force.hash})", err=True)
+        config = in_force
     return config, Places(config.state_dir)
 
 

@@ -11,7 +11,7 @@ from driftd.config.rules import METRICS
 from driftd_detectors.schema import Task
 
 Contradiction = tuple[KeyPath, str]
-_BY_MODEL = ("pin", "retrain", "approve", "reject")
+_BY_MODEL = ("pin", "silence", "retrain", "approve", "reject")
 
 
 def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -49,6 +49,17 @@ def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterato
     for name, version in _mapping(override.get("approve")).items():
         if _mapping(override.get("reject")).get(name) == version:
             yield ("override", "reject", name), f"version {version} is approved in the same override; keep one of them"
+    yield from _silenced(_mapping(override.get("silence")), models)
+
+
+def _silenced(silence: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Features are known here only where the config names them; the daemon says it of those that it learned."""
+    for name, silent in silence.items():
+        known = [str(one) for one in _mapping(_mapping(models.get(name)).get("features"))]
+        for feature in _mapping(silent) if known else ():
+            if feature not in known:
+                told = f"{feature!r} is not one of the features{choices(str(feature), known, 'features')}"
+                yield ("override", "silence", name, feature), told
 
 
 def _model(model: Mapping[str, Any]) -> Iterator[Contradiction]:

@@ -29,6 +29,15 @@ def load(path: Path) -> Config:
     return parse(content, str(path))
 
 
+def digest_of(path: Path) -> str | None:
+    """The hash of a config's content now, as `Config.hash` has it; None when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return _digest(file.read(LONGEST + 1))
+    except (OSError, ValueError):
+        return None
+
+
 def parse(content: bytes, name: str = "config.yaml") -> Config:
     """Check the bytes of a config; `name` is how the report calls them. Raises ConfigError; nothing else."""
     if len(content) > LONGEST:
@@ -50,4 +59,8 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
         ]
     if problems or config is None:
         raise ConfigError("\n".join(problem.told(name) for problem in sorted(set(problems))))
-    return config.hashed(hashlib.sha256(content).hexdigest()[:12])
+    return config.hashed(_digest(content))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

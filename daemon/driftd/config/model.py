@@ -263,6 +263,10 @@ class Override(Section):
     pin: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description="serve exactly this version of a model, swap nothing"
     )
+    silence: dict[str, dict[str, Moment]] = Field(
+        default_factory=dict,
+        description="features that raise no alarm, each until a time: `{demand: {price: 2026-12-01T00:00:00Z}}`",
+    )
     retrain: dict[str, str] = Field(default_factory=dict, description="each new text is one build of the model")
     approve: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict, description="let this waiting version of a model serve"

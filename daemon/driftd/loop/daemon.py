@@ -10,8 +10,9 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from driftd.clock import Clock
-from driftd.config.load import ConfigError
+from driftd.config.load import ConfigError, digest_of
 from driftd.config.model import Config
+from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
 from driftd.loop.settings import rules_of
 from driftd.loop.watched import WatchedModel
@@ -54,6 +55,11 @@ class Daemon:
     stopping: str | None = None
     rounds: int = 0
     pruned_at: float = 0.0
+    config_read: str = ""  # the hash of the config that was read last, applied or refused
+
+    def begin(self, now: float) -> None:
+        """Put the first config in force: recorded, shown, and every model of it taken under watch."""
+        self._applied(self.assembly.config, now)
 
     def run(self, clock: Clock, idle_seconds: float = 5.0) -> None:
         """The main loop: take a message, act on it, until told to stop."""
@@ -84,17 +90,22 @@ class Daemon:
 
     def reload(self, now: float) -> str | None:
         """Take the config on disk up, whole or not at all. Returns why it was refused, None when it is in force."""
-        metrics = self.assembly.metrics
+        in_force = self.assembly.config
+        read = digest_of(self.assembly.config_path) or ABSENT  # before the content: what comes later is seen later
         try:
             config = self.assembly.reread()
         except ConfigError as error:
-            metrics.reload_ok.set(0)
-            log.error("config_refused", error=str(error), still_in_force=self.assembly.config.hash)
+            self.config_read = read
+            self.assembly.metrics.reload_ok.set(0)
+            self._record_config(read, now, error=str(error))
+            log.error("config_refused", error=str(error), hash=read, still_in_force=in_force.hash)
             return str(error)
-        if config.hash != self.assembly.config.hash:
+        if config.hash != in_force.hash:
             self._take_up(config, now)
-        metrics.reload_ok.set(1)
-        metrics.reload_at.set(now)
+            log.info("config_applied", hash=config.hash, before=in_force.hash, **_told(config, now))
+        else:
+            log.info("config_unchanged", hash=config.hash)
+        self._applied(config, now)
         return None
 
     def watch(self, now: float) -> None:
@@ -135,12 +146,25 @@ class Daemon:
         self.assembly.store.close()
         log.info("stopped", reason=self.stopping)
 
+    def _applied(self, config: Config, now: float) -> None:
+        self.config_read = config.hash
+        self._record_config(config.hash, now, content=config)
+        self.assembly.metrics.config_applied(config.hash, now)
+
+    def _record_config(
+        self, digest: str, now: float, *, content: Config | None = None, error: str | None = None
+    ) -> None:
+        told = content.model_dump(mode="json") if content is not None else None
+        with self.assembly.store.transaction():
+            self.assembly.store.save_config(digest, at=now, content=told, error=error)
+
     def _take_up(self, config: Config, now: float) -> None:
         """Replace what changed; a model whose settings are as before keeps its eyes, evidence and children."""
         before = self.assembly.config
         self.assembly.config = config
+        shared = (config.limits, config.retention) != (before.limits, before.retention)
         for name in list(self.models):
-            if config.models.get(name) != before.models[name] or config.limits != before.limits:
+            if shared or config.models.get(name) != before.models[name]:
                 self.models.pop(name).close()
             else:
                 self.models[name].rules = rules_of(config, name)
@@ -148,7 +172,6 @@ class Daemon:
                 self.assembly.metrics.remove_model(name)
         self.obstacles.clear()
         self.watch(now)
-        log.info("config_applied", hash=config.hash, before=before.hash, models=sorted(config.models))
 
     def _watch(self, name: str, now: float) -> None:
         try:
@@ -179,3 +202,14 @@ class Daemon:
         self.assembly.metrics.model_errors.labels(name).inc()
         model.standing = f"the last round failed: {type(error).__name__}: {error}"
         log.error("model_step_failed", model=name, error=str(error), kind=type(error).__name__, exc_info=True)
+
+
+def _told(config: Config, now: float) -> dict[str, object]:
+    """What the log says of a config that comes into force."""
+    told: dict[str, object] = {"models": sorted(config.models)}
+    override = config.override.model_dump(mode="json", exclude_defaults=True)
+    if override:
+        expires = config.override.expires
+        lapsed = expires is not None and expires.timestamp() <= now
+        told["override"] = {**override, "has_expired": True} if lapsed else override
+    return told

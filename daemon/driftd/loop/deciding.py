@@ -40,7 +40,8 @@ class Decision:
         before = self.state
         transition = advance(before, finding, facts, self.rules.settings, self.rules.override, self.now)
         if transition.event is not None or transition.actions or transition.state != before:
-            self.store.save_transition(before, transition, at=self.now, actor=actor, config_hash=self.rules.config_hash)
+            who, config_hash = transition.actor or actor, self.rules.config_hash
+            self.store.save_transition(before, transition, at=self.now, actor=who, config_hash=config_hash)
         self.made.append((before, transition))
         self.state = transition.state
         return transition

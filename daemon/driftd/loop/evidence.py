@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -32,6 +32,22 @@ class Evidence:
     def fresh(self, version: int) -> Monitor:
         """New evidence against a version, from its own reference."""
         return Monitor.begin(self._reference(version), self.settings)
+
+    @property
+    def features(self) -> frozenset[str] | None:
+        """The features of the version under watch; None before there is one."""
+        return None if self.monitor is None else frozenset(self.monitor.reference.schema.names)
+
+    def silence(self, features: frozenset[str]) -> None:
+        """Have these features raise no alarm; all others as before. What was gathered is kept."""
+        if features == self.settings.silenced:
+            return
+        log.info(
+            "features_silenced", model=self.model, silenced=sorted(features), before=sorted(self.settings.silenced)
+        )
+        self.settings = replace(self.settings, silenced=features)
+        if self.monitor is not None:
+            self.monitor = Monitor.from_bytes(self.monitor.reference, self.settings, self.monitor.to_bytes())
 
     def save(self, version: int, monitor: Monitor, store: StateStore) -> None:
         """Keep the evidence; call it inside the transaction of the check or the swap that changed it."""

@@ -66,6 +66,14 @@ class Performer:
             self._forget(action.id)
         return result
 
+    def hold(self, action: StoredAction) -> None:
+        """Kill the child of an action, if it has one; the action is begun again when it is no longer held."""
+        job = self.running.get(action.id)
+        if job is not None:
+            job.kill()
+            self._forget(action.id)
+            log.info("action_held", model=self.model, action=action.id, kind=action.kind)
+
     def close(self) -> None:
         """Kill every child; the next start begins their actions again."""
         for action, job in list(self.running.items()):

@@ -14,6 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from driftd.clock import RealClock
 from driftd.config.load import load
+from driftd.config.watching import ConfigWatch
 from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon, Message, Reload, Stop
 from driftd.loop.housekeeping import EVERY_SECONDS, keep_house
@@ -26,6 +27,7 @@ from driftd.store.state import StateStore
 log = structlog.get_logger()
 
 TICK_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 RELOAD_SECONDS = 30.0
 
 
@@ -42,6 +44,8 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     daemon, clock = Daemon(assembly), RealClock()
     http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
+    watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
+    scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
     scheduler.add_job(
         lambda: keep_house(assembly.config, places, clock.now()), "interval", seconds=EVERY_SECONDS, id="upkeep"
     )
@@ -53,6 +57,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
         "started", config=str(config_path), config_hash=config.hash, models=sorted(daemon.models), http=http.address
     )
     try:
+        daemon.begin(clock.now())
         daemon.post_tick()
         daemon.run(clock)
     finally:
@@ -62,7 +67,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
 
 
 def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundScheduler:
-    """Ticks, and a look at the config file. Late ticks are dropped together into one, never lost."""
+    """A scheduler that ticks. Late ticks are dropped together into one, never lost."""
     options = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
     scheduler = BackgroundScheduler(job_defaults=options, timezone="UTC")
     scheduler.add_job(post_tick, "interval", seconds=TICK_SECONDS, id="tick")

@@ -44,6 +44,7 @@ def override_of(config: Config, model: str) -> Override:
         retrain=override.retrain.get(model),
         approve=override.approve.get(model),
         reject=override.reject.get(model),
+        silence={feature: until.timestamp() for feature, until in override.silence.get(model, {}).items()},
     )
 
 

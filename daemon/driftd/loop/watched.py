@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -28,6 +28,7 @@ log = structlog.get_logger()
 ROUNDS = 8  # decisions that may follow from one another within one step
 ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
 ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)
+BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class WatchedModel:
 
     def step(self, now: float) -> bool:
         """Look, decide, act. True while there is more to check at this very moment."""
+        self.evidence.silence(frozenset(self.rules.override.in_force(now).silence))
         self._harvest(now)
         self._answer_requests(now)
         behind = self._check(now)
@@ -72,7 +74,8 @@ class WatchedModel:
         self.state = decision.state
 
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
-        return self.counts.facts(state or self.state, self.store.open_actions(self.name), self.lookout, now)
+        facts = self.counts.facts(state or self.state, self.store.open_actions(self.name), self.lookout, now)
+        return replace(facts, features=self.evidence.features)
 
     # --- look --------------------------------------------------------------------------------------------------------
 
@@ -169,13 +172,21 @@ class WatchedModel:
 
     def _harvest(self, now: float) -> None:
         for action in self.store.open_actions(self.name):
-            if self.state.phase is Phase.PAUSED and not _goes_on_while_paused(action):
+            if self._is_held(action, now):
+                self.performer.hold(action)
                 continue
             if action.status == "intended":
                 self.store.begin_action(action.id, now)
             result = self.performer.result_of(action)
             if result is not None:
                 self._finish(action, result, now)
+
+    def _is_held(self, action: StoredAction, now: float) -> bool:
+        """A pause of checks holds all but reports and operators' swaps; one of retraining, a build up to its swap."""
+        if self.state.phase is Phase.PAUSED:
+            is_swap = action.kind is ActionKind.SWAP and action.arguments.get("purpose") != "promote"
+            return not (is_swap or action.kind is ActionKind.REPORT)
+        return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
 
     def _finish(self, action: StoredAction, result: JobResult, now: float) -> None:
         finding = finding_of(action, result, self.performer.registry)
@@ -197,9 +208,3 @@ class WatchedModel:
         self.evidence.monitor = monitor
         if not done:
             self.metrics.action_failures.labels(self.name, action.kind).inc()
-
-
-def _goes_on_while_paused(action: StoredAction) -> bool:
-    """A pause of the checks lets reports and operators' swaps end, and holds every step of a build."""
-    is_swap = action.kind is ActionKind.SWAP and action.arguments.get("purpose") != "promote"
-    return is_swap or action.kind is ActionKind.REPORT

@@ -131,6 +131,13 @@ class Metrics:
         """Name, type, labels and help of every family, in order."""
         return tuple(self._documents)
 
+    def config_applied(self, digest: str, now: float) -> None:
+        """Show which config is in force."""
+        self.config.clear()
+        self.config.labels(digest).set(1)
+        self.reload_ok.set(1)
+        self.reload_at.set(now)
+
     def add_model(self, model: str) -> None:
         """Make the label sets of a model exist, at zero, before anything happened."""
         for kind in CHECK_KINDS:

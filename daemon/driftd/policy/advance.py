@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import building, operating, wanting, watching
+from driftd.policy import building, operating, overriding, wanting, watching
 from driftd.policy.findings import (
     Alarmed,
     Asked,
@@ -30,7 +30,7 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     swap is intended for a challenger without a gate's `promote`, a person's approval or a pin; at most one build and
     one swap are under way; a fault of the pipeline starts nothing; every event has a reason.
     """
-    override = override.in_force(now)
+    given, override = override, override.in_force(now)
     match finding:
         case Alarmed():
             return wanting.alarmed(state, finding, settings, now)
@@ -47,18 +47,19 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
         case Asked():
             return operating.asked(state, finding, facts, now)
         case Ticked():
-            return _ticked(state, facts, settings, override, now)
+            noted = overriding.noted(state, facts, given, override, now)
+            return noted or _ticked(state, facts, settings, override, now)
 
 
 def _ticked(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    decided = operating.overridden(state, facts, override, now)
+    decided = overriding.overridden(state, facts, override, now)
     if decided is not None:
         return decided
     match state.phase:
         case Phase.STEADY:
             return wanting.consider(state, facts, settings, override, now)
         case Phase.RETRAINING:
-            return building.collect(state, facts, settings, now)
+            return building.collect(state, facts, settings, override, now)
         case Phase.PROBATION:
             return watching.look(state, facts, settings, now)
         case Phase.AWAITING_APPROVAL:

@@ -136,24 +136,31 @@ def promote(state: ModelState, build: Build, reason: str, figures: dict[str, Any
     return Transition(swapping, reason, "swap_started", (action,), {"version": build.number, **figures})
 
 
+def refused(state: ModelState, reason: str) -> Transition:
+    """A person turned the waiting challenger down."""
+    number = state.build.number if state.build is not None else 0
+    steady = replace(state, phase=Phase.STEADY, build=None, want=None, barred=(*state.barred, number))
+    return Transition(steady, reason, "challenger_rejected", (), {"version": number})
+
+
 def _swapped(state: ModelState, arguments: Mapping[str, Any], settings: PolicySettings, now: float) -> Transition:
     version, before = int(arguments["version"]), state.champion
     figures = {"version": version, "from": before}
     served = replace(state, champion=version, cooldown_until=now + settings.cooldown)
     if arguments.get("purpose") == "promote":
         return _promoted(served, before, figures, now)
-    unwatched = replace(
-        served, phase=_unwatched(served.phase), resumes=served.resumes and _unwatched(served.resumes), probation=None
+    settled = replace(
+        served, phase=unwatched(served.phase), resumes=served.resumes and unwatched(served.resumes), probation=None
     )
     if arguments.get("purpose") == "rollback":
         barred = (*state.barred, before) if before is not None and before != version else state.barred
-        back = replace(unwatched, previous=None, want=None, barred=barred)
+        back = replace(settled, previous=None, want=None, barred=barred)
         return Transition(back, f"version {version} serves again instead of {before}", "rolled_back", (), figures)
-    pinned = replace(unwatched, previous=before)
+    pinned = replace(settled, previous=before)
     return Transition(pinned, f"version {version} serves because the override pins it", "pinned", (), figures)
 
 
-def _unwatched(phase: Phase) -> Phase:
+def unwatched(phase: Phase) -> Phase:
     """A rollback or a pin ends a probation; every other phase goes on."""
     return Phase.STEADY if phase is Phase.PROBATION else phase
 
@@ -181,9 +188,12 @@ def _follow_up(build: Build | None, now: float) -> Want | None:
     return Want(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed, is_follow_up=True)
 
 
-def collect(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
+def collect(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
     """While the gate is inconclusive: judge again with more rows, build again with many more, or give up in time."""
     build = state.build
+    if build is not None and build.step is not BuildStep.SWAP and "retraining" in override.pause:
+        held = f"build {build.number} is held at its step {build.step}"
+        return Transition(state, f"{held}: retraining is paused by the override: {override.reason}")
     if build is None or build.step is not BuildStep.COLLECT:
         step = build.step if build is not None else "nothing"
         return Transition(state, f"the build is at its step {step}")
@@ -242,7 +252,8 @@ def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings,
     if failed.kind is ActionKind.SWAP and failed.arguments.get("purpose") != "promote":
         purpose = failed.arguments.get("purpose")
         reason = f"version {failed.arguments.get('version')} cannot be served ({purpose} refused): {failed.error}"
-        return Transition(state, reason, f"{purpose}_refused")
+        told = replace(state, pin_refused=reason) if purpose == "pin" else state
+        return Transition(told, reason, f"{purpose}_refused")
     if failed.kind in (ActionKind.REPORT, ActionKind.SHADOW):
         return Transition(state, f"{failed.kind} failed: {failed.error}", f"{failed.kind}_failed")
     if build is None or failed.arguments.get("version") != build.number:

@@ -86,3 +86,4 @@ class Facts:
     schedule_due: bool = False
     code: str | None = None  # the trainer's fingerprint now
     working: frozenset[ActionKind] = frozenset()  # kinds of the actions that are intended or started
+    features: frozenset[str] | None = None  # of the champion; None where they are not known

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from driftd.records import Trigger
@@ -32,7 +33,7 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """The operator's hand on one model. After `expires` it has no effect."""
+    """The operator's hand on one model. After `expires` it has no effect; each silence has an end of its own."""
 
     reason: str = ""
     expires: float | None = None
@@ -41,7 +42,17 @@ class Override:
     retrain: str | None = None
     approve: int | None = None
     reject: int | None = None
+    silence: Mapping[str, float] = field(default_factory=dict)  # until when a feature raises no alarm
 
     def in_force(self, now: float) -> Override:
-        """This override, or the empty one when it has expired."""
-        return self if self.expires is None or now < self.expires else Override()
+        """This override without what has lapsed; the empty one when it has lapsed whole."""
+        if self.expires is not None and now >= self.expires:
+            return Override()
+        lasting = {feature: until for feature, until in self.silence.items() if now < until}
+        return self if len(lasting) == len(self.silence) else replace(self, silence=lasting)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks nothing of this model."""
+        asked = (self.pin, self.retrain, self.approve, self.reject)
+        return not self.pause and not self.silence and all(one is None for one in asked)

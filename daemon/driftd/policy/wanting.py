@@ -75,6 +75,12 @@ def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: floa
     return Transition(replace(state, want=want), reason, "build_wanted", figures={"trigger": trigger})
 
 
+def by_hand(state: ModelState, reason: str, who: str, now: float) -> Transition:
+    """A person wants a build: it passes over the cool-down, the budget and the labels needed."""
+    wanted = replace(state, want=Want(Trigger.MANUAL, reason, now, who=who))
+    return Transition(wanted, reason, "build_wanted", (), {"trigger": Trigger.MANUAL})
+
+
 def _obstacle(
     state: ModelState, want: Want, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> str | None:

@@ -38,7 +38,9 @@ KINDS = {
     "events": DatabaseKind(
         "driftd.store.events_migrations:EVENTS_MIGRATIONS", "driftd.events", ("m001_predictions_and_feedback",)
     ),
-    "state": DatabaseKind("driftd.store.state_migrations:STATE_MIGRATIONS", "driftd.state", ("m001_the_loop",)),
+    "state": DatabaseKind(
+        "driftd.store.state_migrations:STATE_MIGRATIONS", "driftd.state", ("m001_the_loop", "m002_configs")
+    ),
 }
 
 

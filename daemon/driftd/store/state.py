@@ -109,6 +109,15 @@ class StateStore(StateReader):
         self.save_cursor(model, kind, window.index + 1)
         self._save_scores(model, window, assessment.scores)
 
+    def save_config(
+        self, digest: str, *, at: float, content: Mapping[str, Any] | None = None, error: str | None = None
+    ) -> None:
+        """Record a config that was read, unless it is the last one again with the same outcome."""
+        last = self._db.execute("select hash, error from configs order by id desc limit 1").fetchone()
+        if last is None or (last["hash"], last["error"]) != (digest, error):
+            told = None if content is None else _json(content)
+            self._insert("configs", at=at, hash=digest, error=error, content=told)
+
     def save_cursor(self, model: str, kind: str, next_index: int) -> None:
         """Remember which window or cohort comes next."""
         self._db.execute(

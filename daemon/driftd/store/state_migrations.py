@@ -19,6 +19,16 @@ def m001_the_loop(db: Database) -> None:
         db.execute(statement)
 
 
+@STATE_MIGRATIONS()
+def m002_configs(db: Database) -> None:
+    """Every config that was read: what was in force when something was decided, and what was refused and why."""
+    db.execute(
+        """create table configs(
+            id integer primary key, at real not null, hash text not null, error text, content text) strict"""
+    )
+    db.execute("create index configs_by_hash on configs(hash)")
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

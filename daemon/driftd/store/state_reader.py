@@ -14,6 +14,7 @@ from driftd.store.state_records import (
     StoredAction,
     StoredAlarm,
     StoredCheck,
+    StoredConfig,
     StoredRequest,
     StoredScore,
     StoredTransition,
@@ -115,6 +116,22 @@ class StateReader:
         """What was asked and not answered yet, oldest first."""
         rows = self._db.execute("select * from requests where handled_at is null order by id")
         return [StoredRequest.from_row(row) for row in rows]
+
+    def configs(self, limit: int = 50) -> list[StoredConfig]:
+        """The configs that were read, applied and refused."""
+        rows = self._db.execute("select * from configs order by id desc limit ?", (limit,))
+        return [StoredConfig.from_row(row) for row in rows]
+
+    def config_in_force(self) -> StoredConfig | None:
+        """The config that was applied last; None before a daemon ran."""
+        row = self._db.execute("select * from configs where error is null order by id desc limit 1").fetchone()
+        return StoredConfig.from_row(row) if row else None
+
+    def config(self, digest: str) -> StoredConfig | None:
+        """The config of a hash, as it was last applied."""
+        query = "select * from configs where hash = ? and error is null order by id desc limit 1"
+        row = self._db.execute(query, (digest,)).fetchone()
+        return StoredConfig.from_row(row) if row else None
 
     def cursor(self, model: str, kind: str) -> int | None:
         """The index of the next window to check (`window`) or cohort to evaluate (`labels`)."""

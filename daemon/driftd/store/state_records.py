@@ -161,3 +161,19 @@ class StoredScore:
     def from_row(cls, row: sqlite3.Row) -> StoredScore:
         """Read a row of `scores`."""
         return cls(**dict(row))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredConfig:
+    """A config that was read: applied (`content` is what came into force, without secrets), or refused with `error`."""
+
+    id: int
+    at: float
+    hash: str
+    error: str | None
+    content: dict[str, Any] | None
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredConfig:
+        """Read a row of `configs`."""
+        return cls(**{**dict(row), "content": json.loads(row["content"]) if row["content"] else None})

@@ -1,0 +1,144 @@
+"""The operator's hand by config: what the override asks is noted in the history, and what differs from it is mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from driftd.policy.building import promote, refused, unwatched
+from driftd.policy.findings import Facts
+from driftd.policy.settings import Override
+from driftd.policy.wanting import by_hand
+from driftd.policy.wording import moment
+from driftd.records import Action, ActionKind, ModelState, Phase, Transition
+
+ACTOR = "config"
+ASKED_KEPT = 100  # retrain texts that are remembered, so that none builds twice
+
+
+def noted(state: ModelState, facts: Facts, given: Override, override: Override, now: float) -> Transition | None:
+    """A line of history when what the override asks of this model began, changed or ended; None when it is as before.
+
+    `given` is what the config says, `override` what of it is in force now.
+    """
+    asks = None if override.is_empty else f"{described(override)} ({override.reason})"
+    if asks == state.override:
+        return None
+    told = replace(state, override=asks)
+    if asks is None:
+        lapsed = given.expires is not None and given.expires <= now
+        how = f"expired at {moment(given.expires)}" if lapsed and given.expires is not None else "was lifted"
+        return Transition(told, f"the override {how}; it was: {state.override}", "override_ended", actor=ACTOR)
+    event = "override_began" if state.override is None else "override_changed"
+    until = f", until {moment(override.expires)}" if override.expires is not None else ""
+    notes = "".join(f"; {note}" for note in _without_effect(state, facts, override))
+    return Transition(told, f"the override holds: {asks}{until}{notes}", event, (), {"asks": asks}, actor=ACTOR)
+
+
+def described(override: Override) -> str:
+    """What an override asks, as one clause after the other."""
+    return "; ".join(_clauses(override))
+
+
+def _clauses(override: Override) -> Iterator[str]:
+    if override.pause:
+        yield f"{', '.join(sorted(override.pause))} paused"
+    if override.pin is not None:
+        yield f"version {override.pin} pinned"
+    for feature, until in sorted(override.silence.items()):
+        yield f"{feature} silent until {moment(until)}"
+    if override.retrain is not None:
+        yield f"a build asked for: {override.retrain}"
+    if override.approve is not None:
+        yield f"version {override.approve} approved"
+    if override.reject is not None:
+        yield f"version {override.reject} rejected"
+
+
+def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iterator[str]:
+    """What is asked and cannot have its effect now: a change of the config never does nothing without a word."""
+    waiting = state.build.number if state.phase is Phase.AWAITING_APPROVAL and state.build is not None else None
+    for version in (override.approve, override.reject):
+        if version is not None and version != waiting:
+            yield f"version {version} does not wait for approval now ({_waiting(state, waiting)})"
+    if waiting is not None and waiting == override.approve and override.pin is not None:
+        yield f"version {waiting} cannot be promoted while version {override.pin} is pinned"
+    if override.retrain is not None and override.retrain in state.asked:
+        yield f"the build {override.retrain!r} was begun before; another text is another build"
+    unknown = sorted(set(override.silence) - facts.features) if facts.features is not None else []
+    if unknown and facts.features is not None:
+        yield f"there is no feature {', '.join(unknown)} (there are: {', '.join(sorted(facts.features))})"
+
+
+def _waiting(state: ModelState, waiting: int | None) -> str:
+    return f"version {waiting} does" if waiting is not None else f"the model is {state.phase}"
+
+
+def overridden(state: ModelState, facts: Facts, override: Override, now: float) -> Transition | None:
+    """The first thing in which the model differs from what the override asks, mended; None when it is as asked."""
+    for mend in (_paused, _pinned, _judged):
+        transition = mend(state, facts, override)
+        if transition is not None:
+            return transition
+    if override.retrain is not None and override.retrain not in state.asked:
+        asked = replace(state, asked=(*state.asked[-ASKED_KEPT + 1 :], override.retrain))
+        wanted = by_hand(asked, f"the override asks for a build: {override.retrain}", "the override", now)
+        return replace(wanted, actor=ACTOR)
+    return None
+
+
+def _paused(state: ModelState, facts: Facts, override: Override) -> Transition | None:
+    del facts
+    if "checks" in override.pause and state.phase is not Phase.PAUSED:
+        paused = replace(state, phase=Phase.PAUSED, resumes=state.phase)
+        return Transition(paused, f"checks are paused by the override: {override.reason}", "paused", actor=ACTOR)
+    if "checks" not in override.pause and state.phase is Phase.PAUSED:
+        resumed = replace(state, phase=state.resumes or Phase.STEADY, resumes=None)
+        return Transition(resumed, "the override no longer pauses the checks", "resumed", actor=ACTOR)
+    return None
+
+
+def _pinned(state: ModelState, facts: Facts, override: Override) -> Transition | None:
+    if override.pin is None:
+        return None if state.pinned is None else _unpinned(state)
+    if override.pin == state.pinned or ActionKind.SWAP in facts.working:
+        return None  # held already, or tried and refused: only another pin is tried again
+    held = replace(state, pinned=override.pin, pin_refused=None)
+    why = f"the override pins version {override.pin}: {override.reason}"
+    figures = {"version": override.pin, "from": state.champion}
+    if override.pin == state.champion:
+        return Transition(_settled(held), f"{why}; it serves already", "pinned", (), figures, actor=ACTOR)
+    if override.pin not in facts.versions:
+        known = ", ".join(map(str, sorted(facts.versions))) or "none"
+        refusal = f"{why}; but there is no such version (there are: {known}); version {state.champion} serves on"
+        return Transition(replace(held, pin_refused=refusal), refusal, "pin_refused", (), figures, actor=ACTOR)
+    action = Action(ActionKind.SWAP, {"version": override.pin, "purpose": "pin", "from": state.champion})
+    return Transition(held, why, "pin_started", (action,), figures, actor=ACTOR)
+
+
+def _settled(state: ModelState) -> ModelState:
+    """A version that is pinned is served whatever a comparison says: its probation is over."""
+    resumes = state.resumes and unwatched(state.resumes)
+    return replace(state, phase=unwatched(state.phase), resumes=resumes, probation=None)
+
+
+def _unpinned(state: ModelState) -> Transition:
+    goes_on = f"version {state.champion} goes on serving"
+    told = f"version {state.pinned} is no longer pinned; {goes_on}"
+    return Transition(replace(state, pinned=None, pin_refused=None), told, "unpinned", actor=ACTOR)
+
+
+def _judged(state: ModelState, facts: Facts, override: Override) -> Transition | None:
+    """Approve or reject the challenger that waits; a pin goes before an approval."""
+    del facts
+    build = state.build
+    if state.phase is not Phase.AWAITING_APPROVAL or build is None:
+        return None
+    if override.approve == build.number and state.pinned is None:
+        by = f"version {build.number} is approved by the override: {override.reason}"
+        return replace(promote(state, build, by, {}), actor=ACTOR)
+    if override.reject == build.number:
+        return replace(
+            refused(state, f"version {build.number} is rejected by the override: {override.reason}"), actor=ACTOR
+        )
+    return None
