@@ -158,15 +158,19 @@ class Evidence:
         return None
 
     def update(self, values: Numbers, sampling_sd: Numbers, tolerance: Numbers, start: float) -> Evidence:
-        """One window more; streams that are NaN stay as they are. Arrays of shape (S,)."""
+        """One window more; streams that are NaN stay as they are. Arrays of shape (S,).
+
+        Streams without weight gather evidence and learn nothing: whether they drift is not looked at, so what they do
+        must not become normal.
+        """
+        history = self.history.with_window(start, np.where(self._weighted(), values, np.nan), sampling_sd)
         if self.is_learning:
-            history = self.history.with_window(start, values, sampling_sd)
             return replace(self, history=history, crossed=False, seen=self.seen + 1)._learn_waiting()
         up, down = self.fit.surprise(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
         u = np.clip(np.where(self.lanes.upward, up[self.lanes.stream], down[self.lanes.stream]), -CLIP, CLIP)
         grown = np.logaddexp(self.logs.astype(np.float64), 0.0) + u[:, None] * LAMBDAS - LAMBDAS**2 / 2
         logs = np.where(np.isnan(u)[:, None], self.logs, np.minimum(grown, _MOST_LOG)).astype(np.float32)
-        after = replace(self, logs=logs, history=self.history.with_window(start, values, sampling_sd), crossed=False)
+        after = replace(self, logs=logs, history=history, crossed=False)
         evidence = after.value
         crossed = evidence >= self.threshold and not self.alarmed
         after = replace(
@@ -199,6 +203,16 @@ class Evidence:
             since=0,
             seen=0,
         )
+
+    def forget(self, streams: NDArray[np.bool_]) -> Evidence:
+        """Begin the evidence of some streams, (S,), anew; what was learned of them stays.
+
+        An alarm that the evidence of the others does not bear ends.
+        """
+        logs = np.where(streams[self.lanes.stream][:, None], np.float32(-np.inf), self.logs)
+        rest = replace(self, logs=logs, alarmed=False)
+        stands = self.alarmed and rest.value >= self.threshold
+        return replace(rest, alarmed=stands, since=self.since if rest.value >= SUSPECTED else 0)
 
     def change_at(self) -> int:
         """The position in the history at which the change most likely began (see `change_point.change_point`)."""
@@ -235,6 +249,9 @@ class Evidence:
 
     def _per_stream(self, of_lanes: Numbers) -> Numbers:
         return np.asarray(np.bincount(self.lanes.stream, weights=of_lanes, minlength=self.lanes.streams))
+
+    def _weighted(self) -> NDArray[np.bool_]:
+        return self._per_stream(self.lanes.weight) > 0
 
     def _directions(self) -> NDArray[np.intp]:
         return np.bincount(self.lanes.stream, minlength=self.lanes.streams)

@@ -49,7 +49,7 @@ class Monitor:
     @classmethod
     def begin(cls, reference: Reference, settings: MonitorSettings) -> Monitor:
         """No evidence yet: learn from the reference's windows. Raises ValueError when a setting makes no sense."""
-        learned = score_reference(reference.layout, reference.profile, reference.windows)
+        learned = score_reference(reference.layout, reference.profile, reference.windows, settings.off)
         return _begin(reference, settings, learned)
 
     def check(self, profile: Profile, start: float) -> tuple[Monitor, Assessment]:
@@ -58,7 +58,8 @@ class Monitor:
             sentence = f"only {profile.rows} rows; {FEWEST_ROWS} are needed to say anything"
             return self, Assessment(Verdict.INCONCLUSIVE, sentence, profile.rows, learning=self._learning())
         quality, faults = self.quality.update(self._faults(profile))
-        scores = score_window(profile, self.reference.profile, self.reference.layout, faults=faults)
+        reference, layout = self.reference.profile, self.reference.layout
+        scores = score_window(profile, reference, layout, faults=faults, left_out=self.settings.off)
         data = None if self.data is None else self.data.update(scores, start)
         prediction = None if self.prediction is None else self.prediction.update(scores, start)
         after = replace(self, data=data, prediction=prediction, quality=quality)
@@ -122,6 +123,7 @@ class Monitor:
             "layout": self.reference.layout.fingerprint,
             "standing": sorted(self.quality.standing),
             "gathered": dict(self.quality.gathered),
+            "off": sorted(self.settings.off),
         }
         arrays: dict[str, NDArray[Any]] = {}
         loss = self.loss
@@ -147,6 +149,8 @@ class Monitor:
         if any(one is None for one in found.values()):
             fresh = cls.begin(reference, settings)._parts()
             found = {name: fresh[name] if one is None else one for name, one in found.items()}
+        if found.get("data") is not None and values.get("off", []) != sorted(settings.off):
+            found["data"] = found["data"].forget_of_all()
         quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))
         return replace(bare, **found, quality=quality)
 
@@ -161,7 +165,7 @@ class Monitor:
 
     def _faults(self, profile: Profile) -> tuple[Fault, ...]:
         found = _faults(self.reference, profile, QualitySettings(certain=self.quality.certain))
-        return tuple(fault for fault in found if fault.subject not in self.settings.ignore | self.settings.silenced)
+        return tuple(fault for fault in found if fault.subject not in self.settings.off)
 
     def _scores(self, scores: WindowScores) -> tuple[Score, ...]:
         parts = (part.scores(scores) for part in (self.data, self.prediction) if part is not None)

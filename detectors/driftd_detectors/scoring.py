@@ -73,6 +73,7 @@ def score_window(
     *,
     leave_out: bool = False,
     faults: Sequence[Fault] = (),
+    left_out: frozenset[str] = frozenset(),
 ) -> WindowScores:
     """Score a window against a reference.
 
@@ -85,6 +86,8 @@ def score_window(
     faults
         What `quality_faults` found; a column with a certain fault gets no score in this window, and neither do the
         streams of many columns that it is part of.
+    left_out
+        Features that do not enter the scores of many columns; they are scored themselves.
 
     Raises
     ------
@@ -111,8 +114,11 @@ def score_window(
     ):
         at, of = plan.of(component)
         values[at], sds[at] = column_values[of], column_sds[of]
-    features = slice(0, len(layout.features))
-    for component, value in _of_all(comparison, location[features], spread[features], sampling_sd[features], broken):
+    own = np.array([column.name not in left_out for column in layout.features], dtype=np.bool_)
+    features = np.flatnonzero(own)
+    for component, value in _of_all(
+        comparison, location[features], spread[features], sampling_sd[features], broken, own
+    ):
         values[plan.of(component)[0]] = value
     sds[np.isnan(values)] = np.nan
     return WindowScores(window.rows, values, sds)
@@ -192,11 +198,16 @@ def _plan(layout: Layout) -> _Plan:
 
 
 def _of_all(
-    comparison: Comparison, location: Numbers, spread: Numbers, sampling_sd: Numbers, broken: NDArray[np.bool_]
+    comparison: Comparison,
+    location: Numbers,
+    spread: Numbers,
+    sampling_sd: Numbers,
+    broken: NDArray[np.bool_],
+    own: NDArray[np.bool_],
 ) -> list[tuple[str, float]]:
     watched = np.array(comparison.layout.joint, dtype=np.intp)
     torn = bool(broken[watched].any()) if len(watched) else False
-    largest, together = (np.nan, np.nan) if torn else correlation_scores(comparison)
+    largest, together = (np.nan, np.nan) if torn else correlation_scores(comparison, own[watched])
     return [("global", global_score(location, spread, sampling_sd)), ("largest", largest), ("together", together)]
 
 

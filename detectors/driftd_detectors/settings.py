@@ -40,6 +40,11 @@ class MonitorSettings:
         """The budget of false alarms and its shares."""
         return Budget(self.windows_per_year, self.false_alarms_per_year, self.shares)
 
+    @property
+    def off(self) -> frozenset[str]:
+        """The features that raise no alarm, alone or together with others."""
+        return self.ignore | self.silenced
+
     def feature_weights(self, names: tuple[str, ...], importance: Mapping[str, float]) -> dict[str, float]:
         """The weight of each feature, with mean 1 before anything is silenced; 0 for ignored and silenced ones."""
         if isinstance(self.weights, Mapping):
@@ -51,5 +56,4 @@ class MonitorSettings:
                 name: 0.5 + 0.5 * len(names) * max(0.0, importance.get(name, 0.0)) / total if by_importance else 1.0
                 for name in names
             }
-        off = self.ignore | self.silenced
-        return {name: 0.0 if name in off else weight for name, weight in raw.items()}
+        return {name: 0.0 if name in self.off else weight for name, weight in raw.items()}

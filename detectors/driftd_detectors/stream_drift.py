@@ -31,8 +31,10 @@ class ReferenceScores:
     sampling_sd: Numbers
 
 
-def score_reference(layout: Layout, profile: Any, windows: Any) -> ReferenceScores:
-    """Score every reference window leave-one-out.
+def score_reference(
+    layout: Layout, profile: Any, windows: Any, left_out: frozenset[str] = frozenset()
+) -> ReferenceScores:
+    """Score every reference window leave-one-out; features `left_out` do not enter the scores of many columns.
 
     Against the rest a window's distance from the whole is 1 / (1 - its share of the rows) too large; that is undone
     for the scores that are linear in the shares.
@@ -40,7 +42,7 @@ def score_reference(layout: Layout, profile: Any, windows: Any) -> ReferenceScor
     linear = np.array([stream.component in LINEAR for stream in streams_of(layout)])
     rows, sds = [], []
     for _, window in windows:
-        scores = score_window(window, profile, layout, leave_out=True)
+        scores = score_window(window, profile, layout, leave_out=True, left_out=left_out)
         part = 1 - window.rows / max(1, profile.rows)
         rows.append(np.where(linear, scores.values * part, scores.values))
         sds.append(scores.sampling_sd)
@@ -128,6 +130,11 @@ class StreamDrift:
     def absorb(self) -> Self:
         """Take the new level into what is normal."""
         return replace(self, evidence=self.evidence.absorb())
+
+    def forget_of_all(self) -> Self:
+        """Begin the evidence of the streams of many columns anew, because other columns enter them from now on."""
+        of_all = np.array([one.component in OF_ALL for one in self.streams], dtype=np.bool_)
+        return replace(self, evidence=self.evidence.forget(of_all))
 
     def assess(self) -> KindAssessment:
         """What the evidence says after the last window, in one sentence."""

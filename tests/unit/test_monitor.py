@@ -87,6 +87,36 @@ def test_ignored_features_are_not_looked_at_and_silenced_ones_raise_nothing(refe
         assert "a" not in dict(seen.of(EvidenceKind.DATA).leaders)
 
 
+@pytest.mark.parametrize("field", ["ignore", "silenced"])
+def test_a_feature_that_is_off_raises_nothing_through_the_streams_of_many_features(reference, field) -> None:
+    """A large shift of one feature that is ignored or silenced moves neither the global nor the joint evidence."""
+    watched = Monitor.begin(reference, replace(SETTINGS, **{field: frozenset({"a"})}))
+    rng = np.random.default_rng(27)
+    for number in range(28, 40):
+        watched, seen = checked(watched, rng, number, shift=1.0)
+        assert seen.of(EvidenceKind.DATA).verdict is Verdict.OK
+
+
+def test_silencing_ends_an_alarm_that_only_the_silenced_feature_bore_and_its_end_lets_it_come_again(reference) -> None:
+    """The evidence of the others is kept; when the silence is over and the feature is still off, it alarms anew."""
+    loud, quiet = SETTINGS, replace(SETTINGS, silenced=frozenset({"a"}))
+    rng = np.random.default_rng(28)
+    watched = Monitor.begin(reference, loud)
+    for number in range(28, 36):
+        watched, seen = checked(watched, rng, number, shift=1.0)
+    assert seen.of(EvidenceKind.DATA).verdict is Verdict.DRIFT
+    watched = Monitor.from_bytes(reference, quiet, watched.to_bytes())
+    for number in range(36, 44):
+        watched, seen = checked(watched, rng, number, shift=1.0)
+        assert seen.of(EvidenceKind.DATA).verdict in (Verdict.OK, Verdict.SUSPECTED)
+    watched = Monitor.from_bytes(reference, loud, watched.to_bytes())
+    crossed = []
+    for number in range(44, 52):
+        watched, seen = checked(watched, rng, number, shift=1.0)
+        crossed.append(seen.of(EvidenceKind.DATA).crossed)
+    assert sum(crossed) == 1
+
+
 def test_evidence_that_was_stored_goes_on(monitor, reference) -> None:
     """A monitor read back says what the one in memory says; under another metric only performance begins anew."""
     rng = np.random.default_rng(25)

@@ -58,8 +58,9 @@ class Daemon:
     config_read: str = ""  # the hash of the config that was read last, applied or refused
 
     def begin(self, now: float) -> None:
-        """Put the first config in force: recorded, shown, and every model of it taken under watch."""
-        self._applied(self.assembly.config, now)
+        """Put the first config in force; it is recorded and shown from here on."""
+        if not self.config_read:
+            self._applied(self.assembly.config, now)
 
     def run(self, clock: Clock, idle_seconds: float = 5.0) -> None:
         """The main loop: take a message, act on it, until told to stop."""
@@ -116,6 +117,7 @@ class Daemon:
 
     def round(self, now: float) -> bool:
         """Step every model once. True while one has more to check at this very moment."""
+        self.begin(now)
         self.watch(now)
         behind = False
         for name, model in list(self.models.items()):

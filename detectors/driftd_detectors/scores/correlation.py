@@ -18,13 +18,15 @@ _LARGEST = 0.999
 _FURTHEST = 8.0  # beyond, the normal tail says no more
 
 
-def correlation_scores(comparison: Comparison) -> tuple[float, float]:
+def correlation_scores(comparison: Comparison, counted: NDArray[np.bool_] | None = None) -> tuple[float, float]:
     """The largest change of a pair's correlation, and the changes of all pairs together.
 
     Parameters
     ----------
     comparison
         Window and reference on one layout.
+    counted
+        Which of the watched features count, (features,); all unless given.
 
     Returns
     -------
@@ -50,6 +52,9 @@ def correlation_scores(comparison: Comparison) -> tuple[float, float]:
     Sidak, *Rectangular confidence regions for the means of multivariate normal distributions*, JASA, 1967.
     """
     changes = pair_changes(comparison)
+    if counted is not None:
+        left, right = np.triu_indices(len(counted), 1)
+        changes = changes[counted[left] & counted[right]]
     changes = changes[np.isfinite(changes)]
     if len(changes) == 0:
         return math.nan, math.nan
