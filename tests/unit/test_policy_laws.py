@@ -66,6 +66,9 @@ overrides = st.sampled_from(
         Override("x", pause=frozenset({"retraining"})),
         Override("x", pause=frozenset({"promotion"})),
         Override("x", pin=1),
+        Override("x", pin=2),
+        Override("x", approve=2, silence={"price": NOW + 50_000}),
+        Override("x", expires=NOW + 40_000, pin=1, pause=frozenset({"promotion"})),
         Override("x", retrain="now"),
     ]
 )
@@ -128,6 +131,9 @@ class World:
         for action in transition.actions:
             if action.kind is ActionKind.SWAP and action.arguments["purpose"] == "promote":
                 assert action.arguments["version"] in self.promoted_by_gate, "no promotion without the gate's yes"
+            if action.kind is ActionKind.SWAP and before.pinned is not None:
+                asked = action.arguments["purpose"] == "pin"
+                assert asked, "while a version is pinned nothing is swapped, but to another pin"
             if action.kind is ActionKind.SNAPSHOT:
                 assert before.blocked is None or before.build is not None, "no build begins on a broken pipeline"
         assert sum(a.kind is ActionKind.SWAP for a in (*self.open, *transition.actions)) <= 1, "one swap at a time"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import socket
 import time
 from pathlib import Path
@@ -130,5 +131,11 @@ def _was_refused(state_db: Path, model: str, outcome: str | None) -> bool:
 
 
 def whoami() -> str:
-    """`user@host`, for the history."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """`user@host`, for the history: the account of this process, and who stands behind it where sudo says so."""
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container without an entry for its user
+        account = f"uid {os.getuid()}"
+    behind = os.environ.get("SUDO_USER")
+    told = f"{behind} as {account}" if behind and behind != account else account
+    return f"{told}@{socket.gethostname()}"
