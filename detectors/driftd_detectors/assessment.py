@@ -17,12 +17,13 @@ class Verdict(StrEnum):
 
 
 class EvidenceKind(StrEnum):
-    """The four budgets between which the false alarms of a model are shared."""
+    """The budgets between which the false alarms of a model are shared."""
 
     DATA = "data"
     PREDICTION = "prediction"
     PERFORMANCE = "performance"
     QUALITY = "quality"
+    HARM = "harm"  # performance estimated without labels
 
 
 @dataclass(frozen=True, slots=True)

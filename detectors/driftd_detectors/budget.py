@@ -14,9 +14,10 @@ from driftd_detectors.assessment import EvidenceKind
 FEWEST_WINDOWS = 100.0  # between two false alarms, whatever the budget: below, noise alone would look like evidence
 SHARES: Mapping[EvidenceKind, float] = {
     EvidenceKind.DATA: 0.4,
-    EvidenceKind.PREDICTION: 0.1,
+    EvidenceKind.PREDICTION: 0.05,
     EvidenceKind.PERFORMANCE: 0.4,
     EvidenceKind.QUALITY: 0.1,
+    EvidenceKind.HARM: 0.05,
 }
 MONTHS_A_YEAR = 12
 _DAYS_A_YEAR = 365.25

@@ -15,10 +15,11 @@ from driftd_detectors.columns import Outcomes
 from driftd_detectors.data_drift import begin_data_drift
 from driftd_detectors.fault_evidence import FaultEvidence, usual_faults
 from driftd_detectors.faults.suspicion import QualitySettings
+from driftd_detectors.harm import Harm
 from driftd_detectors.loss_reference import LossReference
 from driftd_detectors.maturity import Maturity
 from driftd_detectors.packing import nested, pack, unpack
-from driftd_detectors.performance import Performance, begin_performance
+from driftd_detectors.performance import Performance, begin_performance, tolerance_of
 from driftd_detectors.prediction_drift import begin_prediction_drift
 from driftd_detectors.profile import Profile
 from driftd_detectors.quality import quality_faults
@@ -31,6 +32,7 @@ from driftd_detectors.wording import number
 
 __all__ = ["Monitor", "MonitorSettings"]
 
+_OF_LOSS = {"performance", "harm"}  # evidence that begins anew under another metric
 _WORST = (Verdict.ERROR, Verdict.DRIFT, Verdict.SUSPECTED, Verdict.INCONCLUSIVE, Verdict.OK)
 
 
@@ -45,6 +47,7 @@ class Monitor:
     performance: Performance | CertifiedPerformance | None
     maturity: Maturity
     quality: FaultEvidence
+    harm: Harm | None = None
 
     @classmethod
     def begin(cls, reference: Reference, settings: MonitorSettings) -> Monitor:
@@ -62,17 +65,20 @@ class Monitor:
         scores = score_window(profile, reference, layout, faults=faults, left_out=self.settings.off)
         data = None if self.data is None else self.data.update(scores, start)
         prediction = None if self.prediction is None else self.prediction.update(scores, start)
-        after = replace(self, data=data, prediction=prediction, quality=quality)
-        told = [one.assess() for one in (data, prediction) if one is not None]
+        broken = any(fault.alarm for fault in faults)
+        harm = self.harm if self.harm is None or broken else self.harm.update(profile, start)
+        after = replace(self, data=data, prediction=prediction, quality=quality, harm=harm)
+        told = [one.assess() for one in (data, prediction, harm) if one is not None]
         kinds = (*told, quality.assess(faults))
         assessment = Assessment(
-            _worst(one.verdict for one in kinds),
-            _summary(kinds),
+            _worst(one.verdict for one in _heard(kinds)),
+            _summary(_heard(kinds)),
             profile.rows,
             kinds,
             after._scores(scores),
             faults,
             after._learning(),
+            {} if harm is None or broken else harm.figures(),
         )
         return after, assessment
 
@@ -96,7 +102,10 @@ class Monitor:
             self.settings.window_seconds,
             self._chosen_instead(),
         )
-        return replace(self, performance=performance, maturity=maturity), assessment
+        harm = self.harm
+        if harm is not None and loss.metric == harm.expected.metric and "loss" in assessment.figures:
+            harm = harm.realised(start, assessment.figures["loss"], assessment.figures["labels"])
+        return replace(self, performance=performance, maturity=maturity, harm=harm), assessment
 
     def label_age(self) -> float:
         """The age in seconds at which a cohort may first be evaluated; 0 while that is not known."""
@@ -108,6 +117,8 @@ class Monitor:
             return replace(self, data=self.data.absorb())
         if kind is EvidenceKind.PREDICTION and self.prediction is not None:
             return replace(self, prediction=self.prediction.absorb())
+        if kind is EvidenceKind.HARM and self.harm is not None:
+            return replace(self, harm=self.harm.absorb())
         if kind is EvidenceKind.PERFORMANCE and self.performance is not None:
             return replace(self, performance=self.performance.absorb())
         return self
@@ -144,7 +155,7 @@ class Monitor:
         bare = _begin(reference, settings, None)
         found: dict[str, Any] = {}
         for name, part in bare._parts().items():
-            keeps = name in arrays and (name != "performance" or values["metric"] == _metric(bare.loss))
+            keeps = name in arrays and (name not in _OF_LOSS or values["metric"] == _metric(bare.loss))
             found[name] = part.taken_up(*unpack(arrays[name].tobytes())) if keeps else None
         if any(one is None for one in found.values()):
             fresh = cls.begin(reference, settings)._parts()
@@ -160,6 +171,7 @@ class Monitor:
             "prediction": self.prediction,
             "performance": self.performance,
             "maturity": self.maturity,
+            "harm": self.harm,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -204,6 +216,26 @@ def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceSc
             len(reference.layout.columns),
             usual_faults([_faults(reference, profile, QualitySettings()) for _, profile in reference.windows]),
         ),
+        _begin_harm(reference, settings, loss, learns=learned is not None),
+    )
+
+
+def _begin_harm(
+    reference: Reference, settings: MonitorSettings, loss: LossReference | None, *, learns: bool
+) -> Harm | None:
+    """The estimate of the metric that is watched; of the gate's loss where that is no mean over rows."""
+    names = (reference.loss,) if loss is None else (loss.metric, reference.loss)
+    expected = next((reference.expected[name] for name in names if name in reference.expected), None)
+    if expected is None:
+        return None
+    tolerated = settings.tolerated_loss if loss is not None and loss.metric == expected.metric else None
+    return Harm.begin(
+        expected,
+        settings.budget.threshold(EvidenceKind.HARM),
+        reference.windows if learns else (),
+        tolerated=tolerance_of(reference.losses[expected.metric], tolerated),
+        window_seconds=settings.window_seconds,
+        waits_for=settings.learning_windows,
     )
 
 
@@ -220,6 +252,12 @@ def _loss_of(reference: Reference, metric: str) -> LossReference | None:
 
 def _metric(loss: LossReference | None) -> str | None:
     return None if loss is None else loss.metric
+
+
+def _heard(kinds: tuple[KindAssessment, ...]) -> tuple[KindAssessment, ...]:
+    """Those that the window's verdict follows from: an estimate that is not believed (yet) makes nothing unclear."""
+    silent = (EvidenceKind.HARM, Verdict.INCONCLUSIVE)
+    return tuple(one for one in kinds if (one.kind, one.verdict) != silent)
 
 
 def _worst(verdicts: Iterable[Verdict]) -> Verdict:

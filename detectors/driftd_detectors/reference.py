@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from driftd_detectors.arrivals import ArrivalCurve, learn_arrivals
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
+from driftd_detectors.expected_loss import ExpectedLoss
 from driftd_detectors.layout import Layout, learn_layout
 from driftd_detectors.loss_reference import LossReference, learn_losses, taken
-from driftd_detectors.losses import METRICS, losses
+from driftd_detectors.losses import MEAN_METRICS, METRICS, losses
 from driftd_detectors.packing import nested, pack, unpack
 from driftd_detectors.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
@@ -40,6 +41,7 @@ class Reference:
     loss: str
     arrivals: ArrivalCurve | None
     importance: Mapping[str, float]
+    expected: Mapping[str, ExpectedLoss] = field(default_factory=dict)  # of every metric that is a mean over rows
 
     def to_bytes(self) -> bytes:
         """A form that `from_bytes` reads back."""
@@ -51,6 +53,7 @@ class Reference:
             "arrivals": None if self.arrivals is None else self.arrivals.to_dict(),
             "importance": dict(self.importance),
             "starts": [start for start, _ in self.windows],
+            "expected": {name: one.to_dict() for name, one in self.expected.items()},
         }
         arrays: dict[str, NDArray[Any]] = {"profile": nested(self.profile.to_bytes())}
         for number, (_, profile) in enumerate(self.windows):
@@ -72,6 +75,7 @@ class Reference:
             loss=values["loss"],
             arrivals=None if values["arrivals"] is None else ArrivalCurve.from_dict(values["arrivals"]),
             importance=values["importance"],
+            expected={name: ExpectedLoss.from_dict(one) for name, one in values.get("expected", {}).items()},
         )
 
 
@@ -119,7 +123,34 @@ def learn_reference(
         loss=loss,
         arrivals=learn_arrivals(_matured(outcomes)),
         importance=dict(importance),
+        expected=_expected(columns, outcomes, schema, layout, starts, importance),
     )
+
+
+def _expected(
+    columns: Columns,
+    outcomes: Outcomes,
+    schema: Schema,
+    layout: Layout,
+    starts: Numbers,
+    importance: Mapping[str, float],
+) -> dict[str, ExpectedLoss]:
+    from driftd_detectors.expected_fit import learn_expected  # noqa: PLC0415 - SciPy's sparse matrices: builds only
+
+    found = {
+        metric: learn_expected(
+            metric,
+            losses(metric, schema.task, outcomes),
+            columns,
+            outcomes,
+            layout,
+            starts=starts,
+            importance=importance,
+        )
+        for metric in METRICS[schema.task]
+        if metric in MEAN_METRICS
+    }
+    return {metric: one for metric, one in found.items() if one is not None}
 
 
 def _window_profiles(

@@ -9,6 +9,7 @@ from driftd_detectors.assessment import EvidenceKind
 from driftd_detectors.certified import CertifiedPerformance
 from driftd_detectors.data_drift import begin_data_drift
 from driftd_detectors.fault_evidence import FaultEvidence
+from driftd_detectors.harm import Harm
 from driftd_detectors.performance import Performance, tolerance_of
 from driftd_detectors.prediction_drift import begin_prediction_drift
 from driftd_detectors.reference import Reference
@@ -73,10 +74,22 @@ def _quality(reference: Reference, settings: MonitorSettings) -> Detector:
     return FaultEvidence(settings.budget.threshold(EvidenceKind.QUALITY), len(reference.layout.columns))
 
 
+def _harm(reference: Reference, settings: MonitorSettings) -> Detector:
+    loss = reference.losses[reference.loss]
+    return Harm.begin(
+        reference.expected[reference.loss],
+        settings.budget.threshold(EvidenceKind.HARM),
+        reference.windows,
+        tolerated=tolerance_of(loss, settings.tolerated_loss),
+        window_seconds=settings.window_seconds,
+    )
+
+
 DETECTORS: Mapping[str, tuple[EvidenceKind, Begin]] = {
     "data_drift": (EvidenceKind.DATA, _data),
     "prediction_drift": (EvidenceKind.PREDICTION, _prediction),
     "performance": (EvidenceKind.PERFORMANCE, _performance),
     "certified_performance": (EvidenceKind.PERFORMANCE, _certified),
     "quality": (EvidenceKind.QUALITY, _quality),
+    "harm": (EvidenceKind.HARM, _harm),
 }

@@ -24,6 +24,7 @@ DOCUMENTED = {
     "performance": "performance:Performance",
     "certified_performance": "certified:CertifiedPerformance",
     "quality": "fault_evidence:FaultEvidence",
+    "harm": "harm:Harm",
 }
 
 
@@ -47,6 +48,10 @@ def fed(name, detector, reference, rng, number, *, bad=False):
     if kind is EvidenceKind.PREDICTION and bad:
         outcomes.prediction[:] = 1.0
         profile = profile_of(columns, outcomes, reference.layout)
+    if kind is EvidenceKind.HARM:
+        if bad:
+            outcomes.score[:] = 0.5
+        return detector.update(profile_of(columns, outcomes, reference.layout), number * DAY)
     return detector.update(score_window(profile, reference.profile, reference.layout), number * DAY)
 
 
@@ -106,6 +111,6 @@ def test_every_detector_explains_itself(name) -> None:
 
 
 def test_every_kind_of_evidence_has_a_detector() -> None:
-    """The registry covers the four budgets, and each entry is documented here."""
+    """The registry covers every budget, and each entry is documented here."""
     assert {kind for kind, _ in DETECTORS.values()} == set(EvidenceKind)
     assert set(DOCUMENTED) == set(DETECTORS)

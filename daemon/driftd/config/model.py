@@ -187,8 +187,9 @@ class TrainingData(Section):
 class Retrain(Section):
     """When a build starts."""
 
-    on: tuple[Literal["performance", "data_drift", "schedule", "new_labels", "code_changed"], ...] = Field(
-        ("performance",), description="the triggers; data drift alone informs unless it is named here"
+    on: tuple[Literal["performance", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...] = Field(
+        ("performance",),
+        description="the triggers; data drift and harm estimated without labels inform unless they are named here",
     )
     schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
         None,

@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 ROUNDS = 8  # decisions that may follow from one another within one step
 ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
-ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)
+ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.HARM)
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
 
 

@@ -16,7 +16,7 @@ DAY = 24 * HOUR
 class PolicySettings:
     """Spans in seconds, counts in labelled rows."""
 
-    retrain_on: frozenset[Trigger] = frozenset({Trigger.PERFORMANCE, Trigger.HARM})
+    retrain_on: frozenset[Trigger] = frozenset({Trigger.PERFORMANCE})
     cooldown: float = 6 * HOUR  # no build starts sooner after one ended
     budget_builds: int = 4  # at most so many builds ...
     budget_per: float = DAY  # ... in so long: storm control
