@@ -50,6 +50,9 @@ MEANINGS = {
     "unpinned": Meaning(Severity.INFO, "No longer pinned"),
     "paused": Meaning(Severity.INFO, "Checks paused"),
     "resumed": Meaning(Severity.INFO, "Checks resumed"),
+    "override_began": Meaning(Severity.INFO, "Override in force"),
+    "override_changed": Meaning(Severity.INFO, "Override changed"),
+    "override_ended": Meaning(Severity.INFO, "Override ended", by_default=True),
     "request_refused": Meaning(Severity.INFO, "Request refused"),
 }
 UNKNOWN = Meaning(Severity.WARNING, "Decision", by_default=True)  # of a newer or older driftd's store: rather told

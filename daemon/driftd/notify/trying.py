@@ -27,6 +27,6 @@ class Pace:
 
     def pause(self, failures: int, chance: float, asked: float | None = None) -> float:
         """How long to wait after so many failures in a row; `chance` in [0, 1) spreads it over half to whole."""
-        longest = min(self.longest_pause, self.first_pause * 2 ** min(failures - 1, _MOST_DOUBLINGS))
+        longest = min(self.longest_pause, self.first_pause * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
         wanted = min(asked or 0.0, self.longest_pause)
         return max(longest * (0.5 + chance / 2), wanted)

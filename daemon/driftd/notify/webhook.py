@@ -73,9 +73,8 @@ def _address(receiver: Receiver) -> str:
     try:
         return web_address(path.read_text("utf-8")[:_LONGEST_ADDRESS].strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise DeliveryError(
-            f"webhook_file {path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise DeliveryError(f"webhook_file {path} cannot be read: {reason}") from None
     except ValueError as error:
         raise DeliveryError(f"webhook_file {path}: {error}") from None
 

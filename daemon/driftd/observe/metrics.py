@@ -137,7 +137,7 @@ class Metrics:
         )
         self.notified_at = self._gauge(
             "driftd_notification_last_success_timestamp_seconds",
-            "When a receiver last took a notification.",
+            "When a receiver last took one.",
             "receiver",
         )
         self.notifications_pending = self._gauge(
