@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from driftd.store.state_records import StoredTransition
 SCHEMA = 1  # of the machine's part; a change that could break a reader counts it up
 LISTED = 10  # decisions that a digest says in words
 CARRIED = 40  # decisions that a digest carries for machines
-LONGEST_REASON, LONGEST_LINE = 1500, 200  # characters; Slack takes 3000 in a block
+LONGEST_REASON, LONGEST_LINE = 1500, 200  # characters
+LONGEST_BLOCK = 3000  # characters, of Slack: a longer one is refused with the whole message
 TITLE_OF_TEST = "this is a test of a notification; nothing has happened"
+_BROKEN = re.compile(r"&\w*$")  # an escape that was cut in two
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 _SIGN = {Severity.CRITICAL: ":rotating_light:", Severity.WARNING: ":warning:", Severity.INFO: ":information_source:"}
 
@@ -38,7 +41,7 @@ def message(receiver: str, decisions: Sequence[StoredTransition]) -> Message:
     return Message({**told, "driftd": facts}, facts, _variables(receiver, decisions))
 
 
-def test_message(receiver: str, now: float) -> Message:
+def message_of_test(receiver: str, now: float) -> Message:
     """What `driftd notify-test` sends."""
     facts = {"schema": SCHEMA, "receiver": receiver, "test": True, "count": 0, "omitted": 0, "transitions": []}
     said = {"text": f"driftd: {TITLE_OF_TEST}", "blocks": [_section(f"*driftd*: {TITLE_OF_TEST}")]}
@@ -63,7 +66,7 @@ def _one(decision: StoredTransition) -> dict[str, Any]:
     return {
         "text": _escaped(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
         "blocks": [
-            _section(f"{_SIGN[meaning.severity]} *{_escaped(head)}*\n{_escaped(reason)}"),
+            _section(f"{_SIGN[meaning.severity]} *{head}*\n{reason}"),
             {"type": "context", "elements": [{"type": "mrkdwn", "text": _escaped(context)}]},
         ],
     }
@@ -82,7 +85,7 @@ def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
     sign = _SIGN[severity_of(decisions)]
     return {
         "text": _escaped(f"[{str(severity_of(decisions)).upper()}] {head}"),
-        "blocks": [_section(f"{sign} *{_escaped(head)}*"), _section(_escaped("\n".join(lines)))],
+        "blocks": [_section(f"{sign} *{head}*"), _section("\n".join(lines))],
     }
 
 
@@ -151,7 +154,7 @@ def _named(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": _escaped(text)}}
 
 
 def _phases(decision: StoredTransition) -> str:
@@ -161,7 +164,8 @@ def _phases(decision: StoredTransition) -> str:
 
 def _escaped(text: str) -> str:
     """The three characters that mean something in Slack's text: no reason can mention a channel or hide a link."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped if len(escaped) <= LONGEST_BLOCK else _BROKEN.sub("", escaped[: LONGEST_BLOCK - 1]) + "…"
 
 
 def _cut(text: str, longest: int) -> str:
