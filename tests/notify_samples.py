@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,11 +45,17 @@ def decision(number: int = 1, event: str = "alarm", **changes: Any) -> StoredTra
 class Endpoint:
     """A real HTTP server on a port of its own; `answers` decides what each request gets (status, headers, seconds)."""
 
+    tls: ssl.SSLContext | None = None
     answer: Callable[[int], tuple[int, dict[str, str], float]] = lambda _: (200, {}, 0.0)
     got: list[dict[str, Any]] = field(default_factory=list)
     tries: int = 0
     url: str = ""
     headers: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def events(self) -> list[str]:
+        """The events that were taken."""
+        return [one["event"] for body in self.got for one in body["driftd"]["transitions"]]
 
     @property
     def ids(self) -> list[int]:
@@ -78,8 +85,6 @@ def endpoint(**options: Any) -> Iterator[Endpoint]:
             self.end_headers()
             self.wfile.write(b"no_thanks" if status != 200 else b"thank_you")
 
-        do_GET = do_POST
-
         def log_message(self, *arguments: object) -> None:
             pass
 
@@ -91,7 +96,10 @@ def endpoint(**options: Any) -> Iterator[Endpoint]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    found.url = f"http://127.0.0.1:{server.server_port}/T0/secret-token"
+    if found.tls is not None:
+        server.socket = found.tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    scheme, host = ("http", "127.0.0.1") if found.tls is None else ("https", "localhost")
+    found.url = f"{scheme}://{host}:{server.server_port}/T0/secret-token"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

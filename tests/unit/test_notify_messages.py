@@ -6,12 +6,12 @@ import json
 import math
 
 import pytest
-from notify_samples import NOW, decision
 
 from driftd.notify.message import CARRIED, LISTED, encoded, message, message_of_test, severity_of
 from driftd.notify.telling import DIGEST_OF, LATE, batches
 from driftd.notify.trying import Pace
 from driftd.severities import MEANINGS
+from notify_samples import NOW, decision
 
 
 def test_one_decision_is_told_in_words_and_in_figures() -> None:
