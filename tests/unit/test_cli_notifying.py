@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from driftd.cli.main import main
+from driftd.config.load import parse
+from driftd.config.model import Config
 from driftd.notify.document import document
 from notify_samples import endpoint
 
@@ -74,6 +76,16 @@ def test_no_command_shows_the_address_of_a_webhook(driftd: Run, tmp_path: Path) 
         assert "secret-token" not in out + complaint
     _, out, _ = driftd("check-config")
     assert "team: a webhook is told of what needs to be known (`default`), of all models" in out
+
+
+def test_a_recorded_config_is_read_back_without_its_secrets(tmp_path: Path) -> None:
+    """What the state keeps of a config is a config, with the host of a webhook and nothing of its path or password."""
+    text = CONFIG.format(state=tmp_path, url="https://user:password@hooks.example.com:8443/services/secret-token?key=x")
+    config = parse(text.encode())
+    kept = config.model_dump(mode="json")
+    assert kept["notify"]["team"]["webhook"] == "https://hooks.example.com:8443/**********"
+    assert Config.model_validate(kept).notify["page"] == config.notify["page"]
+    assert "password" not in repr(config) + json.dumps(kept)
 
 
 def test_the_page_on_notifications_is_true() -> None:

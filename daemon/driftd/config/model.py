@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     PrivateAttr,
     SecretStr,
     Tag,
@@ -31,6 +32,7 @@ from driftd.config.rules import (
     receiver_name,
     trainer_reference,
     web_address,
+    without_secret,
 )
 from driftd.severities import DEFAULT, event_or_severity
 from driftd.stattests import stattest_named
@@ -293,10 +295,17 @@ def _web_address(secret: SecretStr) -> SecretStr:
     return secret
 
 
+WebAddress = Annotated[
+    SecretStr,
+    AfterValidator(_web_address),
+    PlainSerializer(lambda secret: without_secret(secret.get_secret_value()), return_type=str, when_used="json"),
+]
+
+
 class Receiver(Section):
     """One receiver of notifications: a webhook or a program, told of every decision that `on` names."""
 
-    webhook: Annotated[SecretStr, AfterValidator(_web_address)] | None = Field(
+    webhook: WebAddress | None = Field(
         None, description="address that gets Slack-compatible JSON by POST; a secret, shown nowhere"
     )
     webhook_file: Path | None = Field(

@@ -67,6 +67,12 @@ def web_address(text: str) -> str:
     return text
 
 
+def without_secret(address: str) -> str:
+    """A web address of which only the scheme and the host are left: it may be shown, and still reads as an address."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/**********"
+
+
 def trainer_reference(text: str) -> str:
     """`package.module:function`."""
     if _TRAINER.fullmatch(text) is None:
