@@ -43,6 +43,7 @@ docs: $(READY)  ## Regenerate the generated pages
 	$(BIN)/python -m driftd.observe.document > docs/metrics.md
 	$(BIN)/python -m driftd.config.document > docs/configuration.md
 	$(BIN)/python -m driftd.cli.document > docs/cli.md
+	$(BIN)/python -m driftd.notify.document > docs/notifications.md
 
 clean:  ## Remove the environment and what tests and the demo left
 	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -64,11 +64,14 @@ def test_the_shipped_config_is_good() -> None:
         "price": Kind.NUMBER,
         "weekend": Kind.BOOLEAN,
     }
-    text = path.read_text("utf-8").replace("# override:", "override:").replace("#   ", "  ")
+    text = path.read_text("utf-8").replace("# override:", "override:").replace("# notify:", "notify:")
+    text = text.replace("#   ", "  ")
     uncommented = "\n".join(
         line for line in text.splitlines() if "docs/configuration" not in line and "driftd " not in line
     )
-    override = parse(uncommented.encode()).override
+    config = parse(uncommented.encode())
+    assert set(config.notify) == {"team-chat", "pager"}
+    override = config.override
     assert override.pin == {"demand": 3}
     assert override.expires == datetime(2026, 12, 1, tzinfo=UTC)
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "approve": ("driftd.cli.asking:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.asking:reject", "Turn the waiting challenger down."),
     "rollback": ("driftd.cli.asking:rollback", "Go back to an earlier version."),
+    "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
 }
 EXIT_CODES = {
     0: "done",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from driftd.config.durations import spelled
-from driftd.config.model import Config, Data, FilesSource, ModelConfig, Override
+from driftd.config.model import Config, Data, FilesSource, ModelConfig, Override, Receiver
 from driftd.loop.settings import monitor_settings
+from driftd.severities import DEFAULT
 
 
 def meaning(config: Config) -> dict[str, list[str]]:
@@ -15,6 +16,8 @@ def meaning(config: Config) -> dict[str, list[str]]:
         f"checks for {spelled(config.retention.checks)}",
         f"the daemon answers on http://{config.http.listen}/metrics, driftd serve on http://{config.serve.listen}",
     ]
+    if config.notify:
+        told["notify"] = [f"{name}: {_receiver(receiver)}" for name, receiver in config.notify.items()]
     if sentences := _override(config.override):
         told["override"] = sentences
     return told
@@ -86,6 +89,15 @@ def _loop(model: ModelConfig) -> list[str]:
         f"watches a new version for {spelled(probation.span)} and {probation.min_labels} labels beside the old one, "
         "and goes back if it is worse",
     ]
+
+
+def _receiver(receiver: Receiver) -> str:
+    if receiver.command is not None:
+        way = f"the program {receiver.command[0]}"
+    else:
+        way = "a webhook" if receiver.webhook is not None else f"the webhook in {receiver.webhook_file}"
+    what = "what needs to be known (`default`)" if receiver.on == (DEFAULT,) else ", ".join(receiver.on)
+    return f"{way} is told of {what}, of {', '.join(receiver.models) or 'all models'}"
 
 
 def _override(override: Override) -> list[str]:

@@ -19,6 +19,7 @@ def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
     models = _mapping(data.get("models"))
     yield from _same_address(data)
     yield from _override(_mapping(data.get("override")), models)
+    yield from _receivers(_mapping(data.get("notify")), models)
     for name, model in models.items():
         for path, sentence in _model(_mapping(model)):
             yield ("models", name, *path), sentence
@@ -60,6 +61,14 @@ def _silenced(silence: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator
             if feature not in known:
                 told = f"{feature!r} is not one of the features{choices(str(feature), known, 'features')}"
                 yield ("override", "silence", name, feature), told
+
+
+def _receivers(receivers: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+    for name, receiver in receivers.items():
+        for index, model in enumerate(_list(_mapping(receiver).get("models"))):
+            if isinstance(model, str) and model not in models:
+                path: KeyPath = ("notify", name, "models", index)
+                yield path, f"there is no model {model!r}{choices(model, list(models), 'models')}"
 
 
 def _model(model: Mapping[str, Any]) -> Iterator[Contradiction]:

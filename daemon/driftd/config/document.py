@@ -43,7 +43,7 @@ def document() -> str:
 
 
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    """Every mapping of the config with its path, outer ones first; `<model>` stands for a model's name."""
+    """Every mapping of the config with its path, outer ones first; `<model>` and `<name>` stand for names."""
     yield from _sections("", Config)
 
 
@@ -51,14 +51,15 @@ def _sections(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[Bas
     yield path, model
     for name, field in model.model_fields.items():
         for step, below in _models(field.annotation):
-            yield from _sections(f"{path}.{name}{step}".lstrip("."), below)
+            named = step.replace("<name>", "<model>") if name == "models" else step
+            yield from _sections(f"{path}.{name}{named}".lstrip("."), below)
 
 
 def _models(kind: Any) -> Iterator[tuple[str, type[BaseModel]]]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         yield "", kind
     elif get_origin(kind) is dict:
-        yield from ((f".<model>{step}", below) for step, below in _models(get_args(kind)[1]))
+        yield from ((f".<name>{step}", below) for step, below in _models(get_args(kind)[1]))
     elif get_origin(kind) in (Union, UnionType):
         for one in get_args(kind):
             yield from _models(one)
@@ -106,6 +107,7 @@ def _kind(kind: Any, metadata: list[Any]) -> str:  # noqa: PLR0911 - one return 
         "float": "number",
         "bool": "`true`, `false`",
         "datetime": "moment",
+        "SecretStr": "text",
     }.get(getattr(kind, "__name__", ""), "anything")
 
 

@@ -16,19 +16,33 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     PrivateAttr,
+    SecretStr,
     Tag,
     model_validator,
 )
 
 from driftd.config.durations import Duration
-from driftd.config.rules import cron_schedule, listen_address, model_name, moment, trainer_reference
+from driftd.config.rules import (
+    cron_schedule,
+    listen_address,
+    model_name,
+    moment,
+    receiver_name,
+    trainer_reference,
+    web_address,
+    without_secret,
+)
+from driftd.severities import DEFAULT, event_or_severity
 from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
 
 HOUR, DAY = 3600.0, 86400.0
 Listen = Annotated[str, AfterValidator(listen_address)]
 ModelName = Annotated[str, AfterValidator(model_name)]
+ReceiverName = Annotated[str, AfterValidator(receiver_name)]
+EventOrSeverity = Annotated[str, AfterValidator(event_or_severity)]
 StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
 Moment = Annotated[datetime, AfterValidator(moment)]
 Folder = Annotated[Path, BeforeValidator(lambda given: given.strip() if isinstance(given, str) else given)]
@@ -277,6 +291,46 @@ class Override(Section):
     )
 
 
+def _web_address(secret: SecretStr) -> SecretStr:
+    web_address(secret.get_secret_value())
+    return secret
+
+
+WebAddress = Annotated[
+    SecretStr,
+    AfterValidator(_web_address),
+    PlainSerializer(lambda secret: without_secret(secret.get_secret_value()), return_type=str, when_used="json"),
+]
+
+
+class Receiver(Section):
+    """One receiver of notifications: a webhook or a program, told of every decision that `on` names."""
+
+    webhook: WebAddress | None = Field(
+        None, description="address that gets Slack-compatible JSON by POST; a secret, shown nowhere"
+    )
+    webhook_file: Path | None = Field(
+        None,
+        description="a file that holds the address, read at each delivery; a bare name is a credential of systemd",
+    )
+    command: tuple[str, ...] | None = Field(
+        None, min_length=1, description="a program and its arguments; gets JSON on stdin and DRIFTD_* variables"
+    )
+    on: tuple[EventOrSeverity, ...] = Field(
+        (DEFAULT,), min_length=1, description="events or severities (docs/notifications.md), `default`, `all`"
+    )
+    models: tuple[str, ...] = Field((), description="only of these models; of all unless set")
+    timeout: Duration = Field(15.0, description="one try takes at most so long; then it is repeated")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Receiver:
+        ways = [one for one in ("webhook", "webhook_file", "command") if getattr(self, one) is not None]
+        if len(ways) != 1:
+            given = " and ".join(ways) or "none of them"
+            raise ValueError(f"a receiver has exactly one of webhook, webhook_file and command, not {given}")
+        return self
+
+
 class Config(Section):
     """The whole file."""
 
@@ -288,6 +342,9 @@ class Config(Section):
     limits: Limits = Field(Limits(), description="what child processes and checks may use")
     retention: Retention = Field(Retention(), description="how long things are kept")
     models: dict[ModelName, ModelConfig] = Field(min_length=1, description="the models under watch, by name")
+    notify: dict[ReceiverName, Receiver] = Field(
+        default_factory=dict, description="who is told of decisions, by the receiver's name"
+    )
     override: Override = Field(Override(), description="the operator's hand")
     _hash: str = PrivateAttr("")
 

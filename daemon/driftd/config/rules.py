@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from driftd_detectors.schema import Task
 
@@ -43,6 +44,33 @@ def model_name(text: str) -> str:
             f"a model's name is at most 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not {text!r}"
         )
     return text
+
+
+def receiver_name(text: str) -> str:
+    """A name that can be a label and an argument."""
+    if _MODEL_NAME.fullmatch(text) is None:
+        raise ValueError(
+            f"a receiver's name is at most 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not {text!r}"
+        )
+    return text
+
+
+def web_address(text: str) -> str:
+    """`https://host/...`. The address is a secret: no message repeats it."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not text.isascii() or any(one.isspace() for one in text):
+        raise ValueError("a webhook is the whole address, https://host/path (its value is a secret and is not shown)")
+    return text
+
+
+def without_secret(address: str) -> str:
+    """A web address of which only the scheme and the host are left: it may be shown, and still reads as an address."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/**********"
 
 
 def trainer_reference(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
 from driftd.loop.settings import rules_of
 from driftd.loop.watched import WatchedModel
+from driftd.notify import Notifier
 
 log = structlog.get_logger()
 
@@ -41,7 +43,15 @@ class Stop:
     reason: str
 
 
-Message = Tick | Reload | Stop
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A receiver of notifications was told of every decision up to one."""
+
+    receiver: str
+    until: int
+
+
+Message = Tick | Reload | Stop | Told
 
 
 @dataclass(slots=True)
@@ -55,6 +65,7 @@ class Daemon:
     stopping: str | None = None
     rounds: int = 0
     pruned_at: float = 0.0
+    notifier: Notifier | None = None
     config_read: str = ""  # the hash of the config that was read last, applied or refused
 
     def begin(self, now: float) -> None:
@@ -86,6 +97,8 @@ class Daemon:
                 refusal = self.reload(now)
                 if answer is not None:
                     answer(refusal)
+            case Told(receiver, until):
+                self.assembly.store.save_told(receiver, until)
             case Stop(reason):
                 self.stopping = reason
 
@@ -108,6 +121,11 @@ class Daemon:
             log.info("config_unchanged", hash=config.hash)
         self._applied(config, now)
         return None
+
+    def notify_by(self, notifier: Notifier) -> None:
+        """Have the receivers of the config told of what is decided from now on."""
+        self.notifier = notifier
+        self._apply_receivers()
 
     def watch(self, now: float) -> None:
         """Take under watch what the config names and is not yet; what cannot be is told once and tried again."""
@@ -145,6 +163,9 @@ class Daemon:
         """Kill the children, close the store. What was intended is begun again at the next start."""
         for model in self.models.values():
             model.close()
+        if self.notifier is not None:
+            self.notifier.stop()
+            self._keep_what_was_told()
         self.assembly.store.close()
         log.info("stopped", reason=self.stopping)
 
@@ -160,6 +181,19 @@ class Daemon:
         with self.assembly.store.transaction():
             self.assembly.store.save_config(digest, at=now, content=told, error=error)
 
+    def _apply_receivers(self) -> None:
+        if self.notifier is not None:
+            self.assembly.store.keep_receivers(self.assembly.config.notify)
+            self.notifier.apply(self.assembly.config.notify)
+
+    def _keep_what_was_told(self) -> None:
+        """The last confirmations, which else would be told again after the next start."""
+        with contextlib.suppress(Empty):
+            while True:
+                message = self.inbox.get_nowait()
+                if isinstance(message, Told):
+                    self.assembly.store.save_told(message.receiver, message.until)
+
     def _take_up(self, config: Config, now: float) -> None:
         """Replace what changed; a model whose settings are as before keeps its eyes, evidence and children."""
         before = self.assembly.config
@@ -173,6 +207,7 @@ class Daemon:
             if name not in config.models:
                 self.assembly.metrics.remove_model(name)
         self.obstacles.clear()
+        self._apply_receivers()
         self.watch(now)
 
     def _watch(self, name: str, now: float) -> None:

@@ -12,12 +12,13 @@ import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from driftd.clock import RealClock
+from driftd.clock import Clock, RealClock
 from driftd.config.load import load
 from driftd.config.watching import ConfigWatch
 from driftd.loop.assembling import Assembly
-from driftd.loop.daemon import Daemon, Message, Reload, Stop
+from driftd.loop.daemon import Daemon, Message, Reload, Stop, Told
 from driftd.loop.housekeeping import EVERY_SECONDS, keep_house
+from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
@@ -57,6 +58,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
         "started", config=str(config_path), config_hash=config.hash, models=sorted(daemon.models), http=http.address
     )
     try:
+        daemon.notify_by(_notifier(daemon, places, clock))
         daemon.begin(clock.now())
         daemon.post_tick()
         daemon.run(clock)
@@ -64,6 +66,13 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
         scheduler.shutdown(wait=False)
         http.stop()
     return 0
+
+
+def _notifier(daemon: Daemon, places: Places, clock: Clock) -> Notifier:
+    def confirm(receiver: str, until: int) -> None:
+        daemon.inbox.put(Told(receiver, until))
+
+    return Notifier(places.state_db, confirm, daemon.assembly.metrics, clock.now)
 
 
 def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundScheduler:

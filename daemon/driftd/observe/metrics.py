@@ -37,6 +37,7 @@ class Metrics:
         self._daemon_families()
         self._check_families()
         self._build_families()
+        self._notification_families()
 
     def _daemon_families(self) -> None:
         self.started = self._gauge("driftd_started_timestamp_seconds", "When this daemon started.")
@@ -125,6 +126,49 @@ class Metrics:
         self.action_failures = self._counter("driftd_action_failures_total", "Actions that failed.", "model", "kind")
         self.approval = self._gauge("driftd_approval_waiting", "1 while a challenger waits for a person.", "model")
         self.blocked = self._gauge("driftd_builds_blocked", "1 while a broken pipeline blocks builds.", "model")
+
+    def _notification_families(self) -> None:
+        self._receivers: set[str] = set()
+        self.notifications_sent = self._counter(
+            "driftd_notifications_sent_total", "Notifications that a receiver took.", "receiver"
+        )
+        self.notifications_failed = self._counter(
+            "driftd_notifications_failed_total", "Tries that failed; each is repeated until it is taken.", "receiver"
+        )
+        self.notified_at = self._gauge(
+            "driftd_notification_last_success_timestamp_seconds",
+            "When a receiver last took one.",
+            "receiver",
+        )
+        self.notifications_pending = self._gauge(
+            "driftd_notifications_pending", "Decisions that a receiver wants to know and was not told yet.", "receiver"
+        )
+
+    def receivers(self) -> set[str]:
+        """The receivers of notifications that have series."""
+        return set(self._receivers)
+
+    def add_receiver(self, receiver: str) -> None:
+        """Make the series of a receiver exist, at zero."""
+        self._receivers.add(receiver)
+        for family in (self.notifications_sent, self.notifications_failed, self.notifications_pending):
+            family.labels(receiver)
+
+    def remove_receiver(self, receiver: str) -> None:
+        """Make every series of a receiver disappear."""
+        self._receivers.discard(receiver)
+        for family in (
+            self.notifications_sent,
+            self.notifications_failed,
+            self.notified_at,
+            self.notifications_pending,
+        ):
+            family.remove_by_labels({"receiver": receiver})
+
+    def notified(self, receiver: str, now: float) -> None:
+        """Show that a receiver took a notification."""
+        self.notifications_sent.labels(receiver).inc()
+        self.notified_at.labels(receiver).set(now)
 
     @property
     def documents(self) -> tuple[MetricDocument, ...]:

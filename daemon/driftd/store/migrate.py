@@ -39,7 +39,9 @@ KINDS = {
         "driftd.store.events_migrations:EVENTS_MIGRATIONS", "driftd.events", ("m001_predictions_and_feedback",)
     ),
     "state": DatabaseKind(
-        "driftd.store.state_migrations:STATE_MIGRATIONS", "driftd.state", ("m001_the_loop", "m002_configs")
+        "driftd.store.state_migrations:STATE_MIGRATIONS",
+        "driftd.state",
+        ("m001_the_loop", "m002_configs", "m003_receivers"),
     ),
 }
 

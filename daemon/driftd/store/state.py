@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,21 @@ class StateStore(StateReader):
     def answer_request(self, request: int, *, at: float, outcome: str) -> None:
         """Answer what somebody asked by the CLI."""
         self._db.execute("update requests set handled_at = ?, outcome = ? where id = ?", (at, outcome, request))
+
+    def keep_receivers(self, receivers: Collection[str]) -> None:
+        """Know exactly these receivers: a new one is told of what comes, one that is gone is forgotten."""
+        for name in receivers:
+            self._db.execute(
+                """insert or ignore into receivers(receiver, told_until)
+                   select ?, coalesce(max(id), 0) from transitions""",
+                (name,),
+            )
+        kept = _json(list(receivers))
+        self._db.execute("delete from receivers where receiver not in (select value from json_each(?))", (kept,))
+
+    def save_told(self, receiver: str, until: int) -> None:
+        """Remember that a receiver was told of every decision up to this one; it never goes back."""
+        self._db.execute("update receivers set told_until = max(told_until, ?) where receiver = ?", (until, receiver))
 
     def prune(self, *, before: float) -> None:
         """Forget the checks made before a time, with their scores and Profiles. Transitions and alarms stay."""

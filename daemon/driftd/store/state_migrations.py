@@ -29,6 +29,12 @@ def m002_configs(db: Database) -> None:
     db.execute("create index configs_by_hash on configs(hash)")
 
 
+@STATE_MIGRATIONS()
+def m003_receivers(db: Database) -> None:
+    """How far each receiver of notifications has been told."""
+    db.execute("create table receivers(receiver text primary key, told_until integer not null) strict, without rowid")
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

@@ -68,6 +68,16 @@ class StateReader:
         row = self._db.execute("select * from transitions where id = ?", (transition,)).fetchone()
         return StoredTransition.from_row(row) if row else None
 
+    def decided_after(self, transition: int, limit: int) -> list[StoredTransition]:
+        """The transitions after one, oldest first."""
+        query = "select * from transitions where id > ? order by id limit ?"
+        return [StoredTransition.from_row(row) for row in self._db.execute(query, (transition, limit))]
+
+    def told_until(self, receiver: str) -> int | None:
+        """The last transition that a receiver of notifications was told of, None for one that is not known."""
+        row = self._db.execute("select told_until from receivers where receiver = ?", (receiver,)).fetchone()
+        return int(row["told_until"]) if row else None
+
     def alarms(self, model: str | None = None, limit: int = 50) -> list[StoredAlarm]:
         """The latest alarms of one model or of all."""
         return [StoredAlarm.from_row(row) for row in self._latest("alarms", model, limit)]

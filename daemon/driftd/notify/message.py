@@ -1,0 +1,194 @@
+"""What a receiver is told: Slack-compatible JSON, the same facts for machines, and variables for a program. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from driftd.severities import Severity, meaning_of
+from driftd.store.state_records import StoredTransition
+
+SCHEMA = 1  # of the machine's part; a change that could break a reader counts it up
+LISTED = 10  # decisions that a digest says in words
+CARRIED = 40  # decisions that a digest carries for machines
+LONGEST_REASON, LONGEST_LINE = 1500, 200  # characters
+LONGEST_BLOCK = 3000  # characters, of Slack: a longer one is refused with the whole message
+TITLE_OF_TEST = "this is a test of a notification; nothing has happened"
+_BROKEN = re.compile(r"&\w*$")  # an escape that was cut in two
+_RANK = {severity: rank for rank, severity in enumerate(Severity)}
+_SIGN = {Severity.CRITICAL: ":rotating_light:", Severity.WARNING: ":warning:", Severity.INFO: ":information_source:"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery: the body of a webhook, what a program reads on its standard input, and its variables."""
+
+    body: dict[str, Any]
+    facts: dict[str, Any]
+    variables: dict[str, str]
+
+
+def message(receiver: str, decisions: Sequence[StoredTransition]) -> Message:
+    """One decision in full, or a digest of several (worst first); `decisions` are at least one, oldest first."""
+    facts = _facts(receiver, decisions)
+    told = _one(decisions[0]) if len(decisions) == 1 else _digest(decisions)
+    return Message({**told, "driftd": facts}, facts, _variables(receiver, decisions))
+
+
+def message_of_test(receiver: str, now: float) -> Message:
+    """What `driftd notify-test` sends."""
+    facts = {"schema": SCHEMA, "receiver": receiver, "test": True, "count": 0, "omitted": 0, "transitions": []}
+    said = {"text": f"driftd: {TITLE_OF_TEST}", "blocks": [_section(f"*driftd*: {TITLE_OF_TEST}")]}
+    variables = {"RECEIVER": receiver, "COUNT": "0", "EVENT": "test", "SEVERITY": "info", "AT": _iso(now)}
+    variables |= {"REASON": TITLE_OF_TEST, "MODEL": "", "TRANSITION": "", "TEST": "1"}
+    return Message({**said, "driftd": facts}, facts, _named(variables))
+
+
+def severity_of(decisions: Sequence[StoredTransition]) -> Severity:
+    """The worst severity among decisions."""
+    return min((meaning_of(one.event).severity for one in decisions), key=_RANK.__getitem__)
+
+
+def _one(decision: StoredTransition) -> dict[str, Any]:
+    meaning = meaning_of(decision.event)
+    reason = _cut(decision.reason, LONGEST_REASON)
+    head = f"{decision.model}: {meaning.title}"
+    context = (
+        f"{meaning.severity} · {_moment(decision.at)} · {_phases(decision)} · by {decision.actor} · "
+        f"`driftd explain {decision.id}`"
+    )
+    return {
+        "text": _escaped(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
+        "blocks": [
+            _section(f"{_SIGN[meaning.severity]} *{head}*\n{reason}"),
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": _escaped(context)}]},
+        ],
+    }
+
+
+def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
+    counts = Counter(meaning_of(one.event).severity for one in decisions)
+    models = sorted({one.model for one in decisions})
+    of = models[0] if len(models) == 1 else f"{len(models)} models"
+    weights = ", ".join(f"{counts[severity]} {severity}" for severity in Severity if counts[severity])
+    span = f"{_moment(decisions[0].at)} to {_moment(decisions[-1].at)}"
+    head = f"{len(decisions)} decisions of {of} ({weights}), {span}"
+    lines = [_line(one) for one in _worst_first(decisions)[:LISTED]]
+    if len(decisions) > LISTED:
+        lines.append(f"and {len(decisions) - LISTED} more: `driftd history -n {len(decisions)}`")
+    sign = _SIGN[severity_of(decisions)]
+    return {
+        "text": _escaped(f"[{str(severity_of(decisions)).upper()}] {head}"),
+        "blocks": [_section(f"{sign} *{head}*"), _section("\n".join(lines))],
+    }
+
+
+def _line(decision: StoredTransition) -> str:
+    title = meaning_of(decision.event).title
+    return f"• {_moment(decision.at)} *{decision.model}* {title}: {_cut(decision.reason, LONGEST_LINE)}"
+
+
+def _worst_first(decisions: Sequence[StoredTransition]) -> list[StoredTransition]:
+    """The worst first, and of equals the newest."""
+    return sorted(decisions, key=lambda one: (_RANK[meaning_of(one.event).severity], -one.id))
+
+
+def _facts(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str, Any]:
+    carried = sorted(_worst_first(decisions)[:CARRIED], key=lambda one: one.id)
+    return {
+        "schema": SCHEMA,
+        "receiver": receiver,
+        "test": False,
+        "severity": severity_of(decisions),
+        "count": len(decisions),
+        "omitted": len(decisions) - len(carried),
+        "transitions": [_transition(one) for one in carried],
+    }
+
+
+def _transition(decision: StoredTransition) -> dict[str, Any]:
+    meaning = meaning_of(decision.event)
+    return {
+        "id": decision.id,
+        "at": decision.at,
+        "at_iso": _iso(decision.at),
+        "model": decision.model,
+        "event": decision.event,
+        "severity": meaning.severity,
+        "title": meaning.title,
+        "reason": _cut(decision.reason, LONGEST_REASON),
+        "phase_from": decision.phase_from,
+        "phase_to": decision.phase_to,
+        "figures": _finite(decision.figures),
+        "actor": decision.actor,
+        "config_hash": decision.config_hash,
+    }
+
+
+def _variables(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str, str]:
+    """What a program that reads no JSON needs; of a digest, the worst and newest decision."""
+    leading = _worst_first(decisions)[0]
+    return _named(
+        {
+            "RECEIVER": receiver,
+            "COUNT": str(len(decisions)),
+            "TRANSITION": str(leading.id),
+            "MODEL": leading.model,
+            "EVENT": leading.event,
+            "SEVERITY": meaning_of(leading.event).severity,
+            "AT": _iso(leading.at),
+            "REASON": _cut(leading.reason, LONGEST_REASON),
+            "TEST": "0",
+        }
+    )
+
+
+def _named(variables: Mapping[str, str]) -> dict[str, str]:
+    return {f"DRIFTD_{name}": str(value).replace("\0", "") for name, value in variables.items()}
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": _escaped(text)}}
+
+
+def _phases(decision: StoredTransition) -> str:
+    same = decision.phase_from == decision.phase_to
+    return decision.phase_to if same else f"{decision.phase_from} → {decision.phase_to}"
+
+
+def _escaped(text: str) -> str:
+    """The three characters that mean something in Slack's text: no reason can mention a channel or hide a link."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped if len(escaped) <= LONGEST_BLOCK else _BROKEN.sub("", escaped[: LONGEST_BLOCK - 1]) + "…"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null says as much."""
+    if isinstance(value, dict):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def encoded(value: Mapping[str, Any]) -> bytes:
+    """JSON, as UTF-8."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")

@@ -1,0 +1,358 @@
+"""Telling real receivers: servers that fail, hang, redirect and come back; programs that hang, fork and fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from driftd.config.model import Receiver
+from driftd.notify.trying import Pace
+from notify_samples import NOW, QUICK, endpoint, eventually, telling
+
+SECRET = "secret-token"
+
+
+def webhook(url: str, **options: object) -> Receiver:
+    return Receiver.model_validate({"webhook": url, **options})
+
+
+def program(tmp_path: Path, text: str, **options: object) -> Receiver:
+    path = tmp_path / f"hook{len(list(tmp_path.iterdir()))}"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return Receiver.model_validate({"command": [str(path)], **options})
+
+
+def running(marker: str) -> list[int]:
+    """The processes whose command line holds a marker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if marker.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_webhook_is_told_of_what_it_wants_and_of_nothing_before_it_was_configured(tmp_path: Path) -> None:
+    """Only wanted events of wanted models come, in order, each once; what was decided before is not told."""
+    with endpoint() as team, telling(tmp_path / "state.db") as told:
+        told.decide("alarm")
+        told.apply(team=webhook(team.url, models=["demand"]))
+        first = told.decide("alarm")
+        told.decide("build_started")
+        told.decide("alarm", "fares")
+        last = told.decide("promoted")
+        eventually(lambda: team.ids == [first, last])
+        assert team.got[0]["text"] == "[WARNING] demand: Drift confirmed: alarm of demand"
+        assert team.headers[0]["content-type"].startswith("application/json")
+        eventually(lambda: ("team", last) in told.confirmed)
+        assert told.sample("driftd_notifications_sent_total", "team") == 2
+        assert told.sample("driftd_notification_last_success_timestamp_seconds", "team") == NOW
+        eventually(lambda: told.sample("driftd_notifications_pending", "team") == 0)
+        told.land()
+        later = told.decide("build_started")
+        eventually(lambda: ("team", later) in told.confirmed)  # the cursor passes over what is not wanted
+
+
+def test_a_failing_webhook_is_tried_until_it_takes_the_message(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Errors of the server are retried, counted and logged without the secret address; then the message comes once."""
+
+    def from_the_fourth(tries: int) -> tuple[int, dict[str, str], float]:
+        return 500 if tries < 4 else 200, {}, 0.0
+
+    with endpoint(answer=from_the_fourth) as team, telling(tmp_path / "state.db") as told:
+        told.apply(team=webhook(team.url))
+        number = told.decide()
+        eventually(lambda: team.ids == [number])
+        assert told.sample("driftd_notifications_failed_total", "team") == 3
+    said = "".join(capfd.readouterr())
+    assert "it answers 500: no_thanks" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
+    """A redirect counts as a failure, and the place that it leads to gets nothing."""
+    with (
+        endpoint() as elsewhere,
+        endpoint(answer=lambda _: (status, {"location": elsewhere.url}, 0.0)) as team,
+        telling(tmp_path / "state.db") as told,
+    ):
+        told.apply(team=webhook(team.url))
+        told.decide()
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 2)
+        assert elsewhere.tries == 0
+
+
+def test_a_dead_or_hanging_receiver_delays_no_other(tmp_path: Path) -> None:
+    """One receiver hangs, one refuses connections, one is a program that hangs: the fourth is told at once."""
+    with (
+        endpoint() as team,
+        endpoint(answer=lambda _: (200, {}, 60.0)) as hanging,
+        telling(tmp_path / "state.db") as told,
+    ):
+        told.apply(
+            hangs=webhook(hanging.url, timeout=0.5),
+            refuses=webhook("http://127.0.0.1:9/"),
+            sleeps=program(tmp_path, "sleep 60", timeout=0.5),
+            team=webhook(team.url),
+        )
+        began = time.monotonic()
+        told.decide()
+        eventually(lambda: team.ids)
+        assert time.monotonic() - began < 2.0
+        for name in ("hangs", "refuses", "sleeps"):
+            eventually(lambda name=name: told.sample("driftd_notifications_failed_total", name) >= 1)  # type: ignore[misc]
+        assert told.sample("driftd_notifications_pending", "hangs") == 1
+
+
+def test_a_server_that_answers_a_byte_at_a_time_is_given_up_in_time(tmp_path: Path) -> None:
+    """The deadline is for the whole delivery, not for each byte of it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, telling(tmp_path / "state.db") as told:
+        told.apply(slow=webhook(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.6))
+        told.decide()
+        connection, _ = server.accept()
+        began = time.monotonic()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+            while told.sample("driftd_notifications_failed_total", "slow") < 1:
+                try:
+                    connection.sendall(b"y")
+                except OSError:
+                    break
+                assert time.monotonic() - began < 5
+                time.sleep(0.05)
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "slow") >= 1)
+        assert time.monotonic() - began < 3
+
+
+def test_after_an_outage_everything_is_told_in_one_digest(tmp_path: Path) -> None:
+    """What was decided while a receiver was away comes as one message when it is back, complete."""
+    down = [True]
+    with endpoint(answer=lambda _: (503 if down[0] else 200, {}, 0.0)) as team, telling(tmp_path / "state.db") as told:
+        told.apply(team=webhook(team.url))
+        numbers = [told.decide("alarm", f"model-{one}") for one in range(30)]
+        eventually(lambda: team.tries >= 3)
+        assert told.sample("driftd_notifications_pending", "team") == 30
+        down[0] = False
+        eventually(lambda: team.ids)
+        assert sorted(team.ids) == numbers
+        assert len(team.got) <= 2  # the few that were there at the first look, and the rest
+        assert "decisions of" in team.got[-1]["text"]
+
+
+def test_nothing_is_lost_over_a_restart_in_the_middle(tmp_path: Path) -> None:
+    """A receiver that did not answer is told after the next start; what was confirmed is not repeated."""
+    path, down = tmp_path / "state.db", [False]
+    with endpoint(answer=lambda _: (500 if down[0] else 200, {}, 0.0)) as team:
+        with telling(path) as told:
+            told.apply(team=webhook(team.url))
+            first = told.decide()
+            eventually(lambda: ("team", first) in told.confirmed)
+            told.land()
+            down[0] = True
+            second = told.decide()
+            tried = team.tries
+            eventually(lambda: team.tries > tried)
+        down[0] = False
+        with telling(path) as told:
+            told.apply(team=webhook(team.url))
+            third = told.decide()
+            eventually(lambda: team.ids[-1:] == [third])
+    assert team.ids == [first, second, third]
+
+
+def test_a_delivery_that_was_not_confirmed_is_made_again(tmp_path: Path) -> None:
+    """When the confirmation never landed, the same decision is told twice rather than never."""
+    path = tmp_path / "state.db"
+    with endpoint() as team:
+        for _ in range(2):
+            with telling(path) as told:  # nobody lands the confirmations: a crash between the two
+                told.apply(team=webhook(team.url))
+                if not team.ids:
+                    told.decide()
+                before = len(team.ids)
+                eventually(lambda before=before: len(team.ids) > before)  # type: ignore[misc]
+    assert team.ids == [1, 1]
+
+
+def test_a_delivery_under_way_may_end_when_the_daemon_does(tmp_path: Path) -> None:
+    """Stopping waits a moment for an answer that is on its way, so that nothing is told twice for nothing."""
+    with endpoint(answer=lambda _: (200, {}, 0.4)) as team, telling(tmp_path / "state.db") as told:
+        told.apply(team=webhook(team.url))
+        number = told.decide()
+        eventually(lambda: team.tries)
+        told.notifier.stop()
+        assert told.confirmed == [("team", number)]
+
+
+def test_stopping_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:
+    """The daemon ends within seconds whatever its receivers do, and leaves no program behind."""
+    marker = f"hang-{os.getpid()}"
+    with endpoint(answer=lambda _: (200, {}, 60.0)) as team, telling(tmp_path / "state.db") as told:
+        told.apply(team=webhook(team.url), page=program(tmp_path, f"exec sleep 60.{os.getpid()} # {marker}"))
+        told.decide()
+        eventually(lambda: team.tries and running(f"60.{os.getpid()}"))
+        began = time.monotonic()
+        told.notifier.stop()
+        assert time.monotonic() - began < QUICK.stop + 1.5
+        eventually(lambda: not running(f"60.{os.getpid()}"))
+
+
+def test_a_changed_receiver_goes_on_where_it_was_and_a_removed_one_is_silent(tmp_path: Path) -> None:
+    """A reload moves a receiver to its new address without repeating; one that is gone gets and shows nothing."""
+    with endpoint() as old, endpoint() as new, telling(tmp_path / "state.db") as told:
+        told.apply(team=webhook(old.url), other=webhook(old.url, on=["paused"]))
+        first = told.decide()
+        eventually(lambda: old.ids == [first])
+        told.apply(team=webhook(new.url))
+        second = told.decide()
+        eventually(lambda: new.ids == [second])
+        assert told.metrics.receivers() == {"team"}
+        told.apply()
+        told.decide()
+        time.sleep(0.2)
+        assert (old.ids, new.ids) == ([first], [second])
+        assert told.store.told_until("team") is None
+
+
+def test_an_address_from_a_file_is_read_at_each_delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing file is a failure that mends itself; a bare name is found among systemd's credentials."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    with endpoint() as team, telling(tmp_path / "state.db") as told:
+        told.apply(team=Receiver.model_validate({"webhook_file": "team-url"}))
+        number = told.decide()
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 1)
+        (tmp_path / "team-url").write_text("not an address")
+        failed = told.sample("driftd_notifications_failed_total", "team")
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") > failed + 1)
+        (tmp_path / "team-url").write_text(f"{team.url}\n")
+        eventually(lambda: team.ids == [number])
+
+
+def test_a_broken_store_is_told_and_outlived(tmp_path: Path) -> None:
+    """When the database cannot be read for a while, telling goes on once it can."""
+    path = tmp_path / "state.db"
+    with endpoint() as team, telling(path) as told:
+        told.apply(team=webhook(team.url))
+        eventually(lambda: told.sample("driftd_notifications_pending", "team") == 0)
+        told.store._db.execute("alter table transitions rename to hidden")
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 1)
+        told.store._db.execute("alter table hidden rename to transitions")
+        number = told.decide()
+        eventually(lambda: team.ids == [number])
+
+
+def test_a_program_gets_json_and_variables(tmp_path: Path) -> None:
+    """A command reads the facts on its standard input and in DRIFTD_*, and systemd's socket is kept from it."""
+    out = tmp_path / "out"
+    hook = program(tmp_path, f"cat > {out}.json; env | sort > {out}.env; mv {out}.env {out}")
+    with telling(tmp_path / "state.db") as told:
+        os.environ["NOTIFY_SOCKET"] = "/run/nowhere"
+        try:
+            told.apply(page=hook)
+            number = told.decide("rolled_back")
+            eventually(out.exists)
+        finally:
+            del os.environ["NOTIFY_SOCKET"]
+        eventually(lambda: ("page", number) in told.confirmed)
+    assert '"event": "rolled_back"' in Path(f"{out}.json").read_text()
+    environment = out.read_text().splitlines()
+    assert {"DRIFTD_EVENT=rolled_back", "DRIFTD_SEVERITY=warning", "DRIFTD_MODEL=demand"} <= set(environment)
+    assert not [line for line in environment if line.startswith("NOTIFY_SOCKET")]
+
+
+def test_a_program_that_fails_is_run_again_and_quoted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An exit code other than 0 is a failure; the last line that the program said is in the log."""
+    mark = tmp_path / "second"
+    hook = program(tmp_path, f"test -e {mark} && exit 0; touch {mark}; echo the pager is away >&2; exit 3")
+    with telling(tmp_path / "state.db") as told:
+        told.apply(page=hook)
+        number = told.decide()
+        eventually(lambda: ("page", number) in told.confirmed)
+        assert told.sample("driftd_notifications_failed_total", "page") == 1
+    assert "exit code 3: the pager is away" in "".join(capfd.readouterr())
+
+
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    """When its time is over, a program and its children are killed, and it is tried again."""
+    nap = f"61.{os.getpid()}"
+    hook = program(tmp_path, f"sleep {nap} & sleep {nap} & wait", timeout=0.5)
+    with telling(tmp_path / "state.db", Pace(poll=0.02, settle=0.02, first_pause=60)) as told:
+        told.apply(page=hook)
+        told.decide()
+        eventually(lambda: len(running(nap)) == 2)
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "page") == 1)
+        eventually(lambda: not running(nap))
+
+
+def test_a_program_that_leaves_a_child_behind_counts_at_once_and_the_child_ends(tmp_path: Path) -> None:
+    """A background child that holds the program's output open does not hold the delivery up, and is ended."""
+    nap = f"62.{os.getpid()}"
+    with telling(tmp_path / "state.db") as told:
+        told.apply(page=program(tmp_path, f"sleep {nap} & exit 0", timeout=30.0))
+        number = told.decide()
+        eventually(lambda: ("page", number) in told.confirmed, 5.0)
+        eventually(lambda: not running(nap))
+
+
+def test_a_program_that_talks_without_end_neither_blocks_nor_fills_memory(tmp_path: Path) -> None:
+    """Megabytes on standard error are read and dropped."""
+    with telling(tmp_path / "state.db") as told:
+        told.apply(page=program(tmp_path, "head -c 30000000 /dev/zero >&2; exit 0", timeout=20.0))
+        number = told.decide()
+        eventually(lambda: ("page", number) in told.confirmed)
+
+
+def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A command that cannot be started is told as such, and tried again."""
+    with telling(tmp_path / "state.db") as told:
+        told.apply(page=Receiver.model_validate({"command": [str(tmp_path / "nowhere")]}))
+        told.decide()
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "page") >= 2)
+    assert "No such file" in "".join(capfd.readouterr())
+
+
+def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS is verified: a server for whose certificate no authority vouches gets nothing, until one is named."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the package openssl")
+    certificate, own = tmp_path / "both.pem", tmp_path / "own.pem"
+    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([*made.split(), "-keyout", certificate, "-out", own], check=True, capture_output=True)
+    certificate.write_text(certificate.read_text() + own.read_text())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with endpoint(tls=context) as team, telling(tmp_path / "state.db") as told:
+        told.apply(team=webhook(team.url))
+        number = told.decide()
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 2)
+        assert team.tries == 0
+        monkeypatch.setenv("SSL_CERT_FILE", str(own))
+        eventually(lambda: team.ids == [number])
+
+
+def test_nobody_to_tell_means_no_thread_and_no_http_client(tmp_path: Path) -> None:
+    """Without receivers nothing is started and nothing is loaded."""
+    code = (
+        "import sys, threading\nfrom pathlib import Path\nfrom driftd.notify import Notifier\n"
+        "from driftd.observe.metrics import Metrics\nimport driftd.loop.run\n"
+        f"n = Notifier(Path({str(tmp_path)!r}), print, Metrics(), float); n.apply({{}}); n.stop()\n"
+        "print(threading.active_count(), 'httpx' in sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]

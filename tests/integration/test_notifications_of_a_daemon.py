@@ -1,0 +1,140 @@
+"""Notifications of a whole daemon: on a virtual clock with receivers that hang, and as a process that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from driftd.build.first import FileColumns, make_first_version
+from driftd.config.load import load
+from driftd.loop.daemon import Told
+from driftd.notify import Notifier
+from driftd.places import Places
+from driftd.store.state import StateStore, post_request
+from driftd.store.state_reader import StateReader
+from loop_world import CONFIG, MODEL, World, hour
+from notify_samples import QUICK, endpoint, eventually
+
+pytestmark = pytest.mark.slow
+
+NOTIFY = """\
+notify:
+  team: {{webhook: "{team}", on: [all]}}
+  hangs: {{webhook: "{hanging}", on: [all], timeout: 10m}}
+"""
+
+
+WATCHED = CONFIG.replace("retrain: {{cooldown: 1h}}", "retrain: {{on: []}}")
+BY_ROWS = """\
+state_dir: {state}
+http: {{listen: 127.0.0.1:0}}
+models:
+  demand: {{task: regression, target: y, window: {{rows: 200}}, parameters: {{max_iter: 10}}}}
+"""
+
+
+def shifted(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    return frame, truth + 4.0
+
+
+def test_a_hanging_receiver_never_holds_the_loop_up(tmp_path: Path) -> None:
+    """While one receiver hangs all the time, hours are checked and decided, and the other hears of everything."""
+    with endpoint() as team, endpoint(answer=lambda _: (200, {}, 600.0)) as hanging:
+        receivers = NOTIFY.format(team=team.url, hanging=hanging.url)
+        world = World.begin(tmp_path, config=WATCHED + receivers.replace("{", "{{").replace("}", "}}"))
+        daemon, clock = world.daemon, world.clock
+        notifier = Notifier(
+            world.places.state_db,
+            lambda receiver, until: daemon.inbox.put(Told(receiver, until)),
+            daemon.assembly.metrics,
+            clock.now,
+            QUICK,
+        )
+        daemon.notify_by(notifier)
+        world.live(3)
+        eventually(lambda: hanging.tries)
+        world.live(12, shifted, until=lambda world: "alarm" in world.events)
+        assert "alarm" in world.events
+        assert hanging.tries == 1  # it still hangs
+        eventually(lambda: {"adopted", "alarm"} <= set(team.events))
+        while not daemon.inbox.empty():
+            daemon.handle(daemon.inbox.get(), clock.now())
+        told = daemon.assembly.store.told_until("team")
+        assert told is not None
+        assert told >= max(team.ids)
+        assert daemon.assembly.store.told_until("hangs") == 0
+        began = time.monotonic()
+        world.close()
+        assert time.monotonic() - began < 5
+
+
+@contextmanager
+def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The real daemon; its log is a file beside the config."""
+    with config.with_suffix(".log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(config)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
+            stderr=log,
+        )
+    try:
+        yield daemon
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
+def test_a_killed_daemon_tells_after_its_next_start(tmp_path: Path) -> None:
+    """`kill -9` while a receiver is away: it is told after the restart, and a clean end repeats nothing."""
+    down = [True]
+    config, places = tmp_path / "config.yaml", Places(tmp_path / "state")
+    config.write_text(BY_ROWS.format(state=places.root))
+    _first_version(config, places)
+    StateStore.open(places.state_db).close()
+    with endpoint(answer=lambda _: (502 if down[0] else 200, {}, 0.0)) as team:
+        config.write_text(config.read_text() + f'notify:\n  team: {{webhook: "{team.url}", on: [all]}}\n')
+        with running(config) as daemon:
+            eventually(lambda: _receiver(places) is not None, 20)
+            number = _ask(places)
+            eventually(lambda: team.tries >= 2, 20)
+            daemon.send_signal(signal.SIGKILL)
+            daemon.wait()
+        down[0] = False
+        with running(config) as daemon:
+            eventually(lambda: number in team.ids, 20)
+            daemon.send_signal(signal.SIGTERM)
+            assert daemon.wait(timeout=10) == 0
+        heard = list(team.ids)
+        with running(config):
+            time.sleep(4)
+        assert team.ids[: len(heard)] == heard
+        assert len(set(team.ids)) == len(team.ids)
+
+
+def _first_version(config: Path, places: Places) -> None:
+    frame, truth = hour(0, rows=4000)
+    rows = frame.assign(y=truth)
+    make_first_version(MODEL, load(config).models[MODEL], rows, FileColumns(), places, now=time.time() - 60)
+
+
+def _receiver(places: Places) -> int | None:
+    with StateReader.read_only(places.state_db) as reader:
+        return reader.told_until("team")
+
+
+def _ask(places: Places) -> int:
+    """Ask for what is refused, so that one decision is made; returns its number."""
+    post_request(places.state_db, at=time.time(), who="a person", model=MODEL, kind="approve", arguments={})
+    with StateStore.open(places.state_db) as store:
+        eventually(lambda: [one.event for one in store.history(MODEL, 1)] == ["request_refused"], 20)
+        return store.history(MODEL, 1)[0].id
