@@ -1,0 +1,327 @@
+"""Every metric of the daemon as data: names, labels and what an operator should know. docs/metrics.md is made from it.
+
+Names are a contract with dashboards and rules (DESIGN 6.6): change one only with a reason in docs/decisions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FEATURES_SHOWN = 200  # a model's features beyond so many get no series of their own; see driftd_features_hidden
+
+CHECK_KINDS = ("window", "labels")
+CHECK_SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
+ACTION_SECONDS = (0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
+ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
+
+RELOADS = ("applied", "unchanged", "refused")
+OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "retrain", "approve", "reject")
+SET_ASIDE = ("duplicate", "refused")
+PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
+FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
+DECISIONS = ("promote", "reject", "inconclusive")
+OUTCOMES = ("promoted", "rejected", "inconclusive", "turned_down", "failed", "superseded")
+PURPOSES = ("promote", "rollback", "pin")
+ROLLBACK_TRIGGERS = ("probation", "person")
+ROLLBACK_OUTCOMES = ("done", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family. `of_model`: its first label is the model, with which its series come and go."""
+
+    name: str
+    type: Literal["gauge", "counter", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    lasting: bool = False  # a counter that goes on over restarts, because the store knows it
+
+    @property
+    def of_model(self) -> bool:
+        """Whether each of its series belongs to a model."""
+        return self.labels[:1] == ("model",)
+
+
+ALL: list[Family] = []
+
+
+def _listed(family: Family) -> Family:
+    ALL.append(family)
+    return family
+
+
+def _gauge(name: str, told: str, *labels: str) -> Family:
+    return _listed(Family(f"driftd_{name}", "gauge", told, labels))
+
+
+def _counter(name: str, told: str, *labels: str, lasting: bool = False) -> Family:
+    return _listed(Family(f"driftd_{name}_total", "counter", told, labels, lasting=lasting))
+
+
+def _histogram(name: str, told: str, buckets: tuple[float, ...], *labels: str) -> Family:
+    return _listed(Family(f"driftd_{name}_duration_seconds", "histogram", told, labels, buckets))
+
+
+# --- the daemon ------------------------------------------------------------------------------------------------------
+
+INFO = _gauge("info", "The version of driftd and of Python (always 1).", "version", "python")
+STARTED = _gauge("started_timestamp_seconds", "When this daemon started.")
+LAST_STEP = _gauge(
+    "last_step_timestamp_seconds",
+    "When the main loop last ended a round over all models. Standing still: the daemon hangs.",
+)
+ROUND_TIME = _histogram("round", "How long one round over all models took.", ROUND_SECONDS)
+MESSAGES = _gauge("messages_waiting", "Messages that wait for the main loop. Growing: it is stuck or overloaded.")
+TICKS_MISSED = _counter(
+    "ticks_missed", "Scheduled runs that came too late or while one ran; they are made up for.", "job"
+)
+
+# --- config and override ---------------------------------------------------------------------------------------------
+
+RELOAD_OK = _gauge(
+    "config_last_reload_successful",
+    "1 when the config that was read last is in force, 0 when it was refused and the one before it stays.",
+)
+RELOAD_AT = _gauge(
+    "config_last_reload_success_timestamp_seconds", "When a config was last read and found in order or applied."
+)
+RELOADS_DONE = _counter(
+    "config_reloads", f"Config reads while the daemon ran, by outcome: {', '.join(RELOADS)}.", "outcome"
+)
+CONFIG = _gauge("config_info", "The hash of the config in force (always 1).", "hash")
+OVERRIDE = _gauge(
+    "override_active",
+    f"1 while the config's override asks for this and has not expired, else 0: {', '.join(OVERRIDES)}.",
+    "kind",
+)
+OVERRIDE_EXPIRES = _gauge(
+    "override_expires_timestamp_seconds", "When the override lapses by itself; absent when it never does."
+)
+
+# --- disk ------------------------------------------------------------------------------------------------------------
+
+DISK_FREE = _gauge("disk_free_bytes", "Free room for driftd on the file system of state_dir.")
+DISK_SIZE = _gauge("disk_size_bytes", "Size of the file system of state_dir.")
+STORE_SIZE = _gauge("store_size_bytes", f"What each part of state_dir takes: {', '.join(PARTS)}.", "part")
+MEASURED = _gauge("store_measured_timestamp_seconds", "When sizes and free room were last measured.")
+UPKEEP_AT = _gauge(
+    "upkeep_last_success_timestamp_seconds",
+    "When a model's event store was last sealed and pruned without an error.",
+    "model",
+)
+UPKEEP_FAILURES = _counter(
+    "upkeep_failures", "Runs of sealing and pruning that failed; the next run goes on from there.", "model"
+)
+
+# --- a model's events ------------------------------------------------------------------------------------------------
+
+PREDICTIONS = _counter("predictions", "Predictions that ever arrived from the model's source.", "model", lasting=True)
+EVENTS_SET_ASIDE = _counter(
+    "events_set_aside",
+    f"Events that the model's event store did not take as new, by reason: {', '.join(SET_ASIDE)}.",
+    "model",
+    "reason",
+    lasting=True,
+)
+VALUES_IGNORED = _counter(
+    "values_ignored", "Values of features that the model's schema does not have.", "model", lasting=True
+)
+LATE = _counter("late_predictions", "Predictions that came after the check of their window.", "model")
+SOURCE_FAULTS = _gauge("source_faults", "Files of the source that cannot be read just now; they are retried.", "model")
+NEWEST_PREDICTION = _gauge(
+    "newest_prediction_timestamp_seconds",
+    "Event time of the newest prediction. Standing still: the feed of predictions is silent.",
+    "model",
+)
+NEWEST_FEEDBACK = _gauge(
+    "newest_feedback_timestamp_seconds",
+    "Time of the newest label that is known. Standing still: the feed of labels is silent.",
+    "model",
+)
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+WATCHED = _gauge(
+    "model_watched",
+    "1 for a model of the config that is under watch, 0 for one that cannot be; the log says why.",
+    "model",
+)
+STEP_ERRORS = _counter("model_step_errors", "Rounds in which a model's step failed as a whole.", "model")
+WINDOW_SECONDS = _gauge("window_seconds", "Length of the model's windows; 0 for windows of rows.", "model")
+VERDICT = _gauge(
+    "verdict",
+    "1 for the verdict of the last check on each kind of evidence, 0 for the others; all 0 before the first.",
+    "model",
+    "kind",
+    "verdict",
+)
+EVIDENCE = _gauge(
+    "evidence",
+    "Evidence of drift accumulated over windows; an alarm when it reaches driftd_evidence_threshold.",
+    "model",
+    "kind",
+)
+THRESHOLD = _gauge(
+    "evidence_threshold", "The evidence at which a kind alarms; follows from the false-alarm budget.", "model", "kind"
+)
+LEARNING = _gauge(
+    "learning", "1 while the model's checks still learn what is normal; they then see less, or nothing.", "model"
+)
+SCORE = _gauge(
+    "score",
+    "Size of a feature's shift in the last window, never negative: in standard deviations of the reference for "
+    "location, spread and proportion, in sds beyond chance for the other components.",
+    "model",
+    "feature",
+    "component",
+)
+SCORE_THRESHOLD = _gauge(
+    "score_threshold",
+    "The score up to which a shift of this size does not matter (detect.data.tolerance) and counts as no evidence.",
+    "model",
+    "feature",
+    "component",
+)
+HIDDEN = _gauge(
+    "features_hidden", f"Features without series of their own, because a model shows {FEATURES_SHOWN}.", "model"
+)
+QUALITY_FAULTS = _gauge(
+    "quality_faults", f"Columns with this fault in the last window: {', '.join(FAULTS)}.", "model", "fault"
+)
+QUALITY_SHARE = _gauge(
+    "quality_fault_ratio",
+    "Share of the last window's rows in which a feature has a fault; absent for features that have none.",
+    "model",
+    "feature",
+    "fault",
+)
+CHECKS = _counter("checks", "Checks by kind (window or labels) and verdict.", "model", "kind", "verdict")
+CHECKED_AT = _gauge(
+    "last_check_timestamp_seconds",
+    "When a check of this kind (window or labels) last ended without an error.",
+    "model",
+    "kind",
+)
+CHECK_TIME = _histogram("check", "How long one check took.", CHECK_SECONDS, "model", "kind")
+ROWS_CHECKED = _counter("rows_checked", "Predictions that window checks have evaluated.", "model")
+WINDOW_ROWS = _gauge("window_rows", "Predictions in the last window that was checked.", "model")
+WINDOW_END = _gauge(
+    "window_end_timestamp_seconds", "End of the last window that was checked; absent for windows of rows.", "model"
+)
+BEHIND = _gauge("windows_behind", "Complete windows that wait for their check: the lag of catching up.", "model")
+ALARMS = _counter("alarms", "Alarms by kind of evidence.", "model", "kind", lasting=True)
+
+# --- performance and labels ------------------------------------------------------------------------------------------
+
+PERFORMANCE = _gauge(
+    "performance",
+    "The watched metric on the last cohort whose labels were evaluated, in the metric's usual direction.",
+    "model",
+    "metric",
+)
+PERFORMANCE_LOWER = _gauge("performance_lower", "Lower end of its 95 % band.", "model", "metric")
+PERFORMANCE_UPPER = _gauge("performance_upper", "Upper end of its 95 % band.", "model", "metric")
+PERFORMANCE_BASELINE = _gauge(
+    "performance_baseline", "The watched metric on the reference of the served version.", "model", "metric"
+)
+PERFORMANCE_TOLERATED = _gauge(
+    "performance_tolerated",
+    "The worst value of the watched metric that is tolerated: the baseline and detect.performance.tolerated_loss.",
+    "model",
+    "metric",
+)
+LOSS = _gauge(
+    "performance_loss",
+    "The last cohort's mean loss under the watched metric: lower is better, always.",
+    "model",
+    "metric",
+)
+LOSS_TOLERATED = _gauge("performance_loss_tolerated", "The highest mean loss that is tolerated.", "model", "metric")
+COVERAGE = _gauge(
+    "label_coverage_ratio", "Share of the last evaluated cohort's predictions that had their label.", "model"
+)
+LABEL_DELAY = _gauge(
+    "label_delay_seconds", "Median time from prediction to label in the last evaluated cohort.", "model"
+)
+LABEL_WAIT = _gauge(
+    "label_wait_seconds",
+    "How long after a window's end its labels are waited for at first; 0 while that is not learned yet.",
+    "model",
+)
+LABEL_DELAY_CHANGED = _gauge(
+    "label_delay_changed", "1 while labels arrive otherwise than they did and the new way is not learned yet.", "model"
+)
+LABELS = _counter("labels_evaluated", "Labels that checks have evaluated.", "model")
+COHORTS = _gauge("cohorts_waiting", "Checked windows whose labels are not evaluated yet.", "model")
+
+# --- builds, gate, versions ------------------------------------------------------------------------------------------
+
+PHASE = _gauge("phase", "1 for the phase a model is in, 0 for the others.", "model", "phase")
+PHASE_SINCE = _gauge("phase_since_timestamp_seconds", "When the model entered its phase.", "model")
+SERVED = _gauge("served_version", "The version that the link `current` names: what applications load.", "model")
+ASKED = _gauge(
+    "asked_version",
+    "The version that should serve: the override's pin, else the champion. Another one than driftd_served_version "
+    "for longer than a swap takes: something stands in the way.",
+    "model",
+)
+PINNED = _gauge("pinned_version", "The version that the override pins; 0 without a pin.", "model")
+SWAPPED_AT = _gauge("last_swap_timestamp_seconds", "When the served version began to serve.", "model")
+BUILT_AT = _gauge("served_version_built_timestamp_seconds", "When the served version was built.", "model")
+WANTED = _gauge(
+    "build_wanted",
+    "1 for the trigger of a build that is wanted and waits or is under way, 0 for others.",
+    "model",
+    "trigger",
+)
+BLOCKED = _gauge("builds_blocked", "1 while a broken pipeline blocks builds.", "model")
+APPROVAL = _gauge("approval_waiting", "1 while a challenger waits for a person.", "model")
+BUILDS_STARTED = _counter("builds_started", "Builds that started, by trigger.", "model", "trigger", lasting=True)
+BUILDS_ENDED = _counter(
+    "builds_ended",
+    f"Builds that ended, by trigger and outcome: {', '.join(OUTCOMES)} (turned_down: by a person).",
+    "model",
+    "trigger",
+    "outcome",
+    lasting=True,
+)
+LAST_OUTCOME = _gauge(
+    "last_build_outcome", "1 for the outcome of the last build that ended, 0 for the others.", "model", "outcome"
+)
+LAST_BUILD_AT = _gauge("last_build_timestamp_seconds", "When a build last ended, whatever its outcome.", "model")
+REFUSALS = _gauge(
+    "gate_refusals_in_a_row", "Builds that did not get through the gate since the last one that did.", "model"
+)
+GATE = _counter(
+    "gate_decisions", f"Judgements of the gate by decision: {', '.join(DECISIONS)}.", "model", "decision", lasting=True
+)
+GAIN = _gauge(
+    "gate_gain", "How much lower the challenger's loss was than the champion's at the last judgement.", "model"
+)
+GAIN_LOWER = _gauge("gate_gain_lower", "Lower end of that gain's confidence band.", "model")
+GAIN_UPPER = _gauge("gate_gain_upper", "Upper end of that gain's confidence band.", "model")
+SWAPS = _counter(
+    "swaps", f"Changes of the served version by purpose: {', '.join(PURPOSES)}.", "model", "purpose", lasting=True
+)
+ROLLBACKS = _counter(
+    "rollbacks",
+    f"Rollbacks by what asked for them ({', '.join(ROLLBACK_TRIGGERS)}) and outcome ({', '.join(ROLLBACK_OUTCOMES)}).",
+    "model",
+    "trigger",
+    "outcome",
+    lasting=True,
+)
+TRANSITIONS = _counter(
+    "transitions", "Decisions by their event, as in `driftd history`.", "model", "event", lasting=True
+)
+
+# --- child processes -------------------------------------------------------------------------------------------------
+
+RUNNING = _gauge("actions_running", "Child processes at work, by kind of action.", "model", "kind")
+WAITING = _gauge("actions_waiting", "Intended actions that wait for a free child process.", "model", "kind")
+ACTION_TIME = _histogram(
+    "action", "How long an action took, from its start to its result.", ACTION_SECONDS, "model", "kind"
+)
+ACTION_FAILURES = _counter("action_failures", "Actions that failed.", "model", "kind")
