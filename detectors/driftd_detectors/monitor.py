@@ -111,6 +111,14 @@ class Monitor:
         """The age in seconds at which a cohort may first be evaluated; 0 while that is not known."""
         return self.maturity.first_age
 
+    def tolerances(self, rows: int) -> dict[tuple[str, str], float]:
+        """The size up to which a score of a window of so many rows does not matter, by subject and component.
+
+        All streams of data and prediction, in the order of the schema, also those that a window has no score of.
+        """
+        parts = (part for part in (self.data, self.prediction) if part is not None)
+        return {named: size for part in parts for named, size in part.tolerances(rows).items()}
+
     def absorb(self, kind: EvidenceKind) -> Monitor:
         """Take an alarm that was judged benign into what is normal: its evidence is reset, the new level learned."""
         if kind is EvidenceKind.DATA and self.data is not None:

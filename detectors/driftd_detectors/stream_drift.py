@@ -166,6 +166,11 @@ class StreamDrift:
             if np.isfinite(value)
         )
 
+    def tolerances(self, rows: int) -> dict[tuple[str, str], float]:
+        """The margin of each stream in a window of so many rows, by subject and component."""
+        margins = self._tolerances(rows)
+        return {(one.subject, one.component): float(size) for one, size in zip(self.streams, margins, strict=True)}
+
     def leaders(self) -> tuple[tuple[str, float], ...]:
         """The subjects that the evidence comes from, with their shares of it, largest first."""
         shares: dict[str, float] = {}

@@ -17,7 +17,7 @@ ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 
 RELOADS = ("applied", "unchanged", "refused")
 OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "retrain", "approve", "reject")
-SET_ASIDE = ("duplicate", "refused")
+SET_ASIDE = ("duplicate", "refused", "malformed")
 PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
 FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
 DECISIONS = ("promote", "reject", "inconclusive")

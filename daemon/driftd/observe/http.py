@@ -12,7 +12,6 @@ from typing import Any
 
 import structlog
 import uvicorn
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -42,8 +41,8 @@ def application(wiring: Wiring) -> Starlette:
     """The routes of the daemon."""
 
     async def metrics(request: Request) -> Response:
-        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encoder(wiring.metrics.registry), media_type=content_type)
+        body, content_type = wiring.metrics.exposed(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("driftd is healthy\n")

@@ -1,0 +1,119 @@
+"""What one check's assessment shows: evidence, scores, faults, performance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from driftd.observe import families
+from driftd.observe.board import Board
+from driftd.observe.families import FEATURES_SHOWN
+from driftd.records import Verdict, Window
+from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, Score
+from driftd_detectors.losses import HIGHER_IS_BETTER, value_of
+
+SEEN_BY = {
+    "window": (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.QUALITY),
+    "labels": (EvidenceKind.PERFORMANCE,),
+}
+EITHER_WAY = frozenset({"location", "spread", "proportion"})  # components whose scores have a direction
+OF_MANY = ("all features", "joint", "prediction", "score")  # subjects that are no feature: always shown
+OF_VERSION = (  # what was seen of one version says nothing of the next
+    families.SCORE,
+    families.SCORE_THRESHOLD,
+    families.HIDDEN,
+    families.LEARNING,
+    families.QUALITY_SHARE,
+    families.PERFORMANCE,
+    families.PERFORMANCE_LOWER,
+    families.PERFORMANCE_UPPER,
+    families.PERFORMANCE_BASELINE,
+    families.PERFORMANCE_TOLERATED,
+    families.LOSS,
+    families.LOSS_TOLERATED,
+    families.COVERAGE,
+    families.LABEL_DELAY,
+    families.LABEL_DELAY_CHANGED,
+)
+
+
+def show_evidence(board: Board, model: str, kind: str, assessment: Assessment) -> None:
+    """The verdict on each kind of evidence. A check that could not look leaves the evidence, never an old verdict."""
+    told = {one.kind: one for one in assessment.kinds}
+    for evidence in SEEN_BY[kind]:
+        one = told.get(evidence)
+        verdict = one.verdict if one is not None else _without(assessment)
+        board.states(families.VERDICT, Verdict, verdict, model, evidence)
+        if one is not None:
+            board.set(families.EVIDENCE, one.evidence, model, evidence)
+            board.set(families.THRESHOLD, one.threshold, model, evidence)
+
+
+def _without(assessment: Assessment) -> Verdict:
+    """The verdict on a kind of which an assessment says nothing: whatever kept it from looking."""
+    return Verdict.ERROR if assessment.verdict is Verdict.ERROR else Verdict.INCONCLUSIVE
+
+
+def show_window(
+    board: Board, model: str, assessment: Assessment, window: Window, tolerances: Mapping[tuple[str, str], float]
+) -> None:
+    """Rows, scores and faults of a window. One that could not be looked at leaves those of the window before."""
+    if assessment.verdict is Verdict.ERROR:
+        return
+    board.set(families.WINDOW_ROWS, assessment.rows, model)
+    if window.by == "time":
+        board.set(families.WINDOW_END, window.end, model)
+    if assessment.kinds:
+        board.set(families.LEARNING, assessment.learning is not None, model)
+        _show_scores(board, model, assessment.scores, tolerances)
+        _show_faults(board, model, assessment.faults)
+
+
+def _show_scores(
+    board: Board, model: str, scores: tuple[Score, ...], tolerances: Mapping[tuple[str, str], float]
+) -> None:
+    features = [name for name in dict.fromkeys(subject for subject, _ in tolerances) if name not in OF_MANY]
+    shown = {*features[:FEATURES_SHOWN], *OF_MANY}
+    seen = {(one.subject, one.component): one for one in scores if one.subject in shown}
+    board.replace(families.SCORE, model, {series: _size(one) for series, one in seen.items()})
+    board.replace(families.SCORE_THRESHOLD, model, {series: tolerances[series] for series in seen})
+    board.set(families.HIDDEN, max(0, len(features) - FEATURES_SHOWN), model)
+
+
+def _size(score: Score) -> float:
+    return abs(score.value) if score.component in EITHER_WAY else max(0.0, score.value)
+
+
+def _show_faults(board: Board, model: str, faults: tuple[Fault, ...]) -> None:
+    for fault in families.FAULTS:
+        board.set(families.QUALITY_FAULTS, sum(one.fault == fault for one in faults), model, fault)
+    worst = sorted(faults, key=lambda one: -one.share)[:FEATURES_SHOWN]
+    board.replace(families.QUALITY_SHARE, model, {(one.subject, one.fault): one.share for one in worst})
+
+
+def show_baseline(board: Board, model: str, metric: str, loss: float, tolerated: float) -> None:
+    """The reference's loss and the highest that is tolerated, also in units of the metric."""
+    board.set(families.LOSS_TOLERATED, tolerated, model, metric)
+    board.set(families.PERFORMANCE_BASELINE, value_of(metric, loss), model, metric)
+    board.set(families.PERFORMANCE_TOLERATED, value_of(metric, tolerated), model, metric)
+
+
+def show_cohort(board: Board, model: str, metric: str, assessment: Assessment) -> None:
+    """What a cohort's labels said; figures that it does not have stay as the last cohort left them."""
+    figures = assessment.figures
+    if assessment.kinds and "loss" in figures:
+        board.set(families.LOSS, figures["loss"], model, metric)
+        board.set(families.PERFORMANCE, value_of(metric, figures["loss"]), model, metric)
+        ends = [
+            value_of(metric, max(0.0, figures[end]) if metric == "rmse" else figures[end]) for end in ("low", "high")
+        ]
+        lower, upper = reversed(ends) if metric in HIGHER_IS_BETTER else ends
+        board.set(families.PERFORMANCE_LOWER, lower, model, metric)
+        board.set(families.PERFORMANCE_UPPER, upper, model, metric)
+        show_baseline(board, model, metric, figures["baseline"], figures["tolerated"])
+    for family, name in (
+        (families.COVERAGE, "coverage"),
+        (families.LABEL_DELAY, "label_delay"),
+        (families.LABEL_DELAY_CHANGED, "label_delay_changed"),
+    ):
+        if name in figures:
+            board.set(family, figures[name], model)

@@ -1,0 +1,198 @@
+"""What the daemon shows of one model: where it stands, what was decided, what its checks said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from driftd.observe import check_metrics, families
+from driftd.observe.board import Board
+from driftd.observe.tally import Happened, Tally
+from driftd.records import ActionKind, ModelState, Phase, Trigger, Verdict, Window
+from driftd_detectors.assessment import Assessment, EvidenceKind
+
+
+@dataclass(frozen=True, slots=True)
+class Eye:
+    """What a model's checks compare with, beyond what one assessment tells."""
+
+    tolerances: Mapping[tuple[str, str], float]  # by subject and component, in a fixed order
+    metric: str | None  # the metric that is watched; None where the reference has no labels
+    label_wait: float  # seconds after a window's end until its labels are looked at
+
+
+class ModelMetrics:
+    """The series of one model."""
+
+    def __init__(self, board: Board, model: str) -> None:
+        self._board = board
+        self._model = model
+        self._tally = Tally()
+        self._late = 0
+
+    def begin(self, tally: Tally, *, window_seconds: float | None, thresholds: Mapping[EvidenceKind, float]) -> None:
+        """The model is under watch: every label set that is known exists, and what lasts is taken up."""
+        board, model = self._board, self._model
+        with board.together():
+            self._tally = tally
+            board.set(families.WINDOW_SECONDS, window_seconds or 0, model)
+            board.set(families.WATCHED, 1, model)
+            for kind in families.CHECK_KINDS:
+                for verdict in Verdict:
+                    board.add(families.CHECKS, 0, model, kind, verdict)
+            for action in ActionKind:
+                board.add(families.ACTION_FAILURES, 0, model, action)
+            for family in (
+                families.ROWS_CHECKED,
+                families.LABELS,
+                families.STEP_ERRORS,
+                families.UPKEEP_FAILURES,
+                families.LATE,
+            ):
+                board.add(family, 0, model)
+            for evidence, threshold in thresholds.items():
+                board.set(families.THRESHOLD, threshold, model, evidence)
+            self.fresh()
+            self._show_tally()
+
+    def fresh(self) -> None:
+        """Another version serves: nothing is held against it yet."""
+        board, model = self._board, self._model
+        with board.together():
+            for kind in EvidenceKind:
+                board.set(families.EVIDENCE, 0, model, kind)
+                board.states(families.VERDICT, Verdict, None, model, kind)
+            for fault in families.FAULTS:
+                board.set(families.QUALITY_FAULTS, 0, model, fault)
+            for family in check_metrics.OF_VERSION:
+                board.clear(family, model)
+
+    def version(self, built_at: float) -> None:
+        """When the served version was built."""
+        self._board.set(families.BUILT_AT, built_at, self._model)
+
+    def baseline(self, metric: str, loss: float, tolerated: float) -> None:
+        """What the watched metric is on the reference, and how high its loss may become."""
+        check_metrics.show_baseline(self._board, self._model, metric, loss, tolerated)
+
+    def cannot_be_watched(self) -> None:
+        """The model is in the config and cannot be taken under watch."""
+        self._board.set(families.WATCHED, 0, self._model)
+        self.step_failed()
+
+    def step_failed(self) -> None:
+        """A step failed as a whole."""
+        self._board.add(families.STEP_ERRORS, 1, self._model)
+
+    def state(self, state: ModelState, served: int | None) -> None:
+        """Where the model stands, and which version the link `current` names."""
+        board, model = self._board, self._model
+        board.states(families.PHASE, Phase, state.phase, model)
+        board.set(families.SERVED, served or 0, model)
+        board.set(families.ASKED, state.pinned or state.champion or 0, model)
+        board.set(families.PINNED, state.pinned or 0, model)
+        board.set(families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
+        board.set(families.BLOCKED, state.blocked is not None, model)
+        wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
+        board.states(families.WANTED, Trigger, wanted, model)
+
+    def decided(self, happened: Happened) -> None:
+        """A decision landed in the store."""
+        self._tally.take(happened)
+        self._show_tally()
+
+    def check(self, kind: str, assessment: Assessment, window: Window, eye: Eye, *, seconds: float, now: float) -> None:
+        """A check was made and recorded."""
+        board, model = self._board, self._model
+        with board.together():
+            board.add(families.CHECKS, 1, model, kind, assessment.verdict)
+            if kind == "window":
+                board.add(families.ROWS_CHECKED, assessment.rows, model)
+            else:
+                board.add(families.LABELS, assessment.figures.get("labels", 0), model)
+            board.observe(families.CHECK_TIME, seconds, model, kind)
+            self.seen(kind, assessment, window, eye, at=now)
+
+    def seen(self, kind: str, assessment: Assessment, window: Window, eye: Eye, *, at: float) -> None:
+        """What the last check of a kind said, and when: just made, or read from the store at start."""
+        board, model = self._board, self._model
+        with board.together():
+            if assessment.verdict is not Verdict.ERROR:
+                board.set(families.CHECKED_AT, at, model, kind)
+            check_metrics.show_evidence(board, model, kind, assessment)
+            if kind == "window":
+                check_metrics.show_window(board, model, assessment, window, eye.tolerances)
+            elif eye.metric is not None:
+                check_metrics.show_cohort(board, model, eye.metric, assessment)
+            board.set(families.LABEL_WAIT, eye.label_wait, model)
+
+    def waits(self, *, windows: int, cohorts: int) -> None:
+        """How many complete windows wait for their check, and how many checked ones for their labels."""
+        self._board.set(families.BEHIND, windows, self._model)
+        self._board.set(families.COHORTS, cohorts, self._model)
+
+    def source(
+        self,
+        *,
+        predictions: int,
+        late: int,
+        faults: int,
+        newest_prediction: float | None,
+        newest_feedback: float | None,
+        set_aside: Mapping[str, float],
+        ignored: float,
+    ) -> None:
+        """What the source has by now; `late` counts since its process began."""
+        board, model = self._board, self._model
+        with board.together():
+            board.set(families.PREDICTIONS, predictions, model)
+            board.add(families.LATE, max(0, late - self._late), model)
+            self._late = late
+            board.set(families.SOURCE_FAULTS, faults, model)
+            for reason in families.SET_ASIDE:
+                board.set(families.EVENTS_SET_ASIDE, set_aside.get(reason, 0), model, reason)
+            board.set(families.VALUES_IGNORED, ignored, model)
+            for family, newest in (
+                (families.NEWEST_PREDICTION, newest_prediction),
+                (families.NEWEST_FEEDBACK, newest_feedback),
+            ):
+                if newest is not None:
+                    board.set(family, newest, model)
+
+    def actions(self, running: Mapping[str, int], waiting: Mapping[str, int]) -> None:
+        """How many actions are being performed, and how many wait for a free child process."""
+        for kind in ActionKind:
+            self._board.set(families.RUNNING, running.get(kind, 0), self._model, kind)
+            self._board.set(families.WAITING, waiting.get(kind, 0), self._model, kind)
+
+    def action_ended(self, kind: str, seconds: float, *, ok: bool) -> None:
+        """An action came to its end."""
+        self._board.observe(families.ACTION_TIME, seconds, self._model, kind)
+        if not ok:
+            self._board.add(families.ACTION_FAILURES, 1, self._model, kind)
+
+    def upkeep(self, now: float, *, ok: bool) -> None:
+        """The model's event store was sealed and pruned, or that failed."""
+        if ok:
+            self._board.set(families.UPKEEP_AT, now, self._model)
+        else:
+            self._board.add(families.UPKEEP_FAILURES, 1, self._model)
+
+    def _show_tally(self) -> None:
+        board, model, tally = self._board, self._model, self._tally
+        with board.together():
+            for (family, labels), count in tally.counts.items():
+                board.set(family, count, model, *labels)
+            for family, at in (
+                (families.PHASE_SINCE, tally.phase_since),
+                (families.SWAPPED_AT, tally.swapped_at),
+                (families.LAST_BUILD_AT, tally.last_build_at),
+            ):
+                if at is not None:
+                    board.set(family, at, model)
+            board.states(families.LAST_OUTCOME, families.OUTCOMES, tally.last_outcome, model)
+            board.set(families.REFUSALS, tally.refusals, model)
+            for family, value in zip(
+                (families.GAIN, families.GAIN_LOWER, families.GAIN_UPPER), tally.gain or (), strict=False
+            ):
+                board.set(family, value, model)
