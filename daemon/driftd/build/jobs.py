@@ -38,6 +38,11 @@ class Job:
         """The process id of the child, None for a job that was finished before."""
         return self._process.pid if self._process else None
 
+    @property
+    def seconds(self) -> float:
+        """How long ago it was started, by the monotonic clock."""
+        return time.monotonic() - self._started
+
     def poll(self, now: float | None = None) -> JobResult | None:
         """How the job ended; None while it is at work. Ends it when its time is over.
 

@@ -18,6 +18,7 @@ from driftd.loop.evidence import Evidence
 from driftd.loop.guard import Guard
 from driftd.loop.lookout import Lookout
 from driftd.loop.performing import JobSlots, Performer
+from driftd.loop.restoring import restore
 from driftd.loop.settings import monitor_settings, rules_of
 from driftd.loop.watched import WatchedModel
 from driftd.observe.metrics import Metrics
@@ -79,11 +80,11 @@ class Assembly:
             counts=self._counts(name, model),
             performer=self._performer(name, config),
             store=self.store,
-            metrics=self.metrics,
+            metrics=self.metrics.model(name),
         )
         watched.evidence.resume(state.champion, self.store)
-        self.metrics.add_model(name)
-        self.metrics.state(state)
+        restore(watched.metrics, self.store, watched.evidence, state.champion, model.window.every)
+        watched.show()
         return watched
 
     def _reconciled(self, state: ModelState, config: Config, now: float) -> ModelState:

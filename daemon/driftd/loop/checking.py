@@ -68,11 +68,21 @@ def check_labels(source: Source, window: Window, monitor: Monitor, champion: int
     outcomes = source.outcomes(window, now)
     start, end = extent_of(window, outcomes)
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end))
+    assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
     foreign = foreign_rows(outcomes, champion)
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
         sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
         return Seen(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
     return Seen(after, assessment)
+
+
+def arrivals_of(outcomes: Outcomes) -> dict[str, float]:
+    """How the labels of a window came: their median delay in seconds, and when the newest did. Empty without labels."""
+    known = outcomes.labelled
+    if not known.any():
+        return {}
+    delay = np.median(outcomes.label_at[known] - outcomes.at[known])
+    return {"label_delay": float(delay), "newest_label_at": float(outcomes.label_at[known].max())}
 
 
 def extent_of(window: Window, outcomes: Outcomes) -> tuple[float, float]:

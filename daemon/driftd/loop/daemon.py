@@ -15,7 +15,7 @@ from driftd.config.load import ConfigError, digest_of
 from driftd.config.model import Config
 from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
-from driftd.loop.settings import rules_of
+from driftd.loop.settings import asked_by_override, rules_of
 from driftd.loop.watched import WatchedModel
 from driftd.notify import Notifier
 
@@ -110,14 +110,16 @@ class Daemon:
             config = self.assembly.reread()
         except ConfigError as error:
             self.config_read = read
-            self.assembly.metrics.reload_ok.set(0)
+            self.assembly.metrics.reloaded("refused")
             self._record_config(read, now, error=str(error))
             log.error("config_refused", error=str(error), hash=read, still_in_force=in_force.hash)
             return str(error)
         if config.hash != in_force.hash:
             self._take_up(config, now)
+            self.assembly.metrics.reloaded("applied")
             log.info("config_applied", hash=config.hash, before=in_force.hash, **_told(config, now))
         else:
+            self.assembly.metrics.reloaded("unchanged")
             log.info("config_unchanged", hash=config.hash)
         self._applied(config, now)
         return None
@@ -135,7 +137,9 @@ class Daemon:
 
     def round(self, now: float) -> bool:
         """Step every model once. True while one has more to check at this very moment."""
+        started = time.perf_counter()
         self.begin(now)
+        self.assembly.metrics.override(*asked_by_override(self.assembly.config.override, now))
         self.watch(now)
         behind = False
         for name, model in list(self.models.items()):
@@ -145,7 +149,7 @@ class Daemon:
                 self._failed(name, model, error)
         self._prune(now)
         self.rounds += 1
-        self.assembly.metrics.last_step.set(now)
+        self.assembly.metrics.stepped(now, time.perf_counter() - started)
         if behind:
             self.post_tick()
         return behind
@@ -219,7 +223,7 @@ class Daemon:
             if self.obstacles.get(name) != obstacle:
                 log.error("model_not_watched", model=name, reason=obstacle)
             self.obstacles[name] = obstacle
-            self.assembly.metrics.model_errors.labels(name).inc()
+            self.assembly.metrics.model(name).cannot_be_watched()
 
     def _prune(self, now: float) -> None:
         """Once a day, forget the checks that are older than `retention.checks`."""
@@ -236,7 +240,7 @@ class Daemon:
             return Tick()
 
     def _failed(self, name: str, model: WatchedModel, error: Exception) -> None:
-        self.assembly.metrics.model_errors.labels(name).inc()
+        model.metrics.step_failed()
         model.standing = f"the last round failed: {type(error).__name__}: {error}"
         log.error("model_step_failed", model=name, error=str(error), kind=type(error).__name__, exc_info=True)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from driftd.observe.metrics import Metrics
+from driftd.observe.model_metrics import ModelMetrics
+from driftd.observe.tally import Happened
 from driftd.policy import Facts, Finding, Override, PolicySettings, advance
 from driftd.records import ModelState, Transition
 from driftd.store.state import StateStore
@@ -48,23 +49,22 @@ class Decision:
 
 
 @contextmanager
-def deciding(state: ModelState, rules: Rules, store: StateStore, metrics: Metrics, now: float) -> Iterator[Decision]:
+def deciding(
+    state: ModelState, rules: Rules, store: StateStore, metrics: ModelMetrics, now: float
+) -> Iterator[Decision]:
     """Open a transaction for a decision; metrics and log lines follow only once it has landed."""
     decision = Decision(state, rules, store, now)
     with store.transaction():
         yield decision
     for before, transition in decision.made:
-        _tell(before, transition, metrics)
-    metrics.state(decision.state)
+        _tell(before, transition, metrics, now)
 
 
-def _tell(before: ModelState, transition: Transition, metrics: Metrics) -> None:
+def _tell(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:
     if transition.event is None:
         return
     state = transition.state
-    metrics.events.labels(state.model, transition.event).inc()
-    if transition.event == "build_started" and state.build is not None:
-        metrics.builds.labels(state.model, state.build.trigger).inc()
+    metrics.decided(Happened(transition.event, now, transition.figures, before.phase, state.phase))
     log.info(
         "transition",
         model=state.model,

@@ -16,17 +16,19 @@ log = structlog.get_logger()
 EVERY_SECONDS = 600.0
 
 
-def keep_house(config: Config, places: Places, now: float) -> None:
+def keep_house(config: Config, places: Places, now: float) -> dict[str, bool]:
     """Seal and prune the event store of each model in a child; one model's failure never touches another.
 
-    A run that fails (a full disk) loses nothing: the next one goes on from there.
+    A run that fails (a full disk) loses nothing: the next one goes on from there. Returns by model whether it ended well.
     """
+    ended_well = dict.fromkeys(config.models, True)
     limits = Limits(keep_seconds=config.retention.events)
     for model in config.models:
         try:
             done = upkeep_apart(places.events_db(model), places.segments(model), now, limits)
         except (ChildError, DatabaseError, OSError) as error:
             log.warning("upkeep_failed", model=model, error=str(error))
+            ended_well[model] = False
             continue
         if done.sealed or done.pruned.rows:
             log.info(
@@ -36,3 +38,4 @@ def keep_house(config: Config, places: Places, now: float) -> None:
                 pruned_rows=done.pruned.rows,
                 pruned_segments=done.pruned.segments,
             )
+    return ended_well

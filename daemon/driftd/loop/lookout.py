@@ -85,6 +85,11 @@ class Lookout:
                 return
             yield look
 
+    def cohorts_waiting(self, store: StateReader) -> int:
+        """How many checked windows have labels that are not evaluated yet."""
+        last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
+        return 0 if last is None else max(0, last - (index if index is not None else self._first_index(last)))
+
     def _first_index(self, last: int) -> int:
         """Cohorts begin with the window of the first event: none before it was ever checked."""
         if self.extent is None:

@@ -47,6 +47,7 @@ class Performer:
     arguments_of: Callable[[StoredAction], dict[str, Any]]
     limits: Limits
     running: dict[int, Job] = field(default_factory=dict)
+    took: dict[int, float] = field(default_factory=dict)  # seconds, of the actions that ended in this process
 
     def folder(self, action: StoredAction) -> Path:
         """The job folder of an action: one for ever, so that a finished job is read back and not run again."""
@@ -63,6 +64,7 @@ class Performer:
             return None
         result = job.poll()
         if result is not None:
+            self.took[action.id] = job.seconds
             self._forget(action.id)
         return result
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from driftd.config.watching import ConfigWatch
 from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon, Message, Reload, Stop, Told
 from driftd.loop.housekeeping import EVERY_SECONDS, keep_house
+from driftd.loop.measuring import room, sizes
 from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
@@ -30,6 +34,7 @@ log = structlog.get_logger()
 TICK_SECONDS = 1.0
 WATCH_SECONDS = 1.0
 RELOAD_SECONDS = 30.0
+ROOM_SECONDS = 15.0
 
 
 def run(config_path: Path, *, log_level: str = "info") -> int:
@@ -47,13 +52,13 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
     scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
-    scheduler.add_job(
-        lambda: keep_house(assembly.config, places, clock.now()), "interval", seconds=EVERY_SECONDS, id="upkeep"
-    )
+    _add_upkeep(scheduler, assembly, places, clock)
     _on_signals(daemon.inbox.put)
     http.start()
     scheduler.start()
-    assembly.metrics.started.set_to_current_time()
+    assembly.metrics.started(
+        version=version("driftd"), python=platform.python_version(), now=clock.now(), messages=daemon.inbox.qsize
+    )
     log.info(
         "started", config=str(config_path), config_hash=config.hash, models=sorted(daemon.models), http=http.address
     )
@@ -82,10 +87,26 @@ def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundSch
     scheduler.add_job(post_tick, "interval", seconds=TICK_SECONDS, id="tick")
 
     def count(event: JobExecutionEvent) -> None:
-        metrics.missed.labels(str(event.job_id)).inc()
+        metrics.tick_missed(str(event.job_id))
 
     scheduler.add_listener(count, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
     return scheduler
+
+
+def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Places, clock: Clock) -> None:
+    """What is done beside the main loop, because it takes long or may hang: upkeep, and measuring the disk."""
+    metrics = assembly.metrics
+
+    def upkeep() -> None:
+        for model, ended_well in keep_house(assembly.config, places, clock.now()).items():
+            metrics.model(model).upkeep(clock.now(), ok=ended_well)
+
+    scheduler.add_job(upkeep, "interval", seconds=EVERY_SECONDS, id="upkeep")
+    for function, seconds, name in (
+        (lambda: metrics.room(*room(places), clock.now()), ROOM_SECONDS, "room"),
+        (lambda: metrics.sizes(sizes(places)), EVERY_SECONDS, "sizes"),
+    ):
+        scheduler.add_job(function, "interval", seconds=seconds, id=name, next_run_time=datetime.now(UTC))
 
 
 def _on_signals(post: Callable[[Message], None]) -> None:

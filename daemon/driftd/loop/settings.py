@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from driftd.config.model import Config, ModelConfig
+from driftd.config.model import Override as ConfiguredOverride
 from driftd.loop.deciding import Rules
 from driftd.policy import Override, PolicySettings
 from driftd.records import Trigger
@@ -46,6 +47,22 @@ def override_of(config: Config, model: str) -> Override:
         reject=override.reject.get(model),
         silence={feature: until.timestamp() for feature, until in override.silence.get(model, {}).items()},
     )
+
+
+def asked_by_override(override: ConfiguredOverride, now: float) -> tuple[set[str], float | None]:
+    """What the override asks for just now, over all models, in the words of the metrics; and when it lapses whole."""
+    expires = override.expires.timestamp() if override.expires is not None else None
+    if expires is not None and now >= expires:
+        return set(), None
+    by_model = {
+        "pin": override.pin,
+        "retrain": override.retrain,
+        "approve": override.approve,
+        "reject": override.reject,
+        "silence": [end for one in override.silence.values() for end in one.values() if now < end.timestamp()],
+    }
+    asked = {kind for kind, models in by_model.items() if models}
+    return asked | {f"pause_{what}" for what in override.pause}, expires
 
 
 def monitor_settings(model: ModelConfig) -> MonitorSettings:

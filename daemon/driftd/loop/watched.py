@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from driftd.loop.deciding import Decision, Rules, deciding
 from driftd.loop.evidence import Evidence
 from driftd.loop.lookout import Look, Lookout
 from driftd.loop.performing import Performer, finding_of
-from driftd.observe.metrics import Metrics
+from driftd.loop.restoring import eye_of, show_version
+from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Alarmed, Asked, Cleared, Facts, Faulted, Shadowed, StepDone, Ticked
 from driftd.records import ActionKind, ModelState, Phase
 from driftd.store.state import StateStore
@@ -43,7 +45,7 @@ class WatchedModel:
     counts: Counts
     performer: Performer
     store: StateStore
-    metrics: Metrics
+    metrics: ModelMetrics
     standing: str = "not looked yet"  # the last step in one sentence
 
     def step(self, now: float) -> bool:
@@ -54,7 +56,18 @@ class WatchedModel:
         behind = self._check(now)
         self._settle(now)
         self._harvest(now)  # begins what was just intended
+        self.show()
         return behind
+
+    def show(self) -> None:
+        """Have the metrics say where the model stands."""
+        self.metrics.state(self.state, self.performer.registry.current(self.name))
+        actions = self.store.open_actions(self.name)
+        at_work = self.performer.running
+        self.metrics.actions(
+            Counter(one.kind for one in actions if one.id in at_work),
+            Counter(one.kind for one in actions if one.id not in at_work),
+        )
 
     @property
     def is_working(self) -> bool:
@@ -72,6 +85,7 @@ class WatchedModel:
         with deciding(self.state, self.rules, self.store, self.metrics, now) as decision:
             yield decision
         self.state = decision.state
+        self.metrics.state(self.state, self.performer.registry.current(self.name))
 
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
         facts = self.counts.facts(state or self.state, self.store.open_actions(self.name), self.lookout, now)
@@ -85,14 +99,29 @@ class WatchedModel:
             return False
         self.lookout.refresh(now)
         due = self.lookout.due(self.store, now)
-        self.metrics.lag.labels(self.name).set(len(due))
+        self._show_source()
         for look in self.lookout.windows(due, self.evidence, champion):
             self._record(look, champion, now)
         cohorts = 0
         for look in self.lookout.cohorts(self.store, self.evidence, champion, now):
             self._record(look, champion, now)
             cohorts += 1
-        return bool(cohorts) or (len(due) > 1 and len(self.lookout.due(self.store, now)) < len(due))
+        left = self.lookout.due(self.store, now)
+        self.metrics.waits(windows=len(left), cohorts=self.lookout.cohorts_waiting(self.store))
+        return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
+
+    def _show_source(self) -> None:
+        extent = self.lookout.extent
+        if extent is None:
+            return
+        self.metrics.source(
+            predictions=extent.rows,
+            late=extent.late,
+            faults=len(extent.faults),
+            newest_prediction=extent.newest_at,
+            newest_feedback=extent.newest_label_at,
+            counts=extent.counts,
+        )
 
     def _record(self, look: Look, champion: int, now: float) -> None:
         """One check, its evidence, its alarms and what policy makes of them: in one transaction."""
@@ -109,7 +138,8 @@ class WatchedModel:
             self.evidence.save(champion, monitor, self.store)
             self._raise_alarms(look, decision, facts, champion, now)
         self.evidence.monitor = monitor
-        self.metrics.check(self.name, look.kind, assessment, seconds=look.seconds, now=now)
+        eye = eye_of(monitor, assessment.rows)
+        self.metrics.check(look.kind, assessment, look.window, eye, seconds=look.seconds, now=now)
         log.info(
             "check",
             model=self.name,
@@ -130,7 +160,6 @@ class WatchedModel:
             number = self.store.save_alarm(
                 self.name, alarm, look.window, at=now, version=champion, leaders=leaders[:20]
             )
-            self.metrics.alarms.labels(self.name, alarm.kind).inc()
             decision.advance(Alarmed(alarm, number, look.window), facts)
 
     def _absorb(self, look: Look, monitor: Monitor, now: float) -> Monitor:
@@ -203,8 +232,9 @@ class WatchedModel:
             if champion is not None and champion != self.state.champion:
                 monitor = self.evidence.fresh(champion)
                 self.evidence.save(champion, monitor, self.store)
-                self.metrics.swapped_at.labels(self.name).set(now)
                 self.counts.forget()
-        self.evidence.monitor = monitor
-        if not done:
-            self.metrics.action_failures.labels(self.name, action.kind).inc()
+        served_before, self.evidence.monitor = self.evidence.monitor, monitor
+        if monitor is not served_before and self.state.champion is not None:
+            self.metrics.fresh()
+            show_version(self.metrics, self.evidence, self.state.champion)
+        self.metrics.action_ended(action.kind, self.performer.took.pop(action.id, None), ok=done)

@@ -16,8 +16,8 @@ ACTION_SECONDS = (0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 
 RELOADS = ("applied", "unchanged", "refused")
-OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "retrain", "approve", "reject")
-SET_ASIDE = ("duplicate", "refused", "malformed")
+OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "silence", "retrain", "approve", "reject")
+SET_ASIDE = ("duplicates", "refused", "malformed")
 PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
 FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
 DECISIONS = ("promote", "reject", "inconclusive")
@@ -105,7 +105,7 @@ OVERRIDE_EXPIRES = _gauge(
 DISK_FREE = _gauge("disk_free_bytes", "Free room for driftd on the file system of state_dir.")
 DISK_SIZE = _gauge("disk_size_bytes", "Size of the file system of state_dir.")
 STORE_SIZE = _gauge("store_size_bytes", f"What each part of state_dir takes: {', '.join(PARTS)}.", "part")
-MEASURED = _gauge("store_measured_timestamp_seconds", "When sizes and free room were last measured.")
+MEASURED = _gauge("disk_measured_timestamp_seconds", "When free room was last measured.")
 UPKEEP_AT = _gauge(
     "upkeep_last_success_timestamp_seconds",
     "When a model's event store was last sealed and pruned without an error.",

@@ -11,7 +11,7 @@ from driftd.observe import families
 from driftd.observe.board import Board
 from driftd.observe.model_metrics import ModelMetrics
 
-JOBS = ("tick", "upkeep", "measure")
+JOBS = ("tick", "config", "upkeep", "room", "sizes")
 
 
 class Metrics:
@@ -84,11 +84,15 @@ class Metrics:
             else:
                 self.board.clear(families.OVERRIDE_EXPIRES)
 
-    def measured(self, now: float, *, free: int, size: int, parts: Mapping[str, int]) -> None:
-        """How much room there is, and what is taken, in bytes."""
+    def room(self, free: int, size: int, now: float) -> None:
+        """How much room there is on the disk, in bytes."""
         with self.board.together():
             self.board.set(families.DISK_FREE, free)
             self.board.set(families.DISK_SIZE, size)
+            self.board.set(families.MEASURED, now)
+
+    def sizes(self, parts: Mapping[str, int]) -> None:
+        """What each part of the state takes, in bytes."""
+        with self.board.together():
             for part, taken in parts.items():
                 self.board.set(families.STORE_SIZE, taken, part)
-            self.board.set(families.MEASURED, now)

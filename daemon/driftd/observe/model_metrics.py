@@ -29,6 +29,7 @@ class ModelMetrics:
         self._model = model
         self._tally = Tally()
         self._late = 0
+        self._newest_label_at = float("-inf")
 
     def begin(self, tally: Tally, *, window_seconds: float | None, thresholds: Mapping[EvidenceKind, float]) -> None:
         """The model is under watch: every label set that is known exists, and what lasts is taken up."""
@@ -125,6 +126,7 @@ class ModelMetrics:
             elif eye.metric is not None:
                 check_metrics.show_cohort(board, model, eye.metric, assessment)
             board.set(families.LABEL_WAIT, eye.label_wait, model)
+            self._labels_until(assessment.figures.get("newest_label_at"))
 
     def waits(self, *, windows: int, cohorts: int) -> None:
         """How many complete windows wait for their check, and how many checked ones for their labels."""
@@ -139,10 +141,9 @@ class ModelMetrics:
         faults: int,
         newest_prediction: float | None,
         newest_feedback: float | None,
-        set_aside: Mapping[str, float],
-        ignored: float,
+        counts: Mapping[str, float],
     ) -> None:
-        """What the source has by now; `late` counts since its process began."""
+        """What the source has by now; `late` counts since its process began, `counts` as `Extent` does."""
         board, model = self._board, self._model
         with board.together():
             board.set(families.PREDICTIONS, predictions, model)
@@ -150,14 +151,11 @@ class ModelMetrics:
             self._late = late
             board.set(families.SOURCE_FAULTS, faults, model)
             for reason in families.SET_ASIDE:
-                board.set(families.EVENTS_SET_ASIDE, set_aside.get(reason, 0), model, reason)
-            board.set(families.VALUES_IGNORED, ignored, model)
-            for family, newest in (
-                (families.NEWEST_PREDICTION, newest_prediction),
-                (families.NEWEST_FEEDBACK, newest_feedback),
-            ):
-                if newest is not None:
-                    board.set(family, newest, model)
+                board.set(families.EVENTS_SET_ASIDE, counts.get(reason, 0), model, reason)
+            board.set(families.VALUES_IGNORED, counts.get("ignored", 0), model)
+            if newest_prediction is not None:
+                board.set(families.NEWEST_PREDICTION, newest_prediction, model)
+            self._labels_until(newest_feedback)
 
     def actions(self, running: Mapping[str, int], waiting: Mapping[str, int]) -> None:
         """How many actions are being performed, and how many wait for a free child process."""
@@ -165,9 +163,10 @@ class ModelMetrics:
             self._board.set(families.RUNNING, running.get(kind, 0), self._model, kind)
             self._board.set(families.WAITING, waiting.get(kind, 0), self._model, kind)
 
-    def action_ended(self, kind: str, seconds: float, *, ok: bool) -> None:
-        """An action came to its end."""
-        self._board.observe(families.ACTION_TIME, seconds, self._model, kind)
+    def action_ended(self, kind: str, seconds: float | None, *, ok: bool) -> None:
+        """An action came to its end; how long it took is None for one that ended while no daemon ran."""
+        if seconds is not None:
+            self._board.observe(families.ACTION_TIME, seconds, self._model, kind)
         if not ok:
             self._board.add(families.ACTION_FAILURES, 1, self._model, kind)
 
@@ -177,6 +176,12 @@ class ModelMetrics:
             self._board.set(families.UPKEEP_AT, now, self._model)
         else:
             self._board.add(families.UPKEEP_FAILURES, 1, self._model)
+
+    def _labels_until(self, newest: float | None) -> None:
+        """Where the source cannot tell when the newest label came, the cohorts that were looked at do."""
+        if newest is not None and newest > self._newest_label_at:
+            self._newest_label_at = newest
+            self._board.set(families.NEWEST_FEEDBACK, newest, self._model)
 
     def _show_tally(self) -> None:
         board, model, tally = self._board, self._model, self._tally

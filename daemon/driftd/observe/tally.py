@@ -25,6 +25,9 @@ EVENTS = (
     "challenger_rejected",
     "confirmed",
     "gate_inconclusive",
+    "override_began",
+    "override_changed",
+    "override_ended",
     "paused",
     "pin_refused",
     "pin_started",
@@ -130,7 +133,8 @@ class Tally:
             case "rolled_back" | "rollback_refused":
                 outcome = "done" if happened.event == "rolled_back" else "refused"
                 self._count(families.ROLLBACKS, self._rollback, outcome)
-        is_swap = happened.event in PURPOSE_OF and "from" in happened.figures  # a pin of what serves already is none
+        before, after = (happened.figures.get(name) for name in ("from", "version"))
+        is_swap = happened.event in PURPOSE_OF and before not in (None, after)  # a pin of what serves already is none
         if is_swap:
             self._count(families.SWAPS, PURPOSE_OF[happened.event])
         if is_swap or happened.event == "adopted":

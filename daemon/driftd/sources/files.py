@@ -90,7 +90,13 @@ class FilesSource:
         self._closed = max(self._closed, self._closed_until(now))
         known = self._logs.known
         first_at = min((one.first_at for one in known.stretches if one.first_at is not None), default=None)
-        return Extent(first_at, now, known.rows, self._late, faults)
+        newest_at = max((one.last_at for one in known.stretches if one.last_at is not None), default=None)
+        counts = {**self._reader.counters(), "malformed": float(self._malformed())}
+        return Extent(first_at, now, known.rows, self._late, faults, newest_at, self._reader.newest_label_at(), counts)
+
+    def _malformed(self) -> int:
+        logs = [one for one in (self._logs, self._feedback) if one is not None]
+        return sum(file.malformed for one in logs for file in one.known.files)
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`. The next chunk is read while the caller works on this one."""

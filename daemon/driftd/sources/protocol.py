@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from driftd.records import Window
@@ -24,6 +24,11 @@ class Extent:
     rows: int  # predictions that ever arrived; they are numbered in the order of arrival
     late: int = 0  # of them, since this process began, those whose window was closed when they came
     faults: tuple[str, ...] = ()  # what cannot be read just now, in one sentence each; retried at every refresh
+    newest_at: float | None = None  # the latest event time of a prediction
+    newest_label_at: float | None = None  # the latest time of a label; None where only reading the rows would tell
+    counts: Mapping[str, float] = field(
+        default_factory=dict
+    )  # set aside so far: duplicates, refused, malformed, ignored
 
 
 class Source(Protocol):

@@ -37,12 +37,13 @@ class StoreSource:
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`."""
         with self._reader.snapshot():
-            rows, first_at = self._reader.count(), self._reader.first_at()
+            rows, first_at, newest_at = self._reader.count(), self._reader.first_at(), self._reader.newest_at()
+            newest_label_at, counts = self._reader.newest_label_at(), self._reader.counters()
             if self._seen is not None and rows > self._seen[0]:
                 self._late += self._reader.arrived_late(*self._seen)
         closed = self._closed_until(now)
         self._seen = (rows, closed if self._seen is None else max(closed, self._seen[1]))
-        return Extent(first_at, now, rows, self._late)
+        return Extent(first_at, now, rows, self._late, (), newest_at, newest_label_at, counts)
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`."""

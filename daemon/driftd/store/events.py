@@ -123,6 +123,7 @@ class EventStore:
         rows = [(*row, batch.received_at) for row in batch.feedback]
         kept = self._db.executemany(_INSERT_FEEDBACK, rows).rowcount
         self._db.executemany(_MARK_LABELLED, [(at, prediction_id) for prediction_id, at, _ in batch.feedback])
+        self._db.execute(_RAISE_NEWEST_LABEL_AT, (max(at for _, at, _ in batch.feedback),))
         return max(kept, 0)
 
     def _quarantine(self, batch: Batch) -> None:
@@ -188,6 +189,9 @@ _COUNT_REFUSAL = """
 _COUNT = """
     insert into counters(name, value) values (?, ?)
     on conflict(name) do update set value = value + excluded.value"""
+_RAISE_NEWEST_LABEL_AT = """
+    insert into counters(name, value) values ('newest_label_at', ?)
+    on conflict(name) do update set value = excluded.value where excluded.value > value"""
 _LOWER_FIRST_AT = """
     insert into counters(name, value) values ('first_at', ?)
     on conflict(name) do update set value = excluded.value where excluded.value < value"""

@@ -88,9 +88,19 @@ class EventReader:
         """How many rows with `seq > after` have an event time before `before_at`."""
         return int(self._one("select count(*) from predictions where seq > ? and +at < ?", after, before_at) or 0)
 
+    def newest_at(self) -> float | None:
+        """The latest event time of a prediction; None before the first."""
+        value: float | None = self._one("select max(at) from predictions")
+        return value
+
+    def newest_label_at(self) -> float | None:
+        """The latest time of a label; None before the first."""
+        value: float | None = self._one("select value from counters where name = 'newest_label_at'")
+        return value
+
     def counters(self) -> dict[str, float]:
         """What the writers counted: `duplicates`, `refused`, `ignored` since the database was made."""
-        return dict(self._all("select name, value from counters where name <> 'first_at'"))
+        return dict(self._all("select name, value from counters where name not in ('first_at', 'newest_label_at')"))
 
     def refusals(self, since: float, until: float) -> dict[str, int]:
         """Refused events by field, counted by the minute of their arrival (minutes that begin within the span)."""

@@ -103,7 +103,7 @@ class StateStore(StateReader):
             verdict=assessment.verdict,
             reason=assessment.sentence,
             version=version,
-            figures=_json({**assessment.figures, "learning": assessment.learning}),
+            figures=_json({**assessment.figures, "learning": assessment.learning, **_faults(assessment)}),
             evidence=_json({str(one.kind): _evidence(one) for one in assessment.kinds}),
         )
         self.save_cursor(model, kind, window.index + 1)
@@ -253,6 +253,11 @@ def post_request(path: Path, *, at: float, who: str, model: str, kind: str, argu
 
 def _evidence(one: KindAssessment) -> dict[str, Any]:
     return {"evidence": one.evidence, "threshold": one.threshold, "verdict": one.verdict, "sentence": one.sentence}
+
+
+def _faults(assessment: Assessment) -> dict[str, Any]:
+    seen = [{"subject": one.subject, "fault": one.fault, "share": one.share} for one in assessment.faults]
+    return {"faults": seen} if seen else {}
 
 
 def _json(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import msgspec
 
-from driftd.records import ModelState
+from driftd.records import ModelState, Verdict
 from driftd.store.state_records import (
     StoredAction,
     StoredAlarm,
@@ -97,6 +97,12 @@ class StateReader:
         query = "select * from checks where (?1 is null or model = ?1) and (?2 is null or kind = ?2)"
         rows = self._db.execute(f"{query} order by id desc limit ?3", (model, kind, limit))
         return [StoredCheck.from_row(row) for row in rows]
+
+    def last_check(self, model: str, kind: str, version: int | None) -> StoredCheck | None:
+        """The last check of a kind that could look at a version's window, whatever came after it."""
+        query = "select * from checks where model = ? and kind = ? and version is ? and verdict <> ? order by id desc"
+        row = self._db.execute(f"{query} limit 1", (model, kind, version, Verdict.ERROR)).fetchone()
+        return StoredCheck.from_row(row) if row else None
 
     def scores(self, model: str, since_index: int = 0) -> list[StoredScore]:
         """The scores of a model's windows from an index on, oldest first."""

@@ -1,0 +1,73 @@
+"""What the metrics of a model showed before a restart, read back from the store: a graph has no hole in it."""
+
+from __future__ import annotations
+
+from driftd.loop.evidence import Evidence
+from driftd.observe.model_metrics import Eye, ModelMetrics
+from driftd.observe.tally import Happened, Tally
+from driftd.records import Verdict, Window
+from driftd.store.state_reader import StateReader
+from driftd.store.state_records import StoredCheck
+from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
+from driftd_detectors.monitor import Monitor
+
+
+def restore(metrics: ModelMetrics, store: StateReader, evidence: Evidence, version: int, every: float | None) -> None:
+    """Begin a model's series where the last daemon left them. `every` is the length of a time window."""
+    monitor = evidence.begun
+    thresholds = {kind: monitor.settings.budget.threshold(kind) for kind in EvidenceKind}
+    metrics.begin(tally_of(store, evidence.model), window_seconds=every, thresholds=thresholds)
+    show_version(metrics, evidence, version)
+    for kind in ("window", "labels"):
+        last = store.checks(evidence.model, limit=1, kind=kind)
+        shown = store.last_check(evidence.model, kind, version)
+        if shown is not None:
+            _show(metrics, store, shown, monitor, every)
+        if last and last[0].verdict is Verdict.ERROR and last[0].version == version:
+            _show(metrics, store, last[0], monitor, every)
+
+
+def show_version(metrics: ModelMetrics, evidence: Evidence, version: int) -> None:
+    """Show the reference of a version that begins to serve, or goes on."""
+    monitor = evidence.begun
+    metrics.version(evidence.registry.manifest(evidence.model, version).created_at)
+    if monitor.loss is not None and monitor.performance is not None:
+        mean = monitor.loss.mean
+        metrics.baseline(monitor.loss.metric, mean, mean + monitor.performance.tolerated)
+
+
+def eye_of(monitor: Monitor, rows: int) -> Eye:
+    """What the checks of a window of so many rows compare with."""
+    metric = monitor.loss.metric if monitor.loss is not None else None
+    return Eye(monitor.tolerances(rows), metric, monitor.label_age())
+
+
+def tally_of(store: StateReader, model: str) -> Tally:
+    """A model's whole history, counted."""
+    tally = Tally()
+    for line in reversed(store.history(model, limit=-1)):
+        tally.take(Happened(line.event, line.at, line.figures, line.phase_from, line.phase_to))
+    return tally
+
+
+def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor: Monitor, every: float | None) -> None:
+    index, start, end = check.window_index, check.window_start, check.window_end
+    window = Window(index, start, end, by="rows" if every is None else "time")
+    metrics.seen(check.kind, _assessment(store, check), window, eye_of(monitor, check.rows), at=check.at)
+
+
+def _assessment(store: StateReader, check: StoredCheck) -> Assessment:
+    """The assessment that a stored check was made from, as far as it is shown."""
+    kinds = tuple(
+        KindAssessment(EvidenceKind(kind), Verdict(told["verdict"]), told["evidence"], told["threshold"], "")
+        for kind, told in check.evidence.items()
+    )
+    scores = tuple(
+        Score(EvidenceKind(one.kind), one.subject, one.component, one.value, 0.0, one.evidence)
+        for one in store.scores(check.model, since_index=check.window_index)
+        if one.window_index == check.window_index and one.kind != EvidenceKind.PERFORMANCE and one.value is not None
+    )
+    faults = tuple(Fault(**told, sentence="") for told in check.figures.get("faults", ()))
+    figures = {name: value for name, value in check.figures.items() if isinstance(value, float)}
+    learning = check.figures.get("learning")
+    return Assessment(check.verdict, check.reason, check.rows, kinds, scores, faults, learning, figures)
