@@ -2,25 +2,64 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import shutil
+import subprocess
+import threading
 from pathlib import Path
 
-from prometheus_client import generate_latest
+import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics_families
+from prometheus_client.parser import text_string_to_metric_families
 
+from driftd.observe import families
+from driftd.observe.board import Board
 from driftd.observe.document import document
-from driftd.observe.metrics import FEATURES_SHOWN, Metrics
-from driftd.records import ModelState, Phase
-from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score, Verdict
+from driftd.observe.families import FEATURES_SHOWN
+from driftd.observe.metrics import Metrics
+from driftd.observe.model_metrics import Eye, ModelMetrics
+from driftd.observe.tally import EVENTS, Happened, Tally
+from driftd.records import ModelState, Phase, Verdict, Window
+from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
 
 ROOT = Path(__file__).parents[2]
+HOUR = Window(7, 25_200.0, 28_800.0)
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def exposed(metrics: Metrics) -> str:
-    return generate_latest(metrics.registry).decode()
+def exposed(metrics: Metrics, accept: str = "") -> str:
+    return metrics.exposed(accept)[0].decode()
 
 
-def score(subject: str, value: float) -> Score:
-    return Score(EvidenceKind.DATA, subject, "location", value, 0.1)
+def under_watch(metrics: Metrics, name: str = "demand", tally: Tally | None = None) -> ModelMetrics:
+    model = metrics.model(name)
+    thresholds = dict.fromkeys(EvidenceKind, 1000.0)
+    model.begin(tally or Tally(), window_seconds=3600.0, thresholds=thresholds)
+    return model
+
+
+def score(subject: str, value: float, component: str = "location") -> Score:
+    return Score(EvidenceKind.DATA, subject, component, value, 0.1)
+
+
+def eye(*scores: Score, metric: str = "accuracy") -> Eye:
+    return Eye({(one.subject, one.component): 0.03 for one in scores}, metric, 600.0)
+
+
+def assessment(*scores: Score, verdict: Verdict = Verdict.DRIFT) -> Assessment:
+    kinds = (KindAssessment(EvidenceKind.DATA, verdict, 12.0, 900.0, "it moved"),)
+    fault = Fault("x", "missing", "x is missing", 0.9, alarm=True)
+    return Assessment(verdict, "it moved", 100, kinds, scores, (fault,))
+
+
+def check(model: ModelMetrics, *scores: Score, now: float = 7.0) -> None:
+    model.check("window", assessment(*scores), HOUR, eye(*scores), seconds=0.1, now=now)
+
+
+def happened(event: str, at: float = 1.0, **figures: object) -> Happened:
+    return Happened(event, at, figures, "steady", "steady")
 
 
 def test_every_metric_is_documented() -> None:
@@ -29,64 +68,294 @@ def test_every_metric_is_documented() -> None:
 
 
 def test_names_follow_prometheus() -> None:
-    """Every name has the prefix, every counter ends in _total, every time in _seconds."""
-    for family in Metrics().documents:
+    """Every name has the prefix, every counter ends in _total, every time in _seconds, and none is there twice."""
+    for family in families.ALL:
         assert family.name.startswith("driftd_")
         assert (family.type == "counter") == family.name.endswith("_total")
+        assert (family.type == "histogram") == bool(family.buckets)
         assert "timestamp" not in family.name or family.name.endswith("_timestamp_seconds")
         assert family.help.endswith(".")
+    assert len({family.name for family in families.ALL}) == len(families.ALL)
+
+
+def test_promtool_finds_nothing_to_say() -> None:
+    """`promtool check metrics` is silent on what a daemon with models exposes."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs promtool, of the Debian package prometheus")
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=exposed(busy()), text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def busy() -> Metrics:
+    """The metrics of a daemon in which much has happened."""
+    metrics = Metrics()
+    metrics.started(version="1.0", python="3.11", now=1.0, messages=lambda: 3)
+    metrics.config_applied("abc", 2.0)
+    metrics.override({"pin"}, 99.0)
+    metrics.stepped(3.0, 0.2)
+    metrics.room(10, 20, 4.0)
+    metrics.sizes({"state": 5})
+    for name in ("demand", "price"):
+        model = under_watch(metrics, name)
+        model.state(ModelState(name, Phase.PROBATION, champion=2, pinned=1), served=2)
+        check(model, score("a", -0.5), score('b "\\\n', 0.2))
+        model.action_ended("train", 3.0, ok=False)
+        model.decided(happened("build_started", version=2, trigger="performance"))
+    return metrics
+
+
+def test_both_formats_say_the_same() -> None:
+    """The text is what Prometheus' own parsers read, in the old format and in OpenMetrics, with the same samples."""
+    metrics = busy()
+    old = {
+        (one.name, tuple(sorted(one.labels.items()))): one.value
+        for family in text_string_to_metric_families(exposed(metrics))
+        for one in family.samples
+        if one.name.startswith("driftd_")
+    }
+    new = {
+        (one.name, tuple(sorted(one.labels.items()))): one.value
+        for family in open_metrics_families(exposed(metrics, OPEN_METRICS))
+        for one in family.samples
+        if one.name.startswith("driftd_")
+    }
+    assert old == new
+    assert old["driftd_score", (("component", "location"), ("feature", 'b "\\\n'), ("model", "price"))] == 0.2
+    assert old["driftd_messages_waiting", ()] == 3
+
+
+def test_the_format_follows_the_accept_header() -> None:
+    """OpenMetrics is given to who asks for it, the old text format to everybody else."""
+    metrics = Metrics()
+    assert metrics.exposed(OPEN_METRICS)[1].startswith("application/openmetrics-text")
+    assert metrics.exposed("")[1].startswith("text/plain")
+    assert exposed(metrics, OPEN_METRICS).endswith("# EOF\n")
+
+
+def test_histograms_are_those_of_the_client_library() -> None:
+    """Durations fall into the buckets as Prometheus' library has them, at their bounds too."""
+    family, registry = families.ROUND_TIME, CollectorRegistry()
+    board, other = Board([family]), Histogram(family.name, family.help, buckets=family.buckets, registry=registry)
+    for seconds in (0.0, 0.01, 0.02, 1.0, 1e9):
+        board.observe(family, seconds)
+        other.observe(seconds)
+    expected = [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
+    ours = board.text(openmetrics=False).decode().splitlines()
+    assert [(line.split()[0], float(line.split()[1])) for line in ours if line[0] != "#"] == [
+        (line.split()[0], float(line.split()[1])) for line in expected if line[0] != "#"
+    ]
 
 
 def test_a_new_model_shows_its_label_sets_at_zero() -> None:
     """A rule on a counter works from the first scrape, before anything has happened."""
     metrics = Metrics()
-    metrics.add_model("demand")
-    assert 'driftd_checks_total{kind="window",model="demand",verdict="drift"} 0.0' in exposed(metrics)
-    assert 'driftd_alarms_total{kind="performance",model="demand"} 0.0' in exposed(metrics)
+    under_watch(metrics)
+    text = exposed(metrics)
+    for series in (
+        'driftd_checks_total{model="demand",kind="window",verdict="drift"} 0.0',
+        'driftd_alarms_total{model="demand",kind="performance"} 0.0',
+        'driftd_rollbacks_total{model="demand",trigger="probation",outcome="done"} 0.0',
+        'driftd_verdict{model="demand",kind="data",verdict="drift"} 0.0',
+        'driftd_evidence_threshold{model="demand",kind="data"} 1000.0',
+    ):
+        assert series in text
 
 
 def test_the_series_of_a_removed_model_disappear() -> None:
-    """Nothing of a removed model is exposed any more, and its neighbours stay."""
-    metrics = Metrics()
-    for model in ("demand", "price"):
-        metrics.add_model(model)
-        metrics.state(ModelState(model, Phase.PROBATION, champion=2))
-        metrics.check(model, "window", assessment(), seconds=0.1, now=1.0)
+    """Nothing of a removed model is exposed any more, its neighbours stay, and work that ends late brings none back."""
+    metrics = busy()
     metrics.remove_model("demand")
+    metrics.upkeep("demand", 9.0, ok=True)
     assert 'model="demand"' not in exposed(metrics)
     assert 'driftd_phase{model="price",phase="probation"} 1.0' in exposed(metrics)
 
 
-def assessment(scores: tuple[Score, ...] = (), verdict: Verdict = Verdict.DRIFT) -> Assessment:
-    kind = KindAssessment(EvidenceKind.DATA, verdict, 12.0, 1000.0, "it moved")
-    fault = Fault("x", "missing", "x is missing", 0.9, alarm=True)
-    return Assessment(verdict, "it moved", 100, (kind,), scores, (fault,), figures={"loss": math.nan, "baseline": 0.1})
-
-
 def test_a_check_shows_evidence_threshold_and_scores_but_never_nan() -> None:
-    """Score and threshold are separate gauges; what could not be computed is absent, not NaN."""
+    """Score and threshold are separate gauges, sizes have no sign; what could not be computed is absent, not NaN."""
     metrics = Metrics()
-    metrics.check("demand", "window", assessment((score("a", 0.5), score("b", math.nan))), seconds=0.1, now=7.0)
+    check(under_watch(metrics), score("a", -0.5), score("b", math.nan), score("c", -1.0, "rest"))
     text = exposed(metrics)
-    assert 'driftd_evidence{kind="data",model="demand"} 12.0' in text
-    assert 'driftd_evidence_threshold{kind="data",model="demand"} 1000.0' in text
-    assert 'driftd_score{component="location",feature="a",model="demand"} 0.5' in text
-    assert 'driftd_quality_faults{fault="missing",model="demand"} 1.0' in text
+    assert 'driftd_evidence{model="demand",kind="data"} 12.0' in text
+    assert 'driftd_evidence_threshold{model="demand",kind="data"} 900.0' in text
+    assert 'driftd_score{model="demand",feature="a",component="location"} 0.5' in text
+    assert 'driftd_score_threshold{model="demand",feature="a",component="location"} 0.03' in text
+    assert 'driftd_score{model="demand",feature="c",component="rest"} 0.0' in text
+    assert 'driftd_quality_faults{model="demand",fault="missing"} 1.0' in text
+    assert 'driftd_quality_fault_ratio{model="demand",feature="x",fault="missing"} 0.9' in text
     assert "NaN" not in text
 
 
-def test_feature_series_are_capped_and_the_cap_is_visible() -> None:
-    """A model with too many features shows the first ones and says how many it hides."""
+def test_the_series_of_a_feature_that_vanishes_disappear() -> None:
+    """After another schema, or when a window has no score of a feature, its series are gone."""
     metrics = Metrics()
-    scores = tuple(score(f"f{number}", 0.1) for number in range(FEATURES_SHOWN + 30))
-    metrics.check("demand", "window", assessment(scores), seconds=0.1, now=7.0)
-    assert exposed(metrics).count("driftd_score{") == FEATURES_SHOWN
+    model = under_watch(metrics)
+    check(model, score("a", 0.5), score("b", 0.5))
+    check(model, score("a", 0.6))
+    text = exposed(metrics)
+    assert 'feature="b"' not in text
+    assert 'driftd_score{model="demand",feature="a",component="location"} 0.6' in text
+    model.fresh()
+    assert "driftd_score{" not in exposed(metrics)
+
+
+def test_feature_series_are_capped_and_the_cap_is_visible() -> None:
+    """A model with too many features shows the first ones and what all do together, and says how many it hides."""
+    metrics = Metrics()
+    scores = [score(f"f{number}", 0.1) for number in range(FEATURES_SHOWN + 30)]
+    check(under_watch(metrics), *scores, score("joint", 0.1, "largest"))
+    assert exposed(metrics).count("driftd_score{") == FEATURES_SHOWN + 1
+    assert 'driftd_score{model="demand",feature="joint",component="largest"}' in exposed(metrics)
     assert 'driftd_features_hidden{model="demand"} 30.0' in exposed(metrics)
 
 
-def test_an_error_does_not_count_as_a_successful_check() -> None:
-    """The time of the last check stands still while checks fail, so that staleness can alert."""
+def test_an_error_is_no_successful_check_and_leaves_no_old_verdict() -> None:
+    """While checks fail, the time of the last check stands still, and the verdict is `error` and not the old `ok`."""
     metrics = Metrics()
-    metrics.check("demand", "window", assessment(), seconds=0.1, now=7.0)
-    metrics.check("demand", "window", assessment(verdict=Verdict.ERROR), seconds=0.1, now=9.0)
-    assert 'driftd_last_check_timestamp_seconds{kind="window",model="demand"} 7.0' in exposed(metrics)
+    model = under_watch(metrics)
+    check(model, score("a", 0.5))
+    model.check("window", Assessment(Verdict.ERROR, "no", 0), HOUR, eye(), seconds=0.1, now=9.0)
+    text = exposed(metrics)
+    assert 'driftd_last_check_timestamp_seconds{model="demand",kind="window"} 7.0' in text
+    assert 'driftd_verdict{model="demand",kind="data",verdict="drift"} 0.0' in text
+    assert 'driftd_verdict{model="demand",kind="data",verdict="error"} 1.0' in text
+    assert 'driftd_evidence{model="demand",kind="data"} 12.0' in text
+    assert 'driftd_score{model="demand",feature="a",component="location"} 0.5' in text
+
+
+def test_performance_is_shown_in_units_of_the_metric_and_as_a_loss() -> None:
+    """A metric that is better when higher keeps its direction, its band in order; the loss is better when lower."""
+    metrics = Metrics()
+    kind = KindAssessment(EvidenceKind.PERFORMANCE, Verdict.OK, 0.1, 900.0, "fine")
+    figures = {"loss": 0.2, "low": 0.15, "high": 0.25, "baseline": 0.1, "tolerated": 0.12, "coverage": 0.9}
+    cohort = Assessment(Verdict.OK, "fine", 100, (kind,), figures=figures)
+    under_watch(metrics).check("labels", cohort, HOUR, eye(), seconds=0.1, now=9.0)
+    shown = {
+        one.name: one.value
+        for family in text_string_to_metric_families(exposed(metrics))
+        for one in family.samples
+        if one.name.startswith("driftd_performance")
+    }
+    assert shown == pytest.approx(
+        {
+            "driftd_performance": 0.8,
+            "driftd_performance_lower": 0.75,
+            "driftd_performance_upper": 0.85,
+            "driftd_performance_baseline": 0.9,
+            "driftd_performance_tolerated": 0.88,
+            "driftd_performance_loss": 0.2,
+            "driftd_performance_loss_tolerated": 0.12,
+        }
+    )
+
+
+def test_the_asked_version_is_the_pin_and_the_served_one_is_what_the_link_names() -> None:
+    """A rule can tell that something else serves than what was asked for."""
+    metrics = Metrics()
+    model = under_watch(metrics)
+    model.state(ModelState("demand", champion=3), served=3)
+    assert 'driftd_asked_version{model="demand"} 3.0' in exposed(metrics)
+    model.state(ModelState("demand", champion=3, pinned=1), served=3)
+    assert 'driftd_asked_version{model="demand"} 1.0' in exposed(metrics)
+    assert 'driftd_served_version{model="demand"} 3.0' in exposed(metrics)
+
+
+def test_the_override_tells_what_it_asks_and_when_it_ends() -> None:
+    """Each kind of override has a series; the expiry is absent where there is none."""
+    metrics = Metrics()
+    metrics.override({"pin"}, 99.0)
+    assert 'driftd_override_active{kind="pin"} 1.0' in exposed(metrics)
+    assert "driftd_override_expires_timestamp_seconds 99.0" in exposed(metrics)
+    metrics.override(set(), None)
+    assert 'driftd_override_active{kind="pin"} 0.0' in exposed(metrics)
+    assert "driftd_override_expires_timestamp_seconds 99.0" not in exposed(metrics)
+
+
+def story(*lines: Happened) -> Tally:
+    tally = Tally()
+    for line in lines:
+        tally.take(line)
+    return tally
+
+
+def test_builds_are_counted_by_trigger_and_outcome() -> None:
+    """Each build that started ends in exactly one outcome, under its own trigger."""
+    started = {"version": 2, "trigger": "performance"}
+    judged = {"version": 2, "decision": "promote", "gain": 0.3, "lower": 0.1, "upper": 0.5}
+    tally = story(
+        happened("build_started", **started),
+        happened("swap_started", **judged),
+        happened("promoted", at=5.0, version=2, **{"from": 1}),
+        happened("build_started", version=3, trigger="schedule"),
+        happened("build_started", version=4, trigger="manual"),
+        happened("challenger_rejected", version=4, decision="reject"),
+        happened("build_started", version=5, trigger="manual"),
+        happened("challenger_rejected", version=5),
+        happened("build_started", version=6, trigger="manual"),
+        happened("build_failed", at=9.0, version=6),
+    )
+    ended = {labels: count for (family, labels), count in tally.counts.items() if family is families.BUILDS_ENDED}
+    assert {labels: count for labels, count in ended.items() if count} == {
+        ("performance", "promoted"): 1,
+        ("schedule", "superseded"): 1,
+        ("manual", "rejected"): 1,
+        ("manual", "turned_down"): 1,
+        ("manual", "failed"): 1,
+    }
+    assert (tally.last_outcome, tally.last_build_at, tally.swapped_at) == ("failed", 9.0, 5.0)
+    assert tally.gain == (0.3, 0.1, 0.5)
+    assert tally.counts[families.GATE, ("promote",)] == tally.counts[families.GATE, ("reject",)] == 1
+
+
+def test_refusals_of_the_gate_are_counted_until_a_build_gets_through() -> None:
+    """A person's no and a failure are no refusals of the gate; a promotion ends the row."""
+    build = happened("build_started", version=2, trigger="performance")
+    refused = happened("challenger_rejected", version=2, decision="reject")
+    never = happened("challenger_inconclusive", version=2)
+    assert story(build, refused, build, never).refusals == 2
+    assert story(build, refused, build, happened("build_failed", version=2)).refusals == 1
+    assert story(build, refused, build, happened("promoted", version=2, **{"from": 1})).refusals == 0
+
+
+def test_rollbacks_and_swaps_are_told_apart() -> None:
+    """A rollback is counted by who asked for it and how it ended; a pin of what serves already is no swap."""
+    tally = story(
+        happened("rollback_started", version=2, previous=1),
+        happened("rolled_back", version=1, **{"from": 2}),
+        happened("rollback_started", version=3, who="ada"),
+        happened("rollback_refused"),
+        happened("pinned", version=1, **{"from": 1}),
+        happened("pinned", version=4, **{"from": 1}),
+    )
+    counted = {(family.name, *labels): count for (family, labels), count in tally.counts.items() if count}
+    assert counted["driftd_rollbacks_total", "probation", "done"] == 1
+    assert counted["driftd_rollbacks_total", "person", "refused"] == 1
+    assert counted["driftd_swaps_total", "rollback"] == counted["driftd_swaps_total", "pin"] == 1
+
+
+def test_every_event_of_policy_has_its_series() -> None:
+    """The label sets of driftd_transitions_total are those that policy can decide."""
+    said = set()
+    for path in (ROOT / "daemon/driftd/policy").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Transition":
+                events = [*node.args[2:3], *(word.value for word in node.keywords if word.arg == "event")]
+                said |= {one.value for one in events if isinstance(one, ast.Constant)}
+    assert len(said) > 12
+    assert said - {None} <= set(EVENTS)
+
+
+def test_what_is_written_together_appears_together() -> None:
+    """A counter that is taken up from the store is never seen at 0 first, which would look like a jump."""
+    metrics, seen = Metrics(), []
+    tally = story(happened("alarm", kind="data"), happened("alarm", kind="data"))
+    scrape = threading.Thread(target=lambda: seen.append(exposed(metrics)))
+    with metrics.board.together():
+        scrape.start()
+        under_watch(metrics)
+        scrape.join(0.1)
+        under_watch(metrics, tally=tally)
+    scrape.join(10)
+    assert 'driftd_alarms_total{model="demand",kind="data"} 2.0' in seen[0]

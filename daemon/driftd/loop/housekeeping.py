@@ -19,7 +19,8 @@ EVERY_SECONDS = 600.0
 def keep_house(config: Config, places: Places, now: float) -> dict[str, bool]:
     """Seal and prune the event store of each model in a child; one model's failure never touches another.
 
-    A run that fails (a full disk) loses nothing: the next one goes on from there. Returns by model whether it ended well.
+    A run that fails (a full disk) loses nothing: the next one goes on from there. Returns, by model, whether it ended
+    well.
     """
     ended_well = dict.fromkeys(config.models, True)
     limits = Limits(keep_seconds=config.retention.events)

@@ -99,7 +99,7 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
 
     def upkeep() -> None:
         for model, ended_well in keep_house(assembly.config, places, clock.now()).items():
-            metrics.model(model).upkeep(clock.now(), ok=ended_well)
+            metrics.upkeep(model, clock.now(), ok=ended_well)
 
     scheduler.add_job(upkeep, "interval", seconds=EVERY_SECONDS, id="upkeep")
     for function, seconds, name in (
