@@ -1,0 +1,280 @@
+"""Every alert as data: when it fires, how bad that is, and the sentence that wakes somebody up.
+
+From this one definition `alert_document` writes the rules of Prometheus, the same for Grafana, and docs/alerts.md.
+Metric names may be renamed only here and in `families` together: a test runs every rule with promtool.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+Format = Literal["number", "large", "count", "span", "bytes"]
+MODEL = ("model",)
+NOT_PAUSED = 'unless on (instance, job, model) driftd_phase{phase="paused"} == 1'
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that a summary tells besides the value of the rule.
+
+    In `expr`, `$only` stands for the matchers of the alert's own labels; it must give one series with these labels.
+    """
+
+    expr: str
+    format: Format = "number"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One rule. `summary` may name {labels}, the {value} and {figures}."""
+
+    name: str
+    expr: str  # every series that it gives fires
+    severity: Literal["critical", "warning"]  # critical: look now, also at night
+    summary: str
+    meaning: str
+    labels: tuple[str, ...] = MODEL  # that the summary names, besides `instance`
+    value: Format = "number"
+    figures: dict[str, Figure] = field(default_factory=dict)
+    hold: str = "0m"  # how long it must be so
+
+    @property
+    def section(self) -> str:
+        """The section of docs/runbook.md: the name without its prefix, in kebab-case."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name.removeprefix("Driftd")).lower()
+
+
+THRESHOLD = Figure("driftd_evidence_threshold{$only}", "large")
+SERVED = Figure("driftd_served_version{$only}", "count")
+
+ALERTS = (
+    # --- the model -----------------------------------------------------------------------------------------------
+    Alert(
+        "DriftdDriftConfirmed",
+        'driftd_evidence{kind=~"data|prediction"} >= driftd_evidence_threshold',
+        "warning",
+        "{model}: drift of the {kind} is confirmed, evidence {value} against a threshold of {threshold}",
+        "The evidence over all windows crossed the threshold that follows from the false-alarm budget.",
+        labels=("model", "kind"),
+        value="large",
+        figures={"threshold": THRESHOLD},
+    ),
+    Alert(
+        "DriftdPerformanceBelowTolerance",
+        'sum without (kind) (driftd_evidence{kind="performance"} >= driftd_evidence_threshold)',
+        "critical",
+        "{model}: performance is {performance}, no worse than {tolerated} is tolerated (evidence {value})",
+        "Labels prove that the served version is worse than its reference by more than is tolerated.",
+        value="large",
+        figures={
+            "performance": Figure("sum without (metric) (driftd_performance{$only})"),
+            "tolerated": Figure("sum without (metric) (driftd_performance_tolerated{$only})"),
+        },
+    ),
+    Alert(
+        "DriftdDataQualityBroken",
+        "driftd_builds_blocked == 1",
+        "critical",
+        "{model}: the pipeline is broken, {faults} columns have a fault; no model is built on it",
+        "A column is missing, constant, unreadable or out of range beyond doubt. Builds are blocked until it is whole.",
+        figures={"faults": Figure("sum without (fault) (driftd_quality_faults{$only})", "count")},
+    ),
+    # --- builds, gate and versions -------------------------------------------------------------------------------
+    Alert(
+        "DriftdRetrainFailed",
+        'sum without (outcome) (driftd_last_build_outcome{outcome="failed"}) == 1',
+        "warning",
+        "{model}: the last build failed {ago} ago, {failed} have failed so far; the champion still serves",
+        "A step of a build failed (snapshot, training, gate or swap). It is tried again with growing pauses.",
+        figures={
+            "ago": Figure("time() - driftd_last_build_timestamp_seconds{$only}", "span"),
+            "failed": Figure(
+                'sum without (trigger, outcome) (driftd_builds_ended_total{outcome="failed",$only})', "count"
+            ),
+        },
+    ),
+    Alert(
+        "DriftdGateRefusedRepeatedly",
+        "driftd_gate_refusals_in_a_row >= 3",
+        "warning",
+        "{model}: the gate let none of the last {refusals} builds through (last gain {gain})",
+        "Retraining does not help: the data do not hold what the model would need, or the trainer does not fit them.",
+        figures={
+            "refusals": Figure("driftd_gate_refusals_in_a_row{$only}", "count"),
+            "gain": Figure("driftd_gate_gain{$only}"),
+        },
+    ),
+    Alert(
+        "DriftdRolledBack",
+        'sum without (trigger, outcome) (increase(driftd_rollbacks_total{outcome="done"}[6h])) > 0',
+        "critical",
+        "{model}: rolled back to version {version} within the last six hours",
+        "A new version was worse in production than the one before it, or a person went back. It serves again by now.",
+        figures={"version": SERVED},
+    ),
+    Alert(
+        "DriftdRollbackRefused",
+        'sum without (trigger, outcome) (increase(driftd_rollbacks_total{outcome="refused"}[6h])) > 0',
+        "critical",
+        "{model}: a rollback failed, version {version} still serves",
+        "The version to go back to cannot be loaded. The one that was found worse goes on serving.",
+        figures={"version": SERVED},
+    ),
+    Alert(
+        "DriftdApprovalWaiting",
+        "driftd_approval_waiting == 1",
+        "warning",
+        "{model}: a challenger has won its gate (gain {gain}) and waits for a person for {waited}",
+        "`driftd approve` or `driftd reject`, or the same in the override. The champion serves until then.",
+        figures={
+            "gain": Figure("driftd_gate_gain{$only}"),
+            "waited": Figure("time() - driftd_phase_since_timestamp_seconds{$only}", "span"),
+        },
+    ),
+    Alert(
+        "DriftdServedVersionNotAsked",
+        "driftd_served_version != driftd_asked_version",
+        "critical",
+        "{model}: version {value} serves, but version {asked} was asked for",
+        "The pin or the champion does not serve: it cannot be loaded, does not exist, or the link was changed by hand.",
+        value="count",
+        figures={"asked": Figure("driftd_asked_version{$only}", "count")},
+        hold="5m",
+    ),
+    Alert(
+        "DriftdServerBehind",
+        "driftd_serve_version != driftd_serve_linked_version",
+        "critical",
+        "{model}: `driftd serve` answers with version {value}, but version {linked} should answer",
+        "The server cannot load the version that should serve, and goes on with the one that it has.",
+        value="count",
+        figures={"linked": Figure("driftd_serve_linked_version{$only}", "count")},
+        hold="5m",
+    ),
+    # --- feeds and checks ----------------------------------------------------------------------------------------
+    Alert(
+        "DriftdPredictionFeedSilent",
+        "time() - driftd_newest_prediction_timestamp_seconds > 600 + 3 * driftd_window_seconds"
+        " and driftd_window_seconds > 0",
+        "warning",
+        "{model}: no prediction for {value}, windows are {window} long",
+        "The application makes no predictions, does not log them, or logs them elsewhere.",
+        value="span",
+        figures={"window": Figure("driftd_window_seconds{$only}", "span")},
+    ),
+    Alert(
+        "DriftdLabelFeedSilent",
+        "time() - driftd_newest_feedback_timestamp_seconds"
+        " > 3600 + 3 * driftd_window_seconds + 4 * driftd_label_wait_seconds"
+        " and driftd_cohorts_waiting >= 3",
+        "warning",
+        "{model}: no label for {value}, {cohorts} windows wait for theirs",
+        "Labels came and stopped coming. Without them performance is not watched and no build can be judged.",
+        value="span",
+        figures={"cohorts": Figure("driftd_cohorts_waiting{$only}", "count")},
+    ),
+    Alert(
+        "DriftdNoCheckSucceeded",
+        '(time() - max without (kind) (driftd_last_check_timestamp_seconds{kind="window"})'
+        " > 600 + 3 * driftd_window_seconds)"
+        " and (driftd_window_seconds > 0 or driftd_windows_behind > 0)"
+        f" {NOT_PAUSED}",
+        "critical",
+        "{model}: no check succeeded for {value}, {behind} windows wait for theirs",
+        "The model is not watched: its source cannot be read, its checks fail, or the daemon hangs.",
+        value="span",
+        figures={"behind": Figure("driftd_windows_behind{$only}", "count")},
+    ),
+    Alert(
+        "DriftdCheckFails",
+        'max without (kind, verdict) (driftd_verdict{verdict="error"}) == 1',
+        "warning",
+        "{model}: the last check failed, {failed} have failed since the daemon started",
+        "A check could not look, three times in a row. The log says why (`check_failed`); the next window is tried.",
+        figures={"failed": Figure('sum without (kind, verdict) (driftd_checks_total{verdict="error",$only})', "count")},
+    ),
+    Alert(
+        "DriftdFallsBehind",
+        f"driftd_windows_behind > 3 {NOT_PAUSED}",
+        "warning",
+        "{model}: {value} complete windows wait for their check",
+        "Checks take longer than windows come, or the daemon catches up after it was down for long.",
+        value="count",
+        hold="1h",
+    ),
+    Alert(
+        "DriftdModelNotWatched",
+        "driftd_model_watched == 0",
+        "critical",
+        "{model}: in the config and not under watch, {errors} failed tries since the daemon started",
+        "The model has no version yet (`driftd init`), or its version, reference or source cannot be opened.",
+        figures={"errors": Figure("driftd_model_step_errors_total{$only}", "count")},
+        hold="5m",
+    ),
+    Alert(
+        "DriftdModelStepFails",
+        "increase(driftd_model_step_errors_total[10m]) > 5 and driftd_model_watched == 1",
+        "critical",
+        "{model}: its rounds fail, about {value} times in ten minutes",
+        "Reading its source, its state or its registry fails as a whole. The log says why (`model_step_failed`).",
+        value="count",
+    ),
+    # --- the daemon ----------------------------------------------------------------------------------------------
+    Alert(
+        "DriftdDown",
+        'up{job="driftd"} == 0 or absent(up{job="driftd"})',
+        "critical",
+        "driftd cannot be scraped: no model is watched",
+        "The process is down, does not answer, or Prometheus has no such job (scrape it as `job_name: driftd`).",
+        labels=(),
+        hold="2m",
+    ),
+    Alert(
+        "DriftdHangs",
+        "time() - driftd_last_step_timestamp_seconds > 900",
+        "critical",
+        "the main loop ended its last round {value} ago, {messages} messages wait for it",
+        "The process answers scrapes, but its main loop stands still.",
+        labels=(),
+        value="span",
+        figures={"messages": Figure("driftd_messages_waiting{$only}", "count")},
+    ),
+    Alert(
+        "DriftdConfigReloadFailed",
+        "driftd_config_last_reload_successful == 0",
+        "warning",
+        "the config on disk is refused; one that was read {age} ago stays in force",
+        "The file has an error; `driftd check-config` shows it with its line. A restart would fail.",
+        labels=(),
+        figures={"age": Figure("time() - driftd_config_last_reload_success_timestamp_seconds{$only}", "span")},
+    ),
+    Alert(
+        "DriftdOverrideActiveLong",
+        'driftd_override_active{kind=~"pause_.*|pin"} == 1',
+        "warning",
+        "the override still asks for {kind} after a day",
+        "Pauses and pins are for incidents: while one holds, the loop is not closed. Give it an `expires`, or lift it.",
+        labels=("kind",),
+        hold="1d",
+    ),
+    Alert(
+        "DriftdEventsNotKept",
+        "sum without (route, status) (increase(driftd_serve_not_kept_total[10m])) > 0",
+        "critical",
+        "{model}: `driftd serve` could not keep about {value} requests in ten minutes",
+        "The disk is full, read-only or broken: events are refused with 503, so that nothing is acknowledged and lost.",
+        value="count",
+    ),
+    Alert(
+        "DriftdDiskAlmostFull",
+        "driftd_disk_free_bytes < 0.05 * driftd_disk_size_bytes or driftd_disk_free_bytes < 1073741824",
+        "critical",
+        "{value} are free for state_dir, {events} are taken by events",
+        "When the disk is full, no event, check or build can be kept. Lower `retention`, or make room.",
+        labels=(),
+        value="bytes",
+        figures={"events": Figure('sum without (part) (driftd_store_size_bytes{part="events",$only})', "bytes")},
+    ),
+)
