@@ -41,6 +41,9 @@ bench: $(READY)  ## The benchmarks, one after another; see benchmarks/README.md
 
 docs: $(READY)  ## Regenerate the generated pages
 	$(BIN)/python -m driftd.observe.document > docs/metrics.md
+	$(BIN)/python -m driftd.observe.alert_document table > docs/alerts.md
+	$(BIN)/python -m driftd.observe.alert_document prometheus > grafana/prometheus/driftd.rules.yml
+	$(BIN)/python -m driftd.observe.alert_document grafana > grafana/provisioning/alerting/driftd.yaml
 	$(BIN)/python -m driftd.config.document > docs/configuration.md
 	$(BIN)/python -m driftd.cli.document > docs/cli.md
 	$(BIN)/python -m driftd.notify.document > docs/notifications.md

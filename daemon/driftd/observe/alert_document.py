@@ -81,7 +81,7 @@ def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any
         "isPaused": False,
         "labels": {"severity": alert.severity},
         "annotations": _annotations(alert, told, runbook),
-        "data": [*(_query(name, expr) for name, expr in [("A", alert.expr), *figures]), _CONDITION],
+        "data": [*(_query(name, expr) for name, expr in [("A", alert.expr), *figures]), _condition()],
     }
 
 
@@ -94,12 +94,14 @@ def _query(name: str, expr: str) -> dict[str, Any]:
     }
 
 
-_CONDITION: dict[str, Any] = {  # every series that the rule's expression gives fires, whatever its value
-    "refId": "fires",
-    "relativeTimeRange": {"from": 600, "to": 0},
-    "datasourceUid": "__expr__",
-    "model": {"refId": "fires", "type": "math", "expression": "is_number($A)"},
-}
+def _condition() -> dict[str, Any]:
+    """Every series that the rule's expression gives fires, whatever its value."""
+    return {
+        "refId": "fires",
+        "relativeTimeRange": {"from": 600, "to": 0},
+        "datasourceUid": "__expr__",
+        "model": {"refId": "fires", "type": "math", "expression": "is_number($A)"},
+    }
 
 
 def _annotations(alert: Alert, told: Mapping[str, str], runbook: str) -> dict[str, str]:
