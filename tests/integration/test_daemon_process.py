@@ -21,6 +21,20 @@ http: {{listen: "127.0.0.1:0"}}
 models:
   demand: {{task: regression, target: y}}
 """
+OF_THE_PROCESS = (
+    'driftd_info{version="',
+    "driftd_started_timestamp_seconds ",
+    "driftd_messages_waiting ",
+    "driftd_last_step_timestamp_seconds ",
+    "driftd_config_last_reload_success_timestamp_seconds ",
+    'driftd_model_watched{model="demand"} 0.0',  # it has no version
+    "driftd_disk_free_bytes ",
+    "driftd_disk_size_bytes ",
+    "driftd_disk_measured_timestamp_seconds ",
+    'driftd_store_size_bytes{part="state"} ',
+    'driftd_ticks_missed_total{job="tick"} ',
+    "process_resident_memory_bytes ",
+)
 HEAVY = ("pandas", "sklearn", "scipy.stats", "evidently", "pyarrow.dataset", "plotly")
 
 
@@ -42,7 +56,9 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
             while http.get("/-/ready").status_code != 200:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            assert "driftd_started_timestamp_seconds" in http.get("/metrics").text
+            shown = http.get("/metrics").text
+            for name in OF_THE_PROCESS:
+                assert f"\n{name}" in shown, f"{name} is not shown"
             good = path.read_text()
             path.write_text(good + "nonsense: 1\n")
             refused = http.post("/-/reload")

@@ -1,0 +1,227 @@
+"""What the metrics show of a real run: every family, the same after a restart, whatever the main loop waits for."""
+
+from __future__ import annotations
+
+import ast
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from driftd.loop.daemon import Daemon
+from driftd.observe import families
+from driftd.observe.http import HttpThread, Wiring, application
+from loop_world import CONFIG, HOUR, MODEL, World
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+OVERRIDE = "override: {{reason: the upstream is moved, expires: 2099-01-01T00:00:00Z, pause: [promotion]}}\n"
+Samples = dict[tuple[str, ...], float]
+BY_THE_PROCESS = {  # set by `driftd run` around the loop; see test_daemon_process
+    families.INFO,
+    families.STARTED,
+    families.MESSAGES,
+    families.DISK_FREE,
+    families.DISK_SIZE,
+    families.MEASURED,
+    families.STORE_SIZE,
+    families.UPKEEP_AT,
+}
+SINCE_START = {one.name for one in families.ALL if one.type in {"counter", "histogram"} and not one.lasting}
+OF_THIS_MOMENT = {"driftd_last_step_timestamp_seconds", "driftd_config_last_reload_success_timestamp_seconds"}
+
+
+def samples(daemon: Daemon) -> Samples:
+    """Every sample of the daemon by its name and its labels in the order of their names."""
+    text = daemon.assembly.metrics.exposed()[0].decode()
+    return {
+        (one.name, *(value for _, value in sorted(one.labels.items()))): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+        if one.name.startswith("driftd_")
+    }
+
+
+def lasting(found: Samples) -> Samples:
+    """Those that do not begin anew with the process, and are not about the very moment."""
+    gone = (
+        SINCE_START | OF_THIS_MOMENT | {f"{name}{end}" for name in SINCE_START for end in ("_bucket", "_count", "_sum")}
+    )
+    return {key: value for key, value in found.items() if key[0] not in gone}
+
+
+def worse(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """The world changes: what was right is six too low."""
+    return frame, truth + 6
+
+
+def broken(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """The pipeline loses a feature."""
+    return frame.assign(b=np.nan), truth
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, dict[str, Samples]]]:
+    """A drift from its first window to the hour after the swap, with the samples at each turn."""
+    config = CONFIG + OVERRIDE
+    world = World.begin(tmp_path_factory.mktemp("run"), config=config)
+    seen = {}
+    world.live(2)
+    seen["calm"] = samples(world.daemon)
+    world.live(1, broken)
+    seen["broken"] = samples(world.daemon)
+    world.live(1)
+    world.live(20, worse, until=lambda world: world.phase == "awaiting_approval")
+    seen["waiting"] = samples(world.daemon)
+    path = world.folder / "config.yaml"
+    path.write_text(CONFIG.format(state=world.places.root))
+    assert world.daemon.reload(world.clock.now()) is None
+    world.live(2, worse, until=lambda world: world.phase == "probation")
+    seen["swapped"] = samples(world.daemon)
+    world.live(1, worse)
+    seen["after"] = samples(world.daemon)
+    yield world, seen
+    world.close()
+
+
+def test_a_drift_can_be_followed_in_the_metrics(run: tuple[World, dict[str, Samples]]) -> None:
+    """Evidence crosses its threshold, build and gate are counted, and after the swap nothing is held against it."""
+    calm, waiting, swapped, after = (run[1][turn] for turn in ("calm", "waiting", "swapped", "after"))
+    threshold = calm["driftd_evidence_threshold", "performance", MODEL]
+    assert calm["driftd_verdict", "performance", MODEL, "ok"] == 1
+    assert calm["driftd_evidence", "performance", MODEL] < threshold
+    assert calm["driftd_performance_loss", "mae", MODEL] < calm["driftd_performance_loss_tolerated", "mae", MODEL]
+    assert waiting["driftd_evidence", "performance", MODEL] >= threshold
+    assert waiting["driftd_verdict", "performance", MODEL, "drift"] == 1
+    assert waiting["driftd_performance_lower", "mae", MODEL] > waiting["driftd_performance_tolerated", "mae", MODEL]
+    assert waiting["driftd_phase", MODEL, "awaiting_approval"] == waiting["driftd_approval_waiting", MODEL] == 1
+    assert waiting["driftd_override_active", "pause_promotion"] == 1
+    assert waiting["driftd_gate_gain_lower", MODEL] > 0
+    assert swapped["driftd_override_active", "pause_promotion"] == 0
+    assert swapped["driftd_served_version", MODEL] == swapped["driftd_asked_version", MODEL] > 1
+    assert swapped["driftd_swaps_total", MODEL, "promote"] == 1
+    assert swapped["driftd_builds_ended_total", MODEL, "promoted", "performance"] == 1
+    assert swapped["driftd_evidence", "performance", MODEL] == 0
+    assert sum(value for key, value in swapped.items() if key[:2] == ("driftd_verdict", "performance")) == 0
+    assert after["driftd_verdict", "performance", MODEL, "inconclusive"] == after["driftd_learning", MODEL] == 1
+    assert after["driftd_predictions_total", MODEL] == after["driftd_rows_checked_total", MODEL]
+    assert after["driftd_label_delay_seconds", MODEL] == pytest.approx(600)
+    assert (
+        after["driftd_newest_feedback_timestamp_seconds", MODEL]
+        > calm["driftd_newest_feedback_timestamp_seconds", MODEL]
+    )
+
+
+def test_a_broken_feature_can_be_named(run: tuple[World, dict[str, Samples]]) -> None:
+    """The metrics say which feature is broken, how, in how many rows, and that builds wait; then that all is well."""
+    broken, waiting = run[1]["broken"], run[1]["waiting"]
+    assert broken["driftd_quality_fault_ratio", "missing", "b", MODEL] == 1
+    assert broken["driftd_quality_faults", "missing", MODEL] == broken["driftd_builds_blocked", MODEL] == 1
+    assert ("driftd_score", "location", "b", MODEL) not in broken
+    assert waiting["driftd_quality_faults", "missing", MODEL] == waiting["driftd_builds_blocked", MODEL] == 0
+    assert ("driftd_score", "location", "b", MODEL) in waiting
+
+
+def test_a_restart_leaves_no_hole_in_the_graphs(run: tuple[World, dict[str, Samples]]) -> None:
+    """A new daemon shows verdicts, evidence, scores, phase, times and lasting counters as the old one left them."""
+    world, seen = run
+    world.daemon.close()
+    world.reopen()
+    world.daemon.watch(world.clock.now())
+    at_once = {key for key in lasting(samples(world.daemon)) if key[0] != "driftd_config_info"}
+    world.daemon.round(world.clock.now())
+    before, now = lasting(seen["after"]), lasting(samples(world.daemon))
+    assert {key for key in before if before[key] != now.get(key)} == set()
+    for name in (
+        "verdict",
+        "evidence",
+        "phase",
+        "last_check_timestamp_seconds",
+        "last_swap_timestamp_seconds",
+        "score",
+    ):
+        assert any(key[0] == f"driftd_{name}" for key in at_once), f"driftd_{name} is not there before the first round"
+
+
+def test_every_family_is_shown(run: tuple[World, dict[str, Samples]]) -> None:
+    """No family is defined that a run never sets; those of the process around the loop are tested with it."""
+    shown = {key[0] for turn in run[1].values() for key in turn}
+    shown |= {name.removesuffix("_count") for name in shown}
+    assert {one.name for one in families.ALL if one not in BY_THE_PROCESS and one.name not in shown} == set()
+
+
+def test_every_family_is_set_somewhere() -> None:
+    """Every name that `families` gives to a family is used by the code that shows things."""
+    folder = ROOT / "daemon/driftd/observe"
+    names = {
+        node.targets[0].id
+        for node in ast.parse((folder / "families.py").read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name)
+    }
+    used = {
+        node.attr
+        for path in folder.glob("*metrics.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "families"
+    } | {
+        node.attr
+        for node in ast.walk(ast.parse((folder / "tally.py").read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "families"
+    }
+    assert names - used - {"ALL"} == set()
+
+
+class Stuck:
+    """A source whose disk does not answer until it is told to."""
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.asked, self.goes_on = source, threading.Event(), threading.Event()
+
+    def refresh(self, now: float) -> Any:
+        """Hang, then answer."""
+        self.asked.set()
+        self.goes_on.wait(60)
+        return self.source.refresh(now)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
+
+
+def test_a_scrape_is_answered_while_the_main_loop_is_blocked(run: tuple[World, Mapping[str, Samples]]) -> None:
+    """A check that hangs on its source holds no scrape up."""
+    daemon = run[0].daemon
+    lookout = daemon.models[MODEL].lookout
+    stuck = Stuck(lookout.source)
+    lookout.source = stuck
+    unused = Wiring(daemon.assembly.metrics, daemon.is_ready, lambda: None, dict, lambda _model, _alarm: Path("/none"))
+    http = HttpThread(application(unused), "127.0.0.1:0")
+    http.start()
+    loop = threading.Thread(target=scrapes, args=(http.address, stuck, took := []))
+    loop.start()
+    daemon.round(run[0].clock.now() + HOUR)
+    loop.join()
+    http.stop()
+    lookout.source = stuck.source
+    assert len(took) == 5
+    assert max(took) < 1.0
+
+
+def scrapes(address: str, stuck: Stuck, took: list[float]) -> None:
+    """Scrape five times while the source hangs, then let it go on."""
+    try:
+        assert stuck.asked.wait(30)
+        with httpx.Client() as client:
+            for _ in range(5):
+                started = time.perf_counter()
+                client.get(f"http://{address}/metrics", timeout=5).raise_for_status()
+                took.append(time.perf_counter() - started)
+    finally:
+        stuck.goes_on.set()
