@@ -273,6 +273,16 @@ def test_the_override_tells_what_it_asks_and_when_it_ends() -> None:
     assert "driftd_override_expires_timestamp_seconds 99.0" not in exposed(metrics)
 
 
+def test_upkeep_has_a_last_success() -> None:
+    """Sealing and pruning show when they last succeeded; a failure leaves that time and is counted."""
+    metrics = Metrics()
+    under_watch(metrics)
+    metrics.upkeep("demand", 5.0, ok=True)
+    metrics.upkeep("demand", 6.0, ok=False)
+    assert 'driftd_upkeep_last_success_timestamp_seconds{model="demand"} 5.0' in exposed(metrics)
+    assert 'driftd_upkeep_failures_total{model="demand"} 1.0' in exposed(metrics)
+
+
 def story(*lines: Happened) -> Tally:
     tally = Tally()
     for line in lines:

@@ -45,9 +45,8 @@ def _prometheus_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, 
             f'{{{{ with printf "{asked}" {labels} | query }}}}{_shown(". | first | value", figure.format)}{{{{ end }}}}'
         )
     rule = {"alert": alert.name, "expr": alert.expr}
-    held = alert.hold if hold is None or alert.hold == "0m" else hold
     return rule | {
-        "for": held,
+        "for": hold or alert.hold,
         "labels": {"severity": alert.severity},
         "annotations": _annotations(alert, told, runbook),
     }
@@ -75,7 +74,7 @@ def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any
         "uid": f"driftd-{alert.section}"[:40],
         "title": alert.name,
         "condition": "fires",
-        "for": alert.hold if hold is None or alert.hold == "0m" else hold,
+        "for": hold or alert.hold,
         "noDataState": "OK",  # an expression that gives nothing is calm; DriftdDown tells of what cannot be scraped
         "execErrState": "Error",
         "isPaused": False,
@@ -150,7 +149,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m driftd.observe.alert_document", description=__doc__)
     parser.add_argument("what", choices=("prometheus", "grafana", "table"))
     parser.add_argument("--runbook", default=RUNBOOK, help="the address of the runbook")
-    parser.add_argument("--hold", help="wait so long instead of what each rule says; `0m` stays")
+    parser.add_argument("--hold", help="wait so long instead of what each rule says")
     asked = parser.parse_args(arguments)
     sys.stdout.write(table() if asked.what == "table" else as_yaml(asked.what, asked.runbook, asked.hold))
 
