@@ -62,9 +62,9 @@ def show_window(
     board.set(families.WINDOW_ROWS, assessment.rows, model)
     if window.by == "time":
         board.set(families.WINDOW_END, window.end, model)
-    if assessment.kinds:
+    _show_scores(board, model, assessment.scores, tolerances)  # none in a window that says nothing: rather no score
+    if assessment.kinds:  # than an old one; its faults stay, because they block builds until a window shows none
         board.set(families.LEARNING, assessment.learning is not None, model)
-        _show_scores(board, model, assessment.scores, tolerances)
         _show_faults(board, model, assessment.faults)
 
 
