@@ -36,17 +36,25 @@ def show_version(metrics: ModelMetrics, evidence: Evidence, version: int) -> Non
     if monitor.loss is not None and monitor.performance is not None:
         mean = monitor.loss.mean
         metrics.baseline(monitor.loss.metric, mean, mean + monitor.performance.tolerated)
+    if monitor.harm is not None:
+        expected = monitor.harm.expected
+        metrics.baseline(expected.metric, expected.mean, expected.mean + monitor.harm.tolerated, estimated=True)
 
 
 def eye_of(monitor: Monitor, rows: int) -> Eye:
     """What the checks of a window of so many rows compare with."""
     metric = monitor.loss.metric if monitor.loss is not None else None
-    return Eye(monitor.tolerances(rows), metric, monitor.label_age())
+    estimated = monitor.harm.expected.metric if monitor.harm is not None else None
+    return Eye(monitor.tolerances(rows), metric, estimated, monitor.label_age())
 
 
 def as_it_stands(assessment: Assessment, monitor: Monitor) -> Assessment:
     """What a check said, less the alarms that were absorbed since: their evidence has begun anew."""
-    parts = {EvidenceKind.DATA: monitor.data, EvidenceKind.PREDICTION: monitor.prediction}
+    parts = {
+        EvidenceKind.DATA: monitor.data,
+        EvidenceKind.PREDICTION: monitor.prediction,
+        EvidenceKind.HARM: monitor.harm,
+    }
 
     def stands(one: KindAssessment) -> KindAssessment:
         part = parts.get(one.kind)

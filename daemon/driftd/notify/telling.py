@@ -93,7 +93,7 @@ class Telling:
     def _failed(self, sentence: str, asked: float | None) -> float:
         self.failures += 1
         pause = self.pace.pause(self.failures, random.random(), asked)  # noqa: S311 - to spread tries, not for secrecy
-        self.metrics.notifications_failed.labels(self.name).inc()
+        self.metrics.notification_failed(self.name)
         log.warning(
             "notification_failed",
             receiver=self.name,
@@ -116,7 +116,7 @@ class Telling:
             wanted += [one for one in found if self._wants(one)]
         if not wanted and seen > self.until:
             self._told(seen)
-        self.metrics.notifications_pending.labels(self.name).set(len(wanted))
+        self.metrics.notifications_pending(self.name, len(wanted))
         return wanted
 
     def _wants(self, decision: StoredTransition) -> bool:

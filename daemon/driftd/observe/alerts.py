@@ -74,6 +74,19 @@ ALERTS = (
         },
     ),
     Alert(
+        "DriftdEstimatedPerformanceFalling",
+        'sum without (kind) (driftd_evidence{kind="harm"} >= driftd_evidence_threshold)',
+        "warning",
+        "{model}: without labels, performance is estimated at {estimated}, {baseline} on the reference"
+        " (evidence {value})",
+        "The inputs have moved to where the model is worse. Labels have not said so yet, and may not.",
+        value="large",
+        figures={
+            "estimated": Figure("sum without (metric) (driftd_performance_estimated{$only})"),
+            "baseline": Figure("sum without (metric) (driftd_performance_estimated_baseline{$only})"),
+        },
+    ),
+    Alert(
         "DriftdDataQualityBroken",
         "driftd_builds_blocked == 1",
         "critical",

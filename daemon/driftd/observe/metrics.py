@@ -23,6 +23,7 @@ class Metrics:
         ProcessCollector(registry=self._process)
         GCCollector(registry=self._process)
         self._models: dict[str, ModelMetrics] = {}
+        self._receivers: set[str] = set()
         for job in JOBS:
             self.board.add(families.TICKS_MISSED, 0, job)
         for outcome in families.RELOADS:
@@ -43,7 +44,7 @@ class Metrics:
     def remove_model(self, name: str) -> None:
         """Let every series of a model disappear."""
         self._models.pop(name, None)
-        self.board.remove(name)
+        self.board.remove("model", name)
 
     def started(self, *, version: str, python: str, now: float, messages: Callable[[], int]) -> None:
         """The process is up. `messages` tells how many messages wait for the main loop."""
@@ -102,3 +103,32 @@ class Metrics:
         with self.board.together():
             for part, taken in parts.items():
                 self.board.set(families.STORE_SIZE, taken, part)
+
+    def receivers(self) -> set[str]:
+        """The receivers of notifications that have series."""
+        return set(self._receivers)
+
+    def add_receiver(self, receiver: str) -> None:
+        """Make the series of a receiver exist, at zero."""
+        self._receivers.add(receiver)
+        self.board.add(families.NOTIFIED, 0, receiver)
+        self.board.add(families.NOTIFICATIONS_FAILED, 0, receiver)
+        self.board.set(families.NOTIFICATIONS_PENDING, 0, receiver)
+
+    def remove_receiver(self, receiver: str) -> None:
+        """Let every series of a receiver disappear."""
+        self._receivers.discard(receiver)
+        self.board.remove("receiver", receiver)
+
+    def notified(self, receiver: str, now: float) -> None:
+        """A receiver took a notification."""
+        self.board.add(families.NOTIFIED, 1, receiver)
+        self.board.set(families.NOTIFIED_AT, now, receiver)
+
+    def notification_failed(self, receiver: str) -> None:
+        """A receiver did not take a notification; it is tried again."""
+        self.board.add(families.NOTIFICATIONS_FAILED, 1, receiver)
+
+    def notifications_pending(self, receiver: str, count: int) -> None:
+        """So many decisions wait for a receiver."""
+        self.board.set(families.NOTIFICATIONS_PENDING, count, receiver)
