@@ -69,7 +69,7 @@ def main() -> None:
 def happen(metrics: Metrics, models: int, features: int, number: int) -> None:
     """Every model is checked and decided on once."""
     named = [(f"feature_{at}", component) for at in range(features) for component in COMPONENTS]
-    eye = Eye(dict.fromkeys(named, 0.03), "roc_auc", 600.0)
+    eye = Eye(dict.fromkeys(named, 0.03), "roc_auc", None, 600.0)
     values = [Score(EvidenceKind.DATA, *one, 0.123456789 * (at + number), 0.1) for at, one in enumerate(named)]
     kinds = tuple(KindAssessment(kind, Verdict.OK, 1.0 + number, 21915.0, "") for kind in EvidenceKind)
     window = Window(number, 3600.0 * number, 3600.0 * (number + 1))

@@ -45,7 +45,7 @@ def score(subject: str, value: float, component: str = "location") -> Score:
 
 
 def eye(*scores: Score, metric: str = "accuracy") -> Eye:
-    return Eye({(one.subject, one.component): 0.03 for one in scores}, metric, metric, 600.0)
+    return Eye({(one.subject, one.component): 0.03 for one in scores}, metric, "brier", 600.0)
 
 
 def assessment(*scores: Score, verdict: Verdict = Verdict.DRIFT) -> Assessment:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from driftd.loop.evidence import Evidence
 from driftd.observe.model_metrics import Eye, ModelMetrics
 from driftd.observe.tally import Happened, Tally
@@ -34,13 +36,33 @@ def show_version(metrics: ModelMetrics, evidence: Evidence, version: int) -> Non
     if monitor.loss is not None and monitor.performance is not None:
         mean = monitor.loss.mean
         metrics.baseline(monitor.loss.metric, mean, mean + monitor.performance.tolerated)
+    if monitor.harm is not None:
+        expected = monitor.harm.expected
+        metrics.baseline(expected.metric, expected.mean, expected.mean + monitor.harm.tolerated, estimated=True)
 
 
 def eye_of(monitor: Monitor, rows: int) -> Eye:
     """What the checks of a window of so many rows compare with."""
     metric = monitor.loss.metric if monitor.loss is not None else None
-    estimated = None if monitor.harm is None else monitor.harm.expected.metric
+    estimated = monitor.harm.expected.metric if monitor.harm is not None else None
     return Eye(monitor.tolerances(rows), metric, estimated, monitor.label_age())
+
+
+def as_it_stands(assessment: Assessment, monitor: Monitor) -> Assessment:
+    """What a check said, less the alarms that were absorbed since: their evidence has begun anew."""
+    parts = {
+        EvidenceKind.DATA: monitor.data,
+        EvidenceKind.PREDICTION: monitor.prediction,
+        EvidenceKind.HARM: monitor.harm,
+    }
+
+    def stands(one: KindAssessment) -> KindAssessment:
+        part = parts.get(one.kind)
+        if one.verdict is not Verdict.DRIFT or part is None or part.alarmed:
+            return one
+        return replace(one, verdict=Verdict.OK, evidence=part.value)
+
+    return replace(assessment, kinds=tuple(stands(one) for one in assessment.kinds))
 
 
 def tally_of(store: StateReader, model: str) -> Tally:
@@ -54,7 +76,9 @@ def tally_of(store: StateReader, model: str) -> Tally:
 def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor: Monitor, every: float | None) -> None:
     index, start, end = check.window_index, check.window_start, check.window_end
     window = Window(index, start, end, by="rows" if every is None else "time")
-    metrics.seen(check.kind, _assessment(store, check), window, eye_of(monitor, check.rows), at=check.at)
+    metrics.seen(
+        check.kind, as_it_stands(_assessment(store, check), monitor), window, eye_of(monitor, check.rows), at=check.at
+    )
 
 
 def _assessment(store: StateReader, check: StoredCheck) -> Assessment:

@@ -16,7 +16,7 @@ from driftd.loop.deciding import Decision, Rules, deciding
 from driftd.loop.evidence import Evidence
 from driftd.loop.lookout import Look, Lookout
 from driftd.loop.performing import Performer, finding_of
-from driftd.loop.restoring import eye_of, show_version
+from driftd.loop.restoring import as_it_stands, eye_of, show_version
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Alarmed, Asked, Cleared, Facts, Faulted, Shadowed, StepDone, Ticked
 from driftd.records import ActionKind, ModelState, Phase
@@ -138,8 +138,8 @@ class WatchedModel:
             self.evidence.save(champion, monitor, self.store)
             self._raise_alarms(look, decision, facts, champion, now)
         self.evidence.monitor = monitor
-        eye = eye_of(monitor, assessment.rows)
-        self.metrics.check(look.kind, assessment, look.window, eye, seconds=look.seconds, now=now)
+        standing, eye = as_it_stands(assessment, monitor), eye_of(monitor, assessment.rows)
+        self.metrics.check(look.kind, standing, look.window, eye, seconds=look.seconds, now=now)
         log.info(
             "check",
             model=self.name,

@@ -93,7 +93,7 @@ class Telling:
     def _failed(self, sentence: str, asked: float | None) -> float:
         self.failures += 1
         pause = self.pace.pause(self.failures, random.random(), asked)  # noqa: S311 - to spread tries, not for secrecy
-        self.metrics.not_notified(self.name)
+        self.metrics.notification_failed(self.name)
         log.warning(
             "notification_failed",
             receiver=self.name,

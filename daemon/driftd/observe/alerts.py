@@ -77,12 +77,13 @@ ALERTS = (
         "DriftdEstimatedPerformanceFalling",
         'sum without (kind) (driftd_evidence{kind="harm"} >= driftd_evidence_threshold)',
         "warning",
-        "{model}: performance estimated without labels is {estimated}, {baseline} on the reference (evidence {value})",
-        "The inputs have moved to where this version errs more. Labels will tell; an estimate alone builds nothing.",
+        "{model}: without labels, performance is estimated at {estimated}, {baseline} on the reference"
+        " (evidence {value})",
+        "The inputs have moved to where the model is worse. Labels have not said so yet, and may not.",
         value="large",
         figures={
             "estimated": Figure("sum without (metric) (driftd_performance_estimated{$only})"),
-            "baseline": Figure("sum without (metric) (driftd_performance_baseline{$only})"),
+            "baseline": Figure("sum without (metric) (driftd_performance_estimated_baseline{$only})"),
         },
     ),
     Alert(

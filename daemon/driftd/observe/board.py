@@ -31,7 +31,7 @@ class _Durations:
 
 @dataclass(slots=True)
 class _Piece:
-    """The series of one family that belong to one model, or to the daemon."""
+    """The series of one family that belong to one model or receiver, or to the daemon."""
 
     values: dict[Labels, float] = field(default_factory=dict)
     durations: dict[Labels, _Durations] = field(default_factory=dict)
@@ -89,30 +89,23 @@ class Board:
             for state in states:
                 self.set(family, float(state == now), *labels, state)
 
-    def replace(self, family: Family, model: str, values: Mapping[Labels, float]) -> None:
-        """Put these in the place of all series of a model; the keys are the labels after the model."""
-        lines = [_line(family, (model, *labels), value) for labels, value in values.items() if math.isfinite(value)]
+    def replace(self, family: Family, owner: str, values: Mapping[Labels, float]) -> None:
+        """Put these in the place of all series of an owner; the keys are the labels after the owner's."""
+        lines = [_line(family, (owner, *labels), value) for labels, value in values.items() if math.isfinite(value)]
         with self._lock:
-            self._pieces[family][model] = _Piece(text="".join(lines).encode())
+            self._pieces[family][owner] = _Piece(text="".join(lines).encode())
 
-    def drop(self, family: Family, *labels: str) -> None:
-        """Let one series disappear."""
+    def clear(self, family: Family, owner: str = "") -> None:
+        """Let the series of a family and owner disappear."""
         with self._lock:
-            piece = self._piece(family, labels)
-            piece.values.pop(labels, None)
-            piece.text = None
+            self._pieces[family].pop(owner, None)
 
-    def clear(self, family: Family, model: str = "") -> None:
-        """Let the series of a family and model disappear."""
-        with self._lock:
-            self._pieces[family].pop(model, None)
-
-    def remove(self, model: str) -> None:
-        """Let every series of a model disappear."""
+    def remove(self, kind: str, owner: str) -> None:
+        """Let every series of a `model` or `receiver` disappear."""
         with self._lock:
             for family, pieces in self._pieces.items():
-                if family.of_model:
-                    pieces.pop(model, None)
+                if family.owner == kind:
+                    pieces.pop(owner, None)
 
     def text(self, *, openmetrics: bool) -> bytes:
         """All families in Prometheus' text format, or in that of OpenMetrics without its end mark."""
@@ -128,7 +121,7 @@ class Board:
     def _piece(self, family: Family, labels: Labels) -> _Piece:
         if len(labels) != len(family.labels):
             raise ValueError(f"{family.name} has the labels {family.labels}, not {len(labels)} of them: {labels}")
-        return self._pieces[family].setdefault(labels[0] if family.of_model else "", _Piece())
+        return self._pieces[family].setdefault(labels[0] if family.owner else "", _Piece())
 
 
 def _head(family: Family, *, openmetrics: bool) -> bytes:

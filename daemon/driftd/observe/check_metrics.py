@@ -29,15 +29,16 @@ OF_VERSION = (  # what was seen of one version says nothing of the next
     families.PERFORMANCE_UPPER,
     families.PERFORMANCE_BASELINE,
     families.PERFORMANCE_TOLERATED,
+    families.LOSS,
+    families.LOSS_TOLERATED,
     families.ESTIMATED,
     families.ESTIMATED_LOWER,
     families.ESTIMATED_UPPER,
-    families.ESTIMATE_TRUSTED,
-    families.LOSS,
-    families.LOSS_TOLERATED,
-    families.COVERAGE,
-    families.LABEL_DELAY,
-    families.LABEL_DELAY_CHANGED,
+    families.ESTIMATED_BASELINE,
+    families.ESTIMATED_TOLERATED,
+    families.ESTIMATED_LOSS,
+    families.ESTIMATE_OFF,
+    families.ESTIMATE_HELD,
 )
 
 
@@ -46,16 +47,17 @@ def show_evidence(board: Board, model: str, kind: str, assessment: Assessment) -
     told = {one.kind: one for one in assessment.kinds}
     for evidence in SEEN_BY[kind]:
         one = told.get(evidence)
-        verdict = one.verdict if one is not None else _without(assessment)
-        board.states(families.VERDICT, Verdict, verdict, model, evidence)
+        board.states(families.VERDICT, Verdict, _without(assessment) if one is None else one.verdict, model, evidence)
         if one is not None:
             board.set(families.EVIDENCE, one.evidence, model, evidence)
             board.set(families.THRESHOLD, one.threshold, model, evidence)
 
 
-def _without(assessment: Assessment) -> Verdict:
-    """The verdict on a kind of which an assessment says nothing: whatever kept it from looking."""
-    return Verdict.ERROR if assessment.verdict is Verdict.ERROR else Verdict.INCONCLUSIVE
+def _without(assessment: Assessment) -> Verdict | None:
+    """The verdict on a kind of which an assessment says nothing: what kept it from looking; None: it is not watched."""
+    if assessment.verdict is Verdict.ERROR:
+        return Verdict.ERROR
+    return None if assessment.kinds else Verdict.INCONCLUSIVE
 
 
 def show_window(
@@ -67,9 +69,9 @@ def show_window(
     board.set(families.WINDOW_ROWS, assessment.rows, model)
     if window.by == "time":
         board.set(families.WINDOW_END, window.end, model)
-    if assessment.kinds:
+    _show_scores(board, model, assessment.scores, tolerances)  # none in a window that says nothing: rather no score
+    if assessment.kinds:  # than an old one; its faults stay, because they block builds until a window shows none
         board.set(families.LEARNING, assessment.learning is not None, model)
-        _show_scores(board, model, assessment.scores, tolerances)
         _show_faults(board, model, assessment.faults)
 
 
@@ -95,16 +97,23 @@ def _show_faults(board: Board, model: str, faults: tuple[Fault, ...]) -> None:
     board.replace(families.QUALITY_SHARE, model, {(one.subject, one.fault): one.share for one in worst})
 
 
-def show_estimate(board: Board, model: str, metric: str, figures: Mapping[str, float]) -> None:
-    """What a window's loss is estimated to be without labels; a window that was not estimated leaves none standing."""
+def show_estimate(board: Board, model: str, metric: str, assessment: Assessment) -> None:
+    """What is estimated without labels for a window; nothing for one that says nothing of it."""
     for family, name in (
         (families.ESTIMATED, "estimated"),
         (families.ESTIMATED_LOWER, "estimated_low"),
         (families.ESTIMATED_UPPER, "estimated_high"),
+        (families.ESTIMATED_LOSS, "estimated_loss"),
     ):
-        board.set(family, figures.get(name, math.nan), model, metric)
-    if "estimate_off" in figures:
-        board.set(families.ESTIMATE_TRUSTED, 1 - figures["estimate_off"], model, metric)
+        board.replace(family, model, {(metric,): assessment.figures.get(name, math.nan)})
+    for family, name in ((families.ESTIMATE_OFF, "estimate_off"), (families.ESTIMATE_HELD, "estimate_coverage")):
+        board.replace(family, model, {(): assessment.figures.get(name, math.nan)})
+
+
+def show_estimated_baseline(board: Board, model: str, metric: str, loss: float, tolerated: float) -> None:
+    """What the estimate is on the reference, and the worst that is tolerated, in units of the metric."""
+    board.set(families.ESTIMATED_BASELINE, value_of(metric, loss), model, metric)
+    board.set(families.ESTIMATED_TOLERATED, value_of(metric, tolerated), model, metric)
 
 
 def show_baseline(board: Board, model: str, metric: str, loss: float, tolerated: float) -> None:

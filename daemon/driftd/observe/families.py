@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+OWNERS = (("model",), ("receiver",))
 FEATURES_SHOWN = 200  # a model's features beyond so many get no series of their own; see driftd_features_hidden
 
 CHECK_KINDS = ("window", "labels")
@@ -29,7 +30,7 @@ ROLLBACK_OUTCOMES = ("done", "refused")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family. `of_model`: its first label is the model, with which its series come and go."""
+    """One metric family. `owner`: the first label, where series come and go with what it names; else empty."""
 
     name: str
     type: Literal["gauge", "counter", "histogram"]
@@ -39,9 +40,9 @@ class Family:
     lasting: bool = False  # a counter that goes on over restarts, because the store knows it
 
     @property
-    def of_model(self) -> bool:
-        """Whether each of its series belongs to a model."""
-        return self.labels[:1] == ("model",)
+    def owner(self) -> str:
+        """`model` or `receiver` where each series belongs to one, else empty."""
+        return self.labels[0] if self.labels[:1] in OWNERS else ""
 
 
 ALL: list[Family] = []
@@ -232,20 +233,6 @@ PERFORMANCE_TOLERATED = _gauge(
     "model",
     "metric",
 )
-ESTIMATED = _gauge(
-    "performance_estimated",
-    "The metric of the last window as estimated without labels; absent where nothing can be estimated.",
-    "model",
-    "metric",
-)
-ESTIMATED_LOWER = _gauge("performance_estimated_lower", "Lower end of its 95 % band.", "model", "metric")
-ESTIMATED_UPPER = _gauge("performance_estimated_upper", "Upper end of its 95 % band.", "model", "metric")
-ESTIMATE_TRUSTED = _gauge(
-    "performance_estimate_trusted",
-    "0 while labels contradict the estimate, which then counts as no evidence of harm, else 1.",
-    "model",
-    "metric",
-)
 LOSS = _gauge(
     "performance_loss",
     "The last cohort's mean loss under the watched metric: lower is better, always.",
@@ -253,6 +240,33 @@ LOSS = _gauge(
     "metric",
 )
 LOSS_TOLERATED = _gauge("performance_loss_tolerated", "The highest mean loss that is tolerated.", "model", "metric")
+ESTIMATED = _gauge(
+    "performance_estimated",
+    "The metric as it is estimated without labels for the last window, in its usual direction.",
+    "model",
+    "metric",
+)
+ESTIMATED_LOWER = _gauge("performance_estimated_lower", "Lower end of the estimate's 95 % band.", "model", "metric")
+ESTIMATED_UPPER = _gauge("performance_estimated_upper", "Upper end of the estimate's 95 % band.", "model", "metric")
+ESTIMATED_BASELINE = _gauge(
+    "performance_estimated_baseline", "The estimated metric on the reference of the served version.", "model", "metric"
+)
+ESTIMATED_TOLERATED = _gauge(
+    "performance_estimated_tolerated", "The worst estimate that is tolerated.", "model", "metric"
+)
+ESTIMATED_LOSS = _gauge(
+    "performance_estimated_loss", "The estimated mean loss of the last window: lower is better.", "model", "metric"
+)
+ESTIMATE_OFF = _gauge(
+    "performance_estimate_off",
+    "1 while the estimate raises no alarm, because labels have shown that it cannot be believed.",
+    "model",
+)
+ESTIMATE_HELD = _gauge(
+    "performance_estimate_held_ratio",
+    "Share of the last windows with labels whose loss the estimate's band held; absent while they are too few.",
+    "model",
+)
 COVERAGE = _gauge(
     "label_coverage_ratio", "Share of the last evaluated cohort's predictions that had their label.", "model"
 )
@@ -342,12 +356,11 @@ ACTION_FAILURES = _counter("action_failures", "Actions that failed.", "model", "
 
 # --- notifications ---------------------------------------------------------------------------------------------------
 
-NOTIFICATIONS_SENT = _counter("notifications_sent", "Notifications that a receiver took.", "receiver")
+NOTIFIED = _counter("notifications_sent", "Notifications that a receiver took.", "receiver")
 NOTIFICATIONS_FAILED = _counter(
-    "notifications_failed", "Tries to notify that failed; each is repeated until it is taken.", "receiver"
+    "notifications_failed", "Tries that failed; each is repeated until it is taken.", "receiver"
 )
 NOTIFIED_AT = _gauge("notification_last_success_timestamp_seconds", "When a receiver last took one.", "receiver")
 NOTIFICATIONS_PENDING = _gauge(
     "notifications_pending", "Decisions that a receiver wants to know and was not told yet.", "receiver"
 )
-OF_RECEIVERS = (NOTIFICATIONS_SENT, NOTIFICATIONS_FAILED, NOTIFIED_AT, NOTIFICATIONS_PENDING)

@@ -44,7 +44,7 @@ class Metrics:
     def remove_model(self, name: str) -> None:
         """Let every series of a model disappear."""
         self._models.pop(name, None)
-        self.board.remove(name)
+        self.board.remove("model", name)
 
     def started(self, *, version: str, python: str, now: float, messages: Callable[[], int]) -> None:
         """The process is up. `messages` tells how many messages wait for the main loop."""
@@ -60,36 +60,6 @@ class Metrics:
     def tick_missed(self, job: str) -> None:
         """A scheduled run came too late, or while one ran."""
         self.board.add(families.TICKS_MISSED, 1, job)
-
-    def receivers(self) -> set[str]:
-        """The receivers of notifications that have series."""
-        return set(self._receivers)
-
-    def add_receiver(self, receiver: str) -> None:
-        """Let the series of a receiver exist, at zero."""
-        self._receivers.add(receiver)
-        for family in (families.NOTIFICATIONS_SENT, families.NOTIFICATIONS_FAILED):
-            self.board.add(family, 0, receiver)
-        self.board.set(families.NOTIFICATIONS_PENDING, 0, receiver)
-
-    def remove_receiver(self, receiver: str) -> None:
-        """Let every series of a receiver disappear."""
-        self._receivers.discard(receiver)
-        for family in families.OF_RECEIVERS:
-            self.board.drop(family, receiver)
-
-    def notified(self, receiver: str, now: float) -> None:
-        """A receiver took a notification."""
-        self.board.add(families.NOTIFICATIONS_SENT, 1, receiver)
-        self.board.set(families.NOTIFIED_AT, now, receiver)
-
-    def not_notified(self, receiver: str) -> None:
-        """A try to tell a receiver failed."""
-        self.board.add(families.NOTIFICATIONS_FAILED, 1, receiver)
-
-    def notifications_pending(self, receiver: str, number: int) -> None:
-        """How many decisions a receiver was not told yet."""
-        self.board.set(families.NOTIFICATIONS_PENDING, number, receiver)
 
     def config_applied(self, digest: str, now: float) -> None:
         """This config was read and is in force."""
@@ -133,3 +103,32 @@ class Metrics:
         with self.board.together():
             for part, taken in parts.items():
                 self.board.set(families.STORE_SIZE, taken, part)
+
+    def receivers(self) -> set[str]:
+        """The receivers of notifications that have series."""
+        return set(self._receivers)
+
+    def add_receiver(self, receiver: str) -> None:
+        """Let the series of a receiver exist, at zero."""
+        self._receivers.add(receiver)
+        self.board.add(families.NOTIFIED, 0, receiver)
+        self.board.add(families.NOTIFICATIONS_FAILED, 0, receiver)
+        self.board.set(families.NOTIFICATIONS_PENDING, 0, receiver)
+
+    def remove_receiver(self, receiver: str) -> None:
+        """Let every series of a receiver disappear."""
+        self._receivers.discard(receiver)
+        self.board.remove("receiver", receiver)
+
+    def notified(self, receiver: str, now: float) -> None:
+        """A receiver took a notification."""
+        self.board.add(families.NOTIFIED, 1, receiver)
+        self.board.set(families.NOTIFIED_AT, now, receiver)
+
+    def notification_failed(self, receiver: str) -> None:
+        """A receiver did not take a notification; it is tried again."""
+        self.board.add(families.NOTIFICATIONS_FAILED, 1, receiver)
+
+    def notifications_pending(self, receiver: str, count: int) -> None:
+        """So many decisions wait for a receiver."""
+        self.board.set(families.NOTIFICATIONS_PENDING, count, receiver)

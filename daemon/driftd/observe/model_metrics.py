@@ -18,7 +18,7 @@ class Eye:
 
     tolerances: Mapping[tuple[str, str], float]  # by subject and component, in a fixed order
     metric: str | None  # the metric that is watched; None where the reference has no labels
-    estimated: str | None  # the metric that is estimated without labels; None where none can be
+    estimated: str | None  # the metric that is estimated without labels, if any
     label_wait: float  # seconds after a window's end until its labels are looked at
 
 
@@ -73,9 +73,10 @@ class ModelMetrics:
         """When the served version was built."""
         self._board.set(families.BUILT_AT, built_at, self._model)
 
-    def baseline(self, metric: str, loss: float, tolerated: float) -> None:
-        """What the watched metric is on the reference, and how high its loss may become."""
-        check_metrics.show_baseline(self._board, self._model, metric, loss, tolerated)
+    def baseline(self, metric: str, loss: float, tolerated: float, *, estimated: bool = False) -> None:
+        """What the watched (or estimated) metric is on the reference, and how high its loss may become."""
+        show = check_metrics.show_estimated_baseline if estimated else check_metrics.show_baseline
+        show(self._board, self._model, metric, loss, tolerated)
 
     def cannot_be_watched(self) -> None:
         """The model is in the config and cannot be taken under watch."""
@@ -125,7 +126,7 @@ class ModelMetrics:
             if kind == "window":
                 check_metrics.show_window(board, model, assessment, window, eye.tolerances)
                 if eye.estimated is not None:
-                    check_metrics.show_estimate(board, model, eye.estimated, assessment.figures)
+                    check_metrics.show_estimate(board, model, eye.estimated, assessment)
             elif eye.metric is not None:
                 check_metrics.show_cohort(board, model, eye.metric, assessment)
             board.set(families.LABEL_WAIT, eye.label_wait, model)
