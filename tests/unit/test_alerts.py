@@ -61,6 +61,16 @@ def test_the_list_of_alerts_is_that_of_the_definition() -> None:
     assert (ROOT / "docs" / "alerts.md").read_text() == alert_document.table()
 
 
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_every_alert_has_its_section_in_the_runbook(alert: Alert) -> None:
+    """Whoever is woken up by an alert finds a section under its name, with steps to take."""
+    sections = (ROOT / "docs" / "runbook.md").read_text().split("\n### ")
+    found = [one for one in sections if one.startswith(f"{alert.section}\n")]
+    assert len(found) == 1
+    assert "What it means" in found[0]
+    assert "\n1. " in found[0] or "`driftd " in found[0]
+
+
 def test_promtool_accepts_the_rules_and_the_scrape_config() -> None:
     """Prometheus and Alertmanager read the files as they are shipped."""
     assert run(tool("promtool"), "check", "rules", "driftd.rules.yml")[0] == 0
