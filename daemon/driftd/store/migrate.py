@@ -84,6 +84,7 @@ def migrate(path: Path, kind: str) -> None:
 
     module, _, attribute = KINDS[kind].steps.partition(":")
     steps: Any = getattr(importlib.import_module(module), attribute)
+    path.touch()  # SQLite itself would make it 0644 at most: whether the group may write is for the umask to say
     with _alone(path), closing(sqlite3.connect(path, timeout=30.0)) as connection:
         if not pending(path, kind):
             return
