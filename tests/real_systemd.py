@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 CONTROLLERS = ("", "name=systemd", "memory", "pids")  # as /proc/self/cgroup calls them; "" is the unified tree
 FOLDERS = ("unified", "systemd", "memory", "pids")
@@ -71,7 +72,7 @@ class Systemd:
         self._binds = binds or {}
         self._pid = ""
 
-    def __enter__(self) -> Systemd:
+    def __enter__(self) -> Self:
         for group in self._groups:
             group.mkdir()
         self._root, self.stage = (Path(tempfile.mkdtemp(prefix=name)) for name in ("sd-root.", "sd-stage."))
@@ -80,7 +81,7 @@ class Systemd:
         flags = ["-m", "-p", "-f", "-C", "-n", "-u", "-i", "--kill-child"]
         self._unshare = subprocess.Popen(
             ["unshare", *flags, "bash", "-c", BOOT, "boot", str(self._root), str(self.stage), *binds],
-            preexec_fn=self._join,
+            preexec_fn=self._join,  # noqa: PLW1509 - it only writes its process id into files
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -84,7 +84,6 @@ def migrate(path: Path, kind: str) -> None:
 
     module, _, attribute = KINDS[kind].steps.partition(":")
     steps: Any = getattr(importlib.import_module(module), attribute)
-    path.touch()  # SQLite itself would make it 0644 at most: whether the group may write is for the umask to say
     with _alone(path), closing(sqlite3.connect(path, timeout=30.0)) as connection:
         if not pending(path, kind):
             return
@@ -112,6 +111,7 @@ def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        path.touch()  # SQLite itself would make it 0644 at most: whether the group may write is for the umask to say
         yield
 
 
