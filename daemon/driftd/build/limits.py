@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 _THREAD_VARIABLES = (
@@ -31,6 +32,7 @@ class Limits:
     open_files: int | None = 1024
     threads: int | None = None  # None: half the cores, at least one
     nice: int = 10
+    oom_score: int = 500  # where memory ends, a job is killed before the daemon or anything else on the host
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -71,4 +73,8 @@ def apply_limits(limits: Limits) -> list[str]:
         os.nice(limits.nice)
     except OSError as error:
         refused.append(f"nice {limits.nice} could not be set: {error}")
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(limits.oom_score))
+    except OSError as error:
+        refused.append(f"oom_score_adj {limits.oom_score} could not be set: {error}")
     return refused

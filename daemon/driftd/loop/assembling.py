@@ -19,8 +19,10 @@ from driftd.loop.guard import Guard
 from driftd.loop.lookout import Lookout
 from driftd.loop.performing import JobSlots, Performer
 from driftd.loop.restoring import restore
+from driftd.loop.service import Service
 from driftd.loop.settings import monitor_settings, rules_of
 from driftd.loop.watched import WatchedModel
+from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.places import Places
 from driftd.records import ActionKind, ModelState, Transition, Trigger
@@ -43,12 +45,21 @@ class NoVersionError(Exception):
 class Assembly:
     """What all models share, and the config in force."""
 
-    def __init__(self, config_path: Path, config: Config, places: Places, store: StateStore, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        config_path: Path,
+        config: Config,
+        places: Places,
+        store: StateStore,
+        metrics: Metrics,
+        service: Service | None = None,
+    ) -> None:
         self.config_path = config_path
         self.config = config
         self.places = places
         self.store = store
         self.metrics = metrics
+        self.service = service or Service()
         self.registry = Registry(places)
         self._slots = JobSlots()
 
@@ -70,7 +81,7 @@ class Assembly:
             raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
         schema = self.registry.manifest(name, state.champion).schema
         lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
-        guard = Guard(name, config.limits.check_timeout)
+        guard = Guard(name, config.limits.check_timeout, self.service.alive)
         watched = WatchedModel(
             name=name,
             state=state,
@@ -82,6 +93,9 @@ class Assembly:
             store=self.store,
             metrics=self.metrics.model(name),
         )
+        watched.verdicts |= {
+            check.kind: check.verdict for kind in CHECK_KINDS for check in self.store.checks(name, 1, kind)
+        }
         watched.evidence.resume(state.champion, self.store)
         restore(watched.metrics, self.store, watched.evidence, state.champion, model.window.every)
         watched.show()

@@ -15,6 +15,7 @@ from driftd.config.load import ConfigError, digest_of
 from driftd.config.model import Config
 from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
+from driftd.loop.service import StopAskedError, status_line
 from driftd.loop.settings import asked_by_override, rules_of
 from driftd.loop.watched import WatchedModel
 from driftd.notify import Notifier
@@ -67,6 +68,7 @@ class Daemon:
     pruned_at: float = 0.0
     notifier: Notifier | None = None
     config_read: str = ""  # the hash of the config that was read last, applied or refused
+    refusal: str | None = None  # why that one was refused; None when it is in force
 
     def begin(self, now: float) -> None:
         """Put the first config in force; it is recorded and shown from here on."""
@@ -74,9 +76,20 @@ class Daemon:
             self._applied(self.assembly.config, now)
 
     def run(self, clock: Clock, idle_seconds: float = 5.0) -> None:
-        """The main loop: take a message, act on it, until told to stop."""
-        while self.stopping is None:
-            self.handle(self._next(idle_seconds), clock.now())
+        """The main loop: put the first config in force, then take a message, act on it, until told to stop."""
+        manager = self.assembly.service.manager
+        try:
+            self.begin(clock.now())
+            self.watch(clock.now())
+            manager.ready()
+            while self.stopping is None:
+                manager.status(self.status_line())
+                message = self._next(min(idle_seconds, manager.cadence))
+                self.assembly.service.alive()
+                self.handle(message, clock.now())
+        except StopAskedError as asked:
+            self.stopping = str(asked)
+        manager.stopping()
         self.close()
 
     def post_tick(self) -> None:
@@ -94,7 +107,9 @@ class Daemon:
             case Tick():
                 self.round(now)
             case Reload(answer):
+                self.assembly.service.manager.reloading()
                 refusal = self.reload(now)
+                self.assembly.service.manager.ready()
                 if answer is not None:
                     answer(refusal)
             case Told(receiver, until):
@@ -109,7 +124,7 @@ class Daemon:
         try:
             config = self.assembly.reread()
         except ConfigError as error:
-            self.config_read = read
+            self.config_read, self.refusal = read, str(error)
             self.assembly.metrics.reloaded("refused")
             self._record_config(read, now, error=str(error))
             log.error("config_refused", error=str(error), hash=read, still_in_force=in_force.hash)
@@ -129,10 +144,16 @@ class Daemon:
         self.notifier = notifier
         self._apply_receivers()
 
+    def status_line(self) -> str:
+        """Where every model stands, in one short line."""
+        standings = ((model.state, model.verdicts) for model in self.models.values())
+        return status_line(standings, self.obstacles, self.refusal)
+
     def watch(self, now: float) -> None:
         """Take under watch what the config names and is not yet; what cannot be is told once and tried again."""
         for name in self.assembly.config.models:
             if name not in self.models:
+                self.assembly.service.alive()
                 self._watch(name, now)
 
     def round(self, now: float) -> bool:
@@ -143,6 +164,7 @@ class Daemon:
         self.watch(now)
         behind = False
         for name, model in list(self.models.items()):
+            self.assembly.service.alive()
             try:
                 behind = model.step(now) or behind
             except Exception as error:  # noqa: BLE001 - the loop boundary: one model's failure never touches another
@@ -174,7 +196,7 @@ class Daemon:
         log.info("stopped", reason=self.stopping)
 
     def _applied(self, config: Config, now: float) -> None:
-        self.config_read = config.hash
+        self.config_read, self.refusal = config.hash, None
         self._record_config(config.hash, now, content=config)
         self.assembly.metrics.config_applied(config.hash, now)
 

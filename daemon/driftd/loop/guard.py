@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+WAKE_SECONDS = 1.0  # how often a waiting main loop says that it is alive
 
 
 class SourceHangsError(Exception):
@@ -18,20 +21,23 @@ class SourceHangsError(Exception):
 class Guard:
     """One worker thread, in which all reading of one source happens; replaced when it hangs.
 
-    A thread cannot be killed: the abandoned one is a daemon thread and ends when its read does.
+    A thread cannot be killed: the abandoned one is a daemon thread and ends when its read does. `waiting` is called
+    before and during every wait, by the caller's own thread; what it raises ends the wait.
     """
 
-    def __init__(self, name: str, seconds: float) -> None:
+    def __init__(self, name: str, seconds: float, waiting: Callable[[], None] = lambda: None) -> None:
         self._name = name
         self._seconds = seconds
+        self._waiting = waiting
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._start()
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in the worker thread; its exceptions come out here.
 
-        Raises SourceHangsError when it has not returned within the limit.
+        Raises SourceHangsError when it has not returned within the limit, and whatever `waiting` raises.
         """
+        self._waiting()
         done = threading.Event()
         result: list[R] = []
         errors: list[BaseException] = []
@@ -44,7 +50,7 @@ class Guard:
             done.set()
 
         self._work.put(work)
-        if not done.wait(self._seconds):
+        if not self._wait(done):
             self._start()
             raise SourceHangsError(
                 f"the source of {self._name} did not answer within {self._seconds:.0f} s: look whether its files or "
@@ -53,6 +59,14 @@ class Guard:
         if errors:
             raise errors[0]
         return result[0]
+
+    def _wait(self, done: threading.Event) -> bool:
+        end = time.monotonic() + self._seconds
+        while not done.wait(max(0.0, min(WAKE_SECONDS, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+            self._waiting()
+        return True
 
     def close(self) -> None:
         """Let the worker thread end."""

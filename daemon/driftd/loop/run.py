@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -22,11 +23,14 @@ from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon, Message, Reload, Stop, Told
 from driftd.loop.housekeeping import EVERY_SECONDS, keep_house
 from driftd.loop.measuring import room, sizes
+from driftd.loop.service import Service
 from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
+from driftd.observe.service_manager import ServiceManager
 from driftd.places import Places
+from driftd.store.apart import end_children
 from driftd.store.state import StateStore
 
 log = structlog.get_logger()
@@ -42,33 +46,34 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
 
     Raises ConfigError when the config is bad, DatabaseError when the state cannot be used.
     """
+    service = Service(ServiceManager.from_environment())
     configure_logs(level=log_level)
     config = load(config_path)
     places = Places(config.state_dir)
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
-    assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics())
+    assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics(), service)
     daemon, clock = Daemon(assembly), RealClock()
     http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
     scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
     _add_upkeep(scheduler, assembly, places, clock)
-    _on_signals(daemon.inbox.put)
+    _on_signals(daemon.inbox.put, service)
     http.start()
     scheduler.start()
     assembly.metrics.started(
         version=version("driftd"), python=platform.python_version(), now=clock.now(), messages=daemon.inbox.qsize
     )
     log.info(
-        "started", config=str(config_path), config_hash=config.hash, models=sorted(daemon.models), http=http.address
+        "started", config=str(config_path), config_hash=config.hash, models=sorted(config.models), http=http.address
     )
     try:
         daemon.notify_by(_notifier(daemon, places, clock))
-        daemon.begin(clock.now())
         daemon.post_tick()
         daemon.run(clock)
     finally:
         scheduler.shutdown(wait=False)
+        end_children()  # the interpreter waits for the scheduler's threads, and they for their children
         http.stop()
     return 0
 
@@ -109,10 +114,15 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
         scheduler.add_job(function, "interval", seconds=seconds, id=name, next_run_time=datetime.now(UTC))
 
 
-def _on_signals(post: Callable[[Message], None]) -> None:
+def _on_signals(post: Callable[[Message], None], service: Service) -> None:
     """SIGTERM and SIGINT stop, SIGHUP reloads; a signal only leaves a message (SimpleQueue.put is reentrant)."""
+
+    def stop(caught: int, _frame: FrameType | None) -> None:
+        service.stop_asked = signal.Signals(caught).name  # a loop that waits for a source sees this, not its inbox
+        post(Stop(service.stop_asked))
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda caught, _frame: post(Stop(signal.Signals(caught).name)))
+        signal.signal(number, stop)
     signal.signal(signal.SIGHUP, lambda _caught, _frame: post(Reload()))
 
 

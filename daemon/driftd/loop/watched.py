@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -19,7 +19,7 @@ from driftd.loop.performing import Performer, finding_of
 from driftd.loop.restoring import as_it_stands, eye_of, show_version
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Alarmed, Asked, Cleared, Facts, Faulted, Shadowed, StepDone, Ticked
-from driftd.records import ActionKind, ModelState, Phase
+from driftd.records import ActionKind, ModelState, Phase, Verdict
 from driftd.store.state import StateStore
 from driftd.store.state_records import StoredAction, StoredRequest
 from driftd_detectors.assessment import EvidenceKind
@@ -47,6 +47,7 @@ class WatchedModel:
     store: StateStore
     metrics: ModelMetrics
     standing: str = "not looked yet"  # the last step in one sentence
+    verdicts: dict[str, Verdict] = field(default_factory=dict)  # of the last check of each kind
 
     def step(self, now: float) -> bool:
         """Look, decide, act. True while there is more to check at this very moment."""
@@ -138,6 +139,7 @@ class WatchedModel:
             self.evidence.save(champion, monitor, self.store)
             self._raise_alarms(look, decision, facts, champion, now)
         self.evidence.monitor = monitor
+        self.verdicts[look.kind] = assessment.verdict
         standing, eye = as_it_stands(assessment, monitor), eye_of(monitor, assessment.rows)
         self.metrics.check(look.kind, standing, look.window, eye, seconds=look.seconds, now=now)
         log.info(

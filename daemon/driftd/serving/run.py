@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from driftd.config.load import load
 from driftd.config.model import Config
 from driftd.observe.logs import configure_logs
+from driftd.observe.service_manager import ServiceManager
 from driftd.places import Places
 from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
@@ -31,12 +32,13 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
 
     Raises ConfigError, and OSError when the address cannot be had.
     """
+    manager = ServiceManager.from_environment()
     configure_logs(level=log_level)
     config = load(config_path)
     endpoints = endpoints_of(config)
     app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), ServingMetrics(sorted(endpoints)))
     try:
-        run_app(app, config.serve.listen, models=sorted(endpoints))
+        run_app(app, config.serve.listen, models=sorted(endpoints), manager=manager)
     finally:
         app.close()
         for endpoint in endpoints.values():
@@ -51,10 +53,36 @@ def endpoints_of(config: Config) -> dict[str, Endpoint]:
     return {name: Endpoint(name, places, allow_joblib=model.allow_joblib) for name, model in config.models.items()}
 
 
-def run_app(app: ASGIApp, listen: str, *, models: list[str]) -> None:
+class _Server(uvicorn.Server):
+    """Tells the service manager from the event loop itself: that it answers, that it is alive, that it ends."""
+
+    def __init__(self, config: uvicorn.Config, manager: ServiceManager, status: str) -> None:
+        super().__init__(config)
+        self._manager = manager
+        self._status = status
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """The socket answers from here on."""
+        await super().startup(sockets)
+        self._manager.status(self._status)
+        self._manager.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Give a sign of life, ten times a second; uvicorn's own callback goes by the wall clock, which may jump."""
+        self._manager.alive()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, and finish what is under way."""
+        self._manager.stopping()
+        await super().shutdown(sockets)
+
+
+def run_app(app: ASGIApp, listen: str, *, models: list[str], manager: ServiceManager | None = None) -> None:
     """Answer on an address until a signal; then take no more, finish what is under way, and return."""
     listening = _listening(listen)
-    server = uvicorn.Server(
+    manager = manager or ServiceManager()
+    server = _Server(
         uvicorn.Config(
             app,
             loop="uvloop",
@@ -66,7 +94,9 @@ def run_app(app: ASGIApp, listen: str, *, models: list[str]) -> None:
             lifespan="off",
             timeout_graceful_shutdown=GRACE_SECONDS,
             timeout_keep_alive=30,
-        )
+        ),
+        manager,
+        f"answers on {listen} for {', '.join(models)}",
     )
 
     def stop(number: int, _frame: FrameType | None) -> None:

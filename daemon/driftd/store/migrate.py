@@ -111,6 +111,7 @@ def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        path.touch()  # SQLite itself would make it 0644 at most: whether the group may write is for the umask to say
         yield
 
 
