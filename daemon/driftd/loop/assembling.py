@@ -21,6 +21,7 @@ from driftd.loop.performing import JobSlots, Performer
 from driftd.loop.restoring import restore
 from driftd.loop.settings import monitor_settings, rules_of
 from driftd.loop.watched import WatchedModel
+from driftd.loop.wholeness import EventsWatch
 from driftd.observe.metrics import Metrics
 from driftd.places import Places
 from driftd.records import ActionKind, ModelState, Transition, Trigger
@@ -50,6 +51,7 @@ class Assembly:
         self.store = store
         self.metrics = metrics
         self.registry = Registry(places)
+        self.events = EventsWatch(places, config_path)
         self._slots = JobSlots()
 
     def reread(self) -> Config:
@@ -70,6 +72,8 @@ class Assembly:
             raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
         schema = self.registry.manifest(name, state.champion).schema
         lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
+        if model.source.kind == "store":
+            self.events.require_whole(name)
         guard = Guard(name, config.limits.check_timeout)
         watched = WatchedModel(
             name=name,
