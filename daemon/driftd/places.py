@@ -17,6 +17,16 @@ class Places:
         """The daemon's own truth: states, transitions, actions, checks, requests."""
         return self.root / "state.db"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the daemon that works here: one at a time (store/lock.py)."""
+        return self.root / "driftd.lock"
+
+    @property
+    def backups(self) -> Path:
+        """One folder a backup, unless the config names another place."""
+        return self.root / "backups"
+
     def events_db(self, model: str) -> Path:
         """The hot part of a model's event store."""
         return self.root / "events" / model / "events.db"

@@ -84,6 +84,21 @@ class Retention(Section):
     checks: Duration = Field(800 * DAY, description="what each check said, with its scores and Profiles")
 
 
+class Backup(Section):
+    """Backups of what cannot be built again: docs/backups.md says what is in one."""
+
+    every: Duration = Field(DAY, description="how often one is made; the first within minutes of the first start")
+    keep: int = Field(7, ge=1, description="so many of them stay, the newest")
+    folder: Folder | None = Field(
+        None, description="where they go; `backups` in state_dir unless set. Another disk is better"
+    )
+    events: int = Field(
+        1 << 30,
+        ge=0,
+        description="bytes up to which a model's events.db comes along; a larger one is left out, and said so",
+    )
+
+
 class StoreSource(Section):
     """`kind: store`: the embedded event store, fed by the SDK and `driftd serve`."""
 
@@ -341,6 +356,7 @@ class Config(Section):
     serve: Serve = Field(Serve(), description="the HTTP of `driftd serve`")
     limits: Limits = Field(Limits(), description="what child processes and checks may use")
     retention: Retention = Field(Retention(), description="how long things are kept")
+    backup: Backup = Field(Backup(), description="backups of what cannot be built again")
     models: dict[ModelName, ModelConfig] = Field(min_length=1, description="the models under watch, by name")
     notify: dict[ReceiverName, Receiver] = Field(
         default_factory=dict, description="who is told of decisions, by the receiver's name"

@@ -22,6 +22,7 @@ from driftd.loop.restoring import restore
 from driftd.loop.service import Service
 from driftd.loop.settings import monitor_settings, rules_of
 from driftd.loop.watched import WatchedModel
+from driftd.loop.wholeness import EventsWatch
 from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.places import Places
@@ -61,6 +62,7 @@ class Assembly:
         self.metrics = metrics
         self.service = service or Service()
         self.registry = Registry(places)
+        self.events = EventsWatch(places, config_path)
         self._slots = JobSlots()
 
     def reread(self) -> Config:
@@ -81,6 +83,8 @@ class Assembly:
             raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
         schema = self.registry.manifest(name, state.champion).schema
         lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
+        if model.source.kind == "store":
+            self.events.require_whole(name)
         guard = Guard(name, config.limits.check_timeout, self.service.alive)
         watched = WatchedModel(
             name=name,

@@ -15,10 +15,13 @@ from driftd.config.load import ConfigError, digest_of
 from driftd.config.model import Config
 from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
+from driftd.loop.guard import SourceDamagedError
 from driftd.loop.service import StopAskedError, status_line
 from driftd.loop.settings import asked_by_override, rules_of
 from driftd.loop.watched import WatchedModel
+from driftd.loop.wholeness import state_sentence
 from driftd.notify import Notifier
+from driftd.store.integrity import DamagedError, damage_marked, is_damage, mark_damaged
 
 log = structlog.get_logger()
 
@@ -67,6 +70,7 @@ class Daemon:
     rounds: int = 0
     pruned_at: float = 0.0
     notifier: Notifier | None = None
+    damage: str | None = None  # why the state database cannot be trusted any more: the daemon then ends
     config_read: str = ""  # the hash of the config that was read last, applied or refused
     refusal: str | None = None  # why that one was refused; None when it is in force
 
@@ -86,7 +90,7 @@ class Daemon:
                 manager.status(self.status_line())
                 message = self._next(min(idle_seconds, manager.cadence))
                 self.assembly.service.alive()
-                self.handle(message, clock.now())
+                self._handle_whole(message, clock.now())
         except StopAskedError as asked:
             self.stopping = str(asked)
         manager.stopping()
@@ -100,6 +104,15 @@ class Daemon:
     def is_ready(self) -> str | None:
         """None once every model had its first round; else what is missing."""
         return None if self.rounds else "the first round over all models is not over yet"
+
+    def _handle_whole(self, message: Message, now: float) -> None:
+        """Act on a message; a state database that turns out to be damaged ends the daemon before it writes more."""
+        try:
+            self.handle(message, now)
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            self._state_damaged(error)
 
     def handle(self, message: Message, now: float) -> None:
         """Act on one message."""
@@ -166,8 +179,13 @@ class Daemon:
         for name, model in list(self.models.items()):
             self.assembly.service.alive()
             try:
+                self.assembly.events.require_unmarked(name)
                 behind = model.step(now) or behind
-            except Exception as error:  # noqa: BLE001 - the loop boundary: one model's failure never touches another
+            except (SourceDamagedError, DamagedError) as error:
+                self._events_damaged(name, model, str(error))
+            except Exception as error:
+                if is_damage(error):
+                    raise
                 self._failed(name, model, error)
         self._prune(now)
         self.rounds += 1
@@ -191,7 +209,8 @@ class Daemon:
             model.close()
         if self.notifier is not None:
             self.notifier.stop()
-            self._keep_what_was_told()
+            if self.damage is None:
+                self._keep_what_was_told()
         self.assembly.store.close()
         log.info("stopped", reason=self.stopping)
 
@@ -240,8 +259,14 @@ class Daemon:
         try:
             self.models[name] = self.assembly.watched(name, self.assembly.config, now)
             self.obstacles.pop(name, None)
-        except Exception as error:  # noqa: BLE001 - the loop boundary: one model's failure never touches another
-            obstacle = str(error) if isinstance(error, NoVersionError) else f"{type(error).__name__}: {error}"
+        except Exception as error:
+            if is_damage(error):
+                raise
+            if isinstance(error, DamagedError):
+                self.assembly.metrics.model(name).events_damaged()
+            obstacle = (
+                str(error) if isinstance(error, NoVersionError | DamagedError) else f"{type(error).__name__}: {error}"
+            )
             if self.obstacles.get(name) != obstacle:
                 log.error("model_not_watched", model=name, reason=obstacle)
             self.obstacles[name] = obstacle
@@ -265,6 +290,23 @@ class Daemon:
         model.metrics.step_failed()
         model.standing = f"the last round failed: {type(error).__name__}: {error}"
         log.error("model_step_failed", model=name, error=str(error), kind=type(error).__name__, exc_info=True)
+
+    def _events_damaged(self, name: str, model: WatchedModel, finding: str) -> None:
+        """Let go of a model whose event store is broken; the others go on. It is taken up again once restored."""
+        self.models.pop(name)
+        model.close()
+        marked = damage_marked(self.assembly.places.events_db(name))
+        self.obstacles[name] = self.assembly.events.damaged(name, marked or finding)
+        model.metrics.cannot_be_watched()
+        model.metrics.events_damaged()
+
+    def _state_damaged(self, error: Exception) -> None:
+        """Nothing may be decided on a broken store: leave word for the next start, and end."""
+        path = self.assembly.places.state_db
+        mark_damaged(path, str(error))
+        self.assembly.metrics.state_damaged()
+        self.damage = state_sentence(path, str(error), self.assembly.config_path)
+        self.stopping = "state.db is damaged"
 
 
 def _told(config: Config, now: float) -> dict[str, object]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
+from driftd.store.integrity import is_damage
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -16,6 +18,10 @@ WAKE_SECONDS = 1.0  # how often a waiting main loop says that it is alive
 
 class SourceHangsError(Exception):
     """A source did not answer in time; its thread is left behind and the source is opened anew."""
+
+
+class SourceDamagedError(Exception):
+    """The database that a source reads is damaged; the message is SQLite's."""
 
 
 class Guard:
@@ -35,7 +41,8 @@ class Guard:
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in the worker thread; its exceptions come out here.
 
-        Raises SourceHangsError when it has not returned within the limit, and whatever `waiting` raises.
+        Raises SourceHangsError when it has not returned within the limit, SourceDamagedError when what it read from is
+        broken (every further look would be wasted, and its verdict wrong), and whatever `waiting` raises.
         """
         self._waiting()
         done = threading.Event()
@@ -56,6 +63,8 @@ class Guard:
                 f"the source of {self._name} did not answer within {self._seconds:.0f} s: look whether its files or "
                 "database can be reached, or raise limits.check_timeout"
             )
+        if errors and is_damage(errors[0]):
+            raise SourceDamagedError(str(errors[0])) from errors[0]
         if errors:
             raise errors[0]
         return result[0]

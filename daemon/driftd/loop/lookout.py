@@ -11,7 +11,7 @@ import structlog
 
 from driftd.loop.checking import Seen, check_labels, check_window, failed
 from driftd.loop.evidence import Evidence
-from driftd.loop.guard import Guard
+from driftd.loop.guard import Guard, SourceDamagedError
 from driftd.records import Window
 from driftd.sources.protocol import Extent, Source
 from driftd.sources.windows import WindowSpec, due_windows, window_at
@@ -101,6 +101,8 @@ class Lookout:
         started = time.perf_counter()
         try:
             seen = self.guard.run(check)
+        except SourceDamagedError:
+            raise  # no verdict: the window is checked once its rows are restored
         except Exception as error:
             log.warning(
                 "check_failed", model=self.model, kind=kind, window=window.index, error=str(error), exc_info=True

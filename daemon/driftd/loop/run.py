@@ -6,7 +6,7 @@ import platform
 import signal
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -18,12 +18,14 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from driftd.clock import Clock, RealClock
 from driftd.config.load import load
+from driftd.config.model import Config
 from driftd.config.watching import ConfigWatch
 from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon, Message, Reload, Stop, Told
-from driftd.loop.housekeeping import EVERY_SECONDS, keep_house
+from driftd.loop.housekeeping import BACKUP_FIRST_SECONDS, BACKUP_LOOK_SECONDS, EVERY_SECONDS, back_up, keep_house
 from driftd.loop.measuring import room, sizes
 from driftd.loop.service import Service
+from driftd.loop.wholeness import require_whole_state
 from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
@@ -31,6 +33,8 @@ from driftd.observe.metrics import Metrics
 from driftd.observe.service_manager import ServiceManager
 from driftd.places import Places
 from driftd.store.apart import end_children
+from driftd.store.integrity import DamagedError
+from driftd.store.lock import held
 from driftd.store.state import StateStore
 
 log = structlog.get_logger()
@@ -44,13 +48,20 @@ ROOM_SECONDS = 15.0
 def run(config_path: Path, *, log_level: str = "info") -> int:
     """Watch every model of a config until SIGTERM or SIGINT; returns the exit code.
 
-    Raises ConfigError when the config is bad, DatabaseError when the state cannot be used.
+    Raises ConfigError when the config is bad, DatabaseError when the state cannot be used (DamagedError when it must be
+    restored first), StateInUseError when another daemon works on it.
     """
     service = Service(ServiceManager.from_environment())
     configure_logs(level=log_level)
     config = load(config_path)
     places = Places(config.state_dir)
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
+    with held(places.lock, "driftd run"):
+        require_whole_state(config, config_path, places)
+        return _run(config_path, config, places, service)
+
+
+def _run(config_path: Path, config: Config, places: Places, service: Service) -> int:
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics(), service)
     daemon, clock = Daemon(assembly), RealClock()
     http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
@@ -75,6 +86,8 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
         scheduler.shutdown(wait=False)
         end_children()  # the interpreter waits for the scheduler's threads, and they for their children
         http.stop()
+    if daemon.damage is not None:
+        raise DamagedError(daemon.damage)
     return 0
 
 
@@ -107,6 +120,12 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
             metrics.upkeep(model, clock.now(), ok=ended_well)
 
     scheduler.add_job(upkeep, "interval", seconds=EVERY_SECONDS, id="upkeep")
+
+    def backup() -> None:
+        back_up(assembly.config, assembly.config_path, places, metrics, clock.now())
+
+    soon = datetime.now(UTC) + timedelta(seconds=BACKUP_FIRST_SECONDS)
+    scheduler.add_job(backup, "interval", seconds=BACKUP_LOOK_SECONDS, id="backup", next_run_time=soon)
     for function, seconds, name in (
         (lambda: metrics.room(*room(places), clock.now()), ROOM_SECONDS, "room"),
         (lambda: metrics.sizes(sizes(places)), EVERY_SECONDS, "sizes"),

@@ -116,6 +116,22 @@ UPKEEP_FAILURES = _counter(
     "upkeep_failures", "Runs of sealing and pruning that failed; the next run goes on from there.", "model"
 )
 
+# --- backups and damage ----------------------------------------------------------------------------------------------
+
+BACKED_UP_AT = _gauge(
+    "backup_last_success_timestamp_seconds", "When the newest good backup was made; absent while there is none."
+)
+BACKUP_SIZE = _gauge("backup_size_bytes", "What the newest good backup takes.")
+BACKUP_FAILURES = _counter("backup_failures", "Backups that could not be made; each is tried again in two minutes.")
+STATE_DAMAGED = _gauge(
+    "state_damaged", "1 once state.db was found broken: the daemon ends, and starts again only after `driftd restore`."
+)
+EVENTS_DAMAGED = _gauge(
+    "events_damaged",
+    "1 while a model's events.db is broken: it is not watched and takes no events in until it is restored.",
+    "model",
+)
+
 # --- a model's events ------------------------------------------------------------------------------------------------
 
 PREDICTIONS = _counter("predictions", "Predictions that ever arrived from the model's source.", "model", lasting=True)

@@ -11,7 +11,7 @@ from driftd.observe import families
 from driftd.observe.board import Board
 from driftd.observe.model_metrics import ModelMetrics
 
-JOBS = ("tick", "config", "upkeep", "room", "sizes")
+JOBS = ("tick", "config", "upkeep", "room", "sizes", "backup")
 
 
 class Metrics:
@@ -28,6 +28,8 @@ class Metrics:
             self.board.add(families.TICKS_MISSED, 0, job)
         for outcome in families.RELOADS:
             self.board.add(families.RELOADS_DONE, 0, outcome)
+        self.board.add(families.BACKUP_FAILURES, 0)
+        self.board.set(families.STATE_DAMAGED, 0)
 
     def exposed(self, accept: str = "") -> tuple[bytes, str]:
         """What a scrape gets, and its content type: OpenMetrics where the `Accept` header asks for it."""
@@ -60,6 +62,20 @@ class Metrics:
     def tick_missed(self, job: str) -> None:
         """A scheduled run came too late, or while one ran."""
         self.board.add(families.TICKS_MISSED, 1, job)
+
+    def backed_up(self, at: float, size: int) -> None:
+        """A good backup was made, or found at the start; its size in bytes."""
+        with self.board.together():
+            self.board.set(families.BACKED_UP_AT, at)
+            self.board.set(families.BACKUP_SIZE, size)
+
+    def backup_failed(self) -> None:
+        """A backup could not be made."""
+        self.board.add(families.BACKUP_FAILURES, 1)
+
+    def state_damaged(self) -> None:
+        """The state database was found broken: the daemon ends."""
+        self.board.set(families.STATE_DAMAGED, 1)
 
     def config_applied(self, digest: str, now: float) -> None:
         """This config was read and is in force."""

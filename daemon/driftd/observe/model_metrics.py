@@ -39,6 +39,7 @@ class ModelMetrics:
             self._tally = tally
             board.set(families.WINDOW_SECONDS, window_seconds or 0, model)
             board.set(families.WATCHED, 1, model)
+            board.set(families.EVENTS_DAMAGED, 0, model)
             for kind in families.CHECK_KINDS:
                 for verdict in Verdict:
                     board.add(families.CHECKS, 0, model, kind, verdict)
@@ -82,6 +83,13 @@ class ModelMetrics:
         """The model is in the config and cannot be taken under watch."""
         self._board.set(families.WATCHED, 0, self._model)
         self.step_failed()
+
+    def events_damaged(self) -> None:
+        """The event store is broken: no verdict holds any more, because nobody can look."""
+        with self._board.together():
+            self._board.set(families.EVENTS_DAMAGED, 1, self._model)
+            for kind in EvidenceKind:
+                self._board.states(families.VERDICT, Verdict, Verdict.ERROR, self._model, kind)
 
     def step_failed(self) -> None:
         """A step failed as a whole."""

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from driftd.store.events_blocks import encode_block, shape_of
 from driftd.store.events_records import Batch, Receipt
+from driftd.store.integrity import OPENING_SECONDS, DamagedError, damage_marked, examine, is_damage, mark_damaged
 from driftd.store.migrate import DatabaseError, ensure_current
+from driftd.store.turns import Turns
 from driftd_detectors.schema import Feature, Schema
 
 BUSY_SECONDS = 5.0
@@ -36,12 +38,15 @@ class EventStore:
         self.segments = segments
         self._db = connection
         self._lock = threading.Lock()
+        self._turns = Turns(path)
+        self._file = _identity(path)
         self._shapes: dict[tuple[Feature, ...], int] = {}
 
     @classmethod
     def open(cls, path: Path, schema: Schema, *, segments: Path) -> EventStore:
         """Open the database, making or migrating it first. Raises `DatabaseError` when it cannot be used."""
         try:
+            _require_whole(path)
             ensure_current(path, "events")
             return cls(path, schema, segments, connect(path))
         except sqlite3.Error as error:
@@ -59,12 +64,14 @@ class EventStore:
         with self._lock:
             known = dict(self._shapes)
             try:
-                with transaction(self._db):
+                with self._turns.writing(), self._in_place(), transaction(self._db):
                     return self._insert(batches)
             except BaseException as error:
                 self._shapes = known  # a shape of the lost transaction is not in the database
-                damaged = type(error) is sqlite3.DatabaseError
-                if damaged or isinstance(error, sqlite3.OperationalError):
+                if is_damage(error):
+                    mark_damaged(self.path, str(error))
+                    raise EventsNotKeptError(_refusal(self.path, str(error))) from error
+                if isinstance(error, sqlite3.OperationalError):
                     raise EventsNotKeptError(f"{self.path}: {error}") from error
                 raise
 
@@ -72,6 +79,20 @@ class EventStore:
         """Close the connection; the store cannot be used afterwards."""
         with self._lock:
             self._db.close()
+            self._turns.close()
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        """Write to the file that stands there now: one that was restored is another file, and the old one is gone."""
+        finding = damage_marked(self.path)
+        if finding is not None:
+            raise EventsNotKeptError(_refusal(self.path, finding))
+        if _identity(self.path) != self._file:
+            self._db.close()
+            ensure_current(self.path, "events")
+            self._db, self._file = connect(self.path), _identity(self.path)
+            self._shapes.clear()
+        yield
 
     def _insert(self, batches: Sequence[Batch]) -> list[Receipt]:
         kept: list[int] = []
@@ -149,6 +170,26 @@ class EventStore:
             (number,) = self._db.execute("select id from shapes where features = ?", (shape,)).fetchone()
             self._shapes[features] = number
         return self._shapes[features]
+
+
+def _require_whole(path: Path) -> None:
+    finding = damage_marked(path)
+    if finding is None and (finding := examine(path, seconds=OPENING_SECONDS)) is not None:
+        mark_damaged(path, finding)
+    if finding is not None:
+        raise DamagedError(_refusal(path, finding))
+
+
+def _refusal(path: Path, finding: str) -> str:
+    return f"{path} is damaged ({finding}): no event is taken in until it is restored (`driftd restore --events MODEL`)"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -18,7 +18,7 @@ from typing import Any
 
 from driftd.store.apart import ChildError, run_apart
 
-_CHILD_SECONDS = 300.0
+_CHILD_SECONDS = 1800.0  # a backup of the database comes before its migration
 
 
 class DatabaseError(Exception):
@@ -85,10 +85,15 @@ def migrate(path: Path, kind: str) -> None:
     module, _, attribute = KINDS[kind].steps.partition(":")
     steps: Any = getattr(importlib.import_module(module), attribute)
     with _alone(path), closing(sqlite3.connect(path, timeout=30.0)) as connection:
-        if not pending(path, kind):
+        steps_left = pending(path, kind)
+        if not steps_left:
             return
         if not connection.execute("select 1 from sqlite_master limit 1").fetchone():
             connection.execute("pragma auto_vacuum = incremental")
+        elif len(steps_left) < len(KINDS[kind].names):
+            from driftd.store.before_migration import keep_before  # noqa: PLC0415 - it needs this module
+
+            keep_before(path, kind, steps_left[0])
         connection.execute("pragma journal_mode = wal")
         steps.apply(sqlite_utils.Database(connection, execute_plugins=False))
 

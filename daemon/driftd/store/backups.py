@@ -1,0 +1,258 @@
+"""Backups of what cannot be built again: one folder each, whole or not there at all.
+
+A backup is named by its time and why it was made (`20261123T043000Z-daily`) and holds `state.db`, the events databases
+that are small enough, the config in force, every version's manifest, and `backup.json`: what is in it, with hashes.
+It is written beside its final name, read back, synced, and renamed; whoever lists backups sees whole ones only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from driftd.places import Places
+from driftd.store.durable import sync, sync_tree
+from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
+from driftd.store.migrate import KINDS, pending
+from driftd.store.state_reader import StateReader
+
+CONTENT = "backup.json"
+STATE, CONFIG, MANIFESTS = "state.db", "config.yaml", "manifests"
+DAILY, BY_HAND = "daily", "by-hand"
+_UNFINISHED = ".unfinished-"
+_LATER_KEPT = 3  # of the backups that were made for another reason than the time of day
+_CHUNK = 1 << 20
+_FULL_CHECK_SECONDS = 3600.0
+_LARGE_CHECK_SECONDS = 600.0  # for what is too large to be copied: read, so that damage does not stay unseen
+
+
+class BackupError(Exception):
+    """A backup that could not be made or read; the message says why and what to do."""
+
+    plain = True
+
+
+class BackedUpModel(msgspec.Struct, frozen=True):
+    """Where a model stood: its phase, the version that served, the versions on disk, and whether its events are in."""
+
+    phase: str
+    champion: int | None
+    versions: tuple[int, ...]
+    events: str = "none"  # `included`, `none`, or why they were left out
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """What `backup.json` says. `files` maps each file, relative to the folder, to its SHA-256."""
+
+    made_at: float
+    reason: str
+    program: str
+    schema: str  # the last migration step of state.db
+    models: dict[str, BackedUpModel]
+    files: dict[str, str]
+    bytes: int
+    name: str = ""  # of the folder; not written
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What to back up: where, the config file in force, and how large an events database may be to come along."""
+
+    state_dir: Path
+    folder: Path
+    config: Path | None
+    models: tuple[str, ...]
+    now: float
+    program: str
+    reason: str = DAILY
+    most_events_bytes: int = 0
+    keep: int = 7
+
+
+def make_backup(plan: Plan) -> Backup:
+    """Make one backup, check it, and let the oldest go. Raises BackupError, OSError, sqlite3.Error.
+
+    Run it in a child process (`backup_apart`): it reads everything.
+    """
+    places = Places(plan.state_dir)
+    damage = damage_marked(places.state_db)
+    if damage is not None:
+        raise BackupError(f"state.db is damaged, so the good backups are kept and none is made: {damage}")
+    plan.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    _sweep(plan.folder)
+    final, staged = plan.folder / _name(plan), plan.folder / f"{_UNFINISHED}{_name(plan)}"
+    if final.exists():
+        raise BackupError(f"{final} exists already")
+    staged.mkdir(mode=0o750)
+    try:
+        made = _written(plan, places, staged)
+        sync_tree(staged)
+        staged.rename(final)
+        sync(plan.folder)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+    prune_backups(plan.folder, plan.keep)
+    return msgspec.structs.replace(made, name=final.name)
+
+
+def list_backups(folders: Iterable[Path]) -> list[tuple[Path, Backup]]:
+    """The backups in some folders, newest first; what cannot be read as one is passed over."""
+    found = []
+    for folder in dict.fromkeys(folders):
+        if folder.is_dir():
+            found += [(path, backup) for path in folder.iterdir() if (backup := read_backup(path)) is not None]
+    return sorted(found, key=lambda one: one[1].made_at, reverse=True)
+
+
+def read_backup(path: Path) -> Backup | None:
+    """What a backup says that it holds; None when the folder is none."""
+    if path.name.startswith("."):
+        return None
+    try:
+        return msgspec.structs.replace(msgspec.json.decode((path / CONTENT).read_bytes(), type=Backup), name=path.name)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def check_backup(path: Path, backup: Backup) -> str | None:
+    """Why a backup cannot be used, read whole; None when it can."""
+    for name, digest in backup.files.items():
+        try:
+            if _sha256(path / name) != digest:
+                return f"{name} is not what was backed up (its SHA-256 differs)"
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror or error}"
+    return examine(path / STATE, seconds=_FULL_CHECK_SECONDS)
+
+
+def prune_backups(folder: Path, keep: int) -> list[str]:
+    """Delete the oldest daily backups over `keep`, and the oldest others over three; returns their names."""
+    gone = []
+    backups = list_backups([folder])
+    of_the_day = [path for path, backup in backups if backup.reason == DAILY]
+    others = [path for path, backup in backups if backup.reason != DAILY]
+    for path in [*of_the_day[keep:], *others[_LATER_KEPT:]]:
+        path.rename(path.with_name(f"{_UNFINISHED}{path.name}"))  # gone in one step for whoever lists
+        gone.append(path.name)
+    _sweep(folder)
+    return gone
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A whole copy of a database that others write to meanwhile, in one file, checked page by page and index by index.
+
+    Raises DamagedError when the source or the copy is broken, sqlite3.Error and OSError when it cannot be made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True, timeout=60.0)) as connection:
+            connection.execute("vacuum into ?", (str(target),))
+        with closing(sqlite3.connect(target)) as connection:
+            found = [str(row[0]) for row in connection.execute("pragma integrity_check(3)")]
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise DamagedError(f"{source} is damaged: {error}") from error
+    if found != ["ok"]:
+        raise DamagedError(f"{source} is damaged: {'; '.join(found)}")
+
+
+def _written(plan: Plan, places: Places, staged: Path) -> Backup:
+    copy_database(places.state_db, staged / STATE)
+    if pending(staged / STATE, "state") and plan.reason in {DAILY, BY_HAND}:
+        raise BackupError(f"{places.state_db} has not the schema of this program: it is migrated at the daemon's start")
+    models = {name: _model(plan, places, staged, name) for name in plan.models}
+    if plan.config is not None:
+        shutil.copyfile(plan.config, staged / CONFIG)
+    files = {str(path.relative_to(staged)): _sha256(path) for path in sorted(staged.rglob("*")) if path.is_file()}
+    size = sum((staged / name).stat().st_size for name in files)
+    schema = next((name for name in reversed(KINDS["state"].names) if name not in pending(staged / STATE, "state")), "")
+    made = Backup(plan.now, plan.reason, plan.program, schema, models, files, size)
+    (staged / CONTENT).write_bytes(msgspec.json.format(msgspec.json.encode(made)) + b"\n")
+    return made
+
+
+def _model(plan: Plan, places: Places, staged: Path, model: str) -> BackedUpModel:
+    versions = list(_manifests(places, model))
+    for version, manifest in versions:
+        target = staged / MANIFESTS / model / f"{version}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(manifest, target)
+    phase, champion = _state_of(staged / STATE, model)
+    events = _events(plan, places, staged, model)
+    return BackedUpModel(phase, champion, tuple(version for version, _ in versions), events)
+
+
+def _state_of(state_db: Path, model: str) -> tuple[str, int | None]:
+    with closing(sqlite3.connect(f"{state_db.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        state = StateReader(connection).model(model)
+    return ("not watched yet", None) if state is None else (str(state.phase), state.champion)
+
+
+def _manifests(places: Places, model: str) -> Iterator[tuple[int, Path]]:
+    folder = places.model(model) / "versions"
+    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
+    for number in numbers:
+        manifest = places.version(model, number) / "manifest.json"
+        if manifest.is_file():
+            yield number, manifest
+
+
+def _events(plan: Plan, places: Places, staged: Path, model: str) -> str:
+    """Copy a model's events database unless it is absent, too large or damaged; says which."""
+    source = places.events_db(model)
+    if not source.exists():
+        return "none"
+    size = source.stat().st_size
+    if size > plan.most_events_bytes:
+        finding = damage_marked(source) or examine(source, seconds=_LARGE_CHECK_SECONDS)
+        if finding is not None:
+            mark_damaged(source, finding)
+        return f"left out: {size:,} bytes are more than backup.events allows ({plan.most_events_bytes:,})"
+    damage = damage_marked(source)
+    if damage is not None:
+        return f"left out: {source} is damaged: {damage}"
+    target = events_in(staged, model)
+    try:
+        copy_database(source, target)
+    except DamagedError as error:
+        target.unlink(missing_ok=True)
+        mark_damaged(source, str(error))
+        return f"left out: {error}"
+    return "included"
+
+
+def events_in(backup: Path, model: str) -> Path:
+    """Where a model's events database is in a backup."""
+    return backup / "events" / model / "events.db"
+
+
+def _name(plan: Plan) -> str:
+    return f"{datetime.fromtimestamp(plan.now, UTC):%Y%m%dT%H%M%SZ}-{plan.reason}"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed run left."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_due(folders: Sequence[Path], every: float, now: float) -> bool:
+    """Whether the newest daily backup is older than `every`. One from the future, made before a clock jump, is none."""
+    made = [backup.made_at for _, backup in list_backups(folders) if backup.reason == DAILY and backup.made_at <= now]
+    return not made or now - max(made) >= every
