@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,24 @@ def test_performance_is_shown_in_units_of_the_metric_and_as_a_loss() -> None:
             "driftd_performance_loss_tolerated": 0.12,
         }
     )
+
+
+def test_the_estimate_without_labels_is_shown_with_its_band_and_its_trust() -> None:
+    """A window's estimate has its own series, which a window that says nothing of it takes away."""
+    metrics = Metrics()
+    model = under_watch(metrics)
+    model.baseline("brier", 0.1, 0.12, estimated=True)
+    figures = {"estimated_loss": 0.2, "estimated": 0.2, "estimated_low": 0.1, "estimated_high": 0.3}
+    window = replace(assessment(), figures={**figures, "estimate_off": 0.0, "estimate_coverage": 0.9})
+    model.check("window", window, HOUR, eye(), seconds=0.1, now=9.0)
+    text = exposed(metrics)
+    assert 'driftd_performance_estimated{model="demand",metric="brier"} 0.2' in text
+    assert 'driftd_performance_estimated_upper{model="demand",metric="brier"} 0.3' in text
+    assert 'driftd_performance_estimated_tolerated{model="demand",metric="brier"} 0.12' in text
+    assert 'driftd_performance_estimate_held_ratio{model="demand"} 0.9' in text
+    check(model)
+    assert "driftd_performance_estimated{" not in exposed(metrics)
+    assert 'driftd_performance_estimated_baseline{model="demand",metric="brier"} 0.1' in exposed(metrics)
 
 
 def test_the_asked_version_is_the_pin_and_the_served_one_is_what_the_link_names() -> None:
