@@ -48,6 +48,7 @@ MEANINGS = {
     "pinned": Meaning(Severity.INFO, "Pinned by the override"),
     "pin_refused": Meaning(Severity.WARNING, "Pin refused", by_default=True),
     "unpinned": Meaning(Severity.INFO, "No longer pinned"),
+    "restored": Meaning(Severity.WARNING, "State restored from a backup", by_default=True),
     "paused": Meaning(Severity.INFO, "Checks paused"),
     "resumed": Meaning(Severity.INFO, "Checks resumed"),
     "override_began": Meaning(Severity.INFO, "Override in force"),

@@ -21,6 +21,7 @@ CHECKS_BACK = 10_000
 
 # What each event means, for who reads it for the first time.
 MEANINGS = {
+    "restored": "The state came from a backup and was compared with the versions on disk.",
     "adopted": "The daemon took a version that was already serving under watch.",
     "alarm": "The evidence gathered over windows reached the threshold that the false-alarm budget gives.",
     "build_wanted": "Something other than an alarm asks for a new version.",

@@ -24,6 +24,8 @@ COMMANDS = {
     "approve": ("driftd.cli.asking:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.asking:reject", "Turn the waiting challenger down."),
     "rollback": ("driftd.cli.asking:rollback", "Go back to an earlier version."),
+    "backup": ("driftd.cli.restoring:backup", "Make a backup now."),
+    "restore": ("driftd.cli.restoring:restore", "Put a backup in a broken database's place."),
     "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
 }
 EXIT_CODES = {
@@ -113,7 +115,9 @@ def _told(error: Exception) -> tuple[str, int] | None:
         return str(error), _EXITS[kind]  # the report names the file and the lines itself
     if kind in _EXITS:
         return f"driftd: {error}", _EXITS[kind]
-    if kind in {"sqlite3.DatabaseError", "sqlite3.OperationalError"}:
+    if kind == "sqlite3.DatabaseError":
+        return f"driftd: the state database is damaged ({error}): stop driftd, then `driftd restore`", 1
+    if kind == "sqlite3.OperationalError":
         return f"driftd: the state database cannot be used ({error}); is state_dir right, and may you write there?", 1
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""

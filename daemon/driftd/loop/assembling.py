@@ -26,13 +26,14 @@ from driftd.loop.wholeness import EventsWatch
 from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.places import Places
+from driftd.policy import restored
 from driftd.records import ActionKind, ModelState, Transition, Trigger
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest
 from driftd.sources import open_source
 from driftd.sources.windows import default_lateness, window_index
 from driftd.store.state import StateStore
-from driftd.store.state_records import StoredAction
+from driftd.store.state_records import StoredAction, StoredRestore
 
 log = structlog.get_logger()
 
@@ -107,6 +108,9 @@ class Assembly:
 
     def _reconciled(self, state: ModelState, config: Config, now: float) -> ModelState:
         """The store is the truth and the link is derived; only a version that the store never saw is adopted."""
+        restore = self.store.restore_waiting(state.model)
+        if restore is not None:
+            state = self._restored(state, restore, config, now)
         served = self.registry.current(state.model)
         if state.champion is None:
             return self._adopted(state, served, config, now) if served is not None else state
@@ -115,6 +119,26 @@ class Assembly:
             self.registry.point(state.model, state.champion)
             log.warning("link_mended", model=state.model, found=served, version=state.champion)
         return state
+
+    def _restored(self, state: ModelState, restore: StoredRestore, config: Config, now: float) -> ModelState:
+        """Compare a state from a backup with the disk, once. What serves goes on serving if it can."""
+        name = state.model
+        served = self.registry.current(name)
+        if served is not None and (fault := self.registry.fault(name, served)) is not None:
+            log.error("served_version_damaged", model=name, version=served, reason=fault)
+            served = None
+        asked = config.override.retrain.get(name)
+        versions = frozenset(self.registry.versions(name))
+        transition = restored(state, served, versions, asked, made_at=restore.made_at, now=now)
+        given_up = [ActionKind.SWAP, ActionKind.SHADOW]
+        if transition.state.build is None:
+            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE]
+        with self.store.transaction():
+            self.store.drop_actions(name, given_up, at=now)
+            self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
+            self.store.finish_restore(name, now)
+        log.warning("transition", model=name, happened="restored", reason=transition.reason, backup=restore.backup)
+        return transition.state
 
     def _adopted(self, state: ModelState, served: int, config: Config, now: float) -> ModelState:
         """Take over the version that `driftd init` made, and begin after the rows that it was trained on."""

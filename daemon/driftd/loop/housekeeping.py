@@ -12,7 +12,7 @@ from driftd.observe.metrics import Metrics
 from driftd.places import Places
 from driftd.store.apart import ChildError
 from driftd.store.backup_apart import backup_apart
-from driftd.store.backups import Backup, BackupError, Plan, is_due, list_backups
+from driftd.store.backups import DAILY, Backup, BackupError, Plan, is_due, list_backups
 from driftd.store.events_retention import Limits
 from driftd.store.integrity import damage_marked
 from driftd.store.migrate import DatabaseError
@@ -74,7 +74,7 @@ def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics,
     return made
 
 
-def backup_plan(config: Config, config_path: Path, places: Places, now: float) -> Plan:
+def backup_plan(config: Config, config_path: Path, places: Places, now: float, *, reason: str = DAILY) -> Plan:
     """What the config says of backups, as an order."""
     return Plan(
         state_dir=places.root,
@@ -82,6 +82,7 @@ def backup_plan(config: Config, config_path: Path, places: Places, now: float) -
         config=config_path,
         models=tuple(config.models),
         now=now,
+        reason=reason,
         program=version("driftd"),
         most_events_bytes=config.backup.events,
         keep=config.backup.keep,

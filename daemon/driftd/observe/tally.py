@@ -37,6 +37,7 @@ EVENTS = (
     "quality_restored",
     "report_failed",
     "request_refused",
+    "restored",
     "resumed",
     "rollback_refused",
     "rollback_started",

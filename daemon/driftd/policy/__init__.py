@@ -13,6 +13,7 @@ from driftd.policy.findings import (
     StepFailed,
     Ticked,
 )
+from driftd.policy.restoring import restored
 from driftd.policy.settings import Override, PolicySettings
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "StepFailed",
     "Ticked",
     "advance",
+    "restored",
 ]

@@ -141,6 +141,14 @@ class Registry:
         folder = self._places.version(model, version)
         return check_file(folder, read_manifest(folder), name)
 
+    def fault(self, model: str, version: int) -> str | None:
+        """Why a version's artefact must not be loaded, by its hash; None when it matches its manifest."""
+        try:
+            self.file(model, version, self.manifest(model, version).artefact)
+        except ManifestError as error:
+            return str(error)
+        return None
+
     def load(self, model: str, version: int, *, allow_joblib: bool = False) -> LoadedVersion:
         """Load a version's estimator, hash first.
 

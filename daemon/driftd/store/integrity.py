@@ -85,8 +85,8 @@ def keep_aside(path: Path) -> Path | None:
     The time is that of its last change, so that the same broken file is copied once, however often a start finds it.
     None when the disk has no room for the copy: then the broken file itself is all there is, and stays untouched.
     """
-    parts = [one for one in (path, _beside(path, "-wal"), _beside(path, "-shm")) if one.exists()]
-    if not parts:
+    parts = [path, *(one for one in (_beside(path, "-wal"), _beside(path, "-shm")) if _has_content(one))]
+    if not path.exists():
         return None
     changed = max(one.stat().st_mtime for one in parts[:2])
     kept = path.with_name(f"{path.name}.broken-{datetime.fromtimestamp(changed, UTC):%Y%m%dT%H%M%SZ}")

@@ -19,6 +19,7 @@ from typing import Any
 from driftd.store.apart import ChildError, run_apart
 
 _CHILD_SECONDS = 1800.0  # a backup of the database comes before its migration
+UNKEPT = "unkept"
 
 
 class DatabaseError(Exception):
@@ -41,7 +42,7 @@ KINDS = {
     "state": DatabaseKind(
         "driftd.store.state_migrations:STATE_MIGRATIONS",
         "driftd.state",
-        ("m001_the_loop", "m002_configs", "m003_receivers"),
+        ("m001_the_loop", "m002_configs", "m003_receivers", "m004_restores"),
     ),
 }
 
@@ -62,23 +63,24 @@ def pending(path: Path, kind: str) -> tuple[str, ...]:
     return tuple(name for name in names if name not in applied)
 
 
-def ensure_current(path: Path, kind: str) -> None:
+def ensure_current(path: Path, kind: str, *, keep: bool = True) -> None:
     """Make or migrate the database at `path`; does nothing, cheaply, when it is current.
 
-    Raises DatabaseError when it cannot be brought to this program's schema.
+    With `keep` an existing database is backed up before its schema changes. Raises DatabaseError when it cannot be
+    brought to this program's schema.
     """
     if not pending(path, kind):
         return
     if "sqlite_utils" in sys.modules:  # this process has already paid for it
-        migrate(path, kind)
+        migrate(path, kind, keep=keep)
         return
     try:
-        run_apart("driftd.store.migrate", [str(path), kind], _CHILD_SECONDS)
+        run_apart("driftd.store.migrate", [str(path), kind, *([] if keep else [UNKEPT])], _CHILD_SECONDS)
     except ChildError as error:
         raise DatabaseError(f"{path} could not be migrated to this program's schema: {error}") from error
 
 
-def migrate(path: Path, kind: str) -> None:
+def migrate(path: Path, kind: str, *, keep: bool = True) -> None:
     """Apply the missing steps in this process; safe when several processes do so at once."""
     import sqlite_utils  # noqa: PLC0415 - heavy: see the module's first words
 
@@ -90,7 +92,7 @@ def migrate(path: Path, kind: str) -> None:
             return
         if not connection.execute("select 1 from sqlite_master limit 1").fetchone():
             connection.execute("pragma auto_vacuum = incremental")
-        elif len(steps_left) < len(KINDS[kind].names):
+        elif keep and len(steps_left) < len(KINDS[kind].names):
             from driftd.store.before_migration import keep_before  # noqa: PLC0415 - it needs this module
 
             keep_before(path, kind, steps_left[0])
@@ -121,9 +123,9 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """Run the steps for `PATH KIND` of the command line."""
+    """Run the steps for `PATH KIND [unkept]` of the command line."""
     sys.modules["pandas"] = None  # type: ignore[assignment]  # None blocks the import: sqlite-utils does without
-    migrate(Path(sys.argv[1]), sys.argv[2])
+    migrate(Path(sys.argv[1]), sys.argv[2], keep=UNKEPT not in sys.argv[3:])
 
 
 if __name__ == "__main__":

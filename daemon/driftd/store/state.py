@@ -190,6 +190,16 @@ class StateStore(StateReader):
             (status, at, _json(result), action),
         )
 
+    def drop_actions(self, model: str, kinds: Collection[str], *, at: float) -> None:
+        """Give up the open actions of some kinds."""
+        query = """update actions set status = 'dropped', finished_at = ? where model = ?
+                   and status in ('intended', 'started') and kind in (select value from json_each(?))"""
+        self._db.execute(query, (at, model, _json(list(kinds))))
+
+    def finish_restore(self, model: str, at: float) -> None:
+        """The restored state of a model was compared with the disk."""
+        self._db.execute("update restores set reconciled_at = ? where model = ? and reconciled_at is null", (at, model))
+
     def answer_request(self, request: int, *, at: float, outcome: str) -> None:
         """Answer what somebody asked by the CLI."""
         self._db.execute("update requests set handled_at = ?, outcome = ? where id = ?", (at, outcome, request))

@@ -35,6 +35,16 @@ def m003_receivers(db: Database) -> None:
     db.execute("create table receivers(receiver text primary key, told_until integer not null) strict, without rowid")
 
 
+@STATE_MIGRATIONS()
+def m004_restores(db: Database) -> None:
+    """Which backups this database was restored from, and what the daemon has still to reconcile."""
+    db.execute(
+        """create table restores(
+            id integer primary key, at real not null, who text not null, backup text not null, made_at real not null,
+            model text not null, reconciled_at real) strict"""
+    )
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

@@ -16,6 +16,7 @@ from driftd.store.state_records import (
     StoredCheck,
     StoredConfig,
     StoredRequest,
+    StoredRestore,
     StoredScore,
     StoredTransition,
 )
@@ -148,6 +149,12 @@ class StateReader:
         query = "select * from configs where hash = ? and error is null order by id desc limit 1"
         row = self._db.execute(query, (digest,)).fetchone()
         return StoredConfig.from_row(row) if row else None
+
+    def restore_waiting(self, model: str) -> StoredRestore | None:
+        """The last restore of a model's state that was not yet compared with the disk."""
+        query = "select * from restores where model = ? and reconciled_at is null order by id desc limit 1"
+        row = self._db.execute(query, (model,)).fetchone()
+        return StoredRestore.from_row(row) if row else None
 
     def cursor(self, model: str, kind: str) -> int | None:
         """The index of the next window to check (`window`) or cohort to evaluate (`labels`)."""

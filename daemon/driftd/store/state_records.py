@@ -177,3 +177,21 @@ class StoredConfig:
     def from_row(cls, row: sqlite3.Row) -> StoredConfig:
         """Read a row of `configs`."""
         return cls(**{**dict(row), "content": json.loads(row["content"]) if row["content"] else None})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRestore:
+    """One restore of one model's state; `reconciled_at` is None until the daemon has compared it with the disk."""
+
+    id: int
+    at: float
+    who: str
+    backup: str
+    made_at: float
+    model: str
+    reconciled_at: float | None
+
+    @classmethod
+    def from_row(cls, row: sqlite3.Row) -> StoredRestore:
+        """Read a row of `restores`."""
+        return cls(**dict(row))
