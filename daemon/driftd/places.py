@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def credential(path: Path) -> Path:
+    """Where a file of secrets is: a bare name is one of the credentials that systemd gave to the unit, if it did."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(given) / path if given and len(path.parts) == 1 else path
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ EXIT_CODES = {
 # Errors that are a sentence for people, by module and class: nothing is imported to know them.
 _EXITS = {
     "driftd.config.load.ConfigError": 2,
+    "driftd.web.tokens.TokenFileError": 2,
+    "driftd.web.server.TlsError": 2,
     "driftd.store.state_reader.StateAbsentError": 4,
     "driftd.registry.manifest.ManifestError": 4,
     "driftd.registry.versions.RegistryError": 1,

@@ -84,10 +84,11 @@ def check_config(config_path: Path, as_json: bool) -> None:
     """  # noqa: D301 - see above
     from driftd.cli.meaning import meaning  # noqa: PLC0415 - NumPy only where budgets are told
     from driftd.config.load import load  # noqa: PLC0415 - kept beside its use
+    from driftd.config.redacting import shown  # noqa: PLC0415 - see above
 
     config = load(config_path)
     if as_json:
-        print_json({"hash": config.hash, "meaning": meaning(config), "config": config.model_dump(mode="json")})
+        print_json({"hash": config.hash, "meaning": meaning(config), "config": shown(config)})
         return
     click.echo(f"{config_path} is good (hash {config.hash})")
     for subject, sentences in meaning(config).items():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from driftd.config.reading import KeyPath
-from driftd.config.rules import METRICS
+from driftd.config.rules import METRICS, is_reached
 from driftd_detectors.schema import Task
 
 Contradiction = tuple[KeyPath, str]
@@ -18,6 +18,7 @@ def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
     """The key paths that contradict another, with what is wrong. Passes over whatever has not the expected type."""
     models = _mapping(data.get("models"))
     yield from _same_address(data)
+    yield from _open_addresses(data)
     yield from _override(_mapping(data.get("override")), models)
     yield from _receivers(_mapping(data.get("notify")), models)
     for name, model in models.items():
@@ -37,6 +38,17 @@ def _same_address(data: Mapping[str, Any]) -> Iterator[Contradiction]:
     own = _mapping(data.get("http")).get("listen", "127.0.0.1:9464")
     if isinstance(listen, str) and listen == own and not listen.endswith(":0"):
         yield ("serve", "listen"), f"{listen} is the daemon's own address (http.listen); choose another port"
+
+
+def _open_addresses(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """An address that others reach needs tokens, or the operator's word that something else guards it."""
+    for section in ("http", "serve"):
+        given = _mapping(data.get(section))
+        listen = given.get("listen")
+        guarded = given.get("token_file") or given.get("allow_anonymous") is True
+        if isinstance(listen, str) and not guarded and is_reached(listen):
+            ways = "set token_file, or allow_anonymous: true where a proxy guards it"
+            yield (section, "listen"), f"{listen} is reached from other hosts: {ways}"
 
 
 def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:

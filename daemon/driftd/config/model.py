@@ -54,13 +54,35 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Http(Section):
+class Tls(Section):
+    """TLS 1.2 and newer."""
+
+    certificate: Path = Field(description="PEM file with the certificate and its chain")
+    key: Path = Field(description="PEM file with its key, without a password; a bare name is a credential of systemd")
+
+
+class Access(Section):
+    """An address, and who may do what there."""
+
+    listen: Listen = Field(description="host:port")
+    token_file: Path | None = Field(
+        None,
+        description="file of bearer tokens, one a line, for all that changes or hands in something; "
+        "a bare name is a credential of systemd",
+    )
+    tls: Tls | None = Field(None, description="answer by HTTPS alone")
+    allow_anonymous: bool = Field(
+        default=False, description="listen beyond this host without tokens: a proxy or a firewall guards the address"
+    )
+
+
+class Http(Access):
     """The daemon's own HTTP: metrics, health, reload, status, reports."""
 
     listen: Listen = Field("127.0.0.1:9464", description="host:port; changes only with a restart")
 
 
-class Serve(Section):
+class Serve(Access):
     """`driftd serve`: predictions, feedback, ingestion."""
 
     listen: Listen = Field("127.0.0.1:9465", description="host:port")

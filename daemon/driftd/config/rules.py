@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -35,6 +36,17 @@ def listen_address(text: str) -> str:
     if found is None or int(found[1]) > HIGHEST_PORT:
         raise ValueError(f"an address is host:port, such as 127.0.0.1:9464 or [::1]:9464, not {text!r}")
     return text
+
+
+def is_reached(address: str) -> bool:
+    """Whether other hosts reach an address; what is no address is reached by nobody."""
+    host = address.rpartition(":")[0].strip("[]")
+    if _LISTEN.fullmatch(address) is None or host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True  # a name, which may be anything
 
 
 def model_name(text: str) -> str:

@@ -13,6 +13,7 @@ import structlog
 from driftd.clock import Clock
 from driftd.config.load import ConfigError, digest_of
 from driftd.config.model import Config
+from driftd.config.redacting import shown
 from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
 from driftd.loop.guard import SourceDamagedError
@@ -222,7 +223,7 @@ class Daemon:
     def _record_config(
         self, digest: str, now: float, *, content: Config | None = None, error: str | None = None
     ) -> None:
-        told = content.model_dump(mode="json") if content is not None else None
+        told = shown(content) if content is not None else None
         with self.assembly.store.transaction():
             self.assembly.store.save_config(digest, at=now, content=told, error=error)
 

@@ -64,7 +64,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
 def _run(config_path: Path, config: Config, places: Places, service: Service) -> int:
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics(), service)
     daemon, clock = Daemon(assembly), RealClock()
-    http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
+    http = HttpThread(application(_wiring(daemon, assembly, places)), config.http, assembly.metrics.request_refused)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
     scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftd.config.model import Receiver
 from driftd.config.rules import web_address
 from driftd.notify.message import Message, encoded
 from driftd.notify.trying import DeliveryError
+from driftd.places import credential
 
 if TYPE_CHECKING:
     import httpx
@@ -77,12 +76,6 @@ def _address(receiver: Receiver) -> str:
         raise DeliveryError(f"webhook_file {path} cannot be read: {reason}") from None
     except ValueError as error:
         raise DeliveryError(f"webhook_file {path}: {error}") from None
-
-
-def credential(path: Path) -> Path:
-    """Where a file of secrets is: a bare name is one of the credentials that systemd gave to the unit, if it did."""
-    given = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(given) / path if given and len(path.parts) == 1 else path
 
 
 def _authorities() -> ssl.SSLContext:

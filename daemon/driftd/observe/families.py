@@ -370,6 +370,15 @@ ACTION_TIME = _histogram(
 )
 ACTION_FAILURES = _counter("action_failures", "Actions that failed.", "model", "kind")
 
+# --- requests --------------------------------------------------------------------------------------------------------
+
+REFUSALS_OF_REQUESTS = ("token", "origin", "host")
+REQUESTS_REFUSED = _counter(
+    "http_refused",
+    "Requests that were not let in: without a token, from a page of another origin, or by a name that points here.",
+    "reason",
+)
+
 # --- notifications ---------------------------------------------------------------------------------------------------
 
 NOTIFIED = _counter("notifications_sent", "Notifications that a receiver took.", "receiver")

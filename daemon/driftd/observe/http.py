@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +15,17 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from driftd.config.model import Http
 from driftd.observe.metrics import Metrics
+from driftd.web.fence import REPORT_POLICY, Fence, Refused
+from driftd.web.server import bound_socket, server_config, told_address
+from driftd.web.tokens import Tokens
 
 log = structlog.get_logger()
 
-REPORT_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; font-src data:"
-)
+GRACE_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +79,22 @@ def application(wiring: Wiring) -> Starlette:
 
 
 class HttpThread:
-    """uvicorn in a thread of its own, on a socket that is bound before the daemon says it is ready."""
+    """uvicorn in a thread of its own, on a socket that is bound before the daemon says it is ready.
 
-    def __init__(self, app: Starlette, listen: str) -> None:
-        host, _, port = listen.rpartition(":")
-        self._socket = socket.create_server((host.strip("[]"), int(port)), family=_family(host), reuse_port=False)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else bodies wait 40 ms for their heads
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-        self._server = uvicorn.Server(config)
+    Raises OSError when the address cannot be had, TokenFileError and TlsError when its files cannot be used.
+    """
+
+    def __init__(self, app: ASGIApp, http: Http, refused: Refused = lambda _: None) -> None:
+        tokens = None if http.token_file is None else Tokens(http.token_file)
+        fenced = Fence(app, tokens=tokens, refused=refused)
+        self._server = uvicorn.Server(server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS))
+        self._socket = bound_socket(http.listen)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     @property
     def address(self) -> str:
         """`host:port` as bound; the port is a real one even where 0 was asked for."""
-        host, port = self._socket.getsockname()[:2]
-        return f"{host}:{port}"
+        return told_address(self._socket)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -106,7 +109,3 @@ class HttpThread:
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -26,6 +26,8 @@ class Metrics:
         self._receivers: set[str] = set()
         for job in JOBS:
             self.board.add(families.TICKS_MISSED, 0, job)
+        for reason in families.REFUSALS_OF_REQUESTS:
+            self.board.add(families.REQUESTS_REFUSED, 0, reason)
         for outcome in families.RELOADS:
             self.board.add(families.RELOADS_DONE, 0, outcome)
         self.board.add(families.BACKUP_FAILURES, 0)
@@ -76,6 +78,10 @@ class Metrics:
     def state_damaged(self) -> None:
         """The state database was found broken: the daemon ends."""
         self.board.set(families.STATE_DAMAGED, 1)
+
+    def request_refused(self, reason: str) -> None:
+        """Somebody was not let in."""
+        self.board.add(families.REQUESTS_REFUSED, 1, reason)
 
     def config_applied(self, digest: str, now: float) -> None:
         """This config was read and is in force."""

@@ -11,6 +11,7 @@ from driftd.store.events_records import Receipt, Refusal
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 ROUTES = ("predict", "predictions", "feedback")
+NOT_LET_IN = ("token", "origin", "host")
 OUTCOMES = ("accepted", "duplicate", "refused")
 
 
@@ -35,6 +36,9 @@ class ServingMetrics:
         self.not_kept = self._counter(
             "not_kept", "Requests answered 503 because the store could not keep them.", "model"
         )
+        self.not_let_in = self._counter(
+            "http_refused", "Requests that were not let in: token, origin, host (docs/security.md).", "reason"
+        )
         self.unlogged = self._counter("unlogged_predictions", "Predictions answered but not logged.", "model")
         self.version = Gauge(
             "driftd_serve_version",
@@ -56,6 +60,8 @@ class ServingMetrics:
         self._routes = {(model, route): self.seconds.labels(model, route) for model in models for route in ROUTES}
         self._requests: dict[tuple[str, str, int], Counter] = {}
         self._outcomes = {(model, one): self.events.labels(model, one) for model in models for one in OUTCOMES}
+        for reason in NOT_LET_IN:
+            self.not_let_in.labels(reason)
         for model in models:
             self.not_kept.labels(model)
             self.unlogged.labels(model)
@@ -83,6 +89,10 @@ class ServingMetrics:
         else:
             self.unlogged.labels(model).inc(rows)
         self._refused(model, refused)
+
+    def refused_request(self, reason: str) -> None:
+        """Count a request that was not let in."""
+        self.not_let_in.labels(reason).inc()
 
     def serves(self, model: str, version: int | None, linked: int | None) -> None:
         """What answers now, and what should."""

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from driftd.config.load import load
-from driftd.config.model import Config
+from driftd.config.model import Config, Tls
 from driftd.observe.logs import configure_logs
 from driftd.observe.service_manager import ServiceManager
 from driftd.places import Places
@@ -20,25 +20,30 @@ from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.posted import Bounds
+from driftd.web.fence import Fence
+from driftd.web.server import bound_socket, server_config, told_address
+from driftd.web.tokens import Tokens
 
 log = structlog.get_logger()
 
 GRACE_SECONDS = 5  # for requests under way when told to stop
-BACKLOG = 2048
 
 
 def serve(config_path: Path, *, log_level: str = "info") -> int:
     """Serve every model of a config until SIGTERM or SIGINT; returns the exit code.
 
-    Raises ConfigError, and OSError when the address cannot be had.
+    Raises ConfigError, OSError when the address cannot be had, TokenFileError and TlsError.
     """
     manager = ServiceManager.from_environment()
     configure_logs(level=log_level)
     config = load(config_path)
     endpoints = endpoints_of(config)
-    app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), ServingMetrics(sorted(endpoints)))
+    metrics = ServingMetrics(sorted(endpoints))
+    app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), metrics)
     try:
-        run_app(app, config.serve.listen, models=sorted(endpoints), manager=manager)
+        tokens = None if config.serve.token_file is None else Tokens(config.serve.token_file)
+        fenced = Fence(app, tokens=tokens, refused=metrics.refused_request)
+        run_app(fenced, config.serve.listen, models=sorted(endpoints), manager=manager, tls=config.serve.tls)
     finally:
         app.close()
         for endpoint in endpoints.values():
@@ -78,26 +83,17 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run_app(app: ASGIApp, listen: str, *, models: list[str], manager: ServiceManager | None = None) -> None:
-    """Answer on an address until a signal; then take no more, finish what is under way, and return."""
-    listening = _listening(listen)
+def run_app(
+    app: ASGIApp, listen: str, *, models: list[str], manager: ServiceManager | None = None, tls: Tls | None = None
+) -> None:
+    """Answer on an address until a signal; then take no more, finish what is under way, and return.
+
+    Raises OSError when the address cannot be had, TlsError when the certificate cannot be used.
+    """
+    config = server_config(app, tls, grace_seconds=GRACE_SECONDS)
+    listening = bound_socket(listen)
     manager = manager or ServiceManager()
-    server = _Server(
-        uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,  # nothing here looks at the client's address
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_keep_alive=30,
-        ),
-        manager,
-        f"answers on {listen} for {', '.join(models)}",
-    )
+    server = _Server(config, manager, f"answers on {listen} for {', '.join(models)}")
 
     def stop(number: int, _frame: FrameType | None) -> None:
         """Before uvicorn listens to signals, and after: it stops by itself and then raises the signal once more."""
@@ -106,15 +102,5 @@ def run_app(app: ASGIApp, listen: str, *, models: list[str], manager: ServiceMan
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    host, port = listening.getsockname()[:2]
-    log.info("serving", address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}", models=models)
+    log.info("serving", address=told_address(listening), models=models)
     server.run(sockets=[listening])
-
-
-def _listening(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
-    # Inherited by every connection. Without it an answer's body waits 40 ms for the client to acknowledge its head.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening

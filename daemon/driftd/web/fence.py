@@ -1,0 +1,136 @@
+"""What stands before every request: whether it may change something, and what a browser may do with the answer."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from driftd.web.tokens import Tokens
+
+log = structlog.get_logger()
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# A report is HTML of another program with scripts of its own: it runs in an origin of its own and reaches nothing.
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+HEADERS = {
+    b"content-security-policy": PAGE_POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+}
+
+Refused = Callable[[str], None]
+
+
+class Fence:
+    """An ASGI application around another.
+
+    Parameters
+    ----------
+    app
+        What answers.
+    tokens
+        Whoever changes something must bear one of these; None: nobody need.
+    refused
+        Called with why a request was refused: `token`, `origin` or `host`.
+
+    Notes
+    -----
+    Requests that change something are those with another method than GET, HEAD and OPTIONS. Without tokens a web page
+    in an operator's browser could still send them to 127.0.0.1: what a browser says of its origin must then be the
+    very address that is asked, and that address must be a number or localhost, so that a name that was made to point
+    here (DNS rebinding) is none.
+    """
+
+    def __init__(self, app: ASGIApp, *, tokens: Tokens | None = None, refused: Refused = lambda _: None) -> None:
+        self._app = app
+        self._tokens = tokens
+        self._refused = refused
+        self._told_at = float("-inf")
+        self._untold = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on; every answer gets the headers that it has not itself."""
+        if scope["type"] != "http":
+            return
+        if scope["method"] not in SAFE_METHODS:
+            refusal = self._refusal(scope)
+            if refusal is not None:
+                await self._refuse(*refusal, scope, send)
+                return
+
+        async def fenced(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = list(message.get("headers", ()))
+                known = {name.lower() for name, _ in given}
+                message = {**message, "headers": given + [one for one in HEADERS.items() if one[0] not in known]}
+            await send(message)
+
+        await self._app(scope, receive, fenced)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        if self._tokens is not None:
+            if self._tokens.accept(headers.get(b"authorization")):
+                return None
+            return 401, "token", "this needs a token: Authorization: Bearer ... (token_file in the config)"
+        if not _is_plain(headers.get(b"host", "")):
+            return 403, "host", "ask by a number or localhost, or set token_file: a name may point here by fraud"
+        origin = headers.get(b"origin")
+        foreign = headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}
+        if foreign or (origin is not None and urlsplit(origin).netloc != headers.get(b"host")):
+            return 403, "origin", "a page of another origin may not do this"
+        return None
+
+    async def _refuse(self, status: int, reason: str, told: str, scope: Scope, send: Send) -> None:
+        self._refused(reason)
+        self._tell(reason, scope)
+        body = json.dumps({"error": told, "field": ""}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),  # what it may still send is not read
+            *HEADERS.items(),
+        ]
+        if status == 401:  # noqa: PLR2004 - Unauthorized
+            headers.append((b"www-authenticate", b'Bearer realm="driftd"'))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _tell(self, reason: str, scope: Scope) -> None:
+        now = time.monotonic()
+        self._untold += 1
+        if now - self._told_at >= LOG_SECONDS:
+            client = scope.get("client") or ("unknown", 0)
+            log.warning(
+                "request_refused", reason=reason, client=client[0], path=scope["path"][:200], times=self._untold
+            )
+            self._told_at, self._untold = now, 0
+
+
+def _is_plain(host: str) -> bool:
+    """Whether a Host header is a number or localhost, with or without its port."""
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,95 @@
+"""Patience with clients, and its end: whoever sends or reads too slowly loses the connection, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 10.0  # for the head of a request
+BODY_SECONDS = 60.0  # for its body
+STALLED_SECONDS = 30.0  # for a client that reads nothing of its answer
+HEAD_BYTES = 65_536
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a time for each part of a request, which uvicorn itself has for idle connections only.
+
+    Without it a client that sends a byte now and then (slowloris) holds its connection for ever.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._timer: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._head = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client came: its first request is due."""
+        super().connection_made(transport)
+        self._allow(HEAD_SECONDS)
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came; a head may be no larger than 64 KiB."""
+        if self._in_head:
+            self._head += len(data)
+            if self._head > HEAD_BYTES and not self._ends_head(data):
+                self.send_400_response("The head of the request is larger than 64 KiB.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins, the first or a later one of its connection."""
+        self._in_head, self._head = True, 0
+        if self._timer is None:
+            self._allow(HEAD_SECONDS)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; the body is due."""
+        self._in_head, self._head = False, 0
+        self._allow(BODY_SECONDS)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole; the answer takes as long as it takes."""
+        self._disallow()
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than it is answered."""
+        super().pause_writing()
+        if self._stalled is None:
+            self._stalled = self.loop.call_later(STALLED_SECONDS, self._lose)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._disallow()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        super().connection_lost(exc)
+
+    def _ends_head(self, data: bytes) -> bool:
+        return b"\r\n\r\n" in data[: max(0, len(data) - (self._head - HEAD_BYTES))]
+
+    def _allow(self, seconds: float) -> None:
+        self._disallow()
+        self._timer = self.loop.call_later(seconds, self._lose)
+
+    def _disallow(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _lose(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.abort()

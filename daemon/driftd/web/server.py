@@ -1,0 +1,81 @@
+"""How both servers listen: one socket, bound before anything is said to be ready; one set of limits."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from driftd.config.model import Tls
+from driftd.places import credential
+from driftd.web.patience import PatientProtocol
+
+BACKLOG = 2048
+IDLE_SECONDS = 30  # a connection without a request is closed
+MOST_CONNECTIONS = 2000  # beyond, 503: better some are refused than all are slow
+
+
+class TlsError(Exception):
+    """A certificate or key that cannot be used; the message says which and why."""
+
+
+def bound_socket(address: str) -> socket.socket:
+    """A listening socket on `host:port` or `[::1]:port`. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
+    # Inherited by every connection. Without it an answer's body waits 40 ms for the client to acknowledge its head.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
+
+
+def told_address(listening: socket.socket) -> str:
+    """`host:port` as bound; the port is a real one even where 0 was asked for."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int) -> uvicorn.Config:
+    """Uvicorn's settings for an application. Raises TlsError when the certificate or the key cannot be used."""
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_level="error",  # a client's rubbish is its own; what matters driftd logs itself
+        access_log=False,
+        proxy_headers=False,  # nothing here looks at the client's address
+        server_header=False,
+        date_header=True,
+        lifespan="off",
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=grace_seconds,
+        timeout_keep_alive=IDLE_SECONDS,
+    )
+    config.load()
+    if tls is not None:
+        config.ssl = context_of(tls)
+    return config
+
+
+def context_of(tls: Tls) -> ssl.SSLContext:
+    """TLS 1.2 and newer, with this certificate and key. Raises TlsError."""
+    certificate, key = credential(tls.certificate), credential(tls.key)
+    for name, path in (("certificate", certificate), ("key", key)):
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise TlsError(f"tls.{name}: {path} cannot be read: {error.strerror}") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: b"")  # else OpenSSL asks the terminal
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        raise TlsError(
+            f"tls: {certificate} and {key} are no certificate with its key ({reason.lower().replace('_', ' ')}): "
+            "both are PEM files, the key without a password"
+        ) from None
+    return context
