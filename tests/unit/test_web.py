@@ -1,0 +1,205 @@
+"""Who is let in, and what a browser may do with an answer."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from driftd.config.load import parse
+from driftd.config.model import Tls
+from driftd.config.redacting import HIDDEN, redacted, shown
+from driftd.web import tokens as tokens_module
+from driftd.web.fence import REPORT_POLICY, Fence
+from driftd.web.server import TlsError, context_of
+from driftd.web.tokens import TokenFileError, Tokens
+
+TOKEN = "a-token-of-some-length"
+OTHER = "another-token-of-some-length"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(f"# the clients' tokens\n{TOKEN}\n\n{OTHER}\n")
+    file.chmod(0o640)
+    return file
+
+
+def test_every_token_of_the_file_is_accepted_and_nothing_else(path: Path) -> None:
+    """Several tokens hold at once, so that clients can move from one to the next; the scheme is Bearer."""
+    tokens = Tokens(path)
+    assert tokens.accept(f"Bearer {TOKEN}")
+    assert tokens.accept(f"bearer  {OTHER} ")
+    for wrong in (None, "", TOKEN, "Bearer", "Bearer ", f"Basic {TOKEN}", f"Bearer {TOKEN}x", "Bearer \udcff"):
+        assert not tokens.accept(wrong)
+
+
+def test_a_changed_file_counts_within_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was taken out lets nobody in any more, and a file that became unusable lets in nobody at all."""
+    now = [0.0]
+    monkeypatch.setattr(tokens_module.time, "monotonic", lambda: now[0])
+    tokens = Tokens(path)
+    path.write_text(f"{OTHER}\n")
+    now[0] += 1.0
+    assert not tokens.accept(f"Bearer {TOKEN}")
+    assert tokens.accept(f"Bearer {OTHER}")
+    path.chmod(0o644)
+    now[0] += 1.0
+    assert not tokens.accept(f"Bearer {OTHER}")
+    assert "may be read by everybody" in (tokens.fault or "")
+    path.chmod(0o600)
+    now[0] += 1.0
+    assert tokens.accept(f"Bearer {OTHER}")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        ("", 0o600, "holds no token: write one a line"),
+        ("# only this\n", 0o600, "holds no token"),
+        ("short\n", 0o600, "token 1 has under 16 characters"),
+        (f"{TOKEN}\n", 0o644, "may be read by everybody (mode 644): chmod o="),
+        ("ä" * 20, 0o600, "a token is plain ASCII"),
+    ],
+)
+def test_a_file_of_tokens_that_would_protect_nothing_is_refused(
+    tmp_path: Path, content: str, mode: int, words: str
+) -> None:
+    """The refusal says what is wrong and what to do."""
+    file = tmp_path / "token"
+    file.write_text(content)
+    file.chmod(mode)
+    with pytest.raises(TokenFileError) as refused:
+        Tokens(file)
+    assert words in str(refused.value)
+    assert TOKEN not in str(refused.value)
+
+
+def test_an_absent_file_of_tokens_is_refused(tmp_path: Path) -> None:
+    """Without its file nothing starts as if no token were asked for."""
+    with pytest.raises(TokenFileError, match="cannot be read: No such file"):
+        Tokens(tmp_path / "nothing")
+
+
+def test_a_bare_name_is_a_credential_of_systemd(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`token_file: token` is looked for where the unit's credentials are."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(path.parent))
+    assert Tokens(Path("token")).accept(f"Bearer {TOKEN}")
+
+
+def fenced(tokens: Tokens | None = None) -> tuple[TestClient, list[str]]:
+    async def answer(request: Request) -> Response:
+        if request.url.path == "/report":
+            return PlainTextResponse("report", headers={"Content-Security-Policy": REPORT_POLICY})
+        return PlainTextResponse(request.method)
+
+    app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "PUT", "DELETE"])])
+    refused: list[str] = []
+    return TestClient(Fence(app, tokens=tokens, refused=refused.append), base_url="http://127.0.0.1:9464"), refused
+
+
+def test_reading_needs_no_token_and_changing_does(path: Path) -> None:
+    """GET is open; POST, PUT and DELETE are let in with a token alone, and told how."""
+    client, refused = fenced(Tokens(path))
+    assert client.get("/metrics").status_code == 200
+    for method in ("POST", "PUT", "DELETE"):
+        answer = client.request(method, "/-/reload")
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == 'Bearer realm="driftd"'
+        assert client.request(method, "/-/reload", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert refused == ["token"] * 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # curl
+        ({"Origin": "http://127.0.0.1:9464", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Host": "localhost:9464"}, 200),
+        ({"Host": "[::1]:9464"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        (
+            {"Host": "evil.example:9464", "Origin": "http://evil.example:9464"},
+            403,
+        ),  # a name that was made to point here
+        ({"Host": ""}, 403),
+    ],
+)
+def test_a_page_in_the_operators_browser_changes_nothing(headers: dict[str, str], status: int) -> None:
+    """Without tokens only programs and the page itself may post; other pages and names that point here may not."""
+    assert fenced()[0].post("/-/reload", headers=headers).status_code == status
+    assert fenced()[0].get("/metrics", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_every_answer_binds_the_browser(path: Path, method: str) -> None:
+    """Answers and refusals alike forbid foreign content, framing and guessing of types; a report stays in its box."""
+    client, _ = fenced(Tokens(path))
+    answer = client.request(method, "/")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert client.get("/report").headers.get_list("content-security-policy") == [REPORT_POLICY]
+    assert "sandbox" in REPORT_POLICY
+    assert "allow-same-origin" not in REPORT_POLICY
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    folder = tmp_path_factory.mktemp("tls")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*made, "-keyout", folder / "key", "-out", folder / "cert"], check=True, capture_output=True)
+    return Tls(certificate=folder / "cert", key=folder / "key")
+
+
+def test_tls_begins_at_1_2(pair: Tls) -> None:
+    """Older versions of the protocol are not spoken."""
+    assert context_of(pair).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_a_certificate_that_cannot_be_used_is_told(pair: Tls, tmp_path: Path) -> None:
+    """An absent file is named; two files that do not belong together are told as such."""
+    with pytest.raises(TlsError, match=r"tls.key: .*nothing cannot be read: No such file"):
+        context_of(pair.model_copy(update={"key": tmp_path / "nothing"}))
+    with pytest.raises(TlsError, match="are no certificate with its key"):
+        context_of(pair.model_copy(update={"key": pair.certificate}))
+
+
+def test_what_looks_like_a_secret_is_not_shown() -> None:
+    """By its key, inside an address, as a query or after an option; everything else stays as it is."""
+    given = {
+        "parameters": {"max_iter": 30, "db_password": "hunter2", "api_key": "hunter2", "depth": [1, 2]},
+        "command": ["train", "--token", "hunter2", "--rows=5", "--password=hunter2"],
+        "path": "s3://key:hunter2@bucket/rows?signature=hunter2&part=7",
+        "tokens_per_row": 12,
+    }
+    found = redacted(given)
+    assert "hunter2" not in str(found)
+    assert found["parameters"]["max_iter"] == 30
+    assert found["parameters"]["depth"] == [1, 2]
+    assert found["command"] == ["train", "--token", HIDDEN, "--rows=5", f"--password={HIDDEN}"]
+    assert found["path"] == f"s3://key:{HIDDEN}@bucket/rows?signature={HIDDEN}&part=7"
+    assert found["tokens_per_row"] == 12
+
+
+def test_a_shown_config_reads_again_as_a_config() -> None:
+    """What is kept of a config in force still is one, so that commands can go by it."""
+    text = "models:\n  demand: {task: regression, target: y, parameters: {password: hunter2}}\n"
+    config = parse(text.encode())
+    again = type(config).model_validate(shown(config))
+    assert again.models["demand"].parameters == {"password": HIDDEN}
+    assert again.models["demand"].target == "y"
+    assert "hunter2" not in os.fspath(str(shown(config)))
