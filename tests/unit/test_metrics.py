@@ -21,8 +21,10 @@ from driftd.observe.document import document
 from driftd.observe.families import FEATURES_SHOWN
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_metrics import Eye, ModelMetrics
+from driftd.observe.serving_families import SERVED
 from driftd.observe.tally import EVENTS, Happened, Tally
 from driftd.records import ModelState, Phase, Verdict, Window
+from driftd.serving.metrics import ServingMetrics
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
 
 ROOT = Path(__file__).parents[2]
@@ -70,23 +72,30 @@ def test_every_metric_is_documented() -> None:
 
 def test_names_follow_prometheus() -> None:
     """Every name has the prefix, every counter ends in _total, every time in _seconds, and none is there twice."""
-    for family in families.ALL:
+    for family in (*families.ALL, *SERVED):
         assert family.name.startswith("driftd_")
         assert (family.type == "counter") == family.name.endswith("_total")
         assert (family.type == "histogram") == bool(family.buckets)
         assert "timestamp" not in family.name or family.name.endswith("_timestamp_seconds")
         assert family.help.endswith(".")
-    assert len({family.name for family in families.ALL}) == len(families.ALL)
+    assert len({family.name for family in (*families.ALL, *SERVED)}) == len(families.ALL) + len(SERVED)
 
 
-def test_promtool_finds_nothing_to_say() -> None:
-    """`promtool check metrics` is silent on what a daemon with models exposes."""
+def test_the_server_shows_the_families_that_are_documented() -> None:
+    """What `driftd serve` counts is what docs/metrics.md says of it."""
+    shown = {one.name: one.documentation for one in ServingMetrics(["demand"]).registry.collect()}
+    ours = {name: told for name, told in shown.items() if name.startswith("driftd_")}
+    assert ours == {family.name.removesuffix("_total"): family.help for family in SERVED}
+
+
+@pytest.mark.parametrize("of", ["daemon", "server"])
+def test_promtool_finds_nothing_to_say(of: str) -> None:
+    """`promtool check metrics` is silent on what a daemon with models exposes, and a server."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("needs promtool, of the Debian package prometheus")
-    done = subprocess.run(
-        [promtool, "check", "metrics"], input=exposed(busy()), text=True, capture_output=True, check=False
-    )
+    text = exposed(busy()) if of == "daemon" else generate_latest(ServingMetrics(["demand"]).registry).decode()
+    done = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
