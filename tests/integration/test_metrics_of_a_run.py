@@ -39,6 +39,8 @@ ELSEWHERE = {
     families.MEASURED,
     families.STORE_SIZE,
     families.UPKEEP_AT,
+    families.BACKED_UP_AT,
+    families.BACKUP_SIZE,
     *(one for one in families.ALL if one.owner == "receiver"),  # see test_notifications
     families.ESTIMATE_HELD,  # needs ten windows with labels; see test_metrics
 }
