@@ -311,6 +311,20 @@ def test_upkeep_has_a_last_success() -> None:
     assert 'driftd_upkeep_failures_total{model="demand"} 1.0' in exposed(metrics)
 
 
+def test_a_backup_and_damage_can_be_alerted_on() -> None:
+    """The newest backup has its time, failures are counted from 0, and a damaged store is told by its model."""
+    metrics = Metrics()
+    assert "driftd_backup_failures_total 0.0" in exposed(metrics)
+    metrics.backed_up(7.0, 1000)
+    metrics.backup_failed()
+    metrics.model("demand").events_damaged()
+    text = exposed(metrics)
+    assert "driftd_backup_last_success_timestamp_seconds 7.0" in text
+    assert "driftd_backup_size_bytes 1000.0" in text
+    assert "driftd_backup_failures_total 1.0" in text
+    assert 'driftd_events_damaged{model="demand"} 1.0' in text
+
+
 def story(*lines: Happened) -> Tally:
     tally = Tally()
     for line in lines:
