@@ -226,6 +226,18 @@ def test_labels_known_by_a_time(world: World) -> None:
     assert world.source.count_labelled(START + 2, START + 500) == 1
 
 
+def test_the_newest_events(world: World) -> None:
+    """A source tells the latest times of a prediction and of a label, whatever comes late."""
+    extent = world.source.refresh(START)
+    assert (extent.newest_at, extent.newest_label_at) == (None, None)
+    world.predict(rows_between(10, 15), START + 100)
+    world.label([("p11", "1", START + 200)], START + 200)
+    world.predict(rows_between(0, 5), START + 300)
+    world.label([("p1", "1", START + 150)], START + 300)
+    extent = world.source.refresh(START + 400)
+    assert (extent.newest_at, extent.newest_label_at) == (START + 14, START + 200)
+
+
 def test_outcomes(world: World) -> None:
     """Predictions, scores and versions come with their rows."""
     rows = rows_between(40, 60)

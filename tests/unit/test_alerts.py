@@ -15,7 +15,7 @@ import yaml
 from driftd.observe import alert_document
 from driftd.observe.alerts import ALERTS, Alert
 from driftd.observe.families import ALL
-from driftd.serving.metrics import ServingMetrics
+from driftd.observe.serving_families import SERVED
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "grafana" / "prometheus"
@@ -35,10 +35,7 @@ def run(*command: str) -> tuple[int, str]:
 
 def families() -> dict[str, tuple[str, ...]]:
     """Every metric that a rule may use, with its labels."""
-    served = ServingMetrics(["demand"]).registry
-    names = {f"{one.name}_total" if one.type == "counter" else one.name: one for one in served.collect()}
-    serving = dict.fromkeys(names, ("model", "route", "status"))
-    return {one.name: one.labels for one in ALL} | serving | {"up": ("job",)}
+    return {one.name: one.labels for one in (*ALL, *SERVED)} | {"up": ("job",)}
 
 
 def expressions() -> Iterator[tuple[Alert, str]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -140,3 +143,42 @@ def test_the_first_word_of_damage_stays(tmp_path: Path) -> None:
     assert damage_marked(path) == "page 3 is rubbish"
     clear_mark(path)
     assert damage_marked(path) is None
+
+
+_WRITES = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('insert into t values (1)'); c.commit()"
+
+
+def test_looking_takes_no_lock_away(tmp_path: Path) -> None:
+    """A look leaves the locks of this process's connections alone: no other process removes the log under them."""
+    path = tmp_path / "events.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("create table t(x)")
+        connection.commit()
+        connection.execute("select * from t").fetchall()
+        assert examine(path, seconds=SECONDS) is None
+        subprocess.run([sys.executable, "-c", _WRITES, str(path)], check=True)
+        assert path.with_name("events.db-wal").exists()
+        assert connection.execute("select count(*) from t").fetchone() == (1,)
+
+
+def test_looking_holds_no_removed_file(tmp_path: Path) -> None:
+    """The room of a database that was removed is given back at the next look."""
+    path = tmp_path / "events.db"
+    for _ in range(3):
+        path.write_bytes(b"rubbish" * 100)
+        assert examine(path, seconds=SECONDS) is not None
+        path.unlink()
+    other = tmp_path / "state.db"
+    other.write_bytes(b"rubbish" * 100)
+    assert examine(other, seconds=SECONDS) is not None
+    assert f"{path} (deleted)" not in held_files()
+
+
+def held_files() -> set[str]:
+    """What this process has open; a descriptor that is closed meanwhile is none."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return found

@@ -21,8 +21,10 @@ from driftd.observe.document import document
 from driftd.observe.families import FEATURES_SHOWN
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_metrics import Eye, ModelMetrics
+from driftd.observe.serving_families import SERVED
 from driftd.observe.tally import EVENTS, Happened, Tally
 from driftd.records import ModelState, Phase, Verdict, Window
+from driftd.serving.metrics import ServingMetrics
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
 
 ROOT = Path(__file__).parents[2]
@@ -70,23 +72,30 @@ def test_every_metric_is_documented() -> None:
 
 def test_names_follow_prometheus() -> None:
     """Every name has the prefix, every counter ends in _total, every time in _seconds, and none is there twice."""
-    for family in families.ALL:
+    for family in (*families.ALL, *SERVED):
         assert family.name.startswith("driftd_")
         assert (family.type == "counter") == family.name.endswith("_total")
         assert (family.type == "histogram") == bool(family.buckets)
         assert "timestamp" not in family.name or family.name.endswith("_timestamp_seconds")
         assert family.help.endswith(".")
-    assert len({family.name for family in families.ALL}) == len(families.ALL)
+    assert len({family.name for family in (*families.ALL, *SERVED)}) == len(families.ALL) + len(SERVED)
 
 
-def test_promtool_finds_nothing_to_say() -> None:
-    """`promtool check metrics` is silent on what a daemon with models exposes."""
+def test_the_server_shows_the_families_that_are_documented() -> None:
+    """What `driftd serve` counts is what docs/metrics.md says of it."""
+    shown = {one.name: one.documentation for one in ServingMetrics(["demand"]).registry.collect()}
+    ours = {name: told for name, told in shown.items() if name.startswith("driftd_")}
+    assert ours == {family.name.removesuffix("_total"): family.help for family in SERVED}
+
+
+@pytest.mark.parametrize("of", ["daemon", "server"])
+def test_promtool_finds_nothing_to_say(of: str) -> None:
+    """`promtool check metrics` is silent on what a daemon with models exposes, and a server."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("needs promtool, of the Debian package prometheus")
-    done = subprocess.run(
-        [promtool, "check", "metrics"], input=exposed(busy()), text=True, capture_output=True, check=False
-    )
+    text = exposed(busy()) if of == "daemon" else generate_latest(ServingMetrics(["demand"]).registry).decode()
+    done = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -300,6 +309,20 @@ def test_upkeep_has_a_last_success() -> None:
     metrics.upkeep("demand", 6.0, ok=False)
     assert 'driftd_upkeep_last_success_timestamp_seconds{model="demand"} 5.0' in exposed(metrics)
     assert 'driftd_upkeep_failures_total{model="demand"} 1.0' in exposed(metrics)
+
+
+def test_a_backup_and_damage_can_be_alerted_on() -> None:
+    """The newest backup has its time, failures are counted from 0, and a damaged store is told by its model."""
+    metrics = Metrics()
+    assert "driftd_backup_failures_total 0.0" in exposed(metrics)
+    metrics.backed_up(7.0, 1000)
+    metrics.backup_failed()
+    metrics.model("demand").events_damaged()
+    text = exposed(metrics)
+    assert "driftd_backup_last_success_timestamp_seconds 7.0" in text
+    assert "driftd_backup_size_bytes 1000.0" in text
+    assert "driftd_backup_failures_total 1.0" in text
+    assert 'driftd_events_damaged{model="demand"} 1.0' in text
 
 
 def story(*lines: Happened) -> Tally:

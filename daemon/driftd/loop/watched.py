@@ -83,10 +83,12 @@ class WatchedModel:
     @contextmanager
     def _deciding(self, now: float) -> Iterator[Decision]:
         """Decide; the state in memory follows the one in the store, never the other way round."""
-        with deciding(self.state, self.rules, self.store, self.metrics, now) as decision:
+        before = self.state
+        with deciding(before, self.rules, self.store, self.metrics, now) as decision:
             yield decision
         self.state = decision.state
-        self.metrics.state(self.state, self.performer.registry.current(self.name))
+        if self.state != before:
+            self.metrics.state(self.state, self.performer.registry.current(self.name))
 
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
         facts = self.counts.facts(state or self.state, self.store.open_actions(self.name), self.lookout, now)

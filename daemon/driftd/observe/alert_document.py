@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from driftd.observe.alerts import ALERTS, Alert, Format
+from driftd.observe.alerts import ALERTS, Alert, Figure, Format
 
 RUNBOOK = "docs/runbook.md"
 DATASOURCE = "prometheus"  # the uid of the data source that grafana/provisioning/datasources provides
@@ -35,21 +35,25 @@ def prometheus(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any
 
 
 def _prometheus_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
-    only = ",".join(f"{label}=%q" for label in (*alert.labels, "instance"))
-    labels = " ".join(f"$labels.{label}" for label in (*alert.labels, "instance"))
     told = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
     told["value"] = _shown("$value", alert.value)
-    for name, figure in alert.figures.items():
-        asked = figure.expr.replace("%", "%%").replace("$only", only).replace('"', r"\"")
-        told[name] = (
-            f'{{{{ with printf "{asked}" {labels} | query }}}}{_shown(". | first | value", figure.format)}{{{{ end }}}}'
-        )
-    rule = {"alert": alert.name, "expr": alert.expr}
-    return rule | {
+    told |= {name: _asked_of_prometheus(alert, figure) for name, figure in alert.figures.items()}
+    return {
+        "alert": alert.name,
+        "expr": alert.expr,
         "for": hold or alert.hold,
         "labels": {"severity": alert.severity},
         "annotations": _annotations(alert, told, runbook),
     }
+
+
+def _asked_of_prometheus(alert: Alert, figure: Figure) -> str:
+    """A figure of the alert's own model and instance, asked for while the message is written."""
+    names = (*alert.labels, "instance")
+    only = ",".join(f"{label}=%q" for label in names)
+    query = figure.expr.replace("%", "%%").replace("$only", only).replace('"', r"\"")
+    asked = f'printf "{query}" {" ".join(f"$labels.{label}" for label in names)} | query'
+    return _if_known(asked, _shown(". | first | value", figure.format))
 
 
 def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
@@ -66,9 +70,9 @@ def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
 
 def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
     told = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
-    told["value"] = f"{{{{ with $values.A }}}}{_shown('.Value', alert.value)}{{{{ end }}}}"
+    told["value"] = f"{{{{ with $values.A }}}}{_shown('.Value', alert.value)}{{{{ else }}}}unknown{{{{ end }}}}"
     for name, figure in alert.figures.items():
-        told[name] = f"{{{{ with $values.{name} }}}}{_shown('.Value', figure.format)}{{{{ end }}}}"
+        told[name] = f"{{{{ with $values.{name} }}}}{_shown('.Value', figure.format)}{{{{ else }}}}unknown{{{{ end }}}}"
     figures = [(name, re.sub(r",?\$only", "", figure.expr)) for name, figure in alert.figures.items()]
     return {
         "uid": f"driftd-{alert.section}"[:40],
@@ -109,6 +113,10 @@ def _annotations(alert: Alert, told: Mapping[str, str], runbook: str) -> dict[st
         "description": alert.meaning,
         "runbook_url": f"{runbook}#{alert.section}",
     }
+
+
+def _if_known(asked: str, shown: str) -> str:
+    return f"{{{{ with {asked} }}}}{shown}{{{{ else }}}}unknown{{{{ end }}}}"
 
 
 def _shown(value: str, form: Format) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from driftd.observe.families import ALL, FEATURES_SHOWN, Family
+from driftd.observe.serving_families import SERVED
 
 HEAD = f"""# Metrics of the daemon
 
@@ -25,15 +26,24 @@ evidence, not a single score: alert on `driftd_verdict` or on `driftd_evidence >
 """
 
 TAIL = """
-The metrics of the process itself (`process_resident_memory_bytes`, `process_cpu_seconds_total`, `process_open_fds`,
-`python_gc_collections_total`, ...) are those of Prometheus' client library. `driftd serve` is a process of its own and
-shows its own families, all named `driftd_serve_...`, at its own `/metrics`.
+## driftd serve
+
+A process of its own, with these at its own `/metrics` (`serve.listen`); scrape it as another job.
+
+| metric | type | labels | meaning |
+|---|---|---|---|
+{served}
+## Of both
+
+Each shows the metrics of its own process, as Prometheus' client library has them: `process_resident_memory_bytes`,
+`process_cpu_seconds_total`, `process_open_fds`, `process_start_time_seconds` and others.
 """
 
 
 def document() -> str:
     """The whole page."""
-    return HEAD + "".join(f"{_line(family)}\n" for family in ALL) + TAIL
+    served = "".join(f"{_line(family)}\n" for family in SERVED)
+    return HEAD + "".join(f"{_line(family)}\n" for family in ALL) + TAIL.format(served=served)
 
 
 def _line(family: Family) -> str:

@@ -28,7 +28,7 @@ ROLLBACK_TRIGGERS = ("probation", "person")
 ROLLBACK_OUTCOMES = ("done", "refused")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a key of many dictionaries: hashing the texts would cost the most
 class Family:
     """One metric family. `owner`: the first label, where series come and go with what it names; else empty."""
 

@@ -30,6 +30,7 @@ class ModelMetrics:
         self._model = model
         self._tally = Tally()
         self._late = 0
+        self._shown: dict[str, object] = {}
         self._newest_label_at = float("-inf")
 
     def begin(self, tally: Tally, *, window_seconds: float | None, thresholds: Mapping[EvidenceKind, float]) -> None:
@@ -37,6 +38,7 @@ class ModelMetrics:
         board, model = self._board, self._model
         with board.together():
             self._tally = tally
+            self._shown.clear()
             board.set(families.WINDOW_SECONDS, window_seconds or 0, model)
             board.set(families.WATCHED, 1, model)
             board.set(families.EVENTS_DAMAGED, 0, model)
@@ -98,6 +100,8 @@ class ModelMetrics:
     def state(self, state: ModelState, served: int | None) -> None:
         """Where the model stands, and which version the link `current` names."""
         board, model = self._board, self._model
+        if not self._is_new("state", (state, served)):
+            return
         board.states(families.PHASE, Phase, state.phase, model)
         board.set(families.SERVED, served or 0, model)
         board.set(families.ASKED, state.pinned or state.champion or 0, model)
@@ -171,6 +175,8 @@ class ModelMetrics:
 
     def actions(self, running: Mapping[str, int], waiting: Mapping[str, int]) -> None:
         """How many actions are being performed, and how many wait for a free child process."""
+        if not self._is_new("actions", (running, waiting)):
+            return
         for kind in ActionKind:
             self._board.set(families.RUNNING, running.get(kind, 0), self._model, kind)
             self._board.set(families.WAITING, waiting.get(kind, 0), self._model, kind)
@@ -188,6 +194,13 @@ class ModelMetrics:
             self._board.set(families.UPKEEP_AT, now, self._model)
         else:
             self._board.add(families.UPKEEP_FAILURES, 1, self._model)
+
+    def _is_new(self, what: str, value: object) -> bool:
+        """Whether a round has something else to show than the one before: hardly any has."""
+        if self._shown.get(what) == value:
+            return False
+        self._shown[what] = value
+        return True
 
     def _labels_until(self, newest: float | None) -> None:
         """Where the source cannot tell when the newest label came, the cohorts that were looked at do."""

@@ -1,18 +1,18 @@
-"""The metrics of `driftd serve`. docs/serving.md lists them; a test compares."""
+"""The metrics of `driftd serve`; what each means is in `observe.serving_families` and docs/metrics.md."""
 
 from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from driftd.observe import serving_families as families
+from driftd.observe.families import REFUSALS_OF_REQUESTS, Family
+from driftd.observe.serving_families import OUTCOMES
 from driftd.store.events_records import Receipt, Refusal
 
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 ROUTES = ("predict", "predictions", "feedback")
-NOT_LET_IN = ("token", "origin", "host")
-OUTCOMES = ("accepted", "duplicate", "refused")
 
 
 class ServingMetrics:
@@ -20,38 +20,17 @@ class ServingMetrics:
 
     def __init__(self, models: Sequence[str]) -> None:
         self.registry = CollectorRegistry()
-        self.requests = self._counter(
-            "requests", "Requests by route and status; model `unknown` where there is none.", "model", "route", "status"
-        )
-        self.seconds = self._histogram(
-            "request", "From the whole request to its answer, the disk included.", "model", "route"
-        )
-        self.commit = self._histogram(
-            "commit", "From handing events to the group commit to their being synced.", "model"
-        )
-        self.events = self._counter(
-            "events", "Events by what became of them: accepted, duplicate, refused.", "model", "outcome"
-        )
-        self.refusals = self._counter("refusals", "Refused events by field; all features together.", "model", "field")
-        self.not_kept = self._counter(
-            "not_kept", "Requests answered 503 because the store could not keep them.", "model"
-        )
-        self.not_let_in = self._counter(
-            "http_refused", "Requests that were not let in: token, origin, host (docs/security.md).", "reason"
-        )
-        self.unlogged = self._counter("unlogged_predictions", "Predictions answered but not logged.", "model")
-        self.version = Gauge(
-            "driftd_serve_version",
-            "The version that answers; 0 when there is none.",
-            ("model",),
-            registry=self.registry,
-        )
-        self.linked = Gauge(
-            "driftd_serve_linked_version",
-            "The version that should answer. Another one than driftd_serve_version cannot be loaded.",
-            ("model",),
-            registry=self.registry,
-        )
+        ProcessCollector(registry=self.registry)
+        self.requests = self._counter(families.REQUESTS)
+        self.seconds = self._histogram(families.REQUEST_TIME)
+        self.commit = self._histogram(families.COMMIT_TIME)
+        self.events = self._counter(families.EVENTS)
+        self.refusals = self._counter(families.REFUSALS)
+        self.not_kept = self._counter(families.NOT_KEPT)
+        self.not_let_in = self._counter(families.NOT_LET_IN)
+        self.unlogged = self._counter(families.UNLOGGED)
+        self.version = self._gauge(families.VERSION)
+        self.linked = self._gauge(families.LINKED)
         self._begin(models)
 
     def _begin(self, models: Sequence[str]) -> None:
@@ -60,7 +39,7 @@ class ServingMetrics:
         self._routes = {(model, route): self.seconds.labels(model, route) for model in models for route in ROUTES}
         self._requests: dict[tuple[str, str, int], Counter] = {}
         self._outcomes = {(model, one): self.events.labels(model, one) for model in models for one in OUTCOMES}
-        for reason in NOT_LET_IN:
+        for reason in REFUSALS_OF_REQUESTS:
             self.not_let_in.labels(reason)
         for model in models:
             self.not_kept.labels(model)
@@ -105,11 +84,14 @@ class ServingMetrics:
             for field, count in Tally(_bounded(one.field) for one in refused).items():
                 self.refusals.labels(model, field).inc(count)
 
-    def _counter(self, name: str, told: str, *labels: str) -> Counter:
-        return Counter(f"driftd_serve_{name}_total", told, labels, registry=self.registry)
+    def _counter(self, family: Family) -> Counter:
+        return Counter(family.name, family.help, family.labels, registry=self.registry)
 
-    def _histogram(self, name: str, told: str, *labels: str) -> Histogram:
-        return Histogram(f"driftd_serve_{name}_duration_seconds", told, labels, registry=self.registry, buckets=BUCKETS)
+    def _gauge(self, family: Family) -> Gauge:
+        return Gauge(family.name, family.help, family.labels, registry=self.registry)
+
+    def _histogram(self, family: Family) -> Histogram:
+        return Histogram(family.name, family.help, family.labels, registry=self.registry, buckets=family.buckets)
 
 
 def _bounded(field: str) -> str:

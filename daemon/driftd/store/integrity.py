@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import struct
+import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime
@@ -111,10 +112,42 @@ def _file_fault(path: Path) -> str | None:
     return _header_fault(path) or _log_fault(_beside(path, "-wal"))
 
 
+class _Kept:
+    """Descriptors for raw reading, one for each file, that stay open.
+
+    To close *any* descriptor of a file ends every POSIX lock that this process has on it, so also those of SQLite's
+    connections: whoever closes the database next in another process then takes itself for the last one, removes the
+    log under our connection, and the file is destroyed (sqlite.org/howtocorrupt.html, 2.2).
+    """
+
+    def __init__(self) -> None:
+        self._descriptors: dict[tuple[int, int], int] = {}
+        self._lock = threading.Lock()
+
+    def head(self, path: Path) -> tuple[bytes, int]:
+        """The first bytes of a file, and its length."""
+        with self._lock:
+            told = path.stat()
+            self._let_go_of_removed()
+            kept = self._descriptors.get((told.st_dev, told.st_ino))
+            if kept is None:
+                kept = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                opened = os.fstat(kept)  # another file, perhaps, than the one a moment ago
+                self._descriptors[opened.st_dev, opened.st_ino] = kept
+            return os.pread(kept, _HEADER, 0), os.fstat(kept).st_size
+
+    def _let_go_of_removed(self) -> None:
+        """A file without a name is nobody's database any more, and its room on the disk is wanted back."""
+        for known, descriptor in list(self._descriptors.items()):
+            if os.fstat(descriptor).st_nlink == 0:
+                os.close(self._descriptors.pop(known))
+
+
+_kept = _Kept()
+
+
 def _header_fault(path: Path) -> str | None:
-    with path.open("rb") as file:
-        header = file.read(_HEADER)
-        length = file.seek(0, os.SEEK_END)
+    header, length = _kept.head(path)
     if len(header) < _HEADER or not header.startswith(_MAGIC):
         return "the file is not a database"
     page = struct.unpack(">H", header[16:18])[0]
