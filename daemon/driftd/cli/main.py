@@ -24,13 +24,14 @@ COMMANDS = {
     "approve": ("driftd.cli.asking:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.asking:reject", "Turn the waiting challenger down."),
     "rollback": ("driftd.cli.asking:rollback", "Go back to an earlier version."),
+    "doctor": ("driftd.cli.examining:doctor", "Look over a whole installation, and say what to do."),
     "backup": ("driftd.cli.restoring:backup", "Make a backup now."),
     "restore": ("driftd.cli.restoring:restore", "Put a backup in a broken database's place."),
     "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
 }
 EXIT_CODES = {
     0: "done",
-    1: "failed: the message says why",
+    1: "failed: the message says why (doctor: something fails; run: a database is damaged and must be restored)",
     2: "the command line or the config is wrong",
     3: "asked, but no daemon has answered yet",
     4: "there is no such thing (no state, model, version, alarm)",

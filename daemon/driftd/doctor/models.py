@@ -1,0 +1,167 @@
+"""Each model: its source answers, its trainer can be imported, its versions are what they were, its loop moves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.loop.guard import Guard, SourceDamagedError, SourceHangsError
+from driftd.records import ModelState, Phase, Verdict
+from driftd.registry import ManifestError, Registry
+from driftd.registry.durable import sha256_of
+from driftd.sources import open_source
+from driftd.sources.windows import default_lateness
+from driftd.store.apart import ChildError, run_apart
+from driftd.store.integrity import damage_marked
+from driftd.store.state_reader import StateReader
+from driftd.store.state_records import StoredCheck
+
+_SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
+_WINDOWS_LATE = 3.0
+_SPARE_SECONDS = 900.0
+_LONG_ACTION = 1.5  # times limits.timeout
+
+
+def sources(installation: Installation) -> Iterator[Finding]:
+    """The source of each model answers in time and has something."""
+    registry = Registry(installation.places)
+    for name, model in installation.config.models.items():
+        served = registry.current(name)
+        if served is None:
+            yield warn(name, "has no version yet", "driftd init trains the first one")
+            continue
+        if damage_marked(installation.places.events_db(name)) is not None:
+            continue  # told by the check of databases
+        guard = Guard(name, _SOURCE_SECONDS)
+        try:
+            source = open_source(name, model, registry.manifest(name, served).schema, installation.places)
+            extent = guard.run(source.refresh, installation.now)
+            guard.run(source.close)
+        except SourceDamagedError as error:
+            yield fail(name, f"its event store is damaged: {error}", f"driftd restore --events {name}")
+        except SourceHangsError as error:
+            yield fail(name, str(error), "bring its files or database back; the check is tried again every round")
+        except Exception as error:  # noqa: BLE001 - whatever a source raises is what is to be told
+            yield fail(name, f"its source ({model.source.kind}) fails: {error}", "correct `source` or what it names")
+        else:
+            if extent.rows:
+                yield ok(name, f"its source ({model.source.kind}) answers: {extent.rows:,} predictions so far")
+            else:
+                todo = "does the application log with the SDK, driftd serve, or into these files?"
+                yield warn(name, f"its source ({model.source.kind}) answers, but has no prediction", todo)
+        finally:
+            guard.close()
+
+
+def trainers(installation: Installation) -> Iterator[Finding]:
+    """Each trainer can be found, as a build would: imported in a process of its own."""
+    for name, model in installation.config.models.items():
+        if not isinstance(model.trainer, str):
+            program = model.trainer.command[0]
+            if shutil.which(program) is None:
+                yield fail(
+                    name, f"its trainer's program {program!r} is not found", "install it, or give its whole path"
+                )
+            else:
+                yield ok(name, f"its trainer's program is {shutil.which(program)}")
+            continue
+        try:
+            run_apart("driftd.doctor.importing", [model.trainer], _IMPORT_SECONDS)
+        except ChildError as error:
+            todo = "install its package into driftd's environment, or put its folder on PYTHONPATH of the unit"
+            yield fail(name, f"its trainer {model.trainer} cannot be imported: {error}", todo)
+        else:
+            yield ok(name, f"its trainer {model.trainer} can be imported")
+
+
+def versions(installation: Installation) -> Iterator[Finding]:
+    """Every file of every version matches its hash; every snapshot its name; the link names the champion."""
+    registry, states = Registry(installation.places), installation.states()
+    for name in installation.config.models:
+        state = states.get(name)
+        champion, served = (state.champion if state else None), registry.current(name)
+        if state is not None and served != champion:
+            todo = "restart the daemon: it points the link to its champion (or says why it cannot)"
+            yield fail(name, f"the link names version {served}, the store says {champion}", todo)
+        faults = list(_faults(registry, name))
+        for version, said in faults:
+            good = sorted(set(registry.versions(name)) - {number for number, _ in faults})
+            if version in (champion, served):
+                back = f"driftd rollback {name} --to {good[-1]}" if good else "restore its folder from your own backup"
+                yield fail(name, f"version {version}, which serves, is damaged: {said}", back)
+            else:
+                yield warn(name, f"version {version} is damaged: {said}", "restore its folder from your own backup")
+        if not faults:
+            yield ok(name, f"{len(registry.versions(name))} versions match their hashes, version {served} serves")
+        yield from _snapshots(installation, name)
+
+
+def progress(installation: Installation) -> Iterator[Finding]:
+    """Checks keep up with their windows, actions end, builds do not fail again and again."""
+    with installation.reader() as reader:
+        states = {state.model: state for state in reader.models()}
+        for name in installation.config.models:
+            state = states.get(name)
+            if state is None:
+                yield warn(name, "is not under watch yet", "start the daemon; `driftd init` trains a first version")
+                continue
+            last = reader.checks(name, 1, "window")
+            faults = [*_checked(installation, state, last), *_acted(installation, name, reader)]
+            if state.failures:
+                todo = f"`driftd explain {name}` and the log of the job say why"
+                faults.append(warn(name, f"{state.failures} builds failed in a row", todo))
+            yield from faults
+            if not faults:
+                ended = f", its last window ended {_ago(installation.now - last[0].window_end)}" if last else ""
+                yield ok(name, f"is {state.phase}{ended}")
+
+
+def _checked(installation: Installation, state: ModelState, last: list[StoredCheck]) -> Iterator[Finding]:
+    window, name = installation.config.models[state.model].window, state.model
+    if not last:
+        return
+    if window.every is not None and state.phase is not Phase.PAUSED:
+        lateness = window.lateness if window.lateness is not None else default_lateness(window)
+        behind = installation.now - last[0].window_end
+        if behind > _WINDOWS_LATE * window.every + lateness + _SPARE_SECONDS:
+            todo = "is the daemon running, and its source answering? See `driftd status`"
+            yield fail(name, f"the last checked window ended {behind / window.every:.0f} windows ago", todo)
+    if last[0].verdict is Verdict.ERROR:
+        yield fail(name, f"its last check failed: {last[0].reason}", "see the findings on its source")
+
+
+def _acted(installation: Installation, name: str, reader: StateReader) -> Iterator[Finding]:
+    for action in reader.open_actions(name):
+        hours = (installation.now - (action.started_at or action.intended_at)) / 3600
+        if hours * 3600 > _LONG_ACTION * installation.config.limits.timeout:
+            said = f"its action {action.id} ({action.kind}) is open for {hours:.1f} h"
+            yield warn(name, said, f"see jobs/{name}-{action.id}-{action.kind}/log.txt in state_dir")
+
+
+def _faults(registry: Registry, name: str) -> Iterator[tuple[int, str]]:
+    for version in registry.versions(name):
+        try:
+            for file in registry.manifest(name, version).files:
+                registry.file(name, version, file)
+        except (ManifestError, OSError) as error:
+            yield version, str(error)
+
+
+def _snapshots(installation: Installation, name: str) -> Iterator[Finding]:
+    folder = installation.places.snapshot(name, "x").parent
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    broken = [path.name[:12] for path in found if not _matches(path)]
+    if broken:
+        todo = "restore them from your own backup: versions built from them cannot be reproduced without"
+        yield warn(name, f"snapshots {', '.join(broken)} do not match their names", todo)
+
+
+def _matches(snapshot: Path) -> bool:
+    data = snapshot / "data.parquet"
+    return data.is_file() and sha256_of(data) == snapshot.name
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h ago" if seconds > 3600 else f"{seconds / 60:.0f} min ago"  # noqa: PLR2004 - an hour
