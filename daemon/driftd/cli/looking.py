@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from driftd.cli.fleet import fleet_status, not_watched, sentences, spoken_override, worst_verdict
 from driftd.cli.options import chosen_model, config_option, json_option, opened
 from driftd.cli.printing import VERDICT_STYLES, Cell, console, number, print_json, print_table, say, when
 from driftd.config.durations import seconds
+from driftd.page.status import fleet_status, not_watched, sentences, spoken_override, worst_verdict
 from driftd.places import Places
 from driftd.registry import ManifestError, Registry
 from driftd.store.state_reader import StateReader

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from driftd.page.words import plain, when
+
+__all__ = ["VERDICT_STYLES", "Cell", "console", "number", "plain", "print_json", "print_table", "say", "when"]
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
 Cell = str | Text
@@ -46,22 +47,6 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(plain(value), indent=2, default=str))
 
 
-def when(at: float | None) -> str:
-    """A moment for people, in UTC; a dash for none."""
-    return "-" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
-
-
 def number(value: object) -> str:
     """A figure for people: four digits of a float, everything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def plain(value: object) -> object:
-    """A value as JSON can say it: records as mappings, NaN as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

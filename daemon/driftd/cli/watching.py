@@ -14,13 +14,13 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from driftd.cli.fleet import fleet_status
 from driftd.cli.looking import print_status
 from driftd.cli.picture import picture
 from driftd.cli.printing import console, plain, say, when
-from driftd.cli.standing import last_applied
 from driftd.config.load import ConfigError, load
 from driftd.config.model import Config
+from driftd.page.standing import last_applied
+from driftd.page.status import fleet_status
 from driftd.places import Places
 from driftd.store.state_reader import StateAbsentError, StateReader
 

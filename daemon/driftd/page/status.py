@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from driftd.cli.printing import when
-from driftd.cli.standing import config_standing, override_in_force
 from driftd.config.model import Config
+from driftd.page.standing import config_standing, override_in_force
+from driftd.page.words import when
 from driftd.places import Places
 from driftd.records import ModelState, Phase
 from driftd.registry import Registry
@@ -38,7 +38,7 @@ def fleet_status(config: Config, places: Places, config_path: Path, only: str | 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
     """Everything that `driftd status` says of one model."""
-    newest = {kind: reader.checks(state.model, LOOKED_BACK, kind) for kind in ("window", "labels")}
+    newest = {kind: reader.newest_checks(state.model, kind, LOOKED_BACK) for kind in ("window", "labels")}
     evidence: dict[str, Any] = {}
     for checks in newest.values():  # an inconclusive check leaves the evidence as it was
         evidence |= next((check.evidence for check in checks if check.evidence), {})

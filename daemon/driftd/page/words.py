@@ -1,0 +1,23 @@
+"""Values as people and JSON read them: shared by the terminal and the page."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+
+
+def when(at: float | None) -> str:
+    """A moment for people, in UTC; a dash for none."""
+    return "-" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def plain(value: object) -> object:
+    """A value as JSON can say it: records as mappings, NaN as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
