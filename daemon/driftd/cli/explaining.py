@@ -9,6 +9,7 @@ import click
 from driftd.cli.explanation import print_explanation
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
 from driftd.cli.printing import console, print_json
+from driftd.config.model import Config
 from driftd.page.decision import explained
 from driftd.store.state_reader import StateReader
 from driftd.store.state_records import StoredAlarm, StoredTransition
@@ -34,7 +35,7 @@ def explain(config_path: Path, what: str, model: str | None, is_alarm: bool, as_
     with StateReader.read_only(places.state_db) as reader:
         line = None if is_alarm else _line(reader, what, name)
         alarm = _alarm(reader, what if is_alarm else line)
-        told = explained(reader, config, places, line, alarm)
+        told = explained(reader, lambda model: _by_rows(config, model), places, line, alarm)
     if as_json:
         print_json(told)
     else:
@@ -53,6 +54,10 @@ def _line(reader: StateReader, what: str, model: str | None) -> StoredTransition
     if line is None or (model is not None and line.model != model):
         raise AbsentError(f"there is no decision {what}; `driftd history` lists them")
     return line
+
+
+def _by_rows(config: Config, model: str) -> bool:
+    return model in config.models and config.models[model].window.rows is not None
 
 
 def _id(digits: str) -> int:

@@ -64,6 +64,7 @@ class Daemon:
     inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
     stopping: str | None = None
     rounds: int = 0
+    rounded_at: float = 0.0  # when the last round ended
     pruned_at: float = 0.0
     notifier: Notifier | None = None
     config_read: str = ""  # the hash of the config that was read last, applied or refused
@@ -145,6 +146,7 @@ class Daemon:
                 self._failed(name, model, error)
         self._prune(now)
         self.rounds += 1
+        self.rounded_at = now
         self.assembly.metrics.last_step.set(now)
         if behind:
             self.post_tick()

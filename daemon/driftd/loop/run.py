@@ -22,6 +22,7 @@ from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
+from driftd.page.routes import Page, PageWiring
 from driftd.places import Places
 from driftd.store.state import StateStore
 
@@ -43,7 +44,8 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics())
     daemon, clock = Daemon(assembly), RealClock()
-    http = HttpThread(application(_wiring(daemon, assembly, places)), config.http.listen)
+    page = Page(PageWiring(places, config_path, lambda: dict(daemon.obstacles), lambda: daemon.rounded_at))
+    http = HttpThread(application(_wiring(daemon, assembly, places), page.routes()), config.http.listen)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
     scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
@@ -65,6 +67,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     finally:
         scheduler.shutdown(wait=False)
         http.stop()
+        page.close()
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from driftd.observe.metrics import Metrics
 
@@ -38,8 +38,8 @@ class Wiring:
     report: Callable[[str, int], Path]
 
 
-def application(wiring: Wiring) -> Starlette:
-    """The routes of the daemon."""
+def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
+    """The routes of the daemon; those of the page come from the room that makes it."""
 
     async def metrics(request: Request) -> Response:
         encoder, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -73,6 +73,7 @@ def application(wiring: Wiring) -> Starlette:
             Route("/-/reload", reload, methods=["POST", "PUT"]),
             Route("/api/status", status),
             Route("/reports/{model:str}/{alarm:int}", report),
+            *page,
         ]
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from driftd.config.model import Config
+from driftd.page.config import as_yaml, redacted
+from driftd.page.settings import config_in_force
 from driftd.places import Places
 from driftd.registry import ManifestError, Registry
+from driftd.severities import meaning_of
 from driftd.store.state_reader import StateReader
 from driftd.store.state_records import StoredAlarm, StoredTransition
+from driftd.store.state_series import SeriesReader
 
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
 
@@ -37,9 +41,16 @@ MEANINGS = {
 
 
 def explained(
-    reader: StateReader, config: Config, places: Places, line: StoredTransition | None, alarm: StoredAlarm | None
+    reader: StateReader,
+    by_rows: Callable[[str], bool],
+    places: Places,
+    line: StoredTransition | None,
+    alarm: StoredAlarm | None,
 ) -> dict[str, Any]:
-    """Everything that is known of a decision or an alarm, ready for JSON."""
+    """Everything that is known of a decision or an alarm, ready for JSON.
+
+    `by_rows` tells of a model whether its windows count rows.
+    """
     told: dict[str, Any] = {"decision": None, "alarm": None, "actions": [], "version": None, "story": []}
     if line is not None:
         told["decision"] = _decision(line)
@@ -51,8 +62,7 @@ def explained(
     if alarm is not None:
         told["alarm"] = alarm
         told["rows"] = _rows(reader, alarm)
-        model = config.models.get(alarm.model)
-        told["window_by"] = "rows" if model is not None and model.window.rows is not None else "time"
+        told["window_by"] = "rows" if by_rows(alarm.model) else "time"
     told["story"] = [
         {"id": one.id, "at": one.at, "event": one.event, "reason": one.reason} for one in _story(reader, line, alarm)
     ]
@@ -115,3 +125,29 @@ def _lineage(places: Places, model: str, version: object) -> dict[str, Any] | No
         return Registry(places).manifest(model, version).to_dict()
     except ManifestError:
         return None
+
+
+def decision_view(
+    reader: SeriesReader, places: Places, *, decision: int | None, alarm: int | None
+) -> dict[str, Any] | None:
+    """A decision or an alarm for the page: what `explained` tells, with the alarm's line of history and the config.
+
+    None when there is no such decision or alarm.
+    """
+    line = reader.transition(decision) if decision is not None else None
+    number = alarm if alarm is not None else (line.figures.get("alarm") if line is not None else None)
+    raised = reader.alarm(number) if isinstance(number, int) else None
+    if alarm is not None and raised is not None:
+        line = reader.decision_of_alarm(alarm)
+    if line is None and raised is None:
+        return None
+    told = explained(reader, config_in_force(reader).by_rows, places, line, raised)
+    applied = reader.config(line.config_hash) if line is not None else None
+    told["config"] = None
+    if applied is not None and line is not None:
+        model = redacted((applied.content or {}).get("models", {}).get(line.model, {}))
+        told["config"] = {"hash": applied.hash, "at": applied.at, "model": as_yaml(model)}
+    told["report"] = raised is not None and raised.report is not None
+    told["title"] = meaning_of(line.event).title if line is not None else "Alarm"
+    told["severity"] = str(meaning_of(line.event).severity) if line is not None else "warning"
+    return told

@@ -49,6 +49,7 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
         "version": state.champion,
         "needs": needs_person(state),
         "waits": state.waits,
+        "failures": state.failures,
         "blocked": state.blocked,
         "build": state.build,
         "probation": state.probation,
