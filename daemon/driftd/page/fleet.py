@@ -99,7 +99,9 @@ def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str,
     by_time = config.window_seconds(model) is not None
     last = reader.last_window(model, "labels")
     if last is None:
-        windows = [Checked.of(one, by_time=by_time) for one in reversed(reader.newest_checks(model, "window", 60))]
+        newest_window = reader.last_window(model, "window") or 0
+        rows = reader.checks_from(model, "window", newest_window - SPARK_POINTS + 1)
+        windows = [Checked.read(row, by_time=by_time) for row in rows]
         return {"kind": "verdicts", **window_series(windows, _over(windows))}
     checks = [
         Checked.of(one, by_time=by_time) for one in reversed(reader.newest_checks(model, "labels", SPARK_WINDOWS))

@@ -98,8 +98,8 @@ def _over_time(
     first, last, spans = window_range(reader, model, config, span)
     by_time = not config.by_rows(model)
     grouping = Grouping.of(first, max(first, last))
-    read = [Checked.read(row, by_time=by_time) for row in map(dict, reader.checks_from(model, "window", first))]
-    labels = [Checked.read(row, by_time=by_time) for row in map(dict, reader.checks_from(model, "labels", first))]
+    read = [Checked.read(row, by_time=by_time) for row in reader.checks_from(model, "window", first)]
+    labels = [Checked.read(row, by_time=by_time) for row in reader.checks_from(model, "labels", first)]
     starts = [one.at for one in (*read[:1], *labels[:1])]
     since = min(starts, default=0.0)
     return {

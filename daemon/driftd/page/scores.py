@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from driftd.page.model import window_range
@@ -10,6 +11,7 @@ from driftd.page.settings import config_in_force
 from driftd.store.state_series import ScoreMean, SeriesReader
 
 MOST_COLUMNS = 96
+MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour
 IN_STANDARD_DEVIATIONS = ("location", "spread")  # all other components are standard normal while nothing drifts
 NOTABLE = {True: 0.5, False: 6.0}  # where the colour is full: so many standard deviations of the reference, or sigmas
 SHOWN_KINDS = ("data", "prediction")
@@ -22,9 +24,10 @@ def score_view(reader: SeriesReader, model: str, span: str | None) -> dict[str, 
     config = config_in_force(reader)
     first, last, _ = window_range(reader, model, config, span)
     grouping = Grouping.of(first, max(first, last), MOST_COLUMNS)
-    rows = _rows(reader.score_means(model, first, last, grouping.size), grouping.groups)
+    stride = math.ceil(grouping.size / MOST_AVERAGED)
+    rows = _rows(reader.score_means(model, first, last, grouping.size, stride), grouping.groups)
     starts = _starts(reader, model, grouping, by_time=not config.by_rows(model))
-    return {"at": starts, "merged": grouping.size, "subjects": sorted(rows, key=_moved, reverse=True)}
+    return {"at": starts, "merged": grouping.size, "stride": stride, "subjects": sorted(rows, key=_moved, reverse=True)}
 
 
 def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bool) -> list[float | None]:

@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd.store.state_records import StoredCheck
+from driftd.store.state_series import CheckRow
 from driftd_detectors.columns import Numbers
 from driftd_detectors.losses import value_of
 
@@ -43,6 +43,34 @@ class Grouping:
         return (self.last - self.first) // self.size + 1
 
 
+class Figures(msgspec.Struct, frozen=True):
+    """What is charted of a check's figures."""
+
+    loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    tolerated: float | None = None
+    labels: float | None = None
+    coverage: float | None = None
+    estimated: float | None = None
+    estimated_low: float | None = None
+    estimated_high: float | None = None
+    estimate_off: float = 0.0
+
+
+class Weighed(msgspec.Struct, frozen=True):
+    """The evidence of one kind, and the limit at which it alarms."""
+
+    evidence: float | None = None
+    threshold: float | None = None
+
+
+_FIGURES = msgspec.json.Decoder(Figures)
+_EVIDENCE: msgspec.json.Decoder[Mapping[str, Weighed]] = msgspec.json.Decoder(dict[str, Weighed])
+Read = TypeVar("Read")
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What is charted of one check."""
@@ -52,43 +80,29 @@ class Checked:
     rows: int
     verdict: str
     version: int | None
-    figures: Mapping[str, Any]
-    evidence: Mapping[str, Mapping[str, Any]]
+    figures: Figures
+    evidence: Mapping[str, Weighed]
 
     @classmethod
-    def of(cls, check: StoredCheck, *, by_time: bool) -> Checked:
-        """From a stored check."""
-        return cls(
-            check.window_index,
-            check.window_start if by_time else check.at,
-            check.rows,
-            str(check.verdict),
-            check.version,
-            check.figures,
-            check.evidence,
-        )
-
-    @classmethod
-    def read(cls, row: Mapping[str, Any], *, by_time: bool) -> Checked:
+    def read(cls, row: CheckRow, *, by_time: bool) -> Checked:
         """From a row of `SeriesReader.checks_from`; windows of rows stand at the time of their check."""
         return cls(
-            int(row["window_index"]),
-            float(row["window_start"] if by_time else row["at"]),
-            int(row["rows"]),
-            str(row["verdict"]),
-            row["version"],
-            decoded(row["figures"]),
-            decoded(row["evidence"]),
+            row.window_index,
+            row.window_start if by_time else row.at,
+            row.rows,
+            row.verdict,
+            row.version,
+            decoded(row.figures, _FIGURES),
+            decoded(row.evidence, _EVIDENCE),
         )
 
 
-def decoded(text: str) -> dict[str, Any]:
-    """JSON as the store wrote it: fast, and with the NaN that only Python's own reader takes."""
+def decoded(text: str, decoder: msgspec.json.Decoder[Read]) -> Read:
+    """JSON as the store wrote it: only what is charted, and with the NaN that only Python's own reader takes."""
     try:
-        found: dict[str, Any] = msgspec.json.decode(text)
+        return decoder.decode(text)
     except msgspec.DecodeError:
-        found = json.loads(text)
-    return found
+        return msgspec.convert(json.loads(text), decoder.type)
 
 
 def performance_series(checks: Iterable[Checked], grouping: Grouping, metric: str | None) -> dict[str, Any]:
@@ -96,17 +110,17 @@ def performance_series(checks: Iterable[Checked], grouping: Grouping, metric: st
 
     A merged point is the mean of its windows by their labels; its band is that of the merged labels.
     """
-    known = [one for one in checks if _finite(one.figures.get("loss"))]
+    known = [one for one in checks if _finite(one.figures.loss)]
     group, at = _placed(known, grouping)
-    weight = np.array([max(1.0, _number(one.figures.get("labels"))) for one in known])
-    columns = {name: np.array([_number(one.figures.get(name)) for one in known]) for name in _LOSSES}
+    weight = np.fmax(1.0, _numbers([one.figures.labels for one in known]))
+    columns = {name: _numbers([getattr(one.figures, name) for one in known]) for name in _LOSSES}
     merged = {name: _weighted(group, columns[name], weight) for name in ("loss", "baseline", "tolerated")}
     below = _pooled(group, columns["loss"] - columns["low"], weight)
     above = _pooled(group, columns["high"] - columns["loss"], weight)
     merged |= {"low": merged["loss"] - below, "high": merged["loss"] + above}
     told = {name: _in_metric(metric, values) for name, values in merged.items()}
     ends = np.sort(np.stack([told["low"], told["high"]]), axis=0) if known else np.empty((2, 0))
-    coverage = np.array([_number(one.figures.get("coverage")) for one in known])
+    coverage = _numbers([one.figures.coverage for one in known])
     return {
         "metric": metric,
         "higher_is_better": metric is not None and value_of(metric, 1.0) < value_of(metric, 0.0),
@@ -124,12 +138,10 @@ def performance_series(checks: Iterable[Checked], grouping: Grouping, metric: st
 
 def estimate_series(checks: Iterable[Checked], grouping: Grouping) -> dict[str, Any]:
     """The performance estimated without labels, where the daemon believes it."""
-    known = [
-        one for one in checks if _finite(one.figures.get("estimated")) and not one.figures.get("estimate_off", 0.0)
-    ]
+    known = [one for one in checks if _finite(one.figures.estimated) and not one.figures.estimate_off]
     group, at = _placed(known, grouping)
     weight = np.array([max(1.0, float(one.rows)) for one in known])
-    columns = {name: np.array([_number(one.figures.get(name)) for one in known]) for name in _ESTIMATES}
+    columns = {name: _numbers([getattr(one.figures, name) for one in known]) for name in _ESTIMATES}
     return {"at": rounded(at)} | {
         name.removeprefix("estimated_").replace("estimated", "value"): rounded(_weighted(group, values, weight))
         for name, values in columns.items()
@@ -138,16 +150,15 @@ def estimate_series(checks: Iterable[Checked], grouping: Grouping) -> dict[str, 
 
 def evidence_series(checks: Iterable[Checked], grouping: Grouping) -> dict[str, dict[str, Any]]:
     """By kind: the most evidence of each group of windows, and the limit at which it alarms."""
-    found: dict[str, list[tuple[Checked, float, float]]] = {}
+    found: dict[str, list[tuple[Checked, Weighed]]] = {}
     for one in checks:
         for kind, said in one.evidence.items():
-            entry = (one, _number(said.get("evidence")), _number(said.get("threshold")))
-            found.setdefault(kind, []).append(entry)
+            found.setdefault(kind, []).append((one, said))
     told = {}
     for kind, entries in found.items():
-        group, at = _placed([one for one, _, _ in entries], grouping)
-        highest = _highest(group, np.array([evidence for _, evidence, _ in entries]))
-        limit = _highest(group, np.array([threshold for _, _, threshold in entries]))
+        group, at = _placed([one for one, _ in entries], grouping)
+        highest = _highest(group, _numbers([said.evidence for _, said in entries]))
+        limit = _highest(group, _numbers([said.threshold for _, said in entries]))
         told[kind] = {"at": rounded(at), "evidence": rounded(highest), "limit": rounded(limit)}
     return told
 
@@ -161,7 +172,7 @@ def window_series(checks: Iterable[Checked], grouping: Grouping) -> dict[str, An
     return {"at": rounded(at), "rows": rounded(rows), "verdict": [VERDICTS[int(one)] for one in loudest]}
 
 
-def rounded(values: Numbers) -> list[float]:
+def rounded(values: NDArray[Any]) -> list[float]:
     """Numbers for JSON: so many digits as are seen; NaN (null) for what is not known."""
     return [float(f"{one:.{DIGITS}g}") if abs(one) < 1e9 else round(one) for one in _clipped(values)]  # noqa: PLR2004 - epoch seconds are whole
 
@@ -233,9 +244,10 @@ def _in_metric(metric: str | None, losses: Numbers) -> Numbers:
     return np.array([value_of(metric, max(0.0, one) if metric == "rmse" else one) for one in losses.tolist()])
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+def _numbers(values: list[float | None]) -> Numbers:
+    """None becomes NaN."""
+    return np.array(values, dtype=np.float64)
 
 
-def _finite(value: object) -> bool:
-    return math.isfinite(_number(value))
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -12,6 +12,7 @@ from driftd.places import Places
 from driftd.records import ModelState, Phase
 from driftd.registry import Registry
 from driftd.store.state_reader import StateAbsentError, StateReader
+from driftd.store.state_records import StoredCheck
 
 LOOKED_BACK = 50  # checks, for the last one that had something to say
 WORST_FIRST = ("drift", "error", "suspected", "ok", "inconclusive")
@@ -38,7 +39,7 @@ def fleet_status(config: Config, places: Places, config_path: Path, only: str | 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
     """Everything that `driftd status` says of one model."""
-    newest = {kind: reader.newest_checks(state.model, kind, LOOKED_BACK) for kind in ("window", "labels")}
+    newest = {kind: _newest(reader, state.model, kind) for kind in ("window", "labels")}
     evidence: dict[str, Any] = {}
     for checks in newest.values():  # an inconclusive check leaves the evidence as it was
         evidence |= next((check.evidence for check in checks if check.evidence), {})
@@ -65,6 +66,12 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
         "figures": newest["labels"][0].figures if newest["labels"] else {},
         "standing_alarms": [alarm.id for alarm in reader.standing_alarms(state.model, state.champion)],
     }
+
+
+def _newest(reader: StateReader, model: str, kind: str) -> list[StoredCheck]:
+    """The last check, with those before it where it had nothing to say."""
+    last = reader.newest_checks(model, kind, 1)
+    return last if last and last[0].evidence else reader.newest_checks(model, kind, LOOKED_BACK)
 
 
 def needs_person(state: ModelState) -> str | None:

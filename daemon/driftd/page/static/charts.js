@@ -23,7 +23,7 @@ export function chart({ name, label, words, x, series, marks = [], format = figu
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     legend: { live: true, markers: { width: 2 } },
     scales: { x: { time: true }, y: { range: range ?? undefined } },
-    axes: [axis({ size: 36, values: (_, ticks) => ticks.map((at, place) => tickWords(at, ticks[place - 1], ticks)) }), axis({ size: 56, values: (_, ticks) => ticks.map(format) })],
+    axes: [axis({ size: 48, values: (_, ticks) => ticks.map((at, place) => tickWords(at, ticks[place - 1], ticks)) }), axis({ size: 56, values: (_, ticks) => ticks.map(format) })],
     series: [{ value: (_, at) => (at === null ? "–" : said(at)) }, ...series.map((one) => line(one, format)), ...bands.map(() => ({ show: true, label: "", class: "unsaid", width: 0, points: { show: false } }))],
     bands: bandsOf(series),
     hooks: { draw: [(plot) => drawMarks(plot, marks)] },
@@ -32,6 +32,7 @@ export function chart({ name, label, words, x, series, marks = [], format = figu
     if (!box.isConnected || box.clientWidth === 0) return;
     const plot = new uPlot({ ...options, width: box.clientWidth }, data, box);
     living.add({ box, plot });
+    plot.setLegend({ idx: x.length - 1 });
     new ResizeObserver(() => { if (box.isConnected && box.clientWidth) plot.setSize({ width: box.clientWidth, height: HEIGHT }); }).observe(box);
     box.addEventListener("keydown", (event) => step(event, plot, x));
   };
@@ -61,7 +62,7 @@ function tickWords(at, before, ticks) {
 }
 
 function line(one, format) {
-  return { label: one.name, stroke: colour(one.colour), width: one.width ?? 1.5, dash: one.dash, spanGaps: one.spanGaps ?? true, points: { show: one.points ?? false, size: 4 }, value: (_, value) => (value === null || value === undefined ? "–" : format(value)) };
+  return { label: one.name, stroke: colour(one.colour), width: one.width ?? 1.5, dash: one.dash, spanGaps: true, paths: one.steps ? uPlot.paths.stepped({ align: 1 }) : undefined, points: { show: one.points ?? false, size: 4 }, value: (_, value) => (value === null || value === undefined ? "–" : format(value)) };
 }
 
 function bandsOf(series) {
@@ -87,6 +88,7 @@ function drawMarks(plot, marks) {
   const { ctx, bbox } = plot;
   ctx.save();
   ctx.lineWidth = 1 * devicePixelRatio;
+  let said = -Infinity; // where the last number stands: marks that are close share one
   for (const [place, one] of marks.entries()) {
     const left = plot.valToPos(one.at, "x", true);
     if (left < bbox.left - 1 || left > bbox.left + bbox.width + 1) continue;
@@ -96,7 +98,8 @@ function drawMarks(plot, marks) {
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    if (marks.length <= 40) {
+    if (marks.length <= 40 && left - said > 16 * devicePixelRatio) {
+      said = left;
       ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
       ctx.textAlign = "center";
       ctx.fillText(String(place + 1), Math.max(left, bbox.left + 8), bbox.top - 4 * devicePixelRatio);

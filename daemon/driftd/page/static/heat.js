@@ -46,7 +46,7 @@ export function heat(scores, chosen, choose) {
   canvas.addEventListener("pointerleave", () => paint(canvas, subjects, scores.at.length, null));
   const again = () => { if (canvas.isConnected) paint(canvas, subjects, scores.at.length, null); };
   requestAnimationFrame(() => { again(); new ResizeObserver(again).observe(canvas); });
-  return make("div", null, box, tip, scale(),
+  return make("div", null, box, tip, scale(scores),
     scores.subjects.length > FIRST ? make("p", null, make("button", { type: "button", class: "quiet", "data-key": "heat-all", click: () => { all = !all; choose(chosen); } }, all ? `Only the ${FIRST} that moved most` : `All ${scores.subjects.length} features`)) : null,
     fold("table-heat", "As a table", () => latest(scores)));
 }
@@ -80,8 +80,8 @@ function paint(canvas, subjects, columns, mark) {
   }
 }
 
-function scale() {
-  return make("p", { class: "scale dim" }, "as the reference ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), " half a standard deviation, or 6 σ, away");
+function scale(scores) {
+  return make("p", { class: "scale dim" }, "as the reference ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), ` half a standard deviation, or 6 σ, away${scores.merged > 1 ? `; a column is the mean of ${Math.ceil(scores.merged / scores.stride)} of its ${scores.merged} windows` : ""}`);
 }
 
 function latest(scores) {

@@ -75,8 +75,8 @@ function performance(model) {
   const words = last === undefined ? `${metric}, ${better}; estimated only.` : `${metric}, ${better}: ${figure(last)} now, ${figure(told.baseline.at(-1))} on the reference, ${figure(told.tolerated.at(-1))} is tolerated.`;
   const series = [
     { name: metric, values: real[0], band: [real[1], real[2]], colour: "series-1", width: 2, points: x.length < 60 },
-    { name: "baseline", values: real[3], colour: "dim", dash: [2, 3] },
-    { name: "tolerated", values: real[4], colour: "drift", dash: [6, 4] },
+    { name: "baseline", values: real[3], colour: "dim", dash: [2, 3], steps: true },
+    { name: "tolerated", values: real[4], colour: "drift", dash: [6, 4], steps: true },
   ];
   if (estimate.at.length) series.push({ name: "estimated without labels", values: guess[0], band: [guess[1], guess[2]], colour: "series-5", dash: [4, 2] });
   return [

@@ -29,7 +29,10 @@ function choose(which) {
 function apply(which) {
   if (which === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = which;
-  button.textContent = `Theme: ${which}`;
+  const words = document.createElement("span");
+  words.className = "words";
+  words.textContent = ` ${which}`;
+  button.replaceChildren("◐", words);
   button.setAttribute("aria-label", `Theme: ${which}. Change to ${NEXT[which]}`);
 }
 
