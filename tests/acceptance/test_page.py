@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 
 import loop_world
 from loop_world import MODEL, World
@@ -22,24 +23,7 @@ CHROMIUM = "/usr/bin/chromium"
 VIEWS = ("#/", f"#/model/{MODEL}?span=all&feature=a", "#/decision/2", "#/alarm/1", "#/config")
 EVIL = "<img src=x onerror=document.title='owned'>"
 
-CONTRAST = """() => {
-  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
-  const over = (a, b) => [0, 1, 2].map((i) => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
-  const light = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; };
-  const ground = (element) => { const layers = []; for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor)); return layers.reverse().reduce((under, layer) => over(layer, under), [255, 255, 255, 1]); };
-  const poor = new Set();
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest('noscript, svg, .skip')) continue;
-    const style = getComputedStyle(element), under = ground(element), ink = over(parse(style.color), under);
-    const [a, b] = [light(ink), light(under)].sort((x, y) => y - x);
-    const ratio = (a + .05) / (b + .05);
-    const isLarge = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
-    if (ratio < (isLarge ? 3 : 4.5)) poor.add(`${ratio.toFixed(2)} ${element.tagName}.${element.className}: ${walker.currentNode.data.slice(0, 40)}`);
-  }
-  return [...poor];
-}"""
+CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
 
 
 def changed(frame: pd.DataFrame, truth: Any) -> tuple[pd.DataFrame, Any]:
@@ -70,8 +54,6 @@ def browser() -> Iterator[Any]:
     """Debian's own Chromium."""
     if not shutil.which(CHROMIUM):
         pytest.skip("chromium is not installed (apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield found
@@ -203,8 +185,9 @@ def test_the_keyboard_reaches_everything(visit: Visit) -> None:
     for _ in range(wanted + 3):
         visit.page.keyboard.press("Tab")
         found = visit.page.evaluate(
-            "(() => { const e = document.activeElement; const all = [...document.querySelectorAll('*')];"
-            " const s = getComputedStyle(e); return [all.indexOf(e), s.outlineStyle !== 'none' && s.outlineWidth !== '0px'] })()"
+            "(() => { const e = document.activeElement, all = [...document.querySelectorAll('*')];"
+            " const s = getComputedStyle(e);"
+            " return [all.indexOf(e), s.outlineStyle !== 'none' && s.outlineWidth !== '0px'] })()"
         )
         assert found[1], f"no visible focus on element {found[0]}"
         reached.add(found[0])

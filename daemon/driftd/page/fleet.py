@@ -103,14 +103,10 @@ def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str,
         rows = reader.checks_from(model, "window", newest_window - SPARK_POINTS + 1)
         windows = [Checked.read(row, by_time=by_time) for row in rows]
         return {"kind": "verdicts", **window_series(windows, _over(windows))}
-    checks = [
-        Checked.of(one, by_time=by_time) for one in reversed(reader.newest_checks(model, "labels", SPARK_WINDOWS))
-    ]
+    rows = reader.checks_from(model, "labels", last - SPARK_WINDOWS + 1)
+    checks = [Checked.read(row, by_time=by_time) for row in rows]
     series = performance_series(checks, _over(checks), config.metric(model, reader))
-    return {
-        "kind": "performance",
-        **{name: series[name] for name in ("metric", "at", "value", "baseline", "tolerated")},
-    }
+    return {"kind": "performance"} | {name: series[name] for name in SPARK_SERIES}
 
 
 def _over(checks: list[Checked]) -> Grouping:
