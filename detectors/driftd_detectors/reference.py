@@ -79,6 +79,15 @@ class Reference:
         )
 
 
+def layout_of(stored: bytes) -> Layout:
+    """The layout alone of what `Reference.to_bytes` wrote; its columns hold the reference's own counts.
+
+    Raises ValueError when the bytes are something else.
+    """
+    values, _ = unpack(stored)
+    return Layout.from_dict(values["layout"])
+
+
 def learn_reference(
     columns: Columns,
     outcomes: Outcomes,

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from driftd.cli.standing import last_applied
 from driftd.config.load import ConfigError, load
 from driftd.config.model import Config
+from driftd.page.standing import last_applied
 from driftd.places import Places
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

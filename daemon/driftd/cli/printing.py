@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from driftd.page.words import plain, when
+
+__all__ = ["VERDICT_STYLES", "Cell", "console", "number", "plain", "print_json", "print_table", "say", "when"]
+
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
 Cell = str | Text
+VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow", "inconclusive": "dim", "ok": "green"}
 
 
 def console() -> Console:
@@ -42,24 +44,9 @@ def print_table(
 
 def print_json(value: object) -> None:
     """Print a value as JSON; times stay epoch seconds, NaN becomes null."""
-    click.echo(json.dumps(_plain(value), indent=2, default=str))
-
-
-def when(at: float | None) -> str:
-    """A moment for people, in UTC; a dash for none."""
-    return "-" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    click.echo(json.dumps(plain(value), indent=2, default=str))
 
 
 def number(value: object) -> str:
     """A figure for people: four digits of a float, everything else as it is."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

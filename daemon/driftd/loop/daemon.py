@@ -69,6 +69,7 @@ class Daemon:
     inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
     stopping: str | None = None
     rounds: int = 0
+    rounded_at: float = 0.0  # when the last round ended
     pruned_at: float = 0.0
     notifier: Notifier | None = None
     damage: str | None = None  # why the state database cannot be trusted any more: the daemon then ends
@@ -190,6 +191,7 @@ class Daemon:
                 self._failed(name, model, error)
         self._prune(now)
         self.rounds += 1
+        self.rounded_at = now
         self.assembly.metrics.stepped(now, time.perf_counter() - started)
         if behind:
             self.post_tick()

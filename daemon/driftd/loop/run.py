@@ -31,6 +31,7 @@ from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
 from driftd.observe.service_manager import ServiceManager
+from driftd.page.routes import Page, PageWiring
 from driftd.places import Places
 from driftd.store.apart import end_children
 from driftd.store.integrity import DamagedError
@@ -64,7 +65,9 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
 def _run(config_path: Path, config: Config, places: Places, service: Service) -> int:
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics(), service)
     daemon, clock = Daemon(assembly), RealClock()
-    http = HttpThread(application(_wiring(daemon, assembly, places)), config.http, assembly.metrics.request_refused)
+    page = Page(PageWiring(places, config_path, lambda: dict(daemon.obstacles), lambda: daemon.rounded_at))
+    app = application(_wiring(daemon, assembly, places), page.routes())
+    http = HttpThread(app, config.http, assembly.metrics.request_refused)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
     scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
@@ -86,6 +89,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
         scheduler.shutdown(wait=False)
         end_children()  # the interpreter waits for the scheduler's threads, and they for their children
         http.stop()
+        page.close()
     if daemon.damage is not None:
         raise DamagedError(daemon.damage)
     return 0

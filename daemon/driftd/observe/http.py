@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from driftd.config.model import Http
@@ -39,8 +39,8 @@ class Wiring:
     report: Callable[[str, int], Path]
 
 
-def application(wiring: Wiring) -> Starlette:
-    """The routes of the daemon."""
+def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
+    """The routes of the daemon; those of the page come from the room that makes it."""
 
     async def metrics(request: Request) -> Response:
         body, content_type = wiring.metrics.exposed(request.headers.get("accept", ""))
@@ -74,6 +74,7 @@ def application(wiring: Wiring) -> Starlette:
             Route("/-/reload", reload, methods=["POST", "PUT"]),
             Route("/api/status", status),
             Route("/reports/{model:str}/{alarm:int}", report),
+            *page,
         ]
     )
 

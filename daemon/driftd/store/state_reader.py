@@ -105,6 +105,17 @@ class StateReader:
         row = self._db.execute(f"{query} limit 1", (model, kind, version, Verdict.ERROR)).fetchone()
         return StoredCheck.from_row(row) if row else None
 
+    def check(self, model: str, kind: str, window_index: int) -> StoredCheck | None:
+        """What was said of one window."""
+        query = "select * from checks where model = ? and kind = ? and window_index = ?"
+        row = self._db.execute(query, (model, kind, window_index)).fetchone()
+        return StoredCheck.from_row(row) if row else None
+
+    def newest_checks(self, model: str, kind: str, limit: int) -> list[StoredCheck]:
+        """The checks of the latest windows of one model: by its index, so as quick among many models as alone."""
+        query = "select * from checks where model = ? and kind = ? order by window_index desc limit ?"
+        return [StoredCheck.from_row(row) for row in self._db.execute(query, (model, kind, limit))]
+
     def scores(self, model: str, since_index: int = 0) -> list[StoredScore]:
         """The scores of a model's windows from an index on, oldest first."""
         query = "select * from scores where model = ? and window_index >= ? order by window_index"

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from driftd.cli.printing import when
 from driftd.config.load import digest_of
 from driftd.config.model import Config
 from driftd.config.reading import read
+from driftd.page.words import when
 from driftd.places import Places
 from driftd.store.state_reader import StateAbsentError, StateReader
 from driftd.store.state_records import StoredConfig

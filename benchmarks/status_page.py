@@ -1,0 +1,55 @@
+"""How long the page's questions take on a year of hourly history for 20 models with 12 features.
+
+Prints the seconds of each view's first answer (nothing kept) and of the answer that nothing changed.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+import httpx
+
+from driftd.places import Places
+from page_server import served
+from year_of_history import write_history
+
+QUESTIONS = (
+    "/api/fleet",
+    "/api/models/model-00",
+    "/api/models/model-00?span=all",
+    "/api/models/model-00/scores",
+    "/api/models/model-00/scores?span=all",
+    "/api/config",
+    "/api/alarms/40",
+)
+
+
+def main() -> None:
+    """Write the history (or use the one in the folder that is named), ask, print."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="driftd-page-"))
+    places = Places(folder)
+    if not places.state_db.exists():
+        began = time.perf_counter()
+        write_history(places.state_db, models=20, windows=8_760, features=12)
+        print(f"written in {time.perf_counter() - began:.0f} s")
+    print(f"state.db: {places.state_db.stat().st_size / 1e6:.0f} MB")
+    for question in QUESTIONS:
+        with served(places, folder / "config.yaml") as address, httpx.Client(base_url=address, timeout=60) as http:
+            http.get("/")  # the connection's own start is not counted
+            began = time.perf_counter()
+            answer = http.get(question)
+            first = time.perf_counter() - began
+            began = time.perf_counter()
+            again = http.get(question, headers={"if-none-match": answer.headers["etag"]})
+            second = time.perf_counter() - began
+        assert (answer.status_code, again.status_code) == (200, 304), answer.text[:200]
+        print(f"{question:42} {first:6.3f} s  {len(answer.content) / 1000:6.0f} kB  unchanged: {second:.4f} s")
+
+
+if __name__ == "__main__":
+    main()

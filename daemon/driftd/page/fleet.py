@@ -1,0 +1,132 @@
+"""The fleet: every model with what it needs, its last performance, and the last decisions of all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from driftd.page.attention import Level, attention, by_need, unwatched
+from driftd.page.series import Checked, Grouping, performance_series, window_series
+from driftd.page.settings import ConfigInForce, config_in_force
+from driftd.page.status import model_status, worst_verdict
+from driftd.records import ModelState
+from driftd.registry import Registry
+from driftd.store.state_records import StoredTransition
+from driftd.store.state_series import SeriesReader
+
+SPARK_WINDOWS, SPARK_POINTS = 240, 60
+SPARK_SERIES = ("metric", "at", "value", "baseline", "tolerated")
+DECISIONS = 12
+
+
+def fleet_view(reader: SeriesReader, registry: Registry, obstacles: Mapping[str, str]) -> dict[str, Any]:
+    """Everything of the first screen, the most urgent model first."""
+    config = config_in_force(reader)
+    models = [_watched(reader, state, config) for state in reader.models() if config.knows(state.model)]
+    known = {one["model"] for one in models}
+    for name in config.models:
+        if name not in known:
+            models.append(_unwatched(name, registry.current(name), obstacles.get(name)))
+        elif name in obstacles:
+            _obstructed(next(one for one in models if one["model"] == name), obstacles[name])
+    models.sort(key=by_need)
+    return {
+        "headline": headline(models),
+        "models": models,
+        "decisions": [decision_line(one) for one in reader.history(limit=DECISIONS)],
+    }
+
+
+def headline(models: list[dict[str, Any]]) -> dict[str, str]:
+    """The whole fleet in one sentence."""
+    ranks = [one["attention"]["rank"] for one in models]
+    if not models:
+        return {"level": "wait", "sentence": "No model is under watch yet."}
+    loudest = min(ranks)
+    count = ranks.count(loudest)
+    which = models[0]["model"] if count == 1 else f"{count} models"
+    sentences = {
+        Level.ACT: f"{which} {'needs' if count == 1 else 'need'} you.",
+        Level.DRIFT: f"{which} {'has' if count == 1 else 'have'} drifted.",
+        Level.WATCH: f"Evidence gathers in {which}. Nothing needs you.",
+        Level.BUSY: f"{which} {'is' if count == 1 else 'are'} being worked on. Nothing needs you.",
+        Level.WAIT: f"Nothing can be said of {which} yet.",
+        Level.OK: "All is well.",
+    }
+    return {"level": Level(loudest).name.lower(), "sentence": sentences[Level(loudest)]}
+
+
+def decision_line(one: StoredTransition) -> dict[str, Any]:
+    """A line of history, as lists show it."""
+    return {
+        "id": one.id,
+        "at": one.at,
+        "model": one.model,
+        "event": one.event,
+        "reason": one.reason,
+        "alarm": one.figures.get("alarm"),
+        "version": one.figures.get("version"),
+        "by": one.actor,
+    }
+
+
+def summary(reader: SeriesReader, state: ModelState, config: ConfigInForce) -> dict[str, Any]:
+    """What stands at the head of a model: here and on its own page."""
+    status = model_status(reader, state)
+    every = config.window_seconds(state.model)
+    return {
+        **status,
+        "phase": str(state.phase),
+        "worst": worst_verdict(status),
+        "attention": attention(status).told(),
+        "window_seconds": every,
+        "check_due": _due(status, every),
+    }
+
+
+def _due(status: dict[str, Any], every: float | None) -> float | None:
+    """When the next check should have been made at the latest; None when nothing says so."""
+    if every is None or status["last_check"] is None or status["phase"] == "paused":
+        return None
+    return float(status["last_check"]) + 2 * every
+
+
+def _watched(reader: SeriesReader, state: ModelState, config: ConfigInForce) -> dict[str, Any]:
+    return {**summary(reader, state, config), "spark": _spark(reader, state.model, config)}
+
+
+def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str, Any]:
+    by_time = config.window_seconds(model) is not None
+    last = reader.last_window(model, "labels")
+    if last is None:
+        newest_window = reader.last_window(model, "window") or 0
+        rows = reader.checks_from(model, "window", newest_window - SPARK_POINTS + 1)
+        windows = [Checked.read(row, by_time=by_time) for row in rows]
+        return {"kind": "verdicts", **window_series(windows, _over(windows))}
+    rows = reader.checks_from(model, "labels", last - SPARK_WINDOWS + 1)
+    checks = [Checked.read(row, by_time=by_time) for row in rows]
+    series = performance_series(checks, _over(checks), config.metric(model, reader))
+    return {"kind": "performance"} | {name: series[name] for name in SPARK_SERIES}
+
+
+def _over(checks: list[Checked]) -> Grouping:
+    return Grouping.of(checks[0].window, checks[-1].window, SPARK_POINTS) if checks else Grouping(0, 0, 1)
+
+
+def _unwatched(name: str, version: int | None, obstacle: str | None) -> dict[str, Any]:
+    return {
+        "model": name,
+        "phase": "not_watched",
+        "version": version,
+        "verdict": None,
+        "worst": "-",
+        "evidence": {},
+        "attention": unwatched(version, obstacle).told(),
+        "last_check": None,
+        "check_due": None,
+        "spark": None,
+    }
+
+
+def _obstructed(one: dict[str, Any], obstacle: str) -> None:
+    one["attention"] = unwatched(one["version"], obstacle).told()

@@ -1,0 +1,138 @@
+"""The page and its read-only JSON: answered beside the main loop, so also while a check runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from driftd.config.load import digest_of
+from driftd.page.config import config_summary, config_view
+from driftd.page.decision import decision_view
+from driftd.page.distributions import distribution_view
+from driftd.page.fleet import fleet_view
+from driftd.page.model import model_view
+from driftd.page.scores import score_view
+from driftd.page.shelf import NOTHING, Shelf
+from driftd.places import Places
+from driftd.registry import Registry
+from driftd.store.state_reader import StateAbsentError
+from driftd.store.state_series import SeriesReader, StateUnreadableError
+
+log = structlog.get_logger()
+
+STATIC = Path(__file__).parent / "static"
+LARGEST_ID = 2**63 - 1  # that SQLite can look up
+
+Ask = Callable[[SeriesReader], dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PageWiring:
+    """What the page needs of the daemon besides its state on disk; every function only looks."""
+
+    places: Places
+    config_path: Path
+    obstacles: Callable[[], Mapping[str, str]]  # why models of the config are not under watch
+    last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
+
+
+class Page:
+    """The questions that may be asked over HTTP."""
+
+    def __init__(self, wiring: PageWiring) -> None:
+        self._wiring = wiring
+        self._registry = Registry(wiring.places)
+        self._shelf = Shelf(wiring.places.state_db, self._beside)
+
+    def routes(self) -> list[BaseRoute]:
+        """The page at `/`, its files, and its API."""
+        return [
+            Route("/", self._index),
+            Route("/api/fleet", self._fleet),
+            Route("/api/config", self._config),
+            Route("/api/models/{model:str}", self._model),
+            Route("/api/models/{model:str}/scores", self._scores),
+            Route("/api/models/{model:str}/distribution", self._distribution),
+            Route("/api/decisions/{decision:int}", self._decision),
+            Route("/api/alarms/{alarm:int}", self._alarm),
+            Mount("/page", StaticFiles(directory=STATIC)),
+        ]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._shelf.close()
+
+    def _beside(self) -> object:
+        return digest_of(self._wiring.config_path), tuple(sorted(self._wiring.obstacles().items()))
+
+    async def _index(self, _: Request) -> Response:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def _fleet(self, request: Request) -> Response:
+        def ask(reader: SeriesReader) -> dict[str, Any]:
+            view = fleet_view(reader, self._registry, self._wiring.obstacles())
+            return {"config": config_summary(reader, self._wiring.config_path), **view}
+
+        return await self._told(request, ask)
+
+    async def _config(self, request: Request) -> Response:
+        return await self._told(request, lambda reader: config_view(reader, self._wiring.config_path))
+
+    async def _model(self, request: Request) -> Response:
+        model, span = request.path_params["model"], request.query_params.get("span")
+
+        def ask(reader: SeriesReader) -> dict[str, Any] | None:
+            view = model_view(reader, self._registry, model, span, self._wiring.obstacles().get(model))
+            return view and {"config": config_summary(reader, self._wiring.config_path), **view}
+
+        return await self._told(request, ask)
+
+    async def _scores(self, request: Request) -> Response:
+        model, span = request.path_params["model"], request.query_params.get("span")
+        return await self._told(request, lambda reader: score_view(reader, model, span))
+
+    async def _distribution(self, request: Request) -> Response:
+        model, feature = request.path_params["model"], request.query_params.get("feature", "")
+        return await self._told(request, lambda reader: distribution_view(reader, self._registry, model, feature))
+
+    async def _decision(self, request: Request) -> Response:
+        number = min(request.path_params["decision"], LARGEST_ID)
+        return await self._told(
+            request, lambda reader: decision_view(reader, self._wiring.places, decision=number, alarm=None)
+        )
+
+    async def _alarm(self, request: Request) -> Response:
+        number = min(request.path_params["alarm"], LARGEST_ID)
+        return await self._told(
+            request, lambda reader: decision_view(reader, self._wiring.places, decision=None, alarm=number)
+        )
+
+    async def _told(self, request: Request, ask: Ask) -> Response:
+        """The answer with its tag, or only that nothing changed. In a thread: metrics and health go on beside it."""
+        question = f"{request.url.path}?{request.url.query}"
+        headers = {"Cache-Control": "no-cache", "Driftd-Last-Round": f"{self._wiring.last_round():.3f}"}
+        try:
+            answer = await asyncio.to_thread(self._shelf.answer, question, ask)
+        except (StateAbsentError, StateUnreadableError) as error:
+            log.warning("page_unanswered", path=request.url.path, error=str(error))
+            return _json({"error": f"{error}"}, 503, headers)
+        if answer is NOTHING:
+            return _json({"error": "There is nothing of this name or number."}, 404, headers)
+        headers["ETag"] = answer.tag
+        if request.headers.get("if-none-match") == answer.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(answer.body, media_type="application/json", headers=headers)
+
+
+def _json(value: object, status: int, headers: Mapping[str, str]) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, "application/json")

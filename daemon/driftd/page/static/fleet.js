@@ -1,0 +1,92 @@
+// The fleet: one sentence on all, then every model, the most urgent first.
+import { draw, make } from "./dom.js";
+import { ago, capital, evidence, figure, moment, plain, share, span } from "./words.js";
+
+export const questions = () => ["api/fleet"];
+export const title = () => "Fleet";
+
+export function render([fleet]) {
+  return [
+    make("h1", { class: `headline ${fleet.headline.level}` }, fleet.headline.sentence),
+    fleet.models.length === 0
+      ? make("p", null, "Name a model in the config and run ", make("code", null, "driftd init"), "; it appears here within seconds.")
+      : make("ul", { class: "models" }, fleet.models.map(row)),
+    make("section", { "aria-labelledby": "decided" }, make("h2", { id: "decided" }, "Decided last"), decisions(fleet.decisions, true)),
+  ];
+}
+
+function row(one) {
+  const link = `#/model/${encodeURIComponent(one.model)}`;
+  return make("li", { class: `model ${one.attention.level}` },
+    make("div", { class: "who" },
+      make("h2", null, make("a", { href: link }, one.model)),
+      make("p", { class: "chips" }, chips(one))),
+    make("div", { class: "why" }, attention(one)),
+    make("div", { class: "how" }, spark(one), nearest(one)),
+  );
+}
+
+/** The first lines of a model: the sentence, what it rests on, what to type. */
+export function attention(one) {
+  const { sentence, detail, command } = one.attention;
+  const late = one.check_due && one.check_due < Date.now() / 1000;
+  return [
+    make("p", { class: "sentence" }, sentence),
+    detail ? make("p", { class: "detail" }, detail) : null,
+    command ? make("p", { class: "detail" }, make("code", null, command)) : null,
+    late ? make("p", { class: "late" }, `No check for ${span(Date.now() / 1000 - one.last_check)}: windows of ${span(one.window_seconds)} should have come. Does the application still send predictions?`) : null,
+  ];
+}
+
+/** Phase, version, verdict, last check. */
+export function chips(one) {
+  return [
+    make("span", { class: "chip" }, plain(one.phase)),
+    one.version ? make("span", { class: "chip" }, `version ${one.version}${one.pinned ? ", pinned" : ""}`) : null,
+    one.worst && one.worst !== "-" ? make("span", { class: `chip verdict ${one.worst}` }, one.worst) : null,
+    one.last_check ? make("span", { class: "dim" }, "checked ", ago(one.last_check)) : null,
+  ];
+}
+
+function nearest(one) {
+  const kinds = Object.entries(one.evidence ?? {}).map(([kind, found]) => [kind, share(found.evidence, found.threshold), found]);
+  if (!kinds.length) return null;
+  const [kind, part, found] = kinds.reduce((a, b) => (b[1] > a[1] ? b : a));
+  return make("p", { class: "nearest" }, bar(part, found.verdict, `${kind}: evidence ${evidence(found.evidence)} of ${evidence(found.threshold)}`),
+    make("span", { class: "dim" }, part > 0 ? `${kind} ${evidence(found.evidence)} of ${evidence(found.threshold)}` : "no evidence"));
+}
+
+/** A bar of a share in 0 .. 1 with words for who does not see it. */
+export function bar(part, verdict, words) {
+  return draw("svg", { class: `meter ${verdict}`, viewBox: "0 0 100 8", width: 100, height: 8, role: "img", "aria-label": words, preserveAspectRatio: "none" },
+    draw("rect", { class: "rest", width: 100, height: 8, rx: 2 }), draw("rect", { class: "full", width: Math.max(part * 100, part > 0 ? 2 : 0), height: 8, rx: 2 }));
+}
+
+const WIDTH = 200, HEIGHT = 44;
+
+function spark(one) {
+  const data = one.spark;
+  if (!data || !data.at.length) return make("p", { class: "dim empty" }, "No performance yet.");
+  if (data.kind === "verdicts") return make("p", { class: "dim empty" }, "No labels were evaluated yet: performance is shown once feedback comes.");
+  const known = [...data.value, ...data.baseline, ...data.tolerated].filter((value) => value !== null);
+  const low = Math.min(...known), high = Math.max(...known), reach = high - low || 1;
+  const x = (place) => (data.at.length > 1 ? place / (data.at.length - 1) : 0.5) * (WIDTH - 6) + 3;
+  const y = (value) => HEIGHT - 4 - ((value - low) / reach) * (HEIGHT - 8);
+  const path = (values) => values.map((value, place) => value === null ? "" : `${place && values[place - 1] !== null ? "L" : "M"}${x(place).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  const last = data.value.at(-1), baseline = data.baseline.at(-1);
+  const words = `${data.metric ?? "loss"} ${figure(last)} now, ${figure(baseline)} on the reference`;
+  return make("div", { class: "spark" },
+    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": words },
+      draw("path", { class: "baseline", d: path(data.baseline) }), draw("path", { class: "tolerated", d: path(data.tolerated) }),
+      draw("path", { class: "value", d: path(data.value) }), last !== null ? draw("circle", { class: "now", cx: x(data.at.length - 1), cy: y(last), r: 2.5 }) : null),
+    make("p", null, make("strong", null, figure(last)), ` ${data.metric ?? "loss"}`, make("span", { class: "dim" }, `, usually ${figure(baseline)}`)));
+}
+
+/** Lines of history, newest first. */
+export function decisions(lines, withModel) {
+  if (!lines.length) return make("p", { class: "dim" }, "Nothing was decided yet. The first line comes when a model is taken under watch.");
+  return make("ol", { class: "decisions" }, lines.map((one) => make("li", null,
+    make("span", { class: "at" }, moment(one.at, { short: true })),
+    make("a", { href: `#/decision/${one.id}`, class: `event ${one.event}` }, withModel ? `${one.model}: ` : "", withModel ? plain(one.event) : capital(one.event)),
+    make("span", { class: "reason" }, one.reason))));
+}

@@ -1,0 +1,153 @@
+// One model: what is wrong first, then performance, evidence, features, versions, and what was decided.
+import { fold, make } from "./dom.js";
+import { capital, evidence, figure, moment, plain, share } from "./words.js";
+import { attention, bar, chips, decisions } from "./fleet.js";
+import { aligned, chart } from "./charts.js";
+import { heat } from "./heat.js";
+import { distribution } from "./distribution.js";
+import { list } from "./decision.js";
+
+const KINDS = { performance: "series-1", data: "series-2", prediction: "series-3", quality: "series-4", harm: "series-5" };
+
+const STATUS = { promote: "served before", reject: "lost its gate", candidate: "not judged yet", inconclusive: "never clearly better" };
+
+export function questions({ parts: [name], query }) {
+  const base = `api/models/${encodeURIComponent(name)}`;
+  const span = query.get("span") ? `?span=${encodeURIComponent(query.get("span"))}` : "";
+  const feature = query.get("feature");
+  const asked = [`${base}${span}`, `${base}/scores${span}`];
+  return feature ? [...asked, `${base}/distribution?feature=${encodeURIComponent(feature)}`] : asked;
+}
+
+export const title = ({ parts: [name] }) => name;
+
+export function render([model, scores, found], where) {
+  const head = [
+    make("p", { class: "crumbs" }, make("a", { href: "#/" }, "Fleet")),
+    make("div", { class: `head ${model.attention.level}` }, make("h1", null, model.model), make("p", { class: "chips" }, chips(model)), attention(model)),
+  ];
+  if (!model.watched) return head;
+  return [
+    ...head,
+    model.spans.length ? spans(model, where) : null,
+    section("performance", "Performance", performance(model)),
+    section("evidence", "Evidence against its limit", against(model)),
+    section("features", "Features over time", scores ? features(model, scores, found, where) : null),
+    section("alarms", "Alarms", alarms(model)),
+    section("versions", "Versions", versions(model)),
+    section("history", "Decided", decisions(model.decisions, false)),
+  ];
+}
+
+function section(name, heading, content) {
+  return make("section", { "aria-labelledby": name }, make("h2", { id: name }, heading), content);
+}
+
+/** The address of this view with other choices. */
+function address(where, changes) {
+  const query = new URLSearchParams(where.query);
+  for (const [name, value] of Object.entries(changes)) if (value === null) query.delete(name); else query.set(name, value);
+  const text = query.toString();
+  return `#/model/${encodeURIComponent(where.parts[0])}${text ? `?${text}` : ""}`;
+}
+
+function spans(model, where) {
+  const asked = where.query.get("span");
+  const names = model.spans.map((one) => one.name);
+  const now = names.includes(asked) ? asked : names.includes("week") ? "week" : names.includes("1,000 windows") ? "1,000 windows" : "all";
+  return make("nav", { class: "spans", "aria-label": "Span of time" },
+    model.spans.map((one) => make("a", { href: address(where, { span: one.name }), "aria-current": one.name === now ? "true" : null }, capital(one.name))),
+    model.merged > 1 ? make("span", { class: "dim" }, ` each point is ${model.merged} windows`) : null);
+}
+
+function performance(model) {
+  const { performance: told, estimate } = model;
+  if (!told.at.length && !estimate.at.length) {
+    return make("p", { class: "empty" }, "No labels were evaluated yet. Send feedback with the true labels; the first point comes when enough labels of a window are known (at least 20).");
+  }
+  const { x, columns: [real, guess] } = aligned([
+    { at: told.at, values: [told.value, told.low, told.high, told.baseline, told.tolerated] },
+    { at: estimate.at, values: [estimate.value, estimate.low, estimate.high] },
+  ]);
+  const metric = told.metric ?? "loss";
+  const better = told.higher_is_better ? "higher is better" : "lower is better";
+  const last = told.value.at(-1);
+  const words = last === undefined ? `${metric}, ${better}; estimated only.` : `${metric}, ${better}: ${figure(last)} now, ${figure(told.baseline.at(-1))} on the reference, ${figure(told.tolerated.at(-1))} is tolerated.`;
+  const series = [
+    { name: metric, values: real[0], band: [real[1], real[2]], colour: "series-1", width: 2, points: x.length < 60 },
+    { name: "baseline", values: real[3], colour: "dim", dash: [2, 3], steps: true },
+    { name: "tolerated", values: real[4], colour: "drift", dash: [6, 4], steps: true },
+  ];
+  if (estimate.at.length) series.push({ name: "estimated without labels", values: guess[0], band: [guess[1], guess[2]], colour: "series-5", dash: [4, 2] });
+  return [
+    chart({ name: "performance", label: "Realised performance", words, x, series, marks: model.marks }),
+    told.coverage.length ? make("p", { class: "dim" }, `Labels of ${figure(Math.round((told.coverage.at(-1) ?? 0) * 100))} % of the latest evaluated window, ${figure(told.labels.at(-1))} in all. The band is the 95 % confidence interval.`) : null,
+  ];
+}
+
+function against(model) {
+  const kinds = Object.keys(model.evidence_over_time);
+  if (!kinds.length) return make("p", { class: "empty" }, model.learning ? `Nothing is weighed yet: ${model.learning}.` : "No window was checked yet; the first comes when a window is complete.");
+  const now = make("ul", { class: "kinds" }, Object.entries(model.evidence).map(([kind, found]) => make("li", null,
+    make("span", { class: "kind" }, capital(kind)),
+    bar(share(found.evidence, found.threshold), found.verdict, `${kind}: ${evidence(found.evidence)} of ${evidence(found.threshold)}`),
+    make("span", { class: `verdict ${found.verdict}` }, found.verdict),
+    make("span", { class: "reason" }, found.sentence))));
+  const { x, columns } = aligned(kinds.map((kind) => {
+    const one = model.evidence_over_time[kind];
+    return { at: one.at, values: [one.evidence.map((value, place) => share(value, one.limit[place]) * 100)] };
+  }));
+  const series = kinds.map((kind, place) => ({ name: kind, values: columns[place][0], colour: KINDS[kind] ?? "series-1" }));
+  return [now, chart({
+    name: "evidence", label: "The way to an alarm", words: "In percent of the limit, by logarithms: evidence multiplies. An alarm is 100 %.", x, marks: [],
+    series: [...series, { name: "limit", values: x.map(() => 100), colour: "drift", dash: [6, 4] }], format: (value) => `${Math.round(value)} %`, range: [0, 108],
+  })];
+}
+
+function features(model, scores, found, where) {
+  const chosen = where.query.get("feature");
+  const choose = (name) => {
+    const to = address(where, { feature: name });
+    if (location.hash === to) dispatchEvent(new HashChangeEvent("hashchange")); else location.replace(to);
+  };
+  return [
+    heat(scores, chosen, choose),
+    chosen ? distribution(found, chosen, () => choose(null)) : make("p", { class: "dim" }, "Choose a feature to see its values now over those of the reference."),
+  ];
+}
+
+function alarms(model) {
+  if (!model.alarms.length) return make("p", { class: "dim" }, "None so far.");
+  return make("ol", { class: "decisions" }, model.alarms.map((one) => make("li", null,
+    make("span", { class: "at" }, moment(one.at, { short: true })),
+    make("a", { href: `#/alarm/${one.id}`, class: "event alarm" }, `${capital(one.kind)}${one.subject !== one.kind ? `: ${one.subject}` : ""}`),
+    make("span", { class: "reason" }, one.sentence, one.absorbed_at ? " Taken for normal since." : "",
+      one.report ? [" ", make("a", { href: `reports/${encodeURIComponent(model.model)}/${one.id}`, target: "_blank", rel: "noopener" }, "Evidently's report")] : ""))));
+}
+
+function versions(model) {
+  if (!model.versions.length) return make("p", { class: "empty" }, "No version stands in the registry.");
+  return make("ol", { class: "lane" }, model.versions.map((one) => make("li", { class: one.serves ? "serves" : one.barred ? "barred" : null },
+    make("h3", null, `Version ${one.version}`, " ", one.serves ? make("span", { class: "chip verdict ok" }, "serves") : one.barred ? make("span", { class: "chip verdict drift" }, "barred") : make("span", { class: "chip" }, STATUS[one.status] ?? plain(one.status ?? "unreadable"))),
+    one.error ? make("p", { class: "late" }, one.error) : lineage(one, model))));
+}
+
+function lineage(one, model) {
+  const { data, code } = one;
+  const rows = data.rows === null || data.rows === undefined ? "" : `${figure(data.rows)} rows${data.chosen ? ` (${plain(data.chosen)})` : ""}, `;
+  const metrics = Object.entries(one.metrics).map(([name, value]) => `${plain(name)} ${figure(value)}`).join(", ");
+  return [
+    make("p", { class: "dim" }, "made ", moment(one.created_at), `, because of ${plain(one.trigger)}`),
+    make("p", null, one.gate.sentence ? `Gate: ${one.gate.sentence}` : one.reason),
+    fold(`lineage-${model.model}-${one.version}`, "Lineage", () => list([
+      ["Parent", one.parent ? `version ${one.parent}` : "none"],
+      ["Reason", one.reason],
+      ["Data", [rows, "snapshot ", make("code", { title: data.snapshot }, data.snapshot.slice(0, 12)), data.last_at ? [", up to ", moment(data.last_at)] : ""]],
+      ["Code", [make("code", null, code.trainer), ", source ", make("code", { title: code.fingerprint }, code.fingerprint.slice(0, 12)), code.commit ? [", commit ", make("code", null, code.commit.slice(0, 10)), code.dirty ? " with uncommitted changes" : ""] : ""]],
+      ["Parameters", Object.keys(one.parameters).length ? make("code", null, JSON.stringify(one.parameters)) : "the trainer's own"],
+      ["Seed", String(one.seed)],
+      ["On held-out rows", metrics || "–"],
+      ["Let serve by", one.approved_by ? (one.approved_by === "driftd" ? "driftd itself, by its gate" : one.approved_by) : "nobody: it never was promoted"],
+    ])),
+  ];
+}

@@ -1,0 +1,296 @@
+"""The status page in a real Chromium, over a real run with a real drift."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from playwright.sync_api import sync_playwright
+
+import loop_world
+from loop_world import MODEL, World
+from page_server import served
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+CHROMIUM = "/usr/bin/chromium"
+VIEWS = ("#/", f"#/model/{MODEL}?span=all&feature=a", "#/decision/2", "#/alarm/1", "#/config")
+EVIL = "<img src=x onerror=document.title='owned'>"
+
+CONTRAST = Path(__file__).with_name("contrast.js").read_text("utf-8")
+
+
+def changed(frame: pd.DataFrame, truth: Any) -> tuple[pd.DataFrame, Any]:
+    """The world turns: another feature counts, and one has moved."""
+    return frame.assign(a=frame["a"] + 1.0), truth + 3 * frame["b"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A model that drifted, was built anew and swapped."""
+    found = World.begin(tmp_path_factory.mktemp("page"), hours=60)
+    found.live(8)
+    found.live(30, changed, until=lambda one: "promoted" in one.events)
+    assert "promoted" in found.events
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def address(world: World) -> Iterator[str]:
+    """Where the page of that world is served."""
+    with served(world.places, world.folder / "config.yaml") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's own Chromium."""
+    if not shutil.which(CHROMIUM):
+        pytest.skip("chromium is not installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield found
+        found.close()
+
+
+@dataclass
+class Visit:
+    """A page, with everything that it complained of."""
+
+    page: Any
+    address: str
+    complaints: list[str] = field(default_factory=list)
+
+    def go(self, view: str) -> None:
+        """Open a view and wait until it stands, with its charts drawn."""
+        self.page.goto(f"{self.address}/{view}")
+        self.page.wait_for_selector("main h1")
+        if "#/model/" in view:
+            self.page.wait_for_selector(".plot canvas")
+        self.page.wait_for_timeout(150)
+
+
+@pytest.fixture
+def visit(browser: Any, address: str, world: World) -> Iterator[Visit]:
+    """A fresh visit at the virtual present; it may end only without a complaint of the browser."""
+    yield from _visit(browser, address, world)
+
+
+def _visit(browser: Any, address: str, world: World, **options: Any) -> Iterator[Visit]:
+    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, "timezone_id": "Asia/Tokyo"} | options)
+    page = context.new_page()
+    page.clock.install(time=world.clock.now())
+    found = Visit(page, address)
+    page.on("console", lambda message: found.complaints.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: found.complaints.append(f"error: {error}"))
+    yield found
+    context.close()
+    assert found.complaints == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_readable_and_makes_no_complaint(
+    browser: Any, address: str, world: World, view: str, theme: str
+) -> None:
+    """Each view loads under the strict policy without an error, and all its text has the contrast of WCAG AA."""
+    for visit in _visit(browser, address, world, color_scheme=theme):
+        visit.go(view)
+        assert visit.page.evaluate(CONTRAST) == []
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_phone_scrolls_in_one_direction_only(browser: Any, address: str, world: World, view: str) -> None:
+    """At 360 pixels nothing is wider than the screen."""
+    for visit in _visit(browser, address, world, viewport={"width": 360, "height": 740}):
+        visit.go(view)
+        widest = visit.page.evaluate("document.documentElement.scrollWidth")
+        assert widest <= 360
+
+
+def test_the_first_screen_says_what_is_wrong(visit: Visit) -> None:
+    """The sentence on the fleet and on the model stand above everything else, with phase, version and verdict."""
+    visit.go("#/")
+    assert MODEL in visit.page.inner_text("h1.headline")
+    card = visit.page.inner_text(".model")
+    assert "Version 2 is on probation" in card
+    assert "mae" in card
+    visit.page.click(f"text={MODEL} >> nth=0")
+    visit.page.wait_for_selector(".head")
+    assert visit.page.locator(".head").bounding_box()["y"] < 200
+    assert "probation" in visit.page.inner_text(".head")
+
+
+def test_a_model_shows_everything_that_was_asked_for(visit: Visit) -> None:
+    """Performance with its marks, evidence, heat map, distributions, alarms with reports, versions with lineage."""
+    visit.go(f"#/model/{MODEL}?span=all")
+    text = visit.page.inner_text("main")
+    for words in (
+        "Realised performance",
+        "alarm (performance)",
+        "promoted 2",
+        "The way to an alarm",
+        "Evidently's report",
+    ):
+        assert words in text, words
+    visit.page.click(".names button:has-text('a') >> nth=0")
+    visit.page.wait_for_selector("table.bins")
+    assert visit.page.locator("table.bins tbody tr").count() >= 20
+    visit.page.click(".lane summary >> nth=0")
+    lineage = visit.page.inner_text(".lane li >> nth=0")
+    for words in ("snapshot", "driftd.trainers:gradient_boosting", "max_iter", "driftd itself, by its gate"):
+        assert words in lineage, words
+
+
+def test_a_decision_gives_its_reasons(visit: Visit) -> None:
+    """Sentence, figures, rows, what followed and the config in force."""
+    visit.go("#/alarm/1")
+    text = visit.page.inner_text("main")
+    for words in ("Drift confirmed", "Rows counted", "over the limit of", "promoted", "The config in force"):
+        assert words in text, words
+    visit.page.click("summary:has-text('Its section')")
+    assert "target: y" in visit.page.inner_text("pre")
+
+
+def test_the_evidently_report_opens_from_its_alarm(visit: Visit, world: World) -> None:
+    """The link of an alarm leads to the report that was rendered for it."""
+    visit.go("#/alarm/1")
+    address = visit.page.get_attribute("a:has-text('Evidently')", "href")
+    answer = visit.page.request.get(f"{visit.address}/{address}")
+    assert answer.status == 200
+    assert world.places.report(MODEL, 1).read_bytes() == answer.body()
+
+
+def test_times_stand_in_the_readers_zone_with_utc_beside(visit: Visit) -> None:
+    """A visitor in Tokyo reads Tokyo's time, and UTC on hover."""
+    visit.go("#/alarm/1")
+    moment = visit.page.locator("dd time").first
+    utc = re.search(r"(\d\d):(\d\d):\d\d UTC", moment.get_attribute("title"))
+    assert utc is not None
+    assert f"{(int(utc[1]) + 9) % 24:02}:{utc[2]}" in moment.inner_text()
+
+
+def test_the_keyboard_reaches_everything(visit: Visit) -> None:
+    """Tab visits every link and button in order, with a visible focus; arrows move along a row of the heat map."""
+    visit.go(f"#/model/{MODEL}?span=all")
+    wanted = visit.page.evaluate("document.querySelectorAll('a[href], button, summary, [tabindex=\"0\"]').length")
+    reached = set()
+    for _ in range(wanted + 3):
+        visit.page.keyboard.press("Tab")
+        found = visit.page.evaluate(
+            "(() => { const e = document.activeElement, all = [...document.querySelectorAll('*')];"
+            " const s = getComputedStyle(e);"
+            " return [all.indexOf(e), s.outlineStyle !== 'none' && s.outlineWidth !== '0px'] })()"
+        )
+        assert found[1], f"no visible focus on element {found[0]}"
+        reached.add(found[0])
+    assert len(reached) >= wanted
+    visit.page.focus(".names button >> nth=0")
+    visit.page.keyboard.press("ArrowLeft")
+    assert " sd" in visit.page.inner_text(".tip") or "σ" in visit.page.inner_text(".tip")
+    visit.page.focus("#skip")
+    visit.page.keyboard.press("Enter")
+    assert visit.page.evaluate("document.activeElement.id") == "main"
+
+
+def test_the_theme_is_chosen_and_remembered(visit: Visit) -> None:
+    """The button goes from the system's theme to light to dark, and a reload keeps it."""
+    visit.go("#/")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = visit.page.evaluate(ground)
+    visit.page.click("#theme")
+    visit.page.click("#theme")
+    dark = visit.page.evaluate(ground)
+    assert dark != light
+    visit.page.reload()
+    visit.page.wait_for_selector("main h1")
+    assert visit.page.evaluate(ground) == dark
+
+
+def test_it_updates_by_itself_and_keeps_the_readers_place(visit: Visit, world: World) -> None:
+    """A new window shows within seconds without a reload; focus, scroll and what was unfolded stay."""
+    visit.go(f"#/model/{MODEL}?span=all")
+    visit.page.evaluate("window.before = true")
+    visit.page.click(".lane summary >> nth=0")
+    visit.page.focus(".names button >> nth=1")
+    visit.page.evaluate("window.scrollTo(0, 500)")
+    before = visit.page.get_attribute(".head time", "datetime")
+    world.live(1, changed)
+    visit.page.clock.run_for(6_000)
+    visit.page.wait_for_function(f"document.querySelector('.head time').dateTime !== '{before}'")
+    assert visit.page.evaluate("window.before") is True
+    assert visit.page.evaluate("window.scrollY") == 500
+    assert visit.page.evaluate("document.activeElement.className") == "name"
+    assert visit.page.locator(".lane details").first.get_attribute("open") is not None
+
+
+def test_a_dead_daemon_is_said_in_red_and_its_return_noticed(browser: Any, world: World) -> None:
+    """Once nobody answers, the page says so and since when its figures are; when it answers again that goes away."""
+    with served(world.places, world.folder / "config.yaml") as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.clock.install(time=world.clock.now())
+        page.goto(address)
+        page.wait_for_selector("main h1")
+    page.clock.run_for(6_000)
+    page.wait_for_selector(".notice.act")
+    assert "driftd does not answer. What you see is from" in page.inner_text("#notices")
+    assert MODEL in page.inner_text("main")
+    with served(world.places, world.folder / "config.yaml", listen=address.removeprefix("http://")):
+        page.clock.run_for(6_000)
+        page.wait_for_selector(".notice.act", state="detached")
+    context.close()
+
+
+def test_data_is_never_read_as_markup(browser: Any, tmp_path: Path, world: World) -> None:
+    """A feature, a reason and an obstacle that are HTML show as the text that they are, in every view."""
+    state = tmp_path / "state"
+    shutil.copytree(world.places.root, state)
+    places = type(world.places)(state)
+    store = loop_world.StateStore.open(places.state_db)
+    store._db.execute("update scores set subject = ? where subject = 'a'", (EVIL,))
+    for table, column in (
+        ("transitions", "reason"),
+        ("transitions", "event"),
+        ("alarms", "sentence"),
+        ("checks", "reason"),
+    ):
+        store._db.execute(f"update {table} set {column} = ?", (EVIL,))
+    store._db.execute("update transitions set figures = json_set(figures, '$.note', ?)", (EVIL,))
+    store.close()
+    with served(places, tmp_path / "config.yaml", {MODEL: EVIL}) as address:
+        for visit in _visit(browser, address, world):
+            for view in (*VIEWS, f"#/model/{EVIL}"):
+                visit.go(view) if EVIL not in view else visit.page.goto(f"{address}/{view}")
+                visit.page.wait_for_timeout(200)
+                assert visit.page.locator("main img").count() == 0
+                assert visit.page.title() != "owned"
+            visit.complaints = [one for one in visit.complaints if "404" not in one]
+            visit.go("#/")
+            assert EVIL in visit.page.inner_text("main")
+
+
+def test_a_new_installation_says_what_will_come(browser: Any, tmp_path: Path, world: World) -> None:
+    """Without a state, then without a version, the page says what is missing and what to do."""
+    places = type(world.places)(tmp_path / "state")
+    with served(places, tmp_path / "config.yaml") as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector(".notice.act")
+        assert "no state database" in page.inner_text("#notices")
+        store = loop_world.StateStore.open(places.state_db)
+        model = {"task": "regression", "target": "y"}
+        store.save_config("aaaaaaaaaaaa", at=1.0, content={"models": {"demand": model}})
+        store.close()
+        page.wait_for_selector(".model", timeout=15_000)
+        assert "It has no version yet." in page.inner_text(".model")
+        assert "driftd init" in page.inner_text(".model")
+        context.close()

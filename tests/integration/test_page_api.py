@@ -1,0 +1,204 @@
+"""The page's JSON over real HTTP, on a state that the real store wrote."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from driftd.places import Places
+from driftd.records import Alarm, ModelState, Phase, Transition, Window
+from driftd.store.state import StateStore
+from page_server import served
+from year_of_history import END, HOUR, write_history
+
+EVIL = "<img src=x onerror=alert(1)>"
+WINDOWS = 900
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """Two models with 900 hourly windows, and one whose feature and reason are markup."""
+    found = Places(tmp_path_factory.mktemp("page") / "state")
+    write_history(found.state_db, models=2, windows=WINDOWS, features=4)
+    store = StateStore.open(found.state_db)
+    with store.transaction():
+        window = Window(5, END - HOUR, END)
+        alarm = Alarm("data", EVIL, 30_000.0, 21_915.0, f"{EVIL} moved")
+        number = store.save_alarm("model-00", alarm, window, at=END, version=1, leaders=[(EVIL, 1.0)])
+        state = replace(ModelState("model-00", Phase.STEADY, champion=1), blocked=f"{EVIL} is missing")
+        told = Transition(state, f"{EVIL} moved; this informs only", "alarm", (), {"alarm": number})
+        store.save_transition(state, told, at=END, actor="driftd", config_hash="0123456789ab")
+    store.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def http(places: Places) -> Iterator[httpx.Client]:
+    """A client of the served page."""
+    path = places.root.parent / "config.yaml"
+    with served(places, path, {"model-01": "its source is gone"}) as address, httpx.Client(base_url=address) as client:
+        yield client
+
+
+def test_the_fleet_begins_with_what_needs_a_person(http: httpx.Client) -> None:
+    """Every model of the config is there, the obstructed and the blocked ones first, each with its sentence."""
+    fleet = http.get("/api/fleet").raise_for_status().json()
+    assert [one["attention"]["level"] for one in fleet["models"]] == ["act", "act"]
+    told = {one["model"]: one["attention"]["detail"] for one in fleet["models"]}
+    assert told == {"model-00": f"{EVIL} is missing", "model-01": "its source is gone"}
+    assert fleet["headline"]["level"] == "act"
+    assert 2 <= len(fleet["models"][0]["spark"]["value"]) <= 60
+
+
+def test_a_model_shows_its_whole_history_in_few_points(http: httpx.Client) -> None:
+    """Every series has at most 400 points; a span is what it says; an unknown one is a week."""
+    whole = http.get("/api/models/model-00", params={"span": "all"}).json()
+    week = http.get("/api/models/model-00").json()
+    assert whole["merged"] == 3
+    assert len(whole["performance"]["at"]) == len(whole["performance"]["value"]) == WINDOWS / 3
+    assert len(week["performance"]["at"]) == 7 * 24
+    assert week["performance"] == http.get("/api/models/model-00", params={"span": "nonsense"}).json()["performance"]
+    assert whole["performance"]["metric"] == "mae"
+    assert set(whole["evidence_over_time"]) == {"data", "prediction", "quality", "harm", "performance"}
+    assert [one["name"] for one in whole["spans"]] == ["day", "week", "month", "all"]
+    assert [one["event"] for one in whole["marks"]] == ["adopted", "alarm", "alarm"]
+
+
+def test_the_heat_map_has_the_feature_that_moved_on_top(http: httpx.Client) -> None:
+    """Scores are merged to at most 96 columns; the mean of a shifted feature stands out."""
+    scores = http.get("/api/models/model-00/scores", params={"span": "all"}).json()
+    assert len(scores["at"]) <= 96
+    first = scores["subjects"][0]
+    assert first["subject"] == "feature_0"
+    assert first["components"]["location"][-1] == pytest.approx(0.6, abs=0.15)
+    assert first["heat"][0] < 0.5 < first["heat"][-1]
+
+
+def test_a_decision_is_told_whole(http: httpx.Client) -> None:
+    """An alarm has its sentence, its figures, the rows counted and the config in force, by either number."""
+    alarm = http.get("/api/models/model-01").json()["alarms"][0]
+    told = http.get(f"/api/alarms/{alarm['id']}").json()
+    assert told == http.get(f"/api/decisions/{alarm['decision']}").json()
+    assert told["decision"]["event"] == "alarm"
+    assert told["rows"] == 200
+    assert told["alarm"]["threshold"] == 21_915.0
+    assert told["config"]["hash"] == "0123456789ab"
+    assert "target: y" in told["config"]["model"]
+
+
+def test_the_config_is_shown_with_its_hash_and_without_secrets(places: Places) -> None:
+    """The hash in force, a later refusal with its reason, the override, and nothing that a key calls a secret."""
+    root = Places(places.root.parent / "other")
+    store = StateStore.open(root.state_db)
+    parameters = {"api_key": "hunter2", "depth": 3}
+    model = {"task": "regression", "target": "y", "parameters": parameters}
+    override = {"reason": "INC-1", "pause": ["checks"], "expires": "2030-01-01T00:00:00Z"}
+    store.save_config("aaaaaaaaaaaa", at=1.0, content={"models": {"m": model}, "override": override})
+    store.save_config("absent", at=2.0, error="config.yaml:3: models.m.evry: unknown key")
+    store.close()
+    with served(root, root.root.parent / "no-config.yaml") as address:
+        config = httpx.get(f"{address}/api/config").json()
+    assert config["in_force"] == "aaaaaaaaaaaa"
+    assert "unknown key" in config["refused"]
+    assert "hunter2" not in str(config)
+    assert "depth: 3" in config["set"]
+    assert config["override"] == {"sentence": "pause checks", "reason": "INC-1", "expires": "2030-01-01T00:00:00Z"}
+
+
+def test_an_unchanged_answer_is_not_sent_again(places: Places, http: httpx.Client) -> None:
+    """The tag is honoured; after a commit there is a new answer under a new tag."""
+    first = http.get("/api/fleet")
+    again = http.get("/api/fleet", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    store = StateStore.open(places.state_db)
+    state = store.model("model-01")
+    assert state is not None
+    store.save_transition(
+        state, Transition(state, "something new", "paused"), at=END + 5, actor="anna", config_hash="0123456789ab"
+    )
+    store.close()
+    fresh = http.get("/api/fleet", headers={"if-none-match": first.headers["etag"]})
+    assert fresh.status_code == 200
+    assert fresh.json()["decisions"][0]["reason"] == "something new"
+
+
+def test_it_answers_while_the_store_is_being_written(places: Places, http: httpx.Client) -> None:
+    """A long transaction of the daemon neither blocks the page nor shows through before it lands."""
+    writer = sqlite3.connect(places.state_db, isolation_level=None)
+    writer.execute("begin immediate")
+    writer.execute("update models set phase = phase")
+    writer.execute("insert into requests(at, who, model, kind, arguments) values (1, 'x', 'y', 'retrain', '{}')")
+    began = time.monotonic()
+    assert http.get("/api/models/model-01?span=day").status_code == 200
+    assert time.monotonic() - began < 1.0
+    writer.execute("rollback")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/models/nobody",
+        "/api/models/nobody/scores",
+        "/api/decisions/999999",
+        "/api/alarms/99999999999999999999999",
+        "/page/nothing.js",
+        "/page/../routes.py",
+        "/page/%2e%2e/routes.py",
+    ],
+)
+def test_what_is_not_there_is_not_found(http: httpx.Client, path: str) -> None:
+    """An unknown name or number, and a path out of the folder, get 404."""
+    assert http.get(path).status_code == 404
+
+
+def test_nothing_can_be_written(places: Places, http: httpx.Client) -> None:
+    """Every method but reading is refused, and the connection itself is read-only."""
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert http.request(method, "/api/fleet").status_code == 405
+    with (
+        sqlite3.connect(f"file:{places.state_db}?mode=ro", uri=True) as reader,
+        pytest.raises(sqlite3.OperationalError),
+    ):
+        reader.execute("delete from models")
+
+
+def test_without_a_state_it_says_so_and_comes_to_life(tmp_path: Path) -> None:
+    """Before the first start there is a sentence with 503; once the database is there, the answer comes."""
+    places = Places(tmp_path / "state")
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address) as client:
+        answer = client.get("/api/fleet")
+        assert answer.status_code == 503
+        assert "no state database" in answer.json()["error"]
+        StateStore.open(places.state_db).close()
+        assert client.get("/api/fleet").json()["headline"]["sentence"] == "No model is under watch yet."
+
+
+def test_another_file_in_the_place_of_the_state_is_taken_up(tmp_path: Path) -> None:
+    """After a restore the page shows the restored state, not the old one that it had open."""
+    places, other = Places(tmp_path / "a"), Places(tmp_path / "b")
+    write_history(places.state_db, models=1, windows=3, features=1)
+    write_history(other.state_db, models=2, windows=3, features=1)
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address) as client:
+        assert len(client.get("/api/fleet").json()["models"]) == 1
+        other.state_db.rename(places.state_db)
+        assert len(client.get("/api/fleet").json()["models"]) == 2
+
+
+def test_every_view_of_a_long_history_costs_less_than_a_second(tmp_path: Path) -> None:
+    """A model with a year of hourly windows and 12 features costs under a second of this process, the fleet too."""
+    places = Places(tmp_path / "state")
+    write_history(places.state_db, models=1, windows=8_760, features=12)
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=30) as client:
+        client.get("/")
+        for path in ("/api/fleet", "/api/models/model-00?span=all", "/api/models/model-00/scores?span=all"):
+            began = time.process_time()  # not the wall's: other tests run beside this one
+            answer = client.get(path).raise_for_status()
+            assert time.process_time() - began < 1.0, path
+            assert len(answer.content) < 300_000, path

@@ -1,0 +1,87 @@
+"""What the page says first of a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from driftd.page.attention import Level, attention, by_need, unwatched
+from driftd.records import Build, BuildStep, Probation, Trigger
+
+CALM = {"evidence": 1.0, "threshold": 1000.0, "verdict": "ok", "sentence": "nothing moved"}
+BUILD = Build(4, Trigger.PERFORMANCE, "mae rose", BuildStep.TRAIN, 0.0, decision="it is better")
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    calm = {
+        "model": "demand",
+        "phase": "steady",
+        "version": 3,
+        "verdict": "ok",
+        "reason": "nothing moved",
+        "evidence": {"performance": CALM, "data": CALM},
+        "failures": 0,
+        "learning": None,
+    }
+    return dict.fromkeys(("build", "probation", "blocked", "pin_refused", "waits")) | calm | changes
+
+
+def loud(kind: str, verdict: str) -> dict[str, Any]:
+    return {kind: {**CALM, "verdict": verdict, "evidence": 500.0, "sentence": f"{kind} moved"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "words"),
+    [
+        ({}, Level.OK, "Nothing moved."),
+        ({"phase": "awaiting_approval", "build": BUILD}, Level.ACT, "Version 4 won its gate"),
+        ({"pin_refused": "there is no version 9"}, Level.ACT, "The pin"),
+        ({"blocked": "price is missing"}, Level.ACT, "The data pipeline is broken"),
+        ({"verdict": "error", "reason": "the check failed: boom"}, Level.ACT, "The last check failed."),
+        ({"failures": 1}, Level.ACT, "The last build failed."),
+        ({"failures": 3}, Level.ACT, "The last 3 builds failed."),
+        ({"evidence": loud("performance", "drift"), "build": BUILD}, Level.DRIFT, "Version 4 is being built (train)."),
+        ({"evidence": loud("performance", "drift"), "waits": "the cool-down"}, Level.DRIFT, "waits: the cool-down"),
+        ({"evidence": loud("data", "drift")}, Level.DRIFT, "this alarm only informs"),
+        ({"evidence": loud("data", "suspected")}, Level.WATCH, "No alarm yet."),
+        ({"probation": Probation(2, 0.0)}, Level.BUSY, "on probation"),
+        ({"build": BUILD}, Level.BUSY, "Version 4 is being built"),
+        ({"phase": "paused"}, Level.BUSY, "Paused by the override"),
+        ({"verdict": None, "evidence": {}}, Level.WAIT, "No window was checked yet."),
+        ({"verdict": "inconclusive", "reason": "only 3 rows"}, Level.WAIT, "says nothing"),
+        ({"learning": "3 of 14 windows"}, Level.WAIT, "Still learning"),
+        ({"evidence": {"data": CALM}}, Level.OK, "No labels were evaluated yet."),
+    ],
+)
+def test_each_state_has_its_sentence(changes: dict[str, Any], level: Level, words: str) -> None:
+    """The most urgent thing is said, with how urgent it is."""
+    found = attention(status(**changes))
+    assert found.level is level
+    assert words in found.sentence
+
+
+def test_what_needs_a_person_goes_before_what_driftd_does_itself() -> None:
+    """A broken pipeline is told before the drift that stands beside it."""
+    assert attention(status(blocked="price is missing", evidence=loud("data", "drift"))).level is Level.ACT
+
+
+def test_an_approval_says_what_to_type() -> None:
+    """The command is whole."""
+    assert attention(status(phase="awaiting_approval", build=BUILD)).command == "driftd approve demand 4"
+
+
+def test_a_model_that_is_not_watched_says_why() -> None:
+    """Without a version it needs `driftd init`; with an obstacle that is told; else it only waits."""
+    assert unwatched(None, None).command == "driftd init"
+    assert unwatched(1, "the source is gone").detail == "the source is gone"
+    assert unwatched(1, None).level is Level.WAIT
+
+
+def test_models_are_sorted_by_need_then_by_nearness_to_an_alarm() -> None:
+    """The one that needs a person is first, calm ones follow by their evidence, then by name."""
+    near = {"data": {**CALM, "evidence": 300.0}}
+    models = [status(model="b"), status(model="a"), status(model="near", evidence=near), status(model="z", blocked="x")]
+    for one in models:
+        one["attention"] = attention(one).told()
+    assert [one["model"] for one in sorted(models, key=by_need)] == ["z", "near", "a", "b"]
