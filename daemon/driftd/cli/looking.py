@@ -12,6 +12,7 @@ from rich.text import Text
 from driftd.cli.options import chosen_model, config_option, json_option, opened
 from driftd.cli.printing import Cell, console, number, print_json, print_table, say, when
 from driftd.cli.standing import config_standing, override_in_force
+from driftd.config.durations import seconds
 from driftd.config.model import Config
 from driftd.places import Places
 from driftd.records import ModelState, Phase
@@ -24,24 +25,58 @@ VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow
 
 
 @click.command()
+@click.option("--model", "-m", help="Only this model.")
+@click.option("--watch", "-w", is_flag=True, help="Go on showing it until Ctrl-C, with performance and decisions.")
+@click.option(
+    "--every",
+    default="2s",
+    show_default=True,
+    callback=lambda _context, _option, given: _span(given),
+    help="How often --watch looks again.",
+)
 @config_option
 @json_option
-def status(config_path: Path, as_json: bool) -> None:
+def status(config_path: Path, model: str | None, watch: bool, every: float, as_json: bool) -> None:
     """Where every model stands; what needs a person comes first.
 
     `nearest to an alarm` is the kind of evidence that has come closest to its threshold; an alarm is 100 %.
+    --watch reads the state itself: it works while the daemon is down, and says so. In a pipe it prints one status
+    after the other, with --json one a line.
 
     \b
     Example:
       driftd status
+      driftd status --watch --model demand
       driftd status --json | jq '.models[].phase'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     config, places = opened(config_path)
+    name = chosen_model(config, model) if model is not None else None
+    if watch:
+        from driftd.cli.watching import watch_status  # noqa: PLC0415 - only here
+
+        raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
+    told = fleet_status(config, places, config_path, name)
+    if as_json:
+        print_json(told)
+    else:
+        print_status(told, console())
+
+
+def _span(given: str) -> float:
+    try:
+        return seconds(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def fleet_status(config: Config, places: Places, config_path: Path, only: str | None) -> dict[str, Any]:
+    """Everything that `driftd status` says, of all models or of one."""
+    wanted = [name for name in config.models if only in {None, name}]
     models: list[dict[str, Any]] = []
     standing: dict[str, Any] | None = None
     try:
         with StateReader.read_only(places.state_db) as reader:
-            models = [model_status(reader, state) for state in reader.models() if state.model in config.models]
+            models = [model_status(reader, state) for state in reader.models() if state.model in wanted]
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
             if in_force is not None:
                 config = Config.model_validate(in_force.content).hashed(in_force.hash)
@@ -49,12 +84,8 @@ def status(config_path: Path, as_json: bool) -> None:
         pass  # no daemon has run here yet: that is what is told of every model
     known = {one["model"] for one in models}
     registry = Registry(places)
-    unwatched = [{"model": name, "version": registry.current(name)} for name in config.models if name not in known]
-    told = {"config": standing, "override": override_of(config), "models": models, "not_watched": unwatched}
-    if as_json:
-        print_json(told)
-    else:
-        _print_status(told, console())
+    unwatched = [{"model": name, "version": registry.current(name)} for name in wanted if name not in known]
+    return {"config": standing, "override": override_of(config), "models": models, "not_watched": unwatched}
 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
@@ -107,7 +138,8 @@ def override_of(config: Config) -> dict[str, Any] | None:
     return override_in_force(set_keys, expires.timestamp() if expires is not None else None)
 
 
-def _print_status(told: dict[str, Any], to: Console) -> None:
+def print_status(told: dict[str, Any], to: Console) -> None:
+    """Print what `fleet_status` found, for people."""
     for one in told["models"]:
         if one["needs"]:
             say(to, f"{one['model']}: {one['needs']}", "bold red")
@@ -115,12 +147,12 @@ def _print_status(told: dict[str, Any], to: Console) -> None:
         headings = ["model", "phase", "version", "verdict", "last check (UTC)", "nearest to an alarm"]
         print_table(to, headings, [_status_row(one) for one in told["models"]])
     for one in told["models"]:
-        for sentence in _sentences(one):
+        for sentence in sentences(one):
             say(to, f"  {one['model']}: {sentence}")
     for one in told["not_watched"]:
-        say(to, f"  {one['model']}: {_not_watched(one['version'])}", "yellow")
+        say(to, f"  {one['model']}: {not_watched(one['version'])}", "yellow")
     if told["override"]:
-        say(to, f"override in force: {_override(told['override'])}", "bold yellow")
+        say(to, f"override in force: {spoken_override(told['override'])}", "bold yellow")
     if told["config"]:
         one = told["config"]
         say(
@@ -128,7 +160,8 @@ def _print_status(told: dict[str, Any], to: Console) -> None:
         )
 
 
-def _sentences(one: dict[str, Any]) -> list[str]:
+def sentences(one: dict[str, Any]) -> list[str]:
+    """What there is to say of one model, most important first."""
     said = [f"{one['reason']} ({one['verdict']})" if one["verdict"] else one["reason"]]
     loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
     said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
@@ -150,21 +183,28 @@ def _sentences(one: dict[str, Any]) -> list[str]:
     return said
 
 
-def _not_watched(version: int | None) -> str:
+def not_watched(version: int | None) -> str:
+    """Why a model of the config is not in the state, and what to do."""
     if version is None:
         return "it has no version yet: `driftd init` makes the first"
     return f"version {version} serves, but no daemon has watched it yet: start `driftd run`"
 
 
-def _override(override: dict[str, Any]) -> str:
+def spoken_override(override: dict[str, Any]) -> str:
+    """What an override asks, until when and why."""
     words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires"}]
     until = f" until {override['expires']}" if "expires" in override else ""
     return f"{'; '.join(words)}{until}: {override.get('reason')}"
 
 
-def _status_row(one: dict[str, Any]) -> list[Cell]:
+def worst_verdict(one: dict[str, Any]) -> str:
+    """The worst verdict of a model's last checks; a dash for none."""
     verdicts = [*one["verdicts"].values(), one["verdict"]]
-    worst = next((verdict for verdict in WORST_FIRST if verdict in verdicts), "-")
+    return next((verdict for verdict in WORST_FIRST if verdict in verdicts), "-")
+
+
+def _status_row(one: dict[str, Any]) -> list[Cell]:
+    worst = worst_verdict(one)
     shares = {kind: found["evidence"] / found["threshold"] for kind, found in one["evidence"].items()}
     nearest = max(shares, key=lambda kind: shares[kind], default=None)
     return [

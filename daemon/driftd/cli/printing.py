@@ -42,7 +42,7 @@ def print_table(
 
 def print_json(value: object) -> None:
     """Print a value as JSON; times stay epoch seconds, NaN becomes null."""
-    click.echo(json.dumps(_plain(value), indent=2, default=str))
+    click.echo(json.dumps(plain(value), indent=2, default=str))
 
 
 def when(at: float | None) -> str:
@@ -55,11 +55,12 @@ def number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value as JSON can say it: records as mappings, NaN as null."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return plain(asdict(value))
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

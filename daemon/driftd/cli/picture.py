@@ -1,0 +1,271 @@
+"""The picture of `driftd status --watch`: the fleet or one model, drawn for a terminal. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import ConsoleDimensions, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from driftd.cli.looking import VERDICT_STYLES, WORST_FIRST, not_watched, sentences, spoken_override, worst_verdict
+from driftd.cli.printing import number
+from driftd.policy.wording import span
+from driftd.store.state_records import StoredTransition
+
+BAR, SPARK = 10, 12  # characters
+WIDE = 100  # columns from which on the last check is shown for every model
+ROOM_FOR_DECISIONS = 5  # lines, at least
+_FULL, _REST, _LEVELS = "█", "░", "▁▂▃▄▅▆▇█"
+_PLAIN_FULL, _PLAIN_REST, _PLAIN_LEVELS = "#", ".", "_.-=+*#@"
+ATTENTION = "bold red"
+
+
+def picture(
+    found: dict[str, Any], model: str | None, size: ConsoleDimensions, *, ascii_only: bool = False
+) -> RenderableType:
+    """One screen: what is found (`watching.snapshot`), cut to the terminal's size."""
+    lines: list[RenderableType] = [_head(found, size.width)]
+    if found.get("trouble"):
+        lines.append(_line(found["trouble"], ATTENTION))
+    if "models" in found:
+        draw = _one if model is not None else _fleet
+        lines += draw(found, size, Pen(ascii_only))
+    lines.append(_line("Ctrl-C ends this", "dim"))
+    return Group(*lines)
+
+
+class Pen:
+    """Bars and sparklines, in characters that the terminal has."""
+
+    def __init__(self, ascii_only: bool) -> None:
+        self._full, self._rest = (_PLAIN_FULL, _PLAIN_REST) if ascii_only else (_FULL, _REST)
+        self._levels = _PLAIN_LEVELS if ascii_only else _LEVELS
+
+    def bar(self, share: float, width: int = BAR) -> str:
+        """A bar of a share in 0 .. 1."""
+        full = min(width, max(0, round(share * width)))
+        return self._full * full + self._rest * (width - full)
+
+    def spark(self, values: Sequence[float], baseline: float | None, width: int = SPARK) -> str:
+        """The last values as a line of blocks, scaled so that the baseline is always in sight."""
+        shown = [value for value in values if math.isfinite(value)][-width:]
+        if not shown:
+            return ""
+        scale = [*shown, baseline] if baseline is not None and math.isfinite(baseline) else shown
+        low, high = min(scale), max(scale)
+        step = (high - low) / (len(self._levels) - 1) or 1.0
+        return "".join(self._levels[round((value - low) / step)] for value in shown)
+
+
+def share_of_limit(evidence: float, threshold: float) -> float:
+    """How far evidence has come from 1 to its threshold, in 0 .. 1, by logarithms: evidence multiplies."""
+    if threshold <= 1 or evidence <= 1:
+        return 0.0
+    return min(1.0, math.log(evidence) / math.log(threshold))
+
+
+def _head(found: dict[str, Any], width: int) -> RenderableType:
+    at = datetime.fromtimestamp(found["at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if "at" in found else ""
+    daemon = {True: "a daemon answers", False: "NO DAEMON ANSWERS", None: ""}[found.get("daemon")]
+    watched, needing = found.get("models", []), sum(bool(one["needs"]) for one in found.get("models", []))
+    counted = f"{len(watched)} model{'' if len(watched) == 1 else 's'}, "
+    counted += f"{needing} need{'s' if needing == 1 else ''} a person  " if needing else "none needs a person  "
+    head = Table.grid(expand=True)
+    head.add_column()
+    head.add_column(justify="right")
+    style = ATTENTION if found.get("daemon") is False else "green"
+    head.add_row(Text.assemble(("driftd ", "bold"), counted, (daemon, style)), Text(at, style="dim"))
+    head.width = width
+    return head
+
+
+def _fleet(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
+    models = sorted(found["models"], key=_attention)
+    needs = [_short_line(f"! {one['model']}: {one['needs']}", ATTENTION) for one in models if one["needs"]]
+    if len(needs) > (most := max(2, size.height // 4)):
+        needs = [*needs[:most], _short_line(f"! and {len(needs) - most} more models need a person", ATTENTION)]
+    notes = [*_unwatched(found), *_notes(found)]
+    room = max(3, size.height - 5 - len(needs) - len(notes) - ROOM_FOR_DECISIONS)
+    lines: list[RenderableType] = [*needs, *notes, _table(models[:room], found, size.width, pen)]
+    if len(models) > room:
+        lines.append(_line(f"and {len(models) - room} more that need less attention (--model NAME shows one)", "dim"))
+    left = size.height - len(lines) - min(len(models), room) - 3
+    return [*lines, *_decisions(found["decisions"], left, with_model=True)]
+
+
+def _table(models: Sequence[dict[str, Any]], found: dict[str, Any], width: int, pen: Pen) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0), width=width)
+    table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=1, min_width=8)
+    table.add_column("phase", no_wrap=True)
+    table.add_column("ver", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("evidence to its limit", no_wrap=True)
+    table.add_column("loss / its baseline", no_wrap=True)
+    if width >= WIDE:
+        table.add_column("last check", no_wrap=True)
+    for one in models:
+        row = [
+            Text(one["model"], style="bold" if one["needs"] else ""),
+            Text(one["phase"].partition("_")[0]),
+            Text(str(one["version"] or "-")),
+            _verdict(one),
+            _nearest(one, pen),
+            _loss(one, pen),
+        ]
+        table.add_row(*(row if width < WIDE else [*row, _checked(one, found["at"])]))
+    return table
+
+
+def _one(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
+    lines: list[RenderableType] = [
+        _line(f"! {one['model']}: {not_watched(one['version'])}", "yellow") for one in found["not_watched"]
+    ]
+    for one in found["models"]:
+        title = f"{one['model']}  {one['phase'].replace('_', ' ')}  version {one['version'] or '-'}  "
+        lines.append(Text.assemble((title, "bold"), _verdict(one), "  ", _checked(one, found["at"])))
+        if one["needs"]:
+            lines.append(_line(f"! {one['needs']}", ATTENTION))
+        lines += [*_notes(found), Text(""), _evidence(one, size.width, pen), Text("")]
+        lines += _performance(one, size.width, pen)
+        lines += [_line(f"{sentence}") for sentence in sentences(one)]
+    used = len(lines) + sum(len(one["evidence"]) for one in found["models"]) + 4
+    return [*lines, Text(""), *_decisions(found["decisions"], size.height - used, with_model=False)]
+
+
+def _evidence(one: dict[str, Any], width: int, pen: Pen) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False, width=width)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for kind, seen in one["evidence"].items():
+        share = share_of_limit(seen["evidence"], seen["threshold"])
+        style = VERDICT_STYLES.get(seen["verdict"], "")
+        figures = f"{_short(seen['evidence'])} of {_short(seen['threshold'])}"
+        table.add_row(Text(kind), Text(pen.bar(share, 20), style=style), Text(figures), Text(seen["sentence"], "dim"))
+    return table
+
+
+def _performance(one: dict[str, Any], width: int, pen: Pen) -> list[RenderableType]:
+    figures = one["figures"]
+    if not one["losses"]:
+        return [_line("no labels were evaluated yet", "dim"), Text("")]
+    baseline = figures.get("baseline")
+    spark = pen.spark(one["losses"], baseline, width=max(SPARK, min(60, width - 20)))
+    told = [f"loss {number(one['losses'][-1])}"]
+    if baseline is not None:
+        told.append(f"baseline {number(baseline)}")
+    if figures.get("tolerated") is not None:
+        told.append(f"tolerated up to {number(figures['tolerated'])}")
+    if figures.get("coverage") is not None:
+        told.append(f"labels of {figures['coverage']:.0%} of the last window")
+    return [Text.assemble("performance ", (spark, _loss_style(one))), _line(", ".join(told), "dim"), Text("")]
+
+
+def _notes(found: dict[str, Any]) -> list[RenderableType]:
+    notes: list[RenderableType] = []
+    if found["override"]:
+        notes.append(_line(f"override in force: {spoken_override(found['override'])}", "bold yellow"))
+    config = found["config"]
+    if config and config["refused"]:
+        notes.append(_line(config["sentence"], ATTENTION))
+    elif config and config["file"] != config["in_force"]:
+        notes.append(_line(config["sentence"], "yellow"))
+    late = [one["model"] for one in found["models"] if one.get("overdue")]
+    if late:
+        names = ", ".join(late[:5]) + (f" and {len(late) - 5} more" if len(late) > 5 else "")  # noqa: PLR2004 - as said
+        newest = max(one["last_check"] for one in found["models"] if one.get("overdue"))
+        notes.append(_line(f"no check of {names} for {span(found['at'] - newest)}: is the daemon running?", ATTENTION))
+    return notes
+
+
+def _unwatched(found: dict[str, Any]) -> list[RenderableType]:
+    """One line for all models without a version, and for each version that no daemon has watched."""
+    told: dict[str, list[str]] = {}
+    for one in found["not_watched"]:
+        told.setdefault(not_watched(1 if one["version"] else None).replace("version 1", "a version"), []).append(
+            one["model"]
+        )
+    return [_short_line(f"{', '.join(names)}: {why}", "yellow") for why, names in told.items()]
+
+
+def _decisions(decisions: Sequence[StoredTransition], room: int, *, with_model: bool) -> list[RenderableType]:
+    if room < 2 or not decisions:  # noqa: PLR2004 - a heading and one line
+        return []
+    lines = [_short_line("last decisions", "bold")]
+    for one in decisions[: room - 1]:
+        at = datetime.fromtimestamp(one.at, UTC).strftime("%m-%d %H:%M")
+        model = f" {one.model}" if with_model else ""
+        event = (one.event.replace("_", " "), "bold")
+        lines.append(
+            Text.assemble((at, "dim"), f"{model} ", event, f" {one.reason}", no_wrap=True, overflow="ellipsis")
+        )
+    return [*lines]
+
+
+def _attention(one: dict[str, Any]) -> tuple[int, int, float, str]:
+    """What needs a person first, then by the verdict, then by how near an alarm is."""
+    worst = worst_verdict(one)
+    rank = WORST_FIRST.index(worst) if worst in WORST_FIRST else len(WORST_FIRST)
+    return (0 if one["needs"] else 1, rank, -_nearest_share(one)[1], one["model"])
+
+
+def _nearest_share(one: dict[str, Any]) -> tuple[str, float]:
+    shares = {kind: share_of_limit(seen["evidence"], seen["threshold"]) for kind, seen in one["evidence"].items()}
+    nearest = max(shares, key=lambda kind: shares[kind], default="")
+    return nearest, shares.get(nearest, 0.0)
+
+
+def _nearest(one: dict[str, Any], pen: Pen) -> Text:
+    kind, share = _nearest_share(one)
+    if not kind:
+        return Text("-", style="dim")
+    style = VERDICT_STYLES.get(one["verdicts"][kind], "")
+    return Text.assemble((pen.bar(share), style), f" {kind if share else ''}")
+
+
+def _loss(one: dict[str, Any], pen: Pen) -> Text:
+    if not one.get("losses"):
+        return Text("no labels yet", style="dim")
+    spark = pen.spark(one["losses"], one["figures"].get("baseline"))
+    baseline = one["figures"].get("baseline")
+    beside = f"/{baseline:.3g}" if baseline is not None else ""
+    return Text.assemble((spark, _loss_style(one)), f" {one['losses'][-1]:.3g}{beside}")
+
+
+def _loss_style(one: dict[str, Any]) -> str:
+    """Red beyond what is tolerated, yellow beyond the baseline's upper half of the way there."""
+    last, tolerated, baseline = one["losses"][-1], one["figures"].get("tolerated"), one["figures"].get("baseline")
+    if tolerated is not None and last > tolerated:
+        return "red"
+    if tolerated is not None and baseline is not None and last > (baseline + tolerated) / 2:
+        return "yellow"
+    return "green"
+
+
+def _verdict(one: dict[str, Any]) -> Text:
+    worst = worst_verdict(one)
+    return Text(worst, style=VERDICT_STYLES.get(worst, ""))
+
+
+def _checked(one: dict[str, Any], now: float) -> Text:
+    if one["last_check"] is None:
+        return Text("never checked", style="dim")
+    return Text(f"checked {span(max(0.0, now - one['last_check']))} ago", style=ATTENTION if one["overdue"] else "dim")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - no digits behind the point of hundreds
+
+
+def _short_line(text: str, style: str = "") -> Text:
+    """A line that is cut rather than folded."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style)
