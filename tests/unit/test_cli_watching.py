@@ -75,7 +75,7 @@ def drawn(
     config: Path, model: str | None, width: int, height: int, *, now: float = NOW, ascii_only: bool = False
 ) -> str:
     """The picture as lines of text."""
-    to = Console(width=width, height=height, markup=False, highlight=False, file=open(os.devnull, "w"), record=True)
+    to = Console(width=width, height=height, markup=False, highlight=False, file=io.StringIO(), record=True)
     to.print(picture(snapshot(config, model, now), model, ConsoleDimensions(width, height), ascii_only=ascii_only))
     return to.export_text()
 

@@ -187,9 +187,7 @@ def _unwatched(found: dict[str, Any]) -> list[RenderableType]:
     """One line for all models without a version, and for each version that no daemon has watched."""
     told: dict[str, list[str]] = {}
     for one in found["not_watched"]:
-        told.setdefault(not_watched(1 if one["version"] else None).replace("version 1", "a version"), []).append(
-            one["model"]
-        )
+        told.setdefault(not_watched(one["version"]), []).append(one["model"])
     return [_short_line(f"{', '.join(names)}: {why}", "yellow") for why, names in told.items()]
 
 
