@@ -11,8 +11,8 @@ from rich.console import ConsoleDimensions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from driftd.cli.looking import VERDICT_STYLES, WORST_FIRST, not_watched, sentences, spoken_override, worst_verdict
-from driftd.cli.printing import number
+from driftd.cli.fleet import WORST_FIRST, not_watched, sentences, spoken_override, worst_verdict
+from driftd.cli.printing import VERDICT_STYLES, number
 from driftd.policy.wording import span
 from driftd.store.state_records import StoredTransition
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
 Cell = str | Text
+VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow", "inconclusive": "dim", "ok": "green"}
 
 
 def console() -> Console:

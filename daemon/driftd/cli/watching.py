@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from driftd.cli.looking import fleet_status, print_status
+from driftd.cli.fleet import fleet_status
+from driftd.cli.looking import print_status
 from driftd.cli.picture import picture
 from driftd.cli.printing import console, plain, say, when
 from driftd.cli.standing import last_applied

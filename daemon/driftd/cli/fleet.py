@@ -1,0 +1,129 @@
+"""What `driftd status` says: gathered from the state and the registry, and put into sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from driftd.cli.printing import when
+from driftd.cli.standing import config_standing, override_in_force
+from driftd.config.model import Config
+from driftd.places import Places
+from driftd.records import ModelState, Phase
+from driftd.registry import Registry
+from driftd.store.state_reader import StateAbsentError, StateReader
+
+LOOKED_BACK = 50  # checks, for the last one that had something to say
+WORST_FIRST = ("drift", "error", "suspected", "ok", "inconclusive")
+
+
+def fleet_status(config: Config, places: Places, config_path: Path, only: str | None) -> dict[str, Any]:
+    """Everything that `driftd status` says, of all models or of one."""
+    wanted = [name for name in config.models if only in {None, name}]
+    models: list[dict[str, Any]] = []
+    standing: dict[str, Any] | None = None
+    try:
+        with StateReader.read_only(places.state_db) as reader:
+            models = [model_status(reader, state) for state in reader.models() if state.model in wanted]
+            standing, in_force = config_standing(reader, config_path), reader.config_in_force()
+            if in_force is not None:
+                config = Config.model_validate(in_force.content).hashed(in_force.hash)
+    except StateAbsentError:
+        pass  # no daemon has run here yet: that is what is told of every model
+    known = {one["model"] for one in models}
+    registry = Registry(places)
+    unwatched = [{"model": name, "version": registry.current(name)} for name in wanted if name not in known]
+    return {"config": standing, "override": override_of(config), "models": models, "not_watched": unwatched}
+
+
+def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
+    """Everything that `driftd status` says of one model."""
+    newest = {kind: reader.checks(state.model, LOOKED_BACK, kind) for kind in ("window", "labels")}
+    evidence: dict[str, Any] = {}
+    for checks in newest.values():  # an inconclusive check leaves the evidence as it was
+        evidence |= next((check.evidence for check in checks if check.evidence), {})
+    last = newest["window"][0] if newest["window"] else None
+    return {
+        "model": state.model,
+        "phase": state.phase,
+        "version": state.champion,
+        "needs": needs_person(state),
+        "waits": state.waits,
+        "blocked": state.blocked,
+        "build": state.build,
+        "probation": state.probation,
+        "pinned": state.pinned,
+        "pin_refused": state.pin_refused,
+        "verdict": last.verdict if last else None,
+        "verdicts": {kind: one["verdict"] for kind, one in evidence.items()},
+        "evidence": evidence,
+        "last_check": last.at if last else None,
+        "last_window": last.window_index if last else None,
+        "reason": last.reason if last else "no window was checked yet",
+        "learning": last.figures.get("learning") if last else None,
+        "figures": newest["labels"][0].figures if newest["labels"] else {},
+        "standing_alarms": [alarm.id for alarm in reader.standing_alarms(state.model, state.champion)],
+    }
+
+
+def needs_person(state: ModelState) -> str | None:
+    """What a person must do, in one sentence; None when nothing."""
+    if state.phase is Phase.AWAITING_APPROVAL and state.build is not None:
+        version = state.build.number
+        choice = f"`driftd approve {state.model} {version}` or `driftd reject {state.model} {version}`"
+        return f"version {version} won its gate: {choice}"
+    if state.pin_refused is not None:
+        return f"the pin was refused: {state.pin_refused}"
+    if state.blocked is not None:
+        return f"the pipeline is broken, builds are blocked: {state.blocked}"
+    return None
+
+
+def override_of(config: Config) -> dict[str, Any] | None:
+    """The override in force, None when there is none."""
+    expires = config.override.expires
+    set_keys = config.override.model_dump(mode="json", exclude_defaults=True)
+    return override_in_force(set_keys, expires.timestamp() if expires is not None else None)
+
+
+def sentences(one: dict[str, Any]) -> list[str]:
+    """What there is to say of one model, most important first."""
+    said = [f"{one['reason']} ({one['verdict']})" if one["verdict"] else one["reason"]]
+    loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
+    said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
+    if one["learning"]:
+        said.append(f"still learning: {one['learning']}")
+    if one["build"] is not None:
+        said.append(f"version {one['build'].number} is being built, at the step {one['build'].step}")
+    if one["probation"] is not None:
+        said.append(
+            f"on probation since {when(one['probation'].since)}: {one['probation'].sentence or 'no labels yet'}"
+        )
+    if one["waits"]:
+        said.append(f"a build is wanted and waits: {one['waits']}")
+    if one["pinned"] is not None and one["pin_refused"] is None:
+        said.append(f"version {one['pinned']} is pinned by the override")
+    if one["standing_alarms"]:
+        alarms = ", ".join(map(str, one["standing_alarms"]))
+        said.append(f"standing alarms: {alarms} (`driftd explain --alarm {one['standing_alarms'][0]}` tells why)")
+    return said
+
+
+def not_watched(version: int | None) -> str:
+    """Why a model of the config is not in the state, and what to do."""
+    if version is None:
+        return "it has no version yet: `driftd init` makes the first"
+    return f"version {version} serves, but no daemon has watched it yet: start `driftd run`"
+
+
+def spoken_override(override: dict[str, Any]) -> str:
+    """What an override asks, until when and why."""
+    words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires"}]
+    until = f" until {override['expires']}" if "expires" in override else ""
+    return f"{'; '.join(words)}{until}: {override.get('reason')}"
+
+
+def worst_verdict(one: dict[str, Any]) -> str:
+    """The worst verdict of a model's last checks; a dash for none."""
+    verdicts = [*one["verdicts"].values(), one["verdict"]]
+    return next((verdict for verdict in WORST_FIRST if verdict in verdicts), "-")
