@@ -26,6 +26,7 @@ COMMANDS = {
     "rollback": ("driftd.cli.asking:rollback", "Go back to an earlier version."),
     "backup": ("driftd.cli.restoring:backup", "Make a backup now."),
     "restore": ("driftd.cli.restoring:restore", "Put a backup in a broken database's place."),
+    "reproduce": ("driftd.cli.reproducing:reproduce", "Build a version again and compare."),
     "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
 }
 EXIT_CODES = {
@@ -35,6 +36,7 @@ EXIT_CODES = {
     3: "asked, but no daemon has answered yet",
     4: "there is no such thing (no state, model, version, alarm)",
     5: "the daemon refused: the message says why",
+    6: "compared, and not the same",
 }
 # Errors that are a sentence for people, by module and class: nothing is imported to know them.
 _EXITS = {
