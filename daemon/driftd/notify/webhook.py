@@ -17,6 +17,7 @@ from driftd.notify.trying import DeliveryError
 if TYPE_CHECKING:
     import httpx
 
+SYSTEM_CREDENTIALS = Path("/etc/driftd/credentials")
 _ANSWER_BYTES = 2000  # of a refusal are read for the log; the rest is not waited for
 _ANSWER_SHOWN = 200
 _LONGEST_ADDRESS = 4000
@@ -80,9 +81,16 @@ def _address(receiver: Receiver) -> str:
 
 
 def credential(path: Path) -> Path:
-    """Where a file of secrets is: a bare name is one of the credentials that systemd gave to the unit, if it did."""
+    """Where a file of secrets is.
+
+    A bare name is one of the credentials that systemd gave to the unit (`driftd_NAME`, where it gave a whole folder).
+    Outside of the unit, as for `driftd notify-test` by root, it is looked for where the unit gets them from.
+    """
+    if len(path.parts) != 1:
+        return path
     given = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(given) / path if given and len(path.parts) == 1 else path
+    places = [Path(given) / path, Path(given) / f"driftd_{path}"] if given else [SYSTEM_CREDENTIALS / path, path]
+    return next((one for one in places if one.exists()), places[0])
 
 
 def _authorities() -> ssl.SSLContext:
