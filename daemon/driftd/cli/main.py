@@ -26,6 +26,7 @@ COMMANDS = {
     "rollback": ("driftd.cli.asking:rollback", "Go back to an earlier version."),
     "backup": ("driftd.cli.restoring:backup", "Make a backup now."),
     "restore": ("driftd.cli.restoring:restore", "Put a backup in a broken database's place."),
+    "backtest": ("driftd.cli.backtesting:backtest", "The alarms that a config would have raised."),
     "reproduce": ("driftd.cli.reproducing:reproduce", "Build a version again and compare."),
     "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
 }
