@@ -273,6 +273,18 @@ def test_an_address_from_a_file_is_read_at_each_delivery(tmp_path: Path, monkeyp
         eventually(lambda: team.ids == [number])
 
 
+def test_a_receiver_that_the_store_does_not_know_yet_is_not_told_of_the_past(tmp_path: Path) -> None:
+    """When a new receiver could not be put into the store (a full disk), it waits rather than hear of all history."""
+    with endpoint() as team, telling(tmp_path / "state.db") as told:
+        told.decide()
+        told.notifier.apply({"team": webhook(team.url)})
+        time.sleep(0.3)
+        assert team.tries == 0
+        told.apply(team=webhook(team.url))
+        number = told.decide()
+        eventually(lambda: team.ids == [number])
+
+
 def test_a_broken_store_is_told_and_outlived(tmp_path: Path) -> None:
     """When the database cannot be read for a while, telling goes on once it can."""
     path = tmp_path / "state.db"
