@@ -6,11 +6,20 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+SYSTEM_CREDENTIALS = Path("/etc/driftd/credentials")
+
 
 def credential(path: Path) -> Path:
-    """Where a file of secrets is: a bare name is one of the credentials that systemd gave to the unit, if it did."""
+    """Where a file of secrets is.
+
+    A bare name is one of the credentials that systemd gave to the unit (`driftd_NAME`, where it gave a whole folder).
+    Outside of the unit, as for `driftd notify-test` by root, it is looked for where the unit gets them from.
+    """
+    if len(path.parts) != 1:
+        return path
     given = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(given) / path if given and len(path.parts) == 1 else path
+    places = [Path(given) / path, Path(given) / f"driftd_{path}"] if given else [SYSTEM_CREDENTIALS / path, path]
+    return next((one for one in places if one.exists()), places[0])
 
 
 @dataclass(frozen=True, slots=True)

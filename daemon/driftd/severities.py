@@ -76,6 +76,9 @@ def event_or_severity(word: str) -> str:
     allowed = [DEFAULT, ALL, *Severity, *MEANINGS]
     if word not in allowed:
         near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
-        meant = f"; did you mean {near[0]!r}?" if near else ";"
-        raise ValueError(f"{word!r} is no event and no severity{meant} Allowed: {', '.join(allowed)}")
+        meant = f"; did you mean {near[0]!r}?" if near else "."
+        listed = ", ".join([DEFAULT, ALL, *Severity])
+        raise ValueError(
+            f"{word!r} is no event and no severity{meant} Allowed: {listed}, and the events of docs/notifications.md"
+        )
     return word

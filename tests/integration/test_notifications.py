@@ -8,8 +8,10 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,33 @@ def test_a_dead_or_hanging_receiver_delays_no_other(tmp_path: Path) -> None:
         for name in ("hangs", "refuses", "sleeps"):
             eventually(lambda name=name: told.sample("driftd_notifications_failed_total", name) >= 1)  # type: ignore[misc]
         assert told.sample("driftd_notifications_pending", "hangs") == 1
+
+
+def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty receivers whose names nobody resolves: another is told at once, and the daemon ends in time."""
+    answers, resolve = threading.Event(), socket.getaddrinfo
+
+    def hanging(host: str, *arguments: Any, **options: Any) -> Any:
+        if str(host).endswith(".invalid"):
+            answers.wait()
+        return resolve(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    with endpoint() as team, telling(tmp_path / "state.db") as told:
+        lost = {f"lost-{number}": webhook(f"http://host-{number}.invalid/", timeout=0.5) for number in range(40)}
+        told.apply(**lost, team=webhook(team.url))
+        number = told.decide()
+        eventually(lambda: team.ids == [number])
+        eventually(lambda: told.sample("driftd_notifications_failed_total", "lost-39") >= 1)
+        began = time.monotonic()
+        told.notifier.stop()
+        assert time.monotonic() - began < QUICK.stop + 1.5
+        left = [one for one in threading.enumerate() if one.name.startswith("notifier-name")]
+        assert left
+        assert all(one.daemon for one in left)
+        answers.set()
 
 
 def test_a_server_that_answers_a_byte_at_a_time_is_given_up_in_time(tmp_path: Path) -> None:
@@ -239,7 +268,20 @@ def test_an_address_from_a_file_is_read_at_each_delivery(tmp_path: Path, monkeyp
         (tmp_path / "team-url").write_text("not an address")
         failed = told.sample("driftd_notifications_failed_total", "team")
         eventually(lambda: told.sample("driftd_notifications_failed_total", "team") > failed + 1)
-        (tmp_path / "team-url").write_text(f"{team.url}\n")
+        (tmp_path / "team-url").unlink()
+        (tmp_path / "driftd_team-url").write_text(f"{team.url}\n")  # as systemd names one of a folder
+        eventually(lambda: team.ids == [number])
+
+
+def test_a_receiver_that_the_store_does_not_know_yet_is_not_told_of_the_past(tmp_path: Path) -> None:
+    """When a new receiver could not be put into the store (a full disk), it waits rather than hear of all history."""
+    with endpoint() as team, telling(tmp_path / "state.db") as told:
+        told.decide()
+        told.notifier.apply({"team": webhook(team.url)})
+        time.sleep(0.3)
+        assert team.tries == 0
+        told.apply(team=webhook(team.url))
+        number = told.decide()
         eventually(lambda: team.ids == [number])
 
 

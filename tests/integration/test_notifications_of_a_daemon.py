@@ -78,6 +78,38 @@ def test_a_hanging_receiver_never_holds_the_loop_up(tmp_path: Path) -> None:
         assert time.monotonic() - began < 5
 
 
+def test_a_store_that_refuses_to_be_written_ends_nothing(tmp_path: Path) -> None:
+    """While the store cannot be written (a full disk), new receivers wait and confirmations are lost, no more."""
+    with endpoint() as team:
+        config = CONFIG + f'notify: {{{{team: {{{{webhook: "{team.url}", on: [all]}}}}}}}}\n'
+        world = World.begin(tmp_path, hours=30, config=config)
+        daemon, store = world.daemon, world.daemon.assembly.store
+        refusal = "on receivers begin select raise(abort, 'disk is full'); end"
+        store._db.execute(f"create trigger no_new before insert {refusal}")
+        store._db.execute(f"create trigger no_more before update {refusal}")
+        notifier = Notifier(
+            world.places.state_db,
+            lambda receiver, until: daemon.inbox.put(Told(receiver, until)),
+            daemon.assembly.metrics,
+            world.clock.now,
+            QUICK,
+        )
+        daemon.notify_by(notifier)
+        daemon.handle(Told("team", 7), world.clock.now())
+        assert team.tries == 0
+        store._db.execute("drop trigger no_new")
+        world.live(1)
+        assert store.told_until("team") == 0
+        eventually(lambda: "adopted" in team.events)
+        eventually(lambda: not daemon.inbox.empty())
+        daemon.handle(daemon.inbox.get(), world.clock.now())
+        assert store.told_until("team") == 0
+        store._db.execute("drop trigger no_more")
+        daemon.handle(Told("team", 1), world.clock.now())
+        assert store.told_until("team") == 1
+        world.close()
+
+
 @contextmanager
 def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The real daemon; its log is a file beside the config."""

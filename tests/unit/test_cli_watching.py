@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -120,6 +121,15 @@ def test_a_silent_daemon_is_told_by_what_is_overdue(fleet: Path) -> None:
     assert "is the daemon running?" not in drawn(fleet, None, 80, 24)
     late = drawn(fleet, "model-05", 80, 24, now=NOW + 5 * HOUR)
     assert "no check of model-05 for 5 h: is the daemon running?" in late
+
+
+def test_a_daemon_that_listens_is_told(fleet: Path, tmp_path: Path) -> None:
+    """Whether something answers where the config says that the daemon listens is the first thing in the picture."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = tmp_path / "config.yaml"
+        config.write_text(fleet.read_text().replace("127.0.0.1:1", f"127.0.0.1:{server.getsockname()[1]}"))
+        assert "a daemon answers" in drawn(config, None, 80, 24).splitlines()[0]
+    assert "NO DAEMON ANSWERS" in drawn(config, None, 80, 24).splitlines()[0]
 
 
 def test_a_terminal_without_unicode_gets_plain_bars(fleet: Path) -> None:

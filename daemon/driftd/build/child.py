@@ -24,6 +24,7 @@ TASKS = {
     "judge": "driftd.build.tasks.judge",
     "verify": "driftd.build.tasks.verify",
     "shadow": "driftd.build.tasks.shadow",
+    "reproduce": "driftd.build.tasks.reproduce",
     "report": "driftd.second_opinion.report",
 }
 

@@ -27,6 +27,8 @@ COMMANDS = {
     "doctor": ("driftd.cli.examining:doctor", "Look over a whole installation, and say what to do."),
     "backup": ("driftd.cli.restoring:backup", "Make a backup now."),
     "restore": ("driftd.cli.restoring:restore", "Put a backup in a broken database's place."),
+    "backtest": ("driftd.cli.backtesting:backtest", "The alarms that a config would have raised."),
+    "reproduce": ("driftd.cli.reproducing:reproduce", "Build a version again and compare."),
     "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
 }
 EXIT_CODES = {
@@ -36,6 +38,7 @@ EXIT_CODES = {
     3: "asked, but no daemon has answered yet",
     4: "there is no such thing (no state, model, version, alarm)",
     5: "the daemon refused: the message says why",
+    6: "compared, and not the same",
 }
 # Errors that are a sentence for people, by module and class: nothing is imported to know them.
 _EXITS = {

@@ -72,6 +72,7 @@ class Daemon:
     rounded_at: float = 0.0  # when the last round ended
     pruned_at: float = 0.0
     notifier: Notifier | None = None
+    receivers_kept: bool = True  # whether the store knows the receivers of the config
     damage: str | None = None  # why the state database cannot be trusted any more: the daemon then ends
     config_read: str = ""  # the hash of the config that was read last, applied or refused
     refusal: str | None = None  # why that one was refused; None when it is in force
@@ -127,8 +128,8 @@ class Daemon:
                 self.assembly.service.manager.ready()
                 if answer is not None:
                     answer(refusal)
-            case Told(receiver, until):
-                self.assembly.store.save_told(receiver, until)
+            case Told():
+                self._save_told(message)
             case Stop(reason):
                 self.stopping = reason
 
@@ -176,6 +177,8 @@ class Daemon:
         started = time.perf_counter()
         self.begin(now)
         self.assembly.metrics.override(*asked_by_override(self.assembly.config.override, now))
+        if not self.receivers_kept:
+            self._apply_receivers()
         self.watch(now)
         behind = False
         for name, model in list(self.models.items()):
@@ -230,9 +233,20 @@ class Daemon:
             self.assembly.store.save_config(digest, at=now, content=told, error=error)
 
     def _apply_receivers(self) -> None:
-        if self.notifier is not None:
-            self.assembly.store.keep_receivers(self.assembly.config.notify)
-            self.notifier.apply(self.assembly.config.notify)
+        """Tell whom the config names; one that cannot be put into the store just now waits for a later round."""
+        if self.notifier is None:
+            return
+        try:
+            with self.assembly.store.transaction():
+                self.assembly.store.keep_receivers(self.assembly.config.notify)
+            self.receivers_kept = True
+        except Exception as error:
+            if is_damage(error):
+                raise
+            if self.receivers_kept:
+                log.error("receivers_not_kept", error=str(error))
+            self.receivers_kept = False
+        self.notifier.apply(self.assembly.config.notify)
 
     def _keep_what_was_told(self) -> None:
         """The last confirmations, which else would be told again after the next start."""
@@ -240,7 +254,16 @@ class Daemon:
             while True:
                 message = self.inbox.get_nowait()
                 if isinstance(message, Told):
-                    self.assembly.store.save_told(message.receiver, message.until)
+                    self._save_told(message)
+
+    def _save_told(self, told: Told) -> None:
+        """Where this cannot be kept just now (a full disk), the receiver is told twice after a restart, no worse."""
+        try:
+            self.assembly.store.save_told(told.receiver, told.until)
+        except Exception as error:
+            if is_damage(error):
+                raise
+            log.warning("told_not_kept", receiver=told.receiver, until=told.until, error=str(error))
 
     def _take_up(self, config: Config, now: float) -> None:
         """Replace what changed; a model whose settings are as before keeps its eyes, evidence and children."""

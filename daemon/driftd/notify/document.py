@@ -39,6 +39,10 @@ notify:
     on: [critical]
 ```
 
+Under systemd: put the address into `/etc/driftd/credentials/team-chat-url` (0600, of root), and let the unit out, which
+by itself reaches only its own host: `systemctl edit driftd`, then `[Service]` and `IPAddressAllow=any` (or the address
+of your proxy), then restart it.
+
 `driftd notify-test` sends each receiver a test and says who took it. All keys: [configuration](configuration.md).
 
 ## What is promised

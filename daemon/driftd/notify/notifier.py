@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,7 +20,28 @@ log = structlog.get_logger()
 
 __all__ = ["Notifier", "Pace"]
 
-_RESOLVERS = 32  # names are resolved in threads: a name server that hangs for one receiver must not hold another up
+Found = TypeVar("Found")
+
+
+class Resolvers(ThreadPoolExecutor):
+    """Looks up each name in a thread of its own that nobody waits for.
+
+    A name server that hangs holds up neither another receiver, as a full pool would, nor the end of the process.
+    """
+
+    def submit(self, fn: Callable[..., Found], /, *args: Any, **kwargs: Any) -> Future[Found]:
+        """Call `fn` in a new thread."""
+        future: Future[Found] = Future()
+
+        def work() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001 - whoever awaits the future gets it
+                    future.set_exception(error)
+
+        threading.Thread(target=work, name="notifier-name", daemon=True).start()
+        return future
 
 
 class Notifier:
@@ -74,7 +96,7 @@ class Notifier:
 
     async def _main(self, begun: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(_RESOLVERS, "notifier-names"))
+        self._loop.set_default_executor(Resolvers())
         self._ending = asyncio.Event()
         begun.set()
         await self._ending.wait()

@@ -108,7 +108,10 @@ class Telling:
         if self._reader is None:
             self._reader = StateReader.read_only(self.state_db)
         if self.until < 0:
-            self.until = self._reader.told_until(self.name) or 0
+            known = self._reader.told_until(self.name)
+            if known is None:  # the main loop could not put it into the store yet: where to begin is not known
+                return []
+            self.until = known
         wanted: list[StoredTransition] = []
         seen = self.until
         while found := self._reader.decided_after(seen, READ_AT_ONCE):
