@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from driftd.build.first import FileColumns, FirstVersionError, Made, make_first_version
+from driftd.cli.belonging import as_owner_of
 from driftd.cli.guessing import Guess, guessed
 from driftd.config.load import parse
 from driftd.config.model import ModelConfig
@@ -106,7 +107,8 @@ def init(
             f"{guess.name} has version {served} in {config.state_dir} already: choose another --name or --state-dir, "
             "or have the daemon build on it with `driftd retrain`"
         )
-    made = _first_version(guess, config.models[guess.name], rows, places, console)
+    with as_owner_of(places.root):
+        made = _first_version(guess, config.models[guess.name], rows, places, console)
     write(output, text)
     named = "" if output == Path("config.yaml") else f" --config {output}"
     click.echo(f"version 1 of {guess.name} is trained on {made.rows:,} rows and serves: {made.sentence}")

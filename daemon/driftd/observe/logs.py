@@ -1,11 +1,16 @@
-"""Log lines: readable on a terminal, one JSON object a line on a pipe or in the journal."""
+"""Log lines: readable on a terminal, one JSON object a line on a pipe, the same with its priority in the journal."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Mapping
 
 import structlog
+
+# sd-daemon(3): journald takes the mark off and keeps the level, so that `journalctl -p warning` shows what matters.
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 
 
 class _CurrentStderr:
@@ -19,21 +24,62 @@ class _CurrentStderr:
 
 
 def configure_logs(*, level: str = "info", json_lines: bool | None = None) -> None:
-    """Set structlog up for this process; JSON unless standard error is a terminal."""
+    """Set structlog up for this process; JSON unless standard error is a terminal.
+
+    What libraries log by `logging` becomes lines of the same form, from warnings on.
+    """
     as_json = not sys.stderr.isatty() if json_lines is None else json_lines
-    renderer: structlog.typing.Processor
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    processors: list[structlog.typing.Processor] = [
+    before: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if as_json:
-        processors.append(structlog.processors.format_exc_info)
+    rendering: list[structlog.typing.Processor]
+    if not as_json:
+        rendering = [structlog.dev.ConsoleRenderer()]
+    else:
+        render = _marked if is_journal(_number_of_stderr(), os.environ) else _plain
+        rendering = [structlog.processors.format_exc_info, render]
     structlog.configure(
-        processors=[*processors, renderer],
+        processors=[*before, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(_CurrentStderr()),  # type: ignore[arg-type]  # it writes and flushes
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    removed = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    named = structlog.stdlib.add_logger_name
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=[*before, named], processors=[removed, *rendering])
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)  # noqa: FBT003 - the one argument that it has
+
+
+def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
+    """Whether a file descriptor is the stream to the journal that systemd names in $JOURNAL_STREAM."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+def _number_of_stderr() -> int:
+    """The descriptor of standard error; -1 where something else than a file was put in its place."""
+    try:
+        return sys.stderr.fileno()
+    except (OSError, AttributeError, ValueError):
+        return -1
+
+
+_json = structlog.processors.JSONRenderer()
+
+
+def _plain(logger: object, name: str, event: structlog.typing.EventDict) -> str:
+    line = _json(logger, name, event)
+    return line if isinstance(line, str) else line.decode()
+
+
+def _marked(logger: object, name: str, event: structlog.typing.EventDict) -> str:
+    return f"<{PRIORITIES.get(str(event.get('level')), 6)}>{_plain(logger, name, event)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from pathlib import Path
@@ -36,6 +37,8 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     """
     manager = ServiceManager.from_environment()
     configure_logs(level=log_level)
+    # Else joblib counts cores by lscpu, which sees none in the sandbox of the unit, and complains.
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(max(1, len(os.sched_getaffinity(0)) - 1)))
     config = load(config_path)
     endpoints = endpoints_of(config)
     metrics = ServingMetrics(sorted(endpoints))
