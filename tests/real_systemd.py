@@ -37,6 +37,7 @@ while [ $# -gt 0 ]; do mkdir -p $NEW$2; mount --bind $1 $NEW$2; mount -o remount
 rm -f $NEW/etc/systemd/system/*.wants/*
 head -c16 /dev/urandom | od -An -tx1 | tr -d ' \n' >$NEW/etc/machine-id
 ip link set lo up; cd $NEW; mkdir run/old; pivot_root . run/old; umount -l /run/old
+mount --make-rshared /  # else credentials, which are mounted in another namespace, never arrive
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=basic.target"""
 
 
