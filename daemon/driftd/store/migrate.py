@@ -111,8 +111,8 @@ def _applied(path: Path, set_name: str) -> set[str]:
             return {name for (name,) in rows}
     except sqlite3.DatabaseError as error:
         raise DatabaseError(
-            f"{path} cannot be read as a database: {error}. `driftd doctor` looks closer; `driftd restore` puts a backup "
-            "in its place"
+            f"{path} cannot be read as a database: {error}. `driftd doctor` looks closer; `driftd restore` puts a "
+            "backup in its place"
         ) from error
 
 
