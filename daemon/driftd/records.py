@@ -125,6 +125,7 @@ class Build:
     judgements: int = 0
     decision: str = ""  # the gate's last sentence
     is_follow_up: bool = False  # repeats an earlier build with more rows: not repeated again
+    hold: str = ""  # why only a person may promote it, in one sentence
 
 
 @dataclass(frozen=True, slots=True)

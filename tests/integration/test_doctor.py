@@ -219,10 +219,13 @@ def test_a_full_disk(place: Path, sound: tuple[Path, float], monkeypatch: pytest
     assert bad(found(place, sound[1], "disk"))[0][0] is Level.FAIL
 
 
+Run = Callable[..., tuple[int, str]]
+
+
 @pytest.fixture
-def driftd(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int, str]]:
+def driftd(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command on the place; its exit code and output."""
+
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["driftd", *arguments, "--config", str(place / "config.yaml")])
         with pytest.raises(SystemExit) as ended:
@@ -232,7 +235,7 @@ def driftd(
     return run
 
 
-def test_the_command(place: Path, driftd: Callable[..., tuple[int, str]]) -> None:
+def test_the_command(place: Path, driftd: Run) -> None:
     """It prints every check with what to do, as words and as JSON, and ends with 1 when something fails."""
     code, out = driftd("doctor")
     assert code == 1

@@ -125,11 +125,11 @@ def test_a_lost_artefact_is_still_reproduced(boosted: Path, tmp_path: Path, repr
 
 
 def test_changed_code_is_named_as_what_differs(owned: Path, tmp_path: Path, reproduce: Reproduce) -> None:
-    """A trainer that was edited since gives other predictions: code 6, and the code is named, with the losses."""
+    """A trainer that was edited since gives other predictions: code 7, and the code is named, with the losses."""
     copied(owned, tmp_path)
     (tmp_path / "own_trainer.py").write_text(OWN.replace("ALPHA", "500.0"))
     code, said = reproduce()
-    assert code == 6, said
+    assert code == 7, said
     assert "demand/1 is not reproduced: 300 of 300 hold-out predictions differ, loss " in said
     assert "what differs: code" in said
     assert "the source of own_trainer:train has changed since" in said
@@ -196,7 +196,7 @@ def test_a_trainer_that_does_not_repeat_itself_is_told_so(
     monkeypatch.syspath_prepend(str(tmp_path))
     make(tmp_path, own=OWN.replace("ALPHA", "np.random.default_rng().uniform(1, 900)"))
     code, said = reproduce()
-    assert code == 6, said
+    assert code == 7, said
     assert "the trainer does not repeat itself" in said
 
 

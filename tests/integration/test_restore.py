@@ -64,7 +64,7 @@ def worse(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndar
 
 
 def test_a_broken_state_is_refused_and_restored(tmp_path: Path) -> None:
-    """A start on rubbish ends with 1 and the way out; after `driftd restore` the daemon checks again and goes on."""
+    """A start on rubbish ends with 6 and the way out; after `driftd restore` the daemon checks again and goes on."""
     world = World.begin(tmp_path)
     world.live(5)
     name = backed_up(world)
@@ -75,12 +75,12 @@ def test_a_broken_state_is_refused_and_restored(tmp_path: Path) -> None:
     broken = world.places.state_db.read_bytes()
 
     refused = driftd(world, "run")
-    assert refused.returncode == 1
+    assert refused.returncode == 6
     assert "is damaged" in refused.stderr
     assert f"driftd restore --config {world.folder / 'config.yaml'}" in refused.stderr
     kept = list(world.places.root.glob("state.db.broken-*Z"))
     assert [one.read_bytes() for one in kept] == [broken]
-    assert driftd(world, "run").returncode == 1
+    assert driftd(world, "run").returncode == 6
     assert list(world.places.root.glob("state.db.broken-*Z")) == kept
 
     listed = json.loads(driftd(world, "restore", "--list", "--json").stdout)
@@ -159,7 +159,7 @@ def test_a_missing_state_with_backups_is_no_first_start(tmp_path: Path) -> None:
     for path in world.places.root.glob("state.db*"):
         path.unlink()
     refused = driftd(world, "run")
-    assert refused.returncode == 1
+    assert refused.returncode == 6
     assert "the file is gone, though backups of it exist" in refused.stderr
     assert driftd(world, "restore").returncode == 0
     reopened(world)

@@ -359,3 +359,18 @@ def test_results_of_an_abandoned_build_are_put_aside(kind: ActionKind) -> None:
         transition = decide(STATES[Phase.RETRAINING], finding)
         assert transition.event is None
         assert transition.actions == ()
+
+
+def test_a_challenger_that_did_not_meet_the_champion_waits_for_a_person() -> None:
+    """Where the champion could not be loaded, winning the gate is not enough, also on the next ticks."""
+    steady = ModelState("demand", Phase.RETRAINING, champion=1)
+    judging = replace(steady, build=Build(2, Trigger.PERFORMANCE, "x", BuildStep.JUDGE, 1.0))
+    result = {"decision": "promote", "sentence": "better", "rows": 500, "champion_fault": "version 1 is damaged"}
+    done = StepDone(ActionKind.JUDGE, {"version": 2}, result)
+    held = advance(judging, done, Facts(), PolicySettings(), Override(), 2.0)
+    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, "approval_wanted")
+    assert "version 1 is damaged" in held.reason
+    later = advance(held.state, Ticked(), Facts(), PolicySettings(), Override(), 3.0)
+    assert later.state.phase is Phase.AWAITING_APPROVAL
+    said = advance(held.state, Asked("approve", "ann", version=2), Facts(), PolicySettings(), Override(), 4.0)
+    assert said.event == "swap_started"

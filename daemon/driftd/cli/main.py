@@ -33,12 +33,13 @@ COMMANDS = {
 }
 EXIT_CODES = {
     0: "done",
-    1: "failed: the message says why (doctor: something fails; run: a database is damaged and must be restored)",
+    1: "failed: the message says why (doctor: something fails)",
     2: "the command line or the config is wrong",
     3: "asked, but no daemon has answered yet",
     4: "there is no such thing (no state, model, version, alarm)",
     5: "the daemon refused: the message says why",
-    6: "compared, and not the same",
+    6: "a database is damaged and must be restored first: systemd does not start driftd again by itself",
+    7: "compared, and not the same",
 }
 # Errors that are a sentence for people, by module and class: nothing is imported to know them.
 _EXITS = {
@@ -50,7 +51,7 @@ _EXITS = {
     "driftd.registry.versions.RegistryError": 1,
     "driftd.registry.artefact.ArtefactError": 1,
     "driftd.store.migrate.DatabaseError": 1,
-    "driftd.store.integrity.DamagedError": 1,
+    "driftd.store.integrity.DamagedError": 6,
     "driftd.store.lock.StateInUseError": 1,
     "driftd.store.backups.BackupError": 1,
     "driftd.store.apart.ChildError": 1,

@@ -20,7 +20,7 @@ from driftd.places import Places
 from driftd.registry import Manifest, Registry
 
 POLL_SECONDS = 0.05
-DIFFERENT = 6
+DIFFERENT = 7
 STYLES = {"same": "bold green", "different": "bold red", "cannot": "bold yellow"}
 
 
@@ -39,7 +39,7 @@ def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as
 
     Its snapshot, trainer, parameters, seed and number of threads are those that its manifest records; it is trained in
     a child process under the limits of the config. Nothing is published. The artefact's hash decides, else its
-    predictions on the hold-out rows of the snapshot. Ends with 0 when it is the same, 6 when it differs, 4 when it
+    predictions on the hold-out rows of the snapshot. Ends with 0 when it is the same, 7 when it differs, 4 when it
     cannot be built again because its snapshot or its trainer is gone.
 
     \b

@@ -22,14 +22,14 @@ from driftd.loop.restoring import restore
 from driftd.loop.service import Service
 from driftd.loop.settings import monitor_settings, rules_of
 from driftd.loop.watched import WatchedModel
-from driftd.loop.wholeness import EventsWatch
+from driftd.loop.wholeness import EventsWatch, way_back
 from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.places import Places
 from driftd.policy import restored
 from driftd.records import ActionKind, ModelState, Transition, Trigger
 from driftd.registry import Registry
-from driftd.registry.manifest import Manifest
+from driftd.registry.manifest import Manifest, ManifestError
 from driftd.sources import open_source
 from driftd.sources.windows import default_lateness, window_index
 from driftd.store.state import StateStore
@@ -82,7 +82,7 @@ class Assembly:
         state = self._reconciled(self.store.model(name) or ModelState(name), config, now)
         if state.champion is None:
             raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
-        schema = self.registry.manifest(name, state.champion).schema
+        schema = self.registry.readable(name, state.champion).schema
         lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
         if model.source.kind == "store":
             self.events.require_whole(name)
@@ -101,10 +101,25 @@ class Assembly:
         watched.verdicts |= {
             check.kind: check.verdict for kind in CHECK_KINDS for check in self.store.checks(name, 1, kind)
         }
-        watched.evidence.resume(state.champion, self.store)
+        try:
+            watched.evidence.resume(state.champion, self.store)
+        except ManifestError as error:
+            self._blind(watched, state, str(error))
+            return watched
         restore(watched.metrics, self.store, watched.evidence, state.champion, model.window.every)
         watched.show()
         return watched
+
+    def _blind(self, watched: WatchedModel, state: ModelState, fault: str) -> None:
+        """A champion whose own files are damaged is not checked, but a person can still go back from it."""
+        watched.standing = f"version {state.champion} is damaged and is not checked: {fault}"
+        log.error(
+            "version_damaged", model=watched.name, version=state.champion, reason=fault, todo=way_back(watched.name)
+        )
+        watched.metrics.cannot_be_watched()
+        watched.metrics.version_damaged(damaged=True)
+        watched.is_blind = True
+        watched.metrics.state(state, self.registry.current(watched.name))
 
     def _reconciled(self, state: ModelState, config: Config, now: float) -> ModelState:
         """The store is the truth and the link is derived; only a version that the store never saw is adopted."""
@@ -218,7 +233,7 @@ class JobArguments:
     def _served(self) -> Manifest:
         served = self._registry.current(self._name)
         assert served is not None  # a model without a version is not under watch
-        return self._registry.manifest(self._name, served)
+        return self._registry.readable(self._name, served)
 
     def _alarm(self, number: int, sentence: str) -> dict[str, Any]:
         alarm = self._store.alarm(number)

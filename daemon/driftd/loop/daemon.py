@@ -186,6 +186,8 @@ class Daemon:
             try:
                 self.assembly.events.require_unmarked(name)
                 behind = model.step(now) or behind
+                if model.is_blind and model.evidence.monitor is not None:  # a sound version serves again
+                    self.models.pop(name).close()
             except (SourceDamagedError, DamagedError) as error:
                 self._events_damaged(name, model, str(error))
             except Exception as error:

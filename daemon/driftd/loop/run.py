@@ -25,7 +25,7 @@ from driftd.loop.daemon import Daemon, Message, Reload, Stop, Told
 from driftd.loop.housekeeping import BACKUP_FIRST_SECONDS, BACKUP_LOOK_SECONDS, EVERY_SECONDS, back_up, keep_house
 from driftd.loop.measuring import room, sizes
 from driftd.loop.service import Service
-from driftd.loop.wholeness import require_whole_state
+from driftd.loop.wholeness import look_at_versions, require_whole_state
 from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
@@ -44,6 +44,7 @@ TICK_SECONDS = 1.0
 WATCH_SECONDS = 1.0
 RELOAD_SECONDS = 30.0
 ROOM_SECONDS = 15.0
+VERSIONS_LOOK_SECONDS = 3600.0
 
 
 def run(config_path: Path, *, log_level: str = "info") -> int:
@@ -128,8 +129,12 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
     def backup() -> None:
         back_up(assembly.config, assembly.config_path, places, metrics, clock.now())
 
+    def versions() -> None:
+        look_at_versions(assembly.config, places, metrics)
+
     soon = datetime.now(UTC) + timedelta(seconds=BACKUP_FIRST_SECONDS)
     scheduler.add_job(backup, "interval", seconds=BACKUP_LOOK_SECONDS, id="backup", next_run_time=soon)
+    scheduler.add_job(versions, "interval", seconds=VERSIONS_LOOK_SECONDS, id="versions", next_run_time=soon)
     for function, seconds, name in (
         (lambda: metrics.room(*room(places), clock.now()), ROOM_SECONDS, "room"),
         (lambda: metrics.sizes(sizes(places)), EVERY_SECONDS, "sizes"),

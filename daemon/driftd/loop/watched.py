@@ -46,6 +46,7 @@ class WatchedModel:
     performer: Performer
     store: StateStore
     metrics: ModelMetrics
+    is_blind: bool = False  # the champion's files are damaged: nothing is checked, but requests are answered
     standing: str = "not looked yet"  # the last step in one sentence
     verdicts: dict[str, Verdict] = field(default_factory=dict)  # of the last check of each kind
 
@@ -237,6 +238,7 @@ class WatchedModel:
                 monitor = self.evidence.fresh(champion)
                 self.evidence.save(champion, monitor, self.store)
                 self.counts.forget()
+                self.metrics.version_damaged(damaged=False)  # it was loaded and compared just now
         served_before, self.evidence.monitor = self.evidence.monitor, monitor
         if monitor is not served_before and self.state.champion is not None:
             self.metrics.fresh()

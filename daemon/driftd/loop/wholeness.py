@@ -8,7 +8,9 @@ from pathlib import Path
 import structlog
 
 from driftd.config.model import Config
+from driftd.observe.metrics import Metrics
 from driftd.places import Places
+from driftd.registry import Registry
 from driftd.store.backups import list_backups
 from driftd.store.integrity import (
     EVENTS_SECONDS,
@@ -100,3 +102,24 @@ class EventsWatch:
         if model not in self._seen or self._seen[model][0] != stamp:
             self._seen[model] = (stamp, examine(path, seconds=EVENTS_SECONDS))
         return self._seen[model][1]
+
+
+def look_at_versions(config: Config, places: Places, metrics: Metrics) -> None:
+    """Hash the version that serves of each model: a damaged one serves only where it is in memory already."""
+    registry = Registry(places)
+    for model in config.models:
+        served = registry.current(model)
+        if served is None:
+            continue
+        try:
+            fault = registry.fault(model, served)
+        except OSError as error:
+            fault = str(error)
+        metrics.model(model).version_damaged(damaged=fault is not None)
+        if fault is not None:
+            log.error("version_damaged", model=model, version=served, reason=fault, todo=way_back(model))
+
+
+def way_back(model: str) -> str:
+    """What a person can do about a damaged version that serves."""
+    return f'put its folder back from your own backup, or `driftd rollback {model} --why "damaged"`'

@@ -132,6 +132,12 @@ EVENTS_DAMAGED = _gauge(
     "model",
 )
 
+VERSION_DAMAGED = _gauge(
+    "version_damaged",
+    "1 while the files of the version that serves do not match their hashes: it serves only where it is in memory.",
+    "model",
+)
+
 # --- a model's events ------------------------------------------------------------------------------------------------
 
 PREDICTIONS = _counter("predictions", "Predictions that ever arrived from the model's source.", "model", lasting=True)

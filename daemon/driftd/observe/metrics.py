@@ -11,7 +11,7 @@ from driftd.observe import families
 from driftd.observe.board import Board
 from driftd.observe.model_metrics import ModelMetrics
 
-JOBS = ("tick", "config", "upkeep", "room", "sizes", "backup")
+JOBS = ("tick", "config", "upkeep", "room", "sizes", "backup", "versions")
 
 
 class Metrics:

@@ -86,6 +86,10 @@ class ModelMetrics:
         self._board.set(families.WATCHED, 0, self._model)
         self.step_failed()
 
+    def version_damaged(self, *, damaged: bool) -> None:
+        """Whether the files of the version that serves match their hashes."""
+        self._board.set(families.VERSION_DAMAGED, damaged, self._model)
+
     def events_damaged(self) -> None:
         """The event store is broken: no verdict holds any more, because nobody can look."""
         with self._board.together():

@@ -74,6 +74,7 @@ def _judged(
     build = replace(
         build, judged_rows=rows, judged_labels=facts.labels, judgements=build.judgements + 1, decision=sentence
     )
+    build = replace(build, hold=str(result.get("champion_fault") or ""))
     figures = {
         "version": build.number,
         **{key: result.get(key) for key in ("decision", "gain", "lower", "upper", "rows", "blocks")},
@@ -101,7 +102,7 @@ def _judged(
 def _won(
     state: ModelState, build: Build, settings: PolicySettings, override: Override, figures: dict[str, Any]
 ) -> Transition:
-    hold = _hold(state, settings, override)
+    hold = build.hold or _hold(state, settings, override)
     if hold is not None:
         reason = f"version {build.number} won its gate ({build.decision}) and waits for a person: {hold}"
         return Transition(
@@ -121,7 +122,7 @@ def _hold(state: ModelState, settings: PolicySettings, override: Override) -> st
 def release(state: ModelState, settings: PolicySettings, override: Override) -> Transition:
     """Promote a challenger that only the override held back, once the override lets go of it."""
     build = state.build
-    hold = _hold(state, settings, override)
+    hold = (build.hold if build is not None else "") or _hold(state, settings, override)
     if build is None or hold is not None:
         return Transition(state, f"a challenger waits for approval: {hold}")
     return promote(

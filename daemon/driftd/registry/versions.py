@@ -141,6 +141,19 @@ class Registry:
         folder = self._places.version(model, version)
         return check_file(folder, read_manifest(folder), name)
 
+    def readable(self, model: str, version: int) -> Manifest:
+        """The manifest of a version, or of the newest other one when its own is damaged.
+
+        For what all versions of a model have in common, such as its schema. Raises ManifestError when none can be read.
+        """
+        try:
+            return self.manifest(model, version)
+        except ManifestError:
+            for other in reversed(self.versions(model)):
+                with contextlib.suppress(ManifestError):
+                    return self.manifest(model, other)
+            raise
+
     def fault(self, model: str, version: int) -> str | None:
         """Why a version's artefact must not be loaded, by its hash; None when it matches its manifest."""
         try:

@@ -86,9 +86,8 @@ def make_backup(plan: Plan) -> Backup:
         raise BackupError(f"state.db is damaged, so the good backups are kept and none is made: {damage}")
     plan.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
     _sweep(plan.folder)
-    final, staged = plan.folder / _name(plan), plan.folder / f"{_UNFINISHED}{_name(plan)}"
-    if final.exists():
-        raise BackupError(f"{final} exists already")
+    final = _free(plan.folder / _name(plan))
+    staged = plan.folder / f"{_UNFINISHED}{final.name}"
     staged.mkdir(mode=0o750)
     try:
         made = _written(plan, places, staged)
@@ -192,7 +191,10 @@ def _model(plan: Plan, places: Places, staged: Path, model: str) -> BackedUpMode
 
 def _state_of(state_db: Path, model: str) -> tuple[str, int | None]:
     with closing(sqlite3.connect(f"{state_db.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        state = StateReader(connection).model(model)
+        try:
+            state = StateReader(connection).model(model)
+        except msgspec.DecodeError:
+            return "not readable by this driftd", None  # the backup holds it all the same
     return ("not watched yet", None) if state is None else (str(state.phase), state.champion)
 
 
@@ -236,6 +238,12 @@ def events_in(backup: Path, model: str) -> Path:
 
 def _name(plan: Plan) -> str:
     return f"{datetime.fromtimestamp(plan.now, UTC):%Y%m%dT%H%M%SZ}-{plan.reason}"
+
+
+def _free(path: Path) -> Path:
+    """The path, or that with the first number after it that no other backup of the same second has."""
+    names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
+    return next(one for one in names if not one.exists())
 
 
 def _sweep(folder: Path) -> None:

@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from driftd.store.backups import Plan, copy_database, make_backup
+from driftd.store.backups import BackupError, Plan, copy_database, make_backup
 from driftd.store.durable import sync
 from driftd.store.migrate import DatabaseError
 
@@ -20,7 +20,7 @@ def keep_before(path: Path, kind: str, step: str) -> Path:
     """
     try:
         return _state(path, step) if kind == "state" else _events(path, step)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, BackupError) as error:
         size = path.stat().st_size
         raise DatabaseError(
             f"{path} is not migrated, because the backup before it failed ({error}); it needs {size:,} bytes there"

@@ -89,7 +89,7 @@ def keep_aside(path: Path) -> Path | None:
     parts = [path, *(one for one in (_beside(path, "-wal"), _beside(path, "-shm")) if _has_content(one))]
     if not path.exists():
         return None
-    changed = max(one.stat().st_mtime for one in parts[:2])
+    changed = max(one.stat().st_mtime for one in parts if not one.name.endswith("-shm"))  # looking makes that one anew
     kept = path.with_name(f"{path.name}.broken-{datetime.fromtimestamp(changed, UTC):%Y%m%dT%H%M%SZ}")
     if kept.exists():
         return kept

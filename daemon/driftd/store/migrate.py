@@ -110,7 +110,10 @@ def _applied(path: Path, set_name: str) -> set[str]:
             rows = connection.execute("select name from _sqlite_migrations where migration_set = ?", (set_name,))
             return {name for (name,) in rows}
     except sqlite3.DatabaseError as error:
-        raise DatabaseError(f"{path} cannot be read as a database: {error}") from error
+        raise DatabaseError(
+            f"{path} cannot be read as a database: {error}. `driftd doctor` looks closer; `driftd restore` puts a "
+            "backup in its place"
+        ) from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from driftd.records import ModelState, Verdict
+from driftd.store.migrate import DatabaseError, pending
 from driftd.store.state_records import (
     StoredAction,
     StoredAlarm,
@@ -35,9 +36,19 @@ class StateReader:
 
     @classmethod
     def read_only(cls, path: Path) -> StateReader:
-        """Open an existing database for reading only; raises StateAbsentError when there is none."""
+        """Open an existing database for reading only.
+
+        Raises StateAbsentError when there is none, DatabaseError when it has not the schema of this program: a newer
+        one could be misread, an older one lacks what is asked.
+        """
         if not path.exists():
             raise StateAbsentError(f"no state database at {path}: start `driftd run` (or `driftd init`) first")
+        missing = pending(path, "state")
+        if missing:
+            raise DatabaseError(
+                f"{path} was last used by an older driftd (it lacks the step {missing[0]}): restart the daemon, which "
+                "migrates it, after a backup"
+            )
         return StateReader(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5))
 
     def close(self) -> None:

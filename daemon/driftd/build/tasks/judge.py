@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -16,13 +17,16 @@ from driftd.build.guards import Guard, artefact_bytes, cost_guards, segment_guar
 from driftd.build.maturing import MATURE_SHARE
 from driftd.build.order import Order
 from driftd.build.referencing import reference_of
+from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion, Predictions
+from driftd.registry.manifest import ManifestError
 from driftd_detectors.columns import Numbers
 from driftd_detectors.gate import Judgement, judge
 from driftd_detectors.losses import metric_value, weighted_mean
 from driftd_detectors.schema import Task
 
 REFERENCE = "reference.bin"
+UNLOADABLE = (ManifestError, ArtefactError, OSError)
 NON_INFERIORITY = frozenset({"schedule", "code_changed"})  # triggers that do not say that the champion is bad
 TOLERATED = 0.02  # of the champion's loss: what such a challenger may be worse by
 _BOUND_AT = 0.99  # quantile of the champion's loss that bounds the losses of probation
@@ -33,7 +37,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     order = Order.of(arguments)
     until = float(arguments["until"])
     challenger = order.load(int(arguments["challenger"]))
-    champion = None if arguments["champion"] is None else order.load(int(arguments["champion"]))
+    champion, fault = _opponent(order, arguments["champion"], challenger.version)
     rows, maturity = judged_rows(order, challenger.manifest, until)
     weight = maturity.weights(rows, until)
     rows, weight = rows.take(weight > 0), weight[weight > 0]
@@ -41,6 +45,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     comparison = _compare(order, challenger, champion, rows, weight, found, arguments, until)
     comparison["mature_after"] = maturity.age_of(MATURE_SHARE)
     reference = reference_of(order, challenger, rows, found, comparison["metric"], until - comparison["mature_after"])
+    comparison["champion_fault"] = fault
     decision = comparison["decision"]
     order.registry.amend(
         order.model,
@@ -51,8 +56,29 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         gate=finite(comparison),
     )
     print(f"{decision}: {comparison['sentence']}", flush=True)  # noqa: T201 - the log
-    keys = ("decision", "sentence", "gain", "lower", "upper", "rows", "blocks", "guards", "metric")
+    keys = ("decision", "sentence", "gain", "lower", "upper", "rows", "blocks", "guards", "metric", "champion_fault")
     return {key: comparison[key] for key in keys}
+
+
+def _opponent(order: Order, champion: int | None, challenger: int) -> tuple[LoadedVersion | None, str | None]:
+    """Whom to judge against: the champion, or the newest other version that loads, and why not the champion.
+
+    A damaged champion must not end all building; but a challenger that only beat another is for a person to promote.
+    """
+    if champion is None:
+        return None, None
+    try:
+        return order.load(champion), None
+    except UNLOADABLE as error:
+        others = [one for one in order.registry.versions(order.model) if one not in (champion, challenger)]
+        for other in reversed(others):
+            with contextlib.suppress(*UNLOADABLE):
+                return order.load(other), f"{_unloadable(champion, error)}, so it was judged against version {other}"
+        return None, f"{_unloadable(champion, error)}, nor any other version, so it was judged against none"
+
+
+def _unloadable(champion: int, error: Exception) -> str:
+    return f"version {champion}, which serves, cannot be loaded ({error})"
 
 
 def _compare(

@@ -12,7 +12,9 @@ from driftd.build.comparing import compare, logged_predictions, predicted
 from driftd.build.dataset import rows_of
 from driftd.build.order import Order
 from driftd.build.snapshots import labelled_rows
+from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion
+from driftd.registry.manifest import ManifestError
 from driftd_detectors.probation import Watch, watch
 
 TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll back
@@ -23,13 +25,41 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Decide: roll_back, confirm or continue."""
     order = Order.of(arguments)
     since, until = float(arguments["since"]), float(arguments["until"])
-    new, old = order.load(int(arguments["new"])), order.load(int(arguments["old"]))
+    new, fault = _loaded(order, int(arguments["new"]))
+    old, old_fault = _loaded(order, int(arguments["old"]))
+    if new is None or old is None:
+        return _without(order, arguments, fault, old_fault)
     seen = _watched(order, new, old, since, until)
     decision, sentence = conclude(
         seen, until - since, span=order.config.probation.span, min_labels=order.config.probation.min_labels
     )
     print(f"{decision}: {sentence}", flush=True)  # noqa: T201 - the log
     return {"decision": decision, "sentence": sentence, "labels": seen.labels, "wealth": seen.wealth, "harm": seen.harm}
+
+
+def _loaded(order: Order, version: int) -> tuple[LoadedVersion | None, str]:
+    try:
+        return order.load(version), ""
+    except (ManifestError, ArtefactError, OSError) as error:
+        return None, f"version {version} cannot be loaded: {error}"
+
+
+def _without(order: Order, arguments: Mapping[str, Any], fault: str, old_fault: str) -> dict[str, Any]:
+    """What follows where one of the two is damaged: back from a new one, on without an old one, in time.
+
+    Raises ArtefactError when neither can be loaded: then nothing may be decided.
+    """
+    if fault and old_fault:
+        raise ArtefactError(f"{fault}; {old_fault}")
+    passed = float(arguments["until"]) - float(arguments["since"])
+    if fault:
+        decision, sentence = "roll_back", f"{fault}; version {arguments['old']} can"
+    elif passed >= order.config.probation.span:
+        decision, sentence = "confirm", f"{old_fault}: there is nothing to go back to, the new version stays unwatched"
+    else:
+        decision, sentence = "continue", f"{old_fault}: the two cannot be compared"
+    print(f"{decision}: {sentence}", flush=True)  # noqa: T201 - the log
+    return {"decision": decision, "sentence": sentence, "labels": 0, "wealth": 1.0, "harm": 0.0}
 
 
 def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tuple[str, str]:
