@@ -26,6 +26,7 @@ from driftd.web.tokens import Tokens
 log = structlog.get_logger()
 
 GRACE_SECONDS = 2
+ACCEPTED_AT_ONCE = 128  # asyncio accepts its whole backlog before any connection is counted: files must be left
 LARGEST_ALARM = 2**63 - 1  # that SQLite can count; a larger number is not even the name of a file
 
 
@@ -90,7 +91,9 @@ class HttpThread:
     def __init__(self, app: ASGIApp, http: Http, refused: Refused = lambda _: None) -> None:
         tokens = None if http.token_file is None else Tokens(http.token_file)
         fenced = Fence(app, tokens=tokens, refused=refused, any_name=http.allow_anonymous)
-        self._server = uvicorn.Server(server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS))
+        self._server = uvicorn.Server(
+            server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS, backlog=ACCEPTED_AT_ONCE)
+        )
         self._socket = bound_socket(http.listen)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 

@@ -15,6 +15,7 @@ from driftd.web.tokens import Tokens
 log = structlog.get_logger()
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LONGEST_PATH = 1000  # characters; Python refuses numbers of over 4300 digits, file systems names of over 255
 LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -47,7 +48,7 @@ class Fence:
     tokens
         Whoever changes something must bear one of these; None: nobody need.
     refused
-        Called with why a request was refused: `token`, `origin` or `host`.
+        Called with why a request was refused: `token`, `origin`, `host` or `address`.
     any_name
         Answer without tokens by whatever name is asked: a proxy stands before it and passes the names of its own.
 
@@ -88,6 +89,8 @@ class Fence:
         await self._app(scope, receive, fenced)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        if len(scope["path"]) > LONGEST_PATH:
+            return 414, "address", f"a path has at most {LONGEST_PATH} characters"
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host, looks = headers.get(b"host", ""), scope["method"] in SAFE_METHODS
         if self._tokens is not None:

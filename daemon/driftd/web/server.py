@@ -39,11 +39,11 @@ def told_address(listening: socket.socket) -> str:
 
 
 def most_connections() -> int:
-    """How many connections are open at once: a quarter of the files that may be open is left for the stores."""
-    return min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4)
+    """How many connections are open at once: half of the files that may be open is left for the stores."""
+    return min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
-def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int) -> uvicorn.Config:
+def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int, backlog: int = BACKLOG) -> uvicorn.Config:
     """Uvicorn's settings for an application. Raises TlsError when the certificate or the key cannot be used."""
     config = uvicorn.Config(
         app,
@@ -55,6 +55,7 @@ def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int) -> uvico
         server_header=False,
         date_header=True,
         lifespan="off",
+        backlog=backlog,
         limit_concurrency=most_connections(),
         timeout_graceful_shutdown=grace_seconds,
         timeout_keep_alive=IDLE_SECONDS,
