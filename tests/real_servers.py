@@ -76,10 +76,10 @@ class Server:
         return int(found[1]) if found else 0, came
 
     def get(self, path: str, *headers: str) -> tuple[int, bytes]:
-        return self.ask(message("GET", path, b"", *headers))
+        return self.ask(message("GET", path, b"", *headers), patience=60)
 
     def post(self, path: str, body: bytes, *headers: str) -> tuple[int, bytes]:
-        return self.ask(message("POST", path, body, *headers))
+        return self.ask(message("POST", path, body, *headers), patience=60)
 
 
 def message(method: str, path: str, body: bytes, *headers: str) -> bytes:

@@ -126,5 +126,6 @@ def _run(command: Sequence[str], rows: Rows, context: TrainingContext, *, allow_
             if (output / artefact).is_file():
                 return load_estimator(output / artefact, allow_joblib=allow_joblib)
     raise TrainerError(
-        f"the trainer's command `{' '.join(redacted(command))}` ended well but left no {SKOPS} or {JOBLIB} in $DRIFTD_OUTPUT"
+        f"the trainer's command `{' '.join(redacted(command))}` ended well but left no {SKOPS} or {JOBLIB} "
+        "in $DRIFTD_OUTPUT"
     )
