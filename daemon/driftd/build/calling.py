@@ -18,6 +18,7 @@ import numpy as np
 
 from driftd.build.code import TrainerError
 from driftd.build.dataset import Rows
+from driftd.config.redacting import redacted
 from driftd.registry.artefact import JOBLIB, SKOPS, load_estimator
 from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
@@ -120,10 +121,11 @@ def _run(command: Sequence[str], rows: Rows, context: TrainingContext, *, allow_
         leash = [sys.executable, "-m", "driftd.build.leash", str(os.getpid()), *command]
         code = subprocess.run(leash, env=environment, check=False).returncode
         if code != 0:
-            raise TrainerError(f"the trainer's command `{' '.join(command)}` ended with exit code {code}")
+            raise TrainerError(f"the trainer's command `{' '.join(redacted(command))}` ended with exit code {code}")
         for artefact in (SKOPS, JOBLIB):
             if (output / artefact).is_file():
                 return load_estimator(output / artefact, allow_joblib=allow_joblib)
     raise TrainerError(
-        f"the trainer's command `{' '.join(command)}` ended well but left no {SKOPS} or {JOBLIB} in $DRIFTD_OUTPUT"
+        f"the trainer's command `{' '.join(redacted(command))}` ended well but left no {SKOPS} or {JOBLIB} "
+        "in $DRIFTD_OUTPUT"
     )

@@ -23,6 +23,8 @@ from driftd.build.results import JOB, LOG, JobResult, log_tail, read_result, wri
 
 __all__ = ["Job", "JobResult", "Limits", "read_result", "start_job"]
 
+_OF_THE_DAEMON = {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"}
+
 
 class Job:
     """A child process at work, or a finished folder."""
@@ -97,14 +99,16 @@ def start_job(folder: Path, task: str, arguments: Mapping[str, Any], limits: Lim
     Call it from a thread that lives as long as its process: the child dies with the thread that started it.
     """
     limits = limits or Limits()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # parameters of trainers may hold passwords
     if read_result(folder) is not None:
         return Job(folder, limits, None, time.monotonic())
     order = {"task": task, "arguments": dict(arguments), "limits": limits.to_dict(), "parent": os.getpid()}
     temporary = folder / f".{JOB}-new"
-    temporary.write_text(json.dumps(order, indent=2))
+    temporary.unlink(missing_ok=True)
+    with open(temporary, "w", opener=_for_us_alone) as file:
+        file.write(json.dumps(order, indent=2))
     temporary.replace(folder / JOB)
-    with (folder / LOG).open("wb") as log:
+    with open(folder / LOG, "wb", opener=_for_us_alone) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "driftd.build.child", str(folder)],
             stdin=subprocess.DEVNULL,
@@ -116,12 +120,19 @@ def start_job(folder: Path, task: str, arguments: Mapping[str, Any], limits: Lim
     return Job(folder, limits, process, time.monotonic())
 
 
+def _for_us_alone(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _environment(limits: Limits) -> dict[str, str]:
-    """The parent's environment, with its import paths, its thread limits, and hashes that repeat from run to run."""
+    """The parent's environment, with its import paths, its thread limits, and hashes that repeat from run to run.
+
+    What is between systemd and the daemon stays there: a trainer needs neither its socket nor its credentials.
+    """
     own = [path for path in sys.path if path and not path.startswith((sys.base_prefix, sys.prefix))]
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     paths = list(dict.fromkeys(path for path in [*own, *given] if path))
-    os_environment = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    os_environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_DAEMON}
     fixed = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}
     return {**os_environment, **limits.environment(), **fixed}
 

@@ -42,6 +42,6 @@ def redacted(value: Any) -> Any:
 
 
 def _under(key: str, value: Any) -> Any:
-    if _SECRET_NAME.search(key) and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return HIDDEN
-    return redacted(value)
+    if value is None or isinstance(value, bool) or not _SECRET_NAME.search(key):
+        return redacted(value)
+    return HIDDEN

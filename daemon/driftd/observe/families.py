@@ -378,10 +378,11 @@ ACTION_FAILURES = _counter("action_failures", "Actions that failed.", "model", "
 
 # --- requests --------------------------------------------------------------------------------------------------------
 
-REFUSALS_OF_REQUESTS = ("token", "origin", "host")
+REFUSALS_OF_REQUESTS = ("token", "origin", "host", "address")
 REQUESTS_REFUSED = _counter(
     "http_refused",
-    "Requests that were not let in: without a token, from a page of another origin, or by a name that points here.",
+    "Requests that were not let in: without a token, from a page of another origin, by a name that points here, or "
+    "with too long an address.",
     "reason",
 )
 

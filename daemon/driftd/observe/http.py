@@ -26,6 +26,8 @@ from driftd.web.tokens import Tokens
 log = structlog.get_logger()
 
 GRACE_SECONDS = 2
+ACCEPTED_AT_ONCE = 128  # asyncio accepts its whole backlog before any connection is counted: files must be left
+LARGEST_ALARM = 2**63 - 1  # that SQLite can count; a larger number is not even the name of a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,9 @@ def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
         return JSONResponse(await asyncio.to_thread(wiring.status))
 
     async def report(request: Request) -> Response:
-        path = wiring.report(request.path_params["model"], request.path_params["alarm"])
-        if not path.is_file():
+        alarm = min(request.path_params["alarm"], LARGEST_ALARM)
+        path = wiring.report(request.path_params["model"], alarm)
+        if path.is_symlink() or not path.is_file():
             return PlainTextResponse("there is no report for this alarm (yet)\n", status_code=404)
         return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
@@ -87,8 +90,10 @@ class HttpThread:
 
     def __init__(self, app: ASGIApp, http: Http, refused: Refused = lambda _: None) -> None:
         tokens = None if http.token_file is None else Tokens(http.token_file)
-        fenced = Fence(app, tokens=tokens, refused=refused)
-        self._server = uvicorn.Server(server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS))
+        fenced = Fence(app, tokens=tokens, refused=refused, any_name=http.allow_anonymous)
+        self._server = uvicorn.Server(
+            server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS, backlog=ACCEPTED_AT_ONCE)
+        )
         self._socket = bound_socket(http.listen)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 

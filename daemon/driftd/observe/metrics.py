@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
-from prometheus_client.exposition import choose_encoder
 
 from driftd.observe import families
 from driftd.observe.board import Board
 from driftd.observe.model_metrics import ModelMetrics
+from driftd.web.exposition import encoder_for
 
 JOBS = ("tick", "config", "upkeep", "room", "sizes", "backup", "versions")
 
@@ -35,7 +35,7 @@ class Metrics:
 
     def exposed(self, accept: str = "") -> tuple[bytes, str]:
         """What a scrape gets, and its content type: OpenMetrics where the `Accept` header asks for it."""
-        encoder, content_type = choose_encoder(accept)
+        encoder, content_type = encoder_for(accept)
         own = self.board.text(openmetrics=content_type.startswith("application/openmetrics-text"))
         return own + encoder(self._process), content_type
 

@@ -115,7 +115,7 @@ def check_file(folder: Path, manifest: Manifest, name: str) -> Path:
     Raises ManifestError when the file is not listed, is absent, or differs.
     """
     expected = manifest.files.get(name)
-    if expected is None:
+    if expected is None or Path(name).name != name:  # a manifest that was tampered with names files elsewhere
         raise ManifestError(f"{folder / MANIFEST} lists no file {name}; it lists {', '.join(manifest.files) or 'none'}")
     path = folder / name
     if not path.is_file():

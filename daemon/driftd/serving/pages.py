@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from starlette.routing import Route
 
 from driftd.serving.endpoint import Endpoint
 from driftd.serving.metrics import ROUTES, ServingMetrics
+from driftd.web.exposition import encoder_for
 
 TOLD = "POST /v1/models/{model}/predict, /predictions or /feedback; GET /metrics, /-/healthy, /-/ready"
 
@@ -23,7 +23,7 @@ def pages(endpoints: Mapping[str, Endpoint], metrics: ServingMetrics) -> Starlet
     async def show_metrics(request: Request) -> Response:
         for endpoint in endpoints.values():
             metrics.serves(endpoint.model, endpoint.version, endpoint.linked)
-        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
+        encoder, content_type = encoder_for(request.headers.get("accept", ""))
         return Response(encoder(metrics.registry), media_type=content_type)
 
     async def healthy(_: Request) -> Response:

@@ -45,7 +45,7 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), metrics)
     try:
         tokens = None if config.serve.token_file is None else Tokens(config.serve.token_file)
-        fenced = Fence(app, tokens=tokens, refused=metrics.refused_request)
+        fenced = Fence(app, tokens=tokens, refused=metrics.refused_request, any_name=config.serve.allow_anonymous)
         run_app(fenced, config.serve.listen, models=sorted(endpoints), manager=manager, tls=config.serve.tls)
     finally:
         app.close()

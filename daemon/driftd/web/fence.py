@@ -5,8 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Callable
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +15,7 @@ from driftd.web.tokens import Tokens
 log = structlog.get_logger()
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LONGEST_PATH = 1000  # characters; Python refuses numbers of over 4300 digits, file systems names of over 255
 LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -48,18 +48,23 @@ class Fence:
     tokens
         Whoever changes something must bear one of these; None: nobody need.
     refused
-        Called with why a request was refused: `token`, `origin` or `host`.
+        Called with why a request was refused: `token`, `origin`, `host` or `address`.
+    any_name
+        Answer without tokens by whatever name is asked: a proxy stands before it and passes the names of its own.
 
     Notes
     -----
     Requests that change something are those with another method than GET, HEAD and OPTIONS. Without tokens a web page
     in an operator's browser could still send them to 127.0.0.1: what a browser says of its origin must then be the
     very address that is asked, and that address must be a number or localhost, so that a name that was made to point
-    here (DNS rebinding) is none.
+    here (DNS rebinding) is none. The latter holds for what is only looked at too: such a page could read it.
     """
 
-    def __init__(self, app: ASGIApp, *, tokens: Tokens | None = None, refused: Refused = lambda _: None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, tokens: Tokens | None = None, refused: Refused = lambda _: None, any_name: bool = False
+    ) -> None:
         self._app = app
+        self._any_name = any_name
         self._tokens = tokens
         self._refused = refused
         self._told_at = float("-inf")
@@ -69,11 +74,10 @@ class Fence:
         """Refuse, or pass on; every answer gets the headers that it has not itself."""
         if scope["type"] != "http":
             return
-        if scope["method"] not in SAFE_METHODS:
-            refusal = self._refusal(scope)
-            if refusal is not None:
-                await self._refuse(*refusal, scope, send)
-                return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await self._refuse(*refusal, scope, send)
+            return
 
         async def fenced(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -85,18 +89,18 @@ class Fence:
         await self._app(scope, receive, fenced)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        if len(scope["path"]) > LONGEST_PATH:
+            return 414, "address", f"a path has at most {LONGEST_PATH} characters"
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host, looks = headers.get(b"host", ""), scope["method"] in SAFE_METHODS
         if self._tokens is not None:
-            if self._tokens.accept(headers.get(b"authorization")):
+            if looks or self._tokens.accept(headers.get(b"authorization")):
                 return None
             return 401, "token", "this needs a token: Authorization: Bearer ... (token_file in the config)"
-        if not _is_plain(headers.get(b"host", "")):
+        nameless = looks and not host  # an old client, but no browser
+        if not (self._any_name or nameless or _is_plain(host)):
             return 403, "host", "ask by a number or localhost, or set token_file: a name may point here by fraud"
-        origin = headers.get(b"origin")
-        foreign = headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}
-        if foreign or (origin is not None and urlsplit(origin).netloc != headers.get(b"host")):
-            return 403, "origin", "a page of another origin may not do this"
-        return None
+        return None if looks or _is_own(headers, host) else (403, "origin", "a page of another origin may not do this")
 
     async def _refuse(self, status: int, reason: str, told: str, scope: Scope, send: Send) -> None:
         self._refused(reason)
@@ -122,6 +126,13 @@ class Fence:
                 "request_refused", reason=reason, client=client[0], path=scope["path"][:200], times=self._untold
             )
             self._told_at, self._untold = now, 0
+
+
+def _is_own(headers: Mapping[bytes, str], host: str) -> bool:
+    """Whether what a browser says of the page that asks is the address that is asked; programs say nothing."""
+    if headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return False
+    return b"origin" not in headers or headers[b"origin"] in {f"http://{host}", f"https://{host}"}
 
 
 def _is_plain(host: str) -> bool:

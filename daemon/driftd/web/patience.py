@@ -11,16 +11,24 @@ HEAD_SECONDS = 10.0  # for the head of a request
 BODY_SECONDS = 60.0  # for its body
 STALLED_SECONDS = 30.0  # for a client that reads nothing of its answer
 HEAD_BYTES = 65_536
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n"
+    b"content-type: text/plain\r\ncontent-length: 21\r\n\r\ntoo many connections\n"
+)
 
 
 class PatientProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a time for each part of a request, which uvicorn itself has for idle connections only.
 
-    Without it a client that sends a byte now and then (slowloris) holds its connection for ever.
+    Without it a client that sends a byte now and then (slowloris) holds its connection for ever. And there are only so
+    many connections: when all are taken, the one that keeps driftd waiting longest makes room for a newcomer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # uvicorn would count connections only when a head is whole, so that slow heads are not bounded at all.
+        self._most, self.limit_concurrency = self.limit_concurrency, None
+        self._since = self.loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._in_head = True
@@ -29,10 +37,16 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client came: its first request is due."""
         super().connection_made(transport)
+        if self._most is not None and len(self.connections) > self._most and not self._make_room():
+            transport.write(BUSY)
+            transport.close()
+            return
         self._allow(HEAD_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came; a head may be no larger than 64 KiB."""
+        if self._timer is None and self.timeout_keep_alive_task is not None:
+            self._allow(HEAD_SECONDS)  # an empty line begins no request, but would end the wait for an idle client
         if self._in_head:
             self._head += len(data)
             if self._head > HEAD_BYTES and not self._ends_head(data):
@@ -78,6 +92,19 @@ class PatientProtocol(HttpToolsProtocol):
             self._stalled.cancel()
         super().connection_lost(exc)
 
+    def _make_room(self) -> bool:
+        waiting = [
+            one for one in self.connections if isinstance(one, PatientProtocol) and one is not self and one.is_waiting
+        ]
+        for longest in sorted(waiting, key=lambda one: one._since)[:1]:
+            longest._lose()
+        return bool(waiting)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is the client's turn: to send, to read, or to ask again."""
+        return any(one is not None for one in (self._timer, self._stalled, self.timeout_keep_alive_task))
+
     def _ends_head(self, data: bytes) -> bool:
         return b"\r\n\r\n" in data[: max(0, len(data) - (self._head - HEAD_BYTES))]
 
@@ -91,5 +118,6 @@ class PatientProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _lose(self) -> None:
+        self.connections.discard(self)  # at once: it must not be chosen again before the loop has closed it
         if self.transport is not None and not self.transport.is_closing():
             self.transport.abort()

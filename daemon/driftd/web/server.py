@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import ssl
 
@@ -14,7 +15,7 @@ from driftd.web.patience import PatientProtocol
 
 BACKLOG = 2048
 IDLE_SECONDS = 30  # a connection without a request is closed
-MOST_CONNECTIONS = 2000  # beyond, 503: better some are refused than all are slow
+MOST_CONNECTIONS = 2000  # beyond, whoever keeps driftd waiting longest is lost, or the newcomer gets a 503
 
 
 class TlsError(Exception):
@@ -37,7 +38,12 @@ def told_address(listening: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int) -> uvicorn.Config:
+def most_connections() -> int:
+    """How many connections are open at once: half of the files that may be open is left for the stores."""
+    return min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int, backlog: int = BACKLOG) -> uvicorn.Config:
     """Uvicorn's settings for an application. Raises TlsError when the certificate or the key cannot be used."""
     config = uvicorn.Config(
         app,
@@ -49,7 +55,8 @@ def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int) -> uvico
         server_header=False,
         date_header=True,
         lifespan="off",
-        limit_concurrency=MOST_CONNECTIONS,
+        backlog=backlog,
+        limit_concurrency=most_connections(),
         timeout_graceful_shutdown=grace_seconds,
         timeout_keep_alive=IDLE_SECONDS,
     )

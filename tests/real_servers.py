@@ -1,0 +1,129 @@
+"""Both HTTP servers as real processes, and requests as bytes on a socket: no client that would mend them on the way."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from driftd.build.first import FileColumns, make_first_version
+from driftd.config.load import load
+from driftd.places import Places
+from loop_world import hour
+
+MODEL = "demand"
+ROW = {"a": 0.5, "b": -1.0, "c": "red"}
+CONFIG = """\
+state_dir: {state}
+http: {{listen: "127.0.0.1:0"{http}}}
+serve: {{listen: "127.0.0.1:0", max_body: 200000, max_batch: 500{serve}}}
+models:
+  demand: {{task: regression, target: y, window: {{every: 1h}}, parameters: {{max_iter: 5}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that answers."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    @property
+    def resident(self) -> int:
+        """Bytes of memory in use."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def connect(self, timeout: float = 10.0) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+
+    def ask(self, request: bytes, *, whole: bool = True, patience: float = 10.0) -> tuple[int, bytes]:
+        """Send bytes and read to the end: the first status (0: none), and all that came.
+
+        Sending is ended at once when the request is not `whole`, else when no answer came within `patience` seconds.
+        """
+        with self.connect() as client:
+            came, ended = b"", not whole
+            try:
+                client.sendall(request)
+                if ended:
+                    client.shutdown(socket.SHUT_WR)
+                while True:
+                    client.settimeout(10.0 if ended else patience)
+                    try:
+                        part = client.recv(65536)
+                    except TimeoutError:
+                        assert not ended, f"no answer, and no end: {request[:300]!r}"
+                        ended = True
+                        client.shutdown(socket.SHUT_WR)
+                        continue
+                    if not part:
+                        break
+                    came += part
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # it refused before it had read all
+        found = re.match(rb"HTTP/1\.1 (\d{3})", came)
+        return int(found[1]) if found else 0, came
+
+    def get(self, path: str, *headers: str) -> tuple[int, bytes]:
+        return self.ask(message("GET", path, b"", *headers), patience=60)
+
+    def post(self, path: str, body: bytes, *headers: str) -> tuple[int, bytes]:
+        return self.ask(message("POST", path, body, *headers), patience=60)
+
+
+def message(method: str, path: str, body: bytes, *headers: str) -> bytes:
+    """A request as a sound client sends it, the path as it is given."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers]
+    if method != "GET":
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def make_state(folder: Path, *, http: str = "", serve: str = "", version: bool = True) -> Path:
+    """A config, whose model has a first version if wanted; returns the path of the config."""
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.format(state=folder / "state", http=http, serve=serve))
+    if version:
+        rows = pd.concat([frame.assign(y=truth) for frame, truth in map(hour, range(10))])
+        places = Places(folder / "state")
+        make_first_version(MODEL, load(path).models[MODEL], rows, FileColumns(), places, now=time.time())
+    return path
+
+
+@contextmanager
+def running(command: str, config: Path, **environment: str) -> Iterator[Server]:
+    """`driftd run` or `driftd serve`, once it says where it listens."""
+    log = config.parent / f"{command}.log"
+    roots = os.pathsep.join(one for one in sys.path if one)
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "driftd.cli.main", command, "--config", str(config), "--log-level", "debug"],
+            env={**os.environ, "PYTHONPATH": roots, **environment},
+            stdout=stream,
+            stderr=stream,
+        )
+        try:
+            end = time.monotonic() + 60
+            while not (found := re.search(rb'"address": "127\.0\.0\.1:(\d+)"', log.read_bytes())):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.05)
+            server = Server(process, int(found[1]), log)
+            while server.get("/-/healthy")[0] != 200:
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.05)
+            yield server
+        finally:
+            process.kill()
+            process.wait()
