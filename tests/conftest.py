@@ -7,6 +7,8 @@ from collections.abc import Generator
 
 import pytest
 
+from fault_counts import COUNTED
+
 MAY_BE_ABSENT = ("stream", "git work tree")  # data beside the project, and a checkout without git
 
 
@@ -22,3 +24,11 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped where it must run: {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the fault tests counted, whether or not their output is shown."""
+    for report in terminalreporter.getreports("passed"):
+        for line in report.capstdout.splitlines():
+            if line.startswith(COUNTED):
+                terminalreporter.write_line(line)

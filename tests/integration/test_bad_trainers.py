@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from driftd.build.family import descendants
 from driftd.build.jobs import JobResult, Limits, start_job
 from driftd.build.snapshots import take_snapshot
 from driftd.config.model import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from fault_counts import environment, wait
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +56,21 @@ def hangs(data, context):
     stray = subprocess.Popen(["setsid", "sleep", "600"])
     open(context.parameters["pids"], "w").write(f"{child.pid} {stray.pid}")
     time.sleep(600)
+
+def hides(data, context):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            pids = context.parameters["pids"]
+            open(pids + "-new", "w").write(str(os.getpid()))
+            os.rename(pids + "-new", pids)
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    while not os.path.exists(context.parameters["pids"]):
+        time.sleep(0.01)
+    time.sleep(context.parameters["seconds"])
+    return good(data, context)
 
 def eats(data, context):
     return np.ones((1 << 34,))
@@ -113,11 +132,20 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Places, str]
 
 
 def train(world: tuple[Places, str], trainer: Any, limits: Limits | None = None, **more: Any) -> JobResult:
+    job = start_job(world[0].job("train"), "train", arguments(world, trainer, **more), limits or Limits(threads=1))
+    until = time.monotonic() + 60
+    while (result := job.poll()) is None:
+        assert time.monotonic() < until, "the job did not end"
+        time.sleep(0.02)
+    return result
+
+
+def arguments(world: tuple[Places, str], trainer: Any, **more: Any) -> dict[str, Any]:
     places, digest = world
     config = ModelConfig.model_validate(
         {"task": "regression", "target": "y", "trainer": trainer, "retrain": {"data": "all"}, **more}
     )
-    arguments = {
+    return {
         "model": "demand",
         "model_config": config.model_dump(mode="json"),
         "state_dir": str(places.root),
@@ -130,12 +158,6 @@ def train(world: tuple[Places, str], trainer: Any, limits: Limits | None = None,
         "seed": 1,
         "until": 1e6,
     }
-    job = start_job(places.job("train"), "train", arguments, limits or Limits(threads=1))
-    until = time.monotonic() + 60
-    while (result := job.poll()) is None:
-        assert time.monotonic() < until, "the job did not end"
-        time.sleep(0.02)
-    return result
 
 
 @pytest.mark.parametrize(
@@ -173,11 +195,62 @@ def test_a_trainer_that_eats_memory_meets_its_limit(world: tuple[Places, str]) -
 def test_a_hanging_trainer_is_ended_with_all_that_it_started(world: tuple[Places, str], tmp_path: Path) -> None:
     """After the wall time, the child, its children, and one that fled into its own session are gone."""
     pids = tmp_path / "pids"
-    result = train(world, "shop_trainers:hangs", Limits(threads=1, wall_seconds=8), parameters={"pids": str(pids)})
-    assert "its limit is 8 s" in result.error
+    result = train(world, "shop_trainers:hangs", Limits(threads=1, wall_seconds=25), parameters={"pids": str(pids)})
+    assert "its limit is 25 s" in result.error
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 2
     assert not any(_runs(pid) for pid in started)
+
+
+def test_a_trainer_that_ends_well_leaves_no_process_behind(world: tuple[Places, str], tmp_path: Path) -> None:
+    """A process that was forked twice, into a session of its own, ends with the job; the version stands."""
+    pids = tmp_path / "pids"
+    result = train(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 0})
+    assert result.ok, result.error
+    assert not _runs(int(pids.read_text()))
+
+
+def test_a_killed_job_takes_along_what_fled_from_it(world: tuple[Places, str], tmp_path: Path) -> None:
+    """Ending a training ends also the process that has neither its session nor its parent any more."""
+    pids = tmp_path / "pids"
+    told = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
+    job = start_job(world[0].job("train"), "train", told, Limits(threads=1))
+    wait(pids.exists, "the training", 60)
+    assert _runs(int(pids.read_text()))
+    job.kill()
+    assert not _runs(int(pids.read_text()))
+
+
+STARTER = """
+import json, sys, time
+from pathlib import Path
+from driftd.build.jobs import Limits, start_job
+job = start_job(Path(sys.argv[1]), "train", json.loads(sys.argv[2]), Limits(threads=1))
+print(job.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_nothing_of_a_training_outlives_a_killed_daemon(world: tuple[Places, str], tmp_path: Path) -> None:
+    """`kill -9` of the process that started a training ends its keeper, its work, and what fled from it."""
+    pids = tmp_path / "pids"
+    told = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, str(world[0].job("train")), json.dumps(told)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+    )
+    assert starter.stdout is not None
+    try:
+        keeper = int(starter.stdout.readline())
+        wait(pids.exists, "the training", 60)
+        family = [keeper, *descendants(keeper)]
+        assert int(pids.read_text()) in family
+        assert len(family) >= 3  # the one that forked it may not have ended yet
+    finally:
+        starter.kill()
+        starter.communicate()
+    wait(lambda: not any(_runs(pid) for pid in family), "the end of the family", 20)
 
 
 def test_an_estimator_that_changes_when_stored_is_refused(world: tuple[Places, str]) -> None:

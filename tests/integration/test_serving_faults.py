@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from driftd.registry.artefact import store_estimator
 from driftd.registry.manifest import write_manifest
 from driftd.store.events_reader import EventReader
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from fault_counts import wait
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +117,38 @@ def test_without_room_nothing_is_acknowledged_and_predictions_go_on(config: Path
     assert 'driftd_serve_not_kept_total{model="demand"} 1.0' in metrics
     assert 'driftd_serve_unlogged_predictions_total{model="demand"} 1.0' in metrics
     assert logged(config) == kept + 2
+
+
+@contextmanager
+def failing(pid: int, call: str, error: str) -> Iterator[None]:
+    """While this is open, every such call of a living process fails."""
+    if shutil.which("strace") is None:
+        pytest.skip("Debian package strace is not installed")
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, *inject, "-p", str(pid)])
+    try:
+        threads = Path(f"/proc/{pid}/task")
+        wait(lambda: all("TracerPid:\t0\n" not in (one / "status").read_text() for one in threads.iterdir()), "strace")
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait()
+
+
+@pytest.mark.parametrize(("call", "error"), [("fdatasync", "EIO"), ("pwrite64", "ENOSPC"), ("pwrite64", "EIO")])
+def test_errors_of_the_disk_are_refused_and_leave_nothing_behind(config: Path, call: str, error: str) -> None:
+    """While writes or syncs fail nothing is acknowledged and predictions go on; afterwards events are taken again."""
+    with serving(config) as (http, process):
+        kept = [number for number in range(3) if post(http, "predictions", event(number)).status_code == 200]
+        with failing(process.pid, call, error):
+            assert post(http, "predictions", event(100)).status_code == 503
+            answer = post(http, "predict", GOOD)
+            assert (answer.status_code, answer.json()["logged"]) == (200, False)
+        wait(lambda: post(http, "predictions", event(101)).status_code == 200, "events are taken again", 60)
+        kept.append(101)
+        assert post(http, "predictions", event(100)).status_code == 200  # the client's second try
+    assert len(kept) == 4
+    assert logged(config) in {5, 6}  # a prediction that said `logged: false` may have been kept all the same
 
 
 def test_a_server_that_only_ingests_stays_small(config: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from driftd.build.leash import die_with_parent
+from driftd.build.family import keep
 from driftd.build.limits import Limits, apply_limits
 from driftd.build.results import JOB, JobResult, log_tail, read_result, write_result
 
@@ -32,7 +32,7 @@ TASKS = {
 def main(folder: Path) -> int:
     """Run the job of a folder and write its result; 0 when there is one, whatever it says."""
     order = json.loads((folder / JOB).read_bytes())
-    die_with_parent(order["parent"])
+    keep(order["parent"])  # from here on this is the work, and the process that was started its keeper
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a predecessor may still be dying
         if read_result(folder) is None:

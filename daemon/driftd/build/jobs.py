@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from driftd.build.family import end_below
 from driftd.build.limits import Limits
 from driftd.build.results import JOB, LOG, JobResult, log_tail, read_result, write_result
 
@@ -138,27 +139,10 @@ def _environment(limits: Limits) -> dict[str, str]:
 
 
 def _kill_family(pid: int) -> None:
-    """Kill a session leader, its group, and descendants that left the group."""
-    strays = _descendants(pid)
+    """Kill a job: first all that descends from its keeper, which adopts what would get away, and then the keeper."""
+    end_below(pid)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    for stray in strays:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(stray, signal.SIGKILL)
-
-
-def _descendants(pid: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    found: list[int] = []
-    frontier = {pid}
-    while frontier:
-        frontier = {child for child, parent in parents.items() if parent in frontier}
-        found.extend(frontier)
-    return found
 
 
 def _why(code: int, limits: Limits) -> str:

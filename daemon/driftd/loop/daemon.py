@@ -27,6 +27,7 @@ from driftd.store.integrity import DamagedError, damage_marked, is_damage, mark_
 log = structlog.get_logger()
 
 DAY = 86_400.0
+JUMP_SECONDS = 2.0  # between two messages: more than any slewing of the clock does
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class Daemon:
     damage: str | None = None  # why the state database cannot be trusted any more: the daemon then ends
     config_read: str = ""  # the hash of the config that was read last, applied or refused
     refusal: str | None = None  # why that one was refused; None when it is in force
+    on_clock_jump: Callable[[], None] = lambda: None
+    clock_offset: float | None = None  # of the wall clock to the monotonic one, when last looked at
 
     def begin(self, now: float) -> None:
         """Put the first config in force; it is recorded and shown from here on."""
@@ -93,6 +96,7 @@ class Daemon:
                 manager.status(self.status_line())
                 message = self._next(min(idle_seconds, manager.cadence))
                 self.assembly.service.alive()
+                self._look_at(clock)
                 self._handle_whole(message, clock.now())
         except StopAskedError as asked:
             self.stopping = str(asked)
@@ -109,13 +113,29 @@ class Daemon:
         return None if self.rounds else "the first round over all models is not over yet"
 
     def _handle_whole(self, message: Message, now: float) -> None:
-        """Act on a message; a state database that turns out to be damaged ends the daemon before it writes more."""
+        """Act on a message; what fails is told and tried again with a later one: a full disk must not end the daemon.
+
+        Only a state database that turns out to be damaged ends it, before it writes more.
+        """
         try:
             self.handle(message, now)
         except Exception as error:
-            if not is_damage(error):
-                raise
-            self._state_damaged(error)
+            if is_damage(error):
+                self._state_damaged(error)
+                return
+            kind = type(message).__name__.lower()
+            self.assembly.metrics.message_failed(kind)
+            log.error("message_failed", message=kind, error=str(error), kind=type(error).__name__, exc_info=True)
+
+    def _look_at(self, clock: Clock) -> None:
+        """Notice when the wall clock was set, by the monotonic one: what waits for a moment of it must be told."""
+        offset = clock.now() - time.monotonic()
+        before, self.clock_offset = self.clock_offset, offset
+        if before is None or abs(offset - before) < JUMP_SECONDS:
+            return
+        self.assembly.metrics.clock_jumped()
+        log.warning("clock_jumped", seconds=round(offset - before, 1))
+        self.on_clock_jump()
 
     def handle(self, message: Message, now: float) -> None:
         """Act on one message."""
@@ -124,10 +144,13 @@ class Daemon:
                 self.round(now)
             case Reload(answer):
                 self.assembly.service.manager.reloading()
-                refusal = self.reload(now)
-                self.assembly.service.manager.ready()
-                if answer is not None:
-                    answer(refusal)
+                refusal: str | None = "the reload failed and will be tried again; the log says why"
+                try:
+                    refusal = self.reload(now)
+                finally:
+                    self.assembly.service.manager.ready()
+                    if answer is not None:
+                        answer(refusal)
             case Told():
                 self._save_told(message)
             case Stop(reason):
@@ -223,8 +246,8 @@ class Daemon:
         log.info("stopped", reason=self.stopping)
 
     def _applied(self, config: Config, now: float) -> None:
+        self._record_config(config.hash, now, content=config)  # first: while it fails, the config counts as unread
         self.config_read, self.refusal = config.hash, None
-        self._record_config(config.hash, now, content=config)
         self.assembly.metrics.config_applied(config.hash, now)
 
     def _record_config(
@@ -302,11 +325,11 @@ class Daemon:
 
     def _prune(self, now: float) -> None:
         """Once a day, forget the checks that are older than `retention.checks`."""
-        if now - self.pruned_at < DAY:
+        if 0 <= now - self.pruned_at < DAY:
             return
-        self.pruned_at = now
         with self.assembly.store.transaction():
             self.assembly.store.prune(before=now - self.assembly.config.retention.checks)
+        self.pruned_at = now
 
     def _next(self, idle_seconds: float) -> Message:
         try:

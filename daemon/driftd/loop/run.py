@@ -73,6 +73,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
     scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
     _add_upkeep(scheduler, assembly, places, clock)
+    daemon.on_clock_jump = lambda: _run_all_soon(scheduler)
     _on_signals(daemon.inbox.put, service)
     http.start()
     scheduler.start()
@@ -114,6 +115,12 @@ def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundSch
 
     scheduler.add_listener(count, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
     return scheduler
+
+
+def _run_all_soon(scheduler: BackgroundScheduler) -> None:
+    """After the clock was set: its jobs wait for moments of the wall clock, which may now be hours away."""
+    for job in scheduler.get_jobs():
+        job.modify(next_run_time=datetime.now(UTC))
 
 
 def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Places, clock: Clock) -> None:

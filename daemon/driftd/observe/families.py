@@ -79,6 +79,12 @@ TICKS_MISSED = _counter(
     "ticks_missed", "Scheduled runs that came too late or while one ran; they are made up for.", "job"
 )
 
+MESSAGE_KINDS = ("tick", "reload", "told")
+MESSAGES_FAILED = _counter(
+    "messages_failed", "Messages that the main loop could not act on; it goes on and tries again.", "message"
+)
+CLOCK_JUMPS = _counter("clock_jumps", "How often the wall clock was found set; what is scheduled was run at once.")
+
 # --- config and override ---------------------------------------------------------------------------------------------
 
 RELOAD_OK = _gauge(

@@ -26,6 +26,9 @@ class Metrics:
         self._receivers: set[str] = set()
         for job in JOBS:
             self.board.add(families.TICKS_MISSED, 0, job)
+        for message in families.MESSAGE_KINDS:
+            self.board.add(families.MESSAGES_FAILED, 0, message)
+        self.board.add(families.CLOCK_JUMPS, 0)
         for reason in families.REFUSALS_OF_REQUESTS:
             self.board.add(families.REQUESTS_REFUSED, 0, reason)
         for outcome in families.RELOADS:
@@ -64,6 +67,14 @@ class Metrics:
     def tick_missed(self, job: str) -> None:
         """A scheduled run came too late, or while one ran."""
         self.board.add(families.TICKS_MISSED, 1, job)
+
+    def message_failed(self, kind: str) -> None:
+        """The main loop could not act on a message."""
+        self.board.add(families.MESSAGES_FAILED, 1, kind)
+
+    def clock_jumped(self) -> None:
+        """The wall clock was found set."""
+        self.board.add(families.CLOCK_JUMPS, 1)
 
     def backed_up(self, at: float, size: int) -> None:
         """A good backup was made, or found at the start; its size in bytes."""

@@ -1,0 +1,175 @@
+"""The real daemon on a disk that fills up, and under a wall clock that is set by hours: only the fault is made."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fault_counts import Counts, daemon, environment, wait
+
+pytestmark = pytest.mark.slow
+
+CONFIG = """\
+state_dir: {state}
+http: {{listen: "127.0.0.1:0"}}
+models:
+  demand: {{task: regression, target: y}}
+"""
+CLOCK = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+static long offset(void) {
+    char digits[32] = {0};
+    const char *path = getenv("RT_OFFSET_FILE");
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0) return 0;
+    if (read(file, digits, 31) < 0) digits[0] = 0;
+    close(file);
+    return atol(digits);
+}
+int clock_gettime(clockid_t clock, struct timespec *at) {
+    int failed = syscall(SYS_clock_gettime, clock, at);
+    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) at->tv_sec += offset();
+    return failed;
+}
+int gettimeofday(struct timeval *at, void *zone) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    at->tv_sec = now.tv_sec;
+    at->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+time_t time(time_t *at) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (at) *at = now.tv_sec;
+    return now.tv_sec;
+}
+"""
+
+
+def address(log: Path) -> str:
+    """Where a daemon listens, by its log."""
+    wait(lambda: re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes()), "the daemon's address", 60)
+    found = re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes())
+    assert found is not None
+    return f"http://{found[0].decode()}"
+
+
+def number(http: httpx.Client, metric: str) -> float:
+    """The sum of a metric's values; 0 while it is absent."""
+    found = re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)", http.get("/metrics").text, re.MULTILINE)
+    return sum(float(one) for one in found)
+
+
+def test_the_clock_is_set_by_hours_both_ways(tmp_path: Path) -> None:
+    """After each leap rounds go on, and a changed config is seen within seconds and not after an hour."""
+    if shutil.which("gcc") is None:
+        pytest.skip("Debian package gcc is not installed")
+    (tmp_path / "clock.c").write_text(CLOCK)
+    library, offset, log = tmp_path / "clock.so", tmp_path / "offset", tmp_path / "log"
+    command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(library), str(tmp_path / "clock.c")]
+    subprocess.run(command, check=True, timeout=60)
+    offset.write_text("0")
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.format(state=tmp_path / "state"))
+    counts = Counts()
+    with (
+        daemon(config, log, LD_PRELOAD=str(library), RT_OFFSET_FILE=str(offset), TZ="Europe/Berlin") as process,
+        httpx.Client(base_url=address(log), timeout=10) as http,
+    ):
+        wait(lambda: http.get("/-/ready").status_code == 200, "the first round", 60)
+        for done, seconds in enumerate((-3600, -7200, 10_800, 0), start=1):
+            offset.write_text(str(seconds))
+            counts.faults["clock set"] += 1
+            wait(lambda jumps=done: number(http, "driftd_clock_jumps_total") >= jumps, "the leap is seen", 20)
+            config.write_text(CONFIG.format(state=tmp_path / "state") + f"limits: {{check_timeout: {60 + done}s}}\n")
+            wait(lambda jumps=done: log.read_bytes().count(b"config_applied") >= jumps, "the config is seen", 20)
+            rounds = number(http, "driftd_round_duration_seconds_count")
+            wait(lambda: number(http, "driftd_round_duration_seconds_count") >= rounds + 3, "ticks go on", 20)  # noqa: B023
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    print(counts.line())  # noqa: T201 - the figures are what this test is for
+
+
+ROOM = """
+set -e
+mkdir -p "$1/state"
+mount -t tmpfs -o size=4m tmpfs "$1/state"
+exec "$2" "$3" "$1"
+"""
+FULL = """
+import sys, time
+from pathlib import Path
+import httpx
+from fault_counts import daemon, wait
+sys.path.insert(0, str(Path(sys.argv[0]).parent))
+from test_disk_and_clock import CONFIG, address, number
+
+folder = Path(sys.argv[1])
+config, log, filler = folder / "config.yaml", folder / "log", folder / "state" / "filler"
+text = CONFIG.format(state=folder / "state")
+config.write_text(text)
+with daemon(config, log) as process, httpx.Client(base_url=address(log), timeout=40) as http:
+    wait(lambda: http.get("/-/ready").status_code == 200, "the first round", 60)
+    before = number(http, "driftd_last_step_timestamp_seconds")
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    for length in range(1, 40):  # small changes still fit into the log's last page: until one does not
+        config.write_text(text + "limits: {check_timeout: %ds}\\n" % (60 + length))
+        http.post("/-/reload")
+        if number(http, "driftd_messages_failed_total"):
+            break
+    assert number(http, "driftd_messages_failed_total") >= 1, log.read_text()[-2000:]
+    assert process.poll() is None, "the daemon ended"
+    wait(lambda: number(http, "driftd_last_step_timestamp_seconds") > before + 1, "rounds go on", 30)
+    assert http.get("/-/healthy").status_code == 200
+    assert b"full" in log.read_bytes()
+    filler.unlink()
+    config.write_text(text + "limits: {check_timeout: 77s}\\n")
+    wait(lambda: http.post("/-/reload").status_code == 200, "the config is taken up again", 30)
+    failed = number(http, "driftd_messages_failed_total")
+    time.sleep(3)
+    assert number(http, "driftd_messages_failed_total") == failed
+    assert process.poll() is None
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_the_daemon_lives_on_a_full_disk_and_recovers(tmp_path: Path) -> None:
+    """A config that cannot be recorded is told and counted; rounds go on, and with room it is taken up by itself."""
+    program = tmp_path / "full_disk.py"
+    program.write_text(FULL)
+    shutil.copy(__file__, tmp_path / "test_disk_and_clock.py")
+    run = subprocess.run(
+        ["unshare", "--mount", "bash", "-c", ROOM, "bash", str(tmp_path), sys.executable, str(program)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    if "unshare" in run.stderr and run.returncode:
+        pytest.skip(f"no private mounts here: {run.stderr}")
+    assert run.returncode == 0, run.stderr
+    counts = Counts()
+    counts.faults["full disk"] += 1
+    print(counts.line())  # noqa: T201 - the figures are what this test is for

@@ -1,0 +1,88 @@
+"""What the fault tests share: the counts that they print, a program killed at drawn moments, and the real daemon."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from driftd.places import Places
+from driftd.store.state_reader import StateReader
+
+ROOT = Path(__file__).parent
+COUNTED = "faults injected:"  # the terminal summary shows each line that begins so
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, with its search path and the tests' own folder."""
+    path = os.pathsep.join([entry for entry in sys.path if entry] + [str(ROOT)])
+    return {**os.environ, "PYTHONPATH": path, **more}
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was done to the system and what it cost."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
+    lost: int = 0
+    half_swaps: int = 0
+
+    def line(self) -> str:
+        """The counts in one line."""
+        kills = ", ".join(f"{name} {number}" for name, number in sorted(self.kills.items()))
+        faults = ", ".join(f"{name} {number}" for name, number in sorted(self.faults.items()))
+        return (
+            f"{COUNTED} kills {self.kills.total()}{f' ({kills})' if kills else ''}; other faults "
+            f"{self.faults.total()}{f' ({faults})' if faults else ''}; acknowledged events {self.acknowledged}; "
+            f"events lost {self.lost}; half swaps {self.half_swaps}"
+        )
+
+
+@contextmanager
+def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A real `driftd run`, killed at the end; `before` are words before its command, `more` its environment."""
+    with (log or Path(os.devnull)).open("ab") as written:
+        process = subprocess.Popen(
+            [*before, sys.executable, "-m", "driftd.cli.main", "run", "--config", str(path)],
+            env=environment(**more),
+            stderr=written,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def events_of(places: Places, model: str) -> list[str]:
+    """What was decided, oldest first."""
+    with StateReader.read_only(places.state_db) as reader:
+        return [line.event for line in reversed(reader.history(model, 10_000))]
+
+
+def open_kinds(places: Places, model: str) -> list[str]:
+    """The kinds of the actions at work; none while there is no database yet."""
+    try:
+        with StateReader.read_only(places.state_db) as reader:
+            return [str(one.kind) for one in reader.open_actions(model) if one.status == "started"]
+    except Exception as error:
+        if isinstance(error, sqlite3.Error) or "no state database" in str(error):
+            return []
+        raise
+
+
+def wait(condition: Callable[[], object], what: str, seconds: float = 90.0) -> None:
+    """Wait until a condition holds; fails with `what` did not happen."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds:.0f} s: {what}"
+        time.sleep(0.01)
