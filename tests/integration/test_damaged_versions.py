@@ -119,7 +119,7 @@ def test_a_person_can_go_back_from_a_version_whose_every_file_is_damaged(world: 
     world.reopen()
     world.daemon.catch_up(world.clock.now())
     assert world.daemon.models[MODEL].is_blind
-    assert b'driftd_watched{model="demand"} 0' in world.daemon.assembly.metrics.exposed()[0]
+    assert b'driftd_model_watched{model="demand"} 0' in world.daemon.assembly.metrics.exposed()[0]
     served(world, 1)
     world.live(1)
     assert not world.daemon.models[MODEL].is_blind

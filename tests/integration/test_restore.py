@@ -58,9 +58,9 @@ def reopened(world: World) -> None:
     world.daemon = World.opened(world.folder / "config.yaml", world.places)
 
 
-def worse(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-    """The world changes: what the model learned does not hold any more."""
-    return frame, truth + 4 * frame["b"].to_numpy() + 3
+def concept(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """The world changes its mind: what meant much now means little."""
+    return frame, truth - 5 * frame["a"].to_numpy()
 
 
 def test_a_broken_state_is_refused_and_restored(tmp_path: Path) -> None:
@@ -108,9 +108,9 @@ def test_a_broken_state_is_refused_and_restored(tmp_path: Path) -> None:
 def test_what_was_promoted_after_the_backup_goes_on_serving(tmp_path: Path) -> None:
     """The restored state takes up the later version that serves; numbers are not used again; nothing is deleted."""
     world = World.begin(tmp_path)
-    world.live(3)
+    world.live(6)
     backed_up(world)
-    world.live(60, worse, until=lambda w: "promoted" in w.events)
+    world.live(30, concept, until=lambda one: "promoted" in one.events)
     assert "promoted" in world.events
     registry = world.daemon.assembly.registry
     versions, served = registry.versions(MODEL), registry.current(MODEL)
@@ -129,8 +129,8 @@ def test_what_was_promoted_after_the_backup_goes_on_serving(tmp_path: Path) -> N
     assert world.events[1] == "restored"
     assert {version: registry.manifest(MODEL, version).files for version in versions} == digests
     assert world.daemon.models[MODEL]._facts(world.clock.now()).next_version == 3
-    world.live(30, worse, until=lambda w: "confirmed" in w.events)
-    assert "confirmed" in world.events
+    assert (state.phase, state.previous) == ("probation", 1)
+    world.live(1, concept)
     assert registry.current(MODEL) == 2
     world.close()
 
