@@ -19,6 +19,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from driftd.config.model import Http
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_metrics import Eye
@@ -46,7 +47,7 @@ def main() -> None:
     asked = parser.parse_args()
     metrics = Metrics()
     happen(metrics, asked.models, asked.features, 0)
-    http = HttpThread(application(wiring(metrics)), "127.0.0.1:0")
+    http = HttpThread(application(wiring(metrics)), Http(listen="127.0.0.1:0"))
     http.start()
     url = f"http://{http.address}/metrics"
     scrape(url)  # the first one warms everything up

@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 
 import loop_world
+from driftd.config.model import Http
 from driftd.observe import alert_document
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.store.state import post_request
@@ -150,7 +151,7 @@ def monitored(world: World, folder: Path) -> Iterator[tuple[Webhook, Watcher]]:
     alertmanager, prometheus, webhook = free_address(), free_address(), Webhook()
     daemon = world.daemon
     unused = Wiring(daemon.assembly.metrics, daemon.is_ready, lambda: None, dict, lambda _model, _alarm: Path("/none"))
-    http = HttpThread(application(unused), "127.0.0.1:0")
+    http = HttpThread(application(unused), Http(listen="127.0.0.1:0"))
     (folder / "alertmanager.yml").write_text(ALERTMANAGER.format(webhook=f"127.0.0.1:{webhook.server_port}"))
     (folder / "prometheus.yml").write_text(PROMETHEUS.format(daemon=http.address, alertmanager=alertmanager))
     (folder / "driftd.rules.yml").write_text(alert_document.as_yaml("prometheus", RUNBOOK, hold="2s"))
