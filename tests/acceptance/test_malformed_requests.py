@@ -169,7 +169,7 @@ def test_malformed_requests_to_driftd_serve(tmp_path: Path) -> None:
             assert b'"logged":true' in came
             kept += 1
             sound = {"prediction_id": f"good-{kept}", "features": ROW, "prediction": 1.0}
-            spoilt = [{**sound, "prediction_id": 7}, sound, {"features": ROW}, None]
+            spoilt = [{**sound, "prediction_id": []}, sound, {"features": ROW}, None]
             status, came = server.post(f"/v1/models/{MODEL}/predictions", json.dumps(spoilt).encode())
             assert json.loads(came.partition(b"\r\n\r\n")[2])["accepted"] == 1, came
 
