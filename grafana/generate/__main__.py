@@ -1,4 +1,4 @@
-"""Write grafana/dashboards/*.json. Say where the status page and the runbook are read when it is not on this machine."""
+"""Write grafana/dashboards/*.json; say where the status page and the runbook are read when it is not on this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
@@ -13,7 +14,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="grafana_foundation_sdk|grafana.generate")
 
 from grafana.generate import daemon, fleet, model  # noqa: E402 - after the filter: the SDK warns at import too
-from grafana.generate.boards import Links  # noqa: E402
+from grafana.generate.boards import Board, Links  # noqa: E402
 
 BOARDS = {"fleet": fleet.board, "model": model.board, "daemon": daemon.board}
 
@@ -29,8 +30,17 @@ def main() -> None:
     given = parser.parse_args()
     links = Links(status_page=given.status_page.rstrip("/"), runbook=given.runbook)
     for name, board in BOARDS.items():
-        text = json.dumps(board(links).build(), cls=JSONEncoder, indent=1, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(_told(board(links)), indent=1, sort_keys=True, ensure_ascii=False)
         (given.into / f"{name}.json").write_text(f"{text}\n", "utf-8")
+
+
+def _told(board: Board) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(json.dumps(board.build(), cls=JSONEncoder))
+    told["annotations"].setdefault("list", [])
+    for variable in told["templating"]["list"]:
+        for key in ("auto", "auto_count", "auto_min"):  # the SDK writes what only variables of intervals have
+            variable.pop(key, None)
+    return told
 
 
 main()
