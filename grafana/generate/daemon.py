@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from grafana.generate.boards import INSTANCE, MODELS, Board, Links
 from grafana.generate.panels import BLUE, GREEN, ORANGE, RED, YELLOW, figure, listing, series
+from grafana.generate.server import SERVERS, quantile, serve
 
-NO_SERVE = "`driftd serve` is not scraped, or took nothing"
-SERVED = 'model=~"$model"'  # the server is another process with an instance of its own
-SERVERS = f"max by (instance, job) (driftd_serve_version{{{SERVED}}})"
 YES_BAD = {"0": ("no", GREEN), "1": ("YES", RED)}
 GOOD_YES = {"0": ("REFUSED", RED), "1": ("in force", GREEN)}
 
@@ -24,7 +22,7 @@ def board(links: Links) -> Board:
     _loop(made)
     _room(made)
     _outside(made)
-    _serve(made)
+    serve(made)
     return made
 
 
@@ -118,8 +116,8 @@ def _loop(made: Board) -> None:
                         "Duration of a round",
                         "Half of the rounds, and 95 % of them, took at most this long.",
                         {
-                            "median": _quantile(0.5, "driftd_round_duration_seconds", INSTANCE),
-                            "95 %": _quantile(0.95, "driftd_round_duration_seconds", INSTANCE),
+                            "median": quantile(0.5, "driftd_round_duration_seconds", INSTANCE),
+                            "95 %": quantile(0.95, "driftd_round_duration_seconds", INSTANCE),
                         },
                         unit="s",
                         none="No round in this time",
@@ -130,7 +128,7 @@ def _loop(made: Board) -> None:
                     series(
                         "Duration of a check, 95 %",
                         "How long checks took, by kind: windows of predictions, cohorts of labels.",
-                        {"{{kind}}": _quantile(0.95, "driftd_check_duration_seconds", MODELS, "kind")},
+                        {"{{kind}}": quantile(0.95, "driftd_check_duration_seconds", MODELS, "kind")},
                         unit="s",
                         none="No check in this time",
                     ),
@@ -198,7 +196,7 @@ def _loop(made: Board) -> None:
                     series(
                         "Duration of actions, 95 %",
                         "How long the steps of builds and other actions took, by kind.",
-                        {"{{kind}}": _quantile(0.95, "driftd_action_duration_seconds", MODELS, "kind")},
+                        {"{{kind}}": quantile(0.95, "driftd_action_duration_seconds", MODELS, "kind")},
                         unit="s",
                         none="No action in this time",
                     ),
@@ -395,101 +393,3 @@ def _outside(made: Board) -> None:
             ),
         ),
     )
-
-
-def _serve(made: Board) -> None:
-    rate = "[$__rate_interval]"
-    made.part(
-        "driftd serve",
-        (
-            8,
-            (
-                (
-                    series(
-                        "Requests",
-                        "Requests by route and status. 4xx: the sender's fault. 503: the store could not keep them.",
-                        {
-                            "{{route}} {{status}}": "sum by (route, status) "
-                            f'(rate(driftd_serve_requests_total{{model=~"$model|unknown"}}{rate}))'
-                        },
-                        unit="reqps",
-                        none=NO_SERVE,
-                    ),
-                    8,
-                ),
-                (
-                    series(
-                        "Latency, 95 %",
-                        "From the whole request to its answer, the disk included; commit is the disk's part.",
-                        {
-                            "{{route}}": _quantile(0.95, "driftd_serve_request_duration_seconds", SERVED, "route"),
-                            "commit": _quantile(0.95, "driftd_serve_commit_duration_seconds", SERVED),
-                        },
-                        unit="s",
-                        none=NO_SERVE,
-                    ),
-                    8,
-                ),
-                (
-                    series(
-                        "Events",
-                        "Events by what became of them: accepted, duplicate, refused.",
-                        {"{{outcome}}": f"sum by (outcome) (rate(driftd_serve_events_total{{{SERVED}}}{rate}))"},
-                        unit="cps",
-                        none=NO_SERVE,
-                    ),
-                    8,
-                ),
-            ),
-        ),
-        (
-            7,
-            (
-                (
-                    series(
-                        "Refused events by field",
-                        "Which field of refused events was wrong. A sudden rise: the sender changed its format.",
-                        {
-                            "{{model}}: {{field}}": f"sum by (model, field) (increase(driftd_serve_refusals_total{{{SERVED}}}{rate}))"
-                        },
-                        bars=True,
-                        none="No event was refused",
-                    ),
-                    8,
-                ),
-                (
-                    series(
-                        "Not kept",
-                        "Requests answered 503 because the store could not keep them, and predictions answered but not logged. "
-                        "Above 0: look at the disk; see the runbook, events-not-kept.",
-                        {
-                            "not kept: {{model}}": f"sum by (model) (increase(driftd_serve_not_kept_total{{{SERVED}}}{rate}))",
-                            "not logged: {{model}}": "sum by (model) "
-                            f"(increase(driftd_serve_unlogged_predictions_total{{{SERVED}}}{rate}))",
-                        },
-                        none=NO_SERVE,
-                    ),
-                    8,
-                ),
-                (
-                    series(
-                        "Version that answers",
-                        "The version that answers and the one that should. Different for long: the new one cannot be loaded.",
-                        {
-                            "{{model}} answers": f"min by (model) (driftd_serve_version{{{SERVED}}})",
-                            "{{model}} should answer": f"max by (model) (driftd_serve_linked_version{{{SERVED}}})",
-                        },
-                        unit="none",
-                        steplike=True,
-                        none=NO_SERVE,
-                    ),
-                    8,
-                ),
-            ),
-        ),
-    )
-
-
-def _quantile(share: float, metric: str, only: str, *by: str) -> str:
-    kept = ", ".join(("le", *by))
-    return f"histogram_quantile({share}, sum by ({kept}) (rate({metric}_bucket{{{only}}}[$__rate_interval])))"
