@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.generate.boards import Board
+from grafana.generate.boards import INSTANCE, Board
 from grafana.generate.panels import series
 
 NO_SERVE = "`driftd serve` is not scraped, or took nothing"
@@ -69,7 +69,7 @@ def serve(made: Board) -> None:
                         bars=True,
                         none="No event was refused",
                     ),
-                    8,
+                    6,
                 ),
                 (
                     series(
@@ -83,7 +83,7 @@ def serve(made: Board) -> None:
                         },
                         none=NO_SERVE,
                     ),
-                    8,
+                    6,
                 ),
                 (
                     series(
@@ -97,7 +97,21 @@ def serve(made: Board) -> None:
                         steplike=True,
                         none=NO_SERVE,
                     ),
-                    8,
+                    6,
+                ),
+                (
+                    series(
+                        "Not let in",
+                        "Requests that daemon and driftd serve turned away: without a token, from a page of another origin, "
+                        "or by a name that points here. A lasting rise: a client lost its token, or somebody tries.",
+                        {
+                            "daemon: {{reason}}": "sum by (reason) "
+                            f"(increase(driftd_http_refused_total{{{INSTANCE}}}{rate}))",
+                            "serve: {{reason}}": f"sum by (reason) (increase(driftd_serve_http_refused_total{rate}))",
+                        },
+                        bars=True,
+                    ),
+                    6,
                 ),
             ),
         ),

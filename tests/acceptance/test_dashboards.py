@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 
 import loop_world
+from driftd.config.load import load
 from driftd.observe.http import HttpThread, Wiring, application
 from loop_world import CONFIG, HOUR, MODEL, World
 
@@ -125,11 +126,11 @@ def started(command: list[str], ready: str, folder: Path) -> Iterator[None]:
         process.wait(timeout=20)
 
 
-def story(world: World, address: str) -> None:
+def story(world: World) -> None:
     """Calm, a broken feature, a drift, a build, its gate, the swap and probation; a scrape or two in each hour."""
     daemon = world.daemon
     unused = Wiring(daemon.assembly.metrics, daemon.is_ready, lambda: None, dict, lambda _model, _alarm: Path("/none"))
-    http = HttpThread(application(unused), address)
+    http = HttpThread(application(unused), load(world.folder / "config.yaml").http)
     http.start()
     try:
         time.sleep(6)  # Prometheus looks for its targets for 5 s, and counters must be seen at 0
@@ -190,7 +191,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         command = [binary, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"]
         command.append(f"--web.listen-address={prometheus}")
         stack.enter_context(started(command, f"http://{prometheus}/-/ready", folder))
-        story(world, daemon)
+        story(world)
         world.close()
         path = folder / "config.yaml"
         path.write_text(path.read_text() + OVERRIDE)

@@ -1,4 +1,4 @@
-"""Grafana's boards as committed: what the generator makes, valid, in order on the grid, and about metrics that exist."""
+"""Grafana's boards as committed: as the generator makes them, valid, in order on the grid, about metrics that exist."""
 
 from __future__ import annotations
 
