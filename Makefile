@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO := demo-state
 
-.PHONY: help demo test unit slow lint types bench docs clean
+.PHONY: help demo test unit slow lint types bench docs dashboards clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -47,6 +47,9 @@ docs: $(READY)  ## Regenerate the generated pages
 	$(BIN)/python -m driftd.config.document > docs/configuration.md
 	$(BIN)/python -m driftd.cli.document > docs/cli.md
 	$(BIN)/python -m driftd.notify.document > docs/notifications.md
+
+dashboards: $(READY)  ## Regenerate the dashboards of Grafana
+	$(BIN)/python -m grafana.generate
 
 clean:  ## Remove the environment and what tests and the demo left
 	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
