@@ -122,7 +122,7 @@ def test_the_first_screen_says_what_is_wrong(visit: Visit) -> None:
     card = visit.page.inner_text(".model")
     assert "Version 2 is on probation" in card
     assert "mae" in card
-    visit.page.click(f"text={MODEL} >> nth=0")
+    visit.page.click(".model h2 a")
     visit.page.wait_for_selector(".head")
     assert visit.page.locator(".head").bounding_box()["y"] < 200
     assert "probation" in visit.page.inner_text(".head")
