@@ -122,7 +122,7 @@ def test_the_first_screen_says_what_is_wrong(visit: Visit) -> None:
     card = visit.page.inner_text(".model")
     assert "Version 2 is on probation" in card
     assert "mae" in card
-    visit.page.click(f"text={MODEL} >> nth=0")
+    visit.page.click(".model h2 a")
     visit.page.wait_for_selector(".head")
     assert visit.page.locator(".head").bounding_box()["y"] < 200
     assert "probation" in visit.page.inner_text(".head")
@@ -149,9 +149,10 @@ def test_a_model_shows_everything_that_was_asked_for(visit: Visit) -> None:
         assert words in lineage, words
 
 
-def test_a_decision_gives_its_reasons(visit: Visit) -> None:
-    """Sentence, figures, rows, what followed and the config in force."""
-    visit.go("#/alarm/1")
+def test_a_decision_gives_its_reasons(visit: Visit, world: World) -> None:
+    """Sentence, figures, rows, what followed and the config in force, of the alarm that led to the build."""
+    alarms = world.daemon.assembly.store.alarms(MODEL)
+    visit.go(f"#/alarm/{next(one.id for one in alarms if one.kind == 'performance')}")
     text = visit.page.inner_text("main")
     for words in ("Drift confirmed", "Rows counted", "over the limit of", "promoted", "The config in force"):
         assert words in text, words
@@ -181,6 +182,7 @@ def test_the_keyboard_reaches_everything(visit: Visit) -> None:
     """Tab visits every link and button in order, with a visible focus; arrows move along a row of the heat map."""
     visit.go(f"#/model/{MODEL}?span=all")
     wanted = visit.page.evaluate("document.querySelectorAll('a[href], button, summary, [tabindex=\"0\"]').length")
+    body = visit.page.evaluate("[...document.querySelectorAll('*')].indexOf(document.body)")
     reached = set()
     for _ in range(wanted + 3):
         visit.page.keyboard.press("Tab")
@@ -189,8 +191,9 @@ def test_the_keyboard_reaches_everything(visit: Visit) -> None:
             " const s = getComputedStyle(e);"
             " return [all.indexOf(e), s.outlineStyle !== 'none' && s.outlineWidth !== '0px'] })()"
         )
-        assert found[1], f"no visible focus on element {found[0]}"
-        reached.add(found[0])
+        if found[0] != body:  # where Tab leaves the page and comes back
+            assert found[1], f"no visible focus on element {found[0]}"
+            reached.add(found[0])
     assert len(reached) >= wanted
     visit.page.focus(".names button >> nth=0")
     visit.page.keyboard.press("ArrowLeft")

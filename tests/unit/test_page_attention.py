@@ -22,6 +22,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "reason": "nothing moved",
         "evidence": {"performance": CALM, "data": CALM},
         "failures": 0,
+        "wanted": False,
         "learning": None,
     }
     return dict.fromkeys(("build", "probation", "blocked", "pin_refused", "waits")) | calm | changes
@@ -43,12 +44,13 @@ def loud(kind: str, verdict: str) -> dict[str, Any]:
         ({"failures": 3}, Level.ACT, "The last 3 builds failed."),
         ({"evidence": loud("performance", "drift"), "build": BUILD}, Level.DRIFT, "Version 4 is being built (train)."),
         ({"evidence": loud("performance", "drift"), "waits": "the cool-down"}, Level.DRIFT, "waits: the cool-down"),
+        ({"evidence": loud("performance", "drift"), "wanted": True}, Level.DRIFT, "A build is wanted."),
         ({"evidence": loud("data", "drift")}, Level.DRIFT, "this alarm only informs"),
         ({"evidence": loud("data", "suspected")}, Level.WATCH, "No alarm yet."),
         ({"probation": Probation(2, 0.0)}, Level.BUSY, "on probation"),
         ({"build": BUILD}, Level.BUSY, "Version 4 is being built"),
         ({"phase": "paused"}, Level.BUSY, "Paused by the override"),
-        ({"verdict": None, "evidence": {}}, Level.WAIT, "No window was checked yet."),
+        ({"verdict": None, "evidence": {}}, Level.WAIT, "No window of version 3 was checked yet."),
         ({"verdict": "inconclusive", "reason": "only 3 rows"}, Level.WAIT, "says nothing"),
         ({"learning": "3 of 14 windows"}, Level.WAIT, "Still learning"),
         ({"evidence": {"data": CALM}}, Level.OK, "No labels were evaluated yet."),

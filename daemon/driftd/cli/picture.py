@@ -13,6 +13,7 @@ from rich.text import Text
 
 from driftd.cli.printing import VERDICT_STYLES, number
 from driftd.page.status import WORST_FIRST, not_watched, sentences, spoken_override, worst_verdict
+from driftd.page.words import share_of_limit
 from driftd.policy.wording import span
 from driftd.store.state_records import StoredTransition
 
@@ -59,13 +60,6 @@ class Pen:
         low, high = min(scale), max(scale)
         step = (high - low) / (len(self._levels) - 1) or 1.0
         return "".join(self._levels[round((value - low) / step)] for value in shown)
-
-
-def share_of_limit(evidence: float, threshold: float) -> float:
-    """How far evidence has come from 1 to its threshold, in 0 .. 1, by logarithms: evidence multiplies."""
-    if threshold <= 1 or evidence <= 1:
-        return 0.0
-    return min(1.0, math.log(evidence) / math.log(threshold))
 
 
 def _head(found: dict[str, Any], width: int) -> RenderableType:

@@ -109,7 +109,7 @@ def _answer(one: dict[str, Any]) -> str:
         return f"Version {one['build'].number} is being built ({str(one['build'].step).replace('_', ' ')})."
     if one["waits"]:
         return f"A build is wanted and waits: {one['waits']}."
-    return "Nothing is built: this alarm only informs."
+    return "A build is wanted." if one["wanted"] else "Nothing is built: this alarm only informs."
 
 
 def _gathering(one: dict[str, Any]) -> Attention | None:
@@ -138,11 +138,12 @@ def _working(one: dict[str, Any]) -> Attention | None:
 
 def _calm(one: dict[str, Any]) -> Attention:
     if one["verdict"] is None:
-        return Attention(Level.WAIT, "No window was checked yet.", "The first check comes when a window is complete.")
+        which = f"No window of version {one['version']} was checked yet."
+        return Attention(Level.WAIT, which, "The first check comes when a window is complete.")
     if one["verdict"] == "inconclusive" and not one["learning"]:
         return Attention(Level.WAIT, "The last window says nothing.", one["reason"])
     if one["learning"]:
         return Attention(Level.WAIT, "Still learning what is normal.", one["learning"])
     if "performance" not in one["evidence"]:
-        return Attention(Level.OK, "Nothing moved. No labels were evaluated yet.", one["reason"])
-    return Attention(Level.OK, "Nothing moved.", one["reason"])
+        return Attention(Level.OK, "Nothing moved. No labels were evaluated yet.")
+    return Attention(Level.OK, "Nothing moved.")

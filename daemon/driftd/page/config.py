@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from driftd.config.model import Config
+from driftd.config.redacting import redacted
 from driftd.page.standing import config_standing
 from driftd.store.state_reader import StateReader
 
-SECRET = re.compile(r"token|secret|password|passwd|api_?key|credential|private", re.IGNORECASE)
-HIDDEN = "(hidden)"
 READ_BACK = 30  # configs
 
 
@@ -48,13 +46,6 @@ def override_told(content: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     words = [f"{key} {_words(value)}" for key, value in asked.items()]
     return {"sentence": "; ".join(words), "reason": override.get("reason"), "expires": override.get("expires")}
-
-
-def redacted(value: Any) -> Any:
-    """The same without what looks like a secret by its key."""
-    if isinstance(value, Mapping):
-        return {key: HIDDEN if SECRET.search(str(key)) and one else redacted(one) for key, one in value.items()}
-    return [redacted(one) for one in value] if isinstance(value, list) else value
 
 
 def as_yaml(value: object) -> str:

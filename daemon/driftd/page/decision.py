@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from driftd.page.config import as_yaml, redacted
+from driftd.config.redacting import redacted
+from driftd.page.config import as_yaml
 from driftd.page.settings import config_in_force
 from driftd.places import Places
 from driftd.registry import ManifestError, Registry

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from driftd.config.load import digest_of
 from driftd.page.config import config_summary, config_view
@@ -46,6 +47,16 @@ class PageWiring:
     last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
 
 
+class Files(StaticFiles):
+    """The page's own files: kept by browsers, but asked after each time, so that an upgrade shows at once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, or only that it has not changed."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 class Page:
     """The questions that may be asked over HTTP."""
 
@@ -65,7 +76,7 @@ class Page:
             Route("/api/models/{model:str}/distribution", self._distribution),
             Route("/api/decisions/{decision:int}", self._decision),
             Route("/api/alarms/{alarm:int}", self._alarm),
-            Mount("/page", StaticFiles(directory=STATIC)),
+            Mount("/page", Files(directory=STATIC)),
         ]
 
     def close(self) -> None:

@@ -39,16 +39,18 @@ def fleet_status(config: Config, places: Places, config_path: Path, only: str | 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
     """Everything that `driftd status` says of one model."""
-    newest = {kind: _newest(reader, state.model, kind) for kind in ("window", "labels")}
+    newest = {kind: _newest(reader, state, kind) for kind in ("window", "labels")}
     evidence: dict[str, Any] = {}
     for checks in newest.values():  # an inconclusive check leaves the evidence as it was
         evidence |= next((check.evidence for check in checks if check.evidence), {})
     last = newest["window"][0] if newest["window"] else None
+    checked = next(iter(reader.newest_checks(state.model, "window", 1)), None)
     return {
         "model": state.model,
         "phase": state.phase,
         "version": state.champion,
         "needs": needs_person(state),
+        "wanted": state.want is not None,
         "waits": state.waits,
         "failures": state.failures,
         "blocked": state.blocked,
@@ -59,19 +61,24 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
         "verdict": last.verdict if last else None,
         "verdicts": {kind: one["verdict"] for kind, one in evidence.items()},
         "evidence": evidence,
-        "last_check": last.at if last else None,
-        "last_window": last.window_index if last else None,
-        "reason": last.reason if last else "no window was checked yet",
+        "last_check": checked.at if checked else None,
+        "last_window": checked.window_index if checked else None,
+        "reason": last.reason if last else _not_checked(state, checked),
         "learning": last.figures.get("learning") if last else None,
         "figures": newest["labels"][0].figures if newest["labels"] else {},
         "standing_alarms": [alarm.id for alarm in reader.standing_alarms(state.model, state.champion)],
     }
 
 
-def _newest(reader: StateReader, model: str, kind: str) -> list[StoredCheck]:
-    """The last check, with those before it where it had nothing to say."""
-    last = reader.newest_checks(model, kind, 1)
-    return last if last and last[0].evidence else reader.newest_checks(model, kind, LOOKED_BACK)
+def _newest(reader: StateReader, state: ModelState, kind: str) -> list[StoredCheck]:
+    """The last check, with those before it where it had nothing to say; what was said of an earlier version is over."""
+    last = reader.newest_checks(state.model, kind, 1)
+    found = last if last and last[0].evidence else reader.newest_checks(state.model, kind, LOOKED_BACK)
+    return [check for check in found if check.version in {None, state.champion}]
+
+
+def _not_checked(state: ModelState, checked: StoredCheck | None) -> str:
+    return "no window was checked yet" if checked is None else f"no window of version {state.champion} was checked yet"
 
 
 def needs_person(state: ModelState) -> str | None:

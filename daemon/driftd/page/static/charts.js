@@ -26,13 +26,12 @@ export function chart({ name, label, words, x, series, marks = [], format = figu
     axes: [axis({ size: 48, values: (_, ticks) => ticks.map((at, place) => tickWords(at, ticks[place - 1], ticks)) }), axis({ size: 56, values: (_, ticks) => ticks.map(format) })],
     series: [{ value: (_, at) => (at === null ? "–" : said(at)) }, ...series.map((one) => line(one, format)), ...bands.map(() => ({ show: true, label: "", class: "unsaid", width: 0, points: { show: false } }))],
     bands: bandsOf(series),
-    hooks: { draw: [(plot) => drawMarks(plot, marks)] },
+    hooks: { draw: [(plot) => drawMarks(plot, marks)], ready: [(plot) => plot.setLegend({ idx: x.length - 1 })] },
   };
   const start = () => {
     if (!box.isConnected || box.clientWidth === 0) return;
     const plot = new uPlot({ ...options, width: box.clientWidth }, data, box);
     living.add({ box, plot });
-    plot.setLegend({ idx: x.length - 1 });
     new ResizeObserver(() => { if (box.isConnected && box.clientWidth) plot.setSize({ width: box.clientWidth, height: HEIGHT }); }).observe(box);
     box.addEventListener("keydown", (event) => step(event, plot, x));
   };

@@ -76,9 +76,9 @@ function spark(one) {
   const last = data.value.at(-1), baseline = data.baseline.at(-1);
   const words = `${data.metric ?? "loss"} ${figure(last)} now, ${figure(baseline)} on the reference`;
   return make("div", { class: "spark" },
-    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": words },
+    draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": words, preserveAspectRatio: "none" },
       draw("path", { class: "baseline", d: path(data.baseline) }), draw("path", { class: "tolerated", d: path(data.tolerated) }),
-      draw("path", { class: "value", d: path(data.value) }), last !== null ? draw("circle", { class: "now", cx: x(data.at.length - 1), cy: y(last), r: 2.5 }) : null),
+      draw("path", { class: "value", d: path(data.value) })),
     make("p", null, make("strong", null, figure(last)), ` ${data.metric ?? "loss"}`, make("span", { class: "dim" }, `, usually ${figure(baseline)}`)));
 }
 

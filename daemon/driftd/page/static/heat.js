@@ -81,7 +81,7 @@ function paint(canvas, subjects, columns, mark) {
 }
 
 function scale(scores) {
-  return make("p", { class: "scale dim" }, "as the reference ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), ` half a standard deviation, or 6 σ, away${scores.merged > 1 ? `; a column is the mean of ${Math.ceil(scores.merged / scores.stride)} of its ${scores.merged} windows` : ""}`);
+  return make("p", { class: "scale dim" }, "as the reference ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), ` half a standard deviation, or 6 σ, away${scores.merged > 1 ? `; a column is the mean of ${scores.stride > 1 ? `${Math.ceil(scores.merged / scores.stride)} of its ${scores.merged}` : scores.merged} windows` : ""}`);
 }
 
 function latest(scores) {
