@@ -138,7 +138,7 @@ def scraped(prometheus: str) -> bool:
     return [one["health"] for one in targets["activeTargets"]] == ["up"] and not alerts["alerts"]
 
 
-def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = 30.0) -> None:
+def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, otherwise

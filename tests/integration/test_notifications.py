@@ -127,8 +127,9 @@ def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
     """Twelve receivers whose names nobody resolves: another is told all the same, and the daemon ends in time."""
     answers, resolve = threading.Event(), socket.getaddrinfo
 
-    def hanging(host: str, *arguments: Any, **options: Any) -> Any:
-        if str(host).endswith(".invalid"):
+    def hanging(host: str | bytes, *arguments: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name.endswith(".invalid"):
             answers.wait()
         return resolve(host, *arguments, **options)
 
