@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from driftd.places import Places
 from driftd.store.state_reader import StateReader
@@ -65,17 +65,28 @@ def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> It
 
 def events_of(places: Places, model: str) -> list[str]:
     """What was decided, oldest first."""
-    with StateReader.read_only(places.state_db) as reader:
-        return [line.event for line in reversed(reader.history(model, 10_000))]
+    return _read(places, lambda reader: [line.event for line in reversed(reader.history(model, 10_000))])
 
 
 def open_kinds(places: Places, model: str) -> list[str]:
-    """The kinds of the actions at work; none while there is no database yet."""
+    """The kinds of the actions at work."""
+    return _read(
+        places, lambda reader: [str(one.kind) for one in reader.open_actions(model) if one.status == "started"]
+    )
+
+
+def window_indices(places: Places, model: str) -> list[int]:
+    """The windows that were checked, in the order in which they were."""
+    return _read(places, lambda reader: [one.window_index for one in reversed(reader.checks(model, 10_000, "window"))])
+
+
+def _read(places: Places, look: Callable[[StateReader], list[Any]]) -> list[Any]:
+    """Nothing while there is no database yet, or one that is being made."""
     try:
         with StateReader.read_only(places.state_db) as reader:
-            return [str(one.kind) for one in reader.open_actions(model) if one.status == "started"]
+            return look(reader)
     except Exception as error:
-        if isinstance(error, sqlite3.Error) or "no state database" in str(error):
+        if "no such table" in str(error) or "no state database" in str(error):
             return []
         raise
 

@@ -163,14 +163,17 @@ def _loop(made: Board) -> None:
                 (
                     series(
                         "Missed ticks, failed steps and messages",
-                        "Ticks that came too late (they are made up for), rounds in which a model failed as a whole, and "
-                        "messages that wait for the main loop. All should be near 0.",
+                        "Ticks that came too late (they are made up for), rounds in which a model failed as a whole, "
+                        "messages that wait for the main loop or that it could not act on, and leaps of the wall clock. "
+                        "All should be near 0.",
                         {
                             "missed: {{job}}": "sum by (job) "
                             f"(increase(driftd_ticks_missed_total{{{INSTANCE}}}[$__rate_interval]))",
                             "failed: {{model}}": "sum by (model) "
                             f"(increase(driftd_model_step_errors_total{{{MODELS}}}[$__rate_interval]))",
                             "messages": f"sum(driftd_messages_waiting{{{INSTANCE}}})",
+                            "messages failed": f"sum(increase(driftd_messages_failed_total{{{INSTANCE}}}[$__rate_interval]))",
+                            "clock leaps": f"sum(increase(driftd_clock_jumps_total{{{INSTANCE}}}[$__rate_interval]))",
                         },
                     ),
                     6,

@@ -295,7 +295,14 @@ ALERTS = (
         "critical",
         "{model}: its event store is damaged",
         "A database failed its check. The model's events are not read; what is damaged is kept aside.",
-        labels=("model",),
+    ),
+    Alert(
+        "DriftdDamagedVersion",
+        "driftd_version_damaged == 1",
+        "critical",
+        "{model}: the files of version {served}, which serves, do not match their hashes",
+        "It goes on serving from memory and is never loaded from these files: a restarted server has none to load.",
+        figures={"served": SERVED},
     ),
     Alert(
         "DriftdBackupFails",

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from driftd.observe.families import ALL, Family
+from driftd.observe.families import ALL
+from driftd.observe.family import Family
 
 Labels = tuple[str, ...]
 _ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})

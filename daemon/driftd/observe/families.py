@@ -5,10 +5,8 @@ Names are a contract with dashboards and rules (DESIGN 6.6): change one only wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from driftd.observe.family import Family
 
-OWNERS = (("model",), ("receiver",))
 FEATURES_SHOWN = 200  # a model's features beyond so many get no series of their own; see driftd_features_hidden
 
 CHECK_KINDS = ("window", "labels")
@@ -26,23 +24,6 @@ OUTCOMES = ("promoted", "rejected", "inconclusive", "turned_down", "failed", "su
 PURPOSES = ("promote", "rollback", "pin")
 ROLLBACK_TRIGGERS = ("probation", "person")
 ROLLBACK_OUTCOMES = ("done", "refused")
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # a key of many dictionaries: hashing the texts would cost the most
-class Family:
-    """One metric family. `owner`: the first label, where series come and go with what it names; else empty."""
-
-    name: str
-    type: Literal["gauge", "counter", "histogram"]
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-    lasting: bool = False  # a counter that goes on over restarts, because the store knows it
-
-    @property
-    def owner(self) -> str:
-        """`model` or `receiver` where each series belongs to one, else empty."""
-        return self.labels[0] if self.labels[:1] in OWNERS else ""
 
 
 ALL: list[Family] = []

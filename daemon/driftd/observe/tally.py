@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from driftd.observe import families
-from driftd.observe.families import DECISIONS, OUTCOMES, PURPOSES, ROLLBACK_OUTCOMES, ROLLBACK_TRIGGERS, Family
+from driftd.observe.families import DECISIONS, OUTCOMES, PURPOSES, ROLLBACK_OUTCOMES, ROLLBACK_TRIGGERS
+from driftd.observe.family import Family
 from driftd.records import Trigger
 from driftd_detectors.assessment import EvidenceKind
 

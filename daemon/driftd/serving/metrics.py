@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from driftd.observe import serving_families as families
-from driftd.observe.families import REFUSALS_OF_REQUESTS, Family
+from driftd.observe.families import REFUSALS_OF_REQUESTS
+from driftd.observe.family import Family
 from driftd.observe.serving_families import OUTCOMES
 from driftd.store.events_records import Receipt, Refusal
 

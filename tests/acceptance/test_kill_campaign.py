@@ -1,0 +1,324 @@
+"""More than three hundred `kill -9`, at drawn moments of everything that writes, and a twin that nobody disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+
+from driftd.build.first import FileColumns, make_first_version
+from driftd.config.load import load
+from driftd.places import Places
+from driftd.registry import Registry
+from driftd.store.events_reader import EventReader
+from driftd.store.migrate import pending
+from driftd.store.state_reader import StateReader
+from fault_counts import ROOT, Counts, daemon, environment, events_of, open_kinds, wait, window_indices
+from loop_world import hour
+from mortal_programs import PIECE
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+MODEL, OTHER = "demand", "orders"
+FIRST, TURN, LAST = 60, 84, 90  # hours: of the first version, then of ingestion, then of probation
+CONFIG = """\
+state_dir: {state}
+http: {{listen: "127.0.0.1:0"}}
+serve: {{listen: "127.0.0.1:0"}}
+models:
+  demand:
+    task: regression
+    target: y
+    window: {{rows: 200}}
+    parameters: {{max_iter: 10}}
+    probation: {{span: 1s, min_labels: 300}}
+  orders: {{task: regression, target: y, window: {{every: 1h}}, parameters: {{max_iter: 5}}}}
+"""
+
+
+@dataclass
+class Campaign:
+    """One installation; `kills` says how often its parts are killed, none of them in the undisturbed twin."""
+
+    folder: Path
+    begin: float
+    disturbed: bool
+    counts: Counts = field(default_factory=Counts)
+    draw: random.Random = field(default_factory=lambda: random.Random(20_261_123))
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @property
+    def places(self) -> Places:
+        return Places(self.folder / "state")
+
+    def install(self, like: Path) -> None:
+        """Take up a copy of a prepared state directory."""
+        shutil.copytree(like, self.places.root, symlinks=True)
+        self.config.write_text(CONFIG.format(state=self.places.root))
+
+    def prepare(self) -> None:
+        """Make the first versions."""
+        self.folder.mkdir()
+        self.config.write_text(CONFIG.format(state=self.places.root))
+        rows = pd.concat([frame.assign(y=truth) for frame, truth in (hour(number) for number in range(FIRST))])
+        for model in (MODEL, OTHER):
+            configured = load(self.config).models[model]
+            make_first_version(model, configured, rows, FileColumns(), self.places, now=self.begin - 10)
+
+    def ingest(self, first: int, last: int, begin: float, kills: int) -> None:
+        """Have an application log hours of rows; it is killed again and again, and goes on where it was told to."""
+        told = self.folder / f"acknowledged-{first}"
+        words = ["write", self.places.root, MODEL, first, last, told, begin, first, kills if self.disturbed else 0]
+        self.counts.kills["SDK"] += _nursery(*words)
+        self.counts.acknowledged += PIECE * len(told.read_text().splitlines())
+
+    def serve(self, kills: int) -> set[str]:
+        """Post events to a server that is killed at drawn moments; returns the acknowledged ids."""
+        acknowledged: set[str] = set()
+        for life in range(kills):
+            with _server(self.config) as (process, http):
+                killer = threading.Timer(self.draw.uniform(0.0, 0.3), process.kill)
+                killer.start()
+                for number in range(100_000):
+                    name = f"s{life}-{number}"
+                    event = {"prediction_id": name, "version": 1, "prediction": 1.0, "features": {"a": 1.0, "b": 0.0}}
+                    try:
+                        if http.post(f"/v1/models/{OTHER}/predictions", json=event).status_code == 200:
+                            acknowledged.add(name)
+                    except httpx.TransportError:
+                        break
+                killer.join()
+            self.counts.kills["serve"] += 1
+        return acknowledged
+
+    def starts(self, kills: int) -> None:
+        """Kill the daemon while it starts, checks and begins to build."""
+        for _ in range(kills if self.disturbed else 0):
+            self._one_life(self.draw.uniform(0.05, 2.2), "daemon, start and checks")
+
+    def steps(self, kinds: tuple[str, ...], kills: int) -> None:
+        """Kill the daemon at drawn moments of each step of a build, in turn."""
+        for kind in kinds if self.disturbed else ():
+            for _ in range(kills):
+                if not self._killed_in(kind):
+                    break
+
+    def reloads(self, kills: int) -> None:
+        """Kill the daemon just after it was told to read a changed config."""
+        before = CONFIG.format(state=self.places.root)
+        place = "target: y\n    window: {rows"
+        for number in range(kills if self.disturbed else 0):
+            retrain = f"target: y\n    retrain: {{cooldown: {5 + number % 2}h}}\n    window: {{rows"
+            self._one_reload(before.replace(place, retrain))
+            self.counts.kills["reload"] += 1
+            self._look()
+        self.config.write_text(before)
+
+    def _one_reload(self, config: str) -> None:
+        with self._started() as process:
+            self.config.write_text(config)
+            process.send_signal(signal.SIGHUP)
+            time.sleep(self.draw.uniform(0.0, 0.4))
+            assert process.poll() is None
+
+    @contextmanager
+    def _started(self) -> Iterator[subprocess.Popen[bytes]]:
+        log = self.folder / "log"
+        log.write_bytes(b"")
+        with daemon(self.config, log) as process:
+            wait(lambda: b'"started"' in log.read_bytes() or b"] started" in log.read_bytes(), "the start")
+            yield process
+
+    def until(self, event: str) -> None:
+        """Leave the daemon alone until it decided something."""
+        with self._started() as process:
+            wait(lambda: event in events_of(self.places, MODEL), event, 150)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=10) == 0
+
+    def settle(self) -> None:
+        """Leave the daemon alone until nothing is due."""
+        with self._started() as process:
+            last = (TURN - FIRST) + (LAST - TURN) - 1
+            wait(lambda: self.indices() and max(self.indices()) >= last, "the last window", 60)
+            wait(lambda: not open_kinds(self.places, MODEL), "the end of all work", 60)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=10) == 0
+
+    def indices(self) -> list[int]:
+        return window_indices(self.places, MODEL)
+
+    def ids(self, model: str) -> list[str]:
+        registry = Registry(self.places)
+        reader = EventReader(
+            self.places.events_db(model), registry.manifest(model, 1).schema, self.places.segments(model)
+        )
+        try:
+            with reader.snapshot():
+                return [str(one) for one in reader.rows(reader.seqs_between(0.0, 4e9), 4e9).ids]
+        finally:
+            reader.close()
+
+    def _one_life(self, delay: float, name: str) -> None:
+        with daemon(self.config) as process:
+            try:
+                process.wait(delay)
+            except subprocess.TimeoutExpired:
+                self.counts.kills[name] += 1
+            else:
+                raise AssertionError(f"the daemon ended by itself with {process.returncode}")
+        self._look()
+
+    def _killed_in(self, kind: str) -> bool:
+        with daemon(self.config) as process:
+            deadline = time.monotonic() + 25
+            while kind not in open_kinds(self.places, MODEL):
+                assert process.poll() is None
+                if time.monotonic() > deadline or {"confirmed"} & set(events_of(self.places, MODEL)):
+                    return False
+                time.sleep(0.002)
+            time.sleep(self.draw.choice((0.0, 0.02, 0.3, 1.0)))
+        self.counts.kills[f"daemon, {kind}"] += 1
+        self._look()
+        return True
+
+    def _look(self) -> None:
+        """The link must be right at every moment, not at the end only."""
+        registry = Registry(self.places)
+        version = registry.current(MODEL)
+        if version is None or not (self.places.current(MODEL)).exists():
+            self.counts.half_swaps += 1
+            return
+        assert registry.fault(MODEL, version) is None
+
+
+def _nursery(*words: object) -> int:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "mortal_programs.py"), *map(str, words)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1])
+
+
+class _server:  # noqa: N801 - a context manager, used like a function
+    def __init__(self, config: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "driftd.cli.main", "serve", "--config", str(config)],
+            env=environment(),
+            stderr=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> tuple[subprocess.Popen[bytes], httpx.Client]:
+        assert self.process.stderr is not None
+        told = (json.loads(line) for line in self.process.stderr)
+        address = next(line["address"] for line in told if line["event"] == "serving")
+        self.http = httpx.Client(base_url=f"http://{address}", timeout=10)
+        return self.process, self.http
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.http.close()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+def _played(folder: Path, begin: float, *, disturbed: bool) -> Campaign:
+    one = Campaign(folder, begin, disturbed)
+    one.install(folder.with_name("prepared") / "state")
+    one.ingest(FIRST, TURN, begin, kills=120)
+    one.starts(55)
+    one.steps(("snapshot", "train", "judge", "swap"), 5)
+    one.until("promoted")
+    one.reloads(8)
+    one.ingest(TURN, LAST, time.time() - 600, kills=40)
+    one.steps(("shadow",), 5)
+    one.until("confirmed")
+    one.settle()
+    return one
+
+
+def _end(one: Campaign) -> dict[str, object]:
+    registry = Registry(one.places)
+    build = ("build_started", "promoted", "confirmed", "build_failed", "rolled_back", "rejected")
+    decided = events_of(one.places, MODEL)
+    manifest = registry.manifest(MODEL, 2)
+    with StateReader.read_only(one.places.state_db) as reader:
+        state = reader.model(MODEL)
+        assert state is not None
+        return {
+            "events": [name for name in decided if name in build],
+            "current": registry.current(MODEL),
+            "versions": registry.versions(MODEL),
+            "champion": (state.phase, state.champion, state.barred),
+            "lineage": (manifest.parent, manifest.trigger),
+            "windows": one.indices(),
+            "ids": one.ids(MODEL),
+            "open": len(reader.open_actions(MODEL)),
+        }
+
+
+def _litter(places: Places) -> list[str]:
+    """Temporary names that nobody will come back for."""
+    found = [path for path in places.root.rglob("*") if re.search(r"(^\.|-new$|\.tmp|\.part)", path.name)]
+    return sorted(str(one.relative_to(places.root)) for one in found if "jobs" not in one.parts and one.name != ".lock")
+
+
+def test_three_hundred_kills_change_nothing(tmp_path: Path) -> None:
+    """After 300 kills the end is that of an undisturbed twin, and every acknowledged event is there."""
+    begin = float(int(time.time()) - 7200)
+    Campaign(tmp_path / "prepared", begin, disturbed=False).prepare()
+    with ThreadPoolExecutor(1) as beside:
+        undisturbed_one = beside.submit(_played, tmp_path / "twin", begin, disturbed=False)
+        one = _played(tmp_path / "killed", begin, disturbed=True)
+        twin = undisturbed_one.result()
+    counts = one.counts
+    served = one.serve(24)
+    found = one.ids(OTHER)
+    counts.acknowledged += len(served)
+    counts.lost += len(served - set(found))
+    (tmp_path / "migrations").mkdir()
+    counts.kills["migration"] = _nursery("migrate", tmp_path / "migrations", 7, 60)
+    kept = set(one.ids(MODEL))
+    told = [line for name in one.folder.glob("acknowledged-*") for line in name.read_text().splitlines()]
+    for line in told:
+        number, first = line.split("-")
+        counts.lost += sum(f"{number}-{row}" not in kept for row in range(int(first), int(first) + PIECE))
+    print(counts.line())  # noqa: T201 - the figures are what this test is for
+    assert counts.lost == 0
+    assert counts.half_swaps == 0
+    assert len(found) == len(set(found))
+    for database in (tmp_path / "migrations").glob("*.state"):
+        assert pending(database, "state") == ()
+    ended, undisturbed = _end(one), _end(twin)
+    windows = ended["windows"]
+    assert windows == list(range(len(windows)))  # type: ignore[arg-type,call-overload]
+    assert ended == undisturbed
+    assert _litter(one.places) == _litter(twin.places)
+    assert Registry(one.places).load(MODEL, 2).version == 2
+    assert counts.kills.total() >= 300, counts.line()
+    assert os.path.realpath(one.places.current(MODEL)).endswith("2")
