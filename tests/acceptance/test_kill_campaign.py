@@ -27,7 +27,7 @@ from driftd.config.load import load
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd.store.events_reader import EventReader
-from driftd.store.migrate import pending
+from driftd.store.kinds import pending
 from driftd.store.state_reader import StateReader
 from fault_counts import ROOT, Counts, daemon, environment, events_of, open_kinds, wait, window_indices
 from loop_world import hour

@@ -23,7 +23,7 @@ from driftd.store.backups import (
 )
 from driftd.store.events import EventStore
 from driftd.store.integrity import damage_marked, mark_damaged
-from driftd.store.migrate import KINDS
+from driftd.store.kinds import KINDS
 from driftd.store.state import StateStore
 from event_samples import SCHEMA, keep, prediction
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from driftd.store.apart import run_apart
-from driftd.store.migrate import KINDS, DatabaseError, ensure_current, migrate, pending
+from driftd.store.kinds import KINDS, DatabaseError, pending
+from driftd.store.migrate import ensure_current, migrate
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

@@ -15,7 +15,8 @@ import pytest
 from driftd.places import Places
 from driftd.store.backups import list_backups
 from driftd.store.events import EventStore
-from driftd.store.migrate import KINDS, DatabaseError, ensure_current, migrate, pending
+from driftd.store.kinds import KINDS, DatabaseError, pending
+from driftd.store.migrate import ensure_current, migrate
 from driftd.store.state import StateStore, post_request
 from driftd.store.state_reader import StateReader
 from event_samples import SCHEMA

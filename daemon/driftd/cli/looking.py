@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.text import Text
 
+from driftd.cli.fleet_lines import print_status
 from driftd.cli.options import chosen_model, config_option, json_option, opened
-from driftd.cli.printing import VERDICT_STYLES, Cell, console, number, print_json, print_table, say, when
+from driftd.cli.printing import Cell, console, number, print_json, print_table, say, when
 from driftd.config.durations import seconds
-from driftd.page.status import fleet_status, not_watched, sentences, spoken_override, worst_verdict
+from driftd.page.status import fleet_status
 from driftd.places import Places
 from driftd.registry import ManifestError, Registry
 from driftd.store.state_reader import StateReader
@@ -61,42 +61,6 @@ def _span(given: str) -> float:
         return seconds(given)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-def print_status(told: dict[str, Any], to: Console) -> None:
-    """Print what `fleet_status` found, for people."""
-    for one in told["models"]:
-        if one["needs"]:
-            say(to, f"{one['model']}: {one['needs']}", "bold red")
-    if told["models"]:
-        headings = ["model", "phase", "version", "verdict", "last check (UTC)", "nearest to an alarm"]
-        print_table(to, headings, [_status_row(one) for one in told["models"]])
-    for one in told["models"]:
-        for sentence in sentences(one):
-            say(to, f"  {one['model']}: {sentence}")
-    for one in told["not_watched"]:
-        say(to, f"  {one['model']}: {not_watched(one['version'])}", "yellow")
-    if told["override"]:
-        say(to, f"override in force: {spoken_override(told['override'])}", "bold yellow")
-    if told["config"]:
-        one = told["config"]
-        say(
-            to, one["sentence"], "bold red" if one["refused"] else "dim" if one["file"] == one["in_force"] else "yellow"
-        )
-
-
-def _status_row(one: dict[str, Any]) -> list[Cell]:
-    worst = worst_verdict(one)
-    shares = {kind: found["evidence"] / found["threshold"] for kind, found in one["evidence"].items()}
-    nearest = max(shares, key=lambda kind: shares[kind], default=None)
-    return [
-        one["model"],
-        one["phase"],
-        str(one["version"] or "-"),
-        Text(worst, style=VERDICT_STYLES.get(worst, "")),
-        when(one["last_check"]),
-        f"{nearest}: {min(shares[nearest], 1):.0%}" if nearest is not None else "-",
-    ]
 
 
 @click.command()

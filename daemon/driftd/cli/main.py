@@ -50,7 +50,7 @@ _EXITS = {
     "driftd.registry.manifest.ManifestError": 4,
     "driftd.registry.versions.RegistryError": 1,
     "driftd.registry.artefact.ArtefactError": 1,
-    "driftd.store.migrate.DatabaseError": 1,
+    "driftd.store.kinds.DatabaseError": 1,
     "driftd.store.integrity.DamagedError": 6,
     "driftd.store.lock.StateInUseError": 1,
     "driftd.store.backups.BackupError": 1,

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from driftd.cli.looking import print_status
+from driftd.cli.fleet_lines import print_status
 from driftd.cli.picture import picture
 from driftd.cli.printing import console, plain, say, when
 from driftd.config.load import ConfigError, load

@@ -11,8 +11,8 @@ from driftd.config.load import ConfigError, load
 from driftd.config.model import Config
 from driftd.places import Places
 from driftd.records import ModelState
+from driftd.store.kinds import DatabaseError
 from driftd.store.lock import Holder, holder
-from driftd.store.migrate import DatabaseError
 from driftd.store.state_reader import StateAbsentError, StateReader
 
 

@@ -9,7 +9,7 @@ from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.store.backlog import oldest_unsealed
 from driftd.store.backups import list_backups
 from driftd.store.integrity import damage_marked, examine
-from driftd.store.migrate import DatabaseError, pending
+from driftd.store.kinds import DatabaseError, pending
 
 _CHECK_SECONDS = 60.0
 _UNSEALED_SECONDS = 3 * 86_400.0  # a day cold is sealed in any case

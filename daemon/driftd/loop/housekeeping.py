@@ -15,7 +15,7 @@ from driftd.store.backup_apart import backup_apart
 from driftd.store.backups import DAILY, Backup, BackupError, Plan, is_due, list_backups
 from driftd.store.events_retention import Limits
 from driftd.store.integrity import damage_marked
-from driftd.store.migrate import DatabaseError
+from driftd.store.kinds import DatabaseError
 from driftd.store.upkeep import upkeep_apart
 
 log = structlog.get_logger()

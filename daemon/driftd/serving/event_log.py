@@ -18,7 +18,7 @@ from driftd.store.events import EventsNotKeptError, EventStore
 from driftd.store.events_commit import GroupCommit
 from driftd.store.events_records import Batch, Receipt, Refusal
 from driftd.store.events_validation import read_events
-from driftd.store.migrate import DatabaseError
+from driftd.store.kinds import DatabaseError
 from driftd_detectors.schema import Schema
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ import msgspec
 
 from driftd.store.apart import ChildError, run_apart
 from driftd.store.backups import Backup, BackupError, Plan, make_backup
-from driftd.store.migrate import DatabaseError
+from driftd.store.kinds import DatabaseError
 
 _LONGEST_SECONDS = 3600.0
 

@@ -20,7 +20,7 @@ import msgspec
 from driftd.places import Places
 from driftd.store.durable import sync, sync_tree
 from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
-from driftd.store.migrate import KINDS, pending
+from driftd.store.kinds import KINDS, pending
 from driftd.store.state_reader import StateReader
 
 CONTENT = "backup.json"

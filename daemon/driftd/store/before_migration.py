@@ -9,7 +9,7 @@ from pathlib import Path
 
 from driftd.store.backups import BackupError, Plan, copy_database, make_backup
 from driftd.store.durable import sync
-from driftd.store.migrate import DatabaseError
+from driftd.store.kinds import DatabaseError
 
 
 def keep_before(path: Path, kind: str, step: str) -> Path:

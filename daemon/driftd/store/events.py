@@ -16,7 +16,8 @@ from pathlib import Path
 from driftd.store.events_blocks import encode_block, shape_of
 from driftd.store.events_records import Batch, Receipt
 from driftd.store.integrity import OPENING_SECONDS, DamagedError, damage_marked, examine, is_damage, mark_damaged
-from driftd.store.migrate import DatabaseError, ensure_current
+from driftd.store.kinds import DatabaseError
+from driftd.store.migrate import ensure_current
 from driftd.store.turns import Turns
 from driftd_detectors.schema import Feature, Schema
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from driftd.records import ModelState, Verdict
-from driftd.store.migrate import DatabaseError, pending
+from driftd.store.kinds import DatabaseError, pending
 from driftd.store.state_records import (
     StoredAction,
     StoredAlarm,
