@@ -2,7 +2,7 @@
 
 Prometheus' client library writes a line in about ten microseconds: a second for a hundred models of a hundred features.
 Here the lines of one family and model are one piece of text, made anew when one of its values changed
-(docs/decisions/own-exposition-text.md). The format is checked with the library's own parsers and with promtool.
+(docs/decisions/008-own-exposition-text.md). The format is checked with the library's own parsers and with promtool.
 """
 
 from __future__ import annotations
