@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from driftd.places import Places
-from driftd.store.state_reader import StateReader
+from driftd.store.kinds import DatabaseError
+from driftd.store.state_reader import StateAbsentError, StateReader
 
 ROOT = Path(__file__).parent
 COUNTED = "faults injected:"  # the terminal summary shows each line that begins so
@@ -85,10 +86,12 @@ def _read(places: Places, look: Callable[[StateReader], list[Any]]) -> list[Any]
     try:
         with StateReader.read_only(places.state_db) as reader:
             return look(reader)
-    except Exception as error:
-        if "no such table" in str(error) or "no state database" in str(error):
-            return []
-        raise
+    except StateAbsentError:
+        return []
+    except DatabaseError as error:
+        if "just starting" not in str(error):
+            raise
+        return []
 
 
 def wait(condition: Callable[[], object], what: str, seconds: float = 90.0) -> None:

@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 PIECE = 25  # rows of one call
 
 
-def live(places: Path, model: str, numbers: range, told: Path, begin: float) -> None:
+def live(places: Path, model: str, numbers: range, told: Path, begin: float, apart: float) -> None:
     """One life: go on where the file says that the last one was acknowledged."""
     from driftd.serving.client import Driftd  # noqa: PLC0415 - imported before the first fork
     from loop_world import hour  # noqa: PLC0415
@@ -33,10 +34,10 @@ def live(places: Path, model: str, numbers: range, told: Path, begin: float) -> 
                 ids = [f"{number}-{row}" for row in range(first, first + PIECE)]
                 if ids[0] in done:
                     continue
-                at = np.full(PIECE, begin + (number - numbers.start) * 100.0)
+                at = np.full(PIECE, begin + (number - numbers.start) * apart)
                 answers = application.predict(frame.iloc[first : first + PIECE], ids=ids, at=at)
                 assert all(one.logged for one in answers)
-                application.feedback(ids, truth[first : first + PIECE], at=at + 60)
+                application.feedback(ids, truth[first : first + PIECE], at=at + min(apart, 60.0))
                 acknowledged.write(ids[0] + "\n")
                 acknowledged.flush()
 
@@ -56,6 +57,8 @@ def killed(life: Callable[[], None], delay: float) -> bool:
         try:
             life()
             code = 0
+        except BaseException:  # noqa: BLE001 - a fork must not go on as its parent; the parent tells of it
+            traceback.print_exc()
         finally:
             os._exit(code)
     end = time.monotonic() + delay
@@ -72,22 +75,22 @@ def killed(life: Callable[[], None], delay: float) -> bool:
 
 
 def main() -> None:
-    """`write STATE MODEL FIRST LAST TOLD BEGIN SEED KILLS` or `migrate FOLDER SEED KILLS`; prints the kills."""
-    kind, *words = sys.argv[1:]
+    """`write STATE MODEL FIRST LAST TOLD BEGIN APART SEED KILLS` or `migrate FOLDER SEED KILLS`; prints the kills."""
+    program, *words = sys.argv[1:]
     kills = 0
-    if kind == "write":
+    if program == "write":
         import sklearn.ensemble  # noqa: F401, PLC0415 - for all lives
 
         import driftd.serving.client  # noqa: PLC0415
         import loop_world  # noqa: F401, PLC0415
 
-        state, model, first, last, told, begin, seed, wanted = words
+        state, model, first, last, told, begin, apart, seed, wanted = words
         Path(told).touch()
         draw = random.Random(int(seed))
         numbers = range(int(first), int(last))
 
         def life() -> None:
-            live(Path(state), model, numbers, Path(told), float(begin))
+            live(Path(state), model, numbers, Path(told), float(begin), float(apart))
 
         while kills < int(wanted):
             if not killed(life, draw.uniform(0.01, 0.2)):
@@ -103,12 +106,13 @@ def main() -> None:
         draw = random.Random(int(seed))
         number = 0
         while kills < int(wanted):
-            database = Path(folder) / f"{number // 2}.{'state' if number % 2 else 'events'}"
+            kind = "state" if number % 2 else "events"
+            database = Path(folder) / str(number) / f"{kind}.db"
             for _ in range(200):
-                if not killed(lambda: migrate_once(database, database.suffix[1:]), draw.uniform(0.0, 0.06)):  # noqa: B023
+                if not killed(lambda: migrate_once(database, kind), draw.uniform(0.0, 0.06)):  # noqa: B023
                     break
                 kills += 1
-            migrate_once(database, database.suffix[1:])
+            migrate_once(database, kind)
             number += 1
     print(kills)  # noqa: T201
 

@@ -27,6 +27,7 @@ from driftd.config.load import load
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd.store.events_reader import EventReader
+from driftd.store.integrity import examine
 from driftd.store.kinds import pending
 from driftd.store.state_reader import StateReader
 from fault_counts import ROOT, Counts, daemon, environment, events_of, open_kinds, wait, window_indices
@@ -36,6 +37,7 @@ from mortal_programs import PIECE
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MODEL, OTHER = "demand", "orders"
+BUILD = ("snapshot", "train", "judge", "swap")
 FIRST, TURN, LAST = 60, 84, 90  # hours: of the first version, then of ingestion, then of probation
 CONFIG = """\
 state_dir: {state}
@@ -84,10 +86,11 @@ class Campaign:
             configured = load(self.config).models[model]
             make_first_version(model, configured, rows, FileColumns(), self.places, now=self.begin - 10)
 
-    def ingest(self, first: int, last: int, begin: float, kills: int) -> None:
-        """Have an application log hours of rows; it is killed again and again, and goes on where it was told to."""
+    def ingest(self, first: int, last: int, begin: float, kills: int, apart: float) -> None:
+        """Have an application log hours of rows, so many seconds apart; killed, it goes on where it was told to."""
         told = self.folder / f"acknowledged-{first}"
-        words = ["write", self.places.root, MODEL, first, last, told, begin, first, kills if self.disturbed else 0]
+        deaths = kills if self.disturbed else 0
+        words = ["write", self.places.root, MODEL, first, last, told, begin, apart, first, deaths]
         self.counts.kills["SDK"] += _nursery(*words)
         self.counts.acknowledged += PIECE * len(told.read_text().splitlines())
 
@@ -110,10 +113,10 @@ class Campaign:
             self.counts.kills["serve"] += 1
         return acknowledged
 
-    def starts(self, kills: int) -> None:
+    def starts(self, kills: int, longest: float) -> None:
         """Kill the daemon while it starts, checks and begins to build."""
         for _ in range(kills if self.disturbed else 0):
-            self._one_life(self.draw.uniform(0.05, 2.2), "daemon, start and checks")
+            self._one_life(self.draw.uniform(0.05, longest), "daemon, start and checks")
 
     def steps(self, kinds: tuple[str, ...], kills: int) -> None:
         """Kill the daemon at drawn moments of each step of a build, in turn."""
@@ -250,13 +253,15 @@ class _server:  # noqa: N801 - a context manager, used like a function
 def _played(folder: Path, begin: float, *, disturbed: bool) -> Campaign:
     one = Campaign(folder, begin, disturbed)
     one.install(folder.with_name("prepared") / "state")
-    one.ingest(FIRST, TURN, begin, kills=120)
-    one.starts(55)
-    one.steps(("snapshot", "train", "judge", "swap"), 5)
+    one.ingest(FIRST, TURN, begin, kills=120, apart=100.0)
+    one.starts(15, longest=1.0)
+    one.steps(BUILD, 5)
+    one.starts(15, longest=2.5)
     one.until("promoted")
     one.reloads(8)
-    one.ingest(TURN, LAST, time.time() - 600, kills=40)
+    one.ingest(TURN, LAST, time.time(), kills=40, apart=0.01)
     one.steps(("shadow",), 5)
+    one.starts(15, longest=2.5)
     one.until("confirmed")
     one.settle()
     return one
@@ -312,8 +317,10 @@ def test_three_hundred_kills_change_nothing(tmp_path: Path) -> None:
     assert counts.lost == 0
     assert counts.half_swaps == 0
     assert len(found) == len(set(found))
-    for database in (tmp_path / "migrations").glob("*.state"):
-        assert pending(database, "state") == ()
+    for kind in ("state", "events"):
+        migrated = list((tmp_path / "migrations").glob(f"*/{kind}.db"))
+        assert len(migrated) > 1
+        assert all(pending(one, kind) == () and examine(one, seconds=5.0) is None for one in migrated)
     ended, undisturbed = _end(one), _end(twin)
     windows = ended["windows"]
     assert windows == list(range(len(windows)))  # type: ignore[arg-type,call-overload]
@@ -321,4 +328,5 @@ def test_three_hundred_kills_change_nothing(tmp_path: Path) -> None:
     assert _litter(one.places) == _litter(twin.places)
     assert Registry(one.places).load(MODEL, 2).version == 2
     assert counts.kills.total() >= 300, counts.line()
+    assert all(counts.kills[f"daemon, {kind}"] >= 3 for kind in (*BUILD, "shadow")), counts.line()
     assert os.path.realpath(one.places.current(MODEL)).endswith("2")

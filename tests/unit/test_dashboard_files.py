@@ -29,7 +29,6 @@ NOT_ON_A_BOARD = {
     "driftd_disk_measured_timestamp_seconds": "only tells how old the figure beside it is",
     "driftd_upkeep_last_success_timestamp_seconds": "its failures are shown",
     "driftd_values_ignored_total": "a note for who sends the events",
-    "driftd_source_faults": "has its line in the log",
     "driftd_labels_evaluated_total": "coverage and cohorts say more",
     "driftd_rows_checked_total": "the rows of the last window say more",
     "driftd_window_end_timestamp_seconds": "the time of the last check says more",

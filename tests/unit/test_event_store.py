@@ -56,6 +56,16 @@ def test_a_prediction_is_kept_once(tmp_path: Path) -> None:
     assert reader.counters() == {"duplicates": 4.0}
 
 
+def test_repetitions_leave_no_gap_in_the_order_of_arrival(tmp_path: Path) -> None:
+    """Row windows are cut by arrival numbers: an application that sends again must not make them smaller."""
+    store = open_store(tmp_path)
+    keep(store, [prediction(1), prediction(1), prediction(2)])
+    keep(store, [prediction(1), prediction(2)])
+    keep(store, [prediction(2), prediction(3), prediction(4)])
+    with sqlite3.connect(tmp_path / "events.db") as connection:
+        assert connection.execute("select seq from predictions order by seq").fetchall() == [(1,), (2,), (3,), (4,)]
+
+
 def test_a_repeated_request_leaves_no_block(tmp_path: Path) -> None:
     """When all of a batch was there already, the database does not grow by its features."""
     store = open_store(tmp_path)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from driftd.places import Places
 from driftd.records import Window
@@ -333,6 +334,25 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     write(tmp_path / "lgos" / "a.jsonl", line(1))
     extent = source.refresh(0.0)
     assert (extent.rows, extent.faults) == (1, ())
+
+
+@pytest.mark.parametrize("mount_point_stays", [True, False])
+def test_a_folder_that_goes_away(tmp_path: Path, *, mount_point_stays: bool) -> None:
+    """While all files are gone, as after an unmounting, no window becomes complete; with them, all do."""
+    source, logs, away = source_of(tmp_path), tmp_path / "logs", tmp_path / "away"
+    write(logs / "a.jsonl", line(1))
+    assert source.refresh(NOW).complete_until == NOW
+    logs.rename(away)
+    if mount_point_stays:
+        logs.mkdir()
+    extent = source.refresh(NOW + 500)
+    assert extent.complete_until == NOW
+    assert ("is it mounted?" if mount_point_stays else "does not exist") in extent.faults[0]
+    if mount_point_stays:
+        logs.rmdir()
+    away.rename(logs)
+    extent = source.refresh(NOW + 900)
+    assert (extent.complete_until, extent.faults, extent.rows) == (NOW + 900, (), 1)
 
 
 def test_a_damaged_catalogue(tmp_path: Path) -> None:

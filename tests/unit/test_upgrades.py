@@ -18,7 +18,7 @@ from driftd.store.events import EventStore
 from driftd.store.kinds import KINDS, DatabaseError, pending
 from driftd.store.migrate import ensure_current, migrate
 from driftd.store.state import StateStore, post_request
-from driftd.store.state_reader import StateReader
+from driftd.store.state_reader import StateAbsentError, StateReader
 from event_samples import SCHEMA
 from schema_samples import database_at, rows_of
 
@@ -130,5 +130,13 @@ def test_an_older_database_is_not_misread(tmp_path: Path) -> None:
     """The command line does not read a database that the daemon has yet to migrate."""
     path = tmp_path / "state.db"
     database_at(path, "state", KINDS["state"].names[0])
-    with pytest.raises(DatabaseError, match="restart the daemon, which migrates it"):
+    with pytest.raises(DatabaseError, match="the daemon migrates it when it starts"):
+        StateReader.read_only(path)
+
+
+def test_a_database_that_is_just_being_made_is_not_called_old(tmp_path: Path) -> None:
+    """Whoever asks between the first touch of the file and its first step is told to ask again."""
+    path = tmp_path / "state.db"
+    path.touch()
+    with pytest.raises(StateAbsentError, match="is just being made: ask again in a moment"):
         StateReader.read_only(path)

@@ -178,6 +178,15 @@ ALERTS = (
         figures={"window": Figure("driftd_window_seconds{$only}", "span")},
     ),
     Alert(
+        "DriftdSourceFaults",
+        "driftd_source_faults > 0",
+        "warning",
+        "{model}: {value} files of its source cannot be read",
+        "Log files are broken, not readable for driftd, or gone as a whole: then windows wait until they are back.",
+        value="count",
+        hold="15m",
+    ),
+    Alert(
         "DriftdLabelFeedSilent",
         "time() - driftd_newest_feedback_timestamp_seconds"
         " > 3600 + 3 * driftd_window_seconds + 4 * driftd_label_wait_seconds"

@@ -139,7 +139,11 @@ VALUES_IGNORED = _counter(
     "values_ignored", "Values of features that the model's schema does not have.", "model", lasting=True
 )
 LATE = _counter("late_predictions", "Predictions that came after the check of their window.", "model")
-SOURCE_FAULTS = _gauge("source_faults", "Files of the source that cannot be read just now; they are retried.", "model")
+SOURCE_FAULTS = _gauge(
+    "source_faults",
+    "Files of the source that cannot be read just now (its folder counts as one); they are retried.",
+    "model",
+)
 NEWEST_PREDICTION = _gauge(
     "newest_prediction_timestamp_seconds",
     "Event time of the newest prediction. Standing still: the feed of predictions is silent.",

@@ -72,12 +72,15 @@ class FilesSource:
         self._store_at = (places.events_db(model), places.segments(model))
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._closed_until = closed_until or (lambda _now: -_EVER)
-        self._closed = -_EVER
+        self._closed = self._complete_until = -_EVER
         self._late = 0
         self._counted: dict[int, _Counted] = {}
 
     def refresh(self, now: float) -> Extent:
-        """See `Source.refresh`. A file that cannot be read is a fault of the extent, not an exception."""
+        """See `Source.refresh`. A file that cannot be read is a fault of the extent, not an exception.
+
+        While the whole folder is away, no window becomes complete: its rows may come back with the folder.
+        """
 
         def on_rows(_file: LogFile, _stretch: Stretch, times: Numbers) -> None:
             self._late += int(np.count_nonzero(times < self._closed))
@@ -87,12 +90,23 @@ class FilesSource:
         if self._feedback is not None:
             self._take_feedback(self._feedback, now)
             faults += self._feedback.faults
-        self._closed = max(self._closed, self._closed_until(now))
+        if not self._logs.is_away:
+            self._complete_until = now
+        self._closed = max(self._closed, self._closed_until(self._complete_until))
         known = self._logs.known
         first_at = min((one.first_at for one in known.stretches if one.first_at is not None), default=None)
         newest_at = max((one.last_at for one in known.stretches if one.last_at is not None), default=None)
         counts = {**self._reader.counters(), "malformed": float(self._malformed())}
-        return Extent(first_at, now, known.rows, self._late, faults, newest_at, self._reader.newest_label_at(), counts)
+        return Extent(
+            first_at,
+            self._complete_until,
+            known.rows,
+            self._late,
+            faults,
+            newest_at,
+            self._reader.newest_label_at(),
+            counts,
+        )
 
     def _malformed(self) -> int:
         logs = [one for one in (self._logs, self._feedback) if one is not None]

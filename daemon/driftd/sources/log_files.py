@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 
 from driftd.sources import parquet_files, text_files
-from driftd.sources.catalogue import Catalogue, LogFile, Stretch, is_columnar, is_there
+from driftd.sources.catalogue import Catalogue, LogFile, Stretch, is_columnar, is_there, listed
 from driftd_detectors.columns import Numbers
 
 FileFormat = Literal["auto", "parquet", "csv", "jsonl"]
@@ -44,6 +44,7 @@ class LogFiles:
         self._stored_at = 0
         self.known = Catalogue(catalogue, pattern)
         self.faults: tuple[str, ...] = ()
+        self.is_away = False  # nothing of it is to be seen, as after an unmounting: it is silent, not empty
         self._load()
 
     def refresh(self, now: float, on_rows: OnRows) -> None:
@@ -53,7 +54,8 @@ class LogFiles:
         """
         with self._alone():
             self._load()
-            faults = [] if is_there(self._pattern) else [f"{self._pattern} does not exist"]
+            faults = [gone] if (gone := self._gone()) is not None else []
+            self.is_away = bool(faults)
             numbers = self.known.changed()
             for number in numbers:
                 fault = self._look(number, now, on_rows)
@@ -87,6 +89,14 @@ class LogFiles:
     def malformed(self) -> int:
         """How many lines were no rows."""
         return sum(file.malformed for file in self.known.files)
+
+    def _gone(self) -> str | None:
+        """Why nothing at all can be seen, where that is no sign of a feed without rows."""
+        if not is_there(self._pattern):
+            return f"{self._pattern} does not exist"
+        if self.known.rows and not listed(self._pattern):
+            return f"{self._pattern} has none of the files any more that were read from it: is it mounted?"
+        return None
 
     def _look(self, number: int, now: float, on_rows: OnRows) -> str | None:
         """Catalogue what is new in one file; returns why it cannot be read, if so."""

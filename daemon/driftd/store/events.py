@@ -217,8 +217,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 _INSERT_PREDICTION = """
     insert into predictions(
         prediction_id, at, version, prediction, score, received_at, block, position, first_label_at)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (select min(at) from feedback where prediction_id = ?1))
-    on conflict(prediction_id) do nothing"""
+    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (select min(at) from feedback where prediction_id = ?1)
+    where not exists (select 1 from predictions where prediction_id = ?1)"""  # `on conflict` would use up a seq
 _INSERT_FEEDBACK = """
     insert into feedback(prediction_id, at, label, received_at) values (?, ?, ?, ?)
     on conflict(prediction_id, at, label) do nothing"""

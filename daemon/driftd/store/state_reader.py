@@ -10,7 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from driftd.records import ModelState, Verdict
-from driftd.store.kinds import DatabaseError, pending
+from driftd.store.kinds import KINDS, DatabaseError, pending
 from driftd.store.state_records import (
     StoredAction,
     StoredAlarm,
@@ -44,10 +44,12 @@ class StateReader:
         if not path.exists():
             raise StateAbsentError(f"no state database at {path}: start `driftd run` (or `driftd init`) first")
         missing = pending(path, "state")
+        if missing == KINDS["state"].names:
+            raise StateAbsentError(f"the state database {path} is just being made: ask again in a moment")
         if missing:
             raise DatabaseError(
-                f"{path} was last used by an older driftd (it lacks the step {missing[0]}): restart the daemon, which "
-                "migrates it, after a backup"
+                f"{path} was last used by an older driftd (it lacks the step {missing[0]}): the daemon migrates it "
+                "when it starts, after a backup. Restart it, or ask again in a moment if it is just starting"
             )
         return StateReader(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5))
 
