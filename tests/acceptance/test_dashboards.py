@@ -25,6 +25,7 @@ import pytest
 import loop_world
 from driftd.config.load import load
 from driftd.observe.http import HttpThread, Wiring, application
+from driftd.store.state import post_request
 from loop_world import CONFIG, HOUR, MODEL, World
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -40,7 +41,6 @@ scrape_configs:
 """
 ROW = {"a": 0.5, "b": -1.0, "c": "red"}
 MAY_BE_EMPTY = {  # a part of the query -> why this run has nothing to show for it
-    "driftd_performance_estimate_held_ratio": "needs ten windows with labels under one version",
     "driftd_notifications_": "the config names no receiver",
     "driftd_backup_last_success": "backups are switched on by the config",
 }
@@ -127,7 +127,7 @@ def started(command: list[str], ready: str, folder: Path) -> Iterator[None]:
 
 
 def story(world: World) -> None:
-    """Calm, a broken feature, a drift, a build, its gate, the swap and probation; a scrape or two in each hour."""
+    """Calm, a broken feature, a drift, a build, its gate, the swap, probation and a way back, scraped all along."""
     daemon = world.daemon
     unused = Wiring(daemon.assembly.metrics, daemon.is_ready, lambda: None, dict, lambda _model, _alarm: Path("/none"))
     http = HttpThread(application(unused), load(world.folder / "config.yaml").http)
@@ -137,6 +137,10 @@ def story(world: World) -> None:
         for change in (loop_world.unchanged, broken, loop_world.unchanged, *([worse] * 14)):
             world.live(1, change)
             time.sleep(1.5)
+        back = {"version": 1, "text": "to see it on the boards"}
+        post_request(world.places.state_db, at=0.0, who="ada", model=MODEL, kind="rollback", arguments=back)
+        world.live(1, worse)
+        time.sleep(3)
     finally:
         http.stop()
     assert "promoted" in world.events, f"the story did not come to a swap: {world.events}"

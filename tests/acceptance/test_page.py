@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 import loop_world
 from loop_world import MODEL, World
@@ -227,7 +227,7 @@ def test_it_updates_by_itself_and_keeps_the_readers_place(visit: Visit, world: W
     before = visit.page.get_attribute(".head time", "datetime")
     world.live(1, changed)
     visit.page.clock.run_for(6_000)
-    visit.page.wait_for_function(f"document.querySelector('.head time').dateTime !== '{before}'")
+    expect(visit.page.locator(".head time").first).not_to_have_attribute("datetime", before or "")
     assert visit.page.evaluate("window.before") is True
     assert visit.page.evaluate("window.scrollY") == 500
     assert visit.page.evaluate("document.activeElement.className") == "name"

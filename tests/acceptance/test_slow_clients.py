@@ -77,7 +77,7 @@ def is_scraped(server: Server) -> None:
 def test_two_hundred_slow_heads(tmp_path: Path, command: str, good: Callable[[Server], None]) -> None:
     """A good client is served at once beside 200 that send their heads by the byte; those lose their connections."""
     with running(command, make_state(tmp_path, version=command == "serve")) as server:
-        good(server)
+        server.post(f"/v1/models/{MODEL}/predict", json.dumps({"features": ROW}).encode())  # loads the version
         with crowd(server, SLOW, b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ") as clients:
             for _ in range(20):
                 good(server)

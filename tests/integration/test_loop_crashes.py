@@ -27,7 +27,7 @@ from driftd.places import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state import StateStore
-from driftd.store.state_reader import StateReader
+from driftd.store.state_reader import StateAbsentError, StateReader
 from loop_world import LABEL_DELAY, MODEL, ROWS, World, hour
 
 pytestmark = pytest.mark.slow
@@ -199,10 +199,8 @@ def _started(places: Places) -> list[str]:
             return [str(action.kind) for action in reader.open_actions(MODEL) if action.status == "started"]
     except (sqlite3.Error, json.JSONDecodeError, FileNotFoundError):
         return []
-    except Exception as error:
-        if "no state database" in str(error):
-            return []
-        raise
+    except StateAbsentError:
+        return []
 
 
 def _events(places: Places) -> list[str]:

@@ -325,7 +325,8 @@ def test_a_pattern(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """A mistyped path is said, not taken for a silent feed; once the folder is there, it is read."""
-    source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), FilesSettings(str(tmp_path / "lgos" / "*.jsonl")))
+    settings = FilesSettings(str(tmp_path / "lgos" / "*.jsonl"))
+    source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), settings, lambda now: now // 60 * 60)
     extent = source.refresh(0.0)
     assert extent.rows == 0
     assert "lgos" in extent.faults[0]

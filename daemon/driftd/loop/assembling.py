@@ -22,7 +22,7 @@ from driftd.loop.restoring import restore
 from driftd.loop.service import Service
 from driftd.loop.settings import monitor_settings, rules_of
 from driftd.loop.watched import WatchedModel
-from driftd.loop.wholeness import EventsWatch, way_back
+from driftd.loop.wholeness import EventsWatch, look_at_version, way_back
 from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.places import Places
@@ -106,6 +106,7 @@ class Assembly:
         except ManifestError as error:
             self._blind(watched, state, str(error))
             return watched
+        look_at_version(self.registry, name, state.champion, self.metrics)
         restore(watched.metrics, self.store, watched.evidence, state.champion, model.window.every)
         watched.show()
         return watched

@@ -211,6 +211,7 @@ class Daemon:
                 behind = model.step(now) or behind
                 if model.is_blind and model.evidence.monitor is not None:  # a sound version serves again
                     self.models.pop(name).close()
+                    behind = True  # it is taken under watch anew by the next round, at once
             except (SourceDamagedError, DamagedError) as error:
                 self._events_damaged(name, model, str(error))
             except Exception as error:

@@ -109,15 +109,19 @@ def look_at_versions(config: Config, places: Places, metrics: Metrics) -> None:
     registry = Registry(places)
     for model in config.models:
         served = registry.current(model)
-        if served is None:
-            continue
-        try:
-            fault = registry.fault(model, served)
-        except OSError as error:
-            fault = str(error)
-        metrics.model(model).version_damaged(damaged=fault is not None)
-        if fault is not None:
-            log.error("version_damaged", model=model, version=served, reason=fault, todo=way_back(model))
+        if served is not None:
+            look_at_version(registry, model, served, metrics)
+
+
+def look_at_version(registry: Registry, model: str, version: int, metrics: Metrics) -> None:
+    """Hash the files of one version that serves, and tell when they are not what was published."""
+    try:
+        fault = registry.fault(model, version)
+    except OSError as error:
+        fault = str(error)
+    metrics.model(model).version_damaged(damaged=fault is not None)
+    if fault is not None:
+        log.error("version_damaged", model=model, version=version, reason=fault, todo=way_back(model))
 
 
 def way_back(model: str) -> str:

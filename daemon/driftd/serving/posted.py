@@ -58,7 +58,7 @@ def read_posted(body: bytes, bounds: Bounds) -> Posted:
     """The events of a body: one object, or an array of them. Raises RefusedError."""
     try:
         given = _decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RefusedError(BAD_REQUEST, f"the body is not JSON: {error}") from error
     if isinstance(given, dict):
         return Posted([given], single=True)

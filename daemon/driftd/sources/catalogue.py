@@ -69,7 +69,7 @@ class Catalogue:
         """
         try:
             stored = msgspec.json.decode(place.read_bytes(), type=_Stored)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, ValueError):
             return cls(place, pattern)
         if stored.version != _VERSION or stored.pattern != pattern:
             return cls(place, pattern)

@@ -92,7 +92,7 @@ class FilesSource:
             faults += self._feedback.faults
         if not self._logs.is_away:
             self._complete_until = now
-        self._closed = max(self._closed, self._closed_until(self._complete_until))
+            self._closed = max(self._closed, self._closed_until(now))
         known = self._logs.known
         first_at = min((one.first_at for one in known.stretches if one.first_at is not None), default=None)
         newest_at = max((one.last_at for one in known.stretches if one.last_at is not None), default=None)

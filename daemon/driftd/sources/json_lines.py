@@ -51,7 +51,7 @@ def _one_by_one(
             continue
         try:
             row = decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except ValueError:  # also of text that is no UTF-8
             row = None
         if isinstance(row, dict):
             nested = row.get(_NEST)

@@ -116,7 +116,7 @@ def read_backup(path: Path) -> Backup | None:
         return None
     try:
         return msgspec.structs.replace(msgspec.json.decode((path / CONTENT).read_bytes(), type=Backup), name=path.name)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
 
 
