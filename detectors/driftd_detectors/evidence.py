@@ -226,6 +226,10 @@ class Evidence:
         """The start of the window at which the change most likely began."""
         return float(self.history.starts[self.change_at()]) if len(self.history.starts) else None
 
+    def beyond_normal(self, values: Numbers, start: float) -> Numbers:
+        """How far a window's values, (S,), are off what was learned as normal for windows that begin at `start`."""
+        return self.fit.residual(values, self.fit.regressors(start))[0]
+
     def recent_mean(self, stream: int, windows: int) -> float:
         """How far one stream was off its prediction in the last windows, on average; NaN when it was never there."""
         recent = self._residuals(max(0, len(self.history.starts) - windows))[:, stream]

@@ -75,7 +75,7 @@ class Monitor:
             _summary(_heard(kinds)),
             profile.rows,
             kinds,
-            after._scores(scores),
+            after._scores(scores, start),
             faults,
             after._learning(),
             {} if harm is None or broken else harm.figures(),
@@ -187,8 +187,8 @@ class Monitor:
         found = _faults(self.reference, profile, QualitySettings(certain=self.quality.certain))
         return tuple(fault for fault in found if fault.subject not in self.settings.off)
 
-    def _scores(self, scores: WindowScores) -> tuple[Score, ...]:
-        parts = (part.scores(scores) for part in (self.data, self.prediction) if part is not None)
+    def _scores(self, scores: WindowScores, start: float) -> tuple[Score, ...]:
+        parts = (part.scores(scores, start) for part in (self.data, self.prediction) if part is not None)
         return tuple(one for part in parts for one in part if one.subject not in self.settings.ignore)
 
     def _learning(self) -> str | None:

@@ -12,9 +12,10 @@ from driftd_detectors.columns import Coded, Columns
 from driftd_detectors.losses import METRICS
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.profile import empty_profile, profile_of
-from driftd_detectors.reference import Reference
+from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Task
-from worlds import DAY, LABELS, day_of, known_by, reference_of
+from driftd_detectors.scoring import score_window
+from worlds import DAY, LABELS, SCHEMA, day_of, known_by, reference_of, together
 
 SETTINGS = MonitorSettings(windows_per_year=365, window_seconds=DAY)
 
@@ -247,3 +248,27 @@ def test_no_window_breaks_the_monitor(monitor, broken) -> None:
     assert all(np.isfinite(score.value) for score in seen.scores)
     assert seen.sentence
     Monitor.from_bytes(monitor.reference, SETTINGS, after.to_bytes())
+
+
+def test_what_windows_always_do_is_no_score() -> None:
+    """Windows of a day hold one weekday each: that is far from the whole week, and no score once it is known."""
+    rng = np.random.default_rng(31)
+    weekdays = tuple(str(number) for number in range(7))
+
+    def day(number):
+        columns, outcomes = day_of(rng, number)
+        weekday = Coded(np.full(columns.rows, number % 7, dtype=np.int32), weekdays)
+        return Columns(columns.rows, columns.values | {"c": weekday}, {}), outcomes
+
+    columns, outcomes = together([day(number) for number in range(28)])
+    columns = replace(columns, values=columns.values | {"c": replace(columns.values["c"], labels=weekdays)})
+    starts = np.floor(outcomes.at / DAY) * DAY
+    learned = learn_reference(columns, outcomes, SCHEMA, starts=starts, importance={}, loss="brier")
+    watched = Monitor.begin(learned, SETTINGS)
+    for number in range(28, 35):
+        columns, outcomes = day(number)
+        profile = profile_of(columns, outcomes, learned.layout)
+        watched, seen = watched.check(profile, number * DAY)
+        raw = score_window(profile, learned.profile, learned.layout).values
+        assert np.nanmax(raw) > 20
+        assert max(one.value for one in seen.scores if one.component in {"chi_square", "global"}) < 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from driftd.page.series import (
     estimate_series,
     evidence_series,
     performance_series,
+    rounded,
     window_series,
 )
 
@@ -108,3 +110,9 @@ def test_stored_figures_may_hold_nan() -> None:
     decoder = msgspec.json.Decoder(Figures)
     assert math.isnan(decoded('{"loss": NaN, "learning": null}', decoder).loss or 0.0)
     assert decoded('{"loss": 0.5, "learning": "3 of 14"}', decoder) == Figures(loss=0.5)
+
+
+def test_what_is_not_known_is_null_beside_any_number() -> None:
+    """A stream that some windows could not score, and numbers of any size, are JSON without a complaint."""
+    told = rounded(np.array([float("nan"), 0.123456789, 1_700_000_000.5, float("inf"), -2e12]))
+    assert msgspec.json.encode(told) == b"[null,0.123457,1700000000,null,-2000000000000]"

@@ -140,10 +140,10 @@ def _calm(one: dict[str, Any]) -> Attention:
     if one["verdict"] is None:
         which = f"No window of version {one['version']} was checked yet."
         return Attention(Level.WAIT, which, "The first check comes when a window is complete.")
-    if one["verdict"] == "inconclusive" and not one["learning"]:
-        return Attention(Level.WAIT, "The last window says nothing.", one["reason"])
-    if one["learning"]:
+    if one["verdict"] == "inconclusive" and one["learning"]:
         return Attention(Level.WAIT, "Still learning what is normal.", one["learning"])
+    if one["verdict"] == "inconclusive":
+        return Attention(Level.WAIT, "The last window says nothing.", one["reason"])
     if "performance" not in one["evidence"]:
-        return Attention(Level.OK, "Nothing moved. No labels were evaluated yet.")
-    return Attention(Level.OK, "Nothing moved.")
+        return Attention(Level.OK, "Nothing moved. No labels were evaluated yet.", one["learning"] or "")
+    return Attention(Level.OK, "Nothing moved.", one["learning"] or "")

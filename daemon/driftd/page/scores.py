@@ -12,7 +12,7 @@ from driftd.store.state_series import ScoreMean, SeriesReader
 
 MOST_COLUMNS = 96
 MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour
-IN_STANDARD_DEVIATIONS = ("location", "spread")  # all other components are standard normal while nothing drifts
+IN_STANDARD_DEVIATIONS = ("location", "spread")  # all other components are in sds of chance
 NOTABLE = {True: 0.5, False: 6.0}  # where the colour is full: so many standard deviations of the reference, or sigmas
 SHOWN_KINDS = ("data", "prediction")
 

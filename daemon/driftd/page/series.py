@@ -18,6 +18,7 @@ from driftd_detectors.losses import value_of
 
 MOST_POINTS = 400  # of one series: more than the pixels of a phone, about half of a desk's
 DIGITS = 6  # significant; a chart shows three
+WHOLE = 1e9  # from here on digits after the point say nothing: epoch seconds, evidence of billions
 VERDICTS = ("ok", "inconclusive", "suspected", "error", "drift")  # from calm to loud
 Groups = NDArray[np.int64]
 _ESTIMATES = ("estimated", "estimated_low", "estimated_high")
@@ -174,7 +175,7 @@ def window_series(checks: Iterable[Checked], grouping: Grouping) -> dict[str, An
 
 def rounded(values: NDArray[Any]) -> list[float]:
     """Numbers for JSON: so many digits as are seen; NaN (null) for what is not known."""
-    return [float(f"{one:.{DIGITS}g}") if abs(one) < 1e9 else round(one) for one in _clipped(values)]  # noqa: PLR2004 - epoch seconds are whole
+    return [round(one) if abs(one) >= WHOLE else float(f"{one:.{DIGITS}g}") for one in _clipped(values)]
 
 
 def _clipped(values: Numbers) -> list[float]:

@@ -14,8 +14,9 @@ export function moment(at, { short = false } = {}) {
 /** A moment as text in the reader's zone. */
 export function said(at, short = false) {
   const date = new Date(at * 1000);
-  const options = { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  if (!short && date.getFullYear() !== new Date().getFullYear()) options.year = "numeric";
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const year = date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+  const options = { month: "short", day: "numeric", ...year, ...(short && year.year ? {} : clock) };
   return new Intl.DateTimeFormat(undefined, options).format(date);
 }
 
