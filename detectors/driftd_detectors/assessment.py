@@ -30,9 +30,9 @@ class EvidenceKind(StrEnum):
 class Score:
     """The effect size of one stream in one window.
 
-    `value` is in reference standard deviations for location and spread; for chi-squares in sds of chance beyond what is
-    normal for the window, never negative; the loss itself for performance. `subject` is a feature's name, "prediction",
-    "joint" or a metric.
+    `value` is how far it went beyond what windows normally do: in reference standard deviations for location and
+    spread, in sds of chance for chi-squares (never negative); for performance it is the loss itself. `subject` is a
+    feature's name, "prediction", "joint" or a metric.
     """
 
     kind: EvidenceKind

@@ -17,6 +17,7 @@ LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in 
 CLIP = 4.0  # one glitch cannot raise an alarm
 SUSPECTED = 5.0  # from this evidence on, windows are quarantined from learning
 _MOST_LOG = 80.0
+_VARIES_SDS = 2.0  # of the windows' own variation; what is shown as a shift is beyond it
 _FEWEST_REFERENCE_WINDOWS = 2
 _LEARNED_WHOLE = 28
 
@@ -226,9 +227,14 @@ class Evidence:
         """The start of the window at which the change most likely began."""
         return float(self.history.starts[self.change_at()]) if len(self.history.starts) else None
 
-    def beyond_normal(self, values: Numbers, start: float) -> Numbers:
-        """How far a window's values, (S,), are off what was learned as normal for windows that begin at `start`."""
-        return self.fit.residual(values, self.fit.regressors(start))[0]
+    def beyond_normal(self, values: Numbers, sampling_sd: Numbers, start: float) -> Numbers:
+        """How far a window's values, (S,), are off what was learned for windows that begin at `start`.
+
+        Of that, the part which is more than windows always vary beyond chance: 0 for most days of a weekday's column.
+        """
+        residual, _ = self.fit.residual(values, self.fit.regressors(start))
+        varies = np.sqrt(np.maximum(0.0, self.fit.noise(sampling_sd) ** 2 - sampling_sd**2))
+        return np.asarray(np.sign(residual) * np.maximum(0.0, np.abs(residual) - _VARIES_SDS * varies))
 
     def recent_mean(self, stream: int, windows: int) -> float:
         """How far one stream was off its prediction in the last windows, on average; NaN when it was never there."""

@@ -158,15 +158,15 @@ class StreamDrift:
     def scores(self, scores: WindowScores, start: float) -> tuple[Score, ...]:
         """The scores of the window that has something to say, with what each stream has gathered.
 
-        Shifts are told against the reference. Chi-squares grow with the rows where windows vary more than chance, so
-        they are told beyond what is normal for them: a window of one day has one weekday, and that is no drift.
+        Values are told beyond what windows normally do: a window of one day has one weekday, and that is no drift.
         """
-        gathered, given = self.evidence.of_streams, scores.values[self.places]
+        given, sds = scores.values[self.places], scores.sampling_sd[self.places]
+        beyond = self.evidence.beyond_normal(given, sds, start)
         directed = np.array([one.two_sided for one in self.streams])
-        told = np.where(directed, given, np.maximum(0.0, self.evidence.beyond_normal(given, start)))
+        told = np.where(directed, beyond, np.maximum(0.0, beyond))
         return tuple(
             Score(self.kind, one.subject, one.component, float(value), float(sd), float(own))
-            for one, value, sd, own in zip(self.streams, told, scores.sampling_sd[self.places], gathered, strict=True)
+            for one, value, sd, own in zip(self.streams, told, sds, self.evidence.of_streams, strict=True)
             if np.isfinite(value)
         )
 

@@ -290,7 +290,7 @@ def _features(made: Board) -> None:
                 (
                     heat(
                         f"Scores of the {MOST_FEATURES} features that moved most",
-                        "How far each feature has moved from the reference, in standard deviations; of its components the largest. "
+                        "How far each feature has moved beyond what its windows normally do, in standard deviations; of its components the largest. "
                         "Dark and lasting matters; a dark cell alone is one window. The decision is made on the evidence, not on this.",
                         {"{{feature}}": f"max by (feature) (driftd_score{{{MODEL}}}) and on (feature) {strongest}"},
                         unit="short",

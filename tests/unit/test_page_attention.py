@@ -52,7 +52,12 @@ def loud(kind: str, verdict: str) -> dict[str, Any]:
         ({"phase": "paused"}, Level.BUSY, "Paused by the override"),
         ({"verdict": None, "evidence": {}}, Level.WAIT, "No window of version 3 was checked yet."),
         ({"verdict": "inconclusive", "reason": "only 3 rows"}, Level.WAIT, "says nothing"),
-        ({"verdict": "inconclusive", "learning": "3 of 14 windows"}, Level.WAIT, "Still learning"),
+        (
+            {"verdict": "inconclusive", "learning": "3 of 14", "reason": "learning: 3 of 14"},
+            Level.WAIT,
+            "Still learning",
+        ),
+        ({"verdict": "inconclusive", "learning": "24 of 28", "reason": "only 0 rows"}, Level.WAIT, "says nothing"),
         ({"learning": "24 of 28 windows"}, Level.OK, "Nothing moved."),
         ({"evidence": {"data": CALM}}, Level.OK, "No labels were evaluated yet."),
     ],

@@ -185,8 +185,8 @@ LEARNING = _gauge(
 )
 SCORE = _gauge(
     "score",
-    "Size of a feature's shift in the last window, never negative: in standard deviations of the reference for "
-    "location, spread and proportion; in sds of chance beyond what is normal for it for the other components.",
+    "Size of a feature's shift in the last window beyond what its windows normally do, never negative: in standard "
+    "deviations of the reference for location, spread and proportion, in sds of chance for the other components.",
     "model",
     "feature",
     "component",

@@ -140,7 +140,7 @@ def _calm(one: dict[str, Any]) -> Attention:
     if one["verdict"] is None:
         which = f"No window of version {one['version']} was checked yet."
         return Attention(Level.WAIT, which, "The first check comes when a window is complete.")
-    if one["verdict"] == "inconclusive" and one["learning"]:
+    if one["verdict"] == "inconclusive" and one["learning"] and one["learning"] in one["reason"]:
         return Attention(Level.WAIT, "Still learning what is normal.", one["learning"])
     if one["verdict"] == "inconclusive":
         return Attention(Level.WAIT, "The last window says nothing.", one["reason"])

@@ -67,7 +67,7 @@ def _current(reader: SeriesReader, model: str, layout: Layout) -> list[tuple[flo
     every = config_in_force(reader).window_seconds(model)
     wanted = MERGED_ROW_WINDOWS if every is None else min(MOST_MERGED, max(1, round(MERGED_SECONDS / every)))
     read = ((start, Profile.from_bytes(stored)) for _, start, stored in reader.profiles_upto(model, last, wanted))
-    return [(start, profile) for start, profile in read if profile.layout == layout.fingerprint and profile.rows]
+    return [(start, profile) for start, profile in read if profile.layout == layout.fingerprint]
 
 
 def _bins(column: ColumnLayout, current: list[int] | None) -> list[dict[str, Any]]:

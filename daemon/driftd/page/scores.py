@@ -1,4 +1,4 @@
-"""Features x time: the mean score of every stream in groups of windows, for a heat map."""
+"""Features x time: how far every stream was from what is usual, and its evidence, for a heat map."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 from driftd.page.model import window_range
 from driftd.page.series import Grouping, rounded
 from driftd.page.settings import config_in_force
+from driftd.page.words import share_of_limit
 from driftd.store.state_series import ScoreMean, SeriesReader
 
 MOST_COLUMNS = 96
 MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour
-IN_STANDARD_DEVIATIONS = ("location", "spread")  # all other components are in sds of chance
-NOTABLE = {True: 0.5, False: 6.0}  # where the colour is full: so many standard deviations of the reference, or sigmas
+IN_STANDARD_DEVIATIONS = ("location", "spread", "proportion")  # all other components are in sds of chance
+NOTABLE = {True: 0.5, False: 6.0}  # where the colour is full: standard deviations of the reference, or sigmas
 SHOWN_KINDS = ("data", "prediction")
 
 
@@ -25,7 +26,8 @@ def score_view(reader: SeriesReader, model: str, span: str | None) -> dict[str, 
     first, last, _ = window_range(reader, model, config, span)
     grouping = Grouping.of(first, max(first, last), MOST_COLUMNS)
     stride = math.ceil(grouping.size / MOST_AVERAGED)
-    rows = _rows(reader.score_means(model, first, last, grouping.size, stride), grouping.groups)
+    means = reader.score_means(model, first, last, grouping.size, stride)
+    rows = _rows(means, grouping.groups, reader.thresholds(model))
     starts = _starts(reader, model, grouping, by_time=not config.by_rows(model))
     return {"at": starts, "merged": grouping.size, "stride": stride, "subjects": sorted(rows, key=_moved, reverse=True)}
 
@@ -39,31 +41,35 @@ def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bo
     return starts
 
 
-def _rows(means: list[ScoreMean], groups: int) -> list[dict[str, Any]]:
+def _rows(means: list[ScoreMean], groups: int, thresholds: dict[str, float]) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for one in means:
         if one.kind not in SHOWN_KINDS:
             continue
-        row = found.setdefault((one.kind, one.subject), {"kind": one.kind, "subject": one.subject, "components": {}})
+        begun = {"kind": one.kind, "subject": one.subject, "components": {}, "evidence": [0.0] * groups}
+        row = found.setdefault((one.kind, one.subject), begun)
         values = row["components"].setdefault(one.component, [float("nan")] * groups)
         if one.value is not None:
             values[one.group] = one.value
+        row["evidence"][one.group] = max(row["evidence"][one.group], one.evidence)
     for row in found.values():
-        row["heat"] = _heat(row["components"], groups)
+        row["heat"] = _heat(row["components"], row["evidence"], thresholds.get(row["kind"], 0.0))
         row["components"] = {name: rounded(values) for name, values in row["components"].items()}
+        row["evidence"] = rounded(row["evidence"])
     return list(found.values())
 
 
-def _heat(components: dict[str, list[float]], groups: int) -> list[float | None]:
-    """By group, in 0 .. 1: the component that moved most, each measured by what is notable for it."""
+def _heat(components: dict[str, list[float]], evidence: list[float], threshold: float) -> list[float | None]:
+    """By group, in 0 .. 1: the component that moved most, or the evidence that lasts though each shift is small."""
     heat: list[float | None] = []
-    for group in range(groups):
+    for group, gathered in enumerate(evidence):
         shares = [
             abs(values[group]) / NOTABLE[name in IN_STANDARD_DEVIATIONS]
             for name, values in components.items()
             if values[group] == values[group]
         ]
-        heat.append(round(min(1.0, max(shares)), 3) if shares else None)
+        lasting = share_of_limit(gathered, threshold)
+        heat.append(round(min(1.0, max(*shares, lasting)), 3) if shares else None)
     return heat
 
 

@@ -173,12 +173,12 @@ def window_series(checks: Iterable[Checked], grouping: Grouping) -> dict[str, An
     return {"at": rounded(at), "rows": rounded(rows), "verdict": [VERDICTS[int(one)] for one in loudest]}
 
 
-def rounded(values: NDArray[Any]) -> list[float]:
+def rounded(values: NDArray[Any] | list[float]) -> list[float]:
     """Numbers for JSON: so many digits as are seen; NaN (null) for what is not known."""
     return [round(one) if abs(one) >= WHOLE else float(f"{one:.{DIGITS}g}") for one in _clipped(values)]
 
 
-def _clipped(values: Numbers) -> list[float]:
+def _clipped(values: Numbers | list[float]) -> list[float]:
     return [one if math.isfinite(one) else math.nan for one in np.asarray(values, dtype=np.float64).tolist()]
 
 

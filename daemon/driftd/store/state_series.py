@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,13 +33,14 @@ class StateUnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ScoreMean:
-    """What one stream scored on the mean of some windows."""
+    """What one stream scored on the mean of some windows, and the most evidence that it alone had in them."""
 
     group: int
     kind: str
     subject: str
     component: str
     value: float | None
+    evidence: float
 
 
 class SeriesReader(StateReader):
@@ -99,10 +101,18 @@ class SeriesReader(StateReader):
 
         Of long groups every `stride`-th window is enough: sorting a year's scores by stream is what takes time.
         """
-        query = """select (window_index - ?2) / ?4 as "group", kind, subject, component, avg(value) as value
+        query = """select (window_index - ?2) / ?4 as "group", kind, subject, component, avg(value) as value,
+                          max(evidence) as evidence
                    from scores where model = ?1 and window_index between ?2 and ?3 and (window_index - ?2) % ?5 = 0
                    group by 1, 2, 3, 4"""
         return [ScoreMean(**dict(row)) for row in self._db.execute(query, (model, first, last, group, stride))]
+
+    def thresholds(self, model: str) -> dict[str, float]:
+        """By kind, the evidence at which it alarms, as the newest check of a window with evidence had it."""
+        query = """select evidence from checks where model = ? and kind = 'window' and evidence != '{}'
+                   order by window_index desc limit 1"""
+        row = self._db.execute(query, (model,)).fetchone()
+        return {} if row is None else {kind: one["threshold"] for kind, one in json.loads(row["evidence"]).items()}
 
     def latest_subject(self, model: str, kind: str) -> str | None:
         """The subject of the newest score of a kind: for `performance`, the metric."""
@@ -111,9 +121,9 @@ class SeriesReader(StateReader):
         return None if row is None else str(row["subject"])
 
     def profiles_upto(self, model: str, last: int, limit: int) -> list[tuple[int, float, bytes]]:
-        """The stored Profiles of the latest windows up to an index, newest first: index, start, bytes."""
+        """The stored Profiles of the latest windows with rows up to an index, newest first: index, start, bytes."""
         query = """select window_index, window_start, profile from profiles
-                   where model = ? and window_index <= ? order by window_index desc limit ?"""
+                   where model = ? and window_index <= ? and rows > 0 order by window_index desc limit ?"""
         rows = self._db.execute(query, (model, last, limit))
         return [(row["window_index"], row["window_start"], row["profile"]) for row in rows]
 

@@ -1,11 +1,11 @@
-// Features x time: how far each feature was from the reference. A click, or Enter on a name, opens its distributions.
+// Features x time: how far each feature was from what is usual, or how much evidence it has gathered. A click, or Enter on a name, opens its distributions.
 import { fold, make, table } from "./dom.js";
-import { figure, moment, said } from "./words.js";
+import { evidence, figure, moment, said } from "./words.js";
 import { colour } from "./theme.js";
 
 const ROW = 24;
 const FIRST = 16; // rows before "all features"
-const IN_SD = new Set(["location", "spread"]);
+const IN_SD = new Set(["location", "spread", "proportion"]);
 let all = false;
 
 /** The map of `scores` (as the API tells them); `chosen` is the feature that is open, `choose(name)` opens one. */
@@ -26,7 +26,8 @@ export function heat(scores, chosen, choose) {
     const one = subjects[row];
     if (!one || column < 0 || column >= scores.at.length) return;
     const parts = Object.entries(one.components).filter(([, values]) => values[column] !== null).map(([name, values]) => `${name.replaceAll("_", " ")} ${figure(Number(values[column].toPrecision(2)))} ${IN_SD.has(name) ? "sd" : "σ"}`);
-    tip.textContent = `${one.subject}, ${scores.at[column] === null ? "no window" : said(scores.at[column])}: ${parts.join(", ") || "nothing to say"}`;
+    const gathered = one.evidence[column] > 1 ? `; evidence ${evidence(one.evidence[column])}` : "";
+    tip.textContent = `${one.subject}, ${scores.at[column] === null ? "no window" : said(scores.at[column])}: ${parts.join(", ") || "nothing to say"}${gathered}`;
     paint(canvas, subjects, scores.at.length, { row, column });
   };
   const walk = (event, row) => {
@@ -81,7 +82,7 @@ function paint(canvas, subjects, columns, mark) {
 }
 
 function scale(scores) {
-  return make("p", { class: "scale dim" }, "as the reference ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), ` half a standard deviation, or 6 σ, away${scores.merged > 1 ? `; a column is the mean of ${scores.stride > 1 ? `${Math.ceil(scores.merged / scores.stride)} of its ${scores.merged}` : scores.merged} windows` : ""}`);
+  return make("p", { class: "scale dim" }, "as usual ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), ` half a standard deviation or 6 σ beyond it, or evidence enough for an alarm${scores.merged > 1 ? `; a column is the mean of ${scores.stride > 1 ? `${Math.ceil(scores.merged / scores.stride)} of its ${scores.merged}` : scores.merged} windows` : ""}`);
 }
 
 function latest(scores) {
