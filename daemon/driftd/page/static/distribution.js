@@ -11,7 +11,7 @@ export function distribution(found, feature, close) {
   const nothing = Boolean(found.missing);
   return make("div", { class: "inset" }, head,
     make("p", { class: "dim" }, nothing ? `${found.missing}; this is the reference of version ${found.version}.`
-      : [`The last ${figure(found.windows)} windows (${figure(found.rows)} rows`, found.since ? [", since ", moment(found.since)] : "", `) over the reference of version ${found.version} (${figure(found.reference_rows)} rows).`]),
+      : [`The last ${found.windows === 1 ? "window" : `${figure(found.windows)} windows`} (${figure(found.rows)} rows`, found.since ? [", since ", moment(found.since)] : "", `) over the reference of version ${found.version} (${figure(found.reference_rows)} rows).`]),
     make("p", { class: "legend" }, make("span", { class: "key reference" }), "reference ", make("span", { class: "key current" }), "now"),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Distributions of ${feature}` }, make("table", { class: "bins" },
       make("caption", { class: "hidden" }, `Shares of rows by value of ${feature}`),
