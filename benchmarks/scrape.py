@@ -19,7 +19,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from driftd.config.model import Http
+from driftd.config.host import Http
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_metrics import Eye

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from driftd.config.model import Receiver
+from driftd.config.receiver import Receiver
 from driftd.notify import Notifier, Pace
 from driftd.observe.metrics import Metrics
 from driftd.records import ModelState, Transition

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from driftd.config.model import Http
+from driftd.config.host import Http
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.page.routes import Page, PageWiring

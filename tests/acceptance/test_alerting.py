@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 
 import loop_world
-from driftd.config.model import Http
+from driftd.config.host import Http
 from driftd.observe import alert_document
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.store.state import post_request

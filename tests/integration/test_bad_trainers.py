@@ -17,7 +17,7 @@ import pytest
 from driftd.build.family import descendants
 from driftd.build.jobs import JobResult, Limits, start_job
 from driftd.build.snapshots import take_snapshot
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd_detectors.schema import Feature, Kind, Schema, Task

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from driftd.build.jobs import Limits, start_job
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd.sources import open_source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from driftd.config.model import Config
@@ -12,11 +14,20 @@ from event_samples import SCHEMA, START, keep, open_store, prediction, stored_ro
 DAY = 86_400.0
 
 
-def config_of(root: Path, *models: str) -> Config:
+def config_of(root: Path, *models: str, **retention: object) -> Config:
     one = {"task": "classification", "target": SCHEMA.target}
     return Config.model_validate(
-        {"state_dir": str(root), "retention": {"events": "3d"}, "models": dict.fromkeys(models, one)}
+        {"state_dir": str(root), "retention": {"events": "3d"} | retention, "models": dict.fromkeys(models, one)}
     )
+
+
+def held_bytes(places: Places, model: str) -> int:
+    """What a model's events take: used pages of the database, and segments."""
+    with closing(sqlite3.connect(places.events_db(model))) as connection:
+        pages, free, size = (
+            connection.execute(f"pragma {one}").fetchone()[0] for one in ("page_count", "freelist_count", "page_size")
+        )
+    return (pages - free) * size + sum(one.stat().st_size for one in places.segments(model).glob("*.parquet"))
 
 
 def test_each_model_is_sealed_and_pruned(tmp_path: Path) -> None:
@@ -34,3 +45,21 @@ def test_each_model_is_sealed_and_pruned(tmp_path: Path) -> None:
     assert stored_rows(places.events_db("good").parent) == before[30:]
     assert len(list(places.segments("good").glob("*.parquet"))) == 1
     assert not places.events_db("absent").exists()
+
+
+def test_events_stay_within_their_bytes(tmp_path: Path) -> None:
+    """With `retention.event_bytes`, the oldest sealed events go before they are old; the newest stay."""
+    places = Places(tmp_path)
+    store = open_store(places.events_db("demand").parent)
+    for day in range(3):
+        rows = [prediction(number, at=START + day * DAY) for number in range(day * 4000, day * 4000 + 4000)]
+        keep(store, rows, START + day * DAY)
+        keep_house(config_of(tmp_path, "demand", events="9d"), places, START + (day + 1.1) * DAY)
+    store.close()
+    before = stored_rows(places.events_db("demand").parent)
+    assert len(before) == 12_000
+    limited = config_of(tmp_path, "demand", events="9d", event_bytes=held_bytes(places, "demand") - 1)
+    keep_house(limited, places, START + 3.1 * DAY)
+    assert stored_rows(places.events_db("demand").parent) == before[4000:]
+    keep_house(limited, places, START + 3.1 * DAY)
+    assert len(stored_rows(places.events_db("demand").parent)) == 8000, "what fits is left alone"

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from driftd.config.model import Http
+from driftd.config.host import Http
 from driftd.loop.daemon import Daemon
 from driftd.observe import families
 from driftd.observe.http import HttpThread, Wiring, application

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from driftd.config.model import Receiver
+from driftd.config.receiver import Receiver
 from driftd.notify.trying import Pace
 from notify_samples import NOW, QUICK, endpoint, eventually, telling
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from driftd.config import document
 from driftd.config.durations import seconds, spelled
 from driftd.config.load import LONGEST, ConfigError, load, parse
-from driftd.config.model import Config, ModelConfig
+from driftd.config.model import Config
 from driftd.config.rules import METRICS
+from driftd.config.watched import ModelConfig
 from driftd_detectors import losses
 from driftd_detectors.schema import Kind, Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from driftd.config.model import Window as WindowConfig
+from driftd.config.watched import Window as WindowConfig
 from driftd.places import Places
 from driftd.records import Window
 from driftd.sources.store import StoreSource

@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from driftd.config.host import Tls
 from driftd.config.load import parse
-from driftd.config.model import Tls
 from driftd.config.redacting import HIDDEN, redacted, shown
 from driftd.web import tokens as tokens_module
 from driftd.web.fence import REPORT_POLICY, Fence

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from driftd.build.jobs import Job, Limits, start_job
 from driftd.build.snapshots import take_snapshot
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from driftd.build.calling import Recipe
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd.registry.loaded import LoadedVersion

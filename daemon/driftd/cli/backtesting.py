@@ -15,7 +15,7 @@ from rich.progress import track
 
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
 from driftd.cli.printing import console, print_json, print_table, say, when
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.loop.replaying import Era, Replay, Replayed, eras_of, lateness_of, windows_of
 from driftd.loop.settings import YEAR, monitor_settings
 from driftd.places import Places

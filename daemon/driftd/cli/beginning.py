@@ -15,7 +15,7 @@ from driftd.build.first import FileColumns, FirstVersionError, Made, make_first_
 from driftd.cli.belonging import as_owner_of
 from driftd.cli.guessing import Guess, guessed
 from driftd.config.load import parse
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from driftd.config.durations import spelled
-from driftd.config.model import Config, Data, FilesSource, ModelConfig, Override, Receiver
+from driftd.config.model import Config
+from driftd.config.override import Override
+from driftd.config.receiver import Receiver
+from driftd.config.watched import Data, FilesSource, ModelConfig
 from driftd.loop.settings import monitor_settings
 from driftd.severities import DEFAULT
 

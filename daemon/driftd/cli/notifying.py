@@ -9,7 +9,8 @@ import click
 
 from driftd.cli.options import config_option, json_option, opened
 from driftd.cli.printing import console, print_json, say
-from driftd.config.model import Config, Receiver
+from driftd.config.model import Config
+from driftd.config.receiver import Receiver
 
 NOT_DELIVERED = 1
 

@@ -12,7 +12,8 @@ from apscheduler.triggers.cron import CronTrigger
 from driftd.build.code import trainer_code
 from driftd.build.jobs import Limits
 from driftd.config.load import ConfigError, load
-from driftd.config.model import Config, ModelConfig
+from driftd.config.model import Config
+from driftd.config.watched import ModelConfig
 from driftd.loop.counting import COUNTS_A_WINDOW, Counts
 from driftd.loop.evidence import Evidence
 from driftd.loop.guard import Guard

@@ -31,7 +31,7 @@ def keep_house(config: Config, places: Places, now: float) -> dict[str, bool]:
     well.
     """
     ended_well = dict.fromkeys(config.models, True)
-    limits = Limits(keep_seconds=config.retention.events)
+    limits = Limits(config.retention.events, config.retention.event_bytes)
     for model in config.models:
         if damage_marked(places.events_db(model)) is not None:
             ended_well[model] = False  # nothing is written to it until it is restored

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.loop.checking import Seen, alarms_in, check_labels, check_window, extent_of, failed
 from driftd.loop.watched import ABSORB_AFTER, ABSORBABLE
 from driftd.records import Alarm, Window

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from driftd.config.model import Config, ModelConfig
-from driftd.config.model import Override as ConfiguredOverride
+from driftd.config.model import Config
+from driftd.config.override import Override as ConfiguredOverride
+from driftd.config.watched import ModelConfig
 from driftd.loop.deciding import Rules
 from driftd.policy import Override, PolicySettings
 from driftd.records import Trigger

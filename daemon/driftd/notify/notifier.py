@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from driftd.config.model import Receiver
+from driftd.config.receiver import Receiver
 from driftd.notify.telling import Telling
 from driftd.notify.trying import Pace
 from driftd.observe.metrics import Metrics

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Self
 
-from driftd.config.model import Receiver
+from driftd.config.receiver import Receiver
 from driftd.notify.message import Message, encoded
 from driftd.notify.trying import DeliveryError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from driftd.config.model import Receiver
+from driftd.config.receiver import Receiver
 from driftd.notify import program, webhook
 from driftd.notify.message import Message, message
 from driftd.notify.trying import DeliveryError, Pace

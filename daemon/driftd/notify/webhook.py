@@ -7,7 +7,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING
 
-from driftd.config.model import Receiver
+from driftd.config.receiver import Receiver
 from driftd.config.rules import web_address
 from driftd.notify.message import Message, encoded
 from driftd.notify.trying import DeliveryError

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from driftd.config.model import Http
+from driftd.config.host import Http
 from driftd.observe.metrics import Metrics
 from driftd.web.fence import REPORT_POLICY, Fence, Refused
 from driftd.web.server import bound_socket, server_config, told_address

@@ -12,8 +12,9 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from driftd.config.host import Tls
 from driftd.config.load import load
-from driftd.config.model import Config, Tls
+from driftd.config.model import Config
 from driftd.observe.logs import configure_logs
 from driftd.observe.service_manager import ServiceManager
 from driftd.places import Places

@@ -12,7 +12,7 @@ from driftd.sources.windows import closed_until, default_lateness
 from driftd_detectors.schema import Schema
 
 if TYPE_CHECKING:
-    from driftd.config.model import ModelConfig
+    from driftd.config.watched import ModelConfig
 
 
 def open_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:

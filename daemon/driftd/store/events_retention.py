@@ -24,7 +24,7 @@ _BREATH = 0.005  # seconds between two small transactions, for the writers
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is kept: so many seconds of events; at most so many bytes of segments and database, if given."""
+    """What is kept: so many seconds of events; if given, at most so many bytes of segments and used database pages."""
 
     keep_seconds: float
     most_bytes: int | None = None
@@ -54,7 +54,7 @@ def prune(path: Path, segments: Path, now: float, limits: Limits) -> Pruned:
         cutoff = now - limits.keep_seconds
         rows = _delete_rows(connection, _OLD_ROWS, (cutoff,))
         if limits.most_bytes is not None:
-            rows += _shrink(connection, path, limits.most_bytes)
+            rows += _shrink(connection, limits.most_bytes)
         gone = _drop_segments(connection, segments)
         _delete_dead_blocks(connection, cutoff)
         orphans = _delete_orphans(connection, cutoff)
@@ -77,16 +77,25 @@ def _delete_rows(connection: sqlite3.Connection, chosen: str, arguments: Sequenc
         time.sleep(_BREATH)
 
 
-def _shrink(connection: sqlite3.Connection, path: Path, most_bytes: int) -> int:
+def _shrink(connection: sqlite3.Connection, most_bytes: int) -> int:
     """Delete the rows of the oldest segments until the rest fits. What is not sealed yet stays."""
     total = 0
-    size = path.stat().st_size + connection.execute("select coalesce(sum(bytes), 0) from segments").fetchone()[0]
-    for last_seq, held in connection.execute("select last_seq, bytes from segments order by last_seq").fetchall():
-        if size <= most_bytes:
+    segments = connection.execute("select last_seq, bytes from segments order by last_seq").fetchall()
+    held = sum(size for _, size in segments)
+    for last_seq, size in segments:
+        if _used_bytes(connection) + held <= most_bytes:
             break
         total += _delete_rows(connection, _FIRST_ROWS, (last_seq,))
-        size -= held
+        held -= size
     return total
+
+
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the database in use. Free pages do not count: they take the next rows before the file grows."""
+    (pages,) = connection.execute("pragma page_count").fetchone()
+    (free,) = connection.execute("pragma freelist_count").fetchone()
+    (page_size,) = connection.execute("pragma page_size").fetchone()
+    return int(pages - free) * int(page_size)
 
 
 def _drop_segments(connection: sqlite3.Connection, segments: Path) -> int:

@@ -9,7 +9,7 @@ import ssl
 import uvicorn
 from starlette.types import ASGIApp
 
-from driftd.config.model import Tls
+from driftd.config.host import Tls
 from driftd.places import credential
 from driftd.web.patience import PatientProtocol
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftd.build.snapshots import read_snapshot, take_snapshot
-from driftd.config.model import ModelConfig
+from driftd.config.watched import ModelConfig
 from driftd.places import Places
 from driftd.sources import open_source
 from driftd_detectors.schema import Schema
