@@ -36,9 +36,10 @@ function facts({ decision, alarm, rows }) {
   return make("section", { "aria-label": "Figures" }, list(pairs));
 }
 
-/** Names and values. */
+/** Names and values, side by side; a whole sentence takes a row of its own. */
 export function list(pairs) {
-  return make("dl", { class: "facts" }, pairs.map(([name, value]) => make("div", null, make("dt", null, name), make("dd", null, value))));
+  return make("dl", { class: "facts" }, pairs.map(([name, value]) =>
+    make("div", { class: String(value).length > 90 ? "wide" : null }, make("dt", null, name), make("dd", null, value))));
 }
 
 function seen({ alarm, report, window_by: by }) {
