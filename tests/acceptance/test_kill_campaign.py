@@ -116,7 +116,7 @@ class Campaign:
     def starts(self, kills: int, longest: float) -> None:
         """Kill the daemon while it starts, checks and begins to build."""
         for _ in range(kills if self.disturbed else 0):
-            self._one_life(self.draw.uniform(0.05, longest), "daemon, start and checks")
+            self._one_life(self.draw.uniform(0.05, longest), "daemon starting and checking")
 
     def steps(self, kinds: tuple[str, ...], kills: int) -> None:
         """Kill the daemon at drawn moments of each step of a build, in turn."""
@@ -200,7 +200,7 @@ class Campaign:
                     return False
                 time.sleep(0.002)
             time.sleep(self.draw.choice((0.0, 0.02, 0.3, 1.0)))
-        self.counts.kills[f"daemon, {kind}"] += 1
+        self.counts.kills[f"daemon in {kind}"] += 1
         self._look()
         return True
 
@@ -328,5 +328,5 @@ def test_three_hundred_kills_change_nothing(tmp_path: Path) -> None:
     assert _litter(one.places) == _litter(twin.places)
     assert Registry(one.places).load(MODEL, 2).version == 2
     assert counts.kills.total() >= 300, counts.line()
-    assert all(counts.kills[f"daemon, {kind}"] >= 3 for kind in (*BUILD, "shadow")), counts.line()
+    assert all(counts.kills[f"daemon in {kind}"] >= 3 for kind in (*BUILD, "shadow")), counts.line()
     assert os.path.realpath(one.places.current(MODEL)).endswith("2")

@@ -144,6 +144,7 @@ def test_a_model_shows_everything_that_was_asked_for(visit: Visit) -> None:
     visit.page.wait_for_selector("table.bins")
     assert visit.page.locator("table.bins tbody tr").count() >= 20
     visit.page.click(".lane summary >> nth=0")
+    visit.page.wait_for_selector(".lane li >> nth=0 >> dl")
     lineage = visit.page.inner_text(".lane li >> nth=0")
     for words in ("snapshot", "driftd.trainers:gradient_boosting", "max_iter", "driftd itself, by its gate"):
         assert words in lineage, words
@@ -157,6 +158,7 @@ def test_a_decision_gives_its_reasons(visit: Visit, world: World) -> None:
     for words in ("Drift confirmed", "Rows counted", "over the limit of", "promoted", "The config in force"):
         assert words in text, words
     visit.page.click("summary:has-text('Its section')")
+    visit.page.wait_for_selector("pre")
     assert "target: y" in visit.page.inner_text("pre")
 
 
