@@ -24,7 +24,7 @@ test: lint types  ## Everything: lint, types, unit tests, then the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 unit: $(READY)  ## The quick tests alone
-	$(BIN)/python -m pytest tests/unit -m 'not slow'
+	$(BIN)/python -m pytest tests/unit -m 'not slow' -n 2
 
 slow: $(READY)  ## The slow tests alone
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile

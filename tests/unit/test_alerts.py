@@ -75,6 +75,7 @@ def test_promtool_accepts_the_rules_and_the_scrape_config() -> None:
     assert run(tool("amtool", "prometheus-alertmanager"), "check-config", "alertmanager.yml")[0] == 0
 
 
+@pytest.mark.slow
 def test_every_rule_fires_and_keeps_quiet_as_its_case_says() -> None:
     """`promtool test rules` runs every case, with the whole text of every message."""
     code, told = run(tool("promtool"), "test", "rules", "driftd.rules.test.yml")

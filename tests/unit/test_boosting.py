@@ -105,6 +105,7 @@ def test_every_task_learns_stores_and_predicts_unknown_values(schema: Schema, tm
     assert np.array_equal(found.prediction, predict_with(estimator, schema, feature_frame(fresh, schema)).prediction)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     """Training twice gives one artefact, byte for byte."""
     schema = schema_of(Task.REGRESSION)

@@ -22,6 +22,7 @@ def days() -> pd.DataFrame:
     return frame[frame["at"] < until].iloc[::8].reset_index(drop=True)
 
 
+@pytest.mark.slow
 def test_the_rival_is_rebuilt_at_every_window(days: pd.DataFrame, tmp_path: Path) -> None:
     """There is one build for each day of the replay, and one error for each of its predictions."""
     compute(tmp_path, days)
@@ -35,6 +36,7 @@ def test_the_rival_is_rebuilt_at_every_window(days: pd.DataFrame, tmp_path: Path
     assert float((tmp_path / "progress").read_text()) == 1.0
 
 
+@pytest.mark.slow
 def test_the_rival_knows_no_label_before_its_time(days: pd.DataFrame, tmp_path: Path) -> None:
     """Labels that became known after the third midnight change nothing of the days before it."""
     third = stream.start_of(days) + stream.FIRST_PART + 3 * DAY

@@ -23,6 +23,7 @@ def pair(rng: np.random.Generator, days: int, gain: float, day_sd: float) -> tup
     return np.where(apart, ~right, wrong).astype(float), np.where(apart, right, wrong).astype(float), at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("days", "day_sd"), [(20, 0.0), (20, 0.15), (20, 0.3), (4, 0.15)])
 def test_an_equal_challenger_is_promoted_in_at_most_one_of_twenty_gates(days: int, day_sd: float) -> None:
     """Wrong promotions stay at their nominal 5 %, with day effects too (600 gates; 6.5 % is two standard errors up)."""
@@ -31,6 +32,7 @@ def test_an_equal_challenger_is_promoted_in_at_most_one_of_twenty_gates(days: in
     assert wrong / 600 <= 0.065
 
 
+@pytest.mark.slow
 def test_looking_again_does_not_add_up_to_more_errors() -> None:
     """Four judgements of one pair with ever more rows together promote an equal challenger in at most 5 %."""
     rng = np.random.default_rng(2)

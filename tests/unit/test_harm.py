@@ -175,6 +175,7 @@ def test_inputs_that_harm_raise_an_alarm_before_any_label(reference: Reference) 
     assert seen[-1].figures["estimated_loss_low"] > reference.expected["brier"].mean
 
 
+@pytest.mark.slow
 def test_a_clean_year_raises_no_harm(reference: Reference) -> None:
     """Over 200 clean days the estimate stays calm and its band is borne out by the labels."""
     monitor, seen = lived(reference, 200)

@@ -131,6 +131,7 @@ def test_evidence_that_was_stored_goes_on(monitor, reference) -> None:
     assert other.loss.metric == "roc_auc"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [1, 2, 5])
 def test_few_reference_windows_are_told_and_bear_no_false_alarm(days) -> None:
     """With a handful of reference days the monitor says that it learns, and stays calm for a hundred."""

@@ -22,6 +22,7 @@ def pair(rng: np.random.Generator, days: int, harm: float, day_sd: float) -> tup
     return np.where(apart, worse, wrong).astype(float), np.where(apart, ~worse, wrong).astype(float), at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("day_sd", [0.0, 0.15, 0.3])
 def test_an_equal_version_is_rolled_back_in_at_most_one_of_twenty_watches(day_sd: float) -> None:
     """The largest wealth of 28 days stays below 20 in 95 % (200 watches; 8 % is two standard errors up)."""
@@ -33,6 +34,7 @@ def test_an_equal_version_is_rolled_back_in_at_most_one_of_twenty_watches(day_sd
     assert wrong / 200 <= 0.08
 
 
+@pytest.mark.slow
 def test_two_points_of_harm_are_found_within_two_thousand_labels() -> None:
     """The median harmed version is rolled back after 800 to 2,000 labels."""
     rng = np.random.default_rng(12)

@@ -110,6 +110,7 @@ def test_the_status_line_tells_every_model_shortly() -> None:
     assert status_line([], {}, None) == "no models in the config"
 
 
+@pytest.mark.slow
 def test_a_loop_that_waits_for_a_source_stops_when_told() -> None:
     """A stop that comes while a source hangs ends the wait at once, long before the check's own limit."""
     service, hanging = Service(), threading.Event()

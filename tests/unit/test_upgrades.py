@@ -64,6 +64,7 @@ def test_a_backup_is_made_before(tmp_path: Path, kind: str, step: str) -> None:
         assert rows_of(connection) == before
 
 
+@pytest.mark.slow
 def test_two_at_once(tmp_path: Path) -> None:
     """Of two processes that find an old database, one migrates it; both end well, and no row is touched twice."""
     path = tmp_path / "state.db"
