@@ -1,5 +1,6 @@
 """How long the page's questions take on a year of hourly history for 20 models with 12 features.
 
+Run: PYTHONPATH=daemon:detectors python benchmarks/status_page.py
 Prints the seconds of each view's first answer (nothing kept) and of the answer that nothing changed.
 """
 

@@ -28,15 +28,40 @@ def test_every_command_shows_an_example(name: str) -> None:
     assert f"driftd {name}" in (command.help or "")
 
 
-def test_the_readme_names_only_commands_that_exist() -> None:
-    """Every `driftd x` in a code block of the README is a command, every `make x` a target, every link a file."""
-    readme = (ROOT / "README.md").read_text()
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", readme, re.DOTALL))
-    assert set(re.findall(r"^driftd ([a-z-]+)", blocks, re.MULTILINE)) <= set(COMMANDS)
+PAGES = [path for path in sorted(ROOT.glob("**/*.md")) if not {".venv", "demo-state"} & set(path.parts)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_only_what_exists(page: Path) -> None:
+    """In a page, `driftd x` is a command, `make x` a target, and a link leads to a file and a heading."""
+    text = page.read_text()
+    shell = "\n".join(re.findall(r"```(?:sh|console)\n(.*?)```", text, re.DOTALL))
+    assert set(re.findall(r"^(?:sudo )?driftd ([a-z][a-z-]+)", shell, re.MULTILINE)) <= set(COMMANDS)
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"^make ([a-z]+)", blocks, re.MULTILINE)) <= targets
-    for link in re.findall(r"\]\(([^)#]+)\)", readme):
-        assert link.startswith("http") or (ROOT / link).exists(), link
+    assert set(re.findall(r"^make ([a-z]+)", shell, re.MULTILINE)) <= targets
+    assert set(re.findall(r"`make ([a-z]+)`", text)) <= targets
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        file, _, anchor = link.partition("#")
+        if file.startswith("http"):
+            continue
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).strip().replace(" ", "-") for one in headings}
+
+
+def test_every_benchmark_is_listed_and_says_how_it_is_run() -> None:
+    """A script in benchmarks/ has a row in their README and its command in its docstring."""
+    listed = (ROOT / "benchmarks" / "README.md").read_text()
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        command = f"python benchmarks/{script.name}"
+        assert command in listed
+        assert command in script.read_text().split('"""')[1], script.name
 
 
 def test_every_test_states_its_behaviour_in_one_sentence() -> None:
