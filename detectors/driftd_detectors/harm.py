@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.evidence import SUSPECTED, Evidence, Lanes
+from driftd_detectors.evident import Evident
 from driftd_detectors.expected_loss import Estimated, ExpectedLoss
 from driftd_detectors.losses import value_of
 from driftd_detectors.profile import Profile
@@ -23,7 +24,7 @@ _QUARANTINE = 1.5  # as for losses with labels: what creeps up must not be learn
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
+class Harm(Evident):
     """Evidence that the loss to be expected of the inputs has risen by more than is tolerated. Immutable.
 
     Parameters
@@ -97,26 +98,6 @@ class Harm:
         starts = np.array([start for start, _ in seen], dtype=np.float64)
         evidence = Evidence.begin(lanes, threshold, starts, values, sds, window_seconds)
         return cls(expected, tolerated, replace(evidence, quarantine=_QUARANTINE, waits_for=waits_for))
-
-    @property
-    def value(self) -> float:
-        """The evidence; at least the threshold while an alarm stands."""
-        return self.evidence.value
-
-    @property
-    def threshold(self) -> float:
-        """The evidence at which it alarms."""
-        return self.evidence.threshold
-
-    @property
-    def alarmed(self) -> bool:
-        """Whether an alarm stands."""
-        return self.evidence.alarmed
-
-    @property
-    def crossed(self) -> bool:
-        """Whether the last window raised it."""
-        return self.evidence.crossed
 
     @property
     def coverage(self) -> float:

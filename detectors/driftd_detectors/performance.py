@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from driftd_detectors.certified import CertifiedPerformance
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence import Evidence, Lanes
+from driftd_detectors.evident import Evident
 from driftd_detectors.labels import Estimate
 from driftd_detectors.loss_reference import LossReference
 from driftd_detectors.losses import MEAN_METRICS
@@ -23,7 +24,7 @@ _RARE_ERRORS = 2.0  # below, even its arcsine is
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
+class Performance(Evident):
     """Evidence that the loss of cohorts has risen above the reference's by more than is tolerated. Immutable.
 
     Parameters
@@ -84,41 +85,6 @@ class Performance:
             bare.evidence.lanes, threshold, reference.starts, table[:, :1], table[:, 1:2], window_seconds
         )
         return replace(bare, evidence=replace(evidence, wander=STRONG_WANDER, quarantine=_QUARANTINE))
-
-    @property
-    def value(self) -> float:
-        """The evidence; at least the threshold while an alarm stands."""
-        return self.evidence.value
-
-    @property
-    def threshold(self) -> float:
-        """The evidence at which it alarms."""
-        return self.evidence.threshold
-
-    @property
-    def alarmed(self) -> bool:
-        """Whether an alarm stands."""
-        return self.evidence.alarmed
-
-    @property
-    def crossed(self) -> bool:
-        """Whether the last cohort raised it."""
-        return self.evidence.crossed
-
-    @property
-    def since(self) -> int:
-        """For how many cohorts in a row it has been suspected."""
-        return self.evidence.since
-
-    @property
-    def is_learning(self) -> bool:
-        """Whether it learns first what windows always do; no alarm before that."""
-        return self.evidence.is_learning
-
-    @property
-    def learning(self) -> str | None:
-        """What is not learned yet, in one phrase."""
-        return self.evidence.learning
 
     def stream(self, loss: float, sampling_sd: float, counted: float) -> tuple[float, float, float]:
         """The stream's value, its sampling sd and the tolerance, for a loss of so many rows."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Score, Verdict
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence import SUSPECTED, Evidence, Lanes
+from driftd_detectors.evident import Evident
 from driftd_detectors.layout import Layout
 from driftd_detectors.scoring import Stream, WindowScores, score_window, streams_of
 from driftd_detectors.wording import number, windows_told
@@ -55,7 +56,7 @@ def score_reference(
 
 
 @dataclass(frozen=True, slots=True)
-class StreamDrift:
+class StreamDrift(Evident):
     """Evidence that the streams of one kind have left what the reference's windows were. Immutable."""
 
     kind: EvidenceKind
@@ -101,26 +102,6 @@ class StreamDrift:
         evidence = replace(evidence, waits_for=waits_for)
         seconds = {one.name: one.labels[1] for one in layout.columns if len(one.labels) == 2}  # noqa: PLR2004
         return cls(kind, streams, places, _shapes(streams, layout), seconds, tolerance, evidence)
-
-    @property
-    def value(self) -> float:
-        """The evidence; at least the threshold while an alarm stands."""
-        return self.evidence.value
-
-    @property
-    def threshold(self) -> float:
-        """The evidence at which it alarms."""
-        return self.evidence.threshold
-
-    @property
-    def alarmed(self) -> bool:
-        """Whether an alarm stands."""
-        return self.evidence.alarmed
-
-    @property
-    def crossed(self) -> bool:
-        """Whether the last window raised it."""
-        return self.evidence.crossed
 
     def update(self, scores: WindowScores, start: float) -> Self:
         """One window more."""
