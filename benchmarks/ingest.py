@@ -43,7 +43,7 @@ models:
 
 
 # A client library would cost more processor time than the server: this is HTTP/1.1 by hand.
-HEAD = "POST /v1/models/bench/predictions HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n"
+HEAD = "POST /v1/models/bench/predictions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n"
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
