@@ -123,6 +123,7 @@ class Build:
     judged_rows: int = 0  # rows on which the last judgement compared the two versions
     judged_labels: int = 0  # labelled rows since the change that existed at the last judgement
     judgements: int = 0
+    judged_against: int | None = None  # the champion of the last judgement
     decision: str = ""  # the gate's last sentence
     is_follow_up: bool = False  # repeats an earlier build with more rows: not repeated again
     hold: str = ""  # why only a person may promote it, in one sentence

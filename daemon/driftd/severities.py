@@ -33,6 +33,7 @@ MEANINGS = {
     "build_started": Meaning(Severity.INFO, "Build started"),
     "build_failed": Meaning(Severity.WARNING, "Build failed", by_default=True),
     "gate_inconclusive": Meaning(Severity.INFO, "Gate inconclusive"),
+    "judged_again": Meaning(Severity.INFO, "Judged again, against another champion"),
     "challenger_rejected": Meaning(Severity.INFO, "Challenger refused"),
     "challenger_inconclusive": Meaning(Severity.INFO, "Challenger never clearly better"),
     "approval_wanted": Meaning(Severity.WARNING, "Approval wanted", by_default=True),

@@ -188,3 +188,102 @@ def test_a_pause_of_retraining_holds_a_build_under_way() -> None:
     held = decide(noted, override)
     assert held.actions == ()
     assert held.reason == "build 4 is held at its step collect: retraining is paused by the override: INC-1"
+
+
+def test_a_build_asked_for_during_another_begins_after_it() -> None:
+    """While a build trains the wish is told as waiting, not forgotten, however that build ends."""
+    override = Override("fixed upstream", retrain="after the fix")
+    building = replace(STEADY, phase=Phase.RETRAINING, build=BUILD)
+    (began,) = told(building, override)
+    assert began.reason.endswith("build 4 is under way (judge); the one asked for begins after it")
+    assert began.state.asked == ()
+    lost = StepDone(ActionKind.JUDGE, {"version": 4}, {"decision": "reject", "sentence": "worse"})
+    wanted, started = told(decide(began.state, override, lost).state, override)[:2]
+    assert (wanted.event, started.event) == ("build_wanted", "build_started")
+    assert started.state.build is not None
+    assert started.state.build.trigger is Trigger.MANUAL
+
+
+@pytest.mark.parametrize("by", ["config", "cli"])
+def test_a_build_asked_for_takes_the_place_of_one_that_only_awaits_rows(by: str) -> None:
+    """Nobody who wants a build now waits weeks for the rows of another."""
+    collecting = replace(STEADY, phase=Phase.RETRAINING, build=replace(BUILD, step=BuildStep.COLLECT))
+    override = Override("x", retrain="now") if by == "config" else Override()
+    finding = None if by == "config" else Asked("retrain", "ann@host", "now")
+    state = decide(collecting, override).state if by == "config" else collecting
+    wanted = decide(state, override, finding)
+    assert wanted.event == "build_wanted"
+    started = decide(wanted.state, override)
+    assert started.event == "build_started"
+    assert [action.kind for action in started.actions] == [ActionKind.SNAPSHOT]
+
+
+def test_a_wish_for_a_build_outlives_a_rollback() -> None:
+    """What a person asked for during a probation is not forgotten when that ends in a rollback."""
+    asked = decide(ON_PROBATION, Override(), Asked("retrain", "ann@host", "new data")).state
+    worse = decide(asked, Override(), Shadowed("roll_back", "worse", 900))
+    back = decide(worse.state, Override(), StepDone(ActionKind.SWAP, worse.actions[0].arguments))
+    assert back.state.champion == 2
+    assert told(back.state, Override())[0].event == "build_started"
+
+
+@pytest.mark.parametrize("state", [WAITING, replace(STEADY, phase=Phase.RETRAINING, build=BUILD)])
+def test_a_pinned_challenger_is_no_challenger_any_more(state: ModelState) -> None:
+    """Pinning the version under build ends the build; what its judge still says changes nothing."""
+    facts = replace(FACTS, versions=frozenset({1, 2, 3, 4}))
+    pin = Override("trust me", pin=4)
+    noted = advance(state, Ticked(), facts, SETTINGS, pin, NOW)
+    started = advance(noted.state, Ticked(), facts, SETTINGS, pin, NOW)
+    assert (started.event, started.state.build, started.state.phase) == ("pin_started", None, Phase.STEADY)
+    swapped = decide(started.state, pin, StepDone(ActionKind.SWAP, started.actions[0].arguments))
+    assert swapped.state.champion == 4
+    for decision in ("promote", "reject"):
+        late = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": decision, "sentence": "x"})
+        after = decide(swapped.state, pin, late)
+        assert (after.state, after.actions) == (swapped.state, ())
+
+
+def test_a_rollback_to_the_challenger_is_refused() -> None:
+    """A version that never served is nothing to go back to."""
+    facts = replace(FACTS, versions=frozenset({1, 2, 3, 4}))
+    answer = advance(WAITING, Asked("rollback", "ann@host", "", 4), facts, SETTINGS, Override(), NOW)
+    assert answer.event == "request_refused"
+    assert answer.reason == "version 4 is the challenger of a build under way (judge): it has not served yet"
+
+
+def test_a_judgement_counts_against_the_champion_that_it_saw_only() -> None:
+    """When another version serves by the time a gate ends, the challenger is compared with that one first."""
+    moved = replace(STEADY, champion=2, phase=Phase.RETRAINING, build=BUILD)
+    won = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": "promote", "sentence": "better"})
+    again = decide(moved, Override(), won)
+    assert again.event == "judged_again"
+    assert "it was compared with version 3, and version 2 serves now" in again.reason
+    assert [(action.kind, action.arguments["champion"]) for action in again.actions] == [(ActionKind.JUDGE, 2)]
+
+
+def test_a_challenger_that_a_pin_held_back_is_judged_against_what_serves_after_it() -> None:
+    """A gate that was won against one champion does not promote over another once the pin is gone."""
+    won = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": "promote", "sentence": "better"})
+    pin = Override("x", pin=2)
+    judged = replace(STEADY, phase=Phase.RETRAINING, build=BUILD, pinned=2)
+    waiting = decide(judged, pin, won).state
+    assert waiting.phase is Phase.AWAITING_APPROVAL
+    freed = replace(waiting, champion=2, pinned=None)
+    assert decide(freed, Override()).event == "judged_again"
+    assert [one.kind for one in decide(replace(freed, champion=3), Override()).actions] == [ActionKind.SWAP]
+
+
+def test_a_comparison_of_another_version_is_put_aside() -> None:
+    """What a shadow says of a former champion never rolls back the one that serves."""
+    late = decide(ON_PROBATION, Override(), Shadowed("roll_back", "worse", 900, version=1))
+    assert late.actions == ()
+    assert [one.kind for one in decide(ON_PROBATION, Override(), Shadowed("roll_back", "w", 9, 3)).actions] == ["swap"]
+
+
+def test_a_refused_pin_is_tried_again_when_the_override_changes() -> None:
+    """Whoever mends the version saves the override with another reason, and the pin is tried anew."""
+    started = told(STEADY, Override("x", pin=2))[-1]
+    failed = StepFailed(ActionKind.SWAP, "the hash of model.skops differs", started.actions[0].arguments)
+    refused = decide(started.state, Override("x", pin=2), failed).state
+    changed, again = told(refused, Override("x, mended", pin=2))
+    assert (changed.event, again.event) == ("override_changed", "pin_started")

@@ -101,7 +101,8 @@ def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> F
         return StepFailed(action.kind, result.error, action.arguments)
     if action.kind is ActionKind.SHADOW:
         value = result.value
-        return Shadowed(str(value["decision"]), str(value["sentence"]), int(value["labels"]))
+        version = action.arguments.get("new")
+        return Shadowed(str(value["decision"]), str(value["sentence"]), int(value["labels"]), version)
     if action.kind is ActionKind.SWAP:
         version = int(action.arguments["version"])
         registry.point(action.model, version)

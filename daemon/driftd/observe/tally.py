@@ -26,6 +26,7 @@ EVENTS = (
     "challenger_rejected",
     "confirmed",
     "gate_inconclusive",
+    "judged_again",
     "override_began",
     "override_changed",
     "override_ended",

@@ -29,6 +29,7 @@ MEANINGS = {
     "build_started": "A build was wanted and nothing stood in its way any more.",
     "build_failed": "A step of a build failed. The champion was never touched; the next try waits longer each time.",
     "gate_inconclusive": "On rows later than its training the challenger is neither surely better nor surely worse.",
+    "judged_again": "Another version serves than the one that the challenger was compared with: it is compared anew.",
     "challenger_rejected": "The challenger lost its gate, or a person turned it down.",
     "challenger_inconclusive": "The challenger did not become clearly better in the time given to it.",
     "approval_wanted": "The challenger won its gate; the config or the override asks a person before it serves.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import building, operating, overriding, wanting, watching
+from driftd.policy import building, judging, operating, overriding, wanting, watching
 from driftd.policy.findings import (
     Alarmed,
     Asked,
@@ -59,11 +59,11 @@ def _ticked(state: ModelState, facts: Facts, settings: PolicySettings, override:
         case Phase.STEADY:
             return wanting.consider(state, facts, settings, override, now)
         case Phase.RETRAINING:
-            return building.collect(state, facts, settings, override, now)
+            return judging.collect(state, facts, settings, override, now)
         case Phase.PROBATION:
             return watching.look(state, facts, settings, now)
         case Phase.AWAITING_APPROVAL:
-            return building.release(state, settings, override)
+            return judging.release(state, settings, override)
         case Phase.PAUSED:
             return Transition(state, f"paused by the override: {override.reason}")
 

@@ -55,6 +55,7 @@ class Shadowed:
     decision: str  # continue | roll_back | confirm
     sentence: str
     labels: int
+    version: int | None = None  # the new champion that was looked at; None where the shell did not say
 
 
 @dataclass(frozen=True, slots=True)

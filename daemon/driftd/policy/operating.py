@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from driftd.policy.building import promote, refused
 from driftd.policy.findings import Asked, Facts
-from driftd.policy.wanting import by_hand
-from driftd.records import Action, ActionKind, BuildStep, ModelState, Phase, Transition
+from driftd.policy.swapping import promote, refused
+from driftd.policy.wanting import by_hand, gives_way
+from driftd.records import Action, ActionKind, Build, BuildStep, ModelState, Phase, Transition
 
 
 def asked(state: ModelState, finding: Asked, facts: Facts, now: float) -> Transition:
@@ -26,7 +26,7 @@ def asked(state: ModelState, finding: Asked, facts: Facts, now: float) -> Transi
 
 
 def _retrain(state: ModelState, finding: Asked, now: float) -> Transition:
-    if state.build is not None:
+    if state.build is not None and not gives_way(state.build):
         return Transition(
             state, f"build {state.build.number} is already under way ({state.build.step})", "request_refused"
         )
@@ -69,7 +69,12 @@ def _rollback_refusal(state: ModelState, target: int | None, facts: Facts) -> st
         return f"version {target} serves already"
     if state.pinned is not None:
         return f"the override pins version {state.pinned}; change the override first"
-    swapping = state.build is not None and state.build.step is BuildStep.SWAP
-    if swapping or ActionKind.SWAP in facts.working:
+    return _building_refusal(state.build, target, facts)
+
+
+def _building_refusal(build: Build | None, target: int, facts: Facts) -> str | None:
+    if (build is not None and build.step is BuildStep.SWAP) or ActionKind.SWAP in facts.working:
         return "a swap is under way; ask again when it is done"
+    if build is not None and target == build.number:
+        return f"version {target} is the challenger of a build under way ({build.step}): it has not served yet"
     return None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from driftd.policy.building import promote, refused, unwatched
 from driftd.policy.findings import Facts
 from driftd.policy.settings import Override
-from driftd.policy.wanting import by_hand
+from driftd.policy.swapping import promote, refused, unwatched
+from driftd.policy.wanting import by_hand, gives_way
 from driftd.policy.wording import moment
 from driftd.records import Action, ActionKind, ModelState, Phase, Transition
 
@@ -25,6 +25,8 @@ def noted(state: ModelState, facts: Facts, given: Override, override: Override, 
     if asks == state.override:
         return None
     told = replace(state, override=asks)
+    if state.pin_refused is not None:
+        told = replace(told, pinned=None, pin_refused=None)  # whatever changed, the pin is tried anew
     if asks is None:
         lapsed = given.expires is not None and given.expires <= now
         how = f"expired at {moment(given.expires)}" if lapsed and given.expires is not None else "was lifted"
@@ -65,6 +67,8 @@ def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iter
         yield f"version {waiting} cannot be promoted while version {override.pin} is pinned"
     if override.retrain is not None and override.retrain in state.asked:
         yield f"the build {override.retrain!r} was begun before; another text is another build"
+    elif override.retrain is not None and state.build is not None and not gives_way(state.build):
+        yield f"build {state.build.number} is under way ({state.build.step}); the one asked for begins after it"
     unknown = sorted(set(override.silence) - facts.features) if facts.features is not None else []
     if unknown and facts.features is not None:
         yield f"there is no feature {', '.join(unknown)} (there are: {', '.join(sorted(facts.features))})"
@@ -80,7 +84,7 @@ def overridden(state: ModelState, facts: Facts, override: Override, now: float) 
         transition = mend(state, facts, override)
         if transition is not None:
             return transition
-    if override.retrain is not None and override.retrain not in state.asked:
+    if override.retrain is not None and override.retrain not in state.asked and gives_way(state.build):
         asked = replace(state, asked=(*state.asked[-ASKED_KEPT + 1 :], override.retrain))
         wanted = by_hand(asked, f"the override asks for a build: {override.retrain}", "the override", now)
         return replace(wanted, actor=ACTOR)
@@ -112,8 +116,17 @@ def _pinned(state: ModelState, facts: Facts, override: Override) -> Transition |
         known = ", ".join(map(str, sorted(facts.versions))) or "none"
         refusal = f"{why}; but there is no such version (there are: {known}); version {state.champion} serves on"
         return Transition(replace(held, pin_refused=refusal), refusal, "pin_refused", (), figures, actor=ACTOR)
+    if held.build is not None and override.pin == held.build.number:
+        held = _without_build(held)
     action = Action(ActionKind.SWAP, {"version": override.pin, "purpose": "pin", "from": state.champion})
     return Transition(held, why, "pin_started", (action,), figures, actor=ACTOR)
+
+
+def _without_build(state: ModelState) -> ModelState:
+    """A challenger that is pinned is no challenger any more: what its judge still says is put aside."""
+    resumes = None if state.resumes is None else Phase.STEADY
+    phase = state.phase if state.phase is Phase.PAUSED else Phase.STEADY
+    return replace(state, phase=phase, resumes=resumes, build=None, want=None, waits=None)
 
 
 def _settled(state: ModelState) -> ModelState:

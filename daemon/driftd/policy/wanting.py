@@ -81,6 +81,11 @@ def by_hand(state: ModelState, reason: str, who: str, now: float) -> Transition:
     return Transition(wanted, reason, "build_wanted", (), {"trigger": Trigger.MANUAL})
 
 
+def gives_way(build: Build | None) -> bool:
+    """Whether a build that a person asks for may begin now: beside none, or instead of one that only awaits rows."""
+    return build is None or build.step is BuildStep.COLLECT
+
+
 def _obstacle(
     state: ModelState, want: Want, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> str | None:

@@ -46,7 +46,8 @@ def _missing(probation: Probation, labels: int, settings: PolicySettings, now: f
 def shadowed(state: ModelState, finding: Shadowed) -> Transition:
     """Confirm, roll back or go on watching."""
     probation = state.probation
-    if state.phase is not Phase.PROBATION or probation is None:
+    of_another = finding.version not in (None, state.champion)
+    if state.phase is not Phase.PROBATION or probation is None or of_another:
         return Transition(state, "a comparison that nobody waits for any more is put aside")
     watched = replace(state, probation=replace(probation, labels=finding.labels, sentence=finding.sentence))
     figures = {"version": state.champion, "previous": probation.previous, "labels": finding.labels}
