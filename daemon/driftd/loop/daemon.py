@@ -13,9 +13,9 @@ import structlog
 from driftd.clock import Clock
 from driftd.config.load import ConfigError, digest_of
 from driftd.config.model import Config
-from driftd.config.redacting import shown
 from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
+from driftd.loop.config_history import ConfigHistory
 from driftd.loop.guard import SourceDamagedError
 from driftd.loop.service import StopAskedError, status_line
 from driftd.loop.settings import asked_by_override, rules_of
@@ -75,15 +75,20 @@ class Daemon:
     notifier: Notifier | None = None
     receivers_kept: bool = True  # whether the store knows the receivers of the config
     damage: str | None = None  # why the state database cannot be trusted any more: the daemon then ends
+    configs: ConfigHistory = field(init=False)
     config_read: str = ""  # the hash of the config that was read last, applied or refused
     refusal: str | None = None  # why that one was refused; None when it is in force
     on_clock_jump: Callable[[], None] = lambda: None
     clock_offset: float | None = None  # of the wall clock to the monotonic one, when last looked at
 
+    def __post_init__(self) -> None:
+        self.configs = ConfigHistory(self.assembly.store, self.assembly.metrics)
+
     def begin(self, now: float) -> None:
-        """Put the first config in force; it is recorded and shown from here on."""
+        """Put the first config in force; it is recorded and shown from here on. Raises where it cannot be recorded."""
         if not self.config_read:
             self._applied(self.assembly.config, now)
+            self.configs.keep()
 
     def run(self, clock: Clock, idle_seconds: float = 5.0) -> None:
         """The main loop: put the first config in force, then take a message, act on it, until told to stop."""
@@ -165,7 +170,7 @@ class Daemon:
         except ConfigError as error:
             self.config_read, self.refusal = read, str(error)
             self.assembly.metrics.reloaded("refused")
-            self._record_config(read, now, error=str(error))
+            self.configs.refused(read, str(error), now)
             log.error("config_refused", error=str(error), hash=read, still_in_force=in_force.hash)
             return str(error)
         if config.hash != in_force.hash:
@@ -199,6 +204,7 @@ class Daemon:
         """Step every model once. True while one has more to check at this very moment."""
         started = time.perf_counter()
         self.begin(now)
+        self.configs.try_again()
         self.assembly.metrics.override(*asked_by_override(self.assembly.config.override, now))
         if not self.receivers_kept:
             self._apply_receivers()
@@ -247,16 +253,9 @@ class Daemon:
         log.info("stopped", reason=self.stopping)
 
     def _applied(self, config: Config, now: float) -> None:
-        self._record_config(config.hash, now, content=config)  # first: while it fails, the config counts as unread
+        self.configs.applied(config, now)
         self.config_read, self.refusal = config.hash, None
         self.assembly.metrics.config_applied(config.hash, now)
-
-    def _record_config(
-        self, digest: str, now: float, *, content: Config | None = None, error: str | None = None
-    ) -> None:
-        told = shown(content) if content is not None else None
-        with self.assembly.store.transaction():
-            self.assembly.store.save_config(digest, at=now, content=told, error=error)
 
     def _apply_receivers(self) -> None:
         """Tell whom the config names; one that cannot be put into the store just now waits for a later round."""
