@@ -152,6 +152,10 @@ def test_reload_with_a_good_and_with_a_bad_config(host: Host) -> None:
     assert any(
         line.startswith(f"{CONFIG}:") and "nonsense" in line for line in journal
     )  # in plain words, with its line
+    host.configure(good.replace(":9464", ":9999"))
+    host("systemctl", "reload", "driftd", check=False)
+    assert host.exit_code != 0
+    host.until(lambda: any("change only with a restart of driftd" in line for line in host.journal("driftd")), 10)
     host.configure(good)
     host("systemctl", "reload", "driftd")
     host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady not checked yet", 10)

@@ -21,6 +21,7 @@ import pytest
 from driftd.cli.main import _EXITS, COMMANDS, EXIT_CODES, cli, main
 from driftd.cli.options import default_config
 from driftd.config.load import digest_of, load
+from driftd.config.redacting import shown
 from driftd.places import Places
 from driftd.records import (
     Action,
@@ -507,3 +508,22 @@ def test_check_config_says_what_the_config_means(driftd: Run, config: Path) -> N
     told = json.loads(driftd("check-config", "--json")[1])
     assert told["hash"] in out
     assert told["config"]["models"]["demand"]["window"]["every"] == DAY
+
+
+def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, config: Path, store: StateStore) -> None:
+    """Beside a running daemon, another address or another state folder is an error; anything else is not."""
+    applied = load(config)
+    with store.transaction():
+        store.save_config(applied.hash, at=NOON, content=shown(applied))
+    text = config.read_text()
+    config.write_text(text + "limits: {timeout: 2h}\n")
+    assert driftd("check-config", "--reload")[0] == 0
+    config.write_text(text + "http: {listen: 127.0.0.1:9999}\n")
+    assert driftd("check-config")[0] == 0
+    code, _, told = driftd("check-config", "--reload")
+    assert code == 2
+    assert "http.listen is not what the daemon runs with; state_dir and http change only with a restart" in told
+    config.write_text(text.replace("/state", "/elsewhere"))
+    code, _, told = driftd("check-config", "--reload")
+    assert code == 2
+    assert "no daemon keeps its state in" in told

@@ -73,20 +73,25 @@ def serve(config_path: Path, log_level: str) -> None:
 
 
 @click.command("check-config")
+@click.option("--reload", "for_reload", is_flag=True, help="Refuse, too, what takes a restart of the running daemon.")
 @config_option
 @json_option
-def check_config(config_path: Path, as_json: bool) -> None:
+def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     """Say whether a config is good, its hash, and what its budgets mean.
 
     \b
     Example:
       driftd check-config --config config.yaml
+      driftd check-config --reload && systemctl reload driftd
     """  # noqa: D301 - see above
     from driftd.cli.meaning import meaning  # noqa: PLC0415 - NumPy only where budgets are told
+    from driftd.cli.reloading import require_reloadable  # noqa: PLC0415 - the store only where it is asked
     from driftd.config.load import load  # noqa: PLC0415 - kept beside its use
     from driftd.config.redacting import shown  # noqa: PLC0415 - see above
 
     config = load(config_path)
+    if for_reload:
+        require_reloadable(config, config_path)
     if as_json:
         print_json({"hash": config.hash, "meaning": meaning(config), "config": shown(config)})
         return

@@ -10,7 +10,7 @@ from driftd.policy.findings import Facts, StepDone, StepFailed
 from driftd.policy.judging import go_on, judge, judged
 from driftd.policy.settings import Override, PolicySettings
 from driftd.policy.swapping import swapped
-from driftd.policy.wording import moment
+from driftd.policy.wording import PIN_AGAIN, moment
 from driftd.records import Action, ActionKind, Build, BuildStep, ModelState, Phase, Transition
 
 
@@ -55,8 +55,10 @@ def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings,
     if failed.kind is ActionKind.SWAP and failed.arguments.get("purpose") != "promote":
         purpose = failed.arguments.get("purpose")
         reason = f"version {failed.arguments.get('version')} cannot be served ({purpose} refused): {failed.error}"
-        told = replace(state, pin_refused=reason) if purpose == "pin" else state
-        return Transition(told, reason, f"{purpose}_refused")
+        if purpose != "pin":
+            return Transition(state, reason, f"{purpose}_refused")
+        reason = f"{reason}; {PIN_AGAIN}"
+        return Transition(replace(state, pin_refused=reason), reason, "pin_refused")
     if failed.kind in (ActionKind.REPORT, ActionKind.SHADOW):
         return Transition(state, f"{failed.kind} failed: {failed.error}", f"{failed.kind}_failed")
     if build is None or failed.arguments.get("version") != build.number:

@@ -9,7 +9,7 @@ from driftd.policy.findings import Facts
 from driftd.policy.settings import Override
 from driftd.policy.swapping import promote, refused, unwatched
 from driftd.policy.wanting import by_hand, gives_way
-from driftd.policy.wording import moment
+from driftd.policy.wording import PIN_AGAIN, moment
 from driftd.records import Action, ActionKind, ModelState, Phase, Transition
 
 ACTOR = "config"
@@ -114,7 +114,9 @@ def _pinned(state: ModelState, facts: Facts, override: Override) -> Transition |
         return Transition(_settled(held), f"{why}; it serves already", "pinned", (), figures, actor=ACTOR)
     if override.pin not in facts.versions:
         known = ", ".join(map(str, sorted(facts.versions))) or "none"
-        refusal = f"{why}; but there is no such version (there are: {known}); version {state.champion} serves on"
+        refusal = (
+            f"{why}; but there is no such version (there are: {known}); version {state.champion} serves on; {PIN_AGAIN}"
+        )
         return Transition(replace(held, pin_refused=refusal), refusal, "pin_refused", (), figures, actor=ACTOR)
     if held.build is not None and override.pin == held.build.number:
         held = _without_build(held)

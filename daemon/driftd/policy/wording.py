@@ -1,8 +1,10 @@
-"""Times and spans as a person says them."""
+"""Times and spans as a person says them, and what several reasons say alike."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+
+PIN_AGAIN = "any change of the override, also of its reason, has the pin tried again"
 
 
 def moment(at: float) -> str:
