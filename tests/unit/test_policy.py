@@ -374,3 +374,11 @@ def test_a_challenger_that_did_not_meet_the_champion_waits_for_a_person() -> Non
     assert later.state.phase is Phase.AWAITING_APPROVAL
     said = advance(held.state, Asked("approve", "ann", version=2), Facts(), PolicySettings(), Override(), 4.0)
     assert said.event == "swap_started"
+
+
+def test_a_request_that_waited_for_days_is_refused() -> None:
+    """What a person asked while no daemon ran is not done weeks later; within a day it is."""
+    late = decide(STATES[Phase.STEADY], Asked("rollback", "ada", "bad", 2, NOW - 1.5 * DAY))
+    assert (late.event, late.actions) == ("request_refused", ())
+    assert "rollback was asked at 2027-01-13 20:00 UTC, and nothing could answer until now: ask again" in late.reason
+    assert decide(STATES[Phase.STEADY], Asked("rollback", "ada", "bad", 2, NOW - 0.5 * DAY)).actions

@@ -107,7 +107,9 @@ def _ask(
     if as_json:
         print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
     elif outcome is None:
-        click.echo(f"asked (request {number}); no daemon has answered within {wait:g} s: it will when it runs")
+        click.echo(
+            f"asked (request {number}); no daemon has answered within {wait:g} s: it will when it runs within a day"
+        )
     else:
         click.echo(outcome)
     raise SystemExit(NOT_ANSWERED if outcome is None else REFUSED if refused else 0)

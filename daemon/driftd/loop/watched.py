@@ -199,7 +199,9 @@ class WatchedModel:
         text, version = str(request.arguments.get("text") or ""), request.arguments.get("version")
         facts = self._facts(now)
         with self._deciding(now) as decision:
-            transition = decision.advance(Asked(request.kind, request.who, text, version), facts, actor=request.who)
+            transition = decision.advance(
+                Asked(request.kind, request.who, text, version, request.at), facts, actor=request.who
+            )
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
 
     # --- act ---------------------------------------------------------------------------------------------------------

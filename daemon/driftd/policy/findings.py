@@ -66,6 +66,7 @@ class Asked:
     who: str
     text: str = ""
     version: int | None = None
+    at: float | None = None  # when; None is now
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from driftd.policy.findings import Asked, Facts
 from driftd.policy.swapping import promote, refused
 from driftd.policy.wanting import by_hand, gives_way
+from driftd.policy.wording import moment
 from driftd.records import Action, ActionKind, Build, BuildStep, ModelState, Phase, Transition
+
+REQUEST_LASTS = 86_400.0  # seconds; what was asked before the daemon was down for days may be wrong by now
 
 
 def asked(state: ModelState, finding: Asked, facts: Facts, now: float) -> Transition:
     """Answer a request of the CLI; the transition's reason is the answer."""
+    if finding.at is not None and now - finding.at > REQUEST_LASTS:
+        stale = f"{finding.kind} was asked at {moment(finding.at)}, and nothing could answer until now"
+        return Transition(state, f"{stale}: ask again if it still holds", "request_refused")
     match finding.kind:
         case "retrain":
             return _retrain(state, finding, now)
