@@ -7,6 +7,7 @@ what is shown is copied into tickets.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from driftd.config.model import Config
@@ -23,17 +24,33 @@ _OPTION = re.compile(rf"--?[\w-]*(?:{_WORD})", re.IGNORECASE)
 
 def shown(config: Config) -> dict[str, Any]:
     """The config as plain data, every value that may be a secret replaced by "..."."""
-    found: dict[str, Any] = redacted(config.model_dump(mode="json"))
-    return found
+    return redacted_config(config.model_dump(mode="json"))
 
 
-def redacted(value: Any) -> Any:
-    """Plain data without what looks like a secret: by the name of its key, or as a part of an address or an option."""
-    if isinstance(value, dict):
-        return {key: _under(str(key), one) for key, one in value.items()}
+def redacted_config(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole config as plain data without its secrets. It stays a valid config: names are the user's own, not keys."""
+    models = content.get("models")
+    named = {name: redacted_model(one) for name, one in models.items()} if isinstance(models, Mapping) else models
+    return {key: named if key == "models" else redacted(value) for key, value in content.items()}
+
+
+def redacted_model(content: Mapping[str, Any]) -> dict[str, Any]:
+    """One model's section of it: what a trainer is handed is the only place where a key's name says what it holds."""
+    return {key: redacted(value, by_name=key == "parameters") for key, value in content.items()}
+
+
+def redacted(value: Any, *, by_name: bool = False) -> Any:
+    """Plain data without secrets in addresses and options; with `by_name` also without values of keys that name one."""
+    if isinstance(value, Mapping):
+        return {
+            key: HIDDEN if by_name and _is_secret(str(key), one) else redacted(one, by_name=by_name)
+            for key, one in value.items()
+        }
     if isinstance(value, list | tuple):
         return [
-            HIDDEN if at and isinstance(value[at - 1], str) and _OPTION.fullmatch(value[at - 1]) else redacted(one)
+            HIDDEN
+            if at and isinstance(value[at - 1], str) and _OPTION.fullmatch(value[at - 1])
+            else redacted(one, by_name=by_name)
             for at, one in enumerate(value)
         ]
     if isinstance(value, str):
@@ -41,7 +58,5 @@ def redacted(value: Any) -> Any:
     return value
 
 
-def _under(key: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool) or not _SECRET_NAME.search(key):
-        return redacted(value)
-    return HIDDEN
+def _is_secret(key: str, value: Any) -> bool:
+    return value is not None and not isinstance(value, bool) and _SECRET_NAME.search(key) is not None

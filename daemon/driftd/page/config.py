@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from driftd.config.model import Config
-from driftd.config.redacting import redacted
+from driftd.config.redacting import redacted_config
 from driftd.page.standing import config_standing
 from driftd.store.state_reader import StateReader
 
@@ -20,7 +20,7 @@ READ_BACK = 30  # configs
 def config_view(reader: StateReader, config_path: Path) -> dict[str, Any]:
     """Everything that the page says of the config."""
     in_force = reader.config_in_force()
-    content = redacted(in_force.content) if in_force is not None and in_force.content is not None else None
+    content = redacted_config(in_force.content) if in_force is not None and in_force.content is not None else None
     return {
         **config_standing(reader, config_path),
         "path": str(config_path),

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from driftd.config.load import digest_of
 from driftd.config.model import Config
 from driftd.config.reading import read
@@ -29,7 +31,15 @@ def last_applied(config_path: Path) -> Config | None:
             stored = reader.config_in_force()
     except StateAbsentError:
         return None
-    return None if stored is None else Config.model_validate(stored.content).hashed(stored.hash)
+    return None if stored is None else readable(stored)
+
+
+def readable(stored: StoredConfig) -> Config | None:
+    """A stored config as it was; None of one that another driftd stored in a way that this one cannot read."""
+    try:
+        return Config.model_validate(stored.content).hashed(stored.hash)
+    except ValidationError:
+        return None
 
 
 def config_standing(reader: StateReader, config_path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from driftd.config.model import Config
-from driftd.page.standing import config_standing, override_in_force
+from driftd.page.standing import config_standing, override_in_force, readable
 from driftd.page.words import when
 from driftd.places import Places
 from driftd.records import ModelState, Phase
@@ -27,8 +27,7 @@ def fleet_status(config: Config, places: Places, config_path: Path, only: str | 
         with StateReader.read_only(places.state_db) as reader:
             models = [model_status(reader, state) for state in reader.models() if state.model in wanted]
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
-            if in_force is not None:
-                config = Config.model_validate(in_force.content).hashed(in_force.hash)
+            config = (readable(in_force) if in_force is not None else None) or config
     except StateAbsentError:
         pass  # no daemon has run here yet: that is what is told of every model
     known = {one["model"] for one in models}
