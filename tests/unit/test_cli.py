@@ -527,3 +527,26 @@ def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, con
     code, _, told = driftd("check-config", "--reload")
     assert code == 2
     assert "no daemon keeps its state in" in told
+
+
+def test_a_lapsed_override_is_told(driftd: Run, config: Path, store: StateStore) -> None:
+    """check-config and status say that an override, or a silence, has no effect any more."""
+    store.save_cursor("demand", "window", 1)
+    text = config.read_text()
+    config.write_text(text + "override: {reason: INC-1, expires: 2020-01-01T00:00:00Z, pause: [checks]}\n")
+    said = "lapsed at 2020-01-01T00:00:00+00:00 and has no effect: remove it"
+    assert said in driftd("check-config")[1]
+    assert said in driftd("status")[1]
+    config.write_text(text + "override: {reason: INC-1, silence: {demand: {y2: 2020-01-01T00:00:00Z}}}\n")
+    assert "y2 of demand raises alarms again: its silence lapsed" in driftd("check-config")[1]
+    assert "the silence of y2 of demand lapsed: remove it" in driftd("status")[1]
+
+
+def test_commands_read_a_stored_config_that_this_driftd_cannot(driftd: Run, config: Path, store: StateStore) -> None:
+    """A config kept by another driftd, in a way that is no config here, ends no command."""
+    with store.transaction():
+        store.save_config("0ddba11", at=NOON, content={"models": {"demand": {"features": {"auth": "..."}}}})
+    assert driftd("status")[0] == 0
+    config.write_text(config.read_text() + "nonsense: 1\n")
+    assert driftd("history")[0] == 2
+    assert "nonsense" in driftd("history")[2]

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from driftd.config.host import Tls
 from driftd.config.load import parse
-from driftd.config.redacting import HIDDEN, redacted, shown
+from driftd.config.redacting import HIDDEN, redacted_model, shown
 from driftd.web import tokens as tokens_module
 from driftd.web.fence import REPORT_POLICY, Fence
 from driftd.web.server import TlsError, context_of
@@ -188,7 +188,7 @@ def test_what_looks_like_a_secret_is_not_shown() -> None:
         "path": "s3://key:hunter2@bucket/rows?signature=hunter2&part=7",
         "tokens_per_row": 12,
     }
-    found = redacted(given)
+    found = redacted_model(given)
     assert "hunter2" not in str(found)
     assert found["parameters"]["max_iter"] == 30
     assert found["parameters"]["depth"] == [1, 2]
@@ -199,9 +199,14 @@ def test_what_looks_like_a_secret_is_not_shown() -> None:
 
 def test_a_shown_config_reads_again_as_a_config() -> None:
     """What is kept of a config in force still is one, so that commands can go by it."""
-    text = "models:\n  demand: {task: regression, target: y, parameters: {password: hunter2}}\n"
+    text = (
+        "models:\n  api_token: {task: regression, target: y, parameters: {password: hunter2}, "
+        "features: {has_token: boolean, auth: number, password: category}}\n"
+        "notify: {secret: {command: [page, --token, hunter2]}}\n"
+    )
     config = parse(text.encode())
     again = type(config).model_validate(shown(config))
-    assert again.models["demand"].parameters == {"password": HIDDEN}
-    assert again.models["demand"].target == "y"
+    assert again.models["api_token"].parameters == {"password": HIDDEN}
+    assert again.models["api_token"].features == config.models["api_token"].features
+    assert again.notify["secret"].command == ("page", "--token", HIDDEN)
     assert "hunter2" not in os.fspath(str(shown(config)))

@@ -26,6 +26,8 @@ def print_status(told: dict[str, Any], to: Console) -> None:
         say(to, f"  {one['model']}: {not_watched(one['version'])}", "yellow")
     if told["override"]:
         say(to, f"override in force: {spoken_override(told['override'])}", "bold yellow")
+    if told["lapsed"]:
+        say(to, told["lapsed"], "yellow")
     if told["config"]:
         one = told["config"]
         say(

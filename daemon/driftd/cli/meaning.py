@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from driftd.config.durations import spelled
+from driftd.config.host import Access
 from driftd.config.model import Config
 from driftd.config.override import Override
 from driftd.config.receiver import Receiver
@@ -11,17 +12,17 @@ from driftd.loop.settings import monitor_settings
 from driftd.severities import DEFAULT
 
 
-def meaning(config: Config) -> dict[str, list[str]]:
-    """Sentences by what they are about: each model, then the whole."""
+def meaning(config: Config, now: float) -> dict[str, list[str]]:
+    """Sentences by what they are about: each model, then the whole. `now` tells which overrides have lapsed."""
     told = {name: _model(model) for name, model in config.models.items()}
     told["driftd"] = [
         f"keeps everything in {config.state_dir}: events for {spelled(config.retention.events)}, "
         f"checks for {spelled(config.retention.checks)}",
-        f"the daemon answers on http://{config.http.listen}/metrics, driftd serve on http://{config.serve.listen}",
+        f"the daemon answers on {_address(config.http)}/metrics, driftd serve on {_address(config.serve)}",
     ]
     if config.notify:
         told["notify"] = [f"{name}: {_receiver(receiver)}" for name, receiver in config.notify.items()]
-    if sentences := _override(config.override):
+    if sentences := _override(config.override, now):
         told["override"] = sentences
     return told
 
@@ -33,6 +34,10 @@ def _model(model: ModelConfig) -> list[str]:
         *_budget(model),
         *_loop(model),
     ]
+
+
+def _address(access: Access) -> str:
+    return f"http{'s' if access.tls is not None else ''}://{access.listen}"
 
 
 def _features(model: ModelConfig) -> str:
@@ -103,11 +108,15 @@ def _receiver(receiver: Receiver) -> str:
     return f"{way} is told of {what}, of {', '.join(receiver.models) or 'all models'}"
 
 
-def _override(override: Override) -> list[str]:
+def _override(override: Override, now: float) -> list[str]:
+    if override.expires is not None and override.expires.timestamp() <= now:
+        return [f"it lapsed at {override.expires.isoformat()} and has no effect: remove it ({override.reason})"]
     said = [f"pauses {', '.join(override.pause)}"] if override.pause else []
     said += [f"{name} serves exactly version {version}" for name, version in override.pin.items()]
     said += [
         f"{feature} of {name} raises no alarm until {until.isoformat()}"
+        if until.timestamp() > now
+        else f"{feature} of {name} raises alarms again: its silence lapsed at {until.isoformat()}"
         for name, features in override.silence.items()
         for feature, until in features.items()
     ]

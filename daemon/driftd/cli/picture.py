@@ -164,6 +164,8 @@ def _notes(found: dict[str, Any]) -> list[RenderableType]:
     notes: list[RenderableType] = []
     if found["override"]:
         notes.append(_line(f"override in force: {spoken_override(found['override'])}", "bold yellow"))
+    if found["lapsed"]:
+        notes.append(_line(found["lapsed"], "yellow"))
     config = found["config"]
     if config and config["refused"]:
         notes.append(_line(config["sentence"], ATTENTION))

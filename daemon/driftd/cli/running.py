@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -92,11 +93,12 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     config = load(config_path)
     if for_reload:
         require_reloadable(config, config_path)
+    told = meaning(config, time.time())
     if as_json:
-        print_json({"hash": config.hash, "meaning": meaning(config), "config": shown(config)})
+        print_json({"hash": config.hash, "meaning": told, "config": shown(config)})
         return
     click.echo(f"{config_path} is good (hash {config.hash})")
-    for subject, sentences in meaning(config).items():
+    for subject, sentences in told.items():
         click.echo(f"{subject}:")
         for sentence in sentences:
             click.echo(f"  {sentence}")

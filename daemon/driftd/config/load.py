@@ -25,7 +25,8 @@ def load(path: Path) -> Config:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{path}: cannot be read: {reason}; `driftd init` writes a config") from error
+        hint = "; `driftd init` writes a config" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(f"{path}: cannot be read: {reason}{hint}") from error
     return parse(content, str(path))
 
 

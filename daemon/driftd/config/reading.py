@@ -177,6 +177,9 @@ class _Reader:
         if node.tag not in _KNOWN_TAGS:
             self._wrong(_line(node), path, f"the tag {node.tag} is not allowed; a config holds plain values")
             return None
+        if "\0" in text:  # written as an escape; no path, name or address can hold it
+            self._wrong(_line(node), path, "the character U+0000 may not stand in a config")
+            return None
         if node.style is not None:  # quoted, or a block: text
             return text
         if _NULL.fullmatch(text):

@@ -88,8 +88,32 @@ def without_secret(address: str) -> str:
 def trainer_reference(text: str) -> str:
     """`package.module:function`."""
     if _TRAINER.fullmatch(text) is None:
-        raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}, not {text!r}")
+        given = "" if any(one.isspace() for one in text) else f", not {text!r:.80}"  # a command may hold a secret
+        raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}{given}")
     return text
+
+
+def no_number(given: object) -> object:
+    """A moment before it is read: a number would silently be taken for seconds since 1970."""
+    if isinstance(given, int | float) or (isinstance(given, str) and re.fullmatch(r"[\s\d.+-]*\d{5,}[\s\d.]*", given)):
+        raise ValueError(f"a moment is a date and a time with its zone, 2026-12-01T00:00:00Z, not {given!r:.40}")
+    return given
+
+
+def reason(text: str) -> str:
+    """A sentence that says why."""
+    if not text.strip():
+        raise ValueError("a reason says why, in words: whoever is paged reads it")
+    return text.strip()
+
+
+def folder(given: object) -> object:
+    """A folder's path before it is read."""
+    if not isinstance(given, str):
+        return given
+    if not given.strip():
+        raise ValueError("a folder must be named: an empty path would be wherever driftd happens to be started")
+    return given.strip()
 
 
 def moment(at: datetime) -> datetime:

@@ -6,13 +6,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Strict
 
-from driftd.config.rules import moment
+from driftd.config.rules import folder, moment, no_number, reason
 
 HOUR, DAY = 3600.0, 86400.0
-Moment = Annotated[datetime, AfterValidator(moment)]
-Folder = Annotated[Path, BeforeValidator(lambda given: given.strip() if isinstance(given, str) else given)]
+Flag = Annotated[bool, Strict()]  # `yes`, "true" and 1 are no answers to a question of this weight
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Moment = Annotated[datetime, AfterValidator(moment), BeforeValidator(no_number)]
+Reason = Annotated[str, AfterValidator(reason)]
+Folder = Annotated[Path, BeforeValidator(folder)]
 
 
 class Section(BaseModel):

@@ -50,7 +50,7 @@ def told(error: ErrorDetails, data: object) -> tuple[KeyPath, str]:
     if kind == "missing":
         key = str(error["loc"][-1])
         return path, f"the required key {key!r} is missing" + _about(path, key)
-    return path, _sentence(kind, error)
+    return path, _sentence(kind, error, _describing(path))
 
 
 def in_file(loc: tuple[int | str, ...], data: object) -> KeyPath:
@@ -67,28 +67,42 @@ def in_file(loc: tuple[int | str, ...], data: object) -> KeyPath:
     return tuple(path)
 
 
-def _sentence(kind: str, error: ErrorDetails) -> str:
+def _describing(path: KeyPath) -> Callable[[object], str]:
+    """How a value at this place is repeated: as it is, or, where secrets stand, only by its kind."""
+    first, second, third = (*path, "", "", "")[:3]
+    addressed = first == "notify" and third in {"", "webhook", "webhook_file", "command"}
+    handed = first == "models" and third in {"trainer", "parameters"}
+    return _veiled if second != "" and (addressed or handed) else _short
+
+
+def _veiled(value: object) -> str:
+    if isinstance(value, str):
+        return f"a text of {len(value)} characters"
+    return _short(value)
+
+
+def _sentence(kind: str, error: ErrorDetails, describe: Callable[[object], str]) -> str:
     given, context = error.get("input"), error.get("ctx", {})
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind in _CHOICES:
         allowed = _QUOTED.findall(str(context.get("expected") or context.get("expected_tags") or "'store', 'files'"))
-        return _no_choice(given, allowed)
+        return _no_choice(given, allowed, describe)
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"must be {words} {_number(context[name])}, not {_short(given)}"
+        return f"must be {words} {_number(context[name])}, not {describe(given)}"
     if kind in {"too_short", "string_too_short"}:
         return "must not be empty"
     expected = _KINDS.get(_FORM.sub("", kind))
     message = error["msg"][:1].lower() + error["msg"][1:]
-    return f"{message} (got {_short(given)})" if expected is None else f"must be {expected}, not {_short(given)}"
+    return f"{message} (got {describe(given)})" if expected is None else f"must be {expected}, not {describe(given)}"
 
 
-def _no_choice(given: Any, allowed: list[str]) -> str:
+def _no_choice(given: Any, allowed: list[str], describe: Callable[[object], str]) -> str:
     if isinstance(given, Mapping) and "kind" not in given:
         return f"the required key 'kind' is missing{choices('', allowed)}"
     word = given["kind"] if isinstance(given, Mapping) else given
-    return f"{_short(word)} is not allowed{choices(str(word), allowed)}"
+    return f"{describe(word)} is not allowed{choices(str(word), allowed)}"
 
 
 def _unknown(path: KeyPath) -> str:
@@ -150,5 +164,7 @@ def _short(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."

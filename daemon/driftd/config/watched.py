@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from driftd.config.durations import Duration
 from driftd.config.rules import cron_schedule, trainer_reference
-from driftd.config.section import DAY, HOUR, Section
+from driftd.config.section import DAY, HOUR, Flag, Number, Section, Whole
 from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
 
@@ -40,7 +40,7 @@ class Window(Section):
     """What one check evaluates: by time or by rows, exactly one of the two."""
 
     every: Duration | None = Field(None, description="length of a time window; windows are aligned to UTC")
-    rows: int | None = Field(None, ge=10, description="number of predictions in a row window")
+    rows: Whole | None = Field(None, ge=10, description="number of predictions in a row window")
     lateness: Duration | None = Field(
         None, description="how long a closed window waits for stragglers; 1 % of `every`, at least 1s, unless set"
     )
@@ -67,7 +67,7 @@ class Performance(Section):
         "auto",
         description="what is watched where labels come; `auto`: brier (error without scores), or mae for numbers",
     )
-    tolerated_loss: float | None = Field(
+    tolerated_loss: Number | None = Field(
         None,
         gt=0,
         description="how much worse is tolerated, in units of the metric; 10 % of the reference's loss unless set",
@@ -82,10 +82,10 @@ class Data(Section):
 
     ignore: tuple[str, ...] = Field((), description="features that are not looked at")
     weights: Annotated[
-        Annotated[Literal["importance", "uniform"], Tag("word")] | Annotated[dict[str, float], Tag("mapping")],
+        Annotated[Literal["importance", "uniform"], Tag("word")] | Annotated[dict[str, Number], Tag("mapping")],
         Discriminator(lambda given: "mapping" if isinstance(given, dict) else "word"),
     ] = Field("importance", description="how much each feature counts: a word, or a weight for each feature by name")
-    tolerance: float = Field(0.03, ge=0, le=1, description="shifts below this many standard deviations do not matter")
+    tolerance: Number = Field(0.03, ge=0, le=1, description="shifts below this many standard deviations do not matter")
     stattests: dict[str, StattestName] = Field(
         default_factory=dict, description="Evidently's stattest for the second opinion on a feature, by name"
     )
@@ -94,7 +94,7 @@ class Data(Section):
 class Detect(Section):
     """What is watched, and how many false alarms that may cost."""
 
-    false_alarms_per_year: float = Field(
+    false_alarms_per_year: Number = Field(
         1.0,
         gt=0,
         le=366,
@@ -110,7 +110,7 @@ class Detect(Section):
 class Budget(Section):
     """Storm control: never more builds than this."""
 
-    builds: int = Field(4, ge=1, description="at most so many builds")
+    builds: Whole = Field(4, ge=1, description="at most so many builds")
     per: Duration = Field(DAY, description="in so long")
 
 
@@ -120,7 +120,7 @@ class TrainingData(Section):
     use: Literal["auto", "all", "recent", "since_change"] = Field(
         "auto", description="`auto` lets later rows choose between the others"
     )
-    rows: int | None = Field(None, ge=100, description="at most so many of the newest rows")
+    rows: Whole | None = Field(None, ge=100, description="at most so many of the newest rows")
     span: Duration | None = Field(None, description="rows at most so old")
 
     @model_validator(mode="before")
@@ -140,7 +140,7 @@ class Retrain(Section):
         None,
         description='five cron fields in UTC, the day of the week by name: `"0 3 * * sun"`; for the trigger `schedule`',
     )
-    new_labels: int = Field(10_000, ge=1, description="labels since the last build, for the trigger `new_labels`")
+    new_labels: Whole = Field(10_000, ge=1, description="labels since the last build, for the trigger `new_labels`")
     cooldown: Duration = Field(6 * HOUR, description="no build starts sooner after one ended")
     budget: Budget = Field(Budget(), description="storm control")
     data: TrainingData = Field(TrainingData(), description="which labelled rows a build trains on")
@@ -150,17 +150,17 @@ class Promote(Section):
     """When a challenger replaces the champion."""
 
     approval: Literal["auto", "manual"] = Field("auto", description="`manual`: a person says yes (`driftd approve`)")
-    margin: float = Field(0.0, ge=0, description="how much better the challenger must be, in units of the gate's loss")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="how sure the gate must be")
-    min_labels: int = Field(300, ge=20, description="labelled rows that a build and its gate need at least")
+    margin: Number = Field(0.0, ge=0, description="how much better the challenger must be, in units of the gate's loss")
+    confidence: Number = Field(0.95, gt=0.5, lt=1, description="how sure the gate must be")
+    min_labels: Whole = Field(300, ge=20, description="labelled rows that a build and its gate need at least")
 
 
 class Probation(Section):
     """How long a new champion is watched beside the old one."""
 
     span: Duration = Field(DAY, description="at least so long")
-    min_labels: int = Field(300, ge=20, description="and until so many labels came")
-    tolerated_harm: float | None = Field(
+    min_labels: Whole = Field(300, ge=20, description="and until so many labels came")
+    tolerated_harm: Number | None = Field(
         None,
         ge=0,
         description="how much worse than the old champion is tolerated, in units of the loss; derived unless set",
@@ -188,7 +188,7 @@ class ModelConfig(Section):
         Discriminator(_trainer_shape),
     ] = Field("driftd.trainers:gradient_boosting", description="`package.module:function`, or `{command: [...]}`")
     parameters: dict[str, Any] = Field(default_factory=dict, description="handed to the trainer as they are")
-    allow_joblib: bool = Field(
+    allow_joblib: Flag = Field(
         default=False,
         description="let artefacts be stored with joblib where skops cannot hold them; loading one runs its code",
     )

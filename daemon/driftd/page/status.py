@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from driftd.config.model import Config
+from driftd.config.override import Override
 from driftd.page.standing import config_standing, override_in_force, readable
 from driftd.page.words import when
 from driftd.places import Places
@@ -33,7 +35,13 @@ def fleet_status(config: Config, places: Places, config_path: Path, only: str | 
     known = {one["model"] for one in models}
     registry = Registry(places)
     unwatched = [{"model": name, "version": registry.current(name)} for name in wanted if name not in known]
-    return {"config": standing, "override": override_of(config), "models": models, "not_watched": unwatched}
+    return {
+        "config": standing,
+        "override": override_of(config),
+        "lapsed": lapsed(config.override, time.time()),
+        "models": models,
+        "not_watched": unwatched,
+    }
 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
@@ -91,6 +99,19 @@ def needs_person(state: ModelState) -> str | None:
     if state.blocked is not None:
         return f"the pipeline is broken, builds are blocked: {state.blocked}"
     return None
+
+
+def lapsed(override: Override, now: float) -> str | None:
+    """What of the override stands in the config and has no effect any more; None when all of it has."""
+    if override.expires is not None and override.expires.timestamp() <= now:
+        return f"the override lapsed at {override.expires.isoformat()} and has no effect: remove it from the config"
+    over = [
+        f"{feature} of {model}"
+        for model, features in override.silence.items()
+        for feature, until in features.items()
+        if until.timestamp() <= now
+    ]
+    return f"the silence of {', '.join(over)} lapsed: remove it from the config" if over else None
 
 
 def override_of(config: Config) -> dict[str, Any] | None:
