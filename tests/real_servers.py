@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     log: Path
+    tls: bool = False
 
     @property
     def resident(self) -> int:
@@ -47,12 +49,20 @@ class Server:
     def connect(self, timeout: float = 10.0) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
+    def connect_whole(self) -> socket.socket:
+        """A connection on which a request can be sent: with TLS, where the server has it."""
+        if not self.tls:
+            return self.connect()
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the test made the certificate itself
+        return context.wrap_socket(self.connect())
+
     def ask(self, request: bytes, *, whole: bool = True, patience: float = 10.0) -> tuple[int, bytes]:
         """Send bytes and read to the end: the first status (0: none), and all that came.
 
         Sending is ended at once when the request is not `whole`, else when no answer came within `patience` seconds.
         """
-        with self.connect() as client:
+        with self.connect_whole() as client:
             came, ended = b"", not whole
             try:
                 client.sendall(request)
@@ -102,8 +112,8 @@ def make_state(folder: Path, *, http: str = "", serve: str = "", version: bool =
 
 
 @contextmanager
-def running(command: str, config: Path, **environment: str) -> Iterator[Server]:
-    """`driftd run` or `driftd serve`, once it says where it listens."""
+def running(command: str, config: Path, *, tls: bool = False, **environment: str) -> Iterator[Server]:
+    """`driftd run` or `driftd serve`, once it answers where it says that it listens."""
     log = config.parent / f"{command}.log"
     roots = os.pathsep.join(one for one in sys.path if one)
     with log.open("wb") as stream:
@@ -119,7 +129,7 @@ def running(command: str, config: Path, **environment: str) -> Iterator[Server]:
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.05)
-            server = Server(process, int(found[1]), log)
+            server = Server(process, int(found[1]), log, tls)
             while server.get("/-/healthy")[0] != 200:
                 assert time.monotonic() < end, log.read_text()
                 time.sleep(0.05)

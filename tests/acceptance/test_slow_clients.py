@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -109,3 +110,34 @@ def test_more_connections_than_files_may_be_open(tmp_path: Path) -> None:
             assert b"Too many open files" not in server.log.read_bytes()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(("command", "good"), [("serve", predicts), ("run", is_scraped)])
+def test_silent_clients_before_tls_is_agreed_upon(tmp_path: Path, command: str, good: Callable[[Server], None]) -> None:
+    """Beside 600 that connect and say nothing, of 256 files, a good client is served; the silent ones are let go of."""
+    certificate = make_certificate(tmp_path)
+    config = make_state(tmp_path, http=certificate, serve=certificate, version=command == "serve")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))  # inherited by the server
+        try:
+            server = held.enter_context(running(command, config, tls=True))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        server.post(f"/v1/models/{MODEL}/predict", json.dumps({"features": ROW}).encode())  # loads the version
+        clients = held.enter_context(crowd(server, 600, b""))
+        for _ in range(20):
+            good(server)
+        descriptors = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        assert descriptors < 128, "the silent ones take no more than their share"
+        assert lost(clients, b"") == 600
+        good(server)
+        assert b"Too many open files" not in server.log.read_bytes()
+
+
+def make_certificate(folder: Path) -> str:
+    """A certificate that nobody signed; returns the part of the config that names it."""
+    made = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run([*made.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return f', tls: {{certificate: "{certificate}", key: "{key}"}}'

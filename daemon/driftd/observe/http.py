@@ -91,10 +91,9 @@ class HttpThread:
     def __init__(self, app: ASGIApp, http: Http, refused: Refused = lambda _: None) -> None:
         tokens = None if http.token_file is None else Tokens(http.token_file)
         fenced = Fence(app, tokens=tokens, refused=refused, any_name=http.allow_anonymous)
-        self._server = uvicorn.Server(
-            server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS, backlog=ACCEPTED_AT_ONCE)
-        )
-        self._socket = bound_socket(http.listen)
+        config = server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS, backlog=ACCEPTED_AT_ONCE)
+        self._server = uvicorn.Server(config)
+        self._socket = config.doorway = bound_socket(http.listen)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     @property

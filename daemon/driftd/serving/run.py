@@ -95,7 +95,7 @@ def run_app(
     Raises OSError when the address cannot be had, TlsError when the certificate cannot be used.
     """
     config = server_config(app, tls, grace_seconds=GRACE_SECONDS)
-    listening = bound_socket(listen)
+    listening = config.doorway = bound_socket(listen)
     manager = manager or ServiceManager()
     server = _Server(config, manager, f"answers on {listen} for {', '.join(models)}")
 

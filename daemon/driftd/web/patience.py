@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from driftd.web.doorway import Doorway
 
 HEAD_SECONDS = 10.0  # for the head of a request
 BODY_SECONDS = 60.0  # for its body
@@ -15,6 +18,12 @@ BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n"
     b"content-type: text/plain\r\ncontent-length: 21\r\n\r\ntoo many connections\n"
 )
+
+
+class PatientConfig(uvicorn.Config):
+    """uvicorn's settings, with the doorway that the clients come through."""
+
+    doorway: Doorway | None = None
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -37,6 +46,8 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client came: its first request is due."""
         super().connection_made(transport)
+        if isinstance(self.config, PatientConfig) and self.config.doorway is not None:
+            self.config.doorway.entered(transport.get_extra_info("socket").fileno())
         if self._most is not None and len(self.connections) > self._most and not self._make_room():
             transport.write(BUSY)
             transport.close()

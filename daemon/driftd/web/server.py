@@ -6,12 +6,12 @@ import resource
 import socket
 import ssl
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from driftd.config.host import Tls
 from driftd.places import credential
-from driftd.web.patience import PatientProtocol
+from driftd.web.doorway import Doorway
+from driftd.web.patience import PatientConfig, PatientProtocol
 
 BACKLOG = 2048
 IDLE_SECONDS = 30  # a connection without a request is closed
@@ -22,14 +22,14 @@ class TlsError(Exception):
     """A certificate or key that cannot be used; the message says which and why."""
 
 
-def bound_socket(address: str) -> socket.socket:
+def bound_socket(address: str) -> Doorway:
     """A listening socket on `host:port` or `[::1]:port`. Raises OSError."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
     # Inherited by every connection. Without it an answer's body waits 40 ms for the client to acknowledge its head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listening
+    return Doorway(listening, most_connections())
 
 
 def told_address(listening: socket.socket) -> str:
@@ -43,11 +43,12 @@ def most_connections() -> int:
     return min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
-def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int, backlog: int = BACKLOG) -> uvicorn.Config:
+def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int, backlog: int = BACKLOG) -> PatientConfig:
     """Uvicorn's settings for an application. Raises TlsError when the certificate or the key cannot be used."""
-    config = uvicorn.Config(
+    config = PatientConfig(
         app,
         http=PatientProtocol,
+        loop="asyncio",  # the one that takes a listening socket's own way to accept
         ws="none",
         log_level="error",  # a client's rubbish is its own; what matters driftd logs itself
         access_log=False,
