@@ -195,10 +195,10 @@ def test_the_config_is_looked_for_where_it_usually_is(tmp_path: Path, monkeypatc
     ("arguments", "expected", "told"),
     [
         (("nosuch",), 2, "No such command"),
-        (("history", "demnd"), 2, "there is no model 'demnd' in the config; there are demand, supply"),
+        (("history", "demnd"), 4, "there is no model 'demnd' in the config; there are demand, supply"),
         (("versions",), 2, "which model? Name one of demand, supply"),
         (("explain", "seven"), 2, "neither `last` nor an id"),
-        (("explain", "last", "-m", "demnd"), 2, "there is no model 'demnd'"),
+        (("explain", "last", "-m", "demnd"), 4, "there is no model 'demnd'"),
         (("approve", "demand"), 2, "Missing argument 'VERSION'"),
         (("history", "-n", "0"), 2, "-n"),
     ],
