@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from driftd.config.durations import spelled
+from driftd.config.host import Access
 from driftd.config.model import Config
 from driftd.config.override import Override
 from driftd.config.receiver import Receiver
@@ -17,13 +18,17 @@ def meaning(config: Config) -> dict[str, list[str]]:
     told["driftd"] = [
         f"keeps everything in {config.state_dir}: events for {spelled(config.retention.events)}, "
         f"checks for {spelled(config.retention.checks)}",
-        f"the daemon answers on http://{config.http.listen}/metrics, driftd serve on http://{config.serve.listen}",
+        f"the daemon answers on {_address(config.http)}/metrics, driftd serve on {_address(config.serve)}",
     ]
     if config.notify:
         told["notify"] = [f"{name}: {_receiver(receiver)}" for name, receiver in config.notify.items()]
     if sentences := _override(config.override):
         told["override"] = sentences
     return told
+
+
+def _address(access: Access) -> str:
+    return f"{'http' if access.tls is None else 'https'}://{access.listen}"
 
 
 def _model(model: ModelConfig) -> list[str]:

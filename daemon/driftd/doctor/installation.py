@@ -90,7 +90,7 @@ class Installation:
 
 Check = Callable[[Installation], Iterable[Finding]]
 Told = Callable[[str], None]
-AS_WHO_ASKS = frozenset({"secrets"})  # all others are made, by root, as the user whose state it is
+AS_WHO_ASKS = frozenset({"files", "secrets"})  # all others are made, by root, as the user whose state it is
 OF_THE_FILE = frozenset({"config", "secrets"})  # what has nothing to look at in a file that cannot be used
 WITHOUT_A_CONFIG = frozenset({"files", "disk", "clock", "libraries", "databases"})
 
@@ -122,7 +122,9 @@ def _instead(config_path: Path, checks: Mapping[str, Check]) -> tuple[Config, fr
             in_force = last_applied(config_path)
     except Exception:  # noqa: BLE001 - whatever is wrong with the state is what the checks of it are to tell
         in_force = None
-    return (bare, frozenset(checks) - WITHOUT_A_CONFIG) if in_force is None else (in_force, OF_THE_FILE)
+    if in_force is None:
+        return bare, frozenset(checks) - WITHOUT_A_CONFIG
+    return in_force.model_copy(update={"state_dir": root}), OF_THE_FILE  # wherever the state was when it was applied
 
 
 def _refused(config_path: Path, fault: str, instead: Config) -> Finding:

@@ -12,7 +12,10 @@ from driftd.web.secrets import fault_of, secrets_of, unknown_of
 
 def secrets(installation: Installation) -> Iterator[Finding]:
     """Each is there and of use to the user of the services, who reads them at the start."""
-    for secret in secrets_of(installation.config):
+    named = list(secrets_of(installation.config))
+    if not named:
+        yield ok("secrets", "the config names neither tokens nor certificates")
+    for secret in named:
         unknown = unknown_of(secret)
         if unknown is not None:
             yield ok(secret.key, unknown)

@@ -45,17 +45,17 @@ def rather_as_owner(places: Places) -> Iterator[None]:
     """For what reads, or asks: root works as the user whose `state.db` it is, everybody else as who they are.
 
     Even a reader leaves files behind (SQLite's index of a log, the catalogue of a folder of logs), and a file of root's
-    is one that the daemon cannot write. Members of the state's group may read and ask, so they are let through.
+    is one that the daemon cannot write. Where root has a part in the state, it goes on as root. Members of the state's
+    group may read and ask, so they are let through.
     """
     if os.geteuid() != 0:
         yield
         return
-    of = places.state_db if places.state_db.exists() else places.root
-    found = of.stat() if of.exists() else None
-    if found is None or found.st_uid == 0:
+    found = [path.stat() for path in (places.root, places.state_db) if path.exists()]
+    if not found or any(one.st_uid == 0 for one in found):
         yield
         return
-    with _working_as(found.st_uid, found.st_gid, 0o777 & ~places.root.stat().st_mode):
+    with _working_as(found[-1].st_uid, found[-1].st_gid, 0o777 & ~found[0].st_mode):
         yield
 
 
