@@ -20,6 +20,7 @@ from driftd.store.belonging import command_for
 from driftd.store.integrity import mark_damaged
 from driftd.store.state import StateStore
 from loop_world import CONFIG, MODEL, World
+from real_servers import make_state, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="only root works as others")]
 
@@ -211,3 +212,16 @@ def test_init_leaves_nothing_open_to_everybody(tmp_path: Path) -> None:
     assert not [path for path in found if not path.is_symlink() and path.stat().st_mode & 0o007]
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o750
     assert stat.S_IMODE((tmp_path / "made.yaml").stat().st_mode) == 0o640
+
+
+def test_run_leaves_nothing_open_to_everybody(tmp_path: Path) -> None:
+    """What the daemon makes at its first start has no right for others."""
+    umask = os.umask(0o022)
+    try:
+        with running("run", make_state(tmp_path, version=False)):
+            pass
+    finally:
+        os.umask(umask)
+    found = [tmp_path / "state", *(tmp_path / "state").iterdir()]
+    assert {"state.db", "driftd.lock"} <= {path.name for path in found}
+    assert not [path for path in found if path.stat().st_mode & 0o007]
