@@ -157,6 +157,16 @@ def test_another_user_is_refused_before_anything_is_made(place: Path) -> None:
     assert foreign(place) == []
 
 
+def test_doctor_tells_a_stranger_whom_to_be(place: Path) -> None:
+    """Who may not even look into the state gets every check's answer, and the command that may look."""
+    (place / "state").chmod(0o2770)
+    run = driftd(place, "doctor", user=54321)
+    assert run.returncode == 1
+    assert f"run as {OWNER}: sudo -u '#{OWNER}' driftd doctor --config {place / 'config.yaml'}" in run.stdout
+    assert all(f"{check}:" in run.stdout for check in ("disk", "clock", "libraries", "daemon", "secrets", "versions"))
+    assert "Traceback" not in run.stderr
+
+
 def test_a_member_of_the_group_reads_and_asks(place: Path) -> None:
     """Operators of the group need no sudo for status and requests."""
     run = driftd(place, "retrain", "--wait", "0", user=54321, groups=str(OWNER))
