@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from driftd.build.tasks import judge, shadow
+from driftd.doctor.checks import CHECKS
+from driftd.doctor.installation import examine_all
 from driftd.loop.assembling import JobArguments
 from driftd.loop.wholeness import look_at_versions
 from driftd.places import Places
+from driftd.records import Transition
 from driftd.registry.artefact import ArtefactError
 from driftd.serving.client import Driftd
 from driftd.store.state import post_request
@@ -125,4 +131,37 @@ def test_a_person_can_go_back_from_a_version_whose_every_file_is_damaged(world: 
     assert not world.daemon.models[MODEL].is_blind
     assert world.daemon.assembly.store.checks(MODEL, 1, "window")[0].version == 1
     assert b'driftd_version_damaged{model="demand"} 0' in world.daemon.assembly.metrics.exposed()[0]
+    world.close()
+
+
+def promoted(world: World, version: int) -> None:
+    """Have the store say that a version won its gate and serves."""
+    store, state = world.daemon.assembly.store, world.daemon.models[MODEL].state
+    after = replace(state, champion=version, previous=state.champion)
+    told = Transition(after, "it is better", "promoted", (), {"version": version})
+    store.save_transition(state, told, at=world.clock.now(), actor="driftd", config_hash="c0ffee")
+    world.daemon.close()
+    world.daemon.assembly.registry.point(MODEL, version)
+    world.reopen()
+    world.daemon.catch_up(world.clock.now())
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_way_back_from_a_version_that_is_gone_works(tmp_path: Path, restarted: bool) -> None:
+    """Doctor names the version that served before; asked for it the daemon serves it, after a restart too."""
+    world = World.begin(tmp_path)
+    copied(world.places, 2)
+    world.live(2)
+    promoted(world, 2)
+    shutil.rmtree(world.places.version(MODEL, 2))
+    if restarted:
+        world.daemon.close()
+        world.reopen()
+        world.daemon.catch_up(world.clock.now())
+    told = list(examine_all(tmp_path / "config.yaml", world.clock.now(), {"versions": CHECKS["versions"]}))
+    assert any("whose folder is gone" in one.said and f"rollback {MODEL} --to 1 " in one.todo for one in told), told
+    served(world, 1)
+    assert world.daemon.assembly.registry.current(MODEL) == 1
+    world.live(1)
+    assert world.daemon.assembly.store.checks(MODEL, 1, "window")[0].version == 1
     world.close()

@@ -8,19 +8,31 @@ import re
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from driftd.cli.main import main
+from driftd.config.host import Http, Tls
+from driftd.config.load import load
 from driftd.doctor.checks import CHECKS
 from driftd.doctor.installation import Finding, Level, examine_all
 from driftd.loop.housekeeping import backup_plan
+from driftd.observe.http import HttpThread
+from driftd.records import Transition
 from driftd.store.backups import make_backup
 from driftd.store.integrity import mark_damaged
 from driftd.store.lock import held
+from driftd.store.state import StateStore
 from loop_world import CONFIG, HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
@@ -81,13 +93,23 @@ def append(path: Path) -> None:
         file.write(b"x")
 
 
-def relink(place: Path) -> None:
+def link(place: Path, version: int) -> None:
     models = place / "state" / "models" / MODEL
-    shutil.copytree(models / "versions" / "1", models / "versions" / "2")
-    manifest = models / "versions" / "2" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 2'))
     (models / "current").unlink()
-    (models / "current").symlink_to("versions/2")
+    (models / "current").symlink_to(f"versions/{version}")
+
+
+def copied(place: Path, version: int) -> None:
+    """Another version of the model on the disk."""
+    models = place / "state" / "models" / MODEL
+    shutil.copytree(models / "versions" / "1", models / "versions" / str(version))
+    manifest = models / "versions" / str(version) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', f'"version": {version}'))
+
+
+def relink(place: Path) -> None:
+    copied(place, 2)
+    link(place, 2)
 
 
 def rubbish(path: Path) -> None:
@@ -151,8 +173,8 @@ BROKEN: dict[str, tuple[str, Break, Level, str]] = {
     "source gone": (
         "sources",
         lambda p: config(p, "target: y", "target: y\n    source: {kind: files, path: /nonexistent/x.csv, format: csv}"),
-        Level.WARN,
-        "has no prediction|fails",
+        Level.FAIL,
+        "/nonexistent/x.csv does not exist.*mount it",
     ),
     "artefact": (
         "versions",
@@ -178,6 +200,25 @@ BROKEN: dict[str, tuple[str, Break, Level, str]] = {
         r"action \d+ \(train\) is open",
     ),
     "bad config": ("disk", lambda p: config(p, "target: y", "targt: y"), Level.FAIL, "targt.*check-config"),
+    "no token": ("secrets", lambda p: config(p, ":0}", ":0, token_file: /nonexistent/t}"), Level.FAIL, "no.*restart"),
+    "no certificate": (
+        "secrets",
+        lambda p: config(p, "models:", "serve: {tls: {certificate: /nonexistent/c, key: /nonexistent/k}}\nmodels:"),
+        Level.FAIL,
+        "serve.tls: .*/nonexistent/c cannot be read.*restart driftd-serve",
+    ),
+    "dangling link": (
+        "versions",
+        lambda p: link(p, 7),
+        Level.FAIL,
+        "current names versions/7, which is not there, the store says 1 -> sudo systemctl restart driftd",
+    ),
+    "version gone": (
+        "versions",
+        lambda p: shutil.rmtree(p / "state/models/demand/versions/1"),
+        Level.FAIL,
+        "which is not there; the store says 1, whose folder is gone -> put its folder back",
+    ),
     "no state": ("progress", lambda p: (p / "state/state.db").unlink(), Level.FAIL, "no state database"),
 }
 
@@ -191,6 +232,80 @@ def test_what_is_broken_is_found(place: Path, sound: tuple[Path, float], fault: 
     make(place)
     said = bad(found(place, sound[1], check))
     assert any(one is level and re.search(words, text) for one, text in said), said
+
+
+def test_a_way_back_is_to_a_version_that_served_and_is_not_barred(place: Path, sound: tuple[Path, float]) -> None:
+    """Neither a challenger that never served nor a version that was rolled back is advised, however whole it is."""
+    for version in (2, 3, 4):
+        copied(place, version)
+    append(place / "state/models/demand/versions/1/model.skops")
+    assert any("build it again: `driftd retrain demand" in said for _, said in bad(found(place, sound[1], "versions")))
+    with closing(StateStore.open(place / "state" / "state.db")) as store:
+        state = store.model(MODEL)
+        assert state is not None
+        for event, version in (("promoted", 2), ("promoted", 3), ("rolled_back", 1)):
+            after = replace(state, barred=(3,))
+            told = Transition(after, "as it went", event, (), {"version": version})
+            store.save_transition(state, told, at=sound[1], actor="driftd", config_hash="c0ffee")
+    (said,) = [said for _, said in bad(found(place, sound[1], "versions"))]
+    assert f"`driftd rollback demand --to 2 --why damaged --config {place / 'config.yaml'}`" in said
+
+
+def test_a_bad_config_hides_nothing(place: Path, sound: tuple[Path, float]) -> None:
+    """Of a file that cannot be used the config in force is examined; where none is known, what needs no config."""
+    rubbish(place / "state/events/demand/events.db")
+    applied = load(place / "config.yaml")
+    config(place, "target: y", "targt: y")
+    sql(place / "state" / "state.db", "delete from configs")
+    findings = found(place, sound[1], *CHECKS)
+    assert {one.check for one in findings} >= {"config", "files", "disk", "clock", "libraries", "databases"}
+    assert "sources" not in {one.check for one in findings}
+    assert f"goes by {place / 'state'} alone" in bad(findings)[0][1]
+    with closing(StateStore.open(place / "state" / "state.db")) as store:
+        store.save_config(applied.hash, at=sound[1], content=applied.model_dump(mode="json"))
+    findings = found(place, sound[1], *CHECKS)
+    assert {one.check for one in findings} == set(CHECKS) - {"secrets"}
+    assert f"goes by the config in force ({applied.hash})" in bad(findings)[0][1]
+    assert any("--events demand" in said for _, said in bad(findings))
+    (place / "config.yaml").unlink()
+    assert {"config", "disk"} <= {one.check for one in found(place, sound[1], *CHECKS)}
+
+
+def test_a_lock_that_cannot_be_read_hides_nothing(place: Path, sound: tuple[Path, float]) -> None:
+    """Where it cannot be told whether a daemon runs, that is one finding among all the others."""
+    (place / "state" / "driftd.lock").unlink(missing_ok=True)
+    (place / "state" / "driftd.lock").symlink_to("driftd.lock")  # as good as forbidden, for root too
+    findings = found(place, sound[1], *CHECKS)
+    assert {one.check for one in findings} == set(CHECKS)
+    assert any("whether one runs cannot be told" in said and "driftd doctor" in said for _, said in bad(findings))
+
+
+def test_a_daemon_is_asked_by_tls(place: Path, sound: tuple[Path, float]) -> None:
+    """With its own certificate it is found healthy; with another one at its address that is said, not that it hangs."""
+    for name in ("own", "other"):
+        made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+        pair = ["-keyout", str(place / f"{name}.key"), "-out", str(place / f"{name}.pem")]
+        subprocess.run([*made, *pair], check=True, capture_output=True)
+    tls = {name: Tls(certificate=place / f"{name}.pem", key=place / f"{name}.key") for name in ("own", "other")}
+
+    async def metrics(_: Request) -> Response:
+        return PlainTextResponse(f"driftd_last_step_timestamp_seconds {sound[1]}\n")
+
+    answering = HttpThread(
+        Starlette(routes=[Route("/metrics", metrics)]), Http(listen="127.0.0.1:0", token_file=None, tls=tls["own"])
+    )
+    answering.start()
+    listen = f'listen: "{answering.address}", tls: {{certificate: {place}/own.pem, key: {place}/own.key}}'
+    config(place, "listen: 127.0.0.1:0", listen)
+    try:
+        with held(place / "state" / "driftd.lock", "driftd run"):
+            assert bad(found(place, sound[1], "daemon")) == []
+            config(place, "own.pem", "other.pem")
+            (said,) = [said for _, said in bad(found(place, sound[1], "daemon"))]
+            assert "answers at" in said
+            assert "certificate that is not in order" in said
+    finally:
+        answering.stop()
 
 
 def test_times_out_of_step(place: Path, sound: tuple[Path, float]) -> None:

@@ -17,11 +17,17 @@ from pathlib import Path
 
 import click
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from driftd.cli.main import _EXITS, COMMANDS, EXIT_CODES, cli, main
 from driftd.cli.options import default_config
+from driftd.config.host import Http
 from driftd.config.load import digest_of, load
 from driftd.config.redacting import shown
+from driftd.observe.http import HttpThread
 from driftd.places import Places
 from driftd.records import (
     Action,
@@ -39,6 +45,7 @@ from driftd.records import (
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.manifest import write_manifest
 from driftd.store.state import StateStore
+from driftd.web import secrets
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
@@ -196,10 +203,10 @@ def test_the_config_is_looked_for_where_it_usually_is(tmp_path: Path, monkeypatc
     ("arguments", "expected", "told"),
     [
         (("nosuch",), 2, "No such command"),
-        (("history", "demnd"), 2, "there is no model 'demnd' in the config; there are demand, supply"),
+        (("history", "demnd"), 4, "there is no model 'demnd' in the config; there are demand, supply"),
         (("versions",), 2, "which model? Name one of demand, supply"),
         (("explain", "seven"), 2, "neither `last` nor an id"),
-        (("explain", "last", "-m", "demnd"), 2, "there is no model 'demnd'"),
+        (("explain", "last", "-m", "demnd"), 4, "there is no model 'demnd'"),
         (("approve", "demand"), 2, "Missing argument 'VERSION'"),
         (("history", "-n", "0"), 2, "-n"),
     ],
@@ -373,6 +380,45 @@ def test_versions_tell_their_lineage(driftd: Run, tmp_path: Path) -> None:
     assert [one["serves"] for one in json.loads(driftd("versions", "demand", "--json")[1])] == [False, True]
 
 
+def test_status_tells_of_a_version_that_serves_and_is_damaged(driftd: Run, store: StateStore, tmp_path: Path) -> None:
+    """A damaged version, a link to nothing and one to another version than the champion need a person."""
+    publish(tmp_path / "state")
+    store.save_state(STATE, NOON)
+    assert json.loads(driftd("status", "--json")[1])["models"][0]["needs"] is None
+    artefact = Places(tmp_path / "state").version("demand", 1) / "model.skops"
+    artefact.write_bytes(b"other")
+    assert "demand: version 1, which serves, is damaged: " in driftd("status")[1].splitlines()[0]
+    artefact.write_bytes(b"artefact")
+    assert json.loads(driftd("status", "--json")[1])["models"][0]["served_fault"] is None
+    publish(tmp_path / "state", 2)
+    assert "demand: version 2 serves, not 1: a swap is under way" in driftd("status")[1].splitlines()[0]
+    shutil.rmtree(Places(tmp_path / "state").version("demand", 2))
+    first = driftd("status")[1].splitlines()[0]
+    assert "current names versions/2, which is not there: `driftd doctor` says what to do" in first
+
+
+def test_status_tells_what_the_daemon_says_of_a_source(driftd: Run, store: StateStore, config: Path) -> None:
+    """The faults of a source are in no database: a daemon that answers is asked, one that does not costs nothing."""
+    store.save_state(STATE, NOON)
+
+    async def metrics(_: Request) -> Response:
+        lines = ('driftd_source_faults{model="demand"} 2.0', 'driftd_source_faults{model="supply"} 0.0')
+        return PlainTextResponse("\n".join(lines) + "\n")
+
+    answering = HttpThread(Starlette(routes=[Route("/metrics", metrics)]), Http(listen="127.0.0.1:0"))
+    config.write_text(f'{config.read_text()}http: {{listen: "{answering.address}"}}\n')
+    answering.start()
+    try:
+        assert (
+            "demand: 2 files or folders of its source cannot be read: `driftd doctor` says why" in driftd("status")[1]
+        )
+    finally:
+        answering.stop()
+    code, out, _ = driftd("status")
+    assert code == 0
+    assert "cannot be read" not in out
+
+
 # --- explaining ----------------------------------------------------------------------------------------------------
 
 
@@ -488,6 +534,27 @@ def test_the_answer_of_the_daemon_is_printed(
 
 
 # --- check-config --------------------------------------------------------------------------------------------------
+
+
+def test_check_config_warns_of_secrets_that_are_not_there(
+    driftd: Run, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token or certificate that is not there (yet, or for this user) is a warning; a credential cannot be checked."""
+    monkeypatch.setattr(secrets, "SYSTEM_CREDENTIALS", tmp_path / "no-folder")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    text = config.read_text()
+    config.write_text(f"{text}http: {{token_file: {tmp_path}/token}}\nserve: {{token_file: token}}\n")
+    code, out, _ = driftd("check-config")
+    assert code == 0
+    assert f"warning: http.token_file: token_file {tmp_path}/token cannot be read: No such file" in out
+    assert "driftd run does not start without it" in out
+    assert "warning: serve.token_file: token is a credential that systemd gives to the unit" in out
+    assert len(json.loads(driftd("check-config", "--json")[1])["warnings"]) == 2
+    for path in (tmp_path / "token", tmp_path / "no-folder" / "token"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x" * 32)
+        path.chmod(0o600)
+    assert json.loads(driftd("check-config", "--json")[1])["warnings"] == []
 
 
 def test_check_config_says_what_the_config_means(driftd: Run, config: Path) -> None:

@@ -156,7 +156,7 @@ def _write(folder: Path, table: pa.Table, schema: Schema) -> str:
     }
     write_durably(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
     sync_file(path)
-    folder.chmod(0o755)
+    folder.chmod(0o750)
     return digest
 
 

@@ -99,9 +99,10 @@ def _ask(
     config_path: Path, model: str | None, kind: str, arguments: dict[str, Any], *, wait: float, as_json: bool
 ) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
+    who = whoami()
     config, places = opened(config_path)
     name = chosen_model(config, model)
-    number = post_request(places.state_db, at=time.time(), who=whoami(), model=name, kind=kind, arguments=arguments)
+    number = post_request(places.state_db, at=time.time(), who=who, model=name, kind=kind, arguments=arguments)
     outcome = _answer(places.state_db, number, wait)
     refused = _was_refused(places.state_db, name, outcome)
     if as_json:

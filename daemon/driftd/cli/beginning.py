@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -12,12 +13,12 @@ import pandas as pd
 from rich.console import Console
 
 from driftd.build.first import FileColumns, FirstVersionError, Made, make_first_version
-from driftd.cli.belonging import as_owner_of
 from driftd.cli.guessing import Guess, guessed
 from driftd.config.load import parse
 from driftd.config.watched import ModelConfig
 from driftd.places import Places
 from driftd.registry import Registry
+from driftd.store.belonging import as_owner_of
 
 CONFIG = """\
 # driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
@@ -109,7 +110,7 @@ def init(
         )
     with as_owner_of(places.root):
         made = _first_version(guess, config.models[guess.name], rows, places, console)
-    write(output, text)
+    write(output, text, places.root.stat().st_gid)
     named = "" if output == Path("config.yaml") else f" --config {output}"
     click.echo(f"version 1 of {guess.name} is trained on {made.rows:,} rows and serves: {made.sentence}")
     click.echo(f"its config is {output}; its state is in {config.state_dir}")
@@ -158,11 +159,13 @@ def config_text(guess: Guess, file: Path, state_dir: Path) -> str:
     )
 
 
-def write(output: Path, text: str) -> None:
-    """Write a file by rename, so that nobody ever reads half of it."""
+def write(output: Path, text: str, group: int) -> None:
+    """Write a file by rename, so that nobody ever reads half of it; root hands it to the group of the services."""
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}.part")
     unfinished.write_text(text, "utf-8")
+    if os.geteuid() == 0:
+        os.chown(unfinished, -1, group)
     unfinished.replace(output)
 
 

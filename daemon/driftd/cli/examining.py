@@ -22,12 +22,12 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def doctor(config_path: Path, as_json: bool) -> None:
     """Look over a whole installation, and say what to do about each finding.
 
-    Files, disk, clock, libraries, databases, config, daemon, backups, sources, trainers, versions, progress. Changes
-    nothing. Ends with 0 when nothing fails (warnings do not count), else with 1.
+    Files, disk, clock, libraries, databases, config, secrets, daemon, backups, sources, trainers, versions, progress.
+    Changes nothing. Ends with 0 when nothing fails (warnings do not count), else with 1.
 
     \b
     Example:
-      sudo -u driftd driftd doctor --config /etc/driftd/config.yaml
+      sudo driftd doctor --config /etc/driftd/config.yaml
       driftd doctor --json | jq '.findings[] | select(.level == "fail")'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     from driftd.doctor.checks import CHECKS  # noqa: PLC0415 - sources and their like only when examined

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from driftd.cli.fleet_lines import print_status
+from driftd.cli.hearing import source_faults
 from driftd.cli.options import chosen_model, config_option, json_option, opened
 from driftd.cli.printing import Cell, console, number, print_json, print_table, say, when
 from driftd.config.durations import seconds
@@ -49,7 +50,7 @@ def status(config_path: Path, model: str | None, watch: bool, every: float, as_j
         from driftd.cli.watching import watch_status  # noqa: PLC0415 - only here
 
         raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
-    told = fleet_status(config, places, config_path, name)
+    told = fleet_status(config, places, config_path, name, source_faults(config.http))
     if as_json:
         print_json(told)
     else:

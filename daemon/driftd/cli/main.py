@@ -55,6 +55,7 @@ _EXITS = {
     "driftd.store.lock.StateInUseError": 1,
     "driftd.store.backups.BackupError": 1,
     "driftd.store.apart.ChildError": 1,
+    "driftd.store.belonging.ForeignStateError": 1,
     "driftd.build.first.FirstVersionError": 1,
     "driftd.build.snapshots.SnapshotError": 1,
     "driftd.demonstration.run.NotOursError": 1,
@@ -88,7 +89,8 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="driftd")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Watch deployed tabular models for drift; retrain, judge, swap and roll back by evidence.
 
     \b
@@ -97,6 +99,9 @@ def cli() -> None:
       driftd init bookings.parquet --target cancelled
       driftd run --config config.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    from driftd.store.belonging import closed_to_others  # noqa: PLC0415 - `driftd --help` loads click alone
+
+    context.with_resource(closed_to_others())
 
 
 def main() -> None:
@@ -123,7 +128,7 @@ def _told(error: Exception) -> tuple[str, int] | None:
     if kind in _EXITS:
         return f"driftd: {error}", _EXITS[kind]
     if kind == "sqlite3.DatabaseError":
-        return f"driftd: the state database is damaged ({error}): stop driftd, then `driftd restore`", 1
+        return f"driftd: the state database is damaged ({error}): `driftd doctor` says how to restore it", 1
     if kind == "sqlite3.OperationalError":
         return f"driftd: the state database cannot be used ({error}); is state_dir right, and may you write there?", 1
     if isinstance(error, OSError):
@@ -135,6 +140,8 @@ def _told(error: Exception) -> tuple[str, int] | None:
 def _advice(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return ": another program listens there (another driftd?); change `listen` in the config or stop the other"
+    if error.errno in {errno.EACCES, errno.EPERM} and error.filename:
+        return ": `driftd doctor` says what is not as it should be, and for whom"
     return ""
 
 

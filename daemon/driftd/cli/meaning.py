@@ -27,6 +27,10 @@ def meaning(config: Config, now: float) -> dict[str, list[str]]:
     return told
 
 
+def _address(access: Access) -> str:
+    return f"{'http' if access.tls is None else 'https'}://{access.listen}"
+
+
 def _model(model: ModelConfig) -> list[str]:
     return [
         f"{model.task} of {model.target}{_features(model)}, {_source(model)}",
@@ -34,10 +38,6 @@ def _model(model: ModelConfig) -> list[str]:
         *_budget(model),
         *_loop(model),
     ]
-
-
-def _address(access: Access) -> str:
-    return f"http{'s' if access.tls is not None else ''}://{access.listen}"
 
 
 def _features(model: ModelConfig) -> str:

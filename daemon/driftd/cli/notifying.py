@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from driftd.cli.options import config_option, json_option, opened
+from driftd.cli.options import config_option, configured, json_option
 from driftd.cli.printing import console, print_json, say
 from driftd.config.model import Config
 from driftd.config.receiver import Receiver
@@ -29,7 +29,7 @@ def notify_test(config_path: Path, receivers: tuple[str, ...], as_json: bool) ->
       driftd notify-test
       driftd notify-test team-chat
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, _ = opened(config_path)
+    config = configured(config_path)
     outcomes = {name: _tried(name, receiver) for name, receiver in _chosen(config, receivers).items()}
     if as_json:
         print_json({name: {"delivered": error is None, "error": error} for name, error in outcomes.items()})

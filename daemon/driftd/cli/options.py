@@ -13,11 +13,18 @@ from driftd.config.load import ConfigError, load
 from driftd.config.model import Config
 from driftd.page.standing import last_applied
 from driftd.places import Places
+from driftd.store.belonging import as_owner_of, rather_as_owner
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 SYSTEM_CONFIG = Path("/etc/driftd/config.yaml")
 NOTHING_THERE = 4
+
+
+class AbsentError(click.ClickException):
+    """What was named is not there; ends with its own exit code."""
+
+    exit_code = NOTHING_THERE
 
 
 def config_option(command: Decorated) -> Decorated:
@@ -44,11 +51,24 @@ def default_config() -> Path:
     if named := os.environ.get("DRIFTD_CONFIG"):
         return Path(named)
     here = Path("config.yaml")
-    return here if here.exists() else SYSTEM_CONFIG
+    return here if os.path.exists(here) else SYSTEM_CONFIG  # noqa: PTH110 - False, too, in a folder that is closed to us
 
 
-def opened(config_path: Path) -> tuple[Config, Places]:
-    """The config and the places of its state; of a bad file, the config that the daemon goes on with.
+def opened(config_path: Path, *, makes: bool = False) -> tuple[Config, Places]:
+    """The config and the places of its state. From here on root works as the user whose state it is.
+
+    `makes` is for a command that makes or replaces files there: then nobody but that user and root may go on. Raises
+    ConfigError and ForeignStateError.
+    """
+    config = configured(config_path)
+    places = Places(config.state_dir)
+    context = click.get_current_context()
+    context.with_resource(as_owner_of(places.root) if makes else rather_as_owner(places))
+    return config, places
+
+
+def configured(config_path: Path) -> Config:
+    """The config; of a bad file, the one that the daemon goes on with.
 
     Raises ConfigError when no daemon has applied one before.
     """
@@ -60,22 +80,16 @@ def opened(config_path: Path) -> tuple[Config, Places]:
             raise
         click.echo(f"{error}\ndriftd: going by the config that is in force ({in_force.hash})", err=True)
         config = in_force
-    return config, Places(config.state_dir)
+    return config
 
 
 def chosen_model(config: Config, model: str | None) -> str:
-    """The named model, or the only one. Raises click.UsageError."""
+    """The named model, or the only one. Raises AbsentError, and click.UsageError when it must be named."""
     names = ", ".join(config.models)
     if model is None:
         if len(config.models) > 1:
             raise click.UsageError(f"which model? Name one of {names}")
         return next(iter(config.models))
     if model not in config.models:
-        raise click.UsageError(f"there is no model {model!r} in the config; there are {names}")
+        raise AbsentError(f"there is no model {model!r} in the config; there are {names}")
     return model
-
-
-class AbsentError(click.ClickException):
-    """What was named is not there; ends with its own exit code."""
-
-    exit_code = NOTHING_THERE

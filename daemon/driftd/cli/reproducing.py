@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from driftd.build.jobs import Limits, start_job
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.options import AbsentError, chosen_model, config_option, configured, json_option
 from driftd.cli.printing import console, number, print_json, say
 from driftd.config.model import Config
 from driftd.places import Places
@@ -47,7 +47,8 @@ def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as
       driftd reproduce demand 3
       driftd reproduce demand 3 --keep rebuilt/
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, places = opened(config_path)
+    config = configured(config_path)
+    places = Places(config.state_dir)
     name = chosen_model(config, model)
     registry = Registry(places)
     if version not in registry.versions(name):

@@ -34,10 +34,10 @@ def backup(config_path: Path, as_json: bool) -> None:
 
     \b
     Example:
-      driftd backup
+      sudo driftd backup
       driftd restore --list
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, places = opened(config_path)
+    config, places = opened(config_path, makes=True)
     if not places.state_db.exists():
         raise AbsentError(f"there is no state database at {places.state_db}: nothing to back up")
     plan = backup_plan(config, config_path, places, time.time(), reason=BY_HAND)
@@ -65,17 +65,18 @@ def restore(
     """Put a backup in the place of a broken state database, or of a broken event store.
 
     Nothing is deleted: the replaced files are kept beside the new ones, and no version is touched. The daemon must be
-    stopped first; `driftd serve` and applications go on.
+    stopped first; `driftd serve` and applications go on. Root works as the user whose state it is.
 
     \b
     Example:
       driftd restore --list
-      systemctl stop driftd; driftd restore; systemctl start driftd
-      driftd restore --events demand
+      sudo systemctl stop driftd; sudo driftd restore; sudo systemctl start driftd
+      sudo driftd restore --events demand
     """  # noqa: D301 - see above
     if empty and model is None:
         raise click.UsageError("--empty is for an event store: name its model with --events")
-    config, places = opened(config_path)
+    who = whoami()
+    config, places = opened(config_path, makes=not only_list)
     found = list_backups([config.backup.folder or places.backups, places.backups])
     if only_list:
         _list(found, as_json=as_json)
@@ -89,7 +90,7 @@ def restore(
             done = restore_events(places, model, chosen.path if chosen else None, now=time.time())
         else:
             assert chosen is not None
-            done = restore_state(places, chosen.path, chosen.backup, who=whoami(), now=time.time())
+            done = restore_state(places, chosen.path, chosen.backup, who=who, now=time.time())
     _tell(done, chosen, config, config_path, model, as_json=as_json)
 
 

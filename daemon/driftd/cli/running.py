@@ -9,6 +9,7 @@ import click
 
 from driftd.cli.options import config_option, json_option
 from driftd.cli.printing import print_json
+from driftd.config.model import Config
 
 LEVEL = click.option(
     "--log-level",
@@ -80,6 +81,8 @@ def serve(config_path: Path, log_level: str) -> None:
 def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     """Say whether a config is good, its hash, and what its budgets mean.
 
+    A token or a certificate that cannot be used is a warning: it may be there by the start, or be for another user.
+
     \b
     Example:
       driftd check-config --config config.yaml
@@ -93,12 +96,28 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     config = load(config_path)
     if for_reload:
         require_reloadable(config, config_path)
-    told = meaning(config, time.time())
+    told, warnings = meaning(config, time.time()), _warnings(config)
     if as_json:
-        print_json({"hash": config.hash, "meaning": told, "config": shown(config)})
+        print_json({"hash": config.hash, "warnings": warnings, "meaning": told, "config": shown(config)})
         return
     click.echo(f"{config_path} is good (hash {config.hash})")
+    for warning in warnings:
+        click.echo(f"warning: {warning}")
     for subject, sentences in told.items():
         click.echo(f"{subject}:")
         for sentence in sentences:
             click.echo(f"  {sentence}")
+
+
+def _warnings(config: Config) -> list[str]:
+    """What the servers need at their start beside a good config, and what of it is not there for this user."""
+    from driftd.web.secrets import fault_of, secrets_of, unknown_of  # noqa: PLC0415 - see above
+
+    told = []
+    for secret in secrets_of(config):
+        command = "run" if secret.key.startswith("http.") else "serve"
+        if unknown := unknown_of(secret):
+            told.append(f"{secret.key}: {unknown}")
+        elif fault := fault_of(secret):
+            told.append(f"{secret.key}: {fault}; driftd {command} does not start without it")
+    return told

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from driftd.cli.fleet_lines import print_status
+from driftd.cli.hearing import source_faults
 from driftd.cli.picture import picture
 from driftd.cli.printing import console, plain, say, when
 from driftd.config.load import ConfigError, load
@@ -69,8 +70,9 @@ def snapshot(config_path: Path, model: str | None, now: float) -> dict[str, Any]
     """What `driftd status` says, with each model's past losses, the last decisions and whether a daemon answers."""
     config = _config(config_path)
     places = Places(config.state_dir)
-    told = fleet_status(config, places, config_path, model)
-    told |= {"at": now, "trouble": None, "daemon": _answers(config.http.listen), "decisions": []}
+    answers = _answers(config.http.listen)
+    told = fleet_status(config, places, config_path, model, source_faults(config.http) if answers else None)
+    told |= {"at": now, "trouble": None, "daemon": answers, "decisions": []}
     try:
         with StateReader.read_only(places.state_db) as reader:
             told["decisions"] = reader.history(model, DECISIONS)

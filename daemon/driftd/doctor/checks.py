@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftd.doctor import machine, models, running, stored
+from driftd.doctor import machine, models, running, secrets, stored, versions
 from driftd.doctor.installation import Check
 
 CHECKS: dict[str, Check] = {
@@ -12,11 +12,12 @@ CHECKS: dict[str, Check] = {
     "libraries": machine.libraries,
     "databases": stored.databases,
     "config": running.config,
+    "secrets": secrets.secrets,
     "daemon": running.daemon,
     "backups": stored.backups,
     "backlog": stored.backlog,
     "sources": models.sources,
     "trainers": models.trainers,
-    "versions": models.versions,
+    "versions": versions.versions,
     "progress": models.progress,
 }

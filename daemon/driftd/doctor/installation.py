@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from driftd.config.load import ConfigError, load
 from driftd.config.model import Config
+from driftd.page.standing import last_applied, named_state_dir
 from driftd.places import Places
 from driftd.records import ModelState
+from driftd.store.belonging import command_for, rather_as_owner
 from driftd.store.kinds import DatabaseError
 from driftd.store.lock import Holder, holder
 from driftd.store.state_reader import StateAbsentError, StateReader
@@ -59,13 +63,16 @@ class Installation:
     places: Places
     now: float
     daemon: Holder | None
+    lock_fault: str = ""  # why it cannot be told whether there is a daemon
 
     @classmethod
-    def found(cls, config_path: Path, now: float) -> Installation:
-        """Raises ConfigError when the config cannot be read: then nothing is known of the rest."""
-        config = load(config_path)
+    def of(cls, config_path: Path, config: Config, now: float) -> Installation:
+        """What a config names; its state need not be there, nor be ours to read."""
         places = Places(config.state_dir)
-        return cls(config_path, config, places, now, holder(places.lock))
+        try:
+            return cls(config_path, config, places, now, holder(places.lock))
+        except OSError as error:
+            return cls(config_path, config, places, now, None, f"{places.lock}: {error.strerror or error}")
 
     def states(self) -> dict[str, ModelState]:
         """Where each model of the config stands by the store; those that it does not know are left out."""
@@ -76,29 +83,68 @@ class Installation:
         """The state database. Raises StateAbsentError, DatabaseError."""
         return StateReader.read_only(self.places.state_db)
 
+    def command(self, arguments: str) -> str:
+        """A command of driftd's on this installation, to be typed as it stands."""
+        return command_for(self.places.root, f"{arguments} --config {self.config_path}")
+
 
 Check = Callable[[Installation], Iterable[Finding]]
+Told = Callable[[str], None]
+AS_WHO_ASKS = frozenset({"files", "secrets"})  # all others are made, by root, as the user whose state it is
+OF_THE_FILE = frozenset({"config", "secrets"})  # what has nothing to look at in a file that cannot be used
+WITHOUT_A_CONFIG = frozenset({"files", "disk", "clock", "libraries", "databases"})
 
 
 def examine_all(
-    config_path: Path, now: float, checks: dict[str, Check], told: Callable[[str], None] = lambda _: None
+    config_path: Path, now: float, checks: Mapping[str, Check], told: Told = lambda _: None
 ) -> Iterator[Finding]:
-    """Run every check; one that fails itself is a finding, and the others go on. `told` hears what is looked at."""
+    """Run every check; one that fails itself is a finding, and the others go on. `told` hears what is looked at.
+
+    Of a file that cannot be used, the config in force is examined; where none is known, what needs no config.
+    """
     try:
-        installation = Installation.found(config_path, now)
+        config, left_out = load(config_path), frozenset[str]()
     except ConfigError as error:
-        todo = "correct the file (`driftd check-config` tells each fault); a running daemon keeps the config before it"
-        yield Finding("config", Level.FAIL, str(error), todo, "config")
-        return
-    for name, check in checks.items():
+        config, left_out = _instead(config_path, checks)
+        yield _refused(config_path, str(error), config)
+    installation = Installation.of(config_path, config, now)
+    for name in [one for one in checks if one not in left_out]:
         told(name)
-        try:
-            for one in check(installation):
-                yield Finding(one.subject, one.level, one.said, one.todo, name)
-        except StateAbsentError as error:
-            yield Finding("state.db", Level.FAIL, str(error), "start the daemon once", name)
-        except (DatabaseError, OSError) as error:
-            yield Finding(name, Level.FAIL, f"could not look: {error}", "see the finding on databases and files", name)
-        except Exception as error:  # noqa: BLE001 - the boundary of a check: a fault in one must not hide the others
-            said = f"could not look: {type(error).__name__}: {error}"
-            yield Finding(name, Level.FAIL, said, "look at the other findings first; else report this", name)
+        yield from _findings(name, checks[name], installation)
+
+
+def _instead(config_path: Path, checks: Mapping[str, Check]) -> tuple[Config, frozenset[str]]:
+    """The config to go by in place of a file that cannot be used, and the checks that it is no good for."""
+    root = named_state_dir(config_path) or Config.model_fields["state_dir"].default
+    bare = Config.model_construct(state_dir=root, models={})
+    try:
+        with rather_as_owner(Places(root)):
+            in_force = last_applied(config_path)
+    except Exception:  # noqa: BLE001 - whatever is wrong with the state is what the checks of it are to tell
+        in_force = None
+    if in_force is None:
+        return bare, frozenset(checks) - WITHOUT_A_CONFIG
+    return in_force.model_copy(update={"state_dir": root}), OF_THE_FILE  # wherever the state was when it was applied
+
+
+def _refused(config_path: Path, fault: str, instead: Config) -> Finding:
+    todo = "correct the file (`driftd check-config` tells each fault); a running daemon keeps the config before it"
+    if config_path.exists() and not os.access(config_path, os.R_OK):
+        todo = f"run this as somebody who may read it: {command_for(instead.state_dir, 'doctor')}"
+    goes_by = f"the config in force ({instead.hash})" if instead.hash else f"{instead.state_dir} alone"
+    return Finding("config", Level.FAIL, fault, f"{todo}. What follows goes by {goes_by}", "config")
+
+
+def _findings(name: str, check: Check, installation: Installation) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        with nullcontext() if name in AS_WHO_ASKS else rather_as_owner(installation.places):
+            found.extend(check(installation))
+    except StateAbsentError as error:
+        found.append(fail("state.db", str(error), "start the daemon once"))
+    except (DatabaseError, OSError) as error:
+        found.append(fail(name, f"could not look: {error}", "see the finding on databases and files"))
+    except Exception as error:  # noqa: BLE001 - the boundary of a check: a fault in one must not hide the others
+        said = f"could not look: {type(error).__name__}: {error}"
+        found.append(fail(name, said, "look at the other findings first; else report this"))
+    return [replace(one, check=name) for one in found]

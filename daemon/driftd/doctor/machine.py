@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import stat
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.store.belonging import name_of
 from driftd.store.state_reader import StateAbsentError
 
 _LEAST_FREE, _LITTLE_FREE = 256 << 20, 0.05  # bytes; share of the file system
@@ -31,10 +31,12 @@ def files(installation: Installation) -> Iterator[Finding]:
         yield fail(str(root), "does not exist", "start the daemon once, or correct state_dir in the config")
         return
     whole = root.stat()
-    owner = _name(whole.st_uid)
+    owner = name_of(whole.st_uid)
     if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
         yield fail(
-            str(root), f"cannot be written by {_name(os.geteuid())}", f"run as {owner}: sudo -u {owner} driftd ..."
+            str(root),
+            f"cannot be written by {name_of(os.geteuid())}",
+            f"run as {owner}: {installation.command('doctor')}",
         )
     faults = list(_file_faults(root, whole, owner))
     yield from faults
@@ -163,15 +165,17 @@ def _synchronized() -> bool | None:
 
 def _paths(root: Path) -> Iterator[Path]:
     """The folders and files whose owner matters; not every job's and segment's file."""
-    for pattern in ("*", "events/*", "events/*/*", "models/*", "models/*/*", "models/*/versions/*", "snapshots/*"):
+    for pattern in (
+        "*",
+        "events/*",
+        "events/*/*",
+        "models/*",
+        "models/*/*",
+        "models/*/versions/*",
+        "snapshots/*",
+        "backups/*",
+    ):
         yield from root.glob(pattern)
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _some(paths: list[Path]) -> str:

@@ -1,22 +1,23 @@
-"""Each model: its source answers, its trainer can be imported, its versions are what they were, its loop moves."""
+"""Each model: its source answers, its trainer can be imported, its loop moves."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
+from driftd.config.watched import ModelConfig
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.loop.guard import Guard, SourceDamagedError, SourceHangsError
 from driftd.records import ModelState, Phase, Verdict
-from driftd.registry import ManifestError, Registry
-from driftd.registry.durable import sha256_of
+from driftd.registry import Registry
 from driftd.sources import open_source
+from driftd.sources.protocol import Extent
 from driftd.sources.windows import default_lateness
 from driftd.store.apart import ChildError, run_apart
 from driftd.store.integrity import damage_marked
 from driftd.store.state_reader import StateReader
 from driftd.store.state_records import StoredCheck
+from driftd_detectors.schema import Schema
 
 _SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
 _WINDOWS_LATE = 3.0
@@ -29,30 +30,41 @@ def sources(installation: Installation) -> Iterator[Finding]:
     registry = Registry(installation.places)
     for name, model in installation.config.models.items():
         served = registry.current(name)
+        if served is None and installation.places.current(name).is_symlink():
+            continue  # told by the check of versions
         if served is None:
-            yield warn(name, "has no version yet", "driftd init trains the first one")
-            continue
-        if damage_marked(installation.places.events_db(name)) is not None:
-            continue  # told by the check of databases
-        guard = Guard(name, _SOURCE_SECONDS)
-        try:
-            source = open_source(name, model, registry.manifest(name, served).schema, installation.places)
-            extent = guard.run(source.refresh, installation.now)
-            guard.run(source.close)
-        except SourceDamagedError as error:
-            yield fail(name, f"its event store is damaged: {error}", f"driftd restore --events {name}")
-        except SourceHangsError as error:
-            yield fail(name, str(error), "bring its files or database back; the check is tried again every round")
-        except Exception as error:  # noqa: BLE001 - whatever a source raises is what is to be told
-            yield fail(name, f"its source ({model.source.kind}) fails: {error}", "correct `source` or what it names")
-        else:
-            if extent.rows:
-                yield ok(name, f"its source ({model.source.kind}) answers: {extent.rows:,} predictions so far")
-            else:
-                todo = "does the application log with the SDK, driftd serve, or into these files?"
-                yield warn(name, f"its source ({model.source.kind}) answers, but has no prediction", todo)
-        finally:
-            guard.close()
+            yield warn(name, "has no version yet", "driftd init trains the first one (driftd init --help)")
+        elif damage_marked(installation.places.events_db(name)) is None:  # else told by the check of databases
+            yield _source(installation, name, model, registry.readable(name, served).schema)
+
+
+def _source(installation: Installation, name: str, model: ModelConfig, schema: Schema) -> Finding:
+    guard = Guard(name, _SOURCE_SECONDS)
+    try:
+        source = open_source(name, model, schema, installation.places)
+        extent = guard.run(source.refresh, installation.now)
+        guard.run(source.close)
+    except SourceDamagedError as error:
+        todo = installation.command(f"restore --events {name}")
+        return fail(name, f"its event store is damaged: {error}", todo)
+    except SourceHangsError as error:
+        return fail(name, str(error), "bring its files or database back; the check is tried again every round")
+    except Exception as error:  # noqa: BLE001 - whatever a source raises is what is to be told
+        return fail(name, f"its source ({model.source.kind}) fails: {error}", "correct `source` or what it names")
+    finally:
+        guard.close()
+    return _answered(name, model.source.kind, extent)
+
+
+def _answered(name: str, kind: str, extent: Extent) -> Finding:
+    if extent.faults:
+        more = f" (and {len(extent.faults) - 1} more)" if len(extent.faults) > 1 else ""
+        todo = "mount it, mend it, move it away, or let the user of the services read it and enter every folder above"
+        return fail(name, f"its source ({kind}): {extent.faults[0]}{more}", todo)
+    if extent.rows:
+        return ok(name, f"its source ({kind}) answers: {extent.rows:,} predictions so far")
+    todo = "does the application log with the SDK, driftd serve, or into these files?"
+    return warn(name, f"its source ({kind}) answers, but has no prediction", todo)
 
 
 def trainers(installation: Installation) -> Iterator[Finding]:
@@ -76,28 +88,6 @@ def trainers(installation: Installation) -> Iterator[Finding]:
             yield ok(name, f"its trainer {model.trainer} can be imported")
 
 
-def versions(installation: Installation) -> Iterator[Finding]:
-    """Every file of every version matches its hash; every snapshot its name; the link names the champion."""
-    registry, states = Registry(installation.places), installation.states()
-    for name in installation.config.models:
-        state = states.get(name)
-        champion, served = (state.champion if state else None), registry.current(name)
-        if state is not None and served != champion:
-            todo = "restart the daemon: it points the link to its champion (or says why it cannot)"
-            yield fail(name, f"the link names version {served}, the store says {champion}", todo)
-        faults = list(_faults(registry, name))
-        for version, said in faults:
-            good = sorted(set(registry.versions(name)) - {number for number, _ in faults})
-            if version in (champion, served):
-                back = f"driftd rollback {name} --to {good[-1]}" if good else "restore its folder from your own backup"
-                yield fail(name, f"version {version}, which serves, is damaged: {said}", back)
-            else:
-                yield warn(name, f"version {version} is damaged: {said}", "restore its folder from your own backup")
-        if not faults:
-            yield ok(name, f"{len(registry.versions(name))} versions match their hashes, version {served} serves")
-        yield from _snapshots(installation, name)
-
-
 def progress(installation: Installation) -> Iterator[Finding]:
     """Checks keep up with their windows, actions end, builds do not fail again and again."""
     with installation.reader() as reader:
@@ -110,7 +100,7 @@ def progress(installation: Installation) -> Iterator[Finding]:
             last = reader.checks(name, 1, "window")
             faults = [*_checked(installation, state, last), *_acted(installation, name, reader)]
             if state.failures:
-                todo = f"`driftd explain {name}` and the log of the job say why"
+                todo = f"`{installation.command(f'explain last --model {name}')}` and the log of the job say why"
                 faults.append(warn(name, f"{state.failures} builds failed in a row", todo))
             yield from faults
             if not faults:
@@ -138,29 +128,6 @@ def _acted(installation: Installation, name: str, reader: StateReader) -> Iterat
         if hours * 3600 > _LONG_ACTION * installation.config.limits.timeout:
             said = f"its action {action.id} ({action.kind}) is open for {hours:.1f} h"
             yield warn(name, said, f"see jobs/{name}-{action.id}-{action.kind}/log.txt in state_dir")
-
-
-def _faults(registry: Registry, name: str) -> Iterator[tuple[int, str]]:
-    for version in registry.versions(name):
-        try:
-            for file in registry.manifest(name, version).files:
-                registry.file(name, version, file)
-        except (ManifestError, OSError) as error:
-            yield version, str(error)
-
-
-def _snapshots(installation: Installation, name: str) -> Iterator[Finding]:
-    folder = installation.places.snapshot(name, "x").parent
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    broken = [path.name[:12] for path in found if not _matches(path)]
-    if broken:
-        todo = "restore them from your own backup: versions built from them cannot be reproduced without"
-        yield warn(name, f"snapshots {', '.join(broken)} do not match their names", todo)
-
-
-def _matches(snapshot: Path) -> bool:
-    data = snapshot / "data.parquet"
-    return data.is_file() and sha256_of(data) == snapshot.name
 
 
 def _ago(seconds: float) -> str:

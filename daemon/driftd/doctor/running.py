@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
-
 from driftd.config.load import digest_of
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.store.lock import Holder
+from driftd.web.asking import CertificateError, NoAnswerError, ask, can_be_asked
 
 _ANSWER_SECONDS = 5.0
 _STALE_SECONDS = 120.0
@@ -34,6 +34,10 @@ def config(installation: Installation) -> Iterator[Finding]:
 def daemon(installation: Installation) -> Iterator[Finding]:
     """Somebody owns the state directory, and the main loop moves."""
     found = installation.daemon
+    if installation.lock_fault:
+        said = f"whether one runs cannot be told from {installation.lock_fault}"
+        yield fail("daemon", said, f"see the finding on files; if there is none: {installation.command('doctor')}")
+        return
     if found is None:
         yield fail(
             "daemon",
@@ -41,30 +45,28 @@ def daemon(installation: Installation) -> Iterator[Finding]:
             "systemctl start driftd; journalctl -u driftd says why it ended",
         )
         return
-    address = installation.config.http.listen
-    if address.endswith(":0"):
+    http = installation.config.http
+    if not can_be_asked(http):
         yield ok("daemon", f"runs as process {found.pid} ({found.task}), on a port of the system's choice")
         return
     try:
-        answer = httpx.get(f"http://{_reachable(address)}/metrics", timeout=_ANSWER_SECONDS)
-    except httpx.HTTPError as error:
-        why = str(error) or type(error).__name__
-        said = f"process {found.pid} ({found.task}) owns the state, but {address} does not answer: {why}"
+        status, text = ask(http, "/metrics", _ANSWER_SECONDS)
+    except CertificateError as error:
+        said = f"process {found.pid} answers at {http.listen} with a certificate that is not in order: {error}"
+        yield fail("daemon", said, "renew what http.tls names; after a renewal: systemctl restart driftd")
+    except NoAnswerError as error:
+        said = f"process {found.pid} ({found.task}) owns the state, but {http.listen} does not answer: {error}"
         yield fail("daemon", said, "see `journalctl -u driftd`; if it hangs, systemctl restart driftd")
-        return
-    if answer.status_code in _UNAUTHORIZED:
-        yield ok("daemon", f"runs as process {found.pid} and answers at {address} (its metrics want a token)")
-        return
-    step = next((line for line in answer.text.splitlines() if line.startswith(_LAST_STEP)), None)
-    age = installation.now - float(step.split()[1]) if step is not None else None
+    else:
+        yield _answered(found, http.listen, status, text, installation.now)
+
+
+def _answered(found: Holder, address: str, status: int, text: str, now: float) -> Finding:
+    if status in _UNAUTHORIZED:
+        return ok("daemon", f"runs as process {found.pid} and answers at {address} (its metrics want a token)")
+    step = next((line for line in text.splitlines() if line.startswith(_LAST_STEP)), None)
+    age = now - float(step.split()[1]) if step is not None else None
     if age is not None and age > _STALE_SECONDS:
         said = f"process {found.pid} answers, but its main loop last moved {age:.0f} s ago"
-        yield fail("daemon", said, "systemctl restart driftd, and keep the log for a report")
-    else:
-        yield ok("daemon", f"runs as process {found.pid} and answers at {address}")
-
-
-def _reachable(address: str) -> str:
-    """Where a program that listens everywhere answers from here."""
-    host, _, port = address.rpartition(":")
-    return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]', '': '127.0.0.1'}.get(host, host) }:{port}"  # noqa: S104 - compared, not bound
+        return fail("daemon", said, "systemctl restart driftd, and keep the log for a report")
+    return ok("daemon", f"runs as process {found.pid} and answers at {address}")

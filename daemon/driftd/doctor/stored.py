@@ -15,16 +15,17 @@ _CHECK_SECONDS = 60.0
 _UNSEALED_SECONDS = 3 * 86_400.0  # a day cold is sealed in any case
 _LATE = 2.0  # times the interval of backups
 DAY = 86_400.0
+_STOP, _START = "sudo systemctl stop driftd", "sudo systemctl start driftd"
 
 
 def databases(installation: Installation) -> Iterator[Finding]:
     """Whole, by SQLite's quick check, and with this program's schema."""
-    restore = f"driftd restore --config {installation.config_path}"
-    yield from _database(installation.places.state_db, "state", f"systemctl stop driftd; {restore}")
+    restore = installation.command("restore")
+    yield from _database(installation.places.state_db, "state", f"{_STOP}; {restore}; {_START}")
     for name, model in installation.config.models.items():
         path = installation.places.events_db(name)
         if model.source.kind == "store" and path.exists():
-            yield from _database(path, "events", f"{restore} --events {name}")
+            yield from _database(path, "events", installation.command(f"restore --events {name}"))
 
 
 def _database(path: Path, kind: str, restore: str) -> Iterator[Finding]:
@@ -62,15 +63,15 @@ def backlog(installation: Installation) -> Iterator[Finding]:
 
 def backups(installation: Installation) -> Iterator[Finding]:
     """The newest backup is as young as the config wants."""
-    config = installation.config.backup
+    config, by_hand = installation.config.backup, installation.command("backup")
     folder = config.folder or installation.places.backups
     found = [backup for _, backup in list_backups([folder])]
     if not found:
-        yield warn(str(folder), "holds no backup", "a running daemon makes one within a minute; else: driftd backup")
+        yield warn(str(folder), "holds no backup", f"a running daemon makes one within a minute; else: {by_hand}")
         return
     age = installation.now - found[0].made_at
     said = f"{len(found)} backups, the newest {age / 3600:.1f} h old ({found[0].name})"
     if age > _LATE * config.every:
-        yield fail(str(folder), said, "grep the daemon's log for backup_failed; driftd backup makes one now")
+        yield fail(str(folder), said, f"grep the daemon's log for backup_failed; `{by_hand}` makes one now")
     else:
         yield ok(str(folder), said)

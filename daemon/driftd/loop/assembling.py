@@ -132,7 +132,8 @@ class Assembly:
         if state.champion is None:
             return self._adopted(state, served, config, now) if served is not None else state
         swapping = any(action.kind is ActionKind.SWAP for action in self.store.open_actions(state.model))
-        if served != state.champion and not swapping:
+        is_gone = state.champion not in self.registry.versions(state.model)  # then a person must go back from it
+        if served != state.champion and not swapping and not is_gone:
             self.registry.point(state.model, state.champion)
             log.warning("link_mended", model=state.model, found=served, version=state.champion)
         return state

@@ -12,6 +12,7 @@ from driftd.observe.metrics import Metrics
 from driftd.places import Places
 from driftd.registry import Registry
 from driftd.store.backups import list_backups
+from driftd.store.belonging import command_for
 from driftd.store.integrity import (
     EVENTS_SECONDS,
     STATE_SECONDS,
@@ -40,10 +41,11 @@ def state_sentence(path: Path, finding: str, config_path: Path) -> str:
     """What a person is told of a damaged state database; the broken file is kept aside on the way."""
     kept = keep_aside(path) if path.exists() else None
     log.error("state_damaged", path=str(path), finding=finding, kept=str(kept) if kept else None)
+    restore = command_for(path.parent, f"restore --config {config_path}")
     aside = f"The broken file is kept as {kept.name}. " if kept is not None else ""
     return (
         f"{path} is damaged: {finding}. {aside}driftd does not run on it, and nothing was changed; the versions that "
-        f"serve go on serving. Restore the newest good backup: `driftd restore --config {config_path}` (`--list` shows "
+        f"serve go on serving. Restore the newest good backup: `{restore}` (`--list` shows "
         "what there is), then start driftd again."
     )
 
@@ -91,9 +93,10 @@ class EventsWatch:
             kept = keep_aside(path)
             mark_damaged(path, finding)
             log.error("events_damaged", model=model, path=str(path), finding=finding, kept=str(kept) if kept else None)
+        restore = command_for(self.places.root, f"restore --events {model} --config {self.config_path}")
         return (
             f"{path} is damaged: {finding}. {model} is not watched and takes no events in; its served version goes on "
-            f"answering. Restore it: `driftd restore --events {model} --config {self.config_path}`."
+            f"answering. Restore it: `{restore}`."
         )
 
     def _examined(self, model: str, path: Path) -> str | None:

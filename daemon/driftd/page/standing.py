@@ -19,15 +19,11 @@ from driftd.store.state_records import StoredConfig
 
 def last_applied(config_path: Path) -> Config | None:
     """The config in force of the state directory that a bad file names; None when that cannot be told."""
-    try:
-        data = read(config_path.read_bytes()).data
-    except OSError:
-        return None
-    root = data.get("state_dir", Config.model_fields["state_dir"].default) if isinstance(data, dict) else None
+    root = named_state_dir(config_path)
     if root is None:
         return None
     try:
-        with StateReader.read_only(Places(Path(str(root))).state_db) as reader:
+        with StateReader.read_only(Places(root).state_db) as reader:
             stored = reader.config_in_force()
     except StateAbsentError:
         return None
@@ -40,6 +36,16 @@ def readable(stored: StoredConfig) -> Config | None:
         return Config.model_validate(stored.content).hashed(stored.hash)
     except ValidationError:
         return None
+
+
+def named_state_dir(config_path: Path) -> Path | None:
+    """The state directory that a file names, however bad the rest of it is; None when that cannot be told."""
+    try:
+        data = read(config_path.read_bytes()).data
+    except (OSError, ValueError):
+        return None
+    root = data.get("state_dir", Config.model_fields["state_dir"].default) if isinstance(data, dict) else None
+    return None if root is None else Path(str(root))
 
 
 def config_standing(reader: StateReader, config_path: Path) -> dict[str, Any]:

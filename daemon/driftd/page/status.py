@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from driftd.config.model import Config
 from driftd.config.override import Override
+from driftd.page.served import served_fault
 from driftd.page.standing import config_standing, override_in_force, readable
 from driftd.page.words import when
 from driftd.places import Places
@@ -20,14 +22,22 @@ LOOKED_BACK = 50  # checks, for the last one that had something to say
 WORST_FIRST = ("drift", "error", "suspected", "ok", "inconclusive")
 
 
-def fleet_status(config: Config, places: Places, config_path: Path, only: str | None) -> dict[str, Any]:
-    """Everything that `driftd status` says, of all models or of one."""
+def fleet_status(
+    config: Config, places: Places, config_path: Path, only: str | None, source_faults: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """Everything that `driftd status` says, of all models or of one.
+
+    `source_faults` is what the daemon says of its sources: how many of their files cannot be read.
+    """
     wanted = [name for name in config.models if only in {None, name}]
     models: list[dict[str, Any]] = []
     standing: dict[str, Any] | None = None
     try:
         with StateReader.read_only(places.state_db) as reader:
-            models = [model_status(reader, state) for state in reader.models() if state.model in wanted]
+            states = [state for state in reader.models() if state.model in wanted]
+            models = [
+                {**model_status(reader, state), **_beside(state, places, source_faults or {})} for state in states
+            ]
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
             config = (readable(in_force) if in_force is not None else None) or config
     except StateAbsentError:
@@ -41,6 +51,16 @@ def fleet_status(config: Config, places: Places, config_path: Path, only: str | 
         "lapsed": lapsed(config.override, time.time()),
         "models": models,
         "not_watched": unwatched,
+    }
+
+
+def _beside(state: ModelState, places: Places, source_faults: Mapping[str, int]) -> dict[str, Any]:
+    """What the state does not know of a model: how its versions and its source are on the disk."""
+    fault = served_fault(places, state.model, state.champion)
+    return {
+        "needs": needs_person(state) or fault,
+        "served_fault": fault,
+        "source_faults": source_faults.get(state.model, 0),
     }
 
 
@@ -124,6 +144,10 @@ def override_of(config: Config) -> dict[str, Any] | None:
 def sentences(one: dict[str, Any]) -> list[str]:
     """What there is to say of one model, most important first."""
     said = [f"{one['reason']} ({one['verdict']})" if one["verdict"] else one["reason"]]
+    if one.get("served_fault") and one["served_fault"] != one["needs"]:
+        said.append(one["served_fault"])
+    if one.get("source_faults"):
+        said.append(f"{one['source_faults']} files or folders of its source cannot be read: `driftd doctor` says why")
     loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
     said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
     if one["learning"]:

@@ -65,7 +65,7 @@ class Registry:
         write_manifest(staged, manifest)
         for name in manifest.files:
             sync_file(staged / name)
-        staged.chmod(0o755)
+        staged.chmod(0o750)
         target = self._places.version(model, version)
         try:
             staged.rename(target)

@@ -1,0 +1,73 @@
+"""Whether the files of secrets that a config names are there and can be used: a server without them does not start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftd.config.host import Tls
+from driftd.config.model import Config
+from driftd.places import SYSTEM_CREDENTIALS
+from driftd.web.tokens import TokenFileError, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What one key of a config names: its files, and the use that fails when they are not as they should be."""
+
+    key: str
+    paths: tuple[Path, ...]
+    use: Callable[[tuple[Path, ...]], object]
+
+    @property
+    def is_credential(self) -> bool:
+        """Whether systemd brings it, and this process is not the one that it brings it to."""
+        return any(len(path.parts) == 1 for path in self.paths) and "CREDENTIALS_DIRECTORY" not in os.environ
+
+
+def secrets_of(config: Config) -> Iterator[Secret]:
+    """The secrets of both servers."""
+    for name, access in (("http", config.http), ("serve", config.serve)):
+        if access.token_file is not None:
+            yield Secret(f"{name}.token_file", (access.token_file,), _read)
+        if access.tls is not None:
+            yield Secret(f"{name}.tls", (access.tls.certificate, access.tls.key), _load)
+
+
+def fault_of(secret: Secret) -> str | None:
+    """Why a secret cannot be used by this user, in one sentence; None when it can."""
+    from driftd.web.server import TlsError  # noqa: PLC0415 - uvicorn only where TLS is spoken
+
+    try:
+        secret.use(tuple(_stored(path) if secret.is_credential else path for path in secret.paths))
+    except (TokenFileError, TlsError) as error:
+        return str(error)
+    return None
+
+
+def unknown_of(secret: Secret) -> str | None:
+    """Why nothing can be said of a secret from here; None when it can be looked at."""
+    if not secret.is_credential or os.access(SYSTEM_CREDENTIALS, os.R_OK | os.X_OK):
+        return None
+    names = ", ".join(path.name for path in secret.paths if len(path.parts) == 1)
+    return f"{names} is a credential that systemd gives to the unit: whether it is there cannot be checked here"
+
+
+def _read(paths: tuple[Path, ...]) -> None:
+    Tokens(paths[0])
+
+
+def _load(paths: tuple[Path, ...]) -> None:
+    from driftd.web.server import context_of  # noqa: PLC0415 - see above
+
+    context_of(Tls(certificate=paths[0], key=paths[1]))
+
+
+def _stored(path: Path) -> Path:
+    """Where the unit gets a credential from: under its name, or under what is left of `driftd_NAME`."""
+    if len(path.parts) != 1:
+        return path
+    found = (SYSTEM_CREDENTIALS / path, SYSTEM_CREDENTIALS / path.name.removeprefix("driftd_"))
+    return next((one for one in found if one.exists()), found[0])
