@@ -138,7 +138,9 @@ def story(world: World) -> None:
             world.live(1, change)
             time.sleep(1.5)
         back = {"version": 1, "text": "to see it on the boards"}
-        post_request(world.places.state_db, at=0.0, who="ada", model=MODEL, kind="rollback", arguments=back)
+        post_request(
+            world.places.state_db, at=world.clock.now(), who="ada", model=MODEL, kind="rollback", arguments=back
+        )
         world.live(1, worse)
         time.sleep(3)
     finally:

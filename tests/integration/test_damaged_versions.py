@@ -20,7 +20,7 @@ from driftd.records import Transition
 from driftd.registry.artefact import ArtefactError
 from driftd.serving.client import Driftd
 from driftd.store.state import post_request
-from loop_world import HOUR, MODEL, START, World
+from loop_world import HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,9 @@ def copied(places: Places, version: int) -> None:
 def served(world: World, version: int) -> None:
     """Have a version serve, by the way of a person."""
     arguments = {"version": version, "text": "a test"}
-    post_request(world.places.state_db, at=START, who="a test", model=MODEL, kind="rollback", arguments=arguments)
+    post_request(
+        world.places.state_db, at=world.clock.now(), who="a test", model=MODEL, kind="rollback", arguments=arguments
+    )
     world.daemon.catch_up(world.clock.now())
     assert world.daemon.models[MODEL].state.champion == version
 

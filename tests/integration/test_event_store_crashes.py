@@ -36,7 +36,7 @@ while number < stop:
     events = [prediction(n) for n in range(number, number + 7)] + [label(number)]
     waiting.append((number, group.submit(read_events(events, SCHEMA, START + 1e7)[0])))
     number += 7
-    if len(waiting) == 5:
+    if len(waiting) == 5 or number >= stop:
         for first, future in waiting:
             try:
                 future.result()

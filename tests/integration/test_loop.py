@@ -85,7 +85,14 @@ def test_a_broken_feed_blocks_builds_until_it_is_mended(world: World) -> None:
     state = world.daemon.models[MODEL].state
     assert state.blocked is not None
     assert "a" in state.blocked
-    post_request(world.places.state_db, at=0.0, who="ada", model=MODEL, kind="retrain", arguments={"text": "please"})
+    post_request(
+        world.places.state_db,
+        at=world.clock.now(),
+        who="ada",
+        model=MODEL,
+        kind="retrain",
+        arguments={"text": "please"},
+    )
     world.live(1, broken)
     assert "build_started" not in world.events
     assert "the pipeline is broken" in (world.daemon.models[MODEL].state.waits or "")
