@@ -43,6 +43,8 @@ ELSEWHERE = {
     families.BACKED_UP_AT,
     families.BACKUP_SIZE,
     *(one for one in families.ALL if one.owner == "receiver"),  # see test_notifications
+    families.OVERRIDE_SINCE,  # this run has no override; see test_config_history
+    families.ROLLED_BACK_AT,  # and no rollback; see test_metrics
     families.ESTIMATE_HELD,  # needs ten windows with labels; see test_metrics
 }
 SINCE_START = {one.name for one in families.ALL if one.type in {"counter", "histogram"} and not one.lasting}

@@ -134,3 +134,18 @@ def test_grafana_gets_the_same_rules() -> None:
         assert rule["annotations"]["runbook_url"] == twin["annotations"]["runbook_url"]
         assert set(re.findall(r"\$values\.(\w+)", rule["annotations"]["summary"])) <= set(queries)
         assert all("$only" not in one["model"].get("expr", "") for one in rule["data"])
+
+
+def test_a_figure_of_grafana_is_there_whenever_its_alert_fires_and_has_no_label_beyond() -> None:
+    """A query without data would keep the whole rule calm, and a label that the alert lacks would hide the figure."""
+    for rule in alert_document.grafana()["groups"][0]["rules"]:
+        (alert,) = (one for one in ALERTS if one.name == rule["title"])
+        fires, *figures = [one["model"]["expr"] for one in rule["data"] if one["datasourceUid"] != "__expr__"]
+        by = f"max by ({', '.join((*alert.labels, 'instance'))})"
+        assert all(one.startswith(f"{by} (") and one.endswith(f" or NaN * {by} ({fires})") for one in figures)
+
+
+def test_an_alert_on_a_state_outlives_a_restart() -> None:
+    """Only whether a process answers is told at once: all else goes on while its series are gone for minutes."""
+    at_once = {alert.name for alert in ALERTS if alert.keep == "0m"}
+    assert at_once == {"DriftdDown", "DriftdServeDown"}

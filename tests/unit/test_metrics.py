@@ -104,7 +104,7 @@ def busy() -> Metrics:
     metrics = Metrics()
     metrics.started(version="1.0", python="3.11", now=1.0, messages=lambda: 3)
     metrics.config_applied("abc", 2.0)
-    metrics.override({"pin"}, 99.0)
+    metrics.override({"pin"}, 99.0, {"pin": 1.0})
     metrics.stepped(3.0, 0.2)
     metrics.room(10, 20, 4.0)
     metrics.sizes({"state": 5})
@@ -290,13 +290,15 @@ def test_the_asked_version_is_the_pin_and_the_served_one_is_what_the_link_names(
     assert 'driftd_served_version{model="demand"} 3.0' in exposed(metrics)
 
 
-def test_the_override_tells_what_it_asks_and_when_it_ends() -> None:
-    """Each kind of override has a series; the expiry is absent where there is none."""
+def test_the_override_tells_what_it_asks_since_when_and_when_it_ends() -> None:
+    """Each kind of override has a series; when it began and ends is absent where there is none."""
     metrics = Metrics()
-    metrics.override({"pin"}, 99.0)
+    metrics.override({"pin"}, 99.0, {"pin": 7.0})
+    assert 'driftd_override_since_timestamp_seconds{kind="pin"} 7.0' in exposed(metrics)
     assert 'driftd_override_active{kind="pin"} 1.0' in exposed(metrics)
     assert "driftd_override_expires_timestamp_seconds 99.0" in exposed(metrics)
-    metrics.override(set(), None)
+    metrics.override(set(), None, {})
+    assert 'driftd_override_since_timestamp_seconds{kind="pin"}' not in exposed(metrics)
     assert 'driftd_override_active{kind="pin"} 0.0' in exposed(metrics)
     assert "driftd_override_expires_timestamp_seconds 99.0" not in exposed(metrics)
 
@@ -384,6 +386,7 @@ def test_rollbacks_and_swaps_are_told_apart() -> None:
     counted = {(family.name, *labels): count for (family, labels), count in tally.counts.items() if count}
     assert counted["driftd_rollbacks_total", "probation", "done"] == 1
     assert counted["driftd_rollbacks_total", "person", "refused"] == 1
+    assert set(tally.rolled_back_at) == {"done", "refused"}
     assert counted["driftd_swaps_total", "rollback"] == counted["driftd_swaps_total", "pin"] == 1
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 
 from driftd.config.model import Config
+from driftd.config.override import Override
 from driftd.config.redacting import shown
+from driftd.loop.settings import asked_by_override
 from driftd.observe.metrics import Metrics
 from driftd.store.integrity import is_damage
 from driftd.store.state import StateStore
 
 log = structlog.get_logger()
 
+_LOOKED_BACK = 200  # configs, for the one that first asked for what the override asks for
 _MOST_WAITING = 50  # of a file that changes again and again while the disk is full, the newest count
 
 
@@ -34,10 +39,13 @@ class ConfigHistory:
     store: StateStore
     metrics: Metrics
     waiting: deque[_Entry] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    asked_since: dict[str, float] = field(default_factory=dict)  # what the override asks for, and since when
 
     def applied(self, config: Config, now: float) -> None:
         """This config is in force."""
-        self._add(_Entry(config.hash, now, content=shown(config)))
+        entry = _Entry(config.hash, now, content=shown(config))
+        self.asked_since = asked_since([entry, *self._before()])
+        self._add(entry)
 
     def refused(self, digest: str, error: str, now: float) -> None:
         """The config of this hash was refused."""
@@ -64,6 +72,13 @@ class ConfigHistory:
             return
         log.info("config_recorded")
 
+    def _before(self) -> Iterator[_Entry]:
+        """What was applied before, newest first: what waits for room, then what is stored."""
+        yield from (entry for entry in reversed(self.waiting) if entry.content is not None)
+        for stored in self.store.configs(_LOOKED_BACK):
+            if stored.content is not None:
+                yield _Entry(stored.hash, stored.at, content=stored.content)
+
     def _add(self, entry: _Entry) -> None:
         self.waiting.append(entry)
         try:
@@ -73,3 +88,28 @@ class ConfigHistory:
                 raise
             self.metrics.message_failed("reload")
             log.error("config_not_recorded", hash=entry.digest, error=str(error))
+
+
+def asked_since(applied: Iterable[_Entry]) -> dict[str, float]:
+    """Since when each thing that the newest config's override asks for stood in every config, which come newest first.
+
+    An edit of something else begins nothing anew, and neither does a restart.
+    """
+    since: dict[str, float] = {}
+    going_on: set[str] | None = None
+    for entry in applied:
+        asked = _asked(entry)
+        going_on = asked if going_on is None else going_on & asked
+        if not going_on:
+            break
+        since |= dict.fromkeys(going_on, entry.at)
+    return since
+
+
+def _asked(entry: _Entry) -> set[str]:
+    """What a config asked for when it was applied; nothing where another driftd stored it in another way."""
+    try:
+        override = Override.model_validate((entry.content or {}).get("override", {}))
+    except ValidationError:
+        return set()
+    return asked_by_override(override, entry.at)[0]

@@ -205,7 +205,7 @@ class Daemon:
         started = time.perf_counter()
         self.begin(now)
         self.configs.try_again()
-        self.assembly.metrics.override(*asked_by_override(self.assembly.config.override, now))
+        self._show_override(now)
         if not self.receivers_kept:
             self._apply_receivers()
         self.watch(now)
@@ -251,6 +251,10 @@ class Daemon:
                 self._keep_what_was_told()
         self.assembly.store.close()
         log.info("stopped", reason=self.stopping)
+
+    def _show_override(self, now: float) -> None:
+        asked, expires = asked_by_override(self.assembly.config.override, now)
+        self.assembly.metrics.override(asked, expires, self.configs.asked_since)
 
     def _applied(self, config: Config, now: float) -> None:
         self.configs.applied(config, now)

@@ -10,8 +10,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from driftd.observe import limits
+
 Format = Literal["number", "large", "count", "span", "bytes"]
 MODEL = ("model",)
+KEPT = "5m"  # how long an alert on a state outlives its series: a daemon that starts anew has solved nothing
 NOT_PAUSED = 'unless on (instance, job, model) driftd_phase{phase="paused"} == 1'
 
 
@@ -39,12 +42,34 @@ class Alert:
     value: Format = "number"
     figures: dict[str, Figure] = field(default_factory=dict)
     hold: str = "0m"  # how long it must be so
+    keep: str = KEPT  # how long it goes on when it is so no more
 
     @property
     def section(self) -> str:
         """The section of docs/runbook.md: the name without its prefix, in kebab-case."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name.removeprefix("Driftd")).lower()
 
+
+def _since(moment: str, began: str = "driftd_last_swap_timestamp_seconds") -> str:
+    """Seconds since a moment that may never have come; then since the version began to serve."""
+    return f"time() - ({moment} or on (instance, job, model) {began})"
+
+
+_CHECKED = 'max without (kind) (driftd_last_check_timestamp_seconds{kind="window"})'
+_BEGAN_WITH_PREDICTIONS = "(driftd_last_swap_timestamp_seconds and driftd_newest_prediction_timestamp_seconds)"
+_WINDOWS_LATE = (
+    f"{limits.GRACE:g} + {limits.WINDOWS} * (driftd_window_seconds"
+    f" + (driftd_window_seconds == bool 0) * {limits.WINDOW_OF_ROWS:g})"
+)
+_LABELS_LATE = (
+    f"{limits.LABEL_GRACE:g} + {limits.WINDOWS} * driftd_window_seconds"
+    f" + {limits.LABEL_WAITS} * driftd_label_wait_seconds"
+)
+_COHORTS_WAIT = f"driftd_cohorts_waiting >= {limits.COHORTS}"
+_NO_LABEL_EVER = (
+    f"(time() - driftd_last_swap_timestamp_seconds > {_LABELS_LATE} + {limits.NEVER_LABELLED:.0f})"
+    f" and {_COHORTS_WAIT} unless driftd_newest_feedback_timestamp_seconds"
+)
 
 THRESHOLD = Figure("driftd_evidence_threshold{$only}", "large")
 SERVED = Figure("driftd_served_version{$only}", "count")
@@ -110,7 +135,7 @@ ALERTS = (
     ),
     Alert(
         "DriftdGateRefusedRepeatedly",
-        "driftd_gate_refusals_in_a_row >= 3",
+        f"driftd_gate_refusals_in_a_row >= {limits.REFUSALS}",
         "warning",
         "{model}: the gate let none of the last {refusals} builds through (last gain {gain})",
         "Retraining does not help: the data do not hold what the model would need, or the trainer does not fit them.",
@@ -121,18 +146,22 @@ ALERTS = (
     ),
     Alert(
         "DriftdRolledBack",
-        'sum without (trigger, outcome) (increase(driftd_rollbacks_total{outcome="done"}[6h])) > 0',
+        'sum without (outcome) (time() - driftd_last_rollback_timestamp_seconds{outcome="done"})'
+        f" < {limits.RECENT:.0f}",
         "critical",
-        "{model}: rolled back to version {version} within the last six hours",
+        "{model}: rolled back to version {version} {value} ago",
         "A new version was worse in production than the one before it, or a person went back. It serves again by now.",
+        value="span",
         figures={"version": SERVED},
     ),
     Alert(
         "DriftdRollbackRefused",
-        'sum without (trigger, outcome) (increase(driftd_rollbacks_total{outcome="refused"}[6h])) > 0',
+        'sum without (outcome) (time() - driftd_last_rollback_timestamp_seconds{outcome="refused"})'
+        f" < {limits.RECENT:.0f}",
         "critical",
-        "{model}: a rollback failed, version {version} still serves",
+        "{model}: a rollback failed {value} ago, version {version} still serves",
         "The version to go back to cannot be loaded. The one that was found worse goes on serving.",
+        value="span",
         figures={"version": SERVED},
     ),
     Alert(
@@ -169,13 +198,11 @@ ALERTS = (
     # --- feeds and checks ----------------------------------------------------------------------------------------
     Alert(
         "DriftdPredictionFeedSilent",
-        "time() - driftd_newest_prediction_timestamp_seconds > 600 + 3 * driftd_window_seconds"
-        " and driftd_window_seconds > 0",
+        f"{_since('driftd_newest_prediction_timestamp_seconds')} > {_WINDOWS_LATE}",
         "warning",
-        "{model}: no prediction for {value}, windows are {window} long",
+        "{model}: no prediction for {value}",
         "The application makes no predictions, does not log them, or logs them elsewhere.",
         value="span",
-        figures={"window": Figure("driftd_window_seconds{$only}", "span")},
     ),
     Alert(
         "DriftdSourceFaults",
@@ -188,19 +215,17 @@ ALERTS = (
     ),
     Alert(
         "DriftdLabelFeedSilent",
-        "time() - driftd_newest_feedback_timestamp_seconds"
-        " > 3600 + 3 * driftd_window_seconds + 4 * driftd_label_wait_seconds"
-        " and driftd_cohorts_waiting >= 3",
+        f"((time() - driftd_newest_feedback_timestamp_seconds > {_LABELS_LATE}) and {_COHORTS_WAIT})"
+        f" or ({_NO_LABEL_EVER})",
         "warning",
         "{model}: no label for {value}, {cohorts} windows wait for theirs",
-        "Labels came and stopped coming. Without them performance is not watched and no build can be judged.",
+        "Labels stopped coming, or never came. Without them performance is not watched and no build can be judged.",
         value="span",
         figures={"cohorts": Figure("driftd_cohorts_waiting{$only}", "count")},
     ),
     Alert(
         "DriftdNoCheckSucceeded",
-        '(time() - max without (kind) (driftd_last_check_timestamp_seconds{kind="window"})'
-        " > 600 + 3 * driftd_window_seconds)"
+        f"({_since(_CHECKED, _BEGAN_WITH_PREDICTIONS)} > {limits.GRACE:g} + {limits.WINDOWS} * driftd_window_seconds)"
         " and (driftd_window_seconds > 0 or driftd_windows_behind > 0)"
         f" {NOT_PAUSED}",
         "critical",
@@ -252,6 +277,17 @@ ALERTS = (
         "The process is down, does not answer, or Prometheus has no such job (scrape it as `job_name: driftd`).",
         labels=(),
         hold="2m",
+        keep="0m",
+    ),
+    Alert(
+        "DriftdServeDown",
+        'up{job="driftd-serve"} == 0',
+        "critical",
+        "`driftd serve` cannot be scraped: it answers nobody and takes no events in",
+        "The process is down or does not answer. Applications that send their events to it keep them and try again.",
+        labels=(),
+        hold="2m",
+        keep="0m",
     ),
     Alert(
         "DriftdHangs",
@@ -283,12 +319,12 @@ ALERTS = (
     ),
     Alert(
         "DriftdOverrideActiveLong",
-        'driftd_override_active{kind=~"pause_.*|pin"} == 1',
+        'time() - driftd_override_since_timestamp_seconds{kind=~"pause_.*|pin"} > 86400',
         "warning",
-        "the override still asks for {kind} after a day",
+        "the override has asked for {kind} for {value}",
         "Pauses and pins are for incidents: while one holds, the loop is not closed. Give it an `expires`, or lift it.",
         labels=("kind",),
-        hold="1d",
+        value="span",
     ),
     Alert(
         "DriftdEventsNotKept",
@@ -334,7 +370,8 @@ ALERTS = (
     ),
     Alert(
         "DriftdDiskAlmostFull",
-        "driftd_disk_free_bytes < 0.05 * driftd_disk_size_bytes or driftd_disk_free_bytes < 1073741824",
+        f"driftd_disk_free_bytes < {limits.DISK_SHARE:g} * driftd_disk_size_bytes"
+        f" or driftd_disk_free_bytes < {limits.DISK_BYTES}",
         "critical",
         "{value} are free for state_dir, {events} are taken by events",
         "When the disk is full, no event, check or build can be kept. Lower `retention`, or make room.",

@@ -84,6 +84,11 @@ OVERRIDE = _gauge(
     f"1 while the config's override asks for this and has not expired, else 0: {', '.join(OVERRIDES)}.",
     "kind",
 )
+OVERRIDE_SINCE = _gauge(
+    "override_since_timestamp_seconds",
+    "Since when every config that was applied has asked for this; absent for what is not asked for.",
+    "kind",
+)
 OVERRIDE_EXPIRES = _gauge(
     "override_expires_timestamp_seconds", "When the override lapses by itself; absent when it never does."
 )
@@ -353,6 +358,12 @@ ROLLBACKS = _counter(
     "trigger",
     "outcome",
     lasting=True,
+)
+ROLLED_BACK_AT = _gauge(
+    "last_rollback_timestamp_seconds",
+    f"When a rollback last came to this outcome ({', '.join(ROLLBACK_OUTCOMES)}); absent before the first.",
+    "model",
+    "outcome",
 )
 TRANSITIONS = _counter(
     "transitions", "Decisions by their event, as in `driftd history`.", "model", "event", lasting=True

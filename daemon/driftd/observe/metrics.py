@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from math import nan
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 
@@ -108,11 +109,12 @@ class Metrics:
         if outcome == "refused":
             self.board.set(families.RELOAD_OK, 0)
 
-    def override(self, kinds: Collection[str], expires: float | None) -> None:
-        """What the config's override asks for just now."""
+    def override(self, kinds: Collection[str], expires: float | None, since: Mapping[str, float]) -> None:
+        """What the config's override asks for just now, and since when it has."""
         with self.board.together():
             for kind in families.OVERRIDES:
                 self.board.set(families.OVERRIDE, kind in kinds, kind)
+                self.board.set(families.OVERRIDE_SINCE, since.get(kind, nan) if kind in kinds else nan, kind)
             if kinds and expires is not None:
                 self.board.set(families.OVERRIDE_EXPIRES, expires)
             else:

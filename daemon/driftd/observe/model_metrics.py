@@ -224,6 +224,8 @@ class ModelMetrics:
             ):
                 if at is not None:
                     board.set(family, at, model)
+            for outcome, at in tally.rolled_back_at.items():
+                board.set(families.ROLLED_BACK_AT, at, model, outcome)
             board.states(families.LAST_OUTCOME, families.OUTCOMES, tally.last_outcome, model)
             board.set(families.REFUSALS, tally.refusals, model)
             for family, value in zip(

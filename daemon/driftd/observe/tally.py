@@ -75,6 +75,7 @@ class Tally:
     swapped_at: float | None = None
     last_outcome: str | None = None
     last_build_at: float | None = None
+    rolled_back_at: dict[str, float] = field(default_factory=dict)  # by outcome
     refusals: int = 0  # builds that did not get through the gate since the last one that did
     gain: tuple[float, float, float] | None = None  # of the last judgement, with its band
     _trigger: dict[int, str] = field(default_factory=dict)  # of the builds under way, by their version
@@ -136,6 +137,7 @@ class Tally:
             case "rolled_back" | "rollback_refused":
                 outcome = "done" if happened.event == "rolled_back" else "refused"
                 self._count(families.ROLLBACKS, self._rollback, outcome)
+                self.rolled_back_at[outcome] = happened.at
         before, after = (happened.figures.get(name) for name in ("from", "version"))
         is_swap = happened.event in PURPOSE_OF and before not in (None, after)  # a pin of what serves already is none
         if is_swap:
