@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from driftd.config.host import Http
+from driftd.observe import families
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.page.routes import Page, PageWiring
@@ -16,11 +17,26 @@ from driftd.places import Places
 
 @contextmanager
 def served(
-    places: Places, config_path: Path, obstacles: dict[str, str] | None = None, listen: str = "127.0.0.1:0"
+    places: Places,
+    config_path: Path,
+    obstacles: dict[str, str] | None = None,
+    listen: str = "127.0.0.1:0",
+    metrics: Metrics | None = None,
 ) -> Iterator[str]:
     """The address of the page of a state directory."""
-    page = Page(PageWiring(places, config_path, lambda: obstacles or {}, time.time))
-    wiring = Wiring(Metrics(), lambda: None, lambda: None, dict, places.report)
+    metrics = metrics or Metrics()
+    page = Page(
+        PageWiring(
+            places,
+            config_path,
+            models=lambda: metrics.board.owners(families.WINDOW_SECONDS),
+            obstacles=lambda: obstacles or {},
+            shown=metrics.board,
+            now=time.time,
+            last_round=time.time,
+        )
+    )
+    wiring = Wiring(metrics, lambda: None, lambda: None, dict, places.report)
     http = HttpThread(application(wiring, page.routes()), Http(listen=listen))
     http.start()
     try:

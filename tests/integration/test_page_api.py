@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from driftd.observe import families
+from driftd.observe.metrics import Metrics
 from driftd.places import Places
 from driftd.records import Alarm, ModelState, Phase, Transition, Window
 from driftd.store.state import StateStore
@@ -54,6 +56,25 @@ def test_the_fleet_begins_with_what_needs_a_person(http: httpx.Client) -> None:
     assert told == {"model-00": f"{EVIL} is missing", "model-01": "its source is gone"}
     assert fleet["headline"]["level"] == "act"
     assert 2 <= len(fleet["models"][0]["spark"]["value"]) <= 60
+
+
+def test_a_feed_that_falls_silent_is_told_though_the_state_stays_the_same(places: Places) -> None:
+    """What the daemon's metrics say presses at once, on the fleet and on the model, and so does a full disk."""
+    metrics = Metrics()
+    with served(places, places.root.parent / "config.yaml", metrics=metrics) as address:
+        calm = httpx.get(f"{address}/api/models/model-01")
+        board, now = metrics.board, time.time()
+        board.set(families.WINDOW_SECONDS, HOUR, "model-01")
+        board.set(families.NEWEST_PREDICTION, now - 9 * HOUR, "model-01")
+        board.set(families.DISK_FREE, 5e8)
+        board.set(families.DISK_SIZE, 1e12)
+        silent = httpx.get(f"{address}/api/models/model-01", headers={"If-None-Match": calm.headers["ETag"]})
+        fleet = httpx.get(f"{address}/api/fleet").json()
+    assert calm.json()["attention"]["level"] != "act"
+    assert silent.status_code == 200
+    assert silent.json()["attention"]["sentence"].startswith("No prediction came since")
+    assert fleet["headline"] == {"level": "act", "sentence": "2 models need you."}
+    assert fleet["host"][0]["sentence"] == "Only 0.5 GiB are free for state_dir."
 
 
 def test_a_model_shows_its_whole_history_in_few_points(http: httpx.Client) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from driftd.page.attention import Level, attention, by_need, unwatched
+from driftd.page.fleet import headline
+from driftd.page.pressing import Pressing
 from driftd.records import Build, BuildStep, Probation, Trigger
 
 CALM = {"evidence": 1.0, "threshold": 1000.0, "verdict": "ok", "sentence": "nothing moved"}
@@ -24,6 +26,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "failures": 0,
         "wanted": False,
         "learning": None,
+        "pressing": (),
     }
     return dict.fromkeys(("build", "probation", "blocked", "pin_refused", "waits")) | calm | changes
 
@@ -72,6 +75,28 @@ def test_each_state_has_its_sentence(changes: dict[str, Any], level: Level, word
 def test_what_needs_a_person_goes_before_what_driftd_does_itself() -> None:
     """A broken pipeline is told before the drift that stands beside it."""
     assert attention(status(blocked="price is missing", evidence=loud("data", "drift"))).level is Level.ACT
+
+
+def test_what_alerts_wake_a_person_for_needs_one_on_the_page_too() -> None:
+    """A silent feed goes before drift; what a person was asked goes before it, and the rest is told beside."""
+    silent = Pressing("DriftdPredictionFeedSilent", "No prediction came.", command="driftd doctor")
+    refused = Pressing("DriftdGateRefusedRepeatedly", "The gate let none through.")
+    found = attention(status(pressing=(silent, refused), evidence=loud("data", "drift")))
+    assert (found.level, found.sentence, found.command) == (Level.ACT, "No prediction came.", "driftd doctor")
+    assert found.also == ("The gate let none through.",)
+    asked = attention(status(pressing=(silent, refused), pin_refused="there is no version 9"))
+    assert asked.sentence.startswith("The pin")
+    assert asked.also == ("No prediction came.", "The gate let none through.")
+
+
+def test_all_is_not_well_while_the_machine_needs_somebody() -> None:
+    """A full disk is told before a calm fleet, and not before a model that needs a person."""
+    disk = Pressing("DriftdDiskAlmostFull", "Only 0.1 GiB are free.")
+    calm = {**status(), "attention": attention(status()).told()}
+    blocked = {**status(blocked="x"), "attention": attention(status(blocked="x")).told()}
+    assert headline([calm])["sentence"] == "All is well."
+    assert headline([calm], [disk])["sentence"] == "The machine needs you."
+    assert headline([blocked], [disk])["sentence"] == "demand needs you."
 
 
 def test_an_approval_says_what_to_type() -> None:

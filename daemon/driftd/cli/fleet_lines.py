@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from driftd.cli.printing import VERDICT_STYLES, Cell, print_table, say, when
-from driftd.page.status import not_watched, sentences, spoken_override, worst_verdict
+from driftd.page.status import not_watched, sentences, spoken, spoken_override, worst_verdict
 
 
 def print_status(told: dict[str, Any], to: Console) -> None:
@@ -22,10 +22,17 @@ def print_status(told: dict[str, Any], to: Console) -> None:
     for one in told["models"]:
         for sentence in sentences(one):
             say(to, f"  {one['model']}: {sentence}")
+    _print_whole(told, to)
+
+
+def _print_whole(told: dict[str, Any], to: Console) -> None:
+    """What concerns no single model that is watched."""
     for one in told["not_watched"]:
         say(to, f"  {one['model']}: {not_watched(one['version'])}", "yellow")
     if told["override"]:
         say(to, f"override in force: {spoken_override(told['override'])}", "bold yellow")
+    for one in told["host"]:
+        say(to, spoken(one), "bold red")
     if told["lapsed"]:
         say(to, told["lapsed"], "yellow")
     if told["config"]:

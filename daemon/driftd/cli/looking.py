@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from driftd.cli.fleet_lines import print_status
-from driftd.cli.hearing import source_faults
+from driftd.cli.hearing import heard
 from driftd.cli.options import chosen_model, config_option, json_option, opened
 from driftd.cli.printing import Cell, console, number, print_json, print_table, say, when
 from driftd.config.durations import seconds
@@ -17,6 +17,7 @@ from driftd.page.status import fleet_status
 from driftd.places import Places
 from driftd.registry import ManifestError, Registry
 from driftd.store.state_reader import StateReader
+from driftd.web.asking import can_be_asked
 
 
 @click.command()
@@ -50,11 +51,14 @@ def status(config_path: Path, model: str | None, watch: bool, every: float, as_j
         from driftd.cli.watching import watch_status  # noqa: PLC0415 - only here
 
         raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
-    told = fleet_status(config, places, config_path, name, source_faults(config.http))
+    shown = heard(config.http)
+    told = fleet_status(config, places, config_path, name, shown)
     if as_json:
         print_json(told)
-    else:
-        print_status(told, console())
+        return
+    print_status(told, console())
+    if shown is None and can_be_asked(config.http):
+        say(console(), "no daemon answers: this is how the last one left it", "yellow")
 
 
 def _span(given: str) -> float:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from driftd.cli.printing import VERDICT_STYLES, number
-from driftd.page.status import WORST_FIRST, not_watched, sentences, spoken_override, worst_verdict
+from driftd.page.status import WORST_FIRST, not_watched, sentences, spoken, spoken_override, worst_verdict
 from driftd.page.words import share_of_limit
 from driftd.policy.wording import span
 from driftd.store.state_records import StoredTransition
@@ -164,6 +164,7 @@ def _notes(found: dict[str, Any]) -> list[RenderableType]:
     notes: list[RenderableType] = []
     if found["override"]:
         notes.append(_line(f"override in force: {spoken_override(found['override'])}", "bold yellow"))
+    notes += [_line(spoken(one), ATTENTION) for one in found["host"]]
     if found["lapsed"]:
         notes.append(_line(found["lapsed"], "yellow"))
     config = found["config"]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from driftd.cli.fleet_lines import print_status
-from driftd.cli.hearing import source_faults
+from driftd.cli.hearing import heard
 from driftd.cli.picture import picture
 from driftd.cli.printing import console, plain, say, when
 from driftd.config.load import ConfigError, load
@@ -71,7 +71,7 @@ def snapshot(config_path: Path, model: str | None, now: float) -> dict[str, Any]
     config = _config(config_path)
     places = Places(config.state_dir)
     answers = _answers(config.http.listen)
-    told = fleet_status(config, places, config_path, model, source_faults(config.http) if answers else None)
+    told = fleet_status(config, places, config_path, model, heard(config.http) if answers else None)
     told |= {"at": now, "trouble": None, "daemon": answers, "decisions": []}
     try:
         with StateReader.read_only(places.state_db) as reader:

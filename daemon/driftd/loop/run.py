@@ -66,7 +66,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
 def _run(config_path: Path, config: Config, places: Places, service: Service) -> int:
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics(), service)
     daemon, clock = Daemon(assembly), RealClock()
-    page = Page(PageWiring(places, config_path, lambda: dict(daemon.obstacles), lambda: daemon.rounded_at))
+    page = Page(_page_wiring(daemon, assembly, places, clock))
     app = application(_wiring(daemon, assembly, places), page.routes())
     http = HttpThread(app, config.http, assembly.metrics.request_refused)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
@@ -95,6 +95,18 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     if daemon.damage is not None:
         raise DamagedError(daemon.damage)
     return 0
+
+
+def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Clock) -> PageWiring:
+    return PageWiring(
+        places,
+        assembly.config_path,
+        models=lambda: tuple(assembly.config.models),
+        obstacles=lambda: dict(daemon.obstacles),
+        shown=assembly.metrics.board,
+        now=clock.now,
+        last_round=lambda: daemon.rounded_at,
+    )
 
 
 def _notifier(daemon: Daemon, places: Places, clock: Clock) -> Notifier:

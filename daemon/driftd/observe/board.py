@@ -108,6 +108,17 @@ class Board:
                 if family.owner == kind:
                     pieces.pop(owner, None)
 
+    def value(self, family: Family, *labels: str) -> float | None:
+        """The value of one series of a gauge or counter; None where there is none."""
+        with self._lock:
+            piece = self._pieces[family].get(labels[0] if family.owner else "")
+            return None if piece is None else piece.values.get(labels)
+
+    def owners(self, family: Family) -> tuple[str, ...]:
+        """The models or receivers that have series of a family."""
+        with self._lock:
+            return tuple(self._pieces[family])
+
     def text(self, *, openmetrics: bool) -> bytes:
         """All families in Prometheus' text format, or in that of OpenMetrics without its end mark."""
         for family, function in self._asked.items():

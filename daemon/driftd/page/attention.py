@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
 from driftd.page.words import figure, share_of_limit
-
-CHECK_GRACE = 120.0  # seconds that a check may come late before the page says so
 
 
 class Level(IntEnum):
@@ -30,6 +28,7 @@ class Attention:
     sentence: str
     detail: str = ""
     command: str = ""
+    also: tuple[str, ...] = ()  # what else presses, a sentence each
 
     def told(self) -> dict[str, Any]:
         """As JSON."""
@@ -39,12 +38,16 @@ class Attention:
             "sentence": self.sentence,
             "detail": self.detail,
             "command": self.command,
+            "also": list(self.also),
         }
 
 
 def attention(one: dict[str, Any]) -> Attention:
     """What is most urgent of a model, from `status.model_status`."""
-    return _for_a_person(one) or _drifting(one) or _gathering(one) or _working(one) or _calm(one)
+    pressing = [Attention(Level.ACT, each.sentence, each.detail, each.command) for each in one["pressing"]]
+    asked = _for_a_person(one)
+    first, *rest = [*([asked] if asked is not None else []), *pressing] or [_by_itself(one)]
+    return replace(first, also=tuple(each.sentence for each in rest))
 
 
 def unwatched(version: int | None, obstacle: str | None) -> Attention:
@@ -89,6 +92,11 @@ def _for_a_person(one: dict[str, Any]) -> Attention | None:
         times = "The last build failed." if count == 1 else f"The last {count} builds failed."
         return Attention(Level.ACT, times, one["waits"] or "", f"driftd history {one['model']}")
     return None
+
+
+def _by_itself(one: dict[str, Any]) -> Attention:
+    """What is most urgent of a model that needs nobody."""
+    return _drifting(one) or _gathering(one) or _working(one) or _calm(one)
 
 
 def _drifting(one: dict[str, Any]) -> Attention | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from driftd.page.attention import Level, attention, by_need, unwatched
+from driftd.page.pressing import Pressing, Pressings
 from driftd.page.series import Checked, Grouping, performance_series, window_series
 from driftd.page.settings import ConfigInForce, config_in_force
 from driftd.page.status import model_status, worst_verdict
@@ -19,10 +21,18 @@ SPARK_SERIES = ("metric", "at", "value", "baseline", "tolerated")
 DECISIONS = 12
 
 
-def fleet_view(reader: SeriesReader, registry: Registry, obstacles: Mapping[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the daemon itself says at this moment, besides the state on disk. Nothing in here changes every second."""
+
+    obstacles: Mapping[str, str] = field(default_factory=dict)  # why models of the config are not under watch
+    pressing: Pressings = field(default_factory=Pressings)
+
+
+def fleet_view(reader: SeriesReader, registry: Registry, beside: Beside) -> dict[str, Any]:
     """Everything of the first screen, the most urgent model first."""
-    config = config_in_force(reader)
-    models = [_watched(reader, state, config) for state in reader.models() if config.knows(state.model)]
+    config, obstacles, pressing = config_in_force(reader), beside.obstacles, beside.pressing
+    models = [_watched(reader, state, config, pressing) for state in reader.models() if config.knows(state.model)]
     known = {one["model"] for one in models}
     for name in config.models:
         if name not in known:
@@ -31,15 +41,17 @@ def fleet_view(reader: SeriesReader, registry: Registry, obstacles: Mapping[str,
             _obstructed(next(one for one in models if one["model"] == name), obstacles[name])
     models.sort(key=by_need)
     return {
-        "headline": headline(models),
+        "headline": headline(models, pressing.host),
         "models": models,
         "decisions": [decision_line(one) for one in reader.history(limit=DECISIONS)],
     }
 
 
-def headline(models: list[dict[str, Any]]) -> dict[str, str]:
+def headline(models: list[dict[str, Any]], host: Sequence[Pressing] = ()) -> dict[str, str]:
     """The whole fleet in one sentence."""
     ranks = [one["attention"]["rank"] for one in models]
+    if host and min(ranks, default=Level.OK) > Level.ACT:
+        return {"level": "act", "sentence": "The machine needs you."}
     if not models:
         return {"level": "wait", "sentence": "No model is under watch yet."}
     loudest = min(ranks)
@@ -50,7 +62,7 @@ def headline(models: list[dict[str, Any]]) -> dict[str, str]:
         Level.DRIFT: f"{which} {'has' if count == 1 else 'have'} drifted.",
         Level.WATCH: f"Evidence gathers in {which}. Nothing needs you.",
         Level.BUSY: f"{which} {'is' if count == 1 else 'are'} being worked on. Nothing needs you.",
-        Level.WAIT: f"Nothing can be said of {which} yet.",
+        Level.WAIT: f"Nothing can be said of {which} at this moment.",
         Level.OK: "All is well.",
     }
     return {"level": Level(loudest).name.lower(), "sentence": sentences[Level(loudest)]}
@@ -70,29 +82,20 @@ def decision_line(one: StoredTransition) -> dict[str, Any]:
     }
 
 
-def summary(reader: SeriesReader, state: ModelState, config: ConfigInForce) -> dict[str, Any]:
+def summary(reader: SeriesReader, state: ModelState, config: ConfigInForce, pressing: Pressings) -> dict[str, Any]:
     """What stands at the head of a model: here and on its own page."""
-    status = model_status(reader, state)
-    every = config.window_seconds(state.model)
+    status = {**model_status(reader, state), "pressing": pressing.of.get(state.model, ())}
     return {
         **status,
         "phase": str(state.phase),
         "worst": worst_verdict(status),
         "attention": attention(status).told(),
-        "window_seconds": every,
-        "check_due": _due(status, every),
+        "window_seconds": config.window_seconds(state.model),
     }
 
 
-def _due(status: dict[str, Any], every: float | None) -> float | None:
-    """When the next check should have been made at the latest; None when nothing says so."""
-    if every is None or status["last_check"] is None or status["phase"] == "paused":
-        return None
-    return float(status["last_check"]) + 2 * every
-
-
-def _watched(reader: SeriesReader, state: ModelState, config: ConfigInForce) -> dict[str, Any]:
-    return {**summary(reader, state, config), "spark": _spark(reader, state.model, config)}
+def _watched(reader: SeriesReader, state: ModelState, config: ConfigInForce, pressing: Pressings) -> dict[str, Any]:
+    return {**summary(reader, state, config, pressing), "spark": _spark(reader, state.model, config)}
 
 
 def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str, Any]:
@@ -123,7 +126,6 @@ def _unwatched(name: str, version: int | None, obstacle: str | None) -> dict[str
         "evidence": {},
         "attention": unwatched(version, obstacle).told(),
         "last_check": None,
-        "check_due": None,
         "spark": None,
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftd.page.attention import unwatched
-from driftd.page.fleet import decision_line, summary
+from driftd.page.fleet import Beside, decision_line, summary
 from driftd.page.series import (
     Checked,
     Grouping,
@@ -41,17 +41,17 @@ FEWEST_OF_SPAN = 3  # windows; a shorter span shows nothing
 
 
 def model_view(
-    reader: SeriesReader, registry: Registry, model: str, span: str | None, obstacle: str | None
+    reader: SeriesReader, registry: Registry, model: str, span: str | None, beside: Beside
 ) -> dict[str, Any] | None:
     """Everything of a model's page but its features; None for a model that nobody knows."""
-    config, state = config_in_force(reader), reader.model(model)
+    config, state, obstacle = config_in_force(reader), reader.model(model), beside.obstacles.get(model)
     if state is None:
         if model not in config.models:
             return None
         served = registry.current(model)
         told = {"model": model, "phase": "not_watched", "version": served, "watched": False}
         return {**told, "attention": unwatched(served, obstacle).told()}
-    head = summary(reader, state, config)
+    head = summary(reader, state, config, beside.pressing)
     if obstacle is not None:
         head["attention"] = unwatched(state.champion, obstacle).told()
     alarms = reader.alarms(model, MOST_ALARMS)

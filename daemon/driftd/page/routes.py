@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from driftd.config.load import digest_of
 from driftd.page.config import config_summary, config_view
 from driftd.page.decision import decision_view
 from driftd.page.distributions import distribution_view
-from driftd.page.fleet import fleet_view
+from driftd.page.fleet import Beside, fleet_view
 from driftd.page.model import model_view
+from driftd.page.pressing import Shown, pressings
 from driftd.page.scores import score_view
 from driftd.page.shelf import NOTHING, Shelf
 from driftd.places import Places
@@ -43,7 +44,10 @@ class PageWiring:
 
     places: Places
     config_path: Path
-    obstacles: Callable[[], Mapping[str, str]]  # why models of the config are not under watch
+    models: Callable[[], Collection[str]]  # of the config in force
+    obstacles: Callable[[], Mapping[str, str]]  # why some of them are not under watch
+    shown: Shown  # the metrics
+    now: Callable[[], float]
     last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
 
 
@@ -63,7 +67,7 @@ class Page:
     def __init__(self, wiring: PageWiring) -> None:
         self._wiring = wiring
         self._registry = Registry(wiring.places)
-        self._shelf = Shelf(wiring.places.state_db, self._beside)
+        self._shelf = Shelf(wiring.places.state_db, lambda: (digest_of(wiring.config_path), self._beside()))
 
     def routes(self) -> list[BaseRoute]:
         """The page at `/`, its files, and its API."""
@@ -83,16 +87,21 @@ class Page:
         """Let go of the database."""
         self._shelf.close()
 
-    def _beside(self) -> object:
-        return digest_of(self._wiring.config_path), tuple(sorted(self._wiring.obstacles().items()))
+    def _beside(self) -> Beside:
+        wiring = self._wiring
+        return Beside(wiring.obstacles(), pressings(wiring.shown, wiring.models(), wiring.now()))
+
+    def _above(self, reader: SeriesReader, beside: Beside) -> dict[str, Any]:
+        """What stands above every view."""
+        return {"config": config_summary(reader, self._wiring.config_path), "host": beside.pressing.host}
 
     async def _index(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
     async def _fleet(self, request: Request) -> Response:
         def ask(reader: SeriesReader) -> dict[str, Any]:
-            view = fleet_view(reader, self._registry, self._wiring.obstacles())
-            return {"config": config_summary(reader, self._wiring.config_path), **view}
+            beside = self._beside()
+            return {**self._above(reader, beside), **fleet_view(reader, self._registry, beside)}
 
         return await self._told(request, ask)
 
@@ -103,8 +112,9 @@ class Page:
         model, span = request.path_params["model"], request.query_params.get("span")
 
         def ask(reader: SeriesReader) -> dict[str, Any] | None:
-            view = model_view(reader, self._registry, model, span, self._wiring.obstacles().get(model))
-            return view and {"config": config_summary(reader, self._wiring.config_path), **view}
+            beside = self._beside()
+            view = model_view(reader, self._registry, model, span, beside)
+            return view and {**self._above(reader, beside), **view}
 
         return await self._told(request, ask)
 

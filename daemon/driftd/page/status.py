@@ -9,6 +9,7 @@ from typing import Any
 
 from driftd.config.model import Config
 from driftd.config.override import Override
+from driftd.page.pressing import Pressing, Pressings, Shown, pressings
 from driftd.page.served import served_fault
 from driftd.page.standing import config_standing, override_in_force, readable
 from driftd.page.words import when
@@ -19,25 +20,28 @@ from driftd.store.state_reader import StateAbsentError, StateReader
 from driftd.store.state_records import StoredCheck
 
 LOOKED_BACK = 50  # checks, for the last one that had something to say
-WORST_FIRST = ("drift", "error", "suspected", "ok", "inconclusive")
+WORST_FIRST = ("drift", "error", "suspected", "inconclusive", "ok")
+LOUD = WORST_FIRST[:3]
 
 
 def fleet_status(
-    config: Config, places: Places, config_path: Path, only: str | None, source_faults: Mapping[str, int] | None = None
+    config: Config, places: Places, config_path: Path, only: str | None, shown: Shown | None = None
 ) -> dict[str, Any]:
     """Everything that `driftd status` says, of all models or of one.
 
-    `source_faults` is what the daemon says of its sources: how many of their files cannot be read.
+    `shown` are the metrics of the daemon, where one answers.
     """
     wanted = [name for name in config.models if only in {None, name}]
+    found = pressings(shown, wanted, time.time()) if shown is not None else Pressings()
     models: list[dict[str, Any]] = []
     standing: dict[str, Any] | None = None
     try:
         with StateReader.read_only(places.state_db) as reader:
             states = [state for state in reader.models() if state.model in wanted]
-            models = [
-                {**model_status(reader, state), **_beside(state, places, source_faults or {})} for state in states
-            ]
+            models = [{**model_status(reader, state), "pressing": found.of.get(state.model, ())} for state in states]
+            for one in models:
+                one["served_fault"] = served_fault(places, one["model"], one["version"])
+                one["needs"] = _needs(one)
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
             config = (readable(in_force) if in_force is not None else None) or config
     except StateAbsentError:
@@ -49,19 +53,16 @@ def fleet_status(
         "config": standing,
         "override": override_of(config),
         "lapsed": lapsed(config.override, time.time()),
+        "host": found.host,
         "models": models,
         "not_watched": unwatched,
     }
 
 
-def _beside(state: ModelState, places: Places, source_faults: Mapping[str, int]) -> dict[str, Any]:
-    """What the state does not know of a model: how its versions and its source are on the disk."""
-    fault = served_fault(places, state.model, state.champion)
-    return {
-        "needs": needs_person(state) or fault,
-        "served_fault": fault,
-        "source_faults": source_faults.get(state.model, 0),
-    }
+def _needs(one: Mapping[str, Any]) -> str | None:
+    """What a person must do first: of the state, of its versions on the disk, or of what the daemon says."""
+    pressing = next(iter(one["pressing"]), None)
+    return one["needs"] or one["served_fault"] or (spoken(pressing) if pressing is not None else None)
 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
@@ -146,8 +147,7 @@ def sentences(one: dict[str, Any]) -> list[str]:
     said = [f"{one['reason']} ({one['verdict']})" if one["verdict"] else one["reason"]]
     if one.get("served_fault") and one["served_fault"] != one["needs"]:
         said.append(one["served_fault"])
-    if one.get("source_faults"):
-        said.append(f"{one['source_faults']} files or folders of its source cannot be read: `driftd doctor` says why")
+    said += [told for told in map(spoken, one.get("pressing", ())) if told != one["needs"]]
     loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
     said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
     if one["learning"]:
@@ -175,6 +175,11 @@ def not_watched(version: int | None) -> str:
     return f"version {version} serves, but no daemon has watched it yet: start `driftd run`"
 
 
+def spoken(one: Pressing) -> str:
+    """What presses, on one line, with the command to begin with."""
+    return f"{one.sentence[:1].lower()}{one.sentence[1:].rstrip('.')}: `{one.command}`"
+
+
 def spoken_override(override: dict[str, Any]) -> str:
     """What an override asks, until when and why."""
     words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires"}]
@@ -183,6 +188,10 @@ def spoken_override(override: dict[str, Any]) -> str:
 
 
 def worst_verdict(one: dict[str, Any]) -> str:
-    """The worst verdict of a model's last checks; a dash for none."""
+    """The worst verdict of a model's last checks; a dash for none.
+
+    What was well before says nothing of a last window that could not be judged.
+    """
     verdicts = [*one["verdicts"].values(), one["verdict"]]
-    return next((verdict for verdict in WORST_FIRST if verdict in verdicts), "-")
+    loud = next((verdict for verdict in LOUD if verdict in verdicts), None)
+    return str(loud or one["verdict"] or next(iter(one["verdicts"].values()), "-"))

@@ -57,7 +57,7 @@ async function look({ moved = false } = {}) {
       const gone = answers[0].status === 404;
       show(gone ? missing(where.path) : view.render(answers.map((one) => one.data), where), view, where, key, moved);
     }
-    notice(answers[0].data?.config ?? (view === config ? answers[0].data : null), answers[0]);
+    notice(answers[0].data?.config ?? (view === config ? answers[0].data : null), answers[0], null, answers[0].data?.host ?? []);
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof TypeError || error.unanswered)) { console.error(error); }
@@ -110,7 +110,7 @@ function missing(path) {
 }
 
 /** The bands above every view: a daemon that is silent, a refused config, the override. */
-function notice(standing, answer, error) {
+function notice(standing, answer, error, host = []) {
   const bands = [];
   if (error) {
     const last = pulse.answered;
@@ -122,6 +122,7 @@ function notice(standing, answer, error) {
   if (!error && quiet > QUIET) {
     bands.push(band("act", `The main loop has not been round for ${span(quiet)}.`, "It may be in a long check, or stuck: see its log."));
   }
+  bands.push(...host.map((one) => band("act", one.sentence, [one.detail, " ", make("code", null, one.command)])));
   if (standing?.refused) {
     bands.push(band("act", "The config file was refused; the one before stays in force.", [standing.refused.split("\n")[0], " ", make("a", { href: "#/config" }, "All of it")]));
   }

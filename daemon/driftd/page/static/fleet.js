@@ -1,6 +1,6 @@
 // The fleet: one sentence on all, then every model, the most urgent first.
 import { draw, make } from "./dom.js";
-import { ago, capital, evidence, figure, moment, plain, share, span } from "./words.js";
+import { ago, capital, evidence, figure, moment, plain, share } from "./words.js";
 
 export const questions = () => ["api/fleet"];
 export const title = () => "Fleet";
@@ -28,13 +28,12 @@ function row(one) {
 
 /** The first lines of a model: the sentence, what it rests on, what to type. */
 export function attention(one) {
-  const { sentence, detail, command } = one.attention;
-  const late = one.check_due && one.check_due < Date.now() / 1000;
+  const { sentence, detail, command, also } = one.attention;
   return [
     make("p", { class: "sentence" }, sentence),
     detail ? make("p", { class: "detail" }, detail) : null,
     command ? make("p", { class: "detail" }, make("code", null, command)) : null,
-    late ? make("p", { class: "late" }, `No check for ${span(Date.now() / 1000 - one.last_check)}: windows of ${span(one.window_seconds)} should have come. Does the application still send predictions?`) : null,
+    ...also.map((each) => make("p", { class: "late" }, each)),
   ];
 }
 

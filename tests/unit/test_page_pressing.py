@@ -1,0 +1,154 @@
+"""What presses: the page and the terminal say what the alert rules fire on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from driftd.cli.hearing import Heard
+from driftd.observe import families, limits
+from driftd.observe.alerts import ALERTS
+from driftd.observe.board import Board
+from driftd.observe.family import Family
+from driftd.page.pressing import Pressing, pressings
+
+NOW, HOUR, DAY = 1_700_000_000.0, 3600.0, 86_400.0
+Series = tuple[Family, float, str]  # a family, its value, its labels with commas between
+
+CALM: tuple[Series, ...] = (
+    (families.WINDOW_SECONDS, HOUR, "demand"),
+    (families.NEWEST_PREDICTION, NOW - 60, "demand"),
+    (families.NEWEST_FEEDBACK, NOW - HOUR, "demand"),
+    (families.CHECKED_AT, NOW - 60, "demand,window"),
+    (families.SWAPPED_AT, NOW - 90 * DAY, "demand"),
+    (families.LABEL_WAIT, HOUR, "demand"),
+    (families.COHORTS, 1, "demand"),
+    (families.SERVED, 3, "demand"),
+    (families.ASKED, 3, "demand"),
+    (families.REFUSALS, 2, "demand"),
+    (families.SOURCE_FAULTS, 0, "demand"),
+    (families.VERSION_DAMAGED, 0, "demand"),
+    (families.ROLLED_BACK_AT, NOW - 30 * DAY, "demand,done"),
+    (families.DISK_FREE, 50 * 2**30, ""),
+    (families.DISK_SIZE, 100 * 2**30, ""),
+    (families.STARTED, NOW - DAY, ""),
+    (families.BACKED_UP_AT, NOW - DAY, ""),
+    (families.BACKUP_FAILURES, 2, ""),
+    (families.NOTIFICATIONS_PENDING, 1, "team"),
+    (families.NOTIFICATIONS_FAILED, 1, "team"),
+)
+PRESSING: dict[str, tuple[Series, ...]] = {
+    "DriftdPredictionFeedSilent": ((families.NEWEST_PREDICTION, NOW - 3.5 * HOUR, "demand"),),
+    "DriftdNoCheckSucceeded": ((families.CHECKED_AT, NOW - 3.5 * HOUR, "demand,window"),),
+    "DriftdLabelFeedSilent": ((families.NEWEST_FEEDBACK, NOW - 9 * HOUR, "demand"), (families.COHORTS, 9, "demand")),
+    "DriftdSourceFaults": ((families.SOURCE_FAULTS, 2, "demand"),),
+    "DriftdGateRefusedRepeatedly": ((families.REFUSALS, 3, "demand"),),
+    "DriftdRolledBack": ((families.ROLLED_BACK_AT, NOW - HOUR, "demand,done"),),
+    "DriftdRollbackRefused": ((families.ROLLED_BACK_AT, NOW - HOUR, "demand,refused"),),
+    "DriftdServedVersionNotAsked": ((families.ASKED, 4, "demand"),),
+    "DriftdDamagedVersion": ((families.VERSION_DAMAGED, 1, "demand"),),
+    "DriftdDamagedDatabase": ((families.EVENTS_DAMAGED, 1, "demand"),),
+    "DriftdDiskAlmostFull": ((families.DISK_FREE, 2 * 2**30, ""),),
+    "DriftdBackupFails": ((families.BACKED_UP_AT, NOW - 3 * DAY, ""), (families.BACKUP_FAILURES, 9, "")),
+    "DriftdNotificationsFail": ((families.NOTIFICATIONS_FAILED, 9, "team"),),
+}
+ELSEWHERE = {
+    "DriftdDriftConfirmed": "the evidence itself (attention)",
+    "DriftdPerformanceBelowTolerance": "the evidence itself (attention)",
+    "DriftdEstimatedPerformanceFalling": "the evidence itself (attention)",
+    "DriftdDataQualityBroken": "a broken pipeline (attention)",
+    "DriftdRetrainFailed": "failures in a row (attention)",
+    "DriftdApprovalWaiting": "the phase (attention)",
+    "DriftdCheckFails": "the last verdict (attention)",
+    "DriftdModelNotWatched": "its obstacle (attention)",
+    "DriftdModelStepFails": "no check is made (DriftdNoCheckSucceeded)",
+    "DriftdFallsBehind": "the time of the last check; where it stands still, DriftdNoCheckSucceeded",
+    "DriftdConfigReloadFailed": "a band above every view",
+    "DriftdOverrideActiveLong": "a band above every view",
+    "DriftdDown": "a band above every view: driftd does not answer",
+    "DriftdHangs": "a band above every view: the main loop has not been round",
+    "DriftdRestartsOften": "only Prometheus remembers earlier processes",
+    "DriftdServeDown": "another process",
+    "DriftdServerBehind": "another process",
+    "DriftdEventsNotKept": "another process",
+}
+
+
+def board(*changes: Series) -> Board:
+    made = Board()
+    for family, value, labels in (*CALM, *changes):
+        made.set(family, value, *filter(None, labels.split(",")))
+    return made
+
+
+def found(shown: Board | Heard) -> list[Pressing]:
+    seen = pressings(shown, ["demand"], NOW)
+    return [*seen.host, *seen.of.get("demand", ())]
+
+
+def alerts(told: Iterable[Pressing]) -> list[str]:
+    return [one.alert for one in told]
+
+
+def test_nothing_presses_on_a_calm_day() -> None:
+    """Figures just inside of every limit press nobody."""
+    assert found(board()) == []
+
+
+@pytest.mark.parametrize("alert", PRESSING)
+def test_what_an_alert_fires_on_presses(alert: str) -> None:
+    """Each condition is told by itself, as a whole sentence, with a command to begin with."""
+    told = found(board(*PRESSING[alert]))
+    assert alerts(told) == [alert]
+    assert told[0].sentence.endswith(".")
+    assert told[0].command.startswith("driftd ")
+
+
+def test_every_alert_has_its_place_on_the_page() -> None:
+    """No pager rings for something that the page does not tell; what it tells elsewhere says where."""
+    assert {*PRESSING, *ELSEWHERE} == {alert.name for alert in ALERTS}
+    assert not {*PRESSING} & {*ELSEWHERE}
+
+
+@pytest.mark.parametrize("alert", PRESSING)
+def test_the_terminal_hears_the_same_as_the_page(alert: str) -> None:
+    """`driftd status` reads a scrape, the page the values themselves: both say the same."""
+    shown = board(*PRESSING[alert])
+    assert found(Heard.of(shown.text(openmetrics=False).decode())) == found(shown)
+
+
+def test_what_never_began_presses_from_when_the_version_began_to_serve() -> None:
+    """A model without any prediction, and a fortnight later one without any label, is told of."""
+    made = Board()
+    made.set(families.WINDOW_SECONDS, HOUR, "demand")
+    made.set(families.SWAPPED_AT, NOW - 3 * HOUR, "demand")
+    assert found(made) == []
+    made.set(families.SWAPPED_AT, NOW - 4 * HOUR, "demand")
+    assert alerts(found(made)) == ["DriftdPredictionFeedSilent"]
+    made.set(families.NEWEST_PREDICTION, NOW, "demand")
+    assert alerts(found(made)) == ["DriftdNoCheckSucceeded"]
+    made.set(families.CHECKED_AT, NOW, "demand", "window")
+    made.set(families.COHORTS, limits.COHORTS, "demand")
+    assert found(made) == []
+    made.set(families.SWAPPED_AT, NOW - 15 * DAY, "demand")
+    assert [one.sentence for one in found(made)] == ["No label ever came."]
+
+
+def test_rows_that_do_not_come_are_silent_after_days_and_no_late_check() -> None:
+    """Windows of rows never fall due: only a feed that is silent for days presses."""
+    rows = (families.WINDOW_SECONDS, 0.0, "demand")
+    quiet = (families.NEWEST_PREDICTION, NOW - 2 * DAY, "demand")
+    unchecked = (families.CHECKED_AT, NOW - 2 * DAY, "demand,window")
+    assert found(board(rows, quiet, unchecked)) == []
+    assert alerts(found(board(rows, unchecked, (families.BEHIND, 2, "demand")))) == ["DriftdNoCheckSucceeded"]
+    late = (families.NEWEST_PREDICTION, NOW - 4 * DAY, "demand")
+    assert alerts(found(board(rows, late))) == ["DriftdPredictionFeedSilent"]
+
+
+def test_a_swap_that_is_under_way_and_a_pause_press_nobody() -> None:
+    """What the loop is doing, or was told not to do, needs no person."""
+    swapping = ((families.ASKED, 4, "demand"), (families.RUNNING, 1, "demand,swap"))
+    assert found(board(*swapping)) == []
+    paused = ((families.CHECKED_AT, NOW - DAY, "demand,window"), (families.PHASE, 1, "demand,paused"))
+    assert found(board(*paused)) == []
