@@ -9,6 +9,7 @@ import pytest
 from driftd.page.attention import Level, attention, by_need, unwatched
 from driftd.page.fleet import headline
 from driftd.page.pressing import Pressing
+from driftd.page.routes import STATIC
 from driftd.records import Build, BuildStep, Probation, Trigger
 
 CALM = {"evidence": 1.0, "threshold": 1000.0, "verdict": "ok", "sentence": "nothing moved"}
@@ -97,6 +98,23 @@ def test_all_is_not_well_while_the_machine_needs_somebody() -> None:
     assert headline([calm])["sentence"] == "All is well."
     assert headline([calm], [disk])["sentence"] == "The machine needs you."
     assert headline([blocked], [disk])["sentence"] == "demand needs you."
+
+
+def test_what_needs_a_person_links_to_its_section_of_the_runbook() -> None:
+    """Every line that asks for a person names a section that is there."""
+    page = (STATIC / "runbook.html").read_text("utf-8")
+    asking = [
+        {"phase": "awaiting_approval", "build": BUILD},
+        {"pin_refused": "there is no version 9"},
+        {"blocked": "price is missing"},
+        {"verdict": "error"},
+        {"failures": 1},
+        *({"evidence": loud(kind, "drift")} for kind in ("data", "performance", "harm")),
+    ]
+    for changes in asking:
+        section = attention(status(**changes)).told()["runbook"]
+        assert section, changes
+        assert f'<h3 id="{section}">' in page
 
 
 def test_an_approval_says_what_to_type() -> None:

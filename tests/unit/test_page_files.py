@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from driftd.observe.alerts import ALERTS
+from driftd.page.runbook_document import page
+
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "daemon" / "driftd" / "page" / "static"
 OURS = sorted(path for path in STATIC.glob("*.js"))
@@ -44,9 +47,22 @@ def test_nothing_is_fetched_from_elsewhere(path: Path) -> None:
 
 def test_the_document_has_no_inline_script_or_style() -> None:
     """The strict policy would refuse them."""
-    text = (STATIC / "index.html").read_text("utf-8")
-    assert not re.findall(r"<style|style=|\son\w+=|javascript:", text)
-    assert all("src=" in script for script in re.findall(r"<script[^>]*>", text))
+    for name in ("index.html", "runbook.html"):
+        text = (STATIC / name).read_text("utf-8")
+        assert not re.findall(r"<style|<[^>]*(?:\sstyle=|\son\w+=|javascript:)", text)
+        assert all("src=" in script for script in re.findall(r"<script[^>]*>", text))
+
+
+def test_the_runbook_that_is_served_is_the_one_of_the_docs() -> None:
+    """Every alert's section can be linked to, and every link within leads to a section."""
+    text = (STATIC / "runbook.html").read_text("utf-8")
+    assert text == page((ROOT / "docs" / "runbook.md").read_text("utf-8"))
+    sections = set(re.findall(r'<h[1-6] id="([^"]+)"', text))
+    assert {alert.section for alert in ALERTS} <= sections
+    linked = set(re.findall(r'<a href="#([^"]+)"', text))
+    assert linked
+    assert linked <= sections
+    assert not re.findall(r'href="(?!#|page/|\./|runbook")', text)
 
 
 def test_every_file_is_in_the_wheel(tmp_path: Path) -> None:

@@ -46,8 +46,13 @@ class Alert:
 
     @property
     def section(self) -> str:
-        """The section of docs/runbook.md: the name without its prefix, in kebab-case."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name.removeprefix("Driftd")).lower()
+        """The section of docs/runbook.md."""
+        return section_of(self.name)
+
+
+def section_of(alert: str) -> str:
+    """The section of docs/runbook.md for an alert: its name without the prefix, in kebab-case."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", alert.removeprefix("Driftd")).lower()
 
 
 def _since(moment: str, began: str = "driftd_last_swap_timestamp_seconds") -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
+from driftd.observe.alerts import section_of
 from driftd.page.words import figure, share_of_limit
 
 
@@ -28,6 +29,7 @@ class Attention:
     sentence: str
     detail: str = ""
     command: str = ""
+    alert: str = ""  # the alert that tells the same, whose section of the runbook says what to do
     also: tuple[str, ...] = ()  # what else presses, a sentence each
 
     def told(self) -> dict[str, Any]:
@@ -38,13 +40,14 @@ class Attention:
             "sentence": self.sentence,
             "detail": self.detail,
             "command": self.command,
+            "runbook": section_of(self.alert) if self.alert else "",
             "also": list(self.also),
         }
 
 
 def attention(one: dict[str, Any]) -> Attention:
     """What is most urgent of a model, from `status.model_status`."""
-    pressing = [Attention(Level.ACT, each.sentence, each.detail, each.command) for each in one["pressing"]]
+    pressing = [Attention(Level.ACT, each.sentence, each.detail, each.command, each.alert) for each in one["pressing"]]
     asked = _for_a_person(one)
     first, *rest = [*([asked] if asked is not None else []), *pressing] or [_by_itself(one)]
     return replace(first, also=tuple(each.sentence for each in rest))
@@ -78,19 +81,21 @@ def _for_a_person(one: dict[str, Any]) -> Attention | None:
             f"Version {version} won its gate and waits for your approval.",
             one["build"].decision,
             f"driftd approve {one['model']} {version}",
+            "DriftdApprovalWaiting",
         )
     if one["pin_refused"] is not None:
-        return Attention(Level.ACT, "The pin of the override was refused.", one["pin_refused"])
-    if one["blocked"] is not None:
         return Attention(
-            Level.ACT, "The data pipeline is broken; builds are blocked until it is whole.", one["blocked"]
+            Level.ACT, "The pin of the override was refused.", one["pin_refused"], alert="DriftdServedVersionNotAsked"
         )
+    if one["blocked"] is not None:
+        sentence = "The data pipeline is broken; builds are blocked until it is whole."
+        return Attention(Level.ACT, sentence, one["blocked"], alert="DriftdDataQualityBroken")
     if one["verdict"] == "error":
-        return Attention(Level.ACT, "The last check failed.", one["reason"])
+        return Attention(Level.ACT, "The last check failed.", one["reason"], alert="DriftdCheckFails")
     if one["failures"]:
         count = one["failures"]
         times = "The last build failed." if count == 1 else f"The last {count} builds failed."
-        return Attention(Level.ACT, times, one["waits"] or "", f"driftd history {one['model']}")
+        return Attention(Level.ACT, times, one["waits"] or "", f"driftd history {one['model']}", "DriftdRetrainFailed")
     return None
 
 
@@ -106,7 +111,9 @@ def _drifting(one: dict[str, Any]) -> Attention | None:
     first = "performance" if "performance" in loud else loud[0]
     subjects = {"performance": "Performance has become worse", "harm": "Performance is estimated to have become worse"}
     title = subjects.get(first, f"Drift in {' and '.join({'data': 'the data'}.get(k, 'the ' + k) for k in loud)}")
-    return Attention(Level.DRIFT, f"{title}. {_answer(one)}", one["evidence"][first]["sentence"])
+    alerts = {"performance": "DriftdPerformanceBelowTolerance", "harm": "DriftdEstimatedPerformanceFalling"}
+    alert = alerts.get(first, "DriftdDriftConfirmed")
+    return Attention(Level.DRIFT, f"{title}. {_answer(one)}", one["evidence"][first]["sentence"], alert=alert)
 
 
 def _answer(one: dict[str, Any]) -> str:

@@ -70,9 +70,10 @@ class Page:
         self._shelf = Shelf(wiring.places.state_db, lambda: (digest_of(wiring.config_path), self._beside()))
 
     def routes(self) -> list[BaseRoute]:
-        """The page at `/`, its files, and its API."""
+        """The page at `/`, the runbook, their files, and the API."""
         return [
             Route("/", self._index),
+            Route("/runbook", self._runbook),
             Route("/api/fleet", self._fleet),
             Route("/api/config", self._config),
             Route("/api/models/{model:str}", self._model),
@@ -97,6 +98,9 @@ class Page:
 
     async def _index(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def _runbook(self, _: Request) -> Response:
+        return FileResponse(STATIC / "runbook.html", headers={"Cache-Control": "no-cache"})
 
     async def _fleet(self, request: Request) -> Response:
         def ask(reader: SeriesReader) -> dict[str, Any]:

@@ -28,11 +28,11 @@ function row(one) {
 
 /** The first lines of a model: the sentence, what it rests on, what to type. */
 export function attention(one) {
-  const { sentence, detail, command, also } = one.attention;
+  const { sentence, detail, command, runbook, also } = one.attention;
   return [
     make("p", { class: "sentence" }, sentence),
     detail ? make("p", { class: "detail" }, detail) : null,
-    command ? make("p", { class: "detail" }, make("code", null, command)) : null,
+    command || runbook ? make("p", { class: "detail" }, command ? make("code", null, command) : null, " ", runbook ? make("a", { href: `runbook#${runbook}` }, "What to do") : null) : null,
     ...also.map((each) => make("p", { class: "late" }, each)),
   ];
 }
