@@ -5,7 +5,9 @@ Names are a contract with dashboards and rules (DESIGN 6.6): change one only wit
 
 from __future__ import annotations
 
-from driftd.observe.family import Family
+from driftd.observe.family import Catalogue
+from driftd.records import ActionKind, Phase, Trigger, Verdict
+from driftd_detectors.assessment import EvidenceKind
 
 FEATURES_SHOWN = 200  # a model's features beyond so many get no series of their own; see driftd_features_hidden
 
@@ -26,24 +28,9 @@ ROLLBACK_TRIGGERS = ("probation", "person")
 ROLLBACK_OUTCOMES = ("done", "refused")
 
 
-ALL: list[Family] = []
-
-
-def _listed(family: Family) -> Family:
-    ALL.append(family)
-    return family
-
-
-def _gauge(name: str, told: str, *labels: str) -> Family:
-    return _listed(Family(f"driftd_{name}", "gauge", told, labels))
-
-
-def _counter(name: str, told: str, *labels: str, lasting: bool = False) -> Family:
-    return _listed(Family(f"driftd_{name}_total", "counter", told, labels, lasting=lasting))
-
-
-def _histogram(name: str, told: str, buckets: tuple[float, ...], *labels: str) -> Family:
-    return _listed(Family(f"driftd_{name}_duration_seconds", "histogram", told, labels, buckets))
+_catalogue = Catalogue()
+_gauge, _counter, _histogram = _catalogue.gauge, _catalogue.counter, _catalogue.histogram
+ALL = _catalogue.families
 
 
 # --- the daemon ------------------------------------------------------------------------------------------------------
@@ -171,7 +158,8 @@ STEP_ERRORS = _counter("model_step_errors", "Rounds in which a model's step fail
 WINDOW_SECONDS = _gauge("window_seconds", "Length of the model's windows; 0 for windows of rows.", "model")
 VERDICT = _gauge(
     "verdict",
-    "1 for the verdict of the last check on each kind of evidence, 0 for the others; all 0 before the first.",
+    f"1 for the verdict of the last check on each kind of evidence ({', '.join(EvidenceKind)}), 0 for the others: "
+    f"{', '.join(Verdict)}; all 0 before the first.",
     "model",
     "kind",
     "verdict",
@@ -304,7 +292,7 @@ COHORTS = _gauge("cohorts_waiting", "Checked windows whose labels are not evalua
 
 # --- builds, gate, versions ------------------------------------------------------------------------------------------
 
-PHASE = _gauge("phase", "1 for the phase a model is in, 0 for the others.", "model", "phase")
+PHASE = _gauge("phase", f"1 for the phase a model is in, 0 for the others: {', '.join(Phase)}.", "model", "phase")
 PHASE_SINCE = _gauge("phase_since_timestamp_seconds", "When the model entered its phase.", "model")
 SERVED = _gauge("served_version", "The version that the link `current` names: what applications load.", "model")
 ASKED = _gauge(
@@ -318,7 +306,7 @@ SWAPPED_AT = _gauge("last_swap_timestamp_seconds", "When the served version bega
 BUILT_AT = _gauge("served_version_built_timestamp_seconds", "When the served version was built.", "model")
 WANTED = _gauge(
     "build_wanted",
-    "1 for the trigger of a build that is wanted and waits or is under way, 0 for others.",
+    f"1 for the trigger of a build that is wanted and waits or is under way, 0 for others: {', '.join(Trigger)}.",
     "model",
     "trigger",
 )
@@ -371,7 +359,9 @@ TRANSITIONS = _counter(
 
 # --- child processes -------------------------------------------------------------------------------------------------
 
-RUNNING = _gauge("actions_running", "Child processes at work, by kind of action.", "model", "kind")
+RUNNING = _gauge(
+    "actions_running", f"Child processes at work, by kind of action: {', '.join(ActionKind)}.", "model", "kind"
+)
 WAITING = _gauge("actions_waiting", "Intended actions that wait for a free child process.", "model", "kind")
 ACTION_TIME = _histogram(
     "action", "How long an action took, from its start to its result.", ACTION_SECONDS, "model", "kind"
