@@ -13,9 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import structlog
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from driftd.registry import ManifestError
+from driftd.serving.bodies import Bodies, ClientGoneError
 from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError
 from driftd.serving.link import NothingServedError
@@ -24,7 +25,6 @@ from driftd.serving.pages import pages
 from driftd.serving.posted import (
     FAILED,
     NOT_FOUND,
-    TOO_LARGE,
     UNAVAILABLE,
     Bounds,
     Posted,
@@ -51,16 +51,13 @@ Kind = Literal["prediction", "feedback"]
 T = TypeVar("T")
 
 
-class _GoneError(Exception):
-    """The client went away before its request was whole; nobody is left to be answered."""
-
-
 class Serving:
     """The ASGI application over the endpoints of all models."""
 
     def __init__(self, endpoints: dict[str, Endpoint], bounds: Bounds, metrics: ServingMetrics) -> None:
         self._endpoints = endpoints
         self._bounds = bounds
+        self._bodies = Bodies(bounds.body_bytes)
         self._metrics = metrics
         self._pages = pages(endpoints, metrics)
         self._workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="predict")
@@ -87,7 +84,7 @@ class Serving:
         started = time.perf_counter()
         try:
             reply = await self._reply(model, route, receive)
-        except _GoneError:
+        except ClientGoneError:
             return
         except Exception:  # the loop boundary: a fault of ours is one failed request, and is told
             log.exception("request_failed", model=model, route=route)
@@ -97,12 +94,12 @@ class Serving:
 
     async def _reply(self, model: str, route: str, receive: Receive) -> Reply:
         try:
-            body = await self._body(receive)
-            endpoint = self._endpoints.get(model)
-            if endpoint is None:
-                known = ", ".join(self._endpoints)
-                return failed(NOT_FOUND, f"there is no model {model[:80]!r}; there are {known}", "model")
-            return await self._handlers[route](endpoint, body)
+            async with self._bodies.read(receive) as body:
+                endpoint = self._endpoints.get(model)
+                if endpoint is None:
+                    known = ", ".join(self._endpoints)
+                    return failed(NOT_FOUND, f"there is no model {model[:80]!r}; there are {known}", "model")
+                return await self._handlers[route](endpoint, body)
         except RefusedError as refused:
             return failed(refused.status, str(refused), refused.field)
         except NotAnsweredError as error:
@@ -113,27 +110,6 @@ class Serving:
         except EventsNotKeptError as error:
             self._metrics.not_kept.labels(model).inc()
             return failed(UNAVAILABLE, f"not kept: {error}")
-
-    async def _body(self, receive: Receive) -> bytes:
-        """The whole body, hardly a byte more than allowed."""
-        message = await receive()
-        if not message.get("more_body"):
-            return self._part(message, 0)
-        parts = [self._part(message, 0)]
-        size = len(parts[0])
-        while message.get("more_body"):
-            message = await receive()
-            parts.append(self._part(message, size))
-            size += len(parts[-1])
-        return b"".join(parts)
-
-    def _part(self, message: Message, before: int) -> bytes:
-        if message["type"] == "http.disconnect":
-            raise _GoneError
-        part: bytes = message.get("body", b"")
-        if before + len(part) > self._bounds.body_bytes:
-            raise RefusedError(TOO_LARGE, f"the body is larger than {self._bounds.body_bytes} bytes (serve.max_body)")
-        return part
 
     async def _ingest(self, endpoint: Endpoint, body: bytes, kind: Kind) -> Reply:
         def read() -> tuple[Posted, Batch, list[Refusal]]:
