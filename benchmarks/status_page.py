@@ -36,7 +36,7 @@ def main() -> None:
     places = Places(folder)
     if not places.state_db.exists():
         began = time.perf_counter()
-        write_history(places.state_db, models=20, windows=8_760, features=12)
+        write_history(places.state_db, models=1, copies=19, windows=8_760, features=12)
         print(f"written in {time.perf_counter() - began:.0f} s")
     print(f"state.db: {places.state_db.stat().st_size / 1e6:.0f} MB")
     for question in QUESTIONS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +19,34 @@ END = 1_767_225_600.0  # 2026-01-01
 COMPONENTS = ("location", "spread", "rest")
 
 
-def write_history(path: Path, *, models: int, windows: int, features: int, seed: int = 7) -> list[str]:
-    """Write so many models with so many hourly windows of so many features, the last one just over; their names."""
+def write_history(path: Path, *, models: int, windows: int, features: int, copies: int = 0, seed: int = 7) -> list[str]:
+    """Write so many models with so many hourly windows of so many features, the last one just over; their names.
+
+    The first model is then copied so many times: a year of twenty models is made in seconds.
+    """
     store = StateStore.open(path)
-    names = [f"model-{number:02}" for number in range(models)]
+    names = [f"model-{number:02}" for number in range(models + copies)]
     content = {"models": {name: {"task": "regression", "target": "y"} for name in names}}
     with store.transaction():
         store.save_config("0123456789ab", at=END - windows * HOUR, content=_whole(content))
-    for number, name in enumerate(names):
+    for number, name in enumerate(names[:models]):
         with store.transaction():
             _write_model(store, name, windows, features, np.random.default_rng([seed, number]))
     store.close()
+    _copy(path, names[0], names[models:])
     return names
+
+
+def _copy(path: Path, first: str, copies: list[str]) -> None:
+    """Everything that is known of the first model, for each copy."""
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for table in ("models", "transitions", "checks", "alarms", "scores"):
+            columns = [row[1] for row in db.execute(f"pragma table_info({table})")]
+            taken = [column for column in columns if column not in {"id", "model"}]
+            read = [f"replace({one}, :first, :name)" if one == "state" else one for one in taken]  # it names its model
+            asked = f"select :name, {', '.join(read)} from {table} where model = :first"
+            insert = f"insert into {table}(model, {', '.join(taken)}) {asked}"
+            db.executemany(insert, [{"name": name, "first": first} for name in copies])
 
 
 def _whole(content: dict[str, object]) -> dict[str, object]:

@@ -129,6 +129,7 @@ def test_the_config_is_shown_with_its_hash_and_without_secrets(places: Places) -
     assert "unknown key" in config["refused"]
     assert "hunter2" not in str(config)
     assert "depth: 3" in config["set"]
+    assert "every: 1h" in config["whole"]
     assert config["override"] == {"sentence": "pause checks", "reason": "INC-1", "expires": "2030-01-01T00:00:00Z"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainSerializer, SerializationInfo
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 LONGEST = 100 * 366 * UNITS["d"]
@@ -37,4 +37,13 @@ def spelled(span: float) -> str:
     return f"{span:g}s"
 
 
-Duration = Annotated[float, BeforeValidator(seconds)]
+def _written(span: float, info: SerializationInfo) -> float | str:
+    return spelled(span) if info.context is FOR_PEOPLE else span
+
+
+FOR_PEOPLE = {"durations": "spelled"}  # the `context` of a dump in which spans are written as people write them
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    PlainSerializer(_written, return_type=float | str, when_used="json"),
+]

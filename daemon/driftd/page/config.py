@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from driftd.config.durations import FOR_PEOPLE
 from driftd.config.model import Config
 from driftd.config.redacting import redacted_config
 from driftd.page.standing import config_standing
@@ -25,8 +26,8 @@ def config_view(reader: StateReader, config_path: Path) -> dict[str, Any]:
         **config_standing(reader, config_path),
         "path": str(config_path),
         "override": override_told(content or {}),
-        "set": None if content is None else as_yaml(_set_keys(content)),
-        "whole": None if content is None else as_yaml(content),
+        "set": None if content is None else as_yaml(as_written(content, only_set=True)),
+        "whole": None if content is None else as_yaml(as_written(content, only_set=False)),
         "read": [{"at": one.at, "hash": one.hash, "error": one.error} for one in reader.configs(READ_BACK)],
     }
 
@@ -53,10 +54,11 @@ def as_yaml(value: object) -> str:
     return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
 
 
-def _set_keys(content: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs from the defaults; all of it where an older daemon's config cannot be compared."""
+def as_written(content: Mapping[str, Any], *, only_set: bool) -> dict[str, Any]:
+    """The config as people write it, or what of it differs from the defaults; an older daemon's as it was stored."""
     try:
-        return Config.model_validate(dict(content)).model_dump(mode="json", exclude_defaults=True)
+        config = Config.model_validate(dict(content))
+        return config.model_dump(mode="json", exclude_defaults=only_set, context=FOR_PEOPLE)
     except ValidationError:
         return dict(content)
 

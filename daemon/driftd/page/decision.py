@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from driftd.config.redacting import redacted_model
-from driftd.page.config import as_yaml
+from driftd.config.redacting import redacted_config
+from driftd.page.config import as_written, as_yaml
 from driftd.page.settings import config_in_force
 from driftd.places import Places
 from driftd.registry import ManifestError, Registry
@@ -151,7 +151,8 @@ def decision_view(
     applied = reader.config(line.config_hash) if line is not None else None
     told["config"] = None
     if applied is not None and line is not None:
-        model = redacted_model((applied.content or {}).get("models", {}).get(line.model, {}))
+        whole = as_written(redacted_config(applied.content or {}), only_set=False)
+        model = whole.get("models", {}).get(line.model, {})
         told["config"] = {"hash": applied.hash, "at": applied.at, "model": as_yaml(model)}
     told["report"] = raised is not None and raised.report is not None
     told["title"] = meaning_of(line.event).title if line is not None else "Alarm"

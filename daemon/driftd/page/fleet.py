@@ -109,7 +109,16 @@ def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str,
     rows = reader.checks_from(model, "labels", last - SPARK_WINDOWS + 1)
     checks = [Checked.read(row, by_time=by_time) for row in rows]
     series = performance_series(checks, _over(checks), config.metric(model, reader))
-    return {"kind": "performance"} | {name: series[name] for name in SPARK_SERIES}
+    told = {name: series[name] for name in SPARK_SERIES}
+    return {"kind": "performance", "now": _now(checks[-1], series["metric"]), **told}
+
+
+def _now(last: Checked, metric: str | None) -> dict[str, Any]:
+    """The last cohort alone: a point of the line is the mean of some."""
+    alone = performance_series([last], Grouping.of(last.window, last.window), metric)
+    told = {name: next(iter(alone[name]), None) for name in ("value", "baseline")}
+    loss, tolerated = last.figures.loss, last.figures.tolerated
+    return {**told, "over": loss is not None and tolerated is not None and loss > tolerated}
 
 
 def _over(checks: list[Checked]) -> Grouping:

@@ -3,43 +3,16 @@ import { make } from "./dom.js";
 import { moment, said, span, tick } from "./words.js";
 import { ask, pulse } from "./asking.js";
 import * as theme from "./theme.js";
-import * as fleet from "./fleet.js";
-import * as model from "./model.js";
-import * as decision from "./decision.js";
-import * as config from "./config.js";
+import { place } from "./places.js";
 
 const EVERY = 5000; // milliseconds from one look to the next
 const QUIET = 180; // seconds without a round of the main loop, after which the page says so
 const main = document.getElementById("main");
 const notices = document.getElementById("notices");
-const VIEWS = [
-  [/^\/?$/, fleet],
-  [/^\/model\/([^/]+)$/, model],
-  [/^\/(decision|alarm)\/(\d+)$/, decision],
-  [/^\/config$/, config],
-];
 
 let shown = null; // {view, where, data}: what stands on the page now
 let timer = 0;
 let turn = 0; // answers to earlier questions are dropped
-
-/** What the address after # asks for. */
-function place() {
-  const [path, query] = decodeHash().split("?");
-  for (const [pattern, view] of VIEWS) {
-    const found = pattern.exec(path);
-    if (found) return { view, where: { parts: found.slice(1).map(decoded), query: new URLSearchParams(query ?? ""), path } };
-  }
-  return { view: null, where: { parts: [], query: new URLSearchParams(), path } };
-}
-
-function decodeHash() {
-  return location.hash.replace(/^#/, "") || "/";
-}
-
-function decoded(part) {
-  try { return decodeURIComponent(part); } catch { return part; }
-}
 
 /** Look once, show what is new, and look again later. */
 async function look({ moved = false } = {}) {
@@ -49,15 +22,16 @@ async function look({ moved = false } = {}) {
   if (moved) markView(view);
   try {
     if (view === null) { show(missing(where.path), view, where, null, moved); return; }
-    const answers = await Promise.all(view.questions(where).map((one) => ask(one)));
+    const questions = view.questions(where);
+    const [drawn, ...answers] = await Promise.all([view.load(), ...questions.map((one) => ask(one))]);
     if (mine !== turn) return;
-    const key = view.questions(where).join(" ");
+    const key = questions.join(" ");
     const isNew = moved || shown?.key !== key || answers.some((one) => one.isNew);
     if (isNew) {
       const gone = answers[0].status === 404;
-      show(gone ? missing(where.path) : view.render(answers.map((one) => one.data), where), view, where, key, moved);
+      show(gone ? missing(where.path) : drawn.render(answers.map((one) => one.data), where), drawn, where, key, moved);
     }
-    notice(answers[0].data?.config ?? (view === config ? answers[0].data : null), answers[0], null, answers[0].data?.host ?? []);
+    notice(answers[0].data?.config ?? (view.name === "config" ? answers[0].data : null), answers[0], null, answers[0].data?.host ?? []);
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof TypeError || error.unanswered)) { console.error(error); }
@@ -97,8 +71,7 @@ function refocus(selector) {
 
 function markView(view) {
   for (const link of document.querySelectorAll("nav [data-view]")) {
-    const is = (link.dataset.view === "fleet" && view === fleet) || (link.dataset.view === "config" && view === config);
-    if (is) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+    if (link.dataset.view === view?.name) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
   }
 }
 

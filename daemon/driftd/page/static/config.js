@@ -2,7 +2,6 @@
 import { fold, make, table } from "./dom.js";
 import { moment } from "./words.js";
 
-export const questions = () => ["api/config"];
 export const title = () => "Config";
 
 export function render([config]) {

@@ -2,7 +2,6 @@
 import { fold, make, table } from "./dom.js";
 import { evidence, figure, moment, plain } from "./words.js";
 
-export const questions = ({ parts: [what, number] }) => [`api/${what}s/${number}`];
 export const title = ({ parts: [what, number] }) => `${what === "alarm" ? "Alarm" : "Decision"} ${number}`;
 
 export function render([told]) {

@@ -25,7 +25,7 @@ export function heat(scores, chosen, choose) {
   const tell = (row, column) => {
     const one = subjects[row];
     if (!one || column < 0 || column >= scores.at.length) return;
-    const parts = Object.entries(one.components).filter(([, values]) => values[column] !== null).map(([name, values]) => `${name.replaceAll("_", " ")} ${figure(Number(values[column].toPrecision(2)))} ${IN_SD.has(name) ? "sd" : "σ"}`);
+    const parts = Object.entries(one.components).filter(([, values]) => values[column] !== null).map(([name, values]) => `${name.replaceAll("_", " ")} ${figure(Number(values[column].toPrecision(2)))} ${IN_SD.has(name) ? "sd" : "sds of chance"}`);
     const gathered = one.evidence[column] > 1 ? `; evidence ${evidence(one.evidence[column])}` : "";
     tip.textContent = `${one.subject}, ${scores.at[column] === null ? "no window" : said(scores.at[column])}: ${parts.join(", ") || "nothing to say"}${gathered}`;
     paint(canvas, subjects, scores.at.length, { row, column });
@@ -82,7 +82,7 @@ function paint(canvas, subjects, columns, mark) {
 }
 
 function scale(scores) {
-  return make("p", { class: "scale dim" }, "as usual ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), ` half a standard deviation or 6 σ beyond it, or evidence enough for an alarm${scores.merged > 1 ? `; a column is the mean of ${scores.stride > 1 ? `${Math.ceil(scores.merged / scores.stride)} of its ${scores.merged}` : scores.merged} windows` : ""}`);
+  return make("p", { class: "scale dim" }, "as usual ", [0, 1, 2, 3, 4, 5].map((one) => make("span", { class: `step heat-${one}` })), ` half an sd, or 6 sds of chance, beyond it, or evidence enough for an alarm${scores.merged > 1 ? `; a column is the mean of ${scores.stride > 1 ? `${Math.ceil(scores.merged / scores.stride)} of its ${scores.merged}` : scores.merged} windows` : ""}`);
 }
 
 function latest(scores) {
@@ -90,5 +90,5 @@ function latest(scores) {
     const value = one.components[name]?.findLast((at) => at !== null);
     return value === undefined ? "–" : figure(Number(value.toPrecision(3)));
   })]);
-  return table("The latest score of every feature", ["Feature", "Location (sd)", "Spread (sd)", "Rest (σ)", "Chi-square (σ)"], rows);
+  return table("The latest score of every feature", ["Feature", "Location (sd)", "Spread (sd)", "Rest (sds of chance)", "Chi-square (sds of chance)"], rows);
 }

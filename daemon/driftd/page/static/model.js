@@ -11,14 +11,6 @@ const KINDS = { performance: "series-1", data: "series-2", prediction: "series-3
 
 const STATUS = { promote: "served before", reject: "lost its gate", candidate: "not judged yet", inconclusive: "never clearly better" };
 
-export function questions({ parts: [name], query }) {
-  const base = `api/models/${encodeURIComponent(name)}`;
-  const span = query.get("span") ? `?span=${encodeURIComponent(query.get("span"))}` : "";
-  const feature = query.get("feature");
-  const asked = [`${base}${span}`, `${base}/scores${span}`];
-  return feature ? [...asked, `${base}/distribution?feature=${encodeURIComponent(feature)}`] : asked;
-}
-
 export const title = ({ parts: [name] }) => name;
 
 export function render([model, scores, found], where) {
@@ -121,7 +113,7 @@ function alarms(model) {
   return make("ol", { class: "decisions" }, model.alarms.map((one) => make("li", null,
     make("span", { class: "at" }, moment(one.at, { short: true })),
     make("a", { href: `#/alarm/${one.id}`, class: "event alarm" }, `${capital(one.kind)}${one.subject !== one.kind ? `: ${one.subject}` : ""}`),
-    make("span", { class: "reason" }, one.sentence, one.absorbed_at ? " Taken for normal since." : "",
+    make("span", { class: "reason" }, one.sentence, one.absorbed_at ? ". Taken for normal since." : "",
       one.report ? [" ", make("a", { href: `reports/${encodeURIComponent(model.model)}/${one.id}`, target: "_blank", rel: "noopener" }, "Evidently's report")] : ""))));
 }
 

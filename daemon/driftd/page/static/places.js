@@ -1,0 +1,30 @@
+// What the address after # asks for: the questions to the daemon, which begin at once, and the view, which is fetched beside.
+
+const VIEWS = [
+  { name: "fleet", pattern: /^\/?$/, questions: () => ["api/fleet"], load: () => import("./fleet.js") },
+  { name: "model", pattern: /^\/model\/([^/]+)$/, questions: ofModel, load: () => import("./model.js") },
+  { name: "decision", pattern: /^\/(decision|alarm)\/(\d+)$/, questions: ({ parts: [what, number] }) => [`api/${what}s/${number}`], load: () => import("./decision.js") },
+  { name: "config", pattern: /^\/config$/, questions: () => ["api/config"], load: () => import("./config.js") },
+];
+
+function ofModel({ parts: [name], query }) {
+  const base = `api/models/${encodeURIComponent(name)}`;
+  const span = query.get("span") ? `?span=${encodeURIComponent(query.get("span"))}` : "";
+  const feature = query.get("feature");
+  const asked = [`${base}${span}`, `${base}/scores${span}`];
+  return feature ? [...asked, `${base}/distribution?feature=${encodeURIComponent(feature)}`] : asked;
+}
+
+/** {view, where}; the view is null where there is none. */
+export function place() {
+  const [path, query] = (location.hash.replace(/^#/, "") || "/").split("?");
+  for (const view of VIEWS) {
+    const found = view.pattern.exec(path);
+    if (found) return { view, where: { parts: found.slice(1).map(decoded), query: new URLSearchParams(query ?? ""), path } };
+  }
+  return { view: null, where: { parts: [], query: new URLSearchParams(), path } };
+}
+
+function decoded(part) {
+  try { return decodeURIComponent(part); } catch { return part; }
+}
