@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from driftd.places import Places
 from driftd.store.kinds import DatabaseError
@@ -62,6 +65,23 @@ def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> It
         finally:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def failing(pid: int, calls: str, error: str, *paths: Path) -> Iterator[None]:
+    """While this is open, every such call of a living process fails; only those on the given files, if any are."""
+    if shutil.which("strace") is None:
+        pytest.skip("Debian package strace is not installed")
+    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}"]
+    inject += [word for path in paths for word in ("-P", str(path))]
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, *inject, "-p", str(pid)])
+    try:
+        threads = Path(f"/proc/{pid}/task")
+        wait(lambda: all("TracerPid:\t0\n" not in (one / "status").read_text() for one in threads.iterdir()), "strace")
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait()
 
 
 def events_of(places: Places, model: str) -> list[str]:
