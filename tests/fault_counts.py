@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from driftd.places import Places
@@ -65,6 +67,20 @@ def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> It
         finally:
             process.kill()
             process.wait()
+
+
+def address(log: Path) -> str:
+    """Where a daemon listens, by its log."""
+    wait(lambda: re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes()), "the daemon's address", 60)
+    found = re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes())
+    assert found is not None
+    return f"http://{found[0].decode()}"
+
+
+def number(http: httpx.Client, metric: str) -> float:
+    """The sum of a metric's values; 0 while it is absent."""
+    found = re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)", http.get("/metrics").text, re.MULTILINE)
+    return sum(float(one) for one in found)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fault_counts import Counts, daemon, environment, wait
+from fault_counts import Counts, address, daemon, environment, number, wait
 
 pytestmark = pytest.mark.slow
 
@@ -61,20 +60,6 @@ time_t time(time_t *at) {
 """
 
 
-def address(log: Path) -> str:
-    """Where a daemon listens, by its log."""
-    wait(lambda: re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes()), "the daemon's address", 60)
-    found = re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes())
-    assert found is not None
-    return f"http://{found[0].decode()}"
-
-
-def number(http: httpx.Client, metric: str) -> float:
-    """The sum of a metric's values; 0 while it is absent."""
-    found = re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)", http.get("/metrics").text, re.MULTILINE)
-    return sum(float(one) for one in found)
-
-
 def test_the_clock_is_set_by_hours_both_ways(tmp_path: Path) -> None:
     """After each leap rounds go on, and a changed config is seen within seconds and not after an hour."""
     if shutil.which("gcc") is None:
@@ -116,9 +101,9 @@ FULL = """
 import json, subprocess, sys, time
 from pathlib import Path
 import httpx
-from fault_counts import daemon, environment, wait
+from fault_counts import address, daemon, environment, number, wait
 sys.path.insert(0, str(Path(sys.argv[0]).parent))
-from test_disk_and_clock import CONFIG, address, number
+from test_disk_and_clock import CONFIG
 
 def status():
     command = [sys.executable, "-m", "driftd.cli.main", "status", "--json", "--config", str(config)]

@@ -147,6 +147,8 @@ def _advice(error: OSError) -> str:
         return ": another program listens there (another driftd?); change `listen` in the config or stop the other"
     if error.errno in {errno.EACCES, errno.EPERM} and error.filename:
         return ": `driftd doctor` says what is not as it should be, and for whom"
+    if error.errno == errno.EROFS:
+        return ": mount it for writing, or name another place (state_dir in the config)"
     return ""
 
 
