@@ -83,14 +83,29 @@ def number(http: httpx.Client, metric: str) -> float:
     return sum(float(one) for one in found)
 
 
+def strace(calls: str, error: str, *paths: Path) -> list[str]:
+    """The words before a command, or a `-p`, that have such calls fail; `EIO:when=2+2` is every second one."""
+    if shutil.which("strace") is None:
+        pytest.skip("Debian package strace is not installed")
+    on_files = [word for path in paths for word in ("-P", str(path))]
+    return [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        os.devnull,
+        "-e",
+        f"trace={calls}",
+        "-e",
+        f"inject={calls}:error={error}",
+        *on_files,
+    ]
+
+
 @contextmanager
 def failing(pid: int, calls: str, error: str, *paths: Path) -> Iterator[None]:
     """While this is open, every such call of a living process fails; only those on the given files, if any are."""
-    if shutil.which("strace") is None:
-        pytest.skip("Debian package strace is not installed")
-    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}"]
-    inject += [word for path in paths for word in ("-P", str(path))]
-    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, *inject, "-p", str(pid)])
+    tracer = subprocess.Popen([*strace(calls, error, *paths), "-p", str(pid)])
     try:
         threads = Path(f"/proc/{pid}/task")
         wait(lambda: all("TracerPid:\t0\n" not in (one / "status").read_text() for one in threads.iterdir()), "strace")
