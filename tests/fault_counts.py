@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import httpx
+import pytest
 
 from driftd.places import Places
 from driftd.store.kinds import DatabaseError
@@ -62,6 +67,52 @@ def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> It
         finally:
             process.kill()
             process.wait()
+
+
+def address(log: Path) -> str:
+    """Where a daemon listens, by its log."""
+    wait(lambda: re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes()), "the daemon's address", 60)
+    found = re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes())
+    assert found is not None
+    return f"http://{found[0].decode()}"
+
+
+def number(http: httpx.Client, metric: str) -> float:
+    """The sum of a metric's values; 0 while it is absent."""
+    found = re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)", http.get("/metrics").text, re.MULTILINE)
+    return sum(float(one) for one in found)
+
+
+def strace(calls: str, error: str, *paths: Path) -> list[str]:
+    """The words before a command, or a `-p`, that have such calls fail; `EIO:when=2+2` is every second one."""
+    if shutil.which("strace") is None:
+        pytest.skip("Debian package strace is not installed")
+    on_files = [word for path in paths for word in ("-P", str(path))]
+    return [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        os.devnull,
+        "-e",
+        f"trace={calls}",
+        "-e",
+        f"inject={calls}:error={error}",
+        *on_files,
+    ]
+
+
+@contextmanager
+def failing(pid: int, calls: str, error: str, *paths: Path) -> Iterator[None]:
+    """While this is open, every such call of a living process fails; only those on the given files, if any are."""
+    tracer = subprocess.Popen([*strace(calls, error, *paths), "-p", str(pid)])
+    try:
+        threads = Path(f"/proc/{pid}/task")
+        wait(lambda: all("TracerPid:\t0\n" not in (one / "status").read_text() for one in threads.iterdir()), "strace")
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait()
 
 
 def events_of(places: Places, model: str) -> list[str]:

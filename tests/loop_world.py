@@ -68,9 +68,10 @@ class World:
     places: Places
     daemon: Daemon
     hours: int
+    start: float = START
 
     @classmethod
-    def begin(cls, folder: Path, *, hours: int = 120, config: str = CONFIG) -> World:
+    def begin(cls, folder: Path, *, hours: int = 120, config: str = CONFIG, start: float = START) -> World:
         """Train version 1 on so many hours and put the model under watch."""
         path = folder / "config.yaml"
         path.write_text(config.format(state=folder / "state"))
@@ -78,12 +79,12 @@ class World:
         parts = []
         for number in range(hours):
             frame, truth = hour(number)
-            at = START + number * HOUR + np.arange(ROWS) * HOUR / ROWS
+            at = start + number * HOUR + np.arange(ROWS) * HOUR / ROWS
             parts.append(frame.assign(y=truth, at=at, label_at=at + LABEL_DELAY))
-        now = START + hours * HOUR
+        now = start + hours * HOUR
         columns = FileColumns(time="at", label_time="label_at")
         make_first_version(MODEL, load(path).models[MODEL], pd.concat(parts), columns, places, now=now)
-        return cls(folder, VirtualClock(now), places, cls.opened(path, places), hours)
+        return cls(folder, VirtualClock(now), places, cls.opened(path, places), hours, start)
 
     @staticmethod
     def opened(path: Path, places: Places) -> Daemon:
@@ -105,12 +106,12 @@ class World:
 
     def _hour(self, application: Driftd, change: Change) -> None:
         frame, truth = change(*hour(self.hours))
-        at = START + self.hours * HOUR + np.arange(len(frame)) * HOUR / len(frame)
+        at = self.start + self.hours * HOUR + np.arange(len(frame)) * HOUR / len(frame)
         ids = [f"{self.hours}-{row}" for row in range(len(frame))]
         application.predict(frame, ids=ids, at=at)
         application.feedback(ids, truth, at=at + LABEL_DELAY)
         self.hours += 1
-        self.clock.advance_to(START + self.hours * HOUR + LABEL_DELAY + 60)
+        self.clock.advance_to(self.start + self.hours * HOUR + LABEL_DELAY + 60)
 
     @property
     def events(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fault_counts import Counts, daemon, environment, wait
+from fault_counts import Counts, address, daemon, environment, number, wait
 
 pytestmark = pytest.mark.slow
 
@@ -61,20 +60,6 @@ time_t time(time_t *at) {
 """
 
 
-def address(log: Path) -> str:
-    """Where a daemon listens, by its log."""
-    wait(lambda: re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes()), "the daemon's address", 60)
-    found = re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes())
-    assert found is not None
-    return f"http://{found[0].decode()}"
-
-
-def number(http: httpx.Client, metric: str) -> float:
-    """The sum of a metric's values; 0 while it is absent."""
-    found = re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)", http.get("/metrics").text, re.MULTILINE)
-    return sum(float(one) for one in found)
-
-
 def test_the_clock_is_set_by_hours_both_ways(tmp_path: Path) -> None:
     """After each leap rounds go on, and a changed config is seen within seconds and not after an hour."""
     if shutil.which("gcc") is None:
@@ -113,12 +98,17 @@ mount -t tmpfs -o size=4m tmpfs "$1/state"
 exec "$2" "$3" "$1"
 """
 FULL = """
-import sys, time
+import json, subprocess, sys, time
 from pathlib import Path
 import httpx
-from fault_counts import daemon, wait
+from fault_counts import address, daemon, environment, number, wait
 sys.path.insert(0, str(Path(sys.argv[0]).parent))
-from test_disk_and_clock import CONFIG, address, number
+from test_disk_and_clock import CONFIG
+
+def status():
+    command = [sys.executable, "-m", "driftd.cli.main", "status", "--json", "--config", str(config)]
+    told = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    return json.loads(told.stdout)["config"]
 
 folder = Path(sys.argv[1])
 config, log, filler = folder / "config.yaml", folder / "log", folder / "state" / "filler"
@@ -143,9 +133,13 @@ with daemon(config, log) as process, httpx.Client(base_url=address(log), timeout
     wait(lambda: number(http, "driftd_last_step_timestamp_seconds") > before + 1, "rounds go on", 30)
     assert http.get("/-/healthy").status_code == 200
     assert b"full" in log.read_bytes()
-    filler.unlink()
-    config.write_text(text + "limits: {check_timeout: 77s}\\n")
-    wait(lambda: http.post("/-/reload").status_code == 200, "the config is taken up again", 30)
+    file = status()["file"]
+    assert status()["in_force"] != file, "it was recorded on a full disk"
+    assert b'"config_not_recorded"' in log.read_bytes()
+    filler.unlink()  # from here on nobody touches the file or asks for a reload
+    wait(lambda: http.get("/api/config").json()["in_force"] == file, "the config is recorded", 30)
+    assert status()["in_force"] == file
+    assert log.read_bytes().count(b'"config_recorded"') == 1
     failed = number(http, "driftd_messages_failed_total")
     time.sleep(3)
     assert number(http, "driftd_messages_failed_total") == failed

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+
+from fault_counts import environment, wait
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +88,62 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
         daemon.kill()
         daemon.wait()
         daemon.stderr.close()
+
+
+@contextmanager
+def hung_up(command: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Iterator[dict[str, str]]]]:
+    """A process that got SIGHUP as soon as it can bear it, long before it is started, and the lines of its log."""
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.format(state=folder / "state") + 'serve: {listen: "127.0.0.1:0"}\n')
+    process = subprocess.Popen(
+        [sys.executable, "-m", "driftd.cli.main", command, "--config", str(path)],
+        env=environment(),
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        status = Path(f"/proc/{process.pid}/status")
+        wait(lambda: catches_hangups(status.read_text()), "SIGHUP is caught", 30)
+        process.send_signal(signal.SIGHUP)
+        yield process, (json.loads(line) for line in process.stderr)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def catches_hangups(status: str) -> bool:
+    """By the mask in /proc, whose lowest bit is signal 1: SIGHUP."""
+    found = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return found is not None and bool(int(found[1], 16) & 1)
+
+
+def test_a_hangup_during_the_start_reloads_after_it(tmp_path: Path) -> None:
+    """`driftd run` that gets SIGHUP before it acts on signals says so once, starts, and reads its config again."""
+    with hung_up("run", tmp_path) as (process, lines):
+        events = []
+        while not events or events[-1] != "config_unchanged":
+            events.append(next(lines)["event"])
+        assert [one for one in events if one in {"reload_after_start", "started", "config_unchanged"}] == [
+            "reload_after_start",
+            "started",
+            "config_unchanged",
+        ]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
+def test_a_server_outlives_hangups_and_says_what_it_does_instead(tmp_path: Path) -> None:
+    """`driftd serve` goes on after SIGHUP, during its start and later, and tells each time that it takes a restart."""
+    with hung_up("serve", tmp_path) as (process, lines):
+        address = next(line["address"] for line in lines if line["event"] == "serving")
+        ignored = (line for line in lines if line["event"] == "hangup_ignored")
+        assert "restart" in next(ignored)["reason"]
+        process.send_signal(signal.SIGHUP)
+        assert "restart" in next(ignored)["reason"]
+        assert httpx.get(f"http://{address}/-/healthy", timeout=10).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
 
 
 def test_the_daemon_imports_nothing_heavy() -> None:

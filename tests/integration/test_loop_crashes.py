@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
 from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon
@@ -27,8 +19,9 @@ from driftd.places import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state import StateStore
-from driftd.store.state_reader import StateAbsentError, StateReader
-from loop_world import LABEL_DELAY, MODEL, ROWS, World, hour
+from fault_counts import daemon, events_of, open_kinds, wait, window_indices
+from loop_world import MODEL, World
+from row_windows import CONFIG, first_version, live, turned
 
 pytestmark = pytest.mark.slow
 
@@ -82,11 +75,6 @@ class FailingWorld(World):
                 return
 
 
-def concept(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-    """The meaning of a feature turns round."""
-    return frame, truth - 5 * frame["a"].to_numpy()
-
-
 def test_a_daemon_that_dies_in_any_transaction_ends_in_the_same_place(tmp_path: Path) -> None:
     """With a power cut around every second write, each window is checked once and one version is promoted once."""
     world = World.begin(tmp_path)
@@ -95,7 +83,7 @@ def test_a_daemon_that_dies_in_any_transaction_ends_in_the_same_place(tmp_path: 
     failing.reopen()
     with Driftd(failing.places.root, MODEL) as application:
         for number in range(30):
-            failing._hour(application, concept if number >= 4 else lambda frame, truth: (frame, truth))
+            failing._hour(application, turned if number >= 4 else lambda frame, truth: (frame, truth))
             failing.work()
             if "confirmed" in failing.events:
                 break
@@ -113,103 +101,34 @@ def test_a_daemon_that_dies_in_any_transaction_ends_in_the_same_place(tmp_path: 
     failing.close()
 
 
-CONFIG = """\
-state_dir: {state}
-http: {{listen: 127.0.0.1:0}}
-models:
-  demand:
-    task: regression
-    target: y
-    window: {{rows: 200}}
-    parameters: {{max_iter: 30}}
-    probation: {{span: 1s, min_labels: 300}}
-"""
-
-
 def test_the_real_daemon_killed_at_each_step_of_a_build_comes_back_to_the_right_place(tmp_path: Path) -> None:
     """`kill -9` during snapshot, train, judge, swap and shadow: after each restart the build goes on, once."""
     path, places = tmp_path / "config.yaml", Places(tmp_path / "state")
     path.write_text(CONFIG.format(state=places.root))
-    _first_version(path, places)
+    first_version(path, places)
     with Driftd(places.root, MODEL) as application:
         for number in range(120, 150):
-            _live(application, number)
+            live(application, number)
         killed = [_run_until_started(path, places, kind) for kind in ("snapshot", "train", "judge", "swap")]
-        with _running(path):
-            _wait(lambda: _events(places).count("promoted") == 1)
+        with daemon(path):
+            wait(lambda: events_of(places, MODEL).count("promoted") == 1, "promoted")
         for number in range(150, 156):
-            _live(application, number, at=time.time())
+            live(application, number, at=time.time())
         killed.append(_run_until_started(path, places, "shadow"))
-        with _running(path) as daemon:
-            _wait(lambda: "confirmed" in _events(places))
-            daemon.send_signal(signal.SIGTERM)
-            assert daemon.wait(timeout=8) == 0
+        with daemon(path) as process:
+            wait(lambda: "confirmed" in events_of(places, MODEL), "confirmed")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=8) == 0
     assert killed == ["snapshot", "train", "judge", "swap", "shadow"]
-    events = _events(places)
+    events = events_of(places, MODEL)
     assert [events.count(one) for one in ("build_started", "promoted", "confirmed", "build_failed")] == [1, 1, 1, 0]
     assert Registry(places).current(MODEL) == 2
-    with StateReader.read_only(places.state_db) as reader:
-        indices = [check.window_index for check in reader.checks(MODEL, 1000, "window")]
+    indices = window_indices(places, MODEL)
     assert len(indices) == len(set(indices))
-
-
-def _first_version(path: Path, places: Places) -> None:
-    parts = []
-    for number in range(120):
-        frame, truth = hour(number)
-        parts.append(frame.assign(y=truth))
-    now = time.time() - 7200
-    make_first_version(MODEL, load(path).models[MODEL], pd.concat(parts), FileColumns(), places, now=now)
-
-
-def _live(application: Driftd, number: int, at: float | None = None) -> None:
-    """An hour's rows of the changed world, predicted and labelled."""
-    frame, truth = concept(*hour(number))
-    moments = np.full(ROWS, at if at is not None else time.time() - 7200 + (number - 120) * 100.0)
-    ids = [f"{number}-{row}" for row in range(ROWS)]
-    application.predict(frame, ids=ids, at=moments)
-    application.feedback(ids, truth, at=moments + (0.0 if at is not None else LABEL_DELAY / 10))
-
-
-@contextmanager
-def _running(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    roots = os.pathsep.join(one for one in sys.path if one)
-    daemon = subprocess.Popen(
-        [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(path)],
-        env={**os.environ, "PYTHONPATH": roots},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield daemon
-    finally:
-        daemon.kill()
-        daemon.wait()
 
 
 def _run_until_started(path: Path, places: Places, kind: str) -> str:
     """Run the daemon until it works at an action of this kind, and kill it there."""
-    with _running(path):
-        _wait(lambda: kind in _started(places))
+    with daemon(path):
+        wait(lambda: kind in open_kinds(places, MODEL), f"{kind} is under way")
     return kind
-
-
-def _started(places: Places) -> list[str]:
-    try:
-        with StateReader.read_only(places.state_db) as reader:
-            return [str(action.kind) for action in reader.open_actions(MODEL) if action.status == "started"]
-    except (sqlite3.Error, json.JSONDecodeError, FileNotFoundError):
-        return []
-    except StateAbsentError:
-        return []
-
-
-def _events(places: Places) -> list[str]:
-    with StateReader.read_only(places.state_db) as reader:
-        return [line.event for line in reversed(reader.history(MODEL, 1000))]
-
-
-def _wait(condition: object, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from driftd.registry.artefact import store_estimator
 from driftd.registry.manifest import write_manifest
 from driftd.store.events_reader import EventReader
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from fault_counts import wait
+from fault_counts import failing, wait
 
 pytestmark = pytest.mark.slow
 
@@ -117,22 +116,6 @@ def test_without_room_nothing_is_acknowledged_and_predictions_go_on(config: Path
     assert 'driftd_serve_not_kept_total{model="demand"} 1.0' in metrics
     assert 'driftd_serve_unlogged_predictions_total{model="demand"} 1.0' in metrics
     assert logged(config) == kept + 2
-
-
-@contextmanager
-def failing(pid: int, call: str, error: str) -> Iterator[None]:
-    """While this is open, every such call of a living process fails."""
-    if shutil.which("strace") is None:
-        pytest.skip("Debian package strace is not installed")
-    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
-    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", os.devnull, *inject, "-p", str(pid)])
-    try:
-        threads = Path(f"/proc/{pid}/task")
-        wait(lambda: all("TracerPid:\t0\n" not in (one / "status").read_text() for one in threads.iterdir()), "strace")
-        yield
-    finally:
-        tracer.terminate()
-        tracer.wait()
 
 
 @pytest.mark.parametrize(("call", "error"), [("fdatasync", "EIO"), ("pwrite64", "ENOSPC"), ("pwrite64", "EIO")])

@@ -151,6 +151,17 @@ def test_there_is_nothing_to_read_or_ask_before_the_first_start(path: Path) -> N
     assert not path.exists()
 
 
+def test_a_transaction_without_room_tells_of_the_room_and_leaves_the_next_one_free(store: StateStore) -> None:
+    """SQLite rolls back by itself where there is no room: that is the error that comes out, and the store goes on."""
+    (pages,) = store._db.execute("pragma page_count").fetchone()
+    store._db.execute(f"pragma max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"), store.transaction():
+        store.save_monitor("demand", 4, {}, bytes(100_000))
+    with store.transaction():
+        store.save_state(STATE, at=1.0)
+    assert store.model("demand") == STATE
+
+
 def test_a_reader_cannot_write(store: StateStore, path: Path) -> None:
     """Who only reads cannot change anything, even by mistake."""
     del store

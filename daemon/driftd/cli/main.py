@@ -9,6 +9,8 @@ import sys
 
 import click
 
+from driftd.observe.hangups import hangups
+
 # name: where the command is, what it does in one line. The commands are loaded when they are called.
 COMMANDS = {
     "demo": ("driftd.cli.running:demo", "Show the whole loop on a real year of flights."),
@@ -31,6 +33,7 @@ COMMANDS = {
     "reproduce": ("driftd.cli.reproducing:reproduce", "Build a version again and compare."),
     "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
 }
+STAYING = ("run", "serve")  # until they are told to end, which SIGHUP does not tell them
 EXIT_CODES = {
     0: "done",
     1: "failed: the message says why (doctor: something fails)",
@@ -76,6 +79,8 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in STAYING:
+            hangups.catch()  # before what takes long: its imports
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
@@ -142,6 +147,8 @@ def _advice(error: OSError) -> str:
         return ": another program listens there (another driftd?); change `listen` in the config or stop the other"
     if error.errno in {errno.EACCES, errno.EPERM} and error.filename:
         return ": `driftd doctor` says what is not as it should be, and for whom"
+    if error.errno == errno.EROFS:
+        return ": mount it for writing, or name another place (state_dir in the config)"
     return ""
 
 

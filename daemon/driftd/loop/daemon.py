@@ -17,6 +17,7 @@ from driftd.config.watching import ABSENT
 from driftd.loop.assembling import Assembly, NoVersionError
 from driftd.loop.config_history import ConfigHistory
 from driftd.loop.guard import SourceDamagedError
+from driftd.loop.repeats import Repeats
 from driftd.loop.service import StopAskedError, status_line
 from driftd.loop.settings import asked_by_override, rules_of
 from driftd.loop.watched import WatchedModel
@@ -78,6 +79,7 @@ class Daemon:
     configs: ConfigHistory = field(init=False)
     config_read: str = ""  # the hash of the config that was read last, applied or refused
     refusal: str | None = None  # why that one was refused; None when it is in force
+    repeats: Repeats = field(default_factory=Repeats)
     on_clock_jump: Callable[[], None] = lambda: None
     clock_offset: float | None = None  # of the wall clock to the monotonic one, when last looked at
 
@@ -128,9 +130,11 @@ class Daemon:
             if is_damage(error):
                 self._state_damaged(error)
                 return
-            kind = type(message).__name__.lower()
-            self.assembly.metrics.message_failed(kind)
-            log.error("message_failed", message=kind, error=str(error), kind=type(error).__name__, exc_info=True)
+            told, kind = type(message).__name__.lower(), type(error).__name__
+            self.assembly.metrics.message_failed(told)
+            untold = self.repeats.due("message_failed", told, kind, now=now)
+            if untold is not None:
+                log.error("message_failed", message=told, error=str(error), kind=kind, untold=untold, exc_info=True)
 
     def _look_at(self, clock: Clock) -> None:
         """Notice when the wall clock was set, by the monotonic one: what waits for a moment of it must be told."""
@@ -223,7 +227,7 @@ class Daemon:
             except Exception as error:
                 if is_damage(error):
                     raise
-                self._failed(name, model, error)
+                self._failed(name, model, error, now)
         self._prune(now)
         self.rounds += 1
         self.rounded_at = now
@@ -341,10 +345,13 @@ class Daemon:
         except Empty:
             return Tick()
 
-    def _failed(self, name: str, model: WatchedModel, error: Exception) -> None:
+    def _failed(self, name: str, model: WatchedModel, error: Exception, now: float) -> None:
         model.metrics.step_failed()
-        model.standing = f"the last round failed: {type(error).__name__}: {error}"
-        log.error("model_step_failed", model=name, error=str(error), kind=type(error).__name__, exc_info=True)
+        kind = type(error).__name__
+        model.standing = f"the last round failed: {kind}: {error}"
+        untold = self.repeats.due("model_step_failed", name, kind, now=now)
+        if untold is not None:
+            log.error("model_step_failed", model=name, error=str(error), kind=kind, untold=untold, exc_info=True)
 
     def _events_damaged(self, name: str, model: WatchedModel, finding: str) -> None:
         """Let go of a model whose event store is broken; the others go on. It is taken up again once restored."""

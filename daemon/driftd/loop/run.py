@@ -27,6 +27,7 @@ from driftd.loop.measuring import room, sizes
 from driftd.loop.service import Service
 from driftd.loop.wholeness import look_at_versions, require_whole_state
 from driftd.notify import Notifier
+from driftd.observe.hangups import hangups
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
@@ -171,6 +172,9 @@ def _on_signals(post: Callable[[Message], None], service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, lambda _caught, _frame: post(Reload()))
+    if hangups.taken():  # during the start: the file may have changed after it was read
+        log.info("reload_after_start", signal=signal.SIGHUP.name)
+        post(Reload())
 
 
 def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from driftd.config.host import Tls
 from driftd.config.load import load
 from driftd.config.model import Config
+from driftd.observe.hangups import hangups
 from driftd.observe.logs import configure_logs
 from driftd.observe.service_manager import ServiceManager
 from driftd.places import Places
@@ -79,6 +80,8 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Give a sign of life, ten times a second; uvicorn's own callback goes by the wall clock, which may jump."""
         self._manager.alive()
+        if hangups.taken():
+            log.warning("hangup_ignored", reason="driftd serve reads its config once: restart it to change that")
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -106,5 +109,6 @@ def run_app(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    hangups.catch()
     log.info("serving", address=told_address(listening), models=models)
     server.run(sockets=[listening])

@@ -38,10 +38,11 @@ class StateStore(StateReader):
         self._db.execute("begin immediate")
         try:
             yield
+            self._db.execute("commit")
         except BaseException:
-            self._db.execute("rollback")
+            if self._db.in_transaction:  # a disk that fails has rolled back already
+                self._db.execute("rollback")
             raise
-        self._db.execute("commit")
 
     def save_state(self, state: ModelState, at: float) -> None:
         """Remember a model's state."""
