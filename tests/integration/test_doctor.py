@@ -207,6 +207,12 @@ BROKEN: dict[str, tuple[str, Break, Level, str]] = {
         Level.FAIL,
         "serve.tls: .*/nonexistent/c cannot be read.*restart driftd-serve",
     ),
+    "no address": (
+        "secrets",
+        lambda p: config(p, "models:", "notify: {team: {webhook_file: /nonexistent/url}}\nmodels:"),
+        Level.FAIL,
+        "notify.team.webhook_file: .*/nonexistent/url cannot be read.*Nothing is told to team.*notify-test team",
+    ),
     "dangling link": (
         "versions",
         lambda p: link(p, 7),

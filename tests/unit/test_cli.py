@@ -542,8 +542,16 @@ def test_check_config_warns_of_secrets_that_are_not_there(
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     text = config.read_text()
     config.write_text(f"{text}http: {{token_file: {tmp_path}/token}}\nserve: {{token_file: token}}\n")
+    address = tmp_path / "address"
+    address.write_text("not an address: hunter2")
+    with config.open("a") as more:
+        more.write(f"notify: {{team: {{webhook_file: {address}}}}}\n")
     code, out, _ = driftd("check-config")
     assert code == 0
+    assert f"warning: notify.team.webhook_file: webhook_file {address}: " in out
+    assert "hunter2" not in out
+    assert "its receiver is told nothing without it" in out
+    address.write_text("https://chat.example/hook")
     assert f"warning: http.token_file: token_file {tmp_path}/token cannot be read: No such file" in out
     assert "driftd run does not start without it" in out
     assert "warning: serve.token_file: token is a credential that systemd gives to the unit" in out

@@ -115,9 +115,9 @@ def _warnings(config: Config) -> list[str]:
 
     told = []
     for secret in secrets_of(config):
-        command = "run" if secret.key.startswith("http.") else "serve"
+        lost = f"driftd {secret.command} does not start" if secret.command else "its receiver is told nothing"
         if unknown := unknown_of(secret):
             told.append(f"{secret.key}: {unknown}")
         elif fault := fault_of(secret):
-            told.append(f"{secret.key}: {fault}; driftd {command} does not start without it")
+            told.append(f"{secret.key}: {fault}; {lost} without it")
     return told

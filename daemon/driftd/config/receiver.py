@@ -12,6 +12,8 @@ from driftd.config.rules import web_address, without_secret
 from driftd.config.section import Section
 from driftd.severities import DEFAULT, event_or_severity
 
+LONGEST_ADDRESS = 4000  # bytes of a file that are read for one
+
 EventOrSeverity = Annotated[str, AfterValidator(event_or_severity)]
 
 
@@ -25,6 +27,21 @@ WebAddress = Annotated[
     AfterValidator(_web_address),
     PlainSerializer(lambda secret: without_secret(secret.get_secret_value()), return_type=str, when_used="json"),
 ]
+
+
+class AddressFileError(Exception):
+    """The file of a webhook's address cannot be used; the message does not hold what is in it."""
+
+
+def address_in(path: Path) -> str:
+    """The address that a `webhook_file` holds. Raises AddressFileError."""
+    try:
+        return web_address(path.read_text("utf-8")[:LONGEST_ADDRESS].strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise AddressFileError(f"webhook_file {path} cannot be read: {reason}") from None
+    except ValueError as error:
+        raise AddressFileError(f"webhook_file {path}: {error}") from None
 
 
 class Receiver(Section):

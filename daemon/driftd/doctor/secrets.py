@@ -1,4 +1,4 @@
-"""The files of secrets that the config names: without them `driftd run` and `driftd serve` end at once."""
+"""The files of secrets that the config names: without them servers end at once, and receivers are told nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import nullcontext
 
 from driftd.doctor.installation import Finding, Installation, fail, ok
 from driftd.store.belonging import name_of, rather_as_owner
-from driftd.web.secrets import fault_of, secrets_of, unknown_of
+from driftd.web.secrets import Secret, fault_of, secrets_of, unknown_of
 
 
 def secrets(installation: Installation) -> Iterator[Finding]:
     """Each is there and of use to the user of the services, who reads them at the start."""
     named = list(secrets_of(installation.config))
     if not named:
-        yield ok("secrets", "the config names neither tokens nor certificates")
+        yield ok("secrets", "the config names no token, no certificate and no file of a webhook")
     for secret in named:
         unknown = unknown_of(secret)
         if unknown is not None:
@@ -25,10 +25,17 @@ def secrets(installation: Installation) -> Iterator[Finding]:
         if fault is None:
             yield ok(secret.key, "is there and can be used")
             continue
-        unit = "driftd" if secret.key.startswith("http.") else "driftd-serve"
-        who = "root" if secret.is_credential else _reader(installation)
-        todo = f"put it there, readable by {who} and not by everybody, then `systemctl restart {unit}`"
-        yield fail(secret.key, f"{fault}. {unit} ends with exit code 2 at its start, and is not started again", todo)
+        yield _unusable(secret, fault, "root" if secret.is_credential else _reader(installation))
+
+
+def _unusable(secret: Secret, fault: str, reader: str) -> Finding:
+    todo = f"put it there, readable by {reader} and not by everybody"
+    if secret.command is None:
+        name = secret.key.split(".")[1]
+        return fail(secret.key, f"{fault}. Nothing is told to {name}", f"{todo}, then `driftd notify-test {name}`")
+    unit = "driftd" if secret.command == "run" else "driftd-serve"
+    lost = f"{unit} ends with exit code 2 at its start, and is not started again"
+    return fail(secret.key, f"{fault}. {lost}", f"{todo}, then `systemctl restart {unit}`")
 
 
 def _reader(installation: Installation) -> str:

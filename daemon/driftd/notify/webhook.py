@@ -7,8 +7,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING
 
-from driftd.config.receiver import Receiver
-from driftd.config.rules import web_address
+from driftd.config.receiver import AddressFileError, Receiver, address_in
 from driftd.notify.message import Message, encoded
 from driftd.notify.trying import DeliveryError
 from driftd.places import credential
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 _ANSWER_BYTES = 2000  # of a refusal are read for the log; the rest is not waited for
 _ANSWER_SHOWN = 200
-_LONGEST_ADDRESS = 4000
 _OK, _REDIRECT, _TOO_MANY, _UNAVAILABLE = range(200, 300), range(300, 400), 429, 503
 
 
@@ -68,14 +66,10 @@ def _address(receiver: Receiver) -> str:
     if receiver.webhook is not None:
         return receiver.webhook.get_secret_value()
     assert receiver.webhook_file is not None  # the config has exactly one way, and a command is not posted
-    path = credential(receiver.webhook_file)
     try:
-        return web_address(path.read_text("utf-8")[:_LONGEST_ADDRESS].strip())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise DeliveryError(f"webhook_file {path} cannot be read: {reason}") from None
-    except ValueError as error:
-        raise DeliveryError(f"webhook_file {path}: {error}") from None
+        return address_in(credential(receiver.webhook_file))
+    except AddressFileError as error:
+        raise DeliveryError(str(error)) from None
 
 
 def _authorities() -> ssl.SSLContext:

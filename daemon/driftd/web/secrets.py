@@ -1,4 +1,4 @@
-"""Whether the files of secrets that a config names are there and can be used: a server without them does not start."""
+"""Whether the files of secrets that a config names are there and can be used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from driftd.config.host import Tls
 from driftd.config.model import Config
-from driftd.places import SYSTEM_CREDENTIALS
+from driftd.config.receiver import AddressFileError, address_in
+from driftd.places import SYSTEM_CREDENTIALS, credential
 from driftd.web.tokens import TokenFileError, Tokens
 
 
@@ -20,6 +21,7 @@ class Secret:
     key: str
     paths: tuple[Path, ...]
     use: Callable[[tuple[Path, ...]], object]
+    command: str | None = None  # of driftd that does not start without it
 
     @property
     def is_credential(self) -> bool:
@@ -28,12 +30,15 @@ class Secret:
 
 
 def secrets_of(config: Config) -> Iterator[Secret]:
-    """The secrets of both servers."""
-    for name, access in (("http", config.http), ("serve", config.serve)):
+    """The secrets of both servers, then those of the receivers of notifications."""
+    for name, access, command in (("http", config.http, "run"), ("serve", config.serve, "serve")):
         if access.token_file is not None:
-            yield Secret(f"{name}.token_file", (access.token_file,), _read)
+            yield Secret(f"{name}.token_file", (access.token_file,), _read, command)
         if access.tls is not None:
-            yield Secret(f"{name}.tls", (access.tls.certificate, access.tls.key), _load)
+            yield Secret(f"{name}.tls", (access.tls.certificate, access.tls.key), _load, command)
+    for name, receiver in config.notify.items():
+        if receiver.webhook_file is not None:
+            yield Secret(f"notify.{name}.webhook_file", (receiver.webhook_file,), _address)
 
 
 def fault_of(secret: Secret) -> str | None:
@@ -42,7 +47,7 @@ def fault_of(secret: Secret) -> str | None:
 
     try:
         secret.use(tuple(_stored(path) if secret.is_credential else path for path in secret.paths))
-    except (TokenFileError, TlsError) as error:
+    except (TokenFileError, TlsError, AddressFileError) as error:
         return str(error)
     return None
 
@@ -63,6 +68,10 @@ def _load(paths: tuple[Path, ...]) -> None:
     from driftd.web.server import context_of  # noqa: PLC0415 - see above
 
     context_of(Tls(certificate=paths[0], key=paths[1]))
+
+
+def _address(paths: tuple[Path, ...]) -> None:
+    address_in(credential(paths[0]))
 
 
 def _stored(path: Path) -> Path:
