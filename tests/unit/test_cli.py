@@ -272,7 +272,7 @@ def test_status_says_first_what_waits_for_a_person(driftd: Run, store: StateStor
         "demand: version 2 won its gate: `driftd approve demand 2` or `driftd reject demand 2`"
     )
     row = next(line for line in out.splitlines() if line.startswith("demand  "))
-    assert row.split() == ["demand", "awaiting_approval", "1", "suspected", "2024-10-04", "12:00", "data:", "10%"]
+    assert row.split() == ["demand", "awaiting_approval", "1", "suspected", "2024-10-04", "12:00", "data:", "66%"]
     assert f"{ODD}: evidence 90 against 900" in out
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from driftd.cli.printing import VERDICT_STYLES, Cell, print_table, say, when
 from driftd.page.status import not_watched, sentences, spoken, spoken_override, worst_verdict
+from driftd.page.words import share_of_limit
 
 
 def print_status(told: dict[str, Any], to: Console) -> None:
@@ -44,7 +45,7 @@ def _print_whole(told: dict[str, Any], to: Console) -> None:
 
 def _status_row(one: dict[str, Any]) -> list[Cell]:
     worst = worst_verdict(one)
-    shares = {kind: found["evidence"] / found["threshold"] for kind, found in one["evidence"].items()}
+    shares = {kind: share_of_limit(found["evidence"], found["threshold"]) for kind, found in one["evidence"].items()}
     nearest = max(shares, key=lambda kind: shares[kind], default=None)
     return [
         one["model"],
@@ -52,5 +53,5 @@ def _status_row(one: dict[str, Any]) -> list[Cell]:
         str(one["version"] or "-"),
         Text(worst, style=VERDICT_STYLES.get(worst, "")),
         when(one["last_check"]),
-        f"{nearest}: {min(shares[nearest], 1):.0%}" if nearest is not None else "-",
+        f"{nearest}: {shares[nearest]:.0%}" if nearest is not None else "-",
     ]

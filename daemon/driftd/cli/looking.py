@@ -35,7 +35,8 @@ from driftd.web.asking import can_be_asked
 def status(config_path: Path, model: str | None, watch: bool, every: float, as_json: bool) -> None:
     """Where every model stands; what needs a person comes first.
 
-    `nearest to an alarm` is the kind of evidence that has come closest to its threshold; an alarm is 100 %.
+    `nearest to an alarm` is the kind of evidence that has come closest to its threshold; an alarm is 100 %, and as
+    evidence multiplies, half of the way is the root of the threshold.
     --watch reads the state itself: it works while the daemon is down, and says so. In a pipe it prints one status
     after the other, with --json one a line.
 
