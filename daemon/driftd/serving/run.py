@@ -86,6 +86,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, and finish what is under way."""
+        log.info("stopping")
         self._manager.stopping()
         await super().shutdown(sockets)
 
@@ -102,9 +103,11 @@ def run_app(
     manager = manager or ServiceManager()
     server = _Server(config, manager, f"answers on {listen} for {', '.join(models)}")
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        """Before uvicorn listens to signals, and after: it stops by itself and then raises the signal once more."""
-        log.info("stopping", signal=signal.Signals(number).name)
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        """Before uvicorn listens to signals, and after: it stops by itself and then raises the signal once more.
+
+        Nothing is logged in here: the signal may have come in the middle of a line.
+        """
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
