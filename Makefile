@@ -21,13 +21,13 @@ demo: $(READY)  ## Show the whole loop on a real year of flights (about two minu
 	$(BIN)/driftd demo --folder $(DEMO)
 
 test: lint types  ## Everything: lint, types, unit tests, then the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 unit: $(READY)  ## The quick tests alone
 	$(BIN)/python -m pytest tests/unit -m 'not slow' -n 2
 
 slow: $(READY)  ## The slow tests alone
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import loop_world
 from driftd.config.host import Http
 from driftd.observe import alert_document
 from driftd.observe.http import HttpThread, Wiring, application
@@ -172,10 +171,10 @@ def monitored(world: World, folder: Path) -> Iterator[tuple[Webhook, Watcher]]:
         yield webhook, watcher
 
 
-def test_a_drift_wakes_somebody_and_the_swap_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drift_wakes_somebody_and_the_swap_ends_it(tmp_path: Path) -> None:
     """The rule on performance goes pending and fires, the message has the figures, and it resolves after the swap."""
-    monkeypatch.setattr(loop_world, "START", (time.time() // HOUR - 119) * HOUR)  # rules compare with the time now
-    world = World.begin(tmp_path, config=CONFIG + MANUAL)
+    start = (time.time() // HOUR - 119) * HOUR  # rules compare with the time now
+    world = World.begin(tmp_path, config=CONFIG + MANUAL, start=start)
     with monitored(world, tmp_path) as (webhook, watcher):
         world.live(2)
         time.sleep(2)  # for a scrape, and an evaluation of the rules

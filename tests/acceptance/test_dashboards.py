@@ -189,10 +189,9 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     prometheus, daemon, server = free_address(), free_address(), free_address()
     started_at = time.time()
     with ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(loop_world, "START", (time.time() // HOUR - 140) * HOUR)  # so that the story ends about now
+        start = (time.time() // HOUR - 140) * HOUR  # so that the story ends about now
         text = CONFIG.replace("127.0.0.1:0", daemon) + f'serve: {{{{listen: "{server}"}}}}\n'
-        world = World.begin(folder, config=text)
+        world = World.begin(folder, config=text, start=start)
         (folder / "prometheus.yml").write_text(PROMETHEUS.format(daemon=daemon, server=server))
         command = [binary, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"]
         command.append(f"--web.listen-address={prometheus}")
