@@ -1,11 +1,13 @@
 """How long the page's questions take on a year of hourly history for 20 models with 12 features.
 
 Run: PYTHONPATH=daemon:detectors python benchmarks/status_page.py
-Prints the seconds of each view's first answer (nothing kept) and of the answer that nothing changed.
+Prints the seconds of each view's first answer (nothing kept) and of the answer that nothing changed; then, where there
+is a Chromium, of each view from its address until it is drawn, by a browser that has kept nothing.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 import time
@@ -16,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import httpx
 
 from driftd.places import Places
-from page_server import served
+from page_server import seconds_until_drawn, served
 from year_of_history import write_history
 
 QUESTIONS = (
@@ -28,6 +30,33 @@ QUESTIONS = (
     "/api/config",
     "/api/alarms/40",
 )
+
+
+VIEWS = (
+    ("#/", ".model:nth-of-type(20) svg"),
+    ("#/model/model-07", ".heat canvas"),
+    ("#/model/model-07?span=all", ".heat canvas"),
+)
+TRIES = 5
+
+
+def drawn(places: Places) -> None:
+    """Print how long each view takes to be drawn: the median and the worst of some tries."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        return
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for view, last in VIEWS:
+            seconds = []
+            for _ in range(TRIES):
+                with served(places, places.root / "config.yaml") as address:
+                    seconds.append(seconds_until_drawn(browser, f"{address}/{view}", last))
+            seconds.sort()
+            print(f"{view:42} drawn after {seconds[TRIES // 2]:.2f} s, at worst {seconds[-1]:.2f} s")
+        browser.close()
 
 
 def main() -> None:
@@ -50,6 +79,7 @@ def main() -> None:
             second = time.perf_counter() - began
         assert (answer.status_code, again.status_code) == (200, 304), answer.text[:200]
         print(f"{question:42} {first:6.3f} s  {len(answer.content) / 1000:6.0f} kB  unchanged: {second:.4f} s")
+    drawn(places)
 
 
 if __name__ == "__main__":

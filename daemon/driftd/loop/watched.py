@@ -57,7 +57,8 @@ class WatchedModel:
         self._answer_requests(now)
         behind = self._check(now)
         self._settle(now)
-        self._harvest(now)  # begins what was just intended
+        while self._harvest(now):  # begins what was just intended, and what follows from what ended meanwhile
+            self._settle(now)
         self.show()
         return behind
 
@@ -206,7 +207,9 @@ class WatchedModel:
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
-    def _harvest(self, now: float) -> None:
+    def _harvest(self, now: float) -> bool:
+        """Begin what is intended, take in what has ended; whether anything had."""
+        ended = False
         for action in self.store.open_actions(self.name):
             if self._is_held(action, now):
                 self.performer.hold(action)
@@ -216,6 +219,8 @@ class WatchedModel:
             result = self.performer.result_of(action)
             if result is not None:
                 self._finish(action, result, now)
+                ended = True
+        return ended
 
     def _is_held(self, action: StoredAction, now: float) -> bool:
         """A pause of checks holds all but reports and operators' swaps; one of retraining, a build up to its swap."""
