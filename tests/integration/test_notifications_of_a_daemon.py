@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ import pytest
 
 from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
-from driftd.loop.daemon import Told
+from driftd.loop.daemon import Message, Tick, Told
+from driftd.loop.service import Service
 from driftd.notify import Notifier
 from driftd.places import Places
 from driftd.store.state import StateStore, post_request
@@ -110,10 +112,39 @@ def test_a_store_that_refuses_to_be_written_ends_nothing(tmp_path: Path) -> None
         world.close()
 
 
+class StoppedWhileTaking(SimpleQueue[Message]):
+    """An inbox of which the last message is taken at the very moment at which SIGTERM comes."""
+
+    service: Service
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Message:
+        """Take a message; with the last one comes the signal."""
+        message = super().get(block, timeout)
+        if self.empty():
+            self.service.stop_asked = "SIGTERM"
+        return message
+
+
+def test_a_stop_loses_no_confirmation_that_was_just_taken(tmp_path: Path) -> None:
+    """What a receiver was told is kept, even when the signal comes while the main loop takes the message."""
+    with endpoint() as team:
+        config = CONFIG + f'notify: {{{{team: {{{{webhook: "{team.url}", on: [build_failed]}}}}}}}}\n'
+        world = World.begin(tmp_path, hours=30, config=config)
+        daemon, metrics = world.daemon, world.daemon.assembly.metrics
+        daemon.inbox = inbox = StoppedWhileTaking()
+        inbox.service = daemon.assembly.service
+        daemon.notify_by(Notifier(world.places.state_db, lambda *_: None, metrics, world.clock.now, QUICK))
+        daemon.handle(Tick(), world.clock.now())
+        inbox.put(Told("team", 7))
+        daemon.run(world.clock)
+    with StateReader.read_only(world.places.state_db) as reader:
+        assert reader.told_until("team") == 7
+
+
 @contextmanager
 def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The real daemon; its log is a file beside the config."""
-    with config.with_suffix(".log").open("wb") as log:
+    with config.with_suffix(".log").open("ab") as log:
         daemon = subprocess.Popen(
             [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(config)],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},

@@ -101,8 +101,8 @@ class Daemon:
             manager.ready()
             while self.stopping is None:
                 manager.status(self.status_line())
+                self.assembly.service.alive()  # raises when a stop is asked for: no message may be in hand by then
                 message = self._next(min(idle_seconds, manager.cadence))
-                self.assembly.service.alive()
                 self._look_at(clock)
                 self._handle_whole(message, clock.now())
         except StopAskedError as asked:
