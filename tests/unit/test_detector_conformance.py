@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 
 from driftd_detectors.assessment import EvidenceKind, Fault
-from driftd_detectors.labels import estimate_loss
-from driftd_detectors.profile import profile_of
+from driftd_detectors.performance.cohort_loss import estimate_loss
+from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.registry import DETECTORS
-from driftd_detectors.scoring import score_window
+from driftd_detectors.scores.scoring import score_window
 from driftd_detectors.settings import MonitorSettings
 from worlds import DAY, day_of, reference_of
 
 SETTINGS = MonitorSettings(windows_per_year=365, window_seconds=DAY)
 DOCUMENTED = {
-    "data_drift": "data_drift:begin_data_drift",
-    "prediction_drift": "prediction_drift:begin_prediction_drift",
-    "performance": "performance:Performance",
-    "certified_performance": "certified:CertifiedPerformance",
-    "quality": "fault_evidence:FaultEvidence",
-    "harm": "harm:Harm",
+    "data_drift": "evidence.stream_drift:begin_data_drift",
+    "prediction_drift": "evidence.stream_drift:begin_prediction_drift",
+    "performance": "performance.performance:Performance",
+    "certified_performance": "performance.betting:CertifiedPerformance",
+    "quality": "quality.fault_evidence:FaultEvidence",
+    "harm": "performance.harm:Harm",
 }
 
 

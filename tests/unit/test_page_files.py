@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from driftd.observe.alerts import ALERTS
-from driftd.page.runbook_document import page
+from driftd.views.runbook_document import page
 
 ROOT = Path(__file__).resolve().parents[2]
-STATIC = ROOT / "daemon" / "driftd" / "page" / "static"
+STATIC = ROOT / "daemon" / "driftd" / "views" / "static"
 OURS = sorted(path for path in STATIC.glob("*.js"))
 UPLOT = {
     "uPlot.esm.js": "5dd9b3281aa64b461b42d9945f6adb2649d346502b12281a9ae0d46599a80eba",
@@ -73,6 +73,6 @@ def test_every_file_is_in_the_wheel(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", build, str(ROOT), str(tmp_path)], check=True, cwd=tmp_path)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
-    files = {f"driftd/page/static/{path.relative_to(STATIC)}" for path in STATIC.rglob("*") if path.is_file()}
+    files = {f"driftd/views/static/{path.relative_to(STATIC)}" for path in STATIC.rglob("*") if path.is_file()}
     assert len(files) >= 12
     assert files <= names
