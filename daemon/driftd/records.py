@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from driftd.events import Event, Trigger
 from driftd_detectors.assessment import Verdict
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Build",
     "BuildRequest",
     "BuildStep",
+    "Event",
     "ModelState",
     "Phase",
     "Transition",
@@ -35,18 +37,6 @@ class Phase(StrEnum):
     AWAITING_APPROVAL = "awaiting_approval"  # the challenger won its gate; a person must say yes
     PROBATION = "probation"  # a new champion serves; the old one scores in shadow
     PAUSED = "paused"  # the operator's override stopped the checks
-
-
-class Trigger(StrEnum):
-    """Why a build starts."""
-
-    PERFORMANCE = "performance"
-    HARM = "harm"  # performance estimated without labels
-    DATA_DRIFT = "data_drift"
-    SCHEDULE = "schedule"
-    NEW_LABELS = "new_labels"
-    CODE_CHANGED = "code_changed"
-    MANUAL = "manual"
 
 
 class BuildStep(StrEnum):
@@ -181,13 +171,12 @@ class Action:
 class Transition:
     """What policy decided: the state from now on, the deeds, and why in one sentence with its figures.
 
-    `event` is a constant name of what happened (`build_started`, `promoted`, `rolled_back`, ...); None when nothing
-    worth a line of history happened and only the bookkeeping of the state changed.
+    `event` is None when nothing worth a line of history happened and only the bookkeeping of the state changed.
     """
 
     state: ModelState
     reason: str
-    event: str | None = None
+    event: Event | None = None
     actions: tuple[Action, ...] = ()
     figures: dict[str, Any] = field(default_factory=dict)
     actor: str | None = None  # who decided, where it was not the daemon by itself

@@ -18,6 +18,7 @@ FOUNDATIONS = {
     "driftd.paths",
     "driftd.clock",
     "driftd.stattests",
+    "driftd.events",
     "driftd.decisions",
     "driftd_detectors",
 }

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from driftd.events import Event
 from driftd.policy import (
     AlarmRaised,
     ClockTick,
@@ -70,7 +71,7 @@ def decide(
 ) -> Transition:
     """Decide; the line of history that only notes a new override is passed over."""
     transition = advance(state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
-    if transition.event in {"override_began", "override_changed", "override_ended"}:
+    if transition.event in {Event.OVERRIDE_BEGAN, Event.OVERRIDE_CHANGED, Event.OVERRIDE_ENDED}:
         return advance(transition.state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
     return transition
 
@@ -93,7 +94,7 @@ def kinds(transition: Transition) -> list[ActionKind]:
 def test_alarm_in_each_phase(phase: Phase, kind: str, wants: bool) -> None:
     """Every alarm is recorded with its report; only a performance alarm wants a build by default, and only one."""
     transition = decide(STATES[phase], alarm(kind))
-    assert transition.event == "alarm"
+    assert transition.event == Event.ALARM
     assert kinds(transition) == [ActionKind.REPORT]
     assert (transition.state.want is not None) is wants
     assert f"{kind} drifted" in transition.reason
@@ -113,7 +114,7 @@ def wanting(**changes: object) -> ModelState:
 def test_wanted_build_starts_with_its_snapshot() -> None:
     """A wanted build that nothing stands against starts, and its reason names the trigger and the cause."""
     transition = decide(wanting(), ClockTick())
-    assert transition.event == "build_started"
+    assert transition.event == Event.BUILD_STARTED
     assert kinds(transition) == [ActionKind.SNAPSHOT]
     assert transition.state.phase is Phase.RETRAINING
     assert "because of performance: loss rose" in transition.reason
@@ -151,7 +152,7 @@ def test_a_persons_wish_passes_over_cooldown_and_budget_but_not_over_a_broken_pi
     hurried = replace(
         STEADY, want=BuildRequest(Trigger.MANUAL, "asked", NOW), cooldown_until=NOW + DAY, build_starts=(NOW,) * 9
     )
-    assert decide(hurried, ClockTick(), replace(FACTS, labels=0)).event == "build_started"
+    assert decide(hurried, ClockTick(), replace(FACTS, labels=0)).event == Event.BUILD_STARTED
     assert decide(replace(hurried, blocked="garbage"), ClockTick()).actions == ()
 
 
@@ -166,11 +167,11 @@ def test_the_steps_of_a_build_follow_one_another() -> None:
     judged = decide(trained.state, StepDone(ActionKind.TRAIN, arguments, {"rows": 700, "data": "all"}))
     assert kinds(judged) == [ActionKind.JUDGE]
     won = decide(judged.state, StepDone(ActionKind.JUDGE, arguments, {"decision": "promote", "sentence": "better"}))
-    assert won.event == "swap_started"
+    assert won.event == Event.SWAP_STARTED
     assert won.actions[0].arguments["version"] == 4
     assert won.state.champion == 3
     swapped = decide(won.state, StepDone(ActionKind.SWAP, won.actions[0].arguments))
-    assert (swapped.event, swapped.state.phase, swapped.state.champion) == ("promoted", Phase.PROBATION, 4)
+    assert (swapped.event, swapped.state.phase, swapped.state.champion) == (Event.PROMOTED, Phase.PROBATION, 4)
     assert swapped.state.previous == 3
     assert swapped.state.want is not None  # 400 rows after the change: build again when 4000 are there
     assert swapped.state.want.labels_needed == 4000
@@ -206,7 +207,7 @@ def test_a_won_gate_waits_for_a_person(settings: PolicySettings, override: Overr
     state = replace(STATES[Phase.RETRAINING], build=build(BuildStep.JUDGE))
     done = StepDone(ActionKind.JUDGE, {"version": 4}, {"decision": "promote", "sentence": "better"})
     waiting = decide(state, done, override=override, settings=settings)
-    assert waiting.event == "approval_wanted"
+    assert waiting.event == Event.APPROVAL_WANTED
     assert words in waiting.reason
     assert decide(waiting.state, ClockTick(), override=override, settings=settings).actions == ()
     assert kinds(decide(waiting.state, ClockTick())) == [ActionKind.SWAP]
@@ -224,7 +225,7 @@ def test_collecting_judges_again_rebuilds_or_gives_up() -> None:
     rebuilt = decide(state, ClockTick(), replace(FACTS, labels=4000, next_version=5))
     assert kinds(rebuilt) == [ActionKind.SNAPSHOT]
     late = decide(state, ClockTick(), now=NOW + 61 * DAY)
-    assert (late.event, late.state.phase, late.state.champion) == ("challenger_inconclusive", Phase.STEADY, 3)
+    assert (late.event, late.state.phase, late.state.champion) == (Event.CHALLENGER_INCONCLUSIVE, Phase.STEADY, 3)
 
 
 @pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.SWAP])
@@ -235,7 +236,7 @@ def test_a_failed_step_leaves_the_champion_and_backs_off(kind: ActionKind) -> No
     pauses = []
     for _ in range(SETTINGS.most_failures - 1):
         failed = decide(state, StepFailed(kind, "boom", arguments))
-        assert (failed.event, failed.state.phase, failed.state.champion) == ("build_failed", Phase.STEADY, 3)
+        assert (failed.event, failed.state.phase, failed.state.champion) == (Event.BUILD_FAILED, Phase.STEADY, 3)
         pauses.append(failed.state.backoff_until - NOW)
         state = replace(failed.state, phase=Phase.RETRAINING, build=build())
     assert pauses == [600.0, 1200.0, 2400.0, 4800.0]
@@ -258,12 +259,12 @@ def test_probation_confirms_or_rolls_back() -> None:
     ).state
     assert decide(unchanged, ClockTick(), late, now=NOW + 2 * DAY + 1).actions == ()  # never twice at one moment
     confirmed = decide(state, ProbationResult("confirm", "as good", 300))
-    assert (confirmed.event, confirmed.state.phase) == ("confirmed", Phase.STEADY)
+    assert (confirmed.event, confirmed.state.phase) == (Event.CONFIRMED, Phase.STEADY)
     worse = decide(state, ProbationResult("roll_back", "worse by 0.1", 300))
-    assert worse.event == "rollback_started"
+    assert worse.event == Event.ROLLBACK_STARTED
     assert worse.state.champion == 4  # until the swap is done
     back = decide(worse.state, StepDone(ActionKind.SWAP, worse.actions[0].arguments))
-    assert (back.event, back.state.phase, back.state.champion) == ("rolled_back", Phase.STEADY, 3)
+    assert (back.event, back.state.phase, back.state.champion) == (Event.ROLLED_BACK, Phase.STEADY, 3)
     assert 4 in back.state.barred
 
 
@@ -271,10 +272,10 @@ def test_probation_confirms_or_rolls_back() -> None:
 def test_a_broken_pipeline_blocks_once_and_is_restored_once(phase: Phase) -> None:
     """A fault is told when it begins and when it ends, not at every window between."""
     broken = decide(STATES[phase], QualityFault("column x is gone"))
-    assert broken.event == "quality_fault"
+    assert broken.event == Event.QUALITY_FAULT
     assert decide(broken.state, QualityFault("column x is gone")).event is None
     whole = decide(broken.state, QualityOk())
-    assert (whole.event, whole.state.blocked) == ("quality_restored", None)
+    assert (whole.event, whole.state.blocked) == (Event.QUALITY_RESTORED, None)
     assert decide(STATES[phase], QualityOk()).event is None
 
 
@@ -294,7 +295,7 @@ def test_requests_that_cannot_be_done_are_refused_with_the_reason(
 ) -> None:
     """A person's impossible request is answered by why, and changes nothing."""
     transition = decide(STATES[phase], OperatorRequest(kind, "ada", version=version))
-    assert transition.event == "request_refused"
+    assert transition.event == Event.REQUEST_REFUSED
     assert words in transition.reason
     assert transition.state == STATES[phase]
     assert transition.actions == ()
@@ -310,17 +311,17 @@ def test_rollback_by_a_person_goes_to_the_version_before() -> None:
 def test_override_pauses_pins_and_asks_each_once() -> None:
     """The override pauses and resumes, pins once, and each new retrain text is one build."""
     paused = decide(STEADY, ClockTick(), override=Override("x", pause=frozenset({"checks"})))
-    assert (paused.event, paused.state.phase) == ("paused", Phase.PAUSED)
-    assert decide(paused.state, ClockTick()).event == "resumed"
+    assert (paused.event, paused.state.phase) == (Event.PAUSED, Phase.PAUSED)
+    assert decide(paused.state, ClockTick()).event == Event.RESUMED
     pin = Override("bad version", pin=2)
     pinning = decide(STEADY, ClockTick(), override=pin)
     assert pinning.actions[0].arguments["version"] == 2
     assert decide(pinning.state, ClockTick(), override=pin).actions == ()
-    assert decide(pinning.state, ClockTick()).event == "unpinned"
-    assert decide(STEADY, ClockTick(), override=Override("x", pin=8)).event == "pin_refused"
+    assert decide(pinning.state, ClockTick()).event == Event.UNPINNED
+    assert decide(STEADY, ClockTick(), override=Override("x", pin=8)).event == Event.PIN_REFUSED
     ask = Override("x", retrain="after schema fix")
     wanted = decide(STEADY, ClockTick(), override=ask)
-    assert wanted.event == "build_wanted"
+    assert wanted.event == Event.BUILD_WANTED
     assert decide(replace(wanted.state, want=None), ClockTick(), override=ask).event is None
 
 
@@ -343,7 +344,7 @@ def test_triggers_without_an_alarm(trigger: Trigger, facts: Facts) -> None:
     state = replace(STEADY, code="old")
     settings = PolicySettings(retrain_on=frozenset({trigger}))
     transition = decide(state, ClockTick(), facts, settings=settings)
-    assert transition.event == "build_wanted"
+    assert transition.event == Event.BUILD_WANTED
     assert transition.state.want is not None
     assert transition.state.want.trigger is trigger
     assert decide(state, ClockTick(), facts).event is None
@@ -368,17 +369,17 @@ def test_a_challenger_that_did_not_meet_the_champion_waits_for_a_person() -> Non
     result = {"decision": "promote", "sentence": "better", "rows": 500, "champion_fault": "version 1 is damaged"}
     done = StepDone(ActionKind.JUDGE, {"version": 2}, result)
     held = advance(judging, done, Facts(), PolicySettings(), Override(), 2.0)
-    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, "approval_wanted")
+    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, Event.APPROVAL_WANTED)
     assert "version 1 is damaged" in held.reason
     later = advance(held.state, ClockTick(), Facts(), PolicySettings(), Override(), 3.0)
     assert later.state.phase is Phase.AWAITING_APPROVAL
     said = advance(held.state, OperatorRequest("approve", "ann", version=2), Facts(), PolicySettings(), Override(), 4.0)
-    assert said.event == "swap_started"
+    assert said.event == Event.SWAP_STARTED
 
 
 def test_a_request_that_waited_for_days_is_refused() -> None:
     """What a person asked while no daemon ran is not done weeks later; within a day it is."""
     late = decide(STATES[Phase.STEADY], OperatorRequest("rollback", "ada", "bad", 2, NOW - 1.5 * DAY))
-    assert (late.event, late.actions) == ("request_refused", ())
+    assert (late.event, late.actions) == (Event.REQUEST_REFUSED, ())
     assert "rollback was asked at 2027-01-13 20:00 UTC, and nothing could answer until now: ask again" in late.reason
     assert decide(STATES[Phase.STEADY], OperatorRequest("rollback", "ada", "bad", 2, NOW - 0.5 * DAY)).actions

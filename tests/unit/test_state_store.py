@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from driftd.events import Event
 from driftd.records import (
     Action,
     ActionKind,
@@ -69,7 +70,9 @@ def test_a_state_reads_back_as_it_was(store: StateStore) -> None:
 
 def test_a_decision_lands_whole(store: StateStore) -> None:
     """The new state, its line of history and its intended actions are written together."""
-    decided = Transition(STATE, "because", "build_started", (Action(ActionKind.TRAIN, {"version": 5}),), {"labels": 9})
+    decided = Transition(
+        STATE, "because", Event.BUILD_STARTED, (Action(ActionKind.TRAIN, {"version": 5}),), {"labels": 9}
+    )
     before = replace(STATE, phase=Phase.STEADY)
     with store.transaction():
         line = store.save_transition(before, decided, at=3.0, actor="ada", config_hash="c0ffee")
@@ -175,7 +178,7 @@ def test_pruning_keeps_decisions_and_alarms(store: StateStore) -> None:
         window = Window(index, index * 100.0, (index + 1) * 100.0)
         store.save_check("demand", "window", window, assessment(), at=at, version=4)
         store.save_profile("demand", window, version=4, rows=5, profile=b"p")
-    store.save_transition(STATE, Transition(STATE, "because", "confirmed"), at=1.0, actor="driftd", config_hash="")
+    store.save_transition(STATE, Transition(STATE, "because", Event.CONFIRMED), at=1.0, actor="driftd", config_hash="")
     store.prune(before=15.0)
     assert [check.window_index for check in store.checks("demand")] == [8]
     assert {score.window_index for score in store.scores("demand")} == {8}

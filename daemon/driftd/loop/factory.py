@@ -12,6 +12,7 @@ from apscheduler.triggers.cron import CronTrigger
 from driftd.config.load import ConfigError, load
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
+from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.checks import CheckScheduler
 from driftd.loop.config_mapping import monitor_settings, rules_of
@@ -154,14 +155,14 @@ class Assembly:
             self.store.drop_actions(name, given_up, at=now)
             self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
             self.store.finish_restore(name, now)
-        log.warning("transition", model=name, happened="restored", reason=transition.reason, backup=restore.backup)
+        log.warning("transition", model=name, happened=Event.RESTORED, reason=transition.reason, backup=restore.backup)
         return transition.state
 
     def _adopted(self, state: ModelState, served: int, config: Config, now: float) -> ModelState:
         """Take over the version that `driftd init` made, and begin after the rows that it was trained on."""
         adopted = replace(state, champion=served, last_schedule=now)
         reason = f"version {served} was found serving and is now under watch"
-        transition = Transition(adopted, reason, "adopted", (), {"version": served})
+        transition = Transition(adopted, reason, Event.ADOPTED, (), {"version": served})
         every = config.models[state.model].window.every
         known_until = self.registry.manifest(state.model, served).data.get("last_at")
         with self.store.transaction():
@@ -170,7 +171,7 @@ class Assembly:
                 first = window_index(float(known_until), every) + 1
                 self.store.save_cursor(state.model, "window", first)
                 self.store.save_cursor(state.model, "labels", first)
-        log.info("transition", model=state.model, happened="adopted", reason=reason)
+        log.info("transition", model=state.model, happened=Event.ADOPTED, reason=reason)
         return adopted
 
     def _counts(self, name: str, model: ModelConfig) -> Counts:

@@ -10,7 +10,18 @@ from driftd.policy.formatting import PIN_AGAIN, moment, span
 from driftd.policy.inputs import Facts, Override, PolicySettings, StepDone, StepFailed
 from driftd.policy.swaps import FOLLOW_UP, promote, swapped
 from driftd.policy.triggers import consider, start
-from driftd.records import Action, ActionKind, Build, BuildRequest, BuildStep, ModelState, Phase, Transition, Trigger
+from driftd.records import (
+    Action,
+    ActionKind,
+    Build,
+    BuildRequest,
+    BuildStep,
+    Event,
+    ModelState,
+    Phase,
+    Transition,
+    Trigger,
+)
 
 MORE_ROWS = 1.5  # an inconclusive gate is asked again when so many times the rows are there
 AFTER_REFUSAL = 2  # a refused build is tried again with so many times the labels, while its cause stands
@@ -27,7 +38,7 @@ def _judge_again(state: ModelState, build: Build, why: str) -> Transition:
     seen = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
     judging = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.JUDGE))
     figures = {"version": build.number, "champion": state.champion}
-    return Transition(judging, f"{why}: {seen}; judging again", "judged_again", (judge(state, build),), figures)
+    return Transition(judging, f"{why}: {seen}; judging again", Event.JUDGED_AGAIN, (judge(state, build),), figures)
 
 
 def judged(
@@ -62,7 +73,7 @@ def judged(
                 build,
                 settings,
                 now,
-                "challenger_rejected",
+                Event.CHALLENGER_REJECTED,
                 f"version {build.number} is refused: {sentence}",
                 figures,
             )
@@ -70,7 +81,7 @@ def judged(
             waiting = replace(state, build=replace(build, step=BuildStep.COLLECT))
             unclear = f"not yet clear whether version {build.number} is better: {sentence}"
             reason = f"{unclear}; the champion stays while rows are collected"
-            return Transition(waiting, reason, "gate_inconclusive", (), figures)
+            return Transition(waiting, reason, Event.GATE_INCONCLUSIVE, (), figures)
 
 
 def _won(
@@ -80,7 +91,7 @@ def _won(
     if hold is not None:
         reason = f"version {build.number} won its gate ({build.decision}) and waits for a person: {hold}"
         return Transition(
-            replace(state, phase=Phase.AWAITING_APPROVAL, build=build), reason, "approval_wanted", (), figures
+            replace(state, phase=Phase.AWAITING_APPROVAL, build=build), reason, Event.APPROVAL_WANTED, (), figures
         )
     return promote(state, build, f"version {build.number} won its gate: {build.decision}", figures)
 
@@ -128,7 +139,7 @@ def _collected(state: ModelState, build: Build, facts: Facts, settings: PolicySe
     if now - build.started_at > settings.collect_for:
         time = span(settings.collect_for)
         reason = f"version {build.number} never became clearly better within {time}: {build.decision}"
-        return _ended(state, build, settings, now, "challenger_inconclusive", reason, {"version": build.number})
+        return _ended(state, build, settings, now, Event.CHALLENGER_INCONCLUSIVE, reason, {"version": build.number})
     if build.rows_since_change and facts.labels >= FOLLOW_UP * build.rows_since_change:
         reason = f"{facts.labels} labelled rows since the change instead of {build.rows_since_change}; {build.reason}"
         return start(state, BuildRequest(build.trigger, reason, now, change_at=build.change_at), facts, settings, now)
@@ -144,7 +155,7 @@ def _ended(
     build: Build,
     settings: PolicySettings,
     now: float,
-    event: str,
+    event: Event,
     reason: str,
     figures: dict[str, Any],
 ) -> Transition:
@@ -217,11 +228,15 @@ def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings,
         purpose = failed.arguments.get("purpose")
         reason = f"version {failed.arguments.get('version')} cannot be served ({purpose} refused): {failed.error}"
         if purpose != "pin":
-            return Transition(state, reason, f"{purpose}_refused")
+            return Transition(state, reason, Event.ROLLBACK_REFUSED)
         reason = f"{reason}; {PIN_AGAIN}"
-        return Transition(replace(state, pin_refused=reason), reason, "pin_refused")
+        return Transition(replace(state, pin_refused=reason), reason, Event.PIN_REFUSED)
     if failed.kind in (ActionKind.REPORT, ActionKind.SHADOW):
-        return Transition(state, f"{failed.kind} failed: {failed.error}", f"{failed.kind}_failed")
+        return Transition(
+            state,
+            f"{failed.kind} failed: {failed.error}",
+            Event.REPORT_FAILED if failed.kind is ActionKind.REPORT else Event.SHADOW_FAILED,
+        )
     if build is None or failed.arguments.get("version") != build.number:
         return Transition(state, f"the failure of an abandoned {failed.kind} is put aside: {failed.error}")
     failures = state.failures + 1
@@ -239,5 +254,5 @@ def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings,
     after = "no further try until a new alarm or wish" if dropped else f"next try at {moment(now + pause)}"
     reason = f"build {build.number} failed at {failed.kind}: {failed.error}; the champion still serves; {after}"
     return Transition(
-        back, reason, "build_failed", (), {"version": build.number, "step": failed.kind, "failures": failures}
+        back, reason, Event.BUILD_FAILED, (), {"version": build.number, "step": failed.kind, "failures": failures}
     )

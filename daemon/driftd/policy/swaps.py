@@ -14,6 +14,7 @@ from driftd.records import (
     Build,
     BuildRequest,
     BuildStep,
+    Event,
     ModelState,
     Phase,
     Probation,
@@ -28,14 +29,14 @@ def promote(state: ModelState, build: Build, reason: str, figures: dict[str, Any
     """Intend the swap to a challenger."""
     swapping = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.SWAP))
     action = Action(ActionKind.SWAP, {"version": build.number, "purpose": "promote", "from": state.champion})
-    return Transition(swapping, reason, "swap_started", (action,), {"version": build.number, **figures})
+    return Transition(swapping, reason, Event.SWAP_STARTED, (action,), {"version": build.number, **figures})
 
 
 def refused(state: ModelState, reason: str) -> Transition:
     """A person turned the waiting challenger down."""
     number = state.build.number if state.build is not None else 0
     steady = replace(state, phase=Phase.STEADY, build=None, want=None, barred=(*state.barred, number))
-    return Transition(steady, reason, "challenger_rejected", (), {"version": number})
+    return Transition(steady, reason, Event.CHALLENGER_REJECTED, (), {"version": number})
 
 
 def swapped(state: ModelState, arguments: Mapping[str, Any], settings: PolicySettings, now: float) -> Transition:
@@ -52,9 +53,9 @@ def swapped(state: ModelState, arguments: Mapping[str, Any], settings: PolicySet
         barred = (*state.barred, before) if before is not None and before != version else state.barred
         want = settled.want if settled.want is not None and settled.want.trigger is Trigger.MANUAL else None
         back = replace(settled, previous=None, want=want, barred=barred)
-        return Transition(back, f"version {version} serves again instead of {before}", "rolled_back", (), figures)
+        return Transition(back, f"version {version} serves again instead of {before}", Event.ROLLED_BACK, (), figures)
     pinned = replace(settled, previous=before)
-    return Transition(pinned, f"version {version} serves because the override pins it", "pinned", (), figures)
+    return Transition(pinned, f"version {version} serves because the override pins it", Event.PINNED, (), figures)
 
 
 def unwatched(phase: Phase) -> Phase:
@@ -67,11 +68,13 @@ def _promoted(served: ModelState, before: int | None, figures: dict[str, Any], n
     clean = replace(served, build=None, want=_follow_up(build, now), failures=0, backoff_until=0.0, waits=None)
     if before is None:
         steady = replace(clean, phase=Phase.STEADY)
-        return Transition(steady, f"version {served.champion} serves as the first champion", "promoted", (), figures)
+        return Transition(
+            steady, f"version {served.champion} serves as the first champion", Event.PROMOTED, (), figures
+        )
     watched = replace(clean, phase=Phase.PROBATION, previous=before, probation=Probation(before, now))
     decision = build.decision if build is not None else ""
     reason = f"version {served.champion} serves instead of {before} and is on probation: {decision}"
-    return Transition(watched, reason, "promoted", (), figures)
+    return Transition(watched, reason, Event.PROMOTED, (), figures)
 
 
 def _follow_up(build: Build | None, now: float) -> BuildRequest | None:
@@ -131,13 +134,13 @@ def shadowed(state: ModelState, finding: ProbationResult) -> Transition:
         case "confirm":
             steady = replace(state, phase=Phase.STEADY, probation=None)
             return Transition(
-                steady, f"version {state.champion} is confirmed: {finding.sentence}", "confirmed", (), figures
+                steady, f"version {state.champion} is confirmed: {finding.sentence}", Event.CONFIRMED, (), figures
             )
         case "roll_back":
             action = Action(
                 ActionKind.SWAP, {"version": probation.previous, "purpose": "rollback", "from": state.champion}
             )
             reason = f"version {state.champion} is worse than {probation.previous}, going back: {finding.sentence}"
-            return Transition(watched, reason, "rollback_started", (action,), figures)
+            return Transition(watched, reason, Event.ROLLBACK_STARTED, (action,), figures)
         case _:
             return Transition(watched, finding.sentence)

@@ -13,6 +13,7 @@ from driftd.records import (
     Build,
     BuildRequest,
     BuildStep,
+    Event,
     ModelState,
     Phase,
     Transition,
@@ -33,7 +34,7 @@ def alarmed(state: ModelState, finding: AlarmRaised, settings: PolicySettings, n
     report = Action(ActionKind.REPORT, {"alarm": finding.number, "sentence": alarm.sentence})
     figures = {"alarm": finding.number, "kind": alarm.kind, "evidence": alarm.evidence, "threshold": alarm.threshold}
     wanting, consequence = _consequence(state, alarm, settings, now)
-    return Transition(wanting, f"{alarm.sentence}; {consequence}", "alarm", (report,), figures)
+    return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, (report,), figures)
 
 
 def _consequence(state: ModelState, alarm: Alarm, settings: PolicySettings, now: float) -> tuple[ModelState, str]:
@@ -82,13 +83,13 @@ def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: floa
     if trigger is None:
         return Transition(replace(state, waits=None), "nothing to do")
     want = BuildRequest(trigger, reason, now)
-    return Transition(replace(state, want=want), reason, "build_wanted", figures={"trigger": trigger})
+    return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures={"trigger": trigger})
 
 
 def by_hand(state: ModelState, reason: str, who: str, now: float) -> Transition:
     """A person wants a build: it passes over the cool-down, the budget and the labels needed."""
     wanted = replace(state, want=BuildRequest(Trigger.MANUAL, reason, now, who=who))
-    return Transition(wanted, reason, "build_wanted", (), {"trigger": Trigger.MANUAL})
+    return Transition(wanted, reason, Event.BUILD_WANTED, (), {"trigger": Trigger.MANUAL})
 
 
 def gives_way(build: Build | None) -> bool:
@@ -157,4 +158,4 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
     action = Action(ActionKind.SNAPSHOT, {"version": build.number, "change_at": want.change_at})
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
     figures = {"version": build.number, "trigger": want.trigger, "labels": facts.labels, "change_at": want.change_at}
-    return Transition(building, reason, "build_started", (action,), figures)
+    return Transition(building, reason, Event.BUILD_STARTED, (action,), figures)

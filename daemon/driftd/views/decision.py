@@ -7,6 +7,7 @@ from typing import Any
 
 from driftd.config.redact import redacted_config
 from driftd.decisions import meaning_of
+from driftd.events import Event
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.store.state.chart_queries import SeriesReader
@@ -15,34 +16,6 @@ from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.config import as_written, as_yaml, config_in_force
 
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
-
-# What each event means, for who reads it for the first time.
-MEANINGS = {
-    "restored": "The state came from a backup and was compared with the versions on disk.",
-    "override_began": "The operator's override asks something of this model; it is obeyed while it is in force.",
-    "override_changed": "The operator changed what the override asks of this model.",
-    "override_ended": "The override asks nothing of this model any more: it was lifted, or its time is over.",
-    "adopted": "The daemon took a version that was already serving under watch.",
-    "alarm": "The evidence gathered over windows reached the threshold that the false-alarm budget gives.",
-    "build_wanted": "Something other than an alarm asks for a new version.",
-    "build_started": "A build was wanted and nothing stood in its way any more.",
-    "build_failed": "A step of a build failed. The champion was never touched; the next try waits longer each time.",
-    "gate_inconclusive": "On rows later than its training the challenger is neither surely better nor surely worse.",
-    "judged_again": "Another version serves than the one that the challenger was compared with: it is compared anew.",
-    "challenger_rejected": "The challenger lost its gate, or a person turned it down.",
-    "challenger_inconclusive": "The challenger did not become clearly better in the time given to it.",
-    "approval_wanted": "The challenger won its gate; the config or the override asks a person before it serves.",
-    "swap_started": "The served version is to be replaced: it is loaded and compared with its own predictions first.",
-    "promoted": "The link `current` was replaced by one rename and read back; the old champion now scores in shadow.",
-    "confirmed": "Probation is over: beside the old champion, on the same rows, the new one was not worse.",
-    "rollback_started": "The earlier version is to serve again.",
-    "rolled_back": "The earlier version serves again; the one before it is barred.",
-    "quality_fault": "A broken pipeline is not drift: it blocks builds, because no model is built on garbage.",
-    "quality_restored": "The pipeline delivers again what the reference had; builds may start again.",
-    "request_refused": "What a person asked cannot be done now.",
-    "paused": "The operator's override stopped the checks.",
-    "pinned": "The operator's override holds this version.",
-}
 
 
 def explained(
@@ -80,7 +53,7 @@ def _decision(line: StoredTransition) -> dict[str, Any]:
         "at": line.at,
         "model": line.model,
         "event": line.event,
-        "meaning": MEANINGS.get(line.event, ""),
+        "meaning": meaning_of(line.event).explanation,
         "reason": line.reason,
         "figures": line.figures,
         "phase_from": line.phase_from,
@@ -94,7 +67,7 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     """The decisions that belong together, oldest first: the alarm, the build that it caused, that version's life."""
     model = line.model if line is not None else alarm.model if alarm is not None else None
     lines = list(reversed(reader.history(model, LOOKED_BACK)))
-    starts = [one for one in lines if one.event == "build_started"]
+    starts = [one for one in lines if one.event == Event.BUILD_STARTED]
     version = line.figures.get("version") if line is not None else None
     if alarm is not None:
         caused = next((one for one in starts if one.at >= alarm.at and alarm.sentence in one.reason), None)
@@ -102,7 +75,7 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     start = next((one for one in starts if one.figures.get("version") == version), None)
     if version is None or start is None:
         return []
-    alarms = [one for one in lines if one.event == "alarm" and one.id < start.id and _sentence(one) in start.reason]
+    alarms = [one for one in lines if one.event == Event.ALARM and one.id < start.id and _sentence(one) in start.reason]
     return [*alarms[-1:], *(one for one in lines if _is_about(one, version))]
 
 
@@ -113,7 +86,7 @@ def _sentence(alarmed: StoredTransition) -> str:
 
 def _is_about(line: StoredTransition, version: object) -> bool:
     return line.figures.get("version") == version or (
-        line.event == "rolled_back" and line.figures.get("from") == version
+        line.event == Event.ROLLED_BACK and line.figures.get("from") == version
     )
 
 
