@@ -11,7 +11,7 @@ import numpy as np
 
 from driftd.config.schema import Config
 from driftd.events import Event
-from driftd.records import Alarm, ModelState, Phase, Transition, Window
+from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
 from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
 
@@ -118,6 +118,8 @@ def _labelled(loss: float) -> Assessment:
 def _alarm(store: StateStore, state: ModelState, window: Window, at: float) -> None:
     alarm = Alarm("data", "feature_0", 22_000.0, 21_915.0, "feature_0 moved up by 0.6 sd", window.start)
     number = store.save_alarm(state.model, alarm, window, at=at, version=1, leaders=[("feature_0", 1.0)])
-    told = Transition(state, f"{alarm.sentence}; this informs only", Event.ALARM, (), {"alarm": number, "kind": "data"})
+    told = Transition(
+        state, f"{alarm.sentence}; this informs only", Event.ALARM, (), DecisionFigures(alarm=number, kind="data")
+    )
     store.save_transition(state, told, at=at, actor="driftd", config_hash="0123456789ab")
     store.absorb_alarms(state.model, "data", at)

@@ -1,27 +1,62 @@
-"""The words of driftd as frozen records: what every room passes to every other. Standard library only.
+"""The words of driftd as frozen records: what every room passes to every other.
 
-(The verdicts come from `driftd_detectors.assessment`, which is itself standard library only.)
+The events, the actions and the figures of a decision have modules of their own and are passed on from here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
-from driftd.events import Event, Trigger
+from driftd.actions import (
+    Action,
+    ActionArguments,
+    ActionKind,
+    ActionResult,
+    JudgeArguments,
+    JudgeResult,
+    ProbationDecision,
+    ReportArguments,
+    ShadowArguments,
+    SnapshotArguments,
+    SnapshotResult,
+    SwapArguments,
+    TrainArguments,
+    TrainResult,
+)
+from driftd.events import Event, GateDecision, RollbackCause, SwapPurpose, Trigger
+from driftd.figures import DecisionFigures
 from driftd_detectors.assessment import Verdict
 
 __all__ = [
+    "NO_FIGURES",
     "Action",
+    "ActionArguments",
     "ActionKind",
+    "ActionResult",
     "Alarm",
     "Build",
     "BuildRequest",
     "BuildStep",
+    "DecisionFigures",
     "Event",
+    "GateDecision",
+    "JudgeArguments",
+    "JudgeResult",
     "ModelState",
     "Phase",
+    "Probation",
+    "ProbationDecision",
+    "ReportArguments",
+    "RollbackCause",
+    "ShadowArguments",
+    "SnapshotArguments",
+    "SnapshotResult",
+    "SwapArguments",
+    "SwapPurpose",
+    "TrainArguments",
+    "TrainResult",
     "Transition",
     "Trigger",
     "Verdict",
@@ -47,17 +82,6 @@ class BuildStep(StrEnum):
     JUDGE = "judge"
     COLLECT = "collect"  # the gate was inconclusive: wait for more labelled rows, then judge again
     SWAP = "swap"
-
-
-class ActionKind(StrEnum):
-    """What policy can ask the shell to do."""
-
-    SNAPSHOT = "snapshot"
-    TRAIN = "train"
-    JUDGE = "judge"
-    SWAP = "swap"  # make `version` the served one (promotion, rollback and pin alike)
-    SHADOW = "shadow"  # score the old champion on the rows of probation
-    REPORT = "report"  # render Evidently's HTML for an alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +183,7 @@ class ModelState:
     override: str | None = None  # what the override in force asks of this model, as the history told it
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One intended deed. Idempotent: performing it twice ends in the same place."""
-
-    kind: ActionKind
-    arguments: dict[str, Any] = field(default_factory=dict)
+NO_FIGURES = DecisionFigures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,5 +197,5 @@ class Transition:
     reason: str
     event: Event | None = None
     actions: tuple[Action, ...] = ()
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: DecisionFigures = NO_FIGURES
     actor: str | None = None  # who decided, where it was not the daemon by itself

@@ -15,7 +15,7 @@ from driftd.events import Event
 from driftd.observe import families
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from driftd.records import Alarm, ModelState, Phase, Transition, Window
+from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
 from driftd.store.state.writer import StateStore
 from page_server import served
 from year_of_history import END, HOUR, write_history
@@ -35,7 +35,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
         alarm = Alarm("data", EVIL, 30_000.0, 21_915.0, f"{EVIL} moved")
         number = store.save_alarm("model-00", alarm, window, at=END, version=1, leaders=[(EVIL, 1.0)])
         state = replace(ModelState("model-00", Phase.STEADY, champion=1), blocked=f"{EVIL} is missing")
-        told = Transition(state, f"{EVIL} moved; this informs only", Event.ALARM, (), {"alarm": number})
+        told = Transition(state, f"{EVIL} moved; this informs only", Event.ALARM, (), DecisionFigures(alarm=number))
         store.save_transition(state, told, at=END, actor="driftd", config_hash="0123456789ab")
     store.close()
     return found

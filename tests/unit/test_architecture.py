@@ -19,6 +19,8 @@ FOUNDATIONS = {
     "driftd.clock",
     "driftd.stattests",
     "driftd.events",
+    "driftd.actions",
+    "driftd.figures",
     "driftd.decisions",
     "driftd_detectors",
 }

@@ -32,13 +32,16 @@ from driftd.observe.http import HttpThread
 from driftd.paths import Places
 from driftd.records import (
     Action,
-    ActionKind,
     Alarm,
     Build,
     BuildStep,
+    DecisionFigures,
     ModelState,
     Phase,
     Probation,
+    ReportArguments,
+    SwapArguments,
+    SwapPurpose,
     Transition,
     Trigger,
     Window,
@@ -108,7 +111,11 @@ def store(tmp_path: Path, empty: Path) -> Iterator[StateStore]:
 def decide(store: StateStore, event: str, reason: str, *actions: Action, at: float = NOON, **figures: object) -> int:
     with store.transaction():
         line = store.save_transition(
-            STATE, Transition(STATE, reason, event, actions, figures), at=at, actor="driftd", config_hash="c0ffee"
+            STATE,
+            Transition(STATE, reason, Event(event), actions, DecisionFigures.from_dict(figures)),
+            at=at,
+            actor="driftd",
+            config_hash="c0ffee",
         )
     assert line is not None
     return line
@@ -426,7 +433,7 @@ def test_an_alarm_is_explained_with_what_was_seen_against_which_threshold(driftd
     check(store, kind="labels")
     number = alarm_of(store)
     store.save_report(number, "/srv/report.html", [{"sentence": "ks says drifted"}])
-    report = Action(ActionKind.REPORT, {"alarm": number})
+    report = Action(ReportArguments(number, ODD))
     line = decide(
         store, Event.ALARM, f"{ODD}; a build is wanted", report, alarm=number, evidence=1684.0, threshold=913.0
     )
@@ -461,7 +468,7 @@ def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateS
     decide(store, Event.CONFIRMED, "an older story", version=1)
     decide(store, Event.ALARM, f"{ODD}; a build is wanted", alarm=alarm_of(store))
     decide(store, Event.BUILD_STARTED, f"building version 2 because of performance: {ODD}", version=2)
-    swap = Action(ActionKind.SWAP, {"version": 2})
+    swap = Action(SwapArguments(2, SwapPurpose.PROMOTE, 1))
     promoted = decide(store, Event.PROMOTED, "version 2 serves instead of 1", swap, version=2, change_at=NOON, gain=2.0)
     decide(store, Event.ROLLED_BACK, "version 1 serves again instead of 2", version=1, **{"from": 2})
     _, out, _ = driftd("explain", str(promoted))

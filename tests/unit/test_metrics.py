@@ -23,7 +23,7 @@ from driftd.observe.families import FEATURES_SHOWN
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_metrics import CheckContext, ModelMetrics
 from driftd.observe.serving_families import SERVED
-from driftd.records import ModelState, Phase, Verdict, Window
+from driftd.records import DecisionFigures, ModelState, Phase, Verdict, Window
 from driftd.serving.metrics import ServingMetrics
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
 
@@ -62,7 +62,7 @@ def check(model: ModelMetrics, *scores: Score, now: float = 7.0) -> None:
 
 
 def happened(event: str, at: float = 1.0, **figures: object) -> DecisionEvent:
-    return DecisionEvent(event, at, figures, "steady", "steady")
+    return DecisionEvent(event, at, DecisionFigures.from_dict(figures), "steady", "steady")
 
 
 def test_every_metric_is_documented() -> None:

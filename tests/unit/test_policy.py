@@ -22,14 +22,26 @@ from driftd.policy import (
     advance,
 )
 from driftd.records import (
+    ActionArguments,
     ActionKind,
     Alarm,
     Build,
     BuildRequest,
     BuildStep,
+    GateDecision,
+    JudgeArguments,
+    JudgeResult,
     ModelState,
     Phase,
     Probation,
+    ProbationDecision,
+    RollbackCause,
+    SnapshotArguments,
+    SnapshotResult,
+    SwapArguments,
+    SwapPurpose,
+    TrainArguments,
+    TrainResult,
     Transition,
     Trigger,
     Window,
@@ -48,6 +60,13 @@ def build(step: BuildStep = BuildStep.SNAPSHOT, **changes: object) -> Build:
 
 
 STEADY = ModelState("demand", champion=3, previous=2)
+JUDGING = JudgeArguments(version=4, trigger=Trigger.PERFORMANCE)
+STEPS: dict[ActionKind, ActionArguments] = {  # of the build above
+    ActionKind.SNAPSHOT: SnapshotArguments(4),
+    ActionKind.TRAIN: TrainArguments(4, "abc", Trigger.PERFORMANCE, "loss rose"),
+    ActionKind.JUDGE: JUDGING,
+    ActionKind.SWAP: SwapArguments(4, SwapPurpose.PROMOTE, 3),
+}
 STATES = {
     Phase.STEADY: STEADY,
     Phase.RETRAINING: replace(STEADY, phase=Phase.RETRAINING, build=build()),
@@ -158,19 +177,18 @@ def test_a_persons_wish_passes_over_cooldown_and_budget_but_not_over_a_broken_pi
 
 def test_the_steps_of_a_build_follow_one_another() -> None:
     """Snapshot leads to training, training to judgement, a won gate to the swap, the swap to probation."""
-    arguments = {"version": 4}
     trained = decide(
         STATES[Phase.RETRAINING],
-        StepDone(ActionKind.SNAPSHOT, arguments, {"digest": "abc", "rows": 900, "rows_since_change": 400}),
+        StepDone(SnapshotArguments(4), SnapshotResult("abc", rows=900, rows_since_change=400)),
     )
     assert kinds(trained) == [ActionKind.TRAIN]
-    judged = decide(trained.state, StepDone(ActionKind.TRAIN, arguments, {"rows": 700, "data": "all"}))
+    judged = decide(trained.state, StepDone(trained.actions[0].arguments, TrainResult(rows=700, data="all")))
     assert kinds(judged) == [ActionKind.JUDGE]
-    won = decide(judged.state, StepDone(ActionKind.JUDGE, arguments, {"decision": "promote", "sentence": "better"}))
+    won = decide(judged.state, StepDone(judged.actions[0].arguments, JudgeResult(GateDecision.PROMOTE, "better")))
     assert won.event == Event.SWAP_STARTED
-    assert won.actions[0].arguments["version"] == 4
+    assert won.actions[0].arguments == SwapArguments(4, SwapPurpose.PROMOTE, 3)
     assert won.state.champion == 3
-    swapped = decide(won.state, StepDone(ActionKind.SWAP, won.actions[0].arguments))
+    swapped = decide(won.state, StepDone(won.actions[0].arguments))
     assert (swapped.event, swapped.state.phase, swapped.state.champion) == (Event.PROMOTED, Phase.PROBATION, 4)
     assert swapped.state.previous == 3
     assert swapped.state.want is not None  # 400 rows after the change: build again when 4000 are there
@@ -188,8 +206,7 @@ def test_the_steps_of_a_build_follow_one_another() -> None:
 def test_each_outcome_of_the_gate(decision: str, event: str, phase: Phase) -> None:
     """Only `promote` swaps; `reject` ends the build; `inconclusive` keeps the champion and collects."""
     state = replace(STATES[Phase.RETRAINING], build=build(BuildStep.JUDGE))
-    result = {"decision": decision, "sentence": "gain 0.1", "rows": 500}
-    transition = decide(state, StepDone(ActionKind.JUDGE, {"version": 4}, result))
+    transition = decide(state, StepDone(JUDGING, JudgeResult(GateDecision(decision), "gain 0.1", rows=500)))
     assert (transition.event, transition.state.phase) == (event, phase)
     assert (ActionKind.SWAP in kinds(transition)) is (decision == "promote")
     assert transition.state.champion == 3
@@ -205,7 +222,7 @@ def test_each_outcome_of_the_gate(decision: str, event: str, phase: Phase) -> No
 def test_a_won_gate_waits_for_a_person(settings: PolicySettings, override: Override, words: str) -> None:
     """With manual approval or a paused promotion the winner waits, is released when let go, and swaps on approval."""
     state = replace(STATES[Phase.RETRAINING], build=build(BuildStep.JUDGE))
-    done = StepDone(ActionKind.JUDGE, {"version": 4}, {"decision": "promote", "sentence": "better"})
+    done = StepDone(JUDGING, JudgeResult(GateDecision.PROMOTE, "better"))
     waiting = decide(state, done, override=override, settings=settings)
     assert waiting.event == Event.APPROVAL_WANTED
     assert words in waiting.reason
@@ -232,15 +249,14 @@ def test_collecting_judges_again_rebuilds_or_gives_up() -> None:
 def test_a_failed_step_leaves_the_champion_and_backs_off(kind: ActionKind) -> None:
     """Whatever step fails, the champion serves on, the next try waits twice as long each time, and in the end stops."""
     state = replace(STATES[Phase.RETRAINING], want=BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW))
-    arguments = {"version": 4, "purpose": "promote"}
     pauses = []
     for _ in range(SETTINGS.most_failures - 1):
-        failed = decide(state, StepFailed(kind, "boom", arguments))
+        failed = decide(state, StepFailed(STEPS[kind], "boom"))
         assert (failed.event, failed.state.phase, failed.state.champion) == (Event.BUILD_FAILED, Phase.STEADY, 3)
         pauses.append(failed.state.backoff_until - NOW)
         state = replace(failed.state, phase=Phase.RETRAINING, build=build())
     assert pauses == [600.0, 1200.0, 2400.0, 4800.0]
-    last = decide(state, StepFailed(kind, "boom", arguments))
+    last = decide(state, StepFailed(STEPS[kind], "boom"))
     assert last.state.want is None
     assert "no further try" in last.reason
 
@@ -255,15 +271,16 @@ def test_probation_confirms_or_rolls_back() -> None:
     late = replace(FACTS, labels=110)
     assert kinds(decide(looking, ClockTick(), late, now=NOW + 2 * DAY)) == [ActionKind.SHADOW]  # they may have matured
     unchanged = decide(
-        decide(looking, ClockTick(), late, now=NOW + 2 * DAY).state, ProbationResult("continue", "too few", 0)
+        decide(looking, ClockTick(), late, now=NOW + 2 * DAY).state,
+        ProbationResult(ProbationDecision.CONTINUE, "too few", 0),
     ).state
     assert decide(unchanged, ClockTick(), late, now=NOW + 2 * DAY + 1).actions == ()  # never twice at one moment
-    confirmed = decide(state, ProbationResult("confirm", "as good", 300))
+    confirmed = decide(state, ProbationResult(ProbationDecision.CONFIRM, "as good", 300))
     assert (confirmed.event, confirmed.state.phase) == (Event.CONFIRMED, Phase.STEADY)
-    worse = decide(state, ProbationResult("roll_back", "worse by 0.1", 300))
+    worse = decide(state, ProbationResult(ProbationDecision.ROLL_BACK, "worse by 0.1", 300))
     assert worse.event == Event.ROLLBACK_STARTED
     assert worse.state.champion == 4  # until the swap is done
-    back = decide(worse.state, StepDone(ActionKind.SWAP, worse.actions[0].arguments))
+    back = decide(worse.state, StepDone(worse.actions[0].arguments))
     assert (back.event, back.state.phase, back.state.champion) == (Event.ROLLED_BACK, Phase.STEADY, 3)
     assert 4 in back.state.barred
 
@@ -304,7 +321,8 @@ def test_requests_that_cannot_be_done_are_refused_with_the_reason(
 def test_rollback_by_a_person_goes_to_the_version_before() -> None:
     """`rollback` without a version goes to what served before the champion."""
     transition = decide(STEADY, OperatorRequest("rollback", "ada", "complaints"))
-    assert transition.actions[0].arguments["version"] == 2
+    assert transition.actions[0].arguments == SwapArguments(2, SwapPurpose.ROLLBACK, 3)
+    assert transition.figures.rollback_cause is RollbackCause.PERSON
     assert "ada rolls back from version 3 to 2: complaints" in transition.reason
 
 
@@ -315,7 +333,7 @@ def test_override_pauses_pins_and_asks_each_once() -> None:
     assert decide(paused.state, ClockTick()).event == Event.RESUMED
     pin = Override("bad version", pin=2)
     pinning = decide(STEADY, ClockTick(), override=pin)
-    assert pinning.actions[0].arguments["version"] == 2
+    assert pinning.actions[0].arguments == SwapArguments(2, SwapPurpose.PIN, 3)
     assert decide(pinning.state, ClockTick(), override=pin).actions == ()
     assert decide(pinning.state, ClockTick()).event == Event.UNPINNED
     assert decide(STEADY, ClockTick(), override=Override("x", pin=8)).event == Event.PIN_REFUSED
@@ -354,10 +372,11 @@ def test_triggers_without_an_alarm(trigger: Trigger, facts: Facts) -> None:
 def test_results_of_an_abandoned_build_are_put_aside(kind: ActionKind) -> None:
     """A late result of a build that no longer runs changes nothing."""
     for finding in (
-        StepDone(kind, {"version": 2}, {"decision": "promote", "sentence": ""}),
-        StepFailed(kind, "x", {"version": 2}),
+        StepDone(STEPS[kind], JudgeResult(GateDecision.PROMOTE, "")),
+        StepFailed(STEPS[kind], "x"),
     ):
-        transition = decide(STATES[Phase.RETRAINING], finding)
+        another = replace(STATES[Phase.RETRAINING], build=replace(build(), number=5))
+        transition = decide(another, finding)
         assert transition.event is None
         assert transition.actions == ()
 
@@ -366,8 +385,8 @@ def test_a_challenger_that_did_not_meet_the_champion_waits_for_a_person() -> Non
     """Where the champion could not be loaded, winning the gate is not enough, also on the next ticks."""
     steady = ModelState("demand", Phase.RETRAINING, champion=1)
     judging = replace(steady, build=Build(2, Trigger.PERFORMANCE, "x", BuildStep.JUDGE, 1.0))
-    result = {"decision": "promote", "sentence": "better", "rows": 500, "champion_fault": "version 1 is damaged"}
-    done = StepDone(ActionKind.JUDGE, {"version": 2}, result)
+    result = JudgeResult(GateDecision.PROMOTE, "better", rows=500, champion_fault="version 1 is damaged")
+    done = StepDone(JudgeArguments(version=2, trigger=Trigger.PERFORMANCE), result)
     held = advance(judging, done, Facts(), PolicySettings(), Override(), 2.0)
     assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, Event.APPROVAL_WANTED)
     assert "version 1 is damaged" in held.reason

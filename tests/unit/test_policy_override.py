@@ -18,8 +18,22 @@ from driftd.policy import (
     StepFailed,
     advance,
 )
-from driftd.records import ActionKind, Build, BuildStep, ModelState, Phase, Probation, Transition, Trigger
+from driftd.records import (
+    ActionKind,
+    Build,
+    BuildStep,
+    GateDecision,
+    JudgeArguments,
+    JudgeResult,
+    ModelState,
+    Phase,
+    Probation,
+    ProbationDecision,
+    Transition,
+    Trigger,
+)
 
+JUDGING = JudgeArguments(version=4, champion=3, trigger=Trigger.PERFORMANCE)
 NOW = 1_800_000_000.0
 HOUR = 3600.0
 SETTINGS = PolicySettings()
@@ -133,7 +147,7 @@ def test_a_pin_swaps_once_and_is_let_go_of() -> None:
     began, started = told(STEADY, pin)
     assert (began.event, started.event) == (Event.OVERRIDE_BEGAN, Event.PIN_STARTED)
     assert [action.kind for action in started.actions] == [ActionKind.SWAP]
-    swapped = decide(started.state, pin, StepDone(ActionKind.SWAP, started.actions[0].arguments))
+    swapped = decide(started.state, pin, StepDone(started.actions[0].arguments))
     assert swapped.state.champion == 2
     assert told(swapped.state, pin) == []
     assert [one.event for one in told(swapped.state, Override())] == [Event.OVERRIDE_ENDED, Event.UNPINNED]
@@ -143,7 +157,7 @@ def test_a_pin_that_cannot_be_loaded_is_refused_and_says_so() -> None:
     """The champion serves on, the refusal stands in the state until the pin changes, and it is not tried for ever."""
     pin = Override("x", pin=2)
     started = told(STEADY, pin)[-1]
-    failed = StepFailed(ActionKind.SWAP, "the hash of model.skops differs", started.actions[0].arguments)
+    failed = StepFailed(started.actions[0].arguments, "the hash of model.skops differs")
     refused = decide(started.state, pin, failed)
     assert refused.event == Event.PIN_REFUSED
     assert refused.state.champion == 3
@@ -168,7 +182,7 @@ def test_a_pinned_champion_is_never_rolled_back() -> None:
     held = told(ON_PROBATION, pin)[-1].state
     assert held.phase is Phase.STEADY
     assert held.probation is None
-    late = decide(held, pin, ProbationResult("roll_back", "worse", 900))
+    late = decide(held, pin, ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900))
     assert late.actions == ()
 
 
@@ -208,7 +222,7 @@ def test_a_build_asked_for_during_another_begins_after_it() -> None:
     (began,) = told(building, override)
     assert began.reason.endswith("build 4 is under way (judge); the one asked for begins after it")
     assert began.state.asked == ()
-    lost = StepDone(ActionKind.JUDGE, {"version": 4}, {"decision": "reject", "sentence": "worse"})
+    lost = StepDone(JUDGING, JudgeResult(GateDecision.REJECT, "worse"))
     wanted, started = told(decide(began.state, override, lost).state, override)[:2]
     assert (wanted.event, started.event) == (Event.BUILD_WANTED, Event.BUILD_STARTED)
     assert started.state.build is not None
@@ -232,8 +246,8 @@ def test_a_build_asked_for_takes_the_place_of_one_that_only_awaits_rows(by: str)
 def test_a_wish_for_a_build_outlives_a_rollback() -> None:
     """What a person asked for during a probation is not forgotten when that ends in a rollback."""
     asked = decide(ON_PROBATION, Override(), OperatorRequest("retrain", "ann@host", "new data")).state
-    worse = decide(asked, Override(), ProbationResult("roll_back", "worse", 900))
-    back = decide(worse.state, Override(), StepDone(ActionKind.SWAP, worse.actions[0].arguments))
+    worse = decide(asked, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900))
+    back = decide(worse.state, Override(), StepDone(worse.actions[0].arguments))
     assert back.state.champion == 2
     assert told(back.state, Override())[0].event == Event.BUILD_STARTED
 
@@ -246,10 +260,10 @@ def test_a_pinned_challenger_is_no_challenger_any_more(state: ModelState) -> Non
     noted = advance(state, ClockTick(), facts, SETTINGS, pin, NOW)
     started = advance(noted.state, ClockTick(), facts, SETTINGS, pin, NOW)
     assert (started.event, started.state.build, started.state.phase) == (Event.PIN_STARTED, None, Phase.STEADY)
-    swapped = decide(started.state, pin, StepDone(ActionKind.SWAP, started.actions[0].arguments))
+    swapped = decide(started.state, pin, StepDone(started.actions[0].arguments))
     assert swapped.state.champion == 4
-    for decision in ("promote", "reject"):
-        late = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": decision, "sentence": "x"})
+    for decision in (GateDecision.PROMOTE, GateDecision.REJECT):
+        late = StepDone(JUDGING, JudgeResult(decision, "x"))
         after = decide(swapped.state, pin, late)
         assert (after.state, after.actions) == (swapped.state, ())
 
@@ -265,16 +279,18 @@ def test_a_rollback_to_the_challenger_is_refused() -> None:
 def test_a_judgement_counts_against_the_champion_that_it_saw_only() -> None:
     """When another version serves by the time a gate ends, the challenger is compared with that one first."""
     moved = replace(STEADY, champion=2, phase=Phase.RETRAINING, build=BUILD)
-    won = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": "promote", "sentence": "better"})
+    won = StepDone(JUDGING, JudgeResult(GateDecision.PROMOTE, "better"))
     again = decide(moved, Override(), won)
     assert again.event == Event.JUDGED_AGAIN
     assert "it was compared with version 3, and version 2 serves now" in again.reason
-    assert [(action.kind, action.arguments["champion"]) for action in again.actions] == [(ActionKind.JUDGE, 2)]
+    assert [action.arguments for action in again.actions] == [
+        JudgeArguments(version=4, champion=2, trigger=Trigger.PERFORMANCE)
+    ]
 
 
 def test_a_challenger_that_a_pin_held_back_is_judged_against_what_serves_after_it() -> None:
     """A gate that was won against one champion does not promote over another once the pin is gone."""
-    won = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": "promote", "sentence": "better"})
+    won = StepDone(JUDGING, JudgeResult(GateDecision.PROMOTE, "better"))
     pin = Override("x", pin=2)
     judged = replace(STEADY, phase=Phase.RETRAINING, build=BUILD, pinned=2)
     waiting = decide(judged, pin, won).state
@@ -286,17 +302,18 @@ def test_a_challenger_that_a_pin_held_back_is_judged_against_what_serves_after_i
 
 def test_a_comparison_of_another_version_is_put_aside() -> None:
     """What a shadow says of a former champion never rolls back the one that serves."""
-    late = decide(ON_PROBATION, Override(), ProbationResult("roll_back", "worse", 900, version=1))
+    late = decide(ON_PROBATION, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900, version=1))
     assert late.actions == ()
-    assert [one.kind for one in decide(ON_PROBATION, Override(), ProbationResult("roll_back", "w", 9, 3)).actions] == [
-        "swap"
-    ]
+    assert [
+        one.kind
+        for one in decide(ON_PROBATION, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "w", 9, 3)).actions
+    ] == ["swap"]
 
 
 def test_a_refused_pin_is_tried_again_when_the_override_changes() -> None:
     """Whoever mends the version saves the override with another reason, and the pin is tried anew."""
     started = told(STEADY, Override("x", pin=2))[-1]
-    failed = StepFailed(ActionKind.SWAP, "the hash of model.skops differs", started.actions[0].arguments)
+    failed = StepFailed(started.actions[0].arguments, "the hash of model.skops differs")
     refused = decide(started.state, Override("x", pin=2), failed).state
     changed, again = told(refused, Override("x, mended", pin=2))
     assert (changed.event, again.event) == (Event.OVERRIDE_CHANGED, Event.PIN_STARTED)

@@ -17,9 +17,11 @@ from driftd.records import (
     Build,
     BuildRequest,
     BuildStep,
+    DecisionFigures,
     ModelState,
     Phase,
     Probation,
+    TrainArguments,
     Transition,
     Trigger,
     Window,
@@ -68,11 +70,12 @@ def test_a_state_reads_back_as_it_was(store: StateStore) -> None:
     assert store.model("nobody") is None
 
 
+TRAINING = TrainArguments(5, "ab", Trigger.HARM, "x", None, 4)
+
+
 def test_a_decision_lands_whole(store: StateStore) -> None:
     """The new state, its line of history and its intended actions are written together."""
-    decided = Transition(
-        STATE, "because", Event.BUILD_STARTED, (Action(ActionKind.TRAIN, {"version": 5}),), {"labels": 9}
-    )
+    decided = Transition(STATE, "because", Event.BUILD_STARTED, (Action(TRAINING),), DecisionFigures(labels=9))
     before = replace(STATE, phase=Phase.STEADY)
     with store.transaction():
         line = store.save_transition(before, decided, at=3.0, actor="ada", config_hash="c0ffee")
@@ -87,7 +90,12 @@ def test_a_decision_lands_whole(store: StateStore) -> None:
     )
     assert stored.figures == {"labels": 9}
     (action,) = store.open_actions("demand")
-    assert (action.kind, action.arguments, action.status) == (ActionKind.TRAIN, {"version": 5}, "intended")
+    assert (action.kind, action.arguments, action.status) == (
+        ActionKind.TRAIN,
+        {"version": 5, "snapshot": "ab", "trigger": "harm", "reason": "x", "change_at": None, "parent": 4},
+        "intended",
+    )
+    assert action.typed_arguments == TRAINING
     store.begin_action(action.id, 4.0)
     store.finish_action(action.id, at=5.0, status="done", result={"rows": 1})
     assert store.open_actions("demand") == []

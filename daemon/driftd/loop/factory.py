@@ -26,7 +26,18 @@ from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.policy import restored
-from driftd.records import ActionKind, ModelState, Transition, Trigger
+from driftd.records import (
+    ActionKind,
+    DecisionFigures,
+    JudgeArguments,
+    ModelState,
+    ReportArguments,
+    SnapshotArguments,
+    SwapArguments,
+    TrainArguments,
+    Transition,
+    Trigger,
+)
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
 from driftd.sources import open_source
@@ -162,7 +173,7 @@ class Assembly:
         """Take over the version that `driftd init` made, and begin after the rows that it was trained on."""
         adopted = replace(state, champion=served, last_schedule=now)
         reason = f"version {served} was found serving and is now under watch"
-        transition = Transition(adopted, reason, Event.ADOPTED, (), {"version": served})
+        transition = Transition(adopted, reason, Event.ADOPTED, (), DecisionFigures(version=served))
         every = config.models[state.model].window.every
         known_until = self.registry.manifest(state.model, served).data.get("last_at")
         with self.store.transaction():
@@ -216,20 +227,19 @@ class JobArguments:
         return common | action.arguments | self._more(action)
 
     def _more(self, action: StoredAction) -> dict[str, Any]:
-        arguments = action.arguments
-        match action.kind:
-            case ActionKind.SNAPSHOT:
+        match action.typed_arguments:
+            case SnapshotArguments():
                 served = self._served()
                 since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
-            case ActionKind.TRAIN:
-                return {"seed": int(arguments["version"])}
-            case ActionKind.JUDGE:
-                return {"challenger": arguments["version"]}
-            case ActionKind.SWAP:
+            case TrainArguments(version=version):
+                return {"seed": version}
+            case JudgeArguments(version=version):
+                return {"challenger": version}
+            case SwapArguments():
                 return {"allow_joblib": self._model.allow_joblib}
-            case ActionKind.REPORT:
-                return self._alarm(int(arguments["alarm"]), str(arguments["sentence"]))
+            case ReportArguments(alarm=alarm, sentence=sentence):
+                return self._alarm(alarm, sentence)
             case _:
                 return {}
 

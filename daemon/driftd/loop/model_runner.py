@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
 from driftd.loop.checks import CheckRun, CheckScheduler, alarms_in, fault_in, looked
 from driftd.loop.decide import Counts, Decision, Rules, deciding
@@ -24,7 +25,7 @@ from driftd.policy import (
     QualityOk,
     StepDone,
 )
-from driftd.records import ActionKind, ModelState, Phase, Verdict
+from driftd.records import ActionKind, ModelState, Phase, ReportArguments, SwapArguments, SwapPurpose, Verdict
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
@@ -231,7 +232,8 @@ class ModelRunner:
     def _is_held(self, action: StoredAction, now: float) -> bool:
         """A pause of checks holds all but reports and operators' swaps; one of retraining, a build up to its swap."""
         if self.state.phase is Phase.PAUSED:
-            is_swap = action.kind is ActionKind.SWAP and action.arguments.get("purpose") != "promote"
+            arguments = action.typed_arguments
+            is_swap = isinstance(arguments, SwapArguments) and arguments.purpose is not SwapPurpose.PROMOTE
             return not (is_swap or action.kind is ActionKind.REPORT)
         return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
 
@@ -242,9 +244,9 @@ class ModelRunner:
         with self._deciding(now) as decision:
             outcome = result.value if done else {"error": getattr(finding, "error", result.error)}
             self.store.finish_action(action.id, at=now, status="done" if done else "failed", result=outcome)
-            if action.kind is ActionKind.REPORT and done:
-                opinion = result.value.get("stattests", [])
-                self.store.save_report(int(action.arguments["alarm"]), result.value.get("path"), opinion)
+            match finding:
+                case StepDone(ReportArguments(alarm), ReportResult(path, stattests)):
+                    self.store.save_report(alarm, path, stattests)
             decision.advance(finding, facts)
             champion = decision.state.champion
             if champion is not None and champion != self.state.champion:

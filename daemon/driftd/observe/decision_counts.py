@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from driftd.decisions import meaning_of
 from driftd.events import BuildOutcome, Event, GateDecision, RollbackCause, Trigger
+from driftd.figures import DecisionFigures
 from driftd.observe import families
 from driftd.observe.families import DECISIONS, OUTCOMES, PURPOSES, ROLLBACK_OUTCOMES, ROLLBACK_TRIGGERS
 from driftd.observe.metric_family import Family
@@ -23,7 +22,7 @@ class DecisionEvent:
 
     event: str
     at: float
-    figures: Mapping[str, Any]
+    figures: DecisionFigures
     phase_from: str
     phase_to: str
 
@@ -60,20 +59,20 @@ class DecisionCounts:
         if happened.phase_to != self.phase:
             self.phase, self.phase_since = happened.phase_to, happened.at
         if happened.event == Event.ALARM:
-            self._count(families.ALARMS, str(happened.figures.get("kind")))
+            self._count(families.ALARMS, str(happened.figures.kind))
         self._take_build(happened)
         self._take_gate(happened)
         self._take_swap(happened)
 
     def _take_build(self, happened: DecisionEvent) -> None:
-        version = happened.figures.get("version")
+        version = happened.figures.version
         if happened.event == Event.BUILD_STARTED:
             for superseded in list(self._trigger):
                 self._ended(superseded, BuildOutcome.SUPERSEDED, happened.at)
-            self._trigger[int(version or 0)] = str(happened.figures.get("trigger"))
-            self._count(families.BUILDS_STARTED, str(happened.figures.get("trigger")))
+            self._trigger[version or 0] = str(happened.figures.trigger)
+            self._count(families.BUILDS_STARTED, str(happened.figures.trigger))
         elif (outcome := _outcome(happened)) is not None and version in self._trigger:
-            self._ended(int(version), outcome, happened.at)
+            self._ended(version, outcome, happened.at)
 
     def _ended(self, version: int, outcome: BuildOutcome, at: float) -> None:
         self._count(families.BUILDS_ENDED, self._trigger.pop(version), outcome)
@@ -84,23 +83,21 @@ class DecisionCounts:
             self.refusals += 1
 
     def _take_gate(self, happened: DecisionEvent) -> None:
-        decision, figures = happened.figures.get("decision"), happened.figures
-        if decision not in DECISIONS:
+        figures = happened.figures
+        if figures.decision is None:
             return
-        self._count(families.GATE, str(decision))
-        band = tuple(figures.get(name) for name in ("gain", "lower", "upper"))
-        if all(isinstance(one, int | float) for one in band):
-            gain, lower, upper = (float(one) for one in band if one is not None)
-            self.gain = gain, lower, upper
+        self._count(families.GATE, figures.decision)
+        if figures.gain is not None and figures.lower is not None and figures.upper is not None:
+            self.gain = figures.gain, figures.lower, figures.upper
 
     def _take_swap(self, happened: DecisionEvent) -> None:
         meaning = meaning_of(happened.event)
         if happened.event == Event.ROLLBACK_STARTED:
-            self._rollback = RollbackCause.PERSON if "who" in happened.figures else RollbackCause.PROBATION
+            self._rollback = happened.figures.rollback_cause
         if meaning.rollback is not None:
             self._count(families.ROLLBACKS, self._rollback, meaning.rollback)
             self.rolled_back_at[meaning.rollback] = happened.at
-        before, after = (happened.figures.get(name) for name in ("from", "version"))
+        before, after = happened.figures.from_version, happened.figures.version
         is_swap = meaning.swap is not None and before not in (None, after)  # a pin of what serves already is none
         if is_swap and meaning.swap is not None:
             self._count(families.SWAPS, meaning.swap)
@@ -114,6 +111,6 @@ class DecisionCounts:
 def _outcome(happened: DecisionEvent) -> BuildOutcome | None:
     """How a build ended; None for a line that ends none."""
     outcome = meaning_of(happened.event).build
-    if outcome is BuildOutcome.REJECTED and happened.figures.get("decision") != GateDecision.REJECT:
+    if outcome is BuildOutcome.REJECTED and happened.figures.decision is not GateDecision.REJECT:
         return BuildOutcome.TURNED_DOWN  # no gate said so: a person did
     return outcome

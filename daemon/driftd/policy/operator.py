@@ -7,9 +7,20 @@ from dataclasses import replace
 
 from driftd.policy.formatting import PIN_AGAIN, moment
 from driftd.policy.inputs import Facts, OperatorRequest, Override
-from driftd.policy.swaps import promote, refused, unwatched
+from driftd.policy.swaps import promote, refused, swap_action, unwatched
 from driftd.policy.triggers import by_hand, gives_way
-from driftd.records import Action, ActionKind, Build, BuildStep, Event, ModelState, Phase, Transition
+from driftd.records import (
+    ActionKind,
+    Build,
+    BuildStep,
+    DecisionFigures,
+    Event,
+    ModelState,
+    Phase,
+    RollbackCause,
+    SwapPurpose,
+    Transition,
+)
 
 ACTOR = "config"
 ASKED_KEPT = 100  # retrain texts that are remembered, so that none builds twice
@@ -33,7 +44,9 @@ def noted(state: ModelState, facts: Facts, given: Override, override: Override, 
     event = Event.OVERRIDE_BEGAN if state.override is None else Event.OVERRIDE_CHANGED
     until = f", until {moment(override.expires)}" if override.expires is not None else ""
     notes = "".join(f"; {note}" for note in _without_effect(state, facts, override))
-    return Transition(told, f"the override holds: {asks}{until}{notes}", event, (), {"asks": asks}, actor=ACTOR)
+    return Transition(
+        told, f"the override holds: {asks}{until}{notes}", event, (), DecisionFigures(asks=asks), actor=ACTOR
+    )
 
 
 def described(override: Override) -> str:
@@ -108,7 +121,7 @@ def _pinned(state: ModelState, facts: Facts, override: Override) -> Transition |
         return None  # held already, or tried and refused: only another pin is tried again
     held = replace(state, pinned=override.pin, pin_refused=None)
     why = f"the override pins version {override.pin}: {override.reason}"
-    figures = {"version": override.pin, "from": state.champion}
+    figures = DecisionFigures(version=override.pin, from_version=state.champion)
     if override.pin == state.champion:
         return Transition(_settled(held), f"{why}; it serves already", Event.PINNED, (), figures, actor=ACTOR)
     if override.pin not in facts.versions:
@@ -119,7 +132,7 @@ def _pinned(state: ModelState, facts: Facts, override: Override) -> Transition |
         return Transition(replace(held, pin_refused=refusal), refusal, Event.PIN_REFUSED, (), figures, actor=ACTOR)
     if held.build is not None and override.pin == held.build.number:
         held = _without_build(held)
-    action = Action(ActionKind.SWAP, {"version": override.pin, "purpose": "pin", "from": state.champion})
+    action = swap_action(held, override.pin, SwapPurpose.PIN)
     return Transition(held, why, Event.PIN_STARTED, (action,), figures, actor=ACTOR)
 
 
@@ -150,7 +163,7 @@ def _judged(state: ModelState, facts: Facts, override: Override) -> Transition |
         return None
     if override.approve == build.number and state.pinned is None:
         by = f"version {build.number} is approved by the override: {override.reason}"
-        return replace(promote(state, build, by, {}), actor=ACTOR)
+        return replace(promote(state, build, by, DecisionFigures(version=build.number)), actor=ACTOR)
     if override.reject == build.number:
         return replace(
             refused(state, f"version {build.number} is rejected by the override: {override.reason}"), actor=ACTOR
@@ -158,6 +171,7 @@ def _judged(state: ModelState, facts: Facts, override: Override) -> Transition |
     return None
 
 
+NO_TARGET = "there is no earlier version to go back to; name one with --to"
 REQUEST_LASTS = 86_400.0  # seconds; what was asked before the daemon was down for days may be wrong by now
 
 
@@ -203,24 +217,26 @@ def _judged_by_person(state: ModelState, finding: OperatorRequest) -> Transition
         )
     text = f": {finding.text}" if finding.text else ""
     if finding.kind == "approve":
-        return promote(state, build, f"version {build.number} is approved by {finding.who}{text}", {"who": finding.who})
+        figures = DecisionFigures(version=build.number, who=finding.who)
+        return promote(state, build, f"version {build.number} is approved by {finding.who}{text}", figures)
     return refused(state, f"version {build.number} is rejected by {finding.who}{text}")
 
 
 def _roll_back(state: ModelState, finding: OperatorRequest, facts: Facts) -> Transition:
     target = finding.version if finding.version is not None else state.previous
     refusal = _rollback_refusal(state, target, facts)
-    if refusal is not None:
-        return Transition(state, refusal, Event.REQUEST_REFUSED)
-    action = Action(ActionKind.SWAP, {"version": target, "purpose": "rollback", "from": state.champion})
+    if target is None or refusal is not None:
+        return Transition(state, refusal or NO_TARGET, Event.REQUEST_REFUSED)
+    action = swap_action(state, target, SwapPurpose.ROLLBACK)
     text = f": {finding.text}" if finding.text else ""
     reason = f"{finding.who} rolls back from version {state.champion} to {target}{text}"
-    return Transition(state, reason, Event.ROLLBACK_STARTED, (action,), {"version": target, "who": finding.who})
+    figures = DecisionFigures(version=target, who=finding.who, cause=RollbackCause.PERSON)
+    return Transition(state, reason, Event.ROLLBACK_STARTED, (action,), figures)
 
 
 def _rollback_refusal(state: ModelState, target: int | None, facts: Facts) -> str | None:
     if target is None:
-        return "there is no earlier version to go back to; name one with --to"
+        return NO_TARGET
     if target not in facts.versions:
         return f"there is no version {target}; there are {', '.join(map(str, sorted(facts.versions)))}"
     if target == state.champion:

@@ -13,9 +13,12 @@ from driftd.records import (
     Build,
     BuildRequest,
     BuildStep,
+    DecisionFigures,
     Event,
     ModelState,
     Phase,
+    ReportArguments,
+    SnapshotArguments,
     Transition,
     Trigger,
 )
@@ -31,8 +34,8 @@ TRIGGER_OF_KIND = {
 def alarmed(state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float) -> Transition:
     """Record an alarm, have its report rendered, and want a build where the config says that such an alarm builds."""
     alarm = finding.alarm
-    report = Action(ActionKind.REPORT, {"alarm": finding.number, "sentence": alarm.sentence})
-    figures = {"alarm": finding.number, "kind": alarm.kind, "evidence": alarm.evidence, "threshold": alarm.threshold}
+    report = Action(ReportArguments(alarm=finding.number, sentence=alarm.sentence))
+    figures = DecisionFigures(alarm=finding.number, kind=alarm.kind, evidence=alarm.evidence, threshold=alarm.threshold)
     wanting, consequence = _consequence(state, alarm, settings, now)
     return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, (report,), figures)
 
@@ -83,13 +86,13 @@ def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: floa
     if trigger is None:
         return Transition(replace(state, waits=None), "nothing to do")
     want = BuildRequest(trigger, reason, now)
-    return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures={"trigger": trigger})
+    return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures=DecisionFigures(trigger=trigger))
 
 
 def by_hand(state: ModelState, reason: str, who: str, now: float) -> Transition:
     """A person wants a build: it passes over the cool-down, the budget and the labels needed."""
     wanted = replace(state, want=BuildRequest(Trigger.MANUAL, reason, now, who=who))
-    return Transition(wanted, reason, Event.BUILD_WANTED, (), {"trigger": Trigger.MANUAL})
+    return Transition(wanted, reason, Event.BUILD_WANTED, (), DecisionFigures(trigger=Trigger.MANUAL))
 
 
 def gives_way(build: Build | None) -> bool:
@@ -155,7 +158,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         build_starts=(*recent, now),
         code=facts.code or state.code,
     )
-    action = Action(ActionKind.SNAPSHOT, {"version": build.number, "change_at": want.change_at})
+    action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
-    figures = {"version": build.number, "trigger": want.trigger, "labels": facts.labels, "change_at": want.change_at}
+    figures = DecisionFigures(version=build.number, trigger=want.trigger, labels=facts.labels, change_at=want.change_at)
     return Transition(building, reason, Event.BUILD_STARTED, (action,), figures)

@@ -36,7 +36,7 @@ def explained(
             {"kind": one.kind, "status": one.status, "arguments": one.arguments, "result": one.result}
             for one in reader.actions_of(line.id)
         ]
-        told["version"] = _lineage(places, line.model, line.figures.get("version"))
+        told["version"] = _lineage(places, line.model, line.decision_figures.version)
     if alarm is not None:
         told["alarm"] = alarm
         told["rows"] = _rows(reader, alarm)
@@ -68,11 +68,11 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     model = line.model if line is not None else alarm.model if alarm is not None else None
     lines = list(reversed(reader.history(model, LOOKED_BACK)))
     starts = [one for one in lines if one.event == Event.BUILD_STARTED]
-    version = line.figures.get("version") if line is not None else None
+    version = line.decision_figures.version if line is not None else None
     if alarm is not None:
         caused = next((one for one in starts if one.at >= alarm.at and alarm.sentence in one.reason), None)
-        version = caused.figures.get("version") if caused is not None else None
-    start = next((one for one in starts if one.figures.get("version") == version), None)
+        version = caused.decision_figures.version if caused is not None else None
+    start = next((one for one in starts if one.decision_figures.version == version), None)
     if version is None or start is None:
         return []
     alarms = [one for one in lines if one.event == Event.ALARM and one.id < start.id and _sentence(one) in start.reason]
@@ -84,10 +84,9 @@ def _sentence(alarmed: StoredTransition) -> str:
     return alarmed.reason.rpartition("; ")[0] or alarmed.reason
 
 
-def _is_about(line: StoredTransition, version: object) -> bool:
-    return line.figures.get("version") == version or (
-        line.event == Event.ROLLED_BACK and line.figures.get("from") == version
-    )
+def _is_about(line: StoredTransition, version: int) -> bool:
+    figures = line.decision_figures
+    return figures.version == version or (line.event == Event.ROLLED_BACK and figures.from_version == version)
 
 
 def _rows(reader: StateReader, alarm: StoredAlarm) -> int | None:
@@ -96,8 +95,8 @@ def _rows(reader: StateReader, alarm: StoredAlarm) -> int | None:
     return None if check is None else check.rows
 
 
-def _lineage(places: Places, model: str, version: object) -> dict[str, Any] | None:
-    if not isinstance(version, int):
+def _lineage(places: Places, model: str, version: int | None) -> dict[str, Any] | None:
+    if version is None:
         return None
     try:
         return Registry(places).manifest(model, version).to_dict()
@@ -113,8 +112,8 @@ def decision_view(
     None when there is no such decision or alarm.
     """
     line = reader.transition(decision) if decision is not None else None
-    number = alarm if alarm is not None else (line.figures.get("alarm") if line is not None else None)
-    raised = reader.alarm(number) if isinstance(number, int) else None
+    number = alarm if alarm is not None else (line.decision_figures.alarm if line is not None else None)
+    raised = reader.alarm(number) if number is not None else None
     if alarm is not None and raised is not None:
         line = reader.decision_of_alarm(alarm)
     if line is None and raised is None:

@@ -76,8 +76,8 @@ def decision_line(one: StoredTransition) -> dict[str, Any]:
         "model": one.model,
         "event": one.event,
         "reason": one.reason,
-        "alarm": one.figures.get("alarm"),
-        "version": one.figures.get("version"),
+        "alarm": one.decision_figures.alarm,
+        "version": one.decision_figures.version,
         "by": one.actor,
     }
 

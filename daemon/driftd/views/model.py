@@ -162,8 +162,8 @@ def _marks(
     found = []
     for one in reversed(reader.events_between(model, since, float("inf"), MOST_MARKS)):
         if meaning_of(one.event).is_marked:
-            at = raised.get(int(one.figures.get("alarm") or 0), one.at) if one.event == Event.ALARM else one.at
-            found.append({**decision_line(one), "at": at, "kind": one.figures.get("kind")})
+            at = raised.get(one.decision_figures.alarm or 0, one.at) if one.event == Event.ALARM else one.at
+            found.append({**decision_line(one), "at": at, "kind": one.decision_figures.kind})
     return found
 
 
