@@ -120,6 +120,7 @@ class BuildRequest:
     labels_needed: int = 0
     is_follow_up: bool = False  # a repetition with more rows: gives way to any fresh alarm
     who: str = "driftd"  # a person's wish passes over the cool-down, the budget and the labels needed
+    alarm: int | None = None  # the id of the alarm that caused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class Build:
     decision: str = ""  # the gate's last sentence
     is_follow_up: bool = False  # repeats an earlier build with more rows: not repeated again
     hold: str = ""  # why only a person may promote it, in one sentence
+    alarm: int | None = None  # the id of the alarm that caused it
 
 
 @dataclass(frozen=True, slots=True)

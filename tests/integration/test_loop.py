@@ -59,6 +59,10 @@ def test_a_harmful_change_is_seen_rebuilt_judged_swapped_and_confirmed(world: Wo
     store = world.daemon.assembly.store
     reasons = {line.event: line.reason for line in store.history(MODEL, 1000)}
     assert "mae" in reasons["build_started"]
+    alarm, start = (
+        next(line for line in store.history(MODEL) if line.event == one) for one in ("alarm", "build_started")
+    )
+    assert start.decision_figures.alarm == alarm.decision_figures.alarm is not None
     assert world.daemon.models[MODEL].state.champion == world.daemon.assembly.registry.current(MODEL) != 1
     losses = [
         check.figures["loss"] for check in reversed(store.checks(MODEL, 1000, "labels")) if "loss" in check.figures

@@ -491,6 +491,17 @@ def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateS
     assert [one["event"] for one in told["story"]] == ["alarm", "build_started", "promoted", "rolled_back"]
 
 
+def test_a_build_is_told_with_the_alarm_that_caused_it(driftd: Run, store: StateStore) -> None:
+    """Of two alarms that say the same, the story has the one whose id the build carries."""
+    first, second = alarm_of(store), alarm_of(store)
+    one, two = (decide(store, Event.ALARM, f"{ODD}; x", alarm=number) for number in (first, second))
+    start = decide(store, Event.BUILD_STARTED, f"building version 2: {ODD}", version=2, alarm=first)
+    story = json.loads(driftd("explain", str(start), "--json")[1])["story"]
+    assert [line["id"] for line in story] == [one, start]
+    assert [line["id"] for line in json.loads(driftd("explain", str(one), "--json")[1])["story"]] == [one, start]
+    assert json.loads(driftd("explain", str(two), "--json")[1])["story"] == []
+
+
 # --- asking --------------------------------------------------------------------------------------------------------
 
 

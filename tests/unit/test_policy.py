@@ -125,6 +125,30 @@ def test_data_drift_builds_where_the_config_says_so() -> None:
     assert decide(STEADY, alarm("data"), settings=settings).state.want is not None
 
 
+def test_a_build_carries_the_alarm_that_caused_it() -> None:
+    """The alarm's id goes from the wish to the build, its line of history and every repetition of it."""
+    wanted = decide(STEADY, alarm())
+    assert wanted.state.want is not None
+    assert wanted.state.want.alarm == 11
+    started = decide(wanted.state, ClockTick())
+    assert started.state.build is not None
+    assert started.state.build.alarm == started.figures.alarm == 11
+    judging = replace(started.state, build=replace(started.state.build, step=BuildStep.JUDGE, rows_since_change=400))
+    refused = decide(judging, StepDone(JUDGING, JudgeResult(GateDecision.REJECT, "worse")))
+    swapped = decide(judging, StepDone(SwapArguments(4, SwapPurpose.PROMOTE, 3)))
+    for again in (refused, swapped):
+        assert again.state.want is not None
+        assert (again.state.want.is_follow_up, again.state.want.alarm) == (True, 11)
+
+
+def test_a_build_that_no_alarm_caused_names_none() -> None:
+    """The schedule and people build without an alarm."""
+    asked = decide(STEADY, OperatorRequest("retrain", "ada"))
+    started = decide(asked.state, ClockTick())
+    assert started.state.build is not None
+    assert started.state.build.alarm is started.figures.alarm is None
+
+
 def wanting(**changes: object) -> ModelState:
     want = BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW - HOUR, change_at=NOW - DAY, labels_needed=300)
     return replace(STEADY, want=replace(want, **changes))  # type: ignore[arg-type]

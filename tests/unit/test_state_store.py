@@ -70,6 +70,17 @@ def test_a_state_reads_back_as_it_was(store: StateStore) -> None:
     assert store.model("nobody") is None
 
 
+def test_the_state_of_an_older_driftd_is_read(store: StateStore) -> None:
+    """A build and a wish of before they carried their alarm are read without one."""
+    want = BuildRequest(Trigger.HARM, "loss rose", 1.0, alarm=7)
+    build = Build(4, Trigger.HARM, "loss rose", BuildStep.TRAIN, 1.0, alarm=7)
+    state = replace(STATE, want=want, build=build)
+    store.save_state(state, 1.0)
+    assert store.model("demand") == state
+    store._db.execute("update models set state = json_remove(state, '$.want.alarm', '$.build.alarm')")
+    assert store.model("demand") == replace(state, want=replace(want, alarm=None), build=replace(build, alarm=None))
+
+
 TRAINING = TrainArguments(5, "ab", Trigger.HARM, "x", None, 4)
 
 

@@ -165,7 +165,8 @@ def _collected(state: ModelState, build: Build, facts: Facts, settings: PolicySe
         )
     if build.rows_since_change and facts.labels >= FOLLOW_UP * build.rows_since_change:
         reason = f"{facts.labels} labelled rows since the change instead of {build.rows_since_change}; {build.reason}"
-        return start(state, BuildRequest(build.trigger, reason, now, change_at=build.change_at), facts, settings, now)
+        want = BuildRequest(build.trigger, reason, now, change_at=build.change_at, alarm=build.alarm)
+        return start(state, want, facts, settings, now)
     if new_labels < wanted:
         lacking = f"{new_labels} of {wanted} more labelled rows for the next judgement of version {build.number}"
         return Transition(state, lacking)
@@ -201,7 +202,15 @@ def _second_try(build: Build, now: float) -> BuildRequest | None:
         return None
     needed = AFTER_REFUSAL * max(build.judged_labels, 1)
     reason = f"version {build.number} was refused with {build.judged_labels} labels; {build.reason}"
-    return BuildRequest(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed, is_follow_up=True)
+    return BuildRequest(
+        build.trigger,
+        reason,
+        now,
+        change_at=build.change_at,
+        labels_needed=needed,
+        is_follow_up=True,
+        alarm=build.alarm,
+    )
 
 
 def go_on(state: ModelState, build: Build, action: Action, reason: str) -> Transition:

@@ -94,7 +94,15 @@ def _follow_up(build: Build | None, now: float) -> BuildRequest | None:
     reason = (
         f"version {build.number} was built from {build.rows_since_change} rows after the change; {needed} are awaited"
     )
-    return BuildRequest(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed, is_follow_up=True)
+    return BuildRequest(
+        build.trigger,
+        reason,
+        now,
+        change_at=build.change_at,
+        labels_needed=needed,
+        is_follow_up=True,
+        alarm=build.alarm,
+    )
 
 
 LOOKS = 4  # about so many looks at the labels while the least number comes in; the test allows any number

@@ -9,7 +9,6 @@ from driftd.policy.inputs import AlarmRaised, Facts, Override, PolicySettings
 from driftd.records import (
     Action,
     ActionKind,
-    Alarm,
     Build,
     BuildRequest,
     BuildStep,
@@ -36,11 +35,14 @@ def alarmed(state: ModelState, finding: AlarmRaised, settings: PolicySettings, n
     alarm = finding.alarm
     report = Action(ReportArguments(alarm=finding.number, sentence=alarm.sentence))
     figures = DecisionFigures(alarm=finding.number, kind=alarm.kind, evidence=alarm.evidence, threshold=alarm.threshold)
-    wanting, consequence = _consequence(state, alarm, settings, now)
+    wanting, consequence = _consequence(state, finding, settings, now)
     return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, (report,), figures)
 
 
-def _consequence(state: ModelState, alarm: Alarm, settings: PolicySettings, now: float) -> tuple[ModelState, str]:
+def _consequence(
+    state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float
+) -> tuple[ModelState, str]:
+    alarm = finding.alarm
     trigger = TRIGGER_OF_KIND.get(alarm.kind)
     if trigger is None:
         return state, "a fault of the pipeline never builds"
@@ -51,7 +53,14 @@ def _consequence(state: ModelState, alarm: Alarm, settings: PolicySettings, now:
     standing = state.want
     if standing is not None and not standing.is_follow_up and standing.trigger is not Trigger.DATA_DRIFT:
         return state, f"a build is already wanted since {moment(standing.since)}"
-    want = BuildRequest(trigger, alarm.sentence, now, change_at=alarm.change_start, labels_needed=settings.min_labels)
+    want = BuildRequest(
+        trigger,
+        alarm.sentence,
+        now,
+        change_at=alarm.change_start,
+        labels_needed=settings.min_labels,
+        alarm=finding.number,
+    )
     first = "a build is wanted"
     if state.phase is Phase.PROBATION:
         first = "a build is wanted once probation has decided between this version and the one before"
@@ -148,6 +157,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         now,
         change_at=want.change_at,
         is_follow_up=want.is_follow_up,
+        alarm=want.alarm,
     )
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
     building = replace(
@@ -160,5 +170,11 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
     )
     action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
-    figures = DecisionFigures(version=build.number, trigger=want.trigger, labels=facts.labels, change_at=want.change_at)
+    figures = DecisionFigures(
+        version=build.number,
+        trigger=want.trigger,
+        labels=facts.labels,
+        change_at=want.change_at,
+        alarm=want.alarm,
+    )
     return Transition(building, reason, Event.BUILD_STARTED, (action,), figures)

@@ -67,21 +67,37 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     """The decisions that belong together, oldest first: the alarm, the build that it caused, that version's life."""
     model = line.model if line is not None else alarm.model if alarm is not None else None
     lines = list(reversed(reader.history(model, LOOKED_BACK)))
-    starts = [one for one in lines if one.event == Event.BUILD_STARTED]
-    version = line.decision_figures.version if line is not None else None
-    if alarm is not None:
-        caused = next((one for one in starts if one.at >= alarm.at and alarm.sentence in one.reason), None)
-        version = caused.decision_figures.version if caused is not None else None
-    start = next((one for one in starts if one.decision_figures.version == version), None)
-    if version is None or start is None:
+    start = _start_of([one for one in lines if one.event == Event.BUILD_STARTED], line, alarm)
+    version = start.decision_figures.version if start is not None else None
+    if start is None or version is None:
         return []
-    alarms = [one for one in lines if one.event == Event.ALARM and one.id < start.id and _sentence(one) in start.reason]
+    alarms = [one for one in lines if one.event == Event.ALARM and one.id < start.id and _led_to(one, start)]
     return [*alarms[-1:], *(one for one in lines if _is_about(one, version))]
 
 
-def _sentence(alarmed: StoredTransition) -> str:
-    """What the alarm said, without the consequence that follows the last semicolon."""
-    return alarmed.reason.rpartition("; ")[0] or alarmed.reason
+def _start_of(
+    starts: list[StoredTransition], line: StoredTransition | None, alarm: StoredAlarm | None
+) -> StoredTransition | None:
+    """The start of the build that a decision belongs to: by its version, else by the alarm that caused the build."""
+    version = line.decision_figures.version if line is not None else None
+    if version is not None:
+        return next((one for one in starts if one.decision_figures.version == version), None)
+    if alarm is None:
+        return None
+    later = (one for one in starts if one.at >= alarm.at)
+    return next((one for one in later if _is_caused_by(one, alarm.id, alarm.sentence)), None)
+
+
+def _led_to(alarmed: StoredTransition, start: StoredTransition) -> bool:
+    """Whether the alarm that a line tells of caused a build."""
+    sentence = alarmed.reason.rpartition("; ")[0] or alarmed.reason  # without the consequence that follows it
+    return _is_caused_by(start, alarmed.decision_figures.alarm, sentence)
+
+
+def _is_caused_by(start: StoredTransition, alarm: int | None, sentence: str) -> bool:
+    """Whether an alarm caused a build: by its id; by its sentence where the line is older than that figure."""
+    caused = start.decision_figures.alarm
+    return caused == alarm if caused is not None else sentence in start.reason
 
 
 def _is_about(line: StoredTransition, version: int) -> bool:
