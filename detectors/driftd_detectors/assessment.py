@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -14,6 +15,22 @@ class Verdict(StrEnum):
     DRIFT = "drift"  # evidence is over its threshold
     INCONCLUSIVE = "inconclusive"  # too little data to say anything
     ERROR = "error"  # the check itself failed
+
+
+# The one order of verdicts, from calm to loud. Too little data is less calm than "ok", because nobody has looked. A
+# check that failed is louder than gathering evidence, because it will not become an alarm by itself.
+CALM_TO_LOUD = (Verdict.OK, Verdict.INCONCLUSIVE, Verdict.SUSPECTED, Verdict.ERROR, Verdict.DRIFT)
+LOUD = frozenset({Verdict.SUSPECTED, Verdict.ERROR, Verdict.DRIFT})
+
+
+def loudness(verdict: Verdict) -> int:
+    """The rank of a verdict: 0 is the calmest."""
+    return CALM_TO_LOUD.index(verdict)
+
+
+def loudest(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The loudest of some verdicts, None of none."""
+    return max(verdicts, key=loudness, default=None)
 
 
 class EvidenceKind(StrEnum):
@@ -86,3 +103,38 @@ class Assessment:
     def of(self, kind: EvidenceKind) -> KindAssessment | None:
         """The assessment of one kind, if this check looked at it."""
         return next((one for one in self.kinds if one.kind is kind), None)
+
+
+@dataclass(frozen=True, slots=True)
+class LatestVerdicts:
+    """What the last checks of the served version concluded.
+
+    Each of the two kinds of check has its own verdict, and the verdicts on the kinds of evidence from the last check of
+    that kind that evaluated any.
+    """
+
+    window: Verdict | None = None
+    labels: Verdict | None = None
+    window_kinds: tuple[Verdict, ...] = ()
+    labels_kinds: tuple[Verdict, ...] = ()
+
+    def after_window(self, assessment: Assessment) -> LatestVerdicts:
+        """These verdicts after another window was checked."""
+        kinds = tuple(one.verdict for one in assessment.kinds) or self.window_kinds
+        return replace(self, window=assessment.verdict, window_kinds=kinds)
+
+    def after_labels(self, assessment: Assessment) -> LatestVerdicts:
+        """These verdicts after the labels of another cohort were checked."""
+        kinds = tuple(one.verdict for one in assessment.kinds) or self.labels_kinds
+        return replace(self, labels=assessment.verdict, labels_kinds=kinds)
+
+    @property
+    def overall(self) -> Verdict | None:
+        """The one verdict on a model; None before the first check.
+
+        Whatever is loud comes first. Else it is that of the last window: what was well before says nothing of a window
+        that could not be judged, and labels that are still coming say nothing of one that could.
+        """
+        kinds = (*self.window_kinds, *self.labels_kinds)
+        known = [one for one in (*kinds, self.window, self.labels) if one is not None]
+        return loudest(one for one in known if one in LOUD) or self.window or loudest(kinds) or self.labels

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score, Verdict
+from driftd_detectors.assessment import (
+    Assessment,
+    EvidenceKind,
+    Fault,
+    KindAssessment,
+    Score,
+    Verdict,
+    loudest,
+    loudness,
+)
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.stream_drift import (
     ReferenceScores,
@@ -37,7 +45,6 @@ from driftd_detectors.settings import MonitorSettings
 __all__ = ["Monitor", "MonitorSettings"]
 
 _OF_LOSS = {"performance", "harm"}  # evidence that begins anew under another metric
-_WORST = (Verdict.ERROR, Verdict.DRIFT, Verdict.SUSPECTED, Verdict.INCONCLUSIVE, Verdict.OK)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Monitor:
         told = [one.assess() for one in (data, prediction, harm) if one is not None]
         kinds = (*told, quality.assess(faults))
         assessment = Assessment(
-            _worst(one.verdict for one in _heard(kinds)),
+            loudest(one.verdict for one in _heard(kinds)) or Verdict.OK,
             _summary(_heard(kinds)),
             profile.rows,
             kinds,
@@ -272,13 +279,9 @@ def _heard(kinds: tuple[KindAssessment, ...]) -> tuple[KindAssessment, ...]:
     return tuple(one for one in kinds if (one.kind, one.verdict) != silent)
 
 
-def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    return min(verdicts, key=_WORST.index, default=Verdict.OK)
-
-
 def _summary(kinds: tuple[KindAssessment, ...]) -> str:
-    worst = min(kinds, key=lambda one: _WORST.index(one.verdict))
-    if worst.verdict is not Verdict.OK:
-        return worst.sentence
+    first = max(kinds, key=lambda one: loudness(one.verdict))
+    if first.verdict is not Verdict.OK:
+        return first.sentence
     most = max(kinds, key=lambda one: one.evidence / one.threshold)
     return f"nothing moved: {most.kind} evidence {number(most.evidence)} of {number(most.threshold)}"

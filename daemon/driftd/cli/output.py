@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from driftd.views.formatting import plain, share_of_limit, when
-from driftd.views.status import not_watched, sentences, spoken, spoken_override, worst_verdict
+from driftd.views.status import not_watched, sentences, spoken, spoken_override
 
 __all__ = ["VERDICT_STYLES", "Cell", "console", "number", "plain", "print_json", "print_table", "say", "when"]
 
@@ -86,7 +86,7 @@ def _print_whole(told: dict[str, Any], to: Console) -> None:
 
 
 def _status_row(one: dict[str, Any]) -> list[Cell]:
-    worst = worst_verdict(one)
+    worst = str(one["worst"])
     shares = {kind: share_of_limit(found["evidence"], found["threshold"]) for kind, found in one["evidence"].items()}
     nearest = max(shares, key=lambda kind: shares[kind], default=None)
     return [

@@ -15,7 +15,8 @@ from driftd.cli.output import VERDICT_STYLES, number
 from driftd.policy.formatting import span
 from driftd.store.state.records import StoredTransition
 from driftd.views.formatting import share_of_limit
-from driftd.views.status import WORST_FIRST, not_watched, sentences, spoken, spoken_override, worst_verdict
+from driftd.views.status import not_watched, sentences, spoken, spoken_override
+from driftd_detectors.assessment import Verdict, loudness
 
 BAR, SPARK = 10, 12  # characters
 WIDE = 100  # columns from which on the last check is shown for every model
@@ -204,9 +205,8 @@ def _decisions(decisions: Sequence[StoredTransition], room: int, *, with_model: 
 
 def _attention(one: dict[str, Any]) -> tuple[int, int, float, str]:
     """What needs a person first, then by the verdict, then by how near an alarm is."""
-    worst = worst_verdict(one)
-    rank = WORST_FIRST.index(worst) if worst in WORST_FIRST else len(WORST_FIRST)
-    return (0 if one["needs"] else 1, rank, -_nearest_share(one)[1], one["model"])
+    rank = loudness(one["worst"]) if isinstance(one["worst"], Verdict) else -1
+    return (0 if one["needs"] else 1, -rank, -_nearest_share(one)[1], one["model"])
 
 
 def _nearest_share(one: dict[str, Any]) -> tuple[str, float]:
@@ -243,7 +243,7 @@ def _loss_style(one: dict[str, Any]) -> str:
 
 
 def _verdict(one: dict[str, Any]) -> Text:
-    worst = worst_verdict(one)
+    worst = str(one["worst"])
     return Text(worst, style=VERDICT_STYLES.get(worst, ""))
 
 

@@ -22,7 +22,6 @@ from driftd.loop.model_runner import ModelRunner
 from driftd.loop.resume import MonitorState, restore
 from driftd.loop.source_timeout import TimeoutWorker
 from driftd.loop.supervision import Service
-from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.policy import restored
@@ -46,6 +45,7 @@ from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobLimits
 from driftd.training.trainer_code import trainer_code
+from driftd.views.status import latest_verdicts
 
 log = structlog.get_logger()
 
@@ -110,9 +110,7 @@ class Assembly:
             store=self.store,
             metrics=self.metrics.model(name),
         )
-        watched.verdicts |= {
-            check.kind: check.verdict for kind in CHECK_KINDS for check in self.store.checks(name, 1, kind)
-        }
+        watched.verdicts = latest_verdicts(self.store, state)
         try:
             watched.evidence.resume(state.champion, self.store)
         except ManifestError as error:
