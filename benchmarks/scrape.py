@@ -20,11 +20,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from driftd.config.schema import Http
+from driftd.events import Event
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_metrics import CheckContext
-from driftd.records import ActionKind, ModelState, Verdict, Window
+from driftd.records import NO_FIGURES, ActionKind, ModelState, Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score
 
 LIMIT = 0.2
@@ -82,7 +83,7 @@ def happen(metrics: Metrics, models: int, features: int, number: int) -> None:
             "window", Assessment(Verdict.OK, "", 500, kinds, tuple(values)), window, eye, seconds=0.1, now=window.end
         )
         model.state(ModelState(f"model_{at}", champion=1 + number), served=1 + number)
-        model.decided(DecisionEvent("confirmed", window.end, {}, "probation", "steady"))
+        model.decided(DecisionEvent(Event.CONFIRMED, window.end, NO_FIGURES, "probation", "steady"))
         for action in ActionKind:
             model.action_ended(action, 1.0, ok=True)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from driftd.config.schema import Receiver
+from driftd.events import Event
 from driftd.notify import Notifier, RetryPace
 from driftd.observe.metrics import Metrics
 from driftd.records import ModelState, Transition
@@ -25,7 +26,7 @@ QUICK = RetryPace(poll=0.02, settle=0.02, first_pause=0.02, longest_pause=0.1, s
 NOW = 1_760_000_000.0
 
 
-def decision(number: int = 1, event: str = "alarm", **changes: Any) -> StoredTransition:
+def decision(number: int = 1, event: str = Event.ALARM, **changes: Any) -> StoredTransition:
     """A stored transition."""
     values: dict[str, Any] = {
         "id": number,
@@ -123,7 +124,7 @@ class Told:
     confirmed: list[tuple[str, int]]
     now: float = NOW
 
-    def decide(self, event: str = "alarm", model: str = "demand", *, at: float | None = None) -> int:
+    def decide(self, event: str = Event.ALARM, model: str = "demand", *, at: float | None = None) -> int:
         """Write a decision; returns its id."""
         state = ModelState(model)
         made = Transition(state, f"{event} of {model}", event, (), {"version": 3})

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from driftd.config.schema import Config
-from driftd.records import Alarm, ModelState, Phase, Transition, Window
+from driftd.events import Event
+from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
 from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
 
@@ -62,7 +63,7 @@ def _write_model(store: StateStore, name: str, windows: int, features: int, rng:
     state = ModelState(name, Phase.STEADY, champion=1)
     store.save_transition(
         ModelState(name),
-        Transition(state, "version 1 serves", "adopted"),
+        Transition(state, "version 1 serves", Event.ADOPTED),
         at=first * HOUR,
         actor="driftd",
         config_hash="",
@@ -117,6 +118,8 @@ def _labelled(loss: float) -> Assessment:
 def _alarm(store: StateStore, state: ModelState, window: Window, at: float) -> None:
     alarm = Alarm("data", "feature_0", 22_000.0, 21_915.0, "feature_0 moved up by 0.6 sd", window.start)
     number = store.save_alarm(state.model, alarm, window, at=at, version=1, leaders=[("feature_0", 1.0)])
-    told = Transition(state, f"{alarm.sentence}; this informs only", "alarm", (), {"alarm": number, "kind": "data"})
+    told = Transition(
+        state, f"{alarm.sentence}; this informs only", Event.ALARM, (), DecisionFigures(alarm=number, kind="data")
+    )
     store.save_transition(state, told, at=at, actor="driftd", config_hash="0123456789ab")
     store.absorb_alarms(state.model, "data", at)

@@ -1,10 +1,15 @@
-"""How much each event of a transition matters to a person: one table, held complete against policy by a test."""
+"""What each event of a transition means: how much it matters, what it counts, what it is called. One table.
+
+A test holds it complete, and against the policy that makes the events.
+"""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
 from enum import StrEnum
+
+from driftd.events import BuildOutcome, Event, RollbackOutcome, SwapPurpose, known_event
 
 
 class Severity(StrEnum):
@@ -17,53 +22,186 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What an event is called where people read it, and whether they are told without asking for it."""
+    """What an event is called where people read it, whether they are told of it, and what it counts in the metrics.
+
+    Every event counts in `driftd_transitions_total`. `build` is the outcome that it counts in
+    `driftd_builds_ended_total`, `swap` the purpose in `driftd_swaps_total`, `rollback` the outcome in
+    `driftd_rollbacks_total`.
+    """
 
     severity: Severity
     title: str
-    by_default: bool = False
+    explanation: str  # for somebody who reads it for the first time
+    by_default: bool = False  # whether a receiver that chooses nothing is told of it
+    is_marked: bool = False  # whether the page marks it on the axis of time
+    build: BuildOutcome | None = None
+    swap: SwapPurpose | None = None
+    rollback: RollbackOutcome | None = None
 
 
-MEANINGS = {
-    "adopted": Meaning(Severity.INFO, "Now under watch"),
-    "alarm": Meaning(Severity.WARNING, "Drift confirmed", by_default=True),
-    "quality_fault": Meaning(Severity.CRITICAL, "Data pipeline broken", by_default=True),
-    "quality_restored": Meaning(Severity.INFO, "Data pipeline whole again", by_default=True),
-    "build_wanted": Meaning(Severity.INFO, "Build wanted"),
-    "build_started": Meaning(Severity.INFO, "Build started"),
-    "build_failed": Meaning(Severity.WARNING, "Build failed", by_default=True),
-    "gate_inconclusive": Meaning(Severity.INFO, "Gate inconclusive"),
-    "judged_again": Meaning(Severity.INFO, "Judged again, against another champion"),
-    "challenger_rejected": Meaning(Severity.INFO, "Challenger refused"),
-    "challenger_inconclusive": Meaning(Severity.INFO, "Challenger never clearly better"),
-    "approval_wanted": Meaning(Severity.WARNING, "Approval wanted", by_default=True),
-    "swap_started": Meaning(Severity.INFO, "Swap started"),
-    "promoted": Meaning(Severity.INFO, "Promoted", by_default=True),
-    "confirmed": Meaning(Severity.INFO, "Confirmed after probation"),
-    "rollback_started": Meaning(Severity.INFO, "Rollback started"),
-    "rolled_back": Meaning(Severity.WARNING, "Rolled back", by_default=True),
-    "rollback_refused": Meaning(Severity.CRITICAL, "Rollback failed", by_default=True),
-    "shadow_failed": Meaning(Severity.WARNING, "Comparison during probation failed"),
-    "report_failed": Meaning(Severity.INFO, "Report failed"),
-    "pin_started": Meaning(Severity.INFO, "Pin started"),
-    "pinned": Meaning(Severity.INFO, "Pinned by the override"),
-    "pin_refused": Meaning(Severity.WARNING, "Pin refused", by_default=True),
-    "unpinned": Meaning(Severity.INFO, "No longer pinned"),
-    "restored": Meaning(Severity.WARNING, "State restored from a backup", by_default=True),
-    "paused": Meaning(Severity.INFO, "Checks paused"),
-    "resumed": Meaning(Severity.INFO, "Checks resumed"),
-    "override_began": Meaning(Severity.INFO, "Override in force"),
-    "override_changed": Meaning(Severity.INFO, "Override changed"),
-    "override_ended": Meaning(Severity.INFO, "Override ended", by_default=True),
-    "request_refused": Meaning(Severity.INFO, "Request refused"),
+MEANINGS: dict[Event, Meaning] = {
+    Event.ADOPTED: Meaning(
+        Severity.INFO,
+        "Now under watch",
+        "The daemon took a version that was already serving under watch.",
+        is_marked=True,
+    ),
+    Event.ALARM: Meaning(
+        Severity.WARNING,
+        "Drift confirmed",
+        "The evidence gathered over windows reached the threshold that the false-alarm budget gives.",
+        by_default=True,
+        is_marked=True,
+    ),
+    Event.QUALITY_FAULT: Meaning(
+        Severity.CRITICAL,
+        "Data pipeline broken",
+        "A broken pipeline is not drift: it blocks builds, because no model is built on garbage.",
+        by_default=True,
+        is_marked=True,
+    ),
+    Event.QUALITY_RESTORED: Meaning(
+        Severity.INFO,
+        "Data pipeline whole again",
+        "The pipeline delivers again what the reference had; builds may start again.",
+        by_default=True,
+    ),
+    Event.BUILD_WANTED: Meaning(Severity.INFO, "Build wanted", "Something other than an alarm asks for a new version."),
+    Event.BUILD_STARTED: Meaning(
+        Severity.INFO, "Build started", "A build was wanted and nothing stood in its way any more.", is_marked=True
+    ),
+    Event.BUILD_FAILED: Meaning(
+        Severity.WARNING,
+        "Build failed",
+        "A step of a build failed. The champion was never touched; the next try waits longer each time.",
+        by_default=True,
+        is_marked=True,
+        build=BuildOutcome.FAILED,
+    ),
+    Event.GATE_INCONCLUSIVE: Meaning(
+        Severity.INFO,
+        "Gate inconclusive",
+        "On rows later than its training the challenger is neither surely better nor surely worse.",
+    ),
+    Event.JUDGED_AGAIN: Meaning(
+        Severity.INFO,
+        "Judged again, against another champion",
+        "Another version serves than the one that the challenger was compared with: it is compared anew.",
+    ),
+    Event.CHALLENGER_REJECTED: Meaning(
+        Severity.INFO,
+        "Challenger refused",
+        "The challenger lost its gate, or a person turned it down.",
+        is_marked=True,
+        build=BuildOutcome.REJECTED,
+    ),
+    Event.CHALLENGER_INCONCLUSIVE: Meaning(
+        Severity.INFO,
+        "Challenger never clearly better",
+        "The challenger did not become clearly better in the time given to it.",
+        build=BuildOutcome.INCONCLUSIVE,
+    ),
+    Event.APPROVAL_WANTED: Meaning(
+        Severity.WARNING,
+        "Approval wanted",
+        "The challenger won its gate; the config or the override asks a person before it serves.",
+        by_default=True,
+    ),
+    Event.SWAP_STARTED: Meaning(
+        Severity.INFO,
+        "Swap started",
+        "The served version is to be replaced: it is loaded and compared with its own predictions first.",
+    ),
+    Event.PROMOTED: Meaning(
+        Severity.INFO,
+        "Promoted",
+        "The link `current` was replaced by one rename and read back; the old champion now scores in shadow.",
+        by_default=True,
+        is_marked=True,
+        build=BuildOutcome.PROMOTED,
+        swap=SwapPurpose.PROMOTE,
+    ),
+    Event.CONFIRMED: Meaning(
+        Severity.INFO,
+        "Confirmed after probation",
+        "Probation is over: beside the old champion, on the same rows, the new one was not worse.",
+        is_marked=True,
+    ),
+    Event.ROLLBACK_STARTED: Meaning(Severity.INFO, "Rollback started", "The earlier version is to serve again."),
+    Event.ROLLED_BACK: Meaning(
+        Severity.WARNING,
+        "Rolled back",
+        "The earlier version serves again; the one before it is barred.",
+        by_default=True,
+        is_marked=True,
+        swap=SwapPurpose.ROLLBACK,
+        rollback=RollbackOutcome.DONE,
+    ),
+    Event.ROLLBACK_REFUSED: Meaning(
+        Severity.CRITICAL,
+        "Rollback failed",
+        "The earlier version could not be served; the version that was to be left still serves.",
+        by_default=True,
+        rollback=RollbackOutcome.REFUSED,
+    ),
+    Event.SHADOW_FAILED: Meaning(
+        Severity.WARNING,
+        "Comparison during probation failed",
+        "The job that compares the two versions of a probation failed; it is tried again.",
+    ),
+    Event.REPORT_FAILED: Meaning(
+        Severity.INFO, "Report failed", "The page of an alarm could not be rendered; the alarm itself stands."
+    ),
+    Event.PIN_STARTED: Meaning(
+        Severity.INFO,
+        "Pin started",
+        "The version that the override pins is to serve: it is loaded and compared with its own predictions first.",
+    ),
+    Event.PINNED: Meaning(
+        Severity.INFO,
+        "Pinned by the override",
+        "The operator's override holds this version.",
+        is_marked=True,
+        swap=SwapPurpose.PIN,
+    ),
+    Event.PIN_REFUSED: Meaning(
+        Severity.WARNING, "Pin refused", "The pinned version cannot be served; the champion serves on.", by_default=True
+    ),
+    Event.UNPINNED: Meaning(
+        Severity.INFO, "No longer pinned", "The override pins no version any more; the version that serves goes on."
+    ),
+    Event.RESTORED: Meaning(
+        Severity.WARNING,
+        "State restored from a backup",
+        "The state came from a backup and was compared with the versions on disk.",
+        by_default=True,
+    ),
+    Event.PAUSED: Meaning(Severity.INFO, "Checks paused", "The operator's override stopped the checks."),
+    Event.RESUMED: Meaning(Severity.INFO, "Checks resumed", "The operator's override stops the checks no longer."),
+    Event.OVERRIDE_BEGAN: Meaning(
+        Severity.INFO,
+        "Override in force",
+        "The operator's override asks something of this model; it is obeyed while it is in force.",
+    ),
+    Event.OVERRIDE_CHANGED: Meaning(
+        Severity.INFO, "Override changed", "The operator changed what the override asks of this model."
+    ),
+    Event.OVERRIDE_ENDED: Meaning(
+        Severity.INFO,
+        "Override ended",
+        "The override asks nothing of this model any more: it was lifted, or its time is over.",
+        by_default=True,
+    ),
+    Event.REQUEST_REFUSED: Meaning(Severity.INFO, "Request refused", "What a person asked cannot be done now."),
 }
-UNKNOWN = Meaning(Severity.WARNING, "Decision", by_default=True)  # of a newer or older driftd's store: rather told
+UNKNOWN = Meaning(Severity.WARNING, "Decision", "", by_default=True)  # of a newer or older driftd's store: rather told
 DEFAULT, ALL = "default", "all"
 
 
 def meaning_of(event: str) -> Meaning:
     """What an event means; one that this program does not know is a warning."""
-    return MEANINGS.get(event, UNKNOWN)
+    known = known_event(event)
+    return UNKNOWN if known is None else MEANINGS[known]
 
 
 def is_wanted(event: str, on: tuple[str, ...]) -> bool:
@@ -74,7 +212,7 @@ def is_wanted(event: str, on: tuple[str, ...]) -> bool:
 
 def event_or_severity(word: str) -> str:
     """A word that may stand in a receiver's `on`. Raises ValueError with a sentence."""
-    allowed = [DEFAULT, ALL, *Severity, *MEANINGS]
+    allowed = [DEFAULT, ALL, *map(str, Severity), *map(str, MEANINGS)]
     if word not in allowed:
         near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
         meant = f"; did you mean {near[0]!r}?" if near else "."

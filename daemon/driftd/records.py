@@ -1,25 +1,62 @@
-"""The words of driftd as frozen records: what every room passes to every other. Standard library only.
+"""The words of driftd as frozen records: what every room passes to every other.
 
-(The verdicts come from `driftd_detectors.assessment`, which is itself standard library only.)
+The events, the actions and the figures of a decision have modules of their own and are passed on from here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
+from driftd.actions import (
+    Action,
+    ActionArguments,
+    ActionKind,
+    ActionResult,
+    JudgeArguments,
+    JudgeResult,
+    ProbationDecision,
+    ReportArguments,
+    ShadowArguments,
+    SnapshotArguments,
+    SnapshotResult,
+    SwapArguments,
+    TrainArguments,
+    TrainResult,
+)
+from driftd.events import Event, GateDecision, RollbackCause, SwapPurpose, Trigger
+from driftd.figures import DecisionFigures
 from driftd_detectors.assessment import Verdict
 
 __all__ = [
+    "NO_FIGURES",
     "Action",
+    "ActionArguments",
     "ActionKind",
+    "ActionResult",
     "Alarm",
     "Build",
     "BuildRequest",
     "BuildStep",
+    "DecisionFigures",
+    "Event",
+    "GateDecision",
+    "JudgeArguments",
+    "JudgeResult",
     "ModelState",
     "Phase",
+    "Probation",
+    "ProbationDecision",
+    "ReportArguments",
+    "RollbackCause",
+    "ShadowArguments",
+    "SnapshotArguments",
+    "SnapshotResult",
+    "SwapArguments",
+    "SwapPurpose",
+    "TrainArguments",
+    "TrainResult",
     "Transition",
     "Trigger",
     "Verdict",
@@ -37,18 +74,6 @@ class Phase(StrEnum):
     PAUSED = "paused"  # the operator's override stopped the checks
 
 
-class Trigger(StrEnum):
-    """Why a build starts."""
-
-    PERFORMANCE = "performance"
-    HARM = "harm"  # performance estimated without labels
-    DATA_DRIFT = "data_drift"
-    SCHEDULE = "schedule"
-    NEW_LABELS = "new_labels"
-    CODE_CHANGED = "code_changed"
-    MANUAL = "manual"
-
-
 class BuildStep(StrEnum):
     """The steps of a build, in order. Each is one action, idempotent, re-entered after a crash."""
 
@@ -57,17 +82,6 @@ class BuildStep(StrEnum):
     JUDGE = "judge"
     COLLECT = "collect"  # the gate was inconclusive: wait for more labelled rows, then judge again
     SWAP = "swap"
-
-
-class ActionKind(StrEnum):
-    """What policy can ask the shell to do."""
-
-    SNAPSHOT = "snapshot"
-    TRAIN = "train"
-    JUDGE = "judge"
-    SWAP = "swap"  # make `version` the served one (promotion, rollback and pin alike)
-    SHADOW = "shadow"  # score the old champion on the rows of probation
-    REPORT = "report"  # render Evidently's HTML for an alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +120,7 @@ class BuildRequest:
     labels_needed: int = 0
     is_follow_up: bool = False  # a repetition with more rows: gives way to any fresh alarm
     who: str = "driftd"  # a person's wish passes over the cool-down, the budget and the labels needed
+    alarm: int | None = None  # the id of the alarm that caused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,7 @@ class Build:
     decision: str = ""  # the gate's last sentence
     is_follow_up: bool = False  # repeats an earlier build with more rows: not repeated again
     hold: str = ""  # why only a person may promote it, in one sentence
+    alarm: int | None = None  # the id of the alarm that caused it
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,25 +185,19 @@ class ModelState:
     override: str | None = None  # what the override in force asks of this model, as the history told it
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One intended deed. Idempotent: performing it twice ends in the same place."""
-
-    kind: ActionKind
-    arguments: dict[str, Any] = field(default_factory=dict)
+NO_FIGURES = DecisionFigures()
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
     """What policy decided: the state from now on, the deeds, and why in one sentence with its figures.
 
-    `event` is a constant name of what happened (`build_started`, `promoted`, `rolled_back`, ...); None when nothing
-    worth a line of history happened and only the bookkeeping of the state changed.
+    `event` is None when nothing worth a line of history happened and only the bookkeeping of the state changed.
     """
 
     state: ModelState
     reason: str
-    event: str | None = None
+    event: Event | None = None
     actions: tuple[Action, ...] = ()
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: DecisionFigures = NO_FIGURES
     actor: str | None = None  # who decided, where it was not the daemon by itself

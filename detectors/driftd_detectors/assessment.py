@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -15,6 +16,22 @@ class Verdict(StrEnum):
     DRIFT = "drift"  # evidence is over its threshold
     INCONCLUSIVE = "inconclusive"  # too little data to say anything
     ERROR = "error"  # the check itself failed
+
+
+# The one order of verdicts, from calm to loud. Too little data is less calm than "ok", because nobody has looked. A
+# check that failed is louder than gathering evidence, because it will not become an alarm by itself.
+CALM_TO_LOUD = (Verdict.OK, Verdict.INCONCLUSIVE, Verdict.SUSPECTED, Verdict.ERROR, Verdict.DRIFT)
+LOUD = frozenset({Verdict.SUSPECTED, Verdict.ERROR, Verdict.DRIFT})
+
+
+def loudness(verdict: Verdict) -> int:
+    """The rank of a verdict: 0 is the calmest."""
+    return CALM_TO_LOUD.index(verdict)
+
+
+def loudest(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """The loudest of some verdicts, None of none."""
+    return max(verdicts, key=loudness, default=None)
 
 
 class EvidenceKind(StrEnum):
@@ -94,3 +111,38 @@ def share_of_limit(evidence: float, threshold: float) -> float:
     if threshold <= 1 or evidence <= 1:
         return 0.0
     return min(1.0, math.log(evidence) / math.log(threshold))
+
+
+@dataclass(frozen=True, slots=True)
+class LatestVerdicts:
+    """What the last checks of the served version concluded.
+
+    Each of the two kinds of check has its own verdict, and the verdicts on the kinds of evidence from the last check of
+    that kind that evaluated any.
+    """
+
+    window: Verdict | None = None
+    labels: Verdict | None = None
+    window_kinds: tuple[Verdict, ...] = ()
+    labels_kinds: tuple[Verdict, ...] = ()
+
+    def after_window(self, assessment: Assessment) -> LatestVerdicts:
+        """These verdicts after another window was checked."""
+        kinds = tuple(found.verdict for found in assessment.kinds) or self.window_kinds
+        return replace(self, window=assessment.verdict, window_kinds=kinds)
+
+    def after_labels(self, assessment: Assessment) -> LatestVerdicts:
+        """These verdicts after the labels of another cohort were checked."""
+        kinds = tuple(found.verdict for found in assessment.kinds) or self.labels_kinds
+        return replace(self, labels=assessment.verdict, labels_kinds=kinds)
+
+    @property
+    def overall(self) -> Verdict | None:
+        """The verdict on a model; None before the first check.
+
+        Whatever is loud comes first. Else it is that of the last window: what was well before says nothing of a window
+        that could not be judged, and labels that are still coming say nothing of one that could.
+        """
+        kinds = (*self.window_kinds, *self.labels_kinds)
+        known = [found for found in (*kinds, self.window, self.labels) if found is not None]
+        return loudest(found for found in known if found in LOUD) or self.window or loudest(kinds) or self.labels

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score, Verdict
+from driftd_detectors.assessment import (
+    Assessment,
+    EvidenceKind,
+    Fault,
+    KindAssessment,
+    Score,
+    Verdict,
+    loudest,
+    loudness,
+)
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.stream_drift import (
     ReferenceScores,
@@ -37,7 +45,6 @@ from driftd_detectors.settings import MonitorSettings
 __all__ = ["Monitor", "MonitorSettings"]
 
 _OF_LOSS = {"performance", "harm"}  # evidence that begins anew under another metric
-_WORST = (Verdict.ERROR, Verdict.DRIFT, Verdict.SUSPECTED, Verdict.INCONCLUSIVE, Verdict.OK)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Monitor:
         scored = [detector.assess() for detector in (data, prediction, harm) if detector is not None]
         kinds = (*scored, quality.assess(faults))
         assessment = Assessment(
-            _worst(kind.verdict for kind in _heard(kinds)),
+            loudest(kind.verdict for kind in _heard(kinds)) or Verdict.OK,
             _summary(_heard(kinds)),
             profile.rows,
             kinds,
@@ -272,13 +279,9 @@ def _heard(kinds: tuple[KindAssessment, ...]) -> tuple[KindAssessment, ...]:
     return tuple(kind for kind in kinds if (kind.kind, kind.verdict) != silent)
 
 
-def _worst(verdicts: Iterable[Verdict]) -> Verdict:
-    return min(verdicts, key=_WORST.index, default=Verdict.OK)
-
-
 def _summary(kinds: tuple[KindAssessment, ...]) -> str:
-    worst = min(kinds, key=lambda kind: _WORST.index(kind.verdict))
-    if worst.verdict is not Verdict.OK:
-        return worst.sentence
+    first = max(kinds, key=lambda kind: loudness(kind.verdict))
+    if first.verdict is not Verdict.OK:
+        return first.sentence
     most = max(kinds, key=lambda kind: kind.evidence / kind.threshold)
     return f"nothing moved: {most.kind} evidence {number(most.evidence)} of {number(most.threshold)}"

@@ -14,6 +14,7 @@ import pytest
 
 from driftd.cli.backtest import _beginner
 from driftd.cli.main import main
+from driftd.events import Event
 from driftd.loop.backtest import Era, Replay, eras_of, lateness_of, windows_of
 from driftd.sources import open_source
 from driftd.store.state.reader import StateReader
@@ -35,7 +36,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world that was as trained for some hours, then changed until the daemon raised its alarm."""
     world = World.begin(tmp_path_factory.mktemp("lived"), config=WATCHED)
     world.live(8)
-    world.live(12, concept, until=lambda one: "alarm" in one.events)
+    world.live(12, concept, until=lambda one: Event.ALARM in one.events)
     world.close()
     return world
 
@@ -111,10 +112,10 @@ def test_a_time_without_windows_is_told(driftd: Run) -> None:
 def test_the_versions_that_served_are_read_from_the_history() -> None:
     """Each swap begins an era: promotions, rollbacks and pins, but not a pin of what serves already."""
     history = [
-        decision(1, "adopted", at=10.0, figures={"version": 1}),
-        decision(2, "alarm", at=20.0, figures={"alarm": 1}),
-        decision(3, "promoted", at=30.0, figures={"version": 2, "from": 1}),
-        decision(4, "pinned", at=40.0, figures={"version": 2}),
-        decision(5, "rolled_back", at=50.0, figures={"version": 1, "from": 2}),
+        decision(1, Event.ADOPTED, at=10.0, figures={"version": 1}),
+        decision(2, Event.ALARM, at=20.0, figures={"alarm": 1}),
+        decision(3, Event.PROMOTED, at=30.0, figures={"version": 2, "from": 1}),
+        decision(4, Event.PINNED, at=40.0, figures={"version": 2}),
+        decision(5, Event.ROLLED_BACK, at=50.0, figures={"version": 1, "from": 2}),
     ]
     assert eras_of(reversed(history)) == [Era(1, 10.0), Era(2, 30.0), Era(1, 50.0)]

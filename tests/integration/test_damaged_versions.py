@@ -12,10 +12,11 @@ import pytest
 
 from driftd.doctor.checks import CHECKS
 from driftd.doctor.installation import examine_all
+from driftd.events import Event
 from driftd.loop.factory import JobArguments
 from driftd.loop.integrity import look_at_versions
 from driftd.paths import Places
-from driftd.records import Transition
+from driftd.records import DecisionFigures, Transition
 from driftd.registry.artefact import ArtefactError
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import post_request
@@ -140,7 +141,7 @@ def promoted(world: World, version: int) -> None:
     """Have the store say that a version won its gate and serves."""
     store, state = world.daemon.assembly.store, world.daemon.models[MODEL].state
     after = replace(state, champion=version, previous=state.champion)
-    told = Transition(after, "it is better", "promoted", (), {"version": version})
+    told = Transition(after, "it is better", Event.PROMOTED, (), DecisionFigures(version=version))
     store.save_transition(state, told, at=world.clock.now(), actor="driftd", config_hash="c0ffee")
     world.daemon.close()
     world.daemon.assembly.registry.point(MODEL, version)

@@ -26,9 +26,10 @@ from driftd.config.load import load
 from driftd.config.schema import Http, Tls
 from driftd.doctor.checks import CHECKS
 from driftd.doctor.installation import Finding, FindingLevel, examine_all
+from driftd.events import Event
 from driftd.loop.maintenance import backup_plan
 from driftd.observe.http import HttpThread
-from driftd.records import Transition
+from driftd.records import DecisionFigures, Transition
 from driftd.store.backups import make_backup
 from driftd.store.integrity import mark_damaged
 from driftd.store.ownership import held
@@ -276,9 +277,9 @@ def test_a_way_back_is_to_a_version_that_served_and_is_not_barred(place: Path, s
     with closing(StateStore.open(place / "state" / "state.db")) as store:
         state = store.model(MODEL)
         assert state is not None
-        for event, version in (("promoted", 2), ("promoted", 3), ("rolled_back", 1)):
+        for event, version in ((Event.PROMOTED, 2), (Event.PROMOTED, 3), (Event.ROLLED_BACK, 1)):
             after = replace(state, barred=(3,))
-            told = Transition(after, "as it went", event, (), {"version": version})
+            told = Transition(after, "as it went", event, (), DecisionFigures(version=version))
             store.save_transition(state, told, at=sound[1], actor="driftd", config_hash="c0ffee")
     (said,) = [said for _, said in bad(found(place, sound[1], "versions"))]
     assert f"`driftd rollback demand --to 2 --why damaged --config {place / 'config.yaml'}`" in said

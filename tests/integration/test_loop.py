@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from driftd.events import Event
 from driftd.records import Phase
 from driftd.store.state.writer import post_request
 from loop_world import MODEL, World
@@ -59,6 +60,9 @@ def test_a_harmful_change_is_seen_rebuilt_judged_swapped_and_confirmed(world: Wo
     store = world.daemon.assembly.store
     reasons = {line.event: line.reason for line in store.history(MODEL, 1000)}
     assert "mae" in reasons["build_started"]
+    decided = {line.event: line for line in store.history(MODEL, 1000)}
+    alarm, start = decided[Event.ALARM], decided[Event.BUILD_STARTED]
+    assert start.decision_figures.alarm == alarm.decision_figures.alarm is not None
     assert world.daemon.models[MODEL].state.champion == world.daemon.assembly.registry.current(MODEL) != 1
     losses = [
         check.figures["loss"] for check in reversed(store.checks(MODEL, 1000, "labels")) if "loss" in check.figures

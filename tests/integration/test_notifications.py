@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from driftd.config.schema import Receiver
+from driftd.events import Event
 from driftd.notify.channels import RetryPace
 from notify_samples import NOW, QUICK, endpoint, eventually, telling
 
@@ -49,12 +50,12 @@ def running(marker: str) -> list[int]:
 def test_a_webhook_is_told_of_what_it_wants_and_of_nothing_before_it_was_configured(tmp_path: Path) -> None:
     """Only wanted events of wanted models come, in order, each once; what was decided before is not told."""
     with endpoint() as team, telling(tmp_path / "state.db") as told:
-        told.decide("alarm")
+        told.decide(Event.ALARM)
         told.apply(team=webhook(team.url, models=["demand"]))
-        first = told.decide("alarm")
-        told.decide("build_started")
-        told.decide("alarm", "fares")
-        last = told.decide("promoted")
+        first = told.decide(Event.ALARM)
+        told.decide(Event.BUILD_STARTED)
+        told.decide(Event.ALARM, "fares")
+        last = told.decide(Event.PROMOTED)
         eventually(lambda: team.ids == [first, last])
         assert team.got[0]["text"] == "[WARNING] demand: Drift confirmed: alarm of demand"
         assert team.headers[0]["content-type"].startswith("application/json")
@@ -63,7 +64,7 @@ def test_a_webhook_is_told_of_what_it_wants_and_of_nothing_before_it_was_configu
         assert told.sample("driftd_notification_last_success_timestamp_seconds", "team") == NOW
         eventually(lambda: told.sample("driftd_notifications_pending", "team") == 0)
         told.land()
-        later = told.decide("build_started")
+        later = told.decide(Event.BUILD_STARTED)
         eventually(lambda: ("team", later) in told.confirmed)  # the cursor passes over what is not wanted
 
 
@@ -177,7 +178,7 @@ def test_after_an_outage_everything_is_told_in_one_digest(tmp_path: Path) -> Non
     down = [True]
     with endpoint(answer=lambda _: (503 if down[0] else 200, {}, 0.0)) as team, telling(tmp_path / "state.db") as told:
         told.apply(team=webhook(team.url))
-        numbers = [told.decide("alarm", f"model-{one}") for one in range(30)]
+        numbers = [told.decide(Event.ALARM, f"model-{one}") for one in range(30)]
         eventually(lambda: team.tries >= 3)
         assert told.sample("driftd_notifications_pending", "team") == 30
         down[0] = False
@@ -311,7 +312,7 @@ def test_a_program_gets_json_and_variables(tmp_path: Path) -> None:
         os.environ["NOTIFY_SOCKET"] = "/run/nowhere"
         try:
             told.apply(page=hook)
-            number = told.decide("rolled_back")
+            number = told.decide(Event.ROLLED_BACK)
             eventually(out.exists)
         finally:
             del os.environ["NOTIFY_SOCKET"]

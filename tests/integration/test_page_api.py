@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from driftd.events import Event
 from driftd.observe import families
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from driftd.records import Alarm, ModelState, Phase, Transition, Window
+from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
 from driftd.store.state.writer import StateStore
 from page_server import served
 from year_of_history import END, HOUR, write_history
@@ -34,7 +35,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
         alarm = Alarm("data", EVIL, 30_000.0, 21_915.0, f"{EVIL} moved")
         number = store.save_alarm("model-00", alarm, window, at=END, version=1, leaders=[(EVIL, 1.0)])
         state = replace(ModelState("model-00", Phase.STEADY, champion=1), blocked=f"{EVIL} is missing")
-        told = Transition(state, f"{EVIL} moved; this informs only", "alarm", (), {"alarm": number})
+        told = Transition(state, f"{EVIL} moved; this informs only", Event.ALARM, (), DecisionFigures(alarm=number))
         store.save_transition(state, told, at=END, actor="driftd", config_hash="0123456789ab")
     store.close()
     return found
@@ -142,7 +143,7 @@ def test_an_unchanged_answer_is_not_sent_again(places: Places, http: httpx.Clien
     state = store.model("model-01")
     assert state is not None
     store.save_transition(
-        state, Transition(state, "something new", "paused"), at=END + 5, actor="anna", config_hash="0123456789ab"
+        state, Transition(state, "something new", Event.PAUSED), at=END + 5, actor="anna", config_hash="0123456789ab"
     )
     store.close()
     fresh = http.get("/api/fleet", headers={"if-none-match": first.headers["etag"]})

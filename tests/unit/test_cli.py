@@ -26,17 +26,21 @@ from driftd.config.load import digest_of, load
 from driftd.config.redact import shown
 from driftd.config.schema import Http
 from driftd.errors import ExitCode
+from driftd.events import Event
 from driftd.observe.http import HttpThread
 from driftd.paths import Places
 from driftd.records import (
     Action,
-    ActionKind,
     Alarm,
     Build,
     BuildStep,
+    DecisionFigures,
     ModelState,
     Phase,
     Probation,
+    ReportArguments,
+    SwapArguments,
+    SwapPurpose,
     Transition,
     Trigger,
     Window,
@@ -106,7 +110,11 @@ def store(tmp_path: Path, empty: Path) -> Iterator[StateStore]:
 def decide(store: StateStore, event: str, reason: str, *actions: Action, at: float = NOON, **figures: object) -> int:
     with store.transaction():
         line = store.save_transition(
-            STATE, Transition(STATE, reason, event, actions, figures), at=at, actor="driftd", config_hash="c0ffee"
+            STATE,
+            Transition(STATE, reason, Event(event), actions, DecisionFigures.from_dict(figures)),
+            at=at,
+            actor="driftd",
+            config_hash="c0ffee",
         )
     assert line is not None
     return line
@@ -345,8 +353,8 @@ def test_status_for_machines(driftd: Run, store: StateStore) -> None:
 
 def test_history_is_told_newest_first(driftd: Run, store: StateStore) -> None:
     """The lines of history stand newest first, as they were written, and as many as were asked for."""
-    decide(store, "alarm", ODD)
-    decide(store, "build_started", "building version 2")
+    decide(store, Event.ALARM, ODD)
+    decide(store, Event.BUILD_STARTED, "building version 2")
     out = driftd("history")[1].splitlines()
     assert out[1].split()[0] == "2"
     assert "build started" in out[1]
@@ -415,8 +423,10 @@ def test_an_alarm_is_explained_with_what_was_seen_against_which_threshold(driftd
     check(store, kind="labels")
     number = alarm_of(store)
     store.save_report(number, "/srv/report.html", [{"sentence": "ks says drifted"}])
-    report = Action(ActionKind.REPORT, {"alarm": number})
-    line = decide(store, "alarm", f"{ODD}; a build is wanted", report, alarm=number, evidence=1684.0, threshold=913.0)
+    report = Action(ReportArguments(number, ODD))
+    line = decide(
+        store, Event.ALARM, f"{ODD}; a build is wanted", report, alarm=number, evidence=1684.0, threshold=913.0
+    )
     code, out, _ = driftd("explain", "last")
     assert code == 0
     for told in (
@@ -445,12 +455,12 @@ def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateS
     """From the alarm by way of the build and its gate to the swap and the rollback: one story, with the place in it."""
     gate = {"decision": "promote", "sentence": "gain 2 on 500 later rows"}
     publish(tmp_path / "state", 2, gate=gate, data={"rows": 1718, "chosen": "since_change", "tried": {"all": 12.5}})
-    decide(store, "confirmed", "an older story", version=1)
-    decide(store, "alarm", f"{ODD}; a build is wanted", alarm=alarm_of(store))
-    decide(store, "build_started", f"building version 2 because of performance: {ODD}", version=2)
-    swap = Action(ActionKind.SWAP, {"version": 2})
-    promoted = decide(store, "promoted", "version 2 serves instead of 1", swap, version=2, change_at=NOON, gain=2.0)
-    decide(store, "rolled_back", "version 1 serves again instead of 2", version=1, **{"from": 2})
+    decide(store, Event.CONFIRMED, "an older story", version=1)
+    decide(store, Event.ALARM, f"{ODD}; a build is wanted", alarm=alarm_of(store))
+    decide(store, Event.BUILD_STARTED, f"building version 2 because of performance: {ODD}", version=2)
+    swap = Action(SwapArguments(2, SwapPurpose.PROMOTE, 1))
+    promoted = decide(store, Event.PROMOTED, "version 2 serves instead of 1", swap, version=2, change_at=NOON, gain=2.0)
+    decide(store, Event.ROLLED_BACK, "version 1 serves again instead of 2", version=1, **{"from": 2})
     _, out, _ = driftd("explain", str(promoted))
     story = out[out.index("how it came about") :]
     order = [story.index(word) for word in ("alarm", "build started", "promoted", "rolled back")]
@@ -465,10 +475,21 @@ def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateS
         "then: swap, intended",
     ):
         assert told in out
-    assert driftd("explain", "2")[1].count("promoted") == 1  # the alarm's own story goes on to the swap
+    assert driftd("explain", "2")[1].count(Event.PROMOTED) == 1  # the alarm's own story goes on to the swap
     told = json.loads(driftd("explain", str(promoted), "--json")[1])
     assert told["decision"]["figures"]["gain"] == 2
     assert [one["event"] for one in told["story"]] == ["alarm", "build_started", "promoted", "rolled_back"]
+
+
+def test_a_build_is_told_with_the_alarm_that_caused_it(driftd: Run, store: StateStore) -> None:
+    """Of two alarms that say the same, the story has the one whose id the build carries."""
+    first, second = alarm_of(store), alarm_of(store)
+    one, two = (decide(store, Event.ALARM, f"{ODD}; x", alarm=number) for number in (first, second))
+    start = decide(store, Event.BUILD_STARTED, f"building version 2: {ODD}", version=2, alarm=first)
+    story = json.loads(driftd("explain", str(start), "--json")[1])["story"]
+    assert [line["id"] for line in story] == [one, start]
+    assert [line["id"] for line in json.loads(driftd("explain", str(one), "--json")[1])["story"]] == [one, start]
+    assert json.loads(driftd("explain", str(two), "--json")[1])["story"] == []
 
 
 # --- asking --------------------------------------------------------------------------------------------------------

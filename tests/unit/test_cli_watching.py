@@ -26,6 +26,7 @@ from rich.console import Console, ConsoleDimensions
 
 from driftd.cli.picture import Pen, picture
 from driftd.cli.watch import snapshot
+from driftd.events import Event
 from driftd.paths import Places
 from driftd.records import Build, BuildStep, ModelState, Phase, Transition, Trigger, Window
 from driftd.store.state.writer import StateStore
@@ -65,7 +66,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 build = Build(2, Trigger.PERFORMANCE, "mae rose", BuildStep.JUDGE, NOW)
                 state = replace(state, phase=Phase.AWAITING_APPROVAL, build=build)
             with store.transaction():
-                made = Transition(state, f"{name} is under watch [bold]", "adopted")
+                made = Transition(state, f"{name} is under watch [bold]", Event.ADOPTED)
                 store.save_transition(state, made, at=NOW, actor="driftd", config_hash="c0ffee")
             for number in (3, 2, 1):
                 loss = 0.5 if position == 5 and number == 1 else 0.4

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from driftd.decisions import MEANINGS
+from driftd.events import Event
 from driftd.notify.channels import RetryPace
 from driftd.notify.delivery import DIGEST_OF, LATE, batches
 from driftd.notify.message import CARRIED, LISTED, encoded, message, message_of_test, severity_of
@@ -16,7 +17,7 @@ from notify_samples import NOW, decision
 
 def test_one_decision_is_told_in_words_and_in_figures() -> None:
     """A message holds text and blocks for people and everything that the history holds for machines."""
-    told = message("team", [decision(7, "promoted", phase_to="probation")])
+    told = message("team", [decision(7, Event.PROMOTED, phase_to="probation")])
     assert told.body["text"].startswith("[INFO] demand: Promoted: price has shifted")
     words = json.dumps(told.body["blocks"], ensure_ascii=False)
     assert "steady → probation" in words
@@ -43,8 +44,8 @@ def test_every_event_makes_a_message_that_slack_would_take(event: str) -> None:
 
 def test_a_digest_says_the_worst_first_and_stays_short() -> None:
     """Hundreds of decisions are one short message: counts, the worst and newest, and how to see the rest."""
-    many = [decision(number, "build_started", reason="y" * 5000) for number in range(1, 500)]
-    many.append(decision(500, "quality_fault", model="fares"))
+    many = [decision(number, Event.BUILD_STARTED, reason="y" * 5000) for number in range(1, 500)]
+    many.append(decision(500, Event.QUALITY_FAULT, model="fares"))
     told = message("team", many)
     assert "500 decisions of 2 models (1 critical, 499 info)" in told.body["text"]
     listed = told.body["blocks"][1]["text"]["text"]
@@ -74,7 +75,7 @@ def test_a_test_says_that_it_is_one() -> None:
 
 def test_the_worst_severity_leads() -> None:
     """Of several decisions, the worst says how severe the whole is."""
-    assert severity_of([decision(1, "promoted"), decision(2, "rolled_back")]) == "warning"
+    assert severity_of([decision(1, Event.PROMOTED), decision(2, Event.ROLLED_BACK)]) == "warning"
 
 
 def test_few_are_told_each_for_itself_many_or_old_ones_as_one() -> None:

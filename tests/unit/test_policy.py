@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from driftd.events import Event
 from driftd.policy import (
     AlarmRaised,
     ClockTick,
@@ -21,14 +22,26 @@ from driftd.policy import (
     advance,
 )
 from driftd.records import (
+    ActionArguments,
     ActionKind,
     Alarm,
     Build,
     BuildRequest,
     BuildStep,
+    GateDecision,
+    JudgeArguments,
+    JudgeResult,
     ModelState,
     Phase,
     Probation,
+    ProbationDecision,
+    RollbackCause,
+    SnapshotArguments,
+    SnapshotResult,
+    SwapArguments,
+    SwapPurpose,
+    TrainArguments,
+    TrainResult,
     Transition,
     Trigger,
     Window,
@@ -47,6 +60,13 @@ def build(step: BuildStep = BuildStep.SNAPSHOT, **changes: object) -> Build:
 
 
 STEADY = ModelState("demand", champion=3, previous=2)
+JUDGING = JudgeArguments(version=4, trigger=Trigger.PERFORMANCE)
+STEPS: dict[ActionKind, ActionArguments] = {  # of the build above
+    ActionKind.SNAPSHOT: SnapshotArguments(4),
+    ActionKind.TRAIN: TrainArguments(4, "abc", Trigger.PERFORMANCE, "loss rose"),
+    ActionKind.JUDGE: JUDGING,
+    ActionKind.SWAP: SwapArguments(4, SwapPurpose.PROMOTE, 3),
+}
 STATES = {
     Phase.STEADY: STEADY,
     Phase.RETRAINING: replace(STEADY, phase=Phase.RETRAINING, build=build()),
@@ -70,7 +90,7 @@ def decide(
 ) -> Transition:
     """Decide; the line of history that only notes a new override is passed over."""
     transition = advance(state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
-    if transition.event in {"override_began", "override_changed", "override_ended"}:
+    if transition.event in {Event.OVERRIDE_BEGAN, Event.OVERRIDE_CHANGED, Event.OVERRIDE_ENDED}:
         return advance(transition.state, finding, facts, settings, override or Override(), now)  # type: ignore[arg-type]
     return transition
 
@@ -93,7 +113,7 @@ def kinds(transition: Transition) -> list[ActionKind]:
 def test_alarm_in_each_phase(phase: Phase, kind: str, wants: bool) -> None:
     """Every alarm is recorded with its report; only a performance alarm wants a build by default, and only one."""
     transition = decide(STATES[phase], alarm(kind))
-    assert transition.event == "alarm"
+    assert transition.event == Event.ALARM
     assert kinds(transition) == [ActionKind.REPORT]
     assert (transition.state.want is not None) is wants
     assert f"{kind} drifted" in transition.reason
@@ -105,6 +125,30 @@ def test_data_drift_builds_where_the_config_says_so() -> None:
     assert decide(STEADY, alarm("data"), settings=settings).state.want is not None
 
 
+def test_a_build_carries_the_alarm_that_caused_it() -> None:
+    """The alarm's id goes from the wish to the build, its line of history and every repetition of it."""
+    wanted = decide(STEADY, alarm())
+    assert wanted.state.want is not None
+    assert wanted.state.want.alarm == 11
+    started = decide(wanted.state, ClockTick())
+    assert started.state.build is not None
+    assert started.state.build.alarm == started.figures.alarm == 11
+    judging = replace(started.state, build=replace(started.state.build, step=BuildStep.JUDGE, rows_since_change=400))
+    refused = decide(judging, StepDone(JUDGING, JudgeResult(GateDecision.REJECT, "worse")))
+    swapped = decide(judging, StepDone(SwapArguments(4, SwapPurpose.PROMOTE, 3)))
+    for again in (refused, swapped):
+        assert again.state.want is not None
+        assert (again.state.want.is_follow_up, again.state.want.alarm) == (True, 11)
+
+
+def test_a_build_that_no_alarm_caused_names_none() -> None:
+    """The schedule and people build without an alarm."""
+    asked = decide(STEADY, OperatorRequest("retrain", "ada"))
+    started = decide(asked.state, ClockTick())
+    assert started.state.build is not None
+    assert started.state.build.alarm is started.figures.alarm is None
+
+
 def wanting(**changes: object) -> ModelState:
     want = BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW - HOUR, change_at=NOW - DAY, labels_needed=300)
     return replace(STEADY, want=replace(want, **changes))  # type: ignore[arg-type]
@@ -113,7 +157,7 @@ def wanting(**changes: object) -> ModelState:
 def test_wanted_build_starts_with_its_snapshot() -> None:
     """A wanted build that nothing stands against starts, and its reason names the trigger and the cause."""
     transition = decide(wanting(), ClockTick())
-    assert transition.event == "build_started"
+    assert transition.event == Event.BUILD_STARTED
     assert kinds(transition) == [ActionKind.SNAPSHOT]
     assert transition.state.phase is Phase.RETRAINING
     assert "because of performance: loss rose" in transition.reason
@@ -151,26 +195,25 @@ def test_a_persons_wish_passes_over_cooldown_and_budget_but_not_over_a_broken_pi
     hurried = replace(
         STEADY, want=BuildRequest(Trigger.MANUAL, "asked", NOW), cooldown_until=NOW + DAY, build_starts=(NOW,) * 9
     )
-    assert decide(hurried, ClockTick(), replace(FACTS, labels=0)).event == "build_started"
+    assert decide(hurried, ClockTick(), replace(FACTS, labels=0)).event == Event.BUILD_STARTED
     assert decide(replace(hurried, blocked="garbage"), ClockTick()).actions == ()
 
 
 def test_the_steps_of_a_build_follow_one_another() -> None:
     """Snapshot leads to training, training to judgement, a won gate to the swap, the swap to probation."""
-    arguments = {"version": 4}
     trained = decide(
         STATES[Phase.RETRAINING],
-        StepDone(ActionKind.SNAPSHOT, arguments, {"digest": "abc", "rows": 900, "rows_since_change": 400}),
+        StepDone(SnapshotArguments(4), SnapshotResult("abc", rows=900, rows_since_change=400)),
     )
     assert kinds(trained) == [ActionKind.TRAIN]
-    judged = decide(trained.state, StepDone(ActionKind.TRAIN, arguments, {"rows": 700, "data": "all"}))
+    judged = decide(trained.state, StepDone(trained.actions[0].arguments, TrainResult(rows=700, data="all")))
     assert kinds(judged) == [ActionKind.JUDGE]
-    won = decide(judged.state, StepDone(ActionKind.JUDGE, arguments, {"decision": "promote", "sentence": "better"}))
-    assert won.event == "swap_started"
-    assert won.actions[0].arguments["version"] == 4
+    won = decide(judged.state, StepDone(judged.actions[0].arguments, JudgeResult(GateDecision.PROMOTE, "better")))
+    assert won.event == Event.SWAP_STARTED
+    assert won.actions[0].arguments == SwapArguments(4, SwapPurpose.PROMOTE, 3)
     assert won.state.champion == 3
-    swapped = decide(won.state, StepDone(ActionKind.SWAP, won.actions[0].arguments))
-    assert (swapped.event, swapped.state.phase, swapped.state.champion) == ("promoted", Phase.PROBATION, 4)
+    swapped = decide(won.state, StepDone(won.actions[0].arguments))
+    assert (swapped.event, swapped.state.phase, swapped.state.champion) == (Event.PROMOTED, Phase.PROBATION, 4)
     assert swapped.state.previous == 3
     assert swapped.state.want is not None  # 400 rows after the change: build again when 4000 are there
     assert swapped.state.want.labels_needed == 4000
@@ -187,8 +230,7 @@ def test_the_steps_of_a_build_follow_one_another() -> None:
 def test_each_outcome_of_the_gate(decision: str, event: str, phase: Phase) -> None:
     """Only `promote` swaps; `reject` ends the build; `inconclusive` keeps the champion and collects."""
     state = replace(STATES[Phase.RETRAINING], build=build(BuildStep.JUDGE))
-    result = {"decision": decision, "sentence": "gain 0.1", "rows": 500}
-    transition = decide(state, StepDone(ActionKind.JUDGE, {"version": 4}, result))
+    transition = decide(state, StepDone(JUDGING, JudgeResult(GateDecision(decision), "gain 0.1", rows=500)))
     assert (transition.event, transition.state.phase) == (event, phase)
     assert (ActionKind.SWAP in kinds(transition)) is (decision == "promote")
     assert transition.state.champion == 3
@@ -204,9 +246,9 @@ def test_each_outcome_of_the_gate(decision: str, event: str, phase: Phase) -> No
 def test_a_won_gate_waits_for_a_person(settings: PolicySettings, override: Override, words: str) -> None:
     """With manual approval or a paused promotion the winner waits, is released when let go, and swaps on approval."""
     state = replace(STATES[Phase.RETRAINING], build=build(BuildStep.JUDGE))
-    done = StepDone(ActionKind.JUDGE, {"version": 4}, {"decision": "promote", "sentence": "better"})
+    done = StepDone(JUDGING, JudgeResult(GateDecision.PROMOTE, "better"))
     waiting = decide(state, done, override=override, settings=settings)
-    assert waiting.event == "approval_wanted"
+    assert waiting.event == Event.APPROVAL_WANTED
     assert words in waiting.reason
     assert decide(waiting.state, ClockTick(), override=override, settings=settings).actions == ()
     assert kinds(decide(waiting.state, ClockTick())) == [ActionKind.SWAP]
@@ -224,22 +266,21 @@ def test_collecting_judges_again_rebuilds_or_gives_up() -> None:
     rebuilt = decide(state, ClockTick(), replace(FACTS, labels=4000, next_version=5))
     assert kinds(rebuilt) == [ActionKind.SNAPSHOT]
     late = decide(state, ClockTick(), now=NOW + 61 * DAY)
-    assert (late.event, late.state.phase, late.state.champion) == ("challenger_inconclusive", Phase.STEADY, 3)
+    assert (late.event, late.state.phase, late.state.champion) == (Event.CHALLENGER_INCONCLUSIVE, Phase.STEADY, 3)
 
 
 @pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.SWAP])
 def test_a_failed_step_leaves_the_champion_and_backs_off(kind: ActionKind) -> None:
     """Whatever step fails, the champion serves on, the next try waits twice as long each time, and in the end stops."""
     state = replace(STATES[Phase.RETRAINING], want=BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW))
-    arguments = {"version": 4, "purpose": "promote"}
     pauses = []
     for _ in range(SETTINGS.most_failures - 1):
-        failed = decide(state, StepFailed(kind, "boom", arguments))
-        assert (failed.event, failed.state.phase, failed.state.champion) == ("build_failed", Phase.STEADY, 3)
+        failed = decide(state, StepFailed(STEPS[kind], "boom"))
+        assert (failed.event, failed.state.phase, failed.state.champion) == (Event.BUILD_FAILED, Phase.STEADY, 3)
         pauses.append(failed.state.backoff_until - NOW)
         state = replace(failed.state, phase=Phase.RETRAINING, build=build())
     assert pauses == [600.0, 1200.0, 2400.0, 4800.0]
-    last = decide(state, StepFailed(kind, "boom", arguments))
+    last = decide(state, StepFailed(STEPS[kind], "boom"))
     assert last.state.want is None
     assert "no further try" in last.reason
 
@@ -254,16 +295,17 @@ def test_probation_confirms_or_rolls_back() -> None:
     late = replace(FACTS, labels=110)
     assert kinds(decide(looking, ClockTick(), late, now=NOW + 2 * DAY)) == [ActionKind.SHADOW]  # they may have matured
     unchanged = decide(
-        decide(looking, ClockTick(), late, now=NOW + 2 * DAY).state, ProbationResult("continue", "too few", 0)
+        decide(looking, ClockTick(), late, now=NOW + 2 * DAY).state,
+        ProbationResult(ProbationDecision.CONTINUE, "too few", 0),
     ).state
     assert decide(unchanged, ClockTick(), late, now=NOW + 2 * DAY + 1).actions == ()  # never twice at one moment
-    confirmed = decide(state, ProbationResult("confirm", "as good", 300))
-    assert (confirmed.event, confirmed.state.phase) == ("confirmed", Phase.STEADY)
-    worse = decide(state, ProbationResult("roll_back", "worse by 0.1", 300))
-    assert worse.event == "rollback_started"
+    confirmed = decide(state, ProbationResult(ProbationDecision.CONFIRM, "as good", 300))
+    assert (confirmed.event, confirmed.state.phase) == (Event.CONFIRMED, Phase.STEADY)
+    worse = decide(state, ProbationResult(ProbationDecision.ROLL_BACK, "worse by 0.1", 300))
+    assert worse.event == Event.ROLLBACK_STARTED
     assert worse.state.champion == 4  # until the swap is done
-    back = decide(worse.state, StepDone(ActionKind.SWAP, worse.actions[0].arguments))
-    assert (back.event, back.state.phase, back.state.champion) == ("rolled_back", Phase.STEADY, 3)
+    back = decide(worse.state, StepDone(worse.actions[0].arguments))
+    assert (back.event, back.state.phase, back.state.champion) == (Event.ROLLED_BACK, Phase.STEADY, 3)
     assert 4 in back.state.barred
 
 
@@ -271,10 +313,10 @@ def test_probation_confirms_or_rolls_back() -> None:
 def test_a_broken_pipeline_blocks_once_and_is_restored_once(phase: Phase) -> None:
     """A fault is told when it begins and when it ends, not at every window between."""
     broken = decide(STATES[phase], QualityFault("column x is gone"))
-    assert broken.event == "quality_fault"
+    assert broken.event == Event.QUALITY_FAULT
     assert decide(broken.state, QualityFault("column x is gone")).event is None
     whole = decide(broken.state, QualityOk())
-    assert (whole.event, whole.state.blocked) == ("quality_restored", None)
+    assert (whole.event, whole.state.blocked) == (Event.QUALITY_RESTORED, None)
     assert decide(STATES[phase], QualityOk()).event is None
 
 
@@ -294,7 +336,7 @@ def test_requests_that_cannot_be_done_are_refused_with_the_reason(
 ) -> None:
     """A person's impossible request is answered by why, and changes nothing."""
     transition = decide(STATES[phase], OperatorRequest(kind, "ada", version=version))
-    assert transition.event == "request_refused"
+    assert transition.event == Event.REQUEST_REFUSED
     assert words in transition.reason
     assert transition.state == STATES[phase]
     assert transition.actions == ()
@@ -303,24 +345,25 @@ def test_requests_that_cannot_be_done_are_refused_with_the_reason(
 def test_rollback_by_a_person_goes_to_the_version_before() -> None:
     """`rollback` without a version goes to what served before the champion."""
     transition = decide(STEADY, OperatorRequest("rollback", "ada", "complaints"))
-    assert transition.actions[0].arguments["version"] == 2
+    assert transition.actions[0].arguments == SwapArguments(2, SwapPurpose.ROLLBACK, 3)
+    assert transition.figures.rollback_cause is RollbackCause.PERSON
     assert "ada rolls back from version 3 to 2: complaints" in transition.reason
 
 
 def test_override_pauses_pins_and_asks_each_once() -> None:
     """The override pauses and resumes, pins once, and each new retrain text is one build."""
     paused = decide(STEADY, ClockTick(), override=Override("x", pause=frozenset({"checks"})))
-    assert (paused.event, paused.state.phase) == ("paused", Phase.PAUSED)
-    assert decide(paused.state, ClockTick()).event == "resumed"
+    assert (paused.event, paused.state.phase) == (Event.PAUSED, Phase.PAUSED)
+    assert decide(paused.state, ClockTick()).event == Event.RESUMED
     pin = Override("bad version", pin=2)
     pinning = decide(STEADY, ClockTick(), override=pin)
-    assert pinning.actions[0].arguments["version"] == 2
+    assert pinning.actions[0].arguments == SwapArguments(2, SwapPurpose.PIN, 3)
     assert decide(pinning.state, ClockTick(), override=pin).actions == ()
-    assert decide(pinning.state, ClockTick()).event == "unpinned"
-    assert decide(STEADY, ClockTick(), override=Override("x", pin=8)).event == "pin_refused"
+    assert decide(pinning.state, ClockTick()).event == Event.UNPINNED
+    assert decide(STEADY, ClockTick(), override=Override("x", pin=8)).event == Event.PIN_REFUSED
     ask = Override("x", retrain="after schema fix")
     wanted = decide(STEADY, ClockTick(), override=ask)
-    assert wanted.event == "build_wanted"
+    assert wanted.event == Event.BUILD_WANTED
     assert decide(replace(wanted.state, want=None), ClockTick(), override=ask).event is None
 
 
@@ -343,7 +386,7 @@ def test_triggers_without_an_alarm(trigger: Trigger, facts: Facts) -> None:
     state = replace(STEADY, code="old")
     settings = PolicySettings(retrain_on=frozenset({trigger}))
     transition = decide(state, ClockTick(), facts, settings=settings)
-    assert transition.event == "build_wanted"
+    assert transition.event == Event.BUILD_WANTED
     assert transition.state.want is not None
     assert transition.state.want.trigger is trigger
     assert decide(state, ClockTick(), facts).event is None
@@ -353,10 +396,11 @@ def test_triggers_without_an_alarm(trigger: Trigger, facts: Facts) -> None:
 def test_results_of_an_abandoned_build_are_put_aside(kind: ActionKind) -> None:
     """A late result of a build that no longer runs changes nothing."""
     for finding in (
-        StepDone(kind, {"version": 2}, {"decision": "promote", "sentence": ""}),
-        StepFailed(kind, "x", {"version": 2}),
+        StepDone(STEPS[kind], JudgeResult(GateDecision.PROMOTE, "")),
+        StepFailed(STEPS[kind], "x"),
     ):
-        transition = decide(STATES[Phase.RETRAINING], finding)
+        another = replace(STATES[Phase.RETRAINING], build=replace(build(), number=5))
+        transition = decide(another, finding)
         assert transition.event is None
         assert transition.actions == ()
 
@@ -365,20 +409,20 @@ def test_a_challenger_that_did_not_meet_the_champion_waits_for_a_person() -> Non
     """Where the champion could not be loaded, winning the gate is not enough, also on the next ticks."""
     steady = ModelState("demand", Phase.RETRAINING, champion=1)
     judging = replace(steady, build=Build(2, Trigger.PERFORMANCE, "x", BuildStep.JUDGE, 1.0))
-    result = {"decision": "promote", "sentence": "better", "rows": 500, "champion_fault": "version 1 is damaged"}
-    done = StepDone(ActionKind.JUDGE, {"version": 2}, result)
+    result = JudgeResult(GateDecision.PROMOTE, "better", rows=500, champion_fault="version 1 is damaged")
+    done = StepDone(JudgeArguments(version=2, trigger=Trigger.PERFORMANCE), result)
     held = advance(judging, done, Facts(), PolicySettings(), Override(), 2.0)
-    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, "approval_wanted")
+    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, Event.APPROVAL_WANTED)
     assert "version 1 is damaged" in held.reason
     later = advance(held.state, ClockTick(), Facts(), PolicySettings(), Override(), 3.0)
     assert later.state.phase is Phase.AWAITING_APPROVAL
     said = advance(held.state, OperatorRequest("approve", "ann", version=2), Facts(), PolicySettings(), Override(), 4.0)
-    assert said.event == "swap_started"
+    assert said.event == Event.SWAP_STARTED
 
 
 def test_a_request_that_waited_for_days_is_refused() -> None:
     """What a person asked while no daemon ran is not done weeks later; within a day it is."""
     late = decide(STATES[Phase.STEADY], OperatorRequest("rollback", "ada", "bad", 2, NOW - 1.5 * DAY))
-    assert (late.event, late.actions) == ("request_refused", ())
+    assert (late.event, late.actions) == (Event.REQUEST_REFUSED, ())
     assert "rollback was asked at 2027-01-13 20:00 UTC, and nothing could answer until now: ask again" in late.reason
     assert decide(STATES[Phase.STEADY], OperatorRequest("rollback", "ada", "bad", 2, NOW - 0.5 * DAY)).actions

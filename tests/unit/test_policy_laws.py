@@ -20,7 +20,26 @@ from driftd.policy import (
     StepFailed,
     advance,
 )
-from driftd.records import Action, ActionKind, Alarm, ModelState, Phase, Transition, Trigger, Window
+from driftd.records import (
+    Action,
+    ActionKind,
+    ActionResult,
+    Alarm,
+    GateDecision,
+    JudgeArguments,
+    JudgeResult,
+    ModelState,
+    Phase,
+    ProbationDecision,
+    SnapshotResult,
+    SwapArguments,
+    SwapPurpose,
+    TrainArguments,
+    TrainResult,
+    Transition,
+    Trigger,
+    Window,
+)
 
 NOW = 1_800_000_000.0
 BUILD_STEPS = frozenset({ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE})
@@ -57,7 +76,12 @@ steps = st.one_of(
     st.just("finish"),
     st.just("fail"),
 )
-decisions = st.sampled_from(["promote", "reject", "inconclusive"])
+SHADOWED = {
+    GateDecision.PROMOTE: ProbationDecision.CONFIRM,
+    GateDecision.REJECT: ProbationDecision.ROLL_BACK,
+    GateDecision.INCONCLUSIVE: ProbationDecision.CONTINUE,
+}
+decisions = st.sampled_from(GateDecision)
 overrides = st.sampled_from(
     [
         Override(),
@@ -74,22 +98,18 @@ overrides = st.sampled_from(
 )
 
 
-def finding_for(action: Action, ends: str, decision: str, state: ModelState) -> Finding:
+def finding_for(action: Action, ends: str, decision: GateDecision) -> Finding:
     """What the shell would report of an action."""
     if ends == "fail":
-        return StepFailed(action.kind, "boom", action.arguments)
+        return StepFailed(action.arguments, "boom")
     if action.kind is ActionKind.SHADOW:
-        return ProbationResult({"promote": "confirm", "reject": "roll_back"}.get(decision, "continue"), "because", 400)
-    result = {
-        "digest": "d",
-        "rows": 900,
-        "rows_since_change": 100,
-        "decision": decision,
-        "sentence": "because",
-        "labels": 9,
+        return ProbationResult(SHADOWED[decision], "because", 400)
+    results: dict[ActionKind, ActionResult] = {
+        ActionKind.SNAPSHOT: SnapshotResult("d", rows=900, rows_since_change=100),
+        ActionKind.TRAIN: TrainResult(rows=800),
+        ActionKind.JUDGE: JudgeResult(decision, "because", rows=900),
     }
-    del state
-    return StepDone(action.kind, action.arguments, result)
+    return StepDone(action.arguments, results.get(action.kind))
 
 
 class World:
@@ -101,16 +121,16 @@ class World:
         self.versions = {1}
         self.promoted_by_gate: set[int] = set()
 
-    def step(self, step: object, decision: str, override: Override, approval: str, now: float) -> Transition:
+    def step(self, step: object, decision: GateDecision, override: Override, approval: str, now: float) -> Transition:
         if step in ("finish", "fail"):
             if not self.open:
                 return Transition(self.state, "nothing to finish")
             action = self.open.pop(0)
-            finding = finding_for(action, str(step), decision, self.state)
-            if action.kind is ActionKind.JUDGE and step == "finish" and decision == "promote":
-                self.promoted_by_gate.add(action.arguments["version"])
-            if action.kind is ActionKind.TRAIN and step == "finish":
-                self.versions.add(action.arguments["version"])
+            finding = finding_for(action, str(step), decision)
+            if isinstance(action.arguments, JudgeArguments) and step == "finish" and decision is GateDecision.PROMOTE:
+                self.promoted_by_gate.add(action.arguments.version)
+            if isinstance(action.arguments, TrainArguments) and step == "finish":
+                self.versions.add(action.arguments.version)
         else:
             finding = step  # type: ignore[assignment]
         highest = max(*self.versions, *self.state.barred, self.state.build.number if self.state.build else 0, 1)
@@ -129,11 +149,13 @@ class World:
         is_swap_done = isinstance(finding, StepDone) and finding.kind is ActionKind.SWAP
         assert after.champion == before.champion or is_swap_done, "the champion changes only by a finished swap"
         for action in transition.actions:
-            if action.kind is ActionKind.SWAP and action.arguments["purpose"] == "promote":
-                assert action.arguments["version"] in self.promoted_by_gate, "no promotion without the gate's yes"
-            if action.kind is ActionKind.SWAP and before.pinned is not None:
-                asked = action.arguments["purpose"] == "pin"
-                assert asked, "while a version is pinned nothing is swapped, but to another pin"
+            swap = action.arguments if isinstance(action.arguments, SwapArguments) else None
+            if swap is not None and swap.purpose is SwapPurpose.PROMOTE:
+                assert swap.version in self.promoted_by_gate, "no promotion without the gate's yes"
+            if swap is not None and before.pinned is not None:
+                assert swap.purpose is SwapPurpose.PIN, (
+                    "while a version is pinned nothing is swapped, but to another pin"
+                )
             if action.kind is ActionKind.SNAPSHOT:
                 assert before.blocked is None or before.build is not None, "no build begins on a broken pipeline"
         assert sum(a.kind is ActionKind.SWAP for a in (*self.open, *transition.actions)) <= 1, "one swap at a time"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from driftd.events import Event
 from driftd.policy import (
     ClockTick,
     Facts,
@@ -17,8 +18,22 @@ from driftd.policy import (
     StepFailed,
     advance,
 )
-from driftd.records import ActionKind, Build, BuildStep, ModelState, Phase, Probation, Transition, Trigger
+from driftd.records import (
+    ActionKind,
+    Build,
+    BuildStep,
+    GateDecision,
+    JudgeArguments,
+    JudgeResult,
+    ModelState,
+    Phase,
+    Probation,
+    ProbationDecision,
+    Transition,
+    Trigger,
+)
 
+JUDGING = JudgeArguments(version=4, champion=3, trigger=Trigger.PERFORMANCE)
 NOW = 1_800_000_000.0
 HOUR = 3600.0
 SETTINGS = PolicySettings()
@@ -60,18 +75,18 @@ def told(state: ModelState, override: Override, now: float = NOW) -> list[Transi
 def test_every_override_leaves_a_line_of_history_with_its_reason(override: Override, words: str) -> None:
     """What began is told once, with the operator's reason, as done by the config."""
     first = decide(STEADY, override)
-    assert first.event == "override_began"
+    assert first.event == Event.OVERRIDE_BEGAN
     assert words in first.reason
     assert first.actor == "config"
     assert first.actions == ()
-    assert decide(first.state, override).event != "override_began"
+    assert decide(first.state, override).event != Event.OVERRIDE_BEGAN
 
 
 def test_a_changed_override_is_told_as_a_change() -> None:
     """Another pin or another reason is another line of history."""
     began = decide(STEADY, Override("INC-1", pause=frozenset({"promotion"})))
     changed = decide(began.state, Override("INC-1, wider", pause=frozenset({"promotion", "retraining"})))
-    assert changed.event == "override_changed"
+    assert changed.event == Event.OVERRIDE_CHANGED
     assert "promotion, retraining paused (INC-1, wider)" in changed.reason
 
 
@@ -91,7 +106,7 @@ def test_an_override_ends_by_the_operator_or_by_its_time(later: Override, now: f
     held = told(STEADY, Override("INC-1", expires=NOW + HOUR, pause=frozenset({"checks"})))[-1].state
     assert held.phase is Phase.PAUSED
     events = told(held, later, now)
-    assert [one.event for one in events] == ["override_ended", "resumed"]
+    assert [one.event for one in events] == [Event.OVERRIDE_ENDED, Event.RESUMED]
     assert events[0].reason == words
     assert events[-1].state.phase is Phase.STEADY
 
@@ -106,7 +121,7 @@ def test_each_silence_ends_on_its_own() -> None:
     override = Override("INC-1", silence={"price": NOW + HOUR, "region": NOW + 3 * HOUR})
     began = decide(STEADY, override)
     later = decide(began.state, override, now=NOW + 2 * HOUR)
-    assert later.event == "override_changed"
+    assert later.event == Event.OVERRIDE_CHANGED
     assert "region silent" in later.reason
     assert "price" not in later.reason
 
@@ -130,33 +145,33 @@ def test_a_pin_swaps_once_and_is_let_go_of() -> None:
     """A pin is one swap; without it the pinned version goes on serving."""
     pin = Override("bad version", pin=2)
     began, started = told(STEADY, pin)
-    assert (began.event, started.event) == ("override_began", "pin_started")
+    assert (began.event, started.event) == (Event.OVERRIDE_BEGAN, Event.PIN_STARTED)
     assert [action.kind for action in started.actions] == [ActionKind.SWAP]
-    swapped = decide(started.state, pin, StepDone(ActionKind.SWAP, started.actions[0].arguments))
+    swapped = decide(started.state, pin, StepDone(started.actions[0].arguments))
     assert swapped.state.champion == 2
     assert told(swapped.state, pin) == []
-    assert [one.event for one in told(swapped.state, Override())] == ["override_ended", "unpinned"]
+    assert [one.event for one in told(swapped.state, Override())] == [Event.OVERRIDE_ENDED, Event.UNPINNED]
 
 
 def test_a_pin_that_cannot_be_loaded_is_refused_and_says_so() -> None:
     """The champion serves on, the refusal stands in the state until the pin changes, and it is not tried for ever."""
     pin = Override("x", pin=2)
     started = told(STEADY, pin)[-1]
-    failed = StepFailed(ActionKind.SWAP, "the hash of model.skops differs", started.actions[0].arguments)
+    failed = StepFailed(started.actions[0].arguments, "the hash of model.skops differs")
     refused = decide(started.state, pin, failed)
-    assert refused.event == "pin_refused"
+    assert refused.event == Event.PIN_REFUSED
     assert refused.state.champion == 3
     assert "version 2 cannot be served" in (refused.state.pin_refused or "")
     assert told(refused.state, pin) == []
     again = told(refused.state, Override("x", pin=1))
-    assert again[-1].event == "pin_started"
+    assert again[-1].event == Event.PIN_STARTED
     assert again[-1].state.pin_refused is None
 
 
 def test_a_pin_of_a_version_that_there_is_not_is_refused() -> None:
     """The refusal names the versions that there are, and who serves on."""
     refused = told(STEADY, Override("x", pin=8))[-1]
-    assert refused.event == "pin_refused"
+    assert refused.event == Event.PIN_REFUSED
     assert "no such version (there are: 1, 2, 3); version 3 serves on" in refused.reason
     assert refused.state.pin_refused == refused.reason
 
@@ -167,7 +182,7 @@ def test_a_pinned_champion_is_never_rolled_back() -> None:
     held = told(ON_PROBATION, pin)[-1].state
     assert held.phase is Phase.STEADY
     assert held.probation is None
-    late = decide(held, pin, ProbationResult("roll_back", "worse", 900))
+    late = decide(held, pin, ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900))
     assert late.actions == ()
 
 
@@ -180,14 +195,14 @@ def test_an_approval_does_not_go_before_a_pin(by: str) -> None:
         assert all(one.actions == () for one in told(pinned, override))
     else:
         answer = decide(pinned, Override("x", pin=3), OperatorRequest("approve", "ann@host", "", 4))
-        assert answer.event == "request_refused"
+        assert answer.event == Event.REQUEST_REFUSED
         assert "the override pins version 3" in answer.reason
 
 
 def test_approving_one_version_passes_over_a_pause_of_promotion() -> None:
     """An operator may hold every promotion but the one that is named."""
     events = told(WAITING, Override("x", pause=frozenset({"promotion"}), approve=4))
-    assert [one.event for one in events] == ["override_began", "swap_started"]
+    assert [one.event for one in events] == [Event.OVERRIDE_BEGAN, Event.SWAP_STARTED]
 
 
 def test_a_pause_of_retraining_holds_a_build_under_way() -> None:
@@ -207,9 +222,9 @@ def test_a_build_asked_for_during_another_begins_after_it() -> None:
     (began,) = told(building, override)
     assert began.reason.endswith("build 4 is under way (judge); the one asked for begins after it")
     assert began.state.asked == ()
-    lost = StepDone(ActionKind.JUDGE, {"version": 4}, {"decision": "reject", "sentence": "worse"})
+    lost = StepDone(JUDGING, JudgeResult(GateDecision.REJECT, "worse"))
     wanted, started = told(decide(began.state, override, lost).state, override)[:2]
-    assert (wanted.event, started.event) == ("build_wanted", "build_started")
+    assert (wanted.event, started.event) == (Event.BUILD_WANTED, Event.BUILD_STARTED)
     assert started.state.build is not None
     assert started.state.build.trigger is Trigger.MANUAL
 
@@ -222,19 +237,19 @@ def test_a_build_asked_for_takes_the_place_of_one_that_only_awaits_rows(by: str)
     finding = None if by == "config" else OperatorRequest("retrain", "ann@host", "now")
     state = decide(collecting, override).state if by == "config" else collecting
     wanted = decide(state, override, finding)
-    assert wanted.event == "build_wanted"
+    assert wanted.event == Event.BUILD_WANTED
     started = decide(wanted.state, override)
-    assert started.event == "build_started"
+    assert started.event == Event.BUILD_STARTED
     assert [action.kind for action in started.actions] == [ActionKind.SNAPSHOT]
 
 
 def test_a_wish_for_a_build_outlives_a_rollback() -> None:
     """What a person asked for during a probation is not forgotten when that ends in a rollback."""
     asked = decide(ON_PROBATION, Override(), OperatorRequest("retrain", "ann@host", "new data")).state
-    worse = decide(asked, Override(), ProbationResult("roll_back", "worse", 900))
-    back = decide(worse.state, Override(), StepDone(ActionKind.SWAP, worse.actions[0].arguments))
+    worse = decide(asked, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900))
+    back = decide(worse.state, Override(), StepDone(worse.actions[0].arguments))
     assert back.state.champion == 2
-    assert told(back.state, Override())[0].event == "build_started"
+    assert told(back.state, Override())[0].event == Event.BUILD_STARTED
 
 
 @pytest.mark.parametrize("state", [WAITING, replace(STEADY, phase=Phase.RETRAINING, build=BUILD)])
@@ -244,11 +259,11 @@ def test_a_pinned_challenger_is_no_challenger_any_more(state: ModelState) -> Non
     pin = Override("trust me", pin=4)
     noted = advance(state, ClockTick(), facts, SETTINGS, pin, NOW)
     started = advance(noted.state, ClockTick(), facts, SETTINGS, pin, NOW)
-    assert (started.event, started.state.build, started.state.phase) == ("pin_started", None, Phase.STEADY)
-    swapped = decide(started.state, pin, StepDone(ActionKind.SWAP, started.actions[0].arguments))
+    assert (started.event, started.state.build, started.state.phase) == (Event.PIN_STARTED, None, Phase.STEADY)
+    swapped = decide(started.state, pin, StepDone(started.actions[0].arguments))
     assert swapped.state.champion == 4
-    for decision in ("promote", "reject"):
-        late = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": decision, "sentence": "x"})
+    for decision in (GateDecision.PROMOTE, GateDecision.REJECT):
+        late = StepDone(JUDGING, JudgeResult(decision, "x"))
         after = decide(swapped.state, pin, late)
         assert (after.state, after.actions) == (swapped.state, ())
 
@@ -257,45 +272,48 @@ def test_a_rollback_to_the_challenger_is_refused() -> None:
     """A version that never served is nothing to go back to."""
     facts = replace(FACTS, versions=frozenset({1, 2, 3, 4}))
     answer = advance(WAITING, OperatorRequest("rollback", "ann@host", "", 4), facts, SETTINGS, Override(), NOW)
-    assert answer.event == "request_refused"
+    assert answer.event == Event.REQUEST_REFUSED
     assert answer.reason == "version 4 is the challenger of a build under way (judge): it has not served yet"
 
 
 def test_a_judgement_counts_against_the_champion_that_it_saw_only() -> None:
     """When another version serves by the time a gate ends, the challenger is compared with that one first."""
     moved = replace(STEADY, champion=2, phase=Phase.RETRAINING, build=BUILD)
-    won = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": "promote", "sentence": "better"})
+    won = StepDone(JUDGING, JudgeResult(GateDecision.PROMOTE, "better"))
     again = decide(moved, Override(), won)
-    assert again.event == "judged_again"
+    assert again.event == Event.JUDGED_AGAIN
     assert "it was compared with version 3, and version 2 serves now" in again.reason
-    assert [(action.kind, action.arguments["champion"]) for action in again.actions] == [(ActionKind.JUDGE, 2)]
+    assert [action.arguments for action in again.actions] == [
+        JudgeArguments(version=4, champion=2, trigger=Trigger.PERFORMANCE)
+    ]
 
 
 def test_a_challenger_that_a_pin_held_back_is_judged_against_what_serves_after_it() -> None:
     """A gate that was won against one champion does not promote over another once the pin is gone."""
-    won = StepDone(ActionKind.JUDGE, {"version": 4, "champion": 3}, {"decision": "promote", "sentence": "better"})
+    won = StepDone(JUDGING, JudgeResult(GateDecision.PROMOTE, "better"))
     pin = Override("x", pin=2)
     judged = replace(STEADY, phase=Phase.RETRAINING, build=BUILD, pinned=2)
     waiting = decide(judged, pin, won).state
     assert waiting.phase is Phase.AWAITING_APPROVAL
     freed = replace(waiting, champion=2, pinned=None)
-    assert decide(freed, Override()).event == "judged_again"
+    assert decide(freed, Override()).event == Event.JUDGED_AGAIN
     assert [one.kind for one in decide(replace(freed, champion=3), Override()).actions] == [ActionKind.SWAP]
 
 
 def test_a_comparison_of_another_version_is_put_aside() -> None:
     """What a shadow says of a former champion never rolls back the one that serves."""
-    late = decide(ON_PROBATION, Override(), ProbationResult("roll_back", "worse", 900, version=1))
+    late = decide(ON_PROBATION, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900, version=1))
     assert late.actions == ()
-    assert [one.kind for one in decide(ON_PROBATION, Override(), ProbationResult("roll_back", "w", 9, 3)).actions] == [
-        "swap"
-    ]
+    assert [
+        one.kind
+        for one in decide(ON_PROBATION, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "w", 9, 3)).actions
+    ] == ["swap"]
 
 
 def test_a_refused_pin_is_tried_again_when_the_override_changes() -> None:
     """Whoever mends the version saves the override with another reason, and the pin is tried anew."""
     started = told(STEADY, Override("x", pin=2))[-1]
-    failed = StepFailed(ActionKind.SWAP, "the hash of model.skops differs", started.actions[0].arguments)
+    failed = StepFailed(started.actions[0].arguments, "the hash of model.skops differs")
     refused = decide(started.state, Override("x", pin=2), failed).state
     changed, again = told(refused, Override("x, mended", pin=2))
-    assert (changed.event, again.event) == ("override_changed", "pin_started")
+    assert (changed.event, again.event) == (Event.OVERRIDE_CHANGED, Event.PIN_STARTED)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from driftd.events import Event
 from driftd.policy import restored
 from driftd.records import Build, BuildRequest, BuildStep, ModelState, Phase, Probation, Transition, Trigger
 
@@ -27,7 +28,7 @@ def test_what_serves_as_the_backup_says_stays() -> None:
     """Where link and backup agree nothing changes, and the versions that the backup did not know are named."""
     transition = after(STEADY, 6)
     assert transition.state == STEADY
-    assert transition.event == "restored"
+    assert transition.event == Event.RESTORED
     assert "does not know the versions 7" in transition.reason
 
 

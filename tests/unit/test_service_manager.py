@@ -15,6 +15,7 @@ from driftd.loop.source_timeout import TimeoutWorker
 from driftd.loop.supervision import Service, StopAskedError, status_line
 from driftd.observe.systemd import LONGEST_STATUS, ServiceManager
 from driftd.records import ModelState, Phase, Verdict
+from driftd_detectors.assessment import LatestVerdicts
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -99,10 +100,13 @@ def test_the_status_line_tells_every_model_shortly() -> None:
     """Phase and worst last verdict of each model, after what needs a person."""
     demand = ModelState("demand", champion=7)
     churn = ModelState("churn", phase=Phase.PROBATION, champion=2, blocked="price is missing")
-    states = [(demand, {"window": Verdict.OK}), (churn, {"window": Verdict.INCONCLUSIVE, "labels": Verdict.SUSPECTED})]
+    states = [
+        (demand, LatestVerdicts(Verdict.OK)),
+        (churn, LatestVerdicts(Verdict.INCONCLUSIVE, Verdict.SUSPECTED)),
+    ]
     told = status_line(states, {}, None)
     assert told == "demand v7 steady ok; churn v2 probation suspected blocked"
-    told = status_line([(demand, {})], {"churn": "it has no version yet"}, "line 3: nonsense")
+    told = status_line([(demand, LatestVerdicts())], {"churn": "it has no version yet"}, "line 3: nonsense")
     assert told == (
         "config refused, the one before is in force: line 3: nonsense; "
         "churn not watched: it has no version yet; demand v7 steady not checked yet"

@@ -3,95 +3,144 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from driftd.decisions import ALL, DEFAULT, MEANINGS, Severity, event_or_severity, is_wanted, meaning_of
-from driftd.records import ActionKind
+from driftd.events import Event
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon" / "driftd"
-# Events whose name is put together: what the braces may hold, by the text as it stands in the source.
-PUT_TOGETHER = {
-    "{purpose}_refused": ("rollback", "pin"),
-    "{failed.kind}_failed": (ActionKind.REPORT, ActionKind.SHADOW),
-}
-EVENT_POSITION = {"Transition": 2, "_ended": 4}  # of the calls that name an event
+NAMES = {str(event) for event in Event}
+TAKE_EVENTS = {"Transition", "Happened", "StoredTransition", "meaning_of", "is_wanted", "known_event", "_ended"}
+SQL_WITH_EVENT = re.compile(r"\bevent\s*(=|<>|!=|in)\s*[('\"]")
 
 
-def events_made() -> Iterator[str]:
+def modules_of(*rooms: str) -> Iterator[Path]:
+    """The modules of some rooms, or of the whole daemon."""
+    for path in sorted(DAEMON.rglob("*.py")):
+        if not rooms or path.relative_to(DAEMON).parts[0] in rooms:
+            yield path
+
+
+def events_made() -> set[Event]:
     """Every event that the policy, or the loop itself, writes into a transition."""
-    for room in ("policy", "loop"):
-        for path in (DAEMON / room).glob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in EVENT_POSITION:
-                    yield from _event_of(node, EVENT_POSITION[node.func.id], path)
+    made: set[Event] = set()
+    for path in modules_of("policy", "loop"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            is_call = isinstance(node, ast.Call) and _name_of(node.func) in {"Transition", "_ended"}
+            if is_call or (isinstance(node, ast.Assign) and any(_name_of(one) == "event" for one in node.targets)):
+                made |= {Event[name] for name in _members_in(node)}
+    return made
 
 
-def _event_of(call: ast.Call, position: int, path: Path) -> Iterator[str]:
-    named = [keyword.value for keyword in call.keywords if keyword.arg == "event"]
-    found = named or call.args[position : position + 1]
-    for value in found:
-        yield from _texts(value, f"{path.name}:{call.lineno}", {}, path)
+def _members_in(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _name_of(node.value) == "Event":
+            yield node.attr
 
 
-def _texts(value: ast.expr, where: str, seen: dict[str, bool], path: Path) -> Iterator[str]:
-    if isinstance(value, ast.Constant):
-        if value.value is not None:
-            yield value.value
-    elif isinstance(value, ast.JoinedStr):
-        template = ast.unparse(value)[2:-1]
-        assert template in PUT_TOGETHER, f"{where}: what does {template} stand for? Say so in this test"
-        for part in PUT_TOGETHER[template]:
-            yield f"{part}_{template.rpartition('_')[2]}"
-    elif isinstance(value, ast.IfExp):
-        yield from _texts(value.body, where, seen, path)
-        yield from _texts(value.orelse, where, seen, path)
-    elif isinstance(value, ast.Name):
-        yield from _assigned(value.id, where, seen, path)
-    else:
-        pytest.fail(f"{where}: this test cannot read the event {ast.unparse(value)}")
+def _name_of(node: ast.AST) -> str | None:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else None
 
 
-def _assigned(name: str, where: str, seen: dict[str, bool], path: Path) -> Iterator[str]:
-    """The texts that a name gets in its module; a parameter is followed at the calls of its function instead."""
-    if name in seen:
-        return
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Assign) and any(isinstance(one, ast.Name) and one.id == name for one in node.targets):
-            yield from _texts(node.value, where, {**seen, name: True}, path)
+def bare_events(source: str) -> Iterator[int]:
+    """The lines of a module where a string stands for an event: as an argument, in a comparison, in a collection."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            if _name_of(node.func) in TAKE_EVENTS:
+                yield from _bare(node.args)
+            yield from _bare(word.value for word in node.keywords if word.arg in {"event", "happened"})
+        elif isinstance(node, ast.Compare) and any(map(_is_event, [node.left, *node.comparators])):
+            yield from _bare([node.left, *node.comparators])
+        elif isinstance(node, ast.Match) and _is_event(node.subject):
+            yield from _bare(one.value for one in ast.walk(node) if isinstance(one, ast.MatchValue))
+        elif isinstance(node, ast.Dict | ast.Set | ast.Tuple | ast.List):
+            members = node.keys if isinstance(node, ast.Dict) else node.elts
+            found = list(_bare([one for one in members if one is not None]))
+            yield from found if len(found) == len(members) and found else ()
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_WITH_EVENT.search(node.value):
+            yield node.lineno
+
+
+def _is_event(node: ast.expr) -> bool:
+    """Whether an expression is the event of something: `event`, `line.event`, `line["event"]`."""
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.slice, ast.Constant) and node.slice.value == "event"
+    return _name_of(node) == "event"
+
+
+def _bare(nodes: Iterable[ast.AST]) -> Iterator[int]:
+    for node in nodes:
+        elements = node.elts if isinstance(node, ast.Tuple | ast.Set | ast.List) else [node]
+        for one in elements:
+            if isinstance(one, ast.Constant) and one.value in NAMES:
+                yield one.lineno
+
+
+def test_no_string_stands_for_an_event() -> None:
+    """Every event in the daemon's code is a member of `Event`: a misspelt one is then found by the type checker."""
+    found = [
+        f"{path.relative_to(DAEMON)}:{line}"
+        for path in modules_of()
+        for line in bare_events(path.read_text("utf-8"))
+        if path.name != "events.py" or path.parent != DAEMON
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'Transition(state, reason, "promoted")',
+        'Transition(state, reason, event="promoted")',
+        'if line.event == "promoted": pass',
+        'if line["event"] in ("promoted", "pinned"): pass',
+        'match line.event:\n    case "promoted" | "pinned": pass',
+        'COLOURS = {"promoted": "green", "rolled_back": "red"}',
+        "query = \"select * from transitions where event = 'alarm'\"",
+    ],
+)
+def test_a_string_that_stands_for_an_event_is_found(source: str) -> None:
+    """The test above sees each of the ways in which a bare string was once used as an event."""
+    assert list(bare_events(source))
 
 
 def test_every_event_of_the_policy_has_its_severity() -> None:
     """Each event that a transition can bear is in the table, and the table has no other."""
-    made = set(events_made())
-    assert len(made) > 20
-    assert made - MEANINGS.keys() == set(), "new events need a line in driftd/decisions.py"
-    assert MEANINGS.keys() - made == set(), "these events are never made"
+    assert set(MEANINGS) == set(Event), "every event needs its line in the table"
+    assert events_made() == set(Event), "an event that nothing decides is no event"
+
+
+def test_every_event_is_told_in_words() -> None:
+    """The table has a title and an explanation of its own for every event."""
+    assert all(one.title and one.explanation.endswith(".") for one in MEANINGS.values())
+    assert len({one.title for one in MEANINGS.values()}) == len(MEANINGS)
 
 
 def test_the_events_that_people_want_to_know_are_told_unasked() -> None:
     """Without `on`, a receiver hears of alarms, failures, swaps, rollbacks, broken pipelines and what waits for it."""
     told = {event for event in MEANINGS if is_wanted(event, (DEFAULT,))}
-    assert {"alarm", "build_failed", "promoted", "rolled_back", "approval_wanted"} <= told
-    assert {"quality_fault", "quality_restored", "override_ended", "rollback_refused"} <= told
-    assert {"build_started", "swap_started", "request_refused"} & told == set()
+    assert {Event.ALARM, Event.BUILD_FAILED, Event.PROMOTED, Event.ROLLED_BACK, Event.APPROVAL_WANTED} <= told
+    assert {Event.QUALITY_FAULT, Event.QUALITY_RESTORED, Event.OVERRIDE_ENDED, Event.ROLLBACK_REFUSED} <= told
+    assert {Event.BUILD_STARTED, Event.SWAP_STARTED, Event.REQUEST_REFUSED} & told == set()
     assert {event for event, one in MEANINGS.items() if one.severity is Severity.CRITICAL} <= told
 
 
 @pytest.mark.parametrize(
     ("event", "on", "wanted"),
     [
-        ("build_started", ("build_started",), True),
-        ("build_started", ("info",), True),
-        ("build_started", ("warning", "critical"), False),
-        ("build_started", (ALL,), True),
-        ("build_started", (DEFAULT,), False),
-        ("build_started", (DEFAULT, "build_started"), True),
-        ("alarm", ("critical",), False),
+        (Event.BUILD_STARTED, (Event.BUILD_STARTED,), True),
+        (Event.BUILD_STARTED, ("info",), True),
+        (Event.BUILD_STARTED, ("warning", "critical"), False),
+        (Event.BUILD_STARTED, (ALL,), True),
+        (Event.BUILD_STARTED, (DEFAULT,), False),
+        (Event.BUILD_STARTED, (DEFAULT, Event.BUILD_STARTED), True),
+        (Event.ALARM, ("critical",), False),
         ("of_a_newer_driftd", (DEFAULT,), True),
-        ("of_a_newer_driftd", ("promoted",), False),
+        ("of_a_newer_driftd", (Event.PROMOTED,), False),
     ],
 )
 def test_events_are_chosen_by_name_and_by_severity(event: str, on: tuple[str, ...], wanted: bool) -> None:

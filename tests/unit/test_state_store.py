@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from driftd.events import Event
 from driftd.records import (
     Action,
     ActionKind,
@@ -16,9 +17,11 @@ from driftd.records import (
     Build,
     BuildRequest,
     BuildStep,
+    DecisionFigures,
     ModelState,
     Phase,
     Probation,
+    TrainArguments,
     Transition,
     Trigger,
     Window,
@@ -67,9 +70,23 @@ def test_a_state_reads_back_as_it_was(store: StateStore) -> None:
     assert store.model("nobody") is None
 
 
+def test_the_state_of_an_older_driftd_is_read(store: StateStore) -> None:
+    """A build and a wish of before they carried their alarm are read without one."""
+    want = BuildRequest(Trigger.HARM, "loss rose", 1.0, alarm=7)
+    build = Build(4, Trigger.HARM, "loss rose", BuildStep.TRAIN, 1.0, alarm=7)
+    state = replace(STATE, want=want, build=build)
+    store.save_state(state, 1.0)
+    assert store.model("demand") == state
+    store._db.execute("update models set state = json_remove(state, '$.want.alarm', '$.build.alarm')")
+    assert store.model("demand") == replace(state, want=replace(want, alarm=None), build=replace(build, alarm=None))
+
+
+TRAINING = TrainArguments(5, "ab", Trigger.HARM, "x", None, 4)
+
+
 def test_a_decision_lands_whole(store: StateStore) -> None:
     """The new state, its line of history and its intended actions are written together."""
-    decided = Transition(STATE, "because", "build_started", (Action(ActionKind.TRAIN, {"version": 5}),), {"labels": 9})
+    decided = Transition(STATE, "because", Event.BUILD_STARTED, (Action(TRAINING),), DecisionFigures(labels=9))
     before = replace(STATE, phase=Phase.STEADY)
     with store.transaction():
         line = store.save_transition(before, decided, at=3.0, actor="ada", config_hash="c0ffee")
@@ -84,7 +101,12 @@ def test_a_decision_lands_whole(store: StateStore) -> None:
     )
     assert stored.figures == {"labels": 9}
     (action,) = store.open_actions("demand")
-    assert (action.kind, action.arguments, action.status) == (ActionKind.TRAIN, {"version": 5}, "intended")
+    assert (action.kind, action.arguments, action.status) == (
+        ActionKind.TRAIN,
+        {"version": 5, "snapshot": "ab", "trigger": "harm", "reason": "x", "change_at": None, "parent": 4},
+        "intended",
+    )
+    assert action.typed_arguments == TRAINING
     store.begin_action(action.id, 4.0)
     store.finish_action(action.id, at=5.0, status="done", result={"rows": 1})
     assert store.open_actions("demand") == []
@@ -175,7 +197,7 @@ def test_pruning_keeps_decisions_and_alarms(store: StateStore) -> None:
         window = Window(index, index * 100.0, (index + 1) * 100.0)
         store.save_check("demand", "window", window, assessment(), at=at, version=4)
         store.save_profile("demand", window, version=4, rows=5, profile=b"p")
-    store.save_transition(STATE, Transition(STATE, "because", "confirmed"), at=1.0, actor="driftd", config_hash="")
+    store.save_transition(STATE, Transition(STATE, "because", Event.CONFIRMED), at=1.0, actor="driftd", config_hash="")
     store.prune(before=15.0)
     assert [check.window_index for check in store.checks("demand")] == [8]
     assert {score.window_index for score in store.scores("demand")} == {8}

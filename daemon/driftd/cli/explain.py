@@ -159,7 +159,7 @@ def _id(digits: str) -> int:
 
 
 def _explaining_alarm(reader: StateReader, of: StoredTransition | str | None) -> StoredAlarm | None:
-    number = of.figures.get("alarm") if isinstance(of, StoredTransition) else of
+    number = of.decision_figures.alarm if isinstance(of, StoredTransition) else of
     if number is None:
         return None
     if number == "last":

@@ -14,6 +14,7 @@ import click
 from driftd.cli.options import Decorated, chosen_model, config_option, json_option, opened
 from driftd.cli.output import print_json
 from driftd.errors import ExitCode
+from driftd.events import Event
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import post_request
 
@@ -123,7 +124,7 @@ def _answer(state_db: Path, request: int, wait: float) -> str | None:
 
 def _was_refused(state_db: Path, model: str, outcome: str | None) -> bool:
     with StateReader.read_only(state_db) as reader:
-        return any(line.event == "request_refused" and line.reason == outcome for line in reader.history(model, 5))
+        return any(line.event == Event.REQUEST_REFUSED and line.reason == outcome for line in reader.history(model, 5))
 
 
 def whoami() -> str:

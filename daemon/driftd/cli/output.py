@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from driftd.formatting import format_minute, json_safe
-from driftd.views.status import not_watched, sentences, spoken, spoken_override, worst_verdict
+from driftd.views.status import not_watched, sentences, spoken, spoken_override
 from driftd_detectors.assessment import share_of_limit
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
@@ -84,7 +84,7 @@ def _print_whole(fleet: dict[str, Any], to: Console) -> None:
 
 
 def _status_row(status: dict[str, Any]) -> list[Cell]:
-    worst = worst_verdict(status)
+    worst = str(status["worst"])
     shares = {kind: share_of_limit(found["evidence"], found["threshold"]) for kind, found in status["evidence"].items()}
     nearest = max(shares, key=lambda kind: shares[kind], default=None)
     return [

@@ -14,8 +14,8 @@ from rich.text import Text
 from driftd.cli.output import VERDICT_STYLES, number
 from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
-from driftd.views.status import WORST_FIRST, not_watched, sentences, spoken, spoken_override, worst_verdict
-from driftd_detectors.assessment import share_of_limit
+from driftd.views.status import not_watched, sentences, spoken, spoken_override
+from driftd_detectors.assessment import Verdict, loudness, share_of_limit
 from driftd_detectors.formatting import number as format_evidence
 
 BAR, SPARK = 10, 12  # characters
@@ -207,9 +207,8 @@ def _decisions(decisions: Sequence[StoredTransition], room: int, *, with_model: 
 
 def _attention(status: dict[str, Any]) -> tuple[int, int, float, str]:
     """What needs a person first, then by the verdict, then by how near an alarm is."""
-    worst = worst_verdict(status)
-    rank = WORST_FIRST.index(worst) if worst in WORST_FIRST else len(WORST_FIRST)
-    return (0 if status["needs"] else 1, rank, -_nearest_share(status)[1], status["model"])
+    rank = loudness(status["worst"]) if isinstance(status["worst"], Verdict) else -1
+    return (0 if status["needs"] else 1, -rank, -_nearest_share(status)[1], status["model"])
 
 
 def _nearest_share(status: dict[str, Any]) -> tuple[str, float]:
@@ -250,7 +249,7 @@ def _loss_style(status: dict[str, Any]) -> str:
 
 
 def _verdict(status: dict[str, Any]) -> Text:
-    worst = worst_verdict(status)
+    worst = str(status["worst"])
     return Text(worst, style=VERDICT_STYLES.get(worst, ""))
 
 

@@ -25,6 +25,7 @@ from driftd.demonstration.report import Curve, Keeper, Mark, MarkKind
 from driftd.demonstration.stream import FEATURES, MODEL, TARGET, FlightBatch, batches, split, start_of
 from driftd.demonstration.stream import load as load_stream
 from driftd.errors import DriftdError
+from driftd.events import Event
 from driftd.loop.daemon import Daemon
 from driftd.loop.factory import Assembly
 from driftd.observe.logs import configure_logs
@@ -36,20 +37,20 @@ from driftd.store.state.records import StoredTransition
 from driftd.store.state.writer import StateStore
 from driftd.training.bootstrap import FileColumns, make_first_version
 
-STYLES = {
-    "adopted": "dim",
-    "alarm": "bold red",
-    "build_started": "bold cyan",
-    "gate_inconclusive": "yellow",
-    "challenger_rejected": "yellow",
-    "challenger_inconclusive": "yellow",
-    "swap_started": "cyan",
-    "promoted": "bold green",
-    "confirmed": "green",
-    "rollback_started": "bold magenta",
-    "rolled_back": "bold magenta",
-    "quality_fault": "bold red",
-    "build_failed": "bold red",
+STYLES: dict[str, str] = {
+    Event.ADOPTED: "dim",
+    Event.ALARM: "bold red",
+    Event.BUILD_STARTED: "bold cyan",
+    Event.GATE_INCONCLUSIVE: "yellow",
+    Event.CHALLENGER_REJECTED: "yellow",
+    Event.CHALLENGER_INCONCLUSIVE: "yellow",
+    Event.SWAP_STARTED: "cyan",
+    Event.PROMOTED: "bold green",
+    Event.CONFIRMED: "green",
+    Event.ROLLBACK_STARTED: "bold magenta",
+    Event.ROLLED_BACK: "bold magenta",
+    Event.QUALITY_FAULT: "bold red",
+    Event.BUILD_FAILED: "bold red",
 }
 
 
@@ -74,13 +75,13 @@ models:
     promote: {{min_labels: 300}}
     probation: {{span: 2d, min_labels: 300}}
 """
-MARKS = {
-    "alarm": MarkKind.ALARM,
-    "build_started": MarkKind.BUILD,
-    "promoted": MarkKind.SWAP,
-    "challenger_rejected": MarkKind.KEPT,
-    "challenger_inconclusive": MarkKind.KEPT,
-    "rolled_back": MarkKind.ROLLBACK,
+MARKS: dict[str, MarkKind] = {
+    Event.ALARM: MarkKind.ALARM,
+    Event.BUILD_STARTED: MarkKind.BUILD,
+    Event.PROMOTED: MarkKind.SWAP,
+    Event.CHALLENGER_REJECTED: MarkKind.KEPT,
+    Event.CHALLENGER_INCONCLUSIVE: MarkKind.KEPT,
+    Event.ROLLED_BACK: MarkKind.ROLLBACK,
 }
 
 
@@ -121,7 +122,7 @@ def run(folder: Path, console: Console | None = None) -> int:
         _introduce(console, first, rest)
         _train_first(console, places, config, first)
         served, history = _replay(console, config_path, config, places, rest, frame[TARGET])
-        builds = 1 + sum(line.event == "build_started" for line in history)
+        builds = 1 + sum(line.event == Event.BUILD_STARTED for line in history)
         curves = _curves(console, comparison, places, rest, served.curve(builds))
     finally:
         comparison.kill()

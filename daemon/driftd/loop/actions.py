@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
+from driftd.actions import ShadowResult, decode_result
 from driftd.paths import Places
 from driftd.policy import Finding, ProbationResult, StepDone, StepFailed
-from driftd.records import ActionKind
+from driftd.records import ActionKind, ShadowArguments, SwapArguments
 from driftd.registry import Registry
 from driftd.store.state.records import StoredAction
 from driftd.training.jobs import Job, JobLimits, JobResult, read_result, start_job
@@ -97,18 +99,19 @@ class Performer:
 
 def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> Finding:
     """What a finished child means to policy. For a swap this is where the link is replaced and read back."""
+    arguments = action.typed_arguments
     if not result.ok:
-        return StepFailed(action.kind, result.error, action.arguments)
-    if action.kind is ActionKind.SHADOW:
-        value = result.value
-        version = action.arguments.get("new")
-        return ProbationResult(str(value["decision"]), str(value["sentence"]), int(value["labels"]), version)
-    if action.kind is ActionKind.SWAP:
-        version = int(action.arguments["version"])
-        registry.point(action.model, version)
-        served = registry.current(action.model)
-        if served != version:
-            return StepFailed(
-                action.kind, f"the link `current` names {served} after it was set to {version}", action.arguments
-            )
-    return StepDone(action.kind, action.arguments, result.value)
+        return StepFailed(arguments, result.error)
+    try:
+        value = decode_result(action.kind, result.value)
+    except msgspec.ValidationError as error:
+        return StepFailed(arguments, f"what the job gave back cannot be read: {error}")
+    match arguments, value:
+        case ShadowArguments(new=version), ShadowResult(decision, sentence, labels):
+            return ProbationResult(decision, sentence, labels, version)
+        case SwapArguments(version=version), _:
+            registry.point(action.model, version)
+            served = registry.current(action.model)
+            if served != version:
+                return StepFailed(arguments, f"the link `current` names {served} after it was set to {version}")
+    return StepDone(arguments, value)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from driftd.config.model_schema import ModelConfig
+from driftd.events import Event
 from driftd.loop.checks import CheckResult, alarms_in, check_labels, check_window, extent_of, failed
 from driftd.loop.model_runner import ABSORB_AFTER, ABSORBABLE
 from driftd.records import Alarm, Window
@@ -20,7 +21,7 @@ from driftd.store.state.records import StoredTransition
 from driftd_detectors.assessment import Assessment, EvidenceKind
 from driftd_detectors.monitor import Monitor
 
-SWAPS = ("adopted", "promoted", "rolled_back", "pinned")
+SWAPS = (Event.ADOPTED, Event.PROMOTED, Event.ROLLED_BACK, Event.PINNED)
 LOOKS_A_SPAN = 20  # as often as the daemon looks at a cohort that waits for its labels
 
 

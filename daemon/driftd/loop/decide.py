@@ -77,7 +77,7 @@ def _tell(before: ModelState, transition: Transition, metrics: ModelMetrics, now
         phase_from=before.phase,
         phase_to=state.phase,
         reason=transition.reason,
-        **{key: value for key, value in transition.figures.items() if key not in {"model", "event"}},
+        **{key: value for key, value in transition.figures.to_dict().items() if key not in {"model", "event"}},
     )
 
 

@@ -13,6 +13,7 @@ from driftd.config.load import ConfigError, load
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
+from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.checks import CheckScheduler
 from driftd.loop.config_mapping import monitor_settings, rules_of
@@ -22,11 +23,21 @@ from driftd.loop.model_runner import ModelRunner
 from driftd.loop.resume import MonitorState, restore
 from driftd.loop.source_timeout import TimeoutWorker
 from driftd.loop.supervision import Service
-from driftd.observe.families import CHECK_KINDS
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.policy import restored
-from driftd.records import ActionKind, ModelState, Transition, Trigger
+from driftd.records import (
+    ActionKind,
+    DecisionFigures,
+    JudgeArguments,
+    ModelState,
+    ReportArguments,
+    SnapshotArguments,
+    SwapArguments,
+    TrainArguments,
+    Transition,
+    Trigger,
+)
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
 from driftd.sources import open_source
@@ -35,6 +46,7 @@ from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobLimits
 from driftd.training.trainer_code import trainer_code
+from driftd.views.status import latest_verdicts
 
 log = structlog.get_logger()
 
@@ -99,9 +111,7 @@ class Assembly:
             store=self.store,
             metrics=self.metrics.model(name),
         )
-        watched.verdicts |= {
-            check.kind: check.verdict for kind in CHECK_KINDS for check in self.store.checks(name, 1, kind)
-        }
+        watched.verdicts = latest_verdicts(self.store, state)
         try:
             watched.evidence.resume(state.champion, self.store)
         except ManifestError as error:
@@ -155,14 +165,14 @@ class Assembly:
             self.store.drop_actions(name, given_up, at=now)
             self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
             self.store.finish_restore(name, now)
-        log.warning("transition", model=name, happened="restored", reason=transition.reason, backup=restore.backup)
+        log.warning("transition", model=name, happened=Event.RESTORED, reason=transition.reason, backup=restore.backup)
         return transition.state
 
     def _adopted(self, state: ModelState, served: int, config: Config, now: float) -> ModelState:
         """Take over the version that `driftd init` made, and begin after the rows that it was trained on."""
         adopted = replace(state, champion=served, last_schedule=now)
         reason = f"version {served} was found serving and is now under watch"
-        transition = Transition(adopted, reason, "adopted", (), {"version": served})
+        transition = Transition(adopted, reason, Event.ADOPTED, (), DecisionFigures(version=served))
         every = config.models[state.model].window.every
         known_until = self.registry.manifest(state.model, served).data.get("last_at")
         with self.store.transaction():
@@ -171,7 +181,7 @@ class Assembly:
                 first = window_index(float(known_until), every) + 1
                 self.store.save_cursor(state.model, "window", first)
                 self.store.save_cursor(state.model, "labels", first)
-        log.info("transition", model=state.model, happened="adopted", reason=reason)
+        log.info("transition", model=state.model, happened=Event.ADOPTED, reason=reason)
         return adopted
 
     def _counts(self, name: str, model: ModelConfig) -> Counts:
@@ -216,20 +226,19 @@ class JobArguments:
         return common | action.arguments | self._more(action)
 
     def _more(self, action: StoredAction) -> dict[str, Any]:
-        arguments = action.arguments
-        match action.kind:
-            case ActionKind.SNAPSHOT:
+        match action.typed_arguments:
+            case SnapshotArguments():
                 served = self._served()
                 since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
-            case ActionKind.TRAIN:
-                return {"seed": int(arguments["version"])}
-            case ActionKind.JUDGE:
-                return {"challenger": arguments["version"]}
-            case ActionKind.SWAP:
+            case TrainArguments(version=version):
+                return {"seed": version}
+            case JudgeArguments(version=version):
+                return {"challenger": version}
+            case SwapArguments():
                 return {"allow_joblib": self._model.allow_joblib}
-            case ActionKind.REPORT:
-                return self._alarm(int(arguments["alarm"]), str(arguments["sentence"]))
+            case ReportArguments(alarm=alarm, sentence=sentence):
+                return self._alarm(alarm, sentence)
             case _:
                 return {}
 

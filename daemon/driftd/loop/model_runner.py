@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import structlog
 
+from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
 from driftd.loop.checks import CheckRun, CheckScheduler, alarms_in, fault_in, looked
 from driftd.loop.decide import Counts, Decision, Rules, deciding
@@ -24,11 +25,11 @@ from driftd.policy import (
     QualityOk,
     StepDone,
 )
-from driftd.records import ActionKind, ModelState, Phase, Verdict
+from driftd.records import ActionKind, ModelState, Phase, ReportArguments, SwapArguments, SwapPurpose
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
-from driftd_detectors.assessment import EvidenceKind
+from driftd_detectors.assessment import EvidenceKind, LatestVerdicts
 from driftd_detectors.monitor import Monitor
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ log = structlog.get_logger()
 ROUNDS = 8  # decisions that may follow from one another within one step
 ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
 ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.HARM)
+NOT_CHECKED = LatestVerdicts()
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
 
 
@@ -54,7 +56,7 @@ class ModelRunner:
     metrics: ModelMetrics
     is_blind: bool = False  # the champion's files are damaged: nothing is checked, but requests are answered
     standing: str = "not looked yet"  # the last step in one sentence
-    verdicts: dict[str, Verdict] = field(default_factory=dict)  # of the last check of each kind
+    verdicts: LatestVerdicts = NOT_CHECKED  # of the champion
 
     def step(self, now: float) -> bool:
         """Look, decide, act. True while there is more to check at this very moment."""
@@ -149,7 +151,8 @@ class ModelRunner:
             self.evidence.save(champion, monitor, self.store)
             self._raise_alarms(look, decision, facts, champion, now)
         self.evidence.monitor = monitor
-        self.verdicts[look.kind] = assessment.verdict
+        is_window = look.kind == "window"
+        self.verdicts = (self.verdicts.after_window if is_window else self.verdicts.after_labels)(assessment)
         standing, eye = as_it_stands(assessment, monitor), eye_of(monitor, assessment.rows)
         self.metrics.check(look.kind, standing, look.window, eye, seconds=look.seconds, now=now)
         log.info(
@@ -231,27 +234,30 @@ class ModelRunner:
     def _is_held(self, action: StoredAction, now: float) -> bool:
         """A pause of checks holds all but reports and operators' swaps; one of retraining, a build up to its swap."""
         if self.state.phase is Phase.PAUSED:
-            is_swap = action.kind is ActionKind.SWAP and action.arguments.get("purpose") != "promote"
+            arguments = action.typed_arguments
+            is_swap = isinstance(arguments, SwapArguments) and arguments.purpose is not SwapPurpose.PROMOTE
             return not (is_swap or action.kind is ActionKind.REPORT)
         return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
 
     def _finish(self, action: StoredAction, result: JobResult, now: float) -> None:
         finding = finding_of(action, result, self.performer.registry)
         done = isinstance(finding, StepDone | ProbationResult)
-        facts, monitor = self._facts(now), self.evidence.monitor
+        facts, monitor, verdicts = self._facts(now), self.evidence.monitor, self.verdicts
         with self._deciding(now) as decision:
             outcome = result.value if done else {"error": getattr(finding, "error", result.error)}
             self.store.finish_action(action.id, at=now, status="done" if done else "failed", result=outcome)
-            if action.kind is ActionKind.REPORT and done:
-                opinion = result.value.get("stattests", [])
-                self.store.save_report(int(action.arguments["alarm"]), result.value.get("path"), opinion)
+            match finding:
+                case StepDone(ReportArguments(alarm), ReportResult(path, stattests)):
+                    self.store.save_report(alarm, path, stattests)
             decision.advance(finding, facts)
             champion = decision.state.champion
             if champion is not None and champion != self.state.champion:
                 monitor = self.evidence.fresh(champion)
                 self.evidence.save(champion, monitor, self.store)
                 self.counts.forget()
+                verdicts = NOT_CHECKED  # those of the version before say nothing of this one
                 self.metrics.version_damaged(damaged=False)  # it was loaded and compared just now
+        self.verdicts = verdicts
         served_before, self.evidence.monitor = self.evidence.monitor, monitor
         if monitor is not served_before and self.state.champion is not None:
             self.metrics.fresh()

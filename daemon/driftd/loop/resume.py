@@ -130,7 +130,7 @@ def tally_of(store: StateReader, model: str) -> DecisionCounts:
     """A model's whole history, counted."""
     tally = DecisionCounts()
     for line in reversed(store.history(model, limit=-1)):
-        tally.take(DecisionEvent(line.event, line.at, line.figures, line.phase_from, line.phase_to))
+        tally.take(DecisionEvent(line.event, line.at, line.decision_figures, line.phase_from, line.phase_to))
     return tally
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from driftd.observe.systemd import ServiceManager
-from driftd.records import ModelState, Verdict
+from driftd.records import ModelState
+from driftd_detectors.assessment import LatestVerdicts
 
 APART_SECONDS = 60.0
 
@@ -32,9 +33,6 @@ class LogThrottle:
         return self._kept_back.pop(kind, 0)
 
 
-WORST_FIRST = (Verdict.DRIFT, Verdict.ERROR, Verdict.SUSPECTED, Verdict.OK, Verdict.INCONCLUSIVE)
-
-
 class StopAskedError(BaseException):
     """The main loop was told to stop while it waited. No Exception: nothing that handles failures may hold it up."""
 
@@ -57,12 +55,12 @@ class Service:
 
 
 def status_line(
-    states: Iterable[tuple[ModelState, Mapping[str, Verdict]]], obstacles: Mapping[str, str], refusal: str | None
+    states: Iterable[tuple[ModelState, LatestVerdicts]], obstacles: Mapping[str, str], refusal: str | None
 ) -> str:
     """Phase and last verdict of each model, after what needs a person; short, for `systemctl status`.
 
-    `states` has the last verdict of each kind of check; `obstacles` says why a model is not under watch; `refusal` why
-    the config on disk is not in force.
+    `states` has what the last checks of each model concluded; `obstacles` says why a model is not under watch;
+    `refusal` why the config on disk is not in force.
     """
     told = [f"config refused, the one before is in force: {refusal}"] if refusal is not None else []
     told += [f"{model} not watched: {reason}" for model, reason in obstacles.items()]
@@ -70,7 +68,7 @@ def status_line(
     return "; ".join(told) or "no models in the config"
 
 
-def _standing(state: ModelState, verdicts: Mapping[str, Verdict]) -> str:
-    worst = next((verdict for verdict in WORST_FIRST if verdict in verdicts.values()), "not checked yet")
+def _standing(state: ModelState, verdicts: LatestVerdicts) -> str:
+    verdict = verdicts.overall or "not checked yet"
     blocked = " blocked" if state.blocked is not None else ""
-    return f"{state.model} v{state.champion} {state.phase} {worst}{blocked}"
+    return f"{state.model} v{state.champion} {state.phase} {verdict}{blocked}"

@@ -6,6 +6,7 @@ import json
 import sys
 
 from driftd.decisions import MEANINGS
+from driftd.events import Event
 from driftd.notify.delivery import DIGEST_OF
 from driftd.notify.message import CARRIED, LISTED, message
 from driftd.store.state.records import StoredTransition
@@ -14,7 +15,7 @@ SAMPLE = StoredTransition(
     id=42,
     at=1_760_000_000.0,
     model="demand",
-    event="rolled_back",
+    event=Event.ROLLED_BACK,
     phase_from="probation",
     phase_to="steady",
     reason="version 3 serves again instead of 4",

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from driftd.decisions import meaning_of
+from driftd.events import BuildOutcome, Event, GateDecision, RollbackCause, Trigger
+from driftd.figures import DecisionFigures
 from driftd.observe import families
 from driftd.observe.families import DECISIONS, OUTCOMES, PURPOSES, ROLLBACK_OUTCOMES, ROLLBACK_TRIGGERS
 from driftd.observe.metric_family import Family
-from driftd.records import Trigger
 from driftd_detectors.assessment import EvidenceKind
 
-EVENTS = (
-    "adopted",
-    "alarm",
-    "approval_wanted",
-    "build_failed",
-    "build_started",
-    "build_wanted",
-    "challenger_inconclusive",
-    "challenger_rejected",
-    "confirmed",
-    "gate_inconclusive",
-    "judged_again",
-    "override_began",
-    "override_changed",
-    "override_ended",
-    "paused",
-    "pin_refused",
-    "pin_started",
-    "pinned",
-    "promoted",
-    "quality_fault",
-    "quality_restored",
-    "report_failed",
-    "request_refused",
-    "restored",
-    "resumed",
-    "rollback_refused",
-    "rollback_started",
-    "rolled_back",
-    "shadow_failed",
-    "swap_started",
-    "unpinned",
-)
-PURPOSE_OF = {"promoted": "promote", "rolled_back": "rollback", "pinned": "pin"}
-ENDS = {"promoted": "promoted", "build_failed": "failed", "challenger_inconclusive": "inconclusive"}
-REFUSED = ("rejected", "inconclusive")
+REFUSED = (BuildOutcome.REJECTED, BuildOutcome.INCONCLUSIVE)
 Count = tuple[Family, tuple[str, ...]]
 
 
@@ -57,7 +22,7 @@ class DecisionEvent:
 
     event: str
     at: float
-    figures: Mapping[str, Any]
+    figures: DecisionFigures
     phase_from: str
     phase_to: str
 
@@ -76,11 +41,11 @@ class DecisionCounts:
     refusals: int = 0  # builds that did not get through the gate since the last one that did
     gain: tuple[float, float, float] | None = None  # of the last judgement, with its band
     _trigger: dict[int, str] = field(default_factory=dict)  # of the builds under way, by their version
-    _rollback: str = "probation"
+    _rollback: RollbackCause = RollbackCause.PROBATION
 
     def __post_init__(self) -> None:
         """Begin every count whose labels are known at zero."""
-        self.counts |= {(families.TRANSITIONS, (event,)): 0 for event in EVENTS}
+        self.counts |= {(families.TRANSITIONS, (event,)): 0 for event in Event}
         self.counts |= {(families.BUILDS_STARTED, (trigger,)): 0 for trigger in Trigger}
         self.counts |= {(families.BUILDS_ENDED, (trigger, end)): 0 for trigger in Trigger for end in OUTCOMES}
         self.counts |= {(families.GATE, (decision,)): 0 for decision in DECISIONS}
@@ -93,61 +58,59 @@ class DecisionCounts:
         self._count(families.TRANSITIONS, happened.event)
         if happened.phase_to != self.phase:
             self.phase, self.phase_since = happened.phase_to, happened.at
-        if happened.event == "alarm":
-            self._count(families.ALARMS, str(happened.figures.get("kind")))
+        if happened.event == Event.ALARM:
+            self._count(families.ALARMS, str(happened.figures.kind))
         self._take_build(happened)
         self._take_gate(happened)
         self._take_swap(happened)
 
     def _take_build(self, happened: DecisionEvent) -> None:
-        version = happened.figures.get("version")
-        if happened.event == "build_started":
+        version = happened.figures.version
+        if happened.event == Event.BUILD_STARTED:
             for superseded in list(self._trigger):
-                self._ended(superseded, "superseded", happened.at)
-            self._trigger[int(version or 0)] = str(happened.figures.get("trigger"))
-            self._count(families.BUILDS_STARTED, str(happened.figures.get("trigger")))
+                self._ended(superseded, BuildOutcome.SUPERSEDED, happened.at)
+            self._trigger[version or 0] = str(happened.figures.trigger)
+            self._count(families.BUILDS_STARTED, str(happened.figures.trigger))
         elif (outcome := _outcome(happened)) is not None and version in self._trigger:
-            self._ended(int(version), outcome, happened.at)
+            self._ended(version, outcome, happened.at)
 
-    def _ended(self, version: int, outcome: str, at: float) -> None:
+    def _ended(self, version: int, outcome: BuildOutcome, at: float) -> None:
         self._count(families.BUILDS_ENDED, self._trigger.pop(version), outcome)
         self.last_outcome, self.last_build_at = outcome, at
-        if outcome == "promoted":
+        if outcome is BuildOutcome.PROMOTED:
             self.refusals = 0
         elif outcome in REFUSED:
             self.refusals += 1
 
     def _take_gate(self, happened: DecisionEvent) -> None:
-        decision, figures = happened.figures.get("decision"), happened.figures
-        if decision not in DECISIONS:
+        figures = happened.figures
+        if figures.decision is None:
             return
-        self._count(families.GATE, str(decision))
-        band = tuple(figures.get(name) for name in ("gain", "lower", "upper"))
-        if all(isinstance(bound, int | float) for bound in band):
-            gain, lower, upper = (float(bound) for bound in band if bound is not None)
-            self.gain = gain, lower, upper
+        self._count(families.GATE, figures.decision)
+        if figures.gain is not None and figures.lower is not None and figures.upper is not None:
+            self.gain = figures.gain, figures.lower, figures.upper
 
     def _take_swap(self, happened: DecisionEvent) -> None:
-        match happened.event:
-            case "rollback_started":
-                self._rollback = "person" if "who" in happened.figures else "probation"
-            case "rolled_back" | "rollback_refused":
-                outcome = "done" if happened.event == "rolled_back" else "refused"
-                self._count(families.ROLLBACKS, self._rollback, outcome)
-                self.rolled_back_at[outcome] = happened.at
-        before, after = (happened.figures.get(name) for name in ("from", "version"))
-        is_swap = happened.event in PURPOSE_OF and before not in (None, after)  # a pin of what serves already is none
-        if is_swap:
-            self._count(families.SWAPS, PURPOSE_OF[happened.event])
-        if is_swap or happened.event == "adopted":
+        meaning = meaning_of(happened.event)
+        if happened.event == Event.ROLLBACK_STARTED:
+            self._rollback = happened.figures.rollback_cause
+        if meaning.rollback is not None:
+            self._count(families.ROLLBACKS, self._rollback, meaning.rollback)
+            self.rolled_back_at[meaning.rollback] = happened.at
+        before, after = happened.figures.from_version, happened.figures.version
+        is_swap = meaning.swap is not None and before not in (None, after)  # a pin of what serves already is none
+        if is_swap and meaning.swap is not None:
+            self._count(families.SWAPS, meaning.swap)
+        if is_swap or happened.event == Event.ADOPTED:
             self.swapped_at = happened.at
 
     def _count(self, family: Family, *labels: str) -> None:
         self.counts[family, labels] = self.counts.get((family, labels), 0) + 1
 
 
-def _outcome(happened: DecisionEvent) -> str | None:
+def _outcome(happened: DecisionEvent) -> BuildOutcome | None:
     """How a build ended; None for a line that ends none."""
-    if happened.event == "challenger_rejected":
-        return "rejected" if happened.figures.get("decision") == "reject" else "turned_down"
-    return ENDS.get(happened.event)
+    outcome = meaning_of(happened.event).build
+    if outcome is BuildOutcome.REJECTED and happened.figures.decision is not GateDecision.REJECT:
+        return BuildOutcome.TURNED_DOWN  # no gate said so: a person did
+    return outcome

@@ -5,6 +5,7 @@ Names are a contract with dashboards and rules (DESIGN 6.6): change one only wit
 
 from __future__ import annotations
 
+from driftd.events import BuildOutcome, GateDecision, RollbackCause, RollbackOutcome, SwapPurpose
 from driftd.observe.metric_family import MetricCatalogue
 from driftd.records import ActionKind, Phase, Trigger, Verdict
 from driftd_detectors.assessment import EvidenceKind
@@ -21,11 +22,11 @@ OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "sile
 SET_ASIDE = ("duplicates", "refused", "malformed")
 PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
 FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
-DECISIONS = ("promote", "reject", "inconclusive")
-OUTCOMES = ("promoted", "rejected", "inconclusive", "turned_down", "failed", "superseded")
-PURPOSES = ("promote", "rollback", "pin")
-ROLLBACK_TRIGGERS = ("probation", "person")
-ROLLBACK_OUTCOMES = ("done", "refused")
+DECISIONS = tuple(GateDecision)
+OUTCOMES = tuple(BuildOutcome)
+PURPOSES = tuple(SwapPurpose)
+ROLLBACK_TRIGGERS = tuple(RollbackCause)
+ROLLBACK_OUTCOMES = tuple(RollbackOutcome)
 
 
 _catalogue = MetricCatalogue()

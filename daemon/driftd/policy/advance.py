@@ -19,7 +19,7 @@ from driftd.policy.inputs import (
     StepDone,
     StepFailed,
 )
-from driftd.records import ModelState, Phase, Transition
+from driftd.records import Event, ModelState, Phase, Transition
 
 
 def advance(  # noqa: PLR0911 - one return for each kind of finding
@@ -73,12 +73,12 @@ def _faulted(state: ModelState, sentence: str) -> Transition:
     blocked = replace(state, blocked=sentence)
     if state.blocked is not None:
         return Transition(blocked, sentence)
-    return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", "quality_fault")
+    return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", Event.QUALITY_FAULT)
 
 
 def _cleared(state: ModelState) -> Transition:
     if state.blocked is None:
         return Transition(state, "no fault of the pipeline")
     return Transition(
-        replace(state, blocked=None), f"the pipeline is whole again; it was: {state.blocked}", "quality_restored"
+        replace(state, blocked=None), f"the pipeline is whole again; it was: {state.blocked}", Event.QUALITY_RESTORED
     )

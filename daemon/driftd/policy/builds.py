@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from driftd.policy.formatting import PIN_AGAIN, moment, span
 from driftd.policy.inputs import Facts, Override, PolicySettings, StepDone, StepFailed
 from driftd.policy.swaps import FOLLOW_UP, promote, swapped
 from driftd.policy.triggers import consider, start
-from driftd.records import Action, ActionKind, Build, BuildRequest, BuildStep, ModelState, Phase, Transition, Trigger
+from driftd.records import (
+    Action,
+    ActionArguments,
+    Build,
+    BuildRequest,
+    BuildStep,
+    DecisionFigures,
+    Event,
+    GateDecision,
+    JudgeArguments,
+    JudgeResult,
+    ModelState,
+    Phase,
+    ReportArguments,
+    ShadowArguments,
+    SnapshotResult,
+    SwapArguments,
+    SwapPurpose,
+    TrainArguments,
+    TrainResult,
+    Transition,
+    Trigger,
+)
 
 MORE_ROWS = 1.5  # an inconclusive gate is asked again when so many times the rows are there
 AFTER_REFUSAL = 2  # a refused build is tried again with so many times the labels, while its cause stands
@@ -18,51 +38,52 @@ AFTER_REFUSAL = 2  # a refused build is tried again with so many times the label
 
 def judge(state: ModelState, build: Build) -> Action:
     """Have the challenger compared with the champion."""
-    arguments = {"version": build.number, "champion": state.champion, "trigger": build.trigger}
-    return Action(ActionKind.JUDGE, arguments)
+    return Action(JudgeArguments(version=build.number, champion=state.champion, trigger=build.trigger))
 
 
 def _judge_again(state: ModelState, build: Build, why: str) -> Transition:
     """A judgement says nothing of a champion that it did not see: have the challenger compared with what serves."""
     seen = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
     judging = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.JUDGE))
-    figures = {"version": build.number, "champion": state.champion}
-    return Transition(judging, f"{why}: {seen}; judging again", "judged_again", (judge(state, build),), figures)
+    figures = DecisionFigures(version=build.number, champion=state.champion)
+    return Transition(judging, f"{why}: {seen}; judging again", Event.JUDGED_AGAIN, (judge(state, build),), figures)
 
 
 def judged(
     state: ModelState,
     build: Build,
-    done: StepDone,
+    arguments: JudgeArguments,
+    result: JudgeResult,
     facts: Facts,
     settings: PolicySettings,
     override: Override,
     now: float,
 ) -> Transition:
     """What follows from what the gate says; of another champion than the one that serves, it says nothing."""
-    result = done.result
-    build = replace(build, judged_against=done.arguments.get("champion", state.champion))
+    against = state.champion if arguments.champion is None else arguments.champion
+    build = replace(build, judged_against=against)
     if build.judged_against != state.champion:
         return _judge_again(state, build, f"the judgement of version {build.number} is put aside")
-    sentence, rows = str(result["sentence"]), int(result.get("rows") or 0)
+    sentence = result.sentence
     build = replace(
-        build, judged_rows=rows, judged_labels=facts.labels, judgements=build.judgements + 1, decision=sentence
+        build,
+        judged_rows=result.rows or 0,
+        judged_labels=facts.labels,
+        judgements=build.judgements + 1,
+        decision=sentence,
+        hold=result.champion_fault or "",
     )
-    build = replace(build, hold=str(result.get("champion_fault") or ""))
-    figures = {
-        "version": build.number,
-        **{key: result.get(key) for key in ("decision", "gain", "lower", "upper", "rows", "blocks")},
-    }
-    match result["decision"]:
-        case "promote":
+    figures = _gate_figures(build, result)
+    match result.decision:
+        case GateDecision.PROMOTE:
             return _won(replace(state, build=build), build, settings, override, figures)
-        case "reject":
+        case GateDecision.REJECT:
             return _ended(
                 state,
                 build,
                 settings,
                 now,
-                "challenger_rejected",
+                Event.CHALLENGER_REJECTED,
                 f"version {build.number} is refused: {sentence}",
                 figures,
             )
@@ -70,17 +91,29 @@ def judged(
             waiting = replace(state, build=replace(build, step=BuildStep.COLLECT))
             unclear = f"not yet clear whether version {build.number} is better: {sentence}"
             reason = f"{unclear}; the champion stays while rows are collected"
-            return Transition(waiting, reason, "gate_inconclusive", (), figures)
+            return Transition(waiting, reason, Event.GATE_INCONCLUSIVE, (), figures)
+
+
+def _gate_figures(build: Build, result: JudgeResult) -> DecisionFigures:
+    return DecisionFigures(
+        version=build.number,
+        decision=result.decision,
+        gain=result.gain,
+        lower=result.lower,
+        upper=result.upper,
+        rows=result.rows,
+        blocks=result.blocks,
+    )
 
 
 def _won(
-    state: ModelState, build: Build, settings: PolicySettings, override: Override, figures: dict[str, Any]
+    state: ModelState, build: Build, settings: PolicySettings, override: Override, figures: DecisionFigures
 ) -> Transition:
     hold = build.hold or _hold(state, settings, override)
     if hold is not None:
         reason = f"version {build.number} won its gate ({build.decision}) and waits for a person: {hold}"
         return Transition(
-            replace(state, phase=Phase.AWAITING_APPROVAL, build=build), reason, "approval_wanted", (), figures
+            replace(state, phase=Phase.AWAITING_APPROVAL, build=build), reason, Event.APPROVAL_WANTED, (), figures
         )
     return promote(state, build, f"version {build.number} won its gate: {build.decision}", figures)
 
@@ -101,9 +134,8 @@ def release(state: ModelState, settings: PolicySettings, override: Override) -> 
         return Transition(state, f"a challenger waits for approval: {hold}")
     if build.judged_against not in (None, state.champion):
         return _judge_again(state, build, f"the override let go of version {build.number}")
-    return promote(
-        state, build, f"the override let go of version {build.number}, which had won its gate: {build.decision}", {}
-    )
+    reason = f"the override let go of version {build.number}, which had won its gate: {build.decision}"
+    return promote(state, build, reason, DecisionFigures(version=build.number))
 
 
 def collect(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
@@ -128,10 +160,13 @@ def _collected(state: ModelState, build: Build, facts: Facts, settings: PolicySe
     if now - build.started_at > settings.collect_for:
         time = span(settings.collect_for)
         reason = f"version {build.number} never became clearly better within {time}: {build.decision}"
-        return _ended(state, build, settings, now, "challenger_inconclusive", reason, {"version": build.number})
+        return _ended(
+            state, build, settings, now, Event.CHALLENGER_INCONCLUSIVE, reason, DecisionFigures(version=build.number)
+        )
     if build.rows_since_change and facts.labels >= FOLLOW_UP * build.rows_since_change:
         reason = f"{facts.labels} labelled rows since the change instead of {build.rows_since_change}; {build.reason}"
-        return start(state, BuildRequest(build.trigger, reason, now, change_at=build.change_at), facts, settings, now)
+        want = BuildRequest(build.trigger, reason, now, change_at=build.change_at, alarm=build.alarm)
+        return start(state, want, facts, settings, now)
     if new_labels < wanted:
         lacking = f"{new_labels} of {wanted} more labelled rows for the next judgement of version {build.number}"
         return Transition(state, lacking)
@@ -144,9 +179,9 @@ def _ended(
     build: Build,
     settings: PolicySettings,
     now: float,
-    event: str,
+    event: Event,
     reason: str,
-    figures: dict[str, Any],
+    figures: DecisionFigures,
 ) -> Transition:
     ended = replace(
         state,
@@ -167,63 +202,94 @@ def _second_try(build: Build, now: float) -> BuildRequest | None:
         return None
     needed = AFTER_REFUSAL * max(build.judged_labels, 1)
     reason = f"version {build.number} was refused with {build.judged_labels} labels; {build.reason}"
-    return BuildRequest(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed, is_follow_up=True)
+    return BuildRequest(
+        build.trigger,
+        reason,
+        now,
+        change_at=build.change_at,
+        labels_needed=needed,
+        is_follow_up=True,
+        alarm=build.alarm,
+    )
 
 
 def go_on(state: ModelState, build: Build, action: Action, reason: str) -> Transition:
     """A build goes on by one action."""
-    return Transition(replace(state, build=build), reason, None, (action,), {"version": build.number})
+    return Transition(replace(state, build=build), reason, None, (action,), DecisionFigures(version=build.number))
 
 
 def step_done(
     state: ModelState, done: StepDone, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     """What follows a finished action."""
-    if done.kind is ActionKind.SWAP:
+    if isinstance(done.arguments, SwapArguments):
         return swapped(state, done.arguments, settings, now)
-    build = state.build
-    if build is None or done.arguments.get("version") != build.number:
+    build = _build_of(state, done.arguments)
+    if build is None:
         return Transition(state, f"the result of an abandoned {done.kind} is put aside")
-    match done.kind:
-        case ActionKind.SNAPSHOT:
-            return _snapshotted(state, build, done.result)
-        case ActionKind.TRAIN:
+    match done.arguments, done.result:
+        case _, SnapshotResult() as result:
+            return _snapshotted(state, build, result)
+        case _, TrainResult() as result:
             judging = replace(build, step=BuildStep.JUDGE)
-            return go_on(state, judging, judge(state, build), _trained_reason(build, done.result))
-        case ActionKind.JUDGE:
-            return judged(state, build, done, facts, settings, override, now)
+            reason = f"version {build.number} is trained on {result.rows} rows ({result.data})"
+            return go_on(state, judging, judge(state, build), reason)
+        case JudgeArguments() as arguments, JudgeResult() as result:
+            return judged(state, build, arguments, result, facts, settings, override, now)
         case _:
             return Transition(state, f"{done.kind} done")
 
 
-def _snapshotted(state: ModelState, build: Build, result: Mapping[str, Any]) -> Transition:
-    snapshot, rows = str(result["digest"]), int(result["rows"])
-    since_change = int(result.get("rows_since_change") or 0)
-    arguments = {"version": build.number, "snapshot": snapshot, "change_at": build.change_at, "trigger": build.trigger}
-    action = Action(ActionKind.TRAIN, {**arguments, "reason": build.reason, "parent": state.champion})
-    further = replace(build, step=BuildStep.TRAIN, snapshot=snapshot, rows_since_change=since_change)
+def _build_of(state: ModelState, arguments: ActionArguments) -> Build | None:
+    """The build under way, where an action belongs to it."""
+    build = state.build
+    if build is None or isinstance(arguments, ShadowArguments | ReportArguments) or arguments.version != build.number:
+        return None
+    return build
+
+
+def _snapshotted(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
+    since_change = result.rows_since_change or 0
+    arguments = TrainArguments(
+        version=build.number,
+        snapshot=result.digest,
+        trigger=build.trigger,
+        reason=build.reason,
+        change_at=build.change_at,
+        parent=state.champion,
+    )
+    further = replace(build, step=BuildStep.TRAIN, snapshot=result.digest, rows_since_change=since_change)
     after = f", {since_change} of them since the change" if build.change_at is not None else ""
-    return go_on(state, further, action, f"snapshot {snapshot[:12]} holds {rows} labelled rows{after}")
-
-
-def _trained_reason(build: Build, result: Mapping[str, Any]) -> str:
-    return f"version {build.number} is trained on {result.get('rows')} rows ({result.get('data', 'all')})"
+    reason = f"snapshot {result.digest[:12]} holds {result.rows} labelled rows{after}"
+    return go_on(state, further, Action(arguments), reason)
 
 
 def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:
     """What follows a failed action: the champion is never touched."""
-    build = state.build
-    if failed.kind is ActionKind.SWAP and failed.arguments.get("purpose") != "promote":
-        purpose = failed.arguments.get("purpose")
-        reason = f"version {failed.arguments.get('version')} cannot be served ({purpose} refused): {failed.error}"
-        if purpose != "pin":
-            return Transition(state, reason, f"{purpose}_refused")
-        reason = f"{reason}; {PIN_AGAIN}"
-        return Transition(replace(state, pin_refused=reason), reason, "pin_refused")
-    if failed.kind in (ActionKind.REPORT, ActionKind.SHADOW):
-        return Transition(state, f"{failed.kind} failed: {failed.error}", f"{failed.kind}_failed")
-    if build is None or failed.arguments.get("version") != build.number:
+    match failed.arguments:
+        case SwapArguments(purpose=SwapPurpose.ROLLBACK | SwapPurpose.PIN) as swap:
+            return _not_served(state, swap, failed.error)
+        case ReportArguments():
+            return Transition(state, f"{failed.kind} failed: {failed.error}", Event.REPORT_FAILED)
+        case ShadowArguments():
+            return Transition(state, f"{failed.kind} failed: {failed.error}", Event.SHADOW_FAILED)
+    build = _build_of(state, failed.arguments)
+    if build is None:
         return Transition(state, f"the failure of an abandoned {failed.kind} is put aside: {failed.error}")
+    return _build_failed(state, build, failed, settings, now)
+
+
+def _not_served(state: ModelState, swap: SwapArguments, error: str) -> Transition:
+    reason = f"version {swap.version} cannot be served ({swap.purpose} refused): {error}"
+    if swap.purpose is SwapPurpose.ROLLBACK:
+        return Transition(state, reason, Event.ROLLBACK_REFUSED)
+    reason = f"{reason}; {PIN_AGAIN}"
+    return Transition(replace(state, pin_refused=reason), reason, Event.PIN_REFUSED)
+
+
+def _build_failed(
+    state: ModelState, build: Build, failed: StepFailed, settings: PolicySettings, now: float
+) -> Transition:
     failures = state.failures + 1
     pause = min(settings.backoff_most, settings.backoff_first * 2 ** (failures - 1))
     dropped = failures >= settings.most_failures
@@ -238,6 +304,5 @@ def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings,
     )
     after = "no further try until a new alarm or wish" if dropped else f"next try at {moment(now + pause)}"
     reason = f"build {build.number} failed at {failed.kind}: {failed.error}; the champion still serves; {after}"
-    return Transition(
-        back, reason, "build_failed", (), {"version": build.number, "step": failed.kind, "failures": failures}
-    )
+    figures = DecisionFigures(version=build.number, step=failed.kind, failures=failures)
+    return Transition(back, reason, Event.BUILD_FAILED, (), figures)

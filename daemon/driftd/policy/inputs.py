@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
-from driftd.records import ActionKind, Alarm, Trigger, Window
+from driftd.records import ActionArguments, ActionKind, ActionResult, Alarm, ProbationDecision, Trigger, Window
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -83,25 +83,33 @@ class QualityOk:
 class StepDone:
     """An action ended well."""
 
-    kind: ActionKind
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
+    arguments: ActionArguments
+    result: ActionResult | None = None
+
+    @property
+    def kind(self) -> ActionKind:
+        """What was done."""
+        return self.arguments.kind
 
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
     """An action failed; `error` is the sentence that says why."""
 
-    kind: ActionKind
+    arguments: ActionArguments
     error: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> ActionKind:
+        """What was tried."""
+        return self.arguments.kind
 
 
 @dataclass(frozen=True, slots=True)
 class ProbationResult:
     """The old champion was scored beside the new one."""
 
-    decision: str  # continue | roll_back | confirm
+    decision: ProbationDecision
     sentence: str
     labels: int
     version: int | None = None  # the new champion that was looked at; None where the shell did not say

@@ -7,9 +7,20 @@ from dataclasses import replace
 
 from driftd.policy.formatting import PIN_AGAIN, moment
 from driftd.policy.inputs import Facts, OperatorRequest, Override
-from driftd.policy.swaps import promote, refused, unwatched
+from driftd.policy.swaps import promote, refused, swap_action, unwatched
 from driftd.policy.triggers import by_hand, gives_way
-from driftd.records import Action, ActionKind, Build, BuildStep, ModelState, Phase, Transition
+from driftd.records import (
+    ActionKind,
+    Build,
+    BuildStep,
+    DecisionFigures,
+    Event,
+    ModelState,
+    Phase,
+    RollbackCause,
+    SwapPurpose,
+    Transition,
+)
 
 ACTOR = "config"
 ASKED_KEPT = 100  # retrain texts that are remembered, so that none builds twice
@@ -29,11 +40,13 @@ def noted(state: ModelState, facts: Facts, given: Override, override: Override, 
     if asks is None:
         lapsed = given.expires is not None and given.expires <= now
         how = f"expired at {moment(given.expires)}" if lapsed and given.expires is not None else "was lifted"
-        return Transition(told, f"the override {how}; it was: {state.override}", "override_ended", actor=ACTOR)
-    event = "override_began" if state.override is None else "override_changed"
+        return Transition(told, f"the override {how}; it was: {state.override}", Event.OVERRIDE_ENDED, actor=ACTOR)
+    event = Event.OVERRIDE_BEGAN if state.override is None else Event.OVERRIDE_CHANGED
     until = f", until {moment(override.expires)}" if override.expires is not None else ""
     notes = "".join(f"; {note}" for note in _without_effect(state, facts, override))
-    return Transition(told, f"the override holds: {asks}{until}{notes}", event, (), {"asks": asks}, actor=ACTOR)
+    return Transition(
+        told, f"the override holds: {asks}{until}{notes}", event, (), DecisionFigures(asks=asks), actor=ACTOR
+    )
 
 
 def described(override: Override) -> str:
@@ -94,10 +107,10 @@ def _paused(state: ModelState, facts: Facts, override: Override) -> Transition |
     del facts
     if "checks" in override.pause and state.phase is not Phase.PAUSED:
         paused = replace(state, phase=Phase.PAUSED, resumes=state.phase)
-        return Transition(paused, f"checks are paused by the override: {override.reason}", "paused", actor=ACTOR)
+        return Transition(paused, f"checks are paused by the override: {override.reason}", Event.PAUSED, actor=ACTOR)
     if "checks" not in override.pause and state.phase is Phase.PAUSED:
         resumed = replace(state, phase=state.resumes or Phase.STEADY, resumes=None)
-        return Transition(resumed, "the override no longer pauses the checks", "resumed", actor=ACTOR)
+        return Transition(resumed, "the override no longer pauses the checks", Event.RESUMED, actor=ACTOR)
     return None
 
 
@@ -108,19 +121,19 @@ def _pinned(state: ModelState, facts: Facts, override: Override) -> Transition |
         return None  # held already, or tried and refused: only another pin is tried again
     held = replace(state, pinned=override.pin, pin_refused=None)
     why = f"the override pins version {override.pin}: {override.reason}"
-    figures = {"version": override.pin, "from": state.champion}
+    figures = DecisionFigures(version=override.pin, from_version=state.champion)
     if override.pin == state.champion:
-        return Transition(_settled(held), f"{why}; it serves already", "pinned", (), figures, actor=ACTOR)
+        return Transition(_settled(held), f"{why}; it serves already", Event.PINNED, (), figures, actor=ACTOR)
     if override.pin not in facts.versions:
         known = ", ".join(map(str, sorted(facts.versions))) or "none"
         refusal = (
             f"{why}; but there is no such version (there are: {known}); version {state.champion} serves on; {PIN_AGAIN}"
         )
-        return Transition(replace(held, pin_refused=refusal), refusal, "pin_refused", (), figures, actor=ACTOR)
+        return Transition(replace(held, pin_refused=refusal), refusal, Event.PIN_REFUSED, (), figures, actor=ACTOR)
     if held.build is not None and override.pin == held.build.number:
         held = _without_build(held)
-    action = Action(ActionKind.SWAP, {"version": override.pin, "purpose": "pin", "from": state.champion})
-    return Transition(held, why, "pin_started", (action,), figures, actor=ACTOR)
+    action = swap_action(held, override.pin, SwapPurpose.PIN)
+    return Transition(held, why, Event.PIN_STARTED, (action,), figures, actor=ACTOR)
 
 
 def _without_build(state: ModelState) -> ModelState:
@@ -139,7 +152,7 @@ def _settled(state: ModelState) -> ModelState:
 def _unpinned(state: ModelState) -> Transition:
     goes_on = f"version {state.champion} goes on serving"
     told = f"version {state.pinned} is no longer pinned; {goes_on}"
-    return Transition(replace(state, pinned=None, pin_refused=None), told, "unpinned", actor=ACTOR)
+    return Transition(replace(state, pinned=None, pin_refused=None), told, Event.UNPINNED, actor=ACTOR)
 
 
 def _judged(state: ModelState, facts: Facts, override: Override) -> Transition | None:
@@ -150,7 +163,7 @@ def _judged(state: ModelState, facts: Facts, override: Override) -> Transition |
         return None
     if override.approve == build.number and state.pinned is None:
         by = f"version {build.number} is approved by the override: {override.reason}"
-        return replace(promote(state, build, by, {}), actor=ACTOR)
+        return replace(promote(state, build, by, DecisionFigures(version=build.number)), actor=ACTOR)
     if override.reject == build.number:
         return replace(
             refused(state, f"version {build.number} is rejected by the override: {override.reason}"), actor=ACTOR
@@ -158,6 +171,7 @@ def _judged(state: ModelState, facts: Facts, override: Override) -> Transition |
     return None
 
 
+NO_TARGET = "there is no earlier version to go back to; name one with --to"
 REQUEST_LASTS = 86_400.0  # seconds; what was asked before the daemon was down for days may be wrong by now
 
 
@@ -165,7 +179,7 @@ def asked(state: ModelState, finding: OperatorRequest, facts: Facts, now: float)
     """Answer a request of the CLI; the transition's reason is the answer."""
     if finding.at is not None and now - finding.at > REQUEST_LASTS:
         stale = f"{finding.kind} was asked at {moment(finding.at)}, and nothing could answer until now"
-        return Transition(state, f"{stale}: ask again if it still holds", "request_refused")
+        return Transition(state, f"{stale}: ask again if it still holds", Event.REQUEST_REFUSED)
     match finding.kind:
         case "retrain":
             return _retrain(state, finding, now)
@@ -177,14 +191,14 @@ def asked(state: ModelState, finding: OperatorRequest, facts: Facts, now: float)
             return Transition(
                 state,
                 f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback",
-                "request_refused",
+                Event.REQUEST_REFUSED,
             )
 
 
 def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transition:
     if state.build is not None and not gives_way(state.build):
         return Transition(
-            state, f"build {state.build.number} is already under way ({state.build.step})", "request_refused"
+            state, f"build {state.build.number} is already under way ({state.build.step})", Event.REQUEST_REFUSED
         )
     return by_hand(state, f"{finding.who} asks for a build: {finding.text or 'no reason given'}", finding.who, now)
 
@@ -192,33 +206,37 @@ def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transit
 def _judged_by_person(state: ModelState, finding: OperatorRequest) -> Transition:
     build = state.build
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
-        return Transition(state, f"nothing awaits approval (the model is {state.phase})", "request_refused")
+        return Transition(state, f"nothing awaits approval (the model is {state.phase})", Event.REQUEST_REFUSED)
     if finding.version is not None and finding.version != build.number:
-        return Transition(state, f"version {build.number} awaits approval, not {finding.version}", "request_refused")
+        return Transition(
+            state, f"version {build.number} awaits approval, not {finding.version}", Event.REQUEST_REFUSED
+        )
     if finding.kind == "approve" and state.pinned is not None:
         return Transition(
-            state, f"the override pins version {state.pinned}; change the override first", "request_refused"
+            state, f"the override pins version {state.pinned}; change the override first", Event.REQUEST_REFUSED
         )
     text = f": {finding.text}" if finding.text else ""
     if finding.kind == "approve":
-        return promote(state, build, f"version {build.number} is approved by {finding.who}{text}", {"who": finding.who})
+        figures = DecisionFigures(version=build.number, who=finding.who)
+        return promote(state, build, f"version {build.number} is approved by {finding.who}{text}", figures)
     return refused(state, f"version {build.number} is rejected by {finding.who}{text}")
 
 
 def _roll_back(state: ModelState, finding: OperatorRequest, facts: Facts) -> Transition:
     target = finding.version if finding.version is not None else state.previous
     refusal = _rollback_refusal(state, target, facts)
-    if refusal is not None:
-        return Transition(state, refusal, "request_refused")
-    action = Action(ActionKind.SWAP, {"version": target, "purpose": "rollback", "from": state.champion})
+    if target is None or refusal is not None:
+        return Transition(state, refusal or NO_TARGET, Event.REQUEST_REFUSED)
+    action = swap_action(state, target, SwapPurpose.ROLLBACK)
     text = f": {finding.text}" if finding.text else ""
     reason = f"{finding.who} rolls back from version {state.champion} to {target}{text}"
-    return Transition(state, reason, "rollback_started", (action,), {"version": target, "who": finding.who})
+    figures = DecisionFigures(version=target, who=finding.who, cause=RollbackCause.PERSON)
+    return Transition(state, reason, Event.ROLLBACK_STARTED, (action,), figures)
 
 
 def _rollback_refusal(state: ModelState, target: int | None, facts: Facts) -> str | None:
     if target is None:
-        return "there is no earlier version to go back to; name one with --to"
+        return NO_TARGET
     if target not in facts.versions:
         return f"there is no version {target}; there are {', '.join(map(str, sorted(facts.versions)))}"
     if target == state.champion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from driftd.policy.formatting import moment
-from driftd.records import BuildStep, ModelState, Phase, Probation, Transition
+from driftd.records import BuildStep, DecisionFigures, Event, ModelState, Phase, Probation, Transition
 
 
 def restored(
@@ -34,8 +34,8 @@ def restored(
     else:
         after = _with_served(after, served, versions, now)
         told.append(f"version {served} was found serving instead of {champion} and goes on{_watch(after)}")
-    figures = {"version": after.champion, "from": champion, "backup": made_at}
-    return Transition(after, "; ".join(told), "restored", (), figures)
+    figures = DecisionFigures(version=after.champion, from_version=champion, backup=made_at)
+    return Transition(after, "; ".join(told), Event.RESTORED, (), figures)
 
 
 def _without_swap(state: ModelState, served: int | None) -> ModelState:

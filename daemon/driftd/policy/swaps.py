@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from driftd.policy.formatting import moment
 from driftd.policy.inputs import Facts, PolicySettings, ProbationResult
@@ -14,9 +12,16 @@ from driftd.records import (
     Build,
     BuildRequest,
     BuildStep,
+    DecisionFigures,
+    Event,
     ModelState,
     Phase,
     Probation,
+    ProbationDecision,
+    RollbackCause,
+    ShadowArguments,
+    SwapArguments,
+    SwapPurpose,
     Transition,
     Trigger,
 )
@@ -24,37 +29,42 @@ from driftd.records import (
 FOLLOW_UP = 10  # a build from few rows after a change is repeated with so many times the rows
 
 
-def promote(state: ModelState, build: Build, reason: str, figures: dict[str, Any]) -> Transition:
+def promote(state: ModelState, build: Build, reason: str, figures: DecisionFigures) -> Transition:
     """Intend the swap to a challenger."""
     swapping = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.SWAP))
-    action = Action(ActionKind.SWAP, {"version": build.number, "purpose": "promote", "from": state.champion})
-    return Transition(swapping, reason, "swap_started", (action,), {"version": build.number, **figures})
+    action = swap_action(state, build.number, SwapPurpose.PROMOTE)
+    return Transition(swapping, reason, Event.SWAP_STARTED, (action,), figures)
+
+
+def swap_action(state: ModelState, version: int, purpose: SwapPurpose) -> Action:
+    """Have another version served instead of the champion."""
+    return Action(SwapArguments(version=version, purpose=purpose, from_version=state.champion))
 
 
 def refused(state: ModelState, reason: str) -> Transition:
     """A person turned the waiting challenger down."""
     number = state.build.number if state.build is not None else 0
     steady = replace(state, phase=Phase.STEADY, build=None, want=None, barred=(*state.barred, number))
-    return Transition(steady, reason, "challenger_rejected", (), {"version": number})
+    return Transition(steady, reason, Event.CHALLENGER_REJECTED, (), DecisionFigures(version=number))
 
 
-def swapped(state: ModelState, arguments: Mapping[str, Any], settings: PolicySettings, now: float) -> Transition:
+def swapped(state: ModelState, arguments: SwapArguments, settings: PolicySettings, now: float) -> Transition:
     """Another version serves: what that means depends on the purpose of the swap."""
-    version, before = int(arguments["version"]), state.champion
-    figures = {"version": version, "from": before}
+    version, before = arguments.version, state.champion
+    figures = DecisionFigures(version=version, from_version=before)
     served = replace(state, champion=version, cooldown_until=now + settings.cooldown)
-    if arguments.get("purpose") == "promote":
+    if arguments.purpose is SwapPurpose.PROMOTE:
         return _promoted(served, before, figures, now)
     settled = replace(
         served, phase=unwatched(served.phase), resumes=served.resumes and unwatched(served.resumes), probation=None
     )
-    if arguments.get("purpose") == "rollback":
+    if arguments.purpose is SwapPurpose.ROLLBACK:
         barred = (*state.barred, before) if before is not None and before != version else state.barred
         want = settled.want if settled.want is not None and settled.want.trigger is Trigger.MANUAL else None
         back = replace(settled, previous=None, want=want, barred=barred)
-        return Transition(back, f"version {version} serves again instead of {before}", "rolled_back", (), figures)
+        return Transition(back, f"version {version} serves again instead of {before}", Event.ROLLED_BACK, (), figures)
     pinned = replace(settled, previous=before)
-    return Transition(pinned, f"version {version} serves because the override pins it", "pinned", (), figures)
+    return Transition(pinned, f"version {version} serves because the override pins it", Event.PINNED, (), figures)
 
 
 def unwatched(phase: Phase) -> Phase:
@@ -62,16 +72,18 @@ def unwatched(phase: Phase) -> Phase:
     return Phase.STEADY if phase is Phase.PROBATION else phase
 
 
-def _promoted(served: ModelState, before: int | None, figures: dict[str, Any], now: float) -> Transition:
+def _promoted(served: ModelState, before: int | None, figures: DecisionFigures, now: float) -> Transition:
     build = served.build
     clean = replace(served, build=None, want=_follow_up(build, now), failures=0, backoff_until=0.0, waits=None)
     if before is None:
         steady = replace(clean, phase=Phase.STEADY)
-        return Transition(steady, f"version {served.champion} serves as the first champion", "promoted", (), figures)
+        return Transition(
+            steady, f"version {served.champion} serves as the first champion", Event.PROMOTED, (), figures
+        )
     watched = replace(clean, phase=Phase.PROBATION, previous=before, probation=Probation(before, now))
     decision = build.decision if build is not None else ""
     reason = f"version {served.champion} serves instead of {before} and is on probation: {decision}"
-    return Transition(watched, reason, "promoted", (), figures)
+    return Transition(watched, reason, Event.PROMOTED, (), figures)
 
 
 def _follow_up(build: Build | None, now: float) -> BuildRequest | None:
@@ -82,7 +94,15 @@ def _follow_up(build: Build | None, now: float) -> BuildRequest | None:
     reason = (
         f"version {build.number} was built from {build.rows_since_change} rows after the change; {needed} are awaited"
     )
-    return BuildRequest(build.trigger, reason, now, change_at=build.change_at, labels_needed=needed, is_follow_up=True)
+    return BuildRequest(
+        build.trigger,
+        reason,
+        now,
+        change_at=build.change_at,
+        labels_needed=needed,
+        is_follow_up=True,
+        alarm=build.alarm,
+    )
 
 
 LOOKS = 4  # about so many looks at the labels while the least number comes in; the test allows any number
@@ -91,7 +111,7 @@ LOOKS = 4  # about so many looks at the labels while the least number comes in; 
 def look(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
     """Have the two versions compared when enough new labels came, or when the span is over."""
     probation = state.probation
-    if probation is None:
+    if probation is None or state.champion is None:
         return Transition(replace(state, phase=Phase.STEADY), "no probation is under way")
     if facts.working & {ActionKind.SHADOW, ActionKind.SWAP}:
         return Transition(state, probation.sentence or "the comparison is being made")
@@ -99,8 +119,7 @@ def look(state: ModelState, facts: Facts, settings: PolicySettings, now: float) 
     if missing is not None:
         return Transition(state, missing)
     looking = replace(state, probation=replace(probation, looked_at=now, seen=facts.labels))
-    arguments = {"new": state.champion, "old": probation.previous, "since": probation.since}
-    action = Action(ActionKind.SHADOW, arguments)
+    action = Action(ShadowArguments(new=state.champion, old=probation.previous, since=probation.since))
     return Transition(looking, f"comparing version {state.champion} with {probation.previous}", None, (action,))
 
 
@@ -126,18 +145,17 @@ def shadowed(state: ModelState, finding: ProbationResult) -> Transition:
     if state.phase is not Phase.PROBATION or probation is None or of_another:
         return Transition(state, "a comparison that nobody waits for any more is put aside")
     watched = replace(state, probation=replace(probation, labels=finding.labels, sentence=finding.sentence))
-    figures = {"version": state.champion, "previous": probation.previous, "labels": finding.labels}
+    cause = RollbackCause.PROBATION if finding.decision is ProbationDecision.ROLL_BACK else None
+    figures = DecisionFigures(version=state.champion, previous=probation.previous, labels=finding.labels, cause=cause)
     match finding.decision:
-        case "confirm":
+        case ProbationDecision.CONFIRM:
             steady = replace(state, phase=Phase.STEADY, probation=None)
             return Transition(
-                steady, f"version {state.champion} is confirmed: {finding.sentence}", "confirmed", (), figures
+                steady, f"version {state.champion} is confirmed: {finding.sentence}", Event.CONFIRMED, (), figures
             )
-        case "roll_back":
-            action = Action(
-                ActionKind.SWAP, {"version": probation.previous, "purpose": "rollback", "from": state.champion}
-            )
+        case ProbationDecision.ROLL_BACK:
+            action = swap_action(state, probation.previous, SwapPurpose.ROLLBACK)
             reason = f"version {state.champion} is worse than {probation.previous}, going back: {finding.sentence}"
-            return Transition(watched, reason, "rollback_started", (action,), figures)
+            return Transition(watched, reason, Event.ROLLBACK_STARTED, (action,), figures)
         case _:
             return Transition(watched, finding.sentence)

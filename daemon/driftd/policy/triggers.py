@@ -9,12 +9,15 @@ from driftd.policy.inputs import AlarmRaised, Facts, Override, PolicySettings
 from driftd.records import (
     Action,
     ActionKind,
-    Alarm,
     Build,
     BuildRequest,
     BuildStep,
+    DecisionFigures,
+    Event,
     ModelState,
     Phase,
+    ReportArguments,
+    SnapshotArguments,
     Transition,
     Trigger,
 )
@@ -30,13 +33,16 @@ TRIGGER_OF_KIND = {
 def alarmed(state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float) -> Transition:
     """Record an alarm, have its report rendered, and want a build where the config says that such an alarm builds."""
     alarm = finding.alarm
-    report = Action(ActionKind.REPORT, {"alarm": finding.number, "sentence": alarm.sentence})
-    figures = {"alarm": finding.number, "kind": alarm.kind, "evidence": alarm.evidence, "threshold": alarm.threshold}
-    wanting, consequence = _consequence(state, alarm, settings, now)
-    return Transition(wanting, f"{alarm.sentence}; {consequence}", "alarm", (report,), figures)
+    report = Action(ReportArguments(alarm=finding.number, sentence=alarm.sentence))
+    figures = DecisionFigures(alarm=finding.number, kind=alarm.kind, evidence=alarm.evidence, threshold=alarm.threshold)
+    wanting, consequence = _consequence(state, finding, settings, now)
+    return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, (report,), figures)
 
 
-def _consequence(state: ModelState, alarm: Alarm, settings: PolicySettings, now: float) -> tuple[ModelState, str]:
+def _consequence(
+    state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float
+) -> tuple[ModelState, str]:
+    alarm = finding.alarm
     trigger = TRIGGER_OF_KIND.get(alarm.kind)
     if trigger is None:
         return state, "a fault of the pipeline never builds"
@@ -47,7 +53,14 @@ def _consequence(state: ModelState, alarm: Alarm, settings: PolicySettings, now:
     standing = state.want
     if standing is not None and not standing.is_follow_up and standing.trigger is not Trigger.DATA_DRIFT:
         return state, f"a build is already wanted since {moment(standing.since)}"
-    want = BuildRequest(trigger, alarm.sentence, now, change_at=alarm.change_start, labels_needed=settings.min_labels)
+    want = BuildRequest(
+        trigger,
+        alarm.sentence,
+        now,
+        change_at=alarm.change_start,
+        labels_needed=settings.min_labels,
+        alarm=finding.number,
+    )
     first = "a build is wanted"
     if state.phase is Phase.PROBATION:
         first = "a build is wanted once probation has decided between this version and the one before"
@@ -82,13 +95,13 @@ def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: floa
     if trigger is None:
         return Transition(replace(state, waits=None), "nothing to do")
     want = BuildRequest(trigger, reason, now)
-    return Transition(replace(state, want=want), reason, "build_wanted", figures={"trigger": trigger})
+    return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures=DecisionFigures(trigger=trigger))
 
 
 def by_hand(state: ModelState, reason: str, who: str, now: float) -> Transition:
     """A person wants a build: it passes over the cool-down, the budget and the labels needed."""
     wanted = replace(state, want=BuildRequest(Trigger.MANUAL, reason, now, who=who))
-    return Transition(wanted, reason, "build_wanted", (), {"trigger": Trigger.MANUAL})
+    return Transition(wanted, reason, Event.BUILD_WANTED, (), DecisionFigures(trigger=Trigger.MANUAL))
 
 
 def gives_way(build: Build | None) -> bool:
@@ -144,6 +157,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         now,
         change_at=want.change_at,
         is_follow_up=want.is_follow_up,
+        alarm=want.alarm,
     )
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
     building = replace(
@@ -154,7 +168,13 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         build_starts=(*recent, now),
         code=facts.code or state.code,
     )
-    action = Action(ActionKind.SNAPSHOT, {"version": build.number, "change_at": want.change_at})
+    action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
-    figures = {"version": build.number, "trigger": want.trigger, "labels": facts.labels, "change_at": want.change_at}
-    return Transition(building, reason, "build_started", (action,), figures)
+    figures = DecisionFigures(
+        version=build.number,
+        trigger=want.trigger,
+        labels=facts.labels,
+        change_at=want.change_at,
+        alarm=want.alarm,
+    )
+    return Transition(building, reason, Event.BUILD_STARTED, (action,), figures)

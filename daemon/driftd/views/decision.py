@@ -7,6 +7,7 @@ from typing import Any
 
 from driftd.config.redact import redacted_config
 from driftd.decisions import meaning_of
+from driftd.events import Event
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.store.state.chart_queries import SeriesReader
@@ -15,34 +16,6 @@ from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.config import as_written, as_yaml, config_in_force
 
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
-
-# What each event means, for who reads it for the first time.
-MEANINGS = {
-    "restored": "The state came from a backup and was compared with the versions on disk.",
-    "override_began": "The operator's override asks something of this model; it is obeyed while it is in force.",
-    "override_changed": "The operator changed what the override asks of this model.",
-    "override_ended": "The override asks nothing of this model any more: it was lifted, or its time is over.",
-    "adopted": "The daemon took a version that was already serving under watch.",
-    "alarm": "The evidence gathered over windows reached the threshold that the false-alarm budget gives.",
-    "build_wanted": "Something other than an alarm asks for a new version.",
-    "build_started": "A build was wanted and nothing stood in its way any more.",
-    "build_failed": "A step of a build failed. The champion was never touched; the next try waits longer each time.",
-    "gate_inconclusive": "On rows later than its training the challenger is neither surely better nor surely worse.",
-    "judged_again": "Another version serves than the one that the challenger was compared with: it is compared anew.",
-    "challenger_rejected": "The challenger lost its gate, or a person turned it down.",
-    "challenger_inconclusive": "The challenger did not become clearly better in the time given to it.",
-    "approval_wanted": "The challenger won its gate; the config or the override asks a person before it serves.",
-    "swap_started": "The served version is to be replaced: it is loaded and compared with its own predictions first.",
-    "promoted": "The link `current` was replaced by one rename and read back; the old champion now scores in shadow.",
-    "confirmed": "Probation is over: beside the old champion, on the same rows, the new one was not worse.",
-    "rollback_started": "The earlier version is to serve again.",
-    "rolled_back": "The earlier version serves again; the one before it is barred.",
-    "quality_fault": "A broken pipeline is not drift: it blocks builds, because no model is built on garbage.",
-    "quality_restored": "The pipeline delivers again what the reference had; builds may start again.",
-    "request_refused": "What a person asked cannot be done now.",
-    "paused": "The operator's override stopped the checks.",
-    "pinned": "The operator's override holds this version.",
-}
 
 
 def explained(
@@ -63,7 +36,7 @@ def explained(
             {"kind": action.kind, "status": action.status, "arguments": action.arguments, "result": action.result}
             for action in reader.actions_of(line.id)
         ]
-        explanation["version"] = _lineage(places, line.model, line.figures.get("version"))
+        explanation["version"] = _lineage(places, line.model, line.decision_figures.version)
     if alarm is not None:
         explanation["alarm"] = alarm
         explanation["rows"] = _rows(reader, alarm)
@@ -81,7 +54,7 @@ def _decision(line: StoredTransition) -> dict[str, Any]:
         "at": line.at,
         "model": line.model,
         "event": line.event,
-        "meaning": MEANINGS.get(line.event, ""),
+        "meaning": meaning_of(line.event).explanation,
         "reason": line.reason,
         "figures": line.figures,
         "phase_from": line.phase_from,
@@ -95,29 +68,42 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     """The decisions that belong together, oldest first: the alarm, the build that it caused, that version's life."""
     model = line.model if line is not None else alarm.model if alarm is not None else None
     lines = list(reversed(reader.history(model, LOOKED_BACK)))
-    starts = [line for line in lines if line.event == "build_started"]
-    version = line.figures.get("version") if line is not None else None
-    if alarm is not None:
-        caused = next((start for start in starts if start.at >= alarm.at and alarm.sentence in start.reason), None)
-        version = caused.figures.get("version") if caused is not None else None
-    start = next((start for start in starts if start.figures.get("version") == version), None)
-    if version is None or start is None:
+    start = _start_of([event for event in lines if event.event == Event.BUILD_STARTED], line, alarm)
+    version = start.decision_figures.version if start is not None else None
+    if start is None or version is None:
         return []
-    alarms = [
-        line for line in lines if line.event == "alarm" and line.id < start.id and _sentence(line) in start.reason
-    ]
-    return [*alarms[-1:], *(line for line in lines if _is_about(line, version))]
+    alarms = [event for event in lines if event.event == Event.ALARM and event.id < start.id and _led_to(event, start)]
+    return [*alarms[-1:], *(event for event in lines if _is_about(event, version))]
 
 
-def _sentence(alarmed: StoredTransition) -> str:
-    """What the alarm said, without the consequence that follows the last semicolon."""
-    return alarmed.reason.rpartition("; ")[0] or alarmed.reason
+def _start_of(
+    starts: list[StoredTransition], line: StoredTransition | None, alarm: StoredAlarm | None
+) -> StoredTransition | None:
+    """The start of the build that a decision belongs to: by its version, else by the alarm that caused the build."""
+    version = line.decision_figures.version if line is not None else None
+    if version is not None:
+        return next((start for start in starts if start.decision_figures.version == version), None)
+    if alarm is None:
+        return None
+    later = (start for start in starts if start.at >= alarm.at)
+    return next((start for start in later if _is_caused_by(start, alarm.id, alarm.sentence)), None)
 
 
-def _is_about(line: StoredTransition, version: object) -> bool:
-    return line.figures.get("version") == version or (
-        line.event == "rolled_back" and line.figures.get("from") == version
-    )
+def _led_to(alarmed: StoredTransition, start: StoredTransition) -> bool:
+    """Whether the alarm that a line tells of caused a build."""
+    sentence = alarmed.reason.rpartition("; ")[0] or alarmed.reason  # without the consequence that follows it
+    return _is_caused_by(start, alarmed.decision_figures.alarm, sentence)
+
+
+def _is_caused_by(start: StoredTransition, alarm: int | None, sentence: str) -> bool:
+    """Whether an alarm caused a build: by its id; by its sentence where the line is older than that figure."""
+    caused = start.decision_figures.alarm
+    return caused == alarm if caused is not None else sentence in start.reason
+
+
+def _is_about(line: StoredTransition, version: int) -> bool:
+    figures = line.decision_figures
+    return figures.version == version or (line.event == Event.ROLLED_BACK and figures.from_version == version)
 
 
 def _rows(reader: StateReader, alarm: StoredAlarm) -> int | None:
@@ -126,8 +112,8 @@ def _rows(reader: StateReader, alarm: StoredAlarm) -> int | None:
     return None if check is None else check.rows
 
 
-def _lineage(places: Places, model: str, version: object) -> dict[str, Any] | None:
-    if not isinstance(version, int):
+def _lineage(places: Places, model: str, version: int | None) -> dict[str, Any] | None:
+    if version is None:
         return None
     try:
         return Registry(places).manifest(model, version).to_dict()
@@ -143,8 +129,8 @@ def decision_view(
     None when there is no such decision or alarm.
     """
     line = reader.transition(decision) if decision is not None else None
-    number = alarm if alarm is not None else (line.figures.get("alarm") if line is not None else None)
-    raised = reader.alarm(number) if isinstance(number, int) else None
+    number = alarm if alarm is not None else (line.decision_figures.alarm if line is not None else None)
+    raised = reader.alarm(number) if number is not None else None
     if alarm is not None and raised is not None:
         line = reader.decision_of_alarm(alarm)
     if line is None and raised is None:

@@ -14,7 +14,7 @@ from driftd.views.attention import Urgency, attention, by_need, unwatched
 from driftd.views.conditions import ActiveCondition, ActiveConditions
 from driftd.views.config import ConfigInForce, config_in_force
 from driftd.views.series import CheckedWindows, Grouping, performance_series, window_series
-from driftd.views.status import model_status, worst_verdict
+from driftd.views.status import model_status
 
 SPARK_WINDOWS, SPARK_POINTS = 240, 60
 SPARK_SERIES = ("metric", "at", "value", "baseline", "tolerated")
@@ -76,8 +76,8 @@ def decision_line(decision: StoredTransition) -> dict[str, Any]:
         "model": decision.model,
         "event": decision.event,
         "reason": decision.reason,
-        "alarm": decision.figures.get("alarm"),
-        "version": decision.figures.get("version"),
+        "alarm": decision.decision_figures.alarm,
+        "version": decision.decision_figures.version,
         "by": decision.actor,
     }
 
@@ -90,7 +90,6 @@ def summary(
     return {
         **status,
         "phase": str(state.phase),
-        "worst": worst_verdict(status),
         "attention": attention(status).told(),
         "window_seconds": config.window_seconds(state.model),
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from driftd.decisions import meaning_of
+from driftd.events import Event
 from driftd.records import ModelState
 from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
@@ -76,18 +78,6 @@ def _lineage(manifest: Manifest) -> dict[str, Any]:
 
 MOST_MARKS, MOST_DECISIONS, MOST_ALARMS = 200, 50, 50
 DAY = 86_400.0
-MARKED = (
-    "alarm",
-    "quality_fault",
-    "build_started",
-    "build_failed",
-    "challenger_rejected",
-    "promoted",
-    "confirmed",
-    "rolled_back",
-    "pinned",
-    "adopted",
-)
 SPANS = (("day", DAY), ("week", 7 * DAY), ("month", 30 * DAY), ("year", 365 * DAY))
 ROW_SPANS = (("100 windows", 100), ("1,000 windows", 1000))
 FEWEST_OF_SPAN = 3  # windows; a shorter span shows nothing
@@ -174,9 +164,9 @@ def _marks(
     raised: Mapping[int, float] = {alarm.id: alarm.window_end for alarm in alarms} if by_time else {}
     found = []
     for event in reversed(reader.events_between(model, since, float("inf"), MOST_MARKS)):
-        if event.event in MARKED:
-            at = raised.get(int(event.figures.get("alarm") or 0), event.at) if event.event == "alarm" else event.at
-            found.append({**decision_line(event), "at": at, "kind": event.figures.get("kind")})
+        if meaning_of(event.event).is_marked:
+            at = raised.get(event.decision_figures.alarm or 0, event.at) if event.event == Event.ALARM else event.at
+            found.append({**decision_line(event), "at": at, "kind": event.decision_figures.kind})
     return found
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd.store.state.chart_queries import CheckRow
+from driftd_detectors.assessment import CALM_TO_LOUD, Verdict, loudness
 from driftd_detectors.columns import Numbers
 from driftd_detectors.performance.losses import value_of
 
 MOST_POINTS = 400  # of one series: more than the pixels of a phone, about half of a desk's
 DIGITS = 6  # significant; a chart shows three
 WHOLE = 1e9  # from here on digits after the point say nothing: epoch seconds, evidence of billions
-VERDICTS = ("ok", "inconclusive", "suspected", "error", "drift")  # from calm to loud
 Groups = NDArray[np.int64]
 _ESTIMATES = ("estimated", "estimated_low", "estimated_high")
 _LOSSES = ("loss", "low", "high", "baseline", "tolerated")
@@ -170,8 +170,8 @@ def window_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[
     known = list(checks)
     group, at = _placed(known, grouping)
     rows = _weighted(group, np.array([float(check.rows) for check in known]), np.ones(len(known)))
-    loudest = _highest(group, np.array([float(VERDICTS.index(check.verdict)) for check in known]))
-    return {"at": rounded(at), "rows": rounded(rows), "verdict": [VERDICTS[int(rank)] for rank in loudest]}
+    highest = _highest(group, np.array([float(loudness(Verdict(check.verdict))) for check in known]))
+    return {"at": rounded(at), "rows": rounded(rows), "verdict": [CALM_TO_LOUD[int(rank)] for rank in highest]}
 
 
 def rounded(values: NDArray[Any] | list[float]) -> list[float]:

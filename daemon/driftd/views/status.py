@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from driftd.config.schema import Config, OverrideConfig
 from driftd.formatting import format_minute
 from driftd.paths import Places
-from driftd.records import ModelState, Phase
+from driftd.records import ModelState, Phase, Verdict
 from driftd.registry import Registry
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, pressings
 from driftd.views.config import config_standing, override_in_force, readable
+from driftd_detectors.assessment import LatestVerdicts
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
 
@@ -52,8 +54,7 @@ def _stamp(folder: Path) -> Stamp:
 
 
 LOOKED_BACK = 50  # checks, for the last one that had something to say
-WORST_FIRST = ("drift", "error", "suspected", "inconclusive", "ok")
-LOUD = WORST_FIRST[:3]
+CHECKS = ("window", "labels")
 
 
 def fleet_status(
@@ -99,10 +100,8 @@ def _needs(status: Mapping[str, Any]) -> str | None:
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
     """Everything that `driftd status` says of one model."""
-    newest = {kind: _newest(reader, state, kind) for kind in ("window", "labels")}
-    evidence: dict[str, Any] = {}
-    for checks in newest.values():  # an inconclusive check leaves the evidence as it was
-        evidence |= next((check.evidence for check in checks if check.evidence), {})
+    newest = {kind: _newest(reader, state, kind) for kind in CHECKS}
+    evidence = {key: value for kind in CHECKS for key, value in _evidence(newest[kind]).items()}
     last = newest["window"][0] if newest["window"] else None
     checked = next(iter(reader.newest_checks(state.model, "window", 1)), None)
     return {
@@ -119,6 +118,7 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
         "pinned": state.pinned,
         "pin_refused": state.pin_refused,
         "verdict": last.verdict if last else None,
+        "worst": _latest(newest).overall or "-",
         "verdicts": {kind: found["verdict"] for kind, found in evidence.items()},
         "evidence": evidence,
         "last_check": checked.at if checked else None,
@@ -130,11 +130,27 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
     }
 
 
+def latest_verdicts(reader: StateReader, state: ModelState) -> LatestVerdicts:
+    """What the last checks of the champion concluded, from the store."""
+    return _latest({kind: _newest(reader, state, kind) for kind in CHECKS})
+
+
+def _latest(newest: Mapping[str, list[StoredCheck]]) -> LatestVerdicts:
+    last = {kind: checks[0].verdict if checks else None for kind, checks in newest.items()}
+    kinds = {kind: tuple(Verdict(one["verdict"]) for one in _evidence(newest[kind]).values()) for kind in CHECKS}
+    return LatestVerdicts(last["window"], last["labels"], kinds["window"], kinds["labels"])
+
+
+def _evidence(checks: list[StoredCheck]) -> dict[str, dict[str, Any]]:
+    """The evidence of the newest check that has any: an inconclusive one leaves it as it was."""
+    return next((check.evidence for check in checks if check.evidence), {})
+
+
 def _newest(reader: StateReader, state: ModelState, kind: str) -> list[StoredCheck]:
-    """The last check, with those before it where it had nothing to say; what was said of an earlier version is over."""
+    """The last check, with those before it where it had nothing to say; what was said before the last swap is over."""
     last = reader.newest_checks(state.model, kind, 1)
     found = last if last and last[0].evidence else reader.newest_checks(state.model, kind, LOOKED_BACK)
-    return [check for check in found if check.version in {None, state.champion}]
+    return list(takewhile(lambda check: check.version in {None, state.champion}, found))
 
 
 def _not_checked(state: ModelState, checked: StoredCheck | None) -> str:
@@ -216,13 +232,3 @@ def spoken_override(override: dict[str, Any]) -> str:
     words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires"}]
     until = f" until {override['expires']}" if "expires" in override else ""
     return f"{'; '.join(words)}{until}: {override.get('reason')}"
-
-
-def worst_verdict(status: dict[str, Any]) -> str:
-    """The worst verdict of a model's last checks; a dash for none.
-
-    What was well before says nothing of a last window that could not be judged.
-    """
-    verdicts = [*status["verdicts"].values(), status["verdict"]]
-    loud = next((verdict for verdict in LOUD if verdict in verdicts), None)
-    return str(loud or status["verdict"] or next(iter(status["verdicts"].values()), "-"))

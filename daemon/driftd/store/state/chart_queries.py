@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from driftd.errors import DriftdError
+from driftd.events import Event
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredTransition
 
@@ -141,14 +142,14 @@ class SeriesReader(StateReader):
 
     def decision_of_alarm(self, alarm: int) -> StoredTransition | None:
         """The line of history that told of an alarm."""
-        query = """select * from transitions where event = 'alarm' and json_extract(figures, '$.alarm') = ?
+        query = """select * from transitions where event = ? and json_extract(figures, '$.alarm') = ?
                    order by id limit 1"""
-        row = self._db.execute(query, (alarm,)).fetchone()
+        row = self._db.execute(query, (Event.ALARM, alarm)).fetchone()
         return StoredTransition.from_row(row) if row else None
 
     def approver(self, model: str, version: int) -> str | None:
         """Who let a version serve: the actor of the swap that promoted it; None when it never was promoted."""
-        query = """select actor from transitions where model = ? and event = 'swap_started'
+        query = """select actor from transitions where model = ? and event = ?
                    and json_extract(figures, '$.version') = ? order by id desc limit 1"""
-        row = self._db.execute(query, (model, version)).fetchone()
+        row = self._db.execute(query, (model, Event.SWAP_STARTED, version)).fetchone()
         return None if row is None else str(row["actor"])

@@ -7,12 +7,13 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from driftd.records import ActionKind, Verdict
+from driftd.actions import decode_arguments
+from driftd.records import ActionArguments, ActionKind, DecisionFigures, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTransition:
-    """One line of a model's history."""
+    """One line of a model's history. `event` is a member of `Event`, or what another driftd called it."""
 
     id: int
     at: float
@@ -21,7 +22,7 @@ class StoredTransition:
     phase_from: str
     phase_to: str
     reason: str
-    figures: dict[str, Any]
+    figures: dict[str, Any]  # as they are stored, only to be shown
     actor: str
     config_hash: str
 
@@ -29,6 +30,11 @@ class StoredTransition:
     def from_row(cls, row: sqlite3.Row) -> StoredTransition:
         """Read a row of `transitions`."""
         return cls(**{**dict(row), "figures": json.loads(row["figures"])})
+
+    @property
+    def decision_figures(self) -> DecisionFigures:
+        """The figures with their types: whatever follows from them reads them here."""
+        return DecisionFigures.from_dict(self.figures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class StoredAction:
     transition_id: int | None
     model: str
     kind: ActionKind
-    arguments: dict[str, Any]
+    arguments: dict[str, Any]  # as they are stored, only to be shown and to be passed on
     status: str
     intended_at: float
     started_at: float | None
@@ -57,6 +63,11 @@ class StoredAction:
                 "result": json.loads(row["result"]) if row["result"] else None,
             }
         )
+
+    @property
+    def typed_arguments(self) -> ActionArguments:
+        """The arguments with their types. Raises msgspec.ValidationError where another driftd wrote other ones."""
+        return decode_arguments(self.kind, self.arguments)
 
 
 @dataclass(frozen=True, slots=True)

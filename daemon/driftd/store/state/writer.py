@@ -72,7 +72,7 @@ class StateStore(StateReader):
                 phase_from=before.phase,
                 phase_to=state.phase,
                 reason=transition.reason,
-                figures=_json(transition.figures),
+                figures=_json(transition.figures.to_dict()),
                 actor=actor,
                 config_hash=config_hash,
             )
@@ -82,7 +82,7 @@ class StateStore(StateReader):
                 transition_id=line,
                 model=state.model,
                 kind=action.kind,
-                arguments=_json(action.arguments),
+                arguments=_json(msgspec.to_builtins(action.arguments)),
                 status="intended",
                 intended_at=at,
             )

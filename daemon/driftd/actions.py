@@ -1,0 +1,183 @@
+"""What policy asks the shell to do: the arguments of each kind of action, and what each kind gives back.
+
+Arguments and results are stored as JSON; they get their types at the border, by `decode_arguments` and `decode_result`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, ClassVar
+
+import msgspec
+
+from driftd.events import GateDecision, SwapPurpose, Trigger
+
+
+class ActionKind(StrEnum):
+    """What policy can ask the shell to do."""
+
+    SNAPSHOT = "snapshot"
+    TRAIN = "train"
+    JUDGE = "judge"
+    SWAP = "swap"  # make `version` the served one (promotion, rollback and pin alike)
+    SHADOW = "shadow"  # score the old champion on the rows of probation
+    REPORT = "report"  # render Evidently's HTML for an alarm
+
+
+class ProbationDecision(StrEnum):
+    """What a comparison during probation says of the new champion."""
+
+    CONTINUE = "continue"
+    ROLL_BACK = "roll_back"
+    CONFIRM = "confirm"
+
+
+class SnapshotArguments(msgspec.Struct, frozen=True):
+    """Take the labelled rows for a build; those from after `change_at` (epoch seconds) are counted."""
+
+    kind: ClassVar[ActionKind] = ActionKind.SNAPSHOT
+    version: int
+    change_at: float | None = None
+
+
+class TrainArguments(msgspec.Struct, frozen=True):
+    """Make a version from a snapshot (its content hash)."""
+
+    kind: ClassVar[ActionKind] = ActionKind.TRAIN
+    version: int
+    snapshot: str
+    trigger: Trigger
+    reason: str
+    change_at: float | None = None
+    parent: int | None = None
+
+
+class JudgeArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Compare the challenger `version` with the champion."""
+
+    kind: ClassVar[ActionKind] = ActionKind.JUDGE
+    version: int
+    champion: int | None = None
+    trigger: Trigger
+
+
+class SwapArguments(msgspec.Struct, frozen=True):
+    """Make `version` the served one instead of `from_version`."""
+
+    kind: ClassVar[ActionKind] = ActionKind.SWAP
+    version: int
+    purpose: SwapPurpose
+    from_version: int | None = msgspec.field(default=None, name="from")
+
+
+class ShadowArguments(msgspec.Struct, frozen=True):
+    """Compare the new champion with the old one on the rows since the swap (epoch seconds)."""
+
+    kind: ClassVar[ActionKind] = ActionKind.SHADOW
+    new: int
+    old: int
+    since: float
+
+
+class ReportArguments(msgspec.Struct, frozen=True):
+    """Render the report of an alarm, by its id."""
+
+    kind: ClassVar[ActionKind] = ActionKind.REPORT
+    alarm: int
+    sentence: str
+
+
+ActionArguments = (
+    SnapshotArguments | TrainArguments | JudgeArguments | SwapArguments | ShadowArguments | ReportArguments
+)
+
+
+class SnapshotResult(msgspec.Struct, frozen=True):
+    """What a snapshot holds, in labelled rows."""
+
+    digest: str
+    rows: int
+    rows_since_change: int | None = None
+
+
+class TrainResult(msgspec.Struct, frozen=True):
+    """How many rows a version was trained on, and which choice of them that was."""
+
+    rows: int
+    data: str = "all"
+
+
+class JudgeResult(msgspec.Struct, frozen=True):
+    """What the gate says: the gain in loss with its band, on so many rows in so many blocks of time."""
+
+    decision: GateDecision
+    sentence: str
+    gain: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    rows: int | None = None
+    blocks: int | None = None
+    champion_fault: str | None = None  # why the champion could not be compared with
+
+
+class SwapResult(msgspec.Struct, frozen=True):
+    """How many rows of the probe the version predicted as it did at its training."""
+
+    rows_compared: int = 0
+
+
+class ShadowResult(msgspec.Struct, frozen=True):
+    """What the comparison says, on so many labels."""
+
+    decision: ProbationDecision
+    sentence: str
+    labels: int
+
+
+class ReportResult(msgspec.Struct, frozen=True):
+    """Where the page of an alarm lies, and what each of Evidently's tests says."""
+
+    path: str | None = None
+    stattests: list[dict[str, Any]] = []
+
+
+ActionResult = SnapshotResult | TrainResult | JudgeResult | SwapResult | ShadowResult | ReportResult
+
+_ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
+    ActionKind.SNAPSHOT: SnapshotArguments,
+    ActionKind.TRAIN: TrainArguments,
+    ActionKind.JUDGE: JudgeArguments,
+    ActionKind.SWAP: SwapArguments,
+    ActionKind.SHADOW: ShadowArguments,
+    ActionKind.REPORT: ReportArguments,
+}
+_RESULTS: Mapping[ActionKind, type[ActionResult]] = {
+    ActionKind.SNAPSHOT: SnapshotResult,
+    ActionKind.TRAIN: TrainResult,
+    ActionKind.JUDGE: JudgeResult,
+    ActionKind.SWAP: SwapResult,
+    ActionKind.SHADOW: ShadowResult,
+    ActionKind.REPORT: ReportResult,
+}
+
+
+class Action(msgspec.Struct, frozen=True):
+    """One intended deed. Idempotent: performing it twice ends in the same place."""
+
+    arguments: ActionArguments
+
+    @property
+    def kind(self) -> ActionKind:
+        """What is to be done."""
+        return self.arguments.kind
+
+
+def decode_arguments(kind: ActionKind, stored: Mapping[str, Any]) -> ActionArguments:
+    """The arguments of a stored action. Raises msgspec.ValidationError where one is missing or of another type."""
+    return msgspec.convert(dict(stored), _ARGUMENTS[kind])
+
+
+def decode_result(kind: ActionKind, value: Mapping[str, Any]) -> ActionResult:
+    """What a finished action gave. Raises msgspec.ValidationError where a figure is missing or of another type."""
+    return msgspec.convert(dict(value), _RESULTS[kind])

@@ -1,0 +1,105 @@
+"""The events of a model's history, and the words that decisions are counted by.
+
+`severities` has the table that says of each event how much it matters, what it counts and what it is called.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    """What a transition is called in the history: `transitions.event` of the store."""
+
+    ADOPTED = "adopted"
+    ALARM = "alarm"
+    QUALITY_FAULT = "quality_fault"
+    QUALITY_RESTORED = "quality_restored"
+    BUILD_WANTED = "build_wanted"
+    BUILD_STARTED = "build_started"
+    BUILD_FAILED = "build_failed"
+    GATE_INCONCLUSIVE = "gate_inconclusive"
+    JUDGED_AGAIN = "judged_again"
+    CHALLENGER_REJECTED = "challenger_rejected"
+    CHALLENGER_INCONCLUSIVE = "challenger_inconclusive"
+    APPROVAL_WANTED = "approval_wanted"
+    SWAP_STARTED = "swap_started"
+    PROMOTED = "promoted"
+    CONFIRMED = "confirmed"
+    ROLLBACK_STARTED = "rollback_started"
+    ROLLED_BACK = "rolled_back"
+    ROLLBACK_REFUSED = "rollback_refused"
+    SHADOW_FAILED = "shadow_failed"
+    REPORT_FAILED = "report_failed"
+    PIN_STARTED = "pin_started"
+    PINNED = "pinned"
+    PIN_REFUSED = "pin_refused"
+    UNPINNED = "unpinned"
+    RESTORED = "restored"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    OVERRIDE_BEGAN = "override_began"
+    OVERRIDE_CHANGED = "override_changed"
+    OVERRIDE_ENDED = "override_ended"
+    REQUEST_REFUSED = "request_refused"
+
+
+class Trigger(StrEnum):
+    """Why a build starts."""
+
+    PERFORMANCE = "performance"
+    HARM = "harm"  # performance estimated without labels
+    DATA_DRIFT = "data_drift"
+    SCHEDULE = "schedule"
+    NEW_LABELS = "new_labels"
+    CODE_CHANGED = "code_changed"
+    MANUAL = "manual"
+
+
+class GateDecision(StrEnum):
+    """What the gate says of a challenger."""
+
+    PROMOTE = "promote"
+    REJECT = "reject"
+    INCONCLUSIVE = "inconclusive"
+
+
+class SwapPurpose(StrEnum):
+    """Why another version is to serve."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    PIN = "pin"
+
+
+class BuildOutcome(StrEnum):
+    """How a build ended."""
+
+    PROMOTED = "promoted"
+    REJECTED = "rejected"  # by the gate
+    INCONCLUSIVE = "inconclusive"
+    TURNED_DOWN = "turned_down"  # by a person
+    FAILED = "failed"
+    SUPERSEDED = "superseded"  # by another build
+
+
+class RollbackCause(StrEnum):
+    """What asked for a rollback."""
+
+    PROBATION = "probation"
+    PERSON = "person"
+
+
+class RollbackOutcome(StrEnum):
+    """What became of a rollback."""
+
+    DONE = "done"
+    REFUSED = "refused"  # the version to go back to cannot be served
+
+
+def known_event(text: str) -> Event | None:
+    """The event of this name; None for one of another driftd's store."""
+    try:
+        return Event(text)
+    except ValueError:
+        return None
