@@ -18,7 +18,7 @@ from driftd.config.schema import Receiver
 from driftd.events import Event
 from driftd.notify import Notifier, RetryPace
 from driftd.observe.metrics import Metrics
-from driftd.records import ModelState, Transition
+from driftd.records import DecisionFigures, ModelState, Transition
 from driftd.store.state.records import StoredTransition
 from driftd.store.state.writer import StateStore
 
@@ -124,10 +124,10 @@ class Told:
     confirmed: list[tuple[str, int]]
     now: float = NOW
 
-    def decide(self, event: str = Event.ALARM, model: str = "demand", *, at: float | None = None) -> int:
+    def decide(self, event: Event = Event.ALARM, model: str = "demand", *, at: float | None = None) -> int:
         """Write a decision; returns its id."""
         state = ModelState(model)
-        made = Transition(state, f"{event} of {model}", event, (), {"version": 3})
+        made = Transition(state, f"{event} of {model}", event, (), DecisionFigures(version=3))
         with self.store.transaction():
             line = self.store.save_transition(
                 state, made, at=self.now if at is None else at, actor="driftd", config_hash="ab"
