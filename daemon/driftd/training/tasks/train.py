@@ -59,6 +59,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     parted = part(rows, float(arguments["until"]), change_at, order.config.promote.min_labels)
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
+    order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
     staged = order.registry.stage(order.model)
     try:
         write_probe(estimator, parted.training, staged)
