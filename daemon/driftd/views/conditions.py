@@ -56,7 +56,8 @@ def pressings(shown: ExportedValues, models: Iterable[str], now: float) -> Activ
 def of_model(shown: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
     one = _Model(lambda family, *labels: shown.value(family, model, *labels), model, now)
-    for look in (_damaged, _not_asked, _unchecked, _rolled_back, _no_prediction, _unreadable, _no_label, _refused):
+    first = (_damaged, _not_asked, _unchecked, _rolled_back)
+    for look in (*first, _no_prediction, _unreadable, _no_label, _in_vain, _refused):
         pressing = look(one)
         if pressing is not None:
             yield pressing
@@ -179,6 +180,15 @@ def _no_label(one: _Model) -> ActiveCondition | None:
         return None
     sentence = f"No label came since {when(since)} UTC." if newest is not None else "No label ever came."
     return ActiveCondition("DriftdLabelFeedSilent", sentence, "Performance is not watched, and no build can be judged.")
+
+
+def _in_vain(one: _Model) -> ActiveCondition | None:
+    count = one.number(families.COHORTS_NOT_EVALUATED)
+    if count < thresholds.NOT_EVALUATED:
+        return None
+    sentence = f"Labels come, but those of the last {count:.0f} windows were not evaluated."
+    detail = "They come too late or for too few predictions: performance is not watched."
+    return ActiveCondition("DriftdLabelsNotEvaluated", sentence, detail)
 
 
 def _refused(one: _Model) -> ActiveCondition | None:
