@@ -125,10 +125,10 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     """Read, profile and check the window; run in a fresh process, so that its peak of memory is its own."""
     import numpy as np
 
+    from driftd.loop.checks import read_window
     from driftd.paths import Places
     from driftd.records import Window
     from driftd.sources.files import FilesSettings, FilesSource
-    from driftd.sources.profiles import profile_window
     from driftd_detectors.columns import Outcomes, columns_of
     from driftd_detectors.monitor import Monitor, MonitorSettings
     from driftd_detectors.reference import learn_reference
@@ -164,10 +164,10 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     places = Places(Path(tempfile.mkdtemp(dir=Path(folder).parent)))
     source = FilesSource(MODEL, schema, places, settings)
     source.refresh(START + 2 * HOUR)
-    profile_window(source, Window(1, START, START + HOUR / 1000), reference.layout)  # imports and caches, as for rivals
+    read_window(source, Window(1, START, START + HOUR / 1000), reference.layout, 1)  # imports and caches, as for rivals
     before = _peak()
     began, busy = time.perf_counter(), time.process_time()
-    profile = profile_window(source, window, reference.layout)
+    profile = read_window(source, window, reference.layout, 1).profile
     profiled = time.perf_counter()
     monitor, assessment = monitor.check(profile, window.start)
     ended = time.perf_counter()

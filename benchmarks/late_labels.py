@@ -12,8 +12,8 @@ import argparse
 import numpy as np
 
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.performance.arrivals import FIRST_SHARE, learn_arrivals
 from driftd_detectors.performance.cohort_loss import estimate_loss
+from driftd_detectors.performance.label_delay import FIRST_SHARE, LabelDelay
 from driftd_detectors.performance.loss_reference import learn_losses
 from driftd_detectors.performance.losses import metric_value
 
@@ -49,8 +49,9 @@ def main() -> None:
     chosen = parser.parse_args()
     rng = np.random.default_rng(chosen.seed)
     reference, _ = cohort(rng, 60_000)
-    learned, curve = learn_losses("error", reference, np.zeros(reference.rows)), learn_arrivals(reference)
-    first = curve.age_of(FIRST_SHARE) / DAY
+    learned = learn_losses("error", reference, np.zeros(reference.rows))
+    delay = LabelDelay.learn_outcomes(reference, until=np.inf)
+    first = delay.age_of(FIRST_SHARE) / DAY
     print(f"error {learned.mean:.3f}; first look at {first:.1f} days; {chosen.cohorts} cohorts of {chosen.rows} rows")
     print(f"{'world':34s} {'age, days':>9s} {'naive':>9s} {'AIPW':>9s} {'+- se':>8s} {'to reach':>9s}")
     worlds = (
@@ -66,7 +67,7 @@ def main() -> None:
                 seen, truth = cohort(rng, chosen.rows, **change)
                 so_far = known(seen, DAY + age * DAY)
                 naive.append(metric_value("error", so_far) - truth)
-                ours.append(estimate_loss(so_far, learned, curve, DAY + age * DAY).loss - truth)
+                ours.append(estimate_loss(so_far, learned, delay, DAY + age * DAY).loss - truth)
             error = np.std(ours) / np.sqrt(len(ours))
             print(f"{name:34s} {age:9.1f} {np.mean(naive):+9.4f} {np.mean(ours):+9.4f} {error:8.4f} {'<= .002':>9s}")
 

@@ -71,7 +71,9 @@ class World:
     start: float = START
 
     @classmethod
-    def begin(cls, folder: Path, *, hours: int = 120, config: str = CONFIG, start: float = START) -> World:
+    def begin(
+        cls, folder: Path, *, hours: int = 120, config: str = CONFIG, start: float = START, label_times: bool = True
+    ) -> World:
         """Train version 1 on so many hours and put the model under watch."""
         path = folder / "config.yaml"
         path.write_text(config.format(state=folder / "state"))
@@ -82,8 +84,9 @@ class World:
             at = start + number * HOUR + np.arange(ROWS) * HOUR / ROWS
             parts.append(frame.assign(y=truth, at=at, label_at=at + LABEL_DELAY))
         now = start + hours * HOUR
-        columns = FileColumns(time="at", label_time="label_at")
-        make_first_version(MODEL, load(path).models[MODEL], pd.concat(parts), columns, places, now=now)
+        columns = FileColumns(time="at", label_time="label_at" if label_times else None)
+        rows = pd.concat(parts).drop(columns=[] if label_times else ["label_at"])
+        make_first_version(MODEL, load(path).models[MODEL], rows, columns, places, now=now)
         return cls(folder, VirtualClock(now), places, cls.opened(path, places), hours, start)
 
     @staticmethod

@@ -48,7 +48,8 @@ class Outcomes:
 
     `prediction` and `label` are class codes into `classes` (-1: no label yet) for classification, numbers (NaN: no
     label yet) for regression. `score` is the probability described in `Schema`, NaN where the application sent none.
-    Times are epoch seconds; `label_at` is NaN where there is no label yet.
+    Times are epoch seconds; `label_at` is NaN where there is no label yet, and minus infinity where there is one that
+    nobody has said the time of.
     """
 
     at: Numbers

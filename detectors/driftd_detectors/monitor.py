@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,8 +119,12 @@ class Monitor:
             harm = harm.realised(start, assessment.figures["loss"], assessment.figures["labels"])
         return replace(self, performance=performance, maturity=maturity, harm=harm), assessment
 
-    def label_age(self) -> float:
-        """The age in seconds at which a cohort may first be evaluated; 0 while that is not known."""
+    def learn_late_labels(self, cohorts: Sequence[Outcomes], known_by: float) -> Monitor:
+        """Learn how late labels come from cohorts that were given up, oldest first, by what came until `known_by`."""
+        return replace(self, maturity=self.maturity.learn_late(cohorts, known_by))
+
+    def label_age(self) -> float | None:
+        """The age in seconds at which a cohort may first be evaluated; None while the delay of labels is unknown."""
         return self.maturity.first_age
 
     def tolerances(self, rows: int) -> dict[tuple[str, str], float]:
@@ -229,7 +234,7 @@ def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceSc
         begin_data_drift(reference.layout, learned, settings, reference.importance),
         begin_prediction_drift(reference.layout, learned, settings),
         performance,
-        Maturity.begin(reference.arrivals, threshold, settings.label_patience),
+        Maturity.begin(reference.label_delay, threshold, settings.label_patience),
         FaultEvidence(
             settings.budget.threshold(EvidenceKind.QUALITY),
             len(reference.layout.columns),

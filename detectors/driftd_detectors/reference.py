@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.performance.arrivals import ArrivalCurve, learn_arrivals
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
+from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, taken
 from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses
 from driftd_detectors.profile.layout import Layout, learn_layout
@@ -22,13 +22,11 @@ from driftd_detectors.schema import Schema
 from driftd_detectors.serialization import nested, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
-_MATURED_BY = 0.95  # quantile of the delays that a row must have had time for, to tell how labels arrive
-_FEWEST_MATURED = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Bins, Profiles, losses, arrival of labels and importance of features, of the rows that a version was judged on.
+    """Bins, Profiles, losses, delay of labels and importance of features, of the rows that a version was judged on.
 
     `windows` are the reference's own windows as (start, Profile), in time order; `losses` holds every metric that is
     defined for its rows, so that another metric can be chosen without a rebuild; `loss` is the gate's.
@@ -40,7 +38,7 @@ class Reference:
     windows: tuple[tuple[float, Profile], ...]
     losses: Mapping[str, LossReference]
     loss: str
-    arrivals: ArrivalCurve | None
+    label_delay: LabelDelay
     importance: Mapping[str, float]
     expected: Mapping[str, ExpectedLoss] = field(default_factory=dict)  # of every metric that is a mean over rows
 
@@ -51,7 +49,7 @@ class Reference:
             "layout": self.layout.to_dict(),
             "losses": {name: loss.to_dict() for name, loss in self.losses.items()},
             "loss": self.loss,
-            "arrivals": None if self.arrivals is None else self.arrivals.to_dict(),
+            "arrivals": self.label_delay.to_dict(),
             "importance": dict(self.importance),
             "starts": [start for start, _ in self.windows],
             "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
@@ -74,7 +72,7 @@ class Reference:
             windows=tuple(windows),
             losses={name: LossReference.from_dict(loss) for name, loss in values["losses"].items()},
             loss=values["loss"],
-            arrivals=None if values["arrivals"] is None else ArrivalCurve.from_dict(values["arrivals"]),
+            label_delay=LabelDelay.from_dict(values["arrivals"]),
             importance=values["importance"],
             expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
         )
@@ -131,7 +129,7 @@ def learn_reference(
         windows=tuple(windows[-MOST_WINDOWS:]),
         losses={metric: reference for metric, reference in learned.items() if reference is not None},
         loss=loss,
-        arrivals=learn_arrivals(_matured(outcomes)),
+        label_delay=LabelDelay.learn_outcomes(outcomes),
         importance=dict(importance),
         expected=_expected(columns, outcomes, schema, layout, starts, importance),
     )
@@ -184,17 +182,3 @@ def taken_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:
         for name, value in columns.values.items()
     }
     return Columns(len(rows), values, {})
-
-
-def _matured(outcomes: Outcomes) -> Outcomes:
-    """The rows that are old enough for nearly every label to have come; all when those are too few.
-
-    The newest labelled rows are those whose labels were quick: counted alike, they would make all labels look quick.
-    """
-    known = outcomes.labelled
-    if not known.any():
-        return outcomes
-    delay = (outcomes.label_at - outcomes.at)[known]
-    last = float(np.nanmax(outcomes.label_at)) - float(np.quantile(delay, _MATURED_BY))
-    old = np.flatnonzero(known & (outcomes.at <= last))
-    return taken(outcomes, old) if len(old) >= _FEWEST_MATURED else outcomes

@@ -57,6 +57,7 @@ def labels(made: Board) -> None:
                         {
                             "windows behind": f"max(driftd_windows_behind{{{MODEL}}})",
                             "cohorts without labels": f"max(driftd_cohorts_waiting{{{MODEL}}})",
+                            "not evaluated in a row": f"max(driftd_cohorts_not_evaluated{{{MODEL}}})",
                         },
                         steplike=True,
                     ),
@@ -89,10 +90,10 @@ def labels(made: Board) -> None:
                 ),
                 (
                     figure(
-                        "Labels come otherwise than they did",
-                        "Yes: the delay of labels has changed and the new way is not learned yet; performance is judged later.",
-                        f"max(driftd_label_delay_changed{{{MODEL}}})",
-                        words={"0": ("no", GREEN), "1": ("yes", YELLOW)},
+                        "Delay of labels",
+                        "Unknown or changed: it is learned from live labels, and until then windows wait for nearly all of theirs.",
+                        f"max(1 - driftd_label_delay_known{{{MODEL}}}) + max(driftd_label_delay_changed{{{MODEL}}} or 0 * driftd_label_delay_known{{{MODEL}}})",
+                        words={"0": ("known", GREEN), "1": ("unknown", YELLOW), "2": ("changed", YELLOW)},
                     ),
                     6,
                 ),

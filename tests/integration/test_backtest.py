@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd.cli.backtest import _beginner
 from driftd.cli.main import main
+from driftd.config.load import load
 from driftd.events import Event
-from driftd.loop.backtest import Era, Replay, eras_of, lateness_of, windows_of
-from driftd.sources import open_source
+from driftd.loop.backtest import Backtest, Era, eras_of
+from driftd.paths import Places
+from driftd.registry import Registry
 from driftd.store.state.reader import StateReader
-from loop_world import CONFIG, MODEL, World
+from driftd.store.state.records import StoredAlarm, StoredCheck
+from loop_world import CONFIG, HOUR, MODEL, World, hour
 from notify_samples import decision
 
 pytestmark = pytest.mark.slow
@@ -55,38 +58,67 @@ def driftd(lived: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     return run
 
 
-def test_the_replay_says_what_the_daemon_said(lived: World) -> None:
+def backtested(world: World, scratch: Path, eras: list[Era]) -> tuple[list[StoredCheck], list[StoredAlarm]]:
+    """Everything that the loop records over all windows of a world, as its daemon knew it."""
+    config, now = load(world.folder / "config.yaml"), world.clock.now()
+    with Backtest(config, world.folder / "config.yaml", world.places, MODEL, eras, scratch=scratch, now=now) as test:
+        moments = list(test.run(test.windows(), now))
+    checks = [check for moment in moments for check in moment.checks]
+    return checks, [alarm for moment in moments for alarm in moment.alarms]
+
+
+def test_the_backtest_says_what_the_daemon_said(lived: World, tmp_path: Path) -> None:
     """Window by window the same verdict and the very same evidence, and the same alarm in the same window."""
-    assembly = lived.daemon.assembly
-    config, now = assembly.config.models[MODEL], lived.clock.now()
-    manifest = assembly.registry.manifest(MODEL, 1)
-    source = open_source(MODEL, config, manifest.schema, lived.places)
-    replay = Replay(source, [Era(1, 0.0)], _beginner(assembly.registry, MODEL, config), lateness_of(config))
-    looks = list(replay.run(windows_of(config, source, manifest.data["last_at"], now), now))
-    source.close()
+    checks, raised = backtested(lived, tmp_path, [Era(1, 0.0)])
     with StateReader.read_only(lived.places.state_db) as reader:
-        checks = {(one.kind, one.window_index): one for one in reader.checks(MODEL, 1000)}
+        recorded = {(one.kind, one.window_index): one for one in reader.checks(MODEL, 1000)}
         alarms = [(one.kind, one.window_index) for one in reversed(reader.alarms(MODEL, 1000))]
-    assert len(looks) == len(checks) >= 16
-    for look in looks:
-        recorded = checks[look.kind, look.window.index]
-        assert look.assessment.verdict == recorded.verdict
-        for kind in look.assessment.kinds:
-            found = recorded.evidence[kind.kind]["evidence"]
-            assert math.isclose(kind.evidence, found, rel_tol=1e-9), (look.kind, look.window.index, kind.kind)
-    assert [(alarm.kind, look.window.index) for look in looks for alarm in look.alarms] == alarms
+    assert len(checks) == len(recorded) >= 16
+    for check in checks:
+        then = recorded[check.kind, check.window_index]
+        assert (check.verdict, check.reason) == (then.verdict, then.reason)
+        assert check.evidence.keys() == then.evidence.keys()
+        for kind, found in check.evidence.items():
+            assert math.isclose(found["evidence"], then.evidence[kind]["evidence"], rel_tol=1e-9), (check.id, kind)
+    assert [(alarm.kind, alarm.window_index) for alarm in raised] == alarms
+
+
+def test_each_window_is_held_against_the_version_that_served_then(lived: World, tmp_path: Path) -> None:
+    """After a swap the evidence begins anew; windows that another version predicted say so instead of alarming."""
+    registry, middle = Registry(lived.places), lived.start + 124 * HOUR
+    twin = tmp_path / "twin"
+    shutil.copytree(lived.places.root, twin / "state", symlinks=True)
+    first = twin / "state" / "models" / MODEL / "versions" / "1"
+    shutil.copytree(first, first.with_name("2"))
+    manifest = first.with_name("2") / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 2'))
+    (twin / "config.yaml").write_text((lived.folder / "config.yaml").read_text())
+    world = World(twin, lived.clock, Places(twin / "state"), lived.daemon, lived.hours, lived.start)
+    checks, _ = backtested(world, tmp_path / "scratch", [Era(1, 0.0), Era(2, middle)])
+    windows = [check for check in checks if check.kind == "window"]
+    assert {check.version for check in windows if check.at <= middle} == {1}
+    later = [check for check in windows if check.at > middle]
+    assert {check.version for check in later} == {2}
+    assert all("another version" in check.reason for check in later)
+    assert registry.current(MODEL) == 1
+
+
+def state_of(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Every file and what it holds, but those that SQLite makes to read a database."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(("-shm", "-wal"))]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 def test_the_command_tells_the_alarms_and_writes_nothing(driftd: Run, lived: World) -> None:
     """The alarm is told with its window and sentence, beside what the daemon recorded; no file changes."""
-    before = {path: path.stat().st_mtime_ns for path in lived.places.root.rglob("*.db")}
-    until = np.datetime_as_string(np.datetime64(int(lived.clock.now()), "s"), "s")
-    code, out, complaint = driftd("--until", until)
+    before = state_of(lived.places.root)
+    code, out, complaint = driftd()
     assert code == 0, complaint
     assert "performance" in out
     assert "1 alarm in" in out
     assert "the daemon itself raised 1 in these windows" in out
-    assert {path: path.stat().st_mtime_ns for path in lived.places.root.rglob("*.db")} == before
+    assert f"{lived.hours - 120} windows" in out  # up to the newest event, though years have passed since
+    assert state_of(lived.places.root) == before
 
 
 def test_another_config_would_have_raised_other_alarms(driftd: Run, lived: World, tmp_path: Path) -> None:
@@ -100,6 +132,26 @@ def test_another_config_would_have_raised_other_alarms(driftd: Run, lived: World
     assert [one for one in json.loads(out)["alarms"] if one["kind"] == "performance"] == []
     code, out, _ = driftd("--until", until, "--json")
     assert [one["kind"] for one in json.loads(out)["alarms"]] == ["performance"]
+
+
+def test_what_is_learned_of_log_files_stays_out_of_the_live_state(driftd: Run, lived: World, tmp_path: Path) -> None:
+    """A source of files keeps a catalogue of them; that of a backtest is thrown away with it."""
+    frames = []
+    for number in range(120, 126):
+        frame, truth = hour(number)
+        at = lived.start + number * HOUR + np.arange(len(frame)) * HOUR / len(frame)
+        frames.append(frame.assign(at=at, prediction=truth, y=truth, id=[f"{number}-{row}" for row in range(len(at))]))
+    pd.concat(frames).to_csv(tmp_path / "log.csv", index=False)
+    source = (
+        f"    source: {{kind: files, path: {tmp_path / 'log.csv'}, format: csv, columns: {{label: y}}}}\n    window:"
+    )
+    candidate = tmp_path / "candidate.yaml"
+    candidate.write_text((lived.folder / "config.yaml").read_text().replace("    window:", source))
+    before = state_of(lived.places.root)
+    code, out, complaint = driftd("--config", str(candidate), "--json")
+    assert code == 0, complaint
+    assert sum(json.loads(out)["verdicts"].values()) == 6
+    assert state_of(lived.places.root) == before
 
 
 def test_a_time_without_windows_is_told(driftd: Run) -> None:

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 import sqlite_utils  # noqa: F401 - so that migrations run in this process: a child takes half a second each
 
+from driftd.loop.checks import read_window
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
-from driftd.sources.profiles import profile_window
 from driftd.sources.protocol import Source
 from driftd.sources.store import StoreSource
 from driftd.store.events.validation import read_events
@@ -303,13 +303,13 @@ def test_profiles_of_windows_add_up(world: World) -> None:
     world.source.refresh(START + 100)
     columns, outcomes = next(iter(world.source.chunks(Window(0, START, START + 60))))
     layout = learn_layout(columns, outcomes, SCHEMA, bins=5)
-    whole = profile_window(world.source, Window(0, START, START + 60), layout)
-    halves = [profile_window(world.source, Window(0, START + s, START + s + 30), layout) for s in (0, 30)]
+    whole = read_window(world.source, Window(0, START, START + 60), layout, 1).profile
+    halves = [read_window(world.source, Window(0, START + s, START + s + 30), layout, 1).profile for s in (0, 30)]
     merged = merge(*halves)
     assert merged.rows == whole.rows == 60
     for one, other in zip(merged.counts, whole.counts, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert profile_window(world.source, Window(0, START + 900, START + 960), layout).rows == 0
+    assert read_window(world.source, Window(0, START + 900, START + 960), layout, 1).profile.rows == 0
 
 
 def test_closing_gives_the_files_back(world: World) -> None:

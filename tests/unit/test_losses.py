@@ -8,8 +8,8 @@ from sklearn import metrics as sk
 
 from driftd_detectors.assessment import EvidenceKind
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.performance.arrivals import FIRST_SHARE, learn_arrivals
 from driftd_detectors.performance.cohort_loss import estimate_loss
+from driftd_detectors.performance.label_delay import FIRST_SHARE, LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses
 from driftd_detectors.performance.losses import HIGHER_IS_BETTER, METRICS, loss_of, losses, metric_value, value_of
 from driftd_detectors.schema import Task
@@ -108,14 +108,15 @@ def test_early_estimates_have_next_to_no_bias(slow, wrong) -> None:
     """At the first evaluation age the mean estimate of the error is within .006 of the truth, the naive one is not."""
     rng = np.random.default_rng(4)
     reference = late_world(rng, 30)
-    learned, curve = learn_losses("error", reference, np.floor(reference.at / DAY)), learn_arrivals(reference)
-    age = curve.age_of(FIRST_SHARE)
+    learned = learn_losses("error", reference, np.floor(reference.at / DAY))
+    delay = LabelDelay.learn_outcomes(reference, until=np.inf)
+    age = delay.age_of(FIRST_SHARE)
     off, naive = [], []
     for _ in range(60):
         cohort = late_world(rng, 1, slow=slow, wrong=wrong)
         truth = metric_value("error", cohort)
         seen = known_by(cohort, DAY + age)
-        off.append(estimate_loss(seen, learned, curve, DAY + age).loss - truth)
+        off.append(estimate_loss(seen, learned, delay, DAY + age).loss - truth)
         naive.append(metric_value("error", seen) - truth)
     assert abs(np.mean(off)) <= 0.006
 
@@ -124,10 +125,11 @@ def test_the_band_of_an_early_estimate_covers_the_truth() -> None:
     """The 95 % band holds the loss of the whole cohort in at least 90 % of 100 cohorts."""
     rng = np.random.default_rng(5)
     reference = late_world(rng, 30)
-    learned, curve = learn_losses("brier", reference, np.floor(reference.at / DAY)), learn_arrivals(reference)
-    now = DAY + curve.age_of(FIRST_SHARE)
+    learned = learn_losses("brier", reference, np.floor(reference.at / DAY))
+    delay = LabelDelay.learn_outcomes(reference, until=np.inf)
+    now = DAY + delay.age_of(FIRST_SHARE)
     cohorts = [late_world(rng, 1) for _ in range(100)]
-    estimates = [estimate_loss(known_by(one, now), learned, curve, now) for one in cohorts]
+    estimates = [estimate_loss(known_by(one, now), learned, delay, now) for one in cohorts]
     truths = [metric_value("brier", one) for one in cohorts]
     assert np.mean([one.low <= true <= one.high for one, true in zip(estimates, truths, strict=True)]) >= 0.9
 

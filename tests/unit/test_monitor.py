@@ -10,6 +10,7 @@ import pytest
 from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Coded, Columns
 from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.losses import METRICS
 from driftd_detectors.profile.profile import empty_profile, profile_of
 from driftd_detectors.reference import Reference, learn_reference
@@ -189,8 +190,8 @@ def test_labels_that_never_come_do_not_block_the_queue(monitor) -> None:
 
 def test_without_known_delays_mature_cohorts_teach_how_labels_arrive(reference) -> None:
     """With no arrival curve a cohort waits for its labels; after enough of them the next is evaluated early."""
-    watched = Monitor.begin(replace(reference, arrivals=None), SETTINGS)
-    assert watched.label_age() == 0
+    watched = Monitor.begin(replace(reference, label_delay=LabelDelay.unknown()), SETTINGS)
+    assert watched.label_age() is None
     rng = np.random.default_rng(30)
     _, seen = cohort(watched, rng, 28, 1.0)
     assert seen.waits
@@ -212,7 +213,7 @@ def test_labels_that_become_slower_are_noticed(monitor) -> None:
         if seen.figures.get("label_delay_changed"):
             break
     assert monitor.maturity.changed
-    assert "labels arrive otherwise" in seen.sentence
+    assert "labels come otherwise" in seen.sentence
 
 
 @pytest.mark.parametrize("metric", METRICS[Task.CLASSIFICATION])
@@ -273,3 +274,54 @@ def test_what_windows_always_do_is_no_score() -> None:
         raw = score_window(profile, learned.profile, learned.layout).values
         assert np.nanmax(raw) > 20
         assert max(one.value for one in seen.scores) < 6
+
+
+def test_a_cohort_that_is_given_up_says_so(monitor) -> None:
+    """Its figures tell it from one that waits, and from one that was evaluated."""
+    _, seen = cohort(monitor, np.random.default_rng(31), 28, 0.0)
+    assert "given_up" not in seen.figures
+    _, outcomes = day_of(np.random.default_rng(31), 28)
+    _, seen = monitor.check_labels(known_by(outcomes, -1.0), 28 * DAY, 365 * DAY)
+    assert seen.figures["given_up"] == 1
+
+
+def test_labels_later_than_the_patience_are_learned_from_the_cohorts_that_were_given_up(monitor) -> None:
+    """Labels suddenly take forty days: once they have come and no more are due, the delay is forty days."""
+    rng = np.random.default_rng(32)
+    late = []
+    for number in (28, 29):
+        _, outcomes = day_of(rng, number)
+        at = outcomes.at + rng.uniform(38, 42, outcomes.rows) * DAY
+        late.append(replace(outcomes, label_at=at))
+    before = monitor.label_age()
+    known = [known_by(one, 45 * DAY) for one in late]
+    assert monitor.learn_late_labels(known, 45 * DAY).label_age() == before  # nothing has come
+    known = [known_by(one, 68.5 * DAY) for one in late]
+    assert monitor.learn_late_labels(known, 68.5 * DAY).label_age() == before  # they are still coming
+    learned = monitor.learn_late_labels([known_by(one, 120 * DAY) for one in late], 120 * DAY)
+    assert 38 * DAY < learned.label_age() < 42 * DAY
+    _, outcomes = day_of(rng, 30)
+    _, seen = learned.check_labels(known_by(outcomes, -1.0), 30 * DAY, 41 * DAY)
+    assert seen.waits  # the next cohort is not given up any more
+
+
+def test_a_cohort_that_waits_in_vain_says_so_only_where_the_delay_is_unknown(reference, monitor) -> None:
+    """Half of the labels came within an hour and no more for days: with an unknown delay that is told, and waits."""
+    _, outcomes = day_of(np.random.default_rng(33), 28)
+    known = np.random.default_rng(33).random(outcomes.rows) < 0.5
+    half = replace(
+        outcomes,
+        label=np.where(known, outcomes.label, -1.0),
+        label_at=np.where(known, outcomes.at + 3600, np.nan),
+    )
+    unknown = Monitor.begin(replace(reference, label_delay=LabelDelay.unknown()), SETTINGS)
+    _, seen = unknown.check_labels(half, 28 * DAY, 60.0)
+    assert seen.waits
+    assert "settled" not in seen.figures
+    _, seen = unknown.check_labels(half, 28 * DAY, 4 * 3600.0)
+    assert seen.waits
+    assert seen.figures["settled"] == 1
+    _, seen = unknown.check_labels(half, 28 * DAY, 31 * DAY)
+    assert "loss" in seen.figures
+    _, seen = monitor.check_labels(half, 28 * DAY, 4 * 3600.0)
+    assert "settled" not in seen.figures

@@ -13,9 +13,7 @@ from driftd_detectors.profile.layout import learn_layout
 from driftd_detectors.profile.profile import empty_profile, merge, profile_of
 from driftd_detectors.quality.checks import quality_faults
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from driftd_detectors.scores.comparison import compare
-from driftd_detectors.scores.psi import psi
-from driftd_detectors.scores.scoring import score_window, streams_of, strongest_pairs
+from driftd_detectors.scores.scoring import score_window, streams_of
 from profile_samples import SCHEMA, only, part, sample
 
 LAYOUT = learn_layout(*sample(20_000, 0), SCHEMA)
@@ -70,13 +68,6 @@ def test_rest_sees_what_location_and_spread_do_not() -> None:
     assert scores.values[DISTANCE["rest"]] > 8
 
 
-def test_psi_has_no_bias() -> None:
-    """The PSI of clean windows is about zero at 100 rows and at 2,000, where the raw one is .19 and .01."""
-    for rows in (100, 2000):
-        drawn = [psi(compare(profile_of(*sample(rows, 2000 + seed), LAYOUT), REFERENCE, LAYOUT)) for seed in range(60)]
-        assert np.nanmax(np.abs(np.mean(drawn, axis=0))) < 2.5 / rows
-
-
 def test_leave_one_out() -> None:
     """A window that is part of the reference scores as against the reference without it."""
     windows = [profile_of(*sample(500, seed), LAYOUT) for seed in range(5)]
@@ -105,7 +96,6 @@ def test_a_broken_correlation_names_its_pair() -> None:
     for seed in range(1, 41):
         window = profile_of(rows(1000, 0.3, seed), None, layout)
         found += score_window(window, reference, layout).values[largest] > 3
-        assert strongest_pairs(window, reference, layout)[0][:2] == ("a", "b")
     assert found >= 38
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,16 +18,19 @@ from driftd.cli.options import AbsentError, chosen_model, config_option, json_op
 from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.model_schema import ModelConfig
 from driftd.formatting import format_duration, format_minute, format_time
-from driftd.loop.backtest import Era, Replay, Replayed, eras_of, lateness_of, windows_of
-from driftd.loop.config_mapping import YEAR, monitor_settings
+from driftd.loop.backtest import (
+    Backtest,
+    Era,
+    Moment,
+    versions_on_record,
+)
+from driftd.loop.config_mapping import YEAR
+from driftd.observe.logs import configure_logs
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Registry
-from driftd.sources import open_source
 from driftd.store.state.reader import StateAbsentError, StateReader
-from driftd.store.state.records import StoredAlarm
-from driftd_detectors.monitor import Monitor
-from driftd_detectors.reference import Reference
+from driftd.store.state.records import StoredAlarm, StoredTransition
 
 EVERYTHING = 1_000_000  # lines of history
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
@@ -34,26 +38,23 @@ MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 @dataclass(slots=True)
 class AlarmCounts:
-    """What a replay comes to."""
+    """What a backtest comes to."""
 
     verdicts: Counter[str] = field(default_factory=Counter)  # of the windows
     cohorts: int = 0
     alarms: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, replayed: Replayed) -> None:
-        """Count one check."""
-        if replayed.kind == "window":
-            self.verdicts[replayed.assessment.verdict] += 1
-        else:
-            self.cohorts += 1
-        for alarm in replayed.alarms:
-            line = {
-                "at": replayed.start,
-                "window": replayed.window.index,
-                "version": replayed.version,
-                "kind": alarm.kind,
-            }
-            self.alarms.append({**line, "evidence": alarm.evidence, "sentence": alarm.sentence})
+    def add(self, moment: Moment, backtest: Backtest) -> None:
+        """Count what was recorded at one moment."""
+        for check in moment.checks:
+            if check.kind == "window":
+                self.verdicts[check.verdict] += 1
+            else:
+                self.cohorts += 1
+        for alarm in moment.alarms:
+            at = backtest.start_of(alarm.window_index)
+            where = {"at": at, "window": alarm.window_index, "version": alarm.version, "kind": alarm.kind}
+            self.alarms.append({**where, "evidence": alarm.evidence, "sentence": alarm.sentence})
 
 
 @click.command()
@@ -67,8 +68,9 @@ def backtest(
 ) -> None:
     """Replay the events of MODEL on record, and say which alarms this config would have raised.
 
-    The daemon's own checks run on a clock that moves from window to window; labels are known when they came. Each
-    window is held against the version that served then. Nothing is written and nothing is built. Give a changed copy
+    The daemon's own loop runs on a clock that moves from window to window, up to the newest event; labels are known
+    when they came. Each window is held against the version that served then. Nothing is built, and nothing is written
+    but in a folder for temporary files. Give a changed copy
     of the config by --config to see what a budget, a tolerance or an ignored feature would have meant.
 
     \b
@@ -78,20 +80,19 @@ def backtest(
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     config, places = opened(config_path)
     name = chosen_model(config, model)
-    settings, registry, now = config.models[name], Registry(places), time.time()
-    eras, recorded = _on_record(places, registry, name)
-    manifest = registry.manifest(name, eras[0].version)
-    source = open_source(name, settings, registry.manifest(name, eras[-1].version).schema, places)
-    try:
-        windows = _between(windows_of(settings, source, manifest.data.get("last_at"), now), settings, since, until)
+    settings, now = config.models[name], time.time()
+    configure_logs(level="error")  # the loop logs each check
+    eras, recorded = _on_record(places, name)
+    with (
+        tempfile.TemporaryDirectory(prefix="driftd-backtest-") as scratch,
+        Backtest(config, config_path, places, name, eras, scratch=Path(scratch), now=now) as test,
+    ):
+        windows = _between(test.windows(), settings, since, until)
         if not windows:
             raise AbsentError(f"there is no complete window of {name} to replay in that time")
-        replay = Replay(source, eras, _beginner(registry, name, settings), lateness_of(settings))
         tally, end = AlarmCounts(), now if until is None else min(now, _epoch(until))
-        for replayed in _progress(replay.run(windows, end), len(windows), quiet=as_json):
-            tally.add(replayed)
-    finally:
-        source.close()
+        for moment in _progress(test.run(windows, end), len(windows), quiet=as_json):
+            tally.add(moment, test)
     report = _report(name, settings, windows, tally, recorded)
     if as_json:
         print_json(report)
@@ -99,20 +100,18 @@ def backtest(
         _print(report)
 
 
-def _on_record(places: Places, registry: Registry, model: str) -> tuple[list[Era], list[StoredAlarm]]:
+def _on_record(places: Places, model: str) -> tuple[list[Era], list[StoredAlarm]]:
     """The versions that served and the alarms that the daemon raised. Raises AbsentError without any version."""
-    eras: list[Era] = []
+    history: list[StoredTransition] = []
     alarms: list[StoredAlarm] = []
     try:
         with StateReader.read_only(places.state_db) as reader:
-            eras, alarms = eras_of(reader.history(model, EVERYTHING)), reader.alarms(model, EVERYTHING)
+            history, alarms = reader.history(model, EVERYTHING), reader.alarms(model, EVERYTHING)
     except StateAbsentError:
         pass  # no daemon ran here yet: the version that serves is held against all that is there
+    eras = versions_on_record(Registry(places), history, model)
     if not eras:
-        served = registry.current(model)
-        if served is None:
-            raise AbsentError(f"{model} has no version yet: `driftd init` makes the first")
-        eras = [Era(served, 0.0)]
+        raise AbsentError(f"{model} has no version yet: `driftd init` makes the first")
     return eras, alarms
 
 
@@ -129,35 +128,12 @@ def _between(
     return [window for window in windows if first <= window.start and window.end <= last]
 
 
-def _beginner(registry: Registry, model: str, settings: ModelConfig) -> Any:
-    def begin(version: int) -> Monitor:
-        stored = registry.file(model, version, "reference.bin").read_bytes()
-        return Monitor.begin(Reference.from_bytes(stored), monitor_settings(settings))
-
-    return begin
-
-
-def _progress(looks: Iterator[Replayed], windows: int, *, quiet: bool) -> Iterable[Replayed]:
-    """The looks, with a bar on a terminal that moves with the windows."""
+def _progress(moments: Iterator[Moment], windows: int, *, quiet: bool) -> Iterable[Moment]:
+    """The moments, with a bar on a terminal that moves with the windows."""
     to = console()
     if quiet or not to.is_terminal:
-        return looks
-    return _tracked(looks, windows)
-
-
-def _tracked(looks: Iterator[Replayed], windows: int) -> Iterator[Replayed]:
-    pending: list[Replayed] = []
-
-    def by_window() -> Iterator[list[Replayed]]:
-        for look in looks:
-            pending.append(look)
-            if look.kind == "window":
-                yield pending.copy()
-                pending.clear()
-
-    for found in track(by_window(), description="replaying", total=windows, transient=True):
-        yield from found
-    yield from pending
+        return moments
+    return track(moments, description="replaying", total=windows, transient=True)
 
 
 def _report(

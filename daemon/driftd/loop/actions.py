@@ -34,7 +34,7 @@ TASKS = {
 class JobSlots:
     """How many children may work at once, over all models."""
 
-    most: int = 2
+    most: int
     used: int = 0
 
 

@@ -1,28 +1,46 @@
-"""Replaying history: what the evidence of a config would have said of the events on record. Writes nothing.
+"""A backtest: the loop of one model over the events on record, on a virtual clock, in a state directory of its own.
 
-The checks are the daemon's own, on a clock that moves from window to window as if the daemon had always been up; labels
-are known when they came. The versions are those that served: whatever a build would have made never predicted.
+The loop is the daemon's, from the source to the recorded alarm. Only its surroundings differ: the clock moves from
+window to window as if the daemon had always been up, the versions are those that served, and nothing is built,
+reported or swapped, because whatever a build would have made never predicted.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
 
+from driftd.clock import VirtualClock
 from driftd.config.model_schema import ModelConfig
+from driftd.config.schema import Config, OverrideConfig
+from driftd.errors import DriftdError
 from driftd.events import Event
-from driftd.loop.checks import CheckResult, alarms_in, check_labels, check_window, extent_of, failed
-from driftd.loop.model_runner import ABSORB_AFTER, ABSORBABLE
-from driftd.records import Alarm, Window
-from driftd.sources.protocol import Source
+from driftd.figures import DecisionFigures
+from driftd.loop.checks import TRIES, extent_of
+from driftd.loop.factory import Assembly
+from driftd.loop.model_runner import ModelRunner
+from driftd.observe.metrics import Metrics
+from driftd.paths import Places
+from driftd.records import ActionKind, ModelState, Transition, Window
+from driftd.registry import Registry
+from driftd.sources import open_source
+from driftd.sources.recorded import RecordedSource
 from driftd.sources.windows import default_lateness, due_windows, window_index
-from driftd.store.state.records import StoredTransition
-from driftd_detectors.assessment import Assessment, EvidenceKind
-from driftd_detectors.monitor import Monitor
+from driftd.store.backups import copy_database
+from driftd.store.state.records import StoredAlarm, StoredCheck, StoredTransition
+from driftd.store.state.writer import StateStore
+from driftd_detectors.schema import Schema
 
 SWAPS = (Event.ADOPTED, Event.PROMOTED, Event.ROLLED_BACK, Event.PINNED)
-LOOKS_A_SPAN = 20  # as often as the daemon looks at a cohort that waits for its labels
+KEPT_WINDOWS = 512  # of the scratch state: what the loop itself looks back on is less
+LABEL_STEP = 3600.0  # seconds between looks at waiting labels after the last window, where windows have no length
+
+
+class BacktestError(DriftdError):
+    """The backtest cannot go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,121 +52,212 @@ class Era:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """One check of the replay: `kind` is `window` or `labels`."""
+class Moment:
+    """What the loop recorded at one moment of the virtual clock."""
 
-    kind: str
-    window: Window
-    start: float  # epoch seconds, of row windows too
-    version: int
-    assessment: Assessment
-    alarms: tuple[Alarm, ...]
+    window: Window | None  # the one that became due; None after the last, while labels are waited for
+    checks: tuple[StoredCheck, ...]  # oldest first
+    alarms: tuple[StoredAlarm, ...]
 
 
 def eras_of(history: Iterable[StoredTransition]) -> list[Era]:
     """The versions that served, oldest first, from the transitions on record."""
     found: list[Era] = []
-    for line in sorted(history, key=lambda one: one.id):
+    for line in sorted(history, key=lambda transition: transition.id):
         version = line.figures.get("version")
         if line.event in SWAPS and version is not None and (not found or found[-1].version != version):
             found.append(Era(int(version), line.at))
     return found
 
 
-def windows_of(config: ModelConfig, source: Source, trained_until: float | None, now: float) -> list[Window]:
-    """The complete windows that the daemon would have checked: none of time before the end of the training rows."""
-    window, first = config.window, None
-    if window.every is not None and trained_until is not None:
-        first = window_index(trained_until, window.every) + 1
-    return list(due_windows(window, source.refresh(now), first, now, lateness_of(config)))
+class Backtest:
+    """One model's history under one config. Use it as a context manager: it holds a state directory in `scratch`."""
 
+    def __init__(
+        self,
+        config: Config,
+        config_path: Path,
+        places: Places,
+        model: str,
+        eras: Sequence[Era],
+        *,
+        scratch: Path,
+        now: float,
+    ) -> None:
+        """`eras` has at least one; `now` ends what is on record; `scratch` is an empty folder of the caller's."""
+        self._model, self._eras, self._recorded_at = model, eras, now
+        self._live, self._scratch = places, Places(scratch)
+        _link_history(places, self._scratch, model, config.models[model])
+        self._settings = _without_builds(config.models[model])
+        alone = config.model_copy(
+            update={"models": {model: self._settings}, "override": OverrideConfig(), "notify": {}, "state_dir": scratch}
+        )
+        self._store = StateStore.open(self._scratch.state_db, durable=False)
+        self._assembly = Assembly(
+            config_path, alone, self._scratch, self._store, Metrics(), children=0, open_source=self._open_source
+        )
+        self._rows = 0  # that have arrived by the virtual clock
+        self._starts: dict[int, float] = {}  # epoch seconds, of row windows too
+        self._ends: dict[int, tuple[float, float]] = {}  # when the rows of a row window began and ended
+        self._watched: ModelRunner | None = None
+        self._seen_check = self._seen_alarm = 0
+        lateness = self._settings.window.lateness
+        self._lateness = default_lateness(self._settings.window) if lateness is None else lateness
 
-def lateness_of(config: ModelConfig) -> float:
-    """Seconds that stragglers have after a window's end."""
-    window = config.window
-    return window.lateness if window.lateness is not None else default_lateness(window)
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_exc_info: object) -> None:
+        if self._watched is not None:
+            self._watched.close()
+            self._watched.lookout.source.close()
+        self._store.close()
 
-@dataclass(slots=True)
-class Replay:
-    """One model's history under one config."""
+    def windows(self) -> list[Window]:
+        """The complete windows with events on record that the daemon would have checked.
 
-    source: Source
-    eras: Sequence[Era]  # at least one
-    begin: Callable[[int], Monitor]  # new evidence against a version
-    lateness: float
-    _version: int | None = None
-    _monitor: Monitor | None = None
-    _standing: dict[EvidenceKind, int] = field(default_factory=dict)  # the window of each alarm that stands
-    _cohorts: deque[tuple[Window, float]] = field(default_factory=deque)  # whose labels wait, with their start
-    _not_before: float = 0.0
+        None of time before the end of the first version's training rows, and none after the newest event.
+        """
+        window, first = self._settings.window, None
+        manifest = self._assembly.registry.readable(self._model, self._eras[0].version)
+        trained_until = manifest.data.get("last_at")
+        if window.every is not None and trained_until is not None:
+            first = window_index(float(trained_until), window.every) + 1
+        source = self._recorded_source(manifest.schema)
+        try:
+            extent = source.source.refresh(self._recorded_at)
+            due = list(due_windows(window, extent, first, self._recorded_at, self._lateness))
+            if window.every is None:
+                self._ends = {one.index: extent_of(one, source.outcomes(one, float("inf"))) for one in due}
+        finally:
+            source.close()
+        newest = extent.newest_at
+        return [one for one in due if window.every is None or newest is None or one.start <= newest]
 
-    def run(self, windows: Iterable[Window], until: float) -> Iterator[Replayed]:
-        """Check the windows in order, and their labels as they came; at `until`, those that are still waiting."""
+    def start_of(self, window_index: int) -> float:
+        """When a window that was checked began, in epoch seconds."""
+        return self._starts[window_index]
+
+    def run(self, windows: Sequence[Window], until: float) -> Iterator[Moment]:
+        """Have the windows checked in order, and their labels as they came; what still waits at `until` stays so."""
+        clock = VirtualClock(self._moment(windows[0])[1])
         for window in windows:
-            now, start = self._moment(window)
-            self._serve(now)
-            yield self._checked(window, start)
-            self._cohorts.append((window, start))
-            yield from self._labelled(now)
-        self._not_before = 0.0
-        if self._monitor is not None:
-            yield from self._labelled(until)
+            start, due_at = self._moment(window)
+            self._starts[window.index] = start
+            clock.advance_to(max(due_at, clock.now()))
+            self._rows = int(window.end) if window.by == "rows" else 0
+            self._serve(clock.now(), windows[0].index)
+            yield self._step(clock.now(), window)
+        yield from self._wait_for_labels(clock, until)
+
+    def _wait_for_labels(self, clock: VirtualClock, until: float) -> Iterator[Moment]:
+        """Move on until no label is waited for, or time is up; then look once more."""
+        every = self._settings.window.every or LABEL_STEP
+        while clock.now() < until and self._model_now.lookout.cohorts_waiting(self._store):
+            soonest = max(clock.now() + every, self._model_now.lookout.labels_not_before)
+            clock.advance_to(min(until, soonest))
+            self._serve(clock.now(), 0)
+            if clock.now() >= until:
+                self._model_now.lookout.labels_not_before = 0.0
+            yield self._step(clock.now(), None)
+
+    def _step(self, now: float, window: Window | None) -> Moment:
+        model = self._model_now
+        for _ in range(TRIES):
+            while model.step(now):
+                pass
+            if not model.lookout.tries:
+                break
+            model.lookout.labels_not_before = 0.0  # a check that failed is tried again at once: no time goes by
+        self._store.drop_actions(self._model, list(ActionKind), at=now)
+        moment = Moment(window, tuple(self._new_checks()), tuple(self._new_alarms()))
+        if window is not None and window.index % KEPT_WINDOWS == 0 and window.index - KEPT_WINDOWS in self._starts:
+            self._store.prune(before=self._starts[window.index - KEPT_WINDOWS])
+        return moment
+
+    @property
+    def _model_now(self) -> ModelRunner:
+        assert self._watched is not None  # `_serve` comes before every step
+        return self._watched
+
+    def _serve(self, now: float, first_index: int) -> None:
+        """Put the version under watch that served at this moment, as a swap or a first start does."""
+        served = [era.version for era in self._eras if era.since < now] or [self._eras[0].version]
+        version = served[-1]
+        if self._watched is not None and self._watched.state.champion == version:
+            return
+        before = ModelState(self._model)
+        if self._watched is not None:
+            before = self._watched.state
+            self._watched.close()
+            self._watched.lookout.source.close()
+        self._assembly.registry.point(self._model, version)
+        after = replace(before, champion=version, last_schedule=now)
+        figures = DecisionFigures(version=version)
+        served_then = Transition(after, f"version {version} served then", Event.ADOPTED, (), figures)
+        with self._store.transaction():
+            self._store.save_transition(before, served_then, at=now, actor="backtest", config_hash="")
+            if self._watched is None:
+                self._store.save_cursor(self._model, "window", first_index)
+                self._store.save_cursor(self._model, "labels", first_index)
+        self._watched = self._assembly.watched(self._model, self._assembly.config, now)
+        if self._watched.is_blind:
+            raise BacktestError(f"{self._model} cannot be backtested: {self._watched.standing}")
 
     def _moment(self, window: Window) -> tuple[float, float]:
-        """When the daemon would have checked a window, and when the window began."""
+        """When a window began, and when the daemon would have checked it."""
         if window.by == "time":
-            return window.end + self.lateness, window.start
-        start, end = extent_of(window, self.source.outcomes(window, float("inf")))
-        return end, start
+            return window.start, window.end + self._lateness
+        return self._ends[window.index]
 
-    def _serve(self, now: float) -> None:
-        """Take up the version that served when this check was made."""
-        served = [era.version for era in self.eras if era.since < now] or [self.eras[0].version]
-        if served[-1] != self._version:
-            self._version, self._monitor = served[-1], self.begin(served[-1])
-            self._standing, self._not_before = {}, 0.0
+    def _new_checks(self) -> list[StoredCheck]:
+        found = self._store.checks_after(self._model, self._seen_check)
+        self._seen_check = found[-1].id if found else self._seen_check
+        return found
 
-    def _checked(self, window: Window, start: float) -> Replayed:
-        monitor, version = self._served()
-        try:
-            seen = check_window(self.source, window, monitor, version)
-        except Exception as error:  # noqa: BLE001 - as in the daemon: a check that fails is a verdict, the next one runs
-            seen = CheckResult(monitor, failed(error))
-        self._monitor = self._absorbed(seen.monitor, window.index)
-        return self._told("window", window, start, seen.assessment)
+    def _new_alarms(self) -> list[StoredAlarm]:
+        found = [alarm for alarm in self._store.alarms(self._model, limit=32) if alarm.id > self._seen_alarm][::-1]
+        self._seen_alarm = found[-1].id if found else self._seen_alarm
+        return found
 
-    def _labelled(self, now: float) -> Iterator[Replayed]:
-        """The cohorts whose labels had their time by `now`, in order; stops at the first that must wait."""
-        while self._cohorts and now >= self._not_before:
-            monitor, version = self._served()
-            cohort, start = self._cohorts[0]
-            try:
-                seen = check_labels(self.source, cohort, monitor, version, now)
-            except Exception as error:  # noqa: BLE001 - see above
-                seen = CheckResult(monitor, failed(error))
-            if seen.assessment.waits:
-                self._not_before = now + max(1.0, monitor.label_age() / LOOKS_A_SPAN)
-                return
-            self._cohorts.popleft()
-            self._monitor = seen.monitor
-            yield self._told("labels", cohort, start, seen.assessment)
+    def _open_source(self, model: str, settings: ModelConfig, schema: Schema, _places: Places) -> RecordedSource:
+        assert (model, settings) == (self._model, self._settings)
+        return self._recorded_source(schema)
 
-    def _served(self) -> tuple[Monitor, int]:
-        assert self._monitor is not None  # `_serve` came before the first check
-        assert self._version is not None
-        return self._monitor, self._version
+    def _recorded_source(self, schema: Schema) -> RecordedSource:
+        """The live event store is only read; what a source of files learns of them goes into the scratch state."""
+        places = self._live if self._settings.source.kind == "store" else self._scratch
+        source = open_source(self._model, self._settings, schema, places)
+        return RecordedSource(source, self._recorded_at, lambda: self._rows)
 
-    def _absorbed(self, monitor: Monitor, index: int) -> Monitor:
-        """As the daemon does, take an alarm that only informed into what is normal after a while."""
-        for kind, raised in list(self._standing.items()):
-            if kind in ABSORBABLE and index - raised >= ABSORB_AFTER:
-                monitor = monitor.absorb(kind)
-                del self._standing[kind]
-        return monitor
 
-    def _told(self, kind: str, window: Window, start: float, assessment: Assessment) -> Replayed:
-        alarms = tuple(alarm for alarm, _ in alarms_in(assessment))
-        for alarm in alarms:
-            self._standing.setdefault(EvidenceKind(alarm.kind), window.index)
-        return Replayed(kind, window, start, self._served()[1], assessment, alarms)
+def _without_builds(settings: ModelConfig) -> ModelConfig:
+    """The same model, of which nothing is retrained."""
+    return settings.model_copy(update={"retrain": settings.retrain.model_copy(update={"on": (), "schedule": None})})
+
+
+def _link_history(live: Places, scratch: Places, model: str, settings: ModelConfig) -> None:
+    """Have the scratch state see the versions, and what is known of a source of files."""
+    scratch.model(model).mkdir(parents=True)
+    (scratch.model(model) / "versions").symlink_to(live.model(model).resolve() / "versions")
+    if settings.source.kind == "store":
+        return
+    folder = scratch.events_db(model).parent
+    folder.mkdir(parents=True)
+    for name in ("files.json", "feedback.json"):  # before the labels that were read until then
+        known = live.events_db(model).parent / name
+        if known.exists():
+            shutil.copyfile(known, folder / name)
+    if live.events_db(model).exists():
+        copy_database(live.events_db(model), scratch.events_db(model))
+    if live.segments(model).exists():
+        scratch.segments(model).symlink_to(live.segments(model).resolve())
+
+
+def versions_on_record(registry: Registry, history: Iterable[StoredTransition], model: str) -> list[Era]:
+    """The eras of a model; where no daemon ever ran, the version that serves for all time. Empty without a version."""
+    eras = eras_of(history)
+    served = registry.current(model)
+    if eras or served is None:
+        return eras
+    return [Era(served, 0.0)]

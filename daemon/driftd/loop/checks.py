@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 
 import numpy as np
 import structlog
@@ -16,6 +17,7 @@ from driftd.records import Alarm, Verdict, Window
 from driftd.sources.protocol import Extent, Source
 from driftd.sources.windows import WindowSpec, due_windows, window_at
 from driftd.store.state.reader import StateReader
+from driftd.store.state.records import StoredCheck
 from driftd_detectors.assessment import Assessment, EvidenceKind
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
@@ -84,9 +86,15 @@ def check_labels(source: Source, window: Window, monitor: Monitor, champion: int
     return CheckResult(after, assessment)
 
 
+def learn_late_labels(source: Source, given_up: Sequence[Window], monitor: Monitor, now: float) -> Monitor:
+    """Learn how late labels come from windows whose labels were given up, oldest first: theirs may have come since."""
+    cohorts = [source.outcomes(window, now) for window in given_up]
+    return monitor.learn_late_labels([cohort for cohort in cohorts if cohort.labelled.any()], now)
+
+
 def arrivals_of(outcomes: Outcomes) -> dict[str, float]:
     """How the labels of a window came: their median delay in seconds, and when the newest did. Empty without labels."""
-    known = outcomes.labelled
+    known = np.isfinite(outcomes.label_at)
     if not known.any():
         return {}
     delay = np.median(outcomes.label_at[known] - outcomes.at[known])
@@ -144,6 +152,10 @@ log = structlog.get_logger()
 WINDOWS_A_STEP = 32  # so that a model that catches up leaves the others their turn
 TRIES = 3  # a check that fails is tried again before the failure becomes its verdict
 LOOKS_A_SPAN = 20  # how often a waiting cohort is looked at within the time its labels usually take
+LONGEST_LOOK = 3600.0  # seconds between looks where it is unknown how late labels come
+LOOK_OF_ROWS = 60.0  # the same where windows have no length
+RUN = 336  # checks of labels that are searched for those that were given up in a row
+LATE_COHORTS = 4  # that were given up, and are asked again how late their labels came
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +180,7 @@ class CheckScheduler:
     tries: int = 0
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
+    has_settled: bool = False  # the oldest waiting cohort waits in vain: its labels came, and it is unknown how late
 
     def refresh(self, now: float) -> None:
         """Learn what the source has by now."""
@@ -208,14 +221,44 @@ class CheckScheduler:
             check = partial(check_labels, self.source, window, monitor, champion, now)
             look = self._try("labels", window, monitor, check)
             if look is None or look.seen.assessment.waits:
-                self.labels_not_before = now + max(1.0, monitor.label_age() / LOOKS_A_SPAN)
+                self.has_settled = look is not None and "settled" in look.seen.assessment.figures
+                self.labels_not_before = now + self._between_looks(monitor)
                 return
-            yield look
+            self.has_settled = False
+            yield self._with_late_labels(look, store, now) if "given_up" in look.seen.assessment.figures else look
 
     def cohorts_waiting(self, store: StateReader) -> int:
         """How many checked windows have labels that are not evaluated yet."""
         last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
         return 0 if last is None else max(0, last - (index if index is not None else self._first_index(last)))
+
+    def cohorts_not_evaluated(self, store: StateReader) -> int:
+        """How many windows in a row had labels that came and were not evaluated: given up, or waiting in vain."""
+        given_up = self._given_up(store)
+        newest = None if self.extent is None else self.extent.newest_label_at
+        come = any(check.figures.get("labels") for check in given_up)
+        if given_up and not come:
+            come = newest is not None and newest > given_up[0].at
+        return (len(given_up) if come else 0) + (self.cohorts_waiting(store) if self.has_settled else 0)
+
+    def _given_up(self, store: StateReader) -> list[StoredCheck]:
+        """The checks of the cohorts that were given up since one was evaluated last, oldest first."""
+        run = takewhile(lambda check: "loss" not in check.figures, store.newest_checks(self.model, "labels", RUN))
+        return [check for check in run if "given_up" in check.figures][::-1]
+
+    def _with_late_labels(self, look: CheckRun, store: StateReader, now: float) -> CheckRun:
+        """The monitor has learned from cohorts that were given up before, if their labels have come by now."""
+        windows = [window_at(self.window, check.window_index) for check in self._given_up(store)[:LATE_COHORTS]]
+        if not windows:
+            return look
+        monitor = self.guard.run(partial(learn_late_labels, self.source, windows, look.seen.monitor, now))
+        return replace(look, seen=replace(look.seen, monitor=monitor))
+
+    def _between_looks(self, monitor: Monitor) -> float:
+        age = monitor.label_age()
+        if age is not None:
+            return max(1.0, age / LOOKS_A_SPAN)
+        return LOOK_OF_ROWS if self.window.every is None else min(LONGEST_LOOK, self.window.every / LOOKS_A_SPAN)
 
     def _first_index(self, last: int) -> int:
         """Cohorts begin with the window of the first event: none before it was ever checked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,18 @@ from driftd.records import (
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
 from driftd.sources import open_source
+from driftd.sources.protocol import Source
 from driftd.sources.windows import default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobLimits
 from driftd.training.trainer_code import trainer_code
 from driftd.views.status import latest_verdicts
+from driftd_detectors.schema import Schema
 
 log = structlog.get_logger()
 
+CHILDREN = 2
 RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 
 
@@ -68,7 +72,11 @@ class Assembly:
         store: StateStore,
         metrics: Metrics,
         service: Service | None = None,
+        *,
+        children: int = CHILDREN,
+        open_source: Callable[[str, ModelConfig, Schema, Places], Source] = open_source,
     ) -> None:
+        """`children` may work at once, over all models; with 0 what is decided is recorded and not performed."""
         self.config_path = config_path
         self.config = config
         self.places = places
@@ -77,7 +85,8 @@ class Assembly:
         self.service = service or Service()
         self.registry = Registry(places)
         self.events = EventsWatch(places, config_path)
-        self._slots = JobSlots()
+        self._slots = JobSlots(children)
+        self._open_source = open_source
 
     def reread(self) -> Config:
         """The config on disk now. Raises ConfigError; nothing live is touched."""
@@ -104,7 +113,9 @@ class Assembly:
             name=name,
             state=state,
             rules=rules_of(config, name),
-            lookout=CheckScheduler(name, model.window, open_source(name, model, schema, self.places), guard, lateness),
+            lookout=CheckScheduler(
+                name, model.window, self._open_source(name, model, schema, self.places), guard, lateness
+            ),
             evidence=MonitorState(name, self.registry, monitor_settings(model)),
             counts=self._counts(name, model),
             performer=self._performer(name, config),

@@ -120,7 +120,11 @@ class ModelRunner:
             self._record(look, champion, now)
             cohorts += 1
         left = self.lookout.due(self.store, now)
-        self.metrics.waits(windows=len(left), cohorts=self.lookout.cohorts_waiting(self.store))
+        self.metrics.waits(
+            windows=len(left),
+            cohorts=self.lookout.cohorts_waiting(self.store),
+            not_evaluated=self.lookout.cohorts_not_evaluated(self.store),
+        )
         return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
 
     def _show_source(self) -> None:

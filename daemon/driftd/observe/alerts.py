@@ -229,6 +229,14 @@ ALERTS = (
         figures={"cohorts": Figure("driftd_cohorts_waiting{$only}", "count")},
     ),
     Alert(
+        "DriftdLabelsNotEvaluated",
+        f"driftd_cohorts_not_evaluated >= {thresholds.NOT_EVALUATED}",
+        "warning",
+        "{model}: labels come, but those of the last {value} windows were not evaluated",
+        "Labels come later than they are waited for, or for too few predictions. Performance is not watched.",
+        value="count",
+    ),
+    Alert(
         "DriftdNoCheckSucceeded",
         f"({_since(_CHECKED, _BEGAN_WITH_PREDICTIONS)}"
         f" > {thresholds.GRACE:g} + {thresholds.WINDOWS} * driftd_window_seconds)"

@@ -288,8 +288,18 @@ LABEL_WAIT = _gauge(
 LABEL_DELAY_CHANGED = _gauge(
     "label_delay_changed", "1 while labels arrive otherwise than they did and the new way is not learned yet.", "model"
 )
+LABEL_DELAY_KNOWN = _gauge(
+    "label_delay_known",
+    "1 where it is known how late labels come; 0 while cohorts wait for nearly all of theirs, because it is not.",
+    "model",
+)
 LABELS = _counter("labels_evaluated", "Labels that checks have evaluated.", "model")
 COHORTS = _gauge("cohorts_waiting", "Checked windows whose labels are not evaluated yet.", "model")
+COHORTS_NOT_EVALUATED = _gauge(
+    "cohorts_not_evaluated",
+    "Checked windows in a row whose labels come and are not evaluated: given up too early, or waiting in vain.",
+    "model",
+)
 
 # --- builds, gate, versions ------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ class CheckContext:
     tolerances: Mapping[tuple[str, str], float]  # by subject and component, in a fixed order
     metric: str | None  # the metric that is watched; None where the reference has no labels
     estimated: str | None  # the metric that is estimated without labels, if any
-    label_wait: float  # seconds after a window's end until its labels are looked at
+    label_wait: float | None  # seconds after a window's end until its labels are looked at; None: not known
 
 
 class ModelMetrics:
@@ -149,13 +149,15 @@ class ModelMetrics:
                     check_metrics.show_estimate(board, model, eye.estimated, assessment)
             elif eye.metric is not None:
                 check_metrics.show_cohort(board, model, eye.metric, assessment)
-            board.set(families.LABEL_WAIT, eye.label_wait, model)
+            board.set(families.LABEL_WAIT, eye.label_wait or 0.0, model)
+            board.set(families.LABEL_DELAY_KNOWN, eye.label_wait is not None, model)
             self._labels_until(assessment.figures.get("newest_label_at"))
 
-    def waits(self, *, windows: int, cohorts: int) -> None:
-        """How many complete windows wait for their check, and how many checked ones for their labels."""
+    def waits(self, *, windows: int, cohorts: int, not_evaluated: int) -> None:
+        """How many windows wait for their check, how many checked ones for their labels, and how many in vain."""
         self._board.set(families.BEHIND, windows, self._model)
         self._board.set(families.COHORTS, cohorts, self._model)
+        self._board.set(families.COHORTS_NOT_EVALUATED, not_evaluated, self._model)
 
     def source(
         self,

@@ -10,6 +10,7 @@ LABEL_GRACE = 3600.0
 LABEL_WAITS = 4  # times as long as labels usually take
 NEVER_LABELLED = 14 * 86_400.0  # seconds more where none ever came: nobody knows yet how long they take
 COHORTS = 3  # windows that wait for their labels
+NOT_EVALUATED = 7  # windows in a row whose labels come and are not evaluated
 
 REFUSALS = 3  # builds in a row that the gate let through none of
 RECENT = 6 * 3600.0  # seconds that a rollback is news

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from driftd_detectors.columns import Coded, Columns, Numbers
+from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Kind, Schema, class_name
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y"})
@@ -37,25 +37,6 @@ def feature_frame(rows: pd.DataFrame | Mapping[str, Any], schema: Schema) -> pd.
         for feature in schema.features
     }
     return pd.DataFrame(columns, index=index, copy=False)
-
-
-def frame_of_columns(columns: Columns, schema: Schema) -> pd.DataFrame:
-    """The same from `Columns`, the form in which windows are read."""
-    values: dict[str, Any] = {}
-    for feature in schema.features:
-        column = columns.values.get(feature.name)
-        if column is None:
-            values[feature.name] = _absent(columns.rows, feature.kind)
-        elif isinstance(column, Coded):
-            values[feature.name] = _read(_decoded(column), feature.kind)
-        else:
-            values[feature.name] = _read(column, feature.kind)
-    return pd.DataFrame(values, index=pd.RangeIndex(columns.rows), copy=False)
-
-
-def _decoded(column: Coded) -> NDArray[np.object_]:
-    labels = np.array([*column.labels, np.nan], dtype=object)
-    return labels[column.codes]  # missing is -1: the last entry
 
 
 def _absent(rows: int, kind: Kind) -> NDArray[Any]:

@@ -102,12 +102,12 @@ def schema_of(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> 
 def labelled_table(rows: pd.DataFrame, schema: Schema, columns: FileColumns, now: float) -> pa.Table:
     """The rows of a file as a source would give them (see `Source.labelled`).
 
-    Rows without a time are taken to be in order, a second apart, the last one at `now`; a label without a time was
-    known at once.
+    Rows without a time are taken to be in order, a second apart, the last one at `now`; a label without a time
+    has none: when it came is unknown.
     """
     count = len(rows)
     at = epoch_seconds(rows[columns.time]) if columns.time is not None else now - np.arange(count, 0, -1.0)
-    label_at = epoch_seconds(rows[columns.label_time]) if columns.label_time is not None else at
+    label_at = epoch_seconds(rows[columns.label_time]) if columns.label_time is not None else np.full(count, np.nan)
     ids = rows[columns.id].astype(str) if columns.id is not None else [f"first-{number}" for number in range(count)]
     target = rows[schema.target]
     if schema.task is Task.CLASSIFICATION:
@@ -119,7 +119,7 @@ def labelled_table(rows: pd.DataFrame, schema: Schema, columns: FileColumns, now
     own = {"driftd_id": list(ids), "driftd_at": at, "driftd_label_at": label_at, schema.target: labels}
     features = pa.Table.from_pandas(feature_frame(rows, schema), preserve_index=False)
     for name, values in own.items():
-        features = features.append_column(name, pa.array(values))
+        features = features.append_column(name, pa.array(values, from_pandas=True))
     return features
 
 

@@ -37,16 +37,15 @@ def outcomes_of(predictions: Predictions, rows: TrainingRows, classes: tuple[str
 
     The classes may be more than the version knows; a score becomes what `Schema` says of it among these.
     """
+    label_at = np.where(np.isnan(rows.label_at), -np.inf, rows.label_at)  # every row here has its label
     if not classes:
-        return Outcomes(
-            rows.at, predictions.prediction, predictions.score, rows.target, rows.label_at, _all(version, rows)
-        )
+        return Outcomes(rows.at, predictions.prediction, predictions.score, rows.target, label_at, _all(version, rows))
     own = np.array([classes.index(name) for name in predictions.classes], dtype=np.float64)
     prediction = own[predictions.prediction.astype(np.intp)] if len(rows) else np.empty(0)
     score = _score_among(predictions, len(classes))
     codes = {name: float(code) for code, name in enumerate(classes)}
     label = np.array([codes.get(str(label), -1.0) for label in rows.target], dtype=np.float64)
-    return Outcomes(rows.at, prediction, score, label, rows.label_at, _all(version, rows), classes)
+    return Outcomes(rows.at, prediction, score, label, label_at, _all(version, rows), classes)
 
 
 @dataclass(frozen=True, slots=True)

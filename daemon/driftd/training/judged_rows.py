@@ -7,14 +7,16 @@ import pyarrow.compute as pc
 
 from driftd.registry import Manifest
 from driftd.training.job_context import JobContext
+from driftd.training.label_weights import learn_label_delay
 from driftd.training.snapshots import labelled_rows, read_snapshot
-from driftd.training.training_rows import ArrivalWeights, TrainingRows, rows_of
+from driftd.training.training_rows import TrainingRows, rows_of
+from driftd_detectors.performance.label_delay import LabelDelay
 
 
-def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[TrainingRows, ArrivalWeights]:
+def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[TrainingRows, LabelDelay]:
     """Every labelled row that is later than those the challenger was trained on, with the labels known by `until`.
 
-    With them comes how labels arrive, learned from the whole snapshot.
+    With them comes how late labels come, learned from the whole snapshot.
     """
     snapshot = read_snapshot(order.places, order.model, challenger.snapshot)
     trained = int(challenger.data["training_rows"])
@@ -23,8 +25,8 @@ def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[
     ties = ties.filter(pc.greater_equal(ties["driftd_at"], since))  # trained on, at the very moment of the cut
     later = (_without(table, ties) for table in order.labelled(snapshot.schema, since, until))
     table = labelled_rows([held_out.replace_schema_metadata(None), *later], snapshot.schema)
-    maturity = ArrivalWeights.learn(rows_of(snapshot.table, snapshot.schema), until)
-    return rows_of(table, snapshot.schema), maturity
+    delay = learn_label_delay(rows_of(snapshot.table, snapshot.schema), until)
+    return rows_of(table, snapshot.schema), delay
 
 
 def _without(table: pa.Table, ties: pa.Table) -> pa.Table:

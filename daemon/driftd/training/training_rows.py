@@ -24,12 +24,20 @@ class TrainingRows:
     frame: pd.DataFrame  # as `feature_frame` makes it
     target: NDArray[Any]  # class text (object) or float64
     at: Numbers
-    label_at: Numbers
+    label_at: Numbers  # when the label became known; NaN where nobody has said so
     version: NDArray[np.int64]  # that predicted the row when it was live; 0 when unknown
     ids: NDArray[np.object_]
 
     def __len__(self) -> int:
         return len(self.at)
+
+    @property
+    def label_delay_values(self) -> Numbers:
+        """What `LabelDelay` groups rows by: codes of the schema's classes (-1: none of them), or the target itself."""
+        if not self.schema.classes:
+            return self.target.astype(np.float64)
+        codes = {name: float(code) for code, name in enumerate(self.schema.classes)}
+        return np.array([codes.get(str(name), -1.0) for name in self.target], dtype=np.float64)
 
     def take(self, which: slice | NDArray[Any]) -> TrainingRows:
         """Some of the rows."""
@@ -161,61 +169,3 @@ def choose(
     losses = {way.name: loss_of(way, until) for way in ways}
     best = min(ways, key=lambda way: losses[way.name] if np.isfinite(losses[way.name]) else np.inf)
     return best, {name: (loss if np.isfinite(loss) else None) for name, loss in losses.items()}
-
-
-FIRST_SHARE = 0.3  # of the labels of the slowest class: younger rows are not used
-MATURE_SHARE = 0.9
-_LONGEST = 0.99  # quantile of the delays: rows older than that have all their labels
-_FEWEST = 20  # matured rows of a class, to know its delays
-_WORTH_WEIGHING = 1.05
-
-
-@dataclass(frozen=True, slots=True)
-class ArrivalWeights:
-    """How labels arrive, learned from the rows that are old enough to have all of theirs."""
-
-    delays: tuple[Numbers, ...]  # sorted, of each group
-    edges: Numbers  # of the groups of a regression's target; empty for classes
-    classes: tuple[str, ...]
-
-    @classmethod
-    def learn(cls, rows: TrainingRows, until: float) -> ArrivalWeights:
-        """Learn from labelled rows as they are known at `until`; classes without enough matured rows are pooled."""
-        delay = np.nan_to_num(np.maximum(0.0, rows.label_at - rows.at))  # a label without a time was always there
-        older = rows.at <= np.median(rows.at)
-        longest = float(np.quantile(delay[older], _LONGEST))
-        matured = rows.at <= until - longest
-        if matured.sum() < _FEWEST:
-            matured = older
-        edges = np.empty(0) if rows.schema.classes else np.quantile(rows.target[matured], (1 / 3, 2 / 3))
-        group = _groups(rows, edges)
-        pooled = np.sort(delay[matured])
-        count = len(rows.schema.classes) or len(edges) + 1
-        own = [np.sort(delay[matured & (group == number)]) for number in range(count)]
-        return cls(tuple(delays if len(delays) >= _FEWEST else pooled for delays in own), edges, rows.schema.classes)
-
-    def weights(self, rows: TrainingRows, until: float) -> Numbers:
-        """What each row counts: 0 for those that are too young."""
-        age = until - rows.at
-        known = np.stack(
-            [np.searchsorted(group_delays, age, side="right") / len(group_delays) for group_delays in self.delays]
-        )
-        own = known[_groups(rows, self.edges), np.arange(len(rows))]
-        young = known.min(axis=0) < FIRST_SHARE
-        return np.where(young, 0.0, 1.0 / np.where(young, 1.0, own))
-
-    def age_of(self, share: float) -> float:
-        """The age in seconds by which every class has this share of its labels."""
-        return max(float(np.quantile(group_delays, share)) for group_delays in self.delays)
-
-
-def worth_weighing(weights: Numbers) -> Numbers | None:
-    """The weights, or None where they are all alike for every practical purpose."""
-    return weights if len(weights) and weights.max() > _WORTH_WEIGHING * weights.min() else None
-
-
-def _groups(rows: TrainingRows, edges: Numbers) -> NDArray[np.intp]:
-    if len(edges):
-        return np.searchsorted(edges, rows.target.astype(np.float64)).astype(np.intp)
-    code = {name: number for number, name in enumerate(rows.schema.classes)}
-    return np.array([code.get(str(label), 0) for label in rows.target], dtype=np.intp)

@@ -58,7 +58,8 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
 def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
     values = _Model(lambda family, *labels: metrics.value(family, model, *labels), model, now)
-    for look in (_damaged, _not_asked, _unchecked, _rolled_back, _no_prediction, _unreadable, _no_label, _refused):
+    first = (_damaged, _not_asked, _unchecked, _rolled_back)
+    for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refused):
         pressing = look(values)
         if pressing is not None:
             yield pressing
@@ -183,6 +184,15 @@ def _no_label(model: _Model) -> ActiveCondition | None:
         return None
     sentence = f"No label came since {format_time(since)}." if newest is not None else "No label ever came."
     return ActiveCondition("DriftdLabelFeedSilent", sentence, "Performance is not watched, and no build can be judged.")
+
+
+def _not_evaluated(model: _Model) -> ActiveCondition | None:
+    count = model.number(families.COHORTS_NOT_EVALUATED)
+    if count < thresholds.NOT_EVALUATED:
+        return None
+    sentence = f"Labels come, but those of the last {count:.0f} windows were not evaluated."
+    detail = "They come too late or for too few predictions: performance is not watched."
+    return ActiveCondition("DriftdLabelsNotEvaluated", sentence, detail)
 
 
 def _refused(model: _Model) -> ActiveCondition | None:

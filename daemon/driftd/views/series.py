@@ -222,10 +222,6 @@ def _divided(sums: Numbers, weights: Numbers) -> Numbers:
     return found
 
 
-def _summed(group: Groups, values: Numbers) -> Numbers:
-    return np.bincount(_dense(group), weights=values).astype(np.float64) if len(values) else np.empty(0)
-
-
 def _highest(group: Groups, values: Numbers) -> Numbers:
     if not len(values):
         return np.empty(0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftd_detectors.columns import Numbers, Outcomes
-from driftd_detectors.performance.arrivals import LEAST_SHARE, ArrivalCurve
+from driftd_detectors.performance.label_delay import LEAST_SHARE, LabelDelay, group_values
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import MEAN_METRICS, loss_of, losses, metric_value, weighted_mean
 from driftd_detectors.schema import Task
@@ -47,7 +47,7 @@ class CohortEstimate:
 
 
 def estimate_loss(
-    outcomes: Outcomes, reference: LossReference, curve: ArrivalCurve | None, known_by: float
+    outcomes: Outcomes, reference: LossReference, delay: LabelDelay | None, known_by: float
 ) -> CohortEstimate:
     """Estimate the mean loss of all rows of a cohort from the labels known by `known_by` (epoch seconds).
 
@@ -57,8 +57,8 @@ def estimate_loss(
         All predictions of the cohort, with the labels known so far.
     reference
         The losses of the reference by score decile; its metric is the one that is estimated.
-    curve
-        How labels arrive; None: every row that has its label counts alike.
+    delay
+        How late labels come; None or unknown: every row that has its label counts alike.
     known_by
         When we looked.
 
@@ -72,9 +72,12 @@ def estimate_loss(
     """
     known = outcomes.labelled
     ages = np.maximum(0.0, known_by - outcomes.at)
-    share = np.ones(outcomes.rows) if curve is None else np.clip(curve.share(outcomes, ages), LEAST_SHARE / 2, 1.0)
+    known_delay = delay if delay is not None and delay.is_known else None
+    share = np.ones(outcomes.rows)
+    if known_delay is not None:
+        share = np.clip(known_delay.share(group_values(outcomes), ages), LEAST_SHARE / 2, 1.0)
     weights = np.where(known, 1 / share, 0.0)
-    expected = float("nan") if curve is None or outcomes.rows == 0 else curve.expected(ages)
+    expected = float("nan") if known_delay is None or outcomes.rows == 0 else known_delay.expected(ages)
     labels, rows = int(known.sum()), outcomes.rows
     coverage = labels / rows if rows else 0.0
     if reference.metric not in MEAN_METRICS:

@@ -46,11 +46,11 @@ def assess_cohort(
     readiness = maturity.ready(outcomes, age)
     labels = int(outcomes.labelled.sum())
     if readiness in {"wait", "given_up"}:
-        return performance, maturity, _not_yet(outcomes.rows, labels, maturity, waits=readiness == "wait")
+        return performance, maturity, _not_yet(outcomes, age, maturity, waits=readiness == "wait")
     end = float(np.max(outcomes.at)) if window_seconds is None else start + window_seconds
     known_by = end + age
-    curve = maturity.curve if readiness == "early" else None
-    estimate = estimate_loss(outcomes, loss, curve, known_by)
+    delay = maturity.delay if readiness == "early" else None
+    estimate = estimate_loss(outcomes, loss, delay, known_by)
     if not np.isfinite(estimate.loss):
         sentence = f"{loss.metric} cannot be computed from the {labels} labels of this window"
         return performance, maturity, Assessment(Verdict.INCONCLUSIVE, sentence, outcomes.rows)
@@ -59,7 +59,7 @@ def assess_cohort(
     kind = _kind(after, estimate, loss)
     notes = []
     if known.changed:
-        notes.append("labels arrive otherwise than they did: only mature cohorts count for now")
+        notes.append("labels come otherwise than they did: only mature cohorts count for now")
     if chosen_instead is not None:
         notes.append(f"{chosen_instead} is not defined for the reference")
     assessment = Assessment(
@@ -74,13 +74,20 @@ def assess_cohort(
     return after, known, assessment
 
 
-def _not_yet(rows: int, labels: int, maturity: Maturity, *, waits: bool) -> Assessment:
-    coverage = labels / rows
+def _not_yet(outcomes: Outcomes, age: float, maturity: Maturity, *, waits: bool) -> Assessment:
+    """A cohort that still waits, or that is given up: figures `settled` and `given_up` say that labels come in vain."""
+    rows, labels = outcomes.rows, int(outcomes.labelled.sum())
     if waits:
         sentence = f"{labels} of {rows} labels are there; the rest is waited for"
     else:
         sentence = f"only {labels} of {rows} labels came; {FEWEST_LABELS} are needed"
-    figures = {"labels": float(labels), "coverage": coverage, "label_age": maturity.first_age}
+    figures = {"labels": float(labels), "coverage": labels / rows}
+    if maturity.first_age is not None:
+        figures["label_age"] = maturity.first_age
+    if not waits:
+        figures["given_up"] = 1.0
+    elif maturity.has_settled(outcomes, age):
+        figures["settled"] = 1.0
     return Assessment(Verdict.INCONCLUSIVE, sentence, rows, figures=figures, waits=waits)
 
 

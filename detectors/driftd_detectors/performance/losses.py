@@ -15,7 +15,6 @@ BINARY = 2
 CLASSIFICATION_MEANS = frozenset({"error", "accuracy", "brier", "log_loss"})
 REGRESSION_MEANS = frozenset({"mae", "mse", "rmse"})
 MEAN_METRICS = CLASSIFICATION_MEANS | REGRESSION_MEANS  # those that follow from a mean of per-row losses
-BOUNDED = frozenset({"error", "accuracy", "brier"})  # losses in [0, 1]
 HIGHER_IS_BETTER = frozenset({"accuracy", "roc_auc", "f1", "precision", "recall", "balanced_accuracy", "r2"})
 METRICS = {
     Task.CLASSIFICATION: (*sorted(CLASSIFICATION_MEANS), "balanced_accuracy", "f1", "precision", "recall", "roc_auc"),

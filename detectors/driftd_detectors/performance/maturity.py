@@ -1,7 +1,8 @@
-"""When a cohort may be evaluated: how its labels arrive, and whether that still holds."""
+"""When a cohort may be evaluated: what is known of the delay of its labels, and whether that still holds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -10,107 +11,133 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.evidence.evidence import Evidence, StreamWeights
-from driftd_detectors.performance.arrivals import FIRST_SHARE, LEAST_SHARE, MATURE_SHARE, ArrivalCurve, learn_arrivals
+from driftd_detectors.performance.label_delay import LEAST_SHARE, MATURE_SHARE, LabelDelay
 
-MATURE_COVERAGE = 0.9  # from here on, nothing is gained by waiting
 FEWEST_LABELS = 10
 DEFAULT_PATIENCE = 30 * 86_400.0
-_PATIENCE_OF_MATURE = 2.0
 _FEWEST_TO_LEARN = 300
 _MOST_TO_LEARN = 5_000
 _MARGIN = 0.1  # on the arcsine scale: about .05 of coverage around one half
+_SETTLED_AGES = 3.0  # times as old as the slowest label so far: the others are hardly to be expected
+_SLOWEST = 0.99
 
 Readiness = Literal["wait", "early", "mature", "given_up"]
 
 
 @dataclass(frozen=True, slots=True)
 class Maturity:
-    """How labels arrive, learned from the reference or, without delays there, from cohorts that matured. Immutable.
+    """The delay of labels, from the reference or from live cohorts, and whether cohorts keep to it. Immutable.
 
-    While a curve holds, a cohort is evaluated early, at the age at which every class has .3 of its labels. Its
-    coverage then is a stream of its own: when it leaves what was usual, labels have become slower or faster, the curve
-    is forgotten, and only mature cohorts count until a new one is learned.
+    While a delay is known, a cohort is evaluated early, at the age at which every class has .3 of its labels. Its
+    coverage then is a stream of its own: when it leaves what was usual, labels have become slower or faster, the delay
+    is forgotten, and only mature cohorts count until a new one is learned. While it is unknown, a cohort waits for .9
+    of its labels.
     """
 
-    curve: ArrivalCurve | None
+    delay: LabelDelay
     pace: Evidence
     patience: float | None
-    changed: bool = False  # labels arrive otherwise than they did, and the new way is not learned yet
+    changed: bool = False  # labels come otherwise than they did, and the new delay is not learned yet
     delays: Numbers = field(default_factory=lambda: np.empty(0))  # (n, 3): delay, label, prediction
 
     @classmethod
-    def begin(cls, curve: ArrivalCurve | None, threshold: float, patience: float | None) -> Maturity:
+    def begin(cls, delay: LabelDelay, threshold: float, patience: float | None) -> Maturity:
         """Nothing seen yet."""
-        return cls(curve, _pace(threshold), patience)
+        return cls(delay, _pace(threshold), patience)
 
     @property
-    def first_age(self) -> float:
-        """The age in seconds at which a cohort may first be evaluated; 0 where that is not known: then look often."""
-        return 0.0 if self.curve is None else self.curve.age_of(FIRST_SHARE)
+    def first_age(self) -> float | None:
+        """The age in seconds at which a cohort may first be evaluated; None while the delay is unknown."""
+        return self.delay.first_age
 
     @property
     def longest(self) -> float:
         """The age in seconds at which labels are no longer waited for."""
         if self.patience is not None:
-            return max(self.patience, self.first_age)
-        if self.curve is None:
-            return DEFAULT_PATIENCE
-        return max(_PATIENCE_OF_MATURE * self.curve.age_of(MATURE_SHARE), 1.0)
+            return max(self.patience, self.first_age or 0.0)
+        return self.delay.last_age or DEFAULT_PATIENCE
 
     def ready(self, outcomes: Outcomes, age: float) -> Readiness:
         """Whether a cohort of this age, with the labels known so far, is to be evaluated, and how."""
         labels = int(outcomes.labelled.sum())
-        if labels >= MATURE_COVERAGE * outcomes.rows:
+        if labels >= MATURE_SHARE * outcomes.rows or age >= self.longest:
             return "mature" if labels >= FEWEST_LABELS else "given_up"
-        if age >= self.longest:
-            return "mature" if labels >= FEWEST_LABELS else "given_up"
-        known = self.curve is not None and age >= self.first_age and self.curve.least(age) >= LEAST_SHARE
+        first = self.first_age
+        known = first is not None and age >= first and self.delay.least(age) >= LEAST_SHARE
         return "early" if known and labels >= FEWEST_LABELS else "wait"
+
+    def has_settled(self, outcomes: Outcomes, age: float) -> bool:
+        """Whether a cohort waits in vain: labels came, hardly one is to be expected, and no delay says otherwise."""
+        delay = (outcomes.label_at - outcomes.at)[np.isfinite(outcomes.label_at)]
+        if self.delay.is_known or len(delay) < FEWEST_LABELS:
+            return False
+        return bool(age >= _SETTLED_AGES * float(np.quantile(delay, _SLOWEST)))
 
     def seen(self, outcomes: Outcomes, known_by: float, readiness: Readiness, start: float) -> Maturity:
         """Learn from a cohort that was evaluated."""
-        if readiness == "early" and self.curve is not None:
-            return self._keep_pace(self.curve, outcomes, known_by, start)
-        return self._learn(outcomes) if self.curve is None and readiness == "mature" else self
+        if readiness == "early":
+            return self._keep_pace(outcomes, known_by, start)
+        return self._learn(outcomes) if not self.delay.is_known and readiness == "mature" else self
 
-    def _keep_pace(self, curve: ArrivalCurve, outcomes: Outcomes, known_by: float, start: float) -> Maturity:
-        expected = curve.expected(np.maximum(0.0, known_by - outcomes.at))
+    def learn_late(self, cohorts: Sequence[Outcomes], known_by: float) -> Maturity:
+        """Learn from cohorts that were given up, by the labels that came all the same until `known_by`.
+
+        A delay that says that the youngest of them still waits for labels is not believed: then the oldest is asked
+        alone, and if that is so of it too, nothing is learned yet.
+        """
+        for some in (cohorts, cohorts[:1]):
+            delay = self._delay_of(np.concatenate([_samples(one) for one in some]), some[0].classes) if some else None
+            if delay is None or delay.last_age is None:
+                continue
+            if known_by - max(float(one.at.max()) for one in some) >= delay.last_age:
+                return replace(self, delay=delay, changed=False, delays=np.empty(0), pace=_pace(self.pace.threshold))
+        return self
+
+    def _keep_pace(self, outcomes: Outcomes, known_by: float, start: float) -> Maturity:
+        expected = self.delay.expected(np.maximum(0.0, known_by - outcomes.at))
         coverage = float(outcomes.labelled.mean())
         off = 2 * np.arcsin(np.sqrt(coverage)) - 2 * np.arcsin(np.sqrt(np.clip(expected, 0.0, 1.0)))
         sd = 1 / np.sqrt(outcomes.rows)
         pace = self.pace.update(np.array([off]), np.array([sd]), np.array([_MARGIN]), start)
         if not pace.crossed:
             return replace(self, pace=pace)
-        return replace(self, curve=None, changed=True, pace=_pace(pace.threshold))
+        return replace(self, delay=LabelDelay.unknown(), changed=True, pace=_pace(pace.threshold))
 
     def _learn(self, outcomes: Outcomes) -> Maturity:
-        known = outcomes.labelled
-        delay = (outcomes.label_at - outcomes.at)[known]
-        fresh = np.column_stack([delay, outcomes.label[known], outcomes.prediction[known]])
-        delays = np.concatenate([self.delays.reshape(-1, 3), fresh])[-_MOST_TO_LEARN:]
+        delays = np.concatenate([self.delays.reshape(-1, 3), _samples(outcomes)])[-_MOST_TO_LEARN:]
         if len(delays) < _FEWEST_TO_LEARN:
             return replace(self, delays=delays)
-        zero = np.zeros(len(delays))
-        version = np.zeros(len(delays), dtype=np.int64)
-        learned = Outcomes(zero, delays[:, 2], zero, delays[:, 1], delays[:, 0], version, outcomes.classes)
-        return replace(self, curve=learn_arrivals(learned), changed=False, delays=np.empty(0))
+        return replace(self, delay=self._delay_of(delays, outcomes.classes), changed=False, delays=np.empty(0))
+
+    def _delay_of(self, samples: Numbers, classes: tuple[str, ...]) -> LabelDelay:
+        """From rows of (delay, label, prediction) of cohorts that have all their labels."""
+        values = samples[:, 1] if classes else samples[:, 2]
+        return LabelDelay.learn(np.zeros(len(samples)), samples[:, 0], values, len(classes))
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays."""
         values, arrays = self.pace.pack()
-        curve = None if self.curve is None else self.curve.to_dict()
-        return {"curve": curve, "changed": self.changed, "pace": values}, arrays | {"delays": self.delays}
+        return {"curve": self.delay.to_dict(), "changed": self.changed, "pace": values}, arrays | {
+            "delays": self.delays
+        }
 
     def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Maturity:
         """This, with the state that `pack` gave."""
         pace = Evidence.unpack(self.pace.lanes, self.pace.threshold, values["pace"], arrays)
         return replace(
             self,
-            curve=None if values["curve"] is None else ArrivalCurve.from_dict(values["curve"]),
+            delay=LabelDelay.from_dict(values["curve"]),
             changed=values["changed"],
             delays=arrays["delays"],
             pace=self.pace if pace is None else pace,
         )
+
+
+def _samples(outcomes: Outcomes) -> Numbers:
+    """Delay, label and prediction of the rows whose label has a time, (n, 3)."""
+    timed = np.isfinite(outcomes.label_at)
+    delay = (outcomes.label_at - outcomes.at)[timed]
+    return np.column_stack([delay, outcomes.label[timed], outcomes.prediction[timed]])
 
 
 def _pace(threshold: float) -> Evidence:

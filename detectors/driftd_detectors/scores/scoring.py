@@ -16,13 +16,7 @@ from driftd_detectors.profile.column_layout import ColumnLayout, Scale
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.scores.comparison import Comparison, compare
-from driftd_detectors.scores.components import (
-    chi_square_rest,
-    correlation_scores,
-    global_score,
-    location_spread,
-    pair_changes,
-)
+from driftd_detectors.scores.components import chi_square_rest, correlation_scores, global_score, location_spread
 
 FEWEST_ROWS = 30  # of a column in a window, and in the reference: below, nothing is said
 _GLOBAL, _JOINT = 0.1, 0.1  # shares of the evidence; features have the rest between them
@@ -125,15 +119,6 @@ def score_window(
         values[plan.of(component)[0]] = value
     sds[np.isnan(values)] = np.nan
     return WindowScores(window.rows, values, sds)
-
-
-def strongest_pairs(window: Profile, reference: Profile, layout: Layout, most: int = 3) -> list[tuple[str, str, float]]:
-    """The pairs of features whose correlation changed most, with the standardised change, strongest first."""
-    changes = pair_changes(compare(window, reference, layout))
-    left, right = np.triu_indices(len(layout.joint), 1)
-    names = [layout.features[index].name for index in layout.joint]
-    ranked = [int(pair) for pair in np.argsort(-np.abs(changes), kind="stable") if np.isfinite(changes[pair])]
-    return [(names[left[pair]], names[right[pair]], float(changes[pair])) for pair in ranked[:most]]
 
 
 def _streams(column: ColumnLayout, kind: EvidenceKind) -> list[Stream]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,6 @@ _TYPES = {
     "driftd_version": pa.int64(),
     "driftd_score": pa.float64(),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One registered file: it holds every row of the blocks from `first_block` to `last_block`."""
-
-    file: str
-    first_block: int
-    last_block: int
 
 
 def segment_table(

@@ -115,6 +115,11 @@ class StateReader:
         rows = self._db.execute(f"{query} order by id desc limit ?3", (model, kind, limit))
         return [StoredCheck.from_row(row) for row in rows]
 
+    def checks_after(self, model: str, check: int) -> list[StoredCheck]:
+        """The checks of a model that were made after one, oldest first."""
+        rows = self._db.execute("select * from checks where model = ? and id > ? order by id", (model, check))
+        return [StoredCheck.from_row(row) for row in rows]
+
     def last_check(self, model: str, kind: str, version: int | None) -> StoredCheck | None:
         """The last check of a kind that could look at a version's window, whatever came after it."""
         query = "select * from checks where model = ? and kind = ? and version is ? and verdict <> ? order by id desc"

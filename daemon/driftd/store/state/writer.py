@@ -23,13 +23,13 @@ class StateStore(StateReader):
     """The daemon's truth. Group what belongs together in `with store.transaction():`; alone, a write commits itself."""
 
     @classmethod
-    def open(cls, path: Path) -> StateStore:
-        """Open the database, making or migrating it first."""
+    def open(cls, path: Path, *, durable: bool = True) -> StateStore:
+        """Open the database, making or migrating it first; without `durable` where it is thrown away afterwards."""
         path.parent.mkdir(parents=True, exist_ok=True)
         ensure_current(path, "state")
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
+        connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
         return cls(connection)
 
     @contextmanager

@@ -24,8 +24,9 @@ from driftd.training.compare import (
 )
 from driftd.training.job_context import JobContext
 from driftd.training.judged_rows import judged_rows
+from driftd.training.label_weights import label_weights
 from driftd.training.references import reference_of
-from driftd.training.training_rows import MATURE_SHARE, TrainingRows
+from driftd.training.training_rows import TrainingRows
 from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.gate import Judgement, judge
 from driftd_detectors.performance.losses import metric_value, weighted_mean
@@ -44,13 +45,14 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     until = float(arguments["until"])
     challenger = order.load(int(arguments["challenger"]))
     champion, fault = _opponent(order, arguments["champion"], challenger.version)
-    rows, maturity = judged_rows(order, challenger.manifest, until)
-    weight = maturity.weights(rows, until)
+    rows, delay = judged_rows(order, challenger.manifest, until)
+    weight = label_weights(rows, delay, until)
     rows, weight = rows.take(weight > 0), weight[weight > 0]
     found = predicted(challenger, rows)
     comparison = _compare(order, challenger, champion, rows, weight, found, arguments, until)
-    comparison["mature_after"] = maturity.age_of(MATURE_SHARE)
-    reference = reference_of(order, challenger, rows, found, comparison["metric"], until - comparison["mature_after"])
+    comparison["mature_after"] = delay.mature_age  # None: nobody knows how late labels come
+    mature_until = until - (delay.mature_age or 0.0)
+    reference = reference_of(order, challenger, rows, found, comparison["metric"], mature_until)
     comparison["champion_fault"] = fault
     decision = comparison["decision"]
     order.registry.amend(

@@ -16,10 +16,12 @@ from driftd.registry.loaded import PredictionError, predict_with
 from driftd.training.call_trainer import TrainerSpec
 from driftd.training.compare import mean_loss
 from driftd.training.job_context import JobContext
+from driftd.training.label_weights import label_weights, learn_label_delay
 from driftd.training.snapshots import SnapshotError, read_snapshot
 from driftd.training.tasks.train import fit_portion
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
-from driftd.training.training_rows import ArrivalWeights, TrainingRows, TrainingWindow, rows_of, worth_weighing
+from driftd.training.training_rows import TrainingRows, TrainingWindow, rows_of
+from driftd_detectors.performance.label_delay import worth_weighing
 
 SAME, DIFFERENT, CANNOT = "same", "different", "cannot"
 _RTOL, _ATOL = 1e-9, 1e-12  # of another machine's rounding
@@ -94,7 +96,7 @@ class _Ingredients:
             self._recipe.trainer if isinstance(self._recipe.trainer, str) else list(self._recipe.trainer)
         )
         if now.fingerprint == recorded.fingerprint:
-            return {"code": f"the source of {recorded.reference} is the same"}
+            return {"code": f"the source of {recorded.reference} is the same{self._weighed_otherwise()}"}
         self.differs.append("code")
         commit = (
             f"; it was commit {recorded.commit[:12]}{' with changes' if recorded.dirty else ''}"
@@ -102,6 +104,14 @@ class _Ingredients:
             else ""
         )
         return {"code": f"the source of {recorded.reference} has changed since{commit}"}
+
+    def _weighed_otherwise(self) -> str:
+        """Versions of before `label_delay` was recorded weighted late labels a little differently; that is told."""
+        data = self._recorded.data
+        if not data["weighted_for_late_labels"] or "label_delay" in data:
+            return ""
+        self.differs.append("code")
+        return ", but an earlier driftd weighted its rows for late labels, in a way that differs a little"
 
     def others(self) -> dict[str, str]:
         """How the parameters and the libraries compare."""
@@ -126,7 +136,7 @@ def _fitted(recipe: TrainerSpec, manifest: Manifest, rows: TrainingRows) -> Any:
     """Train as `train` did in the end: on the recorded part of the rows, weighted as at that time."""
     data = manifest.data
     training = rows.take(slice(None, int(data["training_rows"])))
-    weights = ArrivalWeights.learn(rows, manifest.created_at).weights(rows, manifest.created_at)
+    weights = label_weights(rows, learn_label_delay(rows, manifest.created_at), manifest.created_at)
     late = worth_weighing(weights[: len(training)]) if data["weighted_for_late_labels"] else None
     portion = TrainingWindow(str(data["chosen"]), int(data["portion"]["start"]), data["portion"]["pivot"])
     return fit_portion(recipe, training, late, portion)

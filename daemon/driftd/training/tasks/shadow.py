@@ -13,9 +13,11 @@ from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import ManifestError
 from driftd.training.compare import compare, logged_predictions, predicted
 from driftd.training.job_context import JobContext
+from driftd.training.label_weights import learn_label_delay
 from driftd.training.snapshots import labelled_rows
 from driftd.training.training_rows import rows_of
 from driftd_detectors.comparison.probation import Watch, watch
+from driftd_detectors.schema import Schema
 
 TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll back
 UNWATCHED_AFTER = 10  # spans without enough labels, after which the version stays all the same
@@ -81,7 +83,7 @@ def _watched(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: f
     table = labelled_rows(order.labelled(new.schema, since, until), new.schema, logged=True)
     own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
     gate = new.manifest.gate or {}
-    table = _mature(table.filter(own), float(gate.get("mature_after") or 0.0), until)
+    table = _mature(table.filter(own), gate.get("mature_after"), until, new.schema)
     rows = rows_of(table, new.schema)
     if len(rows) == 0:
         return watch(np.empty(0), np.empty(0), np.empty(0))
@@ -99,12 +101,15 @@ def _watched(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: f
     )
 
 
-def _mature(table: pa.Table, after: float, until: float) -> pa.Table:
+def _mature(table: pa.Table, after: float | None, until: float, schema: Schema) -> pa.Table:
     """The rows of an age at which nearly all labels have come, in the order in which they became usable.
 
-    Labels that come early are often of one class; a bet on them alone would judge a version by that class.
+    Labels that come early are often of one class; a bet on them alone would judge a version by that class. Where the
+    gate did not know how late labels come (`after` is None), the rows of the probation say so.
     """
+    if not after:  # earlier versions wrote 0 where no time of a label was known
+        after = learn_label_delay(rows_of(table, schema), until).mature_age or 0.0
     at, label_at = (table[name].to_numpy() for name in ("driftd_at", "driftd_label_at"))
-    usable_at = np.maximum(label_at, at + after)
+    usable_at = np.fmax(label_at, at + after)
     order = np.argsort(usable_at, kind="stable")
     return table.take(order[usable_at[order] <= until])

@@ -17,12 +17,12 @@ from driftd.registry.manifest import with_hashes, write_manifest
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss
 from driftd.training.job_context import JobContext
+from driftd.training.label_weights import label_weights, learn_label_delay
 from driftd.training.references import PROBE, compare_probe, write_probe
 from driftd.training.snapshots import read_snapshot
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
 from driftd.training.training_rows import (
     FEWEST_ROWS,
-    ArrivalWeights,
     TrainingRows,
     TrainingWindow,
     choose,
@@ -30,9 +30,9 @@ from driftd.training.training_rows import (
     holdout_start,
     portions,
     rows_of,
-    worth_weighing,
 )
 from driftd_detectors.columns import Numbers
+from driftd_detectors.performance.label_delay import LabelDelay, worth_weighing
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class DataSplit:
     weight: Numbers | None  # of the training rows, for late labels
     last_at: float
     too_young: int
+    delay: LabelDelay
 
 
 def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     parted = part(rows, float(arguments["until"]), change_at, order.config.promote.min_labels)
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
+    order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
     staged = order.registry.stage(order.model)
     try:
         write_probe(estimator, parted.training, staged)
@@ -90,7 +92,8 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: int) -> DataSplit:
     """Part the rows of a snapshot, taken at `until`. Raises TrainerError when too few are left to train on."""
-    weights = ArrivalWeights.learn(rows, until).weights(rows, until)
+    delay = learn_label_delay(rows, until)
+    weights = label_weights(rows, delay, until)
     usable = int((weights > 0).sum())  # the older ones: the labels of the others are still coming
     if usable < 2 * FEWEST_ROWS:
         raise TrainerError(
@@ -101,7 +104,7 @@ def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: 
     training, held_out = rows.take(slice(None, cut)), rows.take(slice(cut, usable))
     if len(training) < FEWEST_ROWS:
         raise TrainerError(f"only {len(training)} labelled rows to train on; at least {FEWEST_ROWS} are needed")
-    return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable)
+    return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable, delay)
 
 
 def _data(parted: DataSplit, portion: TrainingWindow) -> dict[str, Any]:
@@ -116,8 +119,14 @@ def _data(parted: DataSplit, portion: TrainingWindow) -> dict[str, Any]:
         "training_rows": len(training),
         "too_young": parted.too_young,
         "weighted_for_late_labels": parted.weight is not None,
+        "label_delay": _ages(parted.delay),
         "portion": {"start": portion.start, "pivot": portion.pivot},
     }
+
+
+def _ages(delay: LabelDelay) -> dict[str, float | None] | None:
+    """What the version knew of the delay of labels; None: nothing."""
+    return {"first_age": delay.first_age, "mature_age": delay.mature_age} if delay.is_known else None
 
 
 def select(
