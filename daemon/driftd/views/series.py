@@ -103,7 +103,8 @@ def decoded(text: str, decoder: msgspec.json.Decoder[Read]) -> Read:
     try:
         return decoder.decode(text)
     except msgspec.DecodeError:
-        return msgspec.convert(json.loads(text), decoder.type)
+        converted: Read = msgspec.convert(json.loads(text), decoder.type)
+        return converted
 
 
 def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, metric: str | None) -> dict[str, Any]:
