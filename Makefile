@@ -1,20 +1,28 @@
 # driftd. Everything below makes its own set-up: a fresh clone needs Python 3.11 or newer, pip and make.
+# What is installed is locked, with hashes, in requirements/*.txt: the lock is whole, so pip resolves nothing (--no-deps).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NEWEST := .venv-newest
+LOCKER := .venv-lock
 DEMO := demo-state
+LOCKS := requirements
+PIP := -m pip --disable-pip-version-check --quiet
+LOCKED := install --require-hashes --no-deps --only-binary :all:
 
-.PHONY: help demo test unit slow lint types bench docs dashboards clean
+.PHONY: help demo test unit slow lint types bench docs dashboards lock newest clean
 
 help:  ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(LOCKS)/build.txt $(LOCKS)/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "driftd needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	$(BIN)/python $(PIP) $(LOCKED) --requirement $(LOCKS)/build.txt
+	$(BIN)/python $(PIP) $(LOCKED) --requirement $(LOCKS)/dev.txt
+	$(BIN)/python $(PIP) install --no-index --no-deps --no-build-isolation --editable .
+	$(BIN)/python $(PIP) check
 	@touch $@
 
 demo: $(READY)  ## Show the whole loop on a real year of flights (about two minutes)
@@ -29,11 +37,11 @@ unit: $(READY)  ## The quick tests alone
 slow: $(READY)  ## The slow tests alone
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: $(READY)
+lint: $(READY)  ## The linter and the formatter, which change nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(READY)
+types: $(READY)  ## The type checker
 	$(BIN)/mypy
 
 bench: $(READY)  ## The benchmarks, one after another; see benchmarks/README.md
@@ -52,5 +60,28 @@ docs: $(READY)  ## Regenerate the generated pages
 dashboards: $(READY)  ## Regenerate the dashboards of Grafana
 	$(BIN)/python -m grafana.generate
 
-clean:  ## Remove the environment and what tests and the demo left
-	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+# One call of uv for each lock file; the later ones take the versions of dev.txt. KEEP=1 changes only what pyproject.toml asks for.
+COMPILE = $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(KEEP),,--upgrade)
+
+lock:  ## Renew the lock files; KEEP=1 keeps the versions that pyproject.toml still allows
+	$(PYTHON) -m venv --clear $(LOCKER)
+	$(LOCKER)/bin/python $(PIP) $(LOCKED) --requirement $(LOCKS)/lock.txt
+	$(COMPILE) --group lock --output-file $(LOCKS)/lock.txt
+	$(COMPILE) pyproject.toml --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) pyproject.toml --constraints $(LOCKS)/dev.txt --output-file $(LOCKS)/runtime.txt
+	$(COMPILE) --group build --constraints $(LOCKS)/dev.txt --output-file $(LOCKS)/build.txt
+	for version in 3.11 3.12 3.13; do \
+		$(LOCKER)/bin/python $(PIP) $(LOCKED) --dry-run --target $(LOCKER)/none --python-version $$version \
+			--requirement $(LOCKS)/dev.txt || exit 1; \
+	done
+
+newest:  ## Lint, types and quick tests with the newest versions that pyproject.toml allows, without the lock
+	$(PYTHON) -m venv --clear $(NEWEST)
+	$(NEWEST)/bin/python $(PIP) install --upgrade pip
+	$(NEWEST)/bin/python $(PIP) install --editable . --group dev
+	@touch $(NEWEST)/.ready
+	$(MAKE) VENV=$(NEWEST) lint types unit
+
+clean:  ## Remove the environments and what tests and the demo left
+	rm -rf $(VENV) $(NEWEST) $(LOCKER) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -97,8 +97,8 @@ class Host(Systemd):
     def stage_program(self) -> None:
         """Put the checkout's installer, and a folder of wheels, where the host can reach them.
 
-        What driftd depends on comes as one wheel that names the packages of the environment that runs the tests, so
-        that an installation takes seconds; pip is told to resolve no dependencies (`PIP_NO_DEPS`).
+        The lock that is staged has one entry, with its hash: a wheel that names the packages of the environment that
+        runs the tests, so that an installation takes seconds.
         """
         for folder in ("systemd", "docs"):
             shutil.copytree(ROOT / folder, self.stage / folder)
@@ -106,13 +106,24 @@ class Host(Systemd):
         wheels = self.stage / "wheels"
         wheels.mkdir()
         build_wheel(wheels)
-        write_wheel(wheels, "driftd-libraries", "1.0", {"driftd_libraries.pth": LIBRARIES + "\n"})
-        self("bash", "-ec", "mkdir -p /etc/driftd; echo driftd-libraries > /etc/driftd/requirements.txt")
+        libraries = write_wheel(wheels, "driftd-libraries", "1.0", {"driftd_libraries.pth": LIBRARIES + "\n"})
+        digest = hashlib.sha256(libraries.read_bytes()).hexdigest()
+        (self.stage / "requirements").mkdir()
+        self.lock(f"driftd-libraries==1.0 --hash=sha256:{digest}\n")
+        write_wheel(wheels, "own-trainer", "2.0", {"own_trainer.py": ""})
+        self("bash", "-ec", "mkdir -p /etc/driftd; echo own-trainer > /etc/driftd/requirements.txt")
+
+    def lock(self, text: str) -> str:
+        """Replace the lock of the checkout that is installed; returns the one before."""
+        path = self.stage / "requirements" / "runtime.txt"
+        before = path.read_text() if path.exists() else ""
+        path.write_text(text)
+        return before
 
     def install(self, *arguments: str, check: bool = True) -> str:
         """Run the installer offline."""
         command = ["/run/stage/systemd/install", "--find-links", "/run/stage/wheels", *(arguments or ("driftd",))]
-        return self("env", "PIP_NO_DEPS=1", *command, check=check)
+        return self(*command, check=check)
 
     def first_version(self) -> str:
         """`driftd init` as an operator runs it: with sudo, from a folder that the service user cannot enter."""

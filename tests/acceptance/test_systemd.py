@@ -308,6 +308,34 @@ def test_an_upgrade_keeps_state_and_config(host: Host) -> None:
     assert host.events() == ["adopted"]
 
 
+def test_a_package_that_is_not_the_locked_one_is_refused(host: Host) -> None:
+    """A file whose hash is not in the lock is not installed, and the version before goes on."""
+    host.begin()
+    program = host("readlink", "/opt/driftd/venv")
+    good = host.lock("driftd-libraries==1.0 --hash=sha256:" + "0" * 64 + "\n")
+    try:
+        told = host.install(check=False)
+    finally:
+        host.lock(good)
+    assert host.exit_code == 1
+    assert "DO NOT MATCH THE HASHES" in told
+    assert "goes on as before" in told
+    assert host("readlink", "/opt/driftd/venv") == program
+
+
+def test_the_packages_of_trainers_are_installed_beside_driftd(host: Host) -> None:
+    """What /etc/driftd/requirements.txt names is there; what driftd cannot work with is refused before any switch."""
+    host.begin()
+    program = host("readlink", "/opt/driftd/venv")
+    assert host(PYTHON, "-c", "import own_trainer; print(own_trainer.__file__)").startswith("/opt/driftd/venv")
+    host("bash", "-ec", "echo 'numpy<2' >> /etc/driftd/requirements.txt")
+    told = host.install(check=False)
+    assert host.exit_code == 1
+    host("bash", "-ec", "echo own-trainer > /etc/driftd/requirements.txt")
+    assert "could not install /etc/driftd/requirements.txt beside driftd" in told
+    assert host("readlink", "/opt/driftd/venv") == program
+
+
 @pytest.mark.parametrize(
     ("fault", "files"),
     [

@@ -28,7 +28,11 @@ def test_every_command_shows_an_example(name: str) -> None:
     assert f"driftd {name}" in (command.help or "")
 
 
-PAGES = [path for path in sorted(ROOT.glob("**/*.md")) if not {".venv", "demo-state"} & set(path.parts)]
+PAGES = [
+    path
+    for path in sorted(ROOT.glob("**/*.md"))
+    if not {".venv", ".venv-lock", ".venv-newest", "demo-state"} & set(path.parts)
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
