@@ -125,12 +125,11 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     """Read, profile and check the window; run in a fresh process, so that its peak of memory is its own."""
     import numpy as np
 
-    from driftd.places import Places
+    from driftd.paths import Places
     from driftd.records import Window
     from driftd.sources.files import FilesSettings, FilesSource
     from driftd.sources.profiles import profile_window
-    from driftd_detectors.columns import Outcomes
-    from driftd_detectors.frames import columns_of
+    from driftd_detectors.columns import Outcomes, columns_of
     from driftd_detectors.monitor import Monitor, MonitorSettings
     from driftd_detectors.reference import learn_reference
     from driftd_detectors.schema import Feature, Kind, Schema, Task

@@ -13,11 +13,11 @@ from collections.abc import Callable
 import numpy as np
 
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.layout import Layout, learn_layout
-from driftd_detectors.profile import profile_of
-from driftd_detectors.quality import quality_faults
+from driftd_detectors.profile.layout import Layout, learn_layout
+from driftd_detectors.profile.profile import profile_of
+from driftd_detectors.quality.checks import quality_faults
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from driftd_detectors.scoring import score_window, streams_of
+from driftd_detectors.scores.scoring import score_window, streams_of
 
 PASSES = 3
 

@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from driftd_detectors.columns import Outcomes
-from driftd_detectors.expected_fit import learn_expected
-from driftd_detectors.frames import columns_of
-from driftd_detectors.layout import learn_layout
-from driftd_detectors.losses import losses
-from driftd_detectors.profile import profile_of
+from driftd_detectors.columns import Outcomes, columns_of
+from driftd_detectors.performance.estimated_loss import learn_expected
+from driftd_detectors.performance.losses import losses
+from driftd_detectors.profile.layout import learn_layout
+from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.schema import Task, learn_schema
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

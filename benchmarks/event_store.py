@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from driftd.store.events import EventStore
-from driftd.store.events_commit import GroupCommit
-from driftd.store.events_validation import read_events
+from driftd.store.events.group_commit import GroupCommit
+from driftd.store.events.validation import read_events
+from driftd.store.events.writer import EventStore
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 FEATURES = (
@@ -34,7 +34,7 @@ START, HOUR = 1_700_000_000.0, 3600.0
 BATCH, BATCHES, CLIENTS, SECONDS = 100, 1000, 6, 6.0
 UPKEEP = """
 import sys
-from driftd.store.upkeep import Limits, Path, upkeep
+from driftd.store.events.retention import Limits, Path, upkeep
 path, now, keep = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
 done = upkeep(path, path.parent / "segments", now, Limits(keep))
 print(f"    meanwhile {sum(one.rows for one in done.sealed)} rows were sealed, {done.pruned.rows} deleted")

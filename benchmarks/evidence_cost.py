@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 
-from driftd_detectors.evidence import Evidence, Lanes
-from driftd_detectors.history import room
+from driftd_detectors.evidence.evidence import Evidence, StreamWeights
+from driftd_detectors.evidence.history import room
 
 FEATURES, DAY, HOUR = 500, 86_400.0, 3_600.0
 
@@ -18,7 +18,7 @@ FEATURES, DAY, HOUR = 500, 86_400.0, 3_600.0
 def main() -> None:
     streams = 3 * FEATURES
     two_sided = np.arange(streams) < 2 * FEATURES
-    lanes = Lanes.of(np.ones(streams), two_sided)
+    lanes = StreamWeights.of(np.ones(streams), two_sided)
     rng = np.random.default_rng(1)
     print(f"{FEATURES} features, {streams} streams, history of {room(streams)} windows")
     for name, windows, seconds in (("rows", 28, None), ("daily", 28, DAY), ("hourly", 336, HOUR)):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftd_detectors.evidence import Evidence, Lanes
+from driftd_detectors.evidence.evidence import Evidence, StreamWeights
 
 FEATURES, A = 20, 1000.0
 SHIFT = 0.25
@@ -69,7 +69,7 @@ class Run:
             [np.full(FEATURES, 0.45), np.full(FEATURES, 0.225), np.full(FEATURES, 0.225), [0.1 * FEATURES]]
         )
         two_sided = np.arange(self.streams) < 2 * FEATURES
-        self.lanes = Lanes.of(weights, two_sided)
+        self.lanes = StreamWeights.of(weights, two_sided)
         self.pattern = rng.normal(0, world.season, (168, self.streams))
         self.level = rng.normal(0, world.wander, self.streams)
         self.at, self.mean = 0, np.zeros(self.streams)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import binomtest
 
-from driftd_detectors.gate import DAY, judge
+from driftd_detectors.comparison.gate import DAY, judge
 
 REPEATS = 2000
 ROWS_A_DAY = 200

@@ -27,11 +27,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.serving.event_log import EventLog
-from driftd.store.events_records import Batch, Receipt
+from driftd.store.events.records import Batch, Receipt
+from driftd.training.bootstrap import FileColumns, make_first_version
 
 FEATURES = 50
 CONFIG = """\
@@ -153,7 +153,7 @@ def serve_without_storage(path: Path) -> None:
     from driftd.observe.logs import configure_logs
     from driftd.serving.http import Serving
     from driftd.serving.metrics import ServingMetrics
-    from driftd.serving.posted import Bounds
+    from driftd.serving.requests import RequestLimits
     from driftd.serving.run import endpoints_of, run_app
 
     configure_logs()
@@ -161,15 +161,17 @@ def serve_without_storage(path: Path) -> None:
     endpoints = endpoints_of(config)
     for name, endpoint in endpoints.items():
         endpoint.log = KeepsNothing(Places(config.state_dir), name)
-    app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), ServingMetrics(list(endpoints)))
+    app = Serving(
+        endpoints, RequestLimits(config.serve.max_body, config.serve.max_batch), ServingMetrics(list(endpoints))
+    )
     run_app(app, config.serve.listen, models=list(endpoints))
 
 
 def checking(stop: multiprocessing.synchronize.Event) -> None:
     """What a check does all day: count columns into bins."""
     from driftd_detectors.columns import Columns
-    from driftd_detectors.layout import learn_layout
-    from driftd_detectors.profile import profile_of
+    from driftd_detectors.profile.layout import learn_layout
+    from driftd_detectors.profile.profile import profile_of
     from driftd_detectors.schema import Feature, Kind, Schema, Task
 
     rng = np.random.default_rng(2)

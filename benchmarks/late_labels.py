@@ -11,11 +11,11 @@ import argparse
 
 import numpy as np
 
-from driftd_detectors.arrivals import FIRST_SHARE, learn_arrivals
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.labels import estimate_loss
-from driftd_detectors.loss_reference import learn_losses
-from driftd_detectors.losses import metric_value
+from driftd_detectors.performance.arrivals import FIRST_SHARE, learn_arrivals
+from driftd_detectors.performance.cohort_loss import estimate_loss
+from driftd_detectors.performance.loss_reference import learn_losses
+from driftd_detectors.performance.losses import metric_value
 
 DAY = 86_400.0
 

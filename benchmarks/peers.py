@@ -21,10 +21,9 @@ import numpy as np
 import pandas as pd
 
 from driftd_detectors.assessment import EvidenceKind, Verdict
-from driftd_detectors.columns import Outcomes
-from driftd_detectors.frames import columns_of
+from driftd_detectors.columns import Outcomes, columns_of
 from driftd_detectors.monitor import Monitor, MonitorSettings
-from driftd_detectors.profile import profile_of
+from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Task, learn_schema
 

@@ -11,10 +11,10 @@ import argparse
 
 import numpy as np
 
-from driftd_detectors.certified import CertifiedPerformance
-from driftd_detectors.labels import Estimate
-from driftd_detectors.loss_reference import LossReference
-from driftd_detectors.performance import Performance
+from driftd_detectors.performance.betting import CertifiedPerformance
+from driftd_detectors.performance.cohort_loss import CohortEstimate
+from driftd_detectors.performance.loss_reference import LossReference
+from driftd_detectors.performance.performance import Performance
 
 DAY, A = 86_400.0, 1000.0
 MONDAY = 4 * DAY
@@ -46,9 +46,9 @@ def begun(rng, world, certified, rows):
 
 def estimate(rng, world, day, rows, mean, base):
     errors = rng.binomial(rows, level(rng, world, day, mean))
-    one = Estimate.of_sum(errors, rows)
+    one = CohortEstimate.of_sum(errors, rows)
     sd = np.sqrt(base * (1 - base) / rows)
-    return Estimate(one.loss, sd, one.own_sd, one.counted, rows, rows, 1.0, 1.0)
+    return CohortEstimate(one.loss, sd, one.own_sd, one.counted, rows, rows, 1.0, 1.0)
 
 
 def false_alarms(rng, world, certified, windows, rows):

@@ -9,8 +9,8 @@ import numpy as np
 from gate import ROWS_A_DAY, losses
 from scipy.stats import ttest_1samp
 
-from driftd_detectors.gate import judge
-from driftd_detectors.probation import watch
+from driftd_detectors.comparison.gate import judge
+from driftd_detectors.comparison.probation import watch
 
 REPEATS = 400
 DAYS = 28

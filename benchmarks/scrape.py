@@ -19,11 +19,11 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from driftd.config.host import Http
+from driftd.config.schema import Http
+from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
-from driftd.observe.model_metrics import Eye
-from driftd.observe.tally import Happened, Tally
+from driftd.observe.model_metrics import CheckContext
 from driftd.records import ActionKind, ModelState, Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score
 
@@ -70,19 +70,19 @@ def main() -> None:
 def happen(metrics: Metrics, models: int, features: int, number: int) -> None:
     """Every model is checked and decided on once."""
     named = [(f"feature_{at}", component) for at in range(features) for component in COMPONENTS]
-    eye = Eye(dict.fromkeys(named, 0.03), "roc_auc", None, 600.0)
+    eye = CheckContext(dict.fromkeys(named, 0.03), "roc_auc", None, 600.0)
     values = [Score(EvidenceKind.DATA, *one, 0.123456789 * (at + number), 0.1) for at, one in enumerate(named)]
     kinds = tuple(KindAssessment(kind, Verdict.OK, 1.0 + number, 21915.0, "") for kind in EvidenceKind)
     window = Window(number, 3600.0 * number, 3600.0 * (number + 1))
     for at in range(models):
         model = metrics.model(f"model_{at}")
         if number == 0:
-            model.begin(Tally(), window_seconds=3600.0, thresholds=dict.fromkeys(EvidenceKind, 21915.0))
+            model.begin(DecisionCounts(), window_seconds=3600.0, thresholds=dict.fromkeys(EvidenceKind, 21915.0))
         model.check(
             "window", Assessment(Verdict.OK, "", 500, kinds, tuple(values)), window, eye, seconds=0.1, now=window.end
         )
         model.state(ModelState(f"model_{at}", champion=1 + number), served=1 + number)
-        model.decided(Happened("confirmed", window.end, {}, "probation", "steady"))
+        model.decided(DecisionEvent("confirmed", window.end, {}, "probation", "steady"))
         for action in ActionKind:
             model.action_ended(action, 1.0, ok=True)
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import httpx
 
-from driftd.places import Places
+from driftd.paths import Places
 from page_server import seconds_until_drawn, served
 from year_of_history import write_history
 

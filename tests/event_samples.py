@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from driftd.records import Window
-from driftd.store.events import EventStore
-from driftd.store.events_reader import EventReader
-from driftd.store.events_validation import read_events
-from driftd.store.migrate import migrate
+from driftd.store.events.reader import EventReader
+from driftd.store.events.validation import read_events
+from driftd.store.events.writer import EventStore
+from driftd.store.migrations import migrate
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

@@ -18,9 +18,9 @@ from typing import Any
 import httpx
 import pytest
 
-from driftd.places import Places
-from driftd.store.kinds import DatabaseError
-from driftd.store.state_reader import StateAbsentError, StateReader
+from driftd.paths import Places
+from driftd.store.schema_versions import DatabaseError
+from driftd.store.state.reader import StateAbsentError, StateReader
 
 ROOT = Path(__file__).parent
 COUNTED = "faults injected:"  # the terminal summary shows each line that begins so

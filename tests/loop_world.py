@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.clock import VirtualClock
 from driftd.config.load import load
-from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon
+from driftd.loop.factory import Assembly
 from driftd.observe.metrics import Metrics
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.serving.client import Driftd
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
+from driftd.training.bootstrap import FileColumns, make_first_version
 
 HOUR = 3600.0
 START = 1_700_000_000.0 // HOUR * HOUR

@@ -44,7 +44,7 @@ def live(places: Path, model: str, numbers: range, told: Path, begin: float, apa
 
 def migrate_once(path: Path, kind: str) -> None:
     """One life of a migration."""
-    from driftd.store.migrate import migrate  # noqa: PLC0415
+    from driftd.store.migrations import migrate  # noqa: PLC0415
 
     migrate(path, kind)
 
@@ -100,7 +100,7 @@ def main() -> None:
     else:
         import sqlite_utils  # noqa: F401, PLC0415 - for all lives
 
-        import driftd.store.migrate  # noqa: F401, PLC0415
+        import driftd.store.migrations  # noqa: F401, PLC0415
 
         folder, seed, wanted = words
         draw = random.Random(int(seed))

@@ -14,14 +14,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from driftd.config.receiver import Receiver
-from driftd.notify import Notifier, Pace
+from driftd.config.schema import Receiver
+from driftd.notify import Notifier, RetryPace
 from driftd.observe.metrics import Metrics
 from driftd.records import ModelState, Transition
-from driftd.store.state import StateStore
-from driftd.store.state_records import StoredTransition
+from driftd.store.state.records import StoredTransition
+from driftd.store.state.writer import StateStore
 
-QUICK = Pace(poll=0.02, settle=0.02, first_pause=0.02, longest_pause=0.1, stop=1.0)
+QUICK = RetryPace(poll=0.02, settle=0.02, first_pause=0.02, longest_pause=0.1, stop=1.0)
 NOW = 1_760_000_000.0
 
 
@@ -153,7 +153,7 @@ class Told:
 
 
 @contextmanager
-def telling(path: Path, pace: Pace = QUICK) -> Iterator[Told]:
+def telling(path: Path, pace: RetryPace = QUICK) -> Iterator[Told]:
     """A notifier over the store at `path`."""
     store, metrics = StateStore.open(path), Metrics()
     confirmed: list[tuple[str, int]] = []

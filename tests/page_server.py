@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from driftd.config.host import Http
+from driftd.config.schema import Http
 from driftd.observe import families
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
-from driftd.page.routes import Page, PageWiring
-from driftd.places import Places
+from driftd.paths import Places
+from driftd.views.routes import PageWiring, StatusPage
 
 
 def seconds_until_drawn(browser: Any, address: str, last: str) -> float:
@@ -39,7 +39,7 @@ def served(
 ) -> Iterator[str]:
     """The address of the page of a state directory."""
     metrics = metrics or Metrics()
-    page = Page(
+    page = StatusPage(
         PageWiring(
             places,
             config_path,

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
-from driftd.places import Places
+from driftd.paths import Places
+from driftd.training.bootstrap import FileColumns, make_first_version
 from loop_world import hour
 
 MODEL = "demand"

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.serving.client import Driftd
+from driftd.training.bootstrap import FileColumns, make_first_version
 from loop_world import LABEL_DELAY, MODEL, ROWS, hour
 
 FIRST = 120  # hours that version 1 is trained on

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlite_utils
 
-from driftd.store.kinds import KINDS
+from driftd.store.schema_versions import KINDS
 
 
 def database_at(path: Path, kind: str, step: str) -> dict[str, list[tuple[Any, ...]]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from driftd.config.model import Config
+from driftd.config.schema import Config
 from driftd.records import Alarm, ModelState, Phase, Transition, Window
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
 
 HOUR = 3600.0

@@ -16,13 +16,13 @@ __all__ = [
     "ActionKind",
     "Alarm",
     "Build",
+    "BuildRequest",
     "BuildStep",
     "ModelState",
     "Phase",
     "Transition",
     "Trigger",
     "Verdict",
-    "Want",
     "Window",
 ]
 
@@ -96,7 +96,7 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class BuildRequest:
     """A build that is wanted, and waits for data, the cool-down, the budget or the operator."""
 
     trigger: Trigger
@@ -149,7 +149,7 @@ class ModelState:
     phase: Phase = Phase.STEADY
     champion: int | None = None
     previous: int | None = None  # what served before the champion: where `rollback` goes
-    want: Want | None = None
+    want: BuildRequest | None = None
     build: Build | None = None
     probation: Probation | None = None
     resumes: Phase | None = None  # the phase to return to from `paused`

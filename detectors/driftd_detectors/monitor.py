@@ -9,26 +9,30 @@ from typing import Any
 from numpy.typing import NDArray
 
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score, Verdict
-from driftd_detectors.certified import CertifiedPerformance
-from driftd_detectors.cohorts import assess_cohort
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.data_drift import begin_data_drift
-from driftd_detectors.fault_evidence import FaultEvidence, usual_faults
-from driftd_detectors.faults.suspicion import QualitySettings
-from driftd_detectors.harm import Harm
-from driftd_detectors.loss_reference import LossReference
-from driftd_detectors.maturity import Maturity
-from driftd_detectors.packing import nested, pack, unpack
-from driftd_detectors.performance import Performance, begin_performance, tolerance_of
-from driftd_detectors.prediction_drift import begin_prediction_drift
-from driftd_detectors.profile import Profile
-from driftd_detectors.quality import quality_faults
+from driftd_detectors.evidence.stream_drift import (
+    ReferenceScores,
+    StreamDrift,
+    begin_data_drift,
+    begin_prediction_drift,
+    score_reference,
+)
+from driftd_detectors.formatting import number
+from driftd_detectors.performance.betting import CertifiedPerformance
+from driftd_detectors.performance.cohorts import assess_cohort
+from driftd_detectors.performance.harm import Harm
+from driftd_detectors.performance.loss_reference import LossReference
+from driftd_detectors.performance.maturity import Maturity
+from driftd_detectors.performance.performance import Performance, begin_performance, tolerance_of
+from driftd_detectors.profile.profile import Profile
+from driftd_detectors.quality.checks import quality_faults
+from driftd_detectors.quality.fault_evidence import FaultEvidence, usual_faults
+from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Task
-from driftd_detectors.scoring import FEWEST_ROWS, WindowScores, score_window
+from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
+from driftd_detectors.serialization import nested, pack, unpack
 from driftd_detectors.settings import MonitorSettings
-from driftd_detectors.stream_drift import ReferenceScores, StreamDrift, score_reference
-from driftd_detectors.wording import number
 
 __all__ = ["Monitor", "MonitorSettings"]
 

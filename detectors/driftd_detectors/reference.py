@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.arrivals import ArrivalCurve, learn_arrivals
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
-from driftd_detectors.expected_loss import ExpectedLoss
-from driftd_detectors.layout import Layout, learn_layout
-from driftd_detectors.loss_reference import LossReference, learn_losses, taken
-from driftd_detectors.losses import MEAN_METRICS, METRICS, losses
-from driftd_detectors.packing import nested, pack, unpack
-from driftd_detectors.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.performance.arrivals import ArrivalCurve, learn_arrivals
+from driftd_detectors.performance.estimated_loss import ExpectedLoss
+from driftd_detectors.performance.loss_reference import LossReference, learn_losses, taken
+from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses
+from driftd_detectors.profile.layout import Layout, learn_layout
+from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
+from driftd_detectors.serialization import nested, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
 _MATURED_BY = 0.95  # quantile of the delays that a row must have had time for, to tell how labels arrive
@@ -144,7 +144,7 @@ def _expected(
     starts: Numbers,
     importance: Mapping[str, float],
 ) -> dict[str, ExpectedLoss]:
-    from driftd_detectors.expected_fit import learn_expected  # noqa: PLC0415 - SciPy's sparse matrices: builds only
+    from driftd_detectors.performance.estimated_loss import learn_expected  # noqa: PLC0415 - SciPy's sparse matrices: builds only
 
     found = {
         metric: learn_expected(

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, Self
 
 from driftd_detectors.assessment import EvidenceKind
-from driftd_detectors.certified import CertifiedPerformance
-from driftd_detectors.data_drift import begin_data_drift
-from driftd_detectors.fault_evidence import FaultEvidence
-from driftd_detectors.harm import Harm
-from driftd_detectors.performance import Performance, tolerance_of
-from driftd_detectors.prediction_drift import begin_prediction_drift
+from driftd_detectors.evidence.stream_drift import begin_data_drift, begin_prediction_drift, score_reference
+from driftd_detectors.performance.betting import CertifiedPerformance
+from driftd_detectors.performance.harm import Harm
+from driftd_detectors.performance.performance import Performance, tolerance_of
+from driftd_detectors.quality.fault_evidence import FaultEvidence
 from driftd_detectors.reference import Reference
 from driftd_detectors.settings import MonitorSettings
-from driftd_detectors.stream_drift import score_reference
 
 
 class Detector(Protocol):

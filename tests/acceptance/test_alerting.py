@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd.config.host import Http
+from driftd.config.schema import Http
 from driftd.observe import alert_document
 from driftd.observe.http import HttpThread, Wiring, application
-from driftd.store.state import post_request
+from driftd.store.state.writer import post_request
 from loop_world import CONFIG, HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow

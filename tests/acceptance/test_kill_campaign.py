@@ -22,14 +22,14 @@ import httpx
 import pandas as pd
 import pytest
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
-from driftd.store.events_reader import EventReader
+from driftd.store.events.reader import EventReader
 from driftd.store.integrity import examine
-from driftd.store.kinds import pending
-from driftd.store.state_reader import StateReader
+from driftd.store.schema_versions import pending
+from driftd.store.state.reader import StateReader
+from driftd.training.bootstrap import FileColumns, make_first_version
 from fault_counts import ROOT, Counts, daemon, environment, events_of, open_kinds, wait, window_indices
 from loop_world import hour
 from mortal_programs import PIECE

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import loop_world
-from driftd.places import Places
+from driftd.paths import Places
 from loop_world import MODEL, World
 from page_server import seconds_until_drawn, served
 from year_of_history import write_history

@@ -22,7 +22,7 @@ UNDER_A_DAEMON = """
 import json, subprocess, sys, time
 from pathlib import Path
 import httpx
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.serving.client import Driftd
 from fault_counts import address, daemon, failing, number, wait, window_indices
 from loop_world import MODEL
@@ -67,7 +67,7 @@ BEFORE_A_START = """
 import subprocess, sys
 from pathlib import Path
 
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 from row_windows import CONFIG
 
 folder, state = Path(sys.argv[1]), Path(sys.argv[1]) / "state"

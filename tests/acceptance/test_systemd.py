@@ -321,9 +321,9 @@ def test_an_upgrade_keeps_state_and_config(host: Host) -> None:
                     "",
                 ),
                 **dict.fromkeys(
-                    ("driftd/serving/run.py", "driftd/serving/__init__.py", "driftd/build/tasks/train.py"), ""
+                    ("driftd/serving/run.py", "driftd/serving/__init__.py", "driftd/training/tasks/train.py"), ""
                 ),
-                **dict.fromkeys(("driftd/build/__init__.py", "driftd/build/tasks/__init__.py"), ""),
+                **dict.fromkeys(("driftd/training/__init__.py", "driftd/training/tasks/__init__.py"), ""),
             },
         ),
     ],

@@ -12,18 +12,18 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from driftd.build.jobs import JobResult, Limits, start_job
-from driftd.build.snapshots import take_snapshot
 from driftd.demonstration import stream
-from driftd.demonstration.training import SCHEMA, train
-from driftd.places import Places
+from driftd.demonstration.comparison import SCHEMA, train
+from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.artefact import store_estimator
 from driftd.registry.features import feature_frame
 from driftd.registry.manifest import write_manifest
-from driftd.store.events import EventStore
-from driftd.store.events_validation import read_events
+from driftd.store.events.validation import read_events
+from driftd.store.events.writer import EventStore
+from driftd.training.jobs import JobLimits, JobResult, start_job
+from driftd.training.snapshots import take_snapshot
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +92,7 @@ def order(state: Path, **changes: Any) -> dict[str, Any]:
 
 def run_job(folder: Path, arguments: dict[str, Any]) -> JobResult:
     """Run the job as the daemon does and wait for its end."""
-    job = start_job(folder, "report", arguments, Limits(wall_seconds=240, nice=0))
+    job = start_job(folder, "report", arguments, JobLimits(wall_seconds=240, nice=0))
     while (result := job.poll()) is None:
         time.sleep(0.1)
     return result

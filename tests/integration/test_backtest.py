@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd.cli.backtesting import _beginner
+from driftd.cli.backtest import _beginner
 from driftd.cli.main import main
-from driftd.loop.replaying import Era, Replay, eras_of, lateness_of, windows_of
+from driftd.loop.backtest import Era, Replay, eras_of, lateness_of, windows_of
 from driftd.sources import open_source
-from driftd.store.state_reader import StateReader
+from driftd.store.state.reader import StateReader
 from loop_world import CONFIG, MODEL, World
 from notify_samples import decision
 

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from driftd.build.family import descendants
-from driftd.build.jobs import JobResult, Limits, start_job
-from driftd.build.snapshots import take_snapshot
-from driftd.config.watched import ModelConfig
-from driftd.places import Places
+from driftd.config.model_schema import ModelConfig
+from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.training.jobs import JobLimits, JobResult, start_job
+from driftd.training.process_tree import descendants
+from driftd.training.snapshots import take_snapshot
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from fault_counts import environment, wait
 
@@ -131,8 +131,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Places, str]
     return places, take_snapshot(places, "demand", [table], SCHEMA).digest
 
 
-def train(world: tuple[Places, str], trainer: Any, limits: Limits | None = None, **more: Any) -> JobResult:
-    job = start_job(world[0].job("train"), "train", arguments(world, trainer, **more), limits or Limits(threads=1))
+def train(world: tuple[Places, str], trainer: Any, limits: JobLimits | None = None, **more: Any) -> JobResult:
+    job = start_job(world[0].job("train"), "train", arguments(world, trainer, **more), limits or JobLimits(threads=1))
     until = time.monotonic() + 60
     while (result := job.poll()) is None:
         assert time.monotonic() < until, "the job did not end"
@@ -187,7 +187,7 @@ def test_a_bad_trainer_fails_with_one_sentence(world: tuple[Places, str], traine
 
 def test_a_trainer_that_eats_memory_meets_its_limit(world: tuple[Places, str]) -> None:
     """128 GiB are not had under a limit of 4 GiB."""
-    result = train(world, "shop_trainers:eats", Limits(threads=1, memory_bytes=4 << 30))
+    result = train(world, "shop_trainers:eats", JobLimits(threads=1, memory_bytes=4 << 30))
     assert not result.ok
     assert "ran out of the memory that its limits allow" in result.error
 
@@ -195,7 +195,7 @@ def test_a_trainer_that_eats_memory_meets_its_limit(world: tuple[Places, str]) -
 def test_a_hanging_trainer_is_ended_with_all_that_it_started(world: tuple[Places, str], tmp_path: Path) -> None:
     """After the wall time, the child, its children, and one that fled into its own session are gone."""
     pids = tmp_path / "pids"
-    result = train(world, "shop_trainers:hangs", Limits(threads=1, wall_seconds=25), parameters={"pids": str(pids)})
+    result = train(world, "shop_trainers:hangs", JobLimits(threads=1, wall_seconds=25), parameters={"pids": str(pids)})
     assert "its limit is 25 s" in result.error
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 2
@@ -214,7 +214,7 @@ def test_a_killed_job_takes_along_what_fled_from_it(world: tuple[Places, str], t
     """Ending a training ends also the process that has neither its session nor its parent any more."""
     pids = tmp_path / "pids"
     told = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
-    job = start_job(world[0].job("train"), "train", told, Limits(threads=1))
+    job = start_job(world[0].job("train"), "train", told, JobLimits(threads=1))
     wait(pids.exists, "the training", 60)
     assert _runs(int(pids.read_text()))
     job.kill()
@@ -224,7 +224,7 @@ def test_a_killed_job_takes_along_what_fled_from_it(world: tuple[Places, str], t
 STARTER = """
 import json, sys, time
 from pathlib import Path
-from driftd.build.jobs import Limits, start_job
+from driftd.training.jobs import Limits, start_job
 job = start_job(Path(sys.argv[1]), "train", json.loads(sys.argv[2]), Limits(threads=1))
 print(job.pid, flush=True)
 time.sleep(600)

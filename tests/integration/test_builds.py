@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd.build.jobs import Limits, start_job
-from driftd.config.watched import ModelConfig
-from driftd.places import Places
+from driftd.config.model_schema import ModelConfig
+from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources import open_source
+from driftd.training.jobs import JobLimits, start_job
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema, Task, class_name, learn_schema
 
@@ -39,7 +39,7 @@ class World:
         """Run a job to its end and return its value."""
         told = {"model": "m", "model_config": self.config.model_dump(mode="json"), "state_dir": str(self.places.root)}
         folder = self.places.job(f"{task}-{time.monotonic_ns()}")
-        job = start_job(folder, task, told | arguments, Limits(threads=1))
+        job = start_job(folder, task, told | arguments, JobLimits(threads=1))
         until = time.monotonic() + 120
         while (result := job.poll()) is None:
             assert time.monotonic() < until, "the job did not end"

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from driftd.config.load import load
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from driftd.build.tasks import judge, shadow
 from driftd.doctor.checks import CHECKS
 from driftd.doctor.installation import examine_all
-from driftd.loop.assembling import JobArguments
-from driftd.loop.wholeness import look_at_versions
-from driftd.places import Places
+from driftd.loop.factory import JobArguments
+from driftd.loop.integrity import look_at_versions
+from driftd.paths import Places
 from driftd.records import Transition
 from driftd.registry.artefact import ArtefactError
 from driftd.serving.client import Driftd
-from driftd.store.state import post_request
+from driftd.store.state.writer import post_request
+from driftd.training.tasks import judge, shadow
 from loop_world import HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow

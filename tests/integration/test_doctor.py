@@ -22,17 +22,17 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from driftd.cli.main import main
-from driftd.config.host import Http, Tls
 from driftd.config.load import load
+from driftd.config.schema import Http, Tls
 from driftd.doctor.checks import CHECKS
-from driftd.doctor.installation import Finding, Level, examine_all
-from driftd.loop.housekeeping import backup_plan
+from driftd.doctor.installation import Finding, FindingLevel, examine_all
+from driftd.loop.maintenance import backup_plan
 from driftd.observe.http import HttpThread
 from driftd.records import Transition
 from driftd.store.backups import make_backup
 from driftd.store.integrity import mark_damaged
-from driftd.store.lock import held
-from driftd.store.state import StateStore
+from driftd.store.ownership import held
+from driftd.store.state.writer import StateStore
 from loop_world import CONFIG, HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
@@ -64,10 +64,12 @@ def found(place: Path, now: float, *names: str) -> list[Finding]:
     return list(examine_all(place / "config.yaml", now, {name: CHECKS[name] for name in names}))
 
 
-def bad(findings: list[Finding]) -> list[tuple[Level, str]]:
+def bad(findings: list[Finding]) -> list[tuple[FindingLevel, str]]:
     """What is not as it should be; each says what to do."""
-    assert all(one.todo for one in findings if one.level is not Level.OK)
-    return [(one.level, f"{one.subject}: {one.said} -> {one.todo}") for one in findings if one.level is not Level.OK]
+    assert all(one.todo for one in findings if one.level is not FindingLevel.OK)
+    return [
+        (one.level, f"{one.subject}: {one.said} -> {one.todo}") for one in findings if one.level is not FindingLevel.OK
+    ]
 
 
 def test_a_sound_installation_has_no_failure(place: Path, sound: tuple[Path, float]) -> None:
@@ -123,23 +125,38 @@ def config(place: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-BROKEN: dict[str, tuple[str, Break, Level, str]] = {
-    "foreign owner": ("files", lambda p: os.chown(p / "state/state.db", 12345, -1), Level.FAIL, "do not belong.*chown"),
-    "world-writable": ("files", lambda p: (p / "state/state.db").chmod(0o666), Level.FAIL, "by everybody.*chmod"),
-    "open folder": ("files", lambda p: (p / "state").chmod(0o755), Level.WARN, "look into it.*chmod"),
-    "read-only": ("files", lambda p: (p / "state/state.db").chmod(0o440), Level.FAIL, "cannot be written"),
-    "absent": ("files", lambda p: shutil.rmtree(p / "state"), Level.FAIL, "does not exist"),
-    "broken state": ("databases", lambda p: rubbish(p / "state/state.db"), Level.FAIL, "is damaged.*driftd restore"),
+BROKEN: dict[str, tuple[str, Break, FindingLevel, str]] = {
+    "foreign owner": (
+        "files",
+        lambda p: os.chown(p / "state/state.db", 12345, -1),
+        FindingLevel.FAIL,
+        "do not belong.*chown",
+    ),
+    "world-writable": (
+        "files",
+        lambda p: (p / "state/state.db").chmod(0o666),
+        FindingLevel.FAIL,
+        "by everybody.*chmod",
+    ),
+    "open folder": ("files", lambda p: (p / "state").chmod(0o755), FindingLevel.WARN, "look into it.*chmod"),
+    "read-only": ("files", lambda p: (p / "state/state.db").chmod(0o440), FindingLevel.FAIL, "cannot be written"),
+    "absent": ("files", lambda p: shutil.rmtree(p / "state"), FindingLevel.FAIL, "does not exist"),
+    "broken state": (
+        "databases",
+        lambda p: rubbish(p / "state/state.db"),
+        FindingLevel.FAIL,
+        "is damaged.*driftd restore",
+    ),
     "broken events": (
         "databases",
         lambda p: rubbish(p / "state/events/demand/events.db"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "is damaged.*restore.*--events demand",
     ),
     "marked events": (
         "databases",
         lambda p: mark_damaged(p / "state/events/demand/events.db", "malformed"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "damaged: malformed",
     ),
     "newer schema": (
@@ -148,47 +165,52 @@ BROKEN: dict[str, tuple[str, Break, Level, str]] = {
             p / "state/state.db",
             "insert into _sqlite_migrations(migration_set, name, applied_at) values ('driftd.state', 'm999_x', '')",
         ),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "newer driftd",
     ),
-    "no backup": ("backups", lambda p: shutil.rmtree(p / "state/backups"), Level.WARN, "no backup.*driftd backup"),
+    "no backup": (
+        "backups",
+        lambda p: shutil.rmtree(p / "state/backups"),
+        FindingLevel.WARN,
+        "no backup.*driftd backup",
+    ),
     "old events": (
         "backlog",
         lambda p: sql(p / "state/events/demand/events.db", "update blocks set received_at = 5.0"),
-        Level.WARN,
+        FindingLevel.WARN,
         "unsealed.*upkeep",
     ),
     "no trainer": (
         "trainers",
         lambda p: config(p, "target: y", "target: y\n    trainer: nonsense:train"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "cannot be imported.*No module named.*PYTHONPATH",
     ),
     "no program": (
         "trainers",
         lambda p: config(p, "target: y", "target: y\n    trainer: {command: [nonsense]}"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "not found",
     ),
     "source gone": (
         "sources",
         lambda p: config(p, "target: y", "target: y\n    source: {kind: files, path: /nonexistent/x.csv, format: csv}"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "/nonexistent/x.csv does not exist.*mount it",
     ),
     "artefact": (
         "versions",
         lambda p: append(p / "state/models/demand/versions/1/model.skops"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "version 1, which serves, is damaged.*does not match its manifest",
     ),
     "snapshot": (
         "versions",
         lambda p: append(next((p / "state/snapshots/demand").glob("*/data.parquet"))),
-        Level.WARN,
+        FindingLevel.WARN,
         "do not match their names",
     ),
-    "link": ("versions", relink, Level.FAIL, "the link names version 2, the store says 1"),
+    "link": ("versions", relink, FindingLevel.FAIL, "the link names version 2, the store says 1"),
     "old action": (
         "progress",
         lambda p: sql(
@@ -196,36 +218,41 @@ BROKEN: dict[str, tuple[str, Break, Level, str]] = {
             "insert into actions(model, kind, arguments, status, intended_at)"
             " values ('demand', 'train', '{}', 'started', 5)",
         ),
-        Level.WARN,
+        FindingLevel.WARN,
         r"action \d+ \(train\) is open",
     ),
-    "bad config": ("disk", lambda p: config(p, "target: y", "targt: y"), Level.FAIL, "targt.*check-config"),
-    "no token": ("secrets", lambda p: config(p, ":0}", ":0, token_file: /nonexistent/t}"), Level.FAIL, "no.*restart"),
+    "bad config": ("disk", lambda p: config(p, "target: y", "targt: y"), FindingLevel.FAIL, "targt.*check-config"),
+    "no token": (
+        "secrets",
+        lambda p: config(p, ":0}", ":0, token_file: /nonexistent/t}"),
+        FindingLevel.FAIL,
+        "no.*restart",
+    ),
     "no certificate": (
         "secrets",
         lambda p: config(p, "models:", "serve: {tls: {certificate: /nonexistent/c, key: /nonexistent/k}}\nmodels:"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "serve.tls: .*/nonexistent/c cannot be read.*restart driftd-serve",
     ),
     "no address": (
         "secrets",
         lambda p: config(p, "models:", "notify: {team: {webhook_file: /nonexistent/url}}\nmodels:"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "notify.team.webhook_file: .*/nonexistent/url cannot be read.*Nothing is told to team.*notify-test team",
     ),
     "dangling link": (
         "versions",
         lambda p: link(p, 7),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "current names versions/7, which is not there, the store says 1 -> sudo systemctl restart driftd",
     ),
     "version gone": (
         "versions",
         lambda p: shutil.rmtree(p / "state/models/demand/versions/1"),
-        Level.FAIL,
+        FindingLevel.FAIL,
         "which is not there; the store says 1, whose folder is gone -> put its folder back",
     ),
-    "no state": ("progress", lambda p: (p / "state/state.db").unlink(), Level.FAIL, "no state database"),
+    "no state": ("progress", lambda p: (p / "state/state.db").unlink(), FindingLevel.FAIL, "no state database"),
 }
 
 
@@ -337,7 +364,7 @@ def test_a_full_disk(place: Path, sound: tuple[Path, float], monkeypatch: pytest
     """Too little room is told with what to do; the room itself is the outside world here."""
     usage = shutil.disk_usage(place)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    assert bad(found(place, sound[1], "disk"))[0][0] is Level.FAIL
+    assert bad(found(place, sound[1], "disk"))[0][0] is FindingLevel.FAIL
 
 
 Run = Callable[..., tuple[int, str]]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from driftd.store.events_retention import Limits, prune
-from driftd.store.events_sealing import seal
+from driftd.store.events.retention import RetentionLimits, prune
+from driftd.store.events.sealing import seal
 from event_samples import START, open_store, stored_rows
 
 pytestmark = pytest.mark.slow
@@ -22,9 +22,9 @@ HERE = Path(__file__).parent
 WRITER = """
 import sys, time
 from pathlib import Path
-from driftd.store.events import EventsNotKeptError
-from driftd.store.events_commit import GroupCommit
-from driftd.store.events_validation import read_events
+from driftd.store.events.writer import EventsNotKeptError
+from driftd.store.events.group_commit import GroupCommit
+from driftd.store.events.validation import read_events
 from event_samples import SCHEMA, START, label, open_store, prediction
 
 store = open_store(Path(sys.argv[1]))
@@ -49,7 +49,7 @@ while number < stop:
 SEALER = """
 import sys
 from pathlib import Path
-from driftd.store.events_sealing import seal
+from driftd.store.events.sealing import seal
 from event_samples import START
 while True:
     seal(Path(sys.argv[1]) / "events.db", Path(sys.argv[1]) / "segments", START + 2e7, hot_seconds=0, segment_rows=70)
@@ -120,9 +120,11 @@ def test_retention_beside_writers(tmp_path: Path) -> None:
     open_store(tmp_path).close()
     writers = [start(WRITER, tmp_path, first, 2100) for first in (0, 100_000)]
     while any(writer.poll() is None for writer in writers):
-        prune(tmp_path / "events.db", tmp_path / "segments", START + 1000 + 50_000, Limits(keep_seconds=50_000.0))
+        prune(
+            tmp_path / "events.db", tmp_path / "segments", START + 1000 + 50_000, RetentionLimits(keep_seconds=50_000.0)
+        )
     assert all("refused" not in writer.communicate()[0] for writer in writers)
-    prune(tmp_path / "events.db", tmp_path / "segments", START + 1000 + 50_000, Limits(keep_seconds=50_000.0))
+    prune(tmp_path / "events.db", tmp_path / "segments", START + 1000 + 50_000, RetentionLimits(keep_seconds=50_000.0))
     kept = sorted(int(row[0][1:]) for row in stored_rows(tmp_path))
     assert kept == [*range(1000, 2100), *range(100_000, 102_100)]
 
@@ -136,9 +138,9 @@ head -c 3500000 /dev/zero > "$1/filler"
 FULL = """
 import sys
 from pathlib import Path
-from driftd.store.events import EventsNotKeptError
-from driftd.store.events_commit import GroupCommit
-from driftd.store.events_validation import read_events
+from driftd.store.events.writer import EventsNotKeptError
+from driftd.store.events.group_commit import GroupCommit
+from driftd.store.events.validation import read_events
 from event_samples import SCHEMA, START, open_store, prediction, stored_rows
 
 folder = Path(sys.argv[1])

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from driftd.loop.housekeeping import backup_plan
+from driftd.loop.maintenance import backup_plan
 from driftd.store.backups import make_backup
-from driftd.store.belonging import command_for
 from driftd.store.integrity import mark_damaged
-from driftd.store.state import StateStore
+from driftd.store.ownership import command_for
+from driftd.store.state.writer import StateStore
 from loop_world import CONFIG, MODEL, World
 from real_servers import make_state, running
 

@@ -6,9 +6,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from driftd.config.model import Config
-from driftd.loop.housekeeping import keep_house
-from driftd.places import Places
+from driftd.config.schema import Config
+from driftd.loop.maintenance import keep_house
+from driftd.paths import Places
 from event_samples import SCHEMA, START, keep, open_store, prediction, stored_rows
 
 DAY = 86_400.0

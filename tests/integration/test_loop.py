@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from driftd.records import Phase
-from driftd.store.state import post_request
+from driftd.store.state.writer import post_request
 from loop_world import MODEL, World
 
 pytestmark = pytest.mark.slow

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from driftd.config.load import load
-from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon
+from driftd.loop.factory import Assembly
 from driftd.observe.metrics import Metrics
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 from fault_counts import daemon, events_of, open_kinds, wait, window_indices
 from loop_world import MODEL, World
 from row_windows import CONFIG, first_version, live, turned

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from driftd.config.host import Http
+from driftd.config.schema import Http
 from driftd.loop.daemon import Daemon
 from driftd.observe import families
+from driftd.observe.decision_counts import DecisionCounts
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
-from driftd.observe.model_metrics import Eye
-from driftd.observe.tally import Tally
+from driftd.observe.model_metrics import CheckContext
 from driftd.records import Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score
 from loop_world import CONFIG, HOUR, MODEL, World
@@ -271,11 +271,14 @@ def check_all(metrics: Metrics, number: int) -> None:
     named = [(f"feature_{at}", component) for at in range(100) for component in COMPONENTS]
     scores = tuple(Score(EvidenceKind.DATA, *one, 0.01 * (at + number), 0.1) for at, one in enumerate(named))
     kinds = tuple(KindAssessment(kind, Verdict.OK, 1.0 + number, 900.0, "") for kind in EvidenceKind)
-    seen, eye = Assessment(Verdict.OK, "", 500, kinds, scores), Eye(dict.fromkeys(named, 0.03), "mae", None, 600.0)
+    seen, eye = (
+        Assessment(Verdict.OK, "", 500, kinds, scores),
+        CheckContext(dict.fromkeys(named, 0.03), "mae", None, 600.0),
+    )
     for at in range(100):
         model = metrics.model(f"model_{at}")
         if number == 0:
-            model.begin(Tally(), window_seconds=HOUR, thresholds=dict.fromkeys(EvidenceKind, 900.0))
+            model.begin(DecisionCounts(), window_seconds=HOUR, thresholds=dict.fromkeys(EvidenceKind, 900.0))
         model.check("window", seen, Window(number, 0.0, HOUR), eye, seconds=0.1, now=HOUR)
 
 

@@ -17,10 +17,10 @@ import pytest
 import skops.io
 
 from driftd import Driftd
-from driftd.build.jobs import Limits, start_job
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.artefact import ArtefactError
+from driftd.training.jobs import JobLimits, start_job
 from real_servers import MODEL, ROW, make_state, running
 
 pytestmark = pytest.mark.slow
@@ -93,7 +93,7 @@ def test_nothing_that_loads_versions_runs_what_they_hold(config: Path, tmp_path:
     with Driftd(places.root, MODEL) as sdk, pytest.raises(Exception, match=r"\w+ \w+"):
         sdk.predict(ROW)
     arguments = {"model": MODEL, "state_dir": str(places.root), "version": 1, "allow_joblib": False}
-    job = start_job(places.job("verify"), "verify", arguments, Limits())
+    job = start_job(places.job("verify"), "verify", arguments, JobLimits())
     while (result := job.poll()) is None:
         time.sleep(0.02)
     assert not result.ok
@@ -143,7 +143,7 @@ def test_a_job_gets_no_credentials_and_its_order_is_private(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/driftd.service")
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
     folder = tmp_path / "job"
-    job = start_job(folder, "verify", {"model": MODEL, "state_dir": "/nonexistent", "version": 1}, Limits())
+    job = start_job(folder, "verify", {"model": MODEL, "state_dir": "/nonexistent", "version": 1}, JobLimits())
     assert job.pid is not None
     given = b""
     while not given and job.poll() is None:

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from driftd.config.receiver import Receiver
-from driftd.notify.trying import Pace
+from driftd.config.schema import Receiver
+from driftd.notify.channels import RetryPace
 from notify_samples import NOW, QUICK, endpoint, eventually, telling
 
 SECRET = "secret-token"
@@ -136,7 +136,7 @@ def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     with (
         endpoint() as team,
-        telling(tmp_path / "state.db", Pace(poll=0.02, settle=0.02, first_pause=20, stop=1.0)) as told,
+        telling(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=20, stop=1.0)) as told,
     ):
         lost = {f"lost-{number}": webhook(f"http://host-{number}.invalid/", timeout=0.5) for number in range(12)}
         told.apply(**lost, team=webhook(team.url))
@@ -338,7 +338,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
     """When its time is over, a program and its children are killed, and it is tried again."""
     nap = f"61.{os.getpid()}"
     hook = program(tmp_path, f"sleep {nap} & sleep {nap} & wait", timeout=0.5)
-    with telling(tmp_path / "state.db", Pace(poll=0.02, settle=0.02, first_pause=60)) as told:
+    with telling(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=60)) as told:
         told.apply(page=hook)
         told.decide()
         eventually(lambda: len(running(nap)) == 2)

@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
-from driftd.loop.daemon import Message, Tick, Told
-from driftd.loop.service import Service
+from driftd.loop.daemon import DeliveryConfirmed, Message, Tick
+from driftd.loop.supervision import Service
 from driftd.notify import Notifier
-from driftd.places import Places
-from driftd.store.state import StateStore, post_request
-from driftd.store.state_reader import StateReader
+from driftd.paths import Places
+from driftd.store.state.reader import StateReader
+from driftd.store.state.writer import StateStore, post_request
+from driftd.training.bootstrap import FileColumns, make_first_version
 from loop_world import CONFIG, MODEL, World, hour
 from notify_samples import QUICK, endpoint, eventually
 
@@ -57,7 +57,7 @@ def test_a_hanging_receiver_never_holds_the_loop_up(tmp_path: Path) -> None:
         daemon, clock = world.daemon, world.clock
         notifier = Notifier(
             world.places.state_db,
-            lambda receiver, until: daemon.inbox.put(Told(receiver, until)),
+            lambda receiver, until: daemon.inbox.put(DeliveryConfirmed(receiver, until)),
             daemon.assembly.metrics,
             clock.now,
             QUICK,
@@ -91,13 +91,13 @@ def test_a_store_that_refuses_to_be_written_ends_nothing(tmp_path: Path) -> None
         store._db.execute(f"create trigger no_more before update {refusal}")
         notifier = Notifier(
             world.places.state_db,
-            lambda receiver, until: daemon.inbox.put(Told(receiver, until)),
+            lambda receiver, until: daemon.inbox.put(DeliveryConfirmed(receiver, until)),
             daemon.assembly.metrics,
             world.clock.now,
             QUICK,
         )
         daemon.notify_by(notifier)
-        daemon.handle(Told("team", 7), world.clock.now())
+        daemon.handle(DeliveryConfirmed("team", 7), world.clock.now())
         assert team.tries == 0
         store._db.execute("drop trigger no_new")
         world.live(1)
@@ -107,7 +107,7 @@ def test_a_store_that_refuses_to_be_written_ends_nothing(tmp_path: Path) -> None
         daemon.handle(daemon.inbox.get(), world.clock.now())
         assert store.told_until("team") == 0
         store._db.execute("drop trigger no_more")
-        daemon.handle(Told("team", 1), world.clock.now())
+        daemon.handle(DeliveryConfirmed("team", 1), world.clock.now())
         assert store.told_until("team") == 1
         world.close()
 
@@ -135,7 +135,7 @@ def test_a_stop_loses_no_confirmation_that_was_just_taken(tmp_path: Path) -> Non
         inbox.service = daemon.assembly.service
         daemon.notify_by(Notifier(world.places.state_db, lambda *_: None, metrics, world.clock.now, QUICK))
         daemon.handle(Tick(), world.clock.now())
-        inbox.put(Told("team", 7))
+        inbox.put(DeliveryConfirmed("team", 7))
         daemon.run(world.clock)
     with StateReader.read_only(world.places.state_db) as reader:
         assert reader.told_until("team") == 7

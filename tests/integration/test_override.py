@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from driftd.records import ActionKind, Phase
-from driftd.store.state_reader import StateReader
+from driftd.store.state.reader import StateReader
 from loop_world import MODEL, World
 
 pytestmark = pytest.mark.slow

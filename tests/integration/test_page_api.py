@@ -13,9 +13,9 @@ import pytest
 
 from driftd.observe import families
 from driftd.observe.metrics import Metrics
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.records import Alarm, ModelState, Phase, Transition, Window
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 from page_server import served
 from year_of_history import END, HOUR, write_history
 

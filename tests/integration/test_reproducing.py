@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.config.load import load
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.manifest import write_manifest
+from driftd.training.bootstrap import FileColumns, make_first_version
 from loop_world import LABEL_DELAY, MODEL, hour
 
 CONFIG = """\

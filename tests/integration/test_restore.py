@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd.loop.housekeeping import back_up, backup_plan
-from driftd.loop.wholeness import require_whole_state
+from driftd.loop.integrity import require_whole_state
+from driftd.loop.maintenance import back_up, backup_plan
 from driftd.observe.metrics import Metrics
 from driftd.serving.client import Driftd
 from driftd.store.backups import list_backups, make_backup
-from driftd.store.events import EventsNotKeptError
+from driftd.store.events.writer import EventsNotKeptError
 from driftd.store.integrity import DamagedError, damage_marked, examine
-from driftd.store.lock import held
+from driftd.store.ownership import held
 from driftd.store.restore import restore_state
 from loop_world import HOUR, MODEL, START, World
 

@@ -11,9 +11,8 @@ from evidently.legacy.base_metric import ColumnNotFound
 from evidently.legacy.calculations.stattests import registry
 
 from driftd.second_opinion import adapter
-from driftd.second_opinion.opinions import opinions
+from driftd.second_opinion.opinions import OTHER, opinions, prepare, typed
 from driftd.second_opinion.page import MOST_COLUMNS, PREDICTION, SCORE, Case, page
-from driftd.second_opinion.samples import OTHER, prepare, typed
 from driftd.stattests import STATTESTS, Opinion
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

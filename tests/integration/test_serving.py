@@ -19,12 +19,12 @@ import pandas as pd
 import pytest
 
 from driftd import Driftd
-from driftd.build.first import FileColumns, make_first_version
-from driftd.build.jobs import Limits, start_job
 from driftd.config.load import load
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
-from driftd.store.events_reader import EventReader
+from driftd.store.events.reader import EventReader
+from driftd.training.bootstrap import FileColumns, make_first_version
+from driftd.training.jobs import JobLimits, start_job
 from loop_world import hour
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "trigger": "manual",
         "reason": "a second version to swap to",
     }
-    job = start_job(places.job("second"), "train", order, Limits())
+    job = start_job(places.job("second"), "train", order, JobLimits())
     while (result := job.poll()) is None:
         time.sleep(0.02)
     assert result.ok, result.error

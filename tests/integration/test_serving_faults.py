@@ -18,11 +18,11 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from driftd import Driftd
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.artefact import store_estimator
 from driftd.registry.manifest import write_manifest
-from driftd.store.events_reader import EventReader
+from driftd.store.events.reader import EventReader
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from fault_counts import failing, wait
 

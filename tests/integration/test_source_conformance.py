@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 import sqlite_utils  # noqa: F401 - so that migrations run in this process: a child takes half a second each
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.profiles import profile_window
 from driftd.sources.protocol import Source
 from driftd.sources.store import StoreSource
-from driftd.store.events import EventStore
-from driftd.store.events_validation import read_events
+from driftd.store.events.validation import read_events
+from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.layout import learn_layout
-from driftd_detectors.profile import merge
+from driftd_detectors.profile.layout import learn_layout
+from driftd_detectors.profile.profile import merge
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 Row = Mapping[str, Any]

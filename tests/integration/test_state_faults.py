@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.integrity import examine

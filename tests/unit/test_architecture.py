@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"driftd": ROOT / "daemon" / "driftd", "driftd_detectors": ROOT / "detectors" / "driftd_detectors"}
 FOUNDATIONS = {
     "driftd.records",
-    "driftd.places",
+    "driftd.paths",
     "driftd.clock",
     "driftd.stattests",
-    "driftd.severities",
+    "driftd.decisions",
     "driftd_detectors",
 }
 MOST_LINES, LONGEST_FUNCTION = 400, 60

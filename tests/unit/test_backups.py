@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.records import ModelState
-from driftd.store.backup_apart import backup_apart
 from driftd.store.backups import (
     BackupError,
     Plan,
+    backup_apart,
     check_backup,
     events_in,
     is_due,
@@ -21,10 +21,10 @@ from driftd.store.backups import (
     make_backup,
     read_backup,
 )
-from driftd.store.events import EventStore
+from driftd.store.events.writer import EventStore
 from driftd.store.integrity import damage_marked, mark_damaged
-from driftd.store.kinds import KINDS
-from driftd.store.state import StateStore
+from driftd.store.schema_versions import KINDS
+from driftd.store.state.writer import StateStore
 from event_samples import SCHEMA, keep, prediction
 
 DAY = 86_400.0

@@ -24,11 +24,11 @@ from starlette.routing import Route
 
 from driftd.cli.main import _EXITS, COMMANDS, EXIT_CODES, cli, main
 from driftd.cli.options import default_config
-from driftd.config.host import Http
 from driftd.config.load import digest_of, load
-from driftd.config.redacting import shown
+from driftd.config.redact import shown
+from driftd.config.schema import Http
 from driftd.observe.http import HttpThread
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.records import (
     Action,
     ActionKind,
@@ -44,7 +44,7 @@ from driftd.records import (
 )
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.manifest import write_manifest
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 from driftd.web import secrets
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.schema import Feature, Kind, Schema, Task

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.build.first import FileColumns
-from driftd.cli.beginning import config_text, quoted, read_rows
-from driftd.cli.guessing import Guess, guessed
+from driftd.cli.init import config_text, quoted, read_rows
+from driftd.cli.init_defaults import Guess, guessed
 from driftd.config.load import parse
-from driftd.config.reading import read
+from driftd.config.yaml_reader import read
+from driftd.training.bootstrap import FileColumns
 from driftd_detectors.schema import Kind, Task
 
 ROWS = 8_640

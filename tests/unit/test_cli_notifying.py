@@ -11,7 +11,7 @@ import pytest
 
 from driftd.cli.main import main
 from driftd.config.load import parse
-from driftd.config.model import Config
+from driftd.config.schema import Config
 from driftd.notify.document import document
 from notify_samples import endpoint
 

@@ -25,10 +25,10 @@ import pytest
 from rich.console import Console, ConsoleDimensions
 
 from driftd.cli.picture import Pen, picture, share_of_limit
-from driftd.cli.watching import snapshot
-from driftd.places import Places
+from driftd.cli.watch import snapshot
+from driftd.paths import Places
 from driftd.records import Build, BuildStep, ModelState, Phase, Transition, Trigger, Window
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
 
 HOUR = 3600.0

@@ -15,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftd.config import document
-from driftd.config.durations import seconds, spelled
 from driftd.config.load import LONGEST, ConfigError, load, parse
-from driftd.config.model import Config
-from driftd.config.rules import METRICS
-from driftd.config.watched import ModelConfig
-from driftd_detectors import losses
+from driftd.config.model_schema import ModelConfig
+from driftd.config.schema import Config
+from driftd.config.types import METRICS, seconds, spelled
+from driftd_detectors.performance import losses
 from driftd_detectors.schema import Kind, Task
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from driftd.config.model import Config
+from driftd.config.schema import Config
 from driftd.loop.config_history import ConfigHistory
 from driftd.observe.metrics import Metrics
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 
 PIN = {"pin": {"demand": 1}, "reason": "an incident"}
 PAUSE = {"pause": ["checks"], "reason": "an incident"}

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from driftd.config.load import digest_of
-from driftd.config.watching import ConfigWatch
+from driftd.config.load import ConfigWatch, digest_of
 
 OLD, NEW = "a: 1\n", "a: 2\n"
 

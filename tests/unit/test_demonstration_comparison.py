@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from driftd.demonstration import stream
-from driftd.demonstration.comparison import Comparison, compute, read
-from driftd.demonstration.figures import Keeper
+from driftd.demonstration.comparison import PolicyComparison, compute, read
+from driftd.demonstration.report import Keeper
 from driftd.demonstration.stream import DAY, TARGET
 
 
@@ -55,7 +55,7 @@ def test_the_rival_knows_no_label_before_its_time(days: pd.DataFrame, tmp_path: 
 
 def test_a_comparison_that_fails_says_where_to_look(tmp_path: Path) -> None:
     """When the process cannot write its curve, the error names the log and quotes its end."""
-    comparison = Comparison(tmp_path)
+    comparison = PolicyComparison(tmp_path)
     comparison.kill()
     with pytest.raises(RuntimeError, match=r"comparison\.log"):
         comparison.result()

@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from driftd.demonstration.figures import Curve, Keeper, Mark, MarkKind, monthly_means, rolling_mean, table
-from driftd.demonstration.report import print_summary, terminal_chart, write
+from driftd.demonstration.report import (
+    Curve,
+    Keeper,
+    Mark,
+    MarkKind,
+    monthly_means,
+    print_summary,
+    rolling_mean,
+    table,
+    terminal_chart,
+    write,
+)
 from driftd.demonstration.stream import DAY
 
 START = 1_362_096_000.0  # 1 March 2013, midnight

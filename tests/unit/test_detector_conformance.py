@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from driftd_detectors.assessment import EvidenceKind, Fault
-from driftd_detectors.labels import estimate_loss
-from driftd_detectors.profile import profile_of
+from driftd_detectors.performance.cohort_loss import estimate_loss
+from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.registry import DETECTORS
-from driftd_detectors.scoring import score_window
+from driftd_detectors.scores.scoring import score_window
 from driftd_detectors.settings import MonitorSettings
 from worlds import DAY, day_of, reference_of
 

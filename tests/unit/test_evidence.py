@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftd_detectors.change_point import change_point
-from driftd_detectors.evidence import LAMBDAS, Evidence, Lanes
-from driftd_detectors.history import room
-from driftd_detectors.residuals import Fit
-from driftd_detectors.seasons import Season, not_learned, season_for
+from driftd_detectors.evidence.change_point import change_point
+from driftd_detectors.evidence.evidence import LAMBDAS, Evidence, StreamWeights
+from driftd_detectors.evidence.history import Season, not_learned, room, season_for
+from driftd_detectors.evidence.residuals import Fit
 
 DAY, HOUR = 86_400.0, 3_600.0
 SD = 0.05
@@ -19,7 +18,7 @@ SD = 0.05
 
 def begun(rng, streams=3, windows=28, *, seconds=None, threshold=1000.0, weights=None, level=0.0):
     """Evidence with a calm reference."""
-    lanes = Lanes.of(np.ones(streams) if weights is None else weights, np.ones(streams, dtype=bool))
+    lanes = StreamWeights.of(np.ones(streams) if weights is None else weights, np.ones(streams, dtype=bool))
     values = rng.normal(level, SD, (windows, streams))
     starts = np.arange(windows) * (seconds or 1.0)
     return Evidence.begin(lanes, threshold, starts, values, np.full((windows, streams), SD), seconds)
@@ -60,7 +59,7 @@ def test_a_calm_world_keeps_the_budget_and_a_moved_stream_is_found() -> None:
 def test_day_effects_are_learned_from_the_reference() -> None:
     """Windows that vary three times more than sampling, as the reference's did, are no drift."""
     rng = np.random.default_rng(7)
-    lanes = Lanes.of(np.ones(5), np.ones(5, dtype=bool))
+    lanes = StreamWeights.of(np.ones(5), np.ones(5, dtype=bool))
     wide = 3 * SD
     values = rng.normal(0, wide, (28, 5))
     evidence = Evidence.begin(lanes, 1000.0, np.arange(28.0), values, np.full((28, 5), SD), None)
@@ -73,7 +72,7 @@ def test_a_weekly_season_is_learned_and_a_shift_on_top_of_it_found() -> None:
     """With 28 reference days the day of the week is no drift, and a shift of 4 sds is found in a week."""
     rng = np.random.default_rng(8)
     pattern = rng.normal(0, 5 * SD, (7, 4))
-    lanes = Lanes.of(np.ones(4), np.ones(4, dtype=bool))
+    lanes = StreamWeights.of(np.ones(4), np.ones(4, dtype=bool))
     values = pattern[np.arange(28) % 7] + rng.normal(0, SD, (28, 4))
     evidence = Evidence.begin(lanes, 1000.0, np.arange(28) * DAY, values, np.full((28, 4), SD), DAY)
     assert evidence.fit.season is Season.WEEKDAY
@@ -105,7 +104,7 @@ def test_the_order_of_the_streams_changes_nothing(order) -> None:
     weights = np.arange(1.0, 7.0)
     found = []
     for places in (list(range(6)), list(order)):
-        lanes = Lanes.of(weights[places], np.ones(6, dtype=bool))
+        lanes = StreamWeights.of(weights[places], np.ones(6, dtype=bool))
         sds = np.full((28, 6), SD)
         evidence = Evidence.begin(lanes, 1000.0, np.arange(28.0), values[:, places], sds, None)
         for row in fresh:

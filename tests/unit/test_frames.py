@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd_detectors.columns import Coded
-from driftd_detectors.frames import columns_of
+from driftd_detectors.columns import Coded, columns_of
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from driftd_detectors.gate import DAY, judge, time_blocks
+from driftd_detectors.comparison.gate import DAY, judge, time_blocks
 
 ROWS_A_DAY = 200
 

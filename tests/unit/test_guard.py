@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from driftd.loop.guard import Guard, SourceHangsError
+from driftd.loop.source_timeout import SourceHangsError, TimeoutWorker
 
 
 def test_results_and_errors_come_through() -> None:
     """What the function returns or raises comes out of the guard unchanged."""
-    guard = Guard("demand", 5.0)
+    guard = TimeoutWorker("demand", 5.0)
     assert guard.run(max, 1, 2) == 2
     with pytest.raises(KeyError, match="x"):
         guard.run({}.__getitem__, "x")
@@ -20,14 +20,14 @@ def test_results_and_errors_come_through() -> None:
 
 def test_all_reading_happens_in_one_thread() -> None:
     """A source meets only one thread, so that its connections need not be shared."""
-    guard = Guard("demand", 5.0)
+    guard = TimeoutWorker("demand", 5.0)
     assert guard.run(threading.get_ident) == guard.run(threading.get_ident) != threading.get_ident()
     guard.close()
 
 
 def test_a_hanging_source_is_left_behind() -> None:
     """After a hang the guard raises, names the model, and answers the next call from a new thread."""
-    guard, release = Guard("demand", 0.05), threading.Event()
+    guard, release = TimeoutWorker("demand", 0.05), threading.Event()
     with pytest.raises(SourceHangsError, match="demand did not answer within"):
         guard.run(release.wait)
     assert guard.run(len, "abc") == 3

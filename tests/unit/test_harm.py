@@ -9,12 +9,11 @@ import pytest
 
 from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Coded, Columns, Outcomes
-from driftd_detectors.expected_fit import learn_expected
-from driftd_detectors.expected_loss import ExpectedLoss
-from driftd_detectors.layout import learn_layout
-from driftd_detectors.losses import losses
 from driftd_detectors.monitor import Monitor, MonitorSettings
-from driftd_detectors.profile import empty_profile, merge, profile_of
+from driftd_detectors.performance.estimated_loss import ExpectedLoss, learn_expected
+from driftd_detectors.performance.losses import losses
+from driftd_detectors.profile.layout import learn_layout
+from driftd_detectors.profile.profile import empty_profile, merge, profile_of
 from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

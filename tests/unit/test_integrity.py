@@ -11,15 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from driftd.store.integrity import (
-    clear_mark,
-    damage_marked,
-    examine,
-    is_damage,
-    keep_aside,
-    mark_damaged,
-)
-from driftd.store.migrate import migrate
+from driftd.store.integrity import clear_mark, damage_marked, examine, is_damage, keep_aside, mark_damaged
+from driftd.store.migrations import migrate
 
 SECONDS = 5.0
 

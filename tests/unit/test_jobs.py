@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from driftd.build.jobs import Job, JobResult, Limits, read_result, start_job
-from driftd.build.results import RESULT, write_result
+from driftd.training.jobs import RESULT, Job, JobLimits, JobResult, read_result, start_job, write_result
 
 PATIENCE = 30.0
 
@@ -77,7 +76,7 @@ def test_a_job_at_work_has_no_result(tmp_path: Path) -> None:
 def test_a_job_beyond_its_time_is_ended(tmp_path: Path) -> None:
     """The parent ends a hanging child when the monotonic clock says so; that is its result for ever."""
     with hanging(tmp_path / "job"):
-        job = start_job(tmp_path / "job", "dance", {}, Limits(wall_seconds=60))
+        job = start_job(tmp_path / "job", "dance", {}, JobLimits(wall_seconds=60))
         assert job.poll(time.monotonic() + 59) is None
         result = job.poll(time.monotonic() + 61)
         assert result is not None
@@ -116,7 +115,7 @@ def test_a_child_that_dies_says_of_what(tmp_path: Path, number: signal.Signals, 
 def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
     """When the daemon is killed with -9, its children end too."""
     script = (
-        "import sys, time; from pathlib import Path; from driftd.build.jobs import start_job\n"
+        "import sys, time; from pathlib import Path; from driftd.training.jobs import start_job\n"
         f"job = start_job(Path({str(tmp_path / 'job')!r}), 'dance', {{}}); print(job.pid, flush=True); time.sleep(60)"
     )
     paths = os.pathsep.join(path for path in sys.path if path)
@@ -139,7 +138,7 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
 def test_the_environment_bounds_threads_and_fixes_hashes(tmp_path: Path) -> None:
     """Numerical libraries in the child see the thread limit, and hashes repeat."""
     with hanging(tmp_path / "job"):
-        job = start_job(tmp_path / "job", "dance", {}, Limits(threads=3))
+        job = start_job(tmp_path / "job", "dance", {}, JobLimits(threads=3))
         environment = Path(f"/proc/{job.pid}/environ")
         until = time.monotonic() + PATIENCE
         while not (told := environment.read_bytes().split(b"\0"))[0] and time.monotonic() < until:
@@ -158,7 +157,7 @@ def test_half_a_result_is_no_result(tmp_path: Path) -> None:
 
 def test_a_job_says_what_it_was_told(tmp_path: Path) -> None:
     """`job.json` holds the task, the arguments and the limits."""
-    job = start_job(tmp_path / "job", "dance", {"model": "demand"}, Limits(memory_bytes=1 << 30))
+    job = start_job(tmp_path / "job", "dance", {"model": "demand"}, JobLimits(memory_bytes=1 << 30))
     wait_for(job)
     told = json.loads((tmp_path / "job" / "job.json").read_text())
     assert (told["task"], told["arguments"], told["limits"]["memory_bytes"]) == ("dance", {"model": "demand"}, 1 << 30)
@@ -166,7 +165,7 @@ def test_a_job_says_what_it_was_told(tmp_path: Path) -> None:
 
 def test_starting_and_watching_jobs_is_light() -> None:
     """The daemon's side of jobs and of the registry loads nothing heavy."""
-    script = "import sys, driftd.build.jobs, driftd.build.code, driftd.registry; print(*sys.modules)"
+    script = "import sys, driftd.training.jobs, driftd.training.trainer_code, driftd.registry; print(*sys.modules)"
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
         [sys.executable, "-c", script],

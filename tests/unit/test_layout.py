@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from driftd_detectors.column_layout import Scale
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.layout import Layout, learn_layout
-from driftd_detectors.profile import profile_of
+from driftd_detectors.profile.column_layout import Scale
+from driftd_detectors.profile.layout import Layout, learn_layout
+from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from profile_samples import SCHEMA, sample
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.windows import closed_until

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from driftd_detectors.arrivals import FIRST_SHARE, learn_arrivals
 from driftd_detectors.assessment import EvidenceKind
-from driftd_detectors.budget import Budget
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.labels import estimate_loss
-from driftd_detectors.loss_reference import LossReference, learn_losses
-from driftd_detectors.losses import HIGHER_IS_BETTER, METRICS, loss_of, losses, metric_value, value_of
-from driftd_detectors.packing import pack, unpack
+from driftd_detectors.performance.arrivals import FIRST_SHARE, learn_arrivals
+from driftd_detectors.performance.cohort_loss import estimate_loss
+from driftd_detectors.performance.loss_reference import LossReference, learn_losses
+from driftd_detectors.performance.losses import HIGHER_IS_BETTER, METRICS, loss_of, losses, metric_value, value_of
 from driftd_detectors.schema import Task
+from driftd_detectors.serialization import pack, unpack
+from driftd_detectors.settings import Budget
 from worlds import DAY, day_of, known_by, together
 
 

@@ -16,13 +16,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from driftd.observe import families
-from driftd.observe.board import Board
+from driftd.observe.decision_counts import EVENTS, DecisionCounts, DecisionEvent
 from driftd.observe.document import document
+from driftd.observe.exposition import MetricStore
 from driftd.observe.families import FEATURES_SHOWN
 from driftd.observe.metrics import Metrics
-from driftd.observe.model_metrics import Eye, ModelMetrics
+from driftd.observe.model_metrics import CheckContext, ModelMetrics
 from driftd.observe.serving_families import SERVED
-from driftd.observe.tally import EVENTS, Happened, Tally
 from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.serving.metrics import ServingMetrics
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
@@ -36,10 +36,10 @@ def exposed(metrics: Metrics, accept: str = "") -> str:
     return metrics.exposed(accept)[0].decode()
 
 
-def under_watch(metrics: Metrics, name: str = "demand", tally: Tally | None = None) -> ModelMetrics:
+def under_watch(metrics: Metrics, name: str = "demand", tally: DecisionCounts | None = None) -> ModelMetrics:
     model = metrics.model(name)
     thresholds = dict.fromkeys(EvidenceKind, 1000.0)
-    model.begin(tally or Tally(), window_seconds=3600.0, thresholds=thresholds)
+    model.begin(tally or DecisionCounts(), window_seconds=3600.0, thresholds=thresholds)
     return model
 
 
@@ -47,8 +47,8 @@ def score(subject: str, value: float, component: str = "location") -> Score:
     return Score(EvidenceKind.DATA, subject, component, value, 0.1)
 
 
-def eye(*scores: Score, metric: str = "accuracy") -> Eye:
-    return Eye({(one.subject, one.component): 0.03 for one in scores}, metric, "brier", 600.0)
+def eye(*scores: Score, metric: str = "accuracy") -> CheckContext:
+    return CheckContext({(one.subject, one.component): 0.03 for one in scores}, metric, "brier", 600.0)
 
 
 def assessment(*scores: Score, verdict: Verdict = Verdict.DRIFT) -> Assessment:
@@ -61,8 +61,8 @@ def check(model: ModelMetrics, *scores: Score, now: float = 7.0) -> None:
     model.check("window", assessment(*scores), HOUR, eye(*scores), seconds=0.1, now=now)
 
 
-def happened(event: str, at: float = 1.0, **figures: object) -> Happened:
-    return Happened(event, at, figures, "steady", "steady")
+def happened(event: str, at: float = 1.0, **figures: object) -> DecisionEvent:
+    return DecisionEvent(event, at, figures, "steady", "steady")
 
 
 def test_every_metric_is_documented() -> None:
@@ -148,7 +148,7 @@ def test_the_format_follows_the_accept_header() -> None:
 def test_histograms_are_those_of_the_client_library() -> None:
     """Durations fall into the buckets as Prometheus' library has them, at their bounds too."""
     family, registry = families.ROUND_TIME, CollectorRegistry()
-    board, other = Board([family]), Histogram(family.name, family.help, buckets=family.buckets, registry=registry)
+    board, other = MetricStore([family]), Histogram(family.name, family.help, buckets=family.buckets, registry=registry)
     for seconds in (0.0, 0.01, 0.02, 1.0, 1e9):
         board.observe(family, seconds)
         other.observe(seconds)
@@ -327,8 +327,8 @@ def test_a_backup_and_damage_can_be_alerted_on() -> None:
     assert 'driftd_events_damaged{model="demand"} 1.0' in text
 
 
-def story(*lines: Happened) -> Tally:
-    tally = Tally()
+def story(*lines: DecisionEvent) -> DecisionCounts:
+    tally = DecisionCounts()
     for line in lines:
         tally.take(line)
     return tally

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from driftd.store.apart import run_apart
-from driftd.store.kinds import KINDS, DatabaseError, pending
-from driftd.store.migrate import ensure_current, migrate
+from driftd.store.migrations import ensure_current, migrate
+from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.subprocesses import run_apart
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -28,7 +28,7 @@ def test_from_blank_in_a_child(tmp_path: Path) -> None:
     """A small process makes a database without loading sqlite-utils or pandas itself."""
     path = tmp_path / "deep" / "events.db"
     program = (
-        "import sys; from pathlib import Path; from driftd.store.migrate import ensure_current;"
+        "import sys; from pathlib import Path; from driftd.store.migrations import ensure_current;"
         f"ensure_current(Path({str(path)!r}), 'events');"
         "print([name for name in ('sqlite_utils', 'pandas') if name in sys.modules])"
     )

@@ -9,12 +9,12 @@ import pytest
 
 from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.losses import METRICS
 from driftd_detectors.monitor import Monitor, MonitorSettings
-from driftd_detectors.profile import empty_profile, profile_of
+from driftd_detectors.performance.losses import METRICS
+from driftd_detectors.profile.profile import empty_profile, profile_of
 from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Task
-from driftd_detectors.scoring import score_window
+from driftd_detectors.scores.scoring import score_window
 from worlds import DAY, LABELS, SCHEMA, day_of, known_by, reference_of, together
 
 SETTINGS = MonitorSettings(windows_per_year=365, window_seconds=DAY)

@@ -7,10 +7,10 @@ import math
 
 import pytest
 
+from driftd.decisions import MEANINGS
+from driftd.notify.channels import RetryPace
+from driftd.notify.delivery import DIGEST_OF, LATE, batches
 from driftd.notify.message import CARRIED, LISTED, encoded, message, message_of_test, severity_of
-from driftd.notify.telling import DIGEST_OF, LATE, batches
-from driftd.notify.trying import Pace
-from driftd.severities import MEANINGS
 from notify_samples import NOW, decision
 
 
@@ -89,7 +89,7 @@ def test_few_are_told_each_for_itself_many_or_old_ones_as_one() -> None:
 
 def test_tries_become_rarer_up_to_a_bound_and_are_spread() -> None:
     """The pause doubles to its bound, chance spreads it over its upper half, and what the other asks for is heeded."""
-    pace = Pace()
+    pace = RetryPace()
     assert [pace.pause(failures, 0.0) for failures in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert pace.pause(1, 0.999) == pytest.approx(1.0, abs=0.001)
     assert pace.pause(10_000, 0.999) <= pace.longest_pause

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from driftd.page.attention import Level, attention, by_need, unwatched
-from driftd.page.fleet import headline
-from driftd.page.pressing import Pressing
-from driftd.page.routes import STATIC
 from driftd.records import Build, BuildStep, Probation, Trigger
+from driftd.views.attention import Urgency, attention, by_need, unwatched
+from driftd.views.conditions import ActiveCondition
+from driftd.views.fleet import headline
+from driftd.views.routes import STATIC
 
 CALM = {"evidence": 1.0, "threshold": 1000.0, "verdict": "ok", "sentence": "nothing moved"}
 BUILD = Build(4, Trigger.PERFORMANCE, "mae rose", BuildStep.TRAIN, 0.0, decision="it is better")
@@ -39,34 +39,38 @@ def loud(kind: str, verdict: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({}, Level.OK, "Nothing moved."),
-        ({"phase": "awaiting_approval", "build": BUILD}, Level.ACT, "Version 4 won its gate"),
-        ({"pin_refused": "there is no version 9"}, Level.ACT, "The pin"),
-        ({"blocked": "price is missing"}, Level.ACT, "The data pipeline is broken"),
-        ({"verdict": "error", "reason": "the check failed: boom"}, Level.ACT, "The last check failed."),
-        ({"failures": 1}, Level.ACT, "The last build failed."),
-        ({"failures": 3}, Level.ACT, "The last 3 builds failed."),
-        ({"evidence": loud("performance", "drift"), "build": BUILD}, Level.DRIFT, "Version 4 is being built (train)."),
-        ({"evidence": loud("performance", "drift"), "waits": "the cool-down"}, Level.DRIFT, "waits: the cool-down"),
-        ({"evidence": loud("performance", "drift"), "wanted": True}, Level.DRIFT, "A build is wanted."),
-        ({"evidence": loud("data", "drift")}, Level.DRIFT, "this alarm only informs"),
-        ({"evidence": loud("data", "suspected")}, Level.WATCH, "No alarm yet."),
-        ({"probation": Probation(2, 0.0)}, Level.BUSY, "on probation"),
-        ({"build": BUILD}, Level.BUSY, "Version 4 is being built"),
-        ({"phase": "paused"}, Level.BUSY, "Paused by the override"),
-        ({"verdict": None, "evidence": {}}, Level.WAIT, "No window of version 3 was checked yet."),
-        ({"verdict": "inconclusive", "reason": "only 3 rows"}, Level.WAIT, "says nothing"),
+        ({}, Urgency.OK, "Nothing moved."),
+        ({"phase": "awaiting_approval", "build": BUILD}, Urgency.ACT, "Version 4 won its gate"),
+        ({"pin_refused": "there is no version 9"}, Urgency.ACT, "The pin"),
+        ({"blocked": "price is missing"}, Urgency.ACT, "The data pipeline is broken"),
+        ({"verdict": "error", "reason": "the check failed: boom"}, Urgency.ACT, "The last check failed."),
+        ({"failures": 1}, Urgency.ACT, "The last build failed."),
+        ({"failures": 3}, Urgency.ACT, "The last 3 builds failed."),
+        (
+            {"evidence": loud("performance", "drift"), "build": BUILD},
+            Urgency.DRIFT,
+            "Version 4 is being built (train).",
+        ),
+        ({"evidence": loud("performance", "drift"), "waits": "the cool-down"}, Urgency.DRIFT, "waits: the cool-down"),
+        ({"evidence": loud("performance", "drift"), "wanted": True}, Urgency.DRIFT, "A build is wanted."),
+        ({"evidence": loud("data", "drift")}, Urgency.DRIFT, "this alarm only informs"),
+        ({"evidence": loud("data", "suspected")}, Urgency.WATCH, "No alarm yet."),
+        ({"probation": Probation(2, 0.0)}, Urgency.BUSY, "on probation"),
+        ({"build": BUILD}, Urgency.BUSY, "Version 4 is being built"),
+        ({"phase": "paused"}, Urgency.BUSY, "Paused by the override"),
+        ({"verdict": None, "evidence": {}}, Urgency.WAIT, "No window of version 3 was checked yet."),
+        ({"verdict": "inconclusive", "reason": "only 3 rows"}, Urgency.WAIT, "says nothing"),
         (
             {"verdict": "inconclusive", "learning": "3 of 14", "reason": "learning: 3 of 14"},
-            Level.WAIT,
+            Urgency.WAIT,
             "Still learning",
         ),
-        ({"verdict": "inconclusive", "learning": "24 of 28", "reason": "only 0 rows"}, Level.WAIT, "says nothing"),
-        ({"learning": "24 of 28 windows"}, Level.OK, "Nothing moved."),
-        ({"evidence": {"data": CALM}}, Level.OK, "No labels were evaluated yet."),
+        ({"verdict": "inconclusive", "learning": "24 of 28", "reason": "only 0 rows"}, Urgency.WAIT, "says nothing"),
+        ({"learning": "24 of 28 windows"}, Urgency.OK, "Nothing moved."),
+        ({"evidence": {"data": CALM}}, Urgency.OK, "No labels were evaluated yet."),
     ],
 )
-def test_each_state_has_its_sentence(changes: dict[str, Any], level: Level, words: str) -> None:
+def test_each_state_has_its_sentence(changes: dict[str, Any], level: Urgency, words: str) -> None:
     """The most urgent thing is said, with how urgent it is."""
     found = attention(status(**changes))
     assert found.level is level
@@ -75,15 +79,15 @@ def test_each_state_has_its_sentence(changes: dict[str, Any], level: Level, word
 
 def test_what_needs_a_person_goes_before_what_driftd_does_itself() -> None:
     """A broken pipeline is told before the drift that stands beside it."""
-    assert attention(status(blocked="price is missing", evidence=loud("data", "drift"))).level is Level.ACT
+    assert attention(status(blocked="price is missing", evidence=loud("data", "drift"))).level is Urgency.ACT
 
 
 def test_what_alerts_wake_a_person_for_needs_one_on_the_page_too() -> None:
     """A silent feed goes before drift; what a person was asked goes before it, and the rest is told beside."""
-    silent = Pressing("DriftdPredictionFeedSilent", "No prediction came.", command="driftd doctor")
-    refused = Pressing("DriftdGateRefusedRepeatedly", "The gate let none through.")
+    silent = ActiveCondition("DriftdPredictionFeedSilent", "No prediction came.", command="driftd doctor")
+    refused = ActiveCondition("DriftdGateRefusedRepeatedly", "The gate let none through.")
     found = attention(status(pressing=(silent, refused), evidence=loud("data", "drift")))
-    assert (found.level, found.sentence, found.command) == (Level.ACT, "No prediction came.", "driftd doctor")
+    assert (found.level, found.sentence, found.command) == (Urgency.ACT, "No prediction came.", "driftd doctor")
     assert found.also == ("The gate let none through.",)
     asked = attention(status(pressing=(silent, refused), pin_refused="there is no version 9"))
     assert asked.sentence.startswith("The pin")
@@ -92,7 +96,7 @@ def test_what_alerts_wake_a_person_for_needs_one_on_the_page_too() -> None:
 
 def test_all_is_not_well_while_the_machine_needs_somebody() -> None:
     """A full disk is told before a calm fleet, and not before a model that needs a person."""
-    disk = Pressing("DriftdDiskAlmostFull", "Only 0.1 GiB are free.")
+    disk = ActiveCondition("DriftdDiskAlmostFull", "Only 0.1 GiB are free.")
     calm = {**status(), "attention": attention(status()).told()}
     blocked = {**status(blocked="x"), "attention": attention(status(blocked="x")).told()}
     assert headline([calm])["sentence"] == "All is well."
@@ -126,7 +130,7 @@ def test_a_model_that_is_not_watched_says_why() -> None:
     """Without a version it needs `driftd init`; with an obstacle that is told; else it only waits."""
     assert unwatched(None, None).command == "driftd init"
     assert unwatched(1, "the source is gone").detail == "the source is gone"
-    assert unwatched(1, None).level is Level.WAIT
+    assert unwatched(1, None).level is Urgency.WAIT
 
 
 def test_models_are_sorted_by_need_then_by_nearness_to_an_alarm() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from driftd.observe.alerts import ALERTS
-from driftd.page.runbook_document import page
+from driftd.views.runbook_document import page
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "daemon" / "driftd" / "page" / "static"

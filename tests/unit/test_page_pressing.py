@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from driftd.cli.hearing import Heard
-from driftd.observe import families, limits
+from driftd.cli.scrape import Scrape
+from driftd.observe import families, thresholds
 from driftd.observe.alerts import ALERTS
-from driftd.observe.board import Board
-from driftd.observe.family import Family
-from driftd.page.pressing import Pressing, pressings
+from driftd.observe.exposition import MetricStore
+from driftd.observe.metric_family import Family
+from driftd.views.conditions import ActiveCondition, pressings
 
 NOW, HOUR, DAY = 1_700_000_000.0, 3600.0, 86_400.0
 Series = tuple[Family, float, str]  # a family, its value, its labels with commas between
@@ -75,19 +75,19 @@ ELSEWHERE = {
 }
 
 
-def board(*changes: Series) -> Board:
-    made = Board()
+def board(*changes: Series) -> MetricStore:
+    made = MetricStore()
     for family, value, labels in (*CALM, *changes):
         made.set(family, value, *filter(None, labels.split(",")))
     return made
 
 
-def found(shown: Board | Heard) -> list[Pressing]:
+def found(shown: MetricStore | Scrape) -> list[ActiveCondition]:
     seen = pressings(shown, ["demand"], NOW)
     return [*seen.host, *seen.of.get("demand", ())]
 
 
-def alerts(told: Iterable[Pressing]) -> list[str]:
+def alerts(told: Iterable[ActiveCondition]) -> list[str]:
     return [one.alert for one in told]
 
 
@@ -115,12 +115,12 @@ def test_every_alert_has_its_place_on_the_page() -> None:
 def test_the_terminal_hears_the_same_as_the_page(alert: str) -> None:
     """`driftd status` reads a scrape, the page the values themselves: both say the same."""
     shown = board(*PRESSING[alert])
-    assert found(Heard.of(shown.text(openmetrics=False).decode())) == found(shown)
+    assert found(Scrape.of(shown.text(openmetrics=False).decode())) == found(shown)
 
 
 def test_what_never_began_presses_from_when_the_version_began_to_serve() -> None:
     """A model without any prediction, and a fortnight later one without any label, is told of."""
-    made = Board()
+    made = MetricStore()
     made.set(families.WINDOW_SECONDS, HOUR, "demand")
     made.set(families.SWAPPED_AT, NOW - 3 * HOUR, "demand")
     assert found(made) == []
@@ -129,7 +129,7 @@ def test_what_never_began_presses_from_when_the_version_began_to_serve() -> None
     made.set(families.NEWEST_PREDICTION, NOW, "demand")
     assert alerts(found(made)) == ["DriftdNoCheckSucceeded"]
     made.set(families.CHECKED_AT, NOW, "demand", "window")
-    made.set(families.COHORTS, limits.COHORTS, "demand")
+    made.set(families.COHORTS, thresholds.COHORTS, "demand")
     assert found(made) == []
     made.set(families.SWAPPED_AT, NOW - 15 * DAY, "demand")
     assert [one.sentence for one in found(made)] == ["No label ever came."]

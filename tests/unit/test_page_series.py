@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.page.series import (
+from driftd.views.series import (
     MOST_POINTS,
-    Checked,
+    CheckedWindows,
     Figures,
     Grouping,
-    Weighed,
+    WeightedValues,
     decoded,
     estimate_series,
     evidence_series,
@@ -25,12 +25,12 @@ from driftd.page.series import (
 )
 
 
-def checked(window: int, *, verdict: str = "ok", evidence: float = 1.0, **figures: float) -> Checked:
-    told = {"data": Weighed(evidence, 100.0)}
-    return Checked(window, window * 3600.0, 200, verdict, 1, Figures(**figures), told)
+def checked(window: int, *, verdict: str = "ok", evidence: float = 1.0, **figures: float) -> CheckedWindows:
+    told = {"data": WeightedValues(evidence, 100.0)}
+    return CheckedWindows(window, window * 3600.0, 200, verdict, 1, Figures(**figures), told)
 
 
-def labelled(window: int, loss: float, labels: float = 100.0) -> Checked:
+def labelled(window: int, loss: float, labels: float = 100.0) -> CheckedWindows:
     band = {"low": loss - 0.1, "high": loss + 0.1, "baseline": 0.5, "tolerated": 0.6}
     return checked(window, loss=loss, labels=labels, coverage=1.0, **band)
 

@@ -7,30 +7,30 @@ from dataclasses import replace
 import pytest
 
 from driftd.policy import (
-    Alarmed,
-    Asked,
-    Cleared,
+    AlarmRaised,
+    ClockTick,
     Facts,
-    Faulted,
+    OperatorRequest,
     Override,
     PolicySettings,
-    Shadowed,
+    ProbationResult,
+    QualityFault,
+    QualityOk,
     StepDone,
     StepFailed,
-    Ticked,
     advance,
 )
 from driftd.records import (
     ActionKind,
     Alarm,
     Build,
+    BuildRequest,
     BuildStep,
     ModelState,
     Phase,
     Probation,
     Transition,
     Trigger,
-    Want,
     Window,
 )
 
@@ -56,8 +56,8 @@ STATES = {
 }
 
 
-def alarm(kind: str = "performance") -> Alarmed:
-    return Alarmed(Alarm(kind, "brier", 2000.0, 1000.0, f"{kind} drifted", change_start=NOW - DAY), 11, WINDOW)
+def alarm(kind: str = "performance") -> AlarmRaised:
+    return AlarmRaised(Alarm(kind, "brier", 2000.0, 1000.0, f"{kind} drifted", change_start=NOW - DAY), 11, WINDOW)
 
 
 def decide(
@@ -106,13 +106,13 @@ def test_data_drift_builds_where_the_config_says_so() -> None:
 
 
 def wanting(**changes: object) -> ModelState:
-    want = Want(Trigger.PERFORMANCE, "loss rose", NOW - HOUR, change_at=NOW - DAY, labels_needed=300)
+    want = BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW - HOUR, change_at=NOW - DAY, labels_needed=300)
     return replace(STEADY, want=replace(want, **changes))  # type: ignore[arg-type]
 
 
 def test_wanted_build_starts_with_its_snapshot() -> None:
     """A wanted build that nothing stands against starts, and its reason names the trigger and the cause."""
-    transition = decide(wanting(), Ticked())
+    transition = decide(wanting(), ClockTick())
     assert transition.event == "build_started"
     assert kinds(transition) == [ActionKind.SNAPSHOT]
     assert transition.state.phase is Phase.RETRAINING
@@ -140,7 +140,7 @@ def test_what_a_wanted_build_waits_for(
     changes: dict[str, object], facts: Facts, override: Override, words: str
 ) -> None:
     """A wanted build waits for each obstacle and says which."""
-    transition = decide(replace(wanting(), **changes), Ticked(), facts, override)  # type: ignore[arg-type]
+    transition = decide(replace(wanting(), **changes), ClockTick(), facts, override)  # type: ignore[arg-type]
     assert transition.actions == ()
     assert words in transition.reason
     assert transition.state.waits is not None
@@ -149,10 +149,10 @@ def test_what_a_wanted_build_waits_for(
 def test_a_persons_wish_passes_over_cooldown_and_budget_but_not_over_a_broken_pipeline() -> None:
     """A manual build ignores cool-down, budget and label counts, yet no model is built on garbage."""
     hurried = replace(
-        STEADY, want=Want(Trigger.MANUAL, "asked", NOW), cooldown_until=NOW + DAY, build_starts=(NOW,) * 9
+        STEADY, want=BuildRequest(Trigger.MANUAL, "asked", NOW), cooldown_until=NOW + DAY, build_starts=(NOW,) * 9
     )
-    assert decide(hurried, Ticked(), replace(FACTS, labels=0)).event == "build_started"
-    assert decide(replace(hurried, blocked="garbage"), Ticked()).actions == ()
+    assert decide(hurried, ClockTick(), replace(FACTS, labels=0)).event == "build_started"
+    assert decide(replace(hurried, blocked="garbage"), ClockTick()).actions == ()
 
 
 def test_the_steps_of_a_build_follow_one_another() -> None:
@@ -208,9 +208,9 @@ def test_a_won_gate_waits_for_a_person(settings: PolicySettings, override: Overr
     waiting = decide(state, done, override=override, settings=settings)
     assert waiting.event == "approval_wanted"
     assert words in waiting.reason
-    assert decide(waiting.state, Ticked(), override=override, settings=settings).actions == ()
-    assert kinds(decide(waiting.state, Ticked())) == [ActionKind.SWAP]
-    approved = decide(waiting.state, Asked("approve", "ada", "looks right", 4), settings=settings)
+    assert decide(waiting.state, ClockTick(), override=override, settings=settings).actions == ()
+    assert kinds(decide(waiting.state, ClockTick())) == [ActionKind.SWAP]
+    approved = decide(waiting.state, OperatorRequest("approve", "ada", "looks right", 4), settings=settings)
     assert kinds(approved) == [ActionKind.SWAP]
     assert "approved by ada: looks right" in approved.reason
 
@@ -219,18 +219,18 @@ def test_collecting_judges_again_rebuilds_or_gives_up() -> None:
     """An inconclusive challenger is judged again with more rows, rebuilt with many more, and dropped in the end."""
     collecting = build(BuildStep.COLLECT, judged_labels=400, judged_rows=400, rows_since_change=400)
     state = replace(STATES[Phase.RETRAINING], build=collecting)
-    assert decide(state, Ticked(), replace(FACTS, labels=500)).actions == ()
-    assert kinds(decide(state, Ticked(), replace(FACTS, labels=800))) == [ActionKind.JUDGE]
-    rebuilt = decide(state, Ticked(), replace(FACTS, labels=4000, next_version=5))
+    assert decide(state, ClockTick(), replace(FACTS, labels=500)).actions == ()
+    assert kinds(decide(state, ClockTick(), replace(FACTS, labels=800))) == [ActionKind.JUDGE]
+    rebuilt = decide(state, ClockTick(), replace(FACTS, labels=4000, next_version=5))
     assert kinds(rebuilt) == [ActionKind.SNAPSHOT]
-    late = decide(state, Ticked(), now=NOW + 61 * DAY)
+    late = decide(state, ClockTick(), now=NOW + 61 * DAY)
     assert (late.event, late.state.phase, late.state.champion) == ("challenger_inconclusive", Phase.STEADY, 3)
 
 
 @pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.SWAP])
 def test_a_failed_step_leaves_the_champion_and_backs_off(kind: ActionKind) -> None:
     """Whatever step fails, the champion serves on, the next try waits twice as long each time, and in the end stops."""
-    state = replace(STATES[Phase.RETRAINING], want=Want(Trigger.PERFORMANCE, "loss rose", NOW))
+    state = replace(STATES[Phase.RETRAINING], want=BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW))
     arguments = {"version": 4, "purpose": "promote"}
     pauses = []
     for _ in range(SETTINGS.most_failures - 1):
@@ -247,19 +247,19 @@ def test_a_failed_step_leaves_the_champion_and_backs_off(kind: ActionKind) -> No
 def test_probation_confirms_or_rolls_back() -> None:
     """The comparison confirms the new champion, or the old one is swapped back and the new one barred."""
     state = replace(STATES[Phase.PROBATION], champion=4, previous=3, probation=Probation(3, NOW - HOUR))
-    assert kinds(decide(state, Ticked(), replace(FACTS, labels=100))) == [ActionKind.SHADOW]
-    assert decide(state, Ticked(), replace(FACTS, labels=100, working=frozenset({ActionKind.SHADOW}))).actions == ()
-    looking = decide(state, Ticked(), replace(FACTS, labels=100)).state
-    assert decide(looking, Ticked(), replace(FACTS, labels=110)).actions == ()  # too few new labels for another look
+    assert kinds(decide(state, ClockTick(), replace(FACTS, labels=100))) == [ActionKind.SHADOW]
+    assert decide(state, ClockTick(), replace(FACTS, labels=100, working=frozenset({ActionKind.SHADOW}))).actions == ()
+    looking = decide(state, ClockTick(), replace(FACTS, labels=100)).state
+    assert decide(looking, ClockTick(), replace(FACTS, labels=110)).actions == ()  # too few new labels for another look
     late = replace(FACTS, labels=110)
-    assert kinds(decide(looking, Ticked(), late, now=NOW + 2 * DAY)) == [ActionKind.SHADOW]  # they may have matured
+    assert kinds(decide(looking, ClockTick(), late, now=NOW + 2 * DAY)) == [ActionKind.SHADOW]  # they may have matured
     unchanged = decide(
-        decide(looking, Ticked(), late, now=NOW + 2 * DAY).state, Shadowed("continue", "too few", 0)
+        decide(looking, ClockTick(), late, now=NOW + 2 * DAY).state, ProbationResult("continue", "too few", 0)
     ).state
-    assert decide(unchanged, Ticked(), late, now=NOW + 2 * DAY + 1).actions == ()  # never twice at one moment
-    confirmed = decide(state, Shadowed("confirm", "as good", 300))
+    assert decide(unchanged, ClockTick(), late, now=NOW + 2 * DAY + 1).actions == ()  # never twice at one moment
+    confirmed = decide(state, ProbationResult("confirm", "as good", 300))
     assert (confirmed.event, confirmed.state.phase) == ("confirmed", Phase.STEADY)
-    worse = decide(state, Shadowed("roll_back", "worse by 0.1", 300))
+    worse = decide(state, ProbationResult("roll_back", "worse by 0.1", 300))
     assert worse.event == "rollback_started"
     assert worse.state.champion == 4  # until the swap is done
     back = decide(worse.state, StepDone(ActionKind.SWAP, worse.actions[0].arguments))
@@ -270,12 +270,12 @@ def test_probation_confirms_or_rolls_back() -> None:
 @pytest.mark.parametrize("phase", list(Phase))
 def test_a_broken_pipeline_blocks_once_and_is_restored_once(phase: Phase) -> None:
     """A fault is told when it begins and when it ends, not at every window between."""
-    broken = decide(STATES[phase], Faulted("column x is gone"))
+    broken = decide(STATES[phase], QualityFault("column x is gone"))
     assert broken.event == "quality_fault"
-    assert decide(broken.state, Faulted("column x is gone")).event is None
-    whole = decide(broken.state, Cleared())
+    assert decide(broken.state, QualityFault("column x is gone")).event is None
+    whole = decide(broken.state, QualityOk())
     assert (whole.event, whole.state.blocked) == ("quality_restored", None)
-    assert decide(STATES[phase], Cleared()).event is None
+    assert decide(STATES[phase], QualityOk()).event is None
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_requests_that_cannot_be_done_are_refused_with_the_reason(
     kind: str, version: int | None, phase: Phase, words: str
 ) -> None:
     """A person's impossible request is answered by why, and changes nothing."""
-    transition = decide(STATES[phase], Asked(kind, "ada", version=version))
+    transition = decide(STATES[phase], OperatorRequest(kind, "ada", version=version))
     assert transition.event == "request_refused"
     assert words in transition.reason
     assert transition.state == STATES[phase]
@@ -302,32 +302,32 @@ def test_requests_that_cannot_be_done_are_refused_with_the_reason(
 
 def test_rollback_by_a_person_goes_to_the_version_before() -> None:
     """`rollback` without a version goes to what served before the champion."""
-    transition = decide(STEADY, Asked("rollback", "ada", "complaints"))
+    transition = decide(STEADY, OperatorRequest("rollback", "ada", "complaints"))
     assert transition.actions[0].arguments["version"] == 2
     assert "ada rolls back from version 3 to 2: complaints" in transition.reason
 
 
 def test_override_pauses_pins_and_asks_each_once() -> None:
     """The override pauses and resumes, pins once, and each new retrain text is one build."""
-    paused = decide(STEADY, Ticked(), override=Override("x", pause=frozenset({"checks"})))
+    paused = decide(STEADY, ClockTick(), override=Override("x", pause=frozenset({"checks"})))
     assert (paused.event, paused.state.phase) == ("paused", Phase.PAUSED)
-    assert decide(paused.state, Ticked()).event == "resumed"
+    assert decide(paused.state, ClockTick()).event == "resumed"
     pin = Override("bad version", pin=2)
-    pinning = decide(STEADY, Ticked(), override=pin)
+    pinning = decide(STEADY, ClockTick(), override=pin)
     assert pinning.actions[0].arguments["version"] == 2
-    assert decide(pinning.state, Ticked(), override=pin).actions == ()
-    assert decide(pinning.state, Ticked()).event == "unpinned"
-    assert decide(STEADY, Ticked(), override=Override("x", pin=8)).event == "pin_refused"
+    assert decide(pinning.state, ClockTick(), override=pin).actions == ()
+    assert decide(pinning.state, ClockTick()).event == "unpinned"
+    assert decide(STEADY, ClockTick(), override=Override("x", pin=8)).event == "pin_refused"
     ask = Override("x", retrain="after schema fix")
-    wanted = decide(STEADY, Ticked(), override=ask)
+    wanted = decide(STEADY, ClockTick(), override=ask)
     assert wanted.event == "build_wanted"
-    assert decide(replace(wanted.state, want=None), Ticked(), override=ask).event is None
+    assert decide(replace(wanted.state, want=None), ClockTick(), override=ask).event is None
 
 
 def test_an_expired_override_has_no_effect() -> None:
     """After `expires` the override lapses by itself."""
     expired = Override("x", expires=NOW - 1, pause=frozenset({"checks"}), pin=2, retrain="now")
-    assert decide(STEADY, Ticked(), override=expired).event is None
+    assert decide(STEADY, ClockTick(), override=expired).event is None
 
 
 @pytest.mark.parametrize(
@@ -342,11 +342,11 @@ def test_triggers_without_an_alarm(trigger: Trigger, facts: Facts) -> None:
     """The schedule, new labels and changed code want a build only where `retrain.on` names them."""
     state = replace(STEADY, code="old")
     settings = PolicySettings(retrain_on=frozenset({trigger}))
-    transition = decide(state, Ticked(), facts, settings=settings)
+    transition = decide(state, ClockTick(), facts, settings=settings)
     assert transition.event == "build_wanted"
     assert transition.state.want is not None
     assert transition.state.want.trigger is trigger
-    assert decide(state, Ticked(), facts).event is None
+    assert decide(state, ClockTick(), facts).event is None
 
 
 @pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE])
@@ -370,15 +370,15 @@ def test_a_challenger_that_did_not_meet_the_champion_waits_for_a_person() -> Non
     held = advance(judging, done, Facts(), PolicySettings(), Override(), 2.0)
     assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, "approval_wanted")
     assert "version 1 is damaged" in held.reason
-    later = advance(held.state, Ticked(), Facts(), PolicySettings(), Override(), 3.0)
+    later = advance(held.state, ClockTick(), Facts(), PolicySettings(), Override(), 3.0)
     assert later.state.phase is Phase.AWAITING_APPROVAL
-    said = advance(held.state, Asked("approve", "ann", version=2), Facts(), PolicySettings(), Override(), 4.0)
+    said = advance(held.state, OperatorRequest("approve", "ann", version=2), Facts(), PolicySettings(), Override(), 4.0)
     assert said.event == "swap_started"
 
 
 def test_a_request_that_waited_for_days_is_refused() -> None:
     """What a person asked while no daemon ran is not done weeks later; within a day it is."""
-    late = decide(STATES[Phase.STEADY], Asked("rollback", "ada", "bad", 2, NOW - 1.5 * DAY))
+    late = decide(STATES[Phase.STEADY], OperatorRequest("rollback", "ada", "bad", 2, NOW - 1.5 * DAY))
     assert (late.event, late.actions) == ("request_refused", ())
     assert "rollback was asked at 2027-01-13 20:00 UTC, and nothing could answer until now: ask again" in late.reason
-    assert decide(STATES[Phase.STEADY], Asked("rollback", "ada", "bad", 2, NOW - 0.5 * DAY)).actions
+    assert decide(STATES[Phase.STEADY], OperatorRequest("rollback", "ada", "bad", 2, NOW - 0.5 * DAY)).actions

@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftd.policy import (
-    Alarmed,
-    Asked,
-    Cleared,
+    AlarmRaised,
+    ClockTick,
     Facts,
-    Faulted,
     Finding,
+    OperatorRequest,
     Override,
     PolicySettings,
-    Shadowed,
+    ProbationResult,
+    QualityFault,
+    QualityOk,
     StepDone,
     StepFailed,
-    Ticked,
     advance,
 )
 from driftd.records import Action, ActionKind, Alarm, ModelState, Phase, Transition, Trigger, Window
@@ -26,7 +26,7 @@ NOW = 1_800_000_000.0
 BUILD_STEPS = frozenset({ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE})
 
 alarms = st.builds(
-    Alarmed,
+    AlarmRaised,
     st.builds(
         Alarm,
         st.sampled_from(["data", "prediction", "performance", "quality"]),
@@ -40,19 +40,19 @@ alarms = st.builds(
     st.just(Window(1, NOW, NOW + 1)),
 )
 asked = st.builds(
-    Asked,
+    OperatorRequest,
     st.sampled_from(["retrain", "approve", "reject", "rollback"]),
     st.just("ada"),
     st.just(""),
     st.sampled_from([None, 1, 2, 3]),
 )
 steps = st.one_of(
-    st.just(Ticked()),
-    st.just(Ticked()),
+    st.just(ClockTick()),
+    st.just(ClockTick()),
     alarms,
     asked,
-    st.just(Faulted("gone")),
-    st.just(Cleared()),
+    st.just(QualityFault("gone")),
+    st.just(QualityOk()),
     st.just("finish"),
     st.just("finish"),
     st.just("fail"),
@@ -79,7 +79,7 @@ def finding_for(action: Action, ends: str, decision: str, state: ModelState) -> 
     if ends == "fail":
         return StepFailed(action.kind, "boom", action.arguments)
     if action.kind is ActionKind.SHADOW:
-        return Shadowed({"promote": "confirm", "reject": "roll_back"}.get(decision, "continue"), "because", 400)
+        return ProbationResult({"promote": "confirm", "reject": "roll_back"}.get(decision, "continue"), "because", 400)
     result = {
         "digest": "d",
         "rows": 900,
@@ -165,7 +165,7 @@ def test_an_inconclusive_gate_never_promotes(road: list[tuple[object, float]]) -
     world, now = World(), NOW
     for step, span in road:
         now += span
-        if isinstance(step, Asked) and step.kind == "rollback":
+        if isinstance(step, OperatorRequest) and step.kind == "rollback":
             continue
         world.step(step, "inconclusive", Override(), "auto", now)
     assert world.state.champion == 1

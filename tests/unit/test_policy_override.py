@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from driftd.policy import Asked, Facts, Override, PolicySettings, Shadowed, StepDone, StepFailed, Ticked, advance
+from driftd.policy import (
+    ClockTick,
+    Facts,
+    OperatorRequest,
+    Override,
+    PolicySettings,
+    ProbationResult,
+    StepDone,
+    StepFailed,
+    advance,
+)
 from driftd.records import ActionKind, Build, BuildStep, ModelState, Phase, Probation, Transition, Trigger
 
 NOW = 1_800_000_000.0
@@ -20,7 +30,7 @@ ON_PROBATION = replace(STEADY, phase=Phase.PROBATION, probation=Probation(2, NOW
 
 
 def decide(state: ModelState, override: Override, finding: object = None, now: float = NOW) -> Transition:
-    return advance(state, finding or Ticked(), FACTS, SETTINGS, override, now)  # type: ignore[arg-type]
+    return advance(state, finding or ClockTick(), FACTS, SETTINGS, override, now)  # type: ignore[arg-type]
 
 
 def told(state: ModelState, override: Override, now: float = NOW) -> list[Transition]:
@@ -157,7 +167,7 @@ def test_a_pinned_champion_is_never_rolled_back() -> None:
     held = told(ON_PROBATION, pin)[-1].state
     assert held.phase is Phase.STEADY
     assert held.probation is None
-    late = decide(held, pin, Shadowed("roll_back", "worse", 900))
+    late = decide(held, pin, ProbationResult("roll_back", "worse", 900))
     assert late.actions == ()
 
 
@@ -169,7 +179,7 @@ def test_an_approval_does_not_go_before_a_pin(by: str) -> None:
         override = Override("x", pin=3, approve=4)
         assert all(one.actions == () for one in told(pinned, override))
     else:
-        answer = decide(pinned, Override("x", pin=3), Asked("approve", "ann@host", "", 4))
+        answer = decide(pinned, Override("x", pin=3), OperatorRequest("approve", "ann@host", "", 4))
         assert answer.event == "request_refused"
         assert "the override pins version 3" in answer.reason
 
@@ -209,7 +219,7 @@ def test_a_build_asked_for_takes_the_place_of_one_that_only_awaits_rows(by: str)
     """Nobody who wants a build now waits weeks for the rows of another."""
     collecting = replace(STEADY, phase=Phase.RETRAINING, build=replace(BUILD, step=BuildStep.COLLECT))
     override = Override("x", retrain="now") if by == "config" else Override()
-    finding = None if by == "config" else Asked("retrain", "ann@host", "now")
+    finding = None if by == "config" else OperatorRequest("retrain", "ann@host", "now")
     state = decide(collecting, override).state if by == "config" else collecting
     wanted = decide(state, override, finding)
     assert wanted.event == "build_wanted"
@@ -220,8 +230,8 @@ def test_a_build_asked_for_takes_the_place_of_one_that_only_awaits_rows(by: str)
 
 def test_a_wish_for_a_build_outlives_a_rollback() -> None:
     """What a person asked for during a probation is not forgotten when that ends in a rollback."""
-    asked = decide(ON_PROBATION, Override(), Asked("retrain", "ann@host", "new data")).state
-    worse = decide(asked, Override(), Shadowed("roll_back", "worse", 900))
+    asked = decide(ON_PROBATION, Override(), OperatorRequest("retrain", "ann@host", "new data")).state
+    worse = decide(asked, Override(), ProbationResult("roll_back", "worse", 900))
     back = decide(worse.state, Override(), StepDone(ActionKind.SWAP, worse.actions[0].arguments))
     assert back.state.champion == 2
     assert told(back.state, Override())[0].event == "build_started"
@@ -232,8 +242,8 @@ def test_a_pinned_challenger_is_no_challenger_any_more(state: ModelState) -> Non
     """Pinning the version under build ends the build; what its judge still says changes nothing."""
     facts = replace(FACTS, versions=frozenset({1, 2, 3, 4}))
     pin = Override("trust me", pin=4)
-    noted = advance(state, Ticked(), facts, SETTINGS, pin, NOW)
-    started = advance(noted.state, Ticked(), facts, SETTINGS, pin, NOW)
+    noted = advance(state, ClockTick(), facts, SETTINGS, pin, NOW)
+    started = advance(noted.state, ClockTick(), facts, SETTINGS, pin, NOW)
     assert (started.event, started.state.build, started.state.phase) == ("pin_started", None, Phase.STEADY)
     swapped = decide(started.state, pin, StepDone(ActionKind.SWAP, started.actions[0].arguments))
     assert swapped.state.champion == 4
@@ -246,7 +256,7 @@ def test_a_pinned_challenger_is_no_challenger_any_more(state: ModelState) -> Non
 def test_a_rollback_to_the_challenger_is_refused() -> None:
     """A version that never served is nothing to go back to."""
     facts = replace(FACTS, versions=frozenset({1, 2, 3, 4}))
-    answer = advance(WAITING, Asked("rollback", "ann@host", "", 4), facts, SETTINGS, Override(), NOW)
+    answer = advance(WAITING, OperatorRequest("rollback", "ann@host", "", 4), facts, SETTINGS, Override(), NOW)
     assert answer.event == "request_refused"
     assert answer.reason == "version 4 is the challenger of a build under way (judge): it has not served yet"
 
@@ -275,9 +285,11 @@ def test_a_challenger_that_a_pin_held_back_is_judged_against_what_serves_after_i
 
 def test_a_comparison_of_another_version_is_put_aside() -> None:
     """What a shadow says of a former champion never rolls back the one that serves."""
-    late = decide(ON_PROBATION, Override(), Shadowed("roll_back", "worse", 900, version=1))
+    late = decide(ON_PROBATION, Override(), ProbationResult("roll_back", "worse", 900, version=1))
     assert late.actions == ()
-    assert [one.kind for one in decide(ON_PROBATION, Override(), Shadowed("roll_back", "w", 9, 3)).actions] == ["swap"]
+    assert [one.kind for one in decide(ON_PROBATION, Override(), ProbationResult("roll_back", "w", 9, 3)).actions] == [
+        "swap"
+    ]
 
 
 def test_a_refused_pin_is_tried_again_when_the_override_changes() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from driftd.policy import restored
-from driftd.records import Build, BuildStep, ModelState, Phase, Probation, Transition, Trigger, Want
+from driftd.records import Build, BuildRequest, BuildStep, ModelState, Phase, Probation, Transition, Trigger
 
 NOW, MADE = 2000.0, 1000.0
 STEADY = ModelState("demand", Phase.STEADY, champion=6, previous=5)
@@ -33,7 +33,7 @@ def test_what_serves_as_the_backup_says_stays() -> None:
 
 def test_a_later_version_goes_on_serving_and_is_watched() -> None:
     """A version that won its gate after the backup is not taken from service; it is watched beside the one before."""
-    wanting = replace(STEADY, want=Want(Trigger.PERFORMANCE, "mae rose", 900.0))
+    wanting = replace(STEADY, want=BuildRequest(Trigger.PERFORMANCE, "mae rose", 900.0))
     state = after(wanting, 7).state
     assert (state.champion, state.previous, state.phase) == (7, 6, Phase.PROBATION)
     assert state.probation == Probation(6, NOW)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from driftd_detectors.gate import DAY, judge
-from driftd_detectors.probation import watch
+from driftd_detectors.comparison.gate import DAY, judge
+from driftd_detectors.comparison.probation import watch
 
 ROWS_A_DAY = 200
 

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.counting import bins_of, count_numbers
-from driftd_detectors.layout import learn_layout
-from driftd_detectors.locating import locate
-from driftd_detectors.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.profile.counting import bins_of, count_numbers, locate
+from driftd_detectors.profile.layout import learn_layout
+from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from profile_samples import SCHEMA, only, part, sample
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftd_detectors.columns import Coded, Columns, Outcomes
-from driftd_detectors.faults.suspicion import share_evidence
-from driftd_detectors.frames import columns_of
-from driftd_detectors.layout import learn_layout
-from driftd_detectors.profile import profile_of
-from driftd_detectors.quality import QualitySettings, quality_faults
+from driftd_detectors.columns import Coded, Columns, Outcomes, columns_of
+from driftd_detectors.profile.layout import learn_layout
+from driftd_detectors.profile.profile import profile_of
+from driftd_detectors.quality.checks import QualitySettings, quality_faults
+from driftd_detectors.quality.faults import share_evidence
 from driftd_detectors.schema import Task, learn_schema
-from driftd_detectors.scoring import score_window, streams_of
+from driftd_detectors.scores.scoring import score_window, streams_of
 from profile_samples import SCHEMA, only, part, sample
 
 LAYOUT = learn_layout(*sample(5000, 0), SCHEMA)

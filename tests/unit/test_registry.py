@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Manifest, ManifestError, Registry, RegistryError, Trainer
 from driftd.registry.artefact import ArtefactError, store_estimator
 from driftd.registry.features import feature_frame

@@ -8,9 +8,9 @@ import importlib
 import numpy as np
 import pytest
 
-from driftd_detectors.layout import learn_layout
-from driftd_detectors.profile import empty_profile, merge, profile_of
-from driftd_detectors.quality import FAULTS
+from driftd_detectors.profile.layout import learn_layout
+from driftd_detectors.profile.profile import empty_profile, merge, profile_of
+from driftd_detectors.quality.checks import FAULTS
 from driftd_detectors.scores.comparison import compare
 from driftd_detectors.scores.registry import SCORES
 from profile_samples import SCHEMA, part, sample

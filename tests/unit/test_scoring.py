@@ -9,13 +9,13 @@ import pytest
 
 from driftd_detectors.assessment import EvidenceKind
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.layout import learn_layout
-from driftd_detectors.profile import empty_profile, merge, profile_of
-from driftd_detectors.quality import quality_faults
+from driftd_detectors.profile.layout import learn_layout
+from driftd_detectors.profile.profile import empty_profile, merge, profile_of
+from driftd_detectors.quality.checks import quality_faults
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.scores.comparison import compare
 from driftd_detectors.scores.psi import psi
-from driftd_detectors.scoring import score_window, streams_of, strongest_pairs
+from driftd_detectors.scores.scoring import score_window, streams_of, strongest_pairs
 from profile_samples import SCHEMA, only, part, sample
 
 LAYOUT = learn_layout(*sample(20_000, 0), SCHEMA)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from driftd.loop.guard import Guard
-from driftd.loop.service import Service, StopAskedError, status_line
-from driftd.observe.service_manager import LONGEST_STATUS, ServiceManager
+from driftd.loop.source_timeout import TimeoutWorker
+from driftd.loop.supervision import Service, StopAskedError, status_line
+from driftd.observe.systemd import LONGEST_STATUS, ServiceManager
 from driftd.records import ModelState, Phase, Verdict
 
 
@@ -114,7 +114,7 @@ def test_the_status_line_tells_every_model_shortly() -> None:
 def test_a_loop_that_waits_for_a_source_stops_when_told() -> None:
     """A stop that comes while a source hangs ends the wait at once, long before the check's own limit."""
     service, hanging = Service(), threading.Event()
-    guard = Guard("demand", 300.0, service.alive)
+    guard = TimeoutWorker("demand", 300.0, service.alive)
 
     def hang() -> None:
         service.stop_asked = "SIGTERM"
@@ -130,5 +130,5 @@ def test_a_stop_is_seen_between_two_reads() -> None:
     service = Service(stop_asked="SIGTERM")
     read: list[int] = []
     with pytest.raises(StopAskedError):
-        Guard("demand", 5.0, service.alive).run(lambda: read.append(1))
+        TimeoutWorker("demand", 5.0, service.alive).run(lambda: read.append(1))
     assert read == []

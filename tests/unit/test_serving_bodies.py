@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from driftd.serving.bodies import AT_ONCE, SMALL, Bodies, ClientGoneError
-from driftd.serving.posted import TOO_LARGE, UNAVAILABLE, RefusedError
+from driftd.serving.requests import AT_ONCE, SMALL, TOO_LARGE, UNAVAILABLE, BodyLimiter, ClientGoneError, RefusedError
 
 LONGEST = 4 * SMALL
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -30,12 +29,12 @@ def client(*parts: bytes, goes: bool = False) -> Receive:
     return receive
 
 
-async def read(bodies: Bodies, receive: Receive) -> bytes:
+async def read(bodies: BodyLimiter, receive: Receive) -> bytes:
     async with bodies.read(receive) as body:
         return body
 
 
-async def beside(bodies: Bodies, receives: Iterable[Receive], last: Receive) -> bytes:
+async def beside(bodies: BodyLimiter, receives: Iterable[Receive], last: Receive) -> bytes:
     """Read `last` while the others are still being dealt with."""
     held = [bodies.read(one) for one in receives]
     for one in held:
@@ -49,16 +48,16 @@ async def beside(bodies: Bodies, receives: Iterable[Receive], last: Receive) -> 
 
 def test_a_body_comes_whole_in_any_number_of_parts() -> None:
     """However it is cut, what is read is what was sent; an empty body is none."""
-    assert asyncio.run(read(Bodies(LONGEST), client(b"a", b"", b"bc"))) == b"abc"
-    assert asyncio.run(read(Bodies(LONGEST), client(b""))) == b""
+    assert asyncio.run(read(BodyLimiter(LONGEST), client(b"a", b"", b"bc"))) == b"abc"
+    assert asyncio.run(read(BodyLimiter(LONGEST), client(b""))) == b""
 
 
 def test_a_body_that_is_too_long_is_refused_at_the_part_that_makes_it_so() -> None:
     """One byte more than allowed is refused, and no more than that is kept."""
     full = client(b"x" * LONGEST)
-    assert len(asyncio.run(read(Bodies(LONGEST), full))) == LONGEST
+    assert len(asyncio.run(read(BodyLimiter(LONGEST), full))) == LONGEST
     with pytest.raises(RefusedError, match=r"larger than 262144 bytes \(serve.max_body\)") as refused:
-        asyncio.run(read(Bodies(LONGEST), client(b"x" * LONGEST, b"x")))
+        asyncio.run(read(BodyLimiter(LONGEST), client(b"x" * LONGEST, b"x")))
     assert refused.value.status == TOO_LARGE
 
 
@@ -66,15 +65,15 @@ def test_all_bodies_together_are_bounded_and_small_ones_always_pass() -> None:
     """When the long ones take all the room, another long one is to come again later, and a usual one is read."""
     longs = [client(b"x" * LONGEST) for _ in range(AT_ONCE)]
     with pytest.raises(RefusedError, match="other requests take 4 MB") as refused:
-        asyncio.run(beside(Bodies(LONGEST), longs, client(b"x" * LONGEST)))
+        asyncio.run(beside(BodyLimiter(LONGEST), longs, client(b"x" * LONGEST)))
     assert refused.value.status == UNAVAILABLE
     longs = [client(b"x" * LONGEST) for _ in range(AT_ONCE)]
-    assert len(asyncio.run(beside(Bodies(LONGEST), longs, client(b"x" * SMALL)))) == SMALL
+    assert len(asyncio.run(beside(BodyLimiter(LONGEST), longs, client(b"x" * SMALL)))) == SMALL
 
 
 def test_the_room_of_a_body_is_free_again_however_it_ended() -> None:
     """Read, refused, or left by its client: afterwards as much fits as before."""
-    bodies = Bodies(LONGEST)
+    bodies = BodyLimiter(LONGEST)
 
     async def all_of_them() -> None:
         for _ in range(2 * AT_ONCE):

@@ -14,17 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.artefact import store_estimator
 from driftd.registry.features import feature_frame
 from driftd.registry.manifest import write_manifest
-from driftd.serving.answering import answer, records_of
+from driftd.registry.versions import NothingServedError, version_of
 from driftd.serving.client import Driftd, FeedbackError
 from driftd.serving.event_log import EventLog
-from driftd.serving.identities import new_ids
-from driftd.serving.link import NothingServedError, version_of
-from driftd.serving.posted import Bounds, RefusedError, read_posted
+from driftd.serving.predict import answer, new_ids, records_of
+from driftd.serving.requests import RefusedError, RequestLimits, read_posted
 from driftd.serving.served_version import ServedVersion
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
@@ -32,7 +31,7 @@ MODEL = "demand"
 FEATURES = (Feature("x", Kind.NUMBER), Feature("c", Kind.CATEGORY), Feature("b", Kind.BOOLEAN))
 SCHEMA = Schema(Task.REGRESSION, "y", FEATURES)
 NUMBER_ONLY = Schema(Task.REGRESSION, "y", FEATURES[:1])
-BOUNDS = Bounds(1000, 3)
+BOUNDS = RequestLimits(1000, 3)
 
 
 def publish(places: Places, version: int, slope: float) -> None:

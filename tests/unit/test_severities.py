@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from driftd.decisions import ALL, DEFAULT, MEANINGS, Severity, event_or_severity, is_wanted, meaning_of
 from driftd.records import ActionKind
-from driftd.severities import ALL, DEFAULT, MEANINGS, Severity, event_or_severity, is_wanted, meaning_of
 
 DAEMON = Path(__file__).resolve().parents[2] / "daemon" / "driftd"
 # Events whose name is put together: what the braces may hold, by the text as it stands in the source.
@@ -67,7 +67,7 @@ def test_every_event_of_the_policy_has_its_severity() -> None:
     """Each event that a transition can bear is in the table, and the table has no other."""
     made = set(events_made())
     assert len(made) > 20
-    assert made - MEANINGS.keys() == set(), "new events need a line in driftd/severities.py"
+    assert made - MEANINGS.keys() == set(), "new events need a line in driftd/decisions.py"
     assert MEANINGS.keys() - made == set(), "these events are never made"
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from driftd.build.snapshots import SnapshotError, labelled_rows, read_snapshot, take_snapshot
-from driftd.places import Places
+from driftd.paths import Places
+from driftd.training.snapshots import SnapshotError, labelled_rows, read_snapshot, take_snapshot
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 FEATURES = (Feature("x", Kind.NUMBER), Feature("c", Kind.CATEGORY))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from driftd.store.lock import StateInUseError, held, holder
+from driftd.store.ownership import StateInUseError, held, holder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from driftd.store.lock import held
+from driftd.store.ownership import held
 with held(Path(sys.argv[1]), "driftd run"):
     print("held", flush=True)
     time.sleep(60)

@@ -14,17 +14,17 @@ from driftd.records import (
     ActionKind,
     Alarm,
     Build,
+    BuildRequest,
     BuildStep,
     ModelState,
     Phase,
     Probation,
     Transition,
     Trigger,
-    Want,
     Window,
 )
-from driftd.store.state import StateStore, post_request
-from driftd.store.state_reader import StateAbsentError, StateReader
+from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.store.state.writer import StateStore, post_request
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
 
 STATE = ModelState(
@@ -32,7 +32,7 @@ STATE = ModelState(
     Phase.PROBATION,
     champion=4,
     previous=3,
-    want=Want(Trigger.PERFORMANCE, "loss rose", 5.0, change_at=1.0, labels_needed=300),
+    want=BuildRequest(Trigger.PERFORMANCE, "loss rose", 5.0, change_at=1.0, labels_needed=300),
     build=Build(5, Trigger.MANUAL, "asked", BuildStep.TRAIN, 7.0, snapshot="ab"),
     probation=Probation(3, 9.0, 12, "as good"),
     build_starts=(1.0, 2.0),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from driftd.config.watched import Window as WindowConfig
-from driftd.places import Places
+from driftd.config.model_schema import WindowConfig
+from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.store import StoreSource
 from driftd.sources.windows import closed_until
-from driftd.store.events_reader import EventReader
-from driftd.store.events_retention import Limits, prune
-from driftd.store.events_sealing import seal
+from driftd.store.events.reader import EventReader
+from driftd.store.events.retention import RetentionLimits, prune
+from driftd.store.events.sealing import seal
 from event_samples import ALL, SCHEMA, START, keep, open_store, prediction
 
 MINUTE = (START // 60 + 1) * 60
@@ -64,7 +64,7 @@ def test_rows_that_went_between_two_looks(tmp_path: Path) -> None:
     seal(path, segments, START + 1e6, hot_seconds=0.0, segment_rows=20)
     reader = EventReader(path, SCHEMA, segments)
     seqs = reader.seqs_between(ALL.start, ALL.end)
-    prune(path, segments, START + 1025, Limits(keep_seconds=1000.0))
+    prune(path, segments, START + 1025, RetentionLimits(keep_seconds=1000.0))
     rows = reader.rows(seqs, 4e9)
     assert len(seqs) == 40
     assert rows.outcomes.at.tolist() == [START + number for number in range(25, 40)]

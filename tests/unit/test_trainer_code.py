@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from driftd.build.code import TrainerError, source_files, trainer_code
+from driftd.training.trainer_code import TrainerError, source_files, trainer_code
 
 PATH = list(sys.path)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.build.selecting import (
+from driftd.training.training_rows import (
     FEWEST_ROWS,
-    Portion,
+    TrainingWindow,
     choose,
     fixed_portion,
     holdout_start,
@@ -94,5 +94,5 @@ def test_the_config_can_fix_the_portion() -> None:
 
 def test_a_portion_without_a_pivot_weighs_all_alike() -> None:
     """Only the weighted way has weights."""
-    assert Portion("recent", 10).weight(100) is None
-    assert Portion("weighted", 0, 80).weight(100).tolist() == [0.625] * 80 + [2.5] * 20
+    assert TrainingWindow("recent", 10).weight(100) is None
+    assert TrainingWindow("weighted", 0, 80).weight(100).tolist() == [0.625] * 80 + [2.5] * 20

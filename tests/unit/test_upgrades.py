@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.store.backups import list_backups
-from driftd.store.events import EventStore
-from driftd.store.kinds import KINDS, DatabaseError, pending
-from driftd.store.migrate import ensure_current, migrate
-from driftd.store.state import StateStore, post_request
-from driftd.store.state_reader import StateAbsentError, StateReader
+from driftd.store.events.writer import EventStore
+from driftd.store.migrations import ensure_current, migrate
+from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.store.state.writer import StateStore, post_request
 from event_samples import SCHEMA
 from schema_samples import database_at, rows_of
 
 STEPS = [(kind, step) for kind in sorted(KINDS) for step in KINDS[kind].names]
 OLDER = [(kind, step) for kind, step in STEPS if step != KINDS[kind].names[-1]]
-MIGRATE = "import sys; from pathlib import Path; from driftd.store.migrate import ensure_current; "
+MIGRATE = "import sys; from pathlib import Path; from driftd.store.migrations import ensure_current; "
 MIGRATE += "ensure_current(Path(sys.argv[1]), sys.argv[2])"
 
 
@@ -90,7 +90,7 @@ def test_killed_in_the_middle(tmp_path: Path, write: int) -> None:
     roots = os.pathsep.join(one for one in sys.path if one)
     command = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-P", f"{path}-wal", "-e", "trace=pwrite64"]
     command += ["-e", f"inject=pwrite64:signal=KILL:when={write}"]
-    command += [sys.executable, "-m", "driftd.store.migrate", str(path), "state"]
+    command += [sys.executable, "-m", "driftd.store.migrations", str(path), "state"]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, check=False, capture_output=True, timeout=60)
     names = KINDS["state"].names
     assert pending(path, "state") in {names[place:] for place in range(1, len(names) + 1)}

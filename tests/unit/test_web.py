@@ -14,13 +14,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from driftd.config.host import Tls
 from driftd.config.load import parse
-from driftd.config.redacting import HIDDEN, redacted_model, shown
-from driftd.web import tokens as tokens_module
-from driftd.web.fence import REPORT_POLICY, Fence
+from driftd.config.redact import HIDDEN, redacted_model, shown
+from driftd.config.schema import Tls
+from driftd.web import security as tokens_module
+from driftd.web.security import REPORT_POLICY, RequestGuard, TokenFileError, Tokens
 from driftd.web.server import TlsError, context_of
-from driftd.web.tokens import TokenFileError, Tokens
 
 TOKEN = "a-token-of-some-length"
 OTHER = "another-token-of-some-length"
@@ -104,7 +103,9 @@ def fenced(tokens: Tokens | None = None) -> tuple[TestClient, list[str]]:
 
     app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "PUT", "DELETE"])])
     refused: list[str] = []
-    return TestClient(Fence(app, tokens=tokens, refused=refused.append), base_url="http://127.0.0.1:9464"), refused
+    return TestClient(
+        RequestGuard(app, tokens=tokens, refused=refused.append), base_url="http://127.0.0.1:9464"
+    ), refused
 
 
 def test_reading_needs_no_token_and_changing_does(path: Path) -> None:

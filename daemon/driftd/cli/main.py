@@ -9,29 +9,29 @@ import sys
 
 import click
 
-from driftd.observe.hangups import hangups
+from driftd.observe.systemd import hangups
 
 # name: where the command is, what it does in one line. The commands are loaded when they are called.
 COMMANDS = {
-    "demo": ("driftd.cli.running:demo", "Show the whole loop on a real year of flights."),
-    "init": ("driftd.cli.beginning:init", "Write a config from a file and train version 1."),
-    "check-config": ("driftd.cli.running:check_config", "Say whether a config is good, and what it means."),
-    "run": ("driftd.cli.running:run", "Watch the models of a config: the daemon."),
-    "serve": ("driftd.cli.running:serve", "Answer predictions and take events over HTTP."),
-    "status": ("driftd.cli.looking:status", "Where every model stands, what needs a person first."),
-    "history": ("driftd.cli.looking:history", "What was decided, newest first."),
-    "explain": ("driftd.cli.explaining:explain", "Why: any alarm, build, refusal or swap."),
-    "versions": ("driftd.cli.looking:versions", "The versions of a model and where they come from."),
-    "retrain": ("driftd.cli.asking:retrain", "Ask for a build."),
-    "approve": ("driftd.cli.asking:approve", "Let the waiting challenger serve."),
-    "reject": ("driftd.cli.asking:reject", "Turn the waiting challenger down."),
-    "rollback": ("driftd.cli.asking:rollback", "Go back to an earlier version."),
-    "doctor": ("driftd.cli.examining:doctor", "Look over a whole installation, and say what to do."),
-    "backup": ("driftd.cli.restoring:backup", "Make a backup now."),
-    "restore": ("driftd.cli.restoring:restore", "Put a backup in a broken database's place."),
-    "backtest": ("driftd.cli.backtesting:backtest", "The alarms that a config would have raised."),
-    "reproduce": ("driftd.cli.reproducing:reproduce", "Build a version again and compare."),
-    "notify-test": ("driftd.cli.notifying:notify_test", "Send every receiver a test."),
+    "demo": ("driftd.cli.run:demo", "Show the whole loop on a real year of flights."),
+    "init": ("driftd.cli.init:init", "Write a config from a file and train version 1."),
+    "check-config": ("driftd.cli.run:check_config", "Say whether a config is good, and what it means."),
+    "run": ("driftd.cli.run:run", "Watch the models of a config: the daemon."),
+    "serve": ("driftd.cli.run:serve", "Answer predictions and take events over HTTP."),
+    "status": ("driftd.cli.status:status", "Where every model stands, what needs a person first."),
+    "history": ("driftd.cli.status:history", "What was decided, newest first."),
+    "explain": ("driftd.cli.explain:explain", "Why: any alarm, build, refusal or swap."),
+    "versions": ("driftd.cli.status:versions", "The versions of a model and where they come from."),
+    "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
+    "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
+    "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),
+    "rollback": ("driftd.cli.operate:rollback", "Go back to an earlier version."),
+    "doctor": ("driftd.cli.doctor:doctor", "Look over a whole installation, and say what to do."),
+    "backup": ("driftd.cli.backup:backup", "Make a backup now."),
+    "restore": ("driftd.cli.backup:restore", "Put a backup in a broken database's place."),
+    "backtest": ("driftd.cli.backtest:backtest", "The alarms that a config would have raised."),
+    "reproduce": ("driftd.cli.reproduce:reproduce", "Build a version again and compare."),
+    "notify-test": ("driftd.cli.doctor:notify_test", "Send every receiver a test."),
 }
 STAYING = ("run", "serve")  # until they are told to end, which SIGHUP does not tell them
 EXIT_CODES = {
@@ -47,20 +47,20 @@ EXIT_CODES = {
 # Errors that are a sentence for people, by module and class: nothing is imported to know them.
 _EXITS = {
     "driftd.config.load.ConfigError": 2,
-    "driftd.web.tokens.TokenFileError": 2,
+    "driftd.web.security.TokenFileError": 2,
     "driftd.web.server.TlsError": 2,
-    "driftd.store.state_reader.StateAbsentError": 4,
+    "driftd.store.state.reader.StateAbsentError": 4,
     "driftd.registry.manifest.ManifestError": 4,
     "driftd.registry.versions.RegistryError": 1,
     "driftd.registry.artefact.ArtefactError": 1,
-    "driftd.store.kinds.DatabaseError": 1,
+    "driftd.store.schema_versions.DatabaseError": 1,
     "driftd.store.integrity.DamagedError": 6,
-    "driftd.store.lock.StateInUseError": 1,
+    "driftd.store.ownership.StateInUseError": 1,
     "driftd.store.backups.BackupError": 1,
-    "driftd.store.apart.ChildError": 1,
-    "driftd.store.belonging.ForeignStateError": 1,
-    "driftd.build.first.FirstVersionError": 1,
-    "driftd.build.snapshots.SnapshotError": 1,
+    "driftd.store.subprocesses.ChildError": 1,
+    "driftd.store.ownership.ForeignStateError": 1,
+    "driftd.training.bootstrap.FirstVersionError": 1,
+    "driftd.training.snapshots.SnapshotError": 1,
     "driftd.demonstration.run.NotOursError": 1,
 }
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
@@ -104,7 +104,7 @@ def cli(context: click.Context) -> None:
       driftd init bookings.parquet --target cancelled
       driftd run --config config.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    from driftd.store.belonging import closed_to_others  # noqa: PLC0415 - `driftd --help` loads click alone
+    from driftd.store.ownership import closed_to_others  # noqa: PLC0415 - `driftd --help` loads click alone
 
     context.with_resource(closed_to_others())
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import click
 
 from driftd.config.load import ConfigError, load
-from driftd.config.model import Config
-from driftd.page.standing import last_applied
-from driftd.places import Places
-from driftd.store.belonging import as_owner_of, rather_as_owner
+from driftd.config.schema import Config
+from driftd.paths import Places
+from driftd.store.ownership import as_owner_of, rather_as_owner
+from driftd.views.config import last_applied
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -11,11 +11,11 @@ from rich.console import ConsoleDimensions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from driftd.cli.printing import VERDICT_STYLES, number
-from driftd.page.status import WORST_FIRST, not_watched, sentences, spoken, spoken_override, worst_verdict
-from driftd.page.words import share_of_limit
-from driftd.policy.wording import span
-from driftd.store.state_records import StoredTransition
+from driftd.cli.output import VERDICT_STYLES, number
+from driftd.policy.formatting import span
+from driftd.store.state.records import StoredTransition
+from driftd.views.formatting import share_of_limit
+from driftd.views.status import WORST_FIRST, not_watched, sentences, spoken, spoken_override, worst_verdict
 
 BAR, SPARK = 10, 12  # characters
 WIDE = 100  # columns from which on the last check is shown for every model

@@ -14,8 +14,8 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from driftd.config.durations import Duration, spelled
-from driftd.config.model import Config
+from driftd.config.schema import Config
+from driftd.config.types import Duration, spelled
 
 HEAD = """# Configuration
 

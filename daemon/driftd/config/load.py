@@ -1,16 +1,18 @@
-"""Reading config.yaml: whole or not at all, and every fault at once, with its line, its key and what is allowed."""
+"""Reads config.yaml, whole or not at all, with every fault at once, and notices when the file changes."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from driftd.config.crossing import contradictions
-from driftd.config.model import Config
-from driftd.config.reading import Problem, read
-from driftd.config.telling import told
+from driftd.config.cross_checks import contradictions
+from driftd.config.errors import told
+from driftd.config.schema import Config
+from driftd.config.yaml_reader import Problem, read
 
 LONGEST = 1_000_000  # bytes; a config of more is something else
 
@@ -65,3 +67,31 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
+
+
+ABSENT = "absent"
+
+
+@dataclass(slots=True)
+class ConfigWatch:
+    """Calls `changed` once the file's content is another than the one `known` to the daemon, and stands still.
+
+    Two looks in a row must see the same: between them an editor has written the rest of the file, or put a new file in
+    the place of the old one.
+    """
+
+    path: Path
+    known: Callable[[], str]  # the hash of what the daemon read last, whether it took it or refused it
+    changed: Callable[[], None]
+    _seen: str = ""
+    _told: str = ""
+
+    def look(self) -> None:
+        """One look; called about once a second."""
+        now = digest_of(self.path) or ABSENT
+        settled, self._seen = now == self._seen, now
+        if settled and now not in (self.known(), self._told):
+            self._told = now
+            self.changed()
+        elif settled and now == self.known():
+            self._told = ""

@@ -1,4 +1,4 @@
-"""`driftd demo`: version 1, then a year of flights through the real store, the real daemon and a virtual clock."""
+"""One line on the terminal for each decision of the daemon."""
 
 from __future__ import annotations
 
@@ -14,26 +14,52 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-from driftd.build.first import FileColumns, make_first_version
 from driftd.clock import VirtualClock
 from driftd.config.load import load
-from driftd.config.model import Config
+from driftd.config.schema import Config
 from driftd.demonstration import report
-from driftd.demonstration.comparison import Comparison, static_curve
-from driftd.demonstration.figures import Curve, Keeper, Mark, MarkKind
-from driftd.demonstration.stream import FEATURES, MODEL, TARGET, Batch, batches, split, start_of
+from driftd.demonstration.comparison import PolicyComparison, static_curve
+from driftd.demonstration.report import Curve, Keeper, Mark, MarkKind
+from driftd.demonstration.stream import FEATURES, MODEL, TARGET, FlightBatch, batches, split, start_of
 from driftd.demonstration.stream import load as load_stream
-from driftd.demonstration.telling import told
-from driftd.loop.assembling import Assembly
 from driftd.loop.daemon import Daemon
+from driftd.loop.factory import Assembly
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
-from driftd.store.state import StateStore
-from driftd.store.state_records import StoredTransition
+from driftd.store.state.records import StoredTransition
+from driftd.store.state.writer import StateStore
+from driftd.training.bootstrap import FileColumns, make_first_version
+
+STYLES = {
+    "adopted": "dim",
+    "alarm": "bold red",
+    "build_started": "bold cyan",
+    "gate_inconclusive": "yellow",
+    "challenger_rejected": "yellow",
+    "challenger_inconclusive": "yellow",
+    "swap_started": "cyan",
+    "promoted": "bold green",
+    "confirmed": "green",
+    "rollback_started": "bold magenta",
+    "rolled_back": "bold magenta",
+    "quality_fault": "bold red",
+    "build_failed": "bold red",
+}
+
+
+def told(line: StoredTransition) -> Text:
+    """`03 Apr 00:00  promoted  version 2 serves instead of 1 ...`, coloured by what it is."""
+    when = datetime.fromtimestamp(line.at, UTC)
+    text = Text(f"{when:%d %b %H:%M}  ", style="dim")
+    text.append(f"{line.event.replace('_', ' '):<18} ", style=STYLES.get(line.event, ""))
+    text.append(line.reason)
+    return text
+
 
 QUARTER_DAY = 21_600.0
 CONFIG = """\
@@ -89,7 +115,7 @@ def run(folder: Path, console: Console | None = None) -> int:
     config = load(config_path)
     frame = load_stream()
     first, rest = split(frame)
-    comparison = Comparison(folder / "comparison")
+    comparison = PolicyComparison(folder / "comparison")
     try:
         _introduce(console, first, rest)
         _train_first(console, places, config, first)
@@ -160,7 +186,7 @@ def _replay(
     return served, history
 
 
-def _live(application: Driftd, batch: Batch, served: Served, truth: pd.Series) -> None:
+def _live(application: Driftd, batch: FlightBatch, served: Served, truth: pd.Series) -> None:
     """What the application does in a quarter of a day: predict, and hand in the labels that came."""
     rows = batch.predictions
     if len(rows):
@@ -190,7 +216,9 @@ def _tell(progress: Progress, daemon: Daemon, last: int) -> int:
     return max((line.id for line in news), default=last)
 
 
-def _curves(console: Console, comparison: Comparison, places: Places, rest: pd.DataFrame, served: Curve) -> list[Curve]:
+def _curves(
+    console: Console, comparison: PolicyComparison, places: Places, rest: pd.DataFrame, served: Curve
+) -> list[Curve]:
     """The three curves; waits for the rival that is rebuilt at every window if it is not done yet."""
     with console.status("computing what the two rivals would have done") as status:
         static = static_curve(Registry(places).load(MODEL, 1), rest)

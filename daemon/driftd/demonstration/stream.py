@@ -29,7 +29,7 @@ REPORT_LIMITS = (1800.0, 2 * DAY)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class FlightBatch:
     """What reached driftd in one stretch of virtual time, ending at `now` (epoch seconds).
 
     `predictions` has `prediction_id`, `at` and the features; `feedback` has `prediction_id`, `label` and `at`, the time
@@ -74,7 +74,7 @@ def split(frame: pd.DataFrame, span: float = FIRST_PART) -> tuple[pd.DataFrame, 
     return frame[early], frame[~early]
 
 
-def batches(frame: pd.DataFrame, every: float = WINDOW) -> Iterator[Batch]:
+def batches(frame: pd.DataFrame, every: float = WINDOW) -> Iterator[FlightBatch]:
     """Replay `frame` in stretches of `every` seconds, aligned to midnight, until the last label is known.
 
     A batch ending at `now` holds the flights that departed in [now - every, now) and the labels that became known in
@@ -94,5 +94,5 @@ def batches(frame: pd.DataFrame, every: float = WINDOW) -> Iterator[Batch]:
     while first < len(frame) or first_label < len(labels):
         last = int(np.searchsorted(departed, now, side="left"))
         last_label = int(np.searchsorted(known, now, side="left"))
-        yield Batch(now, frame.iloc[first:last][columns], labels.iloc[first_label:last_label])
+        yield FlightBatch(now, frame.iloc[first:last][columns], labels.iloc[first_label:last_label])
         first, first_label, now = last, last_label, now + every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftd.doctor import machine, models, running, secrets, stored, versions
+from driftd.doctor import daemon, machine, models
 from driftd.doctor.installation import Check
 
 CHECKS: dict[str, Check] = {
@@ -10,14 +10,14 @@ CHECKS: dict[str, Check] = {
     "disk": machine.disk,
     "clock": machine.clock,
     "libraries": machine.libraries,
-    "databases": stored.databases,
-    "config": running.config,
-    "secrets": secrets.secrets,
-    "daemon": running.daemon,
-    "backups": stored.backups,
-    "backlog": stored.backlog,
+    "databases": daemon.databases,
+    "config": daemon.config,
+    "secrets": daemon.secrets,
+    "daemon": daemon.daemon,
+    "backups": daemon.backups,
+    "backlog": daemon.backlog,
     "sources": models.sources,
     "trainers": models.trainers,
-    "versions": versions.versions,
+    "versions": models.versions,
     "progress": models.progress,
 }

@@ -10,17 +10,16 @@ from enum import StrEnum
 from pathlib import Path
 
 from driftd.config.load import ConfigError, load
-from driftd.config.model import Config
-from driftd.page.standing import last_applied, named_state_dir
-from driftd.places import Places
+from driftd.config.schema import Config
+from driftd.paths import Places
 from driftd.records import ModelState
-from driftd.store.belonging import command_for, rather_as_owner
-from driftd.store.kinds import DatabaseError
-from driftd.store.lock import Holder, holder
-from driftd.store.state_reader import StateAbsentError, StateReader
+from driftd.store.ownership import Holder, command_for, holder, rather_as_owner
+from driftd.store.schema_versions import DatabaseError
+from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.views.config import last_applied, named_state_dir
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """How bad a finding is."""
 
     OK = "ok"
@@ -33,7 +32,7 @@ class Finding:
     """One thing that was looked at: how it is, and what to do about it where that is not as it should be."""
 
     subject: str
-    level: Level
+    level: FindingLevel
     said: str
     todo: str = ""
     check: str = ""
@@ -41,17 +40,17 @@ class Finding:
 
 def ok(subject: str, said: str) -> Finding:
     """As it should be."""
-    return Finding(subject, Level.OK, said)
+    return Finding(subject, FindingLevel.OK, said)
 
 
 def warn(subject: str, said: str, todo: str) -> Finding:
     """Not as it should be; works all the same."""
-    return Finding(subject, Level.WARN, said, todo)
+    return Finding(subject, FindingLevel.WARN, said, todo)
 
 
 def fail(subject: str, said: str, todo: str) -> Finding:
     """Does not work."""
-    return Finding(subject, Level.FAIL, said, todo)
+    return Finding(subject, FindingLevel.FAIL, said, todo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def _refused(config_path: Path, fault: str, instead: Config) -> Finding:
     if config_path.exists() and not os.access(config_path, os.R_OK):
         todo = f"run this as somebody who may read it: {command_for(instead.state_dir, 'doctor')}"
     goes_by = f"the config in force ({instead.hash})" if instead.hash else f"{instead.state_dir} alone"
-    return Finding("config", Level.FAIL, fault, f"{todo}. What follows goes by {goes_by}", "config")
+    return Finding("config", FindingLevel.FAIL, fault, f"{todo}. What follows goes by {goes_by}", "config")
 
 
 def _findings(name: str, check: Check, installation: Installation) -> list[Finding]:

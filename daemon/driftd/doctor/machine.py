@@ -15,8 +15,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
-from driftd.store.belonging import name_of
-from driftd.store.state_reader import StateAbsentError
+from driftd.store.ownership import name_of
+from driftd.store.state.reader import StateAbsentError
 
 _LEAST_FREE, _LITTLE_FREE = 256 << 20, 0.05  # bytes; share of the file system
 _AHEAD = 120.0  # seconds that stored times may lie in the future

@@ -10,13 +10,12 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from driftd.config.model import Config
-from driftd.config.override import Override
-from driftd.config.redacting import shown
-from driftd.loop.settings import asked_by_override
+from driftd.config.redact import shown
+from driftd.config.schema import Config, OverrideConfig
+from driftd.loop.config_mapping import asked_by_override
 from driftd.observe.metrics import Metrics
 from driftd.store.integrity import is_damage
-from driftd.store.state import StateStore
+from driftd.store.state.writer import StateStore
 
 log = structlog.get_logger()
 
@@ -109,7 +108,7 @@ def asked_since(applied: Iterable[_Entry]) -> dict[str, float]:
 def _asked(entry: _Entry) -> set[str]:
     """What a config asked for when it was applied; nothing where another driftd stored it in another way."""
     try:
-        override = Override.model_validate((entry.content or {}).get("override", {}))
+        override = OverrideConfig.model_validate((entry.content or {}).get("override", {}))
     except ValidationError:
         return set()
     return asked_by_override(override, entry.at)[0]

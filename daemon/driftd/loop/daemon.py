@@ -11,17 +11,15 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from driftd.clock import Clock
-from driftd.config.load import ConfigError, digest_of
-from driftd.config.model import Config
-from driftd.config.watching import ABSENT
-from driftd.loop.assembling import Assembly, NoVersionError
+from driftd.config.load import ABSENT, ConfigError, digest_of
+from driftd.config.schema import Config
 from driftd.loop.config_history import ConfigHistory
-from driftd.loop.guard import SourceDamagedError
-from driftd.loop.repeats import Repeats
-from driftd.loop.service import StopAskedError, status_line
-from driftd.loop.settings import asked_by_override, rules_of
-from driftd.loop.watched import WatchedModel
-from driftd.loop.wholeness import state_sentence
+from driftd.loop.config_mapping import asked_by_override, rules_of
+from driftd.loop.factory import Assembly, NoVersionError
+from driftd.loop.integrity import state_sentence
+from driftd.loop.model_runner import ModelRunner
+from driftd.loop.source_timeout import SourceDamagedError
+from driftd.loop.supervision import LogThrottle, StopAskedError, status_line
 from driftd.notify import Notifier
 from driftd.store.integrity import DamagedError, damage_marked, is_damage, mark_damaged
 
@@ -51,14 +49,14 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DeliveryConfirmed:
     """A receiver of notifications was told of every decision up to one."""
 
     receiver: str
     until: int
 
 
-Message = Tick | Reload | Stop | Told
+Message = Tick | Reload | Stop | DeliveryConfirmed
 
 
 @dataclass(slots=True)
@@ -66,7 +64,7 @@ class Daemon:
     """Owns the state database and every model under watch; everybody else only posts messages."""
 
     assembly: Assembly
-    models: dict[str, WatchedModel] = field(default_factory=dict)
+    models: dict[str, ModelRunner] = field(default_factory=dict)
     obstacles: dict[str, str] = field(default_factory=dict)  # why a model of the config is not under watch
     inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
     stopping: str | None = None
@@ -79,7 +77,7 @@ class Daemon:
     configs: ConfigHistory = field(init=False)
     config_read: str = ""  # the hash of the config that was read last, applied or refused
     refusal: str | None = None  # why that one was refused; None when it is in force
-    repeats: Repeats = field(default_factory=Repeats)
+    repeats: LogThrottle = field(default_factory=LogThrottle)
     on_clock_jump: Callable[[], None] = lambda: None
     clock_offset: float | None = None  # of the wall clock to the monotonic one, when last looked at
 
@@ -160,7 +158,7 @@ class Daemon:
                     self.assembly.service.manager.ready()
                     if answer is not None:
                         answer(refusal)
-            case Told():
+            case DeliveryConfirmed():
                 self._save_told(message)
             case Stop(reason):
                 self.stopping = reason
@@ -286,10 +284,10 @@ class Daemon:
         with contextlib.suppress(Empty):
             while True:
                 message = self.inbox.get_nowait()
-                if isinstance(message, Told):
+                if isinstance(message, DeliveryConfirmed):
                     self._save_told(message)
 
-    def _save_told(self, told: Told) -> None:
+    def _save_told(self, told: DeliveryConfirmed) -> None:
         """Where this cannot be kept just now (a full disk), the receiver is told twice after a restart, no worse."""
         try:
             self.assembly.store.save_told(told.receiver, told.until)
@@ -345,7 +343,7 @@ class Daemon:
         except Empty:
             return Tick()
 
-    def _failed(self, name: str, model: WatchedModel, error: Exception, now: float) -> None:
+    def _failed(self, name: str, model: ModelRunner, error: Exception, now: float) -> None:
         model.metrics.step_failed()
         kind = type(error).__name__
         model.standing = f"the last round failed: {kind}: {error}"
@@ -353,7 +351,7 @@ class Daemon:
         if untold is not None:
             log.error("model_step_failed", model=name, error=str(error), kind=kind, untold=untold, exc_info=True)
 
-    def _events_damaged(self, name: str, model: WatchedModel, finding: str) -> None:
+    def _events_damaged(self, name: str, model: ModelRunner, finding: str) -> None:
         """Let go of a model whose event store is broken; the others go on. It is taken up again once restored."""
         self.models.pop(name)
         model.close()

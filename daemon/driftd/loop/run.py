@@ -17,27 +17,32 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExe
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from driftd.clock import Clock, RealClock
-from driftd.config.load import load
-from driftd.config.model import Config
-from driftd.config.watching import ConfigWatch
-from driftd.loop.assembling import Assembly
-from driftd.loop.daemon import Daemon, Message, Reload, Stop, Told
-from driftd.loop.housekeeping import BACKUP_FIRST_SECONDS, BACKUP_LOOK_SECONDS, EVERY_SECONDS, back_up, keep_house
-from driftd.loop.measuring import room, sizes
-from driftd.loop.service import Service
-from driftd.loop.wholeness import look_at_versions, require_whole_state
+from driftd.config.load import ConfigWatch, load
+from driftd.config.schema import Config
+from driftd.loop.daemon import Daemon, DeliveryConfirmed, Message, Reload, Stop
+from driftd.loop.factory import Assembly
+from driftd.loop.integrity import look_at_versions, require_whole_state
+from driftd.loop.maintenance import (
+    BACKUP_FIRST_SECONDS,
+    BACKUP_LOOK_SECONDS,
+    EVERY_SECONDS,
+    back_up,
+    keep_house,
+    room,
+    sizes,
+)
+from driftd.loop.supervision import Service
 from driftd.notify import Notifier
-from driftd.observe.hangups import hangups
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
-from driftd.observe.service_manager import ServiceManager
-from driftd.page.routes import Page, PageWiring
-from driftd.places import Places
-from driftd.store.apart import end_children
+from driftd.observe.systemd import ServiceManager, hangups
+from driftd.paths import Places
 from driftd.store.integrity import DamagedError
-from driftd.store.lock import held
-from driftd.store.state import StateStore
+from driftd.store.ownership import held
+from driftd.store.state.writer import StateStore
+from driftd.store.subprocesses import end_children
+from driftd.views.routes import PageWiring, StatusPage
 
 log = structlog.get_logger()
 
@@ -67,7 +72,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
 def _run(config_path: Path, config: Config, places: Places, service: Service) -> int:
     assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics(), service)
     daemon, clock = Daemon(assembly), RealClock()
-    page = Page(_page_wiring(daemon, assembly, places, clock))
+    page = StatusPage(_page_wiring(daemon, assembly, places, clock))
     app = application(_wiring(daemon, assembly, places), page.routes())
     http = HttpThread(app, config.http, assembly.metrics.request_refused)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
@@ -112,7 +117,7 @@ def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Cloc
 
 def _notifier(daemon: Daemon, places: Places, clock: Clock) -> Notifier:
     def confirm(receiver: str, until: int) -> None:
-        daemon.inbox.put(Told(receiver, until))
+        daemon.inbox.put(DeliveryConfirmed(receiver, until))
 
     return Notifier(places.state_db, confirm, daemon.assembly.metrics, clock.now)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
+from driftd.decisions import MEANINGS
+from driftd.notify.delivery import DIGEST_OF
 from driftd.notify.message import CARRIED, LISTED, message
-from driftd.notify.telling import DIGEST_OF
-from driftd.severities import MEANINGS
-from driftd.store.state_records import StoredTransition
+from driftd.store.state.records import StoredTransition
 
 SAMPLE = StoredTransition(
     id=42,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from driftd.severities import Severity, meaning_of
-from driftd.store.state_records import StoredTransition
+from driftd.decisions import Severity, meaning_of
+from driftd.store.state.records import StoredTransition
 
 SCHEMA = 1  # of the machine's part; a change that could break a reader counts it up
 LISTED = 10  # decisions that a digest says in words

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from driftd.observe import limits
+from driftd.observe import thresholds
 
 Format = Literal["number", "large", "count", "span", "bytes"]
 MODEL = ("model",)
@@ -63,16 +63,16 @@ def _since(moment: str, began: str = "driftd_last_swap_timestamp_seconds") -> st
 _CHECKED = 'max without (kind) (driftd_last_check_timestamp_seconds{kind="window"})'
 _BEGAN_WITH_PREDICTIONS = "(driftd_last_swap_timestamp_seconds and driftd_newest_prediction_timestamp_seconds)"
 _WINDOWS_LATE = (
-    f"{limits.GRACE:g} + {limits.WINDOWS} * (driftd_window_seconds"
-    f" + (driftd_window_seconds == bool 0) * {limits.WINDOW_OF_ROWS:g})"
+    f"{thresholds.GRACE:g} + {thresholds.WINDOWS} * (driftd_window_seconds"
+    f" + (driftd_window_seconds == bool 0) * {thresholds.WINDOW_OF_ROWS:g})"
 )
 _LABELS_LATE = (
-    f"{limits.LABEL_GRACE:g} + {limits.WINDOWS} * driftd_window_seconds"
-    f" + {limits.LABEL_WAITS} * driftd_label_wait_seconds"
+    f"{thresholds.LABEL_GRACE:g} + {thresholds.WINDOWS} * driftd_window_seconds"
+    f" + {thresholds.LABEL_WAITS} * driftd_label_wait_seconds"
 )
-_COHORTS_WAIT = f"driftd_cohorts_waiting >= {limits.COHORTS}"
+_COHORTS_WAIT = f"driftd_cohorts_waiting >= {thresholds.COHORTS}"
 _NO_LABEL_EVER = (
-    f"(time() - driftd_last_swap_timestamp_seconds > {_LABELS_LATE} + {limits.NEVER_LABELLED:.0f})"
+    f"(time() - driftd_last_swap_timestamp_seconds > {_LABELS_LATE} + {thresholds.NEVER_LABELLED:.0f})"
     f" and {_COHORTS_WAIT} unless driftd_newest_feedback_timestamp_seconds"
 )
 
@@ -140,7 +140,7 @@ ALERTS = (
     ),
     Alert(
         "DriftdGateRefusedRepeatedly",
-        f"driftd_gate_refusals_in_a_row >= {limits.REFUSALS}",
+        f"driftd_gate_refusals_in_a_row >= {thresholds.REFUSALS}",
         "warning",
         "{model}: the gate let none of the last {refusals} builds through (last gain {gain})",
         "Retraining does not help: the data do not hold what the model would need, or the trainer does not fit them.",
@@ -152,7 +152,7 @@ ALERTS = (
     Alert(
         "DriftdRolledBack",
         'sum without (outcome) (time() - driftd_last_rollback_timestamp_seconds{outcome="done"})'
-        f" < {limits.RECENT:.0f}",
+        f" < {thresholds.RECENT:.0f}",
         "critical",
         "{model}: rolled back to version {version} {value} ago",
         "A new version was worse in production than the one before it, or a person went back. It serves again by now.",
@@ -162,7 +162,7 @@ ALERTS = (
     Alert(
         "DriftdRollbackRefused",
         'sum without (outcome) (time() - driftd_last_rollback_timestamp_seconds{outcome="refused"})'
-        f" < {limits.RECENT:.0f}",
+        f" < {thresholds.RECENT:.0f}",
         "critical",
         "{model}: a rollback failed {value} ago, version {version} still serves",
         "The version to go back to cannot be loaded. The one that was found worse goes on serving.",
@@ -230,7 +230,7 @@ ALERTS = (
     ),
     Alert(
         "DriftdNoCheckSucceeded",
-        f"({_since(_CHECKED, _BEGAN_WITH_PREDICTIONS)} > {limits.GRACE:g} + {limits.WINDOWS} * driftd_window_seconds)"
+        f"({_since(_CHECKED, _BEGAN_WITH_PREDICTIONS)} > {thresholds.GRACE:g} + {thresholds.WINDOWS} * driftd_window_seconds)"
         " and (driftd_window_seconds > 0 or driftd_windows_behind > 0)"
         f" {NOT_PAUSED}",
         "critical",
@@ -375,8 +375,8 @@ ALERTS = (
     ),
     Alert(
         "DriftdDiskAlmostFull",
-        f"driftd_disk_free_bytes < {limits.DISK_SHARE:g} * driftd_disk_size_bytes"
-        f" or driftd_disk_free_bytes < {limits.DISK_BYTES}",
+        f"driftd_disk_free_bytes < {thresholds.DISK_SHARE:g} * driftd_disk_size_bytes"
+        f" or driftd_disk_free_bytes < {thresholds.DISK_BYTES}",
         "critical",
         "{value} are free for state_dir, {events} are taken by events",
         "When the disk is full, no event, check or build can be kept. Lower `retention`, or make room.",

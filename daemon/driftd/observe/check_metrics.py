@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 
 from driftd.observe import families
-from driftd.observe.board import Board
+from driftd.observe.exposition import MetricStore
 from driftd.observe.families import FEATURES_SHOWN
 from driftd.records import Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, Score
-from driftd_detectors.losses import HIGHER_IS_BETTER, value_of
+from driftd_detectors.performance.losses import HIGHER_IS_BETTER, value_of
 
 SEEN_BY = {
     "window": (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.QUALITY, EvidenceKind.HARM),
@@ -42,7 +42,7 @@ OF_VERSION = (  # what was seen of one version says nothing of the next
 )
 
 
-def show_evidence(board: Board, model: str, kind: str, assessment: Assessment) -> None:
+def show_evidence(board: MetricStore, model: str, kind: str, assessment: Assessment) -> None:
     """The verdict on each kind of evidence. A check that could not look leaves the evidence, never an old verdict."""
     told = {one.kind: one for one in assessment.kinds}
     for evidence in SEEN_BY[kind]:
@@ -61,7 +61,7 @@ def _without(assessment: Assessment) -> Verdict | None:
 
 
 def show_window(
-    board: Board, model: str, assessment: Assessment, window: Window, tolerances: Mapping[tuple[str, str], float]
+    board: MetricStore, model: str, assessment: Assessment, window: Window, tolerances: Mapping[tuple[str, str], float]
 ) -> None:
     """Rows, scores and faults of a window. One that could not be looked at leaves those of the window before."""
     if assessment.verdict is Verdict.ERROR:
@@ -76,7 +76,7 @@ def show_window(
 
 
 def _show_scores(
-    board: Board, model: str, scores: tuple[Score, ...], tolerances: Mapping[tuple[str, str], float]
+    board: MetricStore, model: str, scores: tuple[Score, ...], tolerances: Mapping[tuple[str, str], float]
 ) -> None:
     features = [name for name in dict.fromkeys(subject for subject, _ in tolerances) if name not in OF_MANY]
     shown = {*features[:FEATURES_SHOWN], *OF_MANY}
@@ -90,14 +90,14 @@ def _size(score: Score) -> float:
     return abs(score.value) if score.component in EITHER_WAY else max(0.0, score.value)
 
 
-def _show_faults(board: Board, model: str, faults: tuple[Fault, ...]) -> None:
+def _show_faults(board: MetricStore, model: str, faults: tuple[Fault, ...]) -> None:
     for fault in families.FAULTS:
         board.set(families.QUALITY_FAULTS, sum(one.fault == fault for one in faults), model, fault)
     worst = sorted(faults, key=lambda one: -one.share)[:FEATURES_SHOWN]
     board.replace(families.QUALITY_SHARE, model, {(one.subject, one.fault): one.share for one in worst})
 
 
-def show_estimate(board: Board, model: str, metric: str, assessment: Assessment) -> None:
+def show_estimate(board: MetricStore, model: str, metric: str, assessment: Assessment) -> None:
     """What is estimated without labels for a window; nothing for one that says nothing of it."""
     for family, name in (
         (families.ESTIMATED, "estimated"),
@@ -110,20 +110,20 @@ def show_estimate(board: Board, model: str, metric: str, assessment: Assessment)
         board.replace(family, model, {(): assessment.figures.get(name, math.nan)})
 
 
-def show_estimated_baseline(board: Board, model: str, metric: str, loss: float, tolerated: float) -> None:
+def show_estimated_baseline(board: MetricStore, model: str, metric: str, loss: float, tolerated: float) -> None:
     """What the estimate is on the reference, and the worst that is tolerated, in units of the metric."""
     board.set(families.ESTIMATED_BASELINE, value_of(metric, loss), model, metric)
     board.set(families.ESTIMATED_TOLERATED, value_of(metric, tolerated), model, metric)
 
 
-def show_baseline(board: Board, model: str, metric: str, loss: float, tolerated: float) -> None:
+def show_baseline(board: MetricStore, model: str, metric: str, loss: float, tolerated: float) -> None:
     """The reference's loss and the highest that is tolerated, also in units of the metric."""
     board.set(families.LOSS_TOLERATED, tolerated, model, metric)
     board.set(families.PERFORMANCE_BASELINE, value_of(metric, loss), model, metric)
     board.set(families.PERFORMANCE_TOLERATED, value_of(metric, tolerated), model, metric)
 
 
-def show_cohort(board: Board, model: str, metric: str, assessment: Assessment) -> None:
+def show_cohort(board: MetricStore, model: str, metric: str, assessment: Assessment) -> None:
     """What a cohort's labels said; figures that it does not have stay as the last cohort left them."""
     figures = assessment.figures
     if assessment.kinds and "loss" in figures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from driftd.observe.families import ALL, FEATURES_SHOWN
-from driftd.observe.family import Family
+from driftd.observe.metric_family import Family
 from driftd.observe.serving_families import SERVED
 
 HEAD = f"""# Metrics of the daemon

@@ -5,7 +5,7 @@ Names are a contract with dashboards and rules (DESIGN 6.6): change one only wit
 
 from __future__ import annotations
 
-from driftd.observe.family import Catalogue
+from driftd.observe.metric_family import MetricCatalogue
 from driftd.records import ActionKind, Phase, Trigger, Verdict
 from driftd_detectors.assessment import EvidenceKind
 
@@ -28,7 +28,7 @@ ROLLBACK_TRIGGERS = ("probation", "person")
 ROLLBACK_OUTCOMES = ("done", "refused")
 
 
-_catalogue = Catalogue()
+_catalogue = MetricCatalogue()
 _gauge, _counter, _histogram = _catalogue.gauge, _catalogue.counter, _catalogue.histogram
 ALL = _catalogue.families
 

@@ -17,11 +17,10 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from driftd.config.host import Http
+from driftd.config.schema import Http
 from driftd.observe.metrics import Metrics
-from driftd.web.fence import REPORT_POLICY, Fence, Refused
+from driftd.web.security import REPORT_POLICY, Refused, RequestGuard, Tokens
 from driftd.web.server import bound_socket, server_config, told_address
-from driftd.web.tokens import Tokens
 
 log = structlog.get_logger()
 
@@ -90,7 +89,7 @@ class HttpThread:
 
     def __init__(self, app: ASGIApp, http: Http, refused: Refused = lambda _: None) -> None:
         tokens = None if http.token_file is None else Tokens(http.token_file)
-        fenced = Fence(app, tokens=tokens, refused=refused, any_name=http.allow_anonymous)
+        fenced = RequestGuard(app, tokens=tokens, refused=refused, any_name=http.allow_anonymous)
         config = server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS, backlog=ACCEPTED_AT_ONCE)
         self._server = uvicorn.Server(config)
         self._socket = config.doorway = bound_socket(http.listen)

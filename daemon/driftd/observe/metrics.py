@@ -8,9 +8,9 @@ from math import nan
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 
 from driftd.observe import families
-from driftd.observe.board import Board
+from driftd.observe.exposition import MetricStore
 from driftd.observe.model_metrics import ModelMetrics
-from driftd.web.exposition import encoder_for
+from driftd.web.server import encoder_for
 
 JOBS = ("tick", "config", "upkeep", "room", "sizes", "backup", "versions")
 
@@ -19,7 +19,7 @@ class Metrics:
     """The daemon's values. Written by its threads, read by scrapes; nothing in here waits."""
 
     def __init__(self) -> None:
-        self.board = Board()
+        self.board = MetricStore()
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         GCCollector(registry=self._process)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftd.observe import check_metrics, families
-from driftd.observe.board import Board
-from driftd.observe.tally import Happened, Tally
+from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
+from driftd.observe.exposition import MetricStore
 from driftd.records import ActionKind, ModelState, Phase, Trigger, Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind
 
 
 @dataclass(frozen=True, slots=True)
-class Eye:
+class CheckContext:
     """What a model's checks compare with, beyond what one assessment tells."""
 
     tolerances: Mapping[tuple[str, str], float]  # by subject and component, in a fixed order
@@ -25,15 +25,17 @@ class Eye:
 class ModelMetrics:
     """The series of one model."""
 
-    def __init__(self, board: Board, model: str) -> None:
+    def __init__(self, board: MetricStore, model: str) -> None:
         self._board = board
         self._model = model
-        self._tally = Tally()
+        self._tally = DecisionCounts()
         self._late = 0
         self._shown: dict[str, object] = {}
         self._newest_label_at = float("-inf")
 
-    def begin(self, tally: Tally, *, window_seconds: float | None, thresholds: Mapping[EvidenceKind, float]) -> None:
+    def begin(
+        self, tally: DecisionCounts, *, window_seconds: float | None, thresholds: Mapping[EvidenceKind, float]
+    ) -> None:
         """The model is under watch: every label set that is known exists, and what lasts is taken up."""
         board, model = self._board, self._model
         with board.together():
@@ -115,12 +117,14 @@ class ModelMetrics:
         wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
         board.states(families.WANTED, Trigger, wanted, model)
 
-    def decided(self, happened: Happened) -> None:
+    def decided(self, happened: DecisionEvent) -> None:
         """A decision landed in the store."""
         self._tally.take(happened)
         self._show_tally()
 
-    def check(self, kind: str, assessment: Assessment, window: Window, eye: Eye, *, seconds: float, now: float) -> None:
+    def check(
+        self, kind: str, assessment: Assessment, window: Window, eye: CheckContext, *, seconds: float, now: float
+    ) -> None:
         """A check was made and recorded."""
         board, model = self._board, self._model
         with board.together():
@@ -132,7 +136,7 @@ class ModelMetrics:
             board.observe(families.CHECK_TIME, seconds, model, kind)
             self.seen(kind, assessment, window, eye, at=now)
 
-    def seen(self, kind: str, assessment: Assessment, window: Window, eye: Eye, *, at: float) -> None:
+    def seen(self, kind: str, assessment: Assessment, window: Window, eye: CheckContext, *, at: float) -> None:
         """What the last check of a kind said, and when: just made, or read from the store at start."""
         board, model = self._board, self._model
         with board.together():

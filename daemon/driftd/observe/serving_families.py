@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftd.observe.family import Family
+from driftd.observe.metric_family import Family
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 OUTCOMES = ("accepted", "duplicate", "refused")

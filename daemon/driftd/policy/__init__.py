@@ -1,34 +1,35 @@
 """The whole decision as one pure function: `advance(state, finding, facts, settings, override, now) -> Transition`."""
 
 from driftd.policy.advance import advance
-from driftd.policy.findings import (
-    Alarmed,
-    Asked,
-    Cleared,
+from driftd.policy.inputs import (
+    AlarmRaised,
+    ClockTick,
     Facts,
-    Faulted,
     Finding,
-    Shadowed,
+    OperatorRequest,
+    Override,
+    PolicySettings,
+    ProbationResult,
+    QualityFault,
+    QualityOk,
     StepDone,
     StepFailed,
-    Ticked,
 )
-from driftd.policy.restoring import restored
-from driftd.policy.settings import Override, PolicySettings
+from driftd.policy.recovery import restored
 
 __all__ = [
-    "Alarmed",
-    "Asked",
-    "Cleared",
+    "AlarmRaised",
+    "ClockTick",
     "Facts",
-    "Faulted",
     "Finding",
+    "OperatorRequest",
     "Override",
     "PolicySettings",
-    "Shadowed",
+    "ProbationResult",
+    "QualityFault",
+    "QualityOk",
     "StepDone",
     "StepFailed",
-    "Ticked",
     "advance",
     "restored",
 ]

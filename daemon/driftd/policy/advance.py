@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import building, judging, operating, overriding, wanting, watching
-from driftd.policy.findings import (
-    Alarmed,
-    Asked,
-    Cleared,
+from driftd.policy import builds, operator, swaps, triggers
+from driftd.policy.inputs import (
+    AlarmRaised,
+    ClockTick,
     Facts,
-    Faulted,
     Finding,
-    Shadowed,
+    OperatorRequest,
+    Override,
+    PolicySettings,
+    ProbationResult,
+    QualityFault,
+    QualityOk,
     StepDone,
     StepFailed,
-    Ticked,
 )
-from driftd.policy.settings import Override, PolicySettings
 from driftd.records import ModelState, Phase, Transition
 
 
@@ -32,38 +33,38 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     """
     given, override = override, override.in_force(now)
     match finding:
-        case Alarmed():
-            return wanting.alarmed(state, finding, settings, now)
-        case Faulted(sentence):
+        case AlarmRaised():
+            return triggers.alarmed(state, finding, settings, now)
+        case QualityFault(sentence):
             return _faulted(state, sentence)
-        case Cleared():
+        case QualityOk():
             return _cleared(state)
         case StepDone():
-            return building.step_done(state, finding, facts, settings, override, now)
+            return builds.step_done(state, finding, facts, settings, override, now)
         case StepFailed():
-            return building.step_failed(state, finding, settings, now)
-        case Shadowed():
-            return watching.shadowed(state, finding)
-        case Asked():
-            return operating.asked(state, finding, facts, now)
-        case Ticked():
-            noted = overriding.noted(state, facts, given, override, now)
+            return builds.step_failed(state, finding, settings, now)
+        case ProbationResult():
+            return swaps.shadowed(state, finding)
+        case OperatorRequest():
+            return operator.asked(state, finding, facts, now)
+        case ClockTick():
+            noted = operator.noted(state, facts, given, override, now)
             return noted or _ticked(state, facts, settings, override, now)
 
 
 def _ticked(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    decided = overriding.overridden(state, facts, override, now)
+    decided = operator.overridden(state, facts, override, now)
     if decided is not None:
         return decided
     match state.phase:
         case Phase.STEADY:
-            return wanting.consider(state, facts, settings, override, now)
+            return triggers.consider(state, facts, settings, override, now)
         case Phase.RETRAINING:
-            return judging.collect(state, facts, settings, override, now)
+            return builds.collect(state, facts, settings, override, now)
         case Phase.PROBATION:
-            return watching.look(state, facts, settings, now)
+            return swaps.look(state, facts, settings, now)
         case Phase.AWAITING_APPROVAL:
-            return judging.release(state, settings, override)
+            return builds.release(state, settings, override)
         case Phase.PAUSED:
             return Transition(state, f"paused by the override: {override.reason}")
 

@@ -10,16 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry.durable import sync_file, sync_folder, write_durably
-from driftd.registry.manifest import (
-    Manifest,
-    ManifestError,
-    check_file,
-    read_manifest,
-    with_hashes,
-    write_manifest,
-)
+from driftd.registry.manifest import Manifest, ManifestError, check_file, read_manifest, with_hashes, write_manifest
 
 if TYPE_CHECKING:
     from driftd.registry.loaded import LoadedVersion
@@ -171,3 +164,27 @@ class Registry:
         from driftd.registry.loaded import load_version  # noqa: PLC0415 - only who loads pays for scikit-learn
 
         return load_version(self._places.version(model, version), allow_joblib=allow_joblib)
+
+
+class NothingServedError(Exception):
+    """No version can be served: none is linked yet, or the linked one cannot be loaded and no other was before."""
+
+
+class CurrentLink:
+    """What a model's `current` link says, as text; whoever kept the text can tell a swap by comparing."""
+
+    def __init__(self, places: Places, model: str) -> None:
+        self._path = str(places.current(model))
+
+    def read(self) -> str:
+        """The target of the link; empty when there is none."""
+        try:
+            return os.readlink(self._path)  # noqa: PTH115 - pathlib takes ten times as long, at every request
+        except OSError:
+            return ""
+
+
+def version_of(target: str) -> int | None:
+    """The version that a link's target names."""
+    name = target.rpartition("/")[2]
+    return int(name) if name.isdecimal() else None

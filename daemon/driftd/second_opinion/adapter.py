@@ -24,7 +24,7 @@ class EvidentlyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StattestAnswer:
     """What a stattest returned: its score, the threshold that it used, and whether it says drifted."""
 
     score: float
@@ -49,20 +49,20 @@ class Roles:
     classes: tuple[str, ...] = ()
 
 
-def ask_stattest(name: str, reference: pd.Series, current: pd.Series, column_type: str) -> Answer:
+def ask_stattest(name: str, reference: pd.Series, current: pd.Series, column_type: str) -> StattestAnswer:
     """Put one column to Evidently's stattest `name`, at its default threshold.
 
     `column_type` is `num`, `cat` or `text`. Neither series may hold missing or infinite values. Raises EvidentlyError
     when the test is not applicable to that type, fails, or returns no number.
     """
 
-    def ask() -> Answer:
+    def ask() -> StattestAnswer:
         from evidently.legacy.calculations.stattests import get_stattest
         from evidently.legacy.core import ColumnType
 
         kind = ColumnType(column_type)
         found = get_stattest(reference, current, kind, name)(reference, current, kind, None)
-        return Answer(float(found.drift_score), float(found.actual_threshold), bool(found.drifted))
+        return StattestAnswer(float(found.drift_score), float(found.actual_threshold), bool(found.drifted))
 
     answer = _guarded(ask)
     if math.isnan(answer.score):

@@ -1,22 +1,97 @@
-"""Asking Evidently's stattests about columns, and asking each how often it cries wolf on the reference itself."""
+"""Asks Evidently's stattests about columns, and how often each would alarm on the reference itself."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from driftd.second_opinion.adapter import Answer, EvidentlyError, ask_stattest
-from driftd.second_opinion.samples import Series, typed
+from driftd.second_opinion.adapter import EvidentlyError, StattestAnswer, ask_stattest
 from driftd.stattests import CATEGORY, NUMBER, TEXT, Opinion, Stattest, stattest_named
-from driftd_detectors.schema import Kind
+from driftd_detectors.schema import Kind, class_name
 
 if TYPE_CHECKING:
     from driftd_detectors.schema import Schema
+
+Series = pd.Series
+
+MOST_CATEGORIES = 100  # a page that plots 100,000 categories takes minutes and opens in no browser
+OTHER = "(other)"
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Two samples with the columns that can be compared, and one sentence for each that was left out or changed."""
+
+    reference: pd.DataFrame
+    current: pd.DataFrame
+    columns: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def typed(column: Series, kind: Kind) -> Series:
+    """A column as its kind says: finite floats, text (booleans "0" and "1"), or times; NaN for all that is none."""
+    if kind is Kind.NUMBER:
+        numbers = pd.to_numeric(column, errors="coerce").astype("float64")
+        return numbers.replace([np.inf, -np.inf], np.nan)
+    if kind is Kind.TIMESTAMP:
+        if pd.api.types.is_datetime64_any_dtype(column.dtype):
+            return pd.to_datetime(column, utc=True).dt.tz_localize(None)
+        return pd.to_datetime(pd.to_numeric(column, errors="coerce"), unit="s", errors="coerce")
+    return column.map(class_name, na_action="ignore").astype(object)
+
+
+def prepare(reference: pd.DataFrame, current: pd.DataFrame, schema: Schema, columns: list[str]) -> Prepared:
+    """Type `columns` of both samples, and leave out (with a sentence) what cannot be compared at all."""
+    kept, kept_now, notes = {}, {}, []
+    for name in columns:
+        reason = _unfit(reference, current, name)
+        if reason is not None:
+            notes.append(reason)
+            continue
+        before, now = typed(reference[name], schema.kind_of(name)), typed(current[name], schema.kind_of(name))
+        for rows, where in ((before, "reference"), (now, "window")):
+            if not rows.notna().any():
+                reason = f"Column {name!r} has no usable value in the {where}'s {len(rows):,} sampled rows."
+        if reason is not None:
+            notes.append(reason)
+            continue
+        if schema.kind_of(name) is Kind.CATEGORY:
+            before, now, seen = _common_only(before, now)
+            if seen > MOST_CATEGORIES:
+                notes.append(
+                    f"Column {name!r} has {seen:,} categories; all but the {MOST_CATEGORIES} most frequent are {OTHER}."
+                )
+        kept[name], kept_now[name] = before.reset_index(drop=True), now.reset_index(drop=True)
+    return Prepared(pd.DataFrame(kept), pd.DataFrame(kept_now), list(kept), notes)
+
+
+def _unfit(reference: pd.DataFrame, current: pd.DataFrame, name: str) -> str | None:
+    for frame, where in ((reference, "reference"), (current, "window")):
+        if name not in frame.columns:
+            return f"Column {name!r} is absent from the {where}."
+        if not len(frame):
+            return f"Column {name!r} has no row in the {where}."
+    return None
+
+
+def _common_only(before: Series, now: Series) -> tuple[Series, Series, int]:
+    """Both columns with rare categories pooled, and how many categories there were."""
+    counts = pd.concat([before, now]).value_counts()
+    if len(counts) <= MOST_CATEGORIES:
+        return before, now, len(counts)
+    common = set(counts.index[:MOST_CATEGORIES])
+
+    def pooled(column: Series) -> Series:
+        return column.where(column.isin(common) | column.isna(), OTHER)
+
+    return pooled(before), pooled(now), len(counts)
+
 
 FEWEST_ROWS = 10  # below this a test's answer is noise
 FEW_VALUES = 20  # a number with at most so many distinct values may be put to a test for categories
@@ -112,7 +187,7 @@ def _presented(values: Series, column_type: str) -> Series:
     return values.astype("float64") if column_type == NUMBER else values.astype(str).astype(object)
 
 
-def _ask(stattest: Stattest, before: Series, now: Series, column_type: str, seed: int) -> Answer:
+def _ask(stattest: Stattest, before: Series, now: Series, column_type: str, seed: int) -> StattestAnswer:
     """Ask within the test's limits of size. The seed is set for the tests that permute by NumPy's global state."""
     limit = ROW_LIMITS.get(stattest.name, max(len(before), len(now)))
     sizes = (min(limit, len(before)), min(limit, len(now)))
@@ -165,7 +240,7 @@ def _taken(rows: Series, chosen: NDArray[np.bool_]) -> Series:
     return rows[chosen].reset_index(drop=True)
 
 
-def _sentence(stattest: Stattest, column: str, answer: Answer, own: int, tried: int) -> str:
+def _sentence(stattest: Stattest, column: str, answer: StattestAnswer, own: int, tried: int) -> str:
     word = "drifted" if answer.drifted else "not drifted"
     relation = "p-value" if stattest.is_p_value else "score"
     parts = [

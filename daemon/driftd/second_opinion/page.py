@@ -9,7 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from driftd.second_opinion.adapter import EvidentlyError, Roles, render
-from driftd.second_opinion.samples import Prepared, prepare, typed
+from driftd.second_opinion.opinions import Prepared, prepare, typed
 from driftd.stattests import Opinion
 from driftd_detectors.schema import Kind
 

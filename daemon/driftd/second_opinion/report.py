@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from driftd.config.watched import ModelConfig
-from driftd.places import Places
+from driftd.config.model_schema import ModelConfig
+from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion
 from driftd.second_opinion.opinions import opinions
 from driftd.second_opinion.page import PREDICTION, SCORE, Case, page
-from driftd.sources.opening import open_source
+from driftd.sources.open import open_source
 from driftd_detectors.assessment import EvidenceKind
 
 SAMPLE_ROWS = 5_000

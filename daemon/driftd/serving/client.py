@@ -15,12 +15,12 @@ from typing import Any, Self, overload
 import pandas as pd
 import structlog
 
-from driftd.places import Places
-from driftd.serving.answering import Answered, answer, records_of
+from driftd.paths import Places
 from driftd.serving.event_log import EventLog
+from driftd.serving.predict import Answered, answer, records_of
 from driftd.serving.served_version import ServedVersion
-from driftd.store.events import EventsNotKeptError
-from driftd.store.events_records import Batch, Receipt, Refusal
+from driftd.store.events.records import Batch, Receipt, Refusal
+from driftd.store.events.writer import EventsNotKeptError
 
 log = structlog.get_logger()
 

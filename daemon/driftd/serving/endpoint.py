@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from driftd.places import Places
+from driftd.paths import Places
+from driftd.registry.versions import CurrentLink, version_of
 from driftd.serving.event_log import EventLog
-from driftd.serving.link import CurrentLink, version_of
 
 if TYPE_CHECKING:
-    from driftd.serving.answering import Answered
+    from driftd.serving.predict import Answered
     from driftd.serving.served_version import ServedVersion
 
 WAITING_EVENTS = 100_000  # some seconds of ingestion at full speed
@@ -52,7 +52,7 @@ class Endpoint:
     def answer(self, asked: Sequence[object]) -> Answered:
         """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError."""
         from driftd.registry.loaded import PredictionError  # noqa: PLC0415 - pandas only when needed
-        from driftd.serving.answering import answer  # noqa: PLC0415 - see above
+        from driftd.serving.predict import answer  # noqa: PLC0415 - see above
 
         version = self._version().get()
         try:

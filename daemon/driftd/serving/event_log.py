@@ -11,14 +11,14 @@ from typing import Literal
 
 import structlog
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
-from driftd.serving.link import CurrentLink, version_of
-from driftd.store.events import EventsNotKeptError, EventStore
-from driftd.store.events_commit import GroupCommit
-from driftd.store.events_records import Batch, Receipt, Refusal
-from driftd.store.events_validation import read_events
-from driftd.store.kinds import DatabaseError
+from driftd.registry.versions import CurrentLink, version_of
+from driftd.store.events.group_commit import GroupCommit
+from driftd.store.events.records import Batch, Receipt, Refusal
+from driftd.store.events.validation import read_events
+from driftd.store.events.writer import EventsNotKeptError, EventStore
+from driftd.store.schema_versions import DatabaseError
 from driftd_detectors.schema import Schema
 
 log = structlog.get_logger()

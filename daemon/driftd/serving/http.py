@@ -1,45 +1,95 @@
-"""`driftd serve` over HTTP: predict, feedback, ingestion. An event is acknowledged only once the disk has it.
-
-The routes that take events are plain ASGI: routing and request objects would cost as much as checking an event.
-"""
+"""`driftd serve` over HTTP: predict, feedback, ingestion. An event is acknowledged once the disk has it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from driftd.registry import ManifestError
-from driftd.serving.bodies import Bodies, ClientGoneError
+from driftd.registry.versions import NothingServedError
 from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError
-from driftd.serving.link import NothingServedError
-from driftd.serving.metrics import ServingMetrics
-from driftd.serving.pages import pages
-from driftd.serving.posted import (
+from driftd.serving.metrics import ROUTES, ServingMetrics
+from driftd.serving.requests import (
     FAILED,
     NOT_FOUND,
     UNAVAILABLE,
-    Bounds,
-    Posted,
+    BodyLimiter,
+    ClientGoneError,
+    EventRequest,
     RefusedError,
     Reply,
+    RequestLimits,
     acknowledged,
     failed,
     predicted,
     read_posted,
 )
-from driftd.store.events import EventsNotKeptError
-from driftd.store.events_records import Batch, Receipt, Refusal
+from driftd.store.events.records import Batch, Receipt, Refusal
+from driftd.store.events.writer import EventsNotKeptError
+from driftd.web.server import encoder_for
 
 if TYPE_CHECKING:
-    from driftd.serving.answering import Answered
+    from driftd.serving.predict import Answered
+
+TOLD = "POST /v1/models/{model}/predict, /predictions or /feedback; GET /metrics, /-/healthy, /-/ready"
+
+
+def pages(endpoints: Mapping[str, Endpoint], metrics: ServingMetrics) -> Starlette:
+    """Everything but the routes that take events."""
+
+    async def show_metrics(request: Request) -> Response:
+        for endpoint in endpoints.values():
+            metrics.serves(endpoint.model, endpoint.version, endpoint.linked)
+        encoder, content_type = encoder_for(request.headers.get("accept", ""))
+        return Response(encoder(metrics.registry), media_type=content_type)
+
+    async def healthy(_: Request) -> Response:
+        return PlainTextResponse("driftd serve is healthy\n")
+
+    async def ready(_: Request) -> Response:
+        """Ready when anything can be served: one model without a version must not take the others down."""
+        obstacles = {name: _obstacle(endpoint) for name, endpoint in endpoints.items()}
+        told = "".join(f"{name}: {obstacle}\n" for name, obstacle in obstacles.items() if obstacle)
+        able = any(endpoint.version is not None for endpoint in endpoints.values())
+        return PlainTextResponse(("driftd serve is ready\n" if able else "") + told, status_code=200 if able else 503)
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        told = {"error": f"{error.detail}: driftd serve answers {TOLD}", "field": ""}
+        return JSONResponse(told, error.status_code, error.headers)
+
+    async def only_post(_: Request) -> Response:
+        raise HTTPException(405, "Method Not Allowed", {"Allow": "POST"})
+
+    return Starlette(
+        routes=[
+            Route("/metrics", show_metrics),
+            Route("/-/healthy", healthy),
+            Route("/-/ready", ready),
+            *(Route(f"/v1/models/{{model}}/{name}", only_post) for name in ROUTES),
+        ],
+        exception_handlers={HTTPException: refuse},
+    )
+
+
+def _obstacle(endpoint: Endpoint) -> str | None:
+    if endpoint.version is None:
+        return "no version can be served yet; `driftd init` makes the first one"
+    return endpoint.fault
+
 
 log = structlog.get_logger()
 
@@ -54,10 +104,10 @@ T = TypeVar("T")
 class Serving:
     """The ASGI application over the endpoints of all models."""
 
-    def __init__(self, endpoints: dict[str, Endpoint], bounds: Bounds, metrics: ServingMetrics) -> None:
+    def __init__(self, endpoints: dict[str, Endpoint], bounds: RequestLimits, metrics: ServingMetrics) -> None:
         self._endpoints = endpoints
         self._bounds = bounds
-        self._bodies = Bodies(bounds.body_bytes)
+        self._bodies = BodyLimiter(bounds.body_bytes)
         self._metrics = metrics
         self._pages = pages(endpoints, metrics)
         self._workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="predict")
@@ -112,7 +162,7 @@ class Serving:
             return failed(UNAVAILABLE, f"not kept: {error}")
 
     async def _ingest(self, endpoint: Endpoint, body: bytes, kind: Kind) -> Reply:
-        def read() -> tuple[Posted, Batch, list[Refusal]]:
+        def read() -> tuple[EventRequest, Batch, list[Refusal]]:
             posted = read_posted(body, self._bounds)
             return posted, *endpoint.log.read(posted.events, time.time(), only=kind)
 
@@ -122,7 +172,7 @@ class Serving:
         return acknowledged(receipt, refused, single=posted.single)
 
     async def _predict(self, endpoint: Endpoint, body: bytes) -> Reply:
-        def work() -> tuple[Posted, Answered]:
+        def work() -> tuple[EventRequest, Answered]:
             posted = read_posted(body, self._bounds)
             return posted, endpoint.answer(posted.events)
 

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from driftd.observe import serving_families as families
 from driftd.observe.families import REFUSALS_OF_REQUESTS
-from driftd.observe.family import Family
+from driftd.observe.metric_family import Family
 from driftd.observe.serving_families import OUTCOMES
-from driftd.store.events_records import Receipt, Refusal
+from driftd.store.events.records import Receipt, Refusal
 
 ROUTES = ("predict", "predictions", "feedback")
 

@@ -12,20 +12,17 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from driftd.config.host import Tls
 from driftd.config.load import load
-from driftd.config.model import Config
-from driftd.observe.hangups import hangups
+from driftd.config.schema import Config, Tls
 from driftd.observe.logs import configure_logs
-from driftd.observe.service_manager import ServiceManager
-from driftd.places import Places
+from driftd.observe.systemd import ServiceManager, hangups
+from driftd.paths import Places
 from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
-from driftd.serving.posted import Bounds
-from driftd.web.fence import Fence
+from driftd.serving.requests import RequestLimits
+from driftd.web.security import RequestGuard, Tokens
 from driftd.web.server import bound_socket, server_config, told_address
-from driftd.web.tokens import Tokens
 
 log = structlog.get_logger()
 
@@ -44,10 +41,12 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     config = load(config_path)
     endpoints = endpoints_of(config)
     metrics = ServingMetrics(sorted(endpoints))
-    app = Serving(endpoints, Bounds(config.serve.max_body, config.serve.max_batch), metrics)
+    app = Serving(endpoints, RequestLimits(config.serve.max_body, config.serve.max_batch), metrics)
     try:
         tokens = None if config.serve.token_file is None else Tokens(config.serve.token_file)
-        fenced = Fence(app, tokens=tokens, refused=metrics.refused_request, any_name=config.serve.allow_anonymous)
+        fenced = RequestGuard(
+            app, tokens=tokens, refused=metrics.refused_request, any_name=config.serve.allow_anonymous
+        )
         run_app(fenced, config.serve.listen, models=sorted(endpoints), manager=manager, tls=config.serve.tls)
     finally:
         app.close()

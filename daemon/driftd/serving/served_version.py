@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.loaded import LoadedVersion
-from driftd.serving.link import CurrentLink, NothingServedError, version_of
+from driftd.registry.versions import CurrentLink, NothingServedError, version_of
 
 log = structlog.get_logger()
 

@@ -1,8 +1,4 @@
-"""What is known of a growing folder of log files: which rows stand where, and which times they span.
-
-A file is known as *stretches*: rows that one look found, which never change afterwards. The catalogue is kept as JSON
-beside the event store, so that a restart neither reads old files again nor numbers their rows anew.
-"""
+"""What is known of a growing folder of log files: which rows stand where, and which times they span."""
 
 from __future__ import annotations
 
@@ -13,6 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
+
+from driftd_detectors.columns import Numbers
+
+
+def span_of(times: Numbers) -> tuple[float | None, float | None]:
+    """The least and the greatest time, None when there is none."""
+    known = times[np.isfinite(times)]
+    return (float(known.min()), float(known.max())) if len(known) else (None, None)
+
 
 _VERSION = 1
 _SMALL_BYTES = 2**20
@@ -53,7 +59,7 @@ class _Stored(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class Catalogue:
+class LogCatalogue:
     """The files of one pattern and their stretches in the order in which they were found."""
 
     place: Path
@@ -62,7 +68,7 @@ class Catalogue:
     stretches: list[Stretch] = field(default_factory=list)
 
     @classmethod
-    def load(cls, place: Path, pattern: str) -> Catalogue:
+    def load(cls, place: Path, pattern: str) -> LogCatalogue:
         """Read what `save` wrote; empty when there is none, or when it was for another pattern.
 
         A damaged catalogue is like none: the files are the truth, and reading them again costs time only.

@@ -9,13 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftd.sources.log_files import Wanted
+from driftd.sources.log_files import RequestedColumns
 from driftd.sources.protocol import CHUNK_ROWS
 from driftd.sources.tables import table_of
-from driftd.store.arrow_columns import read_column, read_numbers
-from driftd.store.events_blocks import taken
-from driftd.store.events_reader import EventReader
-from driftd.store.parts import stacked
+from driftd.store.events.arrow_columns import read_column, read_numbers
+from driftd.store.events.columnar import stacked, taken
+from driftd.store.events.reader import EventReader
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task
 
@@ -31,7 +30,7 @@ _DEFAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
+class ColumnMapping:
     """What the columns of the files are called."""
 
     id: str
@@ -44,30 +43,32 @@ class Mapped:
     classes_are_text: bool
 
     @classmethod
-    def of(cls, names: Mapping[str, str], schema: Schema) -> Mapped:
+    def of(cls, names: Mapping[str, str], schema: Schema) -> ColumnMapping:
         """The names of the config over the usual ones. Raises ValueError for a meaning that there is not."""
         unknown = set(names) - set(_DEFAULTS)
         if unknown:
             raise ValueError(f"columns can name {', '.join(_DEFAULTS)}; not {', '.join(sorted(unknown))}")
         return cls(**{**_DEFAULTS, **names}, classes_are_text=schema.task is Task.CLASSIFICATION)
 
-    def outcomes(self) -> Wanted:
+    def outcomes(self) -> RequestedColumns:
         """Everything but the features."""
         texts = (self.prediction, self.label) if self.classes_are_text else ()
         columns = (self.id, self.at, self.prediction, self.score, self.version, self.label, self.label_at)
-        return Wanted(self.id, columns, texts, (self.at, self.label_at))
+        return RequestedColumns(self.id, columns, texts, (self.at, self.label_at))
 
-    def with_features(self, schema: Schema) -> Wanted:
+    def with_features(self, schema: Schema) -> RequestedColumns:
         """Everything."""
         plain = self.outcomes()
         texts = tuple(one.name for one in schema.features if one.kind is Kind.CATEGORY)
         times = tuple(one.name for one in schema.features if one.kind is Kind.TIMESTAMP)
-        return Wanted(self.id, (*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times))
+        return RequestedColumns(
+            self.id, (*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times)
+        )
 
-    def feedback(self) -> Wanted:
+    def feedback(self) -> RequestedColumns:
         """Identity, label and when it became known."""
         texts = (self.label,) if self.classes_are_text else ()
-        return Wanted(self.id, (self.id, self.label, self.label_at), texts, (self.label_at,))
+        return RequestedColumns(self.id, (self.id, self.label, self.label_at), texts, (self.label_at,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class FileRows:
     def read(
         cls,
         table: pa.Table,
-        names: Mapped,
+        names: ColumnMapping,
         schema: Schema,
         *,
         numeric_text: bool,
@@ -193,7 +194,9 @@ def _ids(table: pa.Table, name: str, first_row: int) -> pa.Array:
     return pa.array([f"row {first_row + place}" for place in range(len(table))], pa.string())
 
 
-def _outcomes(table: pa.Table, names: Mapped, schema: Schema, *, numeric_text: bool, arrived_at: float) -> Outcomes:
+def _outcomes(
+    table: pa.Table, names: ColumnMapping, schema: Schema, *, numeric_text: bool, arrived_at: float
+) -> Outcomes:
     rows = len(table)
     classes = {name: code for code, name in enumerate(schema.classes)}
 

@@ -1,31 +1,42 @@
-"""Logs that an existing application writes, as a source: a folder of Parquet, CSV or JSON-lines files.
-
-Labels come in a column of the same rows, from a folder of feedback logs, or through `driftd serve`: the latter two are
-kept in the model's event store, where the newest label of each prediction is looked up.
-"""
+"""Reading one step ahead in a thread: Arrow decodes without the interpreter's lock while NumPy counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.records import Window
-from driftd.sources.ahead import read_ahead
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.file_rows import FileRows, Mapped, gathered
-from driftd.sources.log_files import FileFormat, LogFiles, Wanted
+from driftd.sources.file_rows import ColumnMapping, FileRows, gathered
+from driftd.sources.log_files import FileFormat, LogFiles, RequestedColumns
 from driftd.sources.protocol import Extent
-from driftd.store.events import EventStore
-from driftd.store.events_reader import EventReader
-from driftd.store.events_records import FeedbackEvent
-from driftd.store.events_validation import read_events
+from driftd.store.events.reader import EventReader
+from driftd.store.events.records import FeedbackEvent
+from driftd.store.events.validation import read_events
+from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Schema
+
+Item = TypeVar("Item")
+_END = object()
+
+
+def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items; the next one is made while the caller works on this one. At most two exist at once."""
+    source = iter(items)
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
+        waiting = thread.submit(next, source, _END)
+        while (item := waiting.result()) is not _END:
+            waiting = thread.submit(next, source, _END)
+            yield item  # type: ignore[misc]  # everything but _END is an Item
+
 
 _EVER = float("inf")
 _ROWS_AT_ONCE = 5_000
@@ -60,12 +71,12 @@ class FilesSource:
         """`closed_until` tells up to which event time windows are closed at a time; rows older than that are late."""
         self._schema = schema
         self._settings = settings
-        self._names = Mapped.of(settings.columns, schema)
+        self._names = ColumnMapping.of(settings.columns, schema)
         folder = places.events_db(model).parent
         self._logs = LogFiles(settings.path, settings.format, self._names.at, folder / "files.json")
         self._feedback: LogFiles | None = None
         if settings.feedback is not None:
-            self._feedback_names = Mapped.of({"label_at": "at", **settings.feedback_columns}, schema)
+            self._feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
             self._feedback = LogFiles(
                 settings.feedback, settings.format, self._feedback_names.label_at, folder / "feedback.json"
             )
@@ -163,7 +174,7 @@ class FilesSource:
         """See `Source.close`."""
         self._reader.close()
 
-    def _rows(self, window: Window, wanted: Wanted, known_by: float) -> Iterator[FileRows]:
+    def _rows(self, window: Window, wanted: RequestedColumns, known_by: float) -> Iterator[FileRows]:
         known = self._logs.known
         if window.by == "time":
             stretches = known.in_time(window.start, window.end)

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.json
 
-from driftd.store.times import read_time
+from driftd.store.events.feature_parsing import read_time
 from driftd_detectors.schema import class_name
 
 _NEST = "features"

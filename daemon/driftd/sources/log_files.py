@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 
 from driftd.sources import parquet_files, text_files
-from driftd.sources.catalogue import Catalogue, LogFile, Stretch, is_columnar, is_there, listed
+from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch, is_columnar, is_there, listed
 from driftd_detectors.columns import Numbers
 
 FileFormat = Literal["auto", "parquet", "csv", "jsonl"]
@@ -21,7 +21,7 @@ OnRows = Callable[[LogFile, Stretch, Numbers], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedColumns:
     """Columns to read: all of them, those that are text whatever they look like, those in which text is a time.
 
     `identity` is text with a value of its own in every row, so not worth a dictionary.
@@ -42,7 +42,7 @@ class LogFiles:
         self._pattern = pattern
         self._place = catalogue
         self._stored_at = 0
-        self.known = Catalogue(catalogue, pattern)
+        self.known = LogCatalogue(catalogue, pattern)
         self.faults: tuple[str, ...] = ()
         self.is_away = False  # nothing of it is to be seen, as after an unmounting: it is silent, not empty
         self._load()
@@ -66,7 +66,7 @@ class LogFiles:
                 self._stored_at = self._place.stat().st_mtime_ns
         self.faults = tuple(faults)
 
-    def read(self, stretches: Sequence[Stretch], wanted: Wanted) -> Iterator[tuple[Stretch, pa.Table]]:
+    def read(self, stretches: Sequence[Stretch], wanted: RequestedColumns) -> Iterator[tuple[Stretch, pa.Table]]:
         """The wanted columns (as far as the files have them) of stretches; rows whose file is gone are left out."""
         for number, group in groupby(stretches, key=lambda one: one.file):
             file = self.known.files[number]
@@ -137,7 +137,7 @@ class LogFiles:
         except FileNotFoundError:
             return
         if stored_at != self._stored_at:
-            self.known = Catalogue.load(self._place, self._pattern)
+            self.known = LogCatalogue.load(self._place, self._pattern)
             self._stored_at = stored_at
 
     @contextmanager

@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftd.sources.catalogue import LogFile, Stretch
+from driftd.sources.catalogue import LogFile, Stretch, span_of
 from driftd.sources.protocol import CHUNK_ROWS
-from driftd.sources.spans import span_of
-from driftd.store.arrow_columns import read_numbers
+from driftd.store.events.arrow_columns import read_numbers
 from driftd_detectors.columns import Numbers
 
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50

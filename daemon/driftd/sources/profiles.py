@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from driftd.records import Window
 from driftd.sources.protocol import Source
-from driftd_detectors.layout import Layout
-from driftd_detectors.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.profile.layout import Layout
+from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 
 
 def profile_window(source: Source, window: Window, layout: Layout) -> Profile:

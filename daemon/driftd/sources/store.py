@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.protocol import CHUNK_ROWS, Extent
-from driftd.store.events_reader import EventReader, Rows, Seqs
+from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from driftd.store.arrow_columns import to_arrow
-from driftd.store.parts import missing
+from driftd.store.events.arrow_columns import to_arrow
+from driftd.store.events.columnar import missing
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task
 

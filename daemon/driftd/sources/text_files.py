@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from driftd.sources.catalogue import HEAD_BYTES, LogFile, Stretch, digest_of
+from driftd.sources.catalogue import HEAD_BYTES, LogFile, Stretch, digest_of, span_of
 from driftd.sources.json_lines import parse_json_lines
-from driftd.sources.spans import span_of
-from driftd.store.arrow_columns import read_numbers
+from driftd.store.events.arrow_columns import read_numbers
 from driftd_detectors.columns import Numbers
 
 TextFormat = Literal["csv", "jsonl"]

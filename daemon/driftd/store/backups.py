@@ -1,15 +1,11 @@
-"""Backups of what cannot be built again: one folder each, whole or not there at all.
-
-A backup is named by its time and why it was made (`20261123T043000Z-daily`) and holds `state.db`, the events databases
-that are small enough, the config in force, every version's manifest, and `backup.json`: what is in it, with hashes.
-It is written beside its final name, read back, synced, and renamed; whoever lists backups sees whole ones only.
-"""
+"""Backups of what cannot be built again: one folder each, whole or absent. The daemon makes them in a child process."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,11 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.store.durable import sync, sync_tree
 from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
-from driftd.store.kinds import KINDS, pending
-from driftd.store.state_reader import StateReader
+from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.state.reader import StateReader
+from driftd.store.subprocesses import ChildError, run_apart
 
 CONTENT = "backup.json"
 STATE, CONFIG, MANIFESTS = "state.db", "config.yaml", "manifests"
@@ -264,3 +261,40 @@ def is_due(folders: Sequence[Path], every: float, now: float) -> bool:
     """Whether the newest daily backup is older than `every`. One from the future, made before a clock jump, is none."""
     made = [backup.made_at for _, backup in list_backups(folders) if backup.reason == DAILY and backup.made_at <= now]
     return not made or now - max(made) >= every
+
+
+_LONGEST_SECONDS = 3600.0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the child tells: the backup, or why there is none."""
+
+    backup: Backup | None = None
+    error: str = ""
+
+
+def backup_apart(plan: Plan) -> Backup:
+    """Make a backup in a child process, which this call waits for. Raises BackupError with one sentence."""
+    order = msgspec.json.encode(plan, enc_hook=str).decode()
+    try:
+        told = run_apart("driftd.store.backups", [order], _LONGEST_SECONDS)
+    except ChildError as error:
+        raise BackupError(f"the backup failed: {error}") from error
+    outcome = msgspec.json.decode(told, type=Outcome)
+    if outcome.backup is None:
+        raise BackupError(outcome.error)
+    return outcome.backup
+
+
+def main() -> None:
+    """Make the backup that the JSON on the command line orders, and print what came of it."""
+    plan = msgspec.json.decode(sys.argv[1], type=Plan, dec_hook=lambda kind, value: kind(value))
+    try:
+        outcome = Outcome(make_backup(plan))
+    except (BackupError, DatabaseError, OSError, sqlite3.Error) as error:
+        outcome = Outcome(error=f"no backup could be made in {plan.folder}: {error}")
+    sys.stdout.write(msgspec.json.encode(outcome).decode())
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from driftd.store.kinds import DatabaseError
+from driftd.store.schema_versions import DatabaseError
 
 STATE_SECONDS, EVENTS_SECONDS = 5.0, 1.0  # what a start of the daemon can afford for each file
 OPENING_SECONDS = 0.2  # and an application that opens its event store

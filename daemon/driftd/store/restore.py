@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from driftd.places import Places
+from driftd.paths import Places
 from driftd.store.backups import STATE, Backup, BackupError, check_backup, events_in
 from driftd.store.durable import sync
-from driftd.store.events import connect, transaction
+from driftd.store.events.writer import FileGate, connect, transaction
 from driftd.store.integrity import clear_mark
-from driftd.store.migrate import ensure_current
-from driftd.store.turns import Turns
+from driftd.store.migrations import ensure_current
 
 UNANSWERED = "not answered: the state was restored from a backup of the time when this was asked; ask again"
 
@@ -84,7 +83,7 @@ def restore_events(places: Places, model: str, chosen: Path | None, *, now: floa
         with closing(sqlite3.connect(fresh)) as connection:
             connection.execute("pragma journal_mode = wal")
         sync(fresh)
-        turns = Turns(path)
+        turns = FileGate(path)
         try:
             with turns.replacing():
                 kept = _replace(path, fresh, now)

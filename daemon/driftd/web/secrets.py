@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftd.config.host import Tls
-from driftd.config.model import Config
-from driftd.config.receiver import AddressFileError, address_in
-from driftd.places import SYSTEM_CREDENTIALS, credential
-from driftd.web.tokens import TokenFileError, Tokens
+from driftd.config.schema import AddressFileError, Config, Tls, address_in
+from driftd.paths import SYSTEM_CREDENTIALS, credential
+from driftd.web.security import TokenFileError, Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,30 @@
-"""How both servers listen: one socket, bound before anything is said to be ready; one set of limits."""
+"""How both servers listen: one socket, bound before ready is said, one set of limits, Prometheus's formats."""
 
 from __future__ import annotations
 
 import resource
 import socket
 import ssl
+from collections.abc import Callable
 
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp
 
-from driftd.config.host import Tls
-from driftd.places import credential
-from driftd.web.doorway import Doorway
-from driftd.web.patience import PatientConfig, PatientProtocol
+from driftd.config.schema import Tls
+from driftd.paths import credential
+from driftd.web.connections import AcceptLimiter, TimeoutConfig, TimeoutProtocol
+
+Encoder = Callable[[Collector], bytes]
+
+
+def encoder_for(accept: str) -> tuple[Encoder, str]:
+    """An encoder and its content type for an `Accept` header; the plain one for a header that makes no sense."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # prometheus_client compares a version that is no number, and fails
+        return choose_encoder("")
+
 
 BACKLOG = 2048
 IDLE_SECONDS = 30  # a connection without a request is closed
@@ -22,14 +35,14 @@ class TlsError(Exception):
     """A certificate or key that cannot be used; the message says which and why."""
 
 
-def bound_socket(address: str) -> Doorway:
+def bound_socket(address: str) -> AcceptLimiter:
     """A listening socket on `host:port` or `[::1]:port`. Raises OSError."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=BACKLOG)
     # Inherited by every connection. Without it an answer's body waits 40 ms for the client to acknowledge its head.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Doorway(listening, most_connections())
+    return AcceptLimiter(listening, most_connections())
 
 
 def told_address(listening: socket.socket) -> str:
@@ -43,11 +56,11 @@ def most_connections() -> int:
     return min(MOST_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
-def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int, backlog: int = BACKLOG) -> PatientConfig:
+def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int, backlog: int = BACKLOG) -> TimeoutConfig:
     """Uvicorn's settings for an application. Raises TlsError when the certificate or the key cannot be used."""
-    config = PatientConfig(
+    config = TimeoutConfig(
         app,
-        http=PatientProtocol,
+        http=TimeoutProtocol,
         loop="asyncio",  # the one that takes a listening socket's own way to accept
         ws="none",
         log_level="error",  # a client's rubbish is its own; what matters driftd logs itself

@@ -7,12 +7,9 @@ from collections.abc import Callable
 import numpy as np
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.scores.chi_square import chi_square_rest
 from driftd_detectors.scores.comparison import Comparison
-from driftd_detectors.scores.correlation import correlation_scores
+from driftd_detectors.scores.components import chi_square_rest, correlation_scores, global_score, location_spread
 from driftd_detectors.scores.jensen_shannon import jensen_shannon
-from driftd_detectors.scores.location_spread import location_spread
-from driftd_detectors.scores.overall import global_score
 from driftd_detectors.scores.psi import psi
 
 SCORES: dict[str, tuple[Callable[..., object], Callable[[Comparison], Numbers]]] = {

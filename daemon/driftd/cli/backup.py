@@ -1,0 +1,187 @@
+"""The commands `backup` and `restore`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftd.cli.operate import whoami
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.output import console, print_json, print_table, say, when
+from driftd.config.schema import Config
+from driftd.loop.maintenance import backup_plan
+from driftd.paths import Places
+from driftd.store.backups import BY_HAND, Backup, BackupError, backup_apart, check_backup, list_backups
+from driftd.store.integrity import damage_marked
+from driftd.store.ownership import StateInUseError, held
+from driftd.store.restore import Restored, newest_good, restore_events, restore_state
+
+Found = Sequence[tuple[Path, Backup]]
+
+
+@click.command()
+@config_option
+@json_option
+def backup(config_path: Path, as_json: bool) -> None:
+    """Make a backup now, beside the daily ones; the daemon may be running.
+
+    \b
+    Example:
+      sudo driftd backup
+      driftd restore --list
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    config, places = opened(config_path, makes=True)
+    if not places.state_db.exists():
+        raise AbsentError(f"there is no state database at {places.state_db}: nothing to back up")
+    plan = backup_plan(config, config_path, places, time.time(), reason=BY_HAND)
+    with console().status("reading, copying, checking"):
+        made = backup_apart(plan)
+    if as_json:
+        print_json(_told(plan.folder / made.name, made))
+        return
+    click.echo(f"backup {made.name} is made and checked ({_size(made.bytes)}) in {plan.folder}")
+    for name, model in made.models.items():
+        if model.events.startswith("left out"):
+            click.echo(f"  the events of {name} are {model.events}")
+
+
+@click.command()
+@click.option("--list", "only_list", is_flag=True, help="Show the backups there are, and do nothing.")
+@click.option("--backup", "name", help="The backup to restore; the newest good one by default.")
+@click.option("--events", "model", metavar="MODEL", help="Restore the event store of MODEL instead of the state.")
+@click.option("--empty", is_flag=True, help="With --events: begin with an empty event store.")
+@config_option
+@json_option
+def restore(
+    config_path: Path, only_list: bool, name: str | None, model: str | None, empty: bool, as_json: bool
+) -> None:
+    """Put a backup in the place of a broken state database, or of a broken event store.
+
+    Nothing is deleted: the replaced files are kept beside the new ones, and no version is touched. The daemon must be
+    stopped first; `driftd serve` and applications go on. Root works as the user whose state it is.
+
+    \b
+    Example:
+      driftd restore --list
+      sudo systemctl stop driftd; sudo driftd restore; sudo systemctl start driftd
+      sudo driftd restore --events demand
+    """  # noqa: D301 - see above
+    if empty and model is None:
+        raise click.UsageError("--empty is for an event store: name its model with --events")
+    who = whoami()
+    config, places = opened(config_path, makes=not only_list)
+    found = list_backups([config.backup.folder or places.backups, places.backups])
+    if only_list:
+        _list(found, as_json=as_json)
+        return
+    model = chosen_model(config, model) if model is not None else None
+    with ExitStack() as stack:
+        _own(stack, places, model)
+        wanted = _with_events(found, model) if model is not None else found
+        chosen = None if empty else _choose(wanted, name, model)
+        if model is not None:
+            done = restore_events(places, model, chosen.path if chosen else None, now=time.time())
+        else:
+            assert chosen is not None
+            done = restore_state(places, chosen.path, chosen.backup, who=who, now=time.time())
+    _tell(done, chosen, config, config_path, model, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    path: Path
+    backup: Backup
+    passed_over: list[str]
+
+
+def _own(stack: ExitStack, places: Places, model: str | None) -> None:
+    """Keep daemons away. One that runs has let go of a damaged event store already: that may be replaced under it."""
+    try:
+        stack.enter_context(held(places.lock, "driftd restore", patience=0.0))
+    except StateInUseError:
+        if model is None or damage_marked(places.events_db(model)) is None:
+            raise
+
+
+def _with_events(found: Found, model: str) -> Found:
+    return [one for one in found if model in one[1].models and one[1].models[model].events == "included"]
+
+
+def _choose(found: Found, name: str | None, model: str | None) -> _Chosen:
+    if name is None:
+        if not found:
+            what = "no backup" if model is None else f"no backup with the events of {model}"
+            way = "" if model is None else "; `--empty` begins with an empty event store, and the broken one is kept"
+            raise AbsentError(f"there is {what}{way}")
+        with console().status("checking backups"):
+            return _Chosen(*newest_good(found))
+    for path, backup in found:
+        if backup.name == name:
+            fault = check_backup(path, backup)
+            if fault is not None:
+                raise BackupError(f"{name} cannot be used: {fault}")
+            return _Chosen(path, backup, [])
+    known = ", ".join(backup.name for _, backup in found) or "none"
+    raise AbsentError(f"there is no backup {name!r}{'' if model is None else f' with the events of {model}'}: {known}")
+
+
+def _list(found: Found, *, as_json: bool) -> None:
+    if as_json:
+        print_json([_told(path, backup) for path, backup in found])
+        return
+    if not found:
+        click.echo("there is no backup yet: the daemon makes the first within a minute of its start")
+        return
+    rows = [(b.name, when(b.made_at), _size(b.bytes), b.schema, _models(b)) for _, b in found]
+    print_table(console(), ("backup", "made (UTC)", "size", "schema", "models"), rows, long="models")
+
+
+def _models(backup: Backup) -> str:
+    told = []
+    for name, one in backup.models.items():
+        events = one.events.partition(":")[0]
+        told.append(f"{name}: {one.phase}, serves {one.champion or 'none'} of {_span(one.versions)}, events {events}")
+    return "; ".join(told)
+
+
+def _span(versions: Sequence[int]) -> str:
+    return "-".join(map(str, dict.fromkeys((versions[0], versions[-1])))) if versions else "none"
+
+
+def _tell(
+    done: Restored, chosen: _Chosen | None, config: Config, config_path: Path, model: str | None, *, as_json: bool
+) -> None:
+    if as_json:
+        told: dict[str, Any] = {"model": model, "kept": done.kept, "aside": done.aside}
+        print_json({**told, "restored": _told(chosen.path, chosen.backup) if chosen else None})
+        return
+    out = console()
+    for sentence in chosen.passed_over if chosen else ():
+        say(out, sentence, "yellow")
+    what = "the state" if model is None else f"the event store of {model}"
+    source = f"restored from {chosen.backup.name} ({when(chosen.backup.made_at)} UTC)" if chosen else "empty now"
+    say(out, f"{what} is {source}")
+    for path in (done.kept, *done.aside):
+        if path is not None:
+            say(out, f"  kept: {path}")
+    if model is None:
+        say(out, f"next: start driftd (--config {config_path}); it compares the state with the versions on disk, and ")
+        say(out, "      `driftd history` then says what it found. Windows after the backup are checked again.")
+    elif config.models[model].window.rows is not None:
+        say(out, f"  {model} counts its windows in rows: the rows until the old count is reached are not checked")
+
+
+def _told(path: Path, backup: Backup) -> dict[str, Any]:
+    models = {name: {f: getattr(one, f) for f in one.__struct_fields__} for name, one in backup.models.items()}
+    told = {f: getattr(backup, f) for f in backup.__struct_fields__ if f not in {"models", "files"}}
+    return {**told, "path": str(path), "models": models}
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

@@ -1,0 +1,147 @@
+"""What a config means, in words, and whether a running daemon would take it without a restart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from driftd.config.load import ConfigError
+from driftd.config.model_schema import Data, FilesSourceConfig, ModelConfig
+from driftd.config.redact import shown
+from driftd.config.schema import Access, Config, OverrideConfig, Receiver
+from driftd.config.types import spelled
+from driftd.decisions import DEFAULT
+from driftd.loop.config_mapping import monitor_settings
+from driftd.paths import Places
+from driftd.store.state.reader import StateAbsentError, StateReader
+
+
+def meaning(config: Config, now: float) -> dict[str, list[str]]:
+    """Sentences by what they are about: each model, then the whole. `now` tells which overrides have lapsed."""
+    told = {name: _model(model) for name, model in config.models.items()}
+    told["driftd"] = [
+        f"keeps everything in {config.state_dir}: events for {spelled(config.retention.events)}, "
+        f"checks for {spelled(config.retention.checks)}",
+        f"the daemon answers on {_address(config.http)}/metrics, driftd serve on {_address(config.serve)}",
+    ]
+    if config.notify:
+        told["notify"] = [f"{name}: {_receiver(receiver)}" for name, receiver in config.notify.items()]
+    if sentences := _override(config.override, now):
+        told["override"] = sentences
+    return told
+
+
+def _address(access: Access) -> str:
+    return f"{'http' if access.tls is None else 'https'}://{access.listen}"
+
+
+def _model(model: ModelConfig) -> list[str]:
+    return [
+        f"{model.task} of {model.target}{_features(model)}, {_source(model)}",
+        _windows(model),
+        *_budget(model),
+        *_loop(model),
+    ]
+
+
+def _features(model: ModelConfig) -> str:
+    return f" from {len(model.features)} features" if model.features is not None else ""
+
+
+def _source(model: ModelConfig) -> str:
+    if isinstance(model.source, FilesSourceConfig):
+        return f"read from the files {model.source.path}"
+    return "read from the embedded event store"
+
+
+def _windows(model: ModelConfig) -> str:
+    if model.window.every is not None:
+        return f"looks at every {spelled(model.window.every)} of predictions, and again at their labels when these came"
+    return f"looks at every {model.window.rows} predictions, and again at their labels when these came"
+
+
+def _budget(model: ModelConfig) -> list[str]:
+    settings = monitor_settings(model)
+    pace = "" if model.window.every is not None else " if a window comes about every hour"
+    told = [
+        f"false alarms: {settings.budget.promise}{pace}, over everything that is watched together "
+        f"({settings.budget.windows_between_alarms:,.0f} clean windows from one to the next)"
+    ]
+    performance = model.detect.performance
+    if performance.tolerated_loss is not None:
+        told.append(f"tolerates {performance.metric} worse by {performance.tolerated_loss:g}")
+    told += _data(model.detect.data)
+    return told
+
+
+def _data(data: Data) -> list[str]:
+    told = []
+    if data.ignore:
+        told.append(f"does not look at {', '.join(data.ignore)}")
+    if data.stattests:
+        asked = ", ".join(f"{test} of {feature}" for feature, test in data.stattests.items())
+        told.append(f"asks Evidently for a second opinion by {asked}")
+    return told
+
+
+def _loop(model: ModelConfig) -> list[str]:
+    retrain, promote, probation = model.retrain, model.promote, model.probation
+    if not retrain.on:
+        return ["never builds by itself: retrain.on is empty, every alarm only informs"]
+    triggers = ", ".join(retrain.on).replace("_", " ")
+    when = f" (the schedule is {retrain.schedule} UTC)" if "schedule" in retrain.on else ""
+    person = "by itself" if promote.approval == "auto" else "only when a person approves"
+    informs = "" if "data_drift" in retrain.on else "; data drift alone informs"
+    return [
+        f"builds on {triggers}{when}{informs}",
+        f"at most {retrain.budget.builds} builds in {spelled(retrain.budget.per)}, "
+        f"none within {spelled(retrain.cooldown)} after one ended",
+        f"promotes {person} what is better with {promote.confidence:.0%} confidence, on at least "
+        f"{promote.min_labels} labels",
+        f"watches a new version for {spelled(probation.span)} and {probation.min_labels} labels beside the old one, "
+        "and goes back if it is worse",
+    ]
+
+
+def _receiver(receiver: Receiver) -> str:
+    if receiver.command is not None:
+        way = f"the program {receiver.command[0]}"
+    else:
+        way = "a webhook" if receiver.webhook is not None else f"the webhook in {receiver.webhook_file}"
+    what = "what needs to be known (`default`)" if receiver.on == (DEFAULT,) else ", ".join(receiver.on)
+    return f"{way} is told of {what}, of {', '.join(receiver.models) or 'all models'}"
+
+
+def _override(override: OverrideConfig, now: float) -> list[str]:
+    if override.expires is not None and override.expires.timestamp() <= now:
+        return [f"it lapsed at {override.expires.isoformat()} and has no effect: remove it ({override.reason})"]
+    said = [f"pauses {', '.join(override.pause)}"] if override.pause else []
+    said += [f"{name} serves exactly version {version}" for name, version in override.pin.items()]
+    said += [
+        f"{feature} of {name} raises no alarm until {until.isoformat()}"
+        if until.timestamp() > now
+        else f"{feature} of {name} raises alarms again: its silence lapsed at {until.isoformat()}"
+        for name, features in override.silence.items()
+        for feature, until in features.items()
+    ]
+    said += [f"a build of {name} is wanted: {text}" for name, text in override.retrain.items()]
+    said += [f"version {version} of {name} is approved" for name, version in override.approve.items()]
+    said += [f"version {version} of {name} is rejected" for name, version in override.reject.items()]
+    until = f" until {override.expires.isoformat()}" if override.expires is not None else ""
+    return [f"{sentence}{until} ({override.reason})" for sentence in said]
+
+
+def require_reloadable(config: Config, path: Path) -> None:
+    """Raise ConfigError for a change that the daemon refuses while it runs, as its reload does."""
+    try:
+        with StateReader.read_only(Places(config.state_dir).state_db) as reader:
+            in_force = reader.config_in_force()
+    except StateAbsentError:
+        raise ConfigError(f"{path}: no daemon keeps its state in {config.state_dir}; {_RESTART}") from None
+    before = (in_force.content or {}).get("http", {}) if in_force is not None else {}
+    now = shown(config)["http"]
+    changed = [key for key, value in before.items() if key in now and now[key] != value]
+    if changed:
+        raise ConfigError(f"{path}: http.{changed[0]} is not what the daemon runs with; {_RESTART}")
+
+
+_RESTART = "state_dir and http change only with a restart of driftd: systemctl restart driftd"

@@ -1,0 +1,102 @@
+"""The commands `doctor` and `notify-test`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from driftd.cli.options import config_option, configured, json_option
+from driftd.cli.output import console, print_json, say
+from driftd.config.schema import Config, Receiver
+
+FAULTY = 1
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@click.command()
+@config_option
+@json_option
+def doctor(config_path: Path, as_json: bool) -> None:
+    """Look over a whole installation, and say what to do about each finding.
+
+    Files, disk, clock, libraries, databases, config, secrets, daemon, backups, sources, trainers, versions, progress.
+    Changes nothing. Ends with 0 when nothing fails (warnings do not count), else with 1.
+
+    \b
+    Example:
+      sudo driftd doctor --config /etc/driftd/config.yaml
+      driftd doctor --json | jq '.findings[] | select(.level == "fail")'
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    from driftd.doctor.checks import CHECKS  # noqa: PLC0415 - sources and their like only when examined
+    from driftd.doctor.installation import examine_all  # noqa: PLC0415 - see above
+
+    with Console(stderr=True).status("looking") as status:
+        found = list(examine_all(config_path, time.time(), CHECKS, lambda name: status.update(f"looking at {name}")))
+    count = {level: sum(one.level == level for one in found) for level in _STYLES}
+    if as_json:
+        print_json({"config": str(config_path), "count": count, "findings": found})
+    else:
+        out = console()
+        for one in found:
+            head = Text(f"{one.level:<6}", style=_STYLES[one.level])
+            out.print(head.append(f"{one.check}: {one.subject}: {one.said}", style="default"), soft_wrap=True)
+            if one.todo:
+                say(out, f"      -> {one.todo}")
+        say(out, f"{count['fail']} fail, {count['warn']} warn, {count['ok']} ok")
+    raise SystemExit(FAULTY if count["fail"] else 0)
+
+
+NOT_DELIVERED = 1
+
+
+@click.command("notify-test")
+@click.argument("receivers", nargs=-1)
+@config_option
+@json_option
+def notify_test(config_path: Path, receivers: tuple[str, ...], as_json: bool) -> None:
+    """Send RECEIVERS, or every receiver of the config, one test message; says who took it.
+
+    Nothing is retried and nothing is recorded. Ends with 1 unless all took it.
+
+    \b
+    Example:
+      driftd notify-test
+      driftd notify-test team-chat
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    config = configured(config_path)
+    outcomes = {name: _tried(name, receiver) for name, receiver in _chosen(config, receivers).items()}
+    if as_json:
+        print_json({name: {"delivered": error is None, "error": error} for name, error in outcomes.items()})
+    else:
+        for name, error in outcomes.items():
+            say(console(), f"{name}: {error or 'took the test message'}", "red" if error else "green")
+    if any(outcomes.values()):
+        raise SystemExit(NOT_DELIVERED)
+
+
+def _chosen(config: Config, names: tuple[str, ...]) -> dict[str, Receiver]:
+    if not config.notify:
+        raise click.UsageError("the config names no receiver: add one under `notify` (docs/notifications.md)")
+    for name in names:
+        if name not in config.notify:
+            raise click.UsageError(f"there is no receiver {name!r} in the config; there are {', '.join(config.notify)}")
+    return {name: config.notify[name] for name in names or config.notify}
+
+
+def _tried(name: str, receiver: Receiver) -> str | None:
+    """None when the receiver took the message, else why it did not."""
+    import asyncio  # noqa: PLC0415 - only here; `driftd --help` stays quick
+
+    from driftd.notify.channels import DeliveryError  # noqa: PLC0415 - see above
+    from driftd.notify.delivery import deliver  # noqa: PLC0415 - see above
+    from driftd.notify.message import message_of_test  # noqa: PLC0415 - see above
+
+    try:
+        asyncio.run(deliver(receiver, message_of_test(name, time.time())))
+    except (DeliveryError, OSError) as error:
+        return str(error)
+    return None

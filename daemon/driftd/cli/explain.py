@@ -1,0 +1,171 @@
+"""`driftd explain`: a decision in words: what was seen, against which threshold, what followed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.output import console, number, print_json, say, when
+from driftd.config.schema import Config
+from driftd.store.state.reader import StateReader
+from driftd.store.state.records import StoredAlarm, StoredTransition
+from driftd.views.decision import explained
+
+LEADERS_SHOWN = 5
+_SAID_ELSEWHERE = {"alarm", "kind", "evidence", "threshold"}
+
+
+def print_explanation(told: Mapping[str, Any], to: Console) -> None:
+    """Print what `explaining.explained` gathered."""
+    if told["decision"] is not None:
+        _decision(told["decision"], to, has_alarm=told["alarm"] is not None)
+    if told["alarm"] is not None:
+        _alarm(told["alarm"], told.get("rows"), told["window_by"], to)
+    for action in told["actions"]:
+        said = _outcome(action)
+        say(to, f"then: {action['kind']}, {action['status']}" + (f": {said}" if said else ""))
+    if told["version"] is not None:
+        _version(told["version"], to)
+    if told["story"]:
+        _story(told["story"], told["decision"], to)
+
+
+def _decision(decision: Mapping[str, Any], to: Console, *, has_alarm: bool) -> None:
+    event = decision["event"].replace("_", " ")
+    say(to, f"{decision['id']}  {when(decision['at'])} UTC  {decision['model']}  {event}", "bold")
+    say(to, decision["reason"])
+    if decision["meaning"]:
+        say(to, decision["meaning"], "dim")
+    say(to, f"phase {decision['phase_from']} -> {decision['phase_to']}; by {decision['by']}; {_config(decision)}")
+    for name, value in decision["figures"].items():
+        if value is not None and not (has_alarm and name in _SAID_ELSEWHERE):
+            said = when(value) + " UTC" if name.endswith("_at") and isinstance(value, float) else number(value)
+            say(to, f"  {name.replace('_', ' ')}: {said}")
+
+
+def _config(decision: Mapping[str, Any]) -> str:
+    return f"config {decision['config_hash']}" if decision["config_hash"] else "no config"
+
+
+def _alarm(alarm: StoredAlarm, rows: int | None, window_by: str, to: Console) -> None:
+    say(to, f"alarm {alarm.id}: {alarm.kind} of {alarm.model}/{alarm.version}", "bold")
+    say(to, f"  seen: {alarm.sentence}")
+    counted = f", {rows:,} rows" if rows is not None else ""
+    say(to, f"  in the window {_window(alarm, window_by)}{counted}")
+    say(to, f"  evidence {alarm.evidence:,.0f} reached the threshold {alarm.threshold:,.0f} of the false-alarm budget")
+    if alarm.change_start:
+        say(to, f"  the change most likely began at {when(alarm.change_start)} UTC")
+    for subject, share in alarm.leaders[:LEADERS_SHOWN]:
+        say(to, f"  {share:.0%} of the evidence: {subject}")
+    for opinion in alarm.second_opinion or []:
+        say(to, f"  second opinion: {opinion.get('sentence', opinion)}")
+    say(to, f"  report: {alarm.report or 'not rendered (yet)'}")
+    if alarm.absorbed_at:
+        say(to, f"  taken into what is normal at {when(alarm.absorbed_at)} UTC")
+
+
+def _window(alarm: StoredAlarm, window_by: str) -> str:
+    if window_by == "rows":
+        return f"of rows {alarm.window_start:,.0f} to {alarm.window_end:,.0f} in order of arrival"
+    return f"from {when(alarm.window_start)} to {when(alarm.window_end)} UTC"
+
+
+def _version(manifest: Mapping[str, Any], to: Console) -> None:
+    gate, data = manifest.get("gate") or {}, manifest.get("data", {})
+    say(to, f"version {manifest['version']} of {manifest['model']}", "bold")
+    trainer = manifest["trainer"]["reference"]
+    say(to, f"  made from snapshot {manifest['snapshot'][:12]} by {trainer}, seed {manifest['seed']}")
+    if data.get("rows") is not None:
+        choice = f", the choice {str(data['chosen']).replace('_', ' ')!r}" if data.get("chosen") else ""
+        say(to, f"  trained on {data['rows']:,} rows{choice}{_tried(data.get('tried'))}")
+    if gate:
+        say(to, f"  gate: {gate.get('decision')}: {gate.get('sentence')}")
+
+
+def _tried(tried: object) -> str:
+    if not isinstance(tried, Mapping) or not tried:
+        return ""
+    losses = ", ".join(f"{str(name).replace('_', ' ')} {number(loss)}" for name, loss in tried.items())
+    return f" (losses of what was tried: {losses})"
+
+
+def _story(story: list[Mapping[str, Any]], decision: Mapping[str, Any] | None, to: Console) -> None:
+    say(to, "how it came about, and what followed", "bold")
+    for one in story:
+        here = ">" if decision is not None and one["id"] == decision["id"] else " "
+        say(to, f"{here} {one['id']:>4}  {when(one['at'])}  {one['event'].replace('_', ' '):<18}  {one['reason']}")
+
+
+def _outcome(action: Mapping[str, Any]) -> str:
+    result = action["result"] or {}
+    return str(result.get("sentence") or result.get("error") or result.get("path") or "")
+
+
+@click.command()
+@click.argument("what", default="last")
+@click.option("--model", "-m", help="Which model `last` is about; all by default.")
+@click.option("--alarm", "is_alarm", is_flag=True, help="WHAT is the number of an alarm, not of a decision.")
+@config_option
+@json_option
+def explain(config_path: Path, what: str, model: str | None, is_alarm: bool, as_json: bool) -> None:
+    """Tell one decision whole: WHAT is its id in `driftd history`, or `last`.
+
+    \b
+    Example:
+      driftd explain last
+      driftd explain 17
+      driftd explain --alarm 3
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    config, places = opened(config_path)
+    name = chosen_model(config, model) if model is not None else None
+    with StateReader.read_only(places.state_db) as reader:
+        line = None if is_alarm else _line(reader, what, name)
+        alarm = _explaining_alarm(reader, what if is_alarm else line)
+        told = explained(reader, lambda model: _by_rows(config, model), places, line, alarm)
+    if as_json:
+        print_json(told)
+    else:
+        print_explanation(told, console())
+
+
+def _line(reader: StateReader, what: str, model: str | None) -> StoredTransition:
+    if what == "last":
+        lines = reader.history(model, 1)
+        if not lines:
+            raise AbsentError("nothing was decided yet")
+        return lines[0]
+    if not what.isdecimal():
+        raise click.UsageError(f"{what!r} is neither `last` nor an id of `driftd history`")
+    line = reader.transition(_id(what))
+    if line is None or (model is not None and line.model != model):
+        raise AbsentError(f"there is no decision {what}; `driftd history` lists them")
+    return line
+
+
+def _by_rows(config: Config, model: str) -> bool:
+    return model in config.models and config.models[model].window.rows is not None
+
+
+def _id(digits: str) -> int:
+    """An id as SQLite can look it up; beyond that there is none, so the greatest will do."""
+    return min(int(digits[:20]), 2**63 - 1)
+
+
+def _explaining_alarm(reader: StateReader, of: StoredTransition | str | None) -> StoredAlarm | None:
+    number = of.figures.get("alarm") if isinstance(of, StoredTransition) else of
+    if number is None:
+        return None
+    if number == "last":
+        alarm = next(iter(reader.alarms(limit=1)), None)
+    elif str(number).isdecimal():
+        alarm = reader.alarm(_id(str(number)))
+    else:
+        raise click.UsageError(f"{number!r} is no number of an alarm")
+    if alarm is None:
+        raise AbsentError("there is no such alarm; `driftd history` lists what was decided on each")
+    return alarm

@@ -1,0 +1,177 @@
+"""`driftd init`: from a file of labelled rows to a working config and version 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import click
+import pandas as pd
+from rich.console import Console
+
+from driftd.cli.init_defaults import Guess, guessed
+from driftd.config.load import parse
+from driftd.config.model_schema import ModelConfig
+from driftd.paths import Places
+from driftd.registry import Registry
+from driftd.store.ownership import as_owner_of
+from driftd.training.bootstrap import FileColumns, FirstVersion, FirstVersionError, make_first_version
+
+CONFIG = """\
+# driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
+# Check it with `driftd check-config`; a running daemon takes a changed file up by itself, whole or not at all.
+state_dir: {state_dir}
+http: {{listen: 127.0.0.1:9464}}          # /metrics, /-/healthy, /-/ready, /-/reload
+serve: {{listen: 127.0.0.1:9465}}         # driftd serve: predictions and feedback
+models:
+  {name}:
+    task: {task}
+    target: {target}
+    features:                            # as they look in {file}; correct what is wrong
+{features}
+    source: {{kind: store}}                # fed by the SDK and `driftd serve`; or: files
+    window: {window}
+    detect:
+      false_alarms_per_year: 1           # the budget; every threshold follows from it
+      performance: {{metric: auto}}        # brier, error, mae, roc_auc, f1, r2, ...
+    retrain:
+      on: [performance]                  # data drift alone informs; add data_drift, schedule, ... to build on it
+      cooldown: 6h
+      budget: {{builds: 4, per: 1d}}
+    promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
+    probation: {{span: 24h, min_labels: 300}}      # the old version scores beside the new one, which must not be worse
+"""
+WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--target", required=True, help="The column to predict.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="Guessed from the target by default.")
+@click.option("--time", "time_column", help="When a row happened; guessed by default.")
+@click.option("--label-time", help="When the label of a row became known.")
+@click.option("--id", "id_column", help="What names a row.")
+@click.option("--name", help="The model's name; the file's name by default.")
+@click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("driftd-state"),
+    show_default=True,
+    help="Where driftd will keep everything.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("config.yaml"),
+    show_default=True,
+    help="The config to write.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing config.")
+def init(
+    file: Path,
+    target: str,
+    task: str | None,
+    time_column: str | None,
+    label_time: str | None,
+    id_column: str | None,
+    name: str | None,
+    window: str | None,
+    state_dir: Path,
+    output: Path,
+    force: bool,
+) -> None:
+    """Write a commented config for the labelled rows of FILE (Parquet or CSV), and train version 1.
+
+    \b
+    Example:
+      driftd init bookings.parquet --target cancelled --time booked_at
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    console = Console(stderr=True)
+    if output.exists() and not force:
+        raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
+    with console.status(f"reading {file}"):
+        rows = read_rows(file)
+    given = FileColumns(id=id_column, time=time_column, label_time=label_time)
+    guess = guessed(rows, target, task=task, columns=given, window=window, name=name or file.stem)
+    for remark in guess.remarks:
+        console.print(f"  {remark}", soft_wrap=True)
+    text = config_text(guess, file, state_dir)
+    config = parse(text.encode(), f"the config for {file.name}")
+    places = Places(config.state_dir)
+    served = Registry(places).current(guess.name)
+    if served is not None:
+        raise click.ClickException(
+            f"{guess.name} has version {served} in {config.state_dir} already: choose another --name or --state-dir, "
+            "or have the daemon build on it with `driftd retrain`"
+        )
+    with as_owner_of(places.root):
+        made = _first_version(guess, config.models[guess.name], rows, places, console)
+    write(output, text, places.root.stat().st_gid)
+    named = "" if output == Path("config.yaml") else f" --config {output}"
+    click.echo(f"version 1 of {guess.name} is trained on {made.rows:,} rows and serves: {made.sentence}")
+    click.echo(f"its config is {output}; its state is in {config.state_dir}")
+    click.echo(f"next: driftd check-config{named}   what this config means")
+    click.echo(f"      driftd run{named}            the daemon")
+    click.echo(f"      driftd serve{named}          predictions and feedback over HTTP")
+
+
+def _first_version(
+    guess: Guess, model: ModelConfig, rows: pd.DataFrame, places: Places, console: Console
+) -> FirstVersion:
+    """Make version 1 and tell each step. Raises click.ClickException with one sentence when that fails."""
+    now = time.time() if guess.last_at is None else guess.last_at
+    with console.status("version 1") as status:
+
+        def tell(step: str) -> None:
+            status.update(f"version 1: {step}")
+
+        try:
+            return make_first_version(guess.name, model, rows, guess.columns, places, now=now, on_step=tell)
+        except FirstVersionError as error:
+            sentence = str(error).partition("\n")[0]
+            raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
+
+
+def read_rows(file: Path) -> pd.DataFrame:
+    """The rows of a Parquet or CSV file. Raises click.ClickException when it cannot be read as either."""
+    try:
+        rows = pd.read_parquet(file) if file.suffix.lower() in {".parquet", ".pq"} else pd.read_csv(file)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise click.ClickException(f"{file} cannot be read as Parquet or CSV: {error}") from error
+    if rows.empty:
+        raise click.ClickException(f"{file} holds no rows")
+    return rows
+
+
+def config_text(guess: Guess, file: Path, state_dir: Path) -> str:
+    """The commented config."""
+    features = "\n".join(f"      {quoted(name)}: {kind}" for name, kind in guess.features.items())
+    return CONFIG.format(
+        state_dir=quoted(str(state_dir.resolve())),
+        name=guess.name,
+        task=guess.task,
+        target=quoted(guess.target),
+        file=quoted(file.name),
+        features=features,
+        window=guess.window,
+    )
+
+
+def write(output: Path, text: str, group: int) -> None:
+    """Write a file by rename, so that nobody ever reads half of it; root hands it to the group of the services."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}.part")
+    unfinished.write_text(text, "utf-8")
+    if os.geteuid() == 0:
+        os.chown(unfinished, -1, group)
+    unfinished.replace(output)
+
+
+def quoted(text: str) -> str:
+    """A YAML scalar that is surely text: bare where that is plain to see, else as JSON writes it."""
+    is_path_of_words = re.fullmatch(r"/?[A-Za-z_][\w.-]*(/[\w.-]+)*", text, re.ASCII) is not None
+    return text if is_path_of_words and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)

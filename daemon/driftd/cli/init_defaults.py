@@ -1,0 +1,195 @@
+"""What `driftd init` reads off a file: the task, the times, the features, a window. Every guess is a remark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+import numpy as np
+import pandas as pd
+
+from driftd.config.types import seconds
+from driftd.training.bootstrap import FileColumns, epoch_seconds
+from driftd_detectors.schema import Kind, Task, learn_schema
+
+MOST_CLASSES = 20
+WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
+FEWEST_ROWS_A_WINDOW = 100
+LENGTHS = (("15m", 900.0), ("1h", 3600.0), ("6h", 21_600.0), ("1d", 86_400.0), ("1w", 604_800.0))
+DAY = LENGTHS[3]
+TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
+LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
+UNIQUE_SHARE = 0.95
+EARLIEST, LATEST = 100_000_000.0, 7_258_118_400.0  # 1973 to 2200, in epoch seconds: no hour of the day
+MOSTLY = 0.99  # of a column's values must be times for it to hold times
+LONGEST_NAME = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the config will say."""
+
+    name: str
+    task: Task
+    target: str
+    features: Mapping[str, Kind]
+    columns: FileColumns
+    window: str  # as YAML
+    last_at: float | None  # epoch seconds of the newest row; None where rows have no time
+    remarks: tuple[str, ...]
+
+
+def guessed(
+    rows: pd.DataFrame, target: str, *, task: str | None, columns: FileColumns, window: str | None, name: str
+) -> Guess:
+    """Read off what was not said. Raises click.ClickException when the target is absent or nothing is left."""
+    names = [str(column) for column in rows.columns]
+    _require(names, [target, *columns.names])
+    remarks: list[str] = []
+    chosen = Task(task) if task is not None else _task_of(rows[target], remarks)
+    if rows[target].isna().all():
+        raise click.ClickException(f"the target {target} is empty in every row: there is nothing to learn from")
+    if chosen is Task.CLASSIFICATION and rows[target].nunique() == 1:
+        only = rows[target].dropna().iloc[0]
+        raise click.ClickException(f"the target {target} is {only} in every row: there is nothing to tell apart")
+    free = [name for name in names if name not in {target, *columns.names}]
+    label_time = columns.label_time or _time_named(rows, free, LABEL_TIME_NAMES, "time of a row's label", remarks)
+    free = [name for name in free if name != label_time]
+    at = columns.time or _time_named(rows, free, TIME_NAMES, "time of a row", remarks) or _dated(rows, free, remarks)
+    found = FileColumns(id=columns.id, time=at, label_time=label_time)
+    for column in (found.time, found.label_time):
+        _require_times(rows, column)
+    ignored = _ignored(rows, [column for column in names if column not in {target, *found.names}], remarks)
+    try:
+        schema = learn_schema(rows, task=chosen, target=target, ignore=[*found.names, *ignored])
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    moments = epoch_seconds(rows[found.time]) if found.time is not None else None
+    features = {feature.name: feature.kind for feature in schema.features}
+    last = None if moments is None else float(np.nanmax(moments))
+    if found.label_time is not None and last is not None:
+        last = max(last, float(np.nanmax(epoch_seconds(rows[found.label_time]))))
+    cut = _given_window(window) if window is not None else _window(len(rows), moments, remarks)
+    return Guess(_slug(name), chosen, target, features, found, cut, last, tuple(remarks))
+
+
+def _require(names: list[str], wanted: list[str]) -> None:
+    absent = [name for name in wanted if name not in names]
+    if absent:
+        raise click.ClickException(f"no column {', '.join(map(repr, absent))} in the file; it has {', '.join(names)}")
+
+
+def _task_of(target: pd.Series, remarks: list[str]) -> Task:
+    distinct = target.nunique()
+    is_number = target.dtype.kind in "iuf"
+    whole = is_number and bool((target.dropna() % 1 == 0).all())
+    task = Task.CLASSIFICATION if distinct <= MOST_CLASSES and (whole or not is_number) else Task.REGRESSION
+    if not is_number:
+        task = Task.CLASSIFICATION
+    remarks.append(f"{target.name} has {distinct} distinct values: a {task} (say otherwise with --task)")
+    return task
+
+
+def _time_named(
+    rows: pd.DataFrame, names: list[str], usual: tuple[str, ...], what: str, remarks: list[str]
+) -> str | None:
+    """A column with a usual name that does hold times (an hour of the day called `time` does not)."""
+    found = next((name for name in names if name.lower() in usual and _holds_times(rows[name])), None)
+    if found is not None:
+        remarks.append(f"{found} is taken for the {what}")
+    return found
+
+
+def _dated(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
+    """The only column of dates, whatever its name; of several, none is surely the time of the row."""
+    dated = [name for name in names if rows[name].dtype.kind == "M"]
+    if len(dated) == 1:
+        remarks.append(f"{dated[0]} is taken for the time of a row: it is the only column of dates")
+        return dated[0]
+    if dated:
+        remarks.append(f"{', '.join(dated)} are all dates: say with --time which one is the time of a row")
+    return None
+
+
+def _holds_times(column: pd.Series) -> bool:
+    """Whether nearly all that the column holds are times; dates of any year, epoch seconds of ours."""
+    held = column.dropna()
+    try:
+        moments = epoch_seconds(held)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    within = (moments >= EARLIEST) & (moments < LATEST) if held.dtype.kind in "iuf" else np.isfinite(moments)
+    return bool(len(held)) and bool(within.mean() >= MOSTLY)
+
+
+def _require_times(rows: pd.DataFrame, name: str | None) -> None:
+    if name is not None and not _holds_times(rows[name]):
+        raise click.ClickException(f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973")
+
+
+def _given_window(window: str) -> str:
+    """`500` is a number of rows, `1h` a span."""
+    if window.isdecimal():
+        return f"{{rows: {int(window)}}}"
+    try:
+        seconds(window)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, or a number of rows", param_hint="--window") from error
+    return f"{{every: {window}}}"
+
+
+def _ignored(rows: pd.DataFrame, candidates: list[str], remarks: list[str]) -> list[str]:
+    """Columns that would be no feature: meta_*, constant, or naming each row."""
+    why: dict[str, str] = {}
+    for name in candidates:
+        column = rows[name]
+        distinct = _distinct(column)
+        if distinct is None:
+            why[name] = "it holds lists or objects"
+        elif name.startswith("meta_"):
+            why[name] = "its name begins with meta_"
+        elif distinct <= 1:
+            why[name] = "it is constant"
+        elif column.dtype.kind not in "fM" and distinct >= UNIQUE_SHARE * len(column) and len(column) > MOST_CLASSES:
+            why[name] = "it names the row"
+    remarks.extend(f"{name} is left out of the features: {reason}" for name, reason in why.items())
+    return list(why)
+
+
+def _distinct(column: pd.Series) -> int | None:
+    """How many different values; None where they cannot be told apart (lists, dictionaries)."""
+    try:
+        return int(column.nunique(dropna=False))
+    except TypeError:
+        return None
+
+
+def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, remarks: list[str]) -> str:
+    if at is None:
+        size = max(FEWEST_ROWS_A_WINDOW, rows // WINDOWS_WANTED)
+        remarks.append(f"rows have no time: windows of {size} rows")
+        return f"{{rows: {size}}}"
+    span = float(np.nanmax(at) - np.nanmin(at)) or 1.0
+    text, length = _length(rows, span)
+    remarks.append(
+        f"windows of {text}: about {rows * length / span:.0f} rows each, {span / length:.0f} of them in the file"
+    )
+    return f"{{every: {text}}}"
+
+
+def _length(rows: int, span: float) -> tuple[str, float]:
+    """A day where that leaves enough windows with enough rows, since much comes back daily.
+
+    Else the longest that leaves enough windows, with enough rows if that can be; else the shortest.
+    """
+    enough = [one for one in LENGTHS if span / one[1] >= WINDOWS_WANTED]
+    full = [one for one in enough if rows * one[1] / span >= FEWEST_ROWS_A_WINDOW]
+    if DAY in full:
+        return DAY
+    return (full or enough or LENGTHS[:1])[-1]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:LONGEST_NAME] or "model"

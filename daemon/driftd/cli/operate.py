@@ -1,0 +1,144 @@
+"""The commands that ask the daemon for something through the store: retrain, approve, reject, rollback."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftd.cli.options import chosen_model, config_option, json_option, opened
+from driftd.cli.output import print_json
+from driftd.store.state.reader import StateReader
+from driftd.store.state.writer import post_request
+
+LOOK_SECONDS = 0.1
+NOT_ANSWERED, REFUSED = 3, 5
+WHY = click.option("--why", default="", help="The reason, for the history.")
+WAIT = click.option(
+    "--wait",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="How many seconds to wait for the daemon's answer.",
+)
+
+
+@click.command()
+@click.argument("model", required=False)
+@WHY
+@WAIT
+@config_option
+@json_option
+def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json: bool) -> None:
+    """Ask for a build of MODEL now. It passes over the cool-down and the budget, not over a broken pipeline.
+
+    \b
+    Example:
+      driftd retrain demand --why "after the schema fix"
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    _ask(config_path, model, "retrain", {"text": why}, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", type=int)
+@WHY
+@WAIT
+@config_option
+@json_option
+def approve(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
+    """Let the challenger VERSION of MODEL, which waits for approval, serve.
+
+    \b
+    Example:
+      driftd approve demand 8 --why "checked on the holdout"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "approve", {"version": version, "text": why}, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", type=int)
+@WHY
+@WAIT
+@config_option
+@json_option
+def reject(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
+    """Turn the challenger VERSION of MODEL, which waits for approval, down.
+
+    \b
+    Example:
+      driftd reject demand 8 --why "region north is worse"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "reject", {"version": version, "text": why}, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--to", "version", type=int, help="The version to go back to; the one before by default.")
+@WHY
+@WAIT
+@config_option
+@json_option
+def rollback(config_path: Path, model: str | None, version: int | None, why: str, wait: float, as_json: bool) -> None:
+    """Go back to an earlier version of MODEL; the one that serves now is barred.
+
+    \b
+    Example:
+      driftd rollback demand --to 3 --why "complaints from the north"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "rollback", {"version": version, "text": why}, wait=wait, as_json=as_json)
+
+
+def _ask(
+    config_path: Path, model: str | None, kind: str, arguments: dict[str, Any], *, wait: float, as_json: bool
+) -> None:
+    """Post a request, wait a while for the answer, print it, and end with its exit code."""
+    who = whoami()
+    config, places = opened(config_path)
+    name = chosen_model(config, model)
+    number = post_request(places.state_db, at=time.time(), who=who, model=name, kind=kind, arguments=arguments)
+    outcome = _answer(places.state_db, number, wait)
+    refused = _was_refused(places.state_db, name, outcome)
+    if as_json:
+        print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
+    elif outcome is None:
+        click.echo(
+            f"asked (request {number}); no daemon has answered within {wait:g} s: it will when it runs within a day"
+        )
+    else:
+        click.echo(outcome)
+    raise SystemExit(NOT_ANSWERED if outcome is None else REFUSED if refused else 0)
+
+
+def _answer(state_db: Path, request: int, wait: float) -> str | None:
+    deadline = time.monotonic() + wait
+    with StateReader.read_only(state_db) as reader:
+        while True:
+            asked = reader.request(request)
+            if asked is not None and asked.outcome is not None:
+                return asked.outcome
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(LOOK_SECONDS)
+
+
+def _was_refused(state_db: Path, model: str, outcome: str | None) -> bool:
+    with StateReader.read_only(state_db) as reader:
+        return any(line.event == "request_refused" and line.reason == outcome for line in reader.history(model, 5))
+
+
+def whoami() -> str:
+    """`user@host`, for the history: the account of this process, and who stands behind it where sudo says so."""
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container without an entry for its user
+        account = f"uid {os.getuid()}"
+    behind = os.environ.get("SUDO_USER")
+    told = f"{behind} as {account}" if behind and behind != account else account
+    return f"{told}@{socket.gethostname()}"

@@ -1,0 +1,134 @@
+"""`driftd reproduce`: build a version again from its lineage and say whether it is the same."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftd.cli.options import AbsentError, chosen_model, config_option, configured, json_option
+from driftd.cli.output import console, number, print_json, say
+from driftd.config.schema import Config
+from driftd.paths import Places
+from driftd.registry import Manifest, Registry
+from driftd.training.jobs import JobLimits, start_job
+
+POLL_SECONDS = 0.05
+DIFFERENT = 7
+STYLES = {"same": "bold green", "different": "bold red", "cannot": "bold yellow"}
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", type=click.IntRange(1))
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the rebuilt artefact and the log of the build in this folder.",
+)
+@config_option
+@json_option
+def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as_json: bool) -> None:
+    """Build VERSION of MODEL again from its lineage, and say whether it is the same.
+
+    Its snapshot, trainer, parameters, seed and number of threads are those that its manifest records; it is trained in
+    a child process under the limits of the config. Nothing is published. The artefact's hash decides, else its
+    predictions on the hold-out rows of the snapshot. Ends with 0 when it is the same, 7 when it differs, 4 when it
+    cannot be built again because its snapshot or its trainer is gone.
+
+    \b
+    Example:
+      driftd reproduce demand 3
+      driftd reproduce demand 3 --keep rebuilt/
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    config = configured(config_path)
+    places = Places(config.state_dir)
+    name = chosen_model(config, model)
+    registry = Registry(places)
+    if version not in registry.versions(name):
+        known = ", ".join(map(str, registry.versions(name))) or "none"
+        raise AbsentError(f"{name} has no version {version}; there are: {known}")
+    manifest = registry.manifest(name, version)
+    with _scratch(keep) as scratch:
+        found = _rebuilt(config, places, manifest, scratch, quiet=as_json)
+    if as_json:
+        print_json({"model": name, "version": version, **found})
+    else:
+        _print(found, keep)
+    if found["outcome"] == "cannot":
+        raise SystemExit(AbsentError.exit_code)
+    if found["outcome"] == "different":
+        raise SystemExit(DIFFERENT)
+
+
+@contextmanager
+def _scratch(keep: Path | None) -> Iterator[Path]:
+    """A folder for the build, removed afterwards unless it is to be kept."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise click.UsageError(f"{keep} is not empty: name a new folder")
+        yield keep.resolve()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="driftd-reproduce-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, *, quiet: bool) -> Mapping[str, Any]:
+    """What the child found. Raises ClickException when the build itself failed."""
+    arguments = {
+        "model": manifest.model,
+        "model_config": config.models[manifest.model].model_dump(mode="json"),
+        "state_dir": str(places.root.resolve()),
+        "version": manifest.version,
+        "scratch": str(scratch),
+    }
+    job = start_job(scratch / "job", "reproduce", arguments, _limits(config, manifest))
+    to = console()
+    to.quiet = quiet or not to.is_terminal
+    try:
+        with to.status(f"building {manifest.model}/{manifest.version} again") as told:
+            began = time.monotonic()
+            while (result := job.poll()) is None:
+                told.update(f"building {manifest.model}/{manifest.version} again, {time.monotonic() - began:.0f} s")
+                time.sleep(POLL_SECONDS)
+    finally:
+        job.kill()
+    if not result.ok:
+        raise click.ClickException(f"{manifest.model}/{manifest.version} could not be built again: {result.error}")
+    return result.value
+
+
+def _limits(config: Config, manifest: Manifest) -> JobLimits:
+    """The limits of a build, with the threads of then: sums over several threads differ in their last bit."""
+    threads = str(manifest.libraries.get("threads", ""))
+    return JobLimits(
+        memory_bytes=config.limits.memory,
+        wall_seconds=config.limits.timeout,
+        threads=int(threads) if threads.isdecimal() else config.limits.threads,
+    )
+
+
+def _print(found: Mapping[str, Any], keep: Path | None) -> None:
+    to = console()
+    say(to, found["sentence"], STYLES[found["outcome"]])
+    for name, sentence in found["details"].items():
+        differs = name in found["differs"]
+        say(to, f"  {name}: {sentence}", "yellow" if differs else "dim")
+    figures = found["figures"]
+    if "sha256" in figures and figures["sha256"] != figures["sha256_recorded"]:
+        say(to, f"  artefact: {figures['sha256'][:12]}, recorded {figures['sha256_recorded'][:12]}", "yellow")
+    if figures.get("loss") is not None:
+        told = f"loss on {figures['held_out_rows']} hold-out rows {number(figures['loss'])}"
+        say(to, f"  {told}, recorded {number(figures['loss_recorded'])}", "dim")
+    if keep is not None and "artefact" in figures:
+        say(to, f"  kept: {keep / figures['artefact']}", "dim")

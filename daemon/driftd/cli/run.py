@@ -1,0 +1,125 @@
+"""The commands that start something: demo, run, serve; and check-config, which does not."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from driftd.cli.options import config_option, json_option
+from driftd.cli.output import print_json
+from driftd.config.schema import Config
+
+LEVEL = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least severe lines that are logged.",
+)
+
+
+@click.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-state"),
+    show_default=True,
+    help="Where the state and the report go.",
+)
+def demo(folder: Path) -> None:
+    """Show the whole loop on a real year of flights, in about two minutes.
+
+    Version 1 is trained on two months, the other ten are replayed through the real event store and the real daemon on a
+    virtual clock. FOLDER is made anew; a folder that holds anything else is left alone.
+
+    \b
+    Example:
+      driftd demo --folder /tmp/driftd-demo
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    from driftd.demonstration.run import run as run_demo  # noqa: PLC0415 - pandas, plotly: only here
+
+    raise SystemExit(run_demo(folder))
+
+
+@click.command()
+@config_option
+@LEVEL
+def run(config_path: Path, log_level: str) -> None:
+    """Watch the models of a config until SIGTERM: the daemon.
+
+    \b
+    Example:
+      driftd run --config /etc/driftd/config.yaml
+    """  # noqa: D301 - see above
+    from driftd.loop.run import run as run_daemon  # noqa: PLC0415 - only the daemon needs its loop
+
+    raise SystemExit(run_daemon(config_path, log_level=log_level))
+
+
+@click.command()
+@config_option
+@LEVEL
+def serve(config_path: Path, log_level: str) -> None:
+    """Answer predictions and take events over HTTP until SIGTERM.
+
+    \b
+    Example:
+      driftd serve --config config.yaml
+      curl -s localhost:9465/v1/models/demand/predict -d '{"features": {"region": "north"}}'
+    """  # noqa: D301 - see above
+    from driftd.serving.run import serve as run_server  # noqa: PLC0415 - only the server needs it
+
+    raise SystemExit(run_server(config_path, log_level=log_level))
+
+
+@click.command("check-config")
+@click.option("--reload", "for_reload", is_flag=True, help="Refuse, too, what takes a restart of the running daemon.")
+@config_option
+@json_option
+def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
+    """Say whether a config is good, its hash, and what its budgets mean.
+
+    A token or a certificate that cannot be used is a warning: it may be there by the start, or be for another user.
+
+    \b
+    Example:
+      driftd check-config --config config.yaml
+      driftd check-config --reload && systemctl reload driftd
+    """  # noqa: D301 - see above
+    from driftd.cli.check_config import (
+        meaning,  # noqa: PLC0415 - NumPy only where budgets are told
+        require_reloadable,  # noqa: PLC0415 - the store only where it is asked
+    )
+    from driftd.config.load import load  # noqa: PLC0415 - kept beside its use
+    from driftd.config.redact import shown  # noqa: PLC0415 - see above
+
+    config = load(config_path)
+    if for_reload:
+        require_reloadable(config, config_path)
+    told, warnings = meaning(config, time.time()), _warnings(config)
+    if as_json:
+        print_json({"hash": config.hash, "warnings": warnings, "meaning": told, "config": shown(config)})
+        return
+    click.echo(f"{config_path} is good (hash {config.hash})")
+    for warning in warnings:
+        click.echo(f"warning: {warning}")
+    for subject, sentences in told.items():
+        click.echo(f"{subject}:")
+        for sentence in sentences:
+            click.echo(f"  {sentence}")
+
+
+def _warnings(config: Config) -> list[str]:
+    """What the servers need at their start beside a good config, and what of it is not there for this user."""
+    from driftd.web.secrets import fault_of, secrets_of, unknown_of  # noqa: PLC0415 - see above
+
+    told = []
+    for secret in secrets_of(config):
+        lost = f"driftd {secret.command} does not start" if secret.command else "its receiver is told nothing"
+        if unknown := unknown_of(secret):
+            told.append(f"{secret.key}: {unknown}")
+        elif fault := fault_of(secret):
+            told.append(f"{secret.key}: {fault}; {lost} without it")
+    return told

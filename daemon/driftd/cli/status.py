@@ -1,0 +1,153 @@
+"""The commands `status`, `history` and `versions`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.text import Text
+
+from driftd.cli.options import chosen_model, config_option, json_option, opened
+from driftd.cli.output import Cell, console, number, print_json, print_status, print_table, say, when
+from driftd.cli.scrape import heard
+from driftd.config.types import seconds
+from driftd.paths import Places
+from driftd.registry import ManifestError, Registry
+from driftd.store.state.reader import StateReader
+from driftd.views.status import fleet_status
+from driftd.web.local_client import can_be_asked
+
+
+@click.command()
+@click.option("--model", "-m", help="Only this model.")
+@click.option("--watch", "-w", is_flag=True, help="Go on showing it until Ctrl-C, with performance and decisions.")
+@click.option(
+    "--every",
+    default="2s",
+    show_default=True,
+    callback=lambda _context, _option, given: _span(given),
+    help="How often --watch looks again.",
+)
+@config_option
+@json_option
+def status(config_path: Path, model: str | None, watch: bool, every: float, as_json: bool) -> None:
+    """Where every model stands; what needs a person comes first.
+
+    `nearest to an alarm` is the kind of evidence that has come closest to its threshold; an alarm is 100 %, and as
+    evidence multiplies, half of the way is the root of the threshold.
+    --watch reads the state itself: it works while the daemon is down, and says so. In a pipe it prints one status
+    after the other, with --json one a line.
+
+    \b
+    Example:
+      driftd status
+      driftd status --watch --model demand
+      driftd status --json | jq '.models[].phase'
+    """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    config, places = opened(config_path)
+    name = chosen_model(config, model) if model is not None else None
+    if watch:
+        from driftd.cli.watch import watch_status  # noqa: PLC0415 - only here
+
+        raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
+    shown = heard(config.http)
+    told = fleet_status(config, places, config_path, name, shown)
+    if as_json:
+        print_json(told)
+        return
+    print_status(told, console())
+    if shown is None and can_be_asked(config.http):
+        say(console(), "no daemon answers: this is how the last one left it", "yellow")
+
+
+def _span(given: str) -> float:
+    try:
+        return seconds(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--limit", "-n", default=20, show_default=True, type=click.IntRange(1, 10_000), help="How many lines.")
+@config_option
+@json_option
+def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> None:
+    """What was decided, newest first, of MODEL or of all.
+
+    \b
+    Example:
+      driftd history demand -n 5
+    """  # noqa: D301 - see above
+    config, places = opened(config_path)
+    name = chosen_model(config, model) if model is not None else None
+    with StateReader.read_only(places.state_db) as reader:
+        lines = reader.history(name, limit)
+    if as_json:
+        print_json(lines)
+        return
+    to = console()
+    if not lines:
+        say(to, "nothing was decided yet")
+        return
+    rows = [[str(one.id), when(one.at), one.model, one.event.replace("_", " "), one.reason] for one in lines]
+    print_table(to, ["id", "when (UTC)", "model", "what", "why"], rows, long="why")
+    if to.is_terminal:
+        say(to, f"\n{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")
+
+
+@click.command()
+@click.argument("model", required=False)
+@config_option
+@json_option
+def versions(config_path: Path, model: str | None, as_json: bool) -> None:
+    """The versions of MODEL: what they were made from, by what, why, and what the gate said.
+
+    \b
+    Example:
+      driftd versions demand
+    """  # noqa: D301 - see above
+    config, places = opened(config_path)
+    name = chosen_model(config, model)
+    found = _manifests(places, name)
+    served = Registry(places).current(name)
+    if as_json:
+        print_json([{**one, "serves": one["version"] == served} for one in found])
+        return
+    headings = ["version", "made (UTC)", "trigger", "parent", "snapshot", "rows", "loss", "gate"]
+    to = console()
+    print_table(to, headings, [_version_row(one, served) for one in found], long="gate")
+    for one in found:
+        say(to, f"  {one['version']}: {one['reason']}", "dim")
+    say(
+        to,
+        f"* version {served} serves now" if served is not None else "no version serves: `driftd init` makes the first",
+    )
+
+
+def _version_row(one: dict[str, Any], served: int | None) -> list[Cell]:
+    loss = one.get("metrics", {}).get("loss")
+    is_served = one["version"] == served
+    gate = (one.get("gate") or {}).get("decision") or "-"
+    return [
+        Text(f"{one['version']} *" if is_served else str(one["version"]), style="bold green" if is_served else ""),
+        str(one["created_at"])[:16].replace("T", " "),
+        one["trigger"],
+        str(one["parent"] or "-"),
+        one["snapshot"][:8],
+        str(one["data"].get("rows", "-")),
+        "-" if loss is None else number(float(loss)),
+        gate if one["status"] == gate else f"{gate} ({one['status']})",
+    ]
+
+
+def _manifests(places: Places, model: str) -> list[dict[str, Any]]:
+    registry = Registry(places)
+    found = []
+    for version in registry.versions(model):
+        try:
+            found.append(registry.manifest(model, version).to_dict())
+        except ManifestError as error:
+            click.echo(f"driftd: version {version}: {error}", err=True)
+    return found

@@ -1,0 +1,137 @@
+"""`driftd status --watch`: shows the state again and again, from files and the daemon's port."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.live import Live
+
+from driftd.cli.output import console, plain, print_status, say, when
+from driftd.cli.picture import picture
+from driftd.cli.scrape import heard
+from driftd.config.load import ConfigError, load
+from driftd.config.schema import Config
+from driftd.paths import Places
+from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.views.config import last_applied
+from driftd.views.status import fleet_status
+
+PAST = 60  # evaluated cohorts of labels whose loss is drawn
+DECISIONS = 40
+ANSWER_SECONDS = 0.5
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "*": "127.0.0.1"}  # noqa: S104 - what is listened on, not bound here
+
+
+def watch_status(config_path: Path, model: str | None, every: float, *, as_json: bool) -> int:
+    """Show the status until Ctrl-C; returns the exit code.
+
+    A terminal gets a picture that changes in place; a pipe gets one status after the other (JSON: one a line).
+    """
+    to = console()
+    try:
+        if as_json:
+            _again(lambda found: print(json.dumps(plain(found), default=str), flush=True), config_path, model, every)  # noqa: T201 - JSON lines
+        elif not to.is_terminal:
+            _again(lambda found: _print(found, to), config_path, model, every)
+        else:
+            ascii_only = _ascii(to)
+            with Live(console=to, screen=True, auto_refresh=False) as live:
+
+                def show(found: dict[str, Any]) -> None:
+                    live.update(picture(found, model, to.size, ascii_only=ascii_only), refresh=True)
+
+                _again(show, config_path, model, every)
+    except KeyboardInterrupt:
+        pass  # how a person ends it
+    return 0
+
+
+def _again(show: Callable[[dict[str, Any]], None], config_path: Path, model: str | None, every: float) -> NoReturn:
+    found: dict[str, Any] = {}
+    while True:
+        try:
+            found = snapshot(config_path, model, time.time())
+        except Exception as error:  # noqa: BLE001 - a loop boundary: a file that cannot be read for a moment ends nothing
+            found = {**found, "trouble": f"the state cannot be read now: {error}"}
+        show(found)
+        time.sleep(every)
+
+
+def snapshot(config_path: Path, model: str | None, now: float) -> dict[str, Any]:
+    """What `driftd status` says, with each model's past losses, the last decisions and whether a daemon answers."""
+    config = _config(config_path)
+    places = Places(config.state_dir)
+    answers = _answers(config.http.listen)
+    told = fleet_status(config, places, config_path, model, heard(config.http) if answers else None)
+    told |= {"at": now, "trouble": None, "daemon": answers, "decisions": []}
+    try:
+        with StateReader.read_only(places.state_db) as reader:
+            told["decisions"] = reader.history(model, DECISIONS)
+            for one in told["models"]:
+                one["losses"] = _losses(reader, one["model"])
+                one["overdue"] = _overdue(config, one, now)
+    except StateAbsentError as error:
+        told["trouble"] = str(error)
+    return told
+
+
+def _config(path: Path) -> Config:
+    try:
+        return load(path)
+    except ConfigError:
+        if (in_force := last_applied(path)) is not None:
+            return in_force
+        raise
+
+
+def _losses(reader: StateReader, model: str) -> list[float]:
+    """The losses of the last cohorts of labels, oldest first."""
+    checks = reversed(reader.checks(model, PAST, "labels"))
+    return [float(loss) for check in checks if (loss := check.figures.get("loss")) is not None]
+
+
+def _overdue(config: Config, one: dict[str, Any], now: float) -> bool:
+    """Whether a window should have been checked and was not: only windows of time say when the next is due."""
+    every = config.models[one["model"]].window.every if one["model"] in config.models else None
+    last = one["last_check"]
+    return every is not None and last is not None and one["phase"] != "paused" and now - last > 2 * every + 60
+
+
+def _answers(listen: str) -> bool | None:
+    """Whether something listens where the daemon of this config would; None when that cannot be told."""
+    host, _, port = listen.rpartition(":")
+    if port == "0":
+        return None
+    try:
+        socket.create_connection((_EVERYWHERE.get(host, host).strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _print(found: dict[str, Any], to: Console) -> None:
+    say(to, f"--- {when(found.get('at'))} UTC", "dim")
+    if found.get("trouble"):
+        say(to, found["trouble"])
+    if "models" in found:
+        print_status(found, to)
+    if found.get("daemon") is False:
+        say(to, "no daemon answers")
+    to.file.flush()
+
+
+def _ascii(to: Console) -> bool:
+    """Whether the terminal has no more than ASCII; what else comes from data is then shown as a question mark."""
+    if to.encoding.lower().startswith("utf"):
+        return False
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    return True

@@ -1,0 +1,129 @@
+"""Checks keys against each other. Works on the plain data, so that a fault is told beside every other fault."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from driftd.config.types import METRICS, is_reached
+from driftd.config.yaml_reader import KeyPath
+from driftd_detectors.schema import Task
+
+Contradiction = tuple[KeyPath, str]
+_BY_MODEL = ("pin", "silence", "retrain", "approve", "reject")
+
+
+def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """The key paths that contradict another, with what is wrong. Passes over whatever has not the expected type."""
+    models = _mapping(data.get("models"))
+    yield from _same_address(data)
+    yield from _open_addresses(data)
+    yield from _override(_mapping(data.get("override")), models)
+    yield from _receivers(_mapping(data.get("notify")), models)
+    for name, model in models.items():
+        for path, sentence in _model(_mapping(model)):
+            yield ("models", name, *path), sentence
+
+
+def choices(word: str, allowed: Sequence[str], name: str = "allowed") -> str:
+    """`; did you mean 'every'? Allowed: every, lateness, rows`."""
+    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+    listed = f"{name}: {', '.join(allowed) or 'none'}"
+    return f"; did you mean {near[0]!r}? {listed.capitalize()[0]}{listed[1:]}" if near else f"; {listed}"
+
+
+def _same_address(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+    listen = _mapping(data.get("serve")).get("listen")
+    own = _mapping(data.get("http")).get("listen", "127.0.0.1:9464")
+    if isinstance(listen, str) and listen == own and not listen.endswith(":0"):
+        yield ("serve", "listen"), f"{listen} is the daemon's own address (http.listen); choose another port"
+
+
+def _open_addresses(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """An address that others reach needs tokens, or the operator's word that something else guards it."""
+    for section in ("http", "serve"):
+        given = _mapping(data.get(section))
+        listen = given.get("listen")
+        guarded = given.get("token_file") or given.get("allow_anonymous") is True
+        if isinstance(listen, str) and not guarded and is_reached(listen):
+            ways = "set token_file, or allow_anonymous: true where a proxy guards it"
+            yield (section, "listen"), f"{listen} is reached from other hosts: {ways}"
+
+
+def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+    set_keys = [key for key in ("pause", *_BY_MODEL) if override.get(key)]
+    if set_keys and not override.get("reason"):
+        yield ("override",), f'an override needs a reason when {set_keys[0]} is set: reason: "INC-123 ..."'
+    for key in _BY_MODEL:
+        for name in _mapping(override.get(key)):
+            if name not in models:
+                yield ("override", key, name), f"there is no such model{choices(name, list(models), 'models')}"
+    for name, version in _mapping(override.get("approve")).items():
+        if _mapping(override.get("reject")).get(name) == version:
+            yield ("override", "reject", name), f"version {version} is approved in the same override; keep one of them"
+    yield from _silenced(_mapping(override.get("silence")), models)
+
+
+def _silenced(silence: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Features are known here only where the config names them; the daemon says it of those that it learned."""
+    for name, silent in silence.items():
+        known = [str(one) for one in _mapping(_mapping(models.get(name)).get("features"))]
+        for feature in _mapping(silent) if known else ():
+            if feature not in known:
+                told = f"{feature!r} is not one of the features{choices(str(feature), known, 'features')}"
+                yield ("override", "silence", name, feature), told
+
+
+def _receivers(receivers: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+    for name, receiver in receivers.items():
+        for index, model in enumerate(_list(_mapping(receiver).get("models"))):
+            if isinstance(model, str) and model not in models:
+                path: KeyPath = ("notify", name, "models", index)
+                yield path, f"there is no model {model!r}{choices(model, list(models), 'models')}"
+
+
+def _model(model: Mapping[str, Any]) -> Iterator[Contradiction]:
+    features = model.get("features")
+    if isinstance(features, Mapping):
+        if model.get("target") in features:
+            yield ("features", str(model["target"])), "the target cannot be a feature of itself"
+        yield from _named_features(_mapping(model.get("detect")), [str(name) for name in features])
+    yield from _metric(model.get("task"), _mapping(_mapping(model.get("detect")).get("performance")).get("metric"))
+    yield from _schedule(_mapping(model.get("retrain")))
+
+
+def _named_features(detect: Mapping[str, Any], features: list[str]) -> Iterator[Contradiction]:
+    data = _mapping(detect.get("data"))
+    for key, names in (
+        (("data", "ignore"), _list(data.get("ignore"))),
+        (("segments",), _list(detect.get("segments"))),
+        (("data", "weights"), list(_mapping(data.get("weights")))),
+        (("data", "stattests"), list(_mapping(data.get("stattests")))),
+    ):
+        for index, name in enumerate(names):
+            if isinstance(name, str) and name not in features:
+                step = name if key[-1] in {"weights", "stattests"} else index
+                path: KeyPath = ("detect", *key, step)
+                yield path, f"{name!r} is not one of the features{choices(name, features, 'features')}"
+
+
+def _metric(task: object, metric: object) -> Iterator[Contradiction]:
+    allowed = METRICS[Task(task)] if isinstance(task, str) and task in set(Task) else None
+    if allowed is not None and isinstance(metric, str) and metric not in ("auto", *allowed):
+        path: KeyPath = ("detect", "performance", "metric")
+        yield path, f"{metric!r} is no metric of a {task}{choices(metric, ('auto', *allowed))}"
+
+
+def _schedule(retrain: Mapping[str, Any]) -> Iterator[Contradiction]:
+    triggers, schedule = retrain.get("on"), retrain.get("schedule")
+    if isinstance(triggers, list) and "schedule" in triggers and schedule is None:
+        yield ("retrain", "on", triggers.index("schedule")), 'the trigger needs its times: schedule: "0 3 * * sun"'
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

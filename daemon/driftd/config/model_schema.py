@@ -1,0 +1,198 @@
+"""The section of one model under watch: its source, its windows, what is detected, and what follows from it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from driftd.config.types import DAY, HOUR, Duration, Flag, Number, Section, Whole, cron_schedule, trainer_reference
+from driftd.stattests import stattest_named
+from driftd_detectors.schema import Kind, Task
+
+StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
+
+
+class StoreSourceConfig(Section):
+    """`kind: store`: the embedded event store, fed by the SDK and `driftd serve`."""
+
+    kind: Literal["store"] = Field("store", description="where events are read from")
+
+
+class FilesSourceConfig(Section):
+    """`kind: files`: log files that an application writes."""
+
+    kind: Literal["files"] = Field(description="where events are read from")
+    path: str = Field(min_length=1, description="a folder, a file or a pattern such as `/var/log/app/*.jsonl`")
+    format: Literal["auto", "parquet", "csv", "jsonl"] = Field("auto", description="`auto` goes by the file's suffix")
+    columns: dict[Literal["id", "at", "prediction", "score", "version", "label", "label_at"], str] = Field(
+        default_factory=dict, description="which column holds what, where the names differ from these"
+    )
+    feedback: str | None = Field(None, description="path of separate files that hold the labels")
+    feedback_columns: dict[Literal["id", "label", "label_at"], str] = Field(
+        default_factory=dict, description="which column of the feedback files holds what"
+    )
+
+
+class WindowConfig(Section):
+    """What one check evaluates: by time or by rows, exactly one of the two."""
+
+    every: Duration | None = Field(None, description="length of a time window; windows are aligned to UTC")
+    rows: Whole | None = Field(None, ge=10, description="number of predictions in a row window")
+    lateness: Duration | None = Field(
+        None, description="how long a closed window waits for stragglers; 1 % of `every`, at least 1s, unless set"
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> WindowConfig:
+        if (self.every is None) == (self.rows is None):
+            raise ValueError("a window is cut either by time (every: 1h) or by rows (rows: 500): give exactly one")
+        return self
+
+
+class Command(Section):
+    """A trainer that is a program."""
+
+    command: tuple[str, ...] = Field(
+        min_length=1, description="the program and its arguments; it is told its paths in DRIFTD_* variables"
+    )
+
+
+class PerformanceConfig(Section):
+    """Labelled performance."""
+
+    metric: str = Field(
+        "auto",
+        description="what is watched where labels come; `auto`: brier (error without scores), or mae for numbers",
+    )
+    tolerated_loss: Number | None = Field(
+        None,
+        gt=0,
+        description="how much worse is tolerated, in units of the metric; 10 % of the reference's loss unless set",
+    )
+    patience: Duration | None = Field(
+        None, description="the age at which a window's missing labels are no longer waited for; learned unless set"
+    )
+
+
+class Data(Section):
+    """Data drift."""
+
+    ignore: tuple[str, ...] = Field((), description="features that are not looked at")
+    weights: Annotated[
+        Annotated[Literal["importance", "uniform"], Tag("word")] | Annotated[dict[str, Number], Tag("mapping")],
+        Discriminator(lambda given: "mapping" if isinstance(given, dict) else "word"),
+    ] = Field("importance", description="how much each feature counts: a word, or a weight for each feature by name")
+    tolerance: Number = Field(0.03, ge=0, le=1, description="shifts below this many standard deviations do not matter")
+    stattests: dict[str, StattestName] = Field(
+        default_factory=dict, description="Evidently's stattest for the second opinion on a feature, by name"
+    )
+
+
+class Detect(Section):
+    """What is watched, and how many false alarms that may cost."""
+
+    false_alarms_per_year: Number = Field(
+        1.0,
+        gt=0,
+        le=366,
+        description="the budget of false alarms over all that is watched; every threshold follows from it",
+    )
+    performance: PerformanceConfig = Field(PerformanceConfig(), description="labelled performance")
+    data: Data = Field(Data(), description="data drift")
+    segments: tuple[str, ...] = Field(
+        (), description="features by whose values the gate compares too: no group may become clearly worse"
+    )
+
+
+class BudgetConfig(Section):
+    """Storm control: never more builds than this."""
+
+    builds: Whole = Field(4, ge=1, description="at most so many builds")
+    per: Duration = Field(DAY, description="in so long")
+
+
+class TrainingData(Section):
+    """Which labelled rows a build trains on; the word alone (`data: recent`) is enough."""
+
+    use: Literal["auto", "all", "recent", "since_change"] = Field(
+        "auto", description="`auto` lets later rows choose between the others"
+    )
+    rows: Whole | None = Field(None, ge=100, description="at most so many of the newest rows")
+    span: Duration | None = Field(None, description="rows at most so old")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {"use": value} if isinstance(value, str) else value
+
+
+class Retrain(Section):
+    """When a build starts."""
+
+    on: tuple[Literal["performance", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...] = Field(
+        ("performance",),
+        description="the triggers; data drift and harm estimated without labels inform unless they are named here",
+    )
+    schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
+        None,
+        description='five cron fields in UTC, the day of the week by name: `"0 3 * * sun"`; for the trigger `schedule`',
+    )
+    new_labels: Whole = Field(10_000, ge=1, description="labels since the last build, for the trigger `new_labels`")
+    cooldown: Duration = Field(6 * HOUR, description="no build starts sooner after one ended")
+    budget: BudgetConfig = Field(BudgetConfig(), description="storm control")
+    data: TrainingData = Field(TrainingData(), description="which labelled rows a build trains on")
+
+
+class Promote(Section):
+    """When a challenger replaces the champion."""
+
+    approval: Literal["auto", "manual"] = Field("auto", description="`manual`: a person says yes (`driftd approve`)")
+    margin: Number = Field(0.0, ge=0, description="how much better the challenger must be, in units of the gate's loss")
+    confidence: Number = Field(0.95, gt=0.5, lt=1, description="how sure the gate must be")
+    min_labels: Whole = Field(300, ge=20, description="labelled rows that a build and its gate need at least")
+
+
+class ProbationConfig(Section):
+    """How long a new champion is watched beside the old one."""
+
+    span: Duration = Field(DAY, description="at least so long")
+    min_labels: Whole = Field(300, ge=20, description="and until so many labels came")
+    tolerated_harm: Number | None = Field(
+        None,
+        ge=0,
+        description="how much worse than the old champion is tolerated, in units of the loss; derived unless set",
+    )
+
+
+def _trainer_shape(given: Any) -> str:
+    return "command" if isinstance(given, dict | Command) else "reference"
+
+
+class ModelConfig(Section):
+    """One model under watch."""
+
+    task: Task = Field(description="what the model predicts")
+    target: str = Field(min_length=1, description="the column that is predicted")
+    features: Annotated[dict[str, Kind], Field(min_length=1)] | None = Field(
+        None, description="the features and their kinds; learned from the first rows unless set"
+    )
+    source: Annotated[StoreSourceConfig | FilesSourceConfig, Field(discriminator="kind")] = Field(
+        StoreSourceConfig(), description="where predictions and labels are read from"
+    )
+    window: WindowConfig = Field(WindowConfig(every=HOUR), description="what one check evaluates")
+    trainer: Annotated[
+        Annotated[str, AfterValidator(trainer_reference), Tag("reference")] | Annotated[Command, Tag("command")],
+        Discriminator(_trainer_shape),
+    ] = Field("driftd.trainers:gradient_boosting", description="`package.module:function`, or `{command: [...]}`")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="handed to the trainer as they are")
+    allow_joblib: Flag = Field(
+        default=False,
+        description="let artefacts be stored with joblib where skops cannot hold them; loading one runs its code",
+    )
+    detect: Detect = Field(Detect(), description="what is watched, and how many false alarms that may cost")
+    retrain: Retrain = Field(Retrain(), description="when a build starts")
+    promote: Promote = Field(Promote(), description="when a challenger replaces the champion")
+    probation: ProbationConfig = Field(
+        ProbationConfig(), description="how long a new champion is watched beside the old one"
+    )

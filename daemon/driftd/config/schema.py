@@ -1,0 +1,219 @@
+"""The typed config of a host: field names are the keys of config.yaml (DESIGN 6.1); unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, PlainSerializer, PrivateAttr, SecretStr, model_validator
+
+from driftd.config.model_schema import ModelConfig
+from driftd.config.types import (
+    DAY,
+    HOUR,
+    Duration,
+    Flag,
+    Folder,
+    Moment,
+    Reason,
+    Section,
+    Whole,
+    listen_address,
+    model_name,
+    receiver_name,
+    web_address,
+    without_secret,
+)
+from driftd.decisions import DEFAULT, event_or_severity
+
+Listen = Annotated[str, AfterValidator(listen_address)]
+
+
+class Tls(Section):
+    """TLS 1.2 and newer."""
+
+    certificate: Path = Field(description="PEM file with the certificate and its chain")
+    key: Path = Field(description="PEM file with its key, without a password; a bare name is a credential of systemd")
+
+
+class Access(Section):
+    """An address, and who may do what there."""
+
+    listen: Listen = Field(description="host:port")
+    token_file: Path | None = Field(
+        None,
+        description="file of bearer tokens, one a line, for all that changes or hands in something; "
+        "a bare name is a credential of systemd",
+    )
+    tls: Tls | None = Field(None, description="answer by HTTPS alone")
+    allow_anonymous: Flag = Field(
+        default=False, description="listen beyond this host without tokens: a proxy or a firewall guards the address"
+    )
+
+
+class Http(Access):
+    """The daemon's own HTTP: metrics, health, reload, status, reports."""
+
+    listen: Listen = Field("127.0.0.1:9464", description="host:port; changes only with a restart")
+
+
+class Serve(Access):
+    """`driftd serve`: predictions, feedback, ingestion."""
+
+    listen: Listen = Field("127.0.0.1:9465", description="host:port")
+    max_body: Whole = Field(8_000_000, ge=1000, description="bytes of one request; a longer one is refused whole")
+    max_batch: Whole = Field(10_000, ge=1, description="events of one request; more are refused whole")
+
+
+class LimitsConfig(Section):
+    """What child processes and checks may use."""
+
+    memory: Whole = Field(8 << 30, ge=256 << 20, description="bytes of address space of each child process")
+    timeout: Duration = Field(HOUR, description="a job that takes longer is ended and counts as failed")
+    threads: Whole | None = Field(None, ge=1, description="threads of a job; half of the cores unless set")
+    check_timeout: Duration = Field(120.0, description="a check that takes longer gets the verdict `error`")
+
+
+class RetentionConfig(Section):
+    """How long things are kept. Transitions, alarms and versions stay."""
+
+    events: Duration = Field(400 * DAY, description="predictions and feedback in the embedded event store")
+    checks: Duration = Field(800 * DAY, description="what each check said, with its scores and Profiles")
+    event_bytes: Whole | None = Field(
+        None,
+        ge=1 << 20,
+        description="bytes of one model's event store; over them the oldest go, however young; no limit unless set",
+    )
+
+
+class BackupConfig(Section):
+    """Backups of what cannot be built again: docs/backups.md says what is in one."""
+
+    every: Duration = Field(DAY, description="how often one is made; the first within minutes of the first start")
+    keep: Whole = Field(7, ge=1, description="so many of them stay, the newest")
+    folder: Folder | None = Field(
+        None, description="where they go; `backups` in state_dir unless set. Another disk is better"
+    )
+    events: Whole = Field(
+        1 << 30,
+        ge=0,
+        description="bytes up to which a model's events.db comes along; a larger one is left out, and said so",
+    )
+
+
+class OverrideConfig(Section):
+    """The operator's hand. A reason is required when anything else is set."""
+
+    reason: Reason | None = Field(None, description="why; it is told wherever the override has an effect")
+    expires: Moment | None = Field(None, description="when it lapses by itself, with its zone: `2026-12-01T00:00:00Z`")
+    pause: tuple[Literal["checks", "retraining", "promotion"], ...] = Field(
+        (), description="what is held, on all models"
+    )
+    pin: dict[str, Annotated[Whole, Field(ge=1)]] = Field(
+        default_factory=dict, description="serve exactly this version of a model, swap nothing"
+    )
+    silence: dict[str, dict[str, Moment]] = Field(
+        default_factory=dict,
+        description="features that raise no alarm, each until a time: `{demand: {price: 2026-12-01T00:00:00Z}}`",
+    )
+    retrain: dict[str, str] = Field(default_factory=dict, description="each new text is one build of the model")
+    approve: dict[str, Annotated[Whole, Field(ge=1)]] = Field(
+        default_factory=dict, description="let this waiting version of a model serve"
+    )
+    reject: dict[str, Annotated[Whole, Field(ge=1)]] = Field(
+        default_factory=dict, description="turn this waiting version of a model down"
+    )
+
+
+LONGEST_ADDRESS = 4000  # bytes of a file that are read for one
+
+EventOrSeverity = Annotated[str, AfterValidator(event_or_severity)]
+
+
+def _web_address(secret: SecretStr) -> SecretStr:
+    web_address(secret.get_secret_value())
+    return secret
+
+
+WebAddress = Annotated[
+    SecretStr,
+    AfterValidator(_web_address),
+    PlainSerializer(lambda secret: without_secret(secret.get_secret_value()), return_type=str, when_used="json"),
+]
+
+
+class AddressFileError(Exception):
+    """The file of a webhook's address cannot be used; the message does not hold what is in it."""
+
+
+def address_in(path: Path) -> str:
+    """The address that a `webhook_file` holds. Raises AddressFileError."""
+    try:
+        return web_address(path.read_text("utf-8")[:LONGEST_ADDRESS].strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise AddressFileError(f"webhook_file {path} cannot be read: {reason}") from None
+    except ValueError as error:
+        raise AddressFileError(f"webhook_file {path}: {error}") from None
+
+
+class Receiver(Section):
+    """One receiver of notifications: a webhook or a program, told of every decision that `on` names."""
+
+    webhook: WebAddress | None = Field(
+        None, description="address that gets Slack-compatible JSON by POST; a secret, shown nowhere"
+    )
+    webhook_file: Path | None = Field(
+        None,
+        description="a file that holds the address, read at each delivery; a bare name is a credential of systemd",
+    )
+    command: tuple[str, ...] | None = Field(
+        None, min_length=1, description="a program and its arguments; gets JSON on stdin and DRIFTD_* variables"
+    )
+    on: tuple[EventOrSeverity, ...] = Field(
+        (DEFAULT,), min_length=1, description="events or severities (docs/notifications.md), `default`, `all`"
+    )
+    models: tuple[str, ...] = Field((), description="only of these models; of all unless set")
+    timeout: Duration = Field(15.0, description="one try takes at most so long; then it is repeated")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Receiver:
+        ways = [one for one in ("webhook", "webhook_file", "command") if getattr(self, one) is not None]
+        if len(ways) != 1:
+            given = " and ".join(ways) or "none of them"
+            raise ValueError(f"a receiver has exactly one of webhook, webhook_file and command, not {given}")
+        return self
+
+
+ModelName = Annotated[str, AfterValidator(model_name)]
+ReceiverName = Annotated[str, AfterValidator(receiver_name)]
+
+
+class Config(Section):
+    """The whole file."""
+
+    state_dir: Folder = Field(
+        Path("/var/lib/driftd"), description="everything that driftd keeps; changes only with a restart"
+    )
+    http: Http = Field(Http(), description="the daemon's own HTTP")
+    serve: Serve = Field(Serve(), description="the HTTP of `driftd serve`")
+    limits: LimitsConfig = Field(LimitsConfig(), description="what child processes and checks may use")
+    retention: RetentionConfig = Field(RetentionConfig(), description="how long things are kept")
+    backup: BackupConfig = Field(BackupConfig(), description="backups of what cannot be built again")
+    models: dict[ModelName, ModelConfig] = Field(min_length=1, description="the models under watch, by name")
+    notify: dict[ReceiverName, Receiver] = Field(
+        default_factory=dict, description="who is told of decisions, by the receiver's name"
+    )
+    override: OverrideConfig = Field(OverrideConfig(), description="the operator's hand")
+    _hash: str = PrivateAttr("")
+
+    @property
+    def hash(self) -> str:
+        """The first twelve hexadecimal digits of the file's SHA-256; empty for a config that came from no file."""
+        return self._hash
+
+    def hashed(self, digest: str) -> Config:
+        """This config, read from a file with that hash."""
+        config = self.model_copy()
+        config._hash = digest
+        return config

@@ -1,0 +1,206 @@
+"""The types of the config: strict sections, spans of time, and checks of single values."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SerializationInfo, Strict
+
+from driftd_detectors.schema import Task
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+LONGEST = 100 * 366 * UNITS["d"]
+_PATTERN = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)\s*(ms|s|min|m|h|d|w)")
+
+
+def seconds(value: Any) -> float:
+    """Read a span; numbers are seconds already.
+
+    Raises ValueError for anything else, for zero and negative spans, and for more than a hundred years.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        read = float(value) if abs(value) <= LONGEST else float("inf")
+    elif isinstance(value, str) and (found := _PATTERN.fullmatch(value.strip())):
+        read = float(found[1]) * UNITS[found[2]]
+    else:
+        raise ValueError(f"a span of time is a number and a unit (90s, 15m, 6h, 1d, 2w), not {value!r:.60}")
+    if not 0 < read <= LONGEST:
+        raise ValueError(f"a span of time is more than zero and at most a hundred years, not {value!r:.60}")
+    return read
+
+
+def spelled(span: float) -> str:
+    """A span as one would write it in the config: the largest unit that says it in a whole number, else seconds."""
+    for unit in ("w", "d", "h", "m", "s", "ms"):
+        count = span / UNITS[unit]
+        if count >= 1 and count == int(count):
+            return f"{int(count)}{unit}"
+    return f"{span:g}s"
+
+
+def _written(span: float, info: SerializationInfo) -> float | str:
+    return spelled(span) if info.context is FOR_PEOPLE else span
+
+
+FOR_PEOPLE = {"durations": "spelled"}  # the `context` of a dump in which spans are written as people write them
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    PlainSerializer(_written, return_type=float | str, when_used="json"),
+]
+
+
+HIGHEST_PORT = 65_535
+CRON_FIELDS = 5
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):(\d{1,5})")
+_TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+METRICS = {
+    Task.CLASSIFICATION: (
+        "accuracy",
+        "balanced_accuracy",
+        "brier",
+        "error",
+        "f1",
+        "log_loss",
+        "precision",
+        "recall",
+        "roc_auc",
+    ),
+    Task.REGRESSION: ("mae", "mse", "r2", "rmse"),
+}  # those of driftd_detectors.performance.losses, held equal by a test: this module stays free of NumPy
+
+
+def listen_address(text: str) -> str:
+    """`host:port`, `[::1]:port`."""
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found[1]) > HIGHEST_PORT:
+        raise ValueError(f"an address is host:port, such as 127.0.0.1:9464 or [::1]:9464, not {text!r}")
+    return text
+
+
+def is_reached(address: str) -> bool:
+    """Whether other hosts reach an address; what is no address is reached by nobody."""
+    host = address.rpartition(":")[0].strip("[]")
+    if _LISTEN.fullmatch(address) is None or host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True  # a name, which may be anything
+
+
+def model_name(text: str) -> str:
+    """A name that can be a folder, a label and a part of an address."""
+    if _MODEL_NAME.fullmatch(text) is None:
+        raise ValueError(
+            f"a model's name is at most 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not {text!r}"
+        )
+    return text
+
+
+def receiver_name(text: str) -> str:
+    """A name that can be a label and an argument."""
+    if _MODEL_NAME.fullmatch(text) is None:
+        raise ValueError(
+            f"a receiver's name is at most 63 of a-z, 0-9, _ and -, beginning with a letter or digit, not {text!r}"
+        )
+    return text
+
+
+def web_address(text: str) -> str:
+    """`https://host/...`. The address is a secret: no message repeats it."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not text.isascii() or any(one.isspace() for one in text):
+        raise ValueError("a webhook is the whole address, https://host/path (its value is a secret and is not shown)")
+    return text
+
+
+def without_secret(address: str) -> str:
+    """A web address of which only the scheme and the host are left: it may be shown, and still reads as an address."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/**********"
+
+
+def trainer_reference(text: str) -> str:
+    """`package.module:function`."""
+    if _TRAINER.fullmatch(text) is None:
+        given = "" if any(one.isspace() for one in text) else f", not {text!r:.80}"  # a command may hold a secret
+        raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}{given}")
+    return text
+
+
+def no_number(given: object) -> object:
+    """A moment before it is read: a number would silently be taken for seconds since 1970."""
+    if isinstance(given, int | float) or (isinstance(given, str) and re.fullmatch(r"[\s\d.+-]*\d{5,}[\s\d.]*", given)):
+        raise ValueError(f"a moment is a date and a time with its zone, 2026-12-01T00:00:00Z, not {given!r:.40}")
+    return given
+
+
+def reason(text: str) -> str:
+    """A sentence that says why."""
+    if not text.strip():
+        raise ValueError("a reason says why, in words: whoever is paged reads it")
+    return text.strip()
+
+
+def folder(given: object) -> object:
+    """A folder's path before it is read."""
+    if not isinstance(given, str):
+        return given
+    if not given.strip():
+        raise ValueError("a folder must be named: an empty path would be wherever driftd happens to be started")
+    return given.strip()
+
+
+def moment(at: datetime) -> datetime:
+    """A time that says its zone."""
+    if at.tzinfo is None or at.utcoffset() is None:
+        raise ValueError(f"this time needs a zone: {at.isoformat()}Z for UTC, or an offset such as +02:00")
+    try:
+        at.timestamp()
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"{at.isoformat()} is too far away") from error
+    return at
+
+
+def cron_schedule(text: str) -> str:
+    """Five cron fields. The day of the week is a name: cron counts it from Sunday, the scheduler from Monday."""
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415 - only where a schedule is set
+
+    fields = text.split()
+    if len(fields) != CRON_FIELDS:
+        raise ValueError(f"a schedule has five fields (minute hour day month weekday), {text!r} has {len(fields)}")
+    if re.search(r"(?<![/\d])\d", fields[4]):
+        raise ValueError(
+            f"write the day of the week by name (mon ... sun), not {fields[4]!r}: programs count it differently"
+        )
+    try:
+        CronTrigger.from_crontab(text, "UTC")
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{text!r} is no schedule: {error}") from error
+    return text
+
+
+HOUR, DAY = 3600.0, 86400.0
+Flag = Annotated[bool, Strict()]  # `yes`, "true" and 1 are no answers to a question of this weight
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Moment = Annotated[datetime, AfterValidator(moment), BeforeValidator(no_number)]
+Reason = Annotated[str, AfterValidator(reason)]
+Folder = Annotated[Path, BeforeValidator(folder)]
+
+
+class Section(BaseModel):
+    """Strict keys, frozen values, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,0 +1,114 @@
+"""Performs what policy intended: each action is a child process, or a child process and one rename."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from driftd.paths import Places
+from driftd.policy import Finding, ProbationResult, StepDone, StepFailed
+from driftd.records import ActionKind
+from driftd.registry import Registry
+from driftd.store.state.records import StoredAction
+from driftd.training.jobs import Job, JobLimits, JobResult, read_result, start_job
+
+log = structlog.get_logger()
+
+TASKS = {
+    ActionKind.SNAPSHOT: "snapshot",
+    ActionKind.TRAIN: "train",
+    ActionKind.JUDGE: "judge",
+    ActionKind.SWAP: "verify",
+    ActionKind.SHADOW: "shadow",
+    ActionKind.REPORT: "report",
+}
+
+
+@dataclass(slots=True)
+class JobSlots:
+    """How many children may work at once, over all models."""
+
+    most: int = 2
+    used: int = 0
+
+
+@dataclass(slots=True)
+class Performer:
+    """The children of one model. Re-entrant: after a crash the same actions are begun again or read back."""
+
+    places: Places
+    registry: Registry
+    model: str
+    slots: JobSlots
+    arguments_of: Callable[[StoredAction], dict[str, Any]]
+    limits: JobLimits
+    running: dict[int, Job] = field(default_factory=dict)
+    took: dict[int, float] = field(default_factory=dict)  # seconds, of the actions that ended in this process
+
+    def folder(self, action: StoredAction) -> Path:
+        """The job folder of an action: one for ever, so that a finished job is read back and not run again."""
+        return self.places.job(f"{self.model}-{action.id}-{action.kind}")
+
+    def result_of(self, action: StoredAction) -> JobResult | None:
+        """Begin an action, or look how it goes; None while it is not over."""
+        finished = read_result(self.folder(action)) if action.id not in self.running else None
+        if finished is not None:
+            return finished
+        job = self.running.get(action.id)
+        if job is None:
+            self._start(action)
+            return None
+        result = job.poll()
+        if result is not None:
+            self.took[action.id] = job.seconds
+            self._forget(action.id)
+        return result
+
+    def hold(self, action: StoredAction) -> None:
+        """Kill the child of an action, if it has one; the action is begun again when it is no longer held."""
+        job = self.running.get(action.id)
+        if job is not None:
+            job.kill()
+            self._forget(action.id)
+            log.info("action_held", model=self.model, action=action.id, kind=action.kind)
+
+    def close(self) -> None:
+        """Kill every child; the next start begins their actions again."""
+        for action, job in list(self.running.items()):
+            job.kill()
+            self._forget(action)
+
+    def _start(self, action: StoredAction) -> None:
+        if self.slots.used >= self.slots.most:
+            return
+        arguments = self.arguments_of(action)
+        self.running[action.id] = start_job(self.folder(action), TASKS[action.kind], arguments, self.limits)
+        self.slots.used += 1
+        log.info("action_started", model=self.model, action=action.id, kind=action.kind)
+
+    def _forget(self, action: int) -> None:
+        del self.running[action]
+        self.slots.used -= 1
+
+
+def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> Finding:
+    """What a finished child means to policy. For a swap this is where the link is replaced and read back."""
+    if not result.ok:
+        return StepFailed(action.kind, result.error, action.arguments)
+    if action.kind is ActionKind.SHADOW:
+        value = result.value
+        version = action.arguments.get("new")
+        return ProbationResult(str(value["decision"]), str(value["sentence"]), int(value["labels"]), version)
+    if action.kind is ActionKind.SWAP:
+        version = int(action.arguments["version"])
+        registry.point(action.model, version)
+        served = registry.current(action.model)
+        if served != version:
+            return StepFailed(
+                action.kind, f"the link `current` names {served} after it was set to {version}", action.arguments
+            )
+    return StepDone(action.kind, action.arguments, result.value)

@@ -1,0 +1,242 @@
+"""One check: which windows and cohorts are due, reading a window, its Profile, the monitor's assessment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import structlog
+
+from driftd.loop.resume import MonitorState
+from driftd.loop.source_timeout import SourceDamagedError, TimeoutWorker
+from driftd.records import Alarm, Verdict, Window
+from driftd.sources.protocol import Extent, Source
+from driftd.sources.windows import WindowSpec, due_windows, window_at
+from driftd.store.state.reader import StateReader
+from driftd_detectors.assessment import Assessment, EvidenceKind
+from driftd_detectors.columns import Outcomes
+from driftd_detectors.monitor import Monitor
+from driftd_detectors.profile.layout import Layout
+from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
+
+FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check saw, and the monitor that has learned from it."""
+
+    monitor: Monitor
+    assessment: Assessment
+    profile: Profile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowData:
+    """One window read once."""
+
+    profile: Profile
+    first_at: float  # NaN when the window is empty
+    foreign: int  # rows that another version than the champion predicted
+
+
+def read_window(source: Source, window: Window, layout: Layout, champion: int) -> WindowData:
+    """Merge the Profiles of a window's chunks; memory is bounded by one chunk."""
+    profile, first_at, foreign = empty_profile(layout), float("nan"), 0
+    for columns, outcomes in source.chunks(window):
+        profile = merge(profile, profile_of(columns, outcomes, layout))
+        foreign += foreign_rows(outcomes, champion)
+        if outcomes.rows:
+            first_at = float(np.fmin(first_at, np.min(outcomes.at)))
+    return WindowData(profile, first_at, foreign)
+
+
+def foreign_rows(outcomes: Outcomes, champion: int) -> int:
+    """How many predictions name another version than the champion; 0 stands for "made elsewhere"."""
+    return int(np.count_nonzero((outcomes.version != champion) & (outcomes.version > 0)))
+
+
+def check_window(source: Source, window: Window, monitor: Monitor, champion: int) -> CheckResult:
+    """Evaluate data, prediction and quality of one window."""
+    read = read_window(source, window, monitor.reference.layout, champion)
+    rows = read.profile.rows
+    if read.foreign > FOREIGN_SHARE * max(rows, 1):
+        sentence = f"{read.foreign} of {rows} predictions were made by another version than {champion}"
+        return CheckResult(monitor, Assessment(Verdict.INCONCLUSIVE, sentence, rows), read.profile)
+    start = window.start if window.by == "time" else read.first_at
+    after, assessment = monitor.check(read.profile, start)
+    return CheckResult(after, assessment, read.profile)
+
+
+def check_labels(source: Source, window: Window, monitor: Monitor, champion: int, now: float) -> CheckResult:
+    """Evaluate the performance of one window's predictions by the labels known now."""
+    outcomes = source.outcomes(window, now)
+    start, end = extent_of(window, outcomes)
+    after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end))
+    assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
+    foreign = foreign_rows(outcomes, champion)
+    if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
+        sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
+        return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
+    return CheckResult(after, assessment)
+
+
+def arrivals_of(outcomes: Outcomes) -> dict[str, float]:
+    """How the labels of a window came: their median delay in seconds, and when the newest did. Empty without labels."""
+    known = outcomes.labelled
+    if not known.any():
+        return {}
+    delay = np.median(outcomes.label_at[known] - outcomes.at[known])
+    return {"label_delay": float(delay), "newest_label_at": float(outcomes.label_at[known].max())}
+
+
+def extent_of(window: Window, outcomes: Outcomes) -> tuple[float, float]:
+    """Start and end of a window in epoch seconds; those of its rows when the window counts rows."""
+    if window.by == "time":
+        return window.start, window.end
+    return (float(np.min(outcomes.at)), float(np.max(outcomes.at))) if outcomes.rows else (0.0, 0.0)
+
+
+def failed(error: Exception, rows: int = 0) -> Assessment:
+    """The verdict of a check that could not look."""
+    return Assessment(Verdict.ERROR, f"the check failed: {type(error).__name__}: {error}", rows)
+
+
+def alarms_in(assessment: Assessment) -> list[tuple[Alarm, tuple[tuple[str, float], ...]]]:
+    """The alarms that this window newly raised, each with the leaders of its evidence."""
+    return [
+        (
+            Alarm(
+                kind=str(one.kind),
+                subject=one.leaders[0][0] if one.leaders else str(one.kind),
+                evidence=one.evidence,
+                threshold=one.threshold,
+                sentence=one.sentence,
+                change_start=one.change_start,
+            ),
+            one.leaders,
+        )
+        for one in assessment.kinds
+        if one.crossed
+    ]
+
+
+def fault_in(assessment: Assessment) -> str | None:
+    """The sentence of the pipeline's faults that are certain enough to block builds; None when it is whole."""
+    certain = [fault.sentence for fault in assessment.faults if fault.alarm]
+    if not certain:
+        return None
+    more = f" (and {len(certain) - 3} more faults)" if len(certain) > 3 else ""  # noqa: PLR2004 - three are readable
+    return "; ".join(certain[:3]) + more
+
+
+def looked(assessment: Assessment, kind: EvidenceKind) -> bool:
+    """Whether this check had something to say of a kind."""
+    one = assessment.of(kind)
+    return one is not None and one.verdict not in (Verdict.INCONCLUSIVE, Verdict.ERROR)
+
+
+log = structlog.get_logger()
+
+WINDOWS_A_STEP = 32  # so that a model that catches up leaves the others their turn
+TRIES = 3  # a check that fails is tried again before the failure becomes its verdict
+LOOKS_A_SPAN = 20  # how often a waiting cohort is looked at within the time its labels usually take
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRun:
+    """One check made: `kind` is `window` (data, prediction, quality) or `labels` (performance)."""
+
+    kind: str
+    window: Window
+    seen: CheckResult
+    seconds: float
+
+
+@dataclass(slots=True)
+class CheckScheduler:
+    """The eyes of one model. It keeps no cursor of its own: the store's move with every recorded check."""
+
+    model: str
+    window: WindowSpec
+    source: Source
+    guard: TimeoutWorker
+    lateness: float  # seconds that stragglers have after a window's end
+    tries: int = 0
+    extent: Extent | None = None
+    labels_not_before: float = 0.0  # no cohort can be ready sooner
+
+    def refresh(self, now: float) -> None:
+        """Learn what the source has by now."""
+        before = self.extent.faults if self.extent is not None else ()
+        self.extent = self.guard.run(self.source.refresh, now)
+        faults = self.extent.faults
+        if faults and faults != before:
+            log.warning("source_faults", model=self.model, count=len(faults), first=faults[0])
+        elif before and not faults:
+            log.info("source_whole_again", model=self.model)
+
+    def due(self, store: StateReader, now: float) -> list[Window]:
+        """The complete windows that no check has evaluated, oldest first."""
+        if self.extent is None:
+            return []
+        return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
+
+    def windows(self, due: list[Window], evidence: MonitorState, champion: int) -> Iterator[CheckRun]:
+        """Look at the due windows in order.
+
+        The caller records each look, and so moves `evidence` on, before it asks for the next.
+        """
+        for window in due[:WINDOWS_A_STEP]:
+            monitor = evidence.begun
+            look = self._try("window", window, monitor, partial(check_window, self.source, window, monitor, champion))
+            if look is None:
+                return
+            yield look
+
+    def cohorts(self, store: StateReader, evidence: MonitorState, champion: int, now: float) -> Iterator[CheckRun]:
+        """Look at the cohorts whose labels had their time, in order; stops at the first that must wait."""
+        last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
+        if last is None or now < self.labels_not_before:
+            return
+        first = index if index is not None else self._first_index(last)
+        for number in range(first, min(last, first + WINDOWS_A_STEP)):
+            window, monitor = window_at(self.window, number), evidence.begun
+            check = partial(check_labels, self.source, window, monitor, champion, now)
+            look = self._try("labels", window, monitor, check)
+            if look is None or look.seen.assessment.waits:
+                self.labels_not_before = now + max(1.0, monitor.label_age() / LOOKS_A_SPAN)
+                return
+            yield look
+
+    def cohorts_waiting(self, store: StateReader) -> int:
+        """How many checked windows have labels that are not evaluated yet."""
+        last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
+        return 0 if last is None else max(0, last - (index if index is not None else self._first_index(last)))
+
+    def _first_index(self, last: int) -> int:
+        """Cohorts begin with the window of the first event: none before it was ever checked."""
+        if self.extent is None:
+            return last
+        every_window = due_windows(self.window, self.extent, None, float("inf"), self.lateness)
+        return next((window.index for window in every_window), last)
+
+    def _try(self, kind: str, window: Window, monitor: Monitor, check: Callable[[], CheckResult]) -> CheckRun | None:
+        started = time.perf_counter()
+        try:
+            seen = self.guard.run(check)
+        except SourceDamagedError:
+            raise  # no verdict: the window is checked once its rows are restored
+        except Exception as error:
+            log.warning(
+                "check_failed", model=self.model, kind=kind, window=window.index, error=str(error), exc_info=True
+            )
+            self.tries += 1
+            if self.tries < TRIES:
+                return None
+            seen = CheckResult(monitor, failed(error))
+        self.tries = 0
+        return CheckRun(kind, window, seen, time.perf_counter() - started)

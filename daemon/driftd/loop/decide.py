@@ -1,0 +1,147 @@
+"""One decision: inputs go in, transitions come out, in one transaction. Counts the facts that policy asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+from apscheduler.triggers.cron import CronTrigger
+
+from driftd.loop.checks import CheckScheduler
+from driftd.observe.decision_counts import DecisionEvent
+from driftd.observe.model_metrics import ModelMetrics
+from driftd.policy import Facts, Finding, Override, PolicySettings, advance
+from driftd.records import ModelState, Phase, Transition
+from driftd.registry import Registry
+from driftd.store.state.records import StoredAction
+from driftd.store.state.writer import StateStore
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Rules:
+    """What policy is told besides the finding."""
+
+    settings: PolicySettings
+    override: Override
+    config_hash: str
+
+
+@dataclass(slots=True)
+class Decision:
+    """The findings of one moment, decided in order. `state` is what the model will be once this has landed."""
+
+    state: ModelState
+    rules: Rules
+    store: StateStore
+    now: float
+    made: list[tuple[ModelState, Transition]] = field(default_factory=list)
+
+    def advance(self, finding: Finding, facts: Facts, *, actor: str = "driftd") -> Transition:
+        """Decide on one finding and write the decision into the open transaction."""
+        before = self.state
+        transition = advance(before, finding, facts, self.rules.settings, self.rules.override, self.now)
+        if transition.event is not None or transition.actions or transition.state != before:
+            who, config_hash = transition.actor or actor, self.rules.config_hash
+            self.store.save_transition(before, transition, at=self.now, actor=who, config_hash=config_hash)
+        self.made.append((before, transition))
+        self.state = transition.state
+        return transition
+
+
+@contextmanager
+def deciding(
+    state: ModelState, rules: Rules, store: StateStore, metrics: ModelMetrics, now: float
+) -> Iterator[Decision]:
+    """Open a transaction for a decision; metrics and log lines follow only once it has landed."""
+    decision = Decision(state, rules, store, now)
+    with store.transaction():
+        yield decision
+    for before, transition in decision.made:
+        _tell(before, transition, metrics, now)
+
+
+def _tell(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:
+    if transition.event is None:
+        return
+    state = transition.state
+    metrics.decided(DecisionEvent(transition.event, now, transition.figures, before.phase, state.phase))
+    log.info(
+        "transition",
+        model=state.model,
+        happened=transition.event,
+        phase_from=before.phase,
+        phase_to=state.phase,
+        reason=transition.reason,
+        **{key: value for key, value in transition.figures.items() if key not in {"model", "event"}},
+    )
+
+
+COUNTS_A_WINDOW = 20  # labels are counted so many times in the span of a window
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was counted last, and when."""
+
+    model: str
+    registry: Registry
+    schedule: CronTrigger | None
+    code: str | None
+    count_labels_since_build: bool
+    recount_after: float
+    _labels: tuple[float, float, int] = (-1.0, -1.0, 0)  # since, counted at, count
+    _since_build: tuple[float, float, int] = (-1.0, -1.0, 0)
+
+    def forget(self) -> None:
+        """Count anew at the next question."""
+        self._labels = self._since_build = (-1.0, -1.0, 0)
+
+    def facts(self, state: ModelState, open_actions: list[StoredAction], lookout: CheckScheduler, now: float) -> Facts:
+        """The facts of this moment."""
+        versions = self.registry.versions(self.model)
+        since = labels_count_from(state)
+        if since is not None:
+            self._labels = self._counted(self._labels, since, lookout, now)
+        if self.count_labels_since_build:
+            last_build = state.build_starts[-1] if state.build_starts else 0.0
+            self._since_build = self._counted(self._since_build, last_build, lookout, now)
+        numbers = [*versions, *state.barred, *([state.build.number] if state.build else [])]
+        return Facts(
+            next_version=max(numbers, default=0) + 1,
+            versions=frozenset(versions),
+            labels=self._labels[2] if since is not None else 0,
+            labels_since_build=self._since_build[2],
+            schedule_due=self._is_due(state, now),
+            code=self.code,
+            working=frozenset(action.kind for action in open_actions),
+        )
+
+    def _counted(
+        self, last: tuple[float, float, int], since: float, lookout: CheckScheduler, now: float
+    ) -> tuple[float, float, int]:
+        if last[0] == since and 0 <= now - last[1] < self.recount_after:
+            return last
+        return since, now, lookout.guard.run(lookout.source.count_labelled, since, now)
+
+    def _is_due(self, state: ModelState, now: float) -> bool:
+        if self.schedule is None or state.last_schedule <= 0:
+            return False
+        last = datetime.fromtimestamp(state.last_schedule, UTC)
+        due = self.schedule.get_next_fire_time(last, last)
+        return due is not None and due.timestamp() <= now
+
+
+def labels_count_from(state: ModelState) -> float | None:
+    """From when on labelled rows count for what the model is about; None when nothing waits for labels."""
+    if state.phase is Phase.PROBATION and state.probation is not None:
+        return state.probation.since
+    if state.build is not None:
+        return state.build.change_at or 0.0
+    if state.want is not None:
+        return state.want.change_at or 0.0
+    return None

@@ -1,0 +1,246 @@
+"""Builds a daemon from a config, and applies a changed config atomically."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+from apscheduler.triggers.cron import CronTrigger
+
+from driftd.config.load import ConfigError, load
+from driftd.config.model_schema import ModelConfig
+from driftd.config.schema import Config
+from driftd.loop.actions import JobSlots, Performer
+from driftd.loop.checks import CheckScheduler
+from driftd.loop.config_mapping import monitor_settings, rules_of
+from driftd.loop.decide import COUNTS_A_WINDOW, Counts
+from driftd.loop.integrity import EventsWatch, look_at_version, way_back
+from driftd.loop.model_runner import ModelRunner
+from driftd.loop.resume import MonitorState, restore
+from driftd.loop.source_timeout import TimeoutWorker
+from driftd.loop.supervision import Service
+from driftd.observe.families import CHECK_KINDS
+from driftd.observe.metrics import Metrics
+from driftd.paths import Places
+from driftd.policy import restored
+from driftd.records import ActionKind, ModelState, Transition, Trigger
+from driftd.registry import Registry
+from driftd.registry.manifest import Manifest, ManifestError
+from driftd.sources import open_source
+from driftd.sources.windows import default_lateness, window_index
+from driftd.store.state.records import StoredAction, StoredRestore
+from driftd.store.state.writer import StateStore
+from driftd.training.jobs import JobLimits
+from driftd.training.trainer_code import trainer_code
+
+log = structlog.get_logger()
+
+RECOUNT_SECONDS = 60.0  # row windows have no span to divide
+
+
+class NoVersionError(Exception):
+    """A model of the config has no version yet: `driftd init` makes the first."""
+
+
+class Assembly:
+    """What all models share, and the config in force."""
+
+    def __init__(
+        self,
+        config_path: Path,
+        config: Config,
+        places: Places,
+        store: StateStore,
+        metrics: Metrics,
+        service: Service | None = None,
+    ) -> None:
+        self.config_path = config_path
+        self.config = config
+        self.places = places
+        self.store = store
+        self.metrics = metrics
+        self.service = service or Service()
+        self.registry = Registry(places)
+        self.events = EventsWatch(places, config_path)
+        self._slots = JobSlots()
+
+    def reread(self) -> Config:
+        """The config on disk now. Raises ConfigError; nothing live is touched."""
+        config = load(self.config_path)
+        if config.state_dir != self.config.state_dir or config.http != self.config.http:
+            raise ConfigError(f"{self.config_path}: state_dir and http change only with a restart of driftd")
+        return config
+
+    def watched(self, name: str, config: Config, now: float) -> ModelRunner:
+        """One model, taken up where the store left it.
+
+        Raises NoVersionError when it has no version, and whatever its version, reference or source raise.
+        """
+        model = config.models[name]
+        state = self._reconciled(self.store.model(name) or ModelState(name), config, now)
+        if state.champion is None:
+            raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
+        schema = self.registry.readable(name, state.champion).schema
+        lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
+        if model.source.kind == "store":
+            self.events.require_whole(name)
+        guard = TimeoutWorker(name, config.limits.check_timeout, self.service.alive)
+        watched = ModelRunner(
+            name=name,
+            state=state,
+            rules=rules_of(config, name),
+            lookout=CheckScheduler(name, model.window, open_source(name, model, schema, self.places), guard, lateness),
+            evidence=MonitorState(name, self.registry, monitor_settings(model)),
+            counts=self._counts(name, model),
+            performer=self._performer(name, config),
+            store=self.store,
+            metrics=self.metrics.model(name),
+        )
+        watched.verdicts |= {
+            check.kind: check.verdict for kind in CHECK_KINDS for check in self.store.checks(name, 1, kind)
+        }
+        try:
+            watched.evidence.resume(state.champion, self.store)
+        except ManifestError as error:
+            self._blind(watched, state, str(error))
+            return watched
+        look_at_version(self.registry, name, state.champion, self.metrics)
+        restore(watched.metrics, self.store, watched.evidence, state.champion, model.window.every)
+        watched.show()
+        return watched
+
+    def _blind(self, watched: ModelRunner, state: ModelState, fault: str) -> None:
+        """A champion whose own files are damaged is not checked, but a person can still go back from it."""
+        watched.standing = f"version {state.champion} is damaged and is not checked: {fault}"
+        log.error(
+            "version_damaged", model=watched.name, version=state.champion, reason=fault, todo=way_back(watched.name)
+        )
+        watched.metrics.cannot_be_watched()
+        watched.metrics.version_damaged(damaged=True)
+        watched.is_blind = True
+        watched.metrics.state(state, self.registry.current(watched.name))
+
+    def _reconciled(self, state: ModelState, config: Config, now: float) -> ModelState:
+        """The store is the truth and the link is derived; only a version that the store never saw is adopted."""
+        restore = self.store.restore_waiting(state.model)
+        if restore is not None:
+            state = self._restored(state, restore, config, now)
+        served = self.registry.current(state.model)
+        if state.champion is None:
+            return self._adopted(state, served, config, now) if served is not None else state
+        swapping = any(action.kind is ActionKind.SWAP for action in self.store.open_actions(state.model))
+        is_gone = state.champion not in self.registry.versions(state.model)  # then a person must go back from it
+        if served != state.champion and not swapping and not is_gone:
+            self.registry.point(state.model, state.champion)
+            log.warning("link_mended", model=state.model, found=served, version=state.champion)
+        return state
+
+    def _restored(self, state: ModelState, restore: StoredRestore, config: Config, now: float) -> ModelState:
+        """Compare a state from a backup with the disk, once. What serves goes on serving if it can."""
+        name = state.model
+        served = self.registry.current(name)
+        if served is not None and (fault := self.registry.fault(name, served)) is not None:
+            log.error("served_version_damaged", model=name, version=served, reason=fault)
+            served = None
+        asked = config.override.retrain.get(name)
+        versions = frozenset(self.registry.versions(name))
+        transition = restored(state, served, versions, asked, made_at=restore.made_at, now=now)
+        given_up = [ActionKind.SWAP, ActionKind.SHADOW]
+        if transition.state.build is None:
+            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE]
+        with self.store.transaction():
+            self.store.drop_actions(name, given_up, at=now)
+            self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
+            self.store.finish_restore(name, now)
+        log.warning("transition", model=name, happened="restored", reason=transition.reason, backup=restore.backup)
+        return transition.state
+
+    def _adopted(self, state: ModelState, served: int, config: Config, now: float) -> ModelState:
+        """Take over the version that `driftd init` made, and begin after the rows that it was trained on."""
+        adopted = replace(state, champion=served, last_schedule=now)
+        reason = f"version {served} was found serving and is now under watch"
+        transition = Transition(adopted, reason, "adopted", (), {"version": served})
+        every = config.models[state.model].window.every
+        known_until = self.registry.manifest(state.model, served).data.get("last_at")
+        with self.store.transaction():
+            self.store.save_transition(state, transition, at=now, actor="driftd", config_hash=config.hash)
+            if every is not None and known_until is not None:
+                first = window_index(float(known_until), every) + 1
+                self.store.save_cursor(state.model, "window", first)
+                self.store.save_cursor(state.model, "labels", first)
+        log.info("transition", model=state.model, happened="adopted", reason=reason)
+        return adopted
+
+    def _counts(self, name: str, model: ModelConfig) -> Counts:
+        schedule = CronTrigger.from_crontab(model.retrain.schedule, "UTC") if model.retrain.schedule else None
+        every = model.window.every
+        recount = every / COUNTS_A_WINDOW if every is not None else RECOUNT_SECONDS
+        trainer = model.trainer if isinstance(model.trainer, str) else list(model.trainer.command)
+        code = trainer_code(trainer).fingerprint if Trigger.CODE_CHANGED in model.retrain.on else None
+        new_labels = Trigger.NEW_LABELS in model.retrain.on
+        return Counts(name, self.registry, schedule, code, new_labels, recount)
+
+    def _performer(self, name: str, config: Config) -> Performer:
+        limits = JobLimits(
+            memory_bytes=config.limits.memory, wall_seconds=config.limits.timeout, threads=config.limits.threads
+        )
+        arguments = JobArguments(name, config, self.places, self.registry, self.store)
+        return Performer(self.places, self.registry, name, self._slots, arguments.of, limits)
+
+
+class JobArguments:
+    """What each child is told, from its action."""
+
+    def __init__(self, name: str, config: Config, places: Places, registry: Registry, store: StateStore) -> None:
+        self._name = name
+        self._model = config.models[name]
+        self._keep = config.retention.events
+        self._places = places
+        self._registry = registry
+        self._store = store
+
+    def of(self, action: StoredAction) -> dict[str, Any]:
+        """The arguments of docs/architecture.md for the task of an action.
+
+        They follow from the stored action alone, so that after a crash the very same job is begun again.
+        """
+        common = {
+            "model": self._name,
+            "state_dir": str(self._places.root),
+            "model_config": self._model.model_dump(mode="json"),
+            "until": action.intended_at,
+        }
+        return common | action.arguments | self._more(action)
+
+    def _more(self, action: StoredAction) -> dict[str, Any]:
+        arguments = action.arguments
+        match action.kind:
+            case ActionKind.SNAPSHOT:
+                served = self._served()
+                since = action.intended_at - self._keep
+                return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
+            case ActionKind.TRAIN:
+                return {"seed": int(arguments["version"])}
+            case ActionKind.JUDGE:
+                return {"challenger": arguments["version"]}
+            case ActionKind.SWAP:
+                return {"allow_joblib": self._model.allow_joblib}
+            case ActionKind.REPORT:
+                return self._alarm(int(arguments["alarm"]), str(arguments["sentence"]))
+            case _:
+                return {}
+
+    def _served(self) -> Manifest:
+        served = self._registry.current(self._name)
+        assert served is not None  # a model without a version is not under watch
+        return self._registry.readable(self._name, served)
+
+    def _alarm(self, number: int, sentence: str) -> dict[str, Any]:
+        alarm = self._store.alarm(number)
+        assert alarm is not None  # the action was intended in the transaction that recorded it
+        by = "time" if self._model.window.every is not None else "rows"
+        window = {"index": alarm.window_index, "start": alarm.window_start, "end": alarm.window_end, "by": by}
+        told = {"id": number, "sentence": sentence, "kind": alarm.kind, "leaders": alarm.leaders}
+        return {"version": alarm.version, "alarm": told, "window": window}

@@ -1,0 +1,118 @@
+"""Maintenance beside the main loop: disk figures, sealing, retention, backups."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from driftd.config.schema import Config
+from driftd.observe.metrics import Metrics
+from driftd.paths import Places
+from driftd.store.backups import DAILY, Backup, BackupError, Plan, backup_apart, is_due, list_backups
+from driftd.store.events.retention import RetentionLimits, upkeep_apart
+from driftd.store.integrity import damage_marked
+from driftd.store.schema_versions import DatabaseError
+from driftd.store.subprocesses import ChildError
+
+FOLDERS = {"events": "events", "models": "versions", "snapshots": "snapshots", "jobs": "jobs", "reports": "reports"}
+
+
+def room(places: Places) -> tuple[int, int]:
+    """Free bytes for driftd and the size of the file system of `state_dir`. Raises OSError when it cannot be asked."""
+    asked = os.statvfs(places.root)
+    return asked.f_bavail * asked.f_frsize, asked.f_blocks * asked.f_frsize
+
+
+def sizes(places: Places) -> dict[str, int]:
+    """Bytes on disk of each part of `state_dir`; `state` is everything that is in none of the folders."""
+    found = dict.fromkeys(["state", *FOLDERS.values()], 0)
+    with contextlib.suppress(FileNotFoundError):
+        for path in places.root.iterdir():
+            found[FOLDERS.get(path.name, "state")] += taken(path)
+    return found
+
+
+def taken(path: Path) -> int:
+    """Bytes on disk of a file or a folder with all that is in it; what vanishes meanwhile counts nothing."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError):
+        total += path.lstat().st_blocks * 512
+    if path.is_dir() and not path.is_symlink():
+        with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
+            total += sum(taken(Path(entry.path)) for entry in entries)
+    return total
+
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 600.0
+BACKUP_FIRST_SECONDS, BACKUP_LOOK_SECONDS = 30.0, 120.0
+
+
+def keep_house(config: Config, places: Places, now: float) -> dict[str, bool]:
+    """Seal and prune the event store of each model in a child; one model's failure never touches another.
+
+    A run that fails (a full disk) loses nothing: the next one goes on from there. Returns, by model, whether it ended
+    well.
+    """
+    ended_well = dict.fromkeys(config.models, True)
+    limits = RetentionLimits(config.retention.events, config.retention.event_bytes)
+    for model in config.models:
+        if damage_marked(places.events_db(model)) is not None:
+            ended_well[model] = False  # nothing is written to it until it is restored
+            continue
+        try:
+            done = upkeep_apart(places.events_db(model), places.segments(model), now, limits)
+        except (ChildError, DatabaseError, OSError) as error:
+            log.warning("upkeep_failed", model=model, error=str(error))
+            ended_well[model] = False
+            continue
+        if done.sealed or done.pruned.rows:
+            log.info(
+                "upkeep_done",
+                model=model,
+                sealed_rows=sum(one.rows for one in done.sealed),
+                pruned_rows=done.pruned.rows,
+                pruned_segments=done.pruned.segments,
+            )
+    return ended_well
+
+
+def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics, now: float) -> Backup | None:
+    """Make the daily backup when it is due, in a child; returns it. A failure is told and tried again."""
+    folder = config.backup.folder or places.backups
+    try:
+        if not is_due([folder], config.backup.every, now):
+            newest = list_backups([folder])[0][1]
+            metrics.backed_up(newest.made_at, newest.bytes)
+            return None
+        made = backup_apart(backup_plan(config, config_path, places, now))
+    except (BackupError, OSError) as error:
+        metrics.backup_failed()
+        log.error("backup_failed", folder=str(folder), error=str(error))
+        return None
+    metrics.backed_up(made.made_at, made.bytes)
+    left_out = {name: model.events for name, model in made.models.items() if model.events.startswith("left out")}
+    log.info(
+        "backup_made", backup=str(folder / made.name), bytes=made.bytes, **({"left_out": left_out} if left_out else {})
+    )
+    return made
+
+
+def backup_plan(config: Config, config_path: Path, places: Places, now: float, *, reason: str = DAILY) -> Plan:
+    """What the config says of backups, as an order."""
+    return Plan(
+        state_dir=places.root,
+        folder=config.backup.folder or places.backups,
+        config=config_path,
+        models=tuple(config.models),
+        now=now,
+        reason=reason,
+        program=version("driftd"),
+        most_events_bytes=config.backup.events,
+        keep=config.backup.keep,
+    )

@@ -1,0 +1,259 @@
+"""Runs the loop of one model. Read `step` first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from driftd.loop.actions import Performer, finding_of
+from driftd.loop.checks import CheckRun, CheckScheduler, alarms_in, fault_in, looked
+from driftd.loop.decide import Counts, Decision, Rules, deciding
+from driftd.loop.resume import MonitorState, as_it_stands, eye_of, show_version
+from driftd.observe.model_metrics import ModelMetrics
+from driftd.policy import (
+    AlarmRaised,
+    ClockTick,
+    Facts,
+    OperatorRequest,
+    ProbationResult,
+    QualityFault,
+    QualityOk,
+    StepDone,
+)
+from driftd.records import ActionKind, ModelState, Phase, Verdict
+from driftd.store.state.records import StoredAction, StoredRequest
+from driftd.store.state.writer import StateStore
+from driftd.training.jobs import JobResult
+from driftd_detectors.assessment import EvidenceKind
+from driftd_detectors.monitor import Monitor
+
+log = structlog.get_logger()
+
+ROUNDS = 8  # decisions that may follow from one another within one step
+ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
+ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.HARM)
+BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
+
+
+@dataclass(slots=True)
+class ModelRunner:
+    """A model's state, eyes, evidence and children, and the steps that move them."""
+
+    name: str
+    state: ModelState
+    rules: Rules
+    lookout: CheckScheduler
+    evidence: MonitorState
+    counts: Counts
+    performer: Performer
+    store: StateStore
+    metrics: ModelMetrics
+    is_blind: bool = False  # the champion's files are damaged: nothing is checked, but requests are answered
+    standing: str = "not looked yet"  # the last step in one sentence
+    verdicts: dict[str, Verdict] = field(default_factory=dict)  # of the last check of each kind
+
+    def step(self, now: float) -> bool:
+        """Look, decide, act. True while there is more to check at this very moment."""
+        self.evidence.silence(frozenset(self.rules.override.in_force(now).silence))
+        self._harvest(now)
+        self._answer_requests(now)
+        behind = self._check(now)
+        self._settle(now)
+        while self._harvest(now):  # begins what was just intended, and what follows from what ended meanwhile
+            self._settle(now)
+        self.show()
+        return behind
+
+    def show(self) -> None:
+        """Have the metrics say where the model stands."""
+        self.metrics.state(self.state, self.performer.registry.current(self.name))
+        actions = self.store.open_actions(self.name)
+        at_work = self.performer.running
+        self.metrics.actions(
+            Counter(one.kind for one in actions if one.id in at_work),
+            Counter(one.kind for one in actions if one.id not in at_work),
+        )
+
+    @property
+    def is_working(self) -> bool:
+        """Whether a child process is at work for this model."""
+        return bool(self.performer.running)
+
+    def close(self) -> None:
+        """Kill the children and let go of the source; everything intended is begun again at the next start."""
+        self.performer.close()
+        self.lookout.guard.close()
+
+    @contextmanager
+    def _deciding(self, now: float) -> Iterator[Decision]:
+        """Decide; the state in memory follows the one in the store, never the other way round."""
+        before = self.state
+        with deciding(before, self.rules, self.store, self.metrics, now) as decision:
+            yield decision
+        self.state = decision.state
+        if self.state != before:
+            self.metrics.state(self.state, self.performer.registry.current(self.name))
+
+    def _facts(self, now: float, state: ModelState | None = None) -> Facts:
+        facts = self.counts.facts(state or self.state, self.store.open_actions(self.name), self.lookout, now)
+        return replace(facts, features=self.evidence.features)
+
+    # --- look --------------------------------------------------------------------------------------------------------
+
+    def _check(self, now: float) -> bool:
+        champion = self.state.champion
+        if self.state.phase is Phase.PAUSED or self.evidence.monitor is None or champion is None:
+            return False
+        self.lookout.refresh(now)
+        due = self.lookout.due(self.store, now)
+        self._show_source()
+        for look in self.lookout.windows(due, self.evidence, champion):
+            self._record(look, champion, now)
+        cohorts = 0
+        for look in self.lookout.cohorts(self.store, self.evidence, champion, now):
+            self._record(look, champion, now)
+            cohorts += 1
+        left = self.lookout.due(self.store, now)
+        self.metrics.waits(windows=len(left), cohorts=self.lookout.cohorts_waiting(self.store))
+        return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
+
+    def _show_source(self) -> None:
+        extent = self.lookout.extent
+        if extent is None:
+            return
+        self.metrics.source(
+            predictions=extent.rows,
+            late=extent.late,
+            faults=len(extent.faults),
+            newest_prediction=extent.newest_at,
+            newest_feedback=extent.newest_label_at,
+            counts=extent.counts,
+        )
+
+    def _record(self, look: CheckRun, champion: int, now: float) -> None:
+        """One check, its evidence, its alarms and what policy makes of them: in one transaction."""
+        assessment, monitor = look.seen.assessment, look.seen.monitor
+        facts = self._facts(now)
+        with self._deciding(now) as decision:
+            monitor = self._absorb(look, monitor, now)
+            self.store.save_check(self.name, look.kind, look.window, assessment, at=now, version=champion)
+            if look.seen.profile is not None:
+                profile = look.seen.profile
+                self.store.save_profile(
+                    self.name, look.window, version=champion, rows=profile.rows, profile=profile.to_bytes()
+                )
+            self.evidence.save(champion, monitor, self.store)
+            self._raise_alarms(look, decision, facts, champion, now)
+        self.evidence.monitor = monitor
+        self.verdicts[look.kind] = assessment.verdict
+        standing, eye = as_it_stands(assessment, monitor), eye_of(monitor, assessment.rows)
+        self.metrics.check(look.kind, standing, look.window, eye, seconds=look.seconds, now=now)
+        log.info(
+            "check",
+            model=self.name,
+            kind=look.kind,
+            window=look.window.index,
+            rows=assessment.rows,
+            verdict=assessment.verdict,
+            reason=assessment.sentence,
+            seconds=round(look.seconds, 4),
+        )
+
+    def _raise_alarms(self, look: CheckRun, decision: Decision, facts: Facts, champion: int, now: float) -> None:
+        assessment = look.seen.assessment
+        if look.kind == "window" and looked(assessment, EvidenceKind.QUALITY):
+            fault = fault_in(assessment)
+            decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
+        for alarm, leaders in alarms_in(assessment):
+            number = self.store.save_alarm(
+                self.name, alarm, look.window, at=now, version=champion, leaders=leaders[:20]
+            )
+            decision.advance(AlarmRaised(alarm, number, look.window), facts)
+
+    def _absorb(self, look: CheckRun, monitor: Monitor, now: float) -> Monitor:
+        """Take a standing alarm that only informed into what is normal, so that the next change is seen again."""
+        if look.kind != "window" or self.state.phase is not Phase.STEADY:
+            return monitor
+        for alarm in self.store.standing_alarms(self.name, self.state.champion):
+            if alarm.kind in ABSORBABLE and look.window.index - alarm.window_index >= ABSORB_AFTER:
+                monitor = monitor.absorb(EvidenceKind(alarm.kind))
+                self.store.absorb_alarms(self.name, alarm.kind, now)
+                log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)
+        return monitor
+
+    # --- decide ------------------------------------------------------------------------------------------------------
+
+    def _settle(self, now: float) -> None:
+        """Decide until nothing more follows."""
+        for _ in range(ROUNDS):
+            facts = self._facts(now)
+            with self._deciding(now) as decision:
+                transition = decision.advance(ClockTick(), facts)
+            self.standing = transition.reason
+            if transition.event is None and not transition.actions:
+                return
+
+    def _answer_requests(self, now: float) -> None:
+        for request in self.store.waiting_requests():
+            if request.model == self.name:
+                self._answer(request, now)
+
+    def _answer(self, request: StoredRequest, now: float) -> None:
+        text, version = str(request.arguments.get("text") or ""), request.arguments.get("version")
+        facts = self._facts(now)
+        with self._deciding(now) as decision:
+            transition = decision.advance(
+                OperatorRequest(request.kind, request.who, text, version, request.at), facts, actor=request.who
+            )
+            self.store.answer_request(request.id, at=now, outcome=transition.reason)
+
+    # --- act ---------------------------------------------------------------------------------------------------------
+
+    def _harvest(self, now: float) -> bool:
+        """Begin what is intended, take in what has ended; whether anything had."""
+        ended = False
+        for action in self.store.open_actions(self.name):
+            if self._is_held(action, now):
+                self.performer.hold(action)
+                continue
+            if action.status == "intended":
+                self.store.begin_action(action.id, now)
+            result = self.performer.result_of(action)
+            if result is not None:
+                self._finish(action, result, now)
+                ended = True
+        return ended
+
+    def _is_held(self, action: StoredAction, now: float) -> bool:
+        """A pause of checks holds all but reports and operators' swaps; one of retraining, a build up to its swap."""
+        if self.state.phase is Phase.PAUSED:
+            is_swap = action.kind is ActionKind.SWAP and action.arguments.get("purpose") != "promote"
+            return not (is_swap or action.kind is ActionKind.REPORT)
+        return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
+
+    def _finish(self, action: StoredAction, result: JobResult, now: float) -> None:
+        finding = finding_of(action, result, self.performer.registry)
+        done = isinstance(finding, StepDone | ProbationResult)
+        facts, monitor = self._facts(now), self.evidence.monitor
+        with self._deciding(now) as decision:
+            outcome = result.value if done else {"error": getattr(finding, "error", result.error)}
+            self.store.finish_action(action.id, at=now, status="done" if done else "failed", result=outcome)
+            if action.kind is ActionKind.REPORT and done:
+                opinion = result.value.get("stattests", [])
+                self.store.save_report(int(action.arguments["alarm"]), result.value.get("path"), opinion)
+            decision.advance(finding, facts)
+            champion = decision.state.champion
+            if champion is not None and champion != self.state.champion:
+                monitor = self.evidence.fresh(champion)
+                self.evidence.save(champion, monitor, self.store)
+                self.counts.forget()
+                self.metrics.version_damaged(damaged=False)  # it was loaded and compared just now
+        served_before, self.evidence.monitor = self.evidence.monitor, monitor
+        if monitor is not served_before and self.state.champion is not None:
+            self.metrics.fresh()
+            show_version(self.metrics, self.evidence, self.state.champion)
+        self.metrics.action_ended(action.kind, self.performer.took.pop(action.id, None), ok=done)

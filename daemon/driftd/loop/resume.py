@@ -1,0 +1,159 @@
+"""Takes up after a restart: the monitor of the served version, and what the metrics of a model showed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
+from driftd.observe.model_metrics import CheckContext, ModelMetrics
+from driftd.records import Verdict, Window
+from driftd.registry import Registry
+from driftd.store.state.reader import StateReader
+from driftd.store.state.records import StoredCheck
+from driftd.store.state.writer import StateStore
+from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
+from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.reference import Reference
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class MonitorState:
+    """What has accumulated against the champion of one model."""
+
+    model: str
+    registry: Registry
+    settings: MonitorSettings
+    monitor: Monitor | None = None
+
+    @property
+    def begun(self) -> Monitor:
+        """The monitor; only asked for a model under watch, whose evidence was resumed or begun."""
+        assert self.monitor is not None
+        return self.monitor
+
+    def fresh(self, version: int) -> Monitor:
+        """New evidence against a version, from its own reference."""
+        return Monitor.begin(self._reference(version), self.settings)
+
+    @property
+    def features(self) -> frozenset[str] | None:
+        """The features of the version under watch; None before there is one."""
+        return None if self.monitor is None else frozenset(self.monitor.reference.schema.names)
+
+    def silence(self, features: frozenset[str]) -> None:
+        """Have these features raise no alarm; all others as before. What was gathered is kept."""
+        if features == self.settings.silenced:
+            return
+        log.info(
+            "features_silenced", model=self.model, silenced=sorted(features), before=sorted(self.settings.silenced)
+        )
+        self.settings = replace(self.settings, silenced=features)
+        if self.monitor is not None:
+            self.monitor = Monitor.from_bytes(self.monitor.reference, self.settings, self.monitor.to_bytes())
+
+    def save(self, version: int, monitor: Monitor, store: StateStore) -> None:
+        """Keep the evidence; call it inside the transaction of the check or the swap that changed it."""
+        store.save_monitor(self.model, version, {}, monitor.to_bytes())
+
+    def resume(self, version: int, store: StateStore) -> None:
+        """Take up the evidence where it was left; begin anew when it belongs to another version."""
+        stored = store.monitor(self.model)
+        if stored is not None and stored[0] == version:
+            self.monitor = Monitor.from_bytes(self._reference(version), self.settings, stored[2])
+            return
+        self.monitor = self.fresh(version)
+        self.save(version, self.monitor, store)
+        log.info("evidence_begun", model=self.model, version=version)
+
+    def _reference(self, version: int) -> Reference:
+        return Reference.from_bytes(self.registry.file(self.model, version, "reference.bin").read_bytes())
+
+
+def restore(
+    metrics: ModelMetrics, store: StateReader, evidence: MonitorState, version: int, every: float | None
+) -> None:
+    """Begin a model's series where the last daemon left them. `every` is the length of a time window."""
+    monitor = evidence.begun
+    thresholds = {kind: monitor.settings.budget.threshold(kind) for kind in EvidenceKind}
+    metrics.begin(tally_of(store, evidence.model), window_seconds=every, thresholds=thresholds)
+    show_version(metrics, evidence, version)
+    for kind in ("window", "labels"):
+        last = store.checks(evidence.model, limit=1, kind=kind)
+        shown = store.last_check(evidence.model, kind, version)
+        if shown is not None:
+            _show(metrics, store, shown, monitor, every)
+        if last and last[0].verdict is Verdict.ERROR and last[0].version == version:
+            _show(metrics, store, last[0], monitor, every)
+
+
+def show_version(metrics: ModelMetrics, evidence: MonitorState, version: int) -> None:
+    """Show the reference of a version that begins to serve, or goes on."""
+    monitor = evidence.begun
+    metrics.version(evidence.registry.manifest(evidence.model, version).created_at)
+    if monitor.loss is not None and monitor.performance is not None:
+        mean = monitor.loss.mean
+        metrics.baseline(monitor.loss.metric, mean, mean + monitor.performance.tolerated)
+    if monitor.harm is not None:
+        expected = monitor.harm.expected
+        metrics.baseline(expected.metric, expected.mean, expected.mean + monitor.harm.tolerated, estimated=True)
+
+
+def eye_of(monitor: Monitor, rows: int) -> CheckContext:
+    """What the checks of a window of so many rows compare with."""
+    metric = monitor.loss.metric if monitor.loss is not None else None
+    estimated = monitor.harm.expected.metric if monitor.harm is not None else None
+    return CheckContext(monitor.tolerances(rows), metric, estimated, monitor.label_age())
+
+
+def as_it_stands(assessment: Assessment, monitor: Monitor) -> Assessment:
+    """What a check said, less the alarms that were absorbed since: their evidence has begun anew."""
+    parts = {
+        EvidenceKind.DATA: monitor.data,
+        EvidenceKind.PREDICTION: monitor.prediction,
+        EvidenceKind.HARM: monitor.harm,
+    }
+
+    def stands(one: KindAssessment) -> KindAssessment:
+        part = parts.get(one.kind)
+        if one.verdict is not Verdict.DRIFT or part is None or part.alarmed:
+            return one
+        return replace(one, verdict=Verdict.OK, evidence=part.value)
+
+    return replace(assessment, kinds=tuple(stands(one) for one in assessment.kinds))
+
+
+def tally_of(store: StateReader, model: str) -> DecisionCounts:
+    """A model's whole history, counted."""
+    tally = DecisionCounts()
+    for line in reversed(store.history(model, limit=-1)):
+        tally.take(DecisionEvent(line.event, line.at, line.figures, line.phase_from, line.phase_to))
+    return tally
+
+
+def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor: Monitor, every: float | None) -> None:
+    index, start, end = check.window_index, check.window_start, check.window_end
+    window = Window(index, start, end, by="rows" if every is None else "time")
+    metrics.seen(
+        check.kind, as_it_stands(_assessment(store, check), monitor), window, eye_of(monitor, check.rows), at=check.at
+    )
+
+
+def _assessment(store: StateReader, check: StoredCheck) -> Assessment:
+    """The assessment that a stored check was made from, as far as it is shown."""
+    kinds = tuple(
+        KindAssessment(EvidenceKind(kind), Verdict(told["verdict"]), told["evidence"], told["threshold"], "")
+        for kind, told in check.evidence.items()
+    )
+    scores = tuple(
+        Score(EvidenceKind(one.kind), one.subject, one.component, one.value, 0.0, one.evidence)
+        for one in store.scores(check.model, since_index=check.window_index)
+        if one.window_index == check.window_index and one.kind != EvidenceKind.PERFORMANCE and one.value is not None
+    )
+    faults = tuple(Fault(**told, sentence="") for told in check.figures.get("faults", ()))
+    figures = {name: value for name, value in check.figures.items() if isinstance(value, float)}
+    learning = check.figures.get("learning")
+    return Assessment(check.verdict, check.reason, check.rows, kinds, scores, faults, learning, figures)

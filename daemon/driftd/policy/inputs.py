@@ -1,0 +1,140 @@
+"""What policy decides on: the settings of one model, what can happen to it, and the facts that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from driftd.records import ActionKind, Alarm, Trigger, Window
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """Spans in seconds, counts in labelled rows."""
+
+    retrain_on: frozenset[Trigger] = frozenset({Trigger.PERFORMANCE})
+    cooldown: float = 6 * HOUR  # no build starts sooner after one ended
+    budget_builds: int = 4  # at most so many builds ...
+    budget_per: float = DAY  # ... in so long: storm control
+    min_labels: int = 300
+    new_labels: int = 10_000  # the `new_labels` trigger
+    approval: Literal["auto", "manual"] = "auto"
+    collect_for: float = 60 * DAY  # how long an inconclusive challenger may wait for rows
+    probation_span: float = DAY
+    probation_min_labels: int = 300
+    backoff_first: float = HOUR / 6  # after a failed build; doubles with each
+    backoff_most: float = DAY
+    most_failures: int = 5  # then the wish is dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """The operator's hand on one model. After `expires` it has no effect; each silence has an end of its own."""
+
+    reason: str = ""
+    expires: float | None = None
+    pause: frozenset[str] = frozenset()  # checks | retraining | promotion
+    pin: int | None = None
+    retrain: str | None = None
+    approve: int | None = None
+    reject: int | None = None
+    silence: Mapping[str, float] = field(default_factory=dict)  # until when a feature raises no alarm
+
+    def in_force(self, now: float) -> Override:
+        """This override without what has lapsed; the empty one when it has lapsed whole."""
+        if self.expires is not None and now >= self.expires:
+            return Override()
+        lasting = {feature: until for feature, until in self.silence.items() if now < until}
+        return self if len(lasting) == len(self.silence) else replace(self, silence=lasting)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks nothing of this model."""
+        asked = (self.pin, self.retrain, self.approve, self.reject)
+        return not self.pause and not self.silence and all(one is None for one in asked)
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRaised:
+    """A check's evidence crossed its threshold in this window."""
+
+    alarm: Alarm
+    number: int  # the alarm's id
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFault:
+    """A check saw a broken pipeline."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class QualityOk:
+    """A check saw no fault of the pipeline."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """An action ended well."""
+
+    kind: ActionKind
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """An action failed; `error` is the sentence that says why."""
+
+    kind: ActionKind
+    error: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProbationResult:
+    """The old champion was scored beside the new one."""
+
+    decision: str  # continue | roll_back | confirm
+    sentence: str
+    labels: int
+    version: int | None = None  # the new champion that was looked at; None where the shell did not say
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRequest:
+    """A person asked by the CLI: retrain | approve | reject | rollback."""
+
+    kind: str
+    who: str
+    text: str = ""
+    version: int | None = None
+    at: float | None = None  # when; None is now
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTick:
+    """Time went by; or the config changed."""
+
+
+Finding = AlarmRaised | QualityFault | QualityOk | StepDone | StepFailed | ProbationResult | OperatorRequest | ClockTick
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the shell counted for this decision."""
+
+    next_version: int = 1
+    versions: frozenset[int] = frozenset()  # those that can be served
+    labels: int = 0  # labelled rows since the change at hand (want, build), or since the swap (probation)
+    labels_since_build: int = 0
+    schedule_due: bool = False
+    code: str | None = None  # the trainer's fingerprint now
+    working: frozenset[ActionKind] = frozenset()  # kinds of the actions that are intended or started
+    features: frozenset[str] | None = None  # of the champion; None where they are not known

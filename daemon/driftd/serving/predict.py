@@ -1,0 +1,142 @@
+"""From rows to answers: one version predicts, and the store gets what it predicted from."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+from threadpoolctl import ThreadpoolController
+
+from driftd.registry.features import feature_frame
+from driftd.registry.loaded import LoadedVersion, Predictions
+from driftd.store.events.records import Batch, Refusal
+from driftd.store.events.validation import read_events
+from driftd_detectors.schema import Schema, Task
+
+
+def new_ids(count: int) -> list[str]:
+    """UUIDs of version 7 (RFC 9562): they begin with the time, so that the store's index grows at its end.
+
+    Random ones would be written all over the index, and each commit would write as many pages as it has events.
+    """
+    begins = (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | 0b10 << 62
+    drawn = os.urandom(10 * count)
+    return [str(uuid.UUID(int=begins | _random_bits(drawn[at : at + 10]))) for at in range(0, 10 * count, 10)]
+
+
+def _random_bits(drawn: bytes) -> int:
+    """Twelve random bits before the variant and 62 behind it."""
+    bits = int.from_bytes(drawn)
+    return (bits >> 68) << 64 | bits & (1 << 62) - 1
+
+
+SMALL_ROWS = 20_000  # below it, waking OpenMP's threads for each tree costs more than they save
+
+Value = str | float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What one version answered to some rows, in their order; `batch` is to be logged."""
+
+    version: int
+    ids: list[str]
+    predictions: list[Value | None]  # None: refused and not predicted
+    scores: list[float | None]
+    batch: Batch
+    refused: dict[int, Refusal]  # by the row's place
+
+
+def answer(version: LoadedVersion, asked: Sequence[object], now: float, *, refused_too: bool) -> Answered:
+    """Predict events that have `features`, and perhaps `prediction_id` and `at`, as JSON has them.
+
+    Each event is validated as the store does it. Those that it refuses are predicted only with `refused_too`, what
+    cannot be read counting as missing; they are not part of what is kept. Raises PredictionError.
+    """
+    schema = version.schema
+    names = iter(new_ids(len(asked)))
+    events = [_event(one, next(names), schema) for one in asked]
+    batch, refusals = read_events(events, schema, now)
+    refused = {one.index: one for one in refusals}
+    rows = [place for place in range(len(events)) if refused_too or place not in refused]
+    if len(rows) == len(batch.predictions):
+        columns = dict(zip(schema.names, batch.columns, strict=True))
+    else:
+        given = [_features(events[place]) for place in rows]
+        columns = {name: [one.get(name) for one in given] for name in schema.names}
+    found = _predict(version, columns, len(rows))
+    predictions: list[Value | None] = [None] * len(events)
+    scores: list[float | None] = [None] * len(events)
+    values: list[Value] = [*found.values()]
+    for place, value, score in zip(rows, values, found.score.tolist(), strict=True):
+        predictions[place] = value
+        scores[place] = None if math.isnan(score) else score
+    kept = [place for place in range(len(events)) if place not in refused]
+    batch.predictions = [
+        (row[0], row[1], version.version, _there(predictions[place]), scores[place])
+        for row, place in zip(batch.predictions, kept, strict=True)
+    ]
+    return Answered(version.version, [_id_of(one) for one in events], predictions, scores, batch, refused)
+
+
+def records_of(frame: pd.DataFrame, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of a frame as plain Python values, those columns alone that it has of `names`; missing is None."""
+    columns = {name: _plain_values(frame[name]) for name in names if name in frame.columns}
+    if not columns:
+        return [{} for _ in range(len(frame))]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _plain_values(column: pd.Series[Any]) -> list[Any]:
+    values = column.tolist()
+    if not column.isna().any():
+        return values
+    return [None if missing else value for value, missing in zip(values, column.isna().tolist(), strict=True)]
+
+
+def _event(asked: object, new_id: str, schema: Schema) -> object:
+    """What the store would be given, with a stand-in for the prediction that is yet to be made."""
+    if not isinstance(asked, Mapping):
+        return asked
+    name = asked.get("prediction_id")
+    stand_in = schema.classes[0] if schema.task is Task.CLASSIFICATION else 0.0
+    return {
+        "prediction_id": new_id if name is None else name,
+        "at": asked.get("at"),
+        "features": asked.get("features"),
+        "prediction": stand_in,
+    }
+
+
+def _predict(version: LoadedVersion, columns: Mapping[str, list[Any]], rows: int) -> Predictions:
+    frame = feature_frame(columns, version.schema)
+    # The number of OpenMP's threads is each thread's own; that of BLAS is the whole process's, and so left alone.
+    with _numerical_libraries().limit(limits=1 if rows < SMALL_ROWS else None, user_api="openmp"):
+        return version.predict(frame)
+
+
+@cache
+def _numerical_libraries() -> ThreadpoolController:
+    """Found once, when scikit-learn is loaded: looking for them takes milliseconds."""
+    return ThreadpoolController()
+
+
+def _features(event: object) -> Mapping[str, Any]:
+    features = event.get("features") if isinstance(event, Mapping) else None
+    return features if isinstance(features, Mapping) else {}
+
+
+def _id_of(event: object) -> str:
+    return str(event.get("prediction_id")) if isinstance(event, Mapping) else ""
+
+
+def _there(value: Value | None) -> Value:
+    assert value is not None
+    return value

@@ -1,0 +1,157 @@
+"""Features of one commit as one columnar block, and blocks of different shapes as one. No Arrow: writers stay small."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.columns import Coded, Column, Columns
+from driftd_detectors.schema import Feature, Kind
+
+BOOLEAN_LABELS = ("0", "1")
+_NAN = float("nan")
+_FEW = 64
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+def shape_of(features: Iterable[Feature]) -> str:
+    """The names and kinds of a block's columns as text; what the table `shapes` holds."""
+    return msgspec.json.encode([[feature.name, str(feature.kind)] for feature in features]).decode()
+
+
+def features_of(shape: str) -> tuple[Feature, ...]:
+    """Read what `shape_of` wrote."""
+    return tuple(Feature(name, Kind(kind)) for name, kind in msgspec.json.decode(shape))
+
+
+def encode_block(columns: Sequence[list[Any]], features: Sequence[Feature]) -> bytes:
+    """Validated values (see `events_features`), one list a feature, as a block."""
+    return _encode([_packed(column, feature.kind) for column, feature in zip(columns, features, strict=True)])
+
+
+def decode_blocks(blocks: Sequence[bytes], features: Sequence[Feature], rows: Sequence[int]) -> dict[str, Column]:
+    """The columns of several blocks of one shape, one after the other, by feature name; `rows` is the size of each."""
+    packed = [_decode(data) for data in blocks]
+    return {
+        feature.name: _UNPACK[feature.kind]([block[place] for block in packed], rows)
+        for place, feature in enumerate(features)
+    }
+
+
+def joined(parts: Sequence[Column]) -> Column:
+    """Columns of one feature, one after the other; the labels of coded ones are united."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    if not isinstance(first, Coded):
+        return np.concatenate([part for part in parts if not isinstance(part, Coded)])
+    table: dict[str, int] = {}
+    codes = []
+    for part in parts:
+        assert isinstance(part, Coded)
+        places = [table.setdefault(label, len(table)) for label in part.labels]
+        if places == list(range(len(places))):  # the labels stand where they stood
+            codes.append(part.codes)
+        else:
+            codes.append(np.array([*places, -1], dtype=np.int32)[part.codes])
+    return Coded(np.concatenate(codes), tuple(table))
+
+
+def taken(column: Column, positions: NDArray[np.int64]) -> Column:
+    """Some rows of a column."""
+    if isinstance(column, Coded):
+        return Coded(column.codes[positions], column.labels)
+    return column[positions]
+
+
+def _packed(values: list[Any], kind: Kind) -> object:
+    if kind is Kind.CATEGORY:
+        table: dict[str | None, int] = {None: -1}
+        codes = [table.setdefault(value, len(table) - 1) for value in values]
+        return [list(table)[1:], _bytes_of(codes, "i", "<i4")]
+    if kind is Kind.BOOLEAN:
+        return _bytes_of([-1 if value is None else value for value in values], "b", "i1")
+    if None in values:
+        values = [_NAN if value is None else value for value in values]
+    return _bytes_of(values, "d", "<f8")
+
+
+def _bytes_of(values: list[Any], code: str, dtype: str) -> bytes:
+    """Little-endian bytes; a NumPy array costs two microseconds, which a single event would pay for every feature."""
+    if len(values) <= _FEW:
+        return struct.pack(f"<{len(values)}{code}", *values)
+    return np.array(values, dtype=dtype).tobytes()
+
+
+def _unpacked_numbers(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
+    return np.frombuffer(b"".join(parts), dtype="<f8")
+
+
+def _unpacked_booleans(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
+    return Coded(np.frombuffer(b"".join(parts), dtype=np.int8).astype(np.int32), BOOLEAN_LABELS)
+
+
+def _unpacked_categories(parts: Sequence[Any], rows: Sequence[int]) -> Column:
+    """Each block has labels of its own: shift its codes to where its labels stand in the list of all, then unite."""
+    table: dict[str, int] = {}
+    places = [-1]  # of "missing", which has the code -1 and so the first entry of each block's stretch
+    starts = []
+    for labels, _ in parts:
+        starts.append(len(places))
+        places += [table.setdefault(label, len(table)) for label in labels]
+        places.append(-1)
+    codes = np.frombuffer(b"".join(codes for _, codes in parts), dtype="<i4")
+    stretch = np.repeat(np.array(starts, dtype=np.int64), rows)
+    return Coded(np.array(places, dtype=np.int32)[stretch + codes], tuple(table))
+
+
+_UNPACK = {
+    Kind.NUMBER: _unpacked_numbers,
+    Kind.TIMESTAMP: _unpacked_numbers,
+    Kind.CATEGORY: _unpacked_categories,
+    Kind.BOOLEAN: _unpacked_booleans,
+}
+
+
+def stacked(parts: Sequence[Columns], features: Sequence[Feature]) -> Columns:
+    """Parts of a window one after the other; a feature that only some lack is missing there."""
+    values: dict[str, Column] = {}
+    unreadable: dict[str, int] = {}
+    for feature in features:
+        name = feature.name
+        if any(name in part.values for part in parts):
+            values[name] = joined([part.values.get(name, missing(feature.kind, part.rows)) for part in parts])
+        count = sum(part.unreadable.get(name, 0) for part in parts)
+        if count:
+            unreadable[name] = count
+    return Columns(sum(part.rows for part in parts), values, unreadable)
+
+
+def adapted(columns: Mapping[str, Column], own: Sequence[Feature], wanted: Sequence[Feature]) -> Columns:
+    """Columns of a shape as those of today's schema: other kinds are unreadable, other names are left out."""
+    kinds = {feature.name: feature.kind for feature in own}
+    rows = next((len(one.codes if isinstance(one, Coded) else one) for one in columns.values()), 0)
+    values: dict[str, Column] = {}
+    unreadable: dict[str, int] = {}
+    for feature in wanted:
+        if feature.name not in columns:
+            continue
+        if kinds[feature.name] is feature.kind:
+            values[feature.name] = columns[feature.name]
+        else:
+            values[feature.name] = missing(feature.kind, rows)
+            unreadable[feature.name] = rows
+    return Columns(rows, values, unreadable)
+
+
+def missing(kind: Kind, rows: int) -> Column:
+    """A column of nothing but missing values."""
+    if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
+        return np.full(rows, np.nan)
+    return Coded(np.full(rows, -1, dtype=np.int32), BOOLEAN_LABELS if kind is Kind.BOOLEAN else ())

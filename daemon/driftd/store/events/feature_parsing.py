@@ -1,0 +1,178 @@
+"""Parses times and features of events, by kind. A missing value (None, NaN) is None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from types import NoneType
+from typing import Any
+
+from driftd_detectors.schema import Kind, class_name
+
+_LIMIT = 1e15  # seconds; 30 million years
+
+
+def read_time(value: object) -> float:
+    """Epoch seconds of a number, an ISO 8601 text (UTC unless it says otherwise), a date or a datetime.
+
+    NaN stays NaN. Raises ValueError with the reason when it is none of them.
+    """
+    if isinstance(value, str):
+        value = _read_iso(value)
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isnan(value) or abs(value) < _LIMIT:
+            return float(value)
+        raise ValueError(f"expected epoch seconds, got the number {value!r:.40}")
+    raise ValueError(f"expected epoch seconds or an ISO 8601 text, got {str(value)[:40]!r} ({type(value).__name__})")
+
+
+def _read_iso(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected epoch seconds or an ISO 8601 text, got the text {text[:40]!r}") from None
+
+
+LONGEST_TEXT = 1_000
+_LARGEST = 2**1023  # an integer beyond this has no float
+_SPOKEN = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}
+
+ReadColumn = tuple[list[Any], dict[int, str]]  # the values, and the reason of each row that is refused
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureError:
+    """The feature and the reason for which a row is refused."""
+
+    feature: str
+    reason: str
+
+
+def read_numbers(values: list[Any]) -> ReadColumn:
+    """Numbers as they are; int and float are told apart no further."""
+    kinds = set(map(type, values))
+    if kinds <= {float, NoneType}:
+        return values, {}
+    if kinds <= {float, int, NoneType} and all(-_LARGEST < value < _LARGEST for value in values if type(value) is int):
+        return values, {}
+    return _one_by_one(values, _number)
+
+
+def read_categories(values: list[Any]) -> ReadColumn:
+    """Text of at most `LONGEST_TEXT` characters."""
+    if set(map(type, values)) <= {str, NoneType}:
+        texts = list(filter(None, values))
+        if max(map(len, texts), default=0) <= LONGEST_TEXT and "".join(texts).isascii():
+            return values, {}
+    return _one_by_one(values, _category)
+
+
+def read_booleans(values: list[Any]) -> ReadColumn:
+    """True and False."""
+    if set(map(type, values)) <= {bool, NoneType}:
+        return values, {}
+    return _one_by_one(values, _boolean)
+
+
+def read_timestamps(values: list[Any]) -> ReadColumn:
+    """Epoch seconds."""
+    if set(map(type, values)) <= {NoneType}:
+        return values, {}
+    return _one_by_one(values, _timestamp)
+
+
+READERS: dict[Kind, Callable[[list[Any]], ReadColumn]] = {
+    Kind.NUMBER: read_numbers,
+    Kind.CATEGORY: read_categories,
+    Kind.BOOLEAN: read_booleans,
+    Kind.TIMESTAMP: read_timestamps,
+}
+
+
+def _one_by_one(values: list[Any], read: Callable[[Any], Any]) -> ReadColumn:
+    clean: list[Any] = []
+    faults: dict[int, str] = {}
+    for row, value in enumerate(values):
+        try:
+            clean.append(None if value is None else read(_plain(value)))
+        except (ValueError, OverflowError) as error:
+            clean.append(None)
+            faults[row] = str(error)
+    return clean, faults
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's own, pandas' missing values as None."""
+    kind = type(value)
+    if kind.__module__ == "numpy" and hasattr(value, "item"):
+        return value.item()
+    return None if kind.__name__ in {"NAType", "NaTType"} else value
+
+
+def _number(value: Any) -> float | int | None:
+    if isinstance(value, str):
+        if value in _SPOKEN:
+            return _SPOKEN[value]
+        raise ValueError(f"expected a number or null, got the text {value[:40]!r}")
+    if isinstance(value, bool | float):
+        return float(value)
+    if isinstance(value, int):
+        if -_LARGEST < value < _LARGEST:
+            return value
+        raise ValueError("expected a number that fits 64 bits of floating point")
+    if value is None:
+        return None
+    raise _unexpected("a number or null", value)
+
+
+def _category(value: Any) -> str | None:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, bool | int | float):
+        value = class_name(value)
+    if isinstance(value, str):
+        if len(value) > LONGEST_TEXT:
+            raise ValueError(f"expected a text of at most {LONGEST_TEXT} characters, got {len(value)}")
+        if _is_storable(value):
+            return str(value)
+        raise ValueError("is not valid Unicode text")
+    if value is None:
+        return None
+    raise _unexpected("a text, number, boolean or null", value)
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _boolean(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, int | float) and value in {0, 1}:
+        return bool(value)
+    if value is None:
+        return None
+    raise _unexpected("true, false, 0, 1 or null", value)
+
+
+def _timestamp(value: Any) -> float | None:
+    if value is None:
+        return None
+    at = read_time(value)
+    return None if math.isnan(at) else at
+
+
+def _unexpected(expected: str, value: Any) -> ValueError:
+    return ValueError(f"expected {expected}, got {str(value)[:40]!r} ({type(value).__name__})")

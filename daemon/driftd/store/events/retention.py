@@ -1,0 +1,230 @@
+"""Retention: seals and prunes the event store within an age and a size, in a short child process."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from driftd.store.events.sealing import Sealed, seal
+from driftd.store.events.writer import MINUTE, connect, transaction
+from driftd.store.migrations import ensure_current
+from driftd.store.subprocesses import run_apart
+
+
+def oldest_unsealed(path: Path) -> float | None:
+    """When the oldest events arrived that are in no segment yet (epoch seconds); None when there are none."""
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        after = connection.execute("select coalesce(max(last_block), 0) from segments").fetchone()[0]
+        query = "select received_at from blocks where id > ? order by id limit 1"
+        row = connection.execute(query, (after,)).fetchone()
+    return float(row[0]) if row else None
+
+
+_ROWS_AT_ONCE = 500
+_PAGES_AT_ONCE = 128
+_BREATH = 0.005  # seconds between two small transactions, for the writers
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionLimits:
+    """What is kept: so many seconds of events; if given, at most so many bytes of segments and used database pages."""
+
+    keep_seconds: float
+    most_bytes: int | None = None
+    keep_refused_seconds: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went."""
+
+    rows: int = 0
+    segments: int = 0
+    orphans: int = 0  # labels whose prediction never came
+    quarantined: int = 0
+
+
+def prune(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Pruned:
+    """Delete what is over the limits. Safe beside writers and readers; killed anywhere, the next run goes on.
+
+    Raises sqlite3.OperationalError when the disk does not take it.
+    """
+    if not path.exists():
+        return Pruned()
+    ensure_current(path, "events")
+    with closing(connect(path)) as connection:
+        connection.execute("pragma synchronous = normal")  # nothing here is lost that could not be done again
+        cutoff = now - limits.keep_seconds
+        rows = _delete_rows(connection, _OLD_ROWS, (cutoff,))
+        if limits.most_bytes is not None:
+            rows += _shrink(connection, limits.most_bytes)
+        gone = _drop_segments(connection, segments)
+        _delete_dead_blocks(connection, cutoff)
+        orphans = _delete_orphans(connection, cutoff)
+        quarantined = _delete_refused(connection, now - limits.keep_refused_seconds)
+        _give_pages_back(connection)
+    return Pruned(rows, gone, orphans, quarantined)
+
+
+def _delete_rows(connection: sqlite3.Connection, chosen: str, arguments: Sequence[Any]) -> int:
+    """Delete the rows that `chosen` selects, with their labels, some hundred at once."""
+    total = 0
+    while True:
+        with transaction(connection):
+            rows = connection.execute(chosen, (*arguments, _ROWS_AT_ONCE)).fetchall()
+            connection.executemany("delete from feedback where prediction_id = ?", [(one,) for _, one in rows])
+            connection.executemany("delete from predictions where seq = ?", [(seq,) for seq, _ in rows])
+        total += len(rows)
+        if len(rows) < _ROWS_AT_ONCE:
+            return total
+        time.sleep(_BREATH)
+
+
+def _shrink(connection: sqlite3.Connection, most_bytes: int) -> int:
+    """Delete the rows of the oldest segments until the rest fits. What is not sealed yet stays."""
+    total = 0
+    segments = connection.execute("select last_seq, bytes from segments order by last_seq").fetchall()
+    held = sum(size for _, size in segments)
+    for last_seq, size in segments:
+        if _used_bytes(connection) + held <= most_bytes:
+            break
+        total += _delete_rows(connection, _FIRST_ROWS, (last_seq,))
+        held -= size
+    return total
+
+
+def _used_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the database in use. Free pages do not count: they take the next rows before the file grows."""
+    (pages,) = connection.execute("pragma page_count").fetchone()
+    (free,) = connection.execute("pragma freelist_count").fetchone()
+    (page_size,) = connection.execute("pragma page_size").fetchone()
+    return int(pages - free) * int(page_size)
+
+
+def _drop_segments(connection: sqlite3.Connection, segments: Path) -> int:
+    """Forget segments without rows, then remove their files; sealing removes what a crash leaves in between."""
+    with transaction(connection):
+        # The newest stays registered, because it says what the next one begins with.
+        empty = connection.execute(_EMPTY_SEGMENTS).fetchall()
+        connection.executemany("delete from segments where id = ?", [(number,) for number, _ in empty])
+    for _, file in empty:
+        (segments / file).unlink(missing_ok=True)
+    return len(empty)
+
+
+def _delete_dead_blocks(connection: sqlite3.Connection, cutoff: float) -> None:
+    """Blocks that were never sealed and have no row any more."""
+    with transaction(connection):
+        oldest = connection.execute("select block from predictions order by seq limit 1").fetchone()
+        if oldest is None:
+            connection.execute("delete from blocks where received_at < ?", (cutoff,))
+        else:
+            connection.execute("delete from blocks where id < ? and received_at < ?", (oldest[0], cutoff))
+
+
+def _delete_orphans(connection: sqlite3.Connection, cutoff: float) -> int:
+    """Old labels without a prediction; the table is looked through in short pieces."""
+    total = 0
+    after = ""
+    while piece := connection.execute(_FEEDBACK, (after, _ROWS_AT_ONCE * 10)).fetchall():
+        after = piece[-1][0]
+        orphans = [(one, cutoff) for one, at, prediction in piece if prediction is None and at < cutoff]
+        if orphans:
+            with transaction(connection):
+                connection.executemany(_DELETE_ORPHAN, orphans)
+            total += len(orphans)
+        time.sleep(_BREATH)
+    return total
+
+
+def _delete_refused(connection: sqlite3.Connection, cutoff: float) -> int:
+    with transaction(connection):
+        count = connection.execute("delete from quarantine where received_at < ?", (cutoff,)).rowcount
+        connection.execute("delete from refusals where minute < ?", (int(cutoff // MINUTE),))
+    return count
+
+
+def _give_pages_back(connection: sqlite3.Connection) -> None:
+    """Shrink the file when more than a quarter of it is free; less is soon used again."""
+    while True:
+        (free,) = connection.execute("pragma freelist_count").fetchone()
+        (pages,) = connection.execute("pragma page_count").fetchone()
+        if free <= pages // 4 or free <= _PAGES_AT_ONCE:
+            return
+        # `execute` would stop after the first page: the pragma gives a row without columns for each.
+        connection.executescript(f"pragma incremental_vacuum({_PAGES_AT_ONCE})")
+        time.sleep(_BREATH)
+
+
+_OLD_ROWS = "select seq, prediction_id from predictions indexed by predictions_by_time where at < ? limit ?"
+_FIRST_ROWS = "select seq, prediction_id from predictions where seq <= ? order by seq limit ?"
+_EMPTY_SEGMENTS = """
+    select id, file from segments
+    where last_seq < coalesce((select min(seq) from predictions), 9e18)
+    and last_seq < (select max(last_seq) from segments)"""
+_FEEDBACK = """
+    select f.prediction_id, max(f.at), p.seq from feedback f left join predictions p using (prediction_id)
+    where f.prediction_id > ? group by f.prediction_id order by f.prediction_id limit ?"""
+_DELETE_ORPHAN = """
+    delete from feedback where prediction_id = ? and at < ?
+    and not exists (select 1 from predictions p where p.prediction_id = feedback.prediction_id)"""
+
+
+HOT_SECONDS = 3600.0  # features stay in the database for so long: most checks read the newest window only
+_LONGEST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """What was done."""
+
+    sealed: tuple[Sealed, ...]
+    pruned: Pruned
+
+
+def upkeep(
+    path: Path, segments: Path, now: float, limits: RetentionLimits, *, hot_seconds: float = HOT_SECONDS
+) -> Upkeep:
+    """Seal what is cold, then delete what is over the limits, in this process.
+
+    Raises OSError or sqlite3.OperationalError when the disk does not take it; the next run goes on from there.
+    """
+    sealed = seal(path, segments, now, hot_seconds=hot_seconds)
+    return Upkeep(tuple(sealed), prune(path, segments, now, limits))
+
+
+def upkeep_apart(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Upkeep:
+    """The same in a child process, which this call waits for. Raises `ChildError` with the child's last words."""
+    if not path.exists():
+        return Upkeep((), Pruned())
+    order = msgspec.json.encode({"path": str(path), "segments": str(segments), "now": now, "limits": asdict(limits)})
+    told = run_apart("driftd.store.events.retention", [order.decode()], _LONGEST_SECONDS)
+    return msgspec.json.decode(told, type=Upkeep)
+
+
+class _Order(msgspec.Struct):
+    path: str
+    segments: str
+    now: float
+    limits: RetentionLimits
+
+
+def main() -> None:
+    """Do what the JSON on the command line orders, and print what was done."""
+    order = msgspec.json.decode(sys.argv[1], type=_Order)
+    done = upkeep(Path(order.path), Path(order.segments), order.now, order.limits)
+    sys.stdout.write(msgspec.json.encode(done).decode())
+
+
+if __name__ == "__main__":
+    main()

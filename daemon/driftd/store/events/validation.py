@@ -1,0 +1,223 @@
+"""Reading events that strangers send: one bad event is refused with its field named, its neighbours are kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import msgspec
+
+from driftd.store.events.feature_parsing import READERS, FeatureError, read_time
+from driftd.store.events.records import Batch, FeedbackEvent, PredictionEvent, Refusal
+from driftd_detectors.schema import Schema, Task, class_name
+
+LONGEST_ID = 200
+FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
+_KEPT_TEXT = 2_000  # characters of a refused event that the quarantine keeps
+_INTEGER_LIMIT = 2**63
+
+
+class _RefusedError(Exception):
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+def read_events(
+    raw: Iterable[object], schema: Schema, now: float, *, only: Literal["prediction", "feedback"] | None = None
+) -> tuple[Batch, list[Refusal]]:
+    """Validate events (JSON objects, `PredictionEvent`s, `FeedbackEvent`s, in any mixture) one by one.
+
+    An object with the key `label` is feedback, every other one is a prediction; where `only` one of the two is
+    expected, the other is refused. `now` (epoch seconds) is the time of
+    arrival, and the `at` of events that bring none. Features that the schema does not name are ignored and counted;
+    features that an event does not bring are missing. Returns what can be stored, and why the rest cannot.
+    """
+    batch = Batch(received_at=now, features=schema.features, predictions=[], columns=[], feedback=[])
+    refused: list[tuple[Refusal, object]] = []
+    rows: list[Mapping[str, Any]] = []
+    origins: list[int] = []  # the index of each prediction in `raw`
+    events = list(raw)
+    for index, given in enumerate(events):
+        try:
+            event = _object(given)
+            if "label" in event if only is None else only == "feedback":
+                batch.feedback.append(_feedback(event, schema, now))
+            else:
+                batch.predictions.append(_prediction(event, schema, now))
+                rows.append(event["features"])
+                origins.append(index)
+        except _RefusedError as error:
+            refused.append((Refusal(index, _id_of(given), error.field, error.reason), given))
+    batch.columns, faults = _columns(rows, schema)
+    for row, fault in sorted(faults.items(), reverse=True):  # from the end, so that earlier positions stay
+        prediction_id = batch.predictions.pop(row)[0]
+        for column in batch.columns:
+            del column[row]
+        rows.pop(row)
+        index = origins[row]
+        refused.append((Refusal(index, prediction_id, f"features.{fault.feature}", fault.reason), events[index]))
+    batch.ignored = _unknown(rows, schema)
+    refused.sort(key=lambda pair: pair[0].index)
+    batch.refused = [(refusal, _text(event)) for refusal, event in refused]
+    return batch, [refusal for refusal, _ in refused]
+
+
+def _object(given: object) -> Mapping[str, Any]:
+    if isinstance(given, PredictionEvent | FeedbackEvent):
+        return asdict(given)
+    if not isinstance(given, Mapping):
+        raise _RefusedError("", f"expected an object, got {_shown(given)}")
+    return given
+
+
+def _prediction(
+    event: Mapping[str, Any], schema: Schema, now: float
+) -> tuple[str, float, int | None, str | float, float | None]:
+    if "label" in event:
+        raise _RefusedError("label", "a label is feedback, which is handed in by itself")
+    if not isinstance(event.get("features"), Mapping):
+        what = _shown(event["features"]) if "features" in event else "nothing"
+        raise _RefusedError("features", f"expected an object of values (feedback has a `label` instead), got {what}")
+    return (
+        _identity(event),
+        _time(event, now),
+        _version(event.get("version")),
+        _outcome(event, "prediction", schema),
+        _score(event.get("score"), schema),
+    )
+
+
+def _feedback(event: Mapping[str, Any], schema: Schema, now: float) -> tuple[str, float, str | float]:
+    return _identity(event), _time(event, now), _outcome(event, "label", schema)
+
+
+def _identity(event: Mapping[str, Any]) -> str:
+    value = event.get("prediction_id")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise _RefusedError("prediction_id", f"expected a text, got {_shown(value)}")
+    if not 0 < len(value) <= LONGEST_ID:
+        raise _RefusedError("prediction_id", f"expected 1 to {LONGEST_ID} characters, got {len(value)}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _RefusedError("prediction_id", "is not valid Unicode text") from None
+    return value
+
+
+def _time(event: Mapping[str, Any], now: float) -> float:
+    value = event.get("at")
+    if value is None:
+        return now
+    try:
+        at = value if type(value) is float else read_time(_plain(value))
+    except ValueError as error:
+        raise _RefusedError("at", str(error)) from None
+    if not at >= 0.0:  # NaN too
+        raise _RefusedError("at", f"expected a time since 1970, got {at}")
+    if at > now + FUTURE_SECONDS:
+        raise _RefusedError("at", f"{at:.0f} is more than a day ahead; expected epoch seconds, not milliseconds")
+    return at
+
+
+def _version(value: object) -> int | None:
+    if value is None:
+        return None
+    value = _plain(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _INTEGER_LIMIT:
+        raise _RefusedError("version", f"expected a whole number from 0 on, or null, got {_shown(value)}")
+    return value
+
+
+def _outcome(event: Mapping[str, Any], field: str, schema: Schema) -> str | float:
+    """A prediction or a label: class text, or a finite number."""
+    value = event.get(field)
+    if schema.task is Task.CLASSIFICATION:
+        if type(value) is str and value:
+            return _class_text(value, field)
+        value = _plain(value)
+        if isinstance(value, str | bool | int) and value != "":
+            return _class_text(class_name(value), field)
+        if isinstance(value, float) and math.isfinite(value):
+            return class_name(value)
+        raise _RefusedError(field, f"expected a class (text, number or boolean), got {_shown(value)}")
+    value = _plain(value)
+    if isinstance(value, int | float) and abs(value) <= 1e308 and value == value:  # noqa: PLR0124, PLR2004 - NaN; floats end there
+        return float(value)
+    raise _RefusedError(field, f"expected a finite number, got {_shown(value)}")
+
+
+def _class_text(value: str, field: str) -> str:
+    if len(value) > LONGEST_ID:
+        raise _RefusedError(field, f"expected a class of at most {LONGEST_ID} characters, got {len(value)}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _RefusedError(field, "is not valid Unicode text") from None
+    return value
+
+
+def _score(value: object, schema: Schema) -> float | None:
+    if value is None:
+        return None
+    if schema.task is Task.REGRESSION:
+        raise _RefusedError("score", "a regression model has no score; leave it out")
+    value = _plain(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isnan(value):
+            return None
+        if 0.0 <= value <= 1.0:
+            return float(value)
+    raise _RefusedError("score", f"expected a probability from 0 to 1, or null, got {_shown(value)}")
+
+
+def _columns(rows: list[Mapping[str, Any]], schema: Schema) -> tuple[list[list[Any]], dict[int, FeatureError]]:
+    """The features column by column, and the first fault of each row that has one."""
+    columns = []
+    faults: dict[int, FeatureError] = {}
+    for feature in schema.features:
+        name = feature.name
+        column, bad = READERS[feature.kind]([row.get(name) for row in rows])
+        columns.append(column)
+        for row, reason in bad.items():
+            faults.setdefault(row, FeatureError(name, reason))
+    return columns, faults
+
+
+def _unknown(rows: list[Mapping[str, Any]], schema: Schema) -> int:
+    known = frozenset(schema.names)
+    return sum(len(row.keys() - known) for row in rows)
+
+
+def _plain(value: object) -> object:
+    """NumPy's scalars as Python's own."""
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+
+
+def _id_of(given: object) -> str | None:
+    value = given.get("prediction_id") if isinstance(given, Mapping) else getattr(given, "prediction_id", None)
+    return str(value)[:LONGEST_ID].encode(errors="replace").decode() if isinstance(value, str | int) else None
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {str: "text", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}
+    kind = names.get(type(value), type(value).__name__)
+    return f"the {kind} {str(value)[:40]!r}" if kind in {"text", "number", "boolean"} else f"a {kind}"
+
+
+def _text(event: object) -> str:
+    """The event as text for the quarantine, whatever it is."""
+    try:
+        kept = msgspec.json.encode(event, enc_hook=str).decode()
+    except (TypeError, ValueError, UnicodeError, RecursionError):
+        kept = repr(event)
+    return kept[:_KEPT_TEXT].encode(errors="replace").decode()

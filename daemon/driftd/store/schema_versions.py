@@ -1,0 +1,65 @@
+"""The kinds of databases, the steps of their schemas, and whether one lacks a step."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class DatabaseError(Exception):
+    """A database that this program cannot use; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseKind:
+    """Where the steps of one kind of database are, and how they are called: the last is checked by a test."""
+
+    steps: str  # "module:Migrations object"
+    set_name: str
+    names: tuple[str, ...]
+
+
+KINDS = {
+    "events": DatabaseKind(
+        "driftd.store.events.schema:EVENTS_MIGRATIONS", "driftd.events", ("m001_predictions_and_feedback",)
+    ),
+    "state": DatabaseKind(
+        "driftd.store.state.schema:STATE_MIGRATIONS",
+        "driftd.state",
+        ("m001_the_loop", "m002_configs", "m003_receivers", "m004_restores"),
+    ),
+}
+
+
+def pending(path: Path, kind: str) -> tuple[str, ...]:
+    """Which steps the database at `path` still lacks, in order.
+
+    Raises DatabaseError when the database was written by a newer program, or is no database.
+    """
+    names = KINDS[kind].names
+    applied = _applied(path, KINDS[kind].set_name)
+    unknown = applied - set(names)
+    if unknown:
+        raise DatabaseError(
+            f"{path} was written by a newer driftd (it has the step {max(unknown)}; this program knows "
+            f"up to {names[-1]}). Upgrade driftd, or restore the database from a backup of the older one."
+        )
+    return tuple(name for name in names if name not in applied)
+
+
+def _applied(path: Path, set_name: str) -> set[str]:
+    if not path.exists() or path.stat().st_size == 0:
+        return set()
+    try:
+        with closing(sqlite3.connect(path, timeout=30.0)) as connection:
+            if not connection.execute("select 1 from sqlite_master where name = '_sqlite_migrations'").fetchone():
+                return set()
+            rows = connection.execute("select name from _sqlite_migrations where migration_set = ?", (set_name,))
+            return {name for (name,) in rows}
+    except sqlite3.DatabaseError as error:
+        raise DatabaseError(
+            f"{path} cannot be read as a database: {error}. `driftd doctor` looks closer; `driftd restore` puts a "
+            "backup in its place"
+        ) from error

@@ -1,0 +1,1 @@
+"""The state database of the daemon: schema, records, reader, writer, chart queries."""

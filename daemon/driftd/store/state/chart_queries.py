@@ -1,0 +1,153 @@
+"""Reads long stretches of `state.db` for charts: by index, merged in SQL. Never writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.store.state.records import StoredTransition
+
+
+class CheckRow(NamedTuple):
+    """A check as it lies in the table: figures and evidence are still JSON, for who reads only some of them."""
+
+    window_index: int
+    window_start: float
+    at: float
+    rows: int
+    verdict: str
+    version: int | None
+    figures: str
+    evidence: str
+
+
+class StateUnreadableError(Exception):
+    """The state database is there and cannot be read: locked, damaged, or of another program."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMean:
+    """What one stream scored on the mean of some windows, and the most evidence that it alone had in them."""
+
+    group: int
+    kind: str
+    subject: str
+    component: str
+    value: float | None
+    evidence: float
+
+
+class SeriesReader(StateReader):
+    """The questions of the status page: one connection that outlives them, so that it can tell when nothing changed."""
+
+    @classmethod
+    def read_only(cls, path: Path) -> Self:
+        """Open for reading only, from any one thread at a time; raises StateAbsentError when there is no database."""
+        if not path.exists():
+            raise StateAbsentError(f"no state database at {path}: start `driftd run` (or `driftd init`) first")
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        return cls(sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False))
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[int]:
+        """Everything read inside is of one commit; gives a number that changes with every commit of others.
+
+        Raises StateUnreadableError when SQLite cannot read.
+        """
+        try:
+            self._db.execute("begin")
+            try:
+                self._db.execute("select 1 from models limit 1").fetchone()  # the snapshot is taken by the first read
+                yield int(self._db.execute("pragma data_version").fetchone()[0])
+            finally:
+                self._db.execute("rollback")
+        except sqlite3.Error as error:
+            raise StateUnreadableError(f"the state database cannot be read now: {error}") from error
+
+    def last_window(self, model: str, kind: str) -> int | None:
+        """The index of the latest window that was checked."""
+        query = "select max(window_index) as last from checks where model = ? and kind = ?"
+        row = self._db.execute(query, (model, kind)).fetchone()
+        return None if row["last"] is None else int(row["last"])
+
+    def first_window(self, model: str, kind: str) -> int | None:
+        """The index of the oldest window that is still remembered."""
+        query = "select min(window_index) as first from checks where model = ? and kind = ?"
+        row = self._db.execute(query, (model, kind)).fetchone()
+        return None if row["first"] is None else int(row["first"])
+
+    def checks_from(self, model: str, kind: str, first: int) -> Iterator[CheckRow]:
+        """The checks of windows from an index on, oldest first."""
+        query = """select window_index, window_start, at, rows, verdict, version, figures, evidence from checks
+                   where model = ? and kind = ? and window_index >= ? order by window_index"""
+        return map(CheckRow._make, self._db.execute(query, (model, kind, first)))
+
+    def window_times(self, model: str, first: int) -> Iterator[tuple[int, float, float]]:
+        """Index, start and time of the check of every checked window from an index on, oldest first."""
+        query = """select window_index, window_start, at from checks
+                   where model = ? and kind = 'window' and window_index >= ? order by window_index"""
+        return (
+            (row["window_index"], row["window_start"], row["at"]) for row in self._db.execute(query, (model, first))
+        )
+
+    def score_means(self, model: str, first: int, last: int, group: int, stride: int = 1) -> list[ScoreMean]:
+        """The mean score of every stream in groups of so many windows, the first beginning at `first`.
+
+        Of long groups every `stride`-th window is enough: sorting a year's scores by stream is what takes time.
+        """
+        query = """select (window_index - ?2) / ?4 as "group", kind, subject, component, avg(value) as value,
+                          max(evidence) as evidence
+                   from scores where model = ?1 and window_index between ?2 and ?3 and (window_index - ?2) % ?5 = 0
+                   group by 1, 2, 3, 4"""
+        return [ScoreMean(**dict(row)) for row in self._db.execute(query, (model, first, last, group, stride))]
+
+    def thresholds(self, model: str) -> dict[str, float]:
+        """By kind, the evidence at which it alarms, as the newest check of a window with evidence had it."""
+        query = """select evidence from checks where model = ? and kind = 'window' and evidence != '{}'
+                   order by window_index desc limit 1"""
+        row = self._db.execute(query, (model,)).fetchone()
+        return {} if row is None else {kind: one["threshold"] for kind, one in json.loads(row["evidence"]).items()}
+
+    def latest_subject(self, model: str, kind: str) -> str | None:
+        """The subject of the newest score of a kind: for `performance`, the metric."""
+        query = "select subject from scores where model = ? and kind = ? order by window_index desc limit 1"
+        row = self._db.execute(query, (model, kind)).fetchone()
+        return None if row is None else str(row["subject"])
+
+    def profiles_upto(self, model: str, last: int, limit: int) -> list[tuple[int, float, bytes]]:
+        """The stored Profiles of the latest windows with rows up to an index, newest first: index, start, bytes."""
+        query = """select window_index, window_start, profile from profiles
+                   where model = ? and window_index <= ? and rows > 0 order by window_index desc limit ?"""
+        rows = self._db.execute(query, (model, last, limit))
+        return [(row["window_index"], row["window_start"], row["profile"]) for row in rows]
+
+    def profiled_version(self, model: str) -> int | None:
+        """The version that served in the latest window with a Profile."""
+        query = "select version from profiles where model = ? order by window_index desc limit 1"
+        row = self._db.execute(query, (model,)).fetchone()
+        return None if row is None else row["version"]
+
+    def events_between(self, model: str, since: float, until: float, limit: int) -> list[StoredTransition]:
+        """The latest transitions of a stretch of time, newest first."""
+        query = "select * from transitions where model = ? and at >= ? and at <= ? order by id desc limit ?"
+        return [StoredTransition.from_row(row) for row in self._db.execute(query, (model, since, until, limit))]
+
+    def decision_of_alarm(self, alarm: int) -> StoredTransition | None:
+        """The line of history that told of an alarm."""
+        query = """select * from transitions where event = 'alarm' and json_extract(figures, '$.alarm') = ?
+                   order by id limit 1"""
+        row = self._db.execute(query, (alarm,)).fetchone()
+        return StoredTransition.from_row(row) if row else None
+
+    def approver(self, model: str, version: int) -> str | None:
+        """Who let a version serve: the actor of the swap that promoted it; None when it never was promoted."""
+        query = """select actor from transitions where model = ? and event = 'swap_started'
+                   and json_extract(figures, '$.version') = ? order by id desc limit 1"""
+        row = self._db.execute(query, (model, version)).fetchone()
+        return None if row is None else str(row["actor"])

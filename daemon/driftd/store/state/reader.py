@@ -1,0 +1,196 @@
+"""Reading `state.db`: what the CLI, the status page and the metrics ask. Never writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from driftd.records import ModelState, Verdict
+from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.state.records import (
+    StoredAction,
+    StoredAlarm,
+    StoredCheck,
+    StoredConfig,
+    StoredRequest,
+    StoredRestore,
+    StoredScore,
+    StoredTransition,
+)
+
+
+class StateAbsentError(Exception):
+    """There is no state database yet: `driftd run` makes it at its first start."""
+
+
+class StateReader:
+    """The questions that may be asked of a state database. Every listing is newest first."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = sqlite3.Row
+        self._db = connection
+
+    @classmethod
+    def read_only(cls, path: Path) -> StateReader:
+        """Open an existing database for reading only.
+
+        Raises StateAbsentError when there is none, DatabaseError when it has not the schema of this program: a newer
+        one could be misread, an older one lacks what is asked.
+        """
+        if not path.exists():
+            raise StateAbsentError(f"no state database at {path}: start `driftd run` (or `driftd init`) first")
+        missing = pending(path, "state")
+        if missing == KINDS["state"].names:
+            raise StateAbsentError(f"the state database {path} is just being made: ask again in a moment")
+        if missing:
+            raise DatabaseError(
+                f"{path} was last used by an older driftd (it lacks the step {missing[0]}): the daemon migrates it "
+                "when it starts, after a backup. Restart it, or ask again in a moment if it is just starting"
+            )
+        return StateReader(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def models(self) -> list[ModelState]:
+        """The state of every model that was ever watched, by name."""
+        rows = self._db.execute("select state from models order by model")
+        return [msgspec.json.decode(row["state"], type=ModelState) for row in rows]
+
+    def model(self, model: str) -> ModelState | None:
+        """The state of one model, None when the daemon has never watched it."""
+        row = self._db.execute("select state from models where model = ?", (model,)).fetchone()
+        return msgspec.json.decode(row["state"], type=ModelState) if row else None
+
+    def history(self, model: str | None = None, limit: int = 50) -> list[StoredTransition]:
+        """The latest transitions of one model or of all."""
+        return [StoredTransition.from_row(row) for row in self._latest("transitions", model, limit)]
+
+    def transition(self, transition: int) -> StoredTransition | None:
+        """One transition by its id."""
+        row = self._db.execute("select * from transitions where id = ?", (transition,)).fetchone()
+        return StoredTransition.from_row(row) if row else None
+
+    def decided_after(self, transition: int, limit: int) -> list[StoredTransition]:
+        """The transitions after one, oldest first."""
+        query = "select * from transitions where id > ? order by id limit ?"
+        return [StoredTransition.from_row(row) for row in self._db.execute(query, (transition, limit))]
+
+    def told_until(self, receiver: str) -> int | None:
+        """The last transition that a receiver of notifications was told of, None for one that is not known."""
+        row = self._db.execute("select told_until from receivers where receiver = ?", (receiver,)).fetchone()
+        return int(row["told_until"]) if row else None
+
+    def alarms(self, model: str | None = None, limit: int = 50) -> list[StoredAlarm]:
+        """The latest alarms of one model or of all."""
+        return [StoredAlarm.from_row(row) for row in self._latest("alarms", model, limit)]
+
+    def alarm(self, alarm: int) -> StoredAlarm | None:
+        """One alarm by its id."""
+        row = self._db.execute("select * from alarms where id = ?", (alarm,)).fetchone()
+        return StoredAlarm.from_row(row) if row else None
+
+    def standing_alarms(self, model: str, version: int | None) -> list[StoredAlarm]:
+        """The alarms raised against a version that were neither absorbed nor ended by a swap."""
+        query = "select * from alarms where model = ? and version is ? and absorbed_at is null order by id desc"
+        return [StoredAlarm.from_row(row) for row in self._db.execute(query, (model, version))]
+
+    def checks(self, model: str | None = None, limit: int = 50, kind: str | None = None) -> list[StoredCheck]:
+        """The latest checks of one model or of all; `kind` is `window` or `labels`."""
+        query = "select * from checks where (?1 is null or model = ?1) and (?2 is null or kind = ?2)"
+        rows = self._db.execute(f"{query} order by id desc limit ?3", (model, kind, limit))
+        return [StoredCheck.from_row(row) for row in rows]
+
+    def last_check(self, model: str, kind: str, version: int | None) -> StoredCheck | None:
+        """The last check of a kind that could look at a version's window, whatever came after it."""
+        query = "select * from checks where model = ? and kind = ? and version is ? and verdict <> ? order by id desc"
+        row = self._db.execute(f"{query} limit 1", (model, kind, version, Verdict.ERROR)).fetchone()
+        return StoredCheck.from_row(row) if row else None
+
+    def check(self, model: str, kind: str, window_index: int) -> StoredCheck | None:
+        """What was said of one window."""
+        query = "select * from checks where model = ? and kind = ? and window_index = ?"
+        row = self._db.execute(query, (model, kind, window_index)).fetchone()
+        return StoredCheck.from_row(row) if row else None
+
+    def newest_checks(self, model: str, kind: str, limit: int) -> list[StoredCheck]:
+        """The checks of the latest windows of one model: by its index, so as quick among many models as alone."""
+        query = "select * from checks where model = ? and kind = ? order by window_index desc limit ?"
+        return [StoredCheck.from_row(row) for row in self._db.execute(query, (model, kind, limit))]
+
+    def scores(self, model: str, since_index: int = 0) -> list[StoredScore]:
+        """The scores of a model's windows from an index on, oldest first."""
+        query = "select * from scores where model = ? and window_index >= ? order by window_index"
+        return [StoredScore.from_row(row) for row in self._db.execute(query, (model, since_index))]
+
+    def actions(self, model: str | None = None, limit: int = 50) -> list[StoredAction]:
+        """The latest intended actions."""
+        return [StoredAction.from_row(row) for row in self._latest("actions", model, limit)]
+
+    def actions_of(self, transition: int) -> list[StoredAction]:
+        """The actions that a transition intended."""
+        query = "select * from actions where transition_id = ? order by id"
+        return [StoredAction.from_row(row) for row in self._db.execute(query, (transition,))]
+
+    def open_actions(self, model: str) -> list[StoredAction]:
+        """The actions of a model that are intended or started, oldest first."""
+        query = "select * from actions where model = ? and status in ('intended', 'started') order by id"
+        return [StoredAction.from_row(row) for row in self._db.execute(query, (model,))]
+
+    def request(self, request: int) -> StoredRequest | None:
+        """One request by its id."""
+        row = self._db.execute("select * from requests where id = ?", (request,)).fetchone()
+        return StoredRequest.from_row(row) if row else None
+
+    def waiting_requests(self) -> list[StoredRequest]:
+        """What was asked and not answered yet, oldest first."""
+        rows = self._db.execute("select * from requests where handled_at is null order by id")
+        return [StoredRequest.from_row(row) for row in rows]
+
+    def configs(self, limit: int = 50) -> list[StoredConfig]:
+        """The configs that were read, applied and refused."""
+        rows = self._db.execute("select * from configs order by id desc limit ?", (limit,))
+        return [StoredConfig.from_row(row) for row in rows]
+
+    def config_in_force(self) -> StoredConfig | None:
+        """The config that was applied last; None before a daemon ran."""
+        row = self._db.execute("select * from configs where error is null order by id desc limit 1").fetchone()
+        return StoredConfig.from_row(row) if row else None
+
+    def config(self, digest: str) -> StoredConfig | None:
+        """The config of a hash, as it was last applied."""
+        query = "select * from configs where hash = ? and error is null order by id desc limit 1"
+        row = self._db.execute(query, (digest,)).fetchone()
+        return StoredConfig.from_row(row) if row else None
+
+    def restore_waiting(self, model: str) -> StoredRestore | None:
+        """The last restore of a model's state that was not yet compared with the disk."""
+        query = "select * from restores where model = ? and reconciled_at is null order by id desc limit 1"
+        row = self._db.execute(query, (model,)).fetchone()
+        return StoredRestore.from_row(row) if row else None
+
+    def cursor(self, model: str, kind: str) -> int | None:
+        """The index of the next window to check (`window`) or cohort to evaluate (`labels`)."""
+        query = "select next_index from cursors where model = ? and kind = ?"
+        row = self._db.execute(query, (model, kind)).fetchone()
+        return int(row["next_index"]) if row else None
+
+    def monitor(self, model: str) -> tuple[int, dict[str, Any], bytes] | None:
+        """The stored evidence of a model: the version it belongs to, its settings, its bytes."""
+        row = self._db.execute("select version, settings, monitor from monitors where model = ?", (model,)).fetchone()
+        return (row["version"], json.loads(row["settings"]), row["monitor"]) if row else None
+
+    def _latest(self, table: str, model: str | None, limit: int) -> sqlite3.Cursor:
+        query = f"select * from {table} where (?1 is null or model = ?1) order by id desc limit ?2"  # noqa: S608 - our own table names
+        return self._db.execute(query, (model, limit))

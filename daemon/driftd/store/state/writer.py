@@ -1,0 +1,275 @@
+"""Writing `state.db`: one thread of the daemon does, and nobody else (but `post_request`)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from driftd.records import Alarm, ModelState, Transition, Window
+from driftd.store.migrations import ensure_current
+from driftd.store.state.reader import StateReader
+from driftd_detectors.assessment import Assessment, KindAssessment, Score
+
+BUSY_SECONDS = 10.0
+
+
+class StateStore(StateReader):
+    """The daemon's truth. Group what belongs together in `with store.transaction():`; alone, a write commits itself."""
+
+    @classmethod
+    def open(cls, path: Path) -> StateStore:
+        """Open the database, making or migrating it first."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ensure_current(path, "state")
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = full")
+        return cls(connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All writes inside land together or not at all."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+            self._db.execute("commit")
+        except BaseException:
+            if self._db.in_transaction:  # a disk that fails has rolled back already
+                self._db.execute("rollback")
+            raise
+
+    def save_state(self, state: ModelState, at: float) -> None:
+        """Remember a model's state."""
+        self._db.execute(
+            """insert into models(model, phase, state, updated_at) values (?, ?, ?, ?)
+               on conflict(model) do update set
+                 phase = excluded.phase, state = excluded.state, updated_at = excluded.updated_at""",
+            (state.model, state.phase, msgspec.json.encode(state).decode(), at),
+        )
+
+    def save_transition(
+        self, before: ModelState, transition: Transition, *, at: float, actor: str, config_hash: str
+    ) -> int | None:
+        """Record a decision: the new state, its line of history if it has an event, and its intended actions.
+
+        Returns the id of the line of history, None when there is none. Call it inside a transaction.
+        """
+        state = transition.state
+        self.save_state(state, at)
+        line = None
+        if transition.event is not None:
+            line = self._insert(
+                "transitions",
+                at=at,
+                model=state.model,
+                event=transition.event,
+                phase_from=before.phase,
+                phase_to=state.phase,
+                reason=transition.reason,
+                figures=_json(transition.figures),
+                actor=actor,
+                config_hash=config_hash,
+            )
+        for action in transition.actions:
+            self._insert(
+                "actions",
+                transition_id=line,
+                model=state.model,
+                kind=action.kind,
+                arguments=_json(action.arguments),
+                status="intended",
+                intended_at=at,
+            )
+        return line
+
+    def save_check(
+        self, model: str, kind: str, window: Window, assessment: Assessment, *, at: float, version: int | None
+    ) -> None:
+        """Record what a check of one window said, and move the cursor past it."""
+        self._insert(
+            "checks",
+            at=at,
+            model=model,
+            kind=kind,
+            window_index=window.index,
+            window_start=window.start,
+            window_end=window.end,
+            rows=assessment.rows,
+            verdict=assessment.verdict,
+            reason=assessment.sentence,
+            version=version,
+            figures=_json({**assessment.figures, "learning": assessment.learning, **_faults(assessment)}),
+            evidence=_json({str(one.kind): _evidence(one) for one in assessment.kinds}),
+        )
+        self.save_cursor(model, kind, window.index + 1)
+        self._save_scores(model, window, assessment.scores)
+
+    def save_config(
+        self, digest: str, *, at: float, content: Mapping[str, Any] | None = None, error: str | None = None
+    ) -> None:
+        """Record a config that was read, unless it is the last one again with the same outcome."""
+        last = self._db.execute("select hash, error from configs order by id desc limit 1").fetchone()
+        if last is None or (last["hash"], last["error"]) != (digest, error):
+            told = None if content is None else _json(content)
+            self._insert("configs", at=at, hash=digest, error=error, content=told)
+
+    def save_cursor(self, model: str, kind: str, next_index: int) -> None:
+        """Remember which window or cohort comes next."""
+        self._db.execute(
+            "insert or replace into cursors(model, kind, next_index) values (?, ?, ?)", (model, kind, next_index)
+        )
+
+    def save_alarm(
+        self,
+        model: str,
+        alarm: Alarm,
+        window: Window,
+        *,
+        at: float,
+        version: int | None,
+        leaders: Sequence[tuple[str, float]],
+    ) -> int:
+        """Record an alarm; returns its id."""
+        return self._insert(
+            "alarms",
+            at=at,
+            model=model,
+            kind=alarm.kind,
+            subject=alarm.subject,
+            version=version,
+            window_index=window.index,
+            window_start=window.start,
+            window_end=window.end,
+            evidence=alarm.evidence,
+            threshold=alarm.threshold,
+            sentence=alarm.sentence,
+            leaders=_json([list(leader) for leader in leaders]),
+            change_start=alarm.change_start,
+        )
+
+    def absorb_alarms(self, model: str, kind: str, at: float) -> None:
+        """Mark the standing alarms of a kind as absorbed into what is normal now."""
+        self._db.execute(
+            "update alarms set absorbed_at = ? where model = ? and kind = ? and absorbed_at is null", (at, model, kind)
+        )
+
+    def save_report(self, alarm: int, path: str | None, second_opinion: list[dict[str, Any]]) -> None:
+        """Link an alarm to its report."""
+        self._db.execute(
+            "update alarms set report = ?, second_opinion = ? where id = ?", (path, _json(second_opinion), alarm)
+        )
+
+    def save_profile(self, model: str, window: Window, *, version: int | None, rows: int, profile: bytes) -> None:
+        """Keep a window's Profile: history is stored Profiles."""
+        self._db.execute(
+            """insert or replace into profiles(model, window_index, window_start, version, rows, profile)
+               values (?, ?, ?, ?, ?, ?)""",
+            (model, window.index, window.start, version, rows, profile),
+        )
+
+    def save_monitor(self, model: str, version: int, settings: dict[str, Any], monitor: bytes) -> None:
+        """Keep the evidence of a model."""
+        self._db.execute(
+            "insert or replace into monitors(model, version, settings, monitor) values (?, ?, ?, ?)",
+            (model, version, _json(settings), monitor),
+        )
+
+    def begin_action(self, action: int, at: float) -> None:
+        """Mark an action as started."""
+        self._db.execute("update actions set status = 'started', started_at = ? where id = ?", (at, action))
+
+    def finish_action(self, action: int, *, at: float, status: str, result: Mapping[str, Any]) -> None:
+        """Mark an action as done, failed or dropped, with what came of it."""
+        self._db.execute(
+            "update actions set status = ?, finished_at = ?, result = ? where id = ?",
+            (status, at, _json(result), action),
+        )
+
+    def drop_actions(self, model: str, kinds: Collection[str], *, at: float) -> None:
+        """Give up the open actions of some kinds."""
+        query = """update actions set status = 'dropped', finished_at = ? where model = ?
+                   and status in ('intended', 'started') and kind in (select value from json_each(?))"""
+        self._db.execute(query, (at, model, _json(list(kinds))))
+
+    def finish_restore(self, model: str, at: float) -> None:
+        """The restored state of a model was compared with the disk."""
+        self._db.execute("update restores set reconciled_at = ? where model = ? and reconciled_at is null", (at, model))
+
+    def answer_request(self, request: int, *, at: float, outcome: str) -> None:
+        """Answer what somebody asked by the CLI."""
+        self._db.execute("update requests set handled_at = ?, outcome = ? where id = ?", (at, outcome, request))
+
+    def keep_receivers(self, receivers: Collection[str]) -> None:
+        """Know exactly these receivers: a new one is told of what comes, one that is gone is forgotten."""
+        for name in receivers:
+            self._db.execute(
+                """insert or ignore into receivers(receiver, told_until)
+                   select ?, coalesce(max(id), 0) from transitions""",
+                (name,),
+            )
+        kept = _json(list(receivers))
+        self._db.execute("delete from receivers where receiver not in (select value from json_each(?))", (kept,))
+
+    def save_told(self, receiver: str, until: int) -> None:
+        """Remember that a receiver was told of every decision up to this one; it never goes back."""
+        self._db.execute("update receivers set told_until = max(told_until, ?) where receiver = ?", (until, receiver))
+
+    def prune(self, *, before: float) -> None:
+        """Forget the checks made before a time, with their scores and Profiles. Transitions and alarms stay."""
+        query = "select model, max(window_index) as last from checks where kind = 'window' and at < ? group by model"
+        for row in self._db.execute(query, (before,)).fetchall():
+            for table in ("scores", "profiles"):
+                where = "where model = ? and window_index <= ?"
+                self._db.execute(f"delete from {table} {where}", (row["model"], row["last"]))  # noqa: S608 - our own table names
+        self._db.execute("delete from checks where at < ?", (before,))
+        self._db.execute("delete from requests where handled_at < ?", (before,))
+
+    def _save_scores(self, model: str, window: Window, scores: Sequence[Score]) -> None:
+        self._db.executemany(
+            "insert or replace into scores values (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(model, window.index, window.start, s.kind, s.subject, s.component, s.value, s.evidence) for s in scores],
+        )
+
+    def _insert(self, table: str, **values: object) -> int:
+        names = ", ".join(values)
+        marks = ", ".join("?" for _ in values)
+        cursor = self._db.execute(f"insert into {table}({names}) values ({marks})", tuple(values.values()))  # noqa: S608 - our own names
+        return int(cursor.lastrowid or 0)
+
+
+def post_request(path: Path, *, at: float, who: str, model: str, kind: str, arguments: dict[str, Any]) -> int:
+    """Ask something of the daemon from another process; returns the request's id.
+
+    Raises StateAbsentError when there is no database, sqlite3.OperationalError when it may not be written.
+    """
+    with StateReader.read_only(path):
+        pass  # says clearly that there is none, instead of making an empty one
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    try:
+        with connection:
+            cursor = connection.execute(
+                "insert into requests(at, who, model, kind, arguments) values (?, ?, ?, ?, ?)",
+                (at, who, model, kind, _json(arguments)),
+            )
+        return int(cursor.lastrowid or 0)
+    finally:
+        connection.close()
+
+
+def _evidence(one: KindAssessment) -> dict[str, Any]:
+    return {"evidence": one.evidence, "threshold": one.threshold, "verdict": one.verdict, "sentence": one.sentence}
+
+
+def _faults(assessment: Assessment) -> dict[str, Any]:
+    seen = [{"subject": one.subject, "fault": one.fault, "share": one.share} for one in assessment.faults]
+    return {"faults": seen} if seen else {}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=str)

@@ -1,0 +1,131 @@
+"""Calls a trainer: a Python function by its import path, or a command."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from driftd.config.redact import redacted
+from driftd.registry.artefact import JOBLIB, SKOPS, load_estimator
+from driftd.registry.loaded import predict_with
+from driftd.trainers.context import TrainingContext
+from driftd.training.trainer_code import TrainerError
+from driftd.training.training_rows import TrainingRows
+from driftd_detectors.columns import Numbers
+from driftd_detectors.schema import Kind
+
+WEIGHT = "driftd_weight"
+_CHECKED_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSpec:
+    """How to train, whatever the rows: everything that a version's lineage must repeat."""
+
+    trainer: str | tuple[str, ...]  # package.module:function, or a command
+    seed: int
+    metric: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    allow_joblib: bool = False
+
+
+def fit(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None = None) -> Any:
+    """Train on some rows and return an estimator that is known to answer sensibly.
+
+    Raises TrainerError for a trainer that is absent, raises, or ends badly, PredictionError for an estimator whose
+    predictions are rubbish, ArtefactError for a command's artefact that may not be loaded.
+    """
+    context = TrainingContext(
+        task=str(rows.schema.task),
+        target=rows.schema.target,
+        features=rows.schema.names,
+        categorical=tuple(one.name for one in rows.schema.features if one.kind is Kind.CATEGORY),
+        classes=rows.schema.classes,
+        seed=recipe.seed,
+        at=rows.at,
+        metric=recipe.metric,
+        weight=weight,
+        parameters=recipe.parameters,
+    )
+    random.seed(recipe.seed)
+    np.random.seed(recipe.seed)  # noqa: NPY002 - trainers may use the global generator; it must repeat for them too
+    if isinstance(recipe.trainer, str):
+        estimator = _call(recipe.trainer, rows, context)
+    else:
+        estimator = _run(recipe.trainer, rows, context, allow_joblib=recipe.allow_joblib)
+    predict_with(estimator, rows.schema, rows.frame.tail(_CHECKED_ROWS))
+    return estimator
+
+
+def _call(reference: str, rows: TrainingRows, context: TrainingContext) -> Any:
+    train = _function(reference)
+    data = rows.frame.copy()
+    data[context.target] = rows.target
+    try:
+        return train(data, context)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise TrainerError(f"the trainer {reference} raised {type(error).__name__}: {error}") from error
+
+
+def _function(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        raise TrainerError(f"the trainer {reference} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise TrainerError(f"the trainer {reference} is no function but {type(found).__name__}")
+    return found
+
+
+def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *, allow_joblib: bool) -> Any:
+    """Run a command that finds its rows and its task by its environment, and read what it left behind.
+
+    DRIFTD_SNAPSHOT names a Parquet file with the features and the target (and `driftd_weight`), DRIFTD_CONTEXT a
+    JSON file, DRIFTD_OUTPUT a folder that must hold `model.skops` (or `model.joblib`, where the config allows it) at
+    the end; DRIFTD_TASK, DRIFTD_TARGET and DRIFTD_SEED save simple programs from reading the JSON.
+    """
+    with tempfile.TemporaryDirectory(prefix="driftd-train-") as name:
+        folder = Path(name)
+        (output := folder / "output").mkdir()
+        data = rows.frame.copy()
+        data[context.target] = rows.target
+        if context.weight is not None:
+            data[WEIGHT] = context.weight
+        data.to_parquet(folder / "snapshot.parquet", index=False)
+        told = {key: getattr(context, key) for key in ("task", "target", "features", "categorical", "classes", "seed")}
+        told |= {"metric": context.metric, "parameters": dict(context.parameters)}
+        (folder / "context.json").write_text(json.dumps(told, indent=2))
+        environment = {
+            **os.environ,
+            "DRIFTD_SNAPSHOT": str(folder / "snapshot.parquet"),
+            "DRIFTD_CONTEXT": str(folder / "context.json"),
+            "DRIFTD_OUTPUT": str(output),
+            "DRIFTD_TASK": context.task,
+            "DRIFTD_TARGET": context.target,
+            "DRIFTD_SEED": str(context.seed),
+        }
+        leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
+        code = subprocess.run(leash, env=environment, check=False).returncode
+        if code != 0:
+            raise TrainerError(f"the trainer's command `{' '.join(redacted(command))}` ended with exit code {code}")
+        for artefact in (SKOPS, JOBLIB):
+            if (output / artefact).is_file():
+                return load_estimator(output / artefact, allow_joblib=allow_joblib)
+    raise TrainerError(
+        f"the trainer's command `{' '.join(redacted(command))}` ended well but left no {SKOPS} or {JOBLIB} "
+        "in $DRIFTD_OUTPUT"
+    )

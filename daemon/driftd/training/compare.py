@@ -1,0 +1,200 @@
+"""Compares two versions on the same rows: losses in one set of classes, and guards on segments, latency and size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from driftd.registry.loaded import LoadedVersion, Predictions, predict_with
+from driftd.training.training_rows import TrainingRows
+from driftd_detectors.columns import Numbers, Outcomes
+from driftd_detectors.comparison.gate import judge
+from driftd_detectors.performance.losses import MEAN_METRICS, losses
+from driftd_detectors.schema import Kind, Schema, Task
+
+_FITTING = {Task.CLASSIFICATION: "brier", Task.REGRESSION: "mae"}
+
+
+def gate_metric(metric: str | None, task: Task, *, scored: bool) -> str:
+    """The metric whose losses are compared row by row: the config's where it is a mean over rows, else a fitting one.
+
+    AUC, F1, R2 and their like are no means over rows; the Brier score and the absolute error stand for them.
+    Without scores (an estimator without probabilities) only the plain error can be compared.
+    """
+    chosen = metric if metric is not None and metric in MEAN_METRICS else _FITTING[task]
+    return "error" if task is Task.CLASSIFICATION and not scored else chosen
+
+
+def outcomes_of(predictions: Predictions, rows: TrainingRows, classes: tuple[str, ...], version: int) -> Outcomes:
+    """What a version says of some rows, with their labels, in the codes of the given classes.
+
+    The classes may be more than the version knows; a score becomes what `Schema` says of it among these.
+    """
+    if not classes:
+        return Outcomes(
+            rows.at, predictions.prediction, predictions.score, rows.target, rows.label_at, _all(version, rows)
+        )
+    own = np.array([classes.index(name) for name in predictions.classes], dtype=np.float64)
+    prediction = own[predictions.prediction.astype(np.intp)] if len(rows) else np.empty(0)
+    score = _score_among(predictions, len(classes))
+    codes = {name: float(code) for code, name in enumerate(classes)}
+    label = np.array([codes.get(str(one), -1.0) for one in rows.target], dtype=np.float64)
+    return Outcomes(rows.at, prediction, score, label, rows.label_at, _all(version, rows), classes)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedVersion:
+    """One version in a comparison: what it said of the rows, and the loss of each."""
+
+    outcomes: Outcomes
+    loss: Numbers
+
+
+def compare(
+    metric: str | None, rows: TrainingRows, sides: Sequence[tuple[LoadedVersion, Predictions]]
+) -> tuple[str, list[ComparedVersion]]:
+    """The metric by which versions are compared row by row, and each version's side.
+
+    The versions may have learned from different schemas: a class that one of them never saw is an error of it, not a
+    gap in the comparison.
+    """
+    classes = _common_classes([version for version, _ in sides], rows)
+    outcomes = [outcomes_of(found, rows, classes, version.version) for version, found in sides]
+    scored = all(bool(np.isfinite(one.score).all()) for one in outcomes)
+    used = gate_metric(metric, rows.schema.task, scored=scored)
+    return used, [ComparedVersion(one, losses(used, rows.schema.task, one)) for one in outcomes]
+
+
+def _common_classes(versions: Iterable[LoadedVersion], rows: TrainingRows) -> tuple[str, ...]:
+    if rows.schema.task is Task.REGRESSION:
+        return ()
+    known = {name for version in versions for name in version.schema.classes}
+    return tuple(sorted(known | {str(one) for one in set(rows.target)}))
+
+
+def predicted(version: LoadedVersion, rows: TrainingRows) -> Predictions:
+    """The predictions of a version for rows of any schema of the same model."""
+    return predict_with(version.estimator, version.schema, rows.under(version.schema).frame)
+
+
+def logged_predictions(table: pa.Table, schema: Schema) -> Predictions | None:
+    """What was predicted when the rows were live; None unless every row has a prediction (and its score) on record."""
+    said, score = table["driftd_prediction"], table["driftd_score"]
+    if said.null_count or (schema.classes and score.null_count):
+        return None
+    if not schema.classes:
+        return Predictions(said.to_numpy().astype(np.float64), np.full(len(said), np.nan))
+    names = said.to_pylist()
+    if not set(names) <= set(schema.classes):
+        return None
+    codes = np.array([schema.classes.index(name) for name in names], dtype=np.float64)
+    return Predictions(codes, score.to_numpy().astype(np.float64), schema.classes)
+
+
+def mean_loss(predictions: Predictions, rows: TrainingRows, metric: str | None) -> float:
+    """The mean loss of predictions under the metric that the gate would use; NaN without rows."""
+    if len(rows) == 0:
+        return float("nan")
+    return float(np.nanmean(row_losses(outcomes_of(predictions, rows, rows.schema.classes, 0), rows, metric)))
+
+
+def row_losses(outcomes: Outcomes, rows: TrainingRows, metric: str | None) -> Numbers:
+    """The loss of each row under the metric that the gate would use."""
+    scored = bool(np.isfinite(outcomes.score).all())
+    return losses(gate_metric(metric, rows.schema.task, scored=scored), rows.schema.task, outcomes)
+
+
+def _score_among(predictions: Predictions, classes: int) -> Numbers:
+    """A binary version's score is of its second class; among more classes it must be of the predicted one."""
+    if len(predictions.classes) == 2 and classes > 2:  # noqa: PLR2004 - binary means two
+        return np.where(predictions.prediction == 1, predictions.score, 1 - predictions.score)
+    return predictions.score
+
+
+def _all(version: int, rows: TrainingRows) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.full(len(rows), version, dtype=np.int64)
+
+
+SEGMENT_ROWS = 200
+_LARGEST = 10  # categories of a column that are segments
+_BINS = 5
+_TIMED_ROWS = 1000
+_SLOWER, _SLOW_SECONDS = 10.0, 0.5  # refused above both: ten times the champion, half a second for 1,000 rows
+_LARGER, _LARGE_BYTES = 20.0, 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class GateGuard:
+    """One bound, whether it holds, and why in one sentence."""
+
+    name: str
+    holds: bool
+    sentence: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON form."""
+        return {"name": self.name, "holds": self.holds, "sentence": self.sentence}
+
+
+def segment_guards(
+    rows: TrainingRows, weight: Numbers, lost: Sequence[Numbers], columns: Sequence[str], confidence: float
+) -> list[GateGuard]:
+    """No segment of at least 200 rows significantly worse; the error probability is shared among the segments."""
+    segments = [one for column in columns if column in rows.schema.names for one in _segments(rows, column)]
+    guards = []
+    for name, inside in segments:
+        share = 1 - (1 - confidence) / len(segments)
+        judged = judge(lost[0][inside], lost[1][inside], rows.at[inside], weight=weight[inside], confidence=share)
+        guards.append(GateGuard(f"segment {name}", judged.decision != "reject", f"segment {name}: {judged.sentence}"))
+    return guards
+
+
+def cost_guards(
+    challenger: LoadedVersion, champion: LoadedVersion, rows: TrainingRows, sizes: tuple[int, int]
+) -> list[GateGuard]:
+    """Latency and size within bounds of the champion's; `sizes` are the bytes of the two artefacts."""
+    some = rows.take(slice(-_TIMED_ROWS, None))
+    new, old = (_seconds(version, some) for version in (challenger, champion))
+    told = f"{1000 * new:.0f} ms for {len(some)} rows, the champion {1000 * old:.0f} ms"
+    size = f"{sizes[0] / 1e6:.1f} MB, the champion {sizes[1] / 1e6:.1f} MB"
+    return [
+        GateGuard("latency", new <= max(_SLOWER * old, _SLOW_SECONDS), f"the challenger takes {told}"),
+        GateGuard("size", sizes[0] <= max(_LARGER * sizes[1], _LARGE_BYTES), f"the challenger's artefact has {size}"),
+    ]
+
+
+def artefact_bytes(folder: Path, version: LoadedVersion) -> int:
+    """How large a version's artefact is on disk."""
+    return (folder / version.manifest.artefact).stat().st_size
+
+
+def _seconds(version: LoadedVersion, rows: TrainingRows) -> float:
+    frame = rows.under(version.schema).frame
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        version.predict(frame)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def _segments(rows: TrainingRows, column: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    values = rows.frame[column]
+    if rows.schema.kind_of(column) in {Kind.CATEGORY, Kind.BOOLEAN}:
+        counts = values.value_counts()
+        for value in counts.index[:_LARGEST]:
+            if counts[value] >= SEGMENT_ROWS:
+                yield f"{column}={value}", (values == value).to_numpy()
+        return
+    codes, edges = pd.qcut(values, _BINS, labels=False, retbins=True, duplicates="drop")
+    for code in range(len(edges) - 1):
+        inside = (codes == code).to_numpy()
+        if inside.sum() >= SEGMENT_ROWS:
+            yield f"{column} {edges[code]:.4g} to {edges[code + 1]:.4g}", inside

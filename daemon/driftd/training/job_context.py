@@ -1,0 +1,73 @@
+"""The arguments of a task as it uses them: paths, registry, the model's config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from driftd.config.model_schema import ModelConfig
+from driftd.paths import Places
+from driftd.registry import Registry
+from driftd.registry.loaded import LoadedVersion
+from driftd.sources import open_source
+from driftd.training.call_trainer import TrainerSpec
+from driftd_detectors.columns import Numbers
+from driftd_detectors.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class JobContext:
+    """What every task of a build is told."""
+
+    model: str
+    config: ModelConfig
+    places: Places
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> JobContext:
+        """Read a job's arguments. Raises pydantic's ValidationError when the config is not valid."""
+        config = ModelConfig.model_validate(arguments["model_config"])
+        return cls(arguments["model"], config, Places(Path(arguments["state_dir"])))
+
+    @property
+    def registry(self) -> Registry:
+        """The registry of the state directory."""
+        return Registry(self.places)
+
+    @property
+    def metric(self) -> str | None:
+        """What the config watches; None where it leaves that to us."""
+        metric = self.config.detect.performance.metric
+        return None if metric == "auto" else metric
+
+    def load(self, version: int) -> LoadedVersion:
+        """A version of this model, hash first."""
+        return self.registry.load(self.model, version, allow_joblib=self.config.allow_joblib)
+
+    def recipe(self, seed: int) -> TrainerSpec:
+        """How the config trains."""
+        trainer = self.config.trainer
+        return TrainerSpec(
+            trainer=trainer if isinstance(trainer, str) else tuple(trainer.command),
+            seed=seed,
+            metric=self.metric,
+            parameters=self.config.parameters,
+            allow_joblib=self.config.allow_joblib,
+        )
+
+    def labelled(self, schema: Schema, since: float, until: float) -> Iterator[pa.Table]:
+        """The source's rows with `since <= at < until` and the labels known by `until`."""
+        return open_source(self.model, self.config, schema, self.places).labelled(since, until, until)
+
+    def window_starts(self, at: Numbers) -> Numbers:
+        """The start of the window that each row (in time order) falls into, as the checks would cut them."""
+        if self.config.window.every is not None:
+            every = float(self.config.window.every)
+            return np.asarray(np.floor(at / every) * every)
+        size = self.config.window.rows or len(at)
+        return np.asarray(at[np.arange(len(at)) // size * size])

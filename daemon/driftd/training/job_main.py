@@ -1,0 +1,83 @@
+"""The entry point of every job: `python -m driftd.training.job_main FOLDER`. It imports only what its task needs."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from driftd.training.jobs import JOB, JobLimits, JobResult, apply_limits, log_tail, read_result, write_result
+from driftd.training.process_tree import keep
+
+# Each task is a module with `run(arguments) -> value`.
+TASKS = {
+    "snapshot": "driftd.training.tasks.snapshot",
+    "train": "driftd.training.tasks.train",
+    "judge": "driftd.training.tasks.judge",
+    "verify": "driftd.training.tasks.verify",
+    "shadow": "driftd.training.tasks.shadow",
+    "reproduce": "driftd.training.tasks.reproduce",
+    "report": "driftd.second_opinion.report",
+}
+
+
+def main(folder: Path) -> int:
+    """Run the job of a folder and write its result; 0 when there is one, whatever it says."""
+    order = json.loads((folder / JOB).read_bytes())
+    keep(order["parent"])  # from here on this is the work, and the process that was started its keeper
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a predecessor may still be dying
+        if read_result(folder) is None:
+            for sentence in apply_limits(JobLimits.from_dict(order["limits"])):
+                print(sentence, flush=True)  # noqa: T201 - standard output is the job's log
+            result = _result_of(order["task"], order["arguments"], folder)
+            write_result(folder, result)
+    return 0
+
+
+def _result_of(task: str, arguments: Mapping[str, Any], folder: Path) -> JobResult:
+    try:
+        return JobResult(ok=True, value=finite(_task(task)(arguments)))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
+        traceback.print_exc()
+        sys.stderr.flush()
+        return JobResult(ok=False, error=_sentence(error), tail=log_tail(folder))
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "the child ran out of the memory that its limits allow (MemoryError)"
+    if isinstance(error, SystemExit):
+        return f"the trainer called sys.exit({error.code!r}) instead of returning an estimator"
+    return str(error) if getattr(error, "plain", False) else f"{type(error).__name__}: {error}"
+
+
+def _task(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    if name not in TASKS:
+        raise ValueError(f"there is no task {name!r}; tasks are {', '.join(TASKS)}")
+    run: Callable[[Mapping[str, Any]], Mapping[str, Any]] = importlib.import_module(TASKS[name]).run
+    return run
+
+
+def finite(value: Any) -> Any:
+    """The value with every number that JSON has no word for replaced by null."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(code)  # a trainer's left-over threads must not keep a finished job alive

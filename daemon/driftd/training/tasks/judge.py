@@ -1,0 +1,203 @@
+"""The `judge` task: the gate between challenger and champion, and the challenger's reference."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from driftd.registry.artefact import ArtefactError
+from driftd.registry.loaded import LoadedVersion, Predictions
+from driftd.registry.manifest import ManifestError
+from driftd.training.compare import (
+    ComparedVersion,
+    GateGuard,
+    artefact_bytes,
+    compare,
+    cost_guards,
+    predicted,
+    segment_guards,
+)
+from driftd.training.job_context import JobContext
+from driftd.training.job_main import finite
+from driftd.training.judged_rows import judged_rows
+from driftd.training.references import reference_of
+from driftd.training.training_rows import MATURE_SHARE, TrainingRows
+from driftd_detectors.columns import Numbers
+from driftd_detectors.comparison.gate import Judgement, judge
+from driftd_detectors.performance.losses import metric_value, weighted_mean
+from driftd_detectors.schema import Task
+
+REFERENCE = "reference.bin"
+UNLOADABLE = (ManifestError, ArtefactError, OSError)
+NON_INFERIORITY = frozenset({"schedule", "code_changed"})  # triggers that do not say that the champion is bad
+TOLERATED = 0.02  # of the champion's loss: what such a challenger may be worse by
+_BOUND_AT = 0.99  # quantile of the champion's loss that bounds the losses of probation
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Judge, learn the reference, and write both into the challenger's folder."""
+    order = JobContext.of(arguments)
+    until = float(arguments["until"])
+    challenger = order.load(int(arguments["challenger"]))
+    champion, fault = _opponent(order, arguments["champion"], challenger.version)
+    rows, maturity = judged_rows(order, challenger.manifest, until)
+    weight = maturity.weights(rows, until)
+    rows, weight = rows.take(weight > 0), weight[weight > 0]
+    found = predicted(challenger, rows)
+    comparison = _compare(order, challenger, champion, rows, weight, found, arguments, until)
+    comparison["mature_after"] = maturity.age_of(MATURE_SHARE)
+    reference = reference_of(order, challenger, rows, found, comparison["metric"], until - comparison["mature_after"])
+    comparison["champion_fault"] = fault
+    decision = comparison["decision"]
+    order.registry.amend(
+        order.model,
+        challenger.version,
+        files={REFERENCE: reference.to_bytes()},
+        status=decision,
+        metrics=finite(comparison.pop("metrics")),
+        gate=finite(comparison),
+    )
+    print(f"{decision}: {comparison['sentence']}", flush=True)  # noqa: T201 - the log
+    keys = ("decision", "sentence", "gain", "lower", "upper", "rows", "blocks", "guards", "metric", "champion_fault")
+    return {key: comparison[key] for key in keys}
+
+
+def _opponent(order: JobContext, champion: int | None, challenger: int) -> tuple[LoadedVersion | None, str | None]:
+    """Whom to judge against: the champion, or the newest other version that loads, and why not the champion.
+
+    A damaged champion must not end all building; but a challenger that only beat another is for a person to promote.
+    """
+    if champion is None:
+        return None, None
+    try:
+        return order.load(champion), None
+    except UNLOADABLE as error:
+        others = [one for one in order.registry.versions(order.model) if one not in (champion, challenger)]
+        for other in reversed(others):
+            with contextlib.suppress(*UNLOADABLE):
+                return order.load(other), f"{_unloadable(champion, error)}, so it was judged against version {other}"
+        return None, f"{_unloadable(champion, error)}, nor any other version, so it was judged against none"
+
+
+def _unloadable(champion: int, error: Exception) -> str:
+    return f"version {champion}, which serves, cannot be loaded ({error})"
+
+
+def _compare(
+    order: JobContext,
+    challenger: LoadedVersion,
+    champion: LoadedVersion | None,
+    rows: TrainingRows,
+    weight: Numbers,
+    found: Predictions,
+    arguments: Mapping[str, Any],
+    until: float,
+) -> dict[str, Any]:
+    said = [(challenger, found)] if champion is None else [(challenger, found), (champion, predicted(champion, rows))]
+    metric, sides = compare(order.metric, rows, said)
+    lost = [side.loss for side in sides]
+    look = _look(challenger, until)
+    guards: list[GateGuard] = []
+    if champion is None:
+        judged = _first(lost[0], weight)
+    else:
+        judged = _judge(order, lost, rows, weight, str(arguments["trigger"]), look)
+        guards = _guards(order, challenger, champion, rows, weight, lost)
+    decision, sentence = _guarded(judged, guards)
+    return {
+        "decision": decision,
+        "sentence": sentence,
+        "gain": judged.gain,
+        "lower": judged.lower,
+        "upper": judged.upper,
+        "rows": judged.rows,
+        "blocks": judged.blocks,
+        "guards": [one.to_dict() for one in guards],
+        "metric": metric,
+        "champion": None if champion is None else champion.version,
+        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight),
+        "look": look,
+        "until": datetime.fromtimestamp(until, UTC).isoformat(),
+        "overdispersion": judged.overdispersion,
+        "loss_bound": _bound(metric, lost[-1]),
+        "metrics": _metrics(order, sides[0], rows, weight),
+    }
+
+
+def _judge(
+    order: JobContext, lost: list[Numbers], rows: TrainingRows, weight: Numbers, trigger: str, look: int
+) -> Judgement:
+    promote, (challenger, champion) = order.config.promote, lost
+    tolerance = max(promote.margin, TOLERATED * weighted_mean(champion, weight)) if trigger in NON_INFERIORITY else None
+    return judge(
+        challenger,
+        champion,
+        rows.at,
+        weight=weight,
+        margin=promote.margin,
+        confidence=promote.confidence,
+        min_rows=promote.min_labels,
+        look=look,
+        tolerance=tolerance,
+    )
+
+
+def _first(loss: Numbers, weight: Numbers) -> Judgement:
+    mean = weighted_mean(loss, weight)
+    sentence = (
+        f"the first version: there is no champion to compare with; its loss is {mean:.4g} on {len(loss)} later rows"
+    )
+    nothing = float("nan")
+    return Judgement("promote", sentence, nothing, nothing, nothing, len(loss), 0)
+
+
+def _guards(
+    order: JobContext,
+    challenger: LoadedVersion,
+    champion: LoadedVersion,
+    rows: TrainingRows,
+    weight: Numbers,
+    lost: list[Numbers],
+) -> list[GateGuard]:
+    sizes = tuple(artefact_bytes(order.places.version(order.model, one.version), one) for one in (challenger, champion))
+    segments = segment_guards(rows, weight, lost, order.config.detect.segments, order.config.promote.confidence)
+    return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
+
+
+def _guarded(judged: Judgement, guards: list[GateGuard]) -> tuple[str, str]:
+    broken = [one for one in guards if not one.holds]
+    if judged.decision != "promote" or not broken:
+        return judged.decision, judged.sentence
+    return "reject", f"{judged.sentence}; refused all the same, because {'; and '.join(one.sentence for one in broken)}"
+
+
+def _look(challenger: LoadedVersion, until: float) -> int:
+    """Which judgement this is; the same one again when the same job runs again after a crash."""
+    before = challenger.manifest.gate
+    if before is None:
+        return 1
+    again = before["until"] == datetime.fromtimestamp(until, UTC).isoformat()
+    return int(before["look"]) + (0 if again else 1)
+
+
+def _bound(metric: str, loss: Numbers) -> float:
+    if metric == "error":
+        return 1.0
+    known = loss[np.isfinite(loss)]
+    bound = float(np.quantile(known, _BOUND_AT)) if len(known) else 1.0
+    return bound if bound > 0 else 1.0
+
+
+def _metrics(order: JobContext, side: ComparedVersion, rows: TrainingRows, weight: Numbers) -> dict[str, float]:
+    if len(rows) == 0:
+        return {"rows": 0.0}
+    known = {"loss": weighted_mean(side.loss, weight), "rows": float(len(rows))}
+    if order.metric is not None:
+        known[order.metric] = metric_value(order.metric, side.outcomes, weight)
+    if rows.schema.task is Task.CLASSIFICATION:
+        known["accuracy"] = metric_value("accuracy", side.outcomes, weight)
+    return {name: value for name, value in known.items() if np.isfinite(value)}

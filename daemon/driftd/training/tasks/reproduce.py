@@ -1,0 +1,172 @@
+"""The `reproduce` task: build a version again from its lineage, in a folder of its own, and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from driftd.registry import Manifest, ManifestError
+from driftd.registry.artefact import ArtefactError, store_estimator
+from driftd.registry.durable import sha256_of
+from driftd.registry.loaded import PredictionError, predict_with
+from driftd.training.call_trainer import TrainerSpec
+from driftd.training.compare import mean_loss
+from driftd.training.job_context import JobContext
+from driftd.training.snapshots import SnapshotError, read_snapshot
+from driftd.training.tasks.train import fit_portion
+from driftd.training.trainer_code import TrainerError, libraries, trainer_code
+from driftd.training.training_rows import ArrivalWeights, TrainingRows, TrainingWindow, rows_of, worth_weighing
+
+SAME, DIFFERENT, CANNOT = "same", "different", "cannot"
+_RTOL, _ATOL = 1e-9, 1e-12  # of another machine's rounding
+
+
+@dataclass(slots=True)
+class Reproduction:
+    """What came of it. `differs` names what is not as it was, among data, code, parameters and libraries."""
+
+    outcome: str
+    sentence: str
+    differs: list[str] = field(default_factory=list)
+    details: dict[str, str] = field(default_factory=dict)  # a sentence for each of the four
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Rebuild version `version` into the folder `scratch` and say how it compares with what is recorded."""
+    order = JobContext.of(arguments)
+    manifest = order.registry.manifest(order.model, int(arguments["version"]))
+    return asdict(_reproduced(order, manifest, Path(arguments["scratch"])))
+
+
+def _reproduced(order: JobContext, manifest: Manifest, scratch: Path) -> Reproduction:
+    name = f"{manifest.model}/{manifest.version}"
+    recipe = _recipe(order, manifest)
+    if recipe is None:
+        reason = f"it was made by `{manifest.trainer.reference}`, which is not the command that the config names now"
+        return Reproduction(CANNOT, f"{name} cannot be built again: {reason}", ["code"])
+    compared = _Ingredients(order, manifest, recipe)
+    try:
+        code = compared.code()
+        snapshot = read_snapshot(order.places, order.model, manifest.snapshot)
+    except (TrainerError, SnapshotError) as error:
+        what = "code" if isinstance(error, TrainerError) else "data"
+        return Reproduction(CANNOT, f"{name} cannot be built again: {error}", [what], {what: str(error)})
+    details = {"data": f"snapshot {manifest.snapshot[:12]} is whole", **code, **compared.others()}
+    rows = rows_of(snapshot.table, snapshot.schema)
+    estimator = _fitted(recipe, manifest, rows)
+    artefact = store_estimator(estimator, scratch, allow_joblib=recipe.allow_joblib)
+    finding = _compared(order, manifest, estimator, rows, sha256_of(scratch / artefact))
+    finding.differs, finding.details = compared.differs, details
+    finding.figures |= {"rows": manifest.data["rows"], "artefact": artefact}
+    finding.sentence = f"{name} {finding.sentence}{_because(finding)}"
+    return finding
+
+
+def _recipe(order: JobContext, manifest: Manifest) -> TrainerSpec | None:
+    """The recorded recipe; a command was recorded as text, so its words are those of the config where they agree."""
+    trainer: str | tuple[str, ...] = manifest.trainer.reference
+    configured = order.config.trainer
+    if not isinstance(configured, str) and " ".join(configured.command) == manifest.trainer.reference:
+        trainer = tuple(configured.command)
+    elif " " in manifest.trainer.reference or ":" not in manifest.trainer.reference:
+        return None
+    return TrainerSpec(trainer, manifest.seed, order.metric, manifest.parameters, order.config.allow_joblib)
+
+
+class _Ingredients:
+    """What the version was made of, beside what there is now."""
+
+    def __init__(self, order: JobContext, manifest: Manifest, recipe: TrainerSpec) -> None:
+        self._order = order
+        self._recorded = manifest
+        self._recipe = recipe
+        self.differs: list[str] = []
+
+    def code(self) -> dict[str, str]:
+        """How the trainer's source compares. Raises TrainerError when there is none."""
+        recorded = self._recorded.trainer
+        now = trainer_code(
+            self._recipe.trainer if isinstance(self._recipe.trainer, str) else list(self._recipe.trainer)
+        )
+        if now.fingerprint == recorded.fingerprint:
+            return {"code": f"the source of {recorded.reference} is the same"}
+        self.differs.append("code")
+        commit = (
+            f"; it was commit {recorded.commit[:12]}{' with changes' if recorded.dirty else ''}"
+            if recorded.commit
+            else ""
+        )
+        return {"code": f"the source of {recorded.reference} has changed since{commit}"}
+
+    def others(self) -> dict[str, str]:
+        """How the parameters and the libraries compare."""
+        return {"parameters": self._parameters(), "libraries": self._libraries()}
+
+    def _parameters(self) -> str:
+        """The recorded ones are used, so these never make a difference; that the config has others is worth knowing."""
+        if dict(self._recorded.parameters) == dict(self._order.config.parameters):
+            return "those of the config, as recorded"
+        return f"as recorded ({dict(self._recorded.parameters)}); the config has others now"
+
+    def _libraries(self) -> str:
+        recorded, now = dict(self._recorded.libraries), libraries(self._recipe.trainer)
+        changed = [name for name in sorted(recorded | now) if recorded.get(name) != now.get(name)]
+        if not changed:
+            return "the same"
+        self.differs.append("libraries")
+        return ", ".join(f"{name} {now.get(name) or 'none'} (was {recorded.get(name) or 'none'})" for name in changed)
+
+
+def _fitted(recipe: TrainerSpec, manifest: Manifest, rows: TrainingRows) -> Any:
+    """Train as `train` did in the end: on the recorded part of the rows, weighted as at that time."""
+    data = manifest.data
+    training = rows.take(slice(None, int(data["training_rows"])))
+    weights = ArrivalWeights.learn(rows, manifest.created_at).weights(rows, manifest.created_at)
+    late = worth_weighing(weights[: len(training)]) if data["weighted_for_late_labels"] else None
+    portion = TrainingWindow(str(data["chosen"]), int(data["portion"]["start"]), data["portion"]["pivot"])
+    return fit_portion(recipe, training, late, portion)
+
+
+def _compared(order: JobContext, manifest: Manifest, estimator: Any, rows: TrainingRows, digest: str) -> Reproduction:
+    recorded = manifest.files[manifest.artefact]
+    figures: dict[str, Any] = {"sha256": digest, "sha256_recorded": recorded}
+    if digest == recorded:
+        return Reproduction(SAME, "is reproduced byte for byte", figures=figures)
+    data = manifest.data
+    start = int(data["training_rows"])
+    held_out = rows.take(slice(start, start + int(data["held_out_rows"])))
+    try:
+        then = order.load(manifest.version).predict(held_out.frame)
+    except (ManifestError, ArtefactError, PredictionError) as error:
+        return Reproduction(DIFFERENT, f"differs, and what it was cannot be loaded ({error})", figures=figures)
+    now = predict_with(estimator, held_out.schema, held_out.frame)
+    wrong = ~(_close(then.prediction, now.prediction) & _close(then.score, now.score))
+    figures |= {
+        "held_out_rows": len(held_out),
+        "predictions_that_differ": int(wrong.sum()),
+        "loss": mean_loss(now, held_out, order.metric),
+        "loss_recorded": mean_loss(then, held_out, order.metric),
+    }
+    told = f"{int(wrong.sum())} of {len(held_out)} hold-out predictions"
+    if not wrong.any():
+        sentence = f"is reproduced: other bytes, but the same prediction for each of {len(held_out)} hold-out rows"
+        return Reproduction(SAME, sentence, figures=figures)
+    losses = f"loss {figures['loss']:.6g} instead of {figures['loss_recorded']:.6g}"
+    return Reproduction(DIFFERENT, f"is not reproduced: {told} differ, {losses}", figures=figures)
+
+
+def _because(finding: Reproduction) -> str:
+    if finding.outcome == SAME:
+        return f", although {' and '.join(finding.differs)} changed" if finding.differs else ""
+    if finding.differs:
+        return f"; what differs: {' and '.join(finding.differs)}"
+    return "; data, code, parameters and libraries are the same, so the trainer does not repeat itself (its seed?)"
+
+
+def _close(one: Any, other: Any) -> Any:
+    return np.isclose(one, other, rtol=_RTOL, atol=_ATOL, equal_nan=True)

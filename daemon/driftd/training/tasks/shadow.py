@@ -1,0 +1,110 @@
+"""The `shadow` task: how the new version did on live rows against the old one, scored now on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from driftd.registry.artefact import ArtefactError
+from driftd.registry.loaded import LoadedVersion
+from driftd.registry.manifest import ManifestError
+from driftd.training.compare import compare, logged_predictions, predicted
+from driftd.training.job_context import JobContext
+from driftd.training.snapshots import labelled_rows
+from driftd.training.training_rows import rows_of
+from driftd_detectors.comparison.probation import Watch, watch
+
+TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll back
+UNWATCHED_AFTER = 10  # spans without enough labels, after which the version stays all the same
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Decide: roll_back, confirm or continue."""
+    order = JobContext.of(arguments)
+    since, until = float(arguments["since"]), float(arguments["until"])
+    new, fault = _loaded(order, int(arguments["new"]))
+    old, old_fault = _loaded(order, int(arguments["old"]))
+    if new is None or old is None:
+        return _without(order, arguments, fault, old_fault)
+    seen = _watched(order, new, old, since, until)
+    decision, sentence = conclude(
+        seen, until - since, span=order.config.probation.span, min_labels=order.config.probation.min_labels
+    )
+    print(f"{decision}: {sentence}", flush=True)  # noqa: T201 - the log
+    return {"decision": decision, "sentence": sentence, "labels": seen.labels, "wealth": seen.wealth, "harm": seen.harm}
+
+
+def _loaded(order: JobContext, version: int) -> tuple[LoadedVersion | None, str]:
+    try:
+        return order.load(version), ""
+    except (ManifestError, ArtefactError, OSError) as error:
+        return None, f"version {version} cannot be loaded: {error}"
+
+
+def _without(order: JobContext, arguments: Mapping[str, Any], fault: str, old_fault: str) -> dict[str, Any]:
+    """What follows where one of the two is damaged: back from a new one, on without an old one, in time.
+
+    Raises ArtefactError when neither can be loaded: then nothing may be decided.
+    """
+    if fault and old_fault:
+        raise ArtefactError(f"{fault}; {old_fault}")
+    passed = float(arguments["until"]) - float(arguments["since"])
+    if fault:
+        decision, sentence = "roll_back", f"{fault}; version {arguments['old']} can"
+    elif passed >= order.config.probation.span:
+        decision, sentence = "confirm", f"{old_fault}: there is nothing to go back to, the new version stays unwatched"
+    else:
+        decision, sentence = "continue", f"{old_fault}: the two cannot be compared"
+    print(f"{decision}: {sentence}", flush=True)  # noqa: T201 - the log
+    return {"decision": decision, "sentence": sentence, "labels": 0, "wealth": 1.0, "harm": 0.0}
+
+
+def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tuple[str, str]:
+    """What follows from a watch that has lasted `passed` seconds: the decision, and why in one sentence."""
+    if seen.roll_back:
+        return "roll_back", seen.sentence
+    if passed >= span and seen.labels >= min_labels:
+        return "confirm", f"{seen.sentence}; the span and the {min_labels} labels of probation are reached"
+    if passed >= UNWATCHED_AFTER * span:
+        return "confirm", (
+            f"only {seen.labels} of {min_labels} labels came in {UNWATCHED_AFTER} times the span of probation: "
+            f"the version stays, but it was hardly watched ({seen.sentence})"
+        )
+    missing = f"{seen.labels} of {min_labels} labels, {passed / 3600:.1f} of {span / 3600:.1f} hours"
+    return "continue", f"{seen.sentence}; probation goes on ({missing})"
+
+
+def _watched(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: float, until: float) -> Watch:
+    table = labelled_rows(order.labelled(new.schema, since, until), new.schema, logged=True)
+    own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
+    gate = new.manifest.gate or {}
+    table = _mature(table.filter(own), float(gate.get("mature_after") or 0.0), until)
+    rows = rows_of(table, new.schema)
+    if len(rows) == 0:
+        return watch(np.empty(0), np.empty(0), np.empty(0))
+    found = logged_predictions(table, new.schema)
+    _, sides = compare(order.metric, rows, [(new, found or predicted(new, rows)), (old, predicted(old, rows))])
+    lost = [side.loss for side in sides]
+    harm = order.config.probation.tolerated_harm
+    return watch(
+        lost[0],
+        lost[1],
+        rows.at,
+        bound=float(gate.get("loss_bound") or np.nanquantile(lost[1], 0.99) or 1.0),
+        tolerated=TOLERATED * float(np.nanmean(lost[1])) if harm is None else harm,
+        overdispersion=float(gate.get("overdispersion") or 1.0),
+    )
+
+
+def _mature(table: pa.Table, after: float, until: float) -> pa.Table:
+    """The rows of an age at which nearly all labels have come, in the order in which they became usable.
+
+    Labels that come early are often of one class; a bet on them alone would judge a version by that class.
+    """
+    at, label_at = (table[name].to_numpy() for name in ("driftd_at", "driftd_label_at"))
+    usable_at = np.maximum(label_at, at + after)
+    order = np.argsort(usable_at, kind="stable")
+    return table.take(order[usable_at[order] <= until])

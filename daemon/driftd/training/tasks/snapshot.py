@@ -1,0 +1,48 @@
+"""The `snapshot` task: the labelled rows of the source, stored under their content's name. No scikit-learn here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from driftd.config.model_schema import ModelConfig
+from driftd.paths import Places
+from driftd.sources import open_source
+from driftd.training.snapshots import read_snapshot, take_snapshot
+from driftd_detectors.schema import Schema
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Take every row with `since <= at < until` whose label is known by `until`.
+
+    The rows of the snapshot `base` come first: what the champion was built from may be older than the source, as the
+    file that `driftd init` began with is.
+    """
+    places = Places(Path(arguments["state_dir"]))
+    config = ModelConfig.model_validate(arguments["model_config"])
+    schema = Schema.from_dict(arguments["schema"])
+    since, until, change_at = float(arguments["since"]), float(arguments["until"]), arguments["change_at"]
+    source = open_source(arguments["model"], config, schema, places)
+
+    def tables() -> Iterator[pa.Table]:
+        if arguments.get("base") is not None:
+            base = read_snapshot(places, arguments["model"], arguments["base"]).table
+            yield base.filter(pc.greater_equal(base["driftd_at"], since))
+        yield from source.labelled(since, until, until)
+
+    snapshot = take_snapshot(places, arguments["model"], tables(), schema)
+    at = snapshot.at
+    after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
+    print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log
+    return {
+        "digest": snapshot.digest,
+        "rows": len(at),
+        "rows_since_change": after,
+        "first_at": float(at[0]),
+        "last_at": float(at[-1]),
+    }

@@ -1,0 +1,173 @@
+"""The `train` task: choose the training rows by evidence, train, check, store and publish a version."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from driftd.registry import Manifest, RegistryError
+from driftd.registry.artefact import store_estimator
+from driftd.registry.loaded import load_version, predict_with
+from driftd.registry.manifest import with_hashes, write_manifest
+from driftd.training.call_trainer import TrainerSpec, fit
+from driftd.training.compare import mean_loss
+from driftd.training.job_context import JobContext
+from driftd.training.references import PROBE, compare_probe, write_probe
+from driftd.training.snapshots import read_snapshot
+from driftd.training.trainer_code import TrainerError, libraries, trainer_code
+from driftd.training.training_rows import (
+    FEWEST_ROWS,
+    ArrivalWeights,
+    TrainingRows,
+    TrainingWindow,
+    choose,
+    fixed_portion,
+    holdout_start,
+    portions,
+    rows_of,
+    worth_weighing,
+)
+from driftd_detectors.columns import Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class DataSplit:
+    """The rows of a snapshot: what to train on, what the gate gets, and what is too young for either."""
+
+    training: TrainingRows
+    held_out: TrainingRows
+    weight: Numbers | None  # of the training rows, for late labels
+    last_at: float
+    too_young: int
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Make version `version` from a snapshot; a version that was made by this very order before is given back."""
+    order = JobContext.of(arguments)
+    version, change_at = int(arguments["version"]), arguments["change_at"]
+    if version in order.registry.versions(order.model):
+        return _value(_made_before(order, arguments))
+    recipe = order.recipe(int(arguments["seed"]))
+    code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
+    snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
+    rows = rows_of(snapshot.table, snapshot.schema)
+    parted = part(rows, float(arguments["until"]), change_at, order.config.promote.min_labels)
+    portion, tried = select(order, recipe, parted, change_at)
+    estimator = fit_portion(recipe, parted.training, parted.weight, portion)
+    staged = order.registry.stage(order.model)
+    try:
+        write_probe(estimator, parted.training, staged)
+        manifest = Manifest(
+            model=order.model,
+            version=version,
+            created_at=float(arguments["until"]),
+            schema=snapshot.schema,
+            snapshot=snapshot.digest,
+            trainer=code,
+            seed=recipe.seed,
+            trigger=str(arguments["trigger"]),
+            reason=str(arguments["reason"]),
+            artefact=store_estimator(estimator, staged, allow_joblib=recipe.allow_joblib),
+            parent=arguments["parent"],
+            parameters=dict(recipe.parameters),
+            libraries=libraries(recipe.trainer),
+            data={"change_at": change_at, "tried": tried, **_data(parted, portion)},
+            metrics=_metrics(estimator, parted.held_out, order.metric),
+        )
+        write_manifest(staged, with_hashes(staged, manifest))
+        compare_probe(load_version(staged, allow_joblib=recipe.allow_joblib), staged / PROBE)
+        manifest = order.registry.publish(order.model, version, staged)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    print(f"version {version}: trained on {portion.name}, losses tried {tried}", flush=True)  # noqa: T201 - the log
+    return _value(manifest)
+
+
+def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: int) -> DataSplit:
+    """Part the rows of a snapshot, taken at `until`. Raises TrainerError when too few are left to train on."""
+    weights = ArrivalWeights.learn(rows, until).weights(rows, until)
+    usable = int((weights > 0).sum())  # the older ones: the labels of the others are still coming
+    if usable < 2 * FEWEST_ROWS:
+        raise TrainerError(
+            f"only {usable} of {len(rows)} labelled rows are old enough for their labels to be complete; "
+            f"{2 * FEWEST_ROWS} are needed to train and judge"
+        )
+    cut = holdout_start(rows.at[:usable], change_at, min_labels)
+    training, held_out = rows.take(slice(None, cut)), rows.take(slice(cut, usable))
+    if len(training) < FEWEST_ROWS:
+        raise TrainerError(f"only {len(training)} labelled rows to train on; at least {FEWEST_ROWS} are needed")
+    return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable)
+
+
+def _data(parted: DataSplit, portion: TrainingWindow) -> dict[str, Any]:
+    training, held_out = parted.training, parted.held_out
+    return {
+        "chosen": portion.name,
+        "rows": len(training) - portion.start,
+        "trained_from": float(training.at[portion.start]),
+        "last_at": parted.last_at,
+        "held_out_from": float(held_out.at[0]),
+        "held_out_rows": len(held_out),
+        "training_rows": len(training),
+        "too_young": parted.too_young,
+        "weighted_for_late_labels": parted.weight is not None,
+        "portion": {"start": portion.start, "pivot": portion.pivot},
+    }
+
+
+def select(
+    order: JobContext, recipe: TrainerSpec, parted: DataSplit, change_at: float | None
+) -> tuple[TrainingWindow, dict[str, float | None]]:
+    """Which of the training rows to use: what the config says, or what served the newest of them best."""
+    data, training, weight = order.config.retrain.data, parted.training, parted.weight
+    if data.use != "auto":
+        return fixed_portion(data.use, training.at, change_at, rows=data.rows, span=data.span), {}
+
+    def loss_of(way: TrainingWindow, until: int) -> float:
+        older, newest = training.take(slice(None, until)), training.take(slice(until, None))
+        if until - way.start < FEWEST_ROWS or _single_class(older, way):
+            return float("nan")
+        estimator = fit_portion(recipe, older, None if weight is None else weight[:until], way)
+        return mean_loss(predict_with(estimator, newest.schema, newest.frame), newest, order.metric)
+
+    return choose(len(training), portions(training.at, change_at), loss_of)
+
+
+def fit_portion(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None, portion: TrainingWindow) -> Any:
+    """Train on a portion of some rows, weighted for late labels where `weight` is given."""
+    own = portion.weight(len(rows))
+    late = None if weight is None else weight[portion.start :]
+    both = late if own is None else own if late is None else own * late
+    return fit(recipe, rows.take(slice(portion.start, None)), both)
+
+
+def _single_class(rows: TrainingRows, portion: TrainingWindow) -> bool:
+    return bool(rows.schema.classes) and pd.Series(rows.target[portion.start :]).nunique() < 2  # noqa: PLR2004
+
+
+def _metrics(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict[str, float]:
+    loss = mean_loss(predict_with(estimator, held_out.schema, held_out.frame), held_out, metric)
+    return {"loss": loss} if np.isfinite(loss) else {}
+
+
+def _made_before(order: JobContext, arguments: Mapping[str, Any]) -> Manifest:
+    manifest = order.registry.manifest(order.model, int(arguments["version"]))
+    asked = (arguments["snapshot"], int(arguments["seed"]), str(arguments["trigger"]))
+    if (manifest.snapshot, manifest.seed, manifest.trigger) != asked:
+        raise RegistryError(f"{order.model}/{manifest.version} exists already and was made from another order")
+    return manifest
+
+
+def _value(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "version": manifest.version,
+        "rows": manifest.data["rows"],
+        "data": manifest.data["chosen"],
+        "tried": manifest.data["tried"],
+        "metrics": dict(manifest.metrics),
+    }

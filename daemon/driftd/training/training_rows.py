@@ -1,0 +1,219 @@
+"""The rows of a snapshot as trainers take them: which are held out, which are trained on, and with what weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from driftd.registry.features import feature_frame
+from driftd_detectors.columns import Numbers
+from driftd_detectors.schema import Schema, Task
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """Labelled rows, oldest first; every array has one entry a row."""
+
+    schema: Schema
+    frame: pd.DataFrame  # as `feature_frame` makes it
+    target: NDArray[Any]  # class text (object) or float64
+    at: Numbers
+    label_at: Numbers
+    version: NDArray[np.int64]  # that predicted the row when it was live; 0 when unknown
+    ids: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def take(self, which: slice | NDArray[Any]) -> TrainingRows:
+        """Some of the rows."""
+        return TrainingRows(
+            self.schema,
+            self.frame.iloc[which].reset_index(drop=True),
+            self.target[which],
+            self.at[which],
+            self.label_at[which],
+            self.version[which],
+            self.ids[which],
+        )
+
+    def under(self, schema: Schema) -> TrainingRows:
+        """The same rows as a version with another schema sees them: what it does not know is left out."""
+        return TrainingRows(
+            schema, feature_frame(self.frame, schema), self.target, self.at, self.label_at, self.version, self.ids
+        )
+
+
+def rows_of(table: pa.Table, schema: Schema) -> TrainingRows:
+    """The rows of a table that `labelled_rows` or a snapshot holds."""
+    features = [name for name in schema.names if name in table.column_names]
+    frame = feature_frame(table.select(features).to_pandas(), schema) if features else feature_frame({}, schema)
+    target = table[schema.target]
+    if schema.task is Task.REGRESSION:
+        values: NDArray[Any] = target.to_numpy().astype(np.float64)
+    else:
+        values = np.array(target.to_pylist(), dtype=object)
+    return TrainingRows(
+        schema,
+        frame,
+        values,
+        table["driftd_at"].to_numpy().astype(np.float64),
+        table["driftd_label_at"].to_numpy().astype(np.float64),
+        table["driftd_version"].fill_null(0).to_numpy().astype(np.int64),
+        np.array(table["driftd_id"].to_pylist(), dtype=object),
+    )
+
+
+HELD_OUT = 0.25
+FEWEST_ROWS = 20
+_FEWEST_SINCE = 30  # rows since the change, to train on them alone
+_RECENT = 1 / 3  # of the rows: what counts as recent where no change is known
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingWindow:
+    """One way to use rows that are in time order: from `start` on, weighted or all alike."""
+
+    name: str  # all | recent | since_change | weighted
+    start: int = 0
+    pivot: int | None = None  # `weighted`: rows from here on have half of the mass
+
+    def weight(self, rows: int) -> Numbers | None:
+        """The weights of the rows from `start` on, with mean 1; None where all weigh alike."""
+        if self.pivot is None or not 0 < self.pivot < rows:
+            return None
+        old, new = self.pivot, rows - self.pivot
+        return np.concatenate([np.full(old, rows / (2 * old)), np.full(new, rows / (2 * new))])
+
+
+def holdout_start(at: Numbers, change_at: float | None, min_rows: int) -> int:
+    """The position of the first hold-out row: the newest quarter of the rows, or of those since the change.
+
+    At least `min_rows` are held out where that leaves as many to train on (half at most). After a change only rows
+    since it are held out in part, because the model of the new world must be trained on the others. Rows of the same
+    moment are not separated where that can be.
+    """
+    rows = len(at)
+    since = rows if change_at is None else rows - int(np.searchsorted(at, change_at, side="left"))
+    base = since if 0 < since < rows else rows
+    held = max(int(HELD_OUT * base), min(min_rows, base // 2), 1)
+    cut = rows - held
+    together = int(np.searchsorted(at, at[cut], side="left"))
+    return together if together >= max(1, rows - 2 * held) else cut
+
+
+def portions(at: Numbers, change_at: float | None) -> list[TrainingWindow]:
+    """The ways of training that evidence shall choose from; `all` comes first and wins ties."""
+    rows = len(at)
+    pivot = 0 if change_at is None else int(np.searchsorted(at, change_at, side="left"))
+    name = "since_change"
+    if not 0 < pivot < rows:
+        pivot, name = int(np.searchsorted(at, at[int(rows * (1 - _RECENT))], side="left")), "recent"
+    if not 0 < pivot < rows:
+        return [TrainingWindow("all")]
+    ways = [TrainingWindow("all"), TrainingWindow("weighted", 0, pivot)]
+    return [*ways, TrainingWindow(name, pivot)] if rows - pivot >= _FEWEST_SINCE else ways
+
+
+def fixed_portion(
+    how: str, at: Numbers, change_at: float | None, *, rows: int | None = None, span: float | None = None
+) -> TrainingWindow:
+    """The portion that the config fixes: `all`, `recent` (the newest `rows`, or those of the newest `span` seconds),
+    or `since_change` (all rows where no change is known).
+    """  # noqa: D205 - one sentence, longer than a line
+    count = len(at)
+    start = 0
+    if how == "since_change" and change_at is not None:
+        start = int(np.searchsorted(at, change_at, side="left"))
+    if how == "recent":
+        if rows is not None:
+            start = max(start, count - rows)
+        if span is not None:
+            start = max(start, int(np.searchsorted(at, at[-1] - span, side="left")))
+        if rows is None and span is None:
+            start = int(count * (1 - _RECENT))
+    return TrainingWindow(how, min(start, max(0, count - FEWEST_ROWS)))
+
+
+def validation_start(rows: int, ways: Sequence[TrainingWindow]) -> int:
+    """Where the newest part begins on which the ways are compared: a quarter of the rows that the narrowest has."""
+    since = min(rows - max(way.start, way.pivot or 0) for way in ways)
+    return rows - max(int(HELD_OUT * since), min(50, since // 2), 1)
+
+
+def choose(
+    rows: int, ways: Sequence[TrainingWindow], loss_of: Callable[[TrainingWindow, int], float]
+) -> tuple[TrainingWindow, dict[str, float | None]]:
+    """The way with the smallest loss on the newest part, and every way's loss (None: it could not be trained).
+
+    `loss_of(way, until)` trains that way on the rows before `until` and returns the mean loss on those from there
+    on, NaN where that cannot be done.
+    """
+    if len(ways) == 1:
+        return ways[0], {}
+    until = validation_start(rows, ways)
+    losses = {way.name: loss_of(way, until) for way in ways}
+    best = min(ways, key=lambda way: losses[way.name] if np.isfinite(losses[way.name]) else np.inf)
+    return best, {name: (loss if np.isfinite(loss) else None) for name, loss in losses.items()}
+
+
+FIRST_SHARE = 0.3  # of the labels of the slowest class: younger rows are not used
+MATURE_SHARE = 0.9
+_LONGEST = 0.99  # quantile of the delays: rows older than that have all their labels
+_FEWEST = 20  # matured rows of a class, to know its delays
+_WORTH_WEIGHING = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalWeights:
+    """How labels arrive, learned from the rows that are old enough to have all of theirs."""
+
+    delays: tuple[Numbers, ...]  # sorted, of each group
+    edges: Numbers  # of the groups of a regression's target; empty for classes
+    classes: tuple[str, ...]
+
+    @classmethod
+    def learn(cls, rows: TrainingRows, until: float) -> ArrivalWeights:
+        """Learn from labelled rows as they are known at `until`; classes without enough matured rows are pooled."""
+        delay = np.nan_to_num(np.maximum(0.0, rows.label_at - rows.at))  # a label without a time was always there
+        older = rows.at <= np.median(rows.at)
+        longest = float(np.quantile(delay[older], _LONGEST))
+        matured = rows.at <= until - longest
+        if matured.sum() < _FEWEST:
+            matured = older
+        edges = np.empty(0) if rows.schema.classes else np.quantile(rows.target[matured], (1 / 3, 2 / 3))
+        group = _groups(rows, edges)
+        pooled = np.sort(delay[matured])
+        count = len(rows.schema.classes) or len(edges) + 1
+        own = [np.sort(delay[matured & (group == one)]) for one in range(count)]
+        return cls(tuple(one if len(one) >= _FEWEST else pooled for one in own), edges, rows.schema.classes)
+
+    def weights(self, rows: TrainingRows, until: float) -> Numbers:
+        """What each row counts: 0 for those that are too young."""
+        age = until - rows.at
+        known = np.stack([np.searchsorted(one, age, side="right") / len(one) for one in self.delays])
+        own = known[_groups(rows, self.edges), np.arange(len(rows))]
+        young = known.min(axis=0) < FIRST_SHARE
+        return np.where(young, 0.0, 1.0 / np.where(young, 1.0, own))
+
+    def age_of(self, share: float) -> float:
+        """The age in seconds by which every class has this share of its labels."""
+        return max(float(np.quantile(one, share)) for one in self.delays)
+
+
+def worth_weighing(weights: Numbers) -> Numbers | None:
+    """The weights, or None where they are all alike for every practical purpose."""
+    return weights if len(weights) and weights.max() > _WORTH_WEIGHING * weights.min() else None
+
+
+def _groups(rows: TrainingRows, edges: Numbers) -> NDArray[np.intp]:
+    if len(edges):
+        return np.searchsorted(edges, rows.target.astype(np.float64)).astype(np.intp)
+    code = {name: number for number, name in enumerate(rows.schema.classes)}
+    return np.array([code.get(str(one), 0) for one in rows.target], dtype=np.intp)

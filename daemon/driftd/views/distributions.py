@@ -1,0 +1,117 @@
+"""One feature: how its values lie in the reference and in the latest windows, on the same bins."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from driftd.registry import ManifestError, Registry
+from driftd.store.state.chart_queries import SeriesReader
+from driftd.views.config import config_in_force
+from driftd_detectors.profile.column_layout import ColumnLayout
+from driftd_detectors.profile.layout import Layout
+from driftd_detectors.profile.profile import Profile
+from driftd_detectors.reference import layout_of
+
+MERGED_SECONDS, MERGED_ROW_WINDOWS, MOST_MERGED = 86_400.0, 5, 200
+MOST_LABELS = 25
+
+
+def distribution_view(reader: SeriesReader, registry: Registry, model: str, feature: str) -> dict[str, Any] | None:
+    """Shares of rows by bin, in the reference and in the last day's windows (the last five windows of rows).
+
+    None for a model or a feature that is not known.
+    """
+    state, version = reader.model(model), reader.profiled_version(model)
+    if state is None or state.champion is None:
+        return None
+    version = version or state.champion  # right after a swap: what was seen last, against what it was compared with
+    try:
+        path = registry.file(model, version, "reference.bin")
+    except ManifestError as error:
+        return {"feature": feature, "missing": str(error)}
+    layout = _layout(path)
+    place = next((number for number, one in enumerate(layout.columns) if one.name == feature), None)
+    if place is None:
+        return None
+    current = _current(reader, model, layout)
+    column = layout.columns[place]
+    told = {"feature": feature, "version": version, "kind": str(column.kind), "reference_rows": layout.rows}
+    if not current:
+        return told | {"missing": "no window of this version was checked yet", "bins": _bins(column, None)}
+    counts = np.sum([profile.counts for _, profile in current], axis=0)
+    counts = counts[layout.starts[place] : layout.starts[place + 1]]
+    return told | {
+        "bins": _bins(column, counts.tolist()),
+        "rows": sum(profile.rows for _, profile in current),
+        "windows": len(current),
+        "since": current[-1][0] if not config_in_force(reader).by_rows(model) else None,
+    }
+
+
+@lru_cache(maxsize=8)
+def _layout(path: Path) -> Layout:
+    """A version's files never change."""
+    return layout_of(path.read_bytes())
+
+
+def _current(reader: SeriesReader, model: str, layout: Layout) -> list[tuple[float, Profile]]:
+    """The Profiles of the latest windows that are on this layout, newest first."""
+    last = reader.last_window(model, "window")
+    if last is None:
+        return []
+    every = config_in_force(reader).window_seconds(model)
+    wanted = MERGED_ROW_WINDOWS if every is None else min(MOST_MERGED, max(1, round(MERGED_SECONDS / every)))
+    read = ((start, Profile.from_bytes(stored)) for _, start, stored in reader.profiles_upto(model, last, wanted))
+    return [(start, profile) for start, profile in read if profile.layout == layout.fingerprint]
+
+
+def _bins(column: ColumnLayout, current: list[int] | None) -> list[dict[str, Any]]:
+    names = _numeric_names(column) if column.numeric else _label_names(column)
+    expected, seen = column.counts, current or [0] * column.bins
+    all_expected, all_seen = max(1, sum(expected)), max(1, sum(seen))
+    bins = [
+        {"name": name, "usual": usual, "reference": was / all_expected, "current": now / all_seen}
+        for (name, usual), was, now in zip(names, expected, seen, strict=True)
+    ]
+    kept = [one for one in bins if one["usual"] or one["reference"] or one["current"]]
+    return kept if column.numeric else _few(kept)
+
+
+def _numeric_names(column: ColumnLayout) -> list[tuple[str, bool]]:
+    edges = [f"{edge:.4g}" for edge in column.edges]
+    inside = [(low if low == high else f"{low} to {high}", True) for low, high in pairwise(edges)]
+    lowest, highest = (edges[0], edges[-1]) if edges else ("", "")
+    before = [("-infinity", False), ("far below", False), (f"below {lowest}", False)]
+    return [
+        *before,
+        *inside,
+        (f"above {highest}", False),
+        ("far above", False),
+        ("infinity", False),
+        ("missing", False),
+    ]
+
+
+def _label_names(column: ColumnLayout) -> list[tuple[str, bool]]:
+    return [*((label, True) for label in column.labels), ("other rare", False), ("new", False), ("missing", False)]
+
+
+def _few(bins: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The labels that hold or have gained most; the rest together."""
+    usual = [one for one in bins if one["usual"]]
+    if len(usual) <= MOST_LABELS:
+        return bins
+    largest = sorted(usual, key=lambda one: max(one["reference"], one["current"]), reverse=True)
+    rest = largest[MOST_LABELS:]
+    together = {
+        "name": f"{len(rest)} more labels",
+        "usual": True,
+        "reference": sum(one["reference"] for one in rest),
+        "current": sum(one["current"] for one in rest),
+    }
+    return [*largest[:MOST_LABELS], together, *(one for one in bins if not one["usual"])]

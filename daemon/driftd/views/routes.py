@@ -1,0 +1,163 @@
+"""The page and its read-only JSON: answered beside the main loop, so also while a check runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from driftd.config.load import digest_of
+from driftd.paths import Places
+from driftd.registry import Registry
+from driftd.store.state.chart_queries import SeriesReader, StateUnreadableError
+from driftd.store.state.reader import StateAbsentError
+from driftd.views.conditions import ExportedValues, pressings
+from driftd.views.config import config_summary, config_view
+from driftd.views.decision import decision_view
+from driftd.views.distributions import distribution_view
+from driftd.views.fleet import LiveState, fleet_view
+from driftd.views.model import model_view
+from driftd.views.response_cache import NOTHING, ResponseCache
+from driftd.views.scores import score_view
+
+log = structlog.get_logger()
+
+STATIC = Path(__file__).parent / "static"
+LARGEST_ID = 2**63 - 1  # that SQLite can look up
+
+Ask = Callable[[SeriesReader], dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PageWiring:
+    """What the page needs of the daemon besides its state on disk; every function only looks."""
+
+    places: Places
+    config_path: Path
+    models: Callable[[], Collection[str]]  # of the config in force
+    obstacles: Callable[[], Mapping[str, str]]  # why some of them are not under watch
+    shown: ExportedValues  # the metrics
+    now: Callable[[], float]
+    last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
+
+
+class PageFiles(StaticFiles):
+    """The page's own files: kept by browsers, but asked after each time, so that an upgrade shows at once."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file, or only that it has not changed."""
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+class StatusPage:
+    """The questions that may be asked over HTTP."""
+
+    def __init__(self, wiring: PageWiring) -> None:
+        self._wiring = wiring
+        self._registry = Registry(wiring.places)
+        self._shelf = ResponseCache(wiring.places.state_db, lambda: (digest_of(wiring.config_path), self._beside()))
+
+    def routes(self) -> list[BaseRoute]:
+        """The page at `/`, the runbook, their files, and the API."""
+        return [
+            Route("/", self._index),
+            Route("/runbook", self._runbook),
+            Route("/api/fleet", self._fleet),
+            Route("/api/config", self._config),
+            Route("/api/models/{model:str}", self._model),
+            Route("/api/models/{model:str}/scores", self._scores),
+            Route("/api/models/{model:str}/distribution", self._distribution),
+            Route("/api/decisions/{decision:int}", self._decision),
+            Route("/api/alarms/{alarm:int}", self._alarm),
+            Mount("/page", PageFiles(directory=STATIC)),
+        ]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._shelf.close()
+
+    def _beside(self) -> LiveState:
+        wiring = self._wiring
+        return LiveState(wiring.obstacles(), pressings(wiring.shown, wiring.models(), wiring.now()))
+
+    def _above(self, reader: SeriesReader, beside: LiveState) -> dict[str, Any]:
+        """What stands above every view."""
+        return {"config": config_summary(reader, self._wiring.config_path), "host": beside.pressing.host}
+
+    async def _index(self, _: Request) -> Response:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    async def _runbook(self, _: Request) -> Response:
+        return FileResponse(STATIC / "runbook.html", headers={"Cache-Control": "no-cache"})
+
+    async def _fleet(self, request: Request) -> Response:
+        def ask(reader: SeriesReader) -> dict[str, Any]:
+            beside = self._beside()
+            return {**self._above(reader, beside), **fleet_view(reader, self._registry, beside)}
+
+        return await self._told(request, ask)
+
+    async def _config(self, request: Request) -> Response:
+        return await self._told(request, lambda reader: config_view(reader, self._wiring.config_path))
+
+    async def _model(self, request: Request) -> Response:
+        model, span = request.path_params["model"], request.query_params.get("span")
+
+        def ask(reader: SeriesReader) -> dict[str, Any] | None:
+            beside = self._beside()
+            view = model_view(reader, self._registry, model, span, beside)
+            return view and {**self._above(reader, beside), **view}
+
+        return await self._told(request, ask)
+
+    async def _scores(self, request: Request) -> Response:
+        model, span = request.path_params["model"], request.query_params.get("span")
+        return await self._told(request, lambda reader: score_view(reader, model, span))
+
+    async def _distribution(self, request: Request) -> Response:
+        model, feature = request.path_params["model"], request.query_params.get("feature", "")
+        return await self._told(request, lambda reader: distribution_view(reader, self._registry, model, feature))
+
+    async def _decision(self, request: Request) -> Response:
+        number = min(request.path_params["decision"], LARGEST_ID)
+        return await self._told(
+            request, lambda reader: decision_view(reader, self._wiring.places, decision=number, alarm=None)
+        )
+
+    async def _alarm(self, request: Request) -> Response:
+        number = min(request.path_params["alarm"], LARGEST_ID)
+        return await self._told(
+            request, lambda reader: decision_view(reader, self._wiring.places, decision=None, alarm=number)
+        )
+
+    async def _told(self, request: Request, ask: Ask) -> Response:
+        """The answer with its tag, or only that nothing changed. In a thread: metrics and health go on beside it."""
+        question = f"{request.url.path}?{request.url.query}"
+        headers = {"Cache-Control": "no-cache", "Driftd-Last-Round": f"{self._wiring.last_round():.3f}"}
+        try:
+            answer = await asyncio.to_thread(self._shelf.answer, question, ask)
+        except (StateAbsentError, StateUnreadableError) as error:
+            log.warning("page_unanswered", path=request.url.path, error=str(error))
+            return _json({"error": f"{error}"}, 503, headers)
+        if answer is NOTHING:
+            return _json({"error": "There is nothing of this name or number."}, 404, headers)
+        headers["ETag"] = answer.tag
+        if request.headers.get("if-none-match") == answer.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(answer.body, media_type="application/json", headers=headers)
+
+
+def _json(value: object, status: int, headers: Mapping[str, str]) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, "application/json")

@@ -1,0 +1,78 @@
+"""Features x time: how far every stream was from what is usual, and its evidence, for a heat map."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from driftd.store.state.chart_queries import ScoreMean, SeriesReader
+from driftd.views.config import config_in_force
+from driftd.views.formatting import share_of_limit
+from driftd.views.model import window_range
+from driftd.views.series import Grouping, rounded
+
+MOST_COLUMNS = 96
+MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour
+IN_STANDARD_DEVIATIONS = ("location", "spread", "proportion")  # all other components are in sds of chance
+NOTABLE = {True: 0.5, False: 6.0}  # where the colour is full: standard deviations of the reference, or sigmas
+SHOWN_KINDS = ("data", "prediction")
+
+
+def score_view(reader: SeriesReader, model: str, span: str | None) -> dict[str, Any] | None:
+    """The heat map of a span, the features that moved most in its last tenth first; None for an unknown model."""
+    if reader.model(model) is None:
+        return None
+    config = config_in_force(reader)
+    first, last, _ = window_range(reader, model, config, span)
+    grouping = Grouping.of(first, max(first, last), MOST_COLUMNS)
+    stride = math.ceil(grouping.size / MOST_AVERAGED)
+    means = reader.score_means(model, first, last, grouping.size, stride)
+    rows = _rows(means, grouping.groups, reader.thresholds(model))
+    starts = _starts(reader, model, grouping, by_time=not config.by_rows(model))
+    return {"at": starts, "merged": grouping.size, "stride": stride, "subjects": sorted(rows, key=_moved, reverse=True)}
+
+
+def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bool) -> list[float | None]:
+    starts: list[float | None] = [None] * grouping.groups
+    for window, start, at in reader.window_times(model, grouping.first):
+        place = (window - grouping.first) // grouping.size
+        if starts[place] is None:
+            starts[place] = start if by_time else at
+    return starts
+
+
+def _rows(means: list[ScoreMean], groups: int, thresholds: dict[str, float]) -> list[dict[str, Any]]:
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in means:
+        if one.kind not in SHOWN_KINDS:
+            continue
+        begun = {"kind": one.kind, "subject": one.subject, "components": {}, "evidence": [0.0] * groups}
+        row = found.setdefault((one.kind, one.subject), begun)
+        values = row["components"].setdefault(one.component, [float("nan")] * groups)
+        if one.value is not None:
+            values[one.group] = one.value
+        row["evidence"][one.group] = max(row["evidence"][one.group], one.evidence)
+    for row in found.values():
+        row["heat"] = _heat(row["components"], row["evidence"], thresholds.get(row["kind"], 0.0))
+        row["components"] = {name: rounded(values) for name, values in row["components"].items()}
+        row["evidence"] = rounded(row["evidence"])
+    return list(found.values())
+
+
+def _heat(components: dict[str, list[float]], evidence: list[float], threshold: float) -> list[float | None]:
+    """By group, in 0 .. 1: the component that moved most, or the evidence that lasts though each shift is small."""
+    heat: list[float | None] = []
+    for group, gathered in enumerate(evidence):
+        shares = [
+            abs(values[group]) / NOTABLE[name in IN_STANDARD_DEVIATIONS]
+            for name, values in components.items()
+            if values[group] == values[group]
+        ]
+        lasting = share_of_limit(gathered, threshold)
+        heat.append(round(min(1.0, max(*shares, lasting)), 3) if shares else None)
+    return heat
+
+
+def _moved(row: dict[str, Any]) -> float:
+    recent = [one for one in row["heat"][-max(1, len(row["heat"]) // 10) :] if one is not None]
+    return sum(recent) / len(recent) if recent else 0.0

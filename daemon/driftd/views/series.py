@@ -1,0 +1,254 @@
+"""Long series cut to what a chart can show: neighbouring windows are merged, never dropped. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd.store.state.chart_queries import CheckRow
+from driftd_detectors.columns import Numbers
+from driftd_detectors.performance.losses import value_of
+
+MOST_POINTS = 400  # of one series: more than the pixels of a phone, about half of a desk's
+DIGITS = 6  # significant; a chart shows three
+WHOLE = 1e9  # from here on digits after the point say nothing: epoch seconds, evidence of billions
+VERDICTS = ("ok", "inconclusive", "suspected", "error", "drift")  # from calm to loud
+Groups = NDArray[np.int64]
+_ESTIMATES = ("estimated", "estimated_low", "estimated_high")
+_LOSSES = ("loss", "low", "high", "baseline", "tolerated")
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Windows `first` to `last` in groups of `size`, so that there are at most `MOST_POINTS` of them."""
+
+    first: int
+    last: int
+    size: int
+
+    @classmethod
+    def of(cls, first: int, last: int, most: int = MOST_POINTS) -> Grouping:
+        """The finest grouping of so many windows."""
+        return cls(first, last, max(1, math.ceil((last - first + 1) / most)))
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return (self.last - self.first) // self.size + 1
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What is charted of a check's figures."""
+
+    loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    tolerated: float | None = None
+    labels: float | None = None
+    coverage: float | None = None
+    estimated: float | None = None
+    estimated_low: float | None = None
+    estimated_high: float | None = None
+    estimate_off: float = 0.0
+
+
+class WeightedValues(msgspec.Struct, frozen=True):
+    """The evidence of one kind, and the limit at which it alarms."""
+
+    evidence: float | None = None
+    threshold: float | None = None
+
+
+_FIGURES = msgspec.json.Decoder(Figures)
+_EVIDENCE: msgspec.json.Decoder[Mapping[str, WeightedValues]] = msgspec.json.Decoder(dict[str, WeightedValues])
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedWindows:
+    """What is charted of one check."""
+
+    window: int
+    at: float  # where it stands on the axis of time
+    rows: int
+    verdict: str
+    version: int | None
+    figures: Figures
+    evidence: Mapping[str, WeightedValues]
+
+    @classmethod
+    def read(cls, row: CheckRow, *, by_time: bool) -> CheckedWindows:
+        """From a row of `SeriesReader.checks_from`; windows of rows stand at the time of their check."""
+        return cls(
+            row.window_index,
+            row.window_start if by_time else row.at,
+            row.rows,
+            row.verdict,
+            row.version,
+            decoded(row.figures, _FIGURES),
+            decoded(row.evidence, _EVIDENCE),
+        )
+
+
+def decoded(text: str, decoder: msgspec.json.Decoder[Read]) -> Read:
+    """JSON as the store wrote it: only what is charted, and with the NaN that only Python's own reader takes."""
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(text), decoder.type)
+
+
+def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, metric: str | None) -> dict[str, Any]:
+    """The realised performance in the metric's own direction, with its confidence band, baseline and tolerance.
+
+    A merged point is the mean of its windows by their labels; its band is that of the merged labels.
+    """
+    known = [one for one in checks if _finite(one.figures.loss)]
+    group, at = _placed(known, grouping)
+    weight = np.fmax(1.0, _numbers([one.figures.labels for one in known]))
+    columns = {name: _numbers([getattr(one.figures, name) for one in known]) for name in _LOSSES}
+    merged = {name: _weighted(group, columns[name], weight) for name in ("loss", "baseline", "tolerated")}
+    below = _pooled(group, columns["loss"] - columns["low"], weight)
+    above = _pooled(group, columns["high"] - columns["loss"], weight)
+    merged |= {"low": merged["loss"] - below, "high": merged["loss"] + above}
+    told = {name: _in_metric(metric, values) for name, values in merged.items()}
+    ends = np.sort(np.stack([told["low"], told["high"]]), axis=0) if known else np.empty((2, 0))
+    coverage = _numbers([one.figures.coverage for one in known])
+    return {
+        "metric": metric,
+        "higher_is_better": metric is not None and value_of(metric, 1.0) < value_of(metric, 0.0),
+        "at": rounded(at),
+        "value": rounded(told["loss"]),
+        "low": rounded(ends[0]),
+        "high": rounded(ends[1]),
+        "baseline": rounded(told["baseline"]),
+        "tolerated": rounded(told["tolerated"]),
+        "labels": rounded(np.bincount(_dense(group), weights=weight) if known else np.empty(0)),
+        "coverage": rounded(_weighted(group, coverage, weight)),
+        "version": _last(group, [one.version for one in known]),
+    }
+
+
+def estimate_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
+    """The performance estimated without labels, where the daemon believes it."""
+    known = [one for one in checks if _finite(one.figures.estimated) and not one.figures.estimate_off]
+    group, at = _placed(known, grouping)
+    weight = np.array([max(1.0, float(one.rows)) for one in known])
+    columns = {name: _numbers([getattr(one.figures, name) for one in known]) for name in _ESTIMATES}
+    return {"at": rounded(at)} | {
+        name.removeprefix("estimated_").replace("estimated", "value"): rounded(_weighted(group, values, weight))
+        for name, values in columns.items()
+    }
+
+
+def evidence_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, dict[str, Any]]:
+    """By kind: the most evidence of each group of windows, and the limit at which it alarms."""
+    found: dict[str, list[tuple[CheckedWindows, WeightedValues]]] = {}
+    for one in checks:
+        for kind, said in one.evidence.items():
+            found.setdefault(kind, []).append((one, said))
+    told = {}
+    for kind, entries in found.items():
+        group, at = _placed([one for one, _ in entries], grouping)
+        highest = _highest(group, _numbers([said.evidence for _, said in entries]))
+        limit = _highest(group, _numbers([said.threshold for _, said in entries]))
+        told[kind] = {"at": rounded(at), "evidence": rounded(highest), "limit": rounded(limit)}
+    return told
+
+
+def window_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
+    """The rows of a window and the loudest verdict of each group of windows."""
+    known = list(checks)
+    group, at = _placed(known, grouping)
+    rows = _weighted(group, np.array([float(one.rows) for one in known]), np.ones(len(known)))
+    loudest = _highest(group, np.array([float(VERDICTS.index(one.verdict)) for one in known]))
+    return {"at": rounded(at), "rows": rounded(rows), "verdict": [VERDICTS[int(one)] for one in loudest]}
+
+
+def rounded(values: NDArray[Any] | list[float]) -> list[float]:
+    """Numbers for JSON: so many digits as are seen; NaN (null) for what is not known."""
+    return [round(one) if abs(one) >= WHOLE else float(f"{one:.{DIGITS}g}") for one in _clipped(values)]
+
+
+def _clipped(values: Numbers | list[float]) -> list[float]:
+    return [one if math.isfinite(one) else math.nan for one in np.asarray(values, dtype=np.float64).tolist()]
+
+
+def _placed(checks: list[CheckedWindows], grouping: Grouping) -> tuple[Groups, Numbers]:
+    group = np.array([(one.window - grouping.first) // grouping.size for one in checks], dtype=np.int64)
+    at = np.array([one.at for one in checks], dtype=np.float64)
+    if not len(checks):
+        return group, at
+    firsts = np.unique(group, return_index=True)[1]
+    return group, at[firsts]
+
+
+def _dense(group: Groups) -> Groups:
+    return np.asarray(np.unique(group, return_inverse=True)[1], dtype=np.int64)
+
+
+def _weighted(group: Groups, values: Numbers, weight: Numbers) -> Numbers:
+    """The weighted mean of what is known in each group; NaN where nothing is."""
+    if not len(values):
+        return np.empty(0)
+    dense, known = _dense(group), np.isfinite(values)
+    sums = np.bincount(dense, weights=np.where(known, values, 0.0) * weight).astype(np.float64)
+    weights = np.bincount(dense, weights=np.where(known, weight, 0.0)).astype(np.float64)
+    return _divided(sums, weights)
+
+
+def _pooled(group: Groups, widths: Numbers, weight: Numbers) -> Numbers:
+    """The half-width of the mean of independent windows."""
+    if not len(widths):
+        return np.empty(0)
+    dense, known = _dense(group), np.isfinite(widths)
+    squares = np.bincount(dense, weights=(np.where(known, widths, 0.0) * weight) ** 2)
+    weights = np.bincount(dense, weights=np.where(known, weight, 0.0)).astype(np.float64)
+    return _divided(np.sqrt(squares), weights)
+
+
+def _divided(sums: Numbers, weights: Numbers) -> Numbers:
+    found = np.full(len(sums), np.nan)
+    np.divide(sums, weights, out=found, where=weights > 0)
+    return found
+
+
+def _summed(group: Groups, values: Numbers) -> Numbers:
+    return np.bincount(_dense(group), weights=values).astype(np.float64) if len(values) else np.empty(0)
+
+
+def _highest(group: Groups, values: Numbers) -> Numbers:
+    if not len(values):
+        return np.empty(0)
+    dense = _dense(group)
+    highest = np.full(int(dense.max()) + 1, -np.inf)
+    np.maximum.at(highest, dense, np.nan_to_num(values, nan=-np.inf, posinf=1e300))
+    return highest
+
+
+def _last(group: Groups, values: list[int | None]) -> list[int | None]:
+    found = dict(zip(_dense(group).tolist() if len(values) else [], values, strict=True))
+    return list(found.values())
+
+
+def _in_metric(metric: str | None, losses: Numbers) -> Numbers:
+    if metric is None:
+        return losses
+    return np.array([value_of(metric, max(0.0, one) if metric == "rmse" else one) for one in losses.tolist()])
+
+
+def _numbers(values: list[float | None]) -> Numbers:
+    """None becomes NaN."""
+    return np.array(values, dtype=np.float64)
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,236 @@
+"""Bearer tokens (RFC 6750), and the checks before every request: who may change something, what a browser may do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import json
+import stat
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from driftd.paths import credential
+
+SHORTEST = 16  # characters; what is shorter can be guessed
+LONGEST_FILE = 65_536
+LOOK_SECONDS = 1.0  # how often the file is looked at for another content
+
+
+class TokenFileError(Exception):
+    """A file of tokens that cannot be used; the message says what to do."""
+
+
+class Tokens:
+    """The tokens of a file, one a line; several at once let clients move from one to the next.
+
+    The file is looked at again about every second, so that tokens are changed without a restart. When it has become
+    unusable nobody is let in until it is mended. Raises TokenFileError when it is unusable from the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = credential(path)
+        self._lock = threading.Lock()
+        self._looked_at = time.monotonic()
+        self._mark = self._marked()
+        self._digests = _read(self._path)
+        self.fault: str | None = None
+
+    def accept(self, authorization: str | None) -> bool:
+        """Whether an `Authorization` header bears one of the tokens."""
+        scheme, _, given = (authorization or "").partition(" ")
+        digest = _digest(given.strip())
+        found = False
+        for known in self._current():
+            found = hmac.compare_digest(known, digest) or found  # every one is compared, whichever fits
+        return found and scheme.lower() == "bearer"
+
+    def _current(self) -> tuple[bytes, ...]:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._looked_at >= LOOK_SECONDS:
+                self._looked_at = now
+                mark = self._marked()
+                if mark != self._mark:
+                    self._mark = mark
+                    self._reread()
+            return self._digests
+
+    def _reread(self) -> None:
+        try:
+            self._digests, self.fault = _read(self._path), None
+        except TokenFileError as error:
+            self._digests, self.fault = (), str(error)
+
+    def _marked(self) -> tuple[int, ...]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+
+
+def _read(path: Path) -> tuple[bytes, ...]:
+    try:
+        mode = path.stat().st_mode
+        with path.open("rb") as file:
+            text = file.read(LONGEST_FILE).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "a token is plain ASCII"
+        raise TokenFileError(f"token_file {path} cannot be read: {reason}") from None
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise TokenFileError(f"token_file {path} may be read by everybody (mode {mode & 0o777:o}): chmod o= {path}")
+    tokens = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not tokens:
+        raise TokenFileError(f"token_file {path} holds no token: write one a line, such as `openssl rand -hex 32`")
+    short = [number for number, one in enumerate(tokens, 1) if len(one) < SHORTEST]
+    if short:
+        raise TokenFileError(
+            f"token_file {path}: token {short[0]} has under {SHORTEST} characters; `openssl rand -hex 32` makes one"
+        )
+    return tuple(_digest(one) for one in tokens)
+
+
+def _digest(token: str) -> bytes:
+    """Of equal length whatever the token, so that the time of a comparison tells nothing."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+log = structlog.get_logger()
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+LONGEST_PATH = 1000  # characters; Python refuses numbers of over 4300 digits, file systems names of over 255
+LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# A report is HTML of another program with scripts of its own: it runs in an origin of its own and reaches nothing.
+REPORT_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+HEADERS = {
+    b"content-security-policy": PAGE_POLICY.encode(),
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"cache-control": b"no-store",
+}
+
+Refused = Callable[[str], None]
+
+
+class RequestGuard:
+    """An ASGI application around another.
+
+    Parameters
+    ----------
+    app
+        What answers.
+    tokens
+        Whoever changes something must bear one of these; None: nobody need.
+    refused
+        Called with why a request was refused: `token`, `origin`, `host` or `address`.
+    any_name
+        Answer without tokens by whatever name is asked: a proxy stands before it and passes the names of its own.
+
+    Notes
+    -----
+    Requests that change something are those with another method than GET, HEAD and OPTIONS. Without tokens a web page
+    in an operator's browser could still send them to 127.0.0.1: what a browser says of its origin must then be the
+    very address that is asked, and that address must be a number or localhost, so that a name that was made to point
+    here (DNS rebinding) is none. The latter holds for what is only looked at too: such a page could read it.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, tokens: Tokens | None = None, refused: Refused = lambda _: None, any_name: bool = False
+    ) -> None:
+        self._app = app
+        self._any_name = any_name
+        self._tokens = tokens
+        self._refused = refused
+        self._told_at = float("-inf")
+        self._untold = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on; every answer gets the headers that it has not itself."""
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await self._refuse(*refusal, scope, send)
+            return
+
+        async def fenced(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                given = list(message.get("headers", ()))
+                known = {name.lower() for name, _ in given}
+                message = {**message, "headers": given + [one for one in HEADERS.items() if one[0] not in known]}
+            await send(message)
+
+        await self._app(scope, receive, fenced)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        if len(scope["path"]) > LONGEST_PATH:
+            return 414, "address", f"a path has at most {LONGEST_PATH} characters"
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host, looks = headers.get(b"host", ""), scope["method"] in SAFE_METHODS
+        if self._tokens is not None:
+            if looks or self._tokens.accept(headers.get(b"authorization")):
+                return None
+            return 401, "token", "this needs a token: Authorization: Bearer ... (token_file in the config)"
+        nameless = looks and not host  # an old client, but no browser
+        if not (self._any_name or nameless or _is_plain(host)):
+            return 403, "host", "ask by a number or localhost, or set token_file: a name may point here by fraud"
+        return None if looks or _is_own(headers, host) else (403, "origin", "a page of another origin may not do this")
+
+    async def _refuse(self, status: int, reason: str, told: str, scope: Scope, send: Send) -> None:
+        self._refused(reason)
+        self._tell(reason, scope)
+        body = json.dumps({"error": told, "field": ""}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),  # what it may still send is not read
+            *HEADERS.items(),
+        ]
+        if status == 401:  # noqa: PLR2004 - Unauthorized
+            headers.append((b"www-authenticate", b'Bearer realm="driftd"'))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _tell(self, reason: str, scope: Scope) -> None:
+        now = time.monotonic()
+        self._untold += 1
+        if now - self._told_at >= LOG_SECONDS:
+            client = scope.get("client") or ("unknown", 0)
+            log.warning(
+                "request_refused", reason=reason, client=client[0], path=scope["path"][:200], times=self._untold
+            )
+            self._told_at, self._untold = now, 0
+
+
+def _is_own(headers: Mapping[bytes, str], host: str) -> bool:
+    """Whether what a browser says of the page that asks is the address that is asked; programs say nothing."""
+    if headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}:
+        return False
+    return b"origin" not in headers or headers[b"origin"] in {f"http://{host}", f"https://{host}"}
+
+
+def _is_plain(host: str) -> bool:
+    """Whether a Host header is a number or localhost, with or without its port."""
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

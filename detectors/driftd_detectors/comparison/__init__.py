@@ -1,0 +1,1 @@
+"""Two versions on the same rows: the gate before a swap, the bet after it."""

@@ -1,0 +1,1 @@
+"""Evidence: what gathers over windows, and when a change began."""

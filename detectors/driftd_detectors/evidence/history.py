@@ -1,0 +1,145 @@
+"""The last windows of all streams, and the seasons that are known of a window from its start (STATISTICS 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.columns import Numbers
+
+HOUR, DAY = 3_600.0, 86_400.0
+DAYS_A_WEEK = 7
+FEWEST_DAYS = 28  # daily windows before the day of the week is learned
+_FIRST_MONDAY = 4  # days after the epoch, a Thursday
+_SATURDAY = 5
+
+
+class Season(StrEnum):
+    """What of a window's start the level of a stream may depend on."""
+
+    NONE = "none"
+    WEEKDAY = "day of the week"
+    HOUR_AND_WEEKEND = "hour of the day and weekend"
+    HOUR_OF_WEEK = "hour of the week"
+
+
+def season_for(window_seconds: float | None, windows: int) -> Season:
+    """The richest season that `windows` learned windows of this length can bear; row windows have none."""
+    return max(
+        (season for season, needed in ladder(window_seconds) if windows >= needed),
+        key=list(Season).index,
+        default=Season.NONE,
+    )
+
+
+def ladder(window_seconds: float | None) -> list[tuple[Season, int]]:
+    """The seasons that windows of this length can have, each with the number of windows that it needs."""
+    if window_seconds is None or window_seconds > DAY:
+        return []
+    if window_seconds == DAY:
+        return [(Season.WEEKDAY, FEWEST_DAYS)]
+    week = round(DAYS_A_WEEK * DAY / window_seconds)
+    return [(Season.HOUR_AND_WEEKEND, max(FEWEST_DAYS, week)), (Season.HOUR_OF_WEEK, max(2 * FEWEST_DAYS, 2 * week))]
+
+
+def not_learned(window_seconds: float | None, windows: int) -> str | None:
+    """What to tell of a season that is not learned yet; None when there is nothing to wait for."""
+    first = next(iter(ladder(window_seconds)), None)
+    if first is None or windows >= first[1]:
+        return None
+    return f"seasonality not learned yet ({windows} of {first[1]} windows)"
+
+
+def regressors(season: Season, starts: Numbers, window_seconds: float | None) -> Numbers:
+    """The regressors of windows that begin at `starts` (epoch seconds): shape (windows, number of regressors).
+
+    Every row has exactly one 1 in its first columns, so that adding a constant to their coefficients moves the level.
+    """
+    days = np.floor(starts / DAY)
+    weekday = (days - _FIRST_MONDAY) % DAYS_A_WEEK
+    if season is Season.NONE or window_seconds is None:
+        return np.ones((len(starts), 1))
+    if season is Season.WEEKDAY:
+        return _indicators(weekday, DAYS_A_WEEK)
+    slot_seconds = max(window_seconds, HOUR)
+    slots = int(np.ceil(DAY / slot_seconds))
+    slot = np.floor((starts - days * DAY) / slot_seconds)
+    if season is Season.HOUR_OF_WEEK:
+        return _indicators(weekday * slots + slot, DAYS_A_WEEK * slots)
+    return np.column_stack([_indicators(slot, slots), (weekday >= _SATURDAY).astype(np.float64)])
+
+
+def level_columns(season: Season, columns: int) -> Numbers:
+    """1 for the regressors that together make the level, 0 for the others."""
+    level = np.ones(columns)
+    if season is Season.HOUR_AND_WEEKEND:
+        level[-1] = 0.0
+    return level
+
+
+def _indicators(cell: Numbers, cells: int) -> Numbers:
+    return np.asarray(cell[:, None] == np.arange(cells)[None, :], dtype=np.float64)
+
+
+MOST_WINDOWS = 336  # two weeks of hours: what the richest season needs
+FEWEST_WINDOWS = 56
+MOST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Up to `MOST_WINDOWS` windows, fewer when there are many streams: the newest last. Immutable."""
+
+    starts: Numbers  # (H,)
+    values: NDArray[np.float32]  # (H, S)
+    sampling_sd: NDArray[np.float32]  # (H, S)
+    learned: NDArray[np.bool_]  # (H,) whether the window was learned; it is not while it waits in quarantine
+
+    @classmethod
+    def of(cls, starts: Numbers, values: Numbers, sampling_sd: Numbers) -> History:
+        """The newest of the reference windows, all learned."""
+        kept = slice(max(0, len(starts) - room(values.shape[1])), None)
+        return cls(
+            np.asarray(starts, dtype=np.float64)[kept],
+            np.asarray(values, dtype=np.float32)[kept],
+            np.asarray(sampling_sd, dtype=np.float32)[kept],
+            np.ones(len(starts), dtype=bool)[kept],
+        )
+
+    def with_window(self, start: float, values: Numbers, sampling_sd: Numbers) -> History:
+        """One window more, not learned yet; the oldest falls out when there is no room."""
+        kept = slice(max(0, len(self.starts) + 1 - room(len(values))), None)
+        return History(
+            np.append(self.starts[kept], start),
+            np.concatenate([self.values[kept], values.astype(np.float32)[None]]),
+            np.concatenate([self.sampling_sd[kept], sampling_sd.astype(np.float32)[None]]),
+            np.append(self.learned[kept], False),
+        )
+
+    def all_learned(self) -> History:
+        """Nothing waits any more."""
+        return replace(self, learned=np.ones(len(self.starts), dtype=bool))
+
+    def shifted(self, shift: Numbers, since: int) -> History:
+        """As if the level had always been the one since position `since`."""
+        values = self.values.copy()
+        values[:since] += shift.astype(np.float32)
+        return replace(self.all_learned(), values=values)
+
+    def regressors(self, season: Season, window_seconds: float | None) -> Numbers:
+        """Z of every window, (H, p)."""
+        return regressors(season, self.starts, window_seconds)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays to be kept."""
+        names = ("starts", "values", "sampling_sd", "learned")
+        return {name: getattr(self, name) for name in names}
+
+
+def room(streams: int) -> int:
+    """How many windows of so many streams are kept."""
+    return int(np.clip(MOST_BYTES // (8 * max(1, streams)), FEWEST_WINDOWS, MOST_WINDOWS))

@@ -1,1 +1,0 @@
-"""The faults of a pipeline that are told apart from drift, one file each."""

@@ -1,0 +1,1 @@
+"""Performance: losses, labels that come late, and their evidence."""

@@ -1,0 +1,160 @@
+"""Performance by betting: the fallback where there are no reference windows, or where errors are rare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.columns import Numbers
+from driftd_detectors.evidence.change_point import MOST_WINDOWS, change_point
+from driftd_detectors.evidence.evidence import SUSPECTED
+from driftd_detectors.performance.cohort_loss import CohortEstimate
+from driftd_detectors.performance.loss_reference import LossReference
+
+RATIOS = np.array([1.1, 1.2, 1.35, 1.6, 2.0, 3.0])  # of the loss, that are betted on
+_MOST_LOG = 80.0
+_FEWEST_FOR_DISPERSION = 8
+_STANDARD_ERRORS = 2.0
+_HIGHEST = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedPerformance:
+    """Evidence that the mean of a loss in [0, 1] is above what is tolerated. Immutable.
+
+    Parameters
+    ----------
+    reference
+        The losses of the reference; those that have no bound are divided by their 99th percentile and clipped.
+    threshold
+        A: the evidence at which it alarms.
+    tolerated
+        How much more loss than the reference's is no reason for an alarm.
+
+    Notes
+    -----
+    Null: E[loss | past] <= theta, theta = the reference's mean + the larger of what is tolerated and two standard
+    errors of that mean. For alternatives theta_j = theta x {1.1, 1.2, 1.35, 1.6, 2, 3}, capped at (1 + theta) / 2, a
+    window of n labels with losses that sum to k has the e-value
+    (theta_j / theta)^k ((1 - theta_j) / (1 - theta))^(n - k): a likelihood ratio for 0/1 losses, and by convexity
+    of expectation at most 1 for any loss in [0, 1]. R <- (R + 1) e for each j; the evidence is the mean over j.
+    Over-dispersion (variance of reference window losses over what independent rows give, at least 1) divides k and n;
+    with it the guarantee is calibrated rather than proved.
+
+    Examples
+    --------
+    >>> from driftd_detectors.performance.loss_reference import flat_reference
+    >>> watched = CertifiedPerformance.begin(flat_reference("error", 0.10, rows=2000), 1000.0, tolerated=0.01)
+    >>> for start in range(8):
+    ...     watched = watched.update(Estimate.of_sum(40, 200), float(start))
+    >>> watched.alarmed
+    True
+
+    References
+    ----------
+    .. [1] Waudby-Smith, Ramdas, *Estimating means of bounded random variables by betting*, JRSS B 2024.
+    .. [2] Shin, Ramdas, Rinaldo, *E-detectors*, NEJSDS 2024.
+    """
+
+    reference: LossReference
+    threshold: float
+    tolerated: float
+    theta: float
+    dispersion: float
+    logs: Numbers  # (6,)
+    starts: Numbers  # of the last windows
+    values: Numbers  # their losses
+    alarmed: bool = False
+    crossed: bool = False
+    since: int = 0
+    seen: int = 0
+
+    @classmethod
+    def begin(cls, reference: LossReference, threshold: float, *, tolerated: float) -> CertifiedPerformance:
+        """No evidence yet."""
+        error = reference.row_sd / np.sqrt(max(1, reference.rows))
+        theta = (max(0.0, reference.mean) + max(tolerated, _STANDARD_ERRORS * error)) / reference.bound
+        return cls(
+            reference,
+            threshold,
+            tolerated,
+            float(np.clip(theta, 1e-6, _HIGHEST)),
+            _dispersion(reference),
+            np.full(len(RATIOS), -np.inf),
+            np.empty(0),
+            np.empty(0),
+        )
+
+    @property
+    def value(self) -> float:
+        """The evidence; at least the threshold while an alarm stands."""
+        gathered = float(np.exp(self.logs).mean())
+        return max(gathered, self.threshold) if self.alarmed else gathered
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether it learns first: the bet needs no windows to learn from."""
+        return False
+
+    @property
+    def learning(self) -> str | None:
+        """It learns nothing, so nothing is ever missing."""
+        return None
+
+    def update(self, estimate: CohortEstimate, start: float) -> CertifiedPerformance:
+        """One cohort more; a loss of NaN changes nothing."""
+        if not np.isfinite(estimate.loss):
+            return replace(self, crossed=False)
+        alternatives = np.minimum(self.theta * RATIOS, (1 + self.theta) / 2)
+        count = estimate.counted / self.dispersion
+        share = float(np.clip(estimate.loss / self.reference.bound, 0.0, 1.0))
+        up, down = np.log(alternatives / self.theta), np.log((1 - alternatives) / (1 - self.theta))
+        gain = count * (share * up + (1 - share) * down)
+        logs = np.minimum(np.logaddexp(self.logs, 0.0) + gain, _MOST_LOG)
+        after = replace(
+            self,
+            logs=logs,
+            starts=np.append(self.starts, start)[-MOST_WINDOWS:],
+            values=np.append(self.values, estimate.loss)[-MOST_WINDOWS:],
+            crossed=False,
+            seen=self.seen + 1,
+        )
+        crossed = after.value >= self.threshold and not self.alarmed
+        since = self.since + 1 if after.value >= SUSPECTED else 0
+        return replace(after, crossed=crossed, alarmed=self.alarmed or crossed, since=since)
+
+    def absorb(self) -> CertifiedPerformance:
+        """Take the loss since the change for what is tolerated from now on."""
+        at = change_point(self.values[:, None], latest=self.since)
+        seen = float(np.mean(self.values[at:])) / self.reference.bound if len(self.values) else 0.0
+        theta = float(np.clip(max(self.theta, seen + self.tolerated / self.reference.bound), 1e-6, _HIGHEST))
+        return replace(
+            self, theta=theta, logs=np.full_like(self.logs, -np.inf), alarmed=False, crossed=False, since=0, seen=0
+        )
+
+    def change_start(self) -> float | None:
+        """The start of the cohort at which the change most likely began."""
+        if not len(self.starts):
+            return None
+        return float(self.starts[change_point(self.values[:, None], latest=self.since)])
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The state as JSON-ready values and arrays, without what follows from the settings."""
+        values = {"theta": self.theta, "alarmed": self.alarmed, "since": self.since, "seen": self.seen}
+        return values, {"bets": self.logs, "starts": self.starts, "values": self.values}
+
+    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> CertifiedPerformance:
+        """This, with the state that `pack` gave; as it is when the state is of another detector."""
+        if "bets" not in arrays:
+            return self
+        return replace(self, logs=arrays["bets"], starts=arrays["starts"], values=arrays["values"], **values)
+
+
+def _dispersion(reference: LossReference) -> float:
+    if len(reference.values) < _FEWEST_FOR_DISPERSION:
+        return 1.0
+    around = float(np.mean((reference.values - reference.mean) ** 2 * reference.counts))
+    return max(1.0, around / max(reference.row_sd**2, 1e-12))

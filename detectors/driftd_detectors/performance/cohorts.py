@@ -1,0 +1,123 @@
+"""One cohort's labels, from the first look to what its loss says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
+from driftd_detectors.columns import Outcomes
+from driftd_detectors.evidence.evidence import SUSPECTED
+from driftd_detectors.formatting import number, windows_told
+from driftd_detectors.performance.betting import CertifiedPerformance
+from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
+from driftd_detectors.performance.loss_reference import LossReference
+from driftd_detectors.performance.losses import value_of
+from driftd_detectors.performance.maturity import FEWEST_LABELS, Maturity
+from driftd_detectors.performance.performance import Performance
+
+Detector = Performance | CertifiedPerformance
+
+
+def assess_cohort(
+    performance: Detector,
+    maturity: Maturity,
+    loss: LossReference,
+    outcomes: Outcomes,
+    start: float,
+    age: float,
+    window_seconds: float | None,
+    chosen_instead: str | None = None,
+) -> tuple[Detector, Maturity, Assessment]:
+    """Evaluate one cohort if it is ready.
+
+    Parameters
+    ----------
+    performance, maturity, loss
+        What is known so far.
+    outcomes, start, age
+        The cohort's predictions with the labels known now, the start of its window, and seconds since the window's end.
+    window_seconds
+        The length of the window; None: it ended with its last row.
+    chosen_instead
+        The metric that was asked for and is not defined for the reference.
+    """
+    if outcomes.rows == 0:
+        return performance, maturity, Assessment(Verdict.INCONCLUSIVE, "no predictions in this window", 0)
+    readiness = maturity.ready(outcomes, age)
+    labels = int(outcomes.labelled.sum())
+    if readiness in {"wait", "given_up"}:
+        return performance, maturity, _not_yet(outcomes.rows, labels, maturity, waits=readiness == "wait")
+    end = float(np.max(outcomes.at)) if window_seconds is None else start + window_seconds
+    known_by = end + age
+    curve = maturity.curve if readiness == "early" else None
+    estimate = estimate_loss(outcomes, loss, curve, known_by)
+    if not np.isfinite(estimate.loss):
+        sentence = f"{loss.metric} cannot be computed from the {labels} labels of this window"
+        return performance, maturity, Assessment(Verdict.INCONCLUSIVE, sentence, outcomes.rows)
+    after = performance.update(estimate, start)
+    known = maturity.seen(outcomes, known_by, readiness, start)
+    kind = _kind(after, estimate, loss)
+    notes = []
+    if known.changed:
+        notes.append("labels arrive otherwise than they did: only mature cohorts count for now")
+    if chosen_instead is not None:
+        notes.append(f"{chosen_instead} is not defined for the reference")
+    assessment = Assessment(
+        kind.verdict,
+        "; ".join([kind.sentence, *notes]),
+        outcomes.rows,
+        (kind,),
+        (Score(EvidenceKind.PERFORMANCE, loss.metric, "loss", estimate.loss, estimate.sampling_sd, after.value),),
+        learning=after.learning,
+        figures=_figures(after, estimate, loss, known),
+    )
+    return after, known, assessment
+
+
+def _not_yet(rows: int, labels: int, maturity: Maturity, *, waits: bool) -> Assessment:
+    coverage = labels / rows
+    if waits:
+        sentence = f"{labels} of {rows} labels are there; the rest is waited for"
+    else:
+        sentence = f"only {labels} of {rows} labels came; {FEWEST_LABELS} are needed"
+    figures = {"labels": float(labels), "coverage": coverage, "label_age": maturity.first_age}
+    return Assessment(Verdict.INCONCLUSIVE, sentence, rows, figures=figures, waits=waits)
+
+
+def _figures(after: Detector, estimate: CohortEstimate, loss: LossReference, maturity: Maturity) -> dict[str, float]:
+    return {
+        "loss": estimate.loss,
+        "baseline": loss.mean,
+        "tolerated": loss.mean + after.tolerated,
+        "metric": value_of(loss.metric, estimate.loss),
+        "metric_baseline": value_of(loss.metric, loss.mean),
+        "labels": float(estimate.labels),
+        "coverage": estimate.coverage,
+        "low": estimate.low,
+        "high": estimate.high,
+        "label_delay_changed": float(maturity.changed),
+    }
+
+
+def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> KindAssessment:
+    value, threshold = after.value, after.threshold
+    verdict = Verdict.DRIFT if after.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
+    since = max(1, after.since)
+    told, usual = (f"{value_of(loss.metric, one):.4g}" for one in (estimate.loss, loss.mean))
+    seen = f"{loss.metric} {told} on {estimate.labels} labels, {usual} on the reference"
+    if after.is_learning:
+        sentence = f"{seen}: {after.learning}"
+        return KindAssessment(EvidenceKind.PERFORMANCE, Verdict.INCONCLUSIVE, value, threshold, sentence)
+    evidence = f"evidence {number(value)} against a threshold of {number(threshold)}"
+    over = "" if verdict is Verdict.OK else f", over {windows_told(since)}"
+    calm = verdict is Verdict.OK
+    return KindAssessment(
+        EvidenceKind.PERFORMANCE,
+        verdict,
+        value,
+        threshold,
+        f"{seen}: {evidence}{over}",
+        leaders=() if calm else ((loss.metric, 1.0),),
+        change_start=None if calm else after.change_start(),
+        crossed=after.crossed,
+    )

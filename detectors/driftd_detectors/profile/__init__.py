@@ -1,0 +1,1 @@
+"""Profiles: mergeable summaries of a window, on bins that the reference fixes."""

@@ -1,0 +1,248 @@
+"""The Profile: a mergeable summary of a window, and everything that detectors need of its rows.
+
+Profiles on one layout form a commutative monoid: `merge` is associative and commutative, and `empty_profile` is its
+identity. Counts, joint sums and what is made of them are exactly so; means and sums of squares up to rounding.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
+from driftd_detectors.profile.column_layout import ColumnLayout
+from driftd_detectors.profile.counting import NO_MOMENTS, ColumnMoments, Moments, bins_of, count_labels, count_numbers
+from driftd_detectors.profile.joint import Joint, joint_of, merge_joint, no_joint
+from driftd_detectors.profile.layout import Layout, feature_values, predicted_classes
+from driftd_detectors.serialization import pack, unpack
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LossSums:
+    """By bin of the flat vector: rows with a loss, the sum of their losses, the sum of their predictions.
+
+    The prediction of a class is 1 when it is the second class (else 0), or the score where there is one.
+    """
+
+    rows: Counts
+    loss: Numbers
+    prediction: Numbers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """A window, summarised on the bins of one layout; immutable."""
+
+    layout: str  # the fingerprint
+    rows: int
+    counts: Counts  # (layout.bins,)
+    moments: Moments  # (columns,) each: of finite values; ages in seconds for timestamps
+    unreadable: Counts  # (columns,): values that could not be read, counted as missing too
+    absent: Counts  # (columns,): rows to which the column was not delivered at all; in no bin
+    joint: Joint
+    losses: LossSums | None = None  # only where losses were given
+
+    def to_bytes(self) -> bytes:
+        """A compact form that `from_bytes` reads back."""
+        values = {"layout": self.layout, "rows": self.rows, "joint_rows": self.joint.rows}
+        width = np.triu_indices(len(self.joint.sums))
+        arrays: dict[str, NDArray[Any]] = {
+            "counts": _narrow(self.counts),
+            "finite": _narrow(self.moments.finite),
+            "unreadable": _narrow(self.unreadable),
+            "absent": _narrow(self.absent),
+            "mean": self.moments.mean,
+            "squares": self.moments.squares,
+            "low": self.moments.low,
+            "high": self.moments.high,
+            "joint_sums": self.joint.sums,
+            "joint_products": self.joint.products[width],
+        }
+        if self.losses is not None:
+            arrays |= {
+                "loss_rows": _narrow(self.losses.rows),
+                "loss": self.losses.loss,
+                "given": self.losses.prediction,
+            }
+        return zlib.compress(pack(values, arrays), level=6)
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Profile:
+        """Read what `to_bytes` wrote. Raises ValueError when the bytes are something else."""
+        try:
+            values, arrays = unpack(zlib.decompress(stored))
+        except zlib.error as error:
+            raise ValueError("these bytes were not written by Profile.to_bytes") from error
+        return cls(
+            values["layout"],
+            values["rows"],
+            _wide(arrays["counts"]),
+            Moments(_wide(arrays["finite"]), arrays["mean"], arrays["squares"], arrays["low"], arrays["high"]),
+            _wide(arrays["unreadable"]),
+            _wide(arrays["absent"]),
+            Joint(values["joint_rows"], arrays["joint_sums"], _square(arrays["joint_products"], arrays["joint_sums"])),
+            LossSums(_wide(arrays["loss_rows"]), arrays["loss"], arrays["given"]) if "loss" in arrays else None,
+        )
+
+
+def empty_profile(layout: Layout) -> Profile:
+    """The Profile of no rows."""
+    columns = len(layout.columns)
+    none = np.zeros(columns, dtype=np.int64)
+    moments = Moments.of([NO_MOMENTS] * columns)
+    return Profile(
+        layout.fingerprint, 0, np.zeros(layout.bins, dtype=np.int64), moments, none, none, no_joint(len(layout.joint))
+    )
+
+
+def merge(a: Profile, b: Profile) -> Profile:
+    """The Profile of the rows of both. Raises ValueError when they were made on different layouts."""
+    if a.layout != b.layout:
+        raise ValueError(
+            f"Profiles on different layouts ({a.layout}, {b.layout}) cannot be merged; profile the rows again"
+        )
+    return Profile(
+        a.layout,
+        a.rows + b.rows,
+        a.counts + b.counts,
+        a.moments.merge(b.moments),
+        a.unreadable + b.unreadable,
+        a.absent + b.absent,
+        merge_joint(a.joint, b.joint),
+        _merge_losses(a.losses, b.losses),
+    )
+
+
+def profile_of(columns: Columns, outcomes: Outcomes | None, layout: Layout, *, loss: Numbers | None = None) -> Profile:
+    """Count one chunk of rows.
+
+    Parameters
+    ----------
+    columns, outcomes
+        The rows and what the model said of them. Without outcomes the prediction and ages of timestamps are absent.
+    layout
+        The bins, learned from the reference.
+    loss
+        The loss of each row, NaN where it is not known; adds the sums by bin that harm and root cause are made of.
+
+    Raises
+    ------
+    ValueError
+        When a column, the outcomes or the losses do not have `columns.rows` entries.
+    """
+    _check_lengths(columns, outcomes, loss)
+    counts = np.zeros(layout.bins, dtype=np.int64)
+    moments = []
+    unreadable = np.zeros(len(layout.columns), dtype=np.int64)
+    absent = np.zeros(len(layout.columns), dtype=np.int64)
+    wanted = set(layout.joint)
+    kept: dict[int, Column] = {}
+    for index, (column, values) in enumerate(_values(columns, outcomes, layout)):
+        unreadable[index] = columns.unreadable.get(column.name, 0) if index < len(layout.features) else 0
+        if values is None:
+            absent[index] = columns.rows
+            moments.append(NO_MOMENTS)
+            continue
+        if isinstance(values, Coded) is column.numeric:  # text where numbers belong, or the reverse
+            values = _nothing(column, columns.rows)  # noqa: PLW2901 - what cannot be read is missing
+            unreadable[index] = columns.rows
+        counts[layout.starts[index] : layout.starts[index + 1]], one = _counted(values, column)
+        moments.append(one)
+        if loss is not None or index in wanted:
+            kept[index] = values
+    return Profile(
+        layout.fingerprint,
+        columns.rows,
+        counts,
+        Moments.of(moments),
+        unreadable,
+        absent,
+        joint_of(kept, columns.rows, layout),
+        None if loss is None else _loss_sums(kept, outcomes, loss, layout),
+    )
+
+
+def _values(
+    columns: Columns, outcomes: Outcomes | None, layout: Layout
+) -> Iterator[tuple[ColumnLayout, Column | None]]:
+    for column in layout.features:
+        yield column, feature_values(columns, outcomes, column)
+    for column in layout.predictions:
+        if outcomes is None:
+            yield column, None
+        elif column.name == "score":
+            yield column, outcomes.score
+        else:
+            yield column, outcomes.prediction if column.numeric else predicted_classes(outcomes)
+
+
+def _counted(values: Column, column: ColumnLayout) -> tuple[Counts, ColumnMoments]:
+    if isinstance(values, Coded):
+        return count_labels(values, column), NO_MOMENTS
+    return count_numbers(values, column)
+
+
+def _nothing(column: ColumnLayout, rows: int) -> Column:
+    return np.full(rows, np.nan) if column.numeric else Coded(np.full(rows, -1, dtype=np.int32), ())
+
+
+def _check_lengths(columns: Columns, outcomes: Outcomes | None, loss: Numbers | None) -> None:
+    lengths = {name: len(one.codes if isinstance(one, Coded) else one) for name, one in columns.values.items()}
+    lengths |= {} if outcomes is None else {"the outcomes": outcomes.rows}
+    lengths |= {} if loss is None else {"the losses": len(loss)}
+    for name, length in lengths.items():
+        if length != columns.rows:
+            raise ValueError(f"{name} has {length} rows, the window has {columns.rows}; all must have the same rows")
+
+
+def _loss_sums(kept: dict[int, Column], outcomes: Outcomes | None, loss: Numbers, layout: Layout) -> LossSums:
+    known = np.isfinite(loss)
+    weights = (known, np.where(known, loss, 0.0), np.where(known, _given(outcomes, len(loss)), 0.0))
+    sums = np.zeros((3, layout.bins))
+    for index, values in kept.items():
+        column = layout.columns[index]
+        bins = bins_of(values, column)
+        first = layout.starts[index]
+        for row, weight in zip(sums, weights, strict=True):
+            row[first : first + column.bins] = np.bincount(bins, weights=weight, minlength=column.bins)
+    return LossSums(sums[0].astype(np.int64), sums[1], sums[2])
+
+
+def _given(outcomes: Outcomes | None, rows: int) -> Numbers:
+    """What was predicted of each row, as a number."""
+    if outcomes is None:
+        return np.zeros(rows)
+    if not outcomes.classes:
+        return np.nan_to_num(outcomes.prediction, posinf=0.0, neginf=0.0)
+    hard = (outcomes.prediction == 1).astype(np.float64)
+    return np.where(np.isfinite(outcomes.score), outcomes.score, hard) if len(outcomes.classes) == 2 else hard  # noqa: PLR2004
+
+
+def _merge_losses(a: LossSums | None, b: LossSums | None) -> LossSums | None:
+    if a is None or b is None:
+        return a or b
+    return LossSums(a.rows + b.rows, a.loss + b.loss, a.prediction + b.prediction)
+
+
+def _narrow(counts: Counts) -> NDArray[Any]:
+    """The same counts in the fewest bytes an entry."""
+    highest = int(counts.max(initial=0))
+    return counts.astype(np.min_scalar_type(highest))
+
+
+def _wide(counts: NDArray[Any]) -> Counts:
+    return counts.astype(np.int64)
+
+
+def _square(upper: Numbers, sums: Numbers) -> Numbers:
+    width = len(sums)
+    square = np.zeros((width, width))
+    square[np.triu_indices(width)] = upper
+    return square + np.triu(square, 1).T

@@ -1,0 +1,1 @@
+"""Data quality: faults of the pipeline, told apart from drift."""

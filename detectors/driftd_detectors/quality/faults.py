@@ -1,0 +1,295 @@
+"""The faults of a pipeline: vanished, constant, missing, unreadable, out of range, new categories."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.profile.column_layout import ColumnLayout
+
+FEWEST_ROWS = 20  # of a window in which anything is certain
+MOST_EVIDENCE = 1e12  # evidence is not told beyond this
+_STEPS = (1.1, 1.2, 1.35, 1.6, 2.0, 3.0)  # alternatives, as multiples of the tolerated share
+
+
+@dataclass(frozen=True, slots=True)
+class QualitySettings:
+    """What is tolerated, as a share of the rows above the reference's own; and when a fault is certain."""
+
+    missing: float = 0.3
+    vanished: float = 0.3
+    unreadable: float = 0.05
+    new_category: float = 0.3
+    range: float = 0.1  # of values far beyond the reference's range
+    overdispersion: float = 3.0  # rows come in bunches: so many count as one
+    certain: float = 1e4  # evidence at which a fault alarms and blocks builds
+
+    def __post_init__(self) -> None:
+        for name in ("missing", "vanished", "unreadable", "new_category", "range"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a tolerated share lies between 0 and 1")
+        if self.overdispersion < 1 or self.certain <= 1:
+            raise ValueError(
+                f"overdispersion is {self.overdispersion} and certain {self.certain}; "
+                "the first is at least 1, the second more than 1"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnWindow:
+    """One column of a window beside the reference: what a fault is looked for in."""
+
+    column: ColumnLayout
+    rows: int  # of the window
+    counts: NDArray[np.int64]
+    reference: NDArray[np.int64]
+    unreadable: int
+    absent: int
+    reference_unreadable: int
+    reference_absent: int
+    finite: int
+    low: float
+    high: float
+
+    @property
+    def delivered(self) -> int:
+        """Rows to which the column was delivered."""
+        return int(self.counts.sum())
+
+    @property
+    def present(self) -> int:
+        """Rows in which it has a value."""
+        return self.delivered - int(self.counts[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """What a window shows of one fault."""
+
+    share: float  # of the rows looked at
+    evidence: float  # an e-value: at most 1 on average where there is no fault
+    sentence: str
+
+
+def suspect(
+    hits: float, rows: int, usual: float, tolerated: float, sentence: str, settings: QualitySettings
+) -> Suspicion | None:
+    """So many of `rows` rows show a fault that the reference had in the share `usual`; None where none does."""
+    if rows <= 0 or hits <= 0:
+        return None
+    effective = settings.overdispersion
+    return Suspicion(hits / rows, share_evidence(hits / effective, rows / effective, usual + tolerated), sentence)
+
+
+def share_evidence(hits: float, rows: float, tolerated: float) -> float:
+    """The evidence that a share lies above `tolerated`: an e-value, the mean of likelihood ratios.
+
+    Shin, Ramdas, Rinaldo, *E-detectors*, 2024, with the alternatives of STATISTICS 4.
+    """
+    if rows <= 0 or tolerated >= 1:
+        return 1.0
+    logs = []
+    for step in (*_STEPS, math.inf):
+        share = min(step * tolerated, (1 + tolerated) / 2)
+        logs.append(hits * math.log(share / tolerated) + (rows - hits) * math.log((1 - share) / (1 - tolerated)))
+    highest = max(logs)
+    total = highest + math.log(sum(math.exp(one - highest) for one in logs) / len(logs))
+    return math.exp(min(total, math.log(MOST_EVIDENCE)))
+
+
+def percent(hits: float, rows: int) -> str:
+    """A share as people read it."""
+    return f"{hits / max(1, rows):.1%}"
+
+
+_USUAL = 0.5  # a value with a larger share of the reference is the normal state
+_SMALLEST = 1e-3  # persistence is not believed to be less
+
+
+def constant(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+    """A column that used to vary has one value in every row.
+
+    Parameters
+    ----------
+    one, settings
+        The column in the window and in the reference; what is tolerated.
+
+    Notes
+    -----
+    With s the share of neighbouring reference rows that hold the same value, n rows in time order all hold one
+    value with a probability of about s^(n - 1) in a chain of that persistence (Feller, 1950). So a month or a
+    weekday, which stay for long, may be constant in a window, and a sensor may not. The evidence is 1 / that
+    probability, with n divided by the over-dispersion. A value that most reference rows hold, such as no rain, is no
+    fault, however long it stays, and columns of two values are left to the proportion score.
+
+    Examples
+    --------
+    >>> round(0.5 ** -((100 - 1) / 3.0))
+    8589934592
+
+    References
+    ----------
+    Feller, *An Introduction to Probability Theory and Its Applications*, volume 1, chapter XIII, 1950.
+    """
+    levels = int(np.count_nonzero(one.reference[:-1]))
+    if levels < 3 or one.present < FEWEST_ROWS or not _stuck(one):  # noqa: PLR2004 - more than two values
+        return None
+    if one.reference[int(np.argmax(one.counts[:-1]))] > _USUAL * one.reference[:-1].sum():
+        return None
+    value = f"{one.low:g}" if one.column.numeric else one.column.labels[int(np.argmax(one.counts[:-3]))]
+    rows = (one.present - 1) / settings.overdispersion
+    evidence = math.exp(min(math.log(MOST_EVIDENCE), -rows * math.log(max(one.column.stay, _SMALLEST))))
+    return Suspicion(1.0, evidence, f"holds the one value {value} in all {one.present} rows")
+
+
+def _stuck(one: ColumnWindow) -> bool:
+    if one.column.numeric:
+        return one.low == one.high and one.finite == one.present
+    return int(np.count_nonzero(one.counts[:-3])) == 1 and int(one.counts[-3:-1].sum()) == 0
+
+
+def missing(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+    """The share of missing values jumped.
+
+    Parameters
+    ----------
+    one, settings
+        The column in the window and in the reference; what is tolerated.
+
+    Notes
+    -----
+    The share of delivered rows without a value, against that of the reference.
+
+    Examples
+    --------
+    >>> QualitySettings(missing=0.2).missing
+    0.2
+
+    References
+    ----------
+    Schelter et al., *Automating large-scale data quality verification*, VLDB, 2018.
+    """
+    usual = float(one.reference[-1]) / max(1, int(one.reference.sum()))
+    hits = int(one.counts[-1])
+    share = percent(hits, one.delivered)
+    said = f"is missing in {share} of {one.delivered} rows (reference {usual:.1%})"
+    return suspect(hits - one.unreadable, one.delivered, usual, settings.missing, said, settings)
+
+
+def new_category(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+    """Labels that the reference never held make up a gross share.
+
+    Parameters
+    ----------
+    one, settings
+        The column in the window and in the reference; what is tolerated.
+
+    Notes
+    -----
+    The share of present values with an unseen label. What is usual is the share of labels that the reference held
+    once (Good, 1953): where new labels always come, they are no fault.
+
+    Examples
+    --------
+    >>> QualitySettings().new_category
+    0.3
+
+    References
+    ----------
+    Good, *The population frequencies of species and the estimation of population parameters*, Biometrika, 1953.
+    """
+    if one.column.numeric or int(one.reference[:-1].sum()) == 0:
+        return None
+    hits = int(one.counts[-2])
+    share = percent(hits, one.present)
+    said = f"has labels never seen before in {share} of {one.present} values (usual {one.column.unseen:.1%})"
+    return suspect(hits, one.present, one.column.unseen, settings.new_category, said, settings)
+
+
+def out_of_range(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+    """Numbers are absurdly far from all that the reference held, as after a change of unit or with sentinel values.
+
+    Parameters
+    ----------
+    one, settings
+        The column in the window and in the reference; what is tolerated.
+
+    Notes
+    -----
+    The share of present values that are infinite, or more than nine times the reference's reach (the larger of its
+    width and of its largest absolute value) outside it. Values just outside are drift: seasons and growth do that.
+
+    Examples
+    --------
+    >>> QualitySettings().range
+    0.1
+
+    References
+    ----------
+    Breck et al., *Data validation for machine learning*, MLSys, 2019.
+    """
+    if not one.column.numeric or not one.column.edges:
+        return None
+    strange = [0, 1, -3, -2]  # -inf, far below, far above, +inf
+    hits = int(one.counts[strange].sum())
+    usual = float(one.reference[strange].sum()) / max(1, int(one.reference[:-1].sum()))
+    share = percent(hits, one.present)
+    reach = f"{one.column.edges[0]:.4g} to {one.column.edges[-1]:.4g}"
+    said = f"is far out of the reference's range ({reach}) in {share} of {one.present} values"
+    return suspect(hits, one.present, usual, settings.range, said, settings)
+
+
+def unreadable(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+    """Values cannot be read as the column's type, as when the type changed upstream.
+
+    Parameters
+    ----------
+    one, settings
+        The column in the window and in the reference; what is tolerated.
+
+    Notes
+    -----
+    The share of delivered values that could not be read, against that of the reference.
+
+    Examples
+    --------
+    >>> QualitySettings().unreadable
+    0.05
+
+    References
+    ----------
+    Breck et al., *Data validation for machine learning*, MLSys, 2019.
+    """
+    usual = one.reference_unreadable / max(1, int(one.reference.sum()))
+    share = percent(one.unreadable, one.delivered)
+    said = f"cannot be read as {one.column.kind} in {share} of {one.delivered} rows (reference {usual:.1%})"
+    return suspect(one.unreadable, one.delivered, usual, settings.unreadable, said, settings)
+
+
+def vanished(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+    """The column was not delivered at all.
+
+    Parameters
+    ----------
+    one, settings
+        The column in the window and in the reference; what is tolerated.
+
+    Notes
+    -----
+    The share of the window's rows that came without the column, against that of the reference.
+
+    Examples
+    --------
+    >>> QualitySettings().vanished
+    0.3
+
+    References
+    ----------
+    Breck et al., *Data validation for machine learning*, MLSys, 2019.
+    """
+    usual = one.reference_absent / max(1, one.reference_absent + int(one.reference.sum()))
+    said = f"was not delivered in {percent(one.absent, one.rows)} of {one.rows} rows (reference {usual:.1%})"
+    return suspect(one.absent, one.rows, usual, settings.vanished, said, settings)

@@ -1,0 +1,219 @@
+"""What a window's Profile says against a reference: one number a stream, in arrays aligned with `streams_of`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.assessment import EvidenceKind, Fault
+from driftd_detectors.columns import Numbers
+from driftd_detectors.profile.column_layout import ColumnLayout, Scale
+from driftd_detectors.profile.layout import Layout
+from driftd_detectors.profile.profile import Profile
+from driftd_detectors.scores.comparison import Comparison, compare
+from driftd_detectors.scores.components import (
+    chi_square_rest,
+    correlation_scores,
+    global_score,
+    location_spread,
+    pair_changes,
+)
+
+FEWEST_ROWS = 30  # of a column in a window, and in the reference: below, nothing is said
+_GLOBAL, _JOINT = 0.1, 0.1  # shares of the evidence; features have the rest between them
+_COUNTED_SHARE = 0.01  # a reference bin with less hardly ever survives pooling
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One number per window that evidence is gathered on.
+
+    `subject` is a feature, "prediction", "score", "all features" or "joint"; `component` is location, spread, rest,
+    proportion, chi_square, global, largest or together. The weights of the streams of one kind sum to one, features
+    counting alike: who knows importance multiplies by it.
+    """
+
+    kind: EvidenceKind
+    subject: str
+    component: str
+    two_sided: bool  # a change in either direction counts; else only upwards
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowScores:
+    """Arrays aligned with `streams_of(layout)`; NaN where nothing can be said."""
+
+    rows: int
+    values: Numbers  # effect sizes; location, spread and proportion in reference sds, the others standard normal
+    sampling_sd: Numbers  # the standard deviation of each value without drift
+
+
+@lru_cache(maxsize=64)
+def streams_of(layout: Layout) -> tuple[Stream, ...]:
+    """The streams that a layout gives: of every feature, of all together, then of prediction and score."""
+    data = [one for column in layout.features for one in _streams(column, EvidenceKind.DATA)]
+    if sum(1 for column in layout.features if column.scale in {Scale.ORDERED, Scale.BINARY}) > 1:
+        data.append(Stream(EvidenceKind.DATA, "all features", "global", two_sided=False, weight=_GLOBAL))
+    if len(layout.joint) > 1:
+        data += [
+            Stream(EvidenceKind.DATA, "joint", component, two_sided=False, weight=_JOINT / 2)
+            for component in ("largest", "together")
+        ]
+    given = [one for column in layout.predictions for one in _streams(column, EvidenceKind.PREDICTION)]
+    return (*_shared_out(data), *_shared_out(given))
+
+
+def score_window(
+    window: Profile,
+    reference: Profile,
+    layout: Layout,
+    *,
+    leave_out: bool = False,
+    faults: Sequence[Fault] = (),
+    left_out: frozenset[str] = frozenset(),
+) -> WindowScores:
+    """Score a window against a reference.
+
+    Parameters
+    ----------
+    window, reference, layout
+        Two Profiles made on this layout.
+    leave_out
+        The window is part of the reference, and is taken out of it first.
+    faults
+        What `quality_faults` found; a column with a certain fault gets no score in this window, and neither do the
+        streams of many columns that it is part of.
+    left_out
+        Features that do not enter the scores of many columns; they are scored themselves.
+
+    Raises
+    ------
+    ValueError
+        When one of the Profiles was made on another layout.
+    """
+    comparison = compare(window, reference, layout, leave_out=leave_out)
+    location, spread, sampling_sd = location_spread(comparison)
+    rest = chi_square_rest(comparison)
+    broken = _broken(layout, faults)
+    few = np.minimum(*comparison.rows) < FEWEST_ROWS
+    unranked = np.minimum(*comparison.ranked_rows) < FEWEST_ROWS
+    location[broken | few | unranked] = spread[broken | few | unranked] = np.nan
+    rest[broken | few] = np.nan
+    ones = np.ones(len(location))
+    plan = _plan(layout)
+    values, sds = np.full(len(plan.component), np.nan), np.ones(len(plan.component))
+    for component, column_values, column_sds in (
+        ("location", location, sampling_sd),
+        ("proportion", location, sampling_sd),
+        ("spread", spread, sampling_sd),
+        ("rest", rest, ones),
+        ("chi_square", rest, ones),
+    ):
+        at, of = plan.of(component)
+        values[at], sds[at] = column_values[of], column_sds[of]
+    own = np.array([column.name not in left_out for column in layout.features], dtype=np.bool_)
+    features = np.flatnonzero(own)
+    for component, value in _of_all(
+        comparison, location[features], spread[features], sampling_sd[features], broken, own
+    ):
+        values[plan.of(component)[0]] = value
+    sds[np.isnan(values)] = np.nan
+    return WindowScores(window.rows, values, sds)
+
+
+def strongest_pairs(window: Profile, reference: Profile, layout: Layout, most: int = 3) -> list[tuple[str, str, float]]:
+    """The pairs of features whose correlation changed most, with the standardised change, strongest first."""
+    changes = pair_changes(compare(window, reference, layout))
+    left, right = np.triu_indices(len(layout.joint), 1)
+    names = [layout.features[index].name for index in layout.joint]
+    ranked = [int(pair) for pair in np.argsort(-np.abs(changes), kind="stable") if np.isfinite(changes[pair])]
+    return [(names[left[pair]], names[right[pair]], float(changes[pair])) for pair in ranked[:most]]
+
+
+def _streams(column: ColumnLayout, kind: EvidenceKind) -> list[Stream]:
+    """The streams of one column, with weights that sum to one."""
+    parts: dict[str, float] = {}
+    if column.scale is Scale.ORDERED:
+        parts = {"location": 0.5, "spread": 0.25}
+    elif column.scale is Scale.BINARY:
+        parts = {"proportion": 0.75}
+    if _shapes(column) > 1 + len(parts):
+        parts["rest" if parts else "chi_square"] = 0.25
+    total = sum(parts.values())
+    directed = {"location", "spread", "proportion"}
+    return [Stream(kind, column.name, name, name in directed, part / total) for name, part in parts.items()]
+
+
+def _shapes(column: ColumnLayout) -> int:
+    """How many bins can be told apart in windows of a usual size; other and new labels are one."""
+    counts = np.array(column.counts, dtype=np.float64)
+    if not column.numeric:
+        counts = np.concatenate([counts[:-3], [counts[-3] + counts[-2]], counts[-1:]])
+    return int(np.count_nonzero(counts >= max(1.0, _COUNTED_SHARE * counts.sum())))
+
+
+def _shared_out(streams: list[Stream]) -> list[Stream]:
+    """Weights so that columns are alike, and all together sum to one."""
+    together = sum(stream.weight for stream in streams if stream.component in _OF_ALL)
+    columns = len({stream.subject for stream in streams if stream.component not in _OF_ALL})
+    return [
+        stream if stream.component in _OF_ALL else replace(stream, weight=stream.weight * (1 - together) / columns)
+        for stream in streams
+    ]
+
+
+_OF_ALL = {"global", "largest", "together"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Which streams show which component of which column."""
+
+    component: tuple[str, ...]
+    column: NDArray[np.intp]
+    groups: dict[str, NDArray[np.intp]]
+
+    def of(self, component: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The streams of a component, and their columns."""
+        at = self.groups.get(component, np.zeros(0, dtype=np.intp))
+        return at, self.column[at]
+
+
+@lru_cache(maxsize=64)
+def _plan(layout: Layout) -> _Plan:
+    streams = streams_of(layout)
+    places = {(EvidenceKind.DATA, one.name): index for index, one in enumerate(layout.features)}
+    first = len(layout.features)
+    places |= {(EvidenceKind.PREDICTION, one.name): first + index for index, one in enumerate(layout.predictions)}
+    column = np.array([places.get((one.kind, one.subject), 0) for one in streams], dtype=np.intp)
+    ranked = sorted(range(len(streams)), key=lambda index: streams[index].component)
+    groups = {
+        name: np.array(list(group), dtype=np.intp)
+        for name, group in groupby(ranked, key=lambda index: streams[index].component)
+    }
+    return _Plan(tuple(one.component for one in streams), column, groups)
+
+
+def _of_all(
+    comparison: Comparison,
+    location: Numbers,
+    spread: Numbers,
+    sampling_sd: Numbers,
+    broken: NDArray[np.bool_],
+    own: NDArray[np.bool_],
+) -> list[tuple[str, float]]:
+    watched = np.array(comparison.layout.joint, dtype=np.intp)
+    torn = bool(broken[watched].any()) if len(watched) else False
+    largest, together = (np.nan, np.nan) if torn else correlation_scores(comparison, own[watched])
+    return [("global", global_score(location, spread, sampling_sd)), ("largest", largest), ("together", together)]
+
+
+def _broken(layout: Layout, faults: Sequence[Fault]) -> NDArray[np.bool_]:
+    names = {fault.subject for fault in faults if fault.alarm}
+    return np.array([column.name in names for column in layout.columns], dtype=np.bool_)
