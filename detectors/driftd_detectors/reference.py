@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
+from driftd_detectors.errors import DetectorError
 from driftd_detectors.performance.arrivals import ArrivalCurve, learn_arrivals
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, taken
@@ -116,7 +117,7 @@ def learn_reference(
         When there are no rows, or `starts` has another length.
     """
     if columns.rows == 0:
-        raise ValueError("a reference needs rows: there are none")
+        raise DetectorError("a reference needs rows: there are none")
     if len(starts) != columns.rows:
         raise ValueError(f"{len(starts)} window starts for {columns.rows} rows; one start a row is needed")
     layout = learn_layout(columns, outcomes, schema, importance=importance)

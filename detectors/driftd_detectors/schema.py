@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from driftd_detectors.errors import DetectorError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -111,11 +113,13 @@ def learn_schema(
     Raises ValueError when the target is absent or no feature is left.
     """
     if target not in frame.columns:
-        raise ValueError(f"no target column {target!r} in the data; columns are {', '.join(map(str, frame.columns))}")
+        raise DetectorError(
+            f"no target column {target!r} in the data; columns are {', '.join(map(str, frame.columns))}"
+        )
     left_out = {target, *ignore}
     names = [str(name) for name in frame.columns if name not in left_out]
     if not names:
-        raise ValueError("no feature column is left besides the target and the ignored columns")
+        raise DetectorError("no feature column is left besides the target and the ignored columns")
     kinds = declared or {}
     features = tuple(Feature(name, kinds.get(name) or _inferred_kind(frame[name])) for name in names)
     classes: tuple[str, ...] = ()

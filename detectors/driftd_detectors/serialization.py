@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.errors import DetectorError
+
 _HEAD = struct.Struct("<4sI")
 _MAGIC = b"drf1"
 
@@ -25,7 +27,7 @@ def pack(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes
 def unpack(stored: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read what `pack` wrote; the arrays are read-only views. Raises ValueError when the bytes are something else."""
     if len(stored) < _HEAD.size or not stored.startswith(_MAGIC):
-        raise ValueError("these bytes were not written by driftd_detectors.serialization.pack")
+        raise DetectorError("these bytes were not written by driftd_detectors.serialization.pack")
     _, length = _HEAD.unpack_from(stored)
     head = json.loads(stored[_HEAD.size : _HEAD.size + length])
     at = _HEAD.size + length
@@ -34,7 +36,7 @@ def unpack(stored: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         count = int(np.prod(shape, dtype=np.int64))
         size = count * np.dtype(kind).itemsize
         if at + size > len(stored):
-            raise ValueError(f"the bytes end within the array {name!r}")
+            raise DetectorError(f"the bytes end within the array {name!r}")
         arrays[name] = np.frombuffer(stored, dtype=kind, count=count, offset=at).reshape(shape)
         at += size
     return head["values"], arrays

@@ -19,6 +19,7 @@ FOUNDATIONS = {
     "driftd.clock",
     "driftd.stattests",
     "driftd.decisions",
+    "driftd.errors",
     "driftd_detectors",
 }
 MOST_LINES, LONGEST_FUNCTION = 400, 60

@@ -12,8 +12,8 @@ from rich.text import Text
 from driftd.cli.options import config_option, configured, json_option
 from driftd.cli.output import console, print_json, say
 from driftd.config.schema import Config, Receiver
+from driftd.errors import ExitCode
 
-FAULTY = 1
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -47,10 +47,7 @@ def doctor(config_path: Path, as_json: bool) -> None:
             if one.todo:
                 say(out, f"      -> {one.todo}")
         say(out, f"{count['fail']} fail, {count['warn']} warn, {count['ok']} ok")
-    raise SystemExit(FAULTY if count["fail"] else 0)
-
-
-NOT_DELIVERED = 1
+    raise SystemExit(ExitCode.FAILED if count["fail"] else ExitCode.DONE)
 
 
 @click.command("notify-test")
@@ -75,7 +72,7 @@ def notify_test(config_path: Path, receivers: tuple[str, ...], as_json: bool) ->
         for name, error in outcomes.items():
             say(console(), f"{name}: {error or 'took the test message'}", "red" if error else "green")
     if any(outcomes.values()):
-        raise SystemExit(NOT_DELIVERED)
+        raise SystemExit(ExitCode.FAILED)
 
 
 def _chosen(config: Config, names: tuple[str, ...]) -> dict[str, Receiver]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from driftd.cli.main import COMMANDS, EXIT_CODES, cli
+from driftd.cli.main import COMMANDS, cli
+from driftd.errors import ExitCode
 
 HEAD = """# The commands of driftd
 
@@ -19,7 +20,7 @@ def document() -> str:
     """The whole page."""
     wide: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100}
     context = click.Context(cli, info_name="driftd", **cli.context_settings, **wide)  # as the command line makes it
-    parts = [HEAD, "## Exit codes\n", *(f"- {code}: {meaning}" for code, meaning in EXIT_CODES.items()), ""]
+    parts = [HEAD, "## Exit codes\n", *(f"- {code:d}: {code.meaning}" for code in ExitCode), ""]
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None

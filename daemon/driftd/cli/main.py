@@ -6,10 +6,13 @@ import errno
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 import click
 
+from driftd.errors import DriftdError, ExitCode
 from driftd.observe.systemd import hangups
+from driftd_detectors.errors import DetectorError
 
 # name: where the command is, what it does in one line. The commands are loaded when they are called.
 COMMANDS = {
@@ -34,36 +37,7 @@ COMMANDS = {
     "notify-test": ("driftd.cli.doctor:notify_test", "Send every receiver a test."),
 }
 STAYING = ("run", "serve")  # until they are told to end, which SIGHUP does not tell them
-EXIT_CODES = {
-    0: "done",
-    1: "failed: the message says why (doctor: something fails)",
-    2: "the command line or the config is wrong",
-    3: "asked, but no daemon has answered yet",
-    4: "there is no such thing (no state, model, version, alarm)",
-    5: "the daemon refused: the message says why",
-    6: "a database is damaged and must be restored first: systemd does not start driftd again by itself",
-    7: "compared, and not the same",
-}
-# Errors that are a sentence for people, by module and class: nothing is imported to know them.
-_EXITS = {
-    "driftd.config.load.ConfigError": 2,
-    "driftd.web.security.TokenFileError": 2,
-    "driftd.web.server.TlsError": 2,
-    "driftd.store.state.reader.StateAbsentError": 4,
-    "driftd.registry.manifest.ManifestError": 4,
-    "driftd.registry.versions.RegistryError": 1,
-    "driftd.registry.artefact.ArtefactError": 1,
-    "driftd.store.schema_versions.DatabaseError": 1,
-    "driftd.store.integrity.DamagedError": 6,
-    "driftd.store.ownership.StateInUseError": 1,
-    "driftd.store.backups.BackupError": 1,
-    "driftd.store.subprocesses.ChildError": 1,
-    "driftd.store.ownership.ForeignStateError": 1,
-    "driftd.training.bootstrap.FirstVersionError": 1,
-    "driftd.training.snapshots.SnapshotError": 1,
-    "driftd.demonstration.run.NotOursError": 1,
-}
-_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
+_EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:d}  {code.meaning}" for code in ExitCode)
 
 
 class LazyGroup(click.Group):
@@ -116,30 +90,25 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `driftd history | head` is no failure
         sys.exit(0)
-    except Exception as error:
-        told = _told(error)
-        if told is None:
-            raise  # a fault of driftd's own: its traceback is what a bug report needs
-        sentence, code = told
-        click.echo(sentence, err=True)
-        sys.exit(code)
-
-
-def _told(error: Exception) -> tuple[str, int] | None:
-    """What a person is told of an error, and the exit code; None for a fault of the program."""
-    kind = f"{type(error).__module__}.{type(error).__qualname__}"
-    if kind == "driftd.config.load.ConfigError":
-        return str(error), _EXITS[kind]  # the report names the file and the lines itself
-    if kind in _EXITS:
-        return f"driftd: {error}", _EXITS[kind]
-    if kind == "sqlite3.DatabaseError":
-        return f"driftd: the state database is damaged ({error}): `driftd doctor` says how to restore it", 1
-    if kind == "sqlite3.OperationalError":
-        return f"driftd: the state database cannot be used ({error}); is state_dir right, and may you write there?", 1
-    if isinstance(error, OSError):
+    except DriftdError as error:
+        _end(error.report, error.exit_code)
+    except DetectorError as error:
+        _end(f"driftd: {error}")
+    except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return f"driftd: {where}{error.strerror or error}{_advice(error)}", 1
-    return None
+        _end(f"driftd: {where}{error.strerror or error}{_advice(error)}")
+    except Exception as error:
+        from driftd.store.integrity import describe_sqlite_error  # noqa: PLC0415 - `driftd --help` loads click alone
+
+        fault = describe_sqlite_error(error)
+        if fault is None:
+            raise  # a fault of driftd's own: its traceback is what a bug report needs
+        _end(f"driftd: {fault}")
+
+
+def _end(report: str, code: int = ExitCode.FAILED) -> NoReturn:
+    click.echo(report, err=True)
+    sys.exit(code)
 
 
 def _advice(error: OSError) -> str:

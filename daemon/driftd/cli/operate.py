@@ -13,11 +13,11 @@ import click
 
 from driftd.cli.options import chosen_model, config_option, json_option, opened
 from driftd.cli.output import print_json
+from driftd.errors import ExitCode
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import post_request
 
 LOOK_SECONDS = 0.1
-NOT_ANSWERED, REFUSED = 3, 5
 WHY = click.option("--why", default="", help="The reason, for the history.")
 WAIT = click.option(
     "--wait",
@@ -113,7 +113,7 @@ def _ask(
         )
     else:
         click.echo(outcome)
-    raise SystemExit(NOT_ANSWERED if outcome is None else REFUSED if refused else 0)
+    raise SystemExit(ExitCode.UNANSWERED if outcome is None else ExitCode.REFUSED if refused else ExitCode.DONE)
 
 
 def _answer(state_db: Path, request: int, wait: float) -> str | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
 from driftd.config.load import ConfigError, load
 from driftd.config.schema import Config
+from driftd.errors import DriftdError, ExitCode
 from driftd.paths import Places
 from driftd.store.ownership import as_owner_of, rather_as_owner
 from driftd.views.config import last_applied
@@ -18,13 +19,12 @@ from driftd.views.config import last_applied
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 SYSTEM_CONFIG = Path("/etc/driftd/config.yaml")
-NOTHING_THERE = 4
 
 
-class AbsentError(click.ClickException):
-    """What was named is not there; ends with its own exit code."""
+class AbsentError(DriftdError):
+    """What was named is not there."""
 
-    exit_code = NOTHING_THERE
+    exit_code: ClassVar[int] = ExitCode.ABSENT
 
 
 def config_option(command: Decorated) -> Decorated:

@@ -15,12 +15,12 @@ import click
 from driftd.cli.options import AbsentError, chosen_model, config_option, configured, json_option
 from driftd.cli.output import console, number, print_json, say
 from driftd.config.schema import Config
+from driftd.errors import ExitCode
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
 from driftd.training.jobs import JobLimits, start_job
 
 POLL_SECONDS = 0.05
-DIFFERENT = 7
 STYLES = {"same": "bold green", "different": "bold red", "cannot": "bold yellow"}
 
 
@@ -62,9 +62,9 @@ def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as
     else:
         _print(found, keep)
     if found["outcome"] == "cannot":
-        raise SystemExit(AbsentError.exit_code)
+        raise SystemExit(ExitCode.ABSENT)
     if found["outcome"] == "different":
-        raise SystemExit(DIFFERENT)
+        raise SystemExit(ExitCode.DIFFERENT)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ValidationError
 
@@ -13,12 +14,20 @@ from driftd.config.cross_checks import contradictions
 from driftd.config.errors import told
 from driftd.config.schema import Config
 from driftd.config.yaml_reader import Problem, read
+from driftd.errors import DriftdError, ExitCode
 
 LONGEST = 1_000_000  # bytes; a config of more is something else
 
 
-class ConfigError(Exception):
+class ConfigError(DriftdError):
     """A config that cannot be used. The message is the whole report: one line a fault, by line of the file."""
+
+    exit_code: ClassVar[int] = ExitCode.USAGE
+
+    @property
+    def report(self) -> str:
+        """The message alone: each of its lines names the file."""
+        return str(self)
 
 
 def load(path: Path) -> Config:

@@ -25,6 +25,7 @@ from driftd.config.types import (
     without_secret,
 )
 from driftd.decisions import DEFAULT, event_or_severity
+from driftd.errors import DriftdError
 
 Listen = Annotated[str, AfterValidator(listen_address)]
 
@@ -142,7 +143,7 @@ WebAddress = Annotated[
 ]
 
 
-class AddressFileError(Exception):
+class AddressFileError(DriftdError):
     """The file of a webhook's address cannot be used; the message does not hold what is in it."""
 
 

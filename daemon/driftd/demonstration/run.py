@@ -24,6 +24,7 @@ from driftd.demonstration.comparison import PolicyComparison, static_curve
 from driftd.demonstration.report import Curve, Keeper, Mark, MarkKind
 from driftd.demonstration.stream import FEATURES, MODEL, TARGET, FlightBatch, batches, split, start_of
 from driftd.demonstration.stream import load as load_stream
+from driftd.errors import DriftdError
 from driftd.loop.daemon import Daemon
 from driftd.loop.factory import Assembly
 from driftd.observe.logs import configure_logs
@@ -83,7 +84,7 @@ MARKS = {
 }
 
 
-class NotOursError(Exception):
+class NotOursError(DriftdError):
     """The folder for the demonstration holds something else."""
 
 

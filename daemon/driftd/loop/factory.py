@@ -12,6 +12,7 @@ from apscheduler.triggers.cron import CronTrigger
 from driftd.config.load import ConfigError, load
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
+from driftd.errors import DriftdError
 from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.checks import CheckScheduler
 from driftd.loop.config_mapping import monitor_settings, rules_of
@@ -40,7 +41,7 @@ log = structlog.get_logger()
 RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 
 
-class NoVersionError(Exception):
+class NoVersionError(DriftdError):
     """A model of the config has no version yet: `driftd init` makes the first."""
 
 

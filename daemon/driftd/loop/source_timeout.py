@@ -8,6 +8,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
+from driftd.errors import DriftdError
 from driftd.store.integrity import is_damage
 
 P = ParamSpec("P")
@@ -16,11 +17,11 @@ R = TypeVar("R")
 WAKE_SECONDS = 1.0  # how often a waiting main loop says that it is alive
 
 
-class SourceHangsError(Exception):
+class SourceHangsError(DriftdError):
     """A source did not answer in time; its thread is left behind and the source is opened anew."""
 
 
-class SourceDamagedError(Exception):
+class SourceDamagedError(DriftdError):
     """The database that a source reads is damaged; the message is SQLite's."""
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from driftd.config.schema import AddressFileError, Receiver, address_in
+from driftd.errors import DriftdError
 from driftd.notify.message import Message, encoded
 from driftd.paths import credential
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _MOST_DOUBLINGS = 30
 
 
-class DeliveryError(Exception):
+class DeliveryError(DriftdError):
     """A message was not taken. The sentence says why and holds no secret; `retry_after` is what the other asked for."""
 
     def __init__(self, sentence: str, retry_after: float | None = None) -> None:

@@ -13,6 +13,8 @@ import joblib
 import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
+from driftd.errors import DriftdError
+
 SKOPS = "model.skops"
 JOBLIB = "model.joblib"
 
@@ -56,10 +58,8 @@ TRUSTED = frozenset(
 )
 
 
-class ArtefactError(Exception):
+class ArtefactError(DriftdError):
     """An estimator that cannot be stored or loaded; the message says why and what to do."""
-
-    plain = True  # the message is a whole sentence for people
 
 
 def store_estimator(estimator: Any, folder: Path, *, allow_joblib: bool) -> str:

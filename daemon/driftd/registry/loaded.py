@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from driftd.errors import DriftdError
 from driftd.registry.artefact import load_estimator
 from driftd.registry.manifest import Manifest, check_file, read_manifest
 from driftd_detectors.columns import Numbers
@@ -19,10 +20,8 @@ from driftd_detectors.schema import Schema, Task, class_name
 _ARGMAX = ("HistGradientBoostingClassifier", "RandomForestClassifier", "ExtraTreesClassifier", "LogisticRegression")
 
 
-class PredictionError(Exception):
+class PredictionError(DriftdError):
     """An estimator that answered with something that is no prediction; the message says what."""
-
-    plain = True  # the message is a whole sentence for people
 
 
 @dataclass(frozen=True, slots=True)

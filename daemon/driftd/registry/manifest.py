@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from driftd.errors import DriftdError, ExitCode
 from driftd.registry.durable import sha256_of, write_durably
 from driftd_detectors.schema import Schema
 
@@ -16,10 +17,10 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 
 
-class ManifestError(Exception):
+class ManifestError(DriftdError):
     """A manifest that cannot be read, or files that do not match it; the message says which and what to do."""
 
-    plain = True  # the message is a whole sentence for people
+    exit_code: ClassVar[int] = ExitCode.ABSENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry.durable import sync_file, sync_folder, write_durably
 from driftd.registry.manifest import Manifest, ManifestError, check_file, read_manifest, with_hashes, write_manifest
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 _STAGED = ".staged-"
 
 
-class RegistryError(Exception):
+class RegistryError(DriftdError):
     """What cannot be done with a version; the message says why and what to do next."""
-
-    plain = True  # the message is a whole sentence for people
 
 
 class Registry:
@@ -166,7 +165,7 @@ class Registry:
         return load_version(self._places.version(model, version), allow_joblib=allow_joblib)
 
 
-class NothingServedError(Exception):
+class NothingServedError(DriftdError):
     """No version can be served: none is linked yet, or the linked one cannot be loaded and no other was before."""
 
 

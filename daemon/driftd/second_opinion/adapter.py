@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from driftd.errors import DriftdError
+
 if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
 
 
-class EvidentlyError(Exception):
+class EvidentlyError(DriftdError):
     """Evidently could not do what it was asked; the message is its own, with the kind of its exception."""
 
 

@@ -15,6 +15,7 @@ from typing import Any, Self, overload
 import pandas as pd
 import structlog
 
+from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.serving.event_log import EventLog
 from driftd.serving.predict import Answered, answer, records_of
@@ -30,7 +31,7 @@ PATIENCE = 30.0  # seconds that feedback waits before the caller is told to hand
 Moment = float | str | datetime | None  # epoch seconds, ISO 8601 or a datetime; None is now
 
 
-class FeedbackError(ValueError):
+class FeedbackError(DriftdError, ValueError):
     """Some labels were malformed; `refused` says which and why. The others are kept."""
 
     def __init__(self, refused: list[Refusal], kept: int) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry.versions import CurrentLink, version_of
 from driftd.serving.event_log import EventLog
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 WAITING_EVENTS = 100_000  # some seconds of ingestion at full speed
 
 
-class NotAnsweredError(Exception):
+class NotAnsweredError(DriftdError):
     """The version answers with something that is no prediction."""
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import structlog
 
+from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.versions import CurrentLink, version_of
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 RETRY_SECONDS = 5.0  # a store that cannot be opened is tried again so often
 
 
-class NoSchemaError(Exception):
+class NoSchemaError(DriftdError):
     """The model has no version yet, so nobody knows what its rows look like."""
 
 

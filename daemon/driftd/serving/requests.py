@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.types import Message, Receive
 
+from driftd.errors import DriftdError
 from driftd.store.events.records import Receipt, Refusal
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class RequestLimits:
     batch_events: int
 
 
-class RefusedError(Exception):
+class RefusedError(DriftdError):
     """A request that is answered with `status`, an error sentence and the field at fault."""
 
     def __init__(self, status: int, error: str, at: str = "") -> None:
@@ -123,7 +124,7 @@ SMALL = 65_536  # bytes that every connection may always send: what is usual is 
 AT_ONCE = 16  # bodies of the longest length in memory at once
 
 
-class ClientGoneError(Exception):
+class ClientGoneError(DriftdError):
     """The client went away before its request was whole; nobody is left to be answered."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.store.durable import sync, sync_tree
 from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
@@ -30,10 +31,8 @@ _FULL_CHECK_SECONDS = 3600.0
 _LARGE_CHECK_SECONDS = 600.0  # for what is too large to be copied: read, so that damage does not stay unseen
 
 
-class BackupError(Exception):
+class BackupError(DriftdError):
     """A backup that could not be made or read; the message says why and what to do."""
-
-    plain = True
 
 
 class BackedUpModel(msgspec.Struct, frozen=True):

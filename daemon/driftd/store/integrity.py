@@ -15,7 +15,9 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
+from driftd.errors import ExitCode
 from driftd.store.schema_versions import DatabaseError
 
 STATE_SECONDS, EVENTS_SECONDS = 5.0, 1.0  # what a start of the daemon can afford for each file
@@ -32,7 +34,7 @@ _STEPS = 20_000  # of SQLite's virtual machine, between two looks at the clock
 class DamagedError(DatabaseError):
     """A database whose content cannot be trusted; nothing may be written to it. The message says what to do."""
 
-    plain = True
+    exit_code: ClassVar[int] = ExitCode.DAMAGED
 
 
 def examine(path: Path, *, seconds: float) -> str | None:
@@ -56,6 +58,15 @@ def is_damage(error: BaseException) -> bool:
     if not isinstance(error, sqlite3.DatabaseError) or code is None:
         return False
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def describe_sqlite_error(error: Exception) -> str | None:
+    """What an error of SQLite says of the state database, for people; None for any other error."""
+    if type(error) is sqlite3.DatabaseError:
+        return f"the state database is damaged ({error}): `driftd doctor` says how to restore it"
+    if type(error) is sqlite3.OperationalError:
+        return f"the state database cannot be used ({error}); is state_dir right, and may you write there?"
+    return None
 
 
 def mark_damaged(path: Path, finding: str) -> None:

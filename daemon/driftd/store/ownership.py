@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftd.errors import DriftdError
 from driftd.paths import Places
 
 OTHERS = 0o007  # who is neither the owner nor of the group has no business in a state
 _FIRST_PERSON = 1000  # numbers of users below it are those of services (login.defs, sysusers.d)
 
 
-class ForeignStateError(Exception):
+class ForeignStateError(DriftdError):
     """A state directory of another user, in which this one must not make anything; the message says what to run."""
-
-    plain = True
 
 
 @contextmanager
@@ -115,10 +114,8 @@ PATIENCE = 5.0  # seconds that a predecessor, told to stop or just killed, may t
 _LOOK = 0.05
 
 
-class StateInUseError(Exception):
+class StateInUseError(DriftdError):
     """Another process owns the state directory; the message says which and what to do."""
-
-    plain = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftd.errors import DriftdError
 
-class DatabaseError(Exception):
+
+class DatabaseError(DriftdError):
     """A database that this program cannot use; the message says what to do."""
 
 

@@ -8,11 +8,13 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from driftd.errors import DriftdError
+
 _running: set[subprocess.Popen[str]] = set()
 _ending = threading.Event()
 
 
-class ChildError(Exception):
+class ChildError(DriftdError):
     """The child failed; the message is its last words."""
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from driftd.config.model_schema import ModelConfig
+from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
@@ -23,7 +24,7 @@ POLL_SECONDS = 0.02
 FIRST = 1
 
 
-class FirstVersionError(Exception):
+class FirstVersionError(DriftdError):
     """Version 1 could not be made; the message says at which step and why."""
 
 

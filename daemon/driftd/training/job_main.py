@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from driftd.errors import DriftdError
 from driftd.training.jobs import JOB, JobLimits, JobResult, apply_limits, log_tail, read_result, write_result
 from driftd.training.process_tree import keep
+from driftd_detectors.errors import DetectorError
 
 # Each task is a module with `run(arguments) -> value`.
 TASKS = {
@@ -56,7 +58,7 @@ def _sentence(error: BaseException) -> str:
         return "the child ran out of the memory that its limits allow (MemoryError)"
     if isinstance(error, SystemExit):
         return f"the trainer called sys.exit({error.code!r}) instead of returning an estimator"
-    return str(error) if getattr(error, "plain", False) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, DriftdError | DetectorError) else f"{type(error).__name__}: {error}"
 
 
 def _task(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry.durable import sha256_of, sync_file, sync_folder, write_durably
 from driftd_detectors.schema import Kind, Schema, Task
@@ -33,10 +34,8 @@ _TYPES = {
 }
 
 
-class SnapshotError(Exception):
+class SnapshotError(DriftdError):
     """A snapshot that cannot be made or read; the message says why and what to do."""
-
-    plain = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,14 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from driftd.errors import DriftdError
 from driftd.registry.manifest import Trainer
 
 _GIT_SECONDS = 10.0
 
 
-class TrainerError(Exception):
+class TrainerError(DriftdError):
     """A trainer that cannot be found or used; the message says why and what to do."""
-
-    plain = True
 
 
 def trainer_code(trainer: str | Sequence[str], paths: Sequence[str] | None = None) -> Trainer:

@@ -6,13 +6,14 @@ import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 from driftd.config.schema import Access, Tls
+from driftd.errors import DriftdError
 from driftd.paths import credential
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - compared, not bound
 _UNKNOWN_PORT = "0"  # of the system's choice: only the log says which
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(DriftdError):
     """Nobody answered; the message says why, in half a sentence."""
 
 

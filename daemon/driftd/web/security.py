@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from driftd.errors import DriftdError, ExitCode
 from driftd.paths import credential
 
 SHORTEST = 16  # characters; what is shorter can be guessed
@@ -22,8 +24,10 @@ LONGEST_FILE = 65_536
 LOOK_SECONDS = 1.0  # how often the file is looked at for another content
 
 
-class TokenFileError(Exception):
+class TokenFileError(DriftdError):
     """A file of tokens that cannot be used; the message says what to do."""
+
+    exit_code: ClassVar[int] = ExitCode.USAGE
 
 
 class Tokens:

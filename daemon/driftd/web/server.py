@@ -6,12 +6,14 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable
+from typing import ClassVar
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp
 
 from driftd.config.schema import Tls
+from driftd.errors import DriftdError, ExitCode
 from driftd.paths import credential
 from driftd.web.connections import AcceptLimiter, TimeoutConfig, TimeoutProtocol
 
@@ -31,8 +33,10 @@ IDLE_SECONDS = 30  # a connection without a request is closed
 MOST_CONNECTIONS = 2000  # beyond, whoever keeps driftd waiting longest is lost, or the newcomer gets a 503
 
 
-class TlsError(Exception):
+class TlsError(DriftdError):
     """A certificate or key that cannot be used; the message says which and why."""
+
+    exit_code: ClassVar[int] = ExitCode.USAGE
 
 
 def bound_socket(address: str) -> AcceptLimiter:

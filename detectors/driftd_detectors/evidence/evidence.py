@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers
+from driftd_detectors.errors import DetectorError
 from driftd_detectors.evidence.history import History, Season, ladder, not_learned, season_for
 from driftd_detectors.evidence.residuals import ANY_WANDER, AutocorrelationMargin, Fit, Floats
 
@@ -35,7 +36,7 @@ class StreamWeights:
         """Both directions for two-sided streams, upward alone for the others. Raises ValueError without any weight."""
         total = float(weights.sum())
         if not total > 0:
-            raise ValueError("no stream has a weight above 0: everything is ignored or silenced")
+            raise DetectorError("no stream has a weight above 0: everything is ignored or silenced")
         numbers = np.arange(len(weights))
         stream = np.concatenate([numbers, numbers[two_sided]])
         upward = np.arange(len(stream)) < len(weights)

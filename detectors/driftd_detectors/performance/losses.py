@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers, Outcomes
+from driftd_detectors.errors import DetectorError
 from driftd_detectors.schema import Task
 
 BINARY = 2
@@ -32,7 +33,7 @@ def losses(metric: str, task: Task, outcomes: Outcomes) -> Numbers:
     a metric that is no mean over rows, or of the other task.
     """
     if metric not in (CLASSIFICATION_MEANS if task is Task.CLASSIFICATION else REGRESSION_MEANS):
-        raise ValueError(
+        raise DetectorError(
             f"{metric!r} has no loss per row for {task}; those that have: {', '.join(sorted(MEAN_METRICS))}"
         )
     raw = _classification(metric, outcomes) if task is Task.CLASSIFICATION else _regression(metric, outcomes)
@@ -46,7 +47,7 @@ def metric_value(metric: str, outcomes: Outcomes, weights: Numbers | None = None
     """
     task = Task.CLASSIFICATION if outcomes.classes else Task.REGRESSION
     if metric not in METRICS[task]:
-        raise ValueError(f"no metric {metric!r} for {task}; choose one of {', '.join(METRICS[task])}")
+        raise DetectorError(f"no metric {metric!r} for {task}; choose one of {', '.join(METRICS[task])}")
     known = outcomes.labelled
     weight = (np.ones(outcomes.rows) if weights is None else weights)[known]
     if metric in MEAN_METRICS:

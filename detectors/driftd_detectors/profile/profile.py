@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
+from driftd_detectors.errors import DetectorError
 from driftd_detectors.profile.column_layout import ColumnLayout
 from driftd_detectors.profile.counting import NO_MOMENTS, ColumnMoments, Moments, bins_of, count_labels, count_numbers
 from driftd_detectors.profile.joint import Joint, joint_of, merge_joint, no_joint
@@ -79,7 +80,7 @@ class Profile:
         try:
             values, arrays = unpack(zlib.decompress(stored))
         except zlib.error as error:
-            raise ValueError("these bytes were not written by Profile.to_bytes") from error
+            raise DetectorError("these bytes were not written by Profile.to_bytes") from error
         return cls(
             values["layout"],
             values["rows"],
@@ -105,7 +106,7 @@ def empty_profile(layout: Layout) -> Profile:
 def merge(a: Profile, b: Profile) -> Profile:
     """The Profile of the rows of both. Raises ValueError when they were made on different layouts."""
     if a.layout != b.layout:
-        raise ValueError(
+        raise DetectorError(
             f"Profiles on different layouts ({a.layout}, {b.layout}) cannot be merged; profile the rows again"
         )
     return Profile(

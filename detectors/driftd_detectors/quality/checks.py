@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.assessment import Fault
+from driftd_detectors.errors import DetectorError
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.faults import (
@@ -48,7 +49,9 @@ def quality_faults(
     chosen = settings or QualitySettings()
     for profile in (window, reference):
         if profile.layout != layout.fingerprint:
-            raise ValueError(f"the Profile is of layout {profile.layout}, not {layout.fingerprint}; profile it again")
+            raise DetectorError(
+                f"the Profile is of layout {profile.layout}, not {layout.fingerprint}; profile it again"
+            )
     if window.rows < FEWEST_ROWS:
         return ()
     found = []

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers
+from driftd_detectors.errors import DetectorError
 from driftd_detectors.profile.column_layout import ColumnLayout, Scale
 from driftd_detectors.profile.joint import Joint, ranked_bins
 from driftd_detectors.profile.layout import Layout
@@ -87,7 +88,7 @@ def compare(window: Profile, reference: Profile, layout: Layout, *, leave_out: b
     """
     for name, profile in (("window", window), ("reference", reference)):
         if profile.layout != layout.fingerprint:
-            raise ValueError(
+            raise DetectorError(
                 f"the {name} was profiled on layout {profile.layout}, not on {layout.fingerprint}; profile it again"
             )
     own, whole = window.counts.astype(np.float64), reference.counts.astype(np.float64)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from driftd.errors import DriftdError
 from driftd.store.events.feature_parsing import READERS, FeatureError, read_time
 from driftd.store.events.records import Batch, FeedbackEvent, PredictionEvent, Refusal
 from driftd_detectors.schema import Schema, Task, class_name
@@ -19,7 +20,7 @@ _KEPT_TEXT = 2_000  # characters of a refused event that the quarantine keeps
 _INTEGER_LIMIT = 2**63
 
 
-class _RefusedError(Exception):
+class _RefusedError(DriftdError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
+from driftd.errors import DriftdError
 from driftd.store.events.columnar import encode_block, shape_of
 from driftd.store.events.records import Batch, Receipt
 from driftd.store.integrity import OPENING_SECONDS, DamagedError, damage_marked, examine, is_damage, mark_damaged
@@ -54,7 +55,7 @@ QUARANTINE_ROWS = 10_000
 MINUTE = 60
 
 
-class EventsNotKeptError(Exception):
+class EventsNotKeptError(DriftdError):
     """Nothing of the batch was kept, and nothing may be acknowledged: the disk is full, read-only or locked."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from driftd.errors import DriftdError
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredTransition
 
@@ -27,7 +28,7 @@ class CheckRow(NamedTuple):
     evidence: str
 
 
-class StateUnreadableError(Exception):
+class StateUnreadableError(DriftdError):
     """The state database is there and cannot be read: locked, damaged, or of another program."""
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
+from driftd.errors import DriftdError, ExitCode
 from driftd.records import ModelState, Verdict
 from driftd.store.schema_versions import KINDS, DatabaseError, pending
 from driftd.store.state.records import (
@@ -23,8 +24,10 @@ from driftd.store.state.records import (
 )
 
 
-class StateAbsentError(Exception):
+class StateAbsentError(DriftdError):
     """There is no state database yet: `driftd run` makes it at its first start."""
+
+    exit_code: ClassVar[int] = ExitCode.ABSENT
 
 
 class StateReader:
