@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from driftd.store.integrity import clear_mark, damage_marked, examine, is_damage, keep_aside, mark_damaged
+from driftd.store.integrity import (
+    clear_mark,
+    damage_marked,
+    examine,
+    handle_failure,
+    is_damage,
+    keep_aside,
+    mark_damaged,
+)
 from driftd.store.migrations import migrate
 
 SECONDS = 5.0
@@ -111,6 +119,19 @@ def test_only_broken_content_is_damage(tmp_path: Path, sound: bytes) -> None:
         sqlite3.connect(tmp_path / "other.db").execute("select * from nothing")
     assert not is_damage(absent.value)
     assert not is_damage(ValueError("x"))
+
+
+def test_a_failure_is_handled_unless_it_is_damage(tmp_path: Path, sound: bytes) -> None:
+    """`handle_failure` hands an ordinary exception over and goes on, and lets one that means damage out."""
+    handled: list[Exception] = []
+    with handle_failure(handled.append):
+        raise ValueError("the disk is full")
+    assert [str(error) for error in handled] == ["the disk is full"]
+    path = tmp_path / "state.db"
+    path.write_bytes(zeroed_page(sound))
+    with sqlite3.connect(path) as connection, pytest.raises(sqlite3.DatabaseError), handle_failure(handled.append):
+        connection.execute("vacuum into ?", (str(tmp_path / "copy.db"),))
+    assert len(handled) == 1
 
 
 def test_the_broken_file_is_kept_once(tmp_path: Path, sound: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,7 +15,7 @@ from driftd.config.redact import shown
 from driftd.config.schema import Config, OverrideConfig
 from driftd.loop.config_mapping import asked_by_override
 from driftd.observe.metrics import Metrics
-from driftd.store.integrity import is_damage
+from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
 
 log = structlog.get_logger()
@@ -63,13 +64,9 @@ class ConfigHistory:
         """Write what waits, if the store takes it by now."""
         if not self.waiting:
             return
-        try:
+        with handle_failure(lambda _: None):  # the disk is still full
             self.keep()
-        except Exception as error:
-            if is_damage(error):
-                raise
-            return
-        log.info("config_recorded")
+            log.info("config_recorded")
 
     def _before(self) -> Iterator[_Entry]:
         """What was applied before, newest first: what waits for room, then what is stored."""
@@ -80,13 +77,12 @@ class ConfigHistory:
 
     def _add(self, entry: _Entry) -> None:
         self.waiting.append(entry)
-        try:
+        with handle_failure(partial(self._report_failure, entry)):
             self.keep()
-        except Exception as error:
-            if is_damage(error):
-                raise
-            self.metrics.message_failed("reload")
-            log.error("config_not_recorded", hash=entry.digest, error=str(error))
+
+    def _report_failure(self, entry: _Entry, error: Exception) -> None:
+        self.metrics.message_failed("reload")
+        log.error("config_not_recorded", hash=entry.digest, error=str(error))
 
 
 def asked_since(applied: Iterable[_Entry]) -> dict[str, float]:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 
 import structlog
@@ -13,15 +14,16 @@ import structlog
 from driftd.clock import Clock
 from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
+from driftd.errors import DriftdError
 from driftd.loop.config_history import ConfigHistory
 from driftd.loop.config_mapping import asked_by_override, rules_of
-from driftd.loop.factory import Assembly, NoVersionError
+from driftd.loop.factory import Assembly
 from driftd.loop.integrity import state_sentence
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.source_timeout import SourceDamagedError
 from driftd.loop.supervision import LogThrottle, StopAskedError, status_line
 from driftd.notify import Notifier
-from driftd.store.integrity import DamagedError, damage_marked, is_damage, mark_damaged
+from driftd.store.integrity import DamagedError, damage_marked, handle_failure, is_damage, mark_damaged
 
 log = structlog.get_logger()
 
@@ -214,24 +216,27 @@ class Daemon:
         behind = False
         for name, model in list(self.models.items()):
             self.assembly.service.alive()
-            try:
-                self.assembly.events.require_unmarked(name)
-                behind = model.step(now) or behind
-                if model.is_blind and model.evidence.monitor is not None:  # a sound version serves again
-                    self.models.pop(name).close()
-                    behind = True  # it is taken under watch anew by the next round, at once
-            except (SourceDamagedError, DamagedError) as error:
-                self._events_damaged(name, model, str(error))
-            except Exception as error:
-                if is_damage(error):
-                    raise
-                self._failed(name, model, error, now)
+            with handle_failure(partial(self._report_failed_step, name, model, now)):
+                behind = self._step(name, model, now) or behind
         self._prune(now)
         self.rounds += 1
         self.rounded_at = now
         self.assembly.metrics.stepped(now, time.perf_counter() - started)
         if behind:
             self.post_tick()
+        return behind
+
+    def _step(self, name: str, model: ModelRunner, now: float) -> bool:
+        """Step one model. True while it has more to check at this very moment."""
+        try:
+            self.assembly.events.require_unmarked(name)
+            behind = model.step(now)
+        except (SourceDamagedError, DamagedError) as error:
+            self._events_damaged(name, model, str(error))
+            return False
+        if model.is_blind and model.evidence.monitor is not None:  # a sound version serves again
+            self.models.pop(name).close()
+            return True  # it is taken under watch anew by the next round, at once
         return behind
 
     def catch_up(self, now: float, patience: float = 600.0) -> None:
@@ -267,17 +272,16 @@ class Daemon:
         """Tell whom the config names; one that cannot be put into the store just now waits for a later round."""
         if self.notifier is None:
             return
-        try:
+        with handle_failure(self._report_unkept_receivers):
             with self.assembly.store.transaction():
                 self.assembly.store.keep_receivers(self.assembly.config.notify)
             self.receivers_kept = True
-        except Exception as error:
-            if is_damage(error):
-                raise
-            if self.receivers_kept:
-                log.error("receivers_not_kept", error=str(error))
-            self.receivers_kept = False
         self.notifier.apply(self.assembly.config.notify)
+
+    def _report_unkept_receivers(self, error: Exception) -> None:
+        if self.receivers_kept:
+            log.error("receivers_not_kept", error=str(error))
+        self.receivers_kept = False
 
     def _keep_what_was_told(self) -> None:
         """The last confirmations, which else would be told again after the next start."""
@@ -289,12 +293,12 @@ class Daemon:
 
     def _save_told(self, told: DeliveryConfirmed) -> None:
         """Where this cannot be kept just now (a full disk), the receiver is told twice after a restart, no worse."""
-        try:
-            self.assembly.store.save_told(told.receiver, told.until)
-        except Exception as error:
-            if is_damage(error):
-                raise
+
+        def report(error: Exception) -> None:
             log.warning("told_not_kept", receiver=told.receiver, until=told.until, error=str(error))
+
+        with handle_failure(report):
+            self.assembly.store.save_told(told.receiver, told.until)
 
     def _take_up(self, config: Config, now: float) -> None:
         """Replace what changed; a model whose settings are as before keeps its eyes, evidence and children."""
@@ -313,21 +317,19 @@ class Daemon:
         self.watch(now)
 
     def _watch(self, name: str, now: float) -> None:
-        try:
+        with handle_failure(partial(self._report_obstacle, name)):
             self.models[name] = self.assembly.watched(name, self.assembly.config, now)
             self.obstacles.pop(name, None)
-        except Exception as error:
-            if is_damage(error):
-                raise
-            if isinstance(error, DamagedError):
-                self.assembly.metrics.model(name).events_damaged()
-            obstacle = (
-                str(error) if isinstance(error, NoVersionError | DamagedError) else f"{type(error).__name__}: {error}"
-            )
-            if self.obstacles.get(name) != obstacle:
-                log.error("model_not_watched", model=name, reason=obstacle)
-            self.obstacles[name] = obstacle
-            self.assembly.metrics.model(name).cannot_be_watched()
+
+    def _report_obstacle(self, name: str, error: Exception) -> None:
+        """Note why a model is not under watch; the log is told only of another reason than before."""
+        if isinstance(error, DamagedError):
+            self.assembly.metrics.model(name).events_damaged()
+        obstacle = str(error) if isinstance(error, DriftdError) else f"{type(error).__name__}: {error}"
+        if self.obstacles.get(name) != obstacle:
+            log.error("model_not_watched", model=name, reason=obstacle)
+        self.obstacles[name] = obstacle
+        self.assembly.metrics.model(name).cannot_be_watched()
 
     def _prune(self, now: float) -> None:
         """Once a day, forget the checks that are older than `retention.checks`."""
@@ -343,7 +345,7 @@ class Daemon:
         except Empty:
             return Tick()
 
-    def _failed(self, name: str, model: ModelRunner, error: Exception, now: float) -> None:
+    def _report_failed_step(self, name: str, model: ModelRunner, now: float, error: Exception) -> None:
         model.metrics.step_failed()
         kind = type(error).__name__
         model.standing = f"the last round failed: {kind}: {error}"

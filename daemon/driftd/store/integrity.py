@@ -12,7 +12,8 @@ import sqlite3
 import struct
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -58,6 +59,20 @@ def is_damage(error: BaseException) -> bool:
     if not isinstance(error, sqlite3.DatabaseError) or code is None:
         return False
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@contextmanager
+def handle_failure(handler: Callable[[Exception], object]) -> Iterator[None]:
+    """Hand an exception of the block to `handler` and go on after the block.
+
+    An exception that says that a database is damaged is not handed over but raised: the program must end on it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_damage(error):
+            raise
+        handler(error)
 
 
 def describe_sqlite_error(error: Exception) -> str | None:
