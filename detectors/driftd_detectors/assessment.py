@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -86,3 +87,10 @@ class Assessment:
     def of(self, kind: EvidenceKind) -> KindAssessment | None:
         """The assessment of one kind, if this check looked at it."""
         return next((one for one in self.kinds if one.kind is kind), None)
+
+
+def share_of_limit(evidence: float, threshold: float) -> float:
+    """How far evidence has come from 1 to its threshold, in 0 .. 1, by logarithms: evidence multiplies."""
+    if threshold <= 1 or evidence <= 1:
+        return 0.0
+    return min(1.0, math.log(evidence) / math.log(threshold))

@@ -20,6 +20,8 @@ FOUNDATIONS = {
     "driftd.stattests",
     "driftd.decisions",
     "driftd.errors",
+    "driftd.formatting",
+    "driftd.fsutil",
     "driftd_detectors",
 }
 MOST_LINES, LONGEST_FUNCTION = 400, 60

@@ -24,12 +24,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console, ConsoleDimensions
 
-from driftd.cli.picture import Pen, picture, share_of_limit
+from driftd.cli.picture import Pen, picture
 from driftd.cli.watch import snapshot
 from driftd.paths import Places
 from driftd.records import Build, BuildStep, ModelState, Phase, Transition, Trigger, Window
 from driftd.store.state.writer import StateStore
-from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict, share_of_limit
 
 HOUR = 3600.0
 NOW = 500_000 * HOUR

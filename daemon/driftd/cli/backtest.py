@@ -14,12 +14,12 @@ import click
 from rich.progress import track
 
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
-from driftd.cli.output import console, print_json, print_table, say, when
+from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.model_schema import ModelConfig
+from driftd.formatting import format_duration, format_minute, format_time
 from driftd.loop.backtest import Era, Replay, Replayed, eras_of, lateness_of, windows_of
 from driftd.loop.config_mapping import YEAR, monitor_settings
 from driftd.paths import Places
-from driftd.policy.formatting import span
 from driftd.records import Window
 from driftd.registry import Registry
 from driftd.sources import open_source
@@ -178,13 +178,15 @@ def _report(
 def _print(report: dict[str, Any]) -> None:
     to = console()
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(report["verdicts"].items()))
-    dates = f" from {when(report['from'])} to {when(report['to'])} UTC" if report["from"] is not None else ""
+    dates = (
+        f" from {format_minute(report['from'])} to {format_time(report['to'])}" if report["from"] is not None else ""
+    )
     say(to, f"{report['model']}: {report['windows']} windows{dates} ({verdicts}), labels of {report['cohorts']}")
-    rows = [[when(one["at"]), one["kind"], str(one["version"]), one["sentence"]] for one in report["alarms"]]
+    rows = [[format_minute(one["at"]), one["kind"], str(one["version"]), one["sentence"]] for one in report["alarms"]]
     if rows:
         print_table(to, ["window (UTC)", "kind", "version", "why"], rows, long="why")
     count = len(report["alarms"])
-    over = f" in {span(report['to'] - report['from'])}" if report["from"] is not None else ""
+    over = f" in {format_duration(report['to'] - report['from'])}" if report["from"] is not None else ""
     promised = f"the budget of false alarms is {report['false_alarms_per_year']:g} a year"
     say(to, f"{count} alarm{'' if count == 1 else 's'}{over}; {promised}", "bold")
     say(to, f"the daemon itself raised {report['recorded_alarms']} in these windows", "dim")

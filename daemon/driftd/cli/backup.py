@@ -13,8 +13,9 @@ import click
 
 from driftd.cli.operate import whoami
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
-from driftd.cli.output import console, print_json, print_table, say, when
+from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.schema import Config
+from driftd.formatting import format_minute, format_time
 from driftd.loop.maintenance import backup_plan
 from driftd.paths import Places
 from driftd.store.backups import BY_HAND, Backup, BackupError, backup_apart, check_backup, list_backups
@@ -138,7 +139,7 @@ def _list(found: Found, *, as_json: bool) -> None:
     if not found:
         click.echo("there is no backup yet: the daemon makes the first within a minute of its start")
         return
-    rows = [(b.name, when(b.made_at), _size(b.bytes), b.schema, _models(b)) for _, b in found]
+    rows = [(b.name, format_minute(b.made_at), _size(b.bytes), b.schema, _models(b)) for _, b in found]
     print_table(console(), ("backup", "made (UTC)", "size", "schema", "models"), rows, long="models")
 
 
@@ -165,7 +166,7 @@ def _tell(
     for sentence in chosen.passed_over if chosen else ():
         say(out, sentence, "yellow")
     what = "the state" if model is None else f"the event store of {model}"
-    source = f"restored from {chosen.backup.name} ({when(chosen.backup.made_at)} UTC)" if chosen else "empty now"
+    source = f"restored from {chosen.backup.name} ({format_time(chosen.backup.made_at)})" if chosen else "empty now"
     say(out, f"{what} is {source}")
     for path in (done.kept, *done.aside):
         if path is not None:

@@ -10,8 +10,9 @@ import click
 from rich.console import Console
 
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
-from driftd.cli.output import console, number, print_json, say, when
+from driftd.cli.output import console, number, print_json, say
 from driftd.config.schema import Config
+from driftd.formatting import format_minute, format_time
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.decision import explained
@@ -37,14 +38,14 @@ def print_explanation(told: Mapping[str, Any], to: Console) -> None:
 
 def _decision(decision: Mapping[str, Any], to: Console, *, has_alarm: bool) -> None:
     event = decision["event"].replace("_", " ")
-    say(to, f"{decision['id']}  {when(decision['at'])} UTC  {decision['model']}  {event}", "bold")
+    say(to, f"{decision['id']}  {format_time(decision['at'])}  {decision['model']}  {event}", "bold")
     say(to, decision["reason"])
     if decision["meaning"]:
         say(to, decision["meaning"], "dim")
     say(to, f"phase {decision['phase_from']} -> {decision['phase_to']}; by {decision['by']}; {_config(decision)}")
     for name, value in decision["figures"].items():
         if value is not None and not (has_alarm and name in _SAID_ELSEWHERE):
-            said = when(value) + " UTC" if name.endswith("_at") and isinstance(value, float) else number(value)
+            said = format_time(value) if name.endswith("_at") and isinstance(value, float) else number(value)
             say(to, f"  {name.replace('_', ' ')}: {said}")
 
 
@@ -59,20 +60,20 @@ def _alarm(alarm: StoredAlarm, rows: int | None, window_by: str, to: Console) ->
     say(to, f"  in the window {_window(alarm, window_by)}{counted}")
     say(to, f"  evidence {alarm.evidence:,.0f} reached the threshold {alarm.threshold:,.0f} of the false-alarm budget")
     if alarm.change_start:
-        say(to, f"  the change most likely began at {when(alarm.change_start)} UTC")
+        say(to, f"  the change most likely began at {format_time(alarm.change_start)}")
     for subject, share in alarm.leaders[:LEADERS_SHOWN]:
         say(to, f"  {share:.0%} of the evidence: {subject}")
     for opinion in alarm.second_opinion or []:
         say(to, f"  second opinion: {opinion.get('sentence', opinion)}")
     say(to, f"  report: {alarm.report or 'not rendered (yet)'}")
     if alarm.absorbed_at:
-        say(to, f"  taken into what is normal at {when(alarm.absorbed_at)} UTC")
+        say(to, f"  taken into what is normal at {format_time(alarm.absorbed_at)}")
 
 
 def _window(alarm: StoredAlarm, window_by: str) -> str:
     if window_by == "rows":
         return f"of rows {alarm.window_start:,.0f} to {alarm.window_end:,.0f} in order of arrival"
-    return f"from {when(alarm.window_start)} to {when(alarm.window_end)} UTC"
+    return f"from {format_minute(alarm.window_start)} to {format_time(alarm.window_end)}"
 
 
 def _version(manifest: Mapping[str, Any], to: Console) -> None:
@@ -98,7 +99,10 @@ def _story(story: list[Mapping[str, Any]], decision: Mapping[str, Any] | None, t
     say(to, "how it came about, and what followed", "bold")
     for one in story:
         here = ">" if decision is not None and one["id"] == decision["id"] else " "
-        say(to, f"{here} {one['id']:>4}  {when(one['at'])}  {one['event'].replace('_', ' '):<18}  {one['reason']}")
+        say(
+            to,
+            f"{here} {one['id']:>4}  {format_minute(one['at'])}  {one['event'].replace('_', ' '):<18}  {one['reason']}",
+        )
 
 
 def _outcome(action: Mapping[str, Any]) -> str:

@@ -11,10 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from driftd.views.formatting import plain, share_of_limit, when
+from driftd.formatting import format_minute, json_safe
 from driftd.views.status import not_watched, sentences, spoken, spoken_override, worst_verdict
-
-__all__ = ["VERDICT_STYLES", "Cell", "console", "number", "plain", "print_json", "print_table", "say", "when"]
+from driftd_detectors.assessment import share_of_limit
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
 Cell = str | Text
@@ -46,7 +45,7 @@ def print_table(
 
 def print_json(value: object) -> None:
     """Print a value as JSON; times stay epoch seconds, NaN becomes null."""
-    click.echo(json.dumps(plain(value), indent=2, default=str))
+    click.echo(json.dumps(json_safe(value), indent=2, default=str))
 
 
 def number(value: object) -> str:
@@ -94,6 +93,6 @@ def _status_row(one: dict[str, Any]) -> list[Cell]:
         one["phase"],
         str(one["version"] or "-"),
         Text(worst, style=VERDICT_STYLES.get(worst, "")),
-        when(one["last_check"]),
+        format_minute(one["last_check"]),
         f"{nearest}: {shares[nearest]:.0%}" if nearest is not None else "-",
     ]

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from driftd.cli.output import VERDICT_STYLES, number
-from driftd.policy.formatting import span
+from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
-from driftd.views.formatting import share_of_limit
 from driftd.views.status import WORST_FIRST, not_watched, sentences, spoken, spoken_override, worst_verdict
+from driftd_detectors.assessment import share_of_limit
+from driftd_detectors.formatting import number as format_evidence
 
 BAR, SPARK = 10, 12  # characters
 WIDE = 100  # columns from which on the last check is shown for every model
@@ -139,7 +140,7 @@ def _evidence(one: dict[str, Any], width: int, pen: Pen) -> Table:
     for kind, seen in one["evidence"].items():
         share = share_of_limit(seen["evidence"], seen["threshold"])
         style = VERDICT_STYLES.get(seen["verdict"], "")
-        figures = f"{_short(seen['evidence'])} of {_short(seen['threshold'])}"
+        figures = f"{format_evidence(seen['evidence'])} of {format_evidence(seen['threshold'])}"
         table.add_row(Text(kind), Text(pen.bar(share, 20), style=style), Text(figures), Text(seen["sentence"], "dim"))
     return table
 
@@ -176,7 +177,9 @@ def _notes(found: dict[str, Any]) -> list[RenderableType]:
     if late:
         names = ", ".join(late[:5]) + (f" and {len(late) - 5} more" if len(late) > 5 else "")  # noqa: PLR2004 - as said
         newest = max(one["last_check"] for one in found["models"] if one.get("overdue"))
-        notes.append(_line(f"no check of {names} for {span(found['at'] - newest)}: is the daemon running?", ATTENTION))
+        notes.append(
+            _line(f"no check of {names} for {format_duration(found['at'] - newest)}: is the daemon running?", ATTENTION)
+        )
     return notes
 
 
@@ -250,11 +253,10 @@ def _verdict(one: dict[str, Any]) -> Text:
 def _checked(one: dict[str, Any], now: float) -> Text:
     if one["last_check"] is None:
         return Text("never checked", style="dim")
-    return Text(f"checked {span(max(0.0, now - one['last_check']))} ago", style=ATTENTION if one["overdue"] else "dim")
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - no digits behind the point of hundreds
+    return Text(
+        f"checked {format_duration(max(0.0, now - one['last_check']))} ago",
+        style=ATTENTION if one["overdue"] else "dim",
+    )
 
 
 def _short_line(text: str, style: str = "") -> Text:

@@ -9,9 +9,10 @@ import click
 from rich.text import Text
 
 from driftd.cli.options import chosen_model, config_option, json_option, opened
-from driftd.cli.output import Cell, console, number, print_json, print_status, print_table, say, when
+from driftd.cli.output import Cell, console, number, print_json, print_status, print_table, say
 from driftd.cli.scrape import heard
 from driftd.config.types import seconds
+from driftd.formatting import format_minute
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.store.state.reader import StateReader
@@ -91,7 +92,7 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
     if not lines:
         say(to, "nothing was decided yet")
         return
-    rows = [[str(one.id), when(one.at), one.model, one.event.replace("_", " "), one.reason] for one in lines]
+    rows = [[str(one.id), format_minute(one.at), one.model, one.event.replace("_", " "), one.reason] for one in lines]
     print_table(to, ["id", "when (UTC)", "model", "what", "why"], rows, long="why")
     if to.is_terminal:
         say(to, f"\n{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")

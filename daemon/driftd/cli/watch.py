@@ -14,11 +14,12 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from driftd.cli.output import console, plain, print_status, say, when
+from driftd.cli.output import console, print_status, say
 from driftd.cli.picture import picture
 from driftd.cli.scrape import heard
 from driftd.config.load import ConfigError, load
 from driftd.config.schema import Config
+from driftd.formatting import format_minute, json_safe
 from driftd.paths import Places
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.views.config import last_applied
@@ -38,7 +39,7 @@ def watch_status(config_path: Path, model: str | None, every: float, *, as_json:
     to = console()
     try:
         if as_json:
-            _again(lambda found: print(json.dumps(plain(found), default=str), flush=True), config_path, model, every)  # noqa: T201 - JSON lines
+            _again(_print_json_line, config_path, model, every)
         elif not to.is_terminal:
             _again(lambda found: _print(found, to), config_path, model, every)
         else:
@@ -63,6 +64,10 @@ def _again(show: Callable[[dict[str, Any]], None], config_path: Path, model: str
             found = {**found, "trouble": f"the state cannot be read now: {error}"}
         show(found)
         time.sleep(every)
+
+
+def _print_json_line(found: dict[str, Any]) -> None:
+    print(json.dumps(json_safe(found), default=str), flush=True)  # noqa: T201 - for a pipe, a status a line
 
 
 def snapshot(config_path: Path, model: str | None, now: float) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def _answers(listen: str) -> bool | None:
 
 
 def _print(found: dict[str, Any], to: Console) -> None:
-    say(to, f"--- {when(found.get('at'))} UTC", "dim")
+    say(to, f"--- {format_minute(found.get('at'))} UTC", "dim")
     if found.get("trouble"):
         say(to, found["trouble"])
     if "models" in found:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from driftd.config.model_schema import ModelConfig
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.fsutil import sha256_of
 from driftd.loop.backtest import eras_of
 from driftd.loop.source_timeout import SourceDamagedError, SourceHangsError, TimeoutWorker
 from driftd.records import ModelState, Phase, Verdict
 from driftd.registry import ManifestError, Registry
-from driftd.registry.durable import sha256_of
 from driftd.sources import open_source
 from driftd.sources.protocol import Extent
 from driftd.sources.windows import default_lateness

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from driftd.decisions import Severity, meaning_of
+from driftd.formatting import format_time, json_safe
 from driftd.store.state.records import StoredTransition
 
 SCHEMA = 1  # of the machine's part; a change that could break a reader counts it up
@@ -60,7 +60,7 @@ def _one(decision: StoredTransition) -> dict[str, Any]:
     reason = _cut(decision.reason, LONGEST_REASON)
     head = f"{decision.model}: {meaning.title}"
     context = (
-        f"{meaning.severity} · {_moment(decision.at)} · {_phases(decision)} · by {decision.actor} · "
+        f"{meaning.severity} · {format_time(decision.at)} · {_phases(decision)} · by {decision.actor} · "
         f"`driftd explain {decision.id}`"
     )
     return {
@@ -77,7 +77,7 @@ def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
     models = sorted({one.model for one in decisions})
     of = models[0] if len(models) == 1 else f"{len(models)} models"
     weights = ", ".join(f"{counts[severity]} {severity}" for severity in Severity if counts[severity])
-    span = f"{_moment(decisions[0].at)} to {_moment(decisions[-1].at)}"
+    span = f"{format_time(decisions[0].at)} to {format_time(decisions[-1].at)}"
     head = f"{len(decisions)} decisions of {of} ({weights}), {span}"
     lines = [_line(one) for one in _worst_first(decisions)[:LISTED]]
     if len(decisions) > LISTED:
@@ -91,7 +91,7 @@ def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
 
 def _line(decision: StoredTransition) -> str:
     title = meaning_of(decision.event).title
-    return f"• {_moment(decision.at)} *{decision.model}* {title}: {_cut(decision.reason, LONGEST_LINE)}"
+    return f"• {format_time(decision.at)} *{decision.model}* {title}: {_cut(decision.reason, LONGEST_LINE)}"
 
 
 def _worst_first(decisions: Sequence[StoredTransition]) -> list[StoredTransition]:
@@ -125,7 +125,7 @@ def _transition(decision: StoredTransition) -> dict[str, Any]:
         "reason": _cut(decision.reason, LONGEST_REASON),
         "phase_from": decision.phase_from,
         "phase_to": decision.phase_to,
-        "figures": _finite(decision.figures),
+        "figures": json_safe(decision.figures),
         "actor": decision.actor,
         "config_hash": decision.config_hash,
     }
@@ -172,21 +172,8 @@ def _cut(text: str, longest: int) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
 def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: null says as much."""
-    if isinstance(value, dict):
-        return {str(key): _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def encoded(value: Mapping[str, Any]) -> bytes:

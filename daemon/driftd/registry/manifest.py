@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from driftd.errors import DriftdError, ExitCode
-from driftd.registry.durable import sha256_of, write_durably
+from driftd.fsutil import sha256_of, write_durably
 from driftd_detectors.schema import Schema
 
 MANIFEST = "manifest.json"

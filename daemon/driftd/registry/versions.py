@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftd.errors import DriftdError
+from driftd.fsutil import sync, write_durably
 from driftd.paths import Places
-from driftd.registry.durable import sync_file, sync_folder, write_durably
 from driftd.registry.manifest import Manifest, ManifestError, check_file, read_manifest, with_hashes, write_manifest
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Registry:
         check_file(staged, manifest, manifest.artefact)
         write_manifest(staged, manifest)
         for name in manifest.files:
-            sync_file(staged / name)
+            sync(staged / name)
         staged.chmod(0o750)
         target = self._places.version(model, version)
         try:
@@ -65,7 +65,7 @@ class Registry:
             if target.exists():
                 raise RegistryError(f"{model}/{version} exists already and versions are immutable: {target}") from error
             raise
-        sync_folder(target.parent)
+        sync(target.parent)
         return manifest
 
     def versions(self, model: str) -> tuple[int, ...]:
@@ -122,7 +122,7 @@ class Registry:
             temporary.unlink()
         temporary.symlink_to(Path("versions") / str(version))
         temporary.replace(link)
-        sync_folder(link.parent)
+        sync(link.parent)
         if (found := self.current(model)) != version:
             raise RegistryError(
                 f"{link} names version {found} after it was pointed to {version}: is another daemon at work?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from driftd.config.model_schema import ModelConfig
+from driftd.fsutil import write_durably
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Registry
@@ -96,10 +96,5 @@ def _leaders(leaders: Sequence[Any]) -> list[str]:
 
 def _write(path: Path, html: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(html)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_durably(path, html.encode())
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sqlite3
 import sys
@@ -14,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from driftd.errors import DriftdError
+from driftd.fsutil import sha256_of, sync, sync_tree
 from driftd.paths import Places
-from driftd.store.durable import sync, sync_tree
 from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
 from driftd.store.schema_versions import KINDS, DatabaseError, pending
 from driftd.store.state.reader import StateReader
@@ -26,7 +25,6 @@ STATE, CONFIG, MANIFESTS = "state.db", "config.yaml", "manifests"
 DAILY, BY_HAND = "daily", "by-hand"
 _UNFINISHED = ".unfinished-"
 _LATER_KEPT = 3  # of the backups that were made for another reason than the time of day
-_CHUNK = 1 << 20
 _FULL_CHECK_SECONDS = 3600.0
 _LARGE_CHECK_SECONDS = 600.0  # for what is too large to be copied: read, so that damage does not stay unseen
 
@@ -120,7 +118,7 @@ def check_backup(path: Path, backup: Backup) -> str | None:
     """Why a backup cannot be used, read whole; None when it can."""
     for name, digest in backup.files.items():
         try:
-            if _sha256(path / name) != digest:
+            if sha256_of(path / name) != digest:
                 return f"{name} is not what was backed up (its SHA-256 differs)"
         except OSError as error:
             return f"{name} cannot be read: {error.strerror or error}"
@@ -166,7 +164,7 @@ def _written(plan: Plan, places: Places, staged: Path) -> Backup:
     models = {name: _model(plan, places, staged, name) for name in plan.models}
     if plan.config is not None:
         shutil.copyfile(plan.config, staged / CONFIG)
-    files = {str(path.relative_to(staged)): _sha256(path) for path in sorted(staged.rglob("*")) if path.is_file()}
+    files = {str(path.relative_to(staged)): sha256_of(path) for path in sorted(staged.rglob("*")) if path.is_file()}
     size = sum((staged / name).stat().st_size for name in files)
     schema = next((name for name in reversed(KINDS["state"].names) if name not in pending(staged / STATE, "state")), "")
     made = Backup(plan.now, plan.reason, plan.program, schema, models, files, size)
@@ -246,14 +244,6 @@ def _sweep(folder: Path) -> None:
     """Remove what a killed run left."""
     for left in folder.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def is_due(folders: Sequence[Path], every: float, now: float) -> bool:

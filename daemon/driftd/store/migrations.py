@@ -12,8 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from driftd.fsutil import sync
 from driftd.store.backups import BackupError, Plan, copy_database, make_backup
-from driftd.store.durable import sync
 from driftd.store.schema_versions import KINDS, DatabaseError, pending
 from driftd.store.subprocesses import ChildError, run_apart
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from driftd.fsutil import sync
 from driftd.paths import Places
 from driftd.store.backups import STATE, Backup, BackupError, check_backup, events_in
-from driftd.store.durable import sync
 from driftd.store.events.writer import FileGate, connect, transaction
 from driftd.store.integrity import clear_mark
 from driftd.store.migrations import ensure_current

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import importlib
 import json
-import math
 import os
 import sys
 import traceback
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from driftd.errors import DriftdError
+from driftd.formatting import json_safe_object
 from driftd.training.jobs import JOB, JobLimits, JobResult, apply_limits, log_tail, read_result, write_result
 from driftd.training.process_tree import keep
 from driftd_detectors.errors import DetectorError
@@ -46,7 +46,7 @@ def main(folder: Path) -> int:
 
 def _result_of(task: str, arguments: Mapping[str, Any], folder: Path) -> JobResult:
     try:
-        return JobResult(ok=True, value=finite(_task(task)(arguments)))
+        return JobResult(ok=True, value=json_safe_object(_task(task)(arguments)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
         traceback.print_exc()
         sys.stderr.flush()
@@ -66,17 +66,6 @@ def _task(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
         raise ValueError(f"there is no task {name!r}; tasks are {', '.join(TASKS)}")
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]] = importlib.import_module(TASKS[name]).run
     return run
-
-
-def finite(value: Any) -> Any:
-    """The value with every number that JSON has no word for replaced by null."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from driftd.fsutil import write_durably
 from driftd.training.process_tree import end_below
 
 __all__ = ["Job", "JobLimits", "JobResult", "read_result", "start_job"]
@@ -123,17 +124,7 @@ def write_result(folder: Path, result: JobResult) -> None:
         if result.ok
         else {"ok": False, "error": result.error, "tail": result.tail}
     )
-    temporary = folder / f".{RESULT}-{os.getpid()}"
-    with temporary.open("w") as file:
-        json.dump(stored, file, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / RESULT)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_durably(folder / RESULT, json.dumps(stored, allow_nan=False).encode())
 
 
 def log_tail(folder: Path) -> str:

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from driftd.errors import DriftdError
+from driftd.fsutil import sha256_of, sync, write_durably
 from driftd.paths import Places
-from driftd.registry.durable import sha256_of, sync_file, sync_folder, write_durably
 from driftd_detectors.schema import Kind, Schema, Task
 
 DATA = "data.parquet"
@@ -154,7 +154,7 @@ def _write(folder: Path, table: pa.Table, schema: Schema) -> str:
         "schema": schema.to_dict(),
     }
     write_durably(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
-    sync_file(path)
+    sync(path)
     folder.chmod(0o750)
     return digest
 
@@ -165,4 +165,4 @@ def _publish(staged: Path, target: Path, digest: str) -> None:
             return
         shutil.rmtree(target)  # damaged; what it held is exactly what was staged
     staged.rename(target)
-    sync_folder(target.parent)
+    sync(target.parent)

@@ -7,7 +7,8 @@ from enum import IntEnum
 from typing import Any
 
 from driftd.observe.alerts import section_of
-from driftd.views.formatting import figure, share_of_limit
+from driftd_detectors.assessment import share_of_limit
+from driftd_detectors.formatting import number as format_evidence
 
 
 class Urgency(IntEnum):
@@ -136,7 +137,7 @@ def _gathering(one: dict[str, Any]) -> Attention | None:
     if not suspected:
         return None
     found = one["evidence"][suspected[0]]
-    gathered = f"{figure(found['evidence'])} of {figure(found['threshold'])}"
+    gathered = f"{format_evidence(found['evidence'])} of {format_evidence(found['threshold'])}"
     return Attention(
         Urgency.WATCH, f"Evidence of drift in {suspected[0]} gathers: {gathered}. No alarm yet.", found["sentence"]
     )

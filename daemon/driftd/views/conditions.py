@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from driftd.formatting import format_time
 from driftd.observe import families, thresholds
 from driftd.observe.metric_family import Family
-from driftd.views.formatting import when
 
 DOCTOR = "driftd doctor"
 FAILED_OFTEN = 3  # tries: one that fails is tried again
@@ -130,7 +130,9 @@ def _unchecked(one: _Model) -> ActiveCondition | None:
     began = one.value(families.SWAPPED_AT) if one.value(families.NEWEST_PREDICTION) is not None else None
     if not one.is_past(last if last is not None else began, thresholds.GRACE + thresholds.WINDOWS * every):
         return None
-    sentence = f"No window was checked since {when(last)} UTC." if last is not None else "No window was ever checked."
+    sentence = (
+        f"No window was checked since {format_time(last)}." if last is not None else "No window was ever checked."
+    )
     return ActiveCondition(
         "DriftdNoCheckSucceeded", sentence, "Its source cannot be read, its checks fail, or the daemon hangs."
     )
@@ -140,12 +142,12 @@ def _rolled_back(one: _Model) -> ActiveCondition | None:
     refused, done = (one.value(families.ROLLED_BACK_AT, outcome) for outcome in ("refused", "done"))
     served, command = one.number(families.SERVED), f"driftd history {one.name}"
     if refused is not None and not one.is_past(refused, thresholds.RECENT):
-        sentence = f"A rollback failed at {when(refused)} UTC; version {served:.0f} still serves."
+        sentence = f"A rollback failed at {format_time(refused)}; version {served:.0f} still serves."
         return ActiveCondition(
             "DriftdRollbackRefused", sentence, "The version to go back to cannot be loaded.", command
         )
     if done is not None and not one.is_past(done, thresholds.RECENT):
-        sentence = f"Rolled back to version {served:.0f} at {when(done)} UTC."
+        sentence = f"Rolled back to version {served:.0f} at {format_time(done)}."
         return ActiveCondition("DriftdRolledBack", sentence, "See why before the next build.", command)
     return None
 
@@ -155,7 +157,7 @@ def _no_prediction(one: _Model) -> ActiveCondition | None:
     since = newest if newest is not None else one.value(families.SWAPPED_AT)
     if every is None or not one.is_past(since, thresholds.silent_after(every)):
         return None
-    sentence = f"No prediction came since {when(since)} UTC."
+    sentence = f"No prediction came since {format_time(since)}."
     return ActiveCondition(
         "DriftdPredictionFeedSilent", sentence, "The application makes none, does not log them, or logs elsewhere."
     )
@@ -177,7 +179,7 @@ def _no_label(one: _Model) -> ActiveCondition | None:
     late = thresholds.unlabelled_after(every, one.number(families.LABEL_WAIT), ever=newest is not None)
     if not one.is_past(since, late):
         return None
-    sentence = f"No label came since {when(since)} UTC." if newest is not None else "No label ever came."
+    sentence = f"No label came since {format_time(since)}." if newest is not None else "No label ever came."
     return ActiveCondition("DriftdLabelFeedSilent", sentence, "Performance is not watched, and no build can be judged.")
 
 
@@ -206,5 +208,7 @@ def _no_backup(shown: ExportedValues, now: float) -> ActiveCondition | None:
     since = last if last is not None else shown.value(families.STARTED)
     if failed < FAILED_OFTEN or since is None or (last is not None and now - last < BACKUP_LATE):
         return None
-    sentence = f"No backup was made since {when(last)} UTC." if last is not None else "There is no backup of the state."
+    sentence = (
+        f"No backup was made since {format_time(last)}." if last is not None else "There is no backup of the state."
+    )
     return ActiveCondition("DriftdBackupFails", sentence, f"{failed:.0f} tries have failed since the daemon started.")

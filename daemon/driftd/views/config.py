@@ -16,11 +16,11 @@ from driftd.config.redact import redacted_config
 from driftd.config.schema import Config
 from driftd.config.types import FOR_PEOPLE
 from driftd.config.yaml_reader import read
+from driftd.formatting import format_time
 from driftd.paths import Places
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredConfig
-from driftd.views.formatting import when
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,9 @@ def config_standing(reader: StateReader, config_path: Path) -> dict[str, Any]:
 def _sentence(path: Path, file: str | None, in_force: StoredConfig | None, refused: StoredConfig | None) -> str:
     if in_force is None:
         return f"no daemon has read {path} yet: start `driftd run`"
-    runs = f"config {in_force.hash} is in force since {when(in_force.at)} UTC"
+    runs = f"config {in_force.hash} is in force since {format_time(in_force.at)}"
     if refused is not None and refused.error is not None:
-        return f"{path} was REFUSED at {when(refused.at)} UTC and {runs}: {refused.error.splitlines()[0]}"
+        return f"{path} was REFUSED at {format_time(refused.at)} and {runs}: {refused.error.splitlines()[0]}"
     if file != in_force.hash:
         return f"{path} (now {file}) has not been taken up; {runs}: a running daemon reads it within seconds"
     return runs

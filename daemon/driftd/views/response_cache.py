@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
+from driftd.formatting import json_safe
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateAbsentError
-from driftd.views.formatting import plain
 
 MOST_KEPT = 64  # answers
 
@@ -83,5 +83,5 @@ class ResponseCache:
 
 
 def _answer(found: dict[str, Any]) -> CachedResponse:
-    body = msgspec.json.encode(plain(found), enc_hook=str)
+    body = msgspec.json.encode(json_safe(found), enc_hook=str)
     return CachedResponse(f'"{hashlib.sha256(body).hexdigest()[:24]}"', body)

@@ -7,9 +7,9 @@ from typing import Any
 
 from driftd.store.state.chart_queries import ScoreMean, SeriesReader
 from driftd.views.config import config_in_force
-from driftd.views.formatting import share_of_limit
 from driftd.views.model import window_range
 from driftd.views.series import Grouping, rounded
+from driftd_detectors.assessment import share_of_limit
 
 MOST_COLUMNS = 96
 MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from driftd.config.schema import Config, OverrideConfig
+from driftd.formatting import format_minute
 from driftd.paths import Places
 from driftd.records import ModelState, Phase
 from driftd.registry import Registry
@@ -16,7 +17,6 @@ from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, pressings
 from driftd.views.config import config_standing, override_in_force, readable
-from driftd.views.formatting import when
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
 
@@ -187,9 +187,8 @@ def sentences(one: dict[str, Any]) -> list[str]:
     if one["build"] is not None:
         said.append(f"version {one['build'].number} is being built, at the step {one['build'].step}")
     if one["probation"] is not None:
-        said.append(
-            f"on probation since {when(one['probation'].since)}: {one['probation'].sentence or 'no labels yet'}"
-        )
+        sentence = one["probation"].sentence or "no labels yet"
+        said.append(f"on probation since {format_minute(one['probation'].since)}: {sentence}")
     if one["waits"]:
         said.append(f"a build is wanted and waits: {one['waits']}")
     if one["pinned"] is not None and one["pin_refused"] is None:

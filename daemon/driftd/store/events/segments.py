@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from driftd.fsutil import sync
 from driftd.store.events.arrow_columns import read_column
 from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Feature, Kind
@@ -69,11 +70,7 @@ def write_segment(table: pa.Table, path: Path) -> int:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync(path.parent)
     return size
 
 

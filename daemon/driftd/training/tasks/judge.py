@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from driftd.formatting import json_safe_object
 from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion, Predictions
 from driftd.registry.manifest import ManifestError
@@ -22,7 +23,6 @@ from driftd.training.compare import (
     segment_guards,
 )
 from driftd.training.job_context import JobContext
-from driftd.training.job_main import finite
 from driftd.training.judged_rows import judged_rows
 from driftd.training.references import reference_of
 from driftd.training.training_rows import MATURE_SHARE, TrainingRows
@@ -58,8 +58,8 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         challenger.version,
         files={REFERENCE: reference.to_bytes()},
         status=decision,
-        metrics=finite(comparison.pop("metrics")),
-        gate=finite(comparison),
+        metrics=json_safe_object(comparison.pop("metrics")),
+        gate=json_safe_object(comparison),
     )
     print(f"{decision}: {comparison['sentence']}", flush=True)  # noqa: T201 - the log
     keys = ("decision", "sentence", "gain", "lower", "upper", "rows", "blocks", "guards", "metric", "champion_fault")

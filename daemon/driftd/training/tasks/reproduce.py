@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from driftd.fsutil import sha256_of
 from driftd.registry import Manifest, ManifestError
 from driftd.registry.artefact import ArtefactError, store_estimator
-from driftd.registry.durable import sha256_of
 from driftd.registry.loaded import PredictionError, predict_with
 from driftd.training.call_trainer import TrainerSpec
 from driftd.training.compare import mean_loss

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old content or the new, never half of either."""
+"""Files that survive a crash: hashing them, forcing them to the disk, replacing them in one step."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sync_file(path: Path) -> None:
-    """Force a file's content to the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Force a folder's entries to the disk: what makes a rename in it survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to the disk: what makes a rename survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Force everything below a folder, and the folder itself, to the disk."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds before the folder
+        sync(path)
+    sync(folder)
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -47,4 +48,4 @@ def write_durably(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)

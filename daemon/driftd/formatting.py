@@ -1,0 +1,44 @@
+"""Values in the form in which people and JSON read them. Imports the standard library alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+
+_UNITS = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0))
+
+
+def json_safe(value: object) -> object:
+    """A value as JSON can say it: records as objects, tuples and sets as arrays, NaN and the infinities as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return json_safe(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [json_safe(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_safe_object(value: Mapping[str, object]) -> dict[str, object]:
+    """A mapping as an object of JSON; see `json_safe`."""
+    return {str(key): json_safe(item) for key, item in value.items()}
+
+
+def format_time(at: float | None) -> str:
+    """An epoch time as `2026-05-03 14:00 UTC`; a dash for none."""
+    return f"{format_minute(at)} UTC" if at else "-"
+
+
+def format_minute(at: float | None) -> str:
+    """An epoch time as `2026-05-03 14:00`, for a column whose heading says that it is UTC; a dash for none."""
+    return "-" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def format_duration(seconds: float) -> str:
+    """A duration in the largest unit of which it is at least one: `6 h`, `1.5 d`, `40 s`."""
+    for unit, size in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,65 @@
+"""Values as people and JSON read them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driftd.formatting import format_duration, format_minute, format_time, json_safe, json_safe_object
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=20,
+)
+
+
+@dataclass(frozen=True)
+class Loss:
+    value: float
+    kinds: tuple[str, ...] = ()
+
+
+@given(VALUES)
+def test_every_value_becomes_json_without_nan(value: object) -> None:
+    """Whatever figures hold, their JSON is what the standard allows, and reads back as the same value."""
+    safe = json_safe(value)
+    assert json.loads(json.dumps(safe, allow_nan=False)) == safe
+
+
+def test_only_what_json_cannot_say_is_changed() -> None:
+    """Records become objects, tuples and sets arrays, keys texts, NaN and the infinities null."""
+    value = {
+        "loss": Loss(math.nan, ("a", "b")),
+        3: {math.inf},
+        "read_only": MappingProxyType({"x": np.float64("-inf")}),
+    }
+    assert json_safe(value) == {
+        "loss": {"value": None, "kinds": ["a", "b"]},
+        "3": [None],
+        "read_only": {"x": None},
+    }
+    assert json_safe_object({"level": 0.5, "count": 3}) == {"level": 0.5, "count": 3}
+
+
+def test_times_are_in_utc_to_the_minute() -> None:
+    """A sentence names the zone, a column does not, and no time is a dash."""
+    assert format_time(1_777_816_800.0) == "2026-05-03 14:00 UTC"
+    assert format_minute(1_777_816_800.0) == "2026-05-03 14:00"
+    assert format_time(None) == format_minute(None) == "-"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0 s"), (40.0, "40 s"), (90.0, "1.5 min"), (3600.0, "1 h"), (129_600.0, "1.5 d"), (8_640_000.0, "100 d")],
+)
+def test_a_duration_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
+    """The unit is the largest of which the duration is at least one; a whole number has no decimals."""
+    assert format_duration(seconds) == text
