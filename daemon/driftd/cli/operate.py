@@ -11,29 +11,31 @@ from typing import Any
 
 import click
 
-from driftd.cli.options import chosen_model, config_option, json_option, opened
+from driftd.cli.options import Decorated, chosen_model, config_option, json_option, opened
 from driftd.cli.output import print_json
 from driftd.errors import ExitCode
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import post_request
 
 LOOK_SECONDS = 0.1
-WHY = click.option("--why", default="", help="The reason, for the history.")
-WAIT = click.option(
-    "--wait",
-    default=10.0,
-    show_default=True,
-    type=click.FloatRange(0, 3600),
-    help="How many seconds to wait for the daemon's answer.",
-)
+
+
+def request_options(command: Decorated) -> Decorated:
+    """The options of every command that asks something of the daemon."""
+    why = click.option("--why", default="", help="The reason, for the history.")
+    wait = click.option(
+        "--wait",
+        default=10.0,
+        show_default=True,
+        type=click.FloatRange(0, 3600),
+        help="How many seconds to wait for the daemon's answer.",
+    )
+    return why(wait(config_option(json_option(command))))
 
 
 @click.command()
 @click.argument("model", required=False)
-@WHY
-@WAIT
-@config_option
-@json_option
+@request_options
 def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json: bool) -> None:
     """Ask for a build of MODEL now. It passes over the cool-down and the budget, not over a broken pipeline.
 
@@ -47,10 +49,7 @@ def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json
 @click.command()
 @click.argument("model")
 @click.argument("version", type=int)
-@WHY
-@WAIT
-@config_option
-@json_option
+@request_options
 def approve(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
     """Let the challenger VERSION of MODEL, which waits for approval, serve.
 
@@ -64,10 +63,7 @@ def approve(config_path: Path, model: str, version: int, why: str, wait: float, 
 @click.command()
 @click.argument("model")
 @click.argument("version", type=int)
-@WHY
-@WAIT
-@config_option
-@json_option
+@request_options
 def reject(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
     """Turn the challenger VERSION of MODEL, which waits for approval, down.
 
@@ -81,10 +77,7 @@ def reject(config_path: Path, model: str, version: int, why: str, wait: float, a
 @click.command()
 @click.argument("model", required=False)
 @click.option("--to", "version", type=int, help="The version to go back to; the one before by default.")
-@WHY
-@WAIT
-@config_option
-@json_option
+@request_options
 def rollback(config_path: Path, model: str | None, version: int | None, why: str, wait: float, as_json: bool) -> None:
     """Go back to an earlier version of MODEL; the one that serves now is barred.
 

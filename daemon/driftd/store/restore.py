@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -117,10 +117,7 @@ def _later_jobs_aside(places: Places, newest_action: int, now: float) -> Path | 
     later = [path for path in jobs.iterdir() if _action_of(path.name) > newest_action] if jobs.is_dir() else []
     if not later:
         return None
-    aside = jobs.with_name(f"jobs.before-restore-{_stamp(now)}")
-    aside.mkdir(exist_ok=True)
-    for path in later:
-        path.rename(aside / path.name)
+    aside = _move_aside(later, jobs, now)
     sync(jobs)
     return aside
 
@@ -161,10 +158,15 @@ def _match_segments(fresh: Path, segments: Path, now: float) -> Path | None:
     unknown = [one for one in found if one.name not in known]
     if not unknown:
         return None
-    aside = segments.with_name(f"segments.before-restore-{_stamp(now)}")
+    return _move_aside(unknown, segments, now)
+
+
+def _move_aside(paths: Iterable[Path], folder: Path, now: float) -> Path:
+    """Move what the backup does not know out of a folder, beside it; returns the new folder."""
+    aside = folder.with_name(f"{folder.name}.before-restore-{_stamp(now)}")
     aside.mkdir(exist_ok=True)
-    for one in unknown:
-        one.rename(aside / one.name)
+    for path in paths:
+        path.rename(aside / path.name)
     return aside
 
 
