@@ -93,5 +93,5 @@ def test_tries_become_rarer_up_to_a_bound_and_are_spread() -> None:
     assert [pace.pause(failures, 0.0) for failures in (1, 2, 3)] == [0.5, 1.0, 2.0]
     assert pace.pause(1, 0.999) == pytest.approx(1.0, abs=0.001)
     assert pace.pause(10_000, 0.999) <= pace.longest_pause
-    assert pace.pause(1, 0.5, asked=30.0) == 30.0
-    assert pace.pause(1, 0.5, asked=1e9) == pace.longest_pause
+    assert pace.pause(1, 0.5, retry_after=30.0) == 30.0
+    assert pace.pause(1, 0.5, retry_after=1e9) == pace.longest_pause

@@ -68,11 +68,11 @@ def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterato
 def _silenced(silence: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Features are known here only where the config names them; the daemon says it of those that it learned."""
     for name, silent in silence.items():
-        known = [str(one) for one in _mapping(_mapping(models.get(name)).get("features"))]
+        known = [str(feature) for feature in _mapping(_mapping(models.get(name)).get("features"))]
         for feature in _mapping(silent) if known else ():
             if feature not in known:
-                told = f"{feature!r} is not one of the features{choices(str(feature), known, 'features')}"
-                yield ("override", "silence", name, feature), told
+                text = f"{feature!r} is not one of the features{choices(str(feature), known, 'features')}"
+                yield ("override", "silence", name, feature), text
 
 
 def _receivers(receivers: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:

@@ -34,7 +34,7 @@ says whether a file is good and what it means.
 - YAML is read narrowly: keys are always text (`on:` too), only `true` and `false` are booleans, and nothing in a file
   makes objects. Anchors, aliases and `<<` may be used.
 """
-_SPAN = next(one for one in get_args(Duration) if isinstance(one, BeforeValidator))
+_SPAN = next(part for part in get_args(Duration) if isinstance(part, BeforeValidator))
 
 
 def document() -> str:
@@ -61,8 +61,8 @@ def _models(kind: Any) -> Iterator[tuple[str, type[BaseModel]]]:
     elif get_origin(kind) is dict:
         yield from ((f".<name>{step}", below) for step, below in _models(get_args(kind)[1]))
     elif get_origin(kind) in (Union, UnionType):
-        for one in get_args(kind):
-            yield from _models(one)
+        for part in get_args(kind):
+            yield from _models(part)
     elif get_origin(kind) is Annotated:
         yield from _models(get_args(kind)[0])
 
@@ -87,16 +87,16 @@ def _kind(kind: Any, metadata: list[Any]) -> str:  # noqa: PLR0911 - one return 
     if origin is Annotated:
         return _kind(arguments[0], list(arguments[1:]))
     if origin is Literal:
-        return ", ".join(f"`{one}`" for one in arguments)
+        return ", ".join(f"`{argument}`" for argument in arguments)
     if origin in (Union, UnionType):
-        named = [_kind(one, []) for one in arguments if one is not NoneType]
+        named = [_kind(argument, []) for argument in arguments if argument is not NoneType]
         return " or ".join(dict.fromkeys(named))
     if origin is dict:
         return f"mapping to {_kind(arguments[1], [])}"
     if origin is tuple:
         return f"list of {_kind(arguments[0], [])}"
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return ", ".join(f"`{one}`" for one in kind)
+        return ", ".join(f"`{member}`" for member in kind)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "mapping"
     if kind is Path:
@@ -119,7 +119,7 @@ def _default(field: FieldInfo) -> str:
         return "-"
     if isinstance(value, BaseModel):
         set_keys = value.model_dump(mode="json", exclude_unset=True)
-        written = {key: _spelled(value, key, one) for key, one in set_keys.items()}
+        written = {key: _spelled(value, key, item) for key, item in set_keys.items()}
         return f"`{_flow(written)}`" if written else "as below"
     if _is_span(field):
         return f"`{spelled(value)}`"
@@ -128,7 +128,7 @@ def _default(field: FieldInfo) -> str:
 
 def _is_span(field: FieldInfo) -> bool:
     return _SPAN in field.metadata or any(
-        _SPAN in get_args(one) for one in get_args(field.annotation) if get_origin(one) is Annotated
+        _SPAN in get_args(part) for part in get_args(field.annotation) if get_origin(part) is Annotated
     )
 
 
@@ -139,9 +139,9 @@ def _spelled(model: BaseModel, key: str, value: Any) -> Any:
 def _flow(value: Any) -> str:
     """A value as one would write it on one line of YAML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(one) for one in value) + "]"
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
     return str(value) if isinstance(value, str | Path) else json.dumps(value)
 
 
@@ -149,9 +149,9 @@ def _meaning(field: FieldInfo) -> str:
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     bounds = [
         f"{words[name]} {bound}"
-        for one in field.metadata
+        for item in field.metadata
         for name in words
-        if (bound := getattr(one, name, None)) is not None
+        if (bound := getattr(item, name, None)) is not None
     ]
     return (field.description or "") + (f" ({', '.join(bounds)})" if bounds else "")
 

@@ -134,7 +134,7 @@ def _below(kind: Any, step: str | int) -> Iterator[Any]:
     for model in _members(kind, _model_or_none):
         if step in model.model_fields:
             yield model.model_fields[str(step)].annotation
-    for mapping in _members(kind, lambda one: one if get_origin(one) is dict else None):
+    for mapping in _members(kind, lambda part: part if get_origin(part) is dict else None):
         yield get_args(mapping)[1]
 
 
@@ -143,8 +143,8 @@ def _members(kind: Any, wanted: Callable[[Any], Any]) -> Iterator[Any]:
     if (found := wanted(kind)) is not None:
         yield found
     elif get_origin(kind) in (Union, UnionType):
-        for one in get_args(kind):
-            yield from _members(one, wanted)
+        for part in get_args(kind):
+            yield from _members(part, wanted)
     elif get_origin(kind) is Annotated:
         yield from _members(get_args(kind)[0], wanted)
 

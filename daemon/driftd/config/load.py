@@ -62,8 +62,8 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
         try:
             config = Config.model_validate(document.data)
         except ValidationError as error:
-            for one in error.errors(include_url=False):
-                path, sentence = told(one, document.data)
+            for fault in error.errors(include_url=False):
+                path, sentence = told(fault, document.data)
                 if path not in unread:
                     problems.append(Problem(document.line_of(path), path, sentence))
         problems += [

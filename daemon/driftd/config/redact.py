@@ -26,7 +26,7 @@ def shown(config: Config) -> dict[str, Any]:
 def redacted_config(content: Mapping[str, Any]) -> dict[str, Any]:
     """A whole config as plain data without its secrets. It stays a valid config: names are the user's own, not keys."""
     models = content.get("models")
-    named = {name: redacted_model(one) for name, one in models.items()} if isinstance(models, Mapping) else models
+    named = {name: redacted_model(model) for name, model in models.items()} if isinstance(models, Mapping) else models
     return {key: named if key == "models" else redacted(value) for key, value in content.items()}
 
 
@@ -39,15 +39,15 @@ def redacted(value: Any, *, by_name: bool = False) -> Any:
     """Plain data without secrets in addresses and options; with `by_name` also without values of keys that name one."""
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN if by_name and _is_secret(str(key), one) else redacted(one, by_name=by_name)
-            for key, one in value.items()
+            key: HIDDEN if by_name and _is_secret(str(key), item) else redacted(item, by_name=by_name)
+            for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [
             HIDDEN
             if at and isinstance(value[at - 1], str) and _OPTION.fullmatch(value[at - 1])
-            else redacted(one, by_name=by_name)
-            for at, one in enumerate(value)
+            else redacted(item, by_name=by_name)
+            for at, item in enumerate(value)
         ]
     if isinstance(value, str):
         return _IN_QUERY.sub(rf"\g<before>{HIDDEN}", _IN_ADDRESS.sub(rf"\g<before>{HIDDEN}", value))

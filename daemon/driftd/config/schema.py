@@ -179,7 +179,7 @@ class Receiver(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Receiver:
-        ways = [one for one in ("webhook", "webhook_file", "command") if getattr(self, one) is not None]
+        ways = [way for way in ("webhook", "webhook_file", "command") if getattr(self, way) is not None]
         if len(ways) != 1:
             given = " and ".join(ways) or "none of them"
             raise ValueError(f"a receiver has exactly one of webhook, webhook_file and command, not {given}")

@@ -120,7 +120,7 @@ def web_address(text: str) -> str:
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    if not good or not text.isascii() or any(one.isspace() for one in text):
+    if not good or not text.isascii() or any(character.isspace() for character in text):
         raise ValueError("a webhook is the whole address, https://host/path (its value is a secret and is not shown)")
     return text
 
@@ -134,7 +134,9 @@ def without_secret(address: str) -> str:
 def trainer_reference(text: str) -> str:
     """`package.module:function`."""
     if _TRAINER.fullmatch(text) is None:
-        given = "" if any(one.isspace() for one in text) else f", not {text!r:.80}"  # a command may hold a secret
+        given = (
+            "" if any(character.isspace() for character in text) else f", not {text!r:.80}"
+        )  # a command may hold a secret
         raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}{given}")
     return text
 

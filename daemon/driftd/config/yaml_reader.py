@@ -36,7 +36,7 @@ class Problem:
         """`config.yaml:7: models.demand.window.evry: ...`."""
         where = f"{file}:{self.line}: "
         said = (f"{dotted(self.path)}: " if self.path else "") + self.sentence
-        return where + "".join(one if one.isprintable() else repr(one)[1:-1] for one in said)
+        return where + "".join(character if character.isprintable() else repr(character)[1:-1] for character in said)
 
 
 @dataclass(slots=True)

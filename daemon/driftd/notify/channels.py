@@ -42,10 +42,10 @@ class RetryPace:
     longest_pause: float = 300.0
     stop: float = 2.0  # what a delivery under way may still take when the daemon ends
 
-    def pause(self, failures: int, chance: float, asked: float | None = None) -> float:
+    def pause(self, failures: int, chance: float, retry_after: float | None = None) -> float:
         """How long to wait after so many failures in a row; `chance` in [0, 1) spreads it over half to whole."""
         longest = min(self.longest_pause, self.first_pause * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
-        wanted = min(asked or 0.0, self.longest_pause)
+        wanted = min(retry_after or 0.0, self.longest_pause)
         return max(longest * (0.5 + chance / 2), wanted)
 
 
@@ -71,8 +71,8 @@ async def post_webhook(receiver: Receiver, message: Message) -> None:
     except TimeoutError:
         raise DeliveryError(f"no answer within {receiver.timeout:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        told = str(error).replace(address, "the webhook") or "no words"
-        raise DeliveryError(f"{type(error).__name__}: {told}") from None
+        reason = str(error).replace(address, "the webhook") or "no words"
+        raise DeliveryError(f"{type(error).__name__}: {reason}") from None
 
 
 _HEADERS = {"content-type": "application/json; charset=utf-8", "user-agent": "driftd"}

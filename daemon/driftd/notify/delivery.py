@@ -31,17 +31,19 @@ LATE = 3600.0  # seconds; so is what waits together since longer than that
 READ_AT_ONCE = 1000
 
 
-async def deliver(receiver: Receiver, told: Message) -> None:
+async def deliver(receiver: Receiver, message: Message) -> None:
     """Deliver one message by the receiver's way. Raises DeliveryError."""
     await (
-        channels.run_command(receiver, told) if receiver.command is not None else channels.post_webhook(receiver, told)
+        channels.run_command(receiver, message)
+        if receiver.command is not None
+        else channels.post_webhook(receiver, message)
     )
 
 
 def batches(waiting: list[StoredTransition], now: float) -> list[list[StoredTransition]]:
     """Each decision for itself, or all in one digest when they are many, or several and old."""
     old = len(waiting) > 1 and now - waiting[0].at > LATE
-    return [waiting] if old or len(waiting) > DIGEST_OF else [[one] for one in waiting]
+    return [waiting] if old or len(waiting) > DIGEST_OF else [[decision] for decision in waiting]
 
 
 @dataclass(slots=True)
@@ -95,11 +97,16 @@ class ReceiverWorker:
         self.failures = 0
         self._told(batch[-1].id)
         self.metrics.notified(self.name, self.now())
-        log.info("notification_sent", receiver=self.name, transitions=[one.id for one in batch[:20]], count=len(batch))
+        log.info(
+            "notification_sent",
+            receiver=self.name,
+            transitions=[decision.id for decision in batch[:20]],
+            count=len(batch),
+        )
 
-    def _failed(self, sentence: str, asked: float | None) -> float:
+    def _failed(self, sentence: str, retry_after: float | None) -> float:
         self.failures += 1
-        pause = self.pace.pause(self.failures, random.random(), asked)  # noqa: S311 - to spread tries, not for secrecy
+        pause = self.pace.pause(self.failures, random.random(), retry_after)  # noqa: S311 - to spread tries, not for secrecy
         self.metrics.notification_failed(self.name)
         log.warning(
             "notification_failed",
@@ -123,7 +130,7 @@ class ReceiverWorker:
         seen = self.until
         while found := self._reader.decided_after(seen, READ_AT_ONCE):
             seen = found[-1].id
-            wanted += [one for one in found if self._wants(one)]
+            wanted += [decision for decision in found if self._wants(decision)]
         if not wanted and seen > self.until:
             self._told(seen)
         self.metrics.notifications_pending(self.name, len(wanted))
@@ -241,15 +248,15 @@ class Notifier:
         self._ending.set()
 
     def _take_up(self, receivers: dict[str, Receiver]) -> None:
-        told = {}  # a changed receiver goes on where it was, which the store may not know yet
+        positions = {}  # a changed receiver goes on where it was, which the store may not know yet
         for name, (telling, _) in list(self._tellings.items()):
             if receivers.get(name) != telling.receiver:
-                told[name] = self._drop(name)
+                positions[name] = self._drop(name)
         for name in self._metrics.receivers() - receivers.keys():
             self._metrics.remove_receiver(name)
         for name, receiver in receivers.items():
             if name not in self._tellings:
-                self._take(name, receiver, told.get(name, -1))
+                self._take(name, receiver, positions.get(name, -1))
 
     def _take(self, name: str, receiver: Receiver, until: int) -> None:
         self._metrics.add_receiver(name)

@@ -90,12 +90,12 @@ EVENTS = """
 
 def document() -> str:
     """The whole page."""
-    told = message("team-chat", [SAMPLE])
-    example = json.dumps(told.body, indent=2, ensure_ascii=False)
-    variables = "\n".join(f"| `{name}` | `{value}` |" for name, value in told.variables.items())
+    sample = message("team-chat", [SAMPLE])
+    example = json.dumps(sample.body, indent=2, ensure_ascii=False)
+    variables = "\n".join(f"| `{name}` | `{value}` |" for name, value in sample.variables.items())
     events = "\n".join(
-        f"| `{event}` | {one.severity} | {'yes' if one.by_default else ''} | {one.title} |"
-        for event, one in MEANINGS.items()
+        f"| `{event}` | {meaning.severity} | {'yes' if meaning.by_default else ''} | {meaning.title} |"
+        for event, meaning in MEANINGS.items()
     )
     return f"{HEAD}{example}\n{PROGRAM}{variables}\n{EVENTS}{events}\n"
 

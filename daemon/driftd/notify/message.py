@@ -37,8 +37,8 @@ class Message:
 def message(receiver: str, decisions: Sequence[StoredTransition]) -> Message:
     """One decision in full, or a digest of several (worst first); `decisions` are at least one, oldest first."""
     facts = _facts(receiver, decisions)
-    told = _one(decisions[0]) if len(decisions) == 1 else _digest(decisions)
-    return Message({**told, "driftd": facts}, facts, _variables(receiver, decisions))
+    text = _one(decisions[0]) if len(decisions) == 1 else _digest(decisions)
+    return Message({**text, "driftd": facts}, facts, _variables(receiver, decisions))
 
 
 def message_of_test(receiver: str, now: float) -> Message:
@@ -52,7 +52,7 @@ def message_of_test(receiver: str, now: float) -> Message:
 
 def severity_of(decisions: Sequence[StoredTransition]) -> Severity:
     """The worst severity among decisions."""
-    return min((meaning_of(one.event).severity for one in decisions), key=_RANK.__getitem__)
+    return min((meaning_of(decision.event).severity for decision in decisions), key=_RANK.__getitem__)
 
 
 def _one(decision: StoredTransition) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def _one(decision: StoredTransition) -> dict[str, Any]:
 
 
 def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
-    counts = Counter(meaning_of(one.event).severity for one in decisions)
-    models = sorted({one.model for one in decisions})
+    counts = Counter(meaning_of(decision.event).severity for decision in decisions)
+    models = sorted({decision.model for decision in decisions})
     of = models[0] if len(models) == 1 else f"{len(models)} models"
     weights = ", ".join(f"{counts[severity]} {severity}" for severity in Severity if counts[severity])
     span = f"{format_time(decisions[0].at)} to {format_time(decisions[-1].at)}"
     head = f"{len(decisions)} decisions of {of} ({weights}), {span}"
-    lines = [_line(one) for one in _worst_first(decisions)[:LISTED]]
+    lines = [_line(decision) for decision in _worst_first(decisions)[:LISTED]]
     if len(decisions) > LISTED:
         lines.append(f"and {len(decisions) - LISTED} more: `driftd history -n {len(decisions)}`")
     sign = _SIGN[severity_of(decisions)]
@@ -96,11 +96,11 @@ def _line(decision: StoredTransition) -> str:
 
 def _worst_first(decisions: Sequence[StoredTransition]) -> list[StoredTransition]:
     """The worst first, and of equals the newest."""
-    return sorted(decisions, key=lambda one: (_RANK[meaning_of(one.event).severity], -one.id))
+    return sorted(decisions, key=lambda decision: (_RANK[meaning_of(decision.event).severity], -decision.id))
 
 
 def _facts(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str, Any]:
-    carried = sorted(_worst_first(decisions)[:CARRIED], key=lambda one: one.id)
+    carried = sorted(_worst_first(decisions)[:CARRIED], key=lambda decision: decision.id)
     return {
         "schema": SCHEMA,
         "receiver": receiver,
@@ -108,7 +108,7 @@ def _facts(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str, An
         "severity": severity_of(decisions),
         "count": len(decisions),
         "omitted": len(decisions) - len(carried),
-        "transitions": [_transition(one) for one in carried],
+        "transitions": [_transition(decision) for decision in carried],
     }
 
 
