@@ -40,15 +40,20 @@ class AlarmCounts:
     cohorts: int = 0
     alarms: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, one: Replayed) -> None:
+    def add(self, replayed: Replayed) -> None:
         """Count one check."""
-        if one.kind == "window":
-            self.verdicts[one.assessment.verdict] += 1
+        if replayed.kind == "window":
+            self.verdicts[replayed.assessment.verdict] += 1
         else:
             self.cohorts += 1
-        for alarm in one.alarms:
-            told = {"at": one.start, "window": one.window.index, "version": one.version, "kind": alarm.kind}
-            self.alarms.append({**told, "evidence": alarm.evidence, "sentence": alarm.sentence})
+        for alarm in replayed.alarms:
+            line = {
+                "at": replayed.start,
+                "window": replayed.window.index,
+                "version": replayed.version,
+                "kind": alarm.kind,
+            }
+            self.alarms.append({**line, "evidence": alarm.evidence, "sentence": alarm.sentence})
 
 
 @click.command()
@@ -83,8 +88,8 @@ def backtest(
             raise AbsentError(f"there is no complete window of {name} to replay in that time")
         replay = Replay(source, eras, _beginner(registry, name, settings), lateness_of(settings))
         tally, end = AlarmCounts(), now if until is None else min(now, _epoch(until))
-        for one in _progress(replay.run(windows, end), len(windows), quiet=as_json):
-            tally.add(one)
+        for replayed in _progress(replay.run(windows, end), len(windows), quiet=as_json):
+            tally.add(replayed)
     finally:
         source.close()
     report = _report(name, settings, windows, tally, recorded)
@@ -144,9 +149,9 @@ def _tracked(looks: Iterator[Replayed], windows: int) -> Iterator[Replayed]:
     pending: list[Replayed] = []
 
     def by_window() -> Iterator[list[Replayed]]:
-        for one in looks:
-            pending.append(one)
-            if one.kind == "window":
+        for look in looks:
+            pending.append(look)
+            if look.kind == "window":
                 yield pending.copy()
                 pending.clear()
 
@@ -160,7 +165,7 @@ def _report(
 ) -> dict[str, Any]:
     first, last = windows[0], windows[-1]
     by_time = settings.window.every is not None
-    inside = [one for one in recorded if first.index <= one.window_index <= last.index]
+    inside = [alarm for alarm in recorded if first.index <= alarm.window_index <= last.index]
     return {
         "model": model,
         "windows": len(windows),
@@ -182,7 +187,10 @@ def _print(report: dict[str, Any]) -> None:
         f" from {format_minute(report['from'])} to {format_time(report['to'])}" if report["from"] is not None else ""
     )
     say(to, f"{report['model']}: {report['windows']} windows{dates} ({verdicts}), labels of {report['cohorts']}")
-    rows = [[format_minute(one["at"]), one["kind"], str(one["version"]), one["sentence"]] for one in report["alarms"]]
+    rows = [
+        [format_minute(alarm["at"]), alarm["kind"], str(alarm["version"]), alarm["sentence"]]
+        for alarm in report["alarms"]
+    ]
     if rows:
         print_table(to, ["window (UTC)", "kind", "version", "why"], rows, long="why")
     count = len(report["alarms"])

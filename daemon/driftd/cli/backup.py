@@ -111,7 +111,7 @@ def _own(stack: ExitStack, places: Places, model: str | None) -> None:
 
 
 def _with_events(found: Found, model: str) -> Found:
-    return [one for one in found if model in one[1].models and one[1].models[model].events == "included"]
+    return [item for item in found if model in item[1].models and item[1].models[model].events == "included"]
 
 
 def _choose(found: Found, name: str | None, model: str | None) -> _Chosen:
@@ -144,11 +144,13 @@ def _list(found: Found, *, as_json: bool) -> None:
 
 
 def _models(backup: Backup) -> str:
-    told = []
-    for name, one in backup.models.items():
-        events = one.events.partition(":")[0]
-        told.append(f"{name}: {one.phase}, serves {one.champion or 'none'} of {_span(one.versions)}, events {events}")
-    return "; ".join(told)
+    sentences = []
+    for name, model in backup.models.items():
+        events = model.events.partition(":")[0]
+        sentences.append(
+            f"{name}: {model.phase}, serves {model.champion or 'none'} of {_span(model.versions)}, events {events}"
+        )
+    return "; ".join(sentences)
 
 
 def _span(versions: Sequence[int]) -> str:
@@ -159,8 +161,8 @@ def _tell(
     done: Restored, chosen: _Chosen | None, config: Config, config_path: Path, model: str | None, *, as_json: bool
 ) -> None:
     if as_json:
-        told: dict[str, Any] = {"model": model, "kept": done.kept, "aside": done.aside}
-        print_json({**told, "restored": _told(chosen.path, chosen.backup) if chosen else None})
+        report: dict[str, Any] = {"model": model, "kept": done.kept, "aside": done.aside}
+        print_json({**report, "restored": _told(chosen.path, chosen.backup) if chosen else None})
         return
     out = console()
     for sentence in chosen.passed_over if chosen else ():
@@ -179,9 +181,9 @@ def _tell(
 
 
 def _told(path: Path, backup: Backup) -> dict[str, Any]:
-    models = {name: {f: getattr(one, f) for f in one.__struct_fields__} for name, one in backup.models.items()}
-    told = {f: getattr(backup, f) for f in backup.__struct_fields__ if f not in {"models", "files"}}
-    return {**told, "path": str(path), "models": models}
+    models = {name: {f: getattr(model, f) for f in model.__struct_fields__} for name, model in backup.models.items()}
+    fields = {f: getattr(backup, f) for f in backup.__struct_fields__ if f not in {"models", "files"}}
+    return {**fields, "path": str(path), "models": models}
 
 
 def _size(size: int) -> str:

@@ -17,17 +17,17 @@ from driftd.store.state.reader import StateAbsentError, StateReader
 
 def meaning(config: Config, now: float) -> dict[str, list[str]]:
     """Sentences by what they are about: each model, then the whole. `now` tells which overrides have lapsed."""
-    told = {name: _model(model) for name, model in config.models.items()}
-    told["driftd"] = [
+    meanings = {name: _model(model) for name, model in config.models.items()}
+    meanings["driftd"] = [
         f"keeps everything in {config.state_dir}: events for {spelled(config.retention.events)}, "
         f"checks for {spelled(config.retention.checks)}",
         f"the daemon answers on {_address(config.http)}/metrics, driftd serve on {_address(config.serve)}",
     ]
     if config.notify:
-        told["notify"] = [f"{name}: {_receiver(receiver)}" for name, receiver in config.notify.items()]
+        meanings["notify"] = [f"{name}: {_receiver(receiver)}" for name, receiver in config.notify.items()]
     if sentences := _override(config.override, now):
-        told["override"] = sentences
-    return told
+        meanings["override"] = sentences
+    return meanings
 
 
 def _address(access: Access) -> str:
@@ -62,25 +62,25 @@ def _windows(model: ModelConfig) -> str:
 def _budget(model: ModelConfig) -> list[str]:
     settings = monitor_settings(model)
     pace = "" if model.window.every is not None else " if a window comes about every hour"
-    told = [
+    sentences = [
         f"false alarms: {settings.budget.promise}{pace}, over everything that is watched together "
         f"({settings.budget.windows_between_alarms:,.0f} clean windows from one to the next)"
     ]
     performance = model.detect.performance
     if performance.tolerated_loss is not None:
-        told.append(f"tolerates {performance.metric} worse by {performance.tolerated_loss:g}")
-    told += _data(model.detect.data)
-    return told
+        sentences.append(f"tolerates {performance.metric} worse by {performance.tolerated_loss:g}")
+    sentences += _data(model.detect.data)
+    return sentences
 
 
 def _data(data: Data) -> list[str]:
-    told = []
+    sentences = []
     if data.ignore:
-        told.append(f"does not look at {', '.join(data.ignore)}")
+        sentences.append(f"does not look at {', '.join(data.ignore)}")
     if data.stattests:
-        asked = ", ".join(f"{test} of {feature}" for feature, test in data.stattests.items())
-        told.append(f"asks Evidently for a second opinion by {asked}")
-    return told
+        tests = ", ".join(f"{test} of {feature}" for feature, test in data.stattests.items())
+        sentences.append(f"asks Evidently for a second opinion by {tests}")
+    return sentences
 
 
 def _loop(model: ModelConfig) -> list[str]:

@@ -36,16 +36,18 @@ def doctor(config_path: Path, as_json: bool) -> None:
 
     with Console(stderr=True).status("looking") as status:
         found = list(examine_all(config_path, time.time(), CHECKS, lambda name: status.update(f"looking at {name}")))
-    count = {level: sum(one.level == level for one in found) for level in _STYLES}
+    count = {level: sum(finding.level == level for finding in found) for level in _STYLES}
     if as_json:
         print_json({"config": str(config_path), "count": count, "findings": found})
     else:
         out = console()
-        for one in found:
-            head = Text(f"{one.level:<6}", style=_STYLES[one.level])
-            out.print(head.append(f"{one.check}: {one.subject}: {one.said}", style="default"), soft_wrap=True)
-            if one.todo:
-                say(out, f"      -> {one.todo}")
+        for finding in found:
+            head = Text(f"{finding.level:<6}", style=_STYLES[finding.level])
+            out.print(
+                head.append(f"{finding.check}: {finding.subject}: {finding.said}", style="default"), soft_wrap=True
+            )
+            if finding.todo:
+                say(out, f"      -> {finding.todo}")
         say(out, f"{count['fail']} fail, {count['warn']} warn, {count['ok']} ok")
     raise SystemExit(ExitCode.FAILED if count["fail"] else ExitCode.DONE)
 

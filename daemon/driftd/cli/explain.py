@@ -21,19 +21,19 @@ LEADERS_SHOWN = 5
 _SAID_ELSEWHERE = {"alarm", "kind", "evidence", "threshold"}
 
 
-def print_explanation(told: Mapping[str, Any], to: Console) -> None:
+def print_explanation(explanation: Mapping[str, Any], to: Console) -> None:
     """Print what `explaining.explained` gathered."""
-    if told["decision"] is not None:
-        _decision(told["decision"], to, has_alarm=told["alarm"] is not None)
-    if told["alarm"] is not None:
-        _alarm(told["alarm"], told.get("rows"), told["window_by"], to)
-    for action in told["actions"]:
+    if explanation["decision"] is not None:
+        _decision(explanation["decision"], to, has_alarm=explanation["alarm"] is not None)
+    if explanation["alarm"] is not None:
+        _alarm(explanation["alarm"], explanation.get("rows"), explanation["window_by"], to)
+    for action in explanation["actions"]:
         said = _outcome(action)
         say(to, f"then: {action['kind']}, {action['status']}" + (f": {said}" if said else ""))
-    if told["version"] is not None:
-        _version(told["version"], to)
-    if told["story"]:
-        _story(told["story"], told["decision"], to)
+    if explanation["version"] is not None:
+        _version(explanation["version"], to)
+    if explanation["story"]:
+        _story(explanation["story"], explanation["decision"], to)
 
 
 def _decision(decision: Mapping[str, Any], to: Console, *, has_alarm: bool) -> None:
@@ -97,12 +97,10 @@ def _tried(tried: object) -> str:
 
 def _story(story: list[Mapping[str, Any]], decision: Mapping[str, Any] | None, to: Console) -> None:
     say(to, "how it came about, and what followed", "bold")
-    for one in story:
-        here = ">" if decision is not None and one["id"] == decision["id"] else " "
-        say(
-            to,
-            f"{here} {one['id']:>4}  {format_minute(one['at'])}  {one['event'].replace('_', ' '):<18}  {one['reason']}",
-        )
+    for event in story:
+        here = ">" if decision is not None and event["id"] == decision["id"] else " "
+        name = event["event"].replace("_", " ")
+        say(to, f"{here} {event['id']:>4}  {format_minute(event['at'])}  {name:<18}  {event['reason']}")
 
 
 def _outcome(action: Mapping[str, Any]) -> str:
@@ -130,11 +128,11 @@ def explain(config_path: Path, what: str, model: str | None, is_alarm: bool, as_
     with StateReader.read_only(places.state_db) as reader:
         line = None if is_alarm else _line(reader, what, name)
         alarm = _explaining_alarm(reader, what if is_alarm else line)
-        told = explained(reader, lambda model: _by_rows(config, model), places, line, alarm)
+        explanation = explained(reader, lambda model: _by_rows(config, model), places, line, alarm)
     if as_json:
-        print_json(told)
+        print_json(explanation)
     else:
-        print_explanation(told, console())
+        print_explanation(explanation, console())
 
 
 def _line(reader: StateReader, what: str, model: str | None) -> StoredTransition:

@@ -184,8 +184,8 @@ def _length(rows: int, span: float) -> tuple[str, float]:
 
     Else the longest that leaves enough windows, with enough rows if that can be; else the shortest.
     """
-    enough = [one for one in LENGTHS if span / one[1] >= WINDOWS_WANTED]
-    full = [one for one in enough if rows * one[1] / span >= FEWEST_ROWS_A_WINDOW]
+    enough = [length for length in LENGTHS if span / length[1] >= WINDOWS_WANTED]
+    full = [length for length in enough if rows * length[1] / span >= FEWEST_ROWS_A_WINDOW]
     if DAY in full:
         return DAY
     return (full or enough or LENGTHS[:1])[-1]

@@ -113,9 +113,9 @@ def _answer(state_db: Path, request: int, wait: float) -> str | None:
     deadline = time.monotonic() + wait
     with StateReader.read_only(state_db) as reader:
         while True:
-            asked = reader.request(request)
-            if asked is not None and asked.outcome is not None:
-                return asked.outcome
+            posted = reader.request(request)
+            if posted is not None and posted.outcome is not None:
+                return posted.outcome
             if time.monotonic() >= deadline:
                 return None
             time.sleep(LOOK_SECONDS)
@@ -133,5 +133,5 @@ def whoami() -> str:
     except KeyError:  # a container without an entry for its user
         account = f"uid {os.getuid()}"
     behind = os.environ.get("SUDO_USER")
-    told = f"{behind} as {account}" if behind and behind != account else account
-    return f"{told}@{socket.gethostname()}"
+    user = f"{behind} as {account}" if behind and behind != account else account
+    return f"{user}@{socket.gethostname()}"

@@ -53,46 +53,45 @@ def number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def print_status(told: dict[str, Any], to: Console) -> None:
+def print_status(fleet: dict[str, Any], to: Console) -> None:
     """Print what `fleet_status` found, for people."""
-    for one in told["models"]:
-        if one["needs"]:
-            say(to, f"{one['model']}: {one['needs']}", "bold red")
-    if told["models"]:
+    for status in fleet["models"]:
+        if status["needs"]:
+            say(to, f"{status['model']}: {status['needs']}", "bold red")
+    if fleet["models"]:
         headings = ["model", "phase", "version", "verdict", "last check (UTC)", "nearest to an alarm"]
-        print_table(to, headings, [_status_row(one) for one in told["models"]])
-    for one in told["models"]:
-        for sentence in sentences(one):
-            say(to, f"  {one['model']}: {sentence}")
-    _print_whole(told, to)
+        print_table(to, headings, [_status_row(status) for status in fleet["models"]])
+    for status in fleet["models"]:
+        for sentence in sentences(status):
+            say(to, f"  {status['model']}: {sentence}")
+    _print_whole(fleet, to)
 
 
-def _print_whole(told: dict[str, Any], to: Console) -> None:
+def _print_whole(fleet: dict[str, Any], to: Console) -> None:
     """What concerns no single model that is watched."""
-    for one in told["not_watched"]:
-        say(to, f"  {one['model']}: {not_watched(one['version'])}", "yellow")
-    if told["override"]:
-        say(to, f"override in force: {spoken_override(told['override'])}", "bold yellow")
-    for one in told["host"]:
-        say(to, spoken(one), "bold red")
-    if told["lapsed"]:
-        say(to, told["lapsed"], "yellow")
-    if told["config"]:
-        one = told["config"]
-        say(
-            to, one["sentence"], "bold red" if one["refused"] else "dim" if one["file"] == one["in_force"] else "yellow"
-        )
+    for absent in fleet["not_watched"]:
+        say(to, f"  {absent['model']}: {not_watched(absent['version'])}", "yellow")
+    if fleet["override"]:
+        say(to, f"override in force: {spoken_override(fleet['override'])}", "bold yellow")
+    for condition in fleet["host"]:
+        say(to, spoken(condition), "bold red")
+    if fleet["lapsed"]:
+        say(to, fleet["lapsed"], "yellow")
+    if fleet["config"]:
+        config = fleet["config"]
+        calm = "dim" if config["file"] == config["in_force"] else "yellow"
+        say(to, config["sentence"], "bold red" if config["refused"] else calm)
 
 
-def _status_row(one: dict[str, Any]) -> list[Cell]:
-    worst = worst_verdict(one)
-    shares = {kind: share_of_limit(found["evidence"], found["threshold"]) for kind, found in one["evidence"].items()}
+def _status_row(status: dict[str, Any]) -> list[Cell]:
+    worst = worst_verdict(status)
+    shares = {kind: share_of_limit(found["evidence"], found["threshold"]) for kind, found in status["evidence"].items()}
     nearest = max(shares, key=lambda kind: shares[kind], default=None)
     return [
-        one["model"],
-        one["phase"],
-        str(one["version"] or "-"),
+        status["model"],
+        status["phase"],
+        str(status["version"] or "-"),
         Text(worst, style=VERDICT_STYLES.get(worst, "")),
-        format_minute(one["last_check"]),
+        format_minute(status["last_check"]),
         f"{nearest}: {shares[nearest]:.0%}" if nearest is not None else "-",
     ]

@@ -54,19 +54,19 @@ class Pen:
 
     def spark(self, values: Sequence[float], baseline: float | None, width: int = SPARK) -> str:
         """The last values as a line of blocks, scaled so that the baseline is always in sight."""
-        shown = [value for value in values if math.isfinite(value)][-width:]
-        if not shown:
+        drawn = [value for value in values if math.isfinite(value)][-width:]
+        if not drawn:
             return ""
-        scale = [*shown, baseline] if baseline is not None and math.isfinite(baseline) else shown
+        scale = [*drawn, baseline] if baseline is not None and math.isfinite(baseline) else drawn
         low, high = min(scale), max(scale)
         step = (high - low) / (len(self._levels) - 1) or 1.0
-        return "".join(self._levels[round((value - low) / step)] for value in shown)
+        return "".join(self._levels[round((value - low) / step)] for value in drawn)
 
 
 def _head(found: dict[str, Any], width: int) -> RenderableType:
     at = datetime.fromtimestamp(found["at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if "at" in found else ""
     daemon = {True: "a daemon answers", False: "NO DAEMON ANSWERS", None: ""}[found.get("daemon")]
-    watched, needing = found.get("models", []), sum(bool(one["needs"]) for one in found.get("models", []))
+    watched, needing = found.get("models", []), sum(bool(status["needs"]) for status in found.get("models", []))
     counted = f"{len(watched)} model{'' if len(watched) == 1 else 's'}, "
     counted += f"{needing} need{'s' if needing == 1 else ''} a person  " if needing else "none needs a person  "
     head = Table.grid(expand=True)
@@ -80,7 +80,7 @@ def _head(found: dict[str, Any], width: int) -> RenderableType:
 
 def _fleet(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
     models = sorted(found["models"], key=_attention)
-    needs = [_short_line(f"! {one['model']}: {one['needs']}", ATTENTION) for one in models if one["needs"]]
+    needs = [_short_line(f"! {status['model']}: {status['needs']}", ATTENTION) for status in models if status["needs"]]
     if len(needs) > (most := max(2, size.height // 4)):
         needs = [*needs[:most], _short_line(f"! and {len(needs) - most} more models need a person", ATTENTION)]
     notes = [*_unwatched(found), *_notes(found)]
@@ -102,42 +102,42 @@ def _table(models: Sequence[dict[str, Any]], found: dict[str, Any], width: int, 
     table.add_column("loss / its baseline", no_wrap=True)
     if width >= WIDE:
         table.add_column("last check", no_wrap=True)
-    for one in models:
+    for status in models:
         row = [
-            Text(one["model"], style="bold" if one["needs"] else ""),
-            Text(one["phase"].partition("_")[0]),
-            Text(str(one["version"] or "-")),
-            _verdict(one),
-            _nearest(one, pen),
-            _loss(one, pen),
+            Text(status["model"], style="bold" if status["needs"] else ""),
+            Text(status["phase"].partition("_")[0]),
+            Text(str(status["version"] or "-")),
+            _verdict(status),
+            _nearest(status, pen),
+            _loss(status, pen),
         ]
-        table.add_row(*(row if width < WIDE else [*row, _checked(one, found["at"])]))
+        table.add_row(*(row if width < WIDE else [*row, _checked(status, found["at"])]))
     return table
 
 
 def _one(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
     lines: list[RenderableType] = [
-        _line(f"! {one['model']}: {not_watched(one['version'])}", "yellow") for one in found["not_watched"]
+        _line(f"! {absent['model']}: {not_watched(absent['version'])}", "yellow") for absent in found["not_watched"]
     ]
-    for one in found["models"]:
-        title = f"{one['model']}  {one['phase'].replace('_', ' ')}  version {one['version'] or '-'}  "
-        lines.append(Text.assemble((title, "bold"), _verdict(one), "  ", _checked(one, found["at"])))
-        if one["needs"]:
-            lines.append(_line(f"! {one['needs']}", ATTENTION))
-        lines += [*_notes(found), Text(""), _evidence(one, size.width, pen), Text("")]
-        lines += _performance(one, size.width, pen)
-        lines += [_line(f"{sentence}") for sentence in sentences(one)]
-    used = len(lines) + sum(len(one["evidence"]) for one in found["models"]) + 4
+    for status in found["models"]:
+        title = f"{status['model']}  {status['phase'].replace('_', ' ')}  version {status['version'] or '-'}  "
+        lines.append(Text.assemble((title, "bold"), _verdict(status), "  ", _checked(status, found["at"])))
+        if status["needs"]:
+            lines.append(_line(f"! {status['needs']}", ATTENTION))
+        lines += [*_notes(found), Text(""), _evidence(status, size.width, pen), Text("")]
+        lines += _performance(status, size.width, pen)
+        lines += [_line(f"{sentence}") for sentence in sentences(status)]
+    used = len(lines) + sum(len(status["evidence"]) for status in found["models"]) + 4
     return [*lines, Text(""), *_decisions(found["decisions"], size.height - used, with_model=False)]
 
 
-def _evidence(one: dict[str, Any], width: int, pen: Pen) -> Table:
+def _evidence(status: dict[str, Any], width: int, pen: Pen) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False, width=width)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    for kind, seen in one["evidence"].items():
+    for kind, seen in status["evidence"].items():
         share = share_of_limit(seen["evidence"], seen["threshold"])
         style = VERDICT_STYLES.get(seen["verdict"], "")
         figures = f"{format_evidence(seen['evidence'])} of {format_evidence(seen['threshold'])}"
@@ -145,27 +145,27 @@ def _evidence(one: dict[str, Any], width: int, pen: Pen) -> Table:
     return table
 
 
-def _performance(one: dict[str, Any], width: int, pen: Pen) -> list[RenderableType]:
-    figures = one["figures"]
-    if not one["losses"]:
+def _performance(status: dict[str, Any], width: int, pen: Pen) -> list[RenderableType]:
+    figures = status["figures"]
+    if not status["losses"]:
         return [_line("no labels were evaluated yet", "dim"), Text("")]
     baseline = figures.get("baseline")
-    spark = pen.spark(one["losses"], baseline, width=max(SPARK, min(60, width - 20)))
-    told = [f"loss {number(one['losses'][-1])}"]
+    spark = pen.spark(status["losses"], baseline, width=max(SPARK, min(60, width - 20)))
+    parts = [f"loss {number(status['losses'][-1])}"]
     if baseline is not None:
-        told.append(f"baseline {number(baseline)}")
+        parts.append(f"baseline {number(baseline)}")
     if figures.get("tolerated") is not None:
-        told.append(f"tolerated up to {number(figures['tolerated'])}")
+        parts.append(f"tolerated up to {number(figures['tolerated'])}")
     if figures.get("coverage") is not None:
-        told.append(f"labels of {figures['coverage']:.0%} of the last window")
-    return [Text.assemble("performance ", (spark, _loss_style(one))), _line(", ".join(told), "dim"), Text("")]
+        parts.append(f"labels of {figures['coverage']:.0%} of the last window")
+    return [Text.assemble("performance ", (spark, _loss_style(status))), _line(", ".join(parts), "dim"), Text("")]
 
 
 def _notes(found: dict[str, Any]) -> list[RenderableType]:
     notes: list[RenderableType] = []
     if found["override"]:
         notes.append(_line(f"override in force: {spoken_override(found['override'])}", "bold yellow"))
-    notes += [_line(spoken(one), ATTENTION) for one in found["host"]]
+    notes += [_line(spoken(condition), ATTENTION) for condition in found["host"]]
     if found["lapsed"]:
         notes.append(_line(found["lapsed"], "yellow"))
     config = found["config"]
@@ -173,10 +173,10 @@ def _notes(found: dict[str, Any]) -> list[RenderableType]:
         notes.append(_line(config["sentence"], ATTENTION))
     elif config and config["file"] != config["in_force"]:
         notes.append(_line(config["sentence"], "yellow"))
-    late = [one["model"] for one in found["models"] if one.get("overdue")]
+    late = [status["model"] for status in found["models"] if status.get("overdue")]
     if late:
         names = ", ".join(late[:5]) + (f" and {len(late) - 5} more" if len(late) > 5 else "")  # noqa: PLR2004 - as said
-        newest = max(one["last_check"] for one in found["models"] if one.get("overdue"))
+        newest = max(status["last_check"] for status in found["models"] if status.get("overdue"))
         notes.append(
             _line(f"no check of {names} for {format_duration(found['at'] - newest)}: is the daemon running?", ATTENTION)
         )
@@ -185,59 +185,63 @@ def _notes(found: dict[str, Any]) -> list[RenderableType]:
 
 def _unwatched(found: dict[str, Any]) -> list[RenderableType]:
     """One line for all models without a version, and for each version that no daemon has watched."""
-    told: dict[str, list[str]] = {}
-    for one in found["not_watched"]:
-        told.setdefault(not_watched(one["version"]), []).append(one["model"])
-    return [_short_line(f"{', '.join(names)}: {why}", "yellow") for why, names in told.items()]
+    by_reason: dict[str, list[str]] = {}
+    for absent in found["not_watched"]:
+        by_reason.setdefault(not_watched(absent["version"]), []).append(absent["model"])
+    return [_short_line(f"{', '.join(names)}: {why}", "yellow") for why, names in by_reason.items()]
 
 
 def _decisions(decisions: Sequence[StoredTransition], room: int, *, with_model: bool) -> list[RenderableType]:
     if room < 2 or not decisions:  # noqa: PLR2004 - a heading and one line
         return []
     lines = [_short_line("last decisions", "bold")]
-    for one in decisions[: room - 1]:
-        at = datetime.fromtimestamp(one.at, UTC).strftime("%m-%d %H:%M")
-        model = f" {one.model}" if with_model else ""
-        event = (one.event.replace("_", " "), "bold")
+    for decision in decisions[: room - 1]:
+        at = datetime.fromtimestamp(decision.at, UTC).strftime("%m-%d %H:%M")
+        model = f" {decision.model}" if with_model else ""
+        event = (decision.event.replace("_", " "), "bold")
         lines.append(
-            Text.assemble((at, "dim"), f"{model} ", event, f" {one.reason}", no_wrap=True, overflow="ellipsis")
+            Text.assemble((at, "dim"), f"{model} ", event, f" {decision.reason}", no_wrap=True, overflow="ellipsis")
         )
     return [*lines]
 
 
-def _attention(one: dict[str, Any]) -> tuple[int, int, float, str]:
+def _attention(status: dict[str, Any]) -> tuple[int, int, float, str]:
     """What needs a person first, then by the verdict, then by how near an alarm is."""
-    worst = worst_verdict(one)
+    worst = worst_verdict(status)
     rank = WORST_FIRST.index(worst) if worst in WORST_FIRST else len(WORST_FIRST)
-    return (0 if one["needs"] else 1, rank, -_nearest_share(one)[1], one["model"])
+    return (0 if status["needs"] else 1, rank, -_nearest_share(status)[1], status["model"])
 
 
-def _nearest_share(one: dict[str, Any]) -> tuple[str, float]:
-    shares = {kind: share_of_limit(seen["evidence"], seen["threshold"]) for kind, seen in one["evidence"].items()}
+def _nearest_share(status: dict[str, Any]) -> tuple[str, float]:
+    shares = {kind: share_of_limit(seen["evidence"], seen["threshold"]) for kind, seen in status["evidence"].items()}
     nearest = max(shares, key=lambda kind: shares[kind], default="")
     return nearest, shares.get(nearest, 0.0)
 
 
-def _nearest(one: dict[str, Any], pen: Pen) -> Text:
-    kind, share = _nearest_share(one)
+def _nearest(status: dict[str, Any], pen: Pen) -> Text:
+    kind, share = _nearest_share(status)
     if not kind:
         return Text("-", style="dim")
-    style = VERDICT_STYLES.get(one["verdicts"][kind], "")
+    style = VERDICT_STYLES.get(status["verdicts"][kind], "")
     return Text.assemble((pen.bar(share), style), f" {kind if share else ''}")
 
 
-def _loss(one: dict[str, Any], pen: Pen) -> Text:
-    if not one.get("losses"):
+def _loss(status: dict[str, Any], pen: Pen) -> Text:
+    if not status.get("losses"):
         return Text("no labels yet", style="dim")
-    spark = pen.spark(one["losses"], one["figures"].get("baseline"))
-    baseline = one["figures"].get("baseline")
+    spark = pen.spark(status["losses"], status["figures"].get("baseline"))
+    baseline = status["figures"].get("baseline")
     beside = f"/{baseline:.3g}" if baseline is not None else ""
-    return Text.assemble((spark, _loss_style(one)), f" {one['losses'][-1]:.3g}{beside}")
+    return Text.assemble((spark, _loss_style(status)), f" {status['losses'][-1]:.3g}{beside}")
 
 
-def _loss_style(one: dict[str, Any]) -> str:
+def _loss_style(status: dict[str, Any]) -> str:
     """Red beyond what is tolerated, yellow beyond the baseline's upper half of the way there."""
-    last, tolerated, baseline = one["losses"][-1], one["figures"].get("tolerated"), one["figures"].get("baseline")
+    last, tolerated, baseline = (
+        status["losses"][-1],
+        status["figures"].get("tolerated"),
+        status["figures"].get("baseline"),
+    )
     if tolerated is not None and last > tolerated:
         return "red"
     if tolerated is not None and baseline is not None and last > (baseline + tolerated) / 2:
@@ -245,17 +249,17 @@ def _loss_style(one: dict[str, Any]) -> str:
     return "green"
 
 
-def _verdict(one: dict[str, Any]) -> Text:
-    worst = worst_verdict(one)
+def _verdict(status: dict[str, Any]) -> Text:
+    worst = worst_verdict(status)
     return Text(worst, style=VERDICT_STYLES.get(worst, ""))
 
 
-def _checked(one: dict[str, Any], now: float) -> Text:
-    if one["last_check"] is None:
+def _checked(status: dict[str, Any], now: float) -> Text:
+    if status["last_check"] is None:
         return Text("never checked", style="dim")
     return Text(
-        f"checked {format_duration(max(0.0, now - one['last_check']))} ago",
-        style=ATTENTION if one["overdue"] else "dim",
+        f"checked {format_duration(max(0.0, now - status['last_check']))} ago",
+        style=ATTENTION if status["overdue"] else "dim",
     )
 
 

@@ -96,10 +96,10 @@ def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, 
     to = console()
     to.quiet = quiet or not to.is_terminal
     try:
-        with to.status(f"building {manifest.model}/{manifest.version} again") as told:
+        with to.status(f"building {manifest.model}/{manifest.version} again") as progress:
             began = time.monotonic()
             while (result := job.poll()) is None:
-                told.update(f"building {manifest.model}/{manifest.version} again, {time.monotonic() - began:.0f} s")
+                progress.update(f"building {manifest.model}/{manifest.version} again, {time.monotonic() - began:.0f} s")
                 time.sleep(POLL_SECONDS)
     finally:
         job.kill()
@@ -128,7 +128,7 @@ def _print(found: Mapping[str, Any], keep: Path | None) -> None:
     if "sha256" in figures and figures["sha256"] != figures["sha256_recorded"]:
         say(to, f"  artefact: {figures['sha256'][:12]}, recorded {figures['sha256_recorded'][:12]}", "yellow")
     if figures.get("loss") is not None:
-        told = f"loss on {figures['held_out_rows']} hold-out rows {number(figures['loss'])}"
-        say(to, f"  {told}, recorded {number(figures['loss_recorded'])}", "dim")
+        measured = f"loss on {figures['held_out_rows']} hold-out rows {number(figures['loss'])}"
+        say(to, f"  {measured}, recorded {number(figures['loss_recorded'])}", "dim")
     if keep is not None and "artefact" in figures:
         say(to, f"  kept: {keep / figures['artefact']}", "dim")

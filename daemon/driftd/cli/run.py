@@ -98,14 +98,14 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     config = load(config_path)
     if for_reload:
         require_reloadable(config, config_path)
-    told, warnings = meaning(config, time.time()), _warnings(config)
+    meanings, warnings = meaning(config, time.time()), _warnings(config)
     if as_json:
-        print_json({"hash": config.hash, "warnings": warnings, "meaning": told, "config": shown(config)})
+        print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": shown(config)})
         return
     click.echo(f"{config_path} is good (hash {config.hash})")
     for warning in warnings:
         click.echo(f"warning: {warning}")
-    for subject, sentences in told.items():
+    for subject, sentences in meanings.items():
         click.echo(f"{subject}:")
         for sentence in sentences:
             click.echo(f"  {sentence}")
@@ -115,11 +115,11 @@ def _warnings(config: Config) -> list[str]:
     """What the servers need at their start beside a good config, and what of it is not there for this user."""
     from driftd.web.secrets import fault_of, secrets_of, unknown_of  # noqa: PLC0415 - see above
 
-    told = []
+    warnings = []
     for secret in secrets_of(config):
         lost = f"driftd {secret.command} does not start" if secret.command else "its receiver is told nothing"
         if unknown := unknown_of(secret):
-            told.append(f"{secret.key}: {unknown}")
+            warnings.append(f"{secret.key}: {unknown}")
         elif fault := fault_of(secret):
-            told.append(f"{secret.key}: {fault}; {lost} without it")
-    return told
+            warnings.append(f"{secret.key}: {fault}; {lost} without it")
+    return warnings

@@ -52,13 +52,13 @@ def status(config_path: Path, model: str | None, watch: bool, every: float, as_j
         from driftd.cli.watch import watch_status  # noqa: PLC0415 - only here
 
         raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
-    shown = heard(config.http)
-    told = fleet_status(config, places, config_path, name, shown)
+    metrics = heard(config.http)
+    fleet = fleet_status(config, places, config_path, name, metrics)
     if as_json:
-        print_json(told)
+        print_json(fleet)
         return
-    print_status(told, console())
-    if shown is None and can_be_asked(config.http):
+    print_status(fleet, console())
+    if metrics is None and can_be_asked(config.http):
         say(console(), "no daemon answers: this is how the last one left it", "yellow")
 
 
@@ -92,7 +92,16 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
     if not lines:
         say(to, "nothing was decided yet")
         return
-    rows = [[str(one.id), format_minute(one.at), one.model, one.event.replace("_", " "), one.reason] for one in lines]
+    rows = [
+        [
+            str(decision.id),
+            format_minute(decision.at),
+            decision.model,
+            decision.event.replace("_", " "),
+            decision.reason,
+        ]
+        for decision in lines
+    ]
     print_table(to, ["id", "when (UTC)", "model", "what", "why"], rows, long="why")
     if to.is_terminal:
         say(to, f"\n{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")
@@ -114,32 +123,34 @@ def versions(config_path: Path, model: str | None, as_json: bool) -> None:
     found = _manifests(places, name)
     served = Registry(places).current(name)
     if as_json:
-        print_json([{**one, "serves": one["version"] == served} for one in found])
+        print_json([{**version, "serves": version["version"] == served} for version in found])
         return
     headings = ["version", "made (UTC)", "trigger", "parent", "snapshot", "rows", "loss", "gate"]
     to = console()
-    print_table(to, headings, [_version_row(one, served) for one in found], long="gate")
-    for one in found:
-        say(to, f"  {one['version']}: {one['reason']}", "dim")
+    print_table(to, headings, [_version_row(version, served) for version in found], long="gate")
+    for version in found:
+        say(to, f"  {version['version']}: {version['reason']}", "dim")
     say(
         to,
         f"* version {served} serves now" if served is not None else "no version serves: `driftd init` makes the first",
     )
 
 
-def _version_row(one: dict[str, Any], served: int | None) -> list[Cell]:
-    loss = one.get("metrics", {}).get("loss")
-    is_served = one["version"] == served
-    gate = (one.get("gate") or {}).get("decision") or "-"
+def _version_row(version: dict[str, Any], served: int | None) -> list[Cell]:
+    loss = version.get("metrics", {}).get("loss")
+    is_served = version["version"] == served
+    gate = (version.get("gate") or {}).get("decision") or "-"
     return [
-        Text(f"{one['version']} *" if is_served else str(one["version"]), style="bold green" if is_served else ""),
-        str(one["created_at"])[:16].replace("T", " "),
-        one["trigger"],
-        str(one["parent"] or "-"),
-        one["snapshot"][:8],
-        str(one["data"].get("rows", "-")),
+        Text(
+            f"{version['version']} *" if is_served else str(version["version"]), style="bold green" if is_served else ""
+        ),
+        str(version["created_at"])[:16].replace("T", " "),
+        version["trigger"],
+        str(version["parent"] or "-"),
+        version["snapshot"][:8],
+        str(version["data"].get("rows", "-")),
         "-" if loss is None else number(float(loss)),
-        gate if one["status"] == gate else f"{gate} ({one['status']})",
+        gate if version["status"] == gate else f"{gate} ({version['status']})",
     ]
 
 

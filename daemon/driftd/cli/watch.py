@@ -75,17 +75,17 @@ def snapshot(config_path: Path, model: str | None, now: float) -> dict[str, Any]
     config = _config(config_path)
     places = Places(config.state_dir)
     answers = _answers(config.http.listen)
-    told = fleet_status(config, places, config_path, model, heard(config.http) if answers else None)
-    told |= {"at": now, "trouble": None, "daemon": answers, "decisions": []}
+    fleet = fleet_status(config, places, config_path, model, heard(config.http) if answers else None)
+    fleet |= {"at": now, "trouble": None, "daemon": answers, "decisions": []}
     try:
         with StateReader.read_only(places.state_db) as reader:
-            told["decisions"] = reader.history(model, DECISIONS)
-            for one in told["models"]:
-                one["losses"] = _losses(reader, one["model"])
-                one["overdue"] = _overdue(config, one, now)
+            fleet["decisions"] = reader.history(model, DECISIONS)
+            for status in fleet["models"]:
+                status["losses"] = _losses(reader, status["model"])
+                status["overdue"] = _overdue(config, status, now)
     except StateAbsentError as error:
-        told["trouble"] = str(error)
-    return told
+        fleet["trouble"] = str(error)
+    return fleet
 
 
 def _config(path: Path) -> Config:
@@ -103,11 +103,11 @@ def _losses(reader: StateReader, model: str) -> list[float]:
     return [float(loss) for check in checks if (loss := check.figures.get("loss")) is not None]
 
 
-def _overdue(config: Config, one: dict[str, Any], now: float) -> bool:
+def _overdue(config: Config, status: dict[str, Any], now: float) -> bool:
     """Whether a window should have been checked and was not: only windows of time say when the next is due."""
-    every = config.models[one["model"]].window.every if one["model"] in config.models else None
-    last = one["last_check"]
-    return every is not None and last is not None and one["phase"] != "paused" and now - last > 2 * every + 60
+    every = config.models[status["model"]].window.every if status["model"] in config.models else None
+    last = status["last_check"]
+    return every is not None and last is not None and status["phase"] != "paused" and now - last > 2 * every + 60
 
 
 def _answers(listen: str) -> bool | None:
