@@ -101,7 +101,7 @@ def list_backups(folders: Iterable[Path]) -> list[tuple[Path, Backup]]:
     for folder in dict.fromkeys(folders):
         if folder.is_dir():
             found += [(path, backup) for path in folder.iterdir() if (backup := read_backup(path)) is not None]
-    return sorted(found, key=lambda one: one[1].made_at, reverse=True)
+    return sorted(found, key=lambda item: item[1].made_at, reverse=True)
 
 
 def read_backup(path: Path) -> Backup | None:
@@ -237,7 +237,7 @@ def _name(plan: Plan) -> str:
 def _free(path: Path) -> Path:
     """The path, or that with the first number after it that no other backup of the same second has."""
     names = (path, *(path.with_name(f"{path.name}-{number}") for number in range(2, 1000)))
-    return next(one for one in names if not one.exists())
+    return next(name for name in names if not name.exists())
 
 
 def _sweep(folder: Path) -> None:
@@ -266,10 +266,10 @@ def backup_apart(plan: Plan) -> Backup:
     """Make a backup in a child process, which this call waits for. Raises BackupError with one sentence."""
     order = msgspec.json.encode(plan, enc_hook=str).decode()
     try:
-        told = run_apart("driftd.store.backups", [order], _LONGEST_SECONDS)
+        output = run_apart("driftd.store.backups", [order], _LONGEST_SECONDS)
     except ChildError as error:
         raise BackupError(f"the backup failed: {error}") from error
-    outcome = msgspec.json.decode(told, type=Outcome)
+    outcome = msgspec.json.decode(output, type=Outcome)
     if outcome.backup is None:
         raise BackupError(outcome.error)
     return outcome.backup

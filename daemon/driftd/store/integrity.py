@@ -112,14 +112,19 @@ def keep_aside(path: Path) -> Path | None:
     The time is that of its last change, so that the same broken file is copied once, however often a start finds it.
     None when the disk has no room for the copy: then the broken file itself is all there is, and stays untouched.
     """
-    parts = [path, *(one for one in (_beside(path, "-wal"), _beside(path, "-shm")) if _has_content(one))]
+    parts = [
+        path,
+        *(neighbour for neighbour in (_beside(path, "-wal"), _beside(path, "-shm")) if _has_content(neighbour)),
+    ]
     if not path.exists():
         return None
-    changed = max(one.stat().st_mtime for one in parts if not one.name.endswith("-shm"))  # looking makes that one anew
+    changed = max(
+        part.stat().st_mtime for part in parts if not part.name.endswith("-shm")
+    )  # looking makes that one anew
     kept = path.with_name(f"{path.name}.broken-{datetime.fromtimestamp(changed, UTC):%Y%m%dT%H%M%SZ}")
     if kept.exists():
         return kept
-    size = sum(one.stat().st_size for one in parts)
+    size = sum(part.stat().st_size for part in parts)
     if shutil.disk_usage(path.parent).free < 2 * size:
         return None
     for part in reversed(parts):  # the database last: it says that the copy is whole
@@ -153,9 +158,9 @@ class _Kept:
     def head(self, path: Path) -> tuple[bytes, int]:
         """The first bytes of a file, and its length."""
         with self._lock:
-            told = path.stat()
+            status = path.stat()
             self._let_go_of_removed()
-            kept = self._descriptors.get((told.st_dev, told.st_ino))
+            kept = self._descriptors.get((status.st_dev, status.st_ino))
             if kept is None:
                 kept = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 opened = os.fstat(kept)  # another file, perhaps, than the one a moment ago
@@ -225,9 +230,9 @@ def _page_fault(path: Path, seconds: float) -> str | None:
         return str(error)
     if found == ["ok"]:
         return None
-    told = [" ".join(one.split()) for one in found]
-    more = f" (and {len(told) - _FAULTS_TOLD} more faults)" if len(told) > _FAULTS_TOLD else ""
-    return "; ".join(told[:_FAULTS_TOLD]) + more
+    faults = [" ".join(line.split()) for line in found]
+    more = f" (and {len(faults) - _FAULTS_TOLD} more faults)" if len(faults) > _FAULTS_TOLD else ""
+    return "; ".join(faults[:_FAULTS_TOLD]) + more
 
 
 def _has_content(path: Path) -> bool:

@@ -56,7 +56,7 @@ def rather_as_owner(places: Places) -> Iterator[None]:
         yield
         return
     found = [path.stat() for path in (places.root, places.state_db) if path.exists()]
-    if not found or any(one.st_uid == 0 for one in found):
+    if not found or any(status.st_uid == 0 for status in found):
         yield
         return
     with _working_as(found[-1].st_uid, found[-1].st_gid, 0o777 & ~found[0].st_mode):
@@ -139,9 +139,9 @@ def held(path: Path, task: str, *, patience: float = PATIENCE) -> Iterator[None]
     try:
         if not _locked(descriptor, patience):
             raise StateInUseError(_in_use(path))
-        told = {"pid": os.getpid(), "task": task, "since": time.time()}
+        entry = {"pid": os.getpid(), "task": task, "since": time.time()}
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(told).encode(), 0)
+        os.pwrite(descriptor, json.dumps(entry).encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -156,8 +156,8 @@ def holder(path: Path) -> Holder | None:
     try:
         if _locked(descriptor, 0.0, fcntl.LOCK_SH):
             return None
-        told = _told(os.pread(descriptor, 4096, 0))
-        return Holder(int(told.get("pid", 0)), str(told.get("task", "driftd")), float(told.get("since", 0.0)))
+        entry = _told(os.pread(descriptor, 4096, 0))
+        return Holder(int(entry.get("pid", 0)), str(entry.get("task", "driftd")), float(entry.get("since", 0.0)))
     finally:
         os.close(descriptor)
 
@@ -186,7 +186,7 @@ def _in_use(path: Path) -> str:
 
 def _told(content: bytes) -> dict[str, Any]:
     try:
-        told = json.loads(content)
+        entry = json.loads(content)
     except ValueError:
         return {}  # its holder has the lock, but has not written its name yet
-    return told if isinstance(told, dict) else {}
+    return entry if isinstance(entry, dict) else {}

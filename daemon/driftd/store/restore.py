@@ -155,7 +155,7 @@ def _match_segments(fresh: Path, segments: Path, now: float) -> Path | None:
                     connection.execute("delete from segments where id = ?", (number,))
     known = {file for _, file, _, _ in registered}
     found = segments.glob("*.parquet") if segments.is_dir() else ()
-    unknown = [one for one in found if one.name not in known]
+    unknown = [segment for segment in found if segment.name not in known]
     if not unknown:
         return None
     return _move_aside(unknown, segments, now)

@@ -41,8 +41,8 @@ def run_apart(module: str, arguments: Sequence[str], seconds: float) -> str:
         finally:
             _running.discard(child)
     if child.returncode != 0:
-        told = complained.strip().splitlines()[-1:] or [f"exit code {child.returncode}, no message"]
-        raise ChildError("driftd is stopping" if _ending.is_set() else told[0])
+        last_words = complained.strip().splitlines()[-1:] or [f"exit code {child.returncode}, no message"]
+        raise ChildError("driftd is stopping" if _ending.is_set() else last_words[0])
     return printed
 
 

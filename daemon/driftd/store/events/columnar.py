@@ -136,7 +136,7 @@ def stacked(parts: Sequence[Columns], features: Sequence[Feature]) -> Columns:
 def adapted(columns: Mapping[str, Column], own: Sequence[Feature], wanted: Sequence[Feature]) -> Columns:
     """Columns of a shape as those of today's schema: other kinds are unreadable, other names are left out."""
     kinds = {feature.name: feature.kind for feature in own}
-    rows = next((len(one.codes if isinstance(one, Coded) else one) for one in columns.values()), 0)
+    rows = next((len(column.codes if isinstance(column, Coded) else column) for column in columns.values()), 0)
     values: dict[str, Column] = {}
     unreadable: dict[str, int] = {}
     for feature in wanted:

@@ -57,7 +57,7 @@ class GroupCommit:
 
     def _run(self) -> None:
         while group := self._next_group():
-            running = [one for one in group if one[1].set_running_or_notify_cancel()]
+            running = [item for item in group if item[1].set_running_or_notify_cancel()]
             if running:
                 self._commit(running)
 
@@ -82,8 +82,8 @@ class GroupCommit:
             if len(group) == 1:
                 _fail(group, EventsNotKeptError(f"the batch could not be stored: {error}"), error)
             else:  # one of them is at fault: the others must not suffer for it
-                for one in group:
-                    self._commit([one])
+                for item in group:
+                    self._commit([item])
         except BaseException as error:
             _fail(group, EventsNotKeptError(f"the group commit stopped: {error}"), error)
             raise

@@ -133,8 +133,8 @@ class EventReader:
         labels: list[str | float | None] = [None] * len(ids)
         label_at = np.full(len(ids), np.nan)
         for start in range(0, len(ids), _IDS_AT_ONCE):
-            asked = json.dumps(ids[start : start + _IDS_AT_ONCE])
-            for place, label, at in self._all(_LABELS_OF, asked, known_by):
+            wanted = json.dumps(ids[start : start + _IDS_AT_ONCE])
+            for place, label, at in self._all(_LABELS_OF, wanted, known_by):
                 labels[start + place] = label
                 label_at[start + place] = at
         return labels, label_at
@@ -219,7 +219,9 @@ class EventReader:
             own = features_of(shape)
             columns = decode_blocks([data for _, _, _, data in members], own, sizes)
             whole = len(places) == offsets[-1]
-            yield adapted({name: one if whole else taken(one, places) for name, one in columns.items()}, own, features)
+            yield adapted(
+                {name: column if whole else taken(column, places) for name, column in columns.items()}, own, features
+            )
 
     def _cold(self, path: Path, seqs: Seqs, features: Sequence[Feature]) -> Columns:
         from driftd.store.events.segments import read_segment  # noqa: PLC0415 - Arrow only once something is sealed
@@ -238,7 +240,7 @@ class EventReader:
             score=_floats(score),
             label=self._outcome([label for label, _ in known], classes),
             label_at=_floats([when for _, when in known]),
-            version=np.array([-1 if one is None else one for one in version], dtype=np.int64),
+            version=np.array([-1 if number is None else number for number in version], dtype=np.int64),
             classes=tuple(classes),
         )
         return Rows(_whole(seqs), tuple(ids), _whole(block), _whole(position), outcomes)
@@ -247,7 +249,9 @@ class EventReader:
         """Predictions or labels as numbers; a class that the schema does not know yet gets the next code."""
         if self._schema.task is Task.REGRESSION:
             return _floats(values)
-        return np.array([-1 if one is None else classes.setdefault(str(one), len(classes)) for one in values], float)
+        return np.array(
+            [-1 if label is None else classes.setdefault(str(label), len(classes)) for label in values], float
+        )
 
 
 def _whole(values: Sequence[Any]) -> Seqs:

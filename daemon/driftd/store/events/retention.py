@@ -82,7 +82,7 @@ def _delete_rows(connection: sqlite3.Connection, chosen: str, arguments: Sequenc
     while True:
         with transaction(connection):
             rows = connection.execute(chosen, (*arguments, _ROWS_AT_ONCE)).fetchall()
-            connection.executemany("delete from feedback where prediction_id = ?", [(one,) for _, one in rows])
+            connection.executemany("delete from feedback where prediction_id = ?", [(row,) for _, row in rows])
             connection.executemany("delete from predictions where seq = ?", [(seq,) for seq, _ in rows])
         total += len(rows)
         if len(rows) < _ROWS_AT_ONCE:
@@ -138,7 +138,7 @@ def _delete_orphans(connection: sqlite3.Connection, cutoff: float) -> int:
     after = ""
     while piece := connection.execute(_FEEDBACK, (after, _ROWS_AT_ONCE * 10)).fetchall():
         after = piece[-1][0]
-        orphans = [(one, cutoff) for one, at, prediction in piece if prediction is None and at < cutoff]
+        orphans = [(name, cutoff) for name, at, prediction in piece if prediction is None and at < cutoff]
         if orphans:
             with transaction(connection):
                 connection.executemany(_DELETE_ORPHAN, orphans)
@@ -208,8 +208,8 @@ def upkeep_apart(path: Path, segments: Path, now: float, limits: RetentionLimits
     if not path.exists():
         return Upkeep((), Pruned())
     order = msgspec.json.encode({"path": str(path), "segments": str(segments), "now": now, "limits": asdict(limits)})
-    told = run_apart("driftd.store.events.retention", [order.decode()], _LONGEST_SECONDS)
-    return msgspec.json.decode(told, type=Upkeep)
+    output = run_apart("driftd.store.events.retention", [order.decode()], _LONGEST_SECONDS)
+    return msgspec.json.decode(output, type=Upkeep)
 
 
 class _Order(msgspec.Struct):

@@ -59,9 +59,9 @@ def seal(
             done = []
             # What arrives meanwhile is for the next run: it could make one tiny segment after the other.
             newest = connection.execute("select coalesce(max(id), 0) from blocks").fetchone()[0]
-            while (one := _seal_one(connection, segments, now, hot_seconds, segment_rows, newest)) is not None:
-                if one.rows:
-                    done.append(one)
+            while (sealed := _seal_one(connection, segments, now, hot_seconds, segment_rows, newest)) is not None:
+                if sealed.rows:
+                    done.append(sealed)
                     delete_sealed_blocks(connection)
         finally:
             connection.close()
@@ -95,7 +95,9 @@ def _seal_one(
         return Sealed("", 0, 0)
     features = features_of(blocks[0][1])
     columns = decode_blocks([data for *_, data in blocks], features, [size for _, _, size, _, _ in blocks])
-    offsets = dict(zip((number for number, *_ in blocks), np.cumsum([0, *(one[2] for one in blocks)]), strict=False))
+    offsets = dict(
+        zip((number for number, *_ in blocks), np.cumsum([0, *(block[2] for block in blocks)]), strict=False)
+    )
     places = np.array([offsets[row[6]] + row[7] for row in narrow], dtype=np.int64)
     kept = {name: taken(column, places) for name, column in columns.items()}
     file = f"{narrow[0][0]:012d}-{narrow[-1][0]:012d}.parquet"

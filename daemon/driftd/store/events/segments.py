@@ -125,8 +125,8 @@ def _same(stored: pa.Table, table: pa.Table) -> bool:
     if stored.column_names != table.column_names or len(stored) != len(table):
         return False
     return all(
-        _comparable(stored.column(name), one).equals(_comparable(one, one))
-        for name, one in zip(table.column_names, table.columns, strict=True)
+        _comparable(stored.column(name), column).equals(_comparable(column, column))
+        for name, column in zip(table.column_names, table.columns, strict=True)
     )
 
 

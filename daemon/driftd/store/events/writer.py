@@ -182,7 +182,10 @@ class EventStore:
             return
         self._db.executemany(
             "insert into quarantine(received_at, prediction_id, field, reason, event) values (?, ?, ?, ?, ?)",
-            [(batch.received_at, one.prediction_id, one.field, one.reason, text) for one, text in batch.refused],
+            [
+                (batch.received_at, refusal.prediction_id, refusal.field, refusal.reason, text)
+                for refusal, text in batch.refused
+            ],
         )
         self._db.execute("delete from quarantine where id <= (select max(id) from quarantine) - ?", (QUARANTINE_ROWS,))
         minute = int(batch.received_at // MINUTE)

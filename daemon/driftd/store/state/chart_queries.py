@@ -113,7 +113,7 @@ class SeriesReader(StateReader):
         query = """select evidence from checks where model = ? and kind = 'window' and evidence != '{}'
                    order by window_index desc limit 1"""
         row = self._db.execute(query, (model,)).fetchone()
-        return {} if row is None else {kind: one["threshold"] for kind, one in json.loads(row["evidence"]).items()}
+        return {} if row is None else {kind: found["threshold"] for kind, found in json.loads(row["evidence"]).items()}
 
     def latest_subject(self, model: str, kind: str) -> str | None:
         """The subject of the newest score of a kind: for `performance`, the metric."""

@@ -105,7 +105,7 @@ class StateStore(StateReader):
             reason=assessment.sentence,
             version=version,
             figures=_json({**assessment.figures, "learning": assessment.learning, **_faults(assessment)}),
-            evidence=_json({str(one.kind): _evidence(one) for one in assessment.kinds}),
+            evidence=_json({str(kind.kind): _evidence(kind) for kind in assessment.kinds}),
         )
         self.save_cursor(model, kind, window.index + 1)
         self._save_scores(model, window, assessment.scores)
@@ -116,8 +116,8 @@ class StateStore(StateReader):
         """Record a config that was read, unless it is the last one again with the same outcome."""
         last = self._db.execute("select hash, error from configs order by id desc limit 1").fetchone()
         if last is None or (last["hash"], last["error"]) != (digest, error):
-            told = None if content is None else _json(content)
-            self._insert("configs", at=at, hash=digest, error=error, content=told)
+            text = None if content is None else _json(content)
+            self._insert("configs", at=at, hash=digest, error=error, content=text)
 
     def save_cursor(self, model: str, kind: str, next_index: int) -> None:
         """Remember which window or cohort comes next."""
@@ -262,12 +262,12 @@ def post_request(path: Path, *, at: float, who: str, model: str, kind: str, argu
         connection.close()
 
 
-def _evidence(one: KindAssessment) -> dict[str, Any]:
-    return {"evidence": one.evidence, "threshold": one.threshold, "verdict": one.verdict, "sentence": one.sentence}
+def _evidence(kind: KindAssessment) -> dict[str, Any]:
+    return {"evidence": kind.evidence, "threshold": kind.threshold, "verdict": kind.verdict, "sentence": kind.sentence}
 
 
 def _faults(assessment: Assessment) -> dict[str, Any]:
-    seen = [{"subject": one.subject, "fault": one.fault, "share": one.share} for one in assessment.faults]
+    seen = [{"subject": fault.subject, "fault": fault.fault, "share": fault.share} for fault in assessment.faults]
     return {"faults": seen} if seen else {}
 
 
