@@ -35,16 +35,16 @@ def prometheus(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any
 
 
 def _prometheus_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
-    told = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
-    told["value"] = _shown("$value", alert.value)
-    told |= {name: _asked_of_prometheus(alert, figure) for name, figure in alert.figures.items()}
+    labels = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
+    labels["value"] = _shown("$value", alert.value)
+    labels |= {name: _asked_of_prometheus(alert, figure) for name, figure in alert.figures.items()}
     return {
         "alert": alert.name,
         "expr": alert.expr,
         "for": hold or alert.hold,
         "keep_firing_for": hold or alert.keep,
         "labels": {"severity": alert.severity},
-        "annotations": _annotations(alert, told, runbook),
+        "annotations": _annotations(alert, labels, runbook),
     }
 
 
@@ -53,8 +53,8 @@ def _asked_of_prometheus(alert: Alert, figure: Figure) -> str:
     names = (*alert.labels, "instance")
     only = ",".join(f"{label}=%q" for label in names)
     query = figure.expr.replace("%", "%%").replace("$only", only).replace('"', r"\"")
-    asked = f'printf "{query}" {" ".join(f"$labels.{label}" for label in names)} | query'
-    return _if_known(asked, _shown(". | first | value", figure.format))
+    template = f'printf "{query}" {" ".join(f"$labels.{label}" for label in names)} | query'
+    return _if_known(template, _shown(". | first | value", figure.format))
 
 
 def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
@@ -70,10 +70,12 @@ def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
 
 
 def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
-    told = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
-    told["value"] = f"{{{{ with $values.A }}}}{_shown('.Value', alert.value)}{{{{ else }}}}unknown{{{{ end }}}}"
+    labels = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
+    labels["value"] = f"{{{{ with $values.A }}}}{_shown('.Value', alert.value)}{{{{ else }}}}unknown{{{{ end }}}}"
     for name, figure in alert.figures.items():
-        told[name] = f"{{{{ with $values.{name} }}}}{_shown('.Value', figure.format)}{{{{ else }}}}unknown{{{{ end }}}}"
+        labels[name] = (
+            f"{{{{ with $values.{name} }}}}{_shown('.Value', figure.format)}{{{{ else }}}}unknown{{{{ end }}}}"
+        )
     figures = [(name, _asked_by_grafana(alert, figure)) for name, figure in alert.figures.items()]
     return {
         "uid": f"driftd-{alert.section}"[:40],
@@ -85,7 +87,7 @@ def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any
         "execErrState": "Error",
         "isPaused": False,
         "labels": {"severity": alert.severity},
-        "annotations": _annotations(alert, told, runbook),
+        "annotations": _annotations(alert, labels, runbook),
         "data": [*(_query(name, expr) for name, expr in [("A", alert.expr), *figures]), _condition()],
     }
 
@@ -97,8 +99,8 @@ def _asked_by_grafana(alert: Alert, figure: Figure) -> str:
     whole rule one without data, which is calm.
     """
     by = ", ".join((*alert.labels, "instance"))
-    asked = re.sub(r",?\$only", "", figure.expr)
-    return f"max by ({by}) ({asked}) or NaN * max by ({by}) ({alert.expr})"
+    expression = re.sub(r",?\$only", "", figure.expr)
+    return f"max by ({by}) ({expression}) or NaN * max by ({by}) ({alert.expr})"
 
 
 def _query(name: str, expr: str) -> dict[str, Any]:
@@ -120,16 +122,16 @@ def _condition() -> dict[str, Any]:
     }
 
 
-def _annotations(alert: Alert, told: Mapping[str, str], runbook: str) -> dict[str, str]:
+def _annotations(alert: Alert, values: Mapping[str, str], runbook: str) -> dict[str, str]:
     return {
-        "summary": alert.summary.format(**told),
+        "summary": alert.summary.format(**values),
         "description": alert.meaning,
         "runbook_url": f"{runbook}#{alert.section}",
     }
 
 
-def _if_known(asked: str, shown: str) -> str:
-    return f"{{{{ with {asked} }}}}{shown}{{{{ else }}}}unknown{{{{ end }}}}"
+def _if_known(condition: str, template: str) -> str:
+    return f"{{{{ with {condition} }}}}{template}{{{{ else }}}}unknown{{{{ end }}}}"
 
 
 def _shown(value: str, form: Format) -> str:
@@ -174,8 +176,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("what", choices=("prometheus", "grafana", "table"))
     parser.add_argument("--runbook", default=RUNBOOK, help="the address of the runbook")
     parser.add_argument("--hold", help="wait so long instead of what each rule says")
-    asked = parser.parse_args(arguments)
-    sys.stdout.write(table() if asked.what == "table" else as_yaml(asked.what, asked.runbook, asked.hold))
+    options = parser.parse_args(arguments)
+    sys.stdout.write(table() if options.what == "table" else as_yaml(options.what, options.runbook, options.hold))
 
 
 if __name__ == "__main__":

@@ -44,13 +44,15 @@ OF_VERSION = (  # what was seen of one version says nothing of the next
 
 def show_evidence(board: MetricStore, model: str, kind: str, assessment: Assessment) -> None:
     """The verdict on each kind of evidence. A check that could not look leaves the evidence, never an old verdict."""
-    told = {one.kind: one for one in assessment.kinds}
+    by_kind = {kind.kind: kind for kind in assessment.kinds}
     for evidence in SEEN_BY[kind]:
-        one = told.get(evidence)
-        board.states(families.VERDICT, Verdict, _without(assessment) if one is None else one.verdict, model, evidence)
-        if one is not None:
-            board.set(families.EVIDENCE, one.evidence, model, evidence)
-            board.set(families.THRESHOLD, one.threshold, model, evidence)
+        found = by_kind.get(evidence)
+        board.states(
+            families.VERDICT, Verdict, _without(assessment) if found is None else found.verdict, model, evidence
+        )
+        if found is not None:
+            board.set(families.EVIDENCE, found.evidence, model, evidence)
+            board.set(families.THRESHOLD, found.threshold, model, evidence)
 
 
 def _without(assessment: Assessment) -> Verdict | None:
@@ -79,9 +81,9 @@ def _show_scores(
     board: MetricStore, model: str, scores: tuple[Score, ...], tolerances: Mapping[tuple[str, str], float]
 ) -> None:
     features = [name for name in dict.fromkeys(subject for subject, _ in tolerances) if name not in OF_MANY]
-    shown = {*features[:FEATURES_SHOWN], *OF_MANY}
-    seen = {(one.subject, one.component): one for one in scores if one.subject in shown}
-    board.replace(families.SCORE, model, {series: _size(one) for series, one in seen.items()})
+    names = {*features[:FEATURES_SHOWN], *OF_MANY}
+    seen = {(score.subject, score.component): score for score in scores if score.subject in names}
+    board.replace(families.SCORE, model, {series: _size(score) for series, score in seen.items()})
     board.replace(families.SCORE_THRESHOLD, model, {series: tolerances[series] for series in seen})
     board.set(families.HIDDEN, max(0, len(features) - FEATURES_SHOWN), model)
 
@@ -92,9 +94,9 @@ def _size(score: Score) -> float:
 
 def _show_faults(board: MetricStore, model: str, faults: tuple[Fault, ...]) -> None:
     for fault in families.FAULTS:
-        board.set(families.QUALITY_FAULTS, sum(one.fault == fault for one in faults), model, fault)
-    worst = sorted(faults, key=lambda one: -one.share)[:FEATURES_SHOWN]
-    board.replace(families.QUALITY_SHARE, model, {(one.subject, one.fault): one.share for one in worst})
+        board.set(families.QUALITY_FAULTS, sum(seen.fault == fault for seen in faults), model, fault)
+    worst = sorted(faults, key=lambda seen: -seen.share)[:FEATURES_SHOWN]
+    board.replace(families.QUALITY_SHARE, model, {(seen.subject, seen.fault): seen.share for seen in worst})
 
 
 def show_estimate(board: MetricStore, model: str, metric: str, assessment: Assessment) -> None:

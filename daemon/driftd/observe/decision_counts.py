@@ -123,8 +123,8 @@ class DecisionCounts:
             return
         self._count(families.GATE, str(decision))
         band = tuple(figures.get(name) for name in ("gain", "lower", "upper"))
-        if all(isinstance(one, int | float) for one in band):
-            gain, lower, upper = (float(one) for one in band if one is not None)
+        if all(isinstance(bound, int | float) for bound in band):
+            gain, lower, upper = (float(bound) for bound in band if bound is not None)
             self.gain = gain, lower, upper
 
     def _take_swap(self, happened: DecisionEvent) -> None:

@@ -133,8 +133,8 @@ class MetricStore:
 
 def _head(family: Family, *, openmetrics: bool) -> bytes:
     name = family.name.removesuffix("_total") if openmetrics and family.type == "counter" else family.name
-    told = family.help.translate(_ESCAPED if openmetrics else _ESCAPED_HELP)
-    return f"# HELP {name} {told}\n# TYPE {name} {family.type}\n".encode()
+    text = family.help.translate(_ESCAPED if openmetrics else _ESCAPED_HELP)
+    return f"# HELP {name} {text}\n# TYPE {name} {family.type}\n".encode()
 
 
 def _fresh(family: Family, piece: _Piece) -> bytes:
@@ -146,19 +146,19 @@ def _fresh(family: Family, piece: _Piece) -> bytes:
 
 
 def _histogram(family: Family, labels: Labels, durations: _Durations) -> Iterator[str]:
-    within, told = 0, _told(family.labels, labels)
+    within, pairs = 0, _told(family.labels, labels)
     for bound, count in zip((*map(repr, family.buckets), "+Inf"), durations.counts, strict=True):
         within += count
-        limits = ",".join(filter(None, (told, f'le="{bound}"')))
+        limits = ",".join(filter(None, (pairs, f'le="{bound}"')))
         yield f"{family.name}_bucket{{{limits}}} {within}\n"
-    suffix = f"{{{told}}}" if told else ""
+    suffix = f"{{{pairs}}}" if pairs else ""
     yield f"{family.name}_count{suffix} {within}\n"
     yield f"{family.name}_sum{suffix} {durations.total!r}\n"
 
 
 def _line(family: Family, labels: Labels, value: float) -> str:
-    told = _told(family.labels, labels)
-    return f"{family.name}{{{told}}} {value!r}\n" if told else f"{family.name} {value!r}\n"
+    pairs = _told(family.labels, labels)
+    return f"{family.name}{{{pairs}}} {value!r}\n" if pairs else f"{family.name} {value!r}\n"
 
 
 def _told(names: Labels, values: Labels) -> str:

@@ -122,9 +122,9 @@ class Metrics:
 
     def upkeep(self, model: str, now: float, *, ok: bool) -> None:
         """A model's event store was sealed and pruned, or that failed; the model may be gone meanwhile."""
-        shown = self._models.get(model)
-        if shown is not None:
-            shown.upkeep(now, ok=ok)
+        metrics = self._models.get(model)
+        if metrics is not None:
+            metrics.upkeep(now, ok=ok)
 
     def room(self, free: int, size: int, now: float) -> None:
         """How much room there is on the disk, in bytes."""

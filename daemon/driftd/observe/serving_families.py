@@ -8,12 +8,12 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 OUTCOMES = ("accepted", "duplicate", "refused")
 
 
-def _counter(name: str, told: str, *labels: str) -> Family:
-    return Family(f"driftd_serve_{name}_total", "counter", told, ("model", *labels))
+def _counter(name: str, text: str, *labels: str) -> Family:
+    return Family(f"driftd_serve_{name}_total", "counter", text, ("model", *labels))
 
 
-def _histogram(name: str, told: str, *labels: str) -> Family:
-    return Family(f"driftd_serve_{name}_duration_seconds", "histogram", told, ("model", *labels), SECONDS)
+def _histogram(name: str, text: str, *labels: str) -> Family:
+    return Family(f"driftd_serve_{name}_duration_seconds", "histogram", text, ("model", *labels), SECONDS)
 
 
 REQUESTS = _counter("requests", "Requests by route and status; model `unknown` where there is none.", "route", "status")
