@@ -38,7 +38,9 @@ class AcceptLimiter(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """The next client. Raises BlockingIOError when there is none, or when it has to wait for room."""
         loop = asyncio.get_running_loop()
-        self._newcomers = {number: one for number, one in self._newcomers.items() if one.client.fileno() == number}
+        self._newcomers = {
+            number: newcomer for number, newcomer in self._newcomers.items() if newcomer.client.fileno() == number
+        }
         if len(self._newcomers) >= self._most:
             self._rounds += 1
             number, longest = next(iter(self._newcomers.items()))
@@ -162,16 +164,18 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     def _make_room(self) -> bool:
         waiting = [
-            one for one in self.connections if isinstance(one, TimeoutProtocol) and one is not self and one.is_waiting
+            connection
+            for connection in self.connections
+            if isinstance(connection, TimeoutProtocol) and connection is not self and connection.is_waiting
         ]
-        for longest in sorted(waiting, key=lambda one: one._since)[:1]:
+        for longest in sorted(waiting, key=lambda connection: connection._since)[:1]:
             longest._lose()
         return bool(waiting)
 
     @property
     def is_waiting(self) -> bool:
         """Whether it is the client's turn: to send, to read, or to ask again."""
-        return any(one is not None for one in (self._timer, self._stalled, self.timeout_keep_alive_task))
+        return any(timer is not None for timer in (self._timer, self._stalled, self.timeout_keep_alive_task))
 
     def _ends_head(self, data: bytes) -> bool:
         return b"\r\n\r\n" in data[: max(0, len(data) - (self._head - HEAD_BYTES))]

@@ -77,4 +77,4 @@ def _stored(path: Path) -> Path:
     if len(path.parts) != 1:
         return path
     found = (SYSTEM_CREDENTIALS / path, SYSTEM_CREDENTIALS / path.name.removeprefix("driftd_"))
-    return next((one for one in found if one.exists()), found[0])
+    return next((place for place in found if place.exists()), found[0])

@@ -92,12 +92,12 @@ def _read(path: Path) -> tuple[bytes, ...]:
     tokens = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not tokens:
         raise TokenFileError(f"token_file {path} holds no token: write one a line, such as `openssl rand -hex 32`")
-    short = [number for number, one in enumerate(tokens, 1) if len(one) < SHORTEST]
+    short = [number for number, token in enumerate(tokens, 1) if len(token) < SHORTEST]
     if short:
         raise TokenFileError(
             f"token_file {path}: token {short[0]} has under {SHORTEST} characters; `openssl rand -hex 32` makes one"
         )
-    return tuple(_digest(one) for one in tokens)
+    return tuple(_digest(token) for token in tokens)
 
 
 def _digest(token: str) -> bytes:
@@ -176,7 +176,10 @@ class RequestGuard:
             if message["type"] == "http.response.start":
                 given = list(message.get("headers", ()))
                 known = {name.lower() for name, _ in given}
-                message = {**message, "headers": given + [one for one in HEADERS.items() if one[0] not in known]}
+                message = {
+                    **message,
+                    "headers": given + [header for header in HEADERS.items() if header[0] not in known],
+                }
             await send(message)
 
         await self._app(scope, receive, fenced)
@@ -195,10 +198,10 @@ class RequestGuard:
             return 403, "host", "ask by a number or localhost, or set token_file: a name may point here by fraud"
         return None if looks or _is_own(headers, host) else (403, "origin", "a page of another origin may not do this")
 
-    async def _refuse(self, status: int, reason: str, told: str, scope: Scope, send: Send) -> None:
+    async def _refuse(self, status: int, reason: str, sentence: str, scope: Scope, send: Send) -> None:
         self._refused(reason)
         self._tell(reason, scope)
-        body = json.dumps({"error": told, "field": ""}).encode()
+        body = json.dumps({"error": sentence, "field": ""}).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
