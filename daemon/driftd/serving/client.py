@@ -195,13 +195,13 @@ class Driftd:
         records = records_of(rows, version.schema.names) if isinstance(rows, pd.DataFrame) else rows
         if not all(isinstance(row, Mapping) for row in records):
             raise TypeError("a row is a mapping of feature names to values; give one, a list of them, or a DataFrame")
-        asked = [
+        events = [
             {"prediction_id": name, "at": moment, "features": row}
             for name, moment, row in zip(ids or itertools.repeat(None, len(rows)), at, records, strict=True)
         ]
-        answered = answer(version, asked, time.time(), refused_too=True)
+        answered = answer(version, events, time.time(), refused_too=True)
         reason = self._keep(answered)
-        return [_told(answered, place, reason) for place in range(len(asked))]
+        return [_told(answered, place, reason) for place in range(len(events))]
 
     def _keep(self, answered: Answered) -> str | None:
         """Log; None when that is done (or, when not durable, begun), else why it is not."""

@@ -62,14 +62,14 @@ def pages(endpoints: Mapping[str, Endpoint], metrics: ServingMetrics) -> Starlet
     async def ready(_: Request) -> Response:
         """Ready when anything can be served: one model without a version must not take the others down."""
         obstacles = {name: _obstacle(endpoint) for name, endpoint in endpoints.items()}
-        told = "".join(f"{name}: {obstacle}\n" for name, obstacle in obstacles.items() if obstacle)
+        text = "".join(f"{name}: {obstacle}\n" for name, obstacle in obstacles.items() if obstacle)
         able = any(endpoint.version is not None for endpoint in endpoints.values())
-        return PlainTextResponse(("driftd serve is ready\n" if able else "") + told, status_code=200 if able else 503)
+        return PlainTextResponse(("driftd serve is ready\n" if able else "") + text, status_code=200 if able else 503)
 
     async def refuse(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        told = {"error": f"{error.detail}: driftd serve answers {TOLD}", "field": ""}
-        return JSONResponse(told, error.status_code, error.headers)
+        body = {"error": f"{error.detail}: driftd serve answers {TOLD}", "field": ""}
+        return JSONResponse(body, error.status_code, error.headers)
 
     async def only_post(_: Request) -> Response:
         raise HTTPException(405, "Method Not Allowed", {"Allow": "POST"})

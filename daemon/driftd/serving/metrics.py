@@ -39,7 +39,9 @@ class ServingMetrics:
         self.commits = {model: self.commit.labels(model) for model in models}
         self._routes = {(model, route): self.seconds.labels(model, route) for model in models for route in ROUTES}
         self._requests: dict[tuple[str, str, int], Counter] = {}
-        self._outcomes = {(model, one): self.events.labels(model, one) for model in models for one in OUTCOMES}
+        self._outcomes = {
+            (model, outcome): self.events.labels(model, outcome) for model in models for outcome in OUTCOMES
+        }
         for reason in REFUSALS_OF_REQUESTS:
             self.not_let_in.labels(reason)
         for model in models:
@@ -82,7 +84,7 @@ class ServingMetrics:
     def _refused(self, model: str, refused: Sequence[Refusal]) -> None:
         if refused:
             self._outcomes[model, "refused"].inc(len(refused))
-            for field, count in Tally(_bounded(one.field) for one in refused).items():
+            for field, count in Tally(_bounded(refusal.field) for refusal in refused).items():
                 self.refusals.labels(model, field).inc(count)
 
     def _counter(self, family: Family) -> Counter:

@@ -54,23 +54,23 @@ class Answered:
     refused: dict[int, Refusal]  # by the row's place
 
 
-def answer(version: LoadedVersion, asked: Sequence[object], now: float, *, refused_too: bool) -> Answered:
+def answer(version: LoadedVersion, requested: Sequence[object], now: float, *, refused_too: bool) -> Answered:
     """Predict events that have `features`, and perhaps `prediction_id` and `at`, as JSON has them.
 
     Each event is validated as the store does it. Those that it refuses are predicted only with `refused_too`, what
     cannot be read counting as missing; they are not part of what is kept. Raises PredictionError.
     """
     schema = version.schema
-    names = iter(new_ids(len(asked)))
-    events = [_event(one, next(names), schema) for one in asked]
+    names = iter(new_ids(len(requested)))
+    events = [_event(row, next(names), schema) for row in requested]
     batch, refusals = read_events(events, schema, now)
-    refused = {one.index: one for one in refusals}
+    refused = {refusal.index: refusal for refusal in refusals}
     rows = [place for place in range(len(events)) if refused_too or place not in refused]
     if len(rows) == len(batch.predictions):
         columns = dict(zip(schema.names, batch.columns, strict=True))
     else:
         given = [_features(events[place]) for place in rows]
-        columns = {name: [one.get(name) for one in given] for name in schema.names}
+        columns = {name: [features.get(name) for features in given] for name in schema.names}
     found = _predict(version, columns, len(rows))
     predictions: list[Value | None] = [None] * len(events)
     scores: list[float | None] = [None] * len(events)
@@ -83,7 +83,7 @@ def answer(version: LoadedVersion, asked: Sequence[object], now: float, *, refus
         (row[0], row[1], version.version, _there(predictions[place]), scores[place])
         for row, place in zip(batch.predictions, kept, strict=True)
     ]
-    return Answered(version.version, [_id_of(one) for one in events], predictions, scores, batch, refused)
+    return Answered(version.version, [_id_of(event) for event in events], predictions, scores, batch, refused)
 
 
 def records_of(frame: pd.DataFrame, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -101,16 +101,16 @@ def _plain_values(column: pd.Series[Any]) -> list[Any]:
     return [None if missing else value for value, missing in zip(values, column.isna().tolist(), strict=True)]
 
 
-def _event(asked: object, new_id: str, schema: Schema) -> object:
+def _event(row: object, new_id: str, schema: Schema) -> object:
     """What the store would be given, with a stand-in for the prediction that is yet to be made."""
-    if not isinstance(asked, Mapping):
-        return asked
-    name = asked.get("prediction_id")
+    if not isinstance(row, Mapping):
+        return row
+    name = row.get("prediction_id")
     stand_in = schema.classes[0] if schema.task is Task.CLASSIFICATION else 0.0
     return {
         "prediction_id": new_id if name is None else name,
-        "at": asked.get("at"),
-        "features": asked.get("features"),
+        "at": row.get("at"),
+        "features": row.get("features"),
         "prediction": stand_in,
     }
 

@@ -85,8 +85,13 @@ def acknowledged(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) 
         "accepted": accepted,
         "duplicates": receipt.duplicates,
         "refused": [
-            {"index": one.index, "prediction_id": one.prediction_id, "field": one.field, "reason": one.reason}
-            for one in refused
+            {
+                "index": refusal.index,
+                "prediction_id": refusal.prediction_id,
+                "field": refusal.field,
+                "reason": refusal.reason,
+            }
+            for refusal in refused
         ],
     }
     return Reply(OK if accepted or receipt.duplicates or not refused else UNPROCESSABLE, _encode(body))
@@ -96,9 +101,9 @@ def predicted(answered: Answered, reason: str | None, *, single: bool) -> Reply:
     """The answers, in the order of the request; `reason` is why they are not logged, None when they are."""
     if single and answered.refused:
         return failed(UNPROCESSABLE, answered.refused[0].reason, answered.refused[0].field)
-    told = [_told(answered, place, reason) for place in range(len(answered.ids))]
-    status = UNPROCESSABLE if len(answered.refused) == len(told) else OK
-    return Reply(status, _encode(told[0] if single else told))
+    answers = [_told(answered, place, reason) for place in range(len(answered.ids))]
+    status = UNPROCESSABLE if len(answered.refused) == len(answers) else OK
+    return Reply(status, _encode(answers[0] if single else answers))
 
 
 def failed(status: int, error: str, at: str = "") -> Reply:
@@ -110,14 +115,14 @@ def _told(answered: Answered, place: int, reason: str | None) -> dict[str, Any]:
     refusal = answered.refused.get(place)
     if refusal is not None:
         return {"index": place, "error": refusal.reason, "field": refusal.field}
-    told = {
+    answer = {
         "prediction_id": answered.ids[place],
         "prediction": answered.predictions[place],
         "score": answered.scores[place],
         "version": answered.version,
         "logged": reason is None,
     }
-    return told if reason is None else told | {"reason": reason}
+    return answer if reason is None else answer | {"reason": reason}
 
 
 SMALL = 65_536  # bytes that every connection may always send: what is usual is never refused for what others send
@@ -168,7 +173,7 @@ class BodyLimiter:
 
     def _take(self, size: int) -> int:
         if self._taken + size > self._most:
-            told = f"other requests take {self._taken / 1e6:.0f} MB at this moment: send smaller ones, or again later"
-            raise RefusedError(UNAVAILABLE, told)
+            reason = f"other requests take {self._taken / 1e6:.0f} MB at this moment: send smaller ones, or again later"
+            raise RefusedError(UNAVAILABLE, reason)
         self._taken += size
         return size
