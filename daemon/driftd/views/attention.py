@@ -46,13 +46,13 @@ class Attention:
         }
 
 
-def attention(one: dict[str, Any]) -> Attention:
+def attention(status: dict[str, Any]) -> Attention:
     """What is most urgent of a model, from `status.model_status`."""
     pressing = [
-        Attention(Urgency.ACT, each.sentence, each.detail, each.command, each.alert) for each in one["pressing"]
+        Attention(Urgency.ACT, each.sentence, each.detail, each.command, each.alert) for each in status["pressing"]
     ]
-    asked = _for_a_person(one)
-    first, *rest = [*([asked] if asked is not None else []), *pressing] or [_by_itself(one)]
+    needed = _for_a_person(status)
+    first, *rest = [*([needed] if needed is not None else []), *pressing] or [_by_itself(status)]
     return replace(first, also=tuple(each.sentence for each in rest))
 
 
@@ -70,47 +70,50 @@ def unwatched(version: int | None, obstacle: str | None) -> Attention:
     return Attention(Urgency.WAIT, f"Version {version} serves; its first check is still to come.")
 
 
-def by_need(one: dict[str, Any]) -> tuple[int, float, str]:
+def by_need(status: dict[str, Any]) -> tuple[int, float, str]:
     """Sorts models: the most urgent first, then what is nearest to an alarm, then by name."""
-    shares = [share_of_limit(found["evidence"], found["threshold"]) for found in one.get("evidence", {}).values()]
-    return one["attention"]["rank"], -max(shares, default=0.0), one["model"]
+    shares = [share_of_limit(found["evidence"], found["threshold"]) for found in status.get("evidence", {}).values()]
+    return status["attention"]["rank"], -max(shares, default=0.0), status["model"]
 
 
-def _for_a_person(one: dict[str, Any]) -> Attention | None:
-    if one["phase"] == "awaiting_approval" and one["build"] is not None:
-        version = one["build"].number
+def _for_a_person(status: dict[str, Any]) -> Attention | None:
+    if status["phase"] == "awaiting_approval" and status["build"] is not None:
+        version = status["build"].number
         return Attention(
             Urgency.ACT,
             f"Version {version} won its gate and waits for your approval.",
-            one["build"].decision,
-            f"driftd approve {one['model']} {version}",
+            status["build"].decision,
+            f"driftd approve {status['model']} {version}",
             "DriftdApprovalWaiting",
         )
-    if one["pin_refused"] is not None:
+    if status["pin_refused"] is not None:
         return Attention(
-            Urgency.ACT, "The pin of the override was refused.", one["pin_refused"], alert="DriftdServedVersionNotAsked"
+            Urgency.ACT,
+            "The pin of the override was refused.",
+            status["pin_refused"],
+            alert="DriftdServedVersionNotAsked",
         )
-    if one["blocked"] is not None:
+    if status["blocked"] is not None:
         sentence = "The data pipeline is broken; builds are blocked until it is whole."
-        return Attention(Urgency.ACT, sentence, one["blocked"], alert="DriftdDataQualityBroken")
-    if one["verdict"] == "error":
-        return Attention(Urgency.ACT, "The last check failed.", one["reason"], alert="DriftdCheckFails")
-    if one["failures"]:
-        count = one["failures"]
+        return Attention(Urgency.ACT, sentence, status["blocked"], alert="DriftdDataQualityBroken")
+    if status["verdict"] == "error":
+        return Attention(Urgency.ACT, "The last check failed.", status["reason"], alert="DriftdCheckFails")
+    if status["failures"]:
+        count = status["failures"]
         times = "The last build failed." if count == 1 else f"The last {count} builds failed."
         return Attention(
-            Urgency.ACT, times, one["waits"] or "", f"driftd history {one['model']}", "DriftdRetrainFailed"
+            Urgency.ACT, times, status["waits"] or "", f"driftd history {status['model']}", "DriftdRetrainFailed"
         )
     return None
 
 
-def _by_itself(one: dict[str, Any]) -> Attention:
+def _by_itself(status: dict[str, Any]) -> Attention:
     """What is most urgent of a model that needs nobody."""
-    return _drifting(one) or _gathering(one) or _working(one) or _calm(one)
+    return _drifting(status) or _gathering(status) or _working(status) or _calm(status)
 
 
-def _drifting(one: dict[str, Any]) -> Attention | None:
-    loud = [kind for kind, found in one["evidence"].items() if found["verdict"] == "drift"]
+def _drifting(status: dict[str, Any]) -> Attention | None:
+    loud = [kind for kind, found in status["evidence"].items() if found["verdict"] == "drift"]
     if not loud:
         return None
     first = "performance" if "performance" in loud else loud[0]
@@ -118,39 +121,39 @@ def _drifting(one: dict[str, Any]) -> Attention | None:
     title = subjects.get(first, f"Drift in {' and '.join({'data': 'the data'}.get(k, 'the ' + k) for k in loud)}")
     alerts = {"performance": "DriftdPerformanceBelowTolerance", "harm": "DriftdEstimatedPerformanceFalling"}
     alert = alerts.get(first, "DriftdDriftConfirmed")
-    return Attention(Urgency.DRIFT, f"{title}. {_answer(one)}", one["evidence"][first]["sentence"], alert=alert)
+    return Attention(Urgency.DRIFT, f"{title}. {_answer(status)}", status["evidence"][first]["sentence"], alert=alert)
 
 
-def _answer(one: dict[str, Any]) -> str:
+def _answer(status: dict[str, Any]) -> str:
     """What driftd does about an alarm."""
-    if one["phase"] == "paused":
+    if status["phase"] == "paused":
         return "The override holds everything."
-    if one["build"] is not None:
-        return f"Version {one['build'].number} is being built ({str(one['build'].step).replace('_', ' ')})."
-    if one["waits"]:
-        return f"A build is wanted and waits: {one['waits']}."
-    return "A build is wanted." if one["wanted"] else "Nothing is built: this alarm only informs."
+    if status["build"] is not None:
+        return f"Version {status['build'].number} is being built ({str(status['build'].step).replace('_', ' ')})."
+    if status["waits"]:
+        return f"A build is wanted and waits: {status['waits']}."
+    return "A build is wanted." if status["wanted"] else "Nothing is built: this alarm only informs."
 
 
-def _gathering(one: dict[str, Any]) -> Attention | None:
-    suspected = [kind for kind, found in one["evidence"].items() if found["verdict"] == "suspected"]
+def _gathering(status: dict[str, Any]) -> Attention | None:
+    suspected = [kind for kind, found in status["evidence"].items() if found["verdict"] == "suspected"]
     if not suspected:
         return None
-    found = one["evidence"][suspected[0]]
+    found = status["evidence"][suspected[0]]
     gathered = f"{format_evidence(found['evidence'])} of {format_evidence(found['threshold'])}"
     return Attention(
         Urgency.WATCH, f"Evidence of drift in {suspected[0]} gathers: {gathered}. No alarm yet.", found["sentence"]
     )
 
 
-def _working(one: dict[str, Any]) -> Attention | None:
-    if one["phase"] == "paused":
-        return Attention(Urgency.BUSY, "Paused by the override: no check, no build.", one["waits"] or "")
-    if one["probation"] is not None:
-        said = one["probation"].sentence or "The comparison begins once labels come."
-        return Attention(Urgency.BUSY, f"Version {one['version']} is on probation beside the old one.", said)
-    if one["build"] is not None:
-        build = one["build"]
+def _working(status: dict[str, Any]) -> Attention | None:
+    if status["phase"] == "paused":
+        return Attention(Urgency.BUSY, "Paused by the override: no check, no build.", status["waits"] or "")
+    if status["probation"] is not None:
+        said = status["probation"].sentence or "The comparison begins once labels come."
+        return Attention(Urgency.BUSY, f"Version {status['version']} is on probation beside the old one.", said)
+    if status["build"] is not None:
+        build = status["build"]
         step = str(build.step).replace("_", " ")
         return Attention(
             Urgency.BUSY, f"Version {build.number} is being built ({step}).", build.decision or build.reason
@@ -158,14 +161,14 @@ def _working(one: dict[str, Any]) -> Attention | None:
     return None
 
 
-def _calm(one: dict[str, Any]) -> Attention:
-    if one["verdict"] is None:
-        which = f"No window of version {one['version']} was checked yet."
+def _calm(status: dict[str, Any]) -> Attention:
+    if status["verdict"] is None:
+        which = f"No window of version {status['version']} was checked yet."
         return Attention(Urgency.WAIT, which, "The first check comes when a window is complete.")
-    if one["verdict"] == "inconclusive" and one["learning"] and one["learning"] in one["reason"]:
-        return Attention(Urgency.WAIT, "Still learning what is normal.", one["learning"])
-    if one["verdict"] == "inconclusive":
-        return Attention(Urgency.WAIT, "The last window says nothing.", one["reason"])
-    if "performance" not in one["evidence"]:
-        return Attention(Urgency.OK, "Nothing moved. No labels were evaluated yet.", one["learning"] or "")
-    return Attention(Urgency.OK, "Nothing moved.", one["learning"] or "")
+    if status["verdict"] == "inconclusive" and status["learning"] and status["learning"] in status["reason"]:
+        return Attention(Urgency.WAIT, "Still learning what is normal.", status["learning"])
+    if status["verdict"] == "inconclusive":
+        return Attention(Urgency.WAIT, "The last window says nothing.", status["reason"])
+    if "performance" not in status["evidence"]:
+        return Attention(Urgency.OK, "Nothing moved. No labels were evaluated yet.", status["learning"] or "")
+    return Attention(Urgency.OK, "Nothing moved.", status["learning"] or "")

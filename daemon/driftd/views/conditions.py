@@ -47,34 +47,36 @@ class ActiveConditions:
     of: Mapping[str, tuple[ActiveCondition, ...]] = field(default_factory=dict)
 
 
-def pressings(shown: ExportedValues, models: Iterable[str], now: float) -> ActiveConditions:
+def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> ActiveConditions:
     """What presses now, of the host and of each model."""
-    found = {model: tuple(of_model(shown, model, now)) for model in models}
-    return ActiveConditions(tuple(of_host(shown, now)), {model: one for model, one in found.items() if one})
+    found = {model: tuple(of_model(metrics, model, now)) for model in models}
+    return ActiveConditions(
+        tuple(of_host(metrics, now)), {model: conditions for model, conditions in found.items() if conditions}
+    )
 
 
-def of_model(shown: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
+def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
-    one = _Model(lambda family, *labels: shown.value(family, model, *labels), model, now)
+    values = _Model(lambda family, *labels: metrics.value(family, model, *labels), model, now)
     for look in (_damaged, _not_asked, _unchecked, _rolled_back, _no_prediction, _unreadable, _no_label, _refused):
-        pressing = look(one)
+        pressing = look(values)
         if pressing is not None:
             yield pressing
 
 
-def of_host(shown: ExportedValues, now: float) -> Iterator[ActiveCondition]:
+def of_host(metrics: ExportedValues, now: float) -> Iterator[ActiveCondition]:
     """What presses of the machine and of what is told outside, not of a model."""
     for look in (_little_room, _no_backup):
-        pressing = look(shown, now)
+        pressing = look(metrics, now)
         if pressing is not None:
             yield pressing
-    for receiver in shown.owners(families.NOTIFICATIONS_PENDING):
-        pending = shown.value(families.NOTIFICATIONS_PENDING, receiver) or 0
-        failed = shown.value(families.NOTIFICATIONS_FAILED, receiver) or 0
-        last = shown.value(families.NOTIFIED_AT, receiver) or shown.value(families.STARTED) or now
+    for receiver in metrics.owners(families.NOTIFICATIONS_PENDING):
+        pending = metrics.value(families.NOTIFICATIONS_PENDING, receiver) or 0
+        failed = metrics.value(families.NOTIFICATIONS_FAILED, receiver) or 0
+        last = metrics.value(families.NOTIFIED_AT, receiver) or metrics.value(families.STARTED) or now
         if pending and failed >= FAILED_OFTEN and now - last > RECEIVER_LATE:
-            told = f"The receiver {receiver} is not told what is decided: {failed:.0f} tries have failed."
-            yield ActiveCondition("DriftdNotificationsFail", told, "", f"driftd notify-test {receiver}")
+            sentence = f"The receiver {receiver} is not told what is decided: {failed:.0f} tries have failed."
+            yield ActiveCondition("DriftdNotificationsFail", sentence, "", f"driftd notify-test {receiver}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +100,11 @@ class _Model:
         return moment is not None and self.now - moment > seconds
 
 
-def _damaged(one: _Model) -> ActiveCondition | None:
-    if one.is_on(families.EVENTS_DAMAGED):
+def _damaged(model: _Model) -> ActiveCondition | None:
+    if model.is_on(families.EVENTS_DAMAGED):
         return ActiveCondition("DriftdDamagedDatabase", "Its event store is damaged: no events are read.")
-    if one.is_on(families.VERSION_DAMAGED):
-        served = one.number(families.SERVED)
+    if model.is_on(families.VERSION_DAMAGED):
+        served = model.number(families.SERVED)
         detail = "It serves only where it is in memory: a process that starts has none to load."
         return ActiveCondition(
             "DriftdDamagedVersion", f"The files of version {served:.0f}, which serves, are damaged.", detail
@@ -110,25 +112,25 @@ def _damaged(one: _Model) -> ActiveCondition | None:
     return None
 
 
-def _not_asked(one: _Model) -> ActiveCondition | None:
-    served, asked = one.value(families.SERVED), one.value(families.ASKED)
-    swaps = one.number(families.RUNNING, "swap") + one.number(families.WAITING, "swap")
-    if served is None or asked is None or served == asked or swaps:
+def _not_asked(model: _Model) -> ActiveCondition | None:
+    served, pinned = model.value(families.SERVED), model.value(families.ASKED)
+    swaps = model.number(families.RUNNING, "swap") + model.number(families.WAITING, "swap")
+    if served is None or pinned is None or served == pinned or swaps:
         return None
-    sentence = f"Version {served:.0f} serves, but version {asked:.0f} should."
+    sentence = f"Version {served:.0f} serves, but version {pinned:.0f} should."
     return ActiveCondition(
         "DriftdServedVersionNotAsked", sentence, "It cannot be loaded, is gone, or the link was changed."
     )
 
 
-def _unchecked(one: _Model) -> ActiveCondition | None:
-    if one.is_on(families.PHASE, "paused"):
+def _unchecked(model: _Model) -> ActiveCondition | None:
+    if model.is_on(families.PHASE, "paused"):
         return None
-    every, last = one.value(families.WINDOW_SECONDS), one.value(families.CHECKED_AT, "window")
-    if every is None or (not every and not one.number(families.BEHIND)):
+    every, last = model.value(families.WINDOW_SECONDS), model.value(families.CHECKED_AT, "window")
+    if every is None or (not every and not model.number(families.BEHIND)):
         return None
-    began = one.value(families.SWAPPED_AT) if one.value(families.NEWEST_PREDICTION) is not None else None
-    if not one.is_past(last if last is not None else began, thresholds.GRACE + thresholds.WINDOWS * every):
+    began = model.value(families.SWAPPED_AT) if model.value(families.NEWEST_PREDICTION) is not None else None
+    if not model.is_past(last if last is not None else began, thresholds.GRACE + thresholds.WINDOWS * every):
         return None
     sentence = (
         f"No window was checked since {format_time(last)}." if last is not None else "No window was ever checked."
@@ -138,24 +140,24 @@ def _unchecked(one: _Model) -> ActiveCondition | None:
     )
 
 
-def _rolled_back(one: _Model) -> ActiveCondition | None:
-    refused, done = (one.value(families.ROLLED_BACK_AT, outcome) for outcome in ("refused", "done"))
-    served, command = one.number(families.SERVED), f"driftd history {one.name}"
-    if refused is not None and not one.is_past(refused, thresholds.RECENT):
+def _rolled_back(model: _Model) -> ActiveCondition | None:
+    refused, done = (model.value(families.ROLLED_BACK_AT, outcome) for outcome in ("refused", "done"))
+    served, command = model.number(families.SERVED), f"driftd history {model.name}"
+    if refused is not None and not model.is_past(refused, thresholds.RECENT):
         sentence = f"A rollback failed at {format_time(refused)}; version {served:.0f} still serves."
         return ActiveCondition(
             "DriftdRollbackRefused", sentence, "The version to go back to cannot be loaded.", command
         )
-    if done is not None and not one.is_past(done, thresholds.RECENT):
+    if done is not None and not model.is_past(done, thresholds.RECENT):
         sentence = f"Rolled back to version {served:.0f} at {format_time(done)}."
         return ActiveCondition("DriftdRolledBack", sentence, "See why before the next build.", command)
     return None
 
 
-def _no_prediction(one: _Model) -> ActiveCondition | None:
-    newest, every = one.value(families.NEWEST_PREDICTION), one.value(families.WINDOW_SECONDS)
-    since = newest if newest is not None else one.value(families.SWAPPED_AT)
-    if every is None or not one.is_past(since, thresholds.silent_after(every)):
+def _no_prediction(model: _Model) -> ActiveCondition | None:
+    newest, every = model.value(families.NEWEST_PREDICTION), model.value(families.WINDOW_SECONDS)
+    since = newest if newest is not None else model.value(families.SWAPPED_AT)
+    if every is None or not model.is_past(since, thresholds.silent_after(every)):
         return None
     sentence = f"No prediction came since {format_time(since)}."
     return ActiveCondition(
@@ -163,37 +165,37 @@ def _no_prediction(one: _Model) -> ActiveCondition | None:
     )
 
 
-def _unreadable(one: _Model) -> ActiveCondition | None:
-    count = one.number(families.SOURCE_FAULTS)
+def _unreadable(model: _Model) -> ActiveCondition | None:
+    count = model.number(families.SOURCE_FAULTS)
     if not count:
         return None
     sentence = f"{count:.0f} of the files or folders of its source cannot be read."
     return ActiveCondition("DriftdSourceFaults", sentence, "Windows wait where a whole folder is away.")
 
 
-def _no_label(one: _Model) -> ActiveCondition | None:
-    if one.number(families.COHORTS) < thresholds.COHORTS:
+def _no_label(model: _Model) -> ActiveCondition | None:
+    if model.number(families.COHORTS) < thresholds.COHORTS:
         return None
-    newest, every = one.value(families.NEWEST_FEEDBACK), one.number(families.WINDOW_SECONDS)
-    since = newest if newest is not None else one.value(families.SWAPPED_AT)
-    late = thresholds.unlabelled_after(every, one.number(families.LABEL_WAIT), ever=newest is not None)
-    if not one.is_past(since, late):
+    newest, every = model.value(families.NEWEST_FEEDBACK), model.number(families.WINDOW_SECONDS)
+    since = newest if newest is not None else model.value(families.SWAPPED_AT)
+    late = thresholds.unlabelled_after(every, model.number(families.LABEL_WAIT), ever=newest is not None)
+    if not model.is_past(since, late):
         return None
     sentence = f"No label came since {format_time(since)}." if newest is not None else "No label ever came."
     return ActiveCondition("DriftdLabelFeedSilent", sentence, "Performance is not watched, and no build can be judged.")
 
 
-def _refused(one: _Model) -> ActiveCondition | None:
-    count = one.number(families.REFUSALS)
+def _refused(model: _Model) -> ActiveCondition | None:
+    count = model.number(families.REFUSALS)
     if count < thresholds.REFUSALS:
         return None
     detail = "Retraining does not help: the data do not hold what the model needs, or the trainer does not fit them."
     sentence = f"The gate let none of the last {count:.0f} builds through."
-    return ActiveCondition("DriftdGateRefusedRepeatedly", sentence, detail, f"driftd history {one.name}")
+    return ActiveCondition("DriftdGateRefusedRepeatedly", sentence, detail, f"driftd history {model.name}")
 
 
-def _little_room(shown: ExportedValues, _now: float) -> ActiveCondition | None:
-    free, size = shown.value(families.DISK_FREE), shown.value(families.DISK_SIZE)
+def _little_room(metrics: ExportedValues, _now: float) -> ActiveCondition | None:
+    free, size = metrics.value(families.DISK_FREE), metrics.value(families.DISK_SIZE)
     if free is None or size is None or (free >= thresholds.DISK_SHARE * size and free >= thresholds.DISK_BYTES):
         return None
     sentence = f"Only {free / GIB:.1f} GiB are free for state_dir."
@@ -202,10 +204,10 @@ def _little_room(shown: ExportedValues, _now: float) -> ActiveCondition | None:
     )
 
 
-def _no_backup(shown: ExportedValues, now: float) -> ActiveCondition | None:
-    last = shown.value(families.BACKED_UP_AT)
-    failed = shown.value(families.BACKUP_FAILURES) or 0
-    since = last if last is not None else shown.value(families.STARTED)
+def _no_backup(metrics: ExportedValues, now: float) -> ActiveCondition | None:
+    last = metrics.value(families.BACKED_UP_AT)
+    failed = metrics.value(families.BACKUP_FAILURES) or 0
+    since = last if last is not None else metrics.value(families.STARTED)
     if failed < FAILED_OFTEN or since is None or (last is not None and now - last < BACKUP_LATE):
         return None
     sentence = (

@@ -142,7 +142,7 @@ def config_view(reader: StateReader, config_path: Path) -> dict[str, Any]:
         "override": override_told(content or {}),
         "set": None if content is None else as_yaml(as_written(content, only_set=True)),
         "whole": None if content is None else as_yaml(as_written(content, only_set=False)),
-        "read": [{"at": one.at, "hash": one.hash, "error": one.error} for one in reader.configs(READ_BACK)],
+        "read": [{"at": entry.at, "hash": entry.hash, "error": entry.error} for entry in reader.configs(READ_BACK)],
     }
 
 
@@ -156,10 +156,10 @@ def config_summary(reader: StateReader, config_path: Path) -> dict[str, Any]:
 def override_told(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the override asks; None when nothing. Whether it has lapsed is for the reader's clock to say."""
     override: Mapping[str, Any] = content.get("override") or {}
-    asked = {key: value for key, value in override.items() if value and key not in {"reason", "expires"}}
-    if not asked:
+    parts = {key: value for key, value in override.items() if value and key not in {"reason", "expires"}}
+    if not parts:
         return None
-    words = [f"{key} {_words(value)}" for key, value in asked.items()]
+    words = [f"{key} {_words(value)}" for key, value in parts.items()]
     return {"sentence": "; ".join(words), "reason": override.get("reason"), "expires": override.get("expires")}
 
 
@@ -180,6 +180,6 @@ def as_written(content: Mapping[str, Any], *, only_set: bool) -> dict[str, Any]:
 def _words(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(
-            f"{key} ({_words(one)})" if isinstance(one, Mapping) else f"{key} {one}" for key, one in value.items()
+            f"{key} ({_words(item)})" if isinstance(item, Mapping) else f"{key} {item}" for key, item in value.items()
         )
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

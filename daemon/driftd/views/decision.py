@@ -56,22 +56,23 @@ def explained(
 
     `by_rows` tells of a model whether its windows count rows.
     """
-    told: dict[str, Any] = {"decision": None, "alarm": None, "actions": [], "version": None, "story": []}
+    explanation: dict[str, Any] = {"decision": None, "alarm": None, "actions": [], "version": None, "story": []}
     if line is not None:
-        told["decision"] = _decision(line)
-        told["actions"] = [
-            {"kind": one.kind, "status": one.status, "arguments": one.arguments, "result": one.result}
-            for one in reader.actions_of(line.id)
+        explanation["decision"] = _decision(line)
+        explanation["actions"] = [
+            {"kind": action.kind, "status": action.status, "arguments": action.arguments, "result": action.result}
+            for action in reader.actions_of(line.id)
         ]
-        told["version"] = _lineage(places, line.model, line.figures.get("version"))
+        explanation["version"] = _lineage(places, line.model, line.figures.get("version"))
     if alarm is not None:
-        told["alarm"] = alarm
-        told["rows"] = _rows(reader, alarm)
-        told["window_by"] = "rows" if by_rows(alarm.model) else "time"
-    told["story"] = [
-        {"id": one.id, "at": one.at, "event": one.event, "reason": one.reason} for one in _story(reader, line, alarm)
+        explanation["alarm"] = alarm
+        explanation["rows"] = _rows(reader, alarm)
+        explanation["window_by"] = "rows" if by_rows(alarm.model) else "time"
+    explanation["story"] = [
+        {"id": event.id, "at": event.at, "event": event.event, "reason": event.reason}
+        for event in _story(reader, line, alarm)
     ]
-    return told
+    return explanation
 
 
 def _decision(line: StoredTransition) -> dict[str, Any]:
@@ -94,16 +95,18 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     """The decisions that belong together, oldest first: the alarm, the build that it caused, that version's life."""
     model = line.model if line is not None else alarm.model if alarm is not None else None
     lines = list(reversed(reader.history(model, LOOKED_BACK)))
-    starts = [one for one in lines if one.event == "build_started"]
+    starts = [line for line in lines if line.event == "build_started"]
     version = line.figures.get("version") if line is not None else None
     if alarm is not None:
-        caused = next((one for one in starts if one.at >= alarm.at and alarm.sentence in one.reason), None)
+        caused = next((start for start in starts if start.at >= alarm.at and alarm.sentence in start.reason), None)
         version = caused.figures.get("version") if caused is not None else None
-    start = next((one for one in starts if one.figures.get("version") == version), None)
+    start = next((start for start in starts if start.figures.get("version") == version), None)
     if version is None or start is None:
         return []
-    alarms = [one for one in lines if one.event == "alarm" and one.id < start.id and _sentence(one) in start.reason]
-    return [*alarms[-1:], *(one for one in lines if _is_about(one, version))]
+    alarms = [
+        line for line in lines if line.event == "alarm" and line.id < start.id and _sentence(line) in start.reason
+    ]
+    return [*alarms[-1:], *(line for line in lines if _is_about(line, version))]
 
 
 def _sentence(alarmed: StoredTransition) -> str:
@@ -146,14 +149,14 @@ def decision_view(
         line = reader.decision_of_alarm(alarm)
     if line is None and raised is None:
         return None
-    told = explained(reader, config_in_force(reader).by_rows, places, line, raised)
+    explanation = explained(reader, config_in_force(reader).by_rows, places, line, raised)
     applied = reader.config(line.config_hash) if line is not None else None
-    told["config"] = None
+    explanation["config"] = None
     if applied is not None and line is not None:
         whole = as_written(redacted_config(applied.content or {}), only_set=False)
         model = whole.get("models", {}).get(line.model, {})
-        told["config"] = {"hash": applied.hash, "at": applied.at, "model": as_yaml(model)}
-    told["report"] = raised is not None and raised.report is not None
-    told["title"] = meaning_of(line.event).title if line is not None else "Alarm"
-    told["severity"] = str(meaning_of(line.event).severity) if line is not None else "warning"
-    return told
+        explanation["config"] = {"hash": applied.hash, "at": applied.at, "model": as_yaml(model)}
+    explanation["report"] = raised is not None and raised.report is not None
+    explanation["title"] = meaning_of(line.event).title if line is not None else "Alarm"
+    explanation["severity"] = str(meaning_of(line.event).severity) if line is not None else "warning"
+    return explanation

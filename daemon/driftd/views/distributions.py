@@ -35,17 +35,17 @@ def distribution_view(reader: SeriesReader, registry: Registry, model: str, feat
     except ManifestError as error:
         return {"feature": feature, "missing": str(error)}
     layout = _layout(path)
-    place = next((number for number, one in enumerate(layout.columns) if one.name == feature), None)
+    place = next((number for number, column in enumerate(layout.columns) if column.name == feature), None)
     if place is None:
         return None
     current = _current(reader, model, layout)
     column = layout.columns[place]
-    told = {"feature": feature, "version": version, "kind": str(column.kind), "reference_rows": layout.rows}
+    view = {"feature": feature, "version": version, "kind": str(column.kind), "reference_rows": layout.rows}
     if not current:
-        return told | {"missing": "no window of this version was checked yet", "bins": _bins(column, None)}
+        return view | {"missing": "no window of this version was checked yet", "bins": _bins(column, None)}
     counts = np.sum([profile.counts for _, profile in current], axis=0)
     counts = counts[layout.starts[place] : layout.starts[place + 1]]
-    return told | {
+    return view | {
         "bins": _bins(column, counts.tolist()),
         "rows": sum(profile.rows for _, profile in current),
         "windows": len(current),
@@ -78,7 +78,7 @@ def _bins(column: ColumnLayout, current: list[int] | None) -> list[dict[str, Any
         {"name": name, "usual": usual, "reference": was / all_expected, "current": now / all_seen}
         for (name, usual), was, now in zip(names, expected, seen, strict=True)
     ]
-    kept = [one for one in bins if one["usual"] or one["reference"] or one["current"]]
+    kept = [share for share in bins if share["usual"] or share["reference"] or share["current"]]
     return kept if column.numeric else _few(kept)
 
 
@@ -103,15 +103,15 @@ def _label_names(column: ColumnLayout) -> list[tuple[str, bool]]:
 
 def _few(bins: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The labels that hold or have gained most; the rest together."""
-    usual = [one for one in bins if one["usual"]]
+    usual = [share for share in bins if share["usual"]]
     if len(usual) <= MOST_LABELS:
         return bins
-    largest = sorted(usual, key=lambda one: max(one["reference"], one["current"]), reverse=True)
+    largest = sorted(usual, key=lambda share: max(share["reference"], share["current"]), reverse=True)
     rest = largest[MOST_LABELS:]
     together = {
         "name": f"{len(rest)} more labels",
         "usual": True,
-        "reference": sum(one["reference"] for one in rest),
-        "current": sum(one["current"] for one in rest),
+        "reference": sum(share["reference"] for share in rest),
+        "current": sum(share["current"] for share in rest),
     }
-    return [*largest[:MOST_LABELS], together, *(one for one in bins if not one["usual"])]
+    return [*largest[:MOST_LABELS], together, *(share for share in bins if not share["usual"])]

@@ -33,23 +33,23 @@ def fleet_view(reader: SeriesReader, registry: Registry, beside: LiveState) -> d
     """Everything of the first screen, the most urgent model first."""
     config, obstacles, pressing = config_in_force(reader), beside.obstacles, beside.pressing
     models = [_watched(reader, state, config, pressing) for state in reader.models() if config.knows(state.model)]
-    known = {one["model"] for one in models}
+    known = {status["model"] for status in models}
     for name in config.models:
         if name not in known:
             models.append(_unwatched(name, registry.current(name), obstacles.get(name)))
         elif name in obstacles:
-            _obstructed(next(one for one in models if one["model"] == name), obstacles[name])
+            _obstructed(next(status for status in models if status["model"] == name), obstacles[name])
     models.sort(key=by_need)
     return {
         "headline": headline(models, pressing.host),
         "models": models,
-        "decisions": [decision_line(one) for one in reader.history(limit=DECISIONS)],
+        "decisions": [decision_line(decision) for decision in reader.history(limit=DECISIONS)],
     }
 
 
 def headline(models: list[dict[str, Any]], host: Sequence[ActiveCondition] = ()) -> dict[str, str]:
     """The whole fleet in one sentence."""
-    ranks = [one["attention"]["rank"] for one in models]
+    ranks = [status["attention"]["rank"] for status in models]
     if host and min(ranks, default=Urgency.OK) > Urgency.ACT:
         return {"level": "act", "sentence": "The machine needs you."}
     if not models:
@@ -68,17 +68,17 @@ def headline(models: list[dict[str, Any]], host: Sequence[ActiveCondition] = ())
     return {"level": Urgency(loudest).name.lower(), "sentence": sentences[Urgency(loudest)]}
 
 
-def decision_line(one: StoredTransition) -> dict[str, Any]:
+def decision_line(decision: StoredTransition) -> dict[str, Any]:
     """A line of history, as lists show it."""
     return {
-        "id": one.id,
-        "at": one.at,
-        "model": one.model,
-        "event": one.event,
-        "reason": one.reason,
-        "alarm": one.figures.get("alarm"),
-        "version": one.figures.get("version"),
-        "by": one.actor,
+        "id": decision.id,
+        "at": decision.at,
+        "model": decision.model,
+        "event": decision.event,
+        "reason": decision.reason,
+        "alarm": decision.figures.get("alarm"),
+        "version": decision.figures.get("version"),
+        "by": decision.actor,
     }
 
 
@@ -113,16 +113,16 @@ def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str,
     rows = reader.checks_from(model, "labels", last - SPARK_WINDOWS + 1)
     checks = [CheckedWindows.read(row, by_time=by_time) for row in rows]
     series = performance_series(checks, _over(checks), config.metric(model, reader))
-    told = {name: series[name] for name in SPARK_SERIES}
-    return {"kind": "performance", "now": _now(checks[-1], series["metric"]), **told}
+    spark = {name: series[name] for name in SPARK_SERIES}
+    return {"kind": "performance", "now": _now(checks[-1], series["metric"]), **spark}
 
 
 def _now(last: CheckedWindows, metric: str | None) -> dict[str, Any]:
     """The last cohort alone: a point of the line is the mean of some."""
     alone = performance_series([last], Grouping.of(last.window, last.window), metric)
-    told = {name: next(iter(alone[name]), None) for name in ("value", "baseline")}
+    newest = {name: next(iter(alone[name]), None) for name in ("value", "baseline")}
     loss, tolerated = last.figures.loss, last.figures.tolerated
-    return {**told, "over": loss is not None and tolerated is not None and loss > tolerated}
+    return {**newest, "over": loss is not None and tolerated is not None and loss > tolerated}
 
 
 def _over(checks: list[CheckedWindows]) -> Grouping:
@@ -143,5 +143,5 @@ def _unwatched(name: str, version: int | None, obstacle: str | None) -> dict[str
     }
 
 
-def _obstructed(one: dict[str, Any], obstacle: str) -> None:
-    one["attention"] = unwatched(one["version"], obstacle).told()
+def _obstructed(status: dict[str, Any], obstacle: str) -> None:
+    status["attention"] = unwatched(status["version"], obstacle).told()

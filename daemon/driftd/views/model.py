@@ -27,20 +27,23 @@ MOST_VERSIONS = 30
 
 def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) -> list[dict[str, Any]]:
     """The latest versions, newest first. One whose manifest cannot be read says why and hides no other."""
-    return [_version(reader, registry, state, one) for one in reversed(registry.versions(state.model)[-MOST_VERSIONS:])]
+    return [
+        _version(reader, registry, state, version)
+        for version in reversed(registry.versions(state.model)[-MOST_VERSIONS:])
+    ]
 
 
 def _version(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    lane: dict[str, Any] = {
         "version": version,
         "serves": version == state.champion,
         "barred": version in state.barred,
         "approved_by": reader.approver(state.model, version),
     }
     try:
-        return told | _lineage(registry.manifest(state.model, version))
+        return lane | _lineage(registry.manifest(state.model, version))
     except ManifestError as error:
-        return told | {"error": str(error)}
+        return lane | {"error": str(error)}
 
 
 def _lineage(manifest: Manifest) -> dict[str, Any]:
@@ -99,8 +102,8 @@ def model_view(
         if model not in config.models:
             return None
         served = registry.current(model)
-        told = {"model": model, "phase": "not_watched", "version": served, "watched": False}
-        return {**told, "attention": unwatched(served, obstacle).told()}
+        view = {"model": model, "phase": "not_watched", "version": served, "watched": False}
+        return {**view, "attention": unwatched(served, obstacle).told()}
     head = summary(reader, state, config, beside.pressing)
     if obstacle is not None:
         head["attention"] = unwatched(state.champion, obstacle).told()
@@ -111,8 +114,8 @@ def model_view(
         "barred": state.barred,
         "trigger": None if state.build is None else str(state.build.trigger),
         **_over_time(reader, model, config, span, alarms),
-        "alarms": [_alarm(reader, one) for one in alarms],
-        "decisions": [decision_line(one) for one in reader.history(model, MOST_DECISIONS)],
+        "alarms": [_alarm(reader, alarm) for alarm in alarms],
+        "decisions": [decision_line(decision) for decision in reader.history(model, MOST_DECISIONS)],
         "versions": version_lane(reader, registry, state),
     }
 
@@ -131,8 +134,8 @@ def window_range(
     chosen = lengths.get(span or "", None)
     if chosen is None and span != "all":
         chosen = lengths.get("week", 1000)
-    shown = max(first, last - int(chosen) + 1) if chosen is not None else first
-    return shown, last, [*spans, {"name": "all", "windows": held}]
+    start = max(first, last - int(chosen) + 1) if chosen is not None else first
+    return start, last, [*spans, {"name": "all", "windows": held}]
 
 
 def _lengths(config: ConfigInForce, model: str) -> dict[str, int]:
@@ -150,7 +153,7 @@ def _over_time(
     grouping = Grouping.of(first, max(first, last))
     read = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "window", first)]
     labels = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "labels", first)]
-    starts = [one.at for one in (*read[:1], *labels[:1])]
+    starts = [check.at for check in (*read[:1], *labels[:1])]
     since = min(starts, default=0.0)
     return {
         "spans": spans,
@@ -168,12 +171,12 @@ def _marks(
     reader: SeriesReader, model: str, since: float, alarms: list[StoredAlarm], *, by_time: bool
 ) -> list[dict[str, Any]]:
     """What happened, where it stands on the axis: an alarm at the window that raised it, all else when it was done."""
-    raised: Mapping[int, float] = {one.id: one.window_end for one in alarms} if by_time else {}
+    raised: Mapping[int, float] = {alarm.id: alarm.window_end for alarm in alarms} if by_time else {}
     found = []
-    for one in reversed(reader.events_between(model, since, float("inf"), MOST_MARKS)):
-        if one.event in MARKED:
-            at = raised.get(int(one.figures.get("alarm") or 0), one.at) if one.event == "alarm" else one.at
-            found.append({**decision_line(one), "at": at, "kind": one.figures.get("kind")})
+    for event in reversed(reader.events_between(model, since, float("inf"), MOST_MARKS)):
+        if event.event in MARKED:
+            at = raised.get(int(event.figures.get("alarm") or 0), event.at) if event.event == "alarm" else event.at
+            found.append({**decision_line(event), "at": at, "kind": event.figures.get("kind")})
     return found
 
 

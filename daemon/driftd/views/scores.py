@@ -43,15 +43,15 @@ def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bo
 
 def _rows(means: list[ScoreMean], groups: int, thresholds: dict[str, float]) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for one in means:
-        if one.kind not in SHOWN_KINDS:
+    for mean in means:
+        if mean.kind not in SHOWN_KINDS:
             continue
-        begun = {"kind": one.kind, "subject": one.subject, "components": {}, "evidence": [0.0] * groups}
-        row = found.setdefault((one.kind, one.subject), begun)
-        values = row["components"].setdefault(one.component, [float("nan")] * groups)
-        if one.value is not None:
-            values[one.group] = one.value
-        row["evidence"][one.group] = max(row["evidence"][one.group], one.evidence)
+        begun = {"kind": mean.kind, "subject": mean.subject, "components": {}, "evidence": [0.0] * groups}
+        row = found.setdefault((mean.kind, mean.subject), begun)
+        values = row["components"].setdefault(mean.component, [float("nan")] * groups)
+        if mean.value is not None:
+            values[mean.group] = mean.value
+        row["evidence"][mean.group] = max(row["evidence"][mean.group], mean.evidence)
     for row in found.values():
         row["heat"] = _heat(row["components"], row["evidence"], thresholds.get(row["kind"], 0.0))
         row["components"] = {name: rounded(values) for name, values in row["components"].items()}
@@ -74,5 +74,5 @@ def _heat(components: dict[str, list[float]], evidence: list[float], threshold: 
 
 
 def _moved(row: dict[str, Any]) -> float:
-    recent = [one for one in row["heat"][-max(1, len(row["heat"]) // 10) :] if one is not None]
+    recent = [value for value in row["heat"][-max(1, len(row["heat"]) // 10) :] if value is not None]
     return sum(recent) / len(recent) if recent else 0.0

@@ -111,38 +111,38 @@ def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, met
 
     A merged point is the mean of its windows by their labels; its band is that of the merged labels.
     """
-    known = [one for one in checks if _finite(one.figures.loss)]
+    known = [check for check in checks if _finite(check.figures.loss)]
     group, at = _placed(known, grouping)
-    weight = np.fmax(1.0, _numbers([one.figures.labels for one in known]))
-    columns = {name: _numbers([getattr(one.figures, name) for one in known]) for name in _LOSSES}
+    weight = np.fmax(1.0, _numbers([check.figures.labels for check in known]))
+    columns = {name: _numbers([getattr(check.figures, name) for check in known]) for name in _LOSSES}
     merged = {name: _weighted(group, columns[name], weight) for name in ("loss", "baseline", "tolerated")}
     below = _pooled(group, columns["loss"] - columns["low"], weight)
     above = _pooled(group, columns["high"] - columns["loss"], weight)
     merged |= {"low": merged["loss"] - below, "high": merged["loss"] + above}
-    told = {name: _in_metric(metric, values) for name, values in merged.items()}
-    ends = np.sort(np.stack([told["low"], told["high"]]), axis=0) if known else np.empty((2, 0))
-    coverage = _numbers([one.figures.coverage for one in known])
+    in_metric = {name: _in_metric(metric, values) for name, values in merged.items()}
+    ends = np.sort(np.stack([in_metric["low"], in_metric["high"]]), axis=0) if known else np.empty((2, 0))
+    coverage = _numbers([check.figures.coverage for check in known])
     return {
         "metric": metric,
         "higher_is_better": metric is not None and value_of(metric, 1.0) < value_of(metric, 0.0),
         "at": rounded(at),
-        "value": rounded(told["loss"]),
+        "value": rounded(in_metric["loss"]),
         "low": rounded(ends[0]),
         "high": rounded(ends[1]),
-        "baseline": rounded(told["baseline"]),
-        "tolerated": rounded(told["tolerated"]),
+        "baseline": rounded(in_metric["baseline"]),
+        "tolerated": rounded(in_metric["tolerated"]),
         "labels": rounded(np.bincount(_dense(group), weights=weight) if known else np.empty(0)),
         "coverage": rounded(_weighted(group, coverage, weight)),
-        "version": _last(group, [one.version for one in known]),
+        "version": _last(group, [check.version for check in known]),
     }
 
 
 def estimate_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
     """The performance estimated without labels, where the daemon believes it."""
-    known = [one for one in checks if _finite(one.figures.estimated) and not one.figures.estimate_off]
+    known = [check for check in checks if _finite(check.figures.estimated) and not check.figures.estimate_off]
     group, at = _placed(known, grouping)
-    weight = np.array([max(1.0, float(one.rows)) for one in known])
-    columns = {name: _numbers([getattr(one.figures, name) for one in known]) for name in _ESTIMATES}
+    weight = np.array([max(1.0, float(check.rows)) for check in known])
+    columns = {name: _numbers([getattr(check.figures, name) for check in known]) for name in _ESTIMATES}
     return {"at": rounded(at)} | {
         name.removeprefix("estimated_").replace("estimated", "value"): rounded(_weighted(group, values, weight))
         for name, values in columns.items()
@@ -152,39 +152,39 @@ def estimate_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dic
 def evidence_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, dict[str, Any]]:
     """By kind: the most evidence of each group of windows, and the limit at which it alarms."""
     found: dict[str, list[tuple[CheckedWindows, WeightedValues]]] = {}
-    for one in checks:
-        for kind, said in one.evidence.items():
-            found.setdefault(kind, []).append((one, said))
-    told = {}
+    for check in checks:
+        for kind, said in check.evidence.items():
+            found.setdefault(kind, []).append((check, said))
+    evidence = {}
     for kind, entries in found.items():
-        group, at = _placed([one for one, _ in entries], grouping)
+        group, at = _placed([entry for entry, _ in entries], grouping)
         highest = _highest(group, _numbers([said.evidence for _, said in entries]))
         limit = _highest(group, _numbers([said.threshold for _, said in entries]))
-        told[kind] = {"at": rounded(at), "evidence": rounded(highest), "limit": rounded(limit)}
-    return told
+        evidence[kind] = {"at": rounded(at), "evidence": rounded(highest), "limit": rounded(limit)}
+    return evidence
 
 
 def window_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
     """The rows of a window and the loudest verdict of each group of windows."""
     known = list(checks)
     group, at = _placed(known, grouping)
-    rows = _weighted(group, np.array([float(one.rows) for one in known]), np.ones(len(known)))
-    loudest = _highest(group, np.array([float(VERDICTS.index(one.verdict)) for one in known]))
-    return {"at": rounded(at), "rows": rounded(rows), "verdict": [VERDICTS[int(one)] for one in loudest]}
+    rows = _weighted(group, np.array([float(check.rows) for check in known]), np.ones(len(known)))
+    loudest = _highest(group, np.array([float(VERDICTS.index(check.verdict)) for check in known]))
+    return {"at": rounded(at), "rows": rounded(rows), "verdict": [VERDICTS[int(rank)] for rank in loudest]}
 
 
 def rounded(values: NDArray[Any] | list[float]) -> list[float]:
     """Numbers for JSON: so many digits as are seen; NaN (null) for what is not known."""
-    return [round(one) if abs(one) >= WHOLE else float(f"{one:.{DIGITS}g}") for one in _clipped(values)]
+    return [round(value) if abs(value) >= WHOLE else float(f"{value:.{DIGITS}g}") for value in _clipped(values)]
 
 
 def _clipped(values: Numbers | list[float]) -> list[float]:
-    return [one if math.isfinite(one) else math.nan for one in np.asarray(values, dtype=np.float64).tolist()]
+    return [value if math.isfinite(value) else math.nan for value in np.asarray(values, dtype=np.float64).tolist()]
 
 
 def _placed(checks: list[CheckedWindows], grouping: Grouping) -> tuple[Groups, Numbers]:
-    group = np.array([(one.window - grouping.first) // grouping.size for one in checks], dtype=np.int64)
-    at = np.array([one.at for one in checks], dtype=np.float64)
+    group = np.array([(check.window - grouping.first) // grouping.size for check in checks], dtype=np.int64)
+    at = np.array([check.at for check in checks], dtype=np.float64)
     if not len(checks):
         return group, at
     firsts = np.unique(group, return_index=True)[1]
@@ -242,7 +242,7 @@ def _last(group: Groups, values: list[int | None]) -> list[int | None]:
 def _in_metric(metric: str | None, losses: Numbers) -> Numbers:
     if metric is None:
         return losses
-    return np.array([value_of(metric, max(0.0, one) if metric == "rmse" else one) for one in losses.tolist()])
+    return np.array([value_of(metric, max(0.0, loss) if metric == "rmse" else loss) for loss in losses.tolist()])
 
 
 def _numbers(values: list[float | None]) -> Numbers:

@@ -48,7 +48,7 @@ def _stamp(folder: Path) -> Stamp:
         found = [(path.name, path.stat()) for path in folder.iterdir()]
     except OSError:
         return ()
-    return tuple(sorted((name, told.st_size, told.st_mtime_ns) for name, told in found))
+    return tuple(sorted((name, status.st_size, status.st_mtime_ns) for name, status in found))
 
 
 LOOKED_BACK = 50  # checks, for the last one that had something to say
@@ -57,28 +57,28 @@ LOUD = WORST_FIRST[:3]
 
 
 def fleet_status(
-    config: Config, places: Places, config_path: Path, only: str | None, shown: ExportedValues | None = None
+    config: Config, places: Places, config_path: Path, only: str | None, metrics: ExportedValues | None = None
 ) -> dict[str, Any]:
     """Everything that `driftd status` says, of all models or of one.
 
     `shown` are the metrics of the daemon, where one answers.
     """
     wanted = [name for name in config.models if only in {None, name}]
-    found = pressings(shown, wanted, time.time()) if shown is not None else ActiveConditions()
+    found = pressings(metrics, wanted, time.time()) if metrics is not None else ActiveConditions()
     models: list[dict[str, Any]] = []
     standing: dict[str, Any] | None = None
     try:
         with StateReader.read_only(places.state_db) as reader:
             states = [state for state in reader.models() if state.model in wanted]
             models = [{**model_status(reader, state), "pressing": found.of.get(state.model, ())} for state in states]
-            for one in models:
-                one["served_fault"] = served_fault(places, one["model"], one["version"])
-                one["needs"] = _needs(one)
+            for status in models:
+                status["served_fault"] = served_fault(places, status["model"], status["version"])
+                status["needs"] = _needs(status)
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
             config = (readable(in_force) if in_force is not None else None) or config
     except StateAbsentError:
         pass  # no daemon has run here yet: that is what is told of every model
-    known = {one["model"] for one in models}
+    known = {status["model"] for status in models}
     registry = Registry(places)
     unwatched = [{"model": name, "version": registry.current(name)} for name in wanted if name not in known]
     return {
@@ -91,10 +91,10 @@ def fleet_status(
     }
 
 
-def _needs(one: Mapping[str, Any]) -> str | None:
+def _needs(status: Mapping[str, Any]) -> str | None:
     """What a person must do first: of the state, of its versions on the disk, or of what the daemon says."""
-    pressing = next(iter(one["pressing"]), None)
-    return one["needs"] or one["served_fault"] or (spoken(pressing) if pressing is not None else None)
+    pressing = next(iter(status["pressing"]), None)
+    return status["needs"] or status["served_fault"] or (spoken(pressing) if pressing is not None else None)
 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
         "pinned": state.pinned,
         "pin_refused": state.pin_refused,
         "verdict": last.verdict if last else None,
-        "verdicts": {kind: one["verdict"] for kind, one in evidence.items()},
+        "verdicts": {kind: found["verdict"] for kind, found in evidence.items()},
         "evidence": evidence,
         "last_check": checked.at if checked else None,
         "last_window": checked.window_index if checked else None,
@@ -174,28 +174,28 @@ def override_of(config: Config) -> dict[str, Any] | None:
     return override_in_force(set_keys, expires.timestamp() if expires is not None else None)
 
 
-def sentences(one: dict[str, Any]) -> list[str]:
+def sentences(status: dict[str, Any]) -> list[str]:
     """What there is to say of one model, most important first."""
-    said = [f"{one['reason']} ({one['verdict']})" if one["verdict"] else one["reason"]]
-    if one.get("served_fault") and one["served_fault"] != one["needs"]:
-        said.append(one["served_fault"])
-    said += [told for told in map(spoken, one.get("pressing", ())) if told != one["needs"]]
-    loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
-    said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
-    if one["learning"]:
-        said.append(f"still learning: {one['learning']}")
-    if one["build"] is not None:
-        said.append(f"version {one['build'].number} is being built, at the step {one['build'].step}")
-    if one["probation"] is not None:
-        sentence = one["probation"].sentence or "no labels yet"
-        said.append(f"on probation since {format_minute(one['probation'].since)}: {sentence}")
-    if one["waits"]:
-        said.append(f"a build is wanted and waits: {one['waits']}")
-    if one["pinned"] is not None and one["pin_refused"] is None:
-        said.append(f"version {one['pinned']} is pinned by the override")
-    if one["standing_alarms"]:
-        alarms = ", ".join(map(str, one["standing_alarms"]))
-        said.append(f"standing alarms: {alarms} (`driftd explain --alarm {one['standing_alarms'][0]}` tells why)")
+    said = [f"{status['reason']} ({status['verdict']})" if status["verdict"] else status["reason"]]
+    if status.get("served_fault") and status["served_fault"] != status["needs"]:
+        said.append(status["served_fault"])
+    said += [sentence for sentence in map(spoken, status.get("pressing", ())) if sentence != status["needs"]]
+    loud = [kind for kind, found in status["evidence"].items() if found["verdict"] != "ok"]
+    said += [f"{kind} {status['verdicts'][kind]}: {status['evidence'][kind]['sentence']}" for kind in loud]
+    if status["learning"]:
+        said.append(f"still learning: {status['learning']}")
+    if status["build"] is not None:
+        said.append(f"version {status['build'].number} is being built, at the step {status['build'].step}")
+    if status["probation"] is not None:
+        sentence = status["probation"].sentence or "no labels yet"
+        said.append(f"on probation since {format_minute(status['probation'].since)}: {sentence}")
+    if status["waits"]:
+        said.append(f"a build is wanted and waits: {status['waits']}")
+    if status["pinned"] is not None and status["pin_refused"] is None:
+        said.append(f"version {status['pinned']} is pinned by the override")
+    if status["standing_alarms"]:
+        alarms = ", ".join(map(str, status["standing_alarms"]))
+        said.append(f"standing alarms: {alarms} (`driftd explain --alarm {status['standing_alarms'][0]}` tells why)")
     return said
 
 
@@ -206,9 +206,9 @@ def not_watched(version: int | None) -> str:
     return f"version {version} serves, but no daemon has watched it yet: start `driftd run`"
 
 
-def spoken(one: ActiveCondition) -> str:
+def spoken(condition: ActiveCondition) -> str:
     """What presses, on one line, with the command to begin with."""
-    return f"{one.sentence[:1].lower()}{one.sentence[1:].rstrip('.')}: `{one.command}`"
+    return f"{condition.sentence[:1].lower()}{condition.sentence[1:].rstrip('.')}: `{condition.command}`"
 
 
 def spoken_override(override: dict[str, Any]) -> str:
@@ -218,11 +218,11 @@ def spoken_override(override: dict[str, Any]) -> str:
     return f"{'; '.join(words)}{until}: {override.get('reason')}"
 
 
-def worst_verdict(one: dict[str, Any]) -> str:
+def worst_verdict(status: dict[str, Any]) -> str:
     """The worst verdict of a model's last checks; a dash for none.
 
     What was well before says nothing of a last window that could not be judged.
     """
-    verdicts = [*one["verdicts"].values(), one["verdict"]]
+    verdicts = [*status["verdicts"].values(), status["verdict"]]
     loud = next((verdict for verdict in LOUD if verdict in verdicts), None)
-    return str(loud or one["verdict"] or next(iter(one["verdicts"].values()), "-"))
+    return str(loud or status["verdict"] or next(iter(status["verdicts"].values()), "-"))
