@@ -95,7 +95,7 @@ WITHOUT_A_CONFIG = frozenset({"files", "disk", "clock", "libraries", "databases"
 
 
 def examine_all(
-    config_path: Path, now: float, checks: Mapping[str, Check], told: Told = lambda _: None
+    config_path: Path, now: float, checks: Mapping[str, Check], report: Told = lambda _: None
 ) -> Iterator[Finding]:
     """Run every check; one that fails itself is a finding, and the others go on. `told` hears what is looked at.
 
@@ -107,8 +107,8 @@ def examine_all(
         config, left_out = _instead(config_path, checks)
         yield _refused(config_path, str(error), config)
     installation = Installation.of(config_path, config, now)
-    for name in [one for one in checks if one not in left_out]:
-        told(name)
+    for name in [check for check in checks if check not in left_out]:
+        report(name)
         yield from _findings(name, checks[name], installation)
 
 
@@ -146,4 +146,4 @@ def _findings(name: str, check: Check, installation: Installation) -> list[Findi
     except Exception as error:  # noqa: BLE001 - the boundary of a check: a fault in one must not hide the others
         said = f"could not look: {type(error).__name__}: {error}"
         found.append(fail(name, said, "look at the other findings first; else report this"))
-    return [replace(one, check=name) for one in found]
+    return [replace(finding, check=name) for finding in found]

@@ -49,10 +49,10 @@ def files(installation: Installation) -> Iterator[Finding]:
 
 def _file_faults(root: Path, whole: os.stat_result, owner: str) -> Iterator[Finding]:
     found = [(path, path.lstat()) for path in _paths(root)]
-    foreign = [path for path, told in found if told.st_uid != whole.st_uid]
-    real = [(path, told) for path, told in found if not stat.S_ISLNK(told.st_mode)]
-    open_to_all = [path for path, told in real if told.st_mode & stat.S_IWOTH]
-    locked = [path for path, told in real if path.suffix == ".db" and not told.st_mode & stat.S_IWUSR]
+    foreign = [path for path, status in found if status.st_uid != whole.st_uid]
+    real = [(path, status) for path, status in found if not stat.S_ISLNK(status.st_mode)]
+    open_to_all = [path for path, status in real if status.st_mode & stat.S_IWOTH]
+    locked = [path for path, status in real if path.suffix == ".db" and not status.st_mode & stat.S_IWUSR]
     if foreign:
         todo = f"chown -R {owner}: {root} (a command was run as another user)"
         yield fail(str(root), f"{_some(foreign)} do not belong to {owner}, who owns state_dir", todo)
@@ -67,7 +67,7 @@ def disk(installation: Installation) -> Iterator[Finding]:
     backups = installation.config.backup.folder or installation.places.backups
     seen = set()
     for folder in (installation.places.root, backups):
-        at = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
+        at = next((place for place in (folder, *folder.parents) if place.exists()), Path("/"))
         if at.stat().st_dev in seen:
             continue
         seen.add(at.stat().st_dev)
@@ -109,7 +109,7 @@ def clock(installation: Installation) -> Iterator[Finding]:
 def libraries(_: Installation) -> Iterator[Finding]:
     """Python and the libraries within what this driftd was tried with."""
     try:
-        wanted = [Requirement(one) for one in requires("driftd") or ()]
+        wanted = [Requirement(requirement) for requirement in requires("driftd") or ()]
     except PackageNotFoundError:
         yield warn(
             "libraries", "driftd is not installed as a package, so its pins cannot be read", "pip install driftd"
@@ -135,9 +135,9 @@ def libraries(_: Installation) -> Iterator[Finding]:
 def _newest_stamp(installation: Installation) -> float | None:
     try:
         with installation.reader() as reader:
-            stamps = [one.at for one in reader.history(limit=1)]
-            stamps += [one.at for one in reader.checks(limit=1)]
-            stamps += [one.at for one in reader.configs(1)]
+            stamps = [decision.at for decision in reader.history(limit=1)]
+            stamps += [check.at for check in reader.checks(limit=1)]
+            stamps += [config.at for config in reader.configs(1)]
     except StateAbsentError:
         return None
     return max(stamps, default=None)
@@ -151,7 +151,7 @@ def _synchronized() -> bool | None:
     if program is None:
         return None
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [program, "show", "-p", "NTPSynchronized", "--value"],
             capture_output=True,
             text=True,
@@ -160,7 +160,7 @@ def _synchronized() -> bool | None:
         )
     except subprocess.TimeoutExpired:
         return None
-    return {"yes": True, "no": False}.get(asked.stdout.strip())
+    return {"yes": True, "no": False}.get(answer.stdout.strip())
 
 
 def _paths(root: Path) -> Iterator[Path]:
