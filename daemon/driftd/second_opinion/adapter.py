@@ -106,7 +106,7 @@ def _definition(roles: Roles):  # type: ignore[no-untyped-def]  # Evidently's ty
     elif roles.target is not None:
         categories.append(roles.target)
         if len(roles.classes) == 2:  # noqa: PLR2004 - two classes are binary
-            one = BinaryClassification(
+            task = BinaryClassification(
                 target=roles.target,
                 prediction_labels=roles.prediction,
                 prediction_probas=roles.score,
@@ -114,8 +114,8 @@ def _definition(roles: Roles):  # type: ignore[no-untyped-def]  # Evidently's ty
             )
             numbers += [roles.score] if roles.score else []
         else:
-            one = MulticlassClassification(target=roles.target, prediction_labels=roles.prediction)
-        tasks["classification"] = [one]
+            task = MulticlassClassification(target=roles.target, prediction_labels=roles.prediction)
+        tasks["classification"] = [task]
     return DataDefinition(
         numerical_columns=numbers, categorical_columns=categories, datetime_columns=list(roles.times), **tasks
     )

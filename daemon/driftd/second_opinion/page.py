@@ -90,8 +90,8 @@ def _chosen(case: Case, opinions: Sequence[Opinion]) -> tuple[list[str], list[st
 
 def _methods(methods: Mapping[str, str], opinions: Sequence[Opinion]) -> dict[str, str]:
     """The chosen stattests that could be asked; the others would end the whole report."""
-    asked = {opinion.column for opinion in opinions if opinion.drifted is not None}
-    return {column: name for column, name in methods.items() if column in asked}
+    tested = {opinion.column for opinion in opinions if opinion.drifted is not None}
+    return {column: name for column, name in methods.items() if column in tested}
 
 
 def _roles(schema: Schema, columns: Sequence[str]) -> Roles:
@@ -179,8 +179,8 @@ def _without_bad_columns(prepared: Prepared, roles: Roles, methods: Mapping[str,
             notes.append(f"Column {name!r} is left out: Evidently answered {error}.")
             roles = replace(
                 roles,
-                numbers=[one for one in roles.numbers if one != name],
-                categories=[one for one in roles.categories if one != name],
+                numbers=[number for number in roles.numbers if number != name],
+                categories=[category for category in roles.categories if category != name],
             )
     return roles, notes
 
@@ -188,8 +188,8 @@ def _without_bad_columns(prepared: Prepared, roles: Roles, methods: Mapping[str,
 def _only(roles: Roles, name: str) -> Roles:
     """The role of one column alone."""
     return Roles(
-        numbers=[one for one in roles.numbers if name == one],
-        categories=[one for one in roles.categories if name == one],
+        numbers=[number for number in roles.numbers if name == number],
+        categories=[category for category in roles.categories if name == category],
         times=[],
     )
 

@@ -46,7 +46,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     source.close()
 
     chosen = dict(config.detect.data.stattests)
-    asked = opinions(reference, current, loaded.schema, chosen, seed=number)
+    answers = opinions(reference, current, loaded.schema, chosen, seed=number)
     case = Case(
         title=f"Alarm {number} of {model}",
         sentence=str(alarm["sentence"]),
@@ -58,9 +58,9 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         leaders=_leaders(alarm.get("leaders", ())),
         notes=[f"The reference is of version {version}: rows of its snapshot that its trainer never saw."],
     )
-    html, notes = page(case, asked)
+    html, notes = page(case, answers)
     path = _write(places.report(model, number), html)
-    return {"path": str(path), "stattests": [opinion.to_dict() for opinion in asked], "notes": notes}
+    return {"path": str(path), "stattests": [opinion.to_dict() for opinion in answers], "notes": notes}
 
 
 def _reference(places: Places, model: str, loaded: LoadedVersion) -> pd.DataFrame:
@@ -91,7 +91,7 @@ def _newest(path: Path, held_out: int | None) -> pd.DataFrame:
 
 def _leaders(leaders: Sequence[Any]) -> list[str]:
     """The subjects of an alarm, largest share first, from names or (name, share) pairs."""
-    return [str(one[0]) if isinstance(one, list | tuple) else str(one) for one in leaders]
+    return [str(leader[0]) if isinstance(leader, list | tuple) else str(leader) for leader in leaders]
 
 
 def _write(path: Path, html: str) -> Path:
