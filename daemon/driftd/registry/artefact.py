@@ -127,7 +127,7 @@ def _canonical(content: bytes) -> bytes:
 
 def _renumbered(node: Any, numbers: dict[int, int]) -> Any:
     if isinstance(node, list):
-        return [_renumbered(one, numbers) for one in node]
+        return [_renumbered(item, numbers) for item in node]
     if not isinstance(node, dict):
         return node
     if isinstance(identity := node.get("__id__"), int):

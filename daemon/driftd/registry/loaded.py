@@ -39,7 +39,7 @@ class Predictions:
     def values(self) -> list[str] | list[float]:
         """The predictions as an application sees them: class text, or numbers."""
         if not self.classes:
-            return [float(one) for one in self.prediction]
+            return [float(value) for value in self.prediction]
         return [self.classes[int(code)] for code in self.prediction]
 
 
@@ -109,7 +109,7 @@ def _check(answer: NDArray[np.float64], shape: tuple[int, ...], method: str) -> 
 
 
 def _class_codes(estimator: Any, schema: Schema) -> NDArray[np.intp]:
-    names = [class_name(_plain(one)) for one in getattr(estimator, "classes_", schema.classes)]
+    names = [class_name(_plain(label)) for label in getattr(estimator, "classes_", schema.classes)]
     unknown = [name for name in names if name not in schema.classes]
     if unknown:
         raise PredictionError(f"the estimator knows classes {unknown} that are not in {list(schema.classes)}")
@@ -124,7 +124,7 @@ def _predicted_codes(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Num
     distinct, positions = np.unique(
         answer.astype(object).astype(str) if answer.dtype == object else answer, return_inverse=True
     )
-    names = [class_name(_plain(one)) for one in distinct]
+    names = [class_name(_plain(label)) for label in distinct]
     unknown = [name for name in names if name not in code_of]
     if unknown:
         raise PredictionError(

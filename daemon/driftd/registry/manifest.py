@@ -63,19 +63,19 @@ class Manifest:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         stored: dict[str, Any] = {"format": FORMAT}
-        stored |= {one.name: getattr(self, one.name) for one in fields(self)}
+        stored |= {field.name: getattr(self, field.name) for field in fields(self)}
         stored["created_at"] = datetime.fromtimestamp(self.created_at, UTC).isoformat()
         stored["schema"] = self.schema.to_dict()
-        stored["trainer"] = {one.name: getattr(self.trainer, one.name) for one in fields(self.trainer)}
+        stored["trainer"] = {field.name: getattr(self.trainer, field.name) for field in fields(self.trainer)}
         return stored
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Manifest:
         """Read what `to_dict` wrote; unknown keys of later programs are passed over. Raises KeyError, ValueError."""
-        values = {one.name: stored[one.name] for one in fields(cls)}
+        values = {field.name: stored[field.name] for field in fields(cls)}
         values["created_at"] = datetime.fromisoformat(stored["created_at"]).timestamp()
         values["schema"] = Schema.from_dict(stored["schema"])
-        values["trainer"] = Trainer(**{one.name: stored["trainer"][one.name] for one in fields(Trainer)})
+        values["trainer"] = Trainer(**{field.name: stored["trainer"][field.name] for field in fields(Trainer)})
         return cls(**values)
 
 
