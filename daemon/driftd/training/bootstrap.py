@@ -112,7 +112,7 @@ def labelled_table(rows: pd.DataFrame, schema: Schema, columns: FileColumns, now
     target = rows[schema.target]
     if schema.task is Task.CLASSIFICATION:
         labels = pa.array(
-            [None if missing else class_name(one) for one, missing in zip(target, target.isna(), strict=True)]
+            [None if missing else class_name(label) for label, missing in zip(target, target.isna(), strict=True)]
         )
     else:
         labels = pa.array(pd.to_numeric(target, errors="coerce").to_numpy(np.float64), from_pandas=True)

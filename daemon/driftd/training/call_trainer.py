@@ -50,7 +50,7 @@ def fit(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None = None) 
         task=str(rows.schema.task),
         target=rows.schema.target,
         features=rows.schema.names,
-        categorical=tuple(one.name for one in rows.schema.features if one.kind is Kind.CATEGORY),
+        categorical=tuple(feature.name for feature in rows.schema.features if feature.kind is Kind.CATEGORY),
         classes=rows.schema.classes,
         seed=recipe.seed,
         at=rows.at,
@@ -106,9 +106,11 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
         if context.weight is not None:
             data[WEIGHT] = context.weight
         data.to_parquet(folder / "snapshot.parquet", index=False)
-        told = {key: getattr(context, key) for key in ("task", "target", "features", "categorical", "classes", "seed")}
-        told |= {"metric": context.metric, "parameters": dict(context.parameters)}
-        (folder / "context.json").write_text(json.dumps(told, indent=2))
+        context_fields = {
+            key: getattr(context, key) for key in ("task", "target", "features", "categorical", "classes", "seed")
+        }
+        context_fields |= {"metric": context.metric, "parameters": dict(context.parameters)}
+        (folder / "context.json").write_text(json.dumps(context_fields, indent=2))
         environment = {
             **os.environ,
             "DRIFTD_SNAPSHOT": str(folder / "snapshot.parquet"),

@@ -45,7 +45,7 @@ def outcomes_of(predictions: Predictions, rows: TrainingRows, classes: tuple[str
     prediction = own[predictions.prediction.astype(np.intp)] if len(rows) else np.empty(0)
     score = _score_among(predictions, len(classes))
     codes = {name: float(code) for code, name in enumerate(classes)}
-    label = np.array([codes.get(str(one), -1.0) for one in rows.target], dtype=np.float64)
+    label = np.array([codes.get(str(label), -1.0) for label in rows.target], dtype=np.float64)
     return Outcomes(rows.at, prediction, score, label, rows.label_at, _all(version, rows), classes)
 
 
@@ -67,16 +67,16 @@ def compare(
     """
     classes = _common_classes([version for version, _ in sides], rows)
     outcomes = [outcomes_of(found, rows, classes, version.version) for version, found in sides]
-    scored = all(bool(np.isfinite(one.score).all()) for one in outcomes)
+    scored = all(bool(np.isfinite(side.score).all()) for side in outcomes)
     used = gate_metric(metric, rows.schema.task, scored=scored)
-    return used, [ComparedVersion(one, losses(used, rows.schema.task, one)) for one in outcomes]
+    return used, [ComparedVersion(side, losses(used, rows.schema.task, side)) for side in outcomes]
 
 
 def _common_classes(versions: Iterable[LoadedVersion], rows: TrainingRows) -> tuple[str, ...]:
     if rows.schema.task is Task.REGRESSION:
         return ()
     known = {name for version in versions for name in version.schema.classes}
-    return tuple(sorted(known | {str(one) for one in set(rows.target)}))
+    return tuple(sorted(known | {str(label) for label in set(rows.target)}))
 
 
 def predicted(version: LoadedVersion, rows: TrainingRows) -> Predictions:
@@ -147,7 +147,7 @@ def segment_guards(
     rows: TrainingRows, weight: Numbers, lost: Sequence[Numbers], columns: Sequence[str], confidence: float
 ) -> list[GateGuard]:
     """No segment of at least 200 rows significantly worse; the error probability is shared among the segments."""
-    segments = [one for column in columns if column in rows.schema.names for one in _segments(rows, column)]
+    segments = [segment for column in columns if column in rows.schema.names for segment in _segments(rows, column)]
     guards = []
     for name, inside in segments:
         share = 1 - (1 - confidence) / len(segments)
@@ -162,10 +162,10 @@ def cost_guards(
     """Latency and size within bounds of the champion's; `sizes` are the bytes of the two artefacts."""
     some = rows.take(slice(-_TIMED_ROWS, None))
     new, old = (_seconds(version, some) for version in (challenger, champion))
-    told = f"{1000 * new:.0f} ms for {len(some)} rows, the champion {1000 * old:.0f} ms"
+    sentence = f"{1000 * new:.0f} ms for {len(some)} rows, the champion {1000 * old:.0f} ms"
     size = f"{sizes[0] / 1e6:.1f} MB, the champion {sizes[1] / 1e6:.1f} MB"
     return [
-        GateGuard("latency", new <= max(_SLOWER * old, _SLOW_SECONDS), f"the challenger takes {told}"),
+        GateGuard("latency", new <= max(_SLOWER * old, _SLOW_SECONDS), f"the challenger takes {sentence}"),
         GateGuard("size", sizes[0] <= max(_LARGER * sizes[1], _LARGE_BYTES), f"the challenger's artefact has {size}"),
     ]
 

@@ -53,7 +53,7 @@ class JobLimits:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> JobLimits:
         """Read what `to_dict` wrote; absent keys keep their defaults."""
-        return cls(**{one.name: stored[one.name] for one in fields(cls) if one.name in stored})
+        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
 
     def environment(self) -> dict[str, str]:
         """The variables by which numerical libraries learn how many threads they may start."""

@@ -66,9 +66,9 @@ def end_below(pid: int) -> None:
         below = descendants(pid)
         if not below:
             return
-        for one in below:
+        for child in below:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
         time.sleep(0.002)
 
 

@@ -52,8 +52,8 @@ def compare_probe(version: LoadedVersion, path: Path) -> int:
     return len(probe)
 
 
-def _close(one: Numbers, other: Numbers) -> NDArray[np.bool_]:
-    close: NDArray[np.bool_] = np.isclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True)
+def _close(first: Numbers, other: Numbers) -> NDArray[np.bool_]:
+    close: NDArray[np.bool_] = np.isclose(first, other, rtol=1e-9, atol=1e-12, equal_nan=True)
     return close
 
 
@@ -105,4 +105,4 @@ def importance_of(version: LoadedVersion, rows: TrainingRows, metric: str) -> di
         shuffled[name] = some.frame[name].to_numpy()[order]
         growth[name] = max(0.0, loss(shuffled) - base)
     total = sum(growth.values())
-    return {name: one / total if total > 0 else 1 / len(names) for name, one in growth.items()}
+    return {name: gain / total if total > 0 else 1 / len(names) for name, gain in growth.items()}

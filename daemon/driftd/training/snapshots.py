@@ -117,8 +117,8 @@ def _fields(schema: Schema, *, logged: bool) -> pa.Schema:
 
 def _shaped(table: pa.Table, fields: pa.Schema) -> pa.Table:
     columns = [
-        table[one.name].cast(one.type) if one.name in table.column_names else pa.nulls(table.num_rows, one.type)
-        for one in fields
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+        for field in fields
     ]
     return pa.table(columns, schema=fields)
 
@@ -137,7 +137,7 @@ def _newest_labels(table: pa.Table) -> pa.Table:
 def _with_classes(schema: Schema, table: pa.Table) -> Schema:
     if schema.task is Task.REGRESSION:
         return schema
-    found = {str(one) for one in pc.unique(table[schema.target]).to_pylist()}
+    found = {str(label) for label in pc.unique(table[schema.target]).to_pylist()}
     return replace(schema, classes=tuple(sorted({*schema.classes, *found})))
 
 

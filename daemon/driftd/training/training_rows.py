@@ -191,20 +191,22 @@ class ArrivalWeights:
         group = _groups(rows, edges)
         pooled = np.sort(delay[matured])
         count = len(rows.schema.classes) or len(edges) + 1
-        own = [np.sort(delay[matured & (group == one)]) for one in range(count)]
-        return cls(tuple(one if len(one) >= _FEWEST else pooled for one in own), edges, rows.schema.classes)
+        own = [np.sort(delay[matured & (group == number)]) for number in range(count)]
+        return cls(tuple(delays if len(delays) >= _FEWEST else pooled for delays in own), edges, rows.schema.classes)
 
     def weights(self, rows: TrainingRows, until: float) -> Numbers:
         """What each row counts: 0 for those that are too young."""
         age = until - rows.at
-        known = np.stack([np.searchsorted(one, age, side="right") / len(one) for one in self.delays])
+        known = np.stack(
+            [np.searchsorted(group_delays, age, side="right") / len(group_delays) for group_delays in self.delays]
+        )
         own = known[_groups(rows, self.edges), np.arange(len(rows))]
         young = known.min(axis=0) < FIRST_SHARE
         return np.where(young, 0.0, 1.0 / np.where(young, 1.0, own))
 
     def age_of(self, share: float) -> float:
         """The age in seconds by which every class has this share of its labels."""
-        return max(float(np.quantile(one, share)) for one in self.delays)
+        return max(float(np.quantile(group_delays, share)) for group_delays in self.delays)
 
 
 def worth_weighing(weights: Numbers) -> Numbers | None:
@@ -216,4 +218,4 @@ def _groups(rows: TrainingRows, edges: Numbers) -> NDArray[np.intp]:
     if len(edges):
         return np.searchsorted(edges, rows.target.astype(np.float64)).astype(np.intp)
     code = {name: number for number, name in enumerate(rows.schema.classes)}
-    return np.array([code.get(str(one), 0) for one in rows.target], dtype=np.intp)
+    return np.array([code.get(str(label), 0) for label in rows.target], dtype=np.intp)

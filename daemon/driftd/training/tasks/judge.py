@@ -76,7 +76,7 @@ def _opponent(order: JobContext, champion: int | None, challenger: int) -> tuple
     try:
         return order.load(champion), None
     except UNLOADABLE as error:
-        others = [one for one in order.registry.versions(order.model) if one not in (champion, challenger)]
+        others = [version for version in order.registry.versions(order.model) if version not in (champion, challenger)]
         for other in reversed(others):
             with contextlib.suppress(*UNLOADABLE):
                 return order.load(other), f"{_unloadable(champion, error)}, so it was judged against version {other}"
@@ -116,7 +116,7 @@ def _compare(
         "upper": judged.upper,
         "rows": judged.rows,
         "blocks": judged.blocks,
-        "guards": [one.to_dict() for one in guards],
+        "guards": [guard.to_dict() for guard in guards],
         "metric": metric,
         "champion": None if champion is None else champion.version,
         "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight),
@@ -163,16 +163,22 @@ def _guards(
     weight: Numbers,
     lost: list[Numbers],
 ) -> list[GateGuard]:
-    sizes = tuple(artefact_bytes(order.places.version(order.model, one.version), one) for one in (challenger, champion))
+    sizes = tuple(
+        artefact_bytes(order.places.version(order.model, manifest.version), manifest)
+        for manifest in (challenger, champion)
+    )
     segments = segment_guards(rows, weight, lost, order.config.detect.segments, order.config.promote.confidence)
     return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
 
 
 def _guarded(judged: Judgement, guards: list[GateGuard]) -> tuple[str, str]:
-    broken = [one for one in guards if not one.holds]
+    broken = [guard for guard in guards if not guard.holds]
     if judged.decision != "promote" or not broken:
         return judged.decision, judged.sentence
-    return "reject", f"{judged.sentence}; refused all the same, because {'; and '.join(one.sentence for one in broken)}"
+    return (
+        "reject",
+        f"{judged.sentence}; refused all the same, because {'; and '.join(guard.sentence for guard in broken)}",
+    )
 
 
 def _look(challenger: LoadedVersion, until: float) -> int:

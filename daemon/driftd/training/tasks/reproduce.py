@@ -152,12 +152,12 @@ def _compared(order: JobContext, manifest: Manifest, estimator: Any, rows: Train
         "loss": mean_loss(now, held_out, order.metric),
         "loss_recorded": mean_loss(then, held_out, order.metric),
     }
-    told = f"{int(wrong.sum())} of {len(held_out)} hold-out predictions"
+    counted = f"{int(wrong.sum())} of {len(held_out)} hold-out predictions"
     if not wrong.any():
         sentence = f"is reproduced: other bytes, but the same prediction for each of {len(held_out)} hold-out rows"
         return Reproduction(SAME, sentence, figures=figures)
     losses = f"loss {figures['loss']:.6g} instead of {figures['loss_recorded']:.6g}"
-    return Reproduction(DIFFERENT, f"is not reproduced: {told} differ, {losses}", figures=figures)
+    return Reproduction(DIFFERENT, f"is not reproduced: {counted} differ, {losses}", figures=figures)
 
 
 def _because(finding: Reproduction) -> str:
@@ -168,5 +168,5 @@ def _because(finding: Reproduction) -> str:
     return "; data, code, parameters and libraries are the same, so the trainer does not repeat itself (its seed?)"
 
 
-def _close(one: Any, other: Any) -> Any:
-    return np.isclose(one, other, rtol=_RTOL, atol=_ATOL, equal_nan=True)
+def _close(first: Any, other: Any) -> Any:
+    return np.isclose(first, other, rtol=_RTOL, atol=_ATOL, equal_nan=True)
