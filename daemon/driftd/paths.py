@@ -19,7 +19,7 @@ def credential(path: Path) -> Path:
         return path
     given = os.environ.get("CREDENTIALS_DIRECTORY")
     places = [Path(given) / path, Path(given) / f"driftd_{path}"] if given else [SYSTEM_CREDENTIALS / path, path]
-    return next((one for one in places if one.exists()), places[0])
+    return next((place for place in places if place.exists()), places[0])
 
 
 @dataclass(frozen=True, slots=True)

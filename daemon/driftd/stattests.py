@@ -30,8 +30,8 @@ class Stattest:
 
 
 STATTESTS: dict[str, Stattest] = {
-    one.name: one
-    for one in (
+    test.name: test
+    for test in (
         Stattest("anderson", "Anderson-Darling", (NUMBER,), 0.1, is_p_value=True),
         Stattest("chisquare", "chi-square", (CATEGORY,), 0.05, is_p_value=True),
         Stattest("cramer_von_mises", "Cramér-von Mises", (NUMBER,), 0.1, is_p_value=True),
