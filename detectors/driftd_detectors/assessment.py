@@ -86,7 +86,7 @@ class Assessment:
 
     def of(self, kind: EvidenceKind) -> KindAssessment | None:
         """The assessment of one kind, if this check looked at it."""
-        return next((one for one in self.kinds if one.kind is kind), None)
+        return next((found for found in self.kinds if found.kind is kind), None)
 
 
 def share_of_limit(evidence: float, threshold: float) -> float:

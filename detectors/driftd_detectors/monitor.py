@@ -72,10 +72,10 @@ class Monitor:
         broken = any(fault.alarm for fault in faults)
         harm = self.harm if self.harm is None or broken else self.harm.update(profile, start)
         after = replace(self, data=data, prediction=prediction, quality=quality, harm=harm)
-        told = [one.assess() for one in (data, prediction, harm) if one is not None]
-        kinds = (*told, quality.assess(faults))
+        scored = [detector.assess() for detector in (data, prediction, harm) if detector is not None]
+        kinds = (*scored, quality.assess(faults))
         assessment = Assessment(
-            _worst(one.verdict for one in _heard(kinds)),
+            _worst(kind.verdict for kind in _heard(kinds)),
             _summary(_heard(kinds)),
             profile.rows,
             kinds,
@@ -169,9 +169,9 @@ class Monitor:
         for name, part in bare._parts().items():
             keeps = name in arrays and (name not in _OF_LOSS or values["metric"] == _metric(bare.loss))
             found[name] = part.taken_up(*unpack(arrays[name].tobytes())) if keeps else None
-        if any(one is None for one in found.values()):
+        if any(part is None for part in found.values()):
             fresh = cls.begin(reference, settings)._parts()
-            found = {name: fresh[name] if one is None else one for name, one in found.items()}
+            found = {name: fresh[name] if part is None else part for name, part in found.items()}
         if found.get("data") is not None and values.get("off", []) != sorted(settings.off):
             found["data"] = found["data"].forget_of_all()
         quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))
@@ -193,11 +193,11 @@ class Monitor:
 
     def _scores(self, scores: WindowScores, start: float) -> tuple[Score, ...]:
         parts = (part.scores(scores, start) for part in (self.data, self.prediction) if part is not None)
-        return tuple(one for part in parts for one in part if one.subject not in self.settings.ignore)
+        return tuple(score for part in parts for score in part if score.subject not in self.settings.ignore)
 
     def _learning(self) -> str | None:
         parts = (part.evidence for part in (self.data, self.prediction) if part is not None)
-        return next((told for told in (part.learning for part in parts) if told is not None), None)
+        return next((learning for learning in (part.learning for part in parts) if learning is not None), None)
 
     def _chosen_instead(self) -> str | None:
         wanted = self.settings.metric
@@ -269,7 +269,7 @@ def _metric(loss: LossReference | None) -> str | None:
 def _heard(kinds: tuple[KindAssessment, ...]) -> tuple[KindAssessment, ...]:
     """Those that the window's verdict follows from: an estimate that is not believed (yet) makes nothing unclear."""
     silent = (EvidenceKind.HARM, Verdict.INCONCLUSIVE)
-    return tuple(one for one in kinds if (one.kind, one.verdict) != silent)
+    return tuple(kind for kind in kinds if (kind.kind, kind.verdict) != silent)
 
 
 def _worst(verdicts: Iterable[Verdict]) -> Verdict:
@@ -277,8 +277,8 @@ def _worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def _summary(kinds: tuple[KindAssessment, ...]) -> str:
-    worst = min(kinds, key=lambda one: _WORST.index(one.verdict))
+    worst = min(kinds, key=lambda kind: _WORST.index(kind.verdict))
     if worst.verdict is not Verdict.OK:
         return worst.sentence
-    most = max(kinds, key=lambda one: one.evidence / one.threshold)
+    most = max(kinds, key=lambda kind: kind.evidence / kind.threshold)
     return f"nothing moved: {most.kind} evidence {number(most.evidence)} of {number(most.threshold)}"

@@ -49,12 +49,12 @@ class Reference:
         values = {
             "schema": self.schema.to_dict(),
             "layout": self.layout.to_dict(),
-            "losses": {name: one.to_dict() for name, one in self.losses.items()},
+            "losses": {name: loss.to_dict() for name, loss in self.losses.items()},
             "loss": self.loss,
             "arrivals": None if self.arrivals is None else self.arrivals.to_dict(),
             "importance": dict(self.importance),
             "starts": [start for start, _ in self.windows],
-            "expected": {name: one.to_dict() for name, one in self.expected.items()},
+            "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
         }
         arrays: dict[str, NDArray[Any]] = {"profile": nested(self.profile.to_bytes())}
         for number, (_, profile) in enumerate(self.windows):
@@ -72,11 +72,11 @@ class Reference:
             layout=Layout.from_dict(values["layout"]),
             profile=Profile.from_bytes(arrays["profile"].tobytes()),
             windows=tuple(windows),
-            losses={name: LossReference.from_dict(one) for name, one in values["losses"].items()},
+            losses={name: LossReference.from_dict(loss) for name, loss in values["losses"].items()},
             loss=values["loss"],
             arrivals=None if values["arrivals"] is None else ArrivalCurve.from_dict(values["arrivals"]),
             importance=values["importance"],
-            expected={name: ExpectedLoss.from_dict(one) for name, one in values.get("expected", {}).items()},
+            expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
         )
 
 
@@ -129,7 +129,7 @@ def learn_reference(
         layout=layout,
         profile=reduce(merge, (profile for _, profile in windows), empty_profile(layout)),
         windows=tuple(windows[-MOST_WINDOWS:]),
-        losses={metric: one for metric, one in learned.items() if one is not None},
+        losses={metric: reference for metric, reference in learned.items() if reference is not None},
         loss=loss,
         arrivals=learn_arrivals(_matured(outcomes)),
         importance=dict(importance),
@@ -160,7 +160,7 @@ def _expected(
         for metric in METRICS[schema.task]
         if metric in MEAN_METRICS
     }
-    return {metric: one for metric, one in found.items() if one is not None}
+    return {metric: expected for metric, expected in found.items() if expected is not None}
 
 
 def _window_profiles(
@@ -180,8 +180,8 @@ def _window_profiles(
 def taken_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:
     """Some rows of the columns; values that could not be read are not told by row, so they are left out."""
     values = {
-        name: Coded(one.codes[rows], one.labels) if isinstance(one, Coded) else one[rows]
-        for name, one in columns.values.items()
+        name: Coded(value.codes[rows], value.labels) if isinstance(value, Coded) else value[rows]
+        for name, value in columns.values.items()
     }
     return Columns(len(rows), values, {})
 

@@ -88,7 +88,7 @@ def watch(
 def _dispersions(difference: Numbers, at: Numbers, given: float) -> Numbers:
     """The over-dispersion that holds for each row: learned from the rows before its day first appeared."""
     _, first = np.unique(np.floor(at / DAY), return_index=True)
-    starts = [*sorted(int(one) for one in first), len(at)]
+    starts = [*sorted(int(start) for start in first), len(at)]
     dispersion = np.full(len(at), max(1.0, given))
     for start, end in itertools.pairwise(starts):
         dispersion[start:end] = np.maximum(dispersion[start:end], _of_days(difference[:start], at[:start]))

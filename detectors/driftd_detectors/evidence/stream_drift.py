@@ -86,13 +86,13 @@ class StreamDrift(EvidenceView):
         for evidence that is about to be taken up again.
         """
         every = streams_of(layout)
-        places = np.array([at for at, one in enumerate(every) if one.kind is kind], dtype=np.intp)
+        places = np.array([at for at, stream in enumerate(every) if stream.kind is kind], dtype=np.intp)
         streams = tuple(every[at] for at in places)
-        factors = np.array([one.weight * weights.get(one.subject, 1.0) for one in streams])
-        wanted = any(factors[at] > 0 for at, one in enumerate(streams) if one.component not in OF_ALL)
+        factors = np.array([stream.weight * weights.get(stream.subject, 1.0) for stream in streams])
+        wanted = any(factors[at] > 0 for at, stream in enumerate(streams) if stream.component not in OF_ALL)
         if not wanted:
             return None
-        lanes = StreamWeights.of(factors, np.array([one.two_sided for one in streams], dtype=bool))
+        lanes = StreamWeights.of(factors, np.array([stream.two_sided for stream in streams], dtype=bool))
         nothing = np.empty((0, len(streams)))
         learned = ReferenceScores(np.empty(0), nothing, nothing) if reference is None else reference
         at = slice(None) if reference is None else places
@@ -100,7 +100,7 @@ class StreamDrift(EvidenceView):
             lanes, threshold, learned.starts, learned.values[:, at], learned.sampling_sd[:, at], window_seconds
         )
         evidence = replace(evidence, waits_for=waits_for)
-        seconds = {one.name: one.labels[1] for one in layout.columns if len(one.labels) == 2}  # noqa: PLR2004
+        seconds = {column.name: column.labels[1] for column in layout.columns if len(column.labels) == 2}  # noqa: PLR2004
         return cls(kind, streams, places, _shapes(streams, layout), seconds, tolerance, evidence)
 
     def update(self, scores: WindowScores, start: float) -> Self:
@@ -114,7 +114,7 @@ class StreamDrift(EvidenceView):
 
     def forget_of_all(self) -> Self:
         """Begin the evidence of the streams of many columns anew, because other columns enter them from now on."""
-        of_all = np.array([one.component in OF_ALL for one in self.streams], dtype=np.bool_)
+        of_all = np.array([stream.component in OF_ALL for stream in self.streams], dtype=np.bool_)
         return replace(self, evidence=self.evidence.forget(of_all))
 
     def assess(self) -> KindAssessment:
@@ -143,38 +143,42 @@ class StreamDrift(EvidenceView):
         """
         given, sds = scores.values[self.places], scores.sampling_sd[self.places]
         beyond = self.evidence.beyond_normal(given, sds, start)
-        directed = np.array([one.two_sided for one in self.streams])
-        told = np.where(directed, beyond, np.maximum(0.0, beyond))
+        directed = np.array([stream.two_sided for stream in self.streams])
+        values = np.where(directed, beyond, np.maximum(0.0, beyond))
         return tuple(
-            Score(self.kind, one.subject, one.component, float(value), float(sd), float(own))
-            for one, value, sd, own in zip(self.streams, told, sds, self.evidence.of_streams, strict=True)
+            Score(self.kind, stream.subject, stream.component, float(value), float(sd), float(own))
+            for stream, value, sd, own in zip(self.streams, values, sds, self.evidence.of_streams, strict=True)
             if np.isfinite(value)
         )
 
     def tolerances(self, rows: int) -> dict[tuple[str, str], float]:
         """The margin of each stream in a window of so many rows, by subject and component."""
         margins = self._tolerances(rows)
-        return {(one.subject, one.component): float(size) for one, size in zip(self.streams, margins, strict=True)}
+        return {
+            (stream.subject, stream.component): float(size) for stream, size in zip(self.streams, margins, strict=True)
+        }
 
     def leaders(self) -> tuple[tuple[str, float], ...]:
         """The subjects that the evidence comes from, with their shares of it, largest first."""
         shares: dict[str, float] = {}
-        for one, share in zip(self.streams, self.evidence.shares, strict=True):
-            shares[one.subject] = shares.get(one.subject, 0.0) + float(share)
+        for stream, share in zip(self.streams, self.evidence.shares, strict=True):
+            shares[stream.subject] = shares.get(stream.subject, 0.0) + float(share)
         named = [(name, round(share, 4)) for name, share in shares.items() if share >= _NAMED]
-        ranked = sorted(named, key=lambda one: (not self._tells(one[0]), -one[1], one[0]))
+        ranked = sorted(named, key=lambda leader: (not self._tells(leader[0]), -leader[1], leader[0]))
         return tuple(ranked[:_MOST_LEADERS])
 
     def _tells(self, subject: str) -> bool:
         """Whether a column's own evidence is enough to name it; else what all columns together show comes first."""
         gathered = self.evidence.of_streams
-        own = [at for at, one in enumerate(self.streams) if one.subject == subject and one.component not in OF_ALL]
+        own = [
+            at for at, stream in enumerate(self.streams) if stream.subject == subject and stream.component not in OF_ALL
+        ]
         return any(self.evidence.shares[at] > 0 and gathered[at] >= SUSPECTED for at in own)
 
     def _sentence(self) -> str:
         evidence = self.evidence
         first, *others = [name for name, _ in self.leaders()] or [self.streams[0].subject]
-        own = np.array([one.subject == first for one in self.streams])
+        own = np.array([stream.subject == first for stream in self.streams])
         leading = int(np.argmax(np.where(own, evidence.shares, -1.0)))
         since = max(1, evidence.since)
         more = f" (and {', '.join(others[:2])}{' and others' if len(others) > 2 else ''})" if others else ""  # noqa: PLR2004
@@ -190,10 +194,10 @@ class StreamDrift(EvidenceView):
         margin = np.full(len(self.streams), self.tolerance)
         chi = np.isfinite(self.shapes)
         margin[chi] = rows * self.tolerance**2 * np.sqrt(self.shapes[chi] / 2)
-        for at, one in enumerate(self.streams):
-            if one.component in {"rest", "chi_square"}:
+        for at, stream in enumerate(self.streams):
+            if stream.component in {"rest", "chi_square"}:
                 margin[at] = rows * self.tolerance**2 / np.sqrt(2 * self.shapes[at])
-            elif one.component == "largest":
+            elif stream.component == "largest":
                 margin[at] = self.tolerance * np.sqrt(rows)
         return margin
 
@@ -218,8 +222,8 @@ def _shapes(streams: tuple[Stream, ...], layout: Layout) -> Numbers:
     looked = {"rest", "chi_square"}
     return np.array(
         [
-            float(bins[one.subject]) if one.component in looked else float(of_all.get(one.component, np.nan))
-            for one in streams
+            float(bins[stream.subject]) if stream.component in looked else float(of_all.get(stream.component, np.nan))
+            for stream in streams
         ]
     )
 

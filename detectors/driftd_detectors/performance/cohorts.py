@@ -103,8 +103,8 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
     value, threshold = after.value, after.threshold
     verdict = Verdict.DRIFT if after.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
     since = max(1, after.since)
-    told, usual = (f"{value_of(loss.metric, one):.4g}" for one in (estimate.loss, loss.mean))
-    seen = f"{loss.metric} {told} on {estimate.labels} labels, {usual} on the reference"
+    loss_now, usual = (f"{value_of(loss.metric, mean):.4g}" for mean in (estimate.loss, loss.mean))
+    seen = f"{loss.metric} {loss_now} on {estimate.labels} labels, {usual} on the reference"
     if after.is_learning:
         sentence = f"{seen}: {after.learning}"
         return KindAssessment(EvidenceKind.PERFORMANCE, Verdict.INCONCLUSIVE, value, threshold, sentence)

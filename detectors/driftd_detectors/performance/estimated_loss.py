@@ -153,7 +153,7 @@ class _Design:
         shape = (rows, len(self.occurring))
         ends = np.arange(0, rows * columns + 1, columns)
         self.rows = csr_matrix((np.ones(rows * columns), local.reshape(-1), ends), shape=shape)
-        self.products = [(part.T @ part).toarray() for part in (self.rows[fold == one] for one in range(_FOLDS))]
+        self.products = [(part.T @ part).toarray() for part in (self.rows[fold == number] for number in range(_FOLDS))]
 
     def sums(self, weights: Numbers) -> Numbers:
         """The sum of the weights of each row's bins, (rows,)."""
@@ -168,7 +168,7 @@ class _Design:
         weights = np.where(counts > 0, sums / (counts + _CALIBRATION_ROWS), 0.0)
         if np.isfinite(penalty):
             rest = value[used] - mean - weights[key]
-            gram = np.sum([one for at, one in enumerate(self.products) if at != without], axis=0)
+            gram = np.sum([product for at, product in enumerate(self.products) if at != without], axis=0)
             gram[np.diag_indices_from(gram)] += penalty
             weights[self.occurring] += np.linalg.solve(gram, self.rows[used].T @ rest)
         return weights, mean - float(self.sums(weights)[used].mean())

@@ -143,8 +143,8 @@ class Harm(EvidenceView):
         if evidence.is_learning or self.last is None:
             return self._silent(evidence.learning or "no window was estimated yet")
         verdict = Verdict.DRIFT if evidence.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
-        told, usual = (f"{value_of(metric, one):.4g}" for one in (self.last.loss, self.expected.mean))
-        seen = f"estimated without labels {metric} is {told}, {usual} on the reference"
+        loss_now, usual = (f"{value_of(metric, mean):.4g}" for mean in (self.last.loss, self.expected.mean))
+        seen = f"estimated without labels {metric} is {loss_now}, {usual} on the reference"
         against = f"evidence {number(value)} against a threshold of {number(threshold)}"
         calm = verdict is Verdict.OK
         return KindAssessment(
@@ -163,8 +163,8 @@ class Harm(EvidenceView):
         if self.last is None:
             return {}
         metric, ends = self.expected.metric, (self.last.low, self.last.high)
-        low, high = sorted(value_of(metric, max(0.0, one)) for one in ends)
-        told = {
+        low, high = sorted(value_of(metric, max(0.0, end)) for end in ends)
+        figures = {
             "estimated_loss": self.last.loss,
             "estimated_loss_low": self.last.low,
             "estimated_loss_high": self.last.high,
@@ -173,7 +173,7 @@ class Harm(EvidenceView):
             "estimated_high": high,
             "estimate_off": float(self.is_off),
         }
-        return told if np.isnan(self.coverage) else told | {"estimate_coverage": self.coverage}
+        return figures if np.isnan(self.coverage) else figures | {"estimate_coverage": self.coverage}
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
@@ -184,7 +184,7 @@ class Harm(EvidenceView):
     def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Harm | None:
         """This, with the state that `pack` gave; None when it does not fit."""
         waiting = {float(start): (float(loss), int(rows)) for start, loss, rows in values.pop("waiting")}
-        compared = tuple(bool(one) for one in values.pop("compared"))
+        compared = tuple(bool(outcome) for outcome in values.pop("compared"))
         found = self.evidence.taken_up(values, arrays)
         return None if found is None else replace(self, evidence=found, waiting=waiting, compared=compared)
 

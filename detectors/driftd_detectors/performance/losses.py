@@ -132,9 +132,9 @@ def _by_class(metric: str, label: Numbers, prediction: Numbers, weight: Numbers,
     if len(label) == 0:
         return float("nan")
     every = np.arange(classes)
-    hit = np.array([weight[(label == one) & (prediction == one)].sum() for one in every])
-    said = np.array([weight[prediction == one].sum() for one in every])
-    true = np.array([weight[label == one].sum() for one in every])
+    hit = np.array([weight[(label == code) & (prediction == code)].sum() for code in every])
+    said = np.array([weight[prediction == code].sum() for code in every])
+    true = np.array([weight[label == code].sum() for code in every])
     rate: dict[str, Callable[[], NDArray[np.float64]]] = {
         "f1": lambda: _share(2 * hit, said + true),
         "precision": lambda: _share(hit, said),

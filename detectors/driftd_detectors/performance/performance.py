@@ -98,7 +98,7 @@ class Performance(EvidenceView):
         if not np.isfinite(estimate.loss):
             return replace(self, evidence=replace(self.evidence, crossed=False))
         value, sd, tolerance = (
-            np.array([one]) for one in self.stream(estimate.loss, estimate.sampling_sd, estimate.counted)
+            np.array([value]) for value in self.stream(estimate.loss, estimate.sampling_sd, estimate.counted)
         )
         return replace(self, evidence=self.evidence.update(value, sd, tolerance, start))
 

@@ -44,20 +44,20 @@ def moments_of(ordered: Numbers) -> ColumnMoments:
     return ColumnMoments(len(ordered), mean, squares, low, high)
 
 
-def merge_moments(one: ColumnMoments, two: ColumnMoments) -> ColumnMoments:
+def merge_moments(first: ColumnMoments, second: ColumnMoments) -> ColumnMoments:
     """The moments of both together."""
-    if one.finite == 0:
-        return two
-    if two.finite == 0:
-        return one
-    count = one.finite + two.finite
-    step = two.mean - one.mean
+    if first.finite == 0:
+        return second
+    if second.finite == 0:
+        return first
+    count = first.finite + second.finite
+    step = second.mean - first.mean
     return ColumnMoments(
         count,
-        (one.finite * one.mean + two.finite * two.mean) / count,
-        one.squares + two.squares + step * step * (one.finite * two.finite / count),
-        min(one.low, two.low),
-        max(one.high, two.high),
+        (first.finite * first.mean + second.finite * second.mean) / count,
+        first.squares + second.squares + step * step * (first.finite * second.finite / count),
+        min(first.low, second.low),
+        max(first.high, second.high),
     )
 
 
@@ -74,7 +74,7 @@ class Moments:
     @classmethod
     def of(cls, columns: list[ColumnMoments]) -> Moments:
         """Put the moments of single columns together."""
-        table = np.array([tuple(one) for one in columns], dtype=np.float64).reshape(-1, 5).T
+        table = np.array([tuple(column) for column in columns], dtype=np.float64).reshape(-1, 5).T
         return cls(table[0].astype(np.int64), table[1], table[2], table[3], table[4])
 
     def merge(self, other: Moments) -> Moments:
@@ -95,7 +95,7 @@ class Moments:
 
     @property
     def sd(self) -> Numbers:
-        """The standard deviation of each column; NaN below two values."""
+        """The standard deviation of each column; NaN below second values."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(self.finite > 1, np.sqrt(self.squares / (self.finite - 1.0)), np.nan)
 

@@ -73,7 +73,7 @@ def normal_scores(column: ColumnLayout) -> Numbers:
     shares /= total
     middle = np.clip(np.cumsum(shares) - shares / 2, _SIDES, 1 - _SIDES)
     normal = NormalDist()
-    scores = np.array([normal.inv_cdf(float(one)) for one in middle])
+    scores = np.array([normal.inv_cdf(float(rank)) for rank in middle])
     scores -= shares @ scores
     spread = float(np.sqrt(shares @ scores**2))
     if spread == 0:

@@ -73,8 +73,8 @@ class Layout:
     def from_dict(cls, stored: Mapping[str, Any]) -> Layout:
         """Read what `to_dict` wrote."""
         return cls(
-            features=tuple(ColumnLayout.from_dict(one) for one in stored["features"]),
-            predictions=tuple(ColumnLayout.from_dict(one) for one in stored["predictions"]),
+            features=tuple(ColumnLayout.from_dict(feature) for feature in stored["features"]),
+            predictions=tuple(ColumnLayout.from_dict(prediction) for prediction in stored["predictions"]),
             joint=tuple(stored["joint"]),
             rows=stored["rows"],
         )
@@ -157,6 +157,6 @@ def nothing_seen(column: ColumnLayout) -> bool:
 
 
 def _joint(features: tuple[ColumnLayout, ...], importance: Mapping[str, float]) -> tuple[int, ...]:
-    able = [index for index, one in enumerate(features) if one.scale in {Scale.ORDERED, Scale.BINARY}]
+    able = [index for index, feature in enumerate(features) if feature.scale in {Scale.ORDERED, Scale.BINARY}]
     ranked = sorted(able, key=lambda index: -importance.get(features[index].name, 0.0))
     return tuple(sorted(ranked[:MOST_JOINT]))

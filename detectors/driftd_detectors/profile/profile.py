@@ -154,8 +154,8 @@ def profile_of(columns: Columns, outcomes: Outcomes | None, layout: Layout, *, l
         if isinstance(values, Coded) is column.numeric:  # text where numbers belong, or the reverse
             values = _nothing(column, columns.rows)  # noqa: PLW2901 - what cannot be read is missing
             unreadable[index] = columns.rows
-        counts[layout.starts[index] : layout.starts[index + 1]], one = _counted(values, column)
-        moments.append(one)
+        counts[layout.starts[index] : layout.starts[index + 1]], counted = _counted(values, column)
+        moments.append(counted)
         if loss is not None or index in wanted:
             kept[index] = values
     return Profile(
@@ -195,7 +195,7 @@ def _nothing(column: ColumnLayout, rows: int) -> Column:
 
 
 def _check_lengths(columns: Columns, outcomes: Outcomes | None, loss: Numbers | None) -> None:
-    lengths = {name: len(one.codes if isinstance(one, Coded) else one) for name, one in columns.values.items()}
+    lengths = {name: len(value.codes if isinstance(value, Coded) else value) for name, value in columns.values.items()}
     lengths |= {} if outcomes is None else {"the outcomes": outcomes.rows}
     lengths |= {} if loss is None else {"the losses": len(loss)}
     for name, length in lengths.items():

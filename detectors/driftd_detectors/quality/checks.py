@@ -55,13 +55,13 @@ def quality_faults(
     if window.rows < FEWEST_ROWS:
         return ()
     found = []
-    for one in _columns(window, reference, layout):
+    for column in _columns(window, reference, layout):
         for name, check in FAULTS.items():
-            seen = check(one, chosen)
+            seen = check(column, chosen)
             if seen is not None and seen.evidence > 1:
                 certain = seen.evidence >= chosen.certain
-                sentence = f"{one.column.name} {seen.sentence}"
-                found.append(Fault(one.column.name, name, sentence, seen.share, seen.evidence, certain))
+                sentence = f"{column.column.name} {seen.sentence}"
+                found.append(Fault(column.column.name, name, sentence, seen.share, seen.evidence, certain))
     return tuple(sorted(found, key=lambda fault: (not fault.alarm, -fault.evidence)))
 
 

@@ -78,13 +78,13 @@ class FaultEvidence:
         named = alarms or faults
         evidence = max((fault.evidence for fault in named), default=0.0) / max(1, self.columns)
         more = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
-        told = f": evidence {number(evidence)} against a threshold of {number(self.threshold)}"
+        sentence = f": evidence {number(evidence)} against a threshold of {number(self.threshold)}"
         return KindAssessment(
             EvidenceKind.QUALITY,
             Verdict.DRIFT if alarms else Verdict.SUSPECTED if faults else Verdict.OK,
             max(evidence, self.threshold) if alarms else evidence,
             self.threshold,
-            f"{named[0].sentence}{more}{told}" if named else "no fault in any column",
+            f"{named[0].sentence}{more}{sentence}" if named else "no fault in any column",
             leaders=tuple((fault.subject, 1 / len(named)) for fault in named),
             crossed=self.crossed,
         )

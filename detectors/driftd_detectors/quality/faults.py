@@ -96,7 +96,7 @@ def share_evidence(hits: float, rows: float, tolerated: float) -> float:
         share = min(step * tolerated, (1 + tolerated) / 2)
         logs.append(hits * math.log(share / tolerated) + (rows - hits) * math.log((1 - share) / (1 - tolerated)))
     highest = max(logs)
-    total = highest + math.log(sum(math.exp(one - highest) for one in logs) / len(logs))
+    total = highest + math.log(sum(math.exp(log - highest) for log in logs) / len(logs))
     return math.exp(min(total, math.log(MOST_EVIDENCE)))
 
 
@@ -109,12 +109,12 @@ _USUAL = 0.5  # a value with a larger share of the reference is the normal state
 _SMALLEST = 1e-3  # persistence is not believed to be less
 
 
-def constant(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def constant(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """A column that used to vary has one value in every row.
 
     Parameters
     ----------
-    one, settings
+    window, settings
         The column in the window and in the reference; what is tolerated.
 
     Notes
@@ -134,29 +134,29 @@ def constant(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     ----------
     Feller, *An Introduction to Probability Theory and Its Applications*, volume 1, chapter XIII, 1950.
     """
-    levels = int(np.count_nonzero(one.reference[:-1]))
-    if levels < 3 or one.present < FEWEST_ROWS or not _stuck(one):  # noqa: PLR2004 - more than two values
+    levels = int(np.count_nonzero(window.reference[:-1]))
+    if levels < 3 or window.present < FEWEST_ROWS or not _stuck(window):  # noqa: PLR2004 - more than two values
         return None
-    if one.reference[int(np.argmax(one.counts[:-1]))] > _USUAL * one.reference[:-1].sum():
+    if window.reference[int(np.argmax(window.counts[:-1]))] > _USUAL * window.reference[:-1].sum():
         return None
-    value = f"{one.low:g}" if one.column.numeric else one.column.labels[int(np.argmax(one.counts[:-3]))]
-    rows = (one.present - 1) / settings.overdispersion
-    evidence = math.exp(min(math.log(MOST_EVIDENCE), -rows * math.log(max(one.column.stay, _SMALLEST))))
-    return Suspicion(1.0, evidence, f"holds the one value {value} in all {one.present} rows")
+    value = f"{window.low:g}" if window.column.numeric else window.column.labels[int(np.argmax(window.counts[:-3]))]
+    rows = (window.present - 1) / settings.overdispersion
+    evidence = math.exp(min(math.log(MOST_EVIDENCE), -rows * math.log(max(window.column.stay, _SMALLEST))))
+    return Suspicion(1.0, evidence, f"holds the one value {value} in all {window.present} rows")
 
 
-def _stuck(one: ColumnWindow) -> bool:
-    if one.column.numeric:
-        return one.low == one.high and one.finite == one.present
-    return int(np.count_nonzero(one.counts[:-3])) == 1 and int(one.counts[-3:-1].sum()) == 0
+def _stuck(window: ColumnWindow) -> bool:
+    if window.column.numeric:
+        return window.low == window.high and window.finite == window.present
+    return int(np.count_nonzero(window.counts[:-3])) == 1 and int(window.counts[-3:-1].sum()) == 0
 
 
-def missing(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def missing(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """The share of missing values jumped.
 
     Parameters
     ----------
-    one, settings
+    window, settings
         The column in the window and in the reference; what is tolerated.
 
     Notes
@@ -172,19 +172,19 @@ def missing(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     ----------
     Schelter et al., *Automating large-scale data quality verification*, VLDB, 2018.
     """
-    usual = float(one.reference[-1]) / max(1, int(one.reference.sum()))
-    hits = int(one.counts[-1])
-    share = percent(hits, one.delivered)
-    said = f"is missing in {share} of {one.delivered} rows (reference {usual:.1%})"
-    return suspect(hits - one.unreadable, one.delivered, usual, settings.missing, said, settings)
+    usual = float(window.reference[-1]) / max(1, int(window.reference.sum()))
+    hits = int(window.counts[-1])
+    share = percent(hits, window.delivered)
+    said = f"is missing in {share} of {window.delivered} rows (reference {usual:.1%})"
+    return suspect(hits - window.unreadable, window.delivered, usual, settings.missing, said, settings)
 
 
-def new_category(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def new_category(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """Labels that the reference never held make up a gross share.
 
     Parameters
     ----------
-    one, settings
+    window, settings
         The column in the window and in the reference; what is tolerated.
 
     Notes
@@ -201,20 +201,20 @@ def new_category(one: ColumnWindow, settings: QualitySettings) -> Suspicion | No
     ----------
     Good, *The population frequencies of species and the estimation of population parameters*, Biometrika, 1953.
     """
-    if one.column.numeric or int(one.reference[:-1].sum()) == 0:
+    if window.column.numeric or int(window.reference[:-1].sum()) == 0:
         return None
-    hits = int(one.counts[-2])
-    share = percent(hits, one.present)
-    said = f"has labels never seen before in {share} of {one.present} values (usual {one.column.unseen:.1%})"
-    return suspect(hits, one.present, one.column.unseen, settings.new_category, said, settings)
+    hits = int(window.counts[-2])
+    share = percent(hits, window.present)
+    said = f"has labels never seen before in {share} of {window.present} values (usual {window.column.unseen:.1%})"
+    return suspect(hits, window.present, window.column.unseen, settings.new_category, said, settings)
 
 
-def out_of_range(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def out_of_range(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """Numbers are absurdly far from all that the reference held, as after a change of unit or with sentinel values.
 
     Parameters
     ----------
-    one, settings
+    window, settings
         The column in the window and in the reference; what is tolerated.
 
     Notes
@@ -231,23 +231,23 @@ def out_of_range(one: ColumnWindow, settings: QualitySettings) -> Suspicion | No
     ----------
     Breck et al., *Data validation for machine learning*, MLSys, 2019.
     """
-    if not one.column.numeric or not one.column.edges:
+    if not window.column.numeric or not window.column.edges:
         return None
     strange = [0, 1, -3, -2]  # -inf, far below, far above, +inf
-    hits = int(one.counts[strange].sum())
-    usual = float(one.reference[strange].sum()) / max(1, int(one.reference[:-1].sum()))
-    share = percent(hits, one.present)
-    reach = f"{one.column.edges[0]:.4g} to {one.column.edges[-1]:.4g}"
-    said = f"is far out of the reference's range ({reach}) in {share} of {one.present} values"
-    return suspect(hits, one.present, usual, settings.range, said, settings)
+    hits = int(window.counts[strange].sum())
+    usual = float(window.reference[strange].sum()) / max(1, int(window.reference[:-1].sum()))
+    share = percent(hits, window.present)
+    reach = f"{window.column.edges[0]:.4g} to {window.column.edges[-1]:.4g}"
+    said = f"is far out of the reference's range ({reach}) in {share} of {window.present} values"
+    return suspect(hits, window.present, usual, settings.range, said, settings)
 
 
-def unreadable(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def unreadable(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """Values cannot be read as the column's type, as when the type changed upstream.
 
     Parameters
     ----------
-    one, settings
+    window, settings
         The column in the window and in the reference; what is tolerated.
 
     Notes
@@ -263,18 +263,18 @@ def unreadable(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None
     ----------
     Breck et al., *Data validation for machine learning*, MLSys, 2019.
     """
-    usual = one.reference_unreadable / max(1, int(one.reference.sum()))
-    share = percent(one.unreadable, one.delivered)
-    said = f"cannot be read as {one.column.kind} in {share} of {one.delivered} rows (reference {usual:.1%})"
-    return suspect(one.unreadable, one.delivered, usual, settings.unreadable, said, settings)
+    usual = window.reference_unreadable / max(1, int(window.reference.sum()))
+    share = percent(window.unreadable, window.delivered)
+    said = f"cannot be read as {window.column.kind} in {share} of {window.delivered} rows (reference {usual:.1%})"
+    return suspect(window.unreadable, window.delivered, usual, settings.unreadable, said, settings)
 
 
-def vanished(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def vanished(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """The column was not delivered at all.
 
     Parameters
     ----------
-    one, settings
+    window, settings
         The column in the window and in the reference; what is tolerated.
 
     Notes
@@ -290,6 +290,6 @@ def vanished(one: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     ----------
     Breck et al., *Data validation for machine learning*, MLSys, 2019.
     """
-    usual = one.reference_absent / max(1, one.reference_absent + int(one.reference.sum()))
-    said = f"was not delivered in {percent(one.absent, one.rows)} of {one.rows} rows (reference {usual:.1%})"
-    return suspect(one.absent, one.rows, usual, settings.vanished, said, settings)
+    usual = window.reference_absent / max(1, window.reference_absent + int(window.reference.sum()))
+    said = f"was not delivered in {percent(window.absent, window.rows)} of {window.rows} rows (reference {usual:.1%})"
+    return suspect(window.absent, window.rows, usual, settings.vanished, said, settings)

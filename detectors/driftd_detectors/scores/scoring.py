@@ -57,7 +57,7 @@ class WindowScores:
 @lru_cache(maxsize=64)
 def streams_of(layout: Layout) -> tuple[Stream, ...]:
     """The streams that a layout gives: of every feature, of all together, then of prediction and score."""
-    data = [one for column in layout.features for one in _streams(column, EvidenceKind.DATA)]
+    data = [stream for column in layout.features for stream in _streams(column, EvidenceKind.DATA)]
     if sum(1 for column in layout.features if column.scale in {Scale.ORDERED, Scale.BINARY}) > 1:
         data.append(Stream(EvidenceKind.DATA, "all features", "global", two_sided=False, weight=_GLOBAL))
     if len(layout.joint) > 1:
@@ -65,7 +65,7 @@ def streams_of(layout: Layout) -> tuple[Stream, ...]:
             Stream(EvidenceKind.DATA, "joint", component, two_sided=False, weight=_JOINT / 2)
             for component in ("largest", "together")
         ]
-    given = [one for column in layout.predictions for one in _streams(column, EvidenceKind.PREDICTION)]
+    given = [stream for column in layout.predictions for stream in _streams(column, EvidenceKind.PREDICTION)]
     return (*_shared_out(data), *_shared_out(given))
 
 
@@ -188,16 +188,18 @@ class _Plan:
 @lru_cache(maxsize=64)
 def _plan(layout: Layout) -> _Plan:
     streams = streams_of(layout)
-    places = {(EvidenceKind.DATA, one.name): index for index, one in enumerate(layout.features)}
+    places = {(EvidenceKind.DATA, feature.name): index for index, feature in enumerate(layout.features)}
     first = len(layout.features)
-    places |= {(EvidenceKind.PREDICTION, one.name): first + index for index, one in enumerate(layout.predictions)}
-    column = np.array([places.get((one.kind, one.subject), 0) for one in streams], dtype=np.intp)
+    places |= {
+        (EvidenceKind.PREDICTION, prediction.name): first + index for index, prediction in enumerate(layout.predictions)
+    }
+    column = np.array([places.get((stream.kind, stream.subject), 0) for stream in streams], dtype=np.intp)
     ranked = sorted(range(len(streams)), key=lambda index: streams[index].component)
     groups = {
         name: np.array(list(group), dtype=np.intp)
         for name, group in groupby(ranked, key=lambda index: streams[index].component)
     }
-    return _Plan(tuple(one.component for one in streams), column, groups)
+    return _Plan(tuple(stream.component for stream in streams), column, groups)
 
 
 def _of_all(
