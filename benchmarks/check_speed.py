@@ -112,7 +112,7 @@ def evidently(rows: int, columns: int) -> tuple[float, float]:
             numerical_columns=numbers, categorical_columns=[name for name in names if name not in numbers]
         )
         plain = {name: object for name in names if name not in numbers}
-        reference, window = (Dataset.from_pandas(one[names].astype(plain), definition) for one in frames)
+        reference, window = (Dataset.from_pandas(frame[names].astype(plain), definition) for frame in frames)
         began, busy = time.perf_counter(), time.process_time()
         Report([DataDriftPreset()], include_tests=False).run(window, reference)
         return time.perf_counter() - began, time.process_time() - busy
@@ -212,7 +212,9 @@ def main() -> None:
             log = Path(folder) / f"log-{size}"
             log.mkdir()
             in_child("write_log_at", str(log), size, columns)
-            found = min((in_child("check", str(log), size, columns) for _ in range(2)), key=lambda one: one["read"])
+            found = min(
+                (in_child("check", str(log), size, columns) for _ in range(2)), key=lambda timing: timing["read"]
+            )
             growth[size] = found["growth"]
     ours = found["read"] + found["judge"]
     bare, bare_busy = in_child("bare_numpy", rows, columns)

@@ -51,7 +51,7 @@ def mixed(rows: int, columns: int, seed: int) -> Columns:
 
 def schema_of(columns: Columns) -> Schema:
     """Numbers and categories as they are."""
-    kinds = {name: Kind.CATEGORY if isinstance(one, Coded) else Kind.NUMBER for name, one in columns.values.items()}
+    kinds = {name: Kind.CATEGORY if isinstance(value, Coded) else Kind.NUMBER for name, value in columns.values.items()}
     return Schema(Task.REGRESSION, "target", tuple(Feature(name, kind) for name, kind in kinds.items()))
 
 
@@ -67,7 +67,9 @@ def bare(columns: Columns, layout: Layout) -> None:
 
 def main() -> None:
     """Print the ratios."""
-    rows, count = (int(one) for one in (*sys.argv[1:], "200000", "50")[:2]) if len(sys.argv) > 2 else (200_000, 50)
+    rows, count = (
+        (int(argument) for argument in (*sys.argv[1:], "200000", "50")[:2]) if len(sys.argv) > 2 else (200_000, 50)
+    )
     window = mixed(rows, count, 1)
     schema = schema_of(window)
     layout = learn_layout(mixed(10_000, count, 0), None, schema)
@@ -81,7 +83,7 @@ def main() -> None:
     print(f"a stored Profile takes {size} bytes")
     wide_reference, wide = mixed(5_000, 500, 2), mixed(500, 500, 3)
     wide_layout = learn_layout(wide_reference, None, schema_of(wide))
-    reference, profile = (profile_of(one, None, wide_layout) for one in (wide_reference, wide))
+    reference, profile = (profile_of(columns, None, wide_layout) for columns in (wide_reference, wide))
     scoring = best(lambda: score_window(profile, reference, wide_layout))
     faults = best(lambda: quality_faults(profile, reference, wide_layout))
     print(f"500 features, {len(streams_of(wide_layout))} streams beyond counting:")

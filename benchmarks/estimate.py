@@ -40,13 +40,15 @@ class Stream:
 
     def __init__(self, name: str, task: Task) -> None:
         frame = pd.read_parquet(DATA / f"{name}.parquet").sample(frac=1, random_state=1).reset_index(drop=True)
-        self.frame = frame.drop(columns=[one for one in frame if one.startswith("meta_") or one in ("ts", "label_ts")])
+        self.frame = frame.drop(
+            columns=[name for name in frame if name.startswith("meta_") or name in ("ts", "label_ts")]
+        )
         self.task, self.first, self.second = task, len(frame) // 5, 2 * len(frame) // 5
         self.schema = learn_schema(self.frame, task=task, target="target")
         features = self.frame.drop(columns="target").copy()
-        for one in features:
-            if not pd.api.types.is_numeric_dtype(features[one]):
-                features[one] = features[one].astype("category").cat.codes
+        for feature in features:
+            if not pd.api.types.is_numeric_dtype(features[feature]):
+                features[feature] = features[feature].astype("category").cat.codes
         spread = features.std().replace(0, 1)
         self.standard = ((features - features.mean()) / spread).fillna(0).to_numpy()
         self.truth = self.frame["target"].to_numpy(dtype=float)

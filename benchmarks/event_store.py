@@ -85,18 +85,18 @@ def single(store: EventStore, beside: str) -> None:
     def client(seed: int) -> None:
         chance = random.Random(f"{beside}{seed}")
         while time.perf_counter() < stop:
-            one = event(chance, 0)
+            sample = event(chance, 0)
             begun = time.perf_counter()
-            batch, _ = read_events([one], SCHEMA, START + 10 * HOUR)
+            batch, _ = read_events([sample], SCHEMA, START + 10 * HOUR)
             group.submit(batch).result()
             waits.append(time.perf_counter() - begun)
             time.sleep(0.004)
 
     clients = [threading.Thread(target=client, args=(seed,)) for seed in range(CLIENTS)]
-    for one in clients:
-        one.start()
-    for one in clients:
-        one.join()
+    for thread in clients:
+        thread.start()
+    for thread in clients:
+        thread.join()
     group.close()
     waits.sort()
     p50, p99 = (1000 * waits[int(len(waits) * share)] for share in (0.5, 0.99))
@@ -106,8 +106,8 @@ def single(store: EventStore, beside: str) -> None:
 def main() -> None:
     chance = random.Random(1)
     raws = [msgspec.json.encode([event(chance, b * BATCH + n) for n in range(BATCH)]) for b in range(BATCHES)]
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        in_batches(raws[:300], Path(one), grouped=False).close()
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as two:
+        in_batches(raws[:300], Path(first), grouped=False).close()
         store = in_batches(raws, Path(two), grouped=True)
         single(store, "nothing")
         path, now, for_ever = str(Path(two) / "events.db"), START + 160_000.0, 1e9

@@ -52,12 +52,12 @@ def main():
             new, old, at = losses(rng, days, gain=gain, day_sd=day_sd)
             got += (judge(new, old, at).decision == "promote", mcnemar(new, old), new.mean() < old.mean())
         nominal = "<= 0.05" if gain <= 0 else "power"
-        print(f"{name:44s} {nominal:>8s} " + " ".join(f"{one:8.3f}" for one in got / REPEATS))
+        print(f"{name:44s} {nominal:>8s} " + " ".join(f"{repeat:8.3f}" for repeat in got / REPEATS))
     wrong = 0
     for _ in range(REPEATS):
         new, old, at = losses(rng, 60, day_sd=0.15)
         looks = [judge(new[:n], old[:n], at[:n], look=k) for k, n in enumerate((2000, 4000, 8000, 12000), start=1)]
-        wrong += any(one.decision == "promote" for one in looks)
+        wrong += any(look.decision == "promote" for look in looks)
     print(f"{'equal, day effects, judged four times':44s} {'<= 0.05':>8s} {wrong / REPEATS:8.3f}")
 
 

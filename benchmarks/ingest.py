@@ -66,7 +66,7 @@ def server(path: Path, *, storage: bool = True) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, *(real if storage else [__file__, "--serve-without-storage", str(path)])],
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
     assert process.stderr is not None
     try:
@@ -107,13 +107,13 @@ async def load_with(
 
     async def client(number: int, mine: list[bytes]) -> None:
         reader, writer = await asyncio.open_connection(host, int(port))
-        for turn, one in enumerate(mine):
+        for turn, body in enumerate(mine):
             if rate is not None:
                 await asyncio.sleep(began + (turn * clients + number) / rate - time.perf_counter())
             if time.perf_counter() - began > seconds:
                 break
             sent = time.perf_counter()
-            writer.write(HEAD.format(len(one)).encode() + one)
+            writer.write(HEAD.format(len(body)).encode() + body)
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(LENGTH.search(head)[1]))
             assert head.startswith(b"HTTP/1.1 200"), head

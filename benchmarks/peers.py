@@ -87,7 +87,9 @@ def evidently(frame: pd.DataFrame, size: int, windows: int) -> tuple[int, int, f
         rows = frame.iloc[head + number * size : head + (number + 1) * size][names]
         run = Report([DataDriftPreset()]).run(Dataset.from_pandas(rows.reset_index(drop=True), definition), reference)
         drifted = next(
-            one["value"] for one in run.dict()["metrics"] if "DriftedColumnsCount" in str(one.get("metric_name") or one)
+            metric["value"]
+            for metric in run.dict()["metrics"]
+            if "DriftedColumnsCount" in str(metric.get("metric_name") or metric)
         )
         columns += drifted["count"] > 0
         datasets += drifted["share"] >= 0.5

@@ -46,9 +46,9 @@ def begun(rng, world, certified, rows):
 
 def estimate(rng, world, day, rows, mean, base):
     errors = rng.binomial(rows, level(rng, world, day, mean))
-    one = CohortEstimate.of_sum(errors, rows)
+    counted = CohortEstimate.of_sum(errors, rows)
     sd = np.sqrt(base * (1 - base) / rows)
-    return CohortEstimate(one.loss, sd, one.own_sd, one.counted, rows, rows, 1.0, 1.0)
+    return CohortEstimate(counted.loss, sd, counted.own_sd, counted.counted, rows, rows, 1.0, 1.0)
 
 
 def false_alarms(rng, world, certified, windows, rows):
@@ -92,7 +92,7 @@ def main() -> None:
             rate = false_alarms(rng, world, certified, chosen.windows, chosen.rows)
             delays = [delay(rng, world, certified, chosen.rows, factor) for factor in (1.3, 1.5, 2.0)]
             name = "certified" if certified else "default"
-            print(f"{world:20s} {name:10s} {rate:9.2f} " + " ".join(f"{one:6.0f}" for one in delays))
+            print(f"{world:20s} {name:10s} {rate:9.2f} " + " ".join(f"{delay:6.0f}" for delay in delays))
 
 
 if __name__ == "__main__":

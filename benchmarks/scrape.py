@@ -44,9 +44,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--features", type=int, default=100)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     metrics = Metrics()
-    happen(metrics, asked.models, asked.features, 0)
+    happen(metrics, options.models, options.features, 0)
     http = HttpThread(application(wiring(metrics)), Http(listen="127.0.0.1:0"))
     http.start()
     url = f"http://{http.address}/metrics"
@@ -54,16 +54,16 @@ def main() -> None:
     unchanged, size = scrape(url, 5)
     changed = []
     for number in range(1, 4):
-        happen(metrics, asked.models, asked.features, number)
+        happen(metrics, options.models, options.features, number)
         changed.append(scrape(url)[0])
     with busy():
         beside, _ = scrape(url, 5)
     http.stop()
     lines = metrics.exposed()[0].count(b"\n")
-    print(f"{asked.models} models x {asked.features} features: {lines} lines, {size / 1e6:.1f} MB")
+    print(f"{options.models} models x {options.features} features: {lines} lines, {size / 1e6:.1f} MB")
     for name, seconds in (("unchanged", unchanged), ("changed", statistics.median(changed)), ("busy", beside)):
         print(f"{name:10} {seconds * 1e3:6.0f} ms   {seconds / LIMIT:5.2f} of the limit of {LIMIT * 1e3:.0f} ms")
-    library = of_the_library(asked.models, asked.features)
+    library = of_the_library(options.models, options.features)
     print(f"the scores alone by the client library: {library * 1e3:.0f} ms, {library / LIMIT:.2f} of the limit")
 
 
@@ -71,7 +71,7 @@ def happen(metrics: Metrics, models: int, features: int, number: int) -> None:
     """Every model is checked and decided on once."""
     named = [(f"feature_{at}", component) for at in range(features) for component in COMPONENTS]
     eye = CheckContext(dict.fromkeys(named, 0.03), "roc_auc", None, 600.0)
-    values = [Score(EvidenceKind.DATA, *one, 0.123456789 * (at + number), 0.1) for at, one in enumerate(named)]
+    values = [Score(EvidenceKind.DATA, *stream, 0.123456789 * (at + number), 0.1) for at, stream in enumerate(named)]
     kinds = tuple(KindAssessment(kind, Verdict.OK, 1.0 + number, 21915.0, "") for kind in EvidenceKind)
     window = Window(number, 3600.0 * number, 3600.0 * (number + 1))
     for at in range(models):
@@ -94,8 +94,8 @@ def wiring(metrics: Metrics) -> Wiring:
 
 def scrape(url: str, times: int = 1) -> tuple[float, int]:
     """The median of some scrapes by another process, in seconds, and their size in bytes."""
-    told = subprocess.run([sys.executable, "-c", CLIENT, url, str(times)], capture_output=True, text=True, check=True)
-    lines = [line.split() for line in told.stdout.splitlines()]
+    output = subprocess.run([sys.executable, "-c", CLIENT, url, str(times)], capture_output=True, text=True, check=True)
+    lines = [line.split() for line in output.stdout.splitlines()]
     return statistics.median(float(seconds) for seconds, _ in lines), int(lines[-1][1])
 
 

@@ -35,12 +35,12 @@ def main() -> None:
 
 
 def _told(board: Board) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(json.dumps(board.build(), cls=JSONEncoder))
-    told["annotations"].setdefault("list", [])
-    for variable in told["templating"]["list"]:
+    content: dict[str, Any] = json.loads(json.dumps(board.build(), cls=JSONEncoder))
+    content["annotations"].setdefault("list", [])
+    for variable in content["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min"):  # the SDK writes what only variables of intervals have
             variable.pop(key, None)
-    return told
+    return content
 
 
 main()

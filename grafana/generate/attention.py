@@ -15,8 +15,8 @@ def needed() -> str:
 
 
 def _line(alert: Alert) -> str:
-    told = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", alert.name.removeprefix("Driftd")).capitalize()
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", alert.name.removeprefix("Driftd")).capitalize()
     found = f"max by ({KEPT}) ({alert.expr})"
-    for label, value in (("needs", told), ("severity", alert.severity), ("runbook", alert.section)):
+    for label, value in (("needs", words), ("severity", alert.severity), ("runbook", alert.section)):
         found = f'label_replace({found}, "{label}", "{value}", "", "")'
     return found

@@ -30,17 +30,17 @@ class Links:
 class Board(dashboard.Dashboard):
     """A dashboard whose panels are placed a line at a time and numbered in reading order."""
 
-    def __init__(self, name: str, title: str, told: str, links: Links) -> None:
+    def __init__(self, name: str, title: str, description: str, links: Links) -> None:
         super().__init__(title)
         self._lines = 0
         self._panels: list[models.Panel | models.RowPanel] = []
-        self.uid(UIDS[name]).description(told).tags(["driftd"]).readonly().tooltip(
+        self.uid(UIDS[name]).description(description).tags(["driftd"]).readonly().tooltip(
             models.DashboardCursorSync.CROSSHAIR
         ).timezone("browser").time("now-24h", "now").refresh("1m")
         self.with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus").regex(""))
-        for other, shown in (("fleet", "Fleet"), ("model", "One model"), ("daemon", "Daemon health")):
+        for other, link in (("fleet", "Fleet"), ("model", "One model"), ("daemon", "Daemon health")):
             if other != name:
-                self._leads_to(shown, f"/d/{UIDS[other]}", "dashboard", keep=True)
+                self._leads_to(link, f"/d/{UIDS[other]}", "dashboard", keep=True)
         self._leads_to("Status page", f"{STATUS_PAGE}/", "external link", keep=False)
         if links.runbook:
             self._leads_to("Runbook", links.runbook, "doc", keep=False)
@@ -50,12 +50,12 @@ class Board(dashboard.Dashboard):
         link = dashboard.DashboardLink(title).type(models.DashboardLinkType.LINK).url(url).icon(icon)
         self.link(link.keep_time(keep).include_vars(keep).target_blank(not keep).as_dropdown(False).tooltip(title))
 
-    def chooses(self, name: str, label: str, query: str, *, several: bool, told: str) -> Board:
+    def chooses(self, name: str, label: str, query: str, *, several: bool, description: str) -> Board:
         """A variable from a label's values; with `several`, all of them until some are chosen."""
         variable = (
             dashboard.QueryVariable(name)
             .label(label)
-            .description(told)
+            .description(description)
             .datasource(SOURCE)
             .query({"query": query, "refId": name, "qryType": 1})
             .definition(query)

@@ -12,12 +12,12 @@ GOOD_YES = {"0": ("REFUSED", RED), "1": ("in force", GREEN)}
 
 def board(links: Links) -> Board:
     """The board with the uid `driftd-daemon`."""
-    told = "The daemon itself and driftd serve: is it alive, does it keep up, has it room."
-    made = Board("daemon", "driftd: daemon health", told, links)
+    description = "The daemon itself and driftd serve: is it alive, does it keep up, has it room."
+    made = Board("daemon", "driftd: daemon health", description, links)
     query = "label_values(driftd_last_step_timestamp_seconds, instance)"
-    made.chooses("instance", "Daemon", query, several=True, told="The daemon(s)")
+    made.chooses("instance", "Daemon", query, several=True, description="The daemon(s)")
     query = 'label_values(driftd_model_watched{instance=~"$instance"}, model)'
-    made.chooses("model", "Model", query, several=True, told="The models; only where a panel is about models")
+    made.chooses("model", "Model", query, several=True, description="The models; only where a panel is about models")
     _now(made)
     _loop(made)
     _room(made)

@@ -19,14 +19,14 @@ def board(links: Links) -> Board:
     """The board with the uid `driftd-fleet`."""
     made = Board("fleet", "driftd: fleet", "Every model under watch, and what needs a person first.", links)
     made.chooses(
-        "instance", "Daemon", "label_values(driftd_model_watched, instance)", several=True, told="The daemon(s)"
+        "instance", "Daemon", "label_values(driftd_model_watched, instance)", several=True, description="The daemon(s)"
     )
     made.chooses(
         "model",
         "Model",
         'label_values(driftd_model_watched{instance=~"$instance"}, model)',
         several=True,
-        told="The models on this board; the list of what needs a person always shows all",
+        description="The models on this board; the list of what needs a person always shows all",
     )
     runbook = f"{links.runbook}#" if links.runbook else "docs/runbook.md#"
     _now(made, runbook)

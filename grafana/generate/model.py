@@ -36,12 +36,18 @@ MARKS = (  # name, colour, metric, label that tells more
 
 def board(links: Links) -> Board:
     """The board with the uid `driftd-model`."""
-    told = "One model: performance, evidence, features, labels, versions, builds."
-    made = Board("model", "driftd: one model", told, links)
-    made.chooses("model", "Model", "label_values(driftd_model_watched, model)", several=False, told="The model shown")
+    description = "One model: performance, evidence, features, labels, versions, builds."
+    made = Board("model", "driftd: one model", description, links)
+    made.chooses(
+        "model", "Model", "label_values(driftd_model_watched, model)", several=False, description="The model shown"
+    )
     query = 'label_values(driftd_model_watched{model="$model"}, instance)'
     made.chooses(
-        "instance", "Daemon", query, several=True, told="Where daemons of several places watch a model of this name"
+        "instance",
+        "Daemon",
+        query,
+        several=True,
+        description="Where daemons of several places watch a model of this name",
     )
     for name, shade, metric, label in MARKS:
         made.annotation(_mark(name, shade, metric, label))

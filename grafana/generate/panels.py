@@ -58,11 +58,11 @@ def steps(*given: tuple[float | None, str]) -> Builder[models.ThresholdsConfig]:
 
 def meanings(words: Words) -> list[models.ValueMapping]:
     """What numbers stand for."""
-    told = {
+    meaning = {
         value: models.ValueMappingResult(text=text, color=shade, index=index)
         for index, (value, (text, shade)) in enumerate(words.items())
     }
-    return [models.ValueMap(options=told)]
+    return [models.ValueMap(options=meaning)]
 
 
 def _styled(panel: AnyPanel, overrides: Mapping[str, Style]) -> AnyPanel:
@@ -82,7 +82,7 @@ def _asked(panel: AnyPanel, queries: Queries, *, instant: bool) -> AnyPanel:
 
 def series(
     title: str,
-    told: str,
+    description: str,
     queries: Queries,
     *,
     unit: str = "short",
@@ -95,7 +95,7 @@ def series(
     bars: bool = False,
 ) -> timeseries.Panel:
     """Lines over time; with `limits`, dashed lines at fixed values; with `bars`, counted events."""
-    panel = timeseries.Panel().title(title).description(told).unit(unit).no_value(none)
+    panel = timeseries.Panel().title(title).description(description).unit(unit).no_value(none)
     panel.legend(
         common.VizLegendOptions()
         .display_mode(shapes.LegendDisplayMode.LIST)
@@ -122,7 +122,7 @@ def series(
 
 def figure(
     title: str,
-    told: str,
+    description: str,
     expr: str,
     *,
     unit: str = "short",
@@ -133,7 +133,7 @@ def figure(
     links: Sequence[Builder[models.DashboardLink]] = (),
 ) -> stat.Panel:
     """One figure as it is now; with `label`, that label of the series is shown in place of its value."""
-    panel = stat.Panel().title(title).description(told).unit(unit).no_value(none).thresholds(steps(*limits))
+    panel = stat.Panel().title(title).description(description).unit(unit).no_value(none).thresholds(steps(*limits))
     panel.mappings(meanings(words or {}) if words else []).graph_mode(shapes.BigValueGraphMode.NONE)
     panel.color_mode(shapes.BigValueColorMode.VALUE).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     panel.text_mode(shapes.BigValueTextMode.NAME if label else shapes.BigValueTextMode.VALUE)
@@ -143,7 +143,7 @@ def figure(
 
 def listing(
     title: str,
-    told: str,
+    description: str,
     columns: Queries,
     *,
     by: str,
@@ -153,7 +153,7 @@ def listing(
     names: Mapping[str, str] | None = None,
 ) -> table.Panel:
     """A table as things are now: a line for each value of the label `by`, a column for each query."""
-    panel = table.Panel().title(title).description(told).no_value(none).datasource(SOURCE)
+    panel = table.Panel().title(title).description(description).no_value(none).datasource(SOURCE)
     rename = dict(names or {by: by.capitalize()})
     for index, (column, expr) in enumerate(columns.items()):
         letter = chr(ord("A") + index)
@@ -176,9 +176,9 @@ def listing(
     return _styled(panel, styles or {})
 
 
-def lanes(title: str, told: str, queries: Queries, words: Words, *, none: str = NO_DATA) -> statetimeline.Panel:
+def lanes(title: str, description: str, queries: Queries, words: Words, *, none: str = NO_DATA) -> statetimeline.Panel:
     """States over time, a lane for each series."""
-    panel = statetimeline.Panel().title(title).description(told).no_value(none).mappings(meanings(words))
+    panel = statetimeline.Panel().title(title).description(description).no_value(none).mappings(meanings(words))
     panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
     if words:
         panel.thresholds(steps((None, GREY)))
@@ -189,9 +189,9 @@ def lanes(title: str, told: str, queries: Queries, words: Words, *, none: str = 
     return _asked(panel, queries, instant=False)
 
 
-def heat(title: str, told: str, queries: Queries, *, unit: str, none: str, hottest: float) -> heatmap.Panel:
+def heat(title: str, description: str, queries: Queries, *, unit: str, none: str, hottest: float) -> heatmap.Panel:
     """A row for each series, a column for each moment, the value as colour up to `hottest`."""
-    panel = heatmap.Panel().title(title).description(told).no_value(none).calculate(False)
+    panel = heatmap.Panel().title(title).description(description).no_value(none).calculate(False)
     colours = heatmap.HeatmapColorOptions().mode(heat_models.HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
     colours.fill("dark-orange").scale(heat_models.HeatmapColorScale.LINEAR).exponent(1).reverse(False).min(0)
     panel.color(colours.max(hottest)).cell_gap(1).cell_values(heatmap.CellValues().unit(unit))
