@@ -14,12 +14,12 @@ from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.performance.arrivals import ArrivalCurve, learn_arrivals
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
-from driftd_detectors.performance.loss_reference import LossReference, learn_losses, taken
+from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
 from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
-from driftd_detectors.serialization import nested, pack, unpack
+from driftd_detectors.serialization import as_array, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
 _MATURED_BY = 0.95  # quantile of the delays that a row must have had time for, to tell how labels arrive
@@ -56,9 +56,9 @@ class Reference:
             "starts": [start for start, _ in self.windows],
             "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
         }
-        arrays: dict[str, NDArray[Any]] = {"profile": nested(self.profile.to_bytes())}
+        arrays: dict[str, NDArray[Any]] = {"profile": as_array(self.profile.to_bytes())}
         for number, (_, profile) in enumerate(self.windows):
-            arrays[f"window_{number}"] = nested(profile.to_bytes())
+            arrays[f"window_{number}"] = as_array(profile.to_bytes())
         return pack(values, arrays)
 
     @classmethod
@@ -131,13 +131,13 @@ def learn_reference(
         windows=tuple(windows[-MOST_WINDOWS:]),
         losses={metric: reference for metric, reference in learned.items() if reference is not None},
         loss=loss,
-        arrivals=learn_arrivals(_matured(outcomes)),
+        arrivals=learn_arrivals(_mature_rows(outcomes)),
         importance=dict(importance),
-        expected=_expected(columns, outcomes, schema, layout, starts, importance),
+        expected=_expected_losses(columns, outcomes, schema, layout, starts, importance),
     )
 
 
-def _expected(
+def _expected_losses(
     columns: Columns,
     outcomes: Outcomes,
     schema: Schema,
@@ -171,13 +171,13 @@ def _window_profiles(
     return [
         (
             float(starts[rows[0]]),
-            profile_of(taken_columns(columns, rows), taken(outcomes, rows), layout, loss=loss[rows]),
+            profile_of(take_columns(columns, rows), take_outcomes(outcomes, rows), layout, loss=loss[rows]),
         )
         for rows in np.split(order, cuts)
     ]
 
 
-def taken_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:
+def take_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:
     """Some rows of the columns; values that could not be read are not told by row, so they are left out."""
     values = {
         name: Coded(value.codes[rows], value.labels) if isinstance(value, Coded) else value[rows]
@@ -186,7 +186,7 @@ def taken_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:
     return Columns(len(rows), values, {})
 
 
-def _matured(outcomes: Outcomes) -> Outcomes:
+def _mature_rows(outcomes: Outcomes) -> Outcomes:
     """The rows that are old enough for nearly every label to have come; all when those are too few.
 
     The newest labelled rows are those whose labels were quick: counted alike, they would make all labels look quick.
@@ -197,4 +197,4 @@ def _matured(outcomes: Outcomes) -> Outcomes:
     delay = (outcomes.label_at - outcomes.at)[known]
     last = float(np.nanmax(outcomes.label_at)) - float(np.quantile(delay, _MATURED_BY))
     old = np.flatnonzero(known & (outcomes.at <= last))
-    return taken(outcomes, old) if len(old) >= _FEWEST_MATURED else outcomes
+    return take_outcomes(outcomes, old) if len(old) >= _FEWEST_MATURED else outcomes

@@ -62,7 +62,7 @@ def _performance(reference: Reference, settings: MonitorSettings) -> Detector:
     return Performance.begin(loss, threshold, tolerated=margin, window_seconds=settings.window_seconds)
 
 
-def _certified(reference: Reference, settings: MonitorSettings) -> Detector:
+def _certified_performance(reference: Reference, settings: MonitorSettings) -> Detector:
     loss = reference.losses[reference.loss]
     threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
     return CertifiedPerformance.begin(loss, threshold, tolerated=tolerance_of(loss, settings.tolerated_loss))
@@ -87,7 +87,7 @@ DETECTORS: Mapping[str, tuple[EvidenceKind, Begin]] = {
     "data_drift": (EvidenceKind.DATA, _data),
     "prediction_drift": (EvidenceKind.PREDICTION, _prediction),
     "performance": (EvidenceKind.PERFORMANCE, _performance),
-    "certified_performance": (EvidenceKind.PERFORMANCE, _certified),
+    "certified_performance": (EvidenceKind.PERFORMANCE, _certified_performance),
     "quality": (EvidenceKind.QUALITY, _quality),
     "harm": (EvidenceKind.HARM, _harm),
 }

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.progress import track
 
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
 from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.model_schema import ModelConfig
 from driftd.formatting import format_duration, format_minute, format_time
@@ -76,14 +76,16 @@ def backtest(
       driftd backtest demand
       driftd backtest demand --config candidate.yaml --since 2026-06-01
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, places = opened(config_path)
+    config, places = open_places(config_path)
     name = chosen_model(config, model)
     settings, registry, now = config.models[name], Registry(places), time.time()
     eras, recorded = _on_record(places, registry, name)
     manifest = registry.manifest(name, eras[0].version)
     source = open_source(name, settings, registry.manifest(name, eras[-1].version).schema, places)
     try:
-        windows = _between(windows_of(settings, source, manifest.data.get("last_at"), now), settings, since, until)
+        windows = _windows_between(
+            windows_of(settings, source, manifest.data.get("last_at"), now), settings, since, until
+        )
         if not windows:
             raise AbsentError(f"there is no complete window of {name} to replay in that time")
         replay = Replay(source, eras, _beginner(registry, name, settings), lateness_of(settings))
@@ -116,7 +118,7 @@ def _on_record(places: Places, registry: Registry, model: str) -> tuple[list[Era
     return eras, alarms
 
 
-def _between(
+def _windows_between(
     windows: list[Window], settings: ModelConfig, since: datetime | None, until: datetime | None
 ) -> list[Window]:
     """The windows of a time. Raises UsageError for windows of rows, which have none."""
@@ -142,10 +144,10 @@ def _progress(looks: Iterator[Replayed], windows: int, *, quiet: bool) -> Iterab
     to = console()
     if quiet or not to.is_terminal:
         return looks
-    return _tracked(looks, windows)
+    return _track(looks, windows)
 
 
-def _tracked(looks: Iterator[Replayed], windows: int) -> Iterator[Replayed]:
+def _track(looks: Iterator[Replayed], windows: int) -> Iterator[Replayed]:
     pending: list[Replayed] = []
 
     def by_window() -> Iterator[list[Replayed]]:

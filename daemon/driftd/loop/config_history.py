@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from driftd.config.redact import shown
+from driftd.config.redact import redacted_dict
 from driftd.config.schema import Config, OverrideConfig
 from driftd.loop.config_mapping import asked_by_override
 from driftd.observe.metrics import Metrics
@@ -43,7 +43,7 @@ class ConfigHistory:
 
     def applied(self, config: Config, now: float) -> None:
         """This config is in force."""
-        entry = _Entry(config.hash, now, content=shown(config))
+        entry = _Entry(config.hash, now, content=redacted_dict(config))
         self.asked_since = asked_since([entry, *self._before()])
         self._add(entry)
 

@@ -47,13 +47,13 @@ def frame_of_columns(columns: Columns, schema: Schema) -> pd.DataFrame:
         if column is None:
             values[feature.name] = _absent(columns.rows, feature.kind)
         elif isinstance(column, Coded):
-            values[feature.name] = _read(_decoded(column), feature.kind)
+            values[feature.name] = _read(_decode(column), feature.kind)
         else:
             values[feature.name] = _read(column, feature.kind)
     return pd.DataFrame(values, index=pd.RangeIndex(columns.rows), copy=False)
 
 
-def _decoded(column: Coded) -> NDArray[np.object_]:
+def _decode(column: Coded) -> NDArray[np.object_]:
     labels = np.array([*column.labels, np.nan], dtype=object)
     return labels[column.codes]  # missing is -1: the last entry
 

@@ -201,7 +201,7 @@ class Driftd:
         ]
         answered = answer(version, events, time.time(), refused_too=True)
         reason = self._keep(answered)
-        return [_told(answered, place, reason) for place in range(len(events))]
+        return [_to_answer(answered, place, reason) for place in range(len(events))]
 
     def _keep(self, answered: Answered) -> str | None:
         """Log; None when that is done (or, when not durable, begun), else why it is not."""
@@ -271,7 +271,7 @@ class Driftd:
         self._opener.start()
 
 
-def _told(answered: Answered, place: int, reason: str | None) -> Answer:
+def _to_answer(answered: Answered, place: int, reason: str | None) -> Answer:
     refusal = answered.refused.get(place)
     if refusal is not None:
         reason = f"{refusal.field}: {refusal.reason}"

@@ -84,7 +84,7 @@ class ServingMetrics:
     def _refused(self, model: str, refused: Sequence[Refusal]) -> None:
         if refused:
             self._outcomes[model, "refused"].inc(len(refused))
-            for field, count in Tally(_bounded(refusal.field) for refusal in refused).items():
+            for field, count in Tally(_bound_field(refusal.field) for refusal in refused).items():
                 self.refusals.labels(model, field).inc(count)
 
     def _counter(self, family: Family) -> Counter:
@@ -97,6 +97,6 @@ class ServingMetrics:
         return Histogram(family.name, family.help, family.labels, registry=self.registry, buckets=family.buckets)
 
 
-def _bounded(field: str) -> str:
+def _bound_field(field: str) -> str:
     """Fields of the event itself by name; features together, so that a stranger's names make no series."""
     return "features" if field.startswith("features") else field or "event"

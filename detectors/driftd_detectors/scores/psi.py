@@ -50,12 +50,12 @@ def pooled_shares(comparison: Comparison) -> tuple[Numbers, Numbers]:
     pooling = comparison.pooling
     owner, count = pooling.groups.owner, pooling.count.astype(np.float64)
     return (
-        smoothed(pooling.pooled(comparison.window), owner, count),
-        smoothed(pooling.pooled(comparison.reference), owner, count),
+        smooth(pooling.pooled(comparison.window), owner, count),
+        smooth(pooling.pooled(comparison.reference), owner, count),
     )
 
 
-def smoothed(counts: Numbers, owner: np.typing.NDArray[np.intp], bins: Numbers) -> Numbers:
+def smooth(counts: Numbers, owner: np.typing.NDArray[np.intp], bins: Numbers) -> Numbers:
     """Shares with 1/2 added to each count (Jeffreys' prior), so that none is zero."""
     total = np.bincount(owner, weights=counts, minlength=len(bins)) + bins / 2
     return (counts + 0.5) / total[owner]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import adapted, decode_blocks, features_of, missing, stacked, taken
+from driftd.store.events.columnar import adapt_columns, decode_blocks, features_of, missing, stack_columns, take_rows
 from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
 from driftd_detectors.columns import Columns, Numbers, Outcomes
@@ -182,7 +182,7 @@ class EventReader:
                 place = int(np.searchsorted(rows.blocks, last_block, side="right"))
                 if file is not None and place > start:
                     parts.append(self._cold(self._segments / file, rows.seqs[start:place], wanted))
-        return stacked(parts, wanted)
+        return stack_columns(parts, wanted)
 
     @property
     def _db(self) -> sqlite3.Connection | None:
@@ -219,8 +219,10 @@ class EventReader:
             own = features_of(shape)
             columns = decode_blocks([data for _, _, _, data in members], own, sizes)
             whole = len(places) == offsets[-1]
-            yield adapted(
-                {name: column if whole else taken(column, places) for name, column in columns.items()}, own, features
+            yield adapt_columns(
+                {name: column if whole else take_rows(column, places) for name, column in columns.items()},
+                own,
+                features,
             )
 
     def _cold(self, path: Path, seqs: Seqs, features: Sequence[Feature]) -> Columns:
