@@ -47,7 +47,7 @@ class Replayed:
 def eras_of(history: Iterable[StoredTransition]) -> list[Era]:
     """The versions that served, oldest first, from the transitions on record."""
     found: list[Era] = []
-    for line in sorted(history, key=lambda one: one.id):
+    for line in sorted(history, key=lambda line: line.id):
         version = line.figures.get("version")
         if line.event in SWAPS and version is not None and (not found or found[-1].version != version):
             found.append(Era(int(version), line.at))

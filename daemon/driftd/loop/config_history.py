@@ -93,8 +93,8 @@ def asked_since(applied: Iterable[_Entry]) -> dict[str, float]:
     since: dict[str, float] = {}
     going_on: set[str] | None = None
     for entry in applied:
-        asked = _asked(entry)
-        going_on = asked if going_on is None else going_on & asked
+        current = _asked(entry)
+        going_on = current if going_on is None else going_on & current
         if not going_on:
             break
         since |= dict.fromkeys(going_on, entry.at)

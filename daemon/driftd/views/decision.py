@@ -138,7 +138,7 @@ def _lineage(places: Places, model: str, version: object) -> dict[str, Any] | No
 def decision_view(
     reader: SeriesReader, places: Places, *, decision: int | None, alarm: int | None
 ) -> dict[str, Any] | None:
-    """A decision or an alarm for the page: what `explain_decision` tells, with the alarm's line of history and the config.
+    """A decision or an alarm for the page: what `explain_decision` gives, the alarm's line of history and the config.
 
     None when there is no such decision or alarm.
     """
