@@ -59,8 +59,8 @@ class ColumnMapping:
     def with_features(self, schema: Schema) -> RequestedColumns:
         """Everything."""
         plain = self.outcomes()
-        texts = tuple(one.name for one in schema.features if one.kind is Kind.CATEGORY)
-        times = tuple(one.name for one in schema.features if one.kind is Kind.TIMESTAMP)
+        texts = tuple(feature.name for feature in schema.features if feature.kind is Kind.CATEGORY)
+        times = tuple(feature.name for feature in schema.features if feature.kind is Kind.TIMESTAMP)
         return RequestedColumns(
             self.id, (*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times)
         )
@@ -163,8 +163,8 @@ class FileRows:
     def label_values(self, schema: Schema) -> list[str | float | None]:
         """The labels as they are sent: class texts or numbers; None where there is none."""
         if schema.task is Task.REGRESSION:
-            return [None if np.isnan(one) else float(one) for one in self.outcomes.label]
-        return [None if one < 0 else self.outcomes.classes[int(one)] for one in self.outcomes.label]
+            return [None if np.isnan(outcome) else float(outcome) for outcome in self.outcomes.label]
+        return [None if outcome < 0 else self.outcomes.classes[int(outcome)] for outcome in self.outcomes.label]
 
     def table(self, schema: Schema) -> pa.Table:
         """The rows as users know them."""
