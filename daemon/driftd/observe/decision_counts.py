@@ -103,13 +103,13 @@ class DecisionCounts:
         version = happened.figures.get("version")
         if happened.event == "build_started":
             for superseded in list(self._trigger):
-                self._ended(superseded, "superseded", happened.at)
+                self._count_end(superseded, "superseded", happened.at)
             self._trigger[int(version or 0)] = str(happened.figures.get("trigger"))
             self._count(families.BUILDS_STARTED, str(happened.figures.get("trigger")))
         elif (outcome := _outcome(happened)) is not None and version in self._trigger:
-            self._ended(int(version), outcome, happened.at)
+            self._count_end(int(version), outcome, happened.at)
 
-    def _ended(self, version: int, outcome: str, at: float) -> None:
+    def _count_end(self, version: int, outcome: str, at: float) -> None:
         self._count(families.BUILDS_ENDED, self._trigger.pop(version), outcome)
         self.last_outcome, self.last_build_at = outcome, at
         if outcome == "promoted":

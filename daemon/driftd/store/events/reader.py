@@ -154,7 +154,7 @@ class EventReader:
     def rows(self, seqs: Seqs, known_by: float) -> Rows:
         """The narrow rows of ascending `seqs` (those that retention has not taken)."""
         if self._db is None or len(seqs) == 0:
-            return self._assembled([], {})
+            return self._assemble([], {})
         with self.snapshot():
             found: list[Any] = []
             labels: dict[int, tuple[Any, float]] = {}
@@ -163,7 +163,7 @@ class EventReader:
                 found += rows if len(rows) == len(wanted) else _only(rows, wanted)
                 if any(row[8] is not None and row[8] <= known_by for row in rows):
                     labels.update((seq, (label, at)) for seq, label, at in self._all(_LABELS, first, last, known_by))
-            return self._assembled(found, labels)
+            return self._assemble(found, labels)
 
     def features(self, rows: Rows, features: Sequence[Feature] | None = None) -> Columns:
         """The features of these rows (of the schema, unless some are named)."""
@@ -231,7 +231,7 @@ class EventReader:
         columns, unreadable = read_segment(path, seqs, features)
         return Columns(len(seqs), columns, unreadable)
 
-    def _assembled(self, found: Sequence[Any], labels: dict[int, tuple[Any, float]]) -> Rows:
+    def _assemble(self, found: Sequence[Any], labels: dict[int, tuple[Any, float]]) -> Rows:
         columns = list(zip(*found, strict=True)) if found else [()] * 9
         seqs, ids, at, version, prediction, score, block, position, _ = columns
         known = [labels.get(seq, _UNLABELLED) for seq in seqs]
