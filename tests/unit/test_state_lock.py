@@ -14,8 +14,8 @@ from driftd.store.ownership import StateInUseError, hold_lock, holder
 HOLD = """
 import sys, time
 from pathlib import Path
-from driftd.store.ownership import held
-with held(Path(sys.argv[1]), "driftd run"):
+from driftd.store.ownership import hold_lock
+with hold_lock(Path(sys.argv[1]), "driftd run"):
     print("held", flush=True)
     time.sleep(60)
 """
