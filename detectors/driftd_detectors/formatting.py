@@ -17,6 +17,6 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= _WHOLE_FROM else f"{value:.3g}"
 
 
-def windows_told(count: int) -> str:
+def format_windows(count: int) -> str:
     """So many windows."""
     return "1 window" if count == 1 else f"{count} windows"

@@ -40,7 +40,7 @@ from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Task
 from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
-from driftd_detectors.serialization import nested, pack, unpack
+from driftd_detectors.serialization import as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings
 
 __all__ = ["Monitor", "MonitorSettings"]
@@ -83,8 +83,8 @@ class Monitor:
         scored = [detector.assess() for detector in (data, prediction, harm) if detector is not None]
         kinds = (*scored, quality.assess(faults))
         assessment = Assessment(
-            loudest(kind.verdict for kind in _heard(kinds)) or Verdict.OK,
-            _summary(_heard(kinds)),
+            loudest(kind.verdict for kind in _believed_kinds(kinds)) or Verdict.OK,
+            _summary(_believed_kinds(kinds)),
             profile.rows,
             kinds,
             after._scores(scores, start),
@@ -164,7 +164,7 @@ class Monitor:
         loss = self.loss
         values["metric"] = None if loss is None else loss.metric
         for name, part in self._parts().items():
-            arrays[name] = nested(pack(*part.pack()))
+            arrays[name] = as_array(pack(*part.pack()))
         return pack(values, arrays)
 
     @classmethod
@@ -278,7 +278,7 @@ def _metric(loss: LossReference | None) -> str | None:
     return None if loss is None else loss.metric
 
 
-def _heard(kinds: tuple[KindAssessment, ...]) -> tuple[KindAssessment, ...]:
+def _believed_kinds(kinds: tuple[KindAssessment, ...]) -> tuple[KindAssessment, ...]:
     """Those that the window's verdict follows from: an estimate that is not believed (yet) makes nothing unclear."""
     silent = (EvidenceKind.HARM, Verdict.INCONCLUSIVE)
     return tuple(kind for kind in kinds if (kind.kind, kind.verdict) != silent)

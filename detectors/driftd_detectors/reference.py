@@ -14,12 +14,12 @@ from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
-from driftd_detectors.performance.loss_reference import LossReference, learn_losses, taken
+from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
 from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
-from driftd_detectors.serialization import nested, pack, unpack
+from driftd_detectors.serialization import as_array, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
 
@@ -54,9 +54,9 @@ class Reference:
             "starts": [start for start, _ in self.windows],
             "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
         }
-        arrays: dict[str, NDArray[Any]] = {"profile": nested(self.profile.to_bytes())}
+        arrays: dict[str, NDArray[Any]] = {"profile": as_array(self.profile.to_bytes())}
         for number, (_, profile) in enumerate(self.windows):
-            arrays[f"window_{number}"] = nested(profile.to_bytes())
+            arrays[f"window_{number}"] = as_array(profile.to_bytes())
         return pack(values, arrays)
 
     @classmethod
@@ -131,11 +131,11 @@ def learn_reference(
         loss=loss,
         label_delay=LabelDelay.learn_outcomes(outcomes),
         importance=dict(importance),
-        expected=_expected(columns, outcomes, schema, layout, starts, importance),
+        expected=_expected_losses(columns, outcomes, schema, layout, starts, importance),
     )
 
 
-def _expected(
+def _expected_losses(
     columns: Columns,
     outcomes: Outcomes,
     schema: Schema,
@@ -169,13 +169,13 @@ def _window_profiles(
     return [
         (
             float(starts[rows[0]]),
-            profile_of(taken_columns(columns, rows), taken(outcomes, rows), layout, loss=loss[rows]),
+            profile_of(take_columns(columns, rows), take_outcomes(outcomes, rows), layout, loss=loss[rows]),
         )
         for rows in np.split(order, cuts)
     ]
 
 
-def taken_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:
+def take_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:
     """Some rows of the columns; values that could not be read are not told by row, so they are left out."""
     values = {
         name: Coded(value.codes[rows], value.labels) if isinstance(value, Coded) else value[rows]

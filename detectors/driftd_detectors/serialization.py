@@ -42,6 +42,6 @@ def unpack(stored: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return head["values"], arrays
 
 
-def nested(stored: bytes) -> NDArray[np.uint8]:
+def as_array(stored: bytes) -> NDArray[np.uint8]:
     """Bytes as an array, to be packed inside other bytes."""
     return np.frombuffer(stored, dtype=np.uint8)

@@ -30,11 +30,11 @@ def main() -> None:
     given = parser.parse_args()
     links = Links(status_page=given.status_page.rstrip("/"), runbook=given.runbook)
     for name, board in BOARDS.items():
-        text = json.dumps(_told(board(links)), indent=1, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(_to_dict(board(links)), indent=1, sort_keys=True, ensure_ascii=False)
         (given.into / f"{name}.json").write_text(f"{text}\n", "utf-8")
 
 
-def _told(board: Board) -> dict[str, Any]:
+def _to_dict(board: Board) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(json.dumps(board.build(), cls=JSONEncoder))
     content["annotations"].setdefault("list", [])
     for variable in content["templating"]["list"]:

@@ -9,7 +9,7 @@ from driftd.observe.alerts import ALERTS, Alert
 KEPT = "instance, model, kind, receiver"
 
 
-def needed() -> str:
+def needs_query() -> str:
     """PromQL: a series for each condition that holds, with `needs`, `severity` and `runbook` as labels."""
     return "\nor ".join(_line(alert) for alert in sorted(ALERTS, key=lambda alert: alert.severity))
 

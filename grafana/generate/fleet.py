@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana.generate.attention import needed
+from grafana.generate.attention import needs_query
 from grafana.generate.boards import MODELS, Board, Links, to_model, to_status_page
 from grafana.generate.panels import GREEN, GREY, ORANGE, RED, figure, lanes, listing, meanings, series
 from grafana.generate.states import PHASES, VERDICTS, number, words
@@ -30,8 +30,8 @@ def board(links: Links) -> Board:
     )
     runbook = f"{links.runbook}#" if links.runbook else "docs/runbook.md#"
     _now(made, runbook)
-    _standing(made)
-    _happened(made)
+    _status_panels(made)
+    _history_panels(made)
     return made
 
 
@@ -49,7 +49,7 @@ def _now(made: Board, runbook: str) -> None:
                         "Each line is a condition of a shipped alert that holds at this moment, critical ones first, of all "
                         "daemons and models whatever is chosen above. It does not wait as the alert does. "
                         f"The runbook column names the section of {runbook} that says what to do.",
-                        {"Figure": needed()},
+                        {"Figure": needs_query()},
                         by="needs",
                         none="Nothing needs a person.",
                         names={
@@ -136,7 +136,7 @@ def _now(made: Board, runbook: str) -> None:
     )
 
 
-def _standing(made: Board) -> None:
+def _status_panels(made: Board) -> None:
     coloured = {"custom.cellOptions": {"type": "color-text"}}
     ago = {"unit": "dateTimeFromNow"}
     made.part(
@@ -218,7 +218,7 @@ def _gauge() -> dict[str, object]:
     }
 
 
-def _happened(made: Board) -> None:
+def _history_panels(made: Board) -> None:
     made.part(
         "What happened",
         (

@@ -151,7 +151,7 @@ def _performance(made: Board) -> None:
     def of(name: str) -> str:
         return f"max by (metric) (driftd_performance{name}{{{MODEL}}})"
 
-    lines = {"95 % band, .*": BAND, ".* tolerated": LIMIT, ".* baseline": {**colour(GREY), **_dashed()}}
+    lines = {"95 % band, .*": BAND, ".* tolerated": LIMIT, ".* baseline": {**colour(GREY), **_dashed_style()}}
     filled = {
         **BAND,
         "custom.fillBelowTo": "95 % band, lower",
@@ -246,7 +246,7 @@ def _performance(made: Board) -> None:
     )
 
 
-def _dashed() -> dict[str, object]:
+def _dashed_style() -> dict[str, object]:
     return {"custom.lineStyle": {"fill": "dash", "dash": [2, 6]}, "custom.fillOpacity": 0}
 
 

@@ -65,14 +65,14 @@ def meanings(words: Words) -> list[models.ValueMapping]:
     return [models.ValueMap(options=meaning)]
 
 
-def _styled(panel: AnyPanel, overrides: Mapping[str, Style]) -> AnyPanel:
+def _style(panel: AnyPanel, overrides: Mapping[str, Style]) -> AnyPanel:
     for name, style in overrides.items():
         values = [models.DynamicConfigValue(id_val=key, value=value) for key, value in style.items()]
         panel.with_override(models.MatcherConfig(id_val="byRegexp", options=f"/^{name}$/"), values)
     return panel
 
 
-def _asked(panel: AnyPanel, queries: Queries, *, instant: bool) -> AnyPanel:
+def _query(panel: AnyPanel, queries: Queries, *, instant: bool) -> AnyPanel:
     panel.datasource(SOURCE)
     for index, (legend, expr) in enumerate(queries.items()):
         query = prometheus.Dataquery().ref_id(chr(ord("A") + index)).expr(expr).datasource(SOURCE).legend_format(legend)
@@ -117,7 +117,7 @@ def series(
     if limits:
         panel.thresholds(steps(*limits))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(shapes.GraphThresholdsStyleMode.DASHED))
-    return _styled(_asked(panel, queries, instant=False), styles or {})
+    return _style(_query(panel, queries, instant=False), styles or {})
 
 
 def figure(
@@ -138,7 +138,7 @@ def figure(
     panel.color_mode(shapes.BigValueColorMode.VALUE).reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     panel.text_mode(shapes.BigValueTextMode.NAME if label else shapes.BigValueTextMode.VALUE)
     panel.data_links(list(links))
-    return _asked(panel, {f"{{{{{label}}}}}" if label else title: expr}, instant=True)
+    return _query(panel, {f"{{{{{label}}}}}" if label else title: expr}, instant=True)
 
 
 def listing(
@@ -173,7 +173,7 @@ def listing(
     )
     if sort:
         panel.sort_by([common.TableSortByFieldState().display_name(sort).desc(True)])
-    return _styled(panel, styles or {})
+    return _style(panel, styles or {})
 
 
 def lanes(title: str, description: str, queries: Queries, words: Words, *, none: str = NO_DATA) -> statetimeline.Panel:
@@ -186,7 +186,7 @@ def lanes(title: str, description: str, queries: Queries, words: Words, *, none:
     panel.show_value(shapes.VisibilityMode.AUTO).merge_values(True).row_height(0.8)
     panel.legend(common.VizLegendOptions().show_legend(False))
     panel.tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.SINGLE).sort(shapes.SortOrder.NONE))
-    return _asked(panel, queries, instant=False)
+    return _query(panel, queries, instant=False)
 
 
 def heat(title: str, description: str, queries: Queries, *, unit: str, none: str, hottest: float) -> heatmap.Panel:
@@ -197,4 +197,4 @@ def heat(title: str, description: str, queries: Queries, *, unit: str, none: str
     panel.color(colours.max(hottest)).cell_gap(1).cell_values(heatmap.CellValues().unit(unit))
     panel.y_axis(heatmap.YAxisConfig().axis_placement(shapes.AxisPlacement.LEFT))
     panel.tooltip(heatmap.HeatmapTooltip().mode(shapes.TooltipDisplayMode.SINGLE))
-    return _asked(panel, queries, instant=False)
+    return _query(panel, queries, instant=False)

@@ -27,7 +27,7 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
 from driftd.store.integrity import examine
-from driftd.store.schema_versions import pending
+from driftd.store.schema_versions import pending_steps
 from driftd.store.state.reader import StateReader
 from driftd.training.bootstrap import FileColumns, make_first_version
 from fault_counts import ROOT, Counts, daemon, environment, events_of, open_kinds, wait, window_indices
@@ -320,7 +320,7 @@ def test_three_hundred_kills_change_nothing(tmp_path: Path) -> None:
     for kind in ("state", "events"):
         migrated = list((tmp_path / "migrations").glob(f"*/{kind}.db"))
         assert len(migrated) > 1
-        assert all(pending(one, kind) == () and examine(one, seconds=5.0) is None for one in migrated)
+        assert all(pending_steps(one, kind) == () and examine(one, seconds=5.0) is None for one in migrated)
     ended, undisturbed = _end(one), _end(twin)
     windows = ended["windows"]
     assert windows == list(range(len(windows)))  # type: ignore[arg-type,call-overload]

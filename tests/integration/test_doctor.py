@@ -32,7 +32,7 @@ from driftd.observe.http import HttpThread
 from driftd.records import DecisionFigures, Transition
 from driftd.store.backups import make_backup
 from driftd.store.integrity import mark_damaged
-from driftd.store.ownership import held
+from driftd.store.ownership import hold_lock
 from driftd.store.state.writer import StateStore
 from loop_world import CONFIG, HOUR, MODEL, World
 
@@ -75,7 +75,7 @@ def bad(findings: list[Finding]) -> list[tuple[FindingLevel, str]]:
 
 def test_a_sound_installation_has_no_failure(place: Path, sound: tuple[Path, float]) -> None:
     """With its daemon at work nothing fails but what this machine itself lacks."""
-    with held(place / "state" / "driftd.lock", "driftd run"):
+    with hold_lock(place / "state" / "driftd.lock", "driftd run"):
         findings = found(place, sound[1], *(name for name in CHECKS if name not in {"clock", "libraries", "config"}))
     assert bad(findings) == []
     assert {one.check for one in findings} == set(CHECKS) - {"clock", "libraries", "config"}
@@ -332,7 +332,7 @@ def test_a_daemon_is_asked_by_tls(place: Path, sound: tuple[Path, float]) -> Non
     listen = f'listen: "{answering.address}", tls: {{certificate: {place}/own.pem, key: {place}/own.key}}'
     config(place, "listen: 127.0.0.1:0", listen)
     try:
-        with held(place / "state" / "driftd.lock", "driftd run"):
+        with hold_lock(place / "state" / "driftd.lock", "driftd run"):
             assert bad(found(place, sound[1], "daemon")) == []
             config(place, "own.pem", "other.pem")
             (said,) = [said for _, said in bad(found(place, sound[1], "daemon"))]
@@ -357,7 +357,7 @@ def test_the_daemon_is_asked(place: Path, sound: tuple[Path, float]) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config(place, "127.0.0.1:0", f'"127.0.0.1:{port}"')
-    with held(place / "state" / "driftd.lock", "driftd run"):
+    with hold_lock(place / "state" / "driftd.lock", "driftd run"):
         assert f"127.0.0.1:{port} does not answer" in bad(found(place, sound[1], "daemon"))[0][1]
 
 

@@ -22,7 +22,7 @@ from driftd.serving.client import Driftd
 from driftd.store.backups import list_backups, make_backup
 from driftd.store.events.writer import EventsNotKeptError
 from driftd.store.integrity import DamagedError, damage_marked, examine
-from driftd.store.ownership import held
+from driftd.store.ownership import hold_lock
 from driftd.store.restore import restore_state
 from loop_world import HOUR, MODEL, START, World
 
@@ -140,7 +140,7 @@ def test_a_running_daemon_is_not_restored_under(tmp_path: Path) -> None:
     world = World.begin(tmp_path)
     world.live(1)
     backed_up(world)
-    with held(world.places.lock, "driftd run"):
+    with hold_lock(world.places.lock, "driftd run"):
         refused = driftd(world, "restore")
         assert refused.returncode == 1
         assert f"in use by driftd run (process {os.getpid()})" in refused.stderr
@@ -272,7 +272,7 @@ def test_a_broken_event_store_stops_only_its_model(tmp_path: Path) -> None:
         application.feedback("x", 1.0)
     assert application.predict({"a": 1.0, "b": 0.0, "c": "red"}).logged is False
 
-    with held(world.places.lock, "driftd run"):  # the daemon goes on: it has let go of this file
+    with hold_lock(world.places.lock, "driftd run"):  # the daemon goes on: it has let go of this file
         done = driftd(world, "restore", "--events", "demand")
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 15.0

@@ -11,7 +11,7 @@ from evidently.legacy.base_metric import ColumnNotFound
 from evidently.legacy.calculations.stattests import registry
 
 from driftd.second_opinion import adapter
-from driftd.second_opinion.opinions import OTHER, opinions, prepare, typed
+from driftd.second_opinion.opinions import OTHER, convert_column, opinions, prepare
 from driftd.second_opinion.page import MOST_COLUMNS, PREDICTION, SCORE, Case, page
 from driftd.stattests import STATTESTS, Opinion
 from driftd_detectors.schema import Feature, Kind, Schema, Task
@@ -142,13 +142,13 @@ def test_errors_that_are_no_exceptions_are_caught() -> None:
         raise ColumnNotFound("age")
 
     with pytest.raises(adapter.EvidentlyError, match="ColumnNotFound"):
-        adapter._guarded(fails)
+        adapter._guard(fails)
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        adapter._guarded(interrupted)
+        adapter._guard(interrupted)
 
 
 def test_evidently_sends_nothing_home() -> None:
@@ -241,16 +241,16 @@ def test_a_wide_model_shows_first_what_the_alarm_points_at() -> None:
 
 def test_columns_are_typed_by_the_schema() -> None:
     """Text in a number column is missing, booleans meet as 0 and 1, times come from seconds or from time stamps."""
-    assert typed(pd.Series([1, "2", "x", np.inf, None]), Kind.NUMBER).isna().tolist() == [
+    assert convert_column(pd.Series([1, "2", "x", np.inf, None]), Kind.NUMBER).isna().tolist() == [
         False,
         False,
         True,
         True,
         True,
     ]
-    assert typed(pd.Series([True, False]), Kind.BOOLEAN).tolist() == ["1", "0"]
-    seconds = typed(pd.Series([0.0, 86_400.0]), Kind.TIMESTAMP)
-    stamps = typed(pd.Series(pd.to_datetime(["1970-01-01", "1970-01-02"], utc=True)), Kind.TIMESTAMP)
+    assert convert_column(pd.Series([True, False]), Kind.BOOLEAN).tolist() == ["1", "0"]
+    seconds = convert_column(pd.Series([0.0, 86_400.0]), Kind.TIMESTAMP)
+    stamps = convert_column(pd.Series(pd.to_datetime(["1970-01-01", "1970-01-02"], utc=True)), Kind.TIMESTAMP)
     assert (seconds == stamps).all()
 
 

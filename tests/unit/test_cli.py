@@ -23,7 +23,7 @@ from starlette.routing import Route
 from driftd.cli.main import COMMANDS, cli, main
 from driftd.cli.options import default_config
 from driftd.config.load import digest_of, load
-from driftd.config.redact import shown
+from driftd.config.redact import redacted_dict
 from driftd.config.schema import Http
 from driftd.errors import ExitCode
 from driftd.events import Event
@@ -598,7 +598,7 @@ def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, con
     """Beside a running daemon, another address or another state folder is an error; anything else is not."""
     applied = load(config)
     with store.transaction():
-        store.save_config(applied.hash, at=NOON, content=shown(applied))
+        store.save_config(applied.hash, at=NOON, content=redacted_dict(applied))
     text = config.read_text()
     config.write_text(text + "limits: {timeout: 2h}\n")
     assert driftd("check-config", "--reload")[0] == 0

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.cli.init import config_text, quoted, read_rows
-from driftd.cli.init_defaults import Guess, guessed
+from driftd.cli.init import config_text, quote, read_rows
+from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.yaml_reader import read
 from driftd.training.bootstrap import FileColumns
@@ -35,7 +35,7 @@ def stamps(every: str = "10min", count: int = ROWS) -> pd.DatetimeIndex:
 def guess(frame: pd.DataFrame, target: str = "y", **said: object) -> Guess:
     columns = FileColumns(**{key: said.pop(key) for key in ("id", "time", "label_time") if key in said})
     defaults = {"task": None, "columns": columns, "window": None, "name": "demand"}
-    return guessed(frame, target, **(defaults | said))
+    return guess_settings(frame, target, **(defaults | said))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_the_config_says_what_was_guessed(tmp_path: Path) -> None:
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cn", "Co"]), max_size=20))
 def test_every_text_reads_back_as_it_was_quoted(text: str) -> None:
     """A column's name becomes a YAML scalar that reads back as the very same text, as a key and as a value."""
-    document = read(f"{quoted(text)}: {quoted(text)}".encode())
+    document = read(f"{quote(text)}: {quote(text)}".encode())
     assert document.problems == []
     assert document.data == {text: text}
 

@@ -18,7 +18,7 @@ from driftd.config import document
 from driftd.config.load import LONGEST, ConfigError, load, parse
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
-from driftd.config.types import METRICS, seconds, spelled
+from driftd.config.types import METRICS, seconds, spell_duration
 from driftd_detectors.performance import losses
 from driftd_detectors.schema import Kind, Task
 
@@ -174,7 +174,7 @@ def test_spans_are_read(text: str | int, span: float) -> None:
 @given(st.integers(1, 10**9))
 def test_a_span_reads_back_as_it_is_spelled(span: int) -> None:
     """`spelled` and `seconds` are inverse to each other."""
-    assert seconds(spelled(float(span))) == span
+    assert seconds(spell_duration(float(span))) == span
 
 
 def test_the_metrics_that_may_be_configured_are_those_that_there_are() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from driftd.store.migrations import ensure_current, migrate
-from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.subprocesses import run_apart
 
 
@@ -39,7 +39,7 @@ def test_from_blank_in_a_child(tmp_path: Path) -> None:
         assert run_apart("small", [], 60.0).strip() == "[]"
     finally:
         sys.path.remove(str(tmp_path))
-    assert pending(path, "events") == ()
+    assert pending_steps(path, "events") == ()
     with sqlite3.connect(path) as connection:
         assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
 

@@ -11,7 +11,7 @@ from driftd.decisions import MEANINGS
 from driftd.events import Event
 from driftd.notify.channels import RetryPace
 from driftd.notify.delivery import DIGEST_OF, LATE, batches
-from driftd.notify.message import CARRIED, LISTED, encoded, message, message_of_test, severity_of
+from driftd.notify.message import CARRIED, LISTED, encode, message, message_of_test, severity_of
 from notify_samples import NOW, decision
 
 
@@ -39,7 +39,7 @@ def test_every_event_makes_a_message_that_slack_would_take(event: str) -> None:
         assert all(0 < len(one["text"]) <= 3000 for one in texts)
         assert all("<" not in one["text"] for one in texts)
     assert "<" not in told.body["text"]
-    assert len(encoded(told.facts)) < 60_000
+    assert len(encode(told.facts)) < 60_000
 
 
 def test_a_digest_says_the_worst_first_and_stays_short() -> None:
@@ -55,13 +55,13 @@ def test_a_digest_says_the_worst_first_and_stays_short() -> None:
     assert len(told.facts["transitions"]) == CARRIED
     assert told.facts["omitted"] == 500 - CARRIED
     assert told.variables["DRIFTD_MODEL"] == "fares"
-    assert len(encoded(told.facts)) < 1 << 20
+    assert len(encode(told.facts)) < 1 << 20
 
 
 def test_what_json_cannot_say_is_null() -> None:
     """NaN and infinite figures do not break the JSON, nor do halves of characters the UTF-8."""
     told = message("team", [decision(figures={"gain": math.nan, "of": [math.inf]}, reason="half \ud800 a character")])
-    read = json.loads(encoded(told.body))
+    read = json.loads(encode(told.body))
     assert read["driftd"]["transitions"][0]["figures"] == {"gain": None, "of": [None]}
 
 

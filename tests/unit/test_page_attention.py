@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from driftd.records import Build, BuildStep, Probation, Trigger
-from driftd.views.attention import Urgency, attention, by_need, unwatched
+from driftd.views.attention import Urgency, attention, by_need, unwatched_attention
 from driftd.views.conditions import ActiveCondition
 from driftd.views.fleet import headline
 from driftd.views.routes import STATIC
@@ -128,9 +128,9 @@ def test_an_approval_says_what_to_type() -> None:
 
 def test_a_model_that_is_not_watched_says_why() -> None:
     """Without a version it needs `driftd init`; with an obstacle that is told; else it only waits."""
-    assert unwatched(None, None).command == "driftd init"
-    assert unwatched(1, "the source is gone").detail == "the source is gone"
-    assert unwatched(1, None).level is Urgency.WAIT
+    assert unwatched_attention(None, None).command == "driftd init"
+    assert unwatched_attention(1, "the source is gone").detail == "the source is gone"
+    assert unwatched_attention(1, None).level is Urgency.WAIT
 
 
 def test_models_are_sorted_by_need_then_by_nearness_to_an_alarm() -> None:

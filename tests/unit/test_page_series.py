@@ -16,11 +16,11 @@ from driftd.views.series import (
     Figures,
     Grouping,
     WeightedValues,
-    decoded,
+    decode_figures,
     estimate_series,
     evidence_series,
     performance_series,
-    rounded,
+    round_numbers,
     window_series,
 )
 
@@ -108,11 +108,11 @@ def test_an_estimate_that_labels_have_refuted_is_not_shown() -> None:
 def test_stored_figures_may_hold_nan() -> None:
     """What Python's json wrote for NaN is read back, although it is no strict JSON."""
     decoder = msgspec.json.Decoder(Figures)
-    assert math.isnan(decoded('{"loss": NaN, "learning": null}', decoder).loss or 0.0)
-    assert decoded('{"loss": 0.5, "learning": "3 of 14"}', decoder) == Figures(loss=0.5)
+    assert math.isnan(decode_figures('{"loss": NaN, "learning": null}', decoder).loss or 0.0)
+    assert decode_figures('{"loss": 0.5, "learning": "3 of 14"}', decoder) == Figures(loss=0.5)
 
 
 def test_what_is_not_known_is_null_beside_any_number() -> None:
     """A stream that some windows could not score, and numbers of any size, are JSON without a complaint."""
-    told = rounded(np.array([float("nan"), 0.123456789, 1_700_000_000.5, float("inf"), -2e12]))
+    told = round_numbers(np.array([float("nan"), 0.123456789, 1_700_000_000.5, float("inf"), -2e12]))
     assert msgspec.json.encode(told) == b"[null,0.123457,1700000000,null,-2000000000000]"

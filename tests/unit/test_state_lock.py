@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from driftd.store.ownership import StateInUseError, held, holder
+from driftd.store.ownership import StateInUseError, hold_lock, holder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from driftd.store.ownership import held
-with held(Path(sys.argv[1]), "driftd run"):
+from driftd.store.ownership import hold_lock
+with hold_lock(Path(sys.argv[1]), "driftd run"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -24,17 +24,17 @@ with held(Path(sys.argv[1]), "driftd run"):
 def test_a_second_one_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
     """While one holds the lock another is refused, with the process and the way out named."""
     path = tmp_path / "driftd.lock"
-    with held(path, "driftd run"):
+    with hold_lock(path, "driftd run"):
         found = holder(path)
         assert found is not None
         assert (found.pid, found.task) == (os.getpid(), "driftd run")
         with (
             pytest.raises(StateInUseError, match=rf"in use by driftd run \(process {os.getpid()}\).*Stop the other"),
-            held(path, "driftd restore", patience=0.0),
+            hold_lock(path, "driftd restore", patience=0.0),
         ):
             pass
     assert holder(path) is None
-    with held(path, "driftd run", patience=0.0):
+    with hold_lock(path, "driftd run", patience=0.0):
         pass
 
 
@@ -52,5 +52,5 @@ def test_a_killed_holder_leaves_nothing_behind(tmp_path: Path) -> None:
     child.wait()
     child.stdout.close()
     assert path.exists()
-    with held(path, "driftd run", patience=0.0):
+    with hold_lock(path, "driftd run", patience=0.0):
         pass

@@ -16,7 +16,7 @@ from driftd.paths import Places
 from driftd.store.backups import list_backups
 from driftd.store.events.writer import EventStore
 from driftd.store.migrations import ensure_current, migrate
-from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.writer import StateStore, post_request
 from event_samples import SCHEMA
@@ -40,7 +40,7 @@ def test_every_row_of_every_earlier_schema_survives(tmp_path: Path, kind: str, s
     before = database_at(path, kind, step)
     assert before
     migrate(path, kind)
-    assert pending(path, kind) == ()
+    assert pending_steps(path, kind) == ()
     blank = tmp_path / "blank" / f"{kind}.db"
     migrate(blank, kind)
     with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(blank)) as fresh:
@@ -93,7 +93,7 @@ def test_killed_in_the_middle(tmp_path: Path, write: int) -> None:
     command += [sys.executable, "-m", "driftd.store.migrations", str(path), "state"]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, check=False, capture_output=True, timeout=60)
     names = KINDS["state"].names
-    assert pending(path, "state") in {names[place:] for place in range(1, len(names) + 1)}
+    assert pending_steps(path, "state") in {names[place:] for place in range(1, len(names) + 1)}
     ensure_current(path, "state")
     with closing(sqlite3.connect(path)) as connection:
         after = rows_of(connection)

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from driftd.config.load import parse
-from driftd.config.redact import HIDDEN, redacted_model, shown
+from driftd.config.redact import HIDDEN, redact_model, redacted_dict
 from driftd.config.schema import Tls
 from driftd.web import security as tokens_module
 from driftd.web.security import REPORT_POLICY, RequestGuard, TokenFileError, Tokens
@@ -189,7 +189,7 @@ def test_what_looks_like_a_secret_is_not_shown() -> None:
         "path": "s3://key:hunter2@bucket/rows?signature=hunter2&part=7",
         "tokens_per_row": 12,
     }
-    found = redacted_model(given)
+    found = redact_model(given)
     assert "hunter2" not in str(found)
     assert found["parameters"]["max_iter"] == 30
     assert found["parameters"]["depth"] == [1, 2]
@@ -206,8 +206,8 @@ def test_a_shown_config_reads_again_as_a_config() -> None:
         "notify: {secret: {command: [page, --token, hunter2]}}\n"
     )
     config = parse(text.encode())
-    again = type(config).model_validate(shown(config))
+    again = type(config).model_validate(redacted_dict(config))
     assert again.models["api_token"].parameters == {"password": HIDDEN}
     assert again.models["api_token"].features == config.models["api_token"].features
     assert again.notify["secret"].command == ("page", "--token", HIDDEN)
-    assert "hunter2" not in os.fspath(str(shown(config)))
+    assert "hunter2" not in os.fspath(str(redacted_dict(config)))

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.progress import track
 
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
 from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.model_schema import ModelConfig
 from driftd.formatting import format_duration, format_minute, format_time
@@ -78,7 +78,7 @@ def backtest(
       driftd backtest demand
       driftd backtest demand --config candidate.yaml --since 2026-06-01
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, places = opened(config_path)
+    config, places = open_places(config_path)
     name = chosen_model(config, model)
     settings, now = config.models[name], time.time()
     configure_logs(level="error")  # the loop logs each check
@@ -87,7 +87,7 @@ def backtest(
         tempfile.TemporaryDirectory(prefix="driftd-backtest-") as scratch,
         Backtest(config, config_path, places, name, eras, scratch=Path(scratch), now=now) as test,
     ):
-        windows = _between(test.windows(), settings, since, until)
+        windows = _windows_between(test.windows(), settings, since, until)
         if not windows:
             raise AbsentError(f"there is no complete window of {name} to replay in that time")
         tally, end = AlarmCounts(), now if until is None else min(now, _epoch(until))
@@ -115,7 +115,7 @@ def _on_record(places: Places, model: str) -> tuple[list[Era], list[StoredAlarm]
     return eras, alarms
 
 
-def _between(
+def _windows_between(
     windows: list[Window], settings: ModelConfig, since: datetime | None, until: datetime | None
 ) -> list[Window]:
     """The windows of a time. Raises UsageError for windows of rows, which have none."""

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from driftd.cli.operate import whoami
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
 from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
@@ -20,7 +20,7 @@ from driftd.loop.maintenance import backup_plan
 from driftd.paths import Places
 from driftd.store.backups import BY_HAND, Backup, BackupError, backup_apart, check_backup, list_backups
 from driftd.store.integrity import damage_marked
-from driftd.store.ownership import StateInUseError, held
+from driftd.store.ownership import StateInUseError, hold_lock
 from driftd.store.restore import Restored, newest_good, restore_events, restore_state
 
 Found = Sequence[tuple[Path, Backup]]
@@ -37,14 +37,14 @@ def backup(config_path: Path, as_json: bool) -> None:
       sudo driftd backup
       driftd restore --list
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, places = opened(config_path, makes=True)
+    config, places = open_places(config_path, makes=True)
     if not places.state_db.exists():
         raise AbsentError(f"there is no state database at {places.state_db}: nothing to back up")
     plan = backup_plan(config, config_path, places, time.time(), reason=BY_HAND)
     with console().status("reading, copying, checking"):
         made = backup_apart(plan)
     if as_json:
-        print_json(_told(plan.folder / made.name, made))
+        print_json(_to_dict(plan.folder / made.name, made))
         return
     click.echo(f"backup {made.name} is made and checked ({_size(made.bytes)}) in {plan.folder}")
     for name, model in made.models.items():
@@ -76,7 +76,7 @@ def restore(
     if empty and model is None:
         raise click.UsageError("--empty is for an event store: name its model with --events")
     who = whoami()
-    config, places = opened(config_path, makes=not only_list)
+    config, places = open_places(config_path, makes=not only_list)
     found = list_backups([config.backup.folder or places.backups, places.backups])
     if only_list:
         _list(found, as_json=as_json)
@@ -104,7 +104,7 @@ class _Chosen:
 def _own(stack: ExitStack, places: Places, model: str | None) -> None:
     """Keep daemons away. One that runs has let go of a damaged event store already: that may be replaced under it."""
     try:
-        stack.enter_context(held(places.lock, "driftd restore", patience=0.0))
+        stack.enter_context(hold_lock(places.lock, "driftd restore", patience=0.0))
     except StateInUseError:
         if model is None or damage_marked(places.events_db(model)) is None:
             raise
@@ -134,7 +134,7 @@ def _choose(found: Found, name: str | None, model: str | None) -> _Chosen:
 
 def _list(found: Found, *, as_json: bool) -> None:
     if as_json:
-        print_json([_told(path, backup) for path, backup in found])
+        print_json([_to_dict(path, backup) for path, backup in found])
         return
     if not found:
         click.echo("there is no backup yet: the daemon makes the first within a minute of its start")
@@ -162,7 +162,7 @@ def _tell(
 ) -> None:
     if as_json:
         report: dict[str, Any] = {"model": model, "kept": done.kept, "aside": done.aside}
-        print_json({**report, "restored": _told(chosen.path, chosen.backup) if chosen else None})
+        print_json({**report, "restored": _to_dict(chosen.path, chosen.backup) if chosen else None})
         return
     out = console()
     for sentence in chosen.passed_over if chosen else ():
@@ -180,7 +180,7 @@ def _tell(
         say(out, f"  {model} counts its windows in rows: the rows until the old count is reached are not checked")
 
 
-def _told(path: Path, backup: Backup) -> dict[str, Any]:
+def _to_dict(path: Path, backup: Backup) -> dict[str, Any]:
     models = {name: {f: getattr(model, f) for f in model.__struct_fields__} for name, model in backup.models.items()}
     fields = {f: getattr(backup, f) for f in backup.__struct_fields__ if f not in {"models", "files"}}
     return {**fields, "path": str(path), "models": models}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from driftd.config.load import ConfigError
 from driftd.config.model_schema import Data, FilesSourceConfig, ModelConfig
-from driftd.config.redact import shown
+from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, OverrideConfig, Receiver
-from driftd.config.types import spelled
+from driftd.config.types import spell_duration
 from driftd.decisions import DEFAULT
 from driftd.loop.config_mapping import monitor_settings
 from driftd.paths import Places
@@ -19,8 +19,8 @@ def meaning(config: Config, now: float) -> dict[str, list[str]]:
     """Sentences by what they are about: each model, then the whole. `now` tells which overrides have lapsed."""
     meanings = {name: _model(model) for name, model in config.models.items()}
     meanings["driftd"] = [
-        f"keeps everything in {config.state_dir}: events for {spelled(config.retention.events)}, "
-        f"checks for {spelled(config.retention.checks)}",
+        f"keeps everything in {config.state_dir}: events for {spell_duration(config.retention.events)}, "
+        f"checks for {spell_duration(config.retention.checks)}",
         f"the daemon answers on {_address(config.http)}/metrics, driftd serve on {_address(config.serve)}",
     ]
     if config.notify:
@@ -55,7 +55,8 @@ def _source(model: ModelConfig) -> str:
 
 def _windows(model: ModelConfig) -> str:
     if model.window.every is not None:
-        return f"looks at every {spelled(model.window.every)} of predictions, and again at their labels when these came"
+        every = spell_duration(model.window.every)
+        return f"looks at every {every} of predictions, and again at their labels when these came"
     return f"looks at every {model.window.rows} predictions, and again at their labels when these came"
 
 
@@ -93,12 +94,12 @@ def _loop(model: ModelConfig) -> list[str]:
     informs = "" if "data_drift" in retrain.on else "; data drift alone informs"
     return [
         f"builds on {triggers}{when}{informs}",
-        f"at most {retrain.budget.builds} builds in {spelled(retrain.budget.per)}, "
-        f"none within {spelled(retrain.cooldown)} after one ended",
+        f"at most {retrain.budget.builds} builds in {spell_duration(retrain.budget.per)}, "
+        f"none within {spell_duration(retrain.cooldown)} after one ended",
         f"promotes {person} what is better with {promote.confidence:.0%} confidence, on at least "
         f"{promote.min_labels} labels",
-        f"watches a new version for {spelled(probation.span)} and {probation.min_labels} labels beside the old one, "
-        "and goes back if it is worse",
+        f"watches a new version for {spell_duration(probation.span)} and {probation.min_labels} labels beside the old "
+        "one, and goes back if it is worse",
     ]
 
 
@@ -138,7 +139,7 @@ def require_reloadable(config: Config, path: Path) -> None:
     except StateAbsentError:
         raise ConfigError(f"{path}: no daemon keeps its state in {config.state_dir}; {_RESTART}") from None
     before = (in_force.content or {}).get("http", {}) if in_force is not None else {}
-    now = shown(config)["http"]
+    now = redacted_dict(config)["http"]
     changed = [key for key, value in before.items() if key in now and now[key] != value]
     if changed:
         raise ConfigError(f"{path}: http.{changed[0]} is not what the daemon runs with; {_RESTART}")

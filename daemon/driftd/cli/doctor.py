@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from driftd.cli.options import config_option, configured, json_option
+from driftd.cli.options import config_option, json_option, load_config
 from driftd.cli.output import console, print_json, say
 from driftd.config.schema import Config, Receiver
 from driftd.errors import ExitCode
@@ -66,8 +66,8 @@ def notify_test(config_path: Path, receivers: tuple[str, ...], as_json: bool) ->
       driftd notify-test
       driftd notify-test team-chat
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config = configured(config_path)
-    outcomes = {name: _tried(name, receiver) for name, receiver in _chosen(config, receivers).items()}
+    config = load_config(config_path)
+    outcomes = {name: _try(name, receiver) for name, receiver in _receivers_named(config, receivers).items()}
     if as_json:
         print_json({name: {"delivered": error is None, "error": error} for name, error in outcomes.items()})
     else:
@@ -77,7 +77,7 @@ def notify_test(config_path: Path, receivers: tuple[str, ...], as_json: bool) ->
         raise SystemExit(ExitCode.FAILED)
 
 
-def _chosen(config: Config, names: tuple[str, ...]) -> dict[str, Receiver]:
+def _receivers_named(config: Config, names: tuple[str, ...]) -> dict[str, Receiver]:
     if not config.notify:
         raise click.UsageError("the config names no receiver: add one under `notify` (docs/notifications.md)")
     for name in names:
@@ -86,7 +86,7 @@ def _chosen(config: Config, names: tuple[str, ...]) -> dict[str, Receiver]:
     return {name: config.notify[name] for name in names or config.notify}
 
 
-def _tried(name: str, receiver: Receiver) -> str | None:
+def _try(name: str, receiver: Receiver) -> str | None:
     """None when the receiver took the message, else why it did not."""
     import asyncio  # noqa: PLC0415 - only here; `driftd --help` stays quick
 

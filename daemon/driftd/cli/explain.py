@@ -9,13 +9,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, opened
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
 from driftd.cli.output import console, number, print_json, say
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
-from driftd.views.decision import explained
+from driftd.views.decision import explain_decision
 
 LEADERS_SHOWN = 5
 _SAID_ELSEWHERE = {"alarm", "kind", "evidence", "threshold"}
@@ -83,12 +83,12 @@ def _version(manifest: Mapping[str, Any], to: Console) -> None:
     say(to, f"  made from snapshot {manifest['snapshot'][:12]} by {trainer}, seed {manifest['seed']}")
     if data.get("rows") is not None:
         choice = f", the choice {str(data['chosen']).replace('_', ' ')!r}" if data.get("chosen") else ""
-        say(to, f"  trained on {data['rows']:,} rows{choice}{_tried(data.get('tried'))}")
+        say(to, f"  trained on {data['rows']:,} rows{choice}{_describe_trials(data.get('tried'))}")
     if gate:
         say(to, f"  gate: {gate.get('decision')}: {gate.get('sentence')}")
 
 
-def _tried(tried: object) -> str:
+def _describe_trials(tried: object) -> str:
     if not isinstance(tried, Mapping) or not tried:
         return ""
     losses = ", ".join(f"{str(name).replace('_', ' ')} {number(loss)}" for name, loss in tried.items())
@@ -123,12 +123,12 @@ def explain(config_path: Path, what: str, model: str | None, is_alarm: bool, as_
       driftd explain 17
       driftd explain --alarm 3
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, places = opened(config_path)
+    config, places = open_places(config_path)
     name = chosen_model(config, model) if model is not None else None
     with StateReader.read_only(places.state_db) as reader:
         line = None if is_alarm else _line(reader, what, name)
         alarm = _explaining_alarm(reader, what if is_alarm else line)
-        explanation = explained(reader, lambda model: _by_rows(config, model), places, line, alarm)
+        explanation = explain_decision(reader, lambda model: _by_rows(config, model), places, line, alarm)
     if as_json:
         print_json(explanation)
     else:

@@ -12,7 +12,7 @@ import click
 import pandas as pd
 from rich.console import Console
 
-from driftd.cli.init_defaults import Guess, guessed
+from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
@@ -96,7 +96,7 @@ def init(
     with console.status(f"reading {file}"):
         rows = read_rows(file)
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
-    guess = guessed(rows, target, task=task, columns=given, window=window, name=name or file.stem)
+    guess = guess_settings(rows, target, task=task, columns=given, window=window, name=name or file.stem)
     for remark in guess.remarks:
         console.print(f"  {remark}", soft_wrap=True)
     text = config_text(guess, file, state_dir)
@@ -149,13 +149,13 @@ def read_rows(file: Path) -> pd.DataFrame:
 
 def config_text(guess: Guess, file: Path, state_dir: Path) -> str:
     """The commented config."""
-    features = "\n".join(f"      {quoted(name)}: {kind}" for name, kind in guess.features.items())
+    features = "\n".join(f"      {quote(name)}: {kind}" for name, kind in guess.features.items())
     return CONFIG.format(
-        state_dir=quoted(str(state_dir.resolve())),
+        state_dir=quote(str(state_dir.resolve())),
         name=guess.name,
         task=guess.task,
-        target=quoted(guess.target),
-        file=quoted(file.name),
+        target=quote(guess.target),
+        file=quote(file.name),
         features=features,
         window=guess.window,
     )
@@ -171,7 +171,7 @@ def write(output: Path, text: str, group: int) -> None:
     unfinished.replace(output)
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """A YAML scalar that is surely text: bare where that is plain to see, else as JSON writes it."""
     is_path_of_words = re.fullmatch(r"/?[A-Za-z_][\w.-]*(/[\w.-]+)*", text, re.ASCII) is not None
     return text if is_path_of_words and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)

@@ -41,7 +41,7 @@ class Guess:
     remarks: tuple[str, ...]
 
 
-def guessed(
+def guess_settings(
     rows: pd.DataFrame, target: str, *, task: str | None, columns: FileColumns, window: str | None, name: str
 ) -> Guess:
     """Read off what was not said. Raises click.ClickException when the target is absent or nothing is left."""
@@ -57,11 +57,15 @@ def guessed(
     free = [name for name in names if name not in {target, *columns.names}]
     label_time = columns.label_time or _time_named(rows, free, LABEL_TIME_NAMES, "time of a row's label", remarks)
     free = [name for name in free if name != label_time]
-    at = columns.time or _time_named(rows, free, TIME_NAMES, "time of a row", remarks) or _dated(rows, free, remarks)
+    at = (
+        columns.time
+        or _time_named(rows, free, TIME_NAMES, "time of a row", remarks)
+        or _date_column(rows, free, remarks)
+    )
     found = FileColumns(id=columns.id, time=at, label_time=label_time)
     for column in (found.time, found.label_time):
         _require_times(rows, column)
-    ignored = _ignored(rows, [column for column in names if column not in {target, *found.names}], remarks)
+    ignored = _ignored_columns(rows, [column for column in names if column not in {target, *found.names}], remarks)
     try:
         schema = learn_schema(rows, task=chosen, target=target, ignore=[*found.names, *ignored])
     except ValueError as error:
@@ -71,7 +75,7 @@ def guessed(
     last = None if moments is None else float(np.nanmax(moments))
     if found.label_time is not None and last is not None:
         last = max(last, float(np.nanmax(epoch_seconds(rows[found.label_time]))))
-    cut = _given_window(window) if window is not None else _window(len(rows), moments, remarks)
+    cut = _window_section(window) if window is not None else _window(len(rows), moments, remarks)
     return Guess(_slug(name), chosen, target, features, found, cut, last, tuple(remarks))
 
 
@@ -102,7 +106,7 @@ def _time_named(
     return found
 
 
-def _dated(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
+def _date_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
     """The only column of dates, whatever its name; of several, none is surely the time of the row."""
     dated = [name for name in names if rows[name].dtype.kind == "M"]
     if len(dated) == 1:
@@ -129,7 +133,7 @@ def _require_times(rows: pd.DataFrame, name: str | None) -> None:
         raise click.ClickException(f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973")
 
 
-def _given_window(window: str) -> str:
+def _window_section(window: str) -> str:
     """`500` is a number of rows, `1h` a span."""
     if window.isdecimal():
         return f"{{rows: {int(window)}}}"
@@ -140,7 +144,7 @@ def _given_window(window: str) -> str:
     return f"{{every: {window}}}"
 
 
-def _ignored(rows: pd.DataFrame, candidates: list[str], remarks: list[str]) -> list[str]:
+def _ignored_columns(rows: pd.DataFrame, candidates: list[str], remarks: list[str]) -> list[str]:
     """Columns that would be no feature: meta_*, constant, or naming each row."""
     why: dict[str, str] = {}
     for name in candidates:

@@ -78,9 +78,9 @@ def cli(context: click.Context) -> None:
       driftd init bookings.parquet --target cancelled
       driftd run --config config.yaml
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    from driftd.store.ownership import closed_to_others  # noqa: PLC0415 - `driftd --help` loads click alone
+    from driftd.store.ownership import close_to_others  # noqa: PLC0415 - `driftd --help` loads click alone
 
-    context.with_resource(closed_to_others())
+    context.with_resource(close_to_others())
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from driftd.cli.options import Decorated, chosen_model, config_option, json_option, opened
+from driftd.cli.options import Decorated, chosen_model, config_option, json_option, open_places
 from driftd.cli.output import print_json
 from driftd.errors import ExitCode
 from driftd.events import Event
@@ -94,7 +94,7 @@ def _ask(
 ) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
     who = whoami()
-    config, places = opened(config_path)
+    config, places = open_places(config_path)
     name = chosen_model(config, model)
     number = post_request(places.state_db, at=time.time(), who=who, model=name, kind=kind, arguments=arguments)
     outcome = _answer(places.state_db, number, wait)

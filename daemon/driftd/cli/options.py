@@ -54,20 +54,20 @@ def default_config() -> Path:
     return here if os.path.exists(here) else SYSTEM_CONFIG  # noqa: PTH110 - False, too, in a folder that is closed to us
 
 
-def opened(config_path: Path, *, makes: bool = False) -> tuple[Config, Places]:
+def open_places(config_path: Path, *, makes: bool = False) -> tuple[Config, Places]:
     """The config and the places of its state. From here on root works as the user whose state it is.
 
     `makes` is for a command that makes or replaces files there: then nobody but that user and root may go on. Raises
     ConfigError and ForeignStateError.
     """
-    config = configured(config_path)
+    config = load_config(config_path)
     places = Places(config.state_dir)
     context = click.get_current_context()
     context.with_resource(as_owner_of(places.root) if makes else rather_as_owner(places))
     return config, places
 
 
-def configured(config_path: Path) -> Config:
+def load_config(config_path: Path) -> Config:
     """The config; of a bad file, the one that the daemon goes on with.
 
     Raises ConfigError when no daemon has applied one before.

@@ -12,7 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from driftd.formatting import format_minute, json_safe
-from driftd.views.status import not_watched, sentences, spoken, spoken_override
+from driftd.views.status import (
+    format_condition,
+    format_override,
+    not_watched,
+    sentences,
+)
 from driftd_detectors.assessment import share_of_limit
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
@@ -72,9 +77,9 @@ def _print_whole(fleet: dict[str, Any], to: Console) -> None:
     for absent in fleet["not_watched"]:
         say(to, f"  {absent['model']}: {not_watched(absent['version'])}", "yellow")
     if fleet["override"]:
-        say(to, f"override in force: {spoken_override(fleet['override'])}", "bold yellow")
+        say(to, f"override in force: {format_override(fleet['override'])}", "bold yellow")
     for condition in fleet["host"]:
-        say(to, spoken(condition), "bold red")
+        say(to, format_condition(condition), "bold red")
     if fleet["lapsed"]:
         say(to, fleet["lapsed"], "yellow")
     if fleet["config"]:

@@ -14,7 +14,12 @@ from rich.text import Text
 from driftd.cli.output import VERDICT_STYLES, number
 from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
-from driftd.views.status import not_watched, sentences, spoken, spoken_override
+from driftd.views.status import (
+    format_condition,
+    format_override,
+    not_watched,
+    sentences,
+)
 from driftd_detectors.assessment import Verdict, loudness, share_of_limit
 from driftd_detectors.formatting import number as format_evidence
 
@@ -83,7 +88,7 @@ def _fleet(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[Ren
     needs = [_short_line(f"! {status['model']}: {status['needs']}", ATTENTION) for status in models if status["needs"]]
     if len(needs) > (most := max(2, size.height // 4)):
         needs = [*needs[:most], _short_line(f"! and {len(needs) - most} more models need a person", ATTENTION)]
-    notes = [*_unwatched(found), *_notes(found)]
+    notes = [*_unwatched_lines(found), *_notes(found)]
     room = max(3, size.height - 5 - len(needs) - len(notes) - ROOM_FOR_DECISIONS)
     lines: list[RenderableType] = [*needs, *notes, _table(models[:room], found, size.width, pen)]
     if len(models) > room:
@@ -111,7 +116,7 @@ def _table(models: Sequence[dict[str, Any]], found: dict[str, Any], width: int, 
             _nearest(status, pen),
             _loss(status, pen),
         ]
-        table.add_row(*(row if width < WIDE else [*row, _checked(status, found["at"])]))
+        table.add_row(*(row if width < WIDE else [*row, _last_check(status, found["at"])]))
     return table
 
 
@@ -121,7 +126,7 @@ def _one(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[Rende
     ]
     for status in found["models"]:
         title = f"{status['model']}  {status['phase'].replace('_', ' ')}  version {status['version'] or '-'}  "
-        lines.append(Text.assemble((title, "bold"), _verdict(status), "  ", _checked(status, found["at"])))
+        lines.append(Text.assemble((title, "bold"), _verdict(status), "  ", _last_check(status, found["at"])))
         if status["needs"]:
             lines.append(_line(f"! {status['needs']}", ATTENTION))
         lines += [*_notes(found), Text(""), _evidence(status, size.width, pen), Text("")]
@@ -164,8 +169,8 @@ def _performance(status: dict[str, Any], width: int, pen: Pen) -> list[Renderabl
 def _notes(found: dict[str, Any]) -> list[RenderableType]:
     notes: list[RenderableType] = []
     if found["override"]:
-        notes.append(_line(f"override in force: {spoken_override(found['override'])}", "bold yellow"))
-    notes += [_line(spoken(condition), ATTENTION) for condition in found["host"]]
+        notes.append(_line(f"override in force: {format_override(found['override'])}", "bold yellow"))
+    notes += [_line(format_condition(condition), ATTENTION) for condition in found["host"]]
     if found["lapsed"]:
         notes.append(_line(found["lapsed"], "yellow"))
     config = found["config"]
@@ -183,7 +188,7 @@ def _notes(found: dict[str, Any]) -> list[RenderableType]:
     return notes
 
 
-def _unwatched(found: dict[str, Any]) -> list[RenderableType]:
+def _unwatched_lines(found: dict[str, Any]) -> list[RenderableType]:
     """One line for all models without a version, and for each version that no daemon has watched."""
     by_reason: dict[str, list[str]] = {}
     for absent in found["not_watched"]:
@@ -253,7 +258,7 @@ def _verdict(status: dict[str, Any]) -> Text:
     return Text(worst, style=VERDICT_STYLES.get(worst, ""))
 
 
-def _checked(status: dict[str, Any], now: float) -> Text:
+def _last_check(status: dict[str, Any], now: float) -> Text:
     if status["last_check"] is None:
         return Text("never checked", style="dim")
     return Text(

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from driftd.cli.options import AbsentError, chosen_model, config_option, configured, json_option
+from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, load_config
 from driftd.cli.output import console, number, print_json, say
 from driftd.config.schema import Config
 from driftd.errors import ExitCode
@@ -47,7 +47,7 @@ def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as
       driftd reproduce demand 3
       driftd reproduce demand 3 --keep rebuilt/
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config = configured(config_path)
+    config = load_config(config_path)
     places = Places(config.state_dir)
     name = chosen_model(config, model)
     registry = Registry(places)

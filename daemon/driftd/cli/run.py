@@ -90,14 +90,14 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     """  # noqa: D301 - see above
     from driftd.cli.check_config import meaning, require_reloadable  # noqa: PLC0415 - NumPy only where budgets are told
     from driftd.config.load import load  # noqa: PLC0415 - kept beside its use
-    from driftd.config.redact import shown  # noqa: PLC0415 - see above
+    from driftd.config.redact import redacted_dict  # noqa: PLC0415 - see above
 
     config = load(config_path)
     if for_reload:
         require_reloadable(config, config_path)
     meanings, warnings = meaning(config, time.time()), _warnings(config)
     if as_json:
-        print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": shown(config)})
+        print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": redacted_dict(config)})
         return
     click.echo(f"{config_path} is good (hash {config.hash})")
     for warning in warnings:

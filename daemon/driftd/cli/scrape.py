@@ -42,7 +42,7 @@ class Scrape:
         return tuple(dict.fromkeys(key[1] for key in self.values if key[0] == family.name and len(key) > 1))
 
 
-def heard(http: Http) -> Scrape | None:
+def read_scrape(http: Http) -> Scrape | None:
     """What the daemon of this config shows; None where none answers."""
     if not can_be_asked(http):
         return None

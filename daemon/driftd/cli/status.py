@@ -8,9 +8,9 @@ from typing import Any
 import click
 from rich.text import Text
 
-from driftd.cli.options import chosen_model, config_option, json_option, opened
+from driftd.cli.options import chosen_model, config_option, json_option, open_places
 from driftd.cli.output import Cell, console, number, print_json, print_status, print_table, say
-from driftd.cli.scrape import heard
+from driftd.cli.scrape import read_scrape
 from driftd.config.types import seconds
 from driftd.formatting import format_minute
 from driftd.paths import Places
@@ -46,13 +46,13 @@ def status(config_path: Path, model: str | None, watch: bool, every: float, as_j
       driftd status --watch --model demand
       driftd status --json | jq '.models[].phase'
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    config, places = opened(config_path)
+    config, places = open_places(config_path)
     name = chosen_model(config, model) if model is not None else None
     if watch:
         from driftd.cli.watch import watch_status  # noqa: PLC0415 - only here
 
         raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
-    metrics = heard(config.http)
+    metrics = read_scrape(config.http)
     fleet = fleet_status(config, places, config_path, name, metrics)
     if as_json:
         print_json(fleet)
@@ -81,7 +81,7 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
     Example:
       driftd history demand -n 5
     """  # noqa: D301 - see above
-    config, places = opened(config_path)
+    config, places = open_places(config_path)
     name = chosen_model(config, model) if model is not None else None
     with StateReader.read_only(places.state_db) as reader:
         lines = reader.history(name, limit)
@@ -118,7 +118,7 @@ def versions(config_path: Path, model: str | None, as_json: bool) -> None:
     Example:
       driftd versions demand
     """  # noqa: D301 - see above
-    config, places = opened(config_path)
+    config, places = open_places(config_path)
     name = chosen_model(config, model)
     found = _manifests(places, name)
     served = Registry(places).current(name)

@@ -16,7 +16,7 @@ from rich.live import Live
 
 from driftd.cli.output import console, print_status, say
 from driftd.cli.picture import picture
-from driftd.cli.scrape import heard
+from driftd.cli.scrape import read_scrape
 from driftd.config.load import ConfigError, load
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, json_safe
@@ -75,7 +75,7 @@ def snapshot(config_path: Path, model: str | None, now: float) -> dict[str, Any]
     config = _config(config_path)
     places = Places(config.state_dir)
     answers = _answers(config.http.listen)
-    fleet = fleet_status(config, places, config_path, model, heard(config.http) if answers else None)
+    fleet = fleet_status(config, places, config_path, model, read_scrape(config.http) if answers else None)
     fleet |= {"at": now, "trouble": None, "daemon": answers, "decisions": []}
     try:
         with StateReader.read_only(places.state_db) as reader:

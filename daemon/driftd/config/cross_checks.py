@@ -62,10 +62,10 @@ def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterato
     for name, version in _mapping(override.get("approve")).items():
         if _mapping(override.get("reject")).get(name) == version:
             yield ("override", "reject", name), f"version {version} is approved in the same override; keep one of them"
-    yield from _silenced(_mapping(override.get("silence")), models)
+    yield from _check_silences(_mapping(override.get("silence")), models)
 
 
-def _silenced(silence: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _check_silences(silence: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Features are known here only where the config names them; the daemon says it of those that it learned."""
     for name, silent in silence.items():
         known = [str(feature) for feature in _mapping(_mapping(models.get(name)).get("features"))]
@@ -88,12 +88,12 @@ def _model(model: Mapping[str, Any]) -> Iterator[Contradiction]:
     if isinstance(features, Mapping):
         if model.get("target") in features:
             yield ("features", str(model["target"])), "the target cannot be a feature of itself"
-        yield from _named_features(_mapping(model.get("detect")), [str(name) for name in features])
+        yield from _check_named_features(_mapping(model.get("detect")), [str(name) for name in features])
     yield from _metric(model.get("task"), _mapping(_mapping(model.get("detect")).get("performance")).get("metric"))
     yield from _schedule(_mapping(model.get("retrain")))
 
 
-def _named_features(detect: Mapping[str, Any], features: list[str]) -> Iterator[Contradiction]:
+def _check_named_features(detect: Mapping[str, Any], features: list[str]) -> Iterator[Contradiction]:
     data = _mapping(detect.get("data"))
     for key, names in (
         (("data", "ignore"), _list(data.get("ignore"))),

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from driftd.config.schema import Config
-from driftd.config.types import Duration, spelled
+from driftd.config.types import Duration, spell_duration
 
 HEAD = """# Configuration
 
@@ -119,10 +119,10 @@ def _default(field: FieldInfo) -> str:
         return "-"
     if isinstance(value, BaseModel):
         set_keys = value.model_dump(mode="json", exclude_unset=True)
-        written = {key: _spelled(value, key, item) for key, item in set_keys.items()}
+        written = {key: _spell(value, key, item) for key, item in set_keys.items()}
         return f"`{_flow(written)}`" if written else "as below"
     if _is_span(field):
-        return f"`{spelled(value)}`"
+        return f"`{spell_duration(value)}`"
     return f"`{_flow(value)}`"
 
 
@@ -132,8 +132,8 @@ def _is_span(field: FieldInfo) -> bool:
     )
 
 
-def _spelled(model: BaseModel, key: str, value: Any) -> Any:
-    return spelled(value) if value is not None and _is_span(type(model).model_fields[key]) else value
+def _spell(model: BaseModel, key: str, value: Any) -> Any:
+    return spell_duration(value) if value is not None and _is_span(type(model).model_fields[key]) else value
 
 
 def _flow(value: Any) -> str:

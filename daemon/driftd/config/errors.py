@@ -41,7 +41,7 @@ _BOUNDS = {
 }
 
 
-def told(error: ErrorDetails, data: object) -> tuple[KeyPath, str]:
+def format_error(error: ErrorDetails, data: object) -> tuple[KeyPath, str]:
     """The key path in the file and the sentence for one of pydantic's errors about `data`."""
     path = in_file(error["loc"], data)
     kind = error["type"]
@@ -50,7 +50,7 @@ def told(error: ErrorDetails, data: object) -> tuple[KeyPath, str]:
     if kind == "missing":
         key = str(error["loc"][-1])
         return path, f"the required key {key!r} is missing" + _about(path, key)
-    return path, _sentence(kind, error, _describing(path))
+    return path, _sentence(kind, error, _describer(path))
 
 
 def in_file(loc: tuple[int | str, ...], data: object) -> KeyPath:
@@ -67,15 +67,15 @@ def in_file(loc: tuple[int | str, ...], data: object) -> KeyPath:
     return tuple(path)
 
 
-def _describing(path: KeyPath) -> Callable[[object], str]:
+def _describer(path: KeyPath) -> Callable[[object], str]:
     """How a value at this place is repeated: as it is, or, where secrets stand, only by its kind."""
     first, second, third = (*path, "", "", "")[:3]
     addressed = first == "notify" and third in {"", "webhook", "webhook_file", "command"}
     handed = first == "models" and third in {"trainer", "parameters"}
-    return _veiled if second != "" and (addressed or handed) else _short
+    return _veil if second != "" and (addressed or handed) else _short
 
 
-def _veiled(value: object) -> str:
+def _veil(value: object) -> str:
     if isinstance(value, str):
         return f"a text of {len(value)} characters"
     return _short(value)

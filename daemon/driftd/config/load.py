@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import ValidationError
 
 from driftd.config.cross_checks import contradictions
-from driftd.config.errors import told
+from driftd.config.errors import format_error
 from driftd.config.schema import Config
 from driftd.config.yaml_reader import Problem, read
 from driftd.errors import DriftdError, ExitCode
@@ -63,7 +63,7 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
             config = Config.model_validate(document.data)
         except ValidationError as error:
             for fault in error.errors(include_url=False):
-                path, sentence = told(fault, document.data)
+                path, sentence = format_error(fault, document.data)
                 if path not in unread:
                     problems.append(Problem(document.line_of(path), path, sentence))
         problems += [

@@ -18,35 +18,35 @@ _IN_QUERY = re.compile(rf"(?P<before>\b[\w-]*(?:{_WORD}|signature|sig)=)[^&\s;,]
 _OPTION = re.compile(rf"--?[\w-]*(?:{_WORD})", re.IGNORECASE)
 
 
-def shown(config: Config) -> dict[str, Any]:
+def redacted_dict(config: Config) -> dict[str, Any]:
     """The config as plain data, every value that may be a secret replaced by "..."."""
-    return redacted_config(config.model_dump(mode="json"))
+    return redact_config(config.model_dump(mode="json"))
 
 
-def redacted_config(content: Mapping[str, Any]) -> dict[str, Any]:
+def redact_config(content: Mapping[str, Any]) -> dict[str, Any]:
     """A whole config as plain data without its secrets. It stays a valid config: names are the user's own, not keys."""
     models = content.get("models")
-    named = {name: redacted_model(model) for name, model in models.items()} if isinstance(models, Mapping) else models
-    return {key: named if key == "models" else redacted(value) for key, value in content.items()}
+    named = {name: redact_model(model) for name, model in models.items()} if isinstance(models, Mapping) else models
+    return {key: named if key == "models" else redact(value) for key, value in content.items()}
 
 
-def redacted_model(content: Mapping[str, Any]) -> dict[str, Any]:
+def redact_model(content: Mapping[str, Any]) -> dict[str, Any]:
     """One model's section of it: what a trainer is handed is the only place where a key's name says what it holds."""
-    return {key: redacted(value, by_name=key == "parameters") for key, value in content.items()}
+    return {key: redact(value, by_name=key == "parameters") for key, value in content.items()}
 
 
-def redacted(value: Any, *, by_name: bool = False) -> Any:
+def redact(value: Any, *, by_name: bool = False) -> Any:
     """Plain data without secrets in addresses and options; with `by_name` also without values of keys that name one."""
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN if by_name and _is_secret(str(key), item) else redacted(item, by_name=by_name)
+            key: HIDDEN if by_name and _is_secret(str(key), item) else redact(item, by_name=by_name)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
         return [
             HIDDEN
             if at and isinstance(value[at - 1], str) and _OPTION.fullmatch(value[at - 1])
-            else redacted(item, by_name=by_name)
+            else redact(item, by_name=by_name)
             for at, item in enumerate(value)
         ]
     if isinstance(value, str):

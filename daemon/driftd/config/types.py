@@ -34,7 +34,7 @@ def seconds(value: Any) -> float:
     return read
 
 
-def spelled(span: float) -> str:
+def spell_duration(span: float) -> str:
     """A span as one would write it in the config: the largest unit that says it in a whole number, else seconds."""
     for unit in ("w", "d", "h", "m", "s", "ms"):
         count = span / UNITS[unit]
@@ -43,15 +43,15 @@ def spelled(span: float) -> str:
     return f"{span:g}s"
 
 
-def _written(span: float, info: SerializationInfo) -> float | str:
-    return spelled(span) if info.context is FOR_PEOPLE else span
+def _serialize(span: float, info: SerializationInfo) -> float | str:
+    return spell_duration(span) if info.context is FOR_PEOPLE else span
 
 
 FOR_PEOPLE = {"durations": "spelled"}  # the `context` of a dump in which spans are written as people write them
 Duration = Annotated[
     float,
     BeforeValidator(seconds),
-    PlainSerializer(_written, return_type=float | str, when_used="json"),
+    PlainSerializer(_serialize, return_type=float | str, when_used="json"),
 ]
 
 

@@ -35,7 +35,7 @@ class Problem:
     def told(self, file: str) -> str:
         """`config.yaml:7: models.demand.window.evry: ...`."""
         where = f"{file}:{self.line}: "
-        said = (f"{dotted(self.path)}: " if self.path else "") + self.sentence
+        said = (f"{dotted_path(self.path)}: " if self.path else "") + self.sentence
         return where + "".join(character if character.isprintable() else repr(character)[1:-1] for character in said)
 
 
@@ -76,7 +76,7 @@ def read(content: bytes) -> Document:
     return document
 
 
-def dotted(path: KeyPath) -> str:
+def dotted_path(path: KeyPath) -> str:
     """`models.demand.retrain.on[0]`."""
     text = ""
     for step in path:

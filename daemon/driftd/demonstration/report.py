@@ -240,7 +240,7 @@ def _add_marks(figure: go.Figure, curves: Sequence[Curve], marks: Sequence[Mark]
             name=f"{kind} ({len(chosen)})",
             mode="markers",
             marker={"symbol": symbol, "color": colour, "size": 13, "line": {"color": colour, "width": 2}},
-            text=[_folded(mark.sentence) for mark in chosen],
+            text=[_fold(mark.sentence) for mark in chosen],
             hovertemplate="%{x|%d %b %H:%M}<br>%{text}<extra></extra>",
         )
 
@@ -275,7 +275,7 @@ def _cells(row: Row) -> tuple[str, str, str, str]:
     return str(row.builds), f"{row.mean:.2f}", f"{row.worst_month:.2f}", saved
 
 
-def _folded(sentence: str, width: int = 80) -> str:
+def _fold(sentence: str, width: int = 80) -> str:
     """A sentence for plotly's hover box: escaped, and broken into lines of about `width` characters."""
     lines, line = [], ""
     for word in escape(sentence).split():

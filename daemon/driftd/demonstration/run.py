@@ -54,7 +54,7 @@ STYLES: dict[str, str] = {
 }
 
 
-def told(line: StoredTransition) -> Text:
+def format_decision(line: StoredTransition) -> Text:
     """`03 Apr 00:00  promoted  version 2 serves instead of 1 ...`, coloured by what it is."""
     when = datetime.fromtimestamp(line.at, UTC)
     text = Text(f"{when:%d %b %H:%M}  ", style="dim")
@@ -214,7 +214,7 @@ def _tell(progress: Progress, daemon: Daemon, last: int) -> int:
     """Print what was decided since the transition `last`; returns the newest."""
     news = [line for line in daemon.assembly.store.history(MODEL, limit=50) if line.id > last]
     for line in reversed(news):
-        progress.console.print(told(line))
+        progress.console.print(format_decision(line))
     return max((line.id for line in news), default=last)
 
 

@@ -12,7 +12,7 @@ from driftd.store.backups import list_backups
 from driftd.store.events.retention import oldest_unsealed
 from driftd.store.integrity import damage_marked, examine
 from driftd.store.ownership import Holder, name_of, rather_as_owner
-from driftd.store.schema_versions import DatabaseError, pending
+from driftd.store.schema_versions import DatabaseError, pending_steps
 from driftd.web.local_client import CertificateError, NoAnswerError, ask, can_be_asked
 from driftd.web.secrets import Secret, fault_of, secrets_of, unknown_of
 
@@ -99,10 +99,10 @@ def daemon(installation: Installation) -> Iterator[Finding]:
         said = f"process {found.pid} ({found.task}) owns the state, but {http.listen} does not answer: {error}"
         yield fail("daemon", said, "see `journalctl -u driftd`; if it hangs, systemctl restart driftd")
     else:
-        yield _answered(found, http.listen, status, text, installation.now)
+        yield _answer(found, http.listen, status, text, installation.now)
 
 
-def _answered(found: Holder, address: str, status: int, text: str, now: float) -> Finding:
+def _answer(found: Holder, address: str, status: int, text: str, now: float) -> Finding:
     if status in _UNAUTHORIZED:
         return ok("daemon", f"runs as process {found.pid} and answers at {address} (its metrics want a token)")
     step = next((line for line in text.splitlines() if line.startswith(_LAST_STEP)), None)
@@ -139,7 +139,7 @@ def _database(path: Path, kind: str, restore: str) -> Iterator[Finding]:
         yield fail(str(path), f"is damaged: {finding}", restore)
         return
     try:
-        missing = pending(path, kind)
+        missing = pending_steps(path, kind)
     except DatabaseError as error:
         yield fail(str(path), str(error), "install the newer driftd again, or restore a backup from before it")
         return

@@ -105,7 +105,7 @@ def examine_all(
         config, left_out = load(config_path), frozenset[str]()
     except ConfigError as error:
         config, left_out = _instead(config_path, checks)
-        yield _refused(config_path, str(error), config)
+        yield _refused_config(config_path, str(error), config)
     installation = Installation.of(config_path, config, now)
     for name in [check for check in checks if check not in left_out]:
         report(name)
@@ -126,7 +126,7 @@ def _instead(config_path: Path, checks: Mapping[str, Check]) -> tuple[Config, fr
     return in_force.model_copy(update={"state_dir": root}), OF_THE_FILE  # wherever the state was when it was applied
 
 
-def _refused(config_path: Path, fault: str, instead: Config) -> Finding:
+def _refused_config(config_path: Path, fault: str, instead: Config) -> Finding:
     todo = "correct the file (`driftd check-config` tells each fault); a running daemon keeps the config before it"
     if config_path.exists() and not os.access(config_path, os.R_OK):
         todo = f"run this as somebody who may read it: {command_for(instead.state_dir, 'doctor')}"

@@ -98,7 +98,7 @@ def clock(installation: Installation) -> Iterator[Finding]:
         yield fail(
             "clock", said, "set the clock (timedatectl); windows up to that time are checked already, none is lost"
         )
-    synchronized = _synchronized()
+    synchronized = _is_synchronized()
     if synchronized is False:
         yield warn("clock", "is not synchronized with a time server", "enable it: timedatectl set-ntp true")
     elif newest is None or newest <= installation.now + _AHEAD:
@@ -143,7 +143,7 @@ def _newest_stamp(installation: Installation) -> float | None:
     return max(stamps, default=None)
 
 
-def _synchronized() -> bool | None:
+def _is_synchronized() -> bool | None:
     """Whether somebody sets the clock; None when that cannot be told."""
     if _SYNCHRONIZED.exists():
         return True

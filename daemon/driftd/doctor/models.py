@@ -56,10 +56,10 @@ def _source(installation: Installation, name: str, model: ModelConfig, schema: S
         return fail(name, f"its source ({model.source.kind}) fails: {error}", "correct `source` or what it names")
     finally:
         guard.close()
-    return _answered(name, model.source.kind, extent)
+    return _answer(name, model.source.kind, extent)
 
 
-def _answered(name: str, kind: str, extent: Extent) -> Finding:
+def _answer(name: str, kind: str, extent: Extent) -> Finding:
     if extent.faults:
         more = f" (and {len(extent.faults) - 1} more)" if len(extent.faults) > 1 else ""
         todo = "mount it, mend it, move it away, or let the user of the services read it and enter every folder above"
@@ -101,7 +101,7 @@ def progress(installation: Installation) -> Iterator[Finding]:
                 yield warn(name, "is not under watch yet", "start the daemon; `driftd init` trains a first version")
                 continue
             last = reader.checks(name, 1, "window")
-            faults = [*_checked(installation, state, last), *_acted(installation, name, reader)]
+            faults = [*_check_last(installation, state, last), *_check_actions(installation, name, reader)]
             if state.failures:
                 todo = f"`{installation.command(f'explain last --model {name}')}` and the log of the job say why"
                 faults.append(warn(name, f"{state.failures} builds failed in a row", todo))
@@ -111,7 +111,7 @@ def progress(installation: Installation) -> Iterator[Finding]:
                 yield ok(name, f"is {state.phase}{ended}")
 
 
-def _checked(installation: Installation, state: ModelState, last: list[StoredCheck]) -> Iterator[Finding]:
+def _check_last(installation: Installation, state: ModelState, last: list[StoredCheck]) -> Iterator[Finding]:
     window, name = installation.config.models[state.model].window, state.model
     if not last:
         return
@@ -125,7 +125,7 @@ def _checked(installation: Installation, state: ModelState, last: list[StoredChe
         yield fail(name, f"its last check failed: {last[0].reason}", "see the findings on its source")
 
 
-def _acted(installation: Installation, name: str, reader: StateReader) -> Iterator[Finding]:
+def _check_actions(installation: Installation, name: str, reader: StateReader) -> Iterator[Finding]:
     for action in reader.open_actions(name):
         hours = (installation.now - (action.started_at or action.intended_at)) / 3600
         if hours * 3600 > _LONG_ACTION * installation.config.limits.timeout:

@@ -118,17 +118,17 @@ def alarms_in(assessment: Assessment) -> list[tuple[Alarm, tuple[tuple[str, floa
     return [
         (
             Alarm(
-                kind=str(one.kind),
-                subject=one.leaders[0][0] if one.leaders else str(one.kind),
-                evidence=one.evidence,
-                threshold=one.threshold,
-                sentence=one.sentence,
-                change_start=one.change_start,
+                kind=str(kind.kind),
+                subject=kind.leaders[0][0] if kind.leaders else str(kind.kind),
+                evidence=kind.evidence,
+                threshold=kind.threshold,
+                sentence=kind.sentence,
+                change_start=kind.change_start,
             ),
-            one.leaders,
+            kind.leaders,
         )
-        for one in assessment.kinds
-        if one.crossed
+        for kind in assessment.kinds
+        if kind.crossed
     ]
 
 
@@ -143,8 +143,8 @@ def fault_in(assessment: Assessment) -> str | None:
 
 def looked(assessment: Assessment, kind: EvidenceKind) -> bool:
     """Whether this check had something to say of a kind."""
-    one = assessment.of(kind)
-    return one is not None and one.verdict not in (Verdict.INCONCLUSIVE, Verdict.ERROR)
+    found = assessment.of(kind)
+    return found is not None and found.verdict not in (Verdict.INCONCLUSIVE, Verdict.ERROR)
 
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from driftd.config.redact import shown
+from driftd.config.redact import redacted_dict
 from driftd.config.schema import Config, OverrideConfig
 from driftd.loop.config_mapping import asked_by_override
 from driftd.observe.metrics import Metrics
@@ -43,7 +43,7 @@ class ConfigHistory:
 
     def applied(self, config: Config, now: float) -> None:
         """This config is in force."""
-        entry = _Entry(config.hash, now, content=shown(config))
+        entry = _Entry(config.hash, now, content=redacted_dict(config))
         self.asked_since = asked_since([entry, *self._before()])
         self._add(entry)
 
@@ -93,8 +93,8 @@ def asked_since(applied: Iterable[_Entry]) -> dict[str, float]:
     since: dict[str, float] = {}
     going_on: set[str] | None = None
     for entry in applied:
-        asked = _asked(entry)
-        going_on = asked if going_on is None else going_on & asked
+        current = _asked(entry)
+        going_on = current if going_on is None else going_on & current
         if not going_on:
             break
         since |= dict.fromkeys(going_on, entry.at)

@@ -60,10 +60,12 @@ def asked_by_override(override: ConfiguredOverride, now: float) -> tuple[set[str
         "retrain": override.retrain,
         "approve": override.approve,
         "reject": override.reject,
-        "silence": [end for one in override.silence.values() for end in one.values() if now < end.timestamp()],
+        "silence": [
+            end for features in override.silence.values() for end in features.values() if now < end.timestamp()
+        ],
     }
-    asked = {kind for kind, models in by_model.items() if models}
-    return asked | {f"pause_{what}" for what in override.pause}, expires
+    kinds = {kind for kind, models in by_model.items() if models}
+    return kinds | {f"pause_{what}" for what in override.pause}, expires
 
 
 def monitor_settings(model: ModelConfig) -> MonitorSettings:

@@ -105,8 +105,8 @@ class Daemon:
                 message = self._next(min(idle_seconds, manager.cadence))
                 self._look_at(clock)
                 self._handle_whole(message, clock.now())
-        except StopAskedError as asked:
-            self.stopping = str(asked)
+        except StopAskedError as stop:
+            self.stopping = str(stop)
         manager.stopping()
         self.close()
 
@@ -130,11 +130,11 @@ class Daemon:
             if is_damage(error):
                 self._state_damaged(error)
                 return
-            told, kind = type(message).__name__.lower(), type(error).__name__
-            self.assembly.metrics.message_failed(told)
-            untold = self.repeats.due("message_failed", told, kind, now=now)
+            name, kind = type(message).__name__.lower(), type(error).__name__
+            self.assembly.metrics.message_failed(name)
+            untold = self.repeats.due("message_failed", name, kind, now=now)
             if untold is not None:
-                log.error("message_failed", message=told, error=str(error), kind=kind, untold=untold, exc_info=True)
+                log.error("message_failed", message=name, error=str(error), kind=kind, untold=untold, exc_info=True)
 
     def _look_at(self, clock: Clock) -> None:
         """Notice when the wall clock was set, by the monotonic one: what waits for a moment of it must be told."""
@@ -260,8 +260,8 @@ class Daemon:
         log.info("stopped", reason=self.stopping)
 
     def _show_override(self, now: float) -> None:
-        asked, expires = asked_by_override(self.assembly.config.override, now)
-        self.assembly.metrics.override(asked, expires, self.configs.asked_since)
+        kinds, expires = asked_by_override(self.assembly.config.override, now)
+        self.assembly.metrics.override(kinds, expires, self.configs.asked_since)
 
     def _applied(self, config: Config, now: float) -> None:
         self.configs.applied(config, now)
@@ -291,14 +291,14 @@ class Daemon:
                 if isinstance(message, DeliveryConfirmed):
                     self._save_told(message)
 
-    def _save_told(self, told: DeliveryConfirmed) -> None:
+    def _save_told(self, confirmation: DeliveryConfirmed) -> None:
         """Where this cannot be kept just now (a full disk), the receiver is told twice after a restart, no worse."""
 
         def report(error: Exception) -> None:
-            log.warning("told_not_kept", receiver=told.receiver, until=told.until, error=str(error))
+            log.warning("told_not_kept", receiver=confirmation.receiver, until=confirmation.until, error=str(error))
 
         with handle_failure(report):
-            self.assembly.store.save_told(told.receiver, told.until)
+            self.assembly.store.save_told(confirmation.receiver, confirmation.until)
 
     def _take_up(self, config: Config, now: float) -> None:
         """Replace what changed; a model whose settings are as before keeps its eyes, evidence and children."""
@@ -373,10 +373,10 @@ class Daemon:
 
 def _told(config: Config, now: float) -> dict[str, object]:
     """What the log says of a config that comes into force."""
-    told: dict[str, object] = {"models": sorted(config.models)}
+    fields: dict[str, object] = {"models": sorted(config.models)}
     override = config.override.model_dump(mode="json", exclude_defaults=True)
     if override:
         expires = config.override.expires
         lapsed = expires is not None and expires.timestamp() <= now
-        told["override"] = {**override, "has_expired": True} if lapsed else override
-    return told
+        fields["override"] = {**override, "has_expired": True} if lapsed else override
+    return fields

@@ -166,9 +166,9 @@ class Assembly:
         if served is not None and (fault := self.registry.fault(name, served)) is not None:
             log.error("served_version_damaged", model=name, version=served, reason=fault)
             served = None
-        asked = config.override.retrain.get(name)
+        retrain = config.override.retrain.get(name)
         versions = frozenset(self.registry.versions(name))
-        transition = restored(state, served, versions, asked, made_at=restore.made_at, now=now)
+        transition = restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
         given_up = [ActionKind.SWAP, ActionKind.SHADOW]
         if transition.state.build is None:
             given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE]
@@ -263,5 +263,5 @@ class JobArguments:
         assert alarm is not None  # the action was intended in the transaction that recorded it
         by = "time" if self._model.window.every is not None else "rows"
         window = {"index": alarm.window_index, "start": alarm.window_start, "end": alarm.window_end, "by": by}
-        told = {"id": number, "sentence": sentence, "kind": alarm.kind, "leaders": alarm.leaders}
-        return {"version": alarm.version, "alarm": told, "window": window}
+        alarm_fields = {"id": number, "sentence": sentence, "kind": alarm.kind, "leaders": alarm.leaders}
+        return {"version": alarm.version, "alarm": alarm_fields, "window": window}

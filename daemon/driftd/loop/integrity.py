@@ -100,8 +100,8 @@ class EventsWatch:
         )
 
     def _examined(self, model: str, path: Path) -> str | None:
-        told = path.stat()
-        stamp = (told.st_ino, told.st_size, told.st_mtime_ns)
+        status = path.stat()
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
         if model not in self._seen or self._seen[model][0] != stamp:
             self._seen[model] = (stamp, examine(path, seconds=EVENTS_SECONDS))
         return self._seen[model][1]

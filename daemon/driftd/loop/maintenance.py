@@ -23,8 +23,8 @@ FOLDERS = {"events": "events", "models": "versions", "snapshots": "snapshots", "
 
 def room(places: Places) -> tuple[int, int]:
     """Free bytes for driftd and the size of the file system of `state_dir`. Raises OSError when it cannot be asked."""
-    asked = os.statvfs(places.root)
-    return asked.f_bavail * asked.f_frsize, asked.f_blocks * asked.f_frsize
+    stats = os.statvfs(places.root)
+    return stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
 
 
 def sizes(places: Places) -> dict[str, int]:
@@ -75,7 +75,7 @@ def keep_house(config: Config, places: Places, now: float) -> dict[str, bool]:
             log.info(
                 "upkeep_done",
                 model=model,
-                sealed_rows=sum(one.rows for one in done.sealed),
+                sealed_rows=sum(segment.rows for segment in done.sealed),
                 pruned_rows=done.pruned.rows,
                 pruned_segments=done.pruned.segments,
             )

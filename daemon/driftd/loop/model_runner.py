@@ -76,8 +76,8 @@ class ModelRunner:
         actions = self.store.open_actions(self.name)
         at_work = self.performer.running
         self.metrics.actions(
-            Counter(one.kind for one in actions if one.id in at_work),
-            Counter(one.kind for one in actions if one.id not in at_work),
+            Counter(action.kind for action in actions if action.id in at_work),
+            Counter(action.kind for action in actions if action.id not in at_work),
         )
 
     @property

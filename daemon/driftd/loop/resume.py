@@ -83,9 +83,9 @@ def restore(
     show_version(metrics, evidence, version)
     for kind in ("window", "labels"):
         last = store.checks(evidence.model, limit=1, kind=kind)
-        shown = store.last_check(evidence.model, kind, version)
-        if shown is not None:
-            _show(metrics, store, shown, monitor, every)
+        check = store.last_check(evidence.model, kind, version)
+        if check is not None:
+            _show(metrics, store, check, monitor, every)
         if last and last[0].verdict is Verdict.ERROR and last[0].version == version:
             _show(metrics, store, last[0], monitor, every)
 
@@ -117,13 +117,13 @@ def as_it_stands(assessment: Assessment, monitor: Monitor) -> Assessment:
         EvidenceKind.HARM: monitor.harm,
     }
 
-    def stands(one: KindAssessment) -> KindAssessment:
-        part = parts.get(one.kind)
-        if one.verdict is not Verdict.DRIFT or part is None or part.alarmed:
-            return one
-        return replace(one, verdict=Verdict.OK, evidence=part.value)
+    def stands(kind: KindAssessment) -> KindAssessment:
+        part = parts.get(kind.kind)
+        if kind.verdict is not Verdict.DRIFT or part is None or part.alarmed:
+            return kind
+        return replace(kind, verdict=Verdict.OK, evidence=part.value)
 
-    return replace(assessment, kinds=tuple(stands(one) for one in assessment.kinds))
+    return replace(assessment, kinds=tuple(stands(kind) for kind in assessment.kinds))
 
 
 def tally_of(store: StateReader, model: str) -> DecisionCounts:
@@ -145,15 +145,17 @@ def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor
 def _assessment(store: StateReader, check: StoredCheck) -> Assessment:
     """The assessment that a stored check was made from, as far as it is shown."""
     kinds = tuple(
-        KindAssessment(EvidenceKind(kind), Verdict(told["verdict"]), told["evidence"], told["threshold"], "")
-        for kind, told in check.evidence.items()
+        KindAssessment(EvidenceKind(kind), Verdict(found["verdict"]), found["evidence"], found["threshold"], "")
+        for kind, found in check.evidence.items()
     )
     scores = tuple(
-        Score(EvidenceKind(one.kind), one.subject, one.component, one.value, 0.0, one.evidence)
-        for one in store.scores(check.model, since_index=check.window_index)
-        if one.window_index == check.window_index and one.kind != EvidenceKind.PERFORMANCE and one.value is not None
+        Score(EvidenceKind(score.kind), score.subject, score.component, score.value, 0.0, score.evidence)
+        for score in store.scores(check.model, since_index=check.window_index)
+        if score.window_index == check.window_index
+        and score.kind != EvidenceKind.PERFORMANCE
+        and score.value is not None
     )
-    faults = tuple(Fault(**told, sentence="") for told in check.figures.get("faults", ()))
+    faults = tuple(Fault(**fault, sentence="") for fault in check.figures.get("faults", ()))
     figures = {name: value for name, value in check.figures.items() if isinstance(value, float)}
     learning = check.figures.get("learning")
     return Assessment(check.verdict, check.reason, check.rows, kinds, scores, faults, learning, figures)

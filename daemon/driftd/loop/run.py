@@ -39,7 +39,7 @@ from driftd.observe.metrics import Metrics
 from driftd.observe.systemd import ServiceManager, hangups
 from driftd.paths import Places
 from driftd.store.integrity import DamagedError
-from driftd.store.ownership import held
+from driftd.store.ownership import hold_lock
 from driftd.store.state.writer import StateStore
 from driftd.store.subprocesses import end_children
 from driftd.views.routes import PageWiring, StatusPage
@@ -64,7 +64,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     config = load(config_path)
     places = Places(config.state_dir)
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
-    with held(places.lock, "driftd run"):
+    with hold_lock(places.lock, "driftd run"):
         require_whole_state(config, config_path, places)
         return _run(config_path, config, places, service)
 

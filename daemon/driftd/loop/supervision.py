@@ -62,10 +62,10 @@ def status_line(
     `states` has what the last checks of each model concluded; `obstacles` says why a model is not under watch;
     `refusal` why the config on disk is not in force.
     """
-    told = [f"config refused, the one before is in force: {refusal}"] if refusal is not None else []
-    told += [f"{model} not watched: {reason}" for model, reason in obstacles.items()]
-    told += [_standing(state, verdicts) for state, verdicts in states]
-    return "; ".join(told) or "no models in the config"
+    sentences = [f"config refused, the one before is in force: {refusal}"] if refusal is not None else []
+    sentences += [f"{model} not watched: {reason}" for model, reason in obstacles.items()]
+    sentences += [_standing(state, verdicts) for state, verdicts in states]
+    return "; ".join(sentences) or "no models in the config"
 
 
 def _standing(state: ModelState, verdicts: LatestVerdicts) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from driftd.config.schema import AddressFileError, Receiver, address_in
 from driftd.errors import DriftdError
-from driftd.notify.message import Message, encoded
+from driftd.notify.message import Message, encode
 from driftd.paths import credential
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def post_webhook(receiver: Receiver, message: Message) -> None:
         async with (
             asyncio.timeout(receiver.timeout),
             httpx.AsyncClient(verify=_authorities(), follow_redirects=False, timeout=receiver.timeout) as client,
-            client.stream("POST", address, content=encoded(message.body), headers=_HEADERS) as answer,
+            client.stream("POST", address, content=encode(message.body), headers=_HEADERS) as answer,
         ):
             await _judge(answer)
     except TimeoutError:
@@ -130,7 +130,7 @@ async def run_command(receiver: Receiver, message: Message) -> None:
     """
     assert receiver.command is not None
     with OutputTail() as words:
-        process = _started(receiver.command, message, words.writer)
+        process = _start(receiver.command, message, words.writer)
         words.listen()
         try:
             async with asyncio.timeout(receiver.timeout):
@@ -187,11 +187,11 @@ class OutputTail:
         return bool(chunk)
 
 
-def _started(command: tuple[str, ...], message: Message, stderr: int) -> subprocess.Popen[bytes]:
+def _start(command: tuple[str, ...], message: Message, stderr: int) -> subprocess.Popen[bytes]:
     """Start a program on a leash; its standard input is a file in memory, so that nobody waits for it to be read."""
     stdin = os.memfd_create("driftd-notification")
     try:
-        os.write(stdin, encoded(message.facts))
+        os.write(stdin, encode(message.facts))
         os.lseek(stdin, 0, os.SEEK_SET)
         inherited = {name: value for name, value in os.environ.items() if name not in _KEPT_BACK}
         return subprocess.Popen(

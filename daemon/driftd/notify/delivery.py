@@ -74,18 +74,18 @@ class ReceiverWorker:
     async def _turn(self) -> float:
         """Tell what waits; returns how long to rest."""
         try:
-            if not self._waiting():
+            if not self._pending_decisions():
                 return self.pace.poll
             await self._rest(self.pace.settle)
-            for batch in batches(self._waiting(), self.now()):
+            for batch in batches(self._pending_decisions(), self.now()):
                 if self.ending.is_set():
                     break
                 await self._tell(batch)
         except DeliveryError as error:
-            return self._failed(str(error), error.retry_after)
+            return self._handle_failure(str(error), error.retry_after)
         except Exception as error:  # noqa: BLE001 - a loop boundary: one receiver's trouble never touches another
             self._forget_reader()
-            return self._failed(f"{type(error).__name__}: {error}", None)
+            return self._handle_failure(f"{type(error).__name__}: {error}", None)
         return 0.0 if self.ending.is_set() else min(self.pace.poll, 1.0)
 
     async def _tell(self, batch: list[StoredTransition]) -> None:
@@ -95,7 +95,7 @@ class ReceiverWorker:
         finally:
             self.is_delivering = False
         self.failures = 0
-        self._told(batch[-1].id)
+        self._note_delivery(batch[-1].id)
         self.metrics.notified(self.name, self.now())
         log.info(
             "notification_sent",
@@ -104,7 +104,7 @@ class ReceiverWorker:
             count=len(batch),
         )
 
-    def _failed(self, sentence: str, retry_after: float | None) -> float:
+    def _handle_failure(self, sentence: str, retry_after: float | None) -> float:
         self.failures += 1
         pause = self.pace.pause(self.failures, random.random(), retry_after)  # noqa: S311 - to spread tries, not for secrecy
         self.metrics.notification_failed(self.name)
@@ -117,7 +117,7 @@ class ReceiverWorker:
         )
         return pause
 
-    def _waiting(self) -> list[StoredTransition]:
+    def _pending_decisions(self) -> list[StoredTransition]:
         """What the receiver wants to know and does not yet, oldest first; passes over what it does not want."""
         if self._reader is None:
             self._reader = StateReader.read_only(self.state_db)
@@ -132,7 +132,7 @@ class ReceiverWorker:
             seen = found[-1].id
             wanted += [decision for decision in found if self._wants(decision)]
         if not wanted and seen > self.until:
-            self._told(seen)
+            self._note_delivery(seen)
         self.metrics.notifications_pending(self.name, len(wanted))
         return wanted
 
@@ -140,7 +140,7 @@ class ReceiverWorker:
         models = self.receiver.models
         return (not models or decision.model in models) and is_wanted(decision.event, self.receiver.on)
 
-    def _told(self, until: int) -> None:
+    def _note_delivery(self, until: int) -> None:
         self.until = until
         self.confirm(self.name, until)
 

@@ -47,7 +47,7 @@ def message_of_test(receiver: str, now: float) -> Message:
     said = {"text": f"driftd: {TITLE_OF_TEST}", "blocks": [_section(f"*driftd*: {TITLE_OF_TEST}")]}
     variables = {"RECEIVER": receiver, "COUNT": "0", "EVENT": "test", "SEVERITY": "info", "AT": _iso(now)}
     variables |= {"REASON": TITLE_OF_TEST, "MODEL": "", "TRANSITION": "", "TEST": "1"}
-    return Message({**said, "driftd": facts}, facts, _named(variables))
+    return Message({**said, "driftd": facts}, facts, _prefix_names(variables))
 
 
 def severity_of(decisions: Sequence[StoredTransition]) -> Severity:
@@ -64,10 +64,10 @@ def _one(decision: StoredTransition) -> dict[str, Any]:
         f"`driftd explain {decision.id}`"
     )
     return {
-        "text": _escaped(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
+        "text": _escape(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
         "blocks": [
             _section(f"{_SIGN[meaning.severity]} *{head}*\n{reason}"),
-            {"type": "context", "elements": [{"type": "mrkdwn", "text": _escaped(context)}]},
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": _escape(context)}]},
         ],
     }
 
@@ -84,7 +84,7 @@ def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
         lines.append(f"and {len(decisions) - LISTED} more: `driftd history -n {len(decisions)}`")
     sign = _SIGN[severity_of(decisions)]
     return {
-        "text": _escaped(f"[{str(severity_of(decisions)).upper()}] {head}"),
+        "text": _escape(f"[{str(severity_of(decisions)).upper()}] {head}"),
         "blocks": [_section(f"{sign} *{head}*"), _section("\n".join(lines))],
     }
 
@@ -134,7 +134,7 @@ def _transition(decision: StoredTransition) -> dict[str, Any]:
 def _variables(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str, str]:
     """What a program that reads no JSON needs; of a digest, the worst and newest decision."""
     leading = _worst_first(decisions)[0]
-    return _named(
+    return _prefix_names(
         {
             "RECEIVER": receiver,
             "COUNT": str(len(decisions)),
@@ -149,12 +149,12 @@ def _variables(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str
     )
 
 
-def _named(variables: Mapping[str, str]) -> dict[str, str]:
+def _prefix_names(variables: Mapping[str, str]) -> dict[str, str]:
     return {f"DRIFTD_{name}": str(value).replace("\0", "") for name, value in variables.items()}
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": _escaped(text)}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": _escape(text)}}
 
 
 def _phases(decision: StoredTransition) -> str:
@@ -162,7 +162,7 @@ def _phases(decision: StoredTransition) -> str:
     return decision.phase_to if same else f"{decision.phase_from} → {decision.phase_to}"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """The three characters that mean something in Slack's text: no reason can mention a channel or hide a link."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return escaped if len(escaped) <= LONGEST_BLOCK else _BROKEN.sub("", escaped[: LONGEST_BLOCK - 1]) + "…"
@@ -176,6 +176,6 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def encoded(value: Mapping[str, Any]) -> bytes:
+def encode(value: Mapping[str, Any]) -> bytes:
     """JSON, as UTF-8."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")

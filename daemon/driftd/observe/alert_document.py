@@ -36,8 +36,8 @@ def prometheus(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any
 
 def _prometheus_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
     labels = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
-    labels["value"] = _shown("$value", alert.value)
-    labels |= {name: _asked_of_prometheus(alert, figure) for name, figure in alert.figures.items()}
+    labels["value"] = _format_value("$value", alert.value)
+    labels |= {name: _prometheus_query(alert, figure) for name, figure in alert.figures.items()}
     return {
         "alert": alert.name,
         "expr": alert.expr,
@@ -48,13 +48,13 @@ def _prometheus_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, 
     }
 
 
-def _asked_of_prometheus(alert: Alert, figure: Figure) -> str:
+def _prometheus_query(alert: Alert, figure: Figure) -> str:
     """A figure of the alert's own model and instance, asked for while the message is written."""
     names = (*alert.labels, "instance")
     only = ",".join(f"{label}=%q" for label in names)
     query = figure.expr.replace("%", "%%").replace("$only", only).replace('"', r"\"")
     template = f'printf "{query}" {" ".join(f"$labels.{label}" for label in names)} | query'
-    return _if_known(template, _shown(". | first | value", figure.format))
+    return _if_known(template, _format_value(". | first | value", figure.format))
 
 
 def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
@@ -71,12 +71,14 @@ def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
 
 def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
     labels = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
-    labels["value"] = f"{{{{ with $values.A }}}}{_shown('.Value', alert.value)}{{{{ else }}}}unknown{{{{ end }}}}"
+    labels["value"] = (
+        f"{{{{ with $values.A }}}}{_format_value('.Value', alert.value)}{{{{ else }}}}unknown{{{{ end }}}}"
+    )
     for name, figure in alert.figures.items():
         labels[name] = (
-            f"{{{{ with $values.{name} }}}}{_shown('.Value', figure.format)}{{{{ else }}}}unknown{{{{ end }}}}"
+            f"{{{{ with $values.{name} }}}}{_format_value('.Value', figure.format)}{{{{ else }}}}unknown{{{{ end }}}}"
         )
-    figures = [(name, _asked_by_grafana(alert, figure)) for name, figure in alert.figures.items()]
+    figures = [(name, _grafana_query(alert, figure)) for name, figure in alert.figures.items()]
     return {
         "uid": f"driftd-{alert.section}"[:40],
         "title": alert.name,
@@ -92,7 +94,7 @@ def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any
     }
 
 
-def _asked_by_grafana(alert: Alert, figure: Figure) -> str:
+def _grafana_query(alert: Alert, figure: Figure) -> str:
     """A figure of every series that fires: with no label that these lack, and NaN rather than nothing.
 
     Grafana shows a figure only where its labels are among those of the alert, and a query that gives nothing makes the
@@ -134,7 +136,7 @@ def _if_known(condition: str, template: str) -> str:
     return f"{{{{ with {condition} }}}}{template}{{{{ else }}}}unknown{{{{ end }}}}"
 
 
-def _shown(value: str, form: Format) -> str:
+def _format_value(value: str, form: Format) -> str:
     return f"{{{{ {value} | {FORMATS[form]} }}}}{UNITS.get(form, '')}"
 
 

@@ -68,13 +68,13 @@ class DecisionCounts:
         version = happened.figures.version
         if happened.event == Event.BUILD_STARTED:
             for superseded in list(self._trigger):
-                self._ended(superseded, BuildOutcome.SUPERSEDED, happened.at)
+                self._count_end(superseded, BuildOutcome.SUPERSEDED, happened.at)
             self._trigger[version or 0] = str(happened.figures.trigger)
             self._count(families.BUILDS_STARTED, str(happened.figures.trigger))
         elif (outcome := _outcome(happened)) is not None and version in self._trigger:
-            self._ended(version, outcome, happened.at)
+            self._count_end(version, outcome, happened.at)
 
-    def _ended(self, version: int, outcome: BuildOutcome, at: float) -> None:
+    def _count_end(self, version: int, outcome: BuildOutcome, at: float) -> None:
         self._count(families.BUILDS_ENDED, self._trigger.pop(version), outcome)
         self.last_outcome, self.last_build_at = outcome, at
         if outcome is BuildOutcome.PROMOTED:

@@ -146,7 +146,7 @@ def _fresh(family: Family, piece: _Piece) -> bytes:
 
 
 def _histogram(family: Family, labels: Labels, durations: _Durations) -> Iterator[str]:
-    within, pairs = 0, _told(family.labels, labels)
+    within, pairs = 0, _format_labels(family.labels, labels)
     for bound, count in zip((*map(repr, family.buckets), "+Inf"), durations.counts, strict=True):
         within += count
         limits = ",".join(filter(None, (pairs, f'le="{bound}"')))
@@ -157,9 +157,9 @@ def _histogram(family: Family, labels: Labels, durations: _Durations) -> Iterato
 
 
 def _line(family: Family, labels: Labels, value: float) -> str:
-    pairs = _told(family.labels, labels)
+    pairs = _format_labels(family.labels, labels)
     return f"{family.name}{{{pairs}}} {value!r}\n" if pairs else f"{family.name} {value!r}\n"
 
 
-def _told(names: Labels, values: Labels) -> str:
+def _format_labels(names: Labels, values: Labels) -> str:
     return ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in zip(names, values, strict=True))

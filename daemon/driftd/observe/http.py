@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from driftd.config.schema import Http
 from driftd.observe.metrics import Metrics
 from driftd.web.security import REPORT_POLICY, Refused, RequestGuard, Tokens
-from driftd.web.server import bound_socket, server_config, told_address
+from driftd.web.server import bound_socket, format_address, server_config
 
 log = structlog.get_logger()
 
@@ -98,7 +98,7 @@ class HttpThread:
     @property
     def address(self) -> str:
         """`host:port` as bound; the port is a real one even where 0 was asked for."""
-        return told_address(self._socket)
+        return format_address(self._socket)
 
     def start(self) -> None:
         """Begin to answer."""

@@ -38,7 +38,7 @@ def configure_logs(*, level: str = "info", json_lines: bool | None = None) -> No
     if not as_json:
         rendering = [structlog.dev.ConsoleRenderer()]
     else:
-        render = _marked if is_journal(_number_of_stderr(), os.environ) else _plain
+        render = _mark_priority if is_journal(_number_of_stderr(), os.environ) else _plain
         rendering = [structlog.processors.format_exc_info, render]
     structlog.configure(
         processors=[*before, *rendering],
@@ -81,5 +81,5 @@ def _plain(logger: object, name: str, event: structlog.typing.EventDict) -> str:
     return line if isinstance(line, str) else line.decode()
 
 
-def _marked(logger: object, name: str, event: structlog.typing.EventDict) -> str:
+def _mark_priority(logger: object, name: str, event: structlog.typing.EventDict) -> str:
     return f"<{PRIORITIES.get(str(event.get('level')), 6)}>{_plain(logger, name, event)}"

@@ -33,16 +33,16 @@ class MetricCatalogue:
 
     def gauge(self, name: str, text: str, *labels: str) -> Family:
         """A value that goes up and down."""
-        return self._listed(Family(f"driftd_{name}", "gauge", text, labels))
+        return self._list(Family(f"driftd_{name}", "gauge", text, labels))
 
     def counter(self, name: str, text: str, *labels: str, lasting: bool = False) -> Family:
         """A count that only rises."""
-        return self._listed(Family(f"driftd_{name}_total", "counter", text, labels, lasting=lasting))
+        return self._list(Family(f"driftd_{name}_total", "counter", text, labels, lasting=lasting))
 
     def histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Family:
         """Durations, counted by upper bounds in seconds."""
-        return self._listed(Family(f"driftd_{name}_duration_seconds", "histogram", text, labels, buckets))
+        return self._list(Family(f"driftd_{name}_duration_seconds", "histogram", text, labels, buckets))
 
-    def _listed(self, family: Family) -> Family:
+    def _list(self, family: Family) -> Family:
         self.families.append(family)
         return family

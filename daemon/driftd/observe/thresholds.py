@@ -22,7 +22,7 @@ def silent_after(window_seconds: float) -> float:
     return GRACE + WINDOWS * (window_seconds or WINDOW_OF_ROWS)
 
 
-def unlabelled_after(window_seconds: float, label_wait: float, *, ever: bool) -> float:
+def unlabelled_limit(window_seconds: float, label_wait: float, *, ever: bool) -> float:
     """How long labels may fail to come, in seconds; `ever` tells whether any came."""
     usual = LABEL_GRACE + WINDOWS * window_seconds + LABEL_WAITS * label_wait
     return usual if ever else usual + NEVER_LABELLED

@@ -116,7 +116,7 @@ def _canonical(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     numbers: dict[int, int] = {}
-    schema = _renumbered(json.loads(parts.pop("schema.json")), numbers)
+    schema = _renumber(json.loads(parts.pop("schema.json")), numbers)
     renamed = {_new_name(name, numbers): part for name, part in parts.items()}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
@@ -125,14 +125,14 @@ def _canonical(content: bytes) -> bytes:
     return out.getvalue()
 
 
-def _renumbered(node: Any, numbers: dict[int, int]) -> Any:
+def _renumber(node: Any, numbers: dict[int, int]) -> Any:
     if isinstance(node, list):
-        return [_renumbered(item, numbers) for item in node]
+        return [_renumber(item, numbers) for item in node]
     if not isinstance(node, dict):
         return node
     if isinstance(identity := node.get("__id__"), int):
         numbers.setdefault(identity, len(numbers) + 1)
-    new = {key: _renumbered(value, numbers) for key, value in node.items()}
+    new = {key: _renumber(value, numbers) for key, value in node.items()}
     if isinstance(identity, int):
         new["__id__"] = numbers[identity]
     if isinstance(file := node.get("file"), str):

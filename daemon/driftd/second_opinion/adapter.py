@@ -66,7 +66,7 @@ def ask_stattest(name: str, reference: pd.Series, current: pd.Series, column_typ
         found = get_stattest(reference, current, kind, name)(reference, current, kind, None)
         return StattestAnswer(float(found.drift_score), float(found.actual_threshold), bool(found.drifted))
 
-    answer = _guarded(ask)
+    answer = _guard(ask)
     if math.isnan(answer.score):
         raise EvidentlyError("its score is not a number")
     return answer
@@ -92,7 +92,7 @@ def render(
         )
         return str(snapshot.get_html_str(as_iframe=False))
 
-    return _guarded(run)
+    return _guard(run)
 
 
 def _definition(roles: Roles):  # type: ignore[no-untyped-def]  # Evidently's type, which must not be imported at the top
@@ -133,7 +133,7 @@ def _preset(name: str, roles: Roles, methods: Mapping[str, str]):  # type: ignor
     return ClassificationPreset() if roles.classes else RegressionPreset()
 
 
-def _guarded(call: Callable[[], T]) -> T:
+def _guard(call: Callable[[], T]) -> T:
     """Run `call` quietly, with whatever Evidently raises as an EvidentlyError."""
     os.environ["DO_NOT_TRACK"] = "1"  # Evidently sends usage figures home unless told not to, before its import
     try:

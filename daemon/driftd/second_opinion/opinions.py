@@ -34,7 +34,7 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
-def typed(column: Series, kind: Kind) -> Series:
+def convert_column(column: Series, kind: Kind) -> Series:
     """A column as its kind says: finite floats, text (booleans "0" and "1"), or times; NaN for all that is none."""
     if kind is Kind.NUMBER:
         numbers = pd.to_numeric(column, errors="coerce").astype("float64")
@@ -54,7 +54,10 @@ def prepare(reference: pd.DataFrame, current: pd.DataFrame, schema: Schema, colu
         if reason is not None:
             notes.append(reason)
             continue
-        before, now = typed(reference[name], schema.kind_of(name)), typed(current[name], schema.kind_of(name))
+        before, now = (
+            convert_column(reference[name], schema.kind_of(name)),
+            convert_column(current[name], schema.kind_of(name)),
+        )
         for rows, where in ((before, "reference"), (now, "window")):
             if not rows.notna().any():
                 reason = f"Column {name!r} has no usable value in the {where}'s {len(rows):,} sampled rows."
@@ -160,12 +163,12 @@ def _question(
         raise ValueError(
             f"it is a {kind} with {distinct} distinct values; this test is for {' or '.join(stattest.types)} columns"
         )
-    return _presented(before, column_type), _presented(now, column_type), column_type
+    return _present(before, column_type), _present(now, column_type), column_type
 
 
 def _values(column: Series, kind: Kind) -> Series:
     """What a stattest may see: no missing and no infinite value; times as seconds since 1970."""
-    values = typed(column, kind).dropna()
+    values = convert_column(column, kind).dropna()
     if kind is Kind.TIMESTAMP:
         values = values.astype("datetime64[us]").astype("int64") / 1e6
     return values.reset_index(drop=True)
@@ -183,7 +186,7 @@ def _column_type(stattest: Stattest, kind: Kind, before: Series, now: Series) ->
     return TEXT if TEXT in stattest.types and kind is Kind.CATEGORY else None
 
 
-def _presented(values: Series, column_type: str) -> Series:
+def _present(values: Series, column_type: str) -> Series:
     return values.astype("float64") if column_type == NUMBER else values.astype(str).astype(object)
 
 
@@ -193,12 +196,12 @@ def _ask(stattest: Stattest, before: Series, now: Series, column_type: str, seed
     sizes = (min(limit, len(before)), min(limit, len(now)))
     if stattest.name in EQUAL_SIZES:
         sizes = (min(sizes), min(sizes))
-    before, now = (_thinned(rows, size) for rows, size in zip((before, now), sizes, strict=True))
+    before, now = (_thin(rows, size) for rows, size in zip((before, now), sizes, strict=True))
     np.random.seed(seed % 2**32)  # noqa: NPY002 - Evidently's permutations draw from the global state
     return ask_stattest(stattest.name, before, now, column_type)
 
 
-def _thinned(rows: Series, size: int) -> Series:
+def _thin(rows: Series, size: int) -> Series:
     """`size` rows, evenly spaced, so that all of the time that they cover stays in."""
     if size >= len(rows):
         return rows
@@ -236,7 +239,7 @@ def _cries_wolf(
     return own, tried
 
 
-def _taken(rows: Series, chosen: NDArray[np.bool_]) -> Series:
+def _take(rows: Series, chosen: NDArray[np.bool_]) -> Series:
     return rows[chosen].reset_index(drop=True)
 
 

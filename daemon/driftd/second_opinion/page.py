@@ -9,7 +9,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from driftd.second_opinion.adapter import EvidentlyError, Roles, render
-from driftd.second_opinion.opinions import Prepared, prepare, typed
+from driftd.second_opinion.opinions import Prepared, convert_column, prepare
 from driftd.stattests import Opinion
 from driftd_detectors.schema import Kind
 
@@ -66,7 +66,7 @@ def page(case: Case, opinions: Sequence[Opinion]) -> tuple[str, list[str]]:
     It never raises for the data's sake: a column or a part that Evidently cannot bear is left out and named, and when
     nothing is left the page still has its heading.
     """
-    columns, notes = _chosen(case, opinions)
+    columns, notes = _choose(case, opinions)
     prepared = prepare(case.reference, case.current, case.schema, columns)
     notes = [*case.notes, *notes, *prepared.notes]
     roles = _with_prediction(_roles(case.schema, prepared.columns), case, prepared)
@@ -78,7 +78,7 @@ def page(case: Case, opinions: Sequence[Opinion]) -> tuple[str, list[str]]:
     return _with_heading(body, case, opinions, notes), notes
 
 
-def _chosen(case: Case, opinions: Sequence[Opinion]) -> tuple[list[str], list[str]]:
+def _choose(case: Case, opinions: Sequence[Opinion]) -> tuple[list[str], list[str]]:
     names = list(case.schema.names)
     if len(names) <= MOST_COLUMNS:
         return names, []
@@ -110,7 +110,7 @@ def _with_prediction(roles: Roles, case: Case, prepared: Prepared) -> Roles:
         return roles
     kind = Kind.CATEGORY if case.schema.classes else Kind.NUMBER
     for into, frame in zip((prepared.reference, prepared.current), samples, strict=True):
-        into[PREDICTION] = typed(frame[PREDICTION], kind).to_numpy()
+        into[PREDICTION] = convert_column(frame[PREDICTION], kind).to_numpy()
     if case.schema.classes:
         return replace(roles, categories=[*roles.categories, PREDICTION])
     return replace(roles, numbers=[*roles.numbers, PREDICTION])
@@ -129,7 +129,7 @@ def _with_quality(roles: Roles, case: Case, prepared: Prepared) -> tuple[Roles, 
     scored = schema.is_binary and all(SCORE in frame and frame[SCORE].notna().all() for frame in samples)
     cut = []
     for into, frame in zip((prepared.reference, prepared.current), samples, strict=True):
-        labelled = into.assign(**{TARGET: typed(frame[schema.target], kind).to_numpy()})
+        labelled = into.assign(**{TARGET: convert_column(frame[schema.target], kind).to_numpy()})
         if scored:
             labelled[SCORE] = frame[SCORE].to_numpy()
         cut.append(labelled.dropna(subset=[TARGET, PREDICTION]).reset_index(drop=True))

@@ -201,7 +201,7 @@ class Driftd:
         ]
         answered = answer(version, events, time.time(), refused_too=True)
         reason = self._keep(answered)
-        return [_told(answered, place, reason) for place in range(len(events))]
+        return [_to_answer(answered, place, reason) for place in range(len(events))]
 
     def _keep(self, answered: Answered) -> str | None:
         """Log; None when that is done (or, when not durable, begun), else why it is not."""
@@ -213,9 +213,9 @@ class Driftd:
             future = self._submit(answered.batch)
         except EventsNotKeptError as error:
             self._count(rows)
-            return self._troubled(str(error))
-        future.add_done_callback(lambda done: self._committed(done, rows))
-        return self._waited(future) if self._durable else None
+            return self._report_trouble(str(error))
+        future.add_done_callback(lambda done: self._handle_commit(done, rows))
+        return self._wait_for(future) if self._durable else None
 
     def _submit(self, batch: Batch) -> Future[Receipt]:
         if not (self._durable or self._events.is_open):
@@ -223,27 +223,27 @@ class Driftd:
             raise EventsNotKeptError("the event store is not open yet")
         return self._events.submit(batch)
 
-    def _waited(self, future: Future[Receipt]) -> str | None:
+    def _wait_for(self, future: Future[Receipt]) -> str | None:
         stalled = self._stalled
         try:
             future.result(LONGEST_WAIT if stalled is None or stalled.done() else 0)
         except TimeoutError:
             if stalled is None or stalled.done():
                 self._stalled = future
-            return self._troubled(f"the disk did not answer within {LONGEST_WAIT:.0f} s")
+            return self._report_trouble(f"the disk did not answer within {LONGEST_WAIT:.0f} s")
         except EventsNotKeptError as error:
             return str(error)
         return None
 
-    def _committed(self, future: Future[Receipt], rows: int) -> None:
+    def _handle_commit(self, future: Future[Receipt], rows: int) -> None:
         error = future.exception()
         if error is None:
-            self._troubled(None)
+            self._report_trouble(None)
         else:
             self._count(rows)
-            self._troubled(str(error))
+            self._report_trouble(str(error))
 
-    def _troubled(self, reason: str | None) -> str | None:
+    def _report_trouble(self, reason: str | None) -> str | None:
         """Say it once when logging stops, and once when it goes on."""
         before, self._trouble = self._trouble, reason
         if reason is not None and before is None:
@@ -265,13 +265,13 @@ class Driftd:
             try:
                 self._events.open()
             except EventsNotKeptError as error:
-                self._troubled(str(error))
+                self._report_trouble(str(error))
 
         self._opener = threading.Thread(target=open_now, name="driftd-open", daemon=True)
         self._opener.start()
 
 
-def _told(answered: Answered, place: int, reason: str | None) -> Answer:
+def _to_answer(answered: Answered, place: int, reason: str | None) -> Answer:
     refusal = answered.refused.get(place)
     if refusal is not None:
         reason = f"{refusal.field}: {refusal.reason}"

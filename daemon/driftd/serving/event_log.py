@@ -63,7 +63,7 @@ class EventLog:
         if known is not None and known[0] == target:
             return known[1]
         try:
-            schema = self._manifested(target)
+            schema = self._read_schema(target)
         except (ManifestError, NoSchemaError):
             if known is None:
                 raise
@@ -102,7 +102,7 @@ class EventLog:
             opened[1].close()
             opened[0].close()
 
-    def _manifested(self, target: str) -> Schema:
+    def _read_schema(self, target: str) -> Schema:
         number = version_of(target)
         if number is None:
             raise NoSchemaError(f"model {self._model} has no version yet: `driftd init` trains the first one")

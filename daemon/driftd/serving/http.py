@@ -32,9 +32,9 @@ from driftd.serving.requests import (
     RefusedError,
     Reply,
     RequestLimits,
-    acknowledged,
-    failed,
-    predicted,
+    acknowledge,
+    error_reply,
+    predictions_reply,
     read_posted,
 )
 from driftd.store.events.records import Batch, Receipt, Refusal
@@ -138,7 +138,7 @@ class Serving:
             return
         except Exception:  # the loop boundary: a fault of ours is one failed request, and is told
             log.exception("request_failed", model=model, route=route)
-            reply = failed(FAILED, "driftd failed to answer; its log says why")
+            reply = error_reply(FAILED, "driftd failed to answer; its log says why")
         await _send(reply, send)
         self._metrics.answered(model, route, reply.status, time.perf_counter() - started)
 
@@ -148,18 +148,18 @@ class Serving:
                 endpoint = self._endpoints.get(model)
                 if endpoint is None:
                     known = ", ".join(self._endpoints)
-                    return failed(NOT_FOUND, f"there is no model {model[:80]!r}; there are {known}", "model")
+                    return error_reply(NOT_FOUND, f"there is no model {model[:80]!r}; there are {known}", "model")
                 return await self._handlers[route](endpoint, body)
         except RefusedError as refused:
-            return failed(refused.status, str(refused), refused.field)
+            return error_reply(refused.status, str(refused), refused.field)
         except NotAnsweredError as error:
             log.error("not_answered", model=model, reason=str(error))
-            return failed(FAILED, str(error))
+            return error_reply(FAILED, str(error))
         except (NoSchemaError, NothingServedError, ManifestError) as error:
-            return failed(UNAVAILABLE, str(error), "model")
+            return error_reply(UNAVAILABLE, str(error), "model")
         except EventsNotKeptError as error:
             self._metrics.not_kept.labels(model).inc()
-            return failed(UNAVAILABLE, f"not kept: {error}")
+            return error_reply(UNAVAILABLE, f"not kept: {error}")
 
     async def _ingest(self, endpoint: Endpoint, body: bytes, kind: Kind) -> Reply:
         def read() -> tuple[EventRequest, Batch, list[Refusal]]:
@@ -169,7 +169,7 @@ class Serving:
         posted, batch, refused = await self._aside(read) if len(body) > LARGE_BODY else read()
         receipt = await asyncio.wrap_future(await self._submit(endpoint, batch))
         self._metrics.kept(endpoint.model, receipt, refused)
-        return acknowledged(receipt, refused, single=posted.single)
+        return acknowledge(receipt, refused, single=posted.single)
 
     async def _predict(self, endpoint: Endpoint, body: bytes) -> Reply:
         def work() -> tuple[EventRequest, Answered]:
@@ -188,7 +188,7 @@ class Serving:
             reason = str(error)
         rows = len(answered.batch.predictions)
         self._metrics.predicted(endpoint.model, rows, list(answered.refused.values()), logged=reason is None)
-        return predicted(answered, reason, single=posted.single)
+        return predictions_reply(answered, reason, single=posted.single)
 
     async def _submit(self, endpoint: Endpoint, batch: Batch) -> Future[Receipt]:
         if not endpoint.log.is_open:

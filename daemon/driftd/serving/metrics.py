@@ -62,7 +62,7 @@ class ServingMetrics:
         """Count what one commit took."""
         self._outcomes[model, "accepted"].inc(receipt.predictions + receipt.feedback)
         self._outcomes[model, "duplicate"].inc(receipt.duplicates)
-        self._refused(model, refused)
+        self._count_refusals(model, refused)
 
     def predicted(self, model: str, rows: int, refused: Sequence[Refusal], *, logged: bool) -> None:
         """Count what one predict request answered."""
@@ -70,7 +70,7 @@ class ServingMetrics:
             self._outcomes[model, "accepted"].inc(rows)
         else:
             self.unlogged.labels(model).inc(rows)
-        self._refused(model, refused)
+        self._count_refusals(model, refused)
 
     def refused_request(self, reason: str) -> None:
         """Count a request that was not let in."""
@@ -81,10 +81,10 @@ class ServingMetrics:
         self.version.labels(model).set(version or 0)
         self.linked.labels(model).set(linked or 0)
 
-    def _refused(self, model: str, refused: Sequence[Refusal]) -> None:
+    def _count_refusals(self, model: str, refused: Sequence[Refusal]) -> None:
         if refused:
             self._outcomes[model, "refused"].inc(len(refused))
-            for field, count in Tally(_bounded(refusal.field) for refusal in refused).items():
+            for field, count in Tally(_bound_field(refusal.field) for refusal in refused).items():
                 self.refusals.labels(model, field).inc(count)
 
     def _counter(self, family: Family) -> Counter:
@@ -97,6 +97,6 @@ class ServingMetrics:
         return Histogram(family.name, family.help, family.labels, registry=self.registry, buckets=family.buckets)
 
 
-def _bounded(field: str) -> str:
+def _bound_field(field: str) -> str:
     """Fields of the event itself by name; features together, so that a stranger's names make no series."""
     return "features" if field.startswith("features") else field or "event"

@@ -76,10 +76,10 @@ def read_posted(body: bytes, bounds: RequestLimits) -> EventRequest:
     return EventRequest(given, single=False)
 
 
-def acknowledged(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) -> Reply:
+def acknowledge(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) -> Reply:
     """200 when anything was taken (a duplicate is), 422 when everything was refused."""
     if single and refused:
-        return failed(UNPROCESSABLE, refused[0].reason, refused[0].field)
+        return error_reply(UNPROCESSABLE, refused[0].reason, refused[0].field)
     accepted = receipt.predictions + receipt.feedback
     body = {
         "accepted": accepted,
@@ -97,21 +97,21 @@ def acknowledged(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) 
     return Reply(OK if accepted or receipt.duplicates or not refused else UNPROCESSABLE, _encode(body))
 
 
-def predicted(answered: Answered, reason: str | None, *, single: bool) -> Reply:
+def predictions_reply(answered: Answered, reason: str | None, *, single: bool) -> Reply:
     """The answers, in the order of the request; `reason` is why they are not logged, None when they are."""
     if single and answered.refused:
-        return failed(UNPROCESSABLE, answered.refused[0].reason, answered.refused[0].field)
-    answers = [_told(answered, place, reason) for place in range(len(answered.ids))]
+        return error_reply(UNPROCESSABLE, answered.refused[0].reason, answered.refused[0].field)
+    answers = [_to_dict(answered, place, reason) for place in range(len(answered.ids))]
     status = UNPROCESSABLE if len(answered.refused) == len(answers) else OK
     return Reply(status, _encode(answers[0] if single else answers))
 
 
-def failed(status: int, error: str, at: str = "") -> Reply:
+def error_reply(status: int, error: str, at: str = "") -> Reply:
     """An error, the field at fault, and when to come back where that helps."""
     return Reply(status, _encode({"error": error, "field": at}), [RETRY_AFTER] if status == UNAVAILABLE else [])
 
 
-def _told(answered: Answered, place: int, reason: str | None) -> dict[str, Any]:
+def _to_dict(answered: Answered, place: int, reason: str | None) -> dict[str, Any]:
     refusal = answered.refused.get(place)
     if refusal is not None:
         return {"index": place, "error": refusal.reason, "field": refusal.field}

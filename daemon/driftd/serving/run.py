@@ -22,7 +22,7 @@ from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.requests import RequestLimits
 from driftd.web.security import RequestGuard, Tokens
-from driftd.web.server import bound_socket, server_config, told_address
+from driftd.web.server import bound_socket, format_address, server_config
 
 log = structlog.get_logger()
 
@@ -112,5 +112,5 @@ def run_app(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     hangups.catch()
-    log.info("serving", address=told_address(listening), models=models)
+    log.info("serving", address=format_address(listening), models=models)
     server.run(sockets=[listening])

@@ -66,11 +66,11 @@ class ServedVersion:
             assert served is not None
             return served[1]  # somebody else is loading the new one
         try:
-            return self._renewed()
+            return self._renew()
         finally:
             self._loading.release()
 
-    def _renewed(self) -> LoadedVersion:
+    def _renew(self) -> LoadedVersion:
         """Load what the link names now. Called with the lock held."""
         served, target = self._served, self._link.read()
         if served is not None and served[0] == target:

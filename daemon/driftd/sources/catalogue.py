@@ -133,14 +133,21 @@ class LogCatalogue:
     def in_time(self, since: float, until: float) -> list[Stretch]:
         """The stretches that may hold rows with `since <= at < until`, in the order of arrival."""
         return [
-            one
-            for one in self.stretches
-            if one.first_at is not None and one.last_at is not None and one.first_at < until and one.last_at >= since
+            stretch
+            for stretch in self.stretches
+            if stretch.first_at is not None
+            and stretch.last_at is not None
+            and stretch.first_at < until
+            and stretch.last_at >= since
         ]
 
     def in_order(self, start: int, stop: int) -> list[Stretch]:
         """The stretches that hold rows from `start` to `stop` in the order of arrival."""
-        return [one for one in self.stretches if one.first_row < stop and one.first_row + one.rows > start]
+        return [
+            stretch
+            for stretch in self.stretches
+            if stretch.first_row < stop and stretch.first_row + stretch.rows > start
+        ]
 
     def begin(self, path: str, inode: int) -> int:
         """A new file at a path; one that stood there keeps its rows, although they cannot be read any more."""
@@ -183,11 +190,13 @@ def digest_of(path: Path, size: int) -> bytes:
         return b""
 
 
-def _united(one: Stretch, other: Stretch) -> Stretch:
-    spans = [(part.first_at, part.last_at) for part in (one, other)]
+def _united(earlier: Stretch, other: Stretch) -> Stretch:
+    spans = [(part.first_at, part.last_at) for part in (earlier, other)]
     first = min((first for first, _ in spans if first is not None), default=None)
     last = max((last for _, last in spans if last is not None), default=None)
-    return msgspec.structs.replace(one, stop=other.stop, rows=one.rows + other.rows, first_at=first, last_at=last)
+    return msgspec.structs.replace(
+        earlier, stop=other.stop, rows=earlier.rows + other.rows, first_at=first, last_at=last
+    )
 
 
 def is_columnar(path: str) -> bool:

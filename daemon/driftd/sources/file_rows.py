@@ -13,7 +13,7 @@ from driftd.sources.log_files import RequestedColumns
 from driftd.sources.protocol import CHUNK_ROWS
 from driftd.sources.tables import table_of
 from driftd.store.events.arrow_columns import read_column, read_numbers
-from driftd.store.events.columnar import stacked, taken
+from driftd.store.events.columnar import stack_columns, take_rows
 from driftd.store.events.reader import EventReader
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task
@@ -59,8 +59,8 @@ class ColumnMapping:
     def with_features(self, schema: Schema) -> RequestedColumns:
         """Everything."""
         plain = self.outcomes()
-        texts = tuple(one.name for one in schema.features if one.kind is Kind.CATEGORY)
-        times = tuple(one.name for one in schema.features if one.kind is Kind.TIMESTAMP)
+        texts = tuple(feature.name for feature in schema.features if feature.kind is Kind.CATEGORY)
+        times = tuple(feature.name for feature in schema.features if feature.kind is Kind.TIMESTAMP)
         return RequestedColumns(
             self.id, (*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times)
         )
@@ -118,7 +118,7 @@ class FileRows:
         ids = pa.chunked_array([part.ids for part in parts], pa.string()).combine_chunks()
         return cls(
             ids,
-            stacked([part.columns for part in parts], schema.features),
+            stack_columns([part.columns for part in parts], schema.features),
             _stacked_outcomes([part.outcomes for part in parts], schema),
         )
 
@@ -130,7 +130,7 @@ class FileRows:
         share = len(places) / max(len(mask), 1)
         columns = Columns(
             len(places),
-            {name: taken(column, places) for name, column in self.columns.values.items()},
+            {name: take_rows(column, places) for name, column in self.columns.values.items()},
             {name: round(count * share) for name, count in self.columns.unreadable.items()},
         )
         outcomes = self.outcomes
@@ -163,8 +163,8 @@ class FileRows:
     def label_values(self, schema: Schema) -> list[str | float | None]:
         """The labels as they are sent: class texts or numbers; None where there is none."""
         if schema.task is Task.REGRESSION:
-            return [None if np.isnan(one) else float(one) for one in self.outcomes.label]
-        return [None if one < 0 else self.outcomes.classes[int(one)] for one in self.outcomes.label]
+            return [None if np.isnan(outcome) else float(outcome) for outcome in self.outcomes.label]
+        return [None if outcome < 0 else self.outcomes.classes[int(outcome)] for outcome in self.outcomes.label]
 
     def table(self, schema: Schema) -> pa.Table:
         """The rows as users know them."""

@@ -105,8 +105,8 @@ class FilesSource:
             self._complete_until = now
             self._closed = max(self._closed, self._closed_until(now))
         known = self._logs.known
-        first_at = min((one.first_at for one in known.stretches if one.first_at is not None), default=None)
-        newest_at = max((one.last_at for one in known.stretches if one.last_at is not None), default=None)
+        first_at = min((stretch.first_at for stretch in known.stretches if stretch.first_at is not None), default=None)
+        newest_at = max((stretch.last_at for stretch in known.stretches if stretch.last_at is not None), default=None)
         counts = {**self._reader.counters(), "malformed": float(self._malformed())}
         return Extent(
             first_at,
@@ -120,13 +120,13 @@ class FilesSource:
         )
 
     def _malformed(self) -> int:
-        logs = [one for one in (self._logs, self._feedback) if one is not None]
-        return sum(file.malformed for one in logs for file in one.known.files)
+        logs = [log for log in (self._logs, self._feedback) if log is not None]
+        return sum(file.malformed for log in logs for file in log.known.files)
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`. The next chunk is read while the caller works on this one."""
         rows = self._rows(window, self._names.with_features(self._schema), _EVER)
-        yield from read_ahead((one.columns, one.outcomes) for one in rows)
+        yield from read_ahead((row.columns, row.outcomes) for row in rows)
         pa.default_memory_pool().release_unused()
 
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
@@ -166,7 +166,7 @@ class FilesSource:
             bar = np.partition(keys, rows)[rows] if len(keys) > rows else 2.0
             kept.append(part)
             sizes = np.cumsum([0, *map(len, kept)])
-            kept = [one.where(keys[a:b] < bar) for one, (a, b) in zip(kept, pairwise(sizes), strict=True)]
+            kept = [part.where(keys[a:b] < bar) for part, (a, b) in zip(kept, pairwise(sizes), strict=True)]
             keys = keys[keys < bar]
         return FileRows.stacked(kept, self._schema).table(self._schema)
 
@@ -202,8 +202,8 @@ class FilesSource:
     def _label_times(self, stretch: Stretch, since: float) -> Numbers:
         """When the first label of each of the stretch's rows from `since` on became known."""
         found = [np.empty(0)]
-        for one, table in self._logs.read([stretch], self._names.outcomes()):
-            rows = self._cut(one, table, _span(since, _EVER))
+        for part, table in self._logs.read([stretch], self._names.outcomes()):
+            rows = self._cut(part, table, _span(since, _EVER))
             first = self._reader.first_label_at(rows.ids.to_pylist()) if self._reader.exists else np.nan
             found.append(np.fmin(rows.outcomes.label_at, first))
         times = np.concatenate(found)
@@ -217,8 +217,8 @@ class FilesSource:
             if not store:
                 path, segments = self._store_at
                 store.append(EventStore.open(path, self._schema, segments=segments))
-            for one, table in logs.read([stretch], self._feedback_names.feedback()):
-                events = self._feedback_events(one, table)
+            for part, table in logs.read([stretch], self._feedback_names.feedback()):
+                events = self._feedback_events(part, table)
                 for start in range(0, len(events), _ROWS_AT_ONCE):
                     batch, _ = read_events(events[start : start + _ROWS_AT_ONCE], self._schema, now)
                     store[0].append(batch)
@@ -226,8 +226,8 @@ class FilesSource:
         try:
             logs.refresh(now, on_rows)
         finally:
-            for one in store:
-                one.close()
+            for event_store in store:
+                event_store.close()
 
     def _feedback_events(self, stretch: Stretch, table: pa.Table) -> Sequence[FeedbackEvent]:
         rows = FileRows.read(
@@ -241,9 +241,9 @@ class FilesSource:
         labels = rows.label_values(self._schema)
         known_at = np.where(np.isnan(rows.outcomes.label_at), stretch.first_at or 0.0, rows.outcomes.label_at)
         return [
-            FeedbackEvent(str(one), label, float(at))
-            for one, label, at in zip(rows.ids.to_pylist(), labels, known_at, strict=True)
-            if label is not None and one is not None
+            FeedbackEvent(str(row), label, float(at))
+            for row, label, at in zip(rows.ids.to_pylist(), labels, known_at, strict=True)
+            if label is not None and row is not None
         ]
 
 

@@ -68,7 +68,7 @@ class LogFiles:
 
     def read(self, stretches: Sequence[Stretch], wanted: RequestedColumns) -> Iterator[tuple[Stretch, pa.Table]]:
         """The wanted columns (as far as the files have them) of stretches; rows whose file is gone are left out."""
-        for number, group in groupby(stretches, key=lambda one: one.file):
+        for number, group in groupby(stretches, key=lambda stretch: stretch.file):
             file = self.known.files[number]
             mine = list(group)
             try:
@@ -149,5 +149,5 @@ class LogFiles:
 
 
 def _fault(file: LogFile, error: Exception) -> str:
-    told = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"{file.path} cannot be read just now: {told}"
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"{file.path} cannot be read just now: {reason}"

@@ -62,7 +62,7 @@ def read_stretches(
         waiting = list(stretches)
         for group in range(parquet.metadata.num_row_groups):
             last = first + parquet.metadata.row_group(group).num_rows
-            inside = [one for one in waiting if first <= one.start < last]
+            inside = [part for part in waiting if first <= part.start < last]
             if inside:
                 yield from _group(parquet, group, first, inside, names)
             first = last

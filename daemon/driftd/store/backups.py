@@ -16,7 +16,7 @@ from driftd.errors import DriftdError
 from driftd.fsutil import sha256_of, sync, sync_tree
 from driftd.paths import Places
 from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
-from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.reader import StateReader
 from driftd.store.subprocesses import ChildError, run_apart
 
@@ -84,7 +84,7 @@ def make_backup(plan: Plan) -> Backup:
     staged = plan.folder / f"{_UNFINISHED}{final.name}"
     staged.mkdir(mode=0o750)
     try:
-        made = _written(plan, places, staged)
+        made = _write_backup(plan, places, staged)
         sync_tree(staged)
         staged.rename(final)
         sync(plan.folder)
@@ -157,16 +157,18 @@ def copy_database(source: Path, target: Path) -> None:
         raise DamagedError(f"{source} is damaged: {'; '.join(found)}")
 
 
-def _written(plan: Plan, places: Places, staged: Path) -> Backup:
+def _write_backup(plan: Plan, places: Places, staged: Path) -> Backup:
     copy_database(places.state_db, staged / STATE)
-    if pending(staged / STATE, "state") and plan.reason in {DAILY, BY_HAND}:
+    if pending_steps(staged / STATE, "state") and plan.reason in {DAILY, BY_HAND}:
         raise BackupError(f"{places.state_db} has not the schema of this program: it is migrated at the daemon's start")
     models = {name: _model(plan, places, staged, name) for name in plan.models}
     if plan.config is not None:
         shutil.copyfile(plan.config, staged / CONFIG)
     files = {str(path.relative_to(staged)): sha256_of(path) for path in sorted(staged.rglob("*")) if path.is_file()}
     size = sum((staged / name).stat().st_size for name in files)
-    schema = next((name for name in reversed(KINDS["state"].names) if name not in pending(staged / STATE, "state")), "")
+    schema = next(
+        (name for name in reversed(KINDS["state"].names) if name not in pending_steps(staged / STATE, "state")), ""
+    )
     made = Backup(plan.now, plan.reason, plan.program, schema, models, files, size)
     (staged / CONTENT).write_bytes(msgspec.json.format(msgspec.json.encode(made)) + b"\n")
     return made

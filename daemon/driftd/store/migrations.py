@@ -14,7 +14,7 @@ from typing import Any
 
 from driftd.fsutil import sync
 from driftd.store.backups import BackupError, Plan, copy_database, make_backup
-from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.subprocesses import ChildError, run_apart
 
 
@@ -67,7 +67,7 @@ def ensure_current(path: Path, kind: str, *, keep: bool = True) -> None:
     With `keep` an existing database is backed up before its schema changes. Raises DatabaseError when it cannot be
     brought to this program's schema.
     """
-    if not pending(path, kind):
+    if not pending_steps(path, kind):
         return
     if "sqlite_utils" in sys.modules:  # this process has already paid for it
         migrate(path, kind, keep=keep)
@@ -85,7 +85,7 @@ def migrate(path: Path, kind: str, *, keep: bool = True) -> None:
     module, _, attribute = KINDS[kind].steps.partition(":")
     steps: Any = getattr(importlib.import_module(module), attribute)
     with _alone(path), closing(sqlite3.connect(path, timeout=30.0)) as connection:
-        steps_left = pending(path, kind)
+        steps_left = pending_steps(path, kind)
         if not steps_left:
             return
         if not connection.execute("select 1 from sqlite_master limit 1").fetchone():

@@ -40,7 +40,7 @@ def as_owner_of(folder: Path) -> Iterator[None]:
             f"{folder} belongs to {name}, and so must all that is made in it: run this as `sudo -u {name} driftd ...`, "
             f"or with sudo alone (root works as {name} there)"
         )
-    with _working_as(found.st_uid, found.st_gid, 0o777 & ~found.st_mode):
+    with _work_as(found.st_uid, found.st_gid, 0o777 & ~found.st_mode):
         yield
 
 
@@ -59,7 +59,7 @@ def rather_as_owner(places: Places) -> Iterator[None]:
     if not found or any(status.st_uid == 0 for status in found):
         yield
         return
-    with _working_as(found[-1].st_uid, found[-1].st_gid, 0o777 & ~found[0].st_mode):
+    with _work_as(found[-1].st_uid, found[-1].st_gid, 0o777 & ~found[0].st_mode):
         yield
 
 
@@ -85,7 +85,7 @@ def name_of(user: int) -> str:
 
 
 @contextmanager
-def closed_to_others() -> Iterator[None]:
+def close_to_others() -> Iterator[None]:
     """Make nothing that everybody may read: folders 0750 and files 0640 where the umask was 022."""
     umask = os.umask(0o077)
     os.umask(umask | OTHERS)
@@ -96,7 +96,7 @@ def closed_to_others() -> Iterator[None]:
 
 
 @contextmanager
-def _working_as(user: int, group: int, umask: int) -> Iterator[None]:
+def _work_as(user: int, group: int, umask: int) -> Iterator[None]:
     groups, before = os.getgroups(), os.umask(umask | OTHERS)
     os.setgroups([group])
     os.setresgid(group, group, 0)
@@ -128,7 +128,7 @@ class Holder:
 
 
 @contextmanager
-def held(path: Path, task: str, *, patience: float = PATIENCE) -> Iterator[None]:
+def hold_lock(path: Path, task: str, *, patience: float = PATIENCE) -> Iterator[None]:
     """Own a state directory by the lock file at `path`, for as long as the block lasts.
 
     The file stays when the lock goes: removing it would let two processes each lock a file of their own. Raises
@@ -137,7 +137,7 @@ def held(path: Path, task: str, *, patience: float = PATIENCE) -> Iterator[None]
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
-        if not _locked(descriptor, patience):
+        if not _lock(descriptor, patience):
             raise StateInUseError(_in_use(path))
         entry = {"pid": os.getpid(), "task": task, "since": time.time()}
         os.ftruncate(descriptor, 0)
@@ -154,15 +154,15 @@ def holder(path: Path) -> Holder | None:
     except FileNotFoundError:
         return None
     try:
-        if _locked(descriptor, 0.0, fcntl.LOCK_SH):
+        if _lock(descriptor, 0.0, fcntl.LOCK_SH):
             return None
-        entry = _told(os.pread(descriptor, 4096, 0))
+        entry = _parse_entry(os.pread(descriptor, 4096, 0))
         return Holder(int(entry.get("pid", 0)), str(entry.get("task", "driftd")), float(entry.get("since", 0.0)))
     finally:
         os.close(descriptor)
 
 
-def _locked(descriptor: int, patience: float, kind: int = fcntl.LOCK_EX) -> bool:
+def _lock(descriptor: int, patience: float, kind: int = fcntl.LOCK_EX) -> bool:
     end = time.monotonic() + patience
     while True:
         try:
@@ -184,7 +184,7 @@ def _in_use(path: Path) -> str:
     )
 
 
-def _told(content: bytes) -> dict[str, Any]:
+def _parse_entry(content: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(content)
     except ValueError:

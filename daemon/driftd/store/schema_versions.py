@@ -35,13 +35,13 @@ KINDS = {
 }
 
 
-def pending(path: Path, kind: str) -> tuple[str, ...]:
+def pending_steps(path: Path, kind: str) -> tuple[str, ...]:
     """Which steps the database at `path` still lacks, in order.
 
     Raises DatabaseError when the database was written by a newer program, or is no database.
     """
     names = KINDS[kind].names
-    applied = _applied(path, KINDS[kind].set_name)
+    applied = _applied_steps(path, KINDS[kind].set_name)
     unknown = applied - set(names)
     if unknown:
         raise DatabaseError(
@@ -51,7 +51,7 @@ def pending(path: Path, kind: str) -> tuple[str, ...]:
     return tuple(name for name in names if name not in applied)
 
 
-def _applied(path: Path, set_name: str) -> set[str]:
+def _applied_steps(path: Path, set_name: str) -> set[str]:
     if not path.exists() or path.stat().st_size == 0:
         return set()
     try:

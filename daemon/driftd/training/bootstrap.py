@@ -80,7 +80,7 @@ def make_first_version(
     def work(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         on_step(task)
         folder = places.job(f"{model}-first-{snapshot.digest[:12]}-{task}")
-        return _finished(start_job(folder, task, {**base, **why, **arguments}, limits), task)
+        return _finish(start_job(folder, task, {**base, **why, **arguments}, limits), task)
 
     trained = work("train", order)
     judged = work("judge", {"challenger": FIRST, "champion": None})
@@ -131,7 +131,7 @@ def epoch_seconds(column: pd.Series[Any]) -> np.ndarray[tuple[int], np.dtype[np.
     return np.where(stamps.isna(), np.nan, stamps.astype("datetime64[us, UTC]").astype("int64") / 1e6)
 
 
-def _finished(job: Job, task: str) -> Mapping[str, Any]:
+def _finish(job: Job, task: str) -> Mapping[str, Any]:
     while (result := job.poll()) is None:
         time.sleep(POLL_SECONDS)
     if not result.ok:

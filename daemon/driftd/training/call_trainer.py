@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from driftd.config.redact import redacted
+from driftd.config.redact import redact
 from driftd.registry.artefact import JOBLIB, SKOPS, load_estimator
 from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
@@ -123,11 +123,11 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
         leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
         code = subprocess.run(leash, env=environment, check=False).returncode
         if code != 0:
-            raise TrainerError(f"the trainer's command `{' '.join(redacted(command))}` ended with exit code {code}")
+            raise TrainerError(f"the trainer's command `{' '.join(redact(command))}` ended with exit code {code}")
         for artefact in (SKOPS, JOBLIB):
             if (output / artefact).is_file():
                 return load_estimator(output / artefact, allow_joblib=allow_joblib)
     raise TrainerError(
-        f"the trainer's command `{' '.join(redacted(command))}` ended well but left no {SKOPS} or {JOBLIB} "
+        f"the trainer's command `{' '.join(redact(command))}` ended well but left no {SKOPS} or {JOBLIB} "
         "in $DRIFTD_OUTPUT"
     )

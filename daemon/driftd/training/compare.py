@@ -78,7 +78,7 @@ def _common_classes(versions: Iterable[LoadedVersion], rows: TrainingRows) -> tu
     return tuple(sorted(known | {str(label) for label in set(rows.target)}))
 
 
-def predicted(version: LoadedVersion, rows: TrainingRows) -> Predictions:
+def predict_rows(version: LoadedVersion, rows: TrainingRows) -> Predictions:
     """The predictions of a version for rows of any schema of the same model."""
     return predict_with(version.estimator, version.schema, rows.under(version.schema).frame)
 

@@ -170,13 +170,13 @@ class Job:
         real process has worked.
         """
         if not self._at_work():
-            return self._concluded()
+            return self._conclude()
         passed = (time.monotonic() if now is None else now) - self._started
         if passed < self._limits.wall_seconds:
             return None
         self.kill()
         late = f"the job was ended after {passed:.0f} s: its limit is {self._limits.wall_seconds:.0f} s"
-        return read_result(self.folder) or self._failed(late)
+        return read_result(self.folder) or self._fail(late)
 
     def kill(self) -> None:
         """End the child and all that it started. The folder stays unfinished unless the child had finished it."""
@@ -199,13 +199,13 @@ class Job:
         self._process.wait()
         return False
 
-    def _concluded(self) -> JobResult:
+    def _conclude(self) -> JobResult:
         if (result := read_result(self.folder)) is not None:
             return result
         code = self._process.returncode if self._process else 0
-        return self._failed(_why(code, self._limits))
+        return self._fail(_why(code, self._limits))
 
-    def _failed(self, sentence: str) -> JobResult:
+    def _fail(self, sentence: str) -> JobResult:
         result = JobResult(ok=False, error=sentence, tail=log_tail(self.folder))
         write_result(self.folder, result)
         return result

@@ -49,7 +49,7 @@ def keep(parent: int) -> None:
     `parent` is the process that both must not outlive.
     """
     adopt_orphans()
-    signal.signal(signal.SIGTERM, _abandoned)
+    signal.signal(signal.SIGTERM, _abandon)
     die_with_parent(parent, by=signal.SIGTERM)
     keeper = os.getpid()
     worker = os.fork()
@@ -57,7 +57,7 @@ def keep(parent: int) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with_parent(keeper)
         return
-    _end_as(_awaited(worker))
+    _end_as(_await_worker(worker))
 
 
 def end_below(pid: int) -> None:
@@ -91,12 +91,12 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _abandoned(_caught: int, _frame: FrameType | None) -> None:
+def _abandon(_caught: int, _frame: FrameType | None) -> None:
     end_below(os.getpid())
     os._exit(0)
 
 
-def _awaited(worker: int) -> int:
+def _await_worker(worker: int) -> int:
     """Wait for the worker, and bury every orphan that ends meanwhile. Returns the worker's wait status."""
     while True:
         ended, status = os.waitpid(-1, 0)

@@ -92,7 +92,7 @@ def labelled_rows(tables: Iterable[pa.Table], schema: Schema, *, logged: bool = 
     With `logged`, also what was predicted when the row was live: `driftd_prediction` and `driftd_score`.
     """
     fields = _fields(schema, logged=logged)
-    pieces = [_shaped(table, fields) for table in tables] or [fields.empty_table()]
+    pieces = [_shape(table, fields) for table in tables] or [fields.empty_table()]
     table = pa.concat_tables(pieces).combine_chunks()
     usable = pc.and_(pc.is_finite(table["driftd_at"]), pc.is_valid(table[schema.target]))
     if schema.task is Task.REGRESSION:
@@ -115,7 +115,7 @@ def _fields(schema: Schema, *, logged: bool) -> pa.Schema:
     return pa.schema([pa.field(name, kind) for name, kind in {**features, schema.target: target, **own}.items()])
 
 
-def _shaped(table: pa.Table, fields: pa.Schema) -> pa.Table:
+def _shape(table: pa.Table, fields: pa.Schema) -> pa.Table:
     columns = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
         for field in fields

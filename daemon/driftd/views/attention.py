@@ -52,11 +52,11 @@ def attention(status: dict[str, Any]) -> Attention:
         Attention(Urgency.ACT, each.sentence, each.detail, each.command, each.alert) for each in status["pressing"]
     ]
     needed = _for_a_person(status)
-    first, *rest = [*([needed] if needed is not None else []), *pressing] or [_by_itself(status)]
+    first, *rest = [*([needed] if needed is not None else []), *pressing] or [_attention_by_state(status)]
     return replace(first, also=tuple(each.sentence for each in rest))
 
 
-def unwatched(version: int | None, obstacle: str | None) -> Attention:
+def unwatched_attention(version: int | None, obstacle: str | None) -> Attention:
     """A model of the config that no state is known of."""
     if obstacle is not None:
         return Attention(Urgency.ACT, "It cannot be watched.", obstacle)
@@ -107,12 +107,12 @@ def _for_a_person(status: dict[str, Any]) -> Attention | None:
     return None
 
 
-def _by_itself(status: dict[str, Any]) -> Attention:
+def _attention_by_state(status: dict[str, Any]) -> Attention:
     """What is most urgent of a model that needs nobody."""
-    return _drifting(status) or _gathering(status) or _working(status) or _calm(status)
+    return _drift_attention(status) or _evidence_attention(status) or _work_attention(status) or _calm_attention(status)
 
 
-def _drifting(status: dict[str, Any]) -> Attention | None:
+def _drift_attention(status: dict[str, Any]) -> Attention | None:
     loud = [kind for kind, found in status["evidence"].items() if found["verdict"] == "drift"]
     if not loud:
         return None
@@ -135,7 +135,7 @@ def _answer(status: dict[str, Any]) -> str:
     return "A build is wanted." if status["wanted"] else "Nothing is built: this alarm only informs."
 
 
-def _gathering(status: dict[str, Any]) -> Attention | None:
+def _evidence_attention(status: dict[str, Any]) -> Attention | None:
     suspected = [kind for kind, found in status["evidence"].items() if found["verdict"] == "suspected"]
     if not suspected:
         return None
@@ -146,7 +146,7 @@ def _gathering(status: dict[str, Any]) -> Attention | None:
     )
 
 
-def _working(status: dict[str, Any]) -> Attention | None:
+def _work_attention(status: dict[str, Any]) -> Attention | None:
     if status["phase"] == "paused":
         return Attention(Urgency.BUSY, "Paused by the override: no check, no build.", status["waits"] or "")
     if status["probation"] is not None:
@@ -161,7 +161,7 @@ def _working(status: dict[str, Any]) -> Attention | None:
     return None
 
 
-def _calm(status: dict[str, Any]) -> Attention:
+def _calm_attention(status: dict[str, Any]) -> Attention:
     if status["verdict"] is None:
         which = f"No window of version {status['version']} was checked yet."
         return Attention(Urgency.WAIT, which, "The first check comes when a window is complete.")

@@ -58,8 +58,8 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
 def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
     values = _Model(lambda family, *labels: metrics.value(family, model, *labels), model, now)
-    first = (_damaged, _not_asked, _unchecked, _rolled_back)
-    for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refused):
+    first = (_damage, _not_asked, _missing_checks, _rollback)
+    for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refusals):
         pressing = look(values)
         if pressing is not None:
             yield pressing
@@ -101,7 +101,7 @@ class _Model:
         return moment is not None and self.now - moment > seconds
 
 
-def _damaged(model: _Model) -> ActiveCondition | None:
+def _damage(model: _Model) -> ActiveCondition | None:
     if model.is_on(families.EVENTS_DAMAGED):
         return ActiveCondition("DriftdDamagedDatabase", "Its event store is damaged: no events are read.")
     if model.is_on(families.VERSION_DAMAGED):
@@ -124,7 +124,7 @@ def _not_asked(model: _Model) -> ActiveCondition | None:
     )
 
 
-def _unchecked(model: _Model) -> ActiveCondition | None:
+def _missing_checks(model: _Model) -> ActiveCondition | None:
     if model.is_on(families.PHASE, "paused"):
         return None
     every, last = model.value(families.WINDOW_SECONDS), model.value(families.CHECKED_AT, "window")
@@ -141,7 +141,7 @@ def _unchecked(model: _Model) -> ActiveCondition | None:
     )
 
 
-def _rolled_back(model: _Model) -> ActiveCondition | None:
+def _rollback(model: _Model) -> ActiveCondition | None:
     refused, done = (model.value(families.ROLLED_BACK_AT, outcome) for outcome in ("refused", "done"))
     served, command = model.number(families.SERVED), f"driftd history {model.name}"
     if refused is not None and not model.is_past(refused, thresholds.RECENT):
@@ -179,7 +179,7 @@ def _no_label(model: _Model) -> ActiveCondition | None:
         return None
     newest, every = model.value(families.NEWEST_FEEDBACK), model.number(families.WINDOW_SECONDS)
     since = newest if newest is not None else model.value(families.SWAPPED_AT)
-    late = thresholds.unlabelled_after(every, model.number(families.LABEL_WAIT), ever=newest is not None)
+    late = thresholds.unlabelled_limit(every, model.number(families.LABEL_WAIT), ever=newest is not None)
     if not model.is_past(since, late):
         return None
     sentence = f"No label came since {format_time(since)}." if newest is not None else "No label ever came."
@@ -195,7 +195,7 @@ def _not_evaluated(model: _Model) -> ActiveCondition | None:
     return ActiveCondition("DriftdLabelsNotEvaluated", sentence, detail)
 
 
-def _refused(model: _Model) -> ActiveCondition | None:
+def _refusals(model: _Model) -> ActiveCondition | None:
     count = model.number(families.REFUSALS)
     if count < thresholds.REFUSALS:
         return None

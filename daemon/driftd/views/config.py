@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from driftd.config.load import digest_of
-from driftd.config.redact import redacted_config
+from driftd.config.redact import redact_config
 from driftd.config.schema import Config
 from driftd.config.types import FOR_PEOPLE
 from driftd.config.yaml_reader import read
@@ -135,11 +135,11 @@ READ_BACK = 30  # configs
 def config_view(reader: StateReader, config_path: Path) -> dict[str, Any]:
     """Everything that the page says of the config."""
     in_force = reader.config_in_force()
-    content = redacted_config(in_force.content) if in_force is not None and in_force.content is not None else None
+    content = redact_config(in_force.content) if in_force is not None and in_force.content is not None else None
     return {
         **config_standing(reader, config_path),
         "path": str(config_path),
-        "override": override_told(content or {}),
+        "override": override_view(content or {}),
         "set": None if content is None else as_yaml(as_written(content, only_set=True)),
         "whole": None if content is None else as_yaml(as_written(content, only_set=False)),
         "read": [{"at": entry.at, "hash": entry.hash, "error": entry.error} for entry in reader.configs(READ_BACK)],
@@ -150,10 +150,10 @@ def config_summary(reader: StateReader, config_path: Path) -> dict[str, Any]:
     """What every view shows of the config: whether the file was taken up, and the override."""
     standing = config_standing(reader, config_path)
     in_force = reader.config_in_force()
-    return {**standing, "override": override_told((in_force.content if in_force is not None else None) or {})}
+    return {**standing, "override": override_view((in_force.content if in_force is not None else None) or {})}
 
 
-def override_told(content: Mapping[str, Any]) -> dict[str, Any] | None:
+def override_view(content: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the override asks; None when nothing. Whether it has lapsed is for the reader's clock to say."""
     override: Mapping[str, Any] = content.get("override") or {}
     parts = {key: value for key, value in override.items() if value and key not in {"reason", "expires"}}

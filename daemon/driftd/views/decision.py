@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from driftd.config.redact import redacted_config
+from driftd.config.redact import redact_config
 from driftd.decisions import meaning_of
 from driftd.events import Event
 from driftd.paths import Places
@@ -18,7 +18,7 @@ from driftd.views.config import as_written, as_yaml, config_in_force
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
 
 
-def explained(
+def explain_decision(
     reader: StateReader,
     by_rows: Callable[[str], bool],
     places: Places,
@@ -124,7 +124,7 @@ def _lineage(places: Places, model: str, version: int | None) -> dict[str, Any] 
 def decision_view(
     reader: SeriesReader, places: Places, *, decision: int | None, alarm: int | None
 ) -> dict[str, Any] | None:
-    """A decision or an alarm for the page: what `explained` tells, with the alarm's line of history and the config.
+    """A decision or an alarm for the page: what `explain_decision` gives, the alarm's line of history and the config.
 
     None when there is no such decision or alarm.
     """
@@ -135,11 +135,11 @@ def decision_view(
         line = reader.decision_of_alarm(alarm)
     if line is None and raised is None:
         return None
-    explanation = explained(reader, config_in_force(reader).by_rows, places, line, raised)
+    explanation = explain_decision(reader, config_in_force(reader).by_rows, places, line, raised)
     applied = reader.config(line.config_hash) if line is not None else None
     explanation["config"] = None
     if applied is not None and line is not None:
-        whole = as_written(redacted_config(applied.content or {}), only_set=False)
+        whole = as_written(redact_config(applied.content or {}), only_set=False)
         model = whole.get("models", {}).get(line.model, {})
         explanation["config"] = {"hash": applied.hash, "at": applied.at, "model": as_yaml(model)}
     explanation["report"] = raised is not None and raised.report is not None

@@ -10,7 +10,7 @@ from driftd.records import ModelState
 from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import StoredTransition
-from driftd.views.attention import Urgency, attention, by_need, unwatched
+from driftd.views.attention import Urgency, attention, by_need, unwatched_attention
 from driftd.views.conditions import ActiveCondition, ActiveConditions
 from driftd.views.config import ConfigInForce, config_in_force
 from driftd.views.series import CheckedWindows, Grouping, performance_series, window_series
@@ -32,13 +32,13 @@ class LiveState:
 def fleet_view(reader: SeriesReader, registry: Registry, beside: LiveState) -> dict[str, Any]:
     """Everything of the first screen, the most urgent model first."""
     config, obstacles, pressing = config_in_force(reader), beside.obstacles, beside.pressing
-    models = [_watched(reader, state, config, pressing) for state in reader.models() if config.knows(state.model)]
+    models = [_watched_view(reader, state, config, pressing) for state in reader.models() if config.knows(state.model)]
     known = {status["model"] for status in models}
     for name in config.models:
         if name not in known:
-            models.append(_unwatched(name, registry.current(name), obstacles.get(name)))
+            models.append(_unwatched_view(name, registry.current(name), obstacles.get(name)))
         elif name in obstacles:
-            _obstructed(next(status for status in models if status["model"] == name), obstacles[name])
+            _mark_obstacle(next(status for status in models if status["model"] == name), obstacles[name])
     models.sort(key=by_need)
     return {
         "headline": headline(models, pressing.host),
@@ -95,7 +95,7 @@ def summary(
     }
 
 
-def _watched(
+def _watched_view(
     reader: SeriesReader, state: ModelState, config: ConfigInForce, pressing: ActiveConditions
 ) -> dict[str, Any]:
     return {**summary(reader, state, config, pressing), "spark": _spark(reader, state.model, config)}
@@ -128,7 +128,7 @@ def _over(checks: list[CheckedWindows]) -> Grouping:
     return Grouping.of(checks[0].window, checks[-1].window, SPARK_POINTS) if checks else Grouping(0, 0, 1)
 
 
-def _unwatched(name: str, version: int | None, obstacle: str | None) -> dict[str, Any]:
+def _unwatched_view(name: str, version: int | None, obstacle: str | None) -> dict[str, Any]:
     return {
         "model": name,
         "phase": "not_watched",
@@ -136,11 +136,11 @@ def _unwatched(name: str, version: int | None, obstacle: str | None) -> dict[str
         "verdict": None,
         "worst": "-",
         "evidence": {},
-        "attention": unwatched(version, obstacle).told(),
+        "attention": unwatched_attention(version, obstacle).told(),
         "last_check": None,
         "spark": None,
     }
 
 
-def _obstructed(status: dict[str, Any], obstacle: str) -> None:
-    status["attention"] = unwatched(status["version"], obstacle).told()
+def _mark_obstacle(status: dict[str, Any], obstacle: str) -> None:
+    status["attention"] = unwatched_attention(status["version"], obstacle).told()

@@ -12,7 +12,7 @@ from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import StoredAlarm
-from driftd.views.attention import unwatched
+from driftd.views.attention import unwatched_attention
 from driftd.views.config import ConfigInForce, config_in_force
 from driftd.views.fleet import LiveState, decision_line, summary
 from driftd.views.series import (
@@ -93,10 +93,10 @@ def model_view(
             return None
         served = registry.current(model)
         view = {"model": model, "phase": "not_watched", "version": served, "watched": False}
-        return {**view, "attention": unwatched(served, obstacle).told()}
+        return {**view, "attention": unwatched_attention(served, obstacle).told()}
     head = summary(reader, state, config, beside.pressing)
     if obstacle is not None:
-        head["attention"] = unwatched(state.champion, obstacle).told()
+        head["attention"] = unwatched_attention(state.champion, obstacle).told()
     alarms = reader.alarms(model, MOST_ALARMS)
     return {
         **head,

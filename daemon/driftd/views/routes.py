@@ -107,10 +107,10 @@ class StatusPage:
             beside = self._beside()
             return {**self._above(reader, beside), **fleet_view(reader, self._registry, beside)}
 
-        return await self._told(request, ask)
+        return await self._respond(request, ask)
 
     async def _config(self, request: Request) -> Response:
-        return await self._told(request, lambda reader: config_view(reader, self._wiring.config_path))
+        return await self._respond(request, lambda reader: config_view(reader, self._wiring.config_path))
 
     async def _model(self, request: Request) -> Response:
         model, span = request.path_params["model"], request.query_params.get("span")
@@ -120,29 +120,29 @@ class StatusPage:
             view = model_view(reader, self._registry, model, span, beside)
             return view and {**self._above(reader, beside), **view}
 
-        return await self._told(request, ask)
+        return await self._respond(request, ask)
 
     async def _scores(self, request: Request) -> Response:
         model, span = request.path_params["model"], request.query_params.get("span")
-        return await self._told(request, lambda reader: score_view(reader, model, span))
+        return await self._respond(request, lambda reader: score_view(reader, model, span))
 
     async def _distribution(self, request: Request) -> Response:
         model, feature = request.path_params["model"], request.query_params.get("feature", "")
-        return await self._told(request, lambda reader: distribution_view(reader, self._registry, model, feature))
+        return await self._respond(request, lambda reader: distribution_view(reader, self._registry, model, feature))
 
     async def _decision(self, request: Request) -> Response:
         number = min(request.path_params["decision"], LARGEST_ID)
-        return await self._told(
+        return await self._respond(
             request, lambda reader: decision_view(reader, self._wiring.places, decision=number, alarm=None)
         )
 
     async def _alarm(self, request: Request) -> Response:
         number = min(request.path_params["alarm"], LARGEST_ID)
-        return await self._told(
+        return await self._respond(
             request, lambda reader: decision_view(reader, self._wiring.places, decision=None, alarm=number)
         )
 
-    async def _told(self, request: Request, ask: Ask) -> Response:
+    async def _respond(self, request: Request, ask: Ask) -> Response:
         """The answer with its tag, or only that nothing changed. In a thread: metrics and health go on beside it."""
         question = f"{request.url.path}?{request.url.query}"
         headers = {"Cache-Control": "no-cache", "Driftd-Last-Round": f"{self._wiring.last_round():.3f}"}

@@ -8,7 +8,7 @@ from typing import Any
 from driftd.store.state.chart_queries import ScoreMean, SeriesReader
 from driftd.views.config import config_in_force
 from driftd.views.model import window_range
-from driftd.views.series import Grouping, rounded
+from driftd.views.series import Grouping, round_numbers
 from driftd_detectors.assessment import share_of_limit
 
 MOST_COLUMNS = 96
@@ -29,7 +29,12 @@ def score_view(reader: SeriesReader, model: str, span: str | None) -> dict[str, 
     means = reader.score_means(model, first, last, grouping.size, stride)
     rows = _rows(means, grouping.groups, reader.thresholds(model))
     starts = _starts(reader, model, grouping, by_time=not config.by_rows(model))
-    return {"at": starts, "merged": grouping.size, "stride": stride, "subjects": sorted(rows, key=_moved, reverse=True)}
+    return {
+        "at": starts,
+        "merged": grouping.size,
+        "stride": stride,
+        "subjects": sorted(rows, key=_recent_movement, reverse=True),
+    }
 
 
 def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bool) -> list[float | None]:
@@ -54,8 +59,8 @@ def _rows(means: list[ScoreMean], groups: int, thresholds: dict[str, float]) -> 
         row["evidence"][mean.group] = max(row["evidence"][mean.group], mean.evidence)
     for row in found.values():
         row["heat"] = _heat(row["components"], row["evidence"], thresholds.get(row["kind"], 0.0))
-        row["components"] = {name: rounded(values) for name, values in row["components"].items()}
-        row["evidence"] = rounded(row["evidence"])
+        row["components"] = {name: round_numbers(values) for name, values in row["components"].items()}
+        row["evidence"] = round_numbers(row["evidence"])
     return list(found.values())
 
 
@@ -73,6 +78,6 @@ def _heat(components: dict[str, list[float]], evidence: list[float], threshold: 
     return heat
 
 
-def _moved(row: dict[str, Any]) -> float:
+def _recent_movement(row: dict[str, Any]) -> float:
     recent = [value for value in row["heat"][-max(1, len(row["heat"]) // 10) :] if value is not None]
     return sum(recent) / len(recent) if recent else 0.0

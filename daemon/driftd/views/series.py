@@ -93,12 +93,12 @@ class CheckedWindows:
             row.rows,
             row.verdict,
             row.version,
-            decoded(row.figures, _FIGURES),
-            decoded(row.evidence, _EVIDENCE),
+            decode_figures(row.figures, _FIGURES),
+            decode_figures(row.evidence, _EVIDENCE),
         )
 
 
-def decoded(text: str, decoder: msgspec.json.Decoder[Read]) -> Read:
+def decode_figures(text: str, decoder: msgspec.json.Decoder[Read]) -> Read:
     """JSON as the store wrote it: only what is charted, and with the NaN that only Python's own reader takes."""
     try:
         return decoder.decode(text)
@@ -112,13 +112,13 @@ def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, met
 
     A merged point is the mean of its windows by their labels; its band is that of the merged labels.
     """
-    known = [check for check in checks if _finite(check.figures.loss)]
-    group, at = _placed(known, grouping)
+    known = [check for check in checks if _is_finite(check.figures.loss)]
+    group, at = _place(known, grouping)
     weight = np.fmax(1.0, _numbers([check.figures.labels for check in known]))
     columns = {name: _numbers([getattr(check.figures, name) for check in known]) for name in _LOSSES}
-    merged = {name: _weighted(group, columns[name], weight) for name in ("loss", "baseline", "tolerated")}
-    below = _pooled(group, columns["loss"] - columns["low"], weight)
-    above = _pooled(group, columns["high"] - columns["loss"], weight)
+    merged = {name: _weighted_means(group, columns[name], weight) for name in ("loss", "baseline", "tolerated")}
+    below = _pool_widths(group, columns["loss"] - columns["low"], weight)
+    above = _pool_widths(group, columns["high"] - columns["loss"], weight)
     merged |= {"low": merged["loss"] - below, "high": merged["loss"] + above}
     in_metric = {name: _in_metric(metric, values) for name, values in merged.items()}
     ends = np.sort(np.stack([in_metric["low"], in_metric["high"]]), axis=0) if known else np.empty((2, 0))
@@ -126,26 +126,28 @@ def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, met
     return {
         "metric": metric,
         "higher_is_better": metric is not None and value_of(metric, 1.0) < value_of(metric, 0.0),
-        "at": rounded(at),
-        "value": rounded(in_metric["loss"]),
-        "low": rounded(ends[0]),
-        "high": rounded(ends[1]),
-        "baseline": rounded(in_metric["baseline"]),
-        "tolerated": rounded(in_metric["tolerated"]),
-        "labels": rounded(np.bincount(_dense(group), weights=weight) if known else np.empty(0)),
-        "coverage": rounded(_weighted(group, coverage, weight)),
+        "at": round_numbers(at),
+        "value": round_numbers(in_metric["loss"]),
+        "low": round_numbers(ends[0]),
+        "high": round_numbers(ends[1]),
+        "baseline": round_numbers(in_metric["baseline"]),
+        "tolerated": round_numbers(in_metric["tolerated"]),
+        "labels": round_numbers(np.bincount(_dense(group), weights=weight) if known else np.empty(0)),
+        "coverage": round_numbers(_weighted_means(group, coverage, weight)),
         "version": _last(group, [check.version for check in known]),
     }
 
 
 def estimate_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
     """The performance estimated without labels, where the daemon believes it."""
-    known = [check for check in checks if _finite(check.figures.estimated) and not check.figures.estimate_off]
-    group, at = _placed(known, grouping)
+    known = [check for check in checks if _is_finite(check.figures.estimated) and not check.figures.estimate_off]
+    group, at = _place(known, grouping)
     weight = np.array([max(1.0, float(check.rows)) for check in known])
     columns = {name: _numbers([getattr(check.figures, name) for check in known]) for name in _ESTIMATES}
-    return {"at": rounded(at)} | {
-        name.removeprefix("estimated_").replace("estimated", "value"): rounded(_weighted(group, values, weight))
+    return {"at": round_numbers(at)} | {
+        name.removeprefix("estimated_").replace("estimated", "value"): round_numbers(
+            _weighted_means(group, values, weight)
+        )
         for name, values in columns.items()
     }
 
@@ -158,32 +160,36 @@ def evidence_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dic
             found.setdefault(kind, []).append((check, said))
     evidence = {}
     for kind, entries in found.items():
-        group, at = _placed([entry for entry, _ in entries], grouping)
+        group, at = _place([entry for entry, _ in entries], grouping)
         highest = _highest(group, _numbers([said.evidence for _, said in entries]))
         limit = _highest(group, _numbers([said.threshold for _, said in entries]))
-        evidence[kind] = {"at": rounded(at), "evidence": rounded(highest), "limit": rounded(limit)}
+        evidence[kind] = {"at": round_numbers(at), "evidence": round_numbers(highest), "limit": round_numbers(limit)}
     return evidence
 
 
 def window_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
     """The rows of a window and the loudest verdict of each group of windows."""
     known = list(checks)
-    group, at = _placed(known, grouping)
-    rows = _weighted(group, np.array([float(check.rows) for check in known]), np.ones(len(known)))
+    group, at = _place(known, grouping)
+    rows = _weighted_means(group, np.array([float(check.rows) for check in known]), np.ones(len(known)))
     highest = _highest(group, np.array([float(loudness(Verdict(check.verdict))) for check in known]))
-    return {"at": rounded(at), "rows": rounded(rows), "verdict": [CALM_TO_LOUD[int(rank)] for rank in highest]}
+    return {
+        "at": round_numbers(at),
+        "rows": round_numbers(rows),
+        "verdict": [CALM_TO_LOUD[int(rank)] for rank in highest],
+    }
 
 
-def rounded(values: NDArray[Any] | list[float]) -> list[float]:
+def round_numbers(values: NDArray[Any] | list[float]) -> list[float]:
     """Numbers for JSON: so many digits as are seen; NaN (null) for what is not known."""
-    return [round(value) if abs(value) >= WHOLE else float(f"{value:.{DIGITS}g}") for value in _clipped(values)]
+    return [round(value) if abs(value) >= WHOLE else float(f"{value:.{DIGITS}g}") for value in _clip(values)]
 
 
-def _clipped(values: Numbers | list[float]) -> list[float]:
+def _clip(values: Numbers | list[float]) -> list[float]:
     return [value if math.isfinite(value) else math.nan for value in np.asarray(values, dtype=np.float64).tolist()]
 
 
-def _placed(checks: list[CheckedWindows], grouping: Grouping) -> tuple[Groups, Numbers]:
+def _place(checks: list[CheckedWindows], grouping: Grouping) -> tuple[Groups, Numbers]:
     group = np.array([(check.window - grouping.first) // grouping.size for check in checks], dtype=np.int64)
     at = np.array([check.at for check in checks], dtype=np.float64)
     if not len(checks):
@@ -196,27 +202,27 @@ def _dense(group: Groups) -> Groups:
     return np.asarray(np.unique(group, return_inverse=True)[1], dtype=np.int64)
 
 
-def _weighted(group: Groups, values: Numbers, weight: Numbers) -> Numbers:
+def _weighted_means(group: Groups, values: Numbers, weight: Numbers) -> Numbers:
     """The weighted mean of what is known in each group; NaN where nothing is."""
     if not len(values):
         return np.empty(0)
     dense, known = _dense(group), np.isfinite(values)
     sums = np.bincount(dense, weights=np.where(known, values, 0.0) * weight).astype(np.float64)
     weights = np.bincount(dense, weights=np.where(known, weight, 0.0)).astype(np.float64)
-    return _divided(sums, weights)
+    return _divide(sums, weights)
 
 
-def _pooled(group: Groups, widths: Numbers, weight: Numbers) -> Numbers:
+def _pool_widths(group: Groups, widths: Numbers, weight: Numbers) -> Numbers:
     """The half-width of the mean of independent windows."""
     if not len(widths):
         return np.empty(0)
     dense, known = _dense(group), np.isfinite(widths)
     squares = np.bincount(dense, weights=(np.where(known, widths, 0.0) * weight) ** 2)
     weights = np.bincount(dense, weights=np.where(known, weight, 0.0)).astype(np.float64)
-    return _divided(np.sqrt(squares), weights)
+    return _divide(np.sqrt(squares), weights)
 
 
-def _divided(sums: Numbers, weights: Numbers) -> Numbers:
+def _divide(sums: Numbers, weights: Numbers) -> Numbers:
     found = np.full(len(sums), np.nan)
     np.divide(sums, weights, out=found, where=weights > 0)
     return found
@@ -247,5 +253,5 @@ def _numbers(values: list[float | None]) -> Numbers:
     return np.array(values, dtype=np.float64)
 
 
-def _finite(value: float | None) -> bool:
+def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)

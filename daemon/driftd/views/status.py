@@ -85,7 +85,7 @@ def fleet_status(
     return {
         "config": standing,
         "override": override_of(config),
-        "lapsed": lapsed(config.override, time.time()),
+        "lapsed": lapse_of(config.override, time.time()),
         "host": found.host,
         "models": models,
         "not_watched": unwatched,
@@ -95,7 +95,7 @@ def fleet_status(
 def _needs(status: Mapping[str, Any]) -> str | None:
     """What a person must do first: of the state, of its versions on the disk, or of what the daemon says."""
     pressing = next(iter(status["pressing"]), None)
-    return status["needs"] or status["served_fault"] or (spoken(pressing) if pressing is not None else None)
+    return status["needs"] or status["served_fault"] or (format_condition(pressing) if pressing is not None else None)
 
 
 def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def needs_person(state: ModelState) -> str | None:
     return None
 
 
-def lapsed(override: OverrideConfig, now: float) -> str | None:
+def lapse_of(override: OverrideConfig, now: float) -> str | None:
     """What of the override stands in the config and has no effect any more; None when all of it has."""
     if override.expires is not None and override.expires.timestamp() <= now:
         return f"the override lapsed at {override.expires.isoformat()} and has no effect: remove it from the config"
@@ -195,7 +195,7 @@ def sentences(status: dict[str, Any]) -> list[str]:
     said = [f"{status['reason']} ({status['verdict']})" if status["verdict"] else status["reason"]]
     if status.get("served_fault") and status["served_fault"] != status["needs"]:
         said.append(status["served_fault"])
-    said += [sentence for sentence in map(spoken, status.get("pressing", ())) if sentence != status["needs"]]
+    said += [sentence for sentence in map(format_condition, status.get("pressing", ())) if sentence != status["needs"]]
     loud = [kind for kind, found in status["evidence"].items() if found["verdict"] != "ok"]
     said += [f"{kind} {status['verdicts'][kind]}: {status['evidence'][kind]['sentence']}" for kind in loud]
     if status["learning"]:
@@ -222,12 +222,12 @@ def not_watched(version: int | None) -> str:
     return f"version {version} serves, but no daemon has watched it yet: start `driftd run`"
 
 
-def spoken(condition: ActiveCondition) -> str:
+def format_condition(condition: ActiveCondition) -> str:
     """What presses, on one line, with the command to begin with."""
     return f"{condition.sentence[:1].lower()}{condition.sentence[1:].rstrip('.')}: `{condition.command}`"
 
 
-def spoken_override(override: dict[str, Any]) -> str:
+def format_override(override: dict[str, Any]) -> str:
     """What an override asks, until when and why."""
     words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires"}]
     until = f" until {override['expires']}" if "expires" in override else ""

@@ -47,10 +47,10 @@ def _connection(access: Access, seconds: float) -> HTTPConnection:
     host = _EVERYWHERE.get(host, host)
     if access.tls is None:
         return HTTPConnection(host, int(port), timeout=seconds)
-    return HTTPSConnection(host, int(port), timeout=seconds, context=_trusting(access.tls))
+    return HTTPSConnection(host, int(port), timeout=seconds, context=_trust_certificate(access.tls))
 
 
-def _trusting(tls: Tls) -> ssl.SSLContext:
+def _trust_certificate(tls: Tls) -> ssl.SSLContext:
     """Trust the config's certificate itself, whoever signed it and whatever name it is for: the host is this one.
 
     Where it cannot be read here, whoever listens there is asked: nothing secret is sent.

@@ -44,7 +44,7 @@ def fault_of(secret: Secret) -> str | None:
     from driftd.web.server import TlsError  # noqa: PLC0415 - uvicorn only where TLS is spoken
 
     try:
-        secret.use(tuple(_stored(path) if secret.is_credential else path for path in secret.paths))
+        secret.use(tuple(_credential_path(path) if secret.is_credential else path for path in secret.paths))
     except (TokenFileError, TlsError, AddressFileError) as error:
         return str(error)
     return None
@@ -72,7 +72,7 @@ def _address(paths: tuple[Path, ...]) -> None:
     address_in(credential(paths[0]))
 
 
-def _stored(path: Path) -> Path:
+def _credential_path(path: Path) -> Path:
     """Where the unit gets a credential from: under its name, or under what is left of `driftd_NAME`."""
     if len(path.parts) != 1:
         return path

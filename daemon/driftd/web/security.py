@@ -41,7 +41,7 @@ class Tokens:
         self._path = credential(path)
         self._lock = threading.Lock()
         self._looked_at = time.monotonic()
-        self._mark = self._marked()
+        self._mark = self._file_mark()
         self._digests = _read(self._path)
         self.fault: str | None = None
 
@@ -59,7 +59,7 @@ class Tokens:
         with self._lock:
             if now - self._looked_at >= LOOK_SECONDS:
                 self._looked_at = now
-                mark = self._marked()
+                mark = self._file_mark()
                 if mark != self._mark:
                     self._mark = mark
                     self._reread()
@@ -71,7 +71,7 @@ class Tokens:
         except TokenFileError as error:
             self._digests, self.fault = (), str(error)
 
-    def _marked(self) -> tuple[int, ...]:
+    def _file_mark(self) -> tuple[int, ...]:
         try:
             found = self._path.stat()
         except OSError:

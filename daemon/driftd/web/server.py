@@ -49,7 +49,7 @@ def bound_socket(address: str) -> AcceptLimiter:
     return AcceptLimiter(listening, most_connections())
 
 
-def told_address(listening: socket.socket) -> str:
+def format_address(listening: socket.socket) -> str:
     """`host:port` as bound; the port is a real one even where 0 was asked for."""
     host, port = listening.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

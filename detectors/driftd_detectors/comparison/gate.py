@@ -105,7 +105,7 @@ def time_blocks(at: Numbers) -> NDArray[np.intp]:
         return np.empty(0, dtype=np.intp)
     days, day_of = np.unique(np.floor(at / DAY), return_inverse=True)
     if len(days) >= FEWEST_BLOCKS:
-        merged = _merged(np.bincount(day_of))
+        merged = _merge(np.bincount(day_of))
         if merged[-1] + 1 >= FEWEST_BLOCKS:
             return merged[day_of]
     rank = np.empty(len(at), dtype=np.intp)
@@ -118,7 +118,7 @@ def block_means(values: Numbers, blocks: NDArray[np.intp], weight: Numbers) -> t
     return np.bincount(blocks, weights=values * weight) / np.bincount(blocks, weights=weight), np.bincount(blocks)
 
 
-def _merged(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
+def _merge(sizes: NDArray[np.intp]) -> NDArray[np.intp]:
     smallest = _SMALLEST_SHARE * sizes.mean()
     block_of = np.empty(len(sizes), dtype=np.intp)
     block, held = 0, 0

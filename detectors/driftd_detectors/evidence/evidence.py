@@ -254,7 +254,7 @@ class Evidence:
         season = season_for(fit.window_seconds, fit.windows)
         needed = dict(ladder(fit.window_seconds)).get(season, 0)
         if season is not fit.season and len(history.starts) >= needed:
-            fit = refitted(fit, history, season)
+            fit = refit(fit, history, season)
         return replace(self, fit=fit, history=history)
 
     def _per_stream(self, of_lanes: Numbers) -> Numbers:
@@ -311,7 +311,7 @@ class Evidence:
         )
 
 
-def refitted(fit: Fit, history: History, season: Season) -> Fit:
+def refit(fit: Fit, history: History, season: Season) -> Fit:
     """The learned windows of the history learned anew with richer seasonal regressors."""
     fresh = Fit.begin(len(fit.ssr), season, fit.window_seconds)
     for at in np.flatnonzero(history.learned):

@@ -165,7 +165,7 @@ class Fit:
             sampling=(fit.sampling + np.where(counted, np.nan_to_num(sampling_sd) ** 2, 0.0)).astype(np.float32),
             lagged=(fit.lagged + products).astype(np.float32),
             previous=np.where(counted, standing, fit.previous).astype(np.float32),
-            covariance=_lowered(fit.covariance, directions, spreads, moved),
+            covariance=_lower(fit.covariance, directions, spreads, moved),
             freedom=fit.freedom + (moved & (spreads < _IDENTIFIED)),
         )
 
@@ -200,6 +200,6 @@ class Fit:
         return {name: getattr(self, name) for name in names}
 
 
-def _lowered(covariance: Numbers, directions: Numbers, spreads: Numbers, moved: NDArray[np.bool_]) -> Numbers:
+def _lower(covariance: Numbers, directions: Numbers, spreads: Numbers, moved: NDArray[np.bool_]) -> Numbers:
     taken = np.einsum("gi,gj->gij", directions, directions) / spreads[:, None, None]
     return np.asarray(covariance - taken * moved[:, None, None])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Score, Verdict
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
-from driftd_detectors.formatting import number, windows_told
+from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.scores.scoring import Stream, WindowScores, score_window, streams_of
 from driftd_detectors.settings import MonitorSettings
@@ -182,12 +182,12 @@ class StreamDrift(EvidenceView):
         leading = int(np.argmax(np.where(own, evidence.shares, -1.0)))
         since = max(1, evidence.since)
         more = f" (and {', '.join(others[:2])}{' and others' if len(others) > 2 else ''})" if others else ""  # noqa: PLR2004
-        said = _moved(
+        said = _describe_move(
             self.streams[leading], evidence.recent_mean(leading, since), self.seconds.get(first, "its second value")
         )
         return (
             f"{said}{more}: evidence {number(evidence.value)} against a threshold of "
-            f"{number(evidence.threshold)}, over {windows_told(since)}"
+            f"{number(evidence.threshold)}, over {format_windows(since)}"
         )
 
     def _tolerances(self, rows: int) -> Numbers:
@@ -228,7 +228,7 @@ def _shapes(streams: tuple[Stream, ...], layout: Layout) -> Numbers:
     )
 
 
-def _moved(stream: Stream, amount: float, second: str) -> str:
+def _describe_move(stream: Stream, amount: float, second: str) -> str:
     up = amount > 0
     said = {
         "location": f"{stream.subject} moved {'up' if up else 'down'} by {abs(amount):.2f} sd",

@@ -82,7 +82,7 @@ def estimate_loss(
     coverage = labels / rows if rows else 0.0
     if reference.metric not in MEAN_METRICS:
         value = metric_value(reference.metric, outcomes, weights) if labels else float("nan")
-        counted = _counted(weights[known])
+        counted = _effective_count(weights[known])
         sd = reference.row_sd / np.sqrt(max(counted, 1.0))
         return CohortEstimate(loss_of(reference.metric, value), sd, sd, counted, labels, rows, coverage, expected)
     task = Task.CLASSIFICATION if outcomes.classes else Task.REGRESSION
@@ -91,14 +91,14 @@ def estimate_loss(
     expected_loss = reference.expected(outcomes)
     off = np.where(usable, loss - expected_loss, np.nan)
     value = float(np.mean(expected_loss)) + weighted_mean(off, np.where(usable, weights, 0.0)) if rows else float("nan")
-    counted = _counted(weights[usable])
+    counted = _effective_count(weights[usable])
     spread = reference.part_sd**2 / max(rows, 1)
     sampling_sd = np.sqrt(reference.rest_sd**2 / max(counted, 1.0) + spread)
     own_sd = np.sqrt(_variance(off, weights) / max(counted, 1.0) + spread)
     return CohortEstimate(value, float(sampling_sd), float(own_sd), counted, labels, rows, coverage, expected)
 
 
-def _counted(weights: Numbers) -> float:
+def _effective_count(weights: Numbers) -> float:
     """Kish's effective number of rows, (sum w)^2 / sum w^2."""
     square = float(weights @ weights)
     return float(weights.sum()) ** 2 / square if square > 0 else 0.0

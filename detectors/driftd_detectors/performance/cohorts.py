@@ -7,7 +7,7 @@ import numpy as np
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.formatting import number, windows_told
+from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
 from driftd_detectors.performance.loss_reference import LossReference
@@ -116,7 +116,7 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
         sentence = f"{seen}: {after.learning}"
         return KindAssessment(EvidenceKind.PERFORMANCE, Verdict.INCONCLUSIVE, value, threshold, sentence)
     evidence = f"evidence {number(value)} against a threshold of {number(threshold)}"
-    over = "" if verdict is Verdict.OK else f", over {windows_told(since)}"
+    over = "" if verdict is Verdict.OK else f", over {format_windows(since)}"
     calm = verdict is Verdict.OK
     return KindAssessment(
         EvidenceKind.PERFORMANCE,

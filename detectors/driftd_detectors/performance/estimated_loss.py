@@ -125,10 +125,10 @@ def learn_expected(
     bins, first = _bins(columns, outcomes, layout, importance, used)
     value, fold = loss[used], np.arange(len(used)) * _FOLDS // len(used)
     design = _Design(bins, first, layout.bins, fold)
-    penalty, around = _chosen(design, value)
+    penalty, around = _choose_penalty(design, value)
     weights, level = design.fitted(value, None, penalty)
     expected = level + design.sums(weights)
-    kept = _between(around, starts[used])
+    kept = _between_variance(around, starts[used])
     variance = float(value.var())
     return ExpectedLoss(
         metric,
@@ -174,7 +174,7 @@ class _Design:
         return weights, mean - float(self.sums(weights)[used].mean())
 
 
-def _chosen(design: _Design, value: Numbers) -> tuple[float, Numbers]:
+def _choose_penalty(design: _Design, value: Numbers) -> tuple[float, Numbers]:
     """The penalty that predicts the folds left out best, and what it leaves of their losses."""
     best: tuple[float, float, Numbers] | None = None
     for penalty in (float("inf"), *reversed(_PENALTIES)):
@@ -212,7 +212,7 @@ def _bins(
     return np.stack(flat, axis=1), scored if scored >= 0 else len(flat) - 1
 
 
-def _between(around: Numbers, starts: Numbers) -> float:
+def _between_variance(around: Numbers, starts: Numbers) -> float:
     """What windows differ by beyond their rows (DerSimonian, Laird 1986): 0 where rows explain it all."""
     _, window, sizes = np.unique(starts, return_inverse=True, return_counts=True)
     large = sizes >= 30  # noqa: PLR2004 - means of fewer rows say next to nothing

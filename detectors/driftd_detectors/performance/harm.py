@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
-from driftd_detectors.formatting import number, windows_told
+from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.profile.profile import Profile
@@ -152,7 +152,7 @@ class Harm(EvidenceView):
             verdict,
             value,
             threshold,
-            f"{seen}: {against}" if calm else f"{seen}: {against}, over {windows_told(max(1, evidence.since))}",
+            f"{seen}: {against}" if calm else f"{seen}: {against}, over {format_windows(max(1, evidence.since))}",
             leaders=() if calm else ((metric, 1.0),),
             change_start=None if calm else evidence.change_start(),
             crossed=evidence.crossed,

@@ -140,7 +140,7 @@ def _windows(outcomes: Outcomes, starts: Numbers, known: NDArray[np.bool_]) -> l
     order = order[known[order]]
     cuts = np.flatnonzero(np.diff(starts[order])) + 1
     groups = [group for group in np.split(order, cuts) if len(group) >= _FEWEST_A_WINDOW]
-    return [(float(starts[group[0]]), taken(outcomes, group)) for group in groups]
+    return [(float(starts[group[0]]), take_outcomes(outcomes, group)) for group in groups]
 
 
 def _block_sd(metric: str, outcomes: Outcomes) -> float:
@@ -148,14 +148,14 @@ def _block_sd(metric: str, outcomes: Outcomes) -> float:
     known = np.flatnonzero(outcomes.labelled)
     order = np.random.default_rng(len(known)).permutation(known)
     blocks = np.array_split(order, max(2, min(_BLOCKS, len(order) // _FEWEST_A_WINDOW)))
-    values = np.array([metric_value(metric, taken(outcomes, block)) for block in blocks])
+    values = np.array([metric_value(metric, take_outcomes(outcomes, block)) for block in blocks])
     values = values[np.isfinite(values)]
     if len(values) < 2 or values.std() == 0:  # noqa: PLR2004 - a spread needs two
         return 1.0
     return float(values.std(ddof=1) * np.sqrt(len(known) / len(blocks)))
 
 
-def taken(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
+def take_outcomes(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
     """Some rows of the outcomes."""
     return Outcomes(
         outcomes.at[rows],

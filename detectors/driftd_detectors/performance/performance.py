@@ -74,7 +74,7 @@ class Performance(EvidenceView):
     ) -> Performance:
         """Learn from the reference's windows."""
         arcsine = reference.metric in {"error", "accuracy"} and expected_errors(reference) < _FEW_ERRORS
-        bare = cls(reference, tolerated, arcsine, _nothing(threshold, window_seconds))
+        bare = cls(reference, tolerated, arcsine, _no_evidence(threshold, window_seconds))
         streams = [
             bare.stream(value, reference.row_sd / np.sqrt(count), count)
             for value, count in zip(reference.values, reference.counts, strict=True)
@@ -162,7 +162,7 @@ def _arcsine(share: float, count: float) -> float:
     return float(2 * np.arcsin(np.sqrt(inside)))
 
 
-def _nothing(threshold: float, window_seconds: float | None) -> Evidence:
+def _no_evidence(threshold: float, window_seconds: float | None) -> Evidence:
     lanes = StreamWeights.of(np.ones(1), np.zeros(1, dtype=bool))
     nothing: Numbers = np.empty((0, 1))
     return Evidence.begin(lanes, threshold, np.empty(0), nothing, nothing, window_seconds)

@@ -109,14 +109,14 @@ def _learn_labels(feature: Feature, coded: Coded, order: Order | None) -> Column
         counts=(0,) * (len(own) + 3),
         labels=tuple(coded.labels[place] for place in own),
         rare=tuple(coded.labels[place] for place in rare),
-        unseen=_unseen(seen, rest[MOST_RARE:], present),
+        unseen=_unseen_share(seen, rest[MOST_RARE:], present),
         stay=stay(coded.codes, order),
     )
     counted = count_labels(coded, bare)
     return _with_counts(bare, counted)
 
 
-def _unseen(seen: NDArray[np.intp], forgotten: list[int], present: int) -> float:
+def _unseen_share(seen: NDArray[np.intp], forgotten: list[int], present: int) -> float:
     """The share of new labels to expect: that of labels seen once (Good, 1953), and of those not remembered."""
     if present == 0:
         return 0.0

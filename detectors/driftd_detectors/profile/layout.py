@@ -116,7 +116,7 @@ def learn_layout(
     predictions: list[ColumnLayout] = []
     for feature, values in prediction_columns(outcomes, schema.task):
         learned = learn_column(feature, values, order, bins)
-        if learned.name == "prediction" or not nothing_seen(learned):
+        if learned.name == "prediction" or not is_empty(learned):
             predictions.append(learned)
     return Layout(features, tuple(predictions), _joint(features, importance or {}), columns.rows)
 
@@ -151,7 +151,7 @@ def predicted_classes(outcomes: Outcomes) -> Column:
     return Coded(codes, outcomes.classes)
 
 
-def nothing_seen(column: ColumnLayout) -> bool:
+def is_empty(column: ColumnLayout) -> bool:
     """Whether every reference value was missing."""
     return sum(column.counts[:-1]) == 0
 

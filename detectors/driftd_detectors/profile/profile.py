@@ -152,9 +152,9 @@ def profile_of(columns: Columns, outcomes: Outcomes | None, layout: Layout, *, l
             moments.append(NO_MOMENTS)
             continue
         if isinstance(values, Coded) is column.numeric:  # text where numbers belong, or the reverse
-            values = _nothing(column, columns.rows)  # noqa: PLW2901 - what cannot be read is missing
+            values = _no_values(column, columns.rows)  # noqa: PLW2901 - what cannot be read is missing
             unreadable[index] = columns.rows
-        counts[layout.starts[index] : layout.starts[index + 1]], counted = _counted(values, column)
+        counts[layout.starts[index] : layout.starts[index + 1]], counted = _count(values, column)
         moments.append(counted)
         if loss is not None or index in wanted:
             kept[index] = values
@@ -184,13 +184,13 @@ def _values(
             yield column, outcomes.prediction if column.numeric else predicted_classes(outcomes)
 
 
-def _counted(values: Column, column: ColumnLayout) -> tuple[Counts, ColumnMoments]:
+def _count(values: Column, column: ColumnLayout) -> tuple[Counts, ColumnMoments]:
     if isinstance(values, Coded):
         return count_labels(values, column), NO_MOMENTS
     return count_numbers(values, column)
 
 
-def _nothing(column: ColumnLayout, rows: int) -> Column:
+def _no_values(column: ColumnLayout, rows: int) -> Column:
     return np.full(rows, np.nan) if column.numeric else Coded(np.full(rows, -1, dtype=np.int32), ())
 
 
@@ -205,7 +205,7 @@ def _check_lengths(columns: Columns, outcomes: Outcomes | None, loss: Numbers | 
 
 def _loss_sums(kept: dict[int, Column], outcomes: Outcomes | None, loss: Numbers, layout: Layout) -> LossSums:
     known = np.isfinite(loss)
-    weights = (known, np.where(known, loss, 0.0), np.where(known, _given(outcomes, len(loss)), 0.0))
+    weights = (known, np.where(known, loss, 0.0), np.where(known, _predicted_numbers(outcomes, len(loss)), 0.0))
     sums = np.zeros((3, layout.bins))
     for index, values in kept.items():
         column = layout.columns[index]
@@ -216,7 +216,7 @@ def _loss_sums(kept: dict[int, Column], outcomes: Outcomes | None, loss: Numbers
     return LossSums(sums[0].astype(np.int64), sums[1], sums[2])
 
 
-def _given(outcomes: Outcomes | None, rows: int) -> Numbers:
+def _predicted_numbers(outcomes: Outcomes | None, rows: int) -> Numbers:
     """What was predicted of each row, as a number."""
     if outcomes is None:
         return np.zeros(rows)

@@ -135,7 +135,7 @@ def constant(window: ColumnWindow, settings: QualitySettings) -> Suspicion | Non
     Feller, *An Introduction to Probability Theory and Its Applications*, volume 1, chapter XIII, 1950.
     """
     levels = int(np.count_nonzero(window.reference[:-1]))
-    if levels < 3 or window.present < FEWEST_ROWS or not _stuck(window):  # noqa: PLR2004 - more than two values
+    if levels < 3 or window.present < FEWEST_ROWS or not _is_stuck(window):  # noqa: PLR2004 - more than two values
         return None
     if window.reference[int(np.argmax(window.counts[:-1]))] > _USUAL * window.reference[:-1].sum():
         return None
@@ -145,7 +145,7 @@ def constant(window: ColumnWindow, settings: QualitySettings) -> Suspicion | Non
     return Suspicion(1.0, evidence, f"holds the one value {value} in all {window.present} rows")
 
 
-def _stuck(window: ColumnWindow) -> bool:
+def _is_stuck(window: ColumnWindow) -> bool:
     if window.column.numeric:
         return window.low == window.high and window.finite == window.present
     return int(np.count_nonzero(window.counts[:-3])) == 1 and int(window.counts[-3:-1].sum()) == 0

@@ -232,13 +232,13 @@ def bin_scores(counts: Numbers, bins: Bins) -> tuple[Numbers, Numbers]:
     below = np.cumsum(share) - share
     below -= below[bins.starts][bins.owner] if len(bins.starts) else 0.0
     centred = np.where(bins.ranked, below + share / 2 - 0.5, 0.0)
-    location = _scaled(centred, share, bins)
+    location = _scale(centred, share, bins)
     skew = bins.sums(share * location**3)[bins.owner]
     square = np.where(bins.ranked & (location != 0).any(), location**2 - 1.0 - skew * location, 0.0)
-    return location, _scaled(np.where(bins.sums(location**2)[bins.owner] > 0, square, 0.0), share, bins)
+    return location, _scale(np.where(bins.sums(location**2)[bins.owner] > 0, square, 0.0), share, bins)
 
 
-def _scaled(values: Numbers, share: Numbers, bins: Bins) -> Numbers:
+def _scale(values: Numbers, share: Numbers, bins: Bins) -> Numbers:
     """Divide by the root mean square of each column; 0 where that is 0, as with a single level."""
     size = np.sqrt(bins.sums(share * values**2))
     usable = size > 1e-6  # noqa: PLR2004 - rounding leaves this much of what is zero

@@ -60,7 +60,7 @@ def streams_of(layout: Layout) -> tuple[Stream, ...]:
             for component in ("largest", "together")
         ]
     given = [stream for column in layout.predictions for stream in _streams(column, EvidenceKind.PREDICTION)]
-    return (*_shared_out(data), *_shared_out(given))
+    return (*_share_out(data), *_share_out(given))
 
 
 def score_window(
@@ -94,7 +94,7 @@ def score_window(
     comparison = compare(window, reference, layout, leave_out=leave_out)
     location, spread, sampling_sd = location_spread(comparison)
     rest = chi_square_rest(comparison)
-    broken = _broken(layout, faults)
+    broken = _broken_columns(layout, faults)
     few = np.minimum(*comparison.rows) < FEWEST_ROWS
     unranked = np.minimum(*comparison.ranked_rows) < FEWEST_ROWS
     location[broken | few | unranked] = spread[broken | few | unranked] = np.nan
@@ -143,7 +143,7 @@ def _shapes(column: ColumnLayout) -> int:
     return int(np.count_nonzero(counts >= max(1.0, _COUNTED_SHARE * counts.sum())))
 
 
-def _shared_out(streams: list[Stream]) -> list[Stream]:
+def _share_out(streams: list[Stream]) -> list[Stream]:
     """Weights so that columns are alike, and all together sum to one."""
     together = sum(stream.weight for stream in streams if stream.component in _OF_ALL)
     columns = len({stream.subject for stream in streams if stream.component not in _OF_ALL})
@@ -201,6 +201,6 @@ def _of_all(
     return [("global", global_score(location, spread, sampling_sd)), ("largest", largest), ("together", together)]
 
 
-def _broken(layout: Layout, faults: Sequence[Fault]) -> NDArray[np.bool_]:
+def _broken_columns(layout: Layout, faults: Sequence[Fault]) -> NDArray[np.bool_]:
     names = {fault.subject for fault in faults if fault.alarm}
     return np.array([column.name in names for column in layout.columns], dtype=np.bool_)

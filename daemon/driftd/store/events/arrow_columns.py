@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import BOOLEAN_LABELS, joined
+from driftd.store.events.columnar import BOOLEAN_LABELS, join_columns
 from driftd.store.events.feature_parsing import read_time
 from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Kind, class_name
@@ -32,10 +32,10 @@ def read_column(array: pa.ChunkedArray | pa.Array, kind: Kind, *, numeric_text: 
     if isinstance(array, pa.Array):
         array = pa.chunked_array([array])
     if kind is Kind.NUMBER and numeric_text and _is_text(array.type):
-        return _looked_up(_coded(array), float)
+        return _look_up(_code(array), float)
     if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
         return _numbers(array, kind)
-    coded = _coded(array)
+    coded = _code(array)
     return _booleans(coded) if kind is Kind.BOOLEAN else (coded, 0)
 
 
@@ -72,7 +72,7 @@ def _numbers(array: pa.ChunkedArray, kind: Kind) -> tuple[NDArray[np.float64], i
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     if _is_text(array.type) and kind is Kind.TIMESTAMP:
-        return _looked_up(_coded(array), _time_of_text)
+        return _look_up(_code(array), _time_of_text)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type):
         return _float64(array), 0
     return _unreadable(array)
@@ -97,7 +97,7 @@ def _unreadable(array: pa.ChunkedArray) -> tuple[NDArray[np.float64], int]:
     return np.full(len(array), np.nan), len(array) - array.null_count
 
 
-def _looked_up(coded: Coded, read: Callable[[str], float]) -> tuple[NDArray[np.float64], int]:
+def _look_up(coded: Coded, read: Callable[[str], float]) -> tuple[NDArray[np.float64], int]:
     """Each distinct text read once; empty text is missing."""
     numbers, faults = [], []
     for label in coded.labels:
@@ -119,27 +119,27 @@ def _time_of_text(text: str) -> float:
     return read_time(text)
 
 
-def _coded(array: pa.ChunkedArray) -> Coded:
+def _code(array: pa.ChunkedArray) -> Coded:
     """Any column as text codes; the labels of numbers and booleans are in the one text form of `class_name`."""
-    parts: list[Column] = [_coded_chunk(chunk) for chunk in array.chunks]
+    parts: list[Column] = [_code_chunk(chunk) for chunk in array.chunks]
     if not parts:
         return Coded(np.empty(0, dtype=np.int32), ())
-    whole = joined(parts)
+    whole = join_columns(parts)
     assert isinstance(whole, Coded)
     return whole
 
 
-def _coded_chunk(chunk: pa.Array) -> Coded:
+def _code_chunk(chunk: pa.Array) -> Coded:
     if pa.types.is_null(chunk.type):
         return Coded(np.full(len(chunk), -1, dtype=np.int32), ())
     if not pa.types.is_dictionary(chunk.type):
         chunk = chunk.dictionary_encode()
     codes = chunk.indices.cast(pa.int32())
     codes = (codes.fill_null(-1) if codes.null_count else codes).to_numpy(zero_copy_only=False)
-    return _relabelled(codes, chunk.dictionary.to_pylist())
+    return _relabel(codes, chunk.dictionary.to_pylist())
 
 
-def _relabelled(codes: NDArray[np.int32], values: Iterable[Any]) -> Coded:
+def _relabel(codes: NDArray[np.int32], values: Iterable[Any]) -> Coded:
     """Codes into any values as codes into distinct texts: 1 and 1.0 meet, None and NaN are missing."""
     table: dict[str, int] = {}
     places = []

@@ -32,7 +32,7 @@ def features_of(shape: str) -> tuple[Feature, ...]:
 
 def encode_block(columns: Sequence[list[Any]], features: Sequence[Feature]) -> bytes:
     """Validated values (see `events_features`), one list a feature, as a block."""
-    return _encode([_packed(column, feature.kind) for column, feature in zip(columns, features, strict=True)])
+    return _encode([_pack(column, feature.kind) for column, feature in zip(columns, features, strict=True)])
 
 
 def decode_blocks(blocks: Sequence[bytes], features: Sequence[Feature], rows: Sequence[int]) -> dict[str, Column]:
@@ -44,7 +44,7 @@ def decode_blocks(blocks: Sequence[bytes], features: Sequence[Feature], rows: Se
     }
 
 
-def joined(parts: Sequence[Column]) -> Column:
+def join_columns(parts: Sequence[Column]) -> Column:
     """Columns of one feature, one after the other; the labels of coded ones are united."""
     if len(parts) == 1:
         return parts[0]
@@ -63,14 +63,14 @@ def joined(parts: Sequence[Column]) -> Column:
     return Coded(np.concatenate(codes), tuple(table))
 
 
-def taken(column: Column, positions: NDArray[np.int64]) -> Column:
+def take_rows(column: Column, positions: NDArray[np.int64]) -> Column:
     """Some rows of a column."""
     if isinstance(column, Coded):
         return Coded(column.codes[positions], column.labels)
     return column[positions]
 
 
-def _packed(values: list[Any], kind: Kind) -> object:
+def _pack(values: list[Any], kind: Kind) -> object:
     if kind is Kind.CATEGORY:
         table: dict[str | None, int] = {None: -1}
         codes = [table.setdefault(value, len(table) - 1) for value in values]
@@ -89,15 +89,15 @@ def _bytes_of(values: list[Any], code: str, dtype: str) -> bytes:
     return np.array(values, dtype=dtype).tobytes()
 
 
-def _unpacked_numbers(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
+def _unpack_numbers(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
     return np.frombuffer(b"".join(parts), dtype="<f8")
 
 
-def _unpacked_booleans(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
+def _unpack_booleans(parts: Sequence[Any], _rows: Sequence[int]) -> Column:
     return Coded(np.frombuffer(b"".join(parts), dtype=np.int8).astype(np.int32), BOOLEAN_LABELS)
 
 
-def _unpacked_categories(parts: Sequence[Any], rows: Sequence[int]) -> Column:
+def _unpack_categories(parts: Sequence[Any], rows: Sequence[int]) -> Column:
     """Each block has labels of its own: shift its codes to where its labels stand in the list of all, then unite."""
     table: dict[str, int] = {}
     places = [-1]  # of "missing", which has the code -1 and so the first entry of each block's stretch
@@ -112,28 +112,28 @@ def _unpacked_categories(parts: Sequence[Any], rows: Sequence[int]) -> Column:
 
 
 _UNPACK = {
-    Kind.NUMBER: _unpacked_numbers,
-    Kind.TIMESTAMP: _unpacked_numbers,
-    Kind.CATEGORY: _unpacked_categories,
-    Kind.BOOLEAN: _unpacked_booleans,
+    Kind.NUMBER: _unpack_numbers,
+    Kind.TIMESTAMP: _unpack_numbers,
+    Kind.CATEGORY: _unpack_categories,
+    Kind.BOOLEAN: _unpack_booleans,
 }
 
 
-def stacked(parts: Sequence[Columns], features: Sequence[Feature]) -> Columns:
+def stack_columns(parts: Sequence[Columns], features: Sequence[Feature]) -> Columns:
     """Parts of a window one after the other; a feature that only some lack is missing there."""
     values: dict[str, Column] = {}
     unreadable: dict[str, int] = {}
     for feature in features:
         name = feature.name
         if any(name in part.values for part in parts):
-            values[name] = joined([part.values.get(name, missing(feature.kind, part.rows)) for part in parts])
+            values[name] = join_columns([part.values.get(name, missing(feature.kind, part.rows)) for part in parts])
         count = sum(part.unreadable.get(name, 0) for part in parts)
         if count:
             unreadable[name] = count
     return Columns(sum(part.rows for part in parts), values, unreadable)
 
 
-def adapted(columns: Mapping[str, Column], own: Sequence[Feature], wanted: Sequence[Feature]) -> Columns:
+def adapt_columns(columns: Mapping[str, Column], own: Sequence[Feature], wanted: Sequence[Feature]) -> Columns:
     """Columns of a shape as those of today's schema: other kinds are unreadable, other names are left out."""
     kinds = {feature.name: feature.kind for feature in own}
     rows = next((len(column.codes if isinstance(column, Coded) else column) for column in columns.values()), 0)

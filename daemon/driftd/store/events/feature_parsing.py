@@ -128,7 +128,7 @@ def _number(value: Any) -> float | int | None:
         raise ValueError("expected a number that fits 64 bits of floating point")
     if value is None:
         return None
-    raise _unexpected("a number or null", value)
+    raise _type_error("a number or null", value)
 
 
 def _category(value: Any) -> str | None:
@@ -144,7 +144,7 @@ def _category(value: Any) -> str | None:
         raise ValueError("is not valid Unicode text")
     if value is None:
         return None
-    raise _unexpected("a text, number, boolean or null", value)
+    raise _type_error("a text, number, boolean or null", value)
 
 
 def _is_storable(text: str) -> bool:
@@ -164,7 +164,7 @@ def _boolean(value: Any) -> bool | None:
         return bool(value)
     if value is None:
         return None
-    raise _unexpected("true, false, 0, 1 or null", value)
+    raise _type_error("true, false, 0, 1 or null", value)
 
 
 def _timestamp(value: Any) -> float | None:
@@ -174,5 +174,5 @@ def _timestamp(value: Any) -> float | None:
     return None if math.isnan(at) else at
 
 
-def _unexpected(expected: str, value: Any) -> ValueError:
+def _type_error(expected: str, value: Any) -> ValueError:
     return ValueError(f"expected {expected}, got {str(value)[:40]!r} ({type(value).__name__})")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import adapted, decode_blocks, features_of, missing, stacked, taken
+from driftd.store.events.columnar import adapt_columns, decode_blocks, features_of, missing, stack_columns, take_rows
 from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
 from driftd_detectors.columns import Columns, Numbers, Outcomes
@@ -154,7 +154,7 @@ class EventReader:
     def rows(self, seqs: Seqs, known_by: float) -> Rows:
         """The narrow rows of ascending `seqs` (those that retention has not taken)."""
         if self._db is None or len(seqs) == 0:
-            return self._assembled([], {})
+            return self._assemble([], {})
         with self.snapshot():
             found: list[Any] = []
             labels: dict[int, tuple[Any, float]] = {}
@@ -163,7 +163,7 @@ class EventReader:
                 found += rows if len(rows) == len(wanted) else _only(rows, wanted)
                 if any(row[8] is not None and row[8] <= known_by for row in rows):
                     labels.update((seq, (label, at)) for seq, label, at in self._all(_LABELS, first, last, known_by))
-            return self._assembled(found, labels)
+            return self._assemble(found, labels)
 
     def features(self, rows: Rows, features: Sequence[Feature] | None = None) -> Columns:
         """The features of these rows (of the schema, unless some are named)."""
@@ -182,7 +182,7 @@ class EventReader:
                 place = int(np.searchsorted(rows.blocks, last_block, side="right"))
                 if file is not None and place > start:
                     parts.append(self._cold(self._segments / file, rows.seqs[start:place], wanted))
-        return stacked(parts, wanted)
+        return stack_columns(parts, wanted)
 
     @property
     def _db(self) -> sqlite3.Connection | None:
@@ -219,8 +219,10 @@ class EventReader:
             own = features_of(shape)
             columns = decode_blocks([data for _, _, _, data in members], own, sizes)
             whole = len(places) == offsets[-1]
-            yield adapted(
-                {name: column if whole else taken(column, places) for name, column in columns.items()}, own, features
+            yield adapt_columns(
+                {name: column if whole else take_rows(column, places) for name, column in columns.items()},
+                own,
+                features,
             )
 
     def _cold(self, path: Path, seqs: Seqs, features: Sequence[Feature]) -> Columns:
@@ -229,7 +231,7 @@ class EventReader:
         columns, unreadable = read_segment(path, seqs, features)
         return Columns(len(seqs), columns, unreadable)
 
-    def _assembled(self, found: Sequence[Any], labels: dict[int, tuple[Any, float]]) -> Rows:
+    def _assemble(self, found: Sequence[Any], labels: dict[int, tuple[Any, float]]) -> Rows:
         columns = list(zip(*found, strict=True)) if found else [()] * 9
         seqs, ids, at, version, prediction, score, block, position, _ = columns
         known = [labels.get(seq, _UNLABELLED) for seq in seqs]

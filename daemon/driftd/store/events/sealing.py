@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from driftd.store.events.columnar import decode_blocks, features_of, taken
+from driftd.store.events.columnar import decode_blocks, features_of, take_rows
 from driftd.store.events.writer import connect, transaction
 from driftd.store.migrations import ensure_current
 
@@ -99,7 +99,7 @@ def _seal_one(
         zip((number for number, *_ in blocks), np.cumsum([0, *(block[2] for block in blocks)]), strict=False)
     )
     places = np.array([offsets[row[6]] + row[7] for row in narrow], dtype=np.int64)
-    kept = {name: taken(column, places) for name, column in columns.items()}
+    kept = {name: take_rows(column, places) for name, column in columns.items()}
     file = f"{narrow[0][0]:012d}-{narrow[-1][0]:012d}.parquet"
     named = {name: [row[place] for row in narrow] for place, name in enumerate(_NARROW)}
     size = write_segment(segment_table(named, kept, features), segments / file)

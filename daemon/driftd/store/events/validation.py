@@ -71,7 +71,7 @@ def _object(given: object) -> Mapping[str, Any]:
     if isinstance(given, PredictionEvent | FeedbackEvent):
         return asdict(given)
     if not isinstance(given, Mapping):
-        raise _RefusedError("", f"expected an object, got {_shown(given)}")
+        raise _RefusedError("", f"expected an object, got {_describe(given)}")
     return given
 
 
@@ -81,7 +81,7 @@ def _prediction(
     if "label" in event:
         raise _RefusedError("label", "a label is feedback, which is handed in by itself")
     if not isinstance(event.get("features"), Mapping):
-        what = _shown(event["features"]) if "features" in event else "nothing"
+        what = _describe(event["features"]) if "features" in event else "nothing"
         raise _RefusedError("features", f"expected an object of values (feedback has a `label` instead), got {what}")
     return (
         _identity(event),
@@ -101,7 +101,7 @@ def _identity(event: Mapping[str, Any]) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise _RefusedError("prediction_id", f"expected a text, got {_shown(value)}")
+        raise _RefusedError("prediction_id", f"expected a text, got {_describe(value)}")
     if not 0 < len(value) <= LONGEST_ID:
         raise _RefusedError("prediction_id", f"expected 1 to {LONGEST_ID} characters, got {len(value)}")
     if not value.isascii():
@@ -132,7 +132,7 @@ def _version(value: object) -> int | None:
         return None
     value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _INTEGER_LIMIT:
-        raise _RefusedError("version", f"expected a whole number from 0 on, or null, got {_shown(value)}")
+        raise _RefusedError("version", f"expected a whole number from 0 on, or null, got {_describe(value)}")
     return value
 
 
@@ -147,11 +147,11 @@ def _outcome(event: Mapping[str, Any], field: str, schema: Schema) -> str | floa
             return _class_text(class_name(value), field)
         if isinstance(value, float) and math.isfinite(value):
             return class_name(value)
-        raise _RefusedError(field, f"expected a class (text, number or boolean), got {_shown(value)}")
+        raise _RefusedError(field, f"expected a class (text, number or boolean), got {_describe(value)}")
     value = _plain(value)
     if isinstance(value, int | float) and abs(value) <= 1e308 and value == value:  # noqa: PLR0124, PLR2004 - NaN; floats end there
         return float(value)
-    raise _RefusedError(field, f"expected a finite number, got {_shown(value)}")
+    raise _RefusedError(field, f"expected a finite number, got {_describe(value)}")
 
 
 def _class_text(value: str, field: str) -> str:
@@ -176,7 +176,7 @@ def _score(value: object, schema: Schema) -> float | None:
             return None
         if 0.0 <= value <= 1.0:
             return float(value)
-    raise _RefusedError("score", f"expected a probability from 0 to 1, or null, got {_shown(value)}")
+    raise _RefusedError("score", f"expected a probability from 0 to 1, or null, got {_describe(value)}")
 
 
 def _columns(rows: list[Mapping[str, Any]], schema: Schema) -> tuple[list[list[Any]], dict[int, FeatureError]]:
@@ -207,7 +207,7 @@ def _id_of(given: object) -> str | None:
     return str(value)[:LONGEST_ID].encode(errors="replace").decode() if isinstance(value, str | int) else None
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     if value is None:
         return "null"
     names = {str: "text", bool: "boolean", int: "number", float: "number", list: "list", dict: "object"}

@@ -31,18 +31,18 @@ class FileGate:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Write; waits while the file is being replaced."""
-        yield from self._held(fcntl.LOCK_SH)
+        yield from self._hold(fcntl.LOCK_SH)
 
     @contextmanager
     def replacing(self) -> Iterator[None]:
         """Replace the file; waits for the writes under way."""
-        yield from self._held(fcntl.LOCK_EX)
+        yield from self._hold(fcntl.LOCK_EX)
 
     def close(self) -> None:
         """Leave the line."""
         os.close(self._descriptor)
 
-    def _held(self, kind: int) -> Iterator[None]:
+    def _hold(self, kind: int) -> Iterator[None]:
         fcntl.flock(self._descriptor, kind)
         try:
             yield

@@ -11,7 +11,7 @@ import msgspec
 
 from driftd.errors import DriftdError, ExitCode
 from driftd.records import ModelState, Verdict
-from driftd.store.schema_versions import KINDS, DatabaseError, pending
+from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.records import (
     StoredAction,
     StoredAlarm,
@@ -46,7 +46,7 @@ class StateReader:
         """
         if not path.exists():
             raise StateAbsentError(f"no state database at {path}: start `driftd run` (or `driftd init`) first")
-        missing = pending(path, "state")
+        missing = pending_steps(path, "state")
         if missing == KINDS["state"].names:
             raise StateAbsentError(f"the state database {path} is just being made: ask again in a moment")
         if missing:

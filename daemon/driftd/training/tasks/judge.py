@@ -19,7 +19,7 @@ from driftd.training.compare import (
     artefact_bytes,
     compare,
     cost_guards,
-    predicted,
+    predict_rows,
     segment_guards,
 )
 from driftd.training.job_context import JobContext
@@ -48,7 +48,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     rows, delay = judged_rows(order, challenger.manifest, until)
     weight = label_weights(rows, delay, until)
     rows, weight = rows.take(weight > 0), weight[weight > 0]
-    found = predicted(challenger, rows)
+    found = predict_rows(challenger, rows)
     comparison = _compare(order, challenger, champion, rows, weight, found, arguments, until)
     comparison["mature_after"] = delay.mature_age  # None: nobody knows how late labels come
     mature_until = until - (delay.mature_age or 0.0)
@@ -99,7 +99,9 @@ def _compare(
     arguments: Mapping[str, Any],
     until: float,
 ) -> dict[str, Any]:
-    said = [(challenger, found)] if champion is None else [(challenger, found), (champion, predicted(champion, rows))]
+    said = (
+        [(challenger, found)] if champion is None else [(challenger, found), (champion, predict_rows(champion, rows))]
+    )
     metric, sides = compare(order.metric, rows, said)
     lost = [side.loss for side in sides]
     look = _look(challenger, until)
@@ -109,7 +111,7 @@ def _compare(
     else:
         judged = _judge(order, lost, rows, weight, str(arguments["trigger"]), look)
         guards = _guards(order, challenger, champion, rows, weight, lost)
-    decision, sentence = _guarded(judged, guards)
+    decision, sentence = _apply_guards(judged, guards)
     return {
         "decision": decision,
         "sentence": sentence,
@@ -125,7 +127,7 @@ def _compare(
         "look": look,
         "until": datetime.fromtimestamp(until, UTC).isoformat(),
         "overdispersion": judged.overdispersion,
-        "loss_bound": _bound(metric, lost[-1]),
+        "loss_bound": _upper_bound(metric, lost[-1]),
         "metrics": _metrics(order, sides[0], rows, weight),
     }
 
@@ -173,7 +175,7 @@ def _guards(
     return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
 
 
-def _guarded(judged: Judgement, guards: list[GateGuard]) -> tuple[str, str]:
+def _apply_guards(judged: Judgement, guards: list[GateGuard]) -> tuple[str, str]:
     broken = [guard for guard in guards if not guard.holds]
     if judged.decision != "promote" or not broken:
         return judged.decision, judged.sentence
@@ -192,7 +194,7 @@ def _look(challenger: LoadedVersion, until: float) -> int:
     return int(before["look"]) + (0 if again else 1)
 
 
-def _bound(metric: str, loss: Numbers) -> float:
+def _upper_bound(metric: str, loss: Numbers) -> float:
     if metric == "error":
         return 1.0
     known = loss[np.isfinite(loss)]

@@ -42,10 +42,10 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Rebuild version `version` into the folder `scratch` and say how it compares with what is recorded."""
     order = JobContext.of(arguments)
     manifest = order.registry.manifest(order.model, int(arguments["version"]))
-    return asdict(_reproduced(order, manifest, Path(arguments["scratch"])))
+    return asdict(_reproduce(order, manifest, Path(arguments["scratch"])))
 
 
-def _reproduced(order: JobContext, manifest: Manifest, scratch: Path) -> Reproduction:
+def _reproduce(order: JobContext, manifest: Manifest, scratch: Path) -> Reproduction:
     name = f"{manifest.model}/{manifest.version}"
     recipe = _recipe(order, manifest)
     if recipe is None:
@@ -60,9 +60,9 @@ def _reproduced(order: JobContext, manifest: Manifest, scratch: Path) -> Reprodu
         return Reproduction(CANNOT, f"{name} cannot be built again: {error}", [what], {what: str(error)})
     details = {"data": f"snapshot {manifest.snapshot[:12]} is whole", **code, **compared.others()}
     rows = rows_of(snapshot.table, snapshot.schema)
-    estimator = _fitted(recipe, manifest, rows)
+    estimator = _fit(recipe, manifest, rows)
     artefact = store_estimator(estimator, scratch, allow_joblib=recipe.allow_joblib)
-    finding = _compared(order, manifest, estimator, rows, sha256_of(scratch / artefact))
+    finding = _compare(order, manifest, estimator, rows, sha256_of(scratch / artefact))
     finding.differs, finding.details = compared.differs, details
     finding.figures |= {"rows": manifest.data["rows"], "artefact": artefact}
     finding.sentence = f"{name} {finding.sentence}{_because(finding)}"
@@ -132,7 +132,7 @@ class _Ingredients:
         return ", ".join(f"{name} {now.get(name) or 'none'} (was {recorded.get(name) or 'none'})" for name in changed)
 
 
-def _fitted(recipe: TrainerSpec, manifest: Manifest, rows: TrainingRows) -> Any:
+def _fit(recipe: TrainerSpec, manifest: Manifest, rows: TrainingRows) -> Any:
     """Train as `train` did in the end: on the recorded part of the rows, weighted as at that time."""
     data = manifest.data
     training = rows.take(slice(None, int(data["training_rows"])))
@@ -142,7 +142,7 @@ def _fitted(recipe: TrainerSpec, manifest: Manifest, rows: TrainingRows) -> Any:
     return fit_portion(recipe, training, late, portion)
 
 
-def _compared(order: JobContext, manifest: Manifest, estimator: Any, rows: TrainingRows, digest: str) -> Reproduction:
+def _compare(order: JobContext, manifest: Manifest, estimator: Any, rows: TrainingRows, digest: str) -> Reproduction:
     recorded = manifest.files[manifest.artefact]
     figures: dict[str, Any] = {"sha256": digest, "sha256_recorded": recorded}
     if digest == recorded:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import ManifestError
-from driftd.training.compare import compare, logged_predictions, predicted
+from driftd.training.compare import compare, logged_predictions, predict_rows
 from driftd.training.job_context import JobContext
 from driftd.training.label_weights import learn_label_delay
 from driftd.training.snapshots import labelled_rows
@@ -27,11 +27,11 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Decide: roll_back, confirm or continue."""
     order = JobContext.of(arguments)
     since, until = float(arguments["since"]), float(arguments["until"])
-    new, fault = _loaded(order, int(arguments["new"]))
-    old, old_fault = _loaded(order, int(arguments["old"]))
+    new, fault = _load(order, int(arguments["new"]))
+    old, old_fault = _load(order, int(arguments["old"]))
     if new is None or old is None:
         return _without(order, arguments, fault, old_fault)
-    seen = _watched(order, new, old, since, until)
+    seen = _watch(order, new, old, since, until)
     decision, sentence = conclude(
         seen, until - since, span=order.config.probation.span, min_labels=order.config.probation.min_labels
     )
@@ -39,7 +39,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"decision": decision, "sentence": sentence, "labels": seen.labels, "wealth": seen.wealth, "harm": seen.harm}
 
 
-def _loaded(order: JobContext, version: int) -> tuple[LoadedVersion | None, str]:
+def _load(order: JobContext, version: int) -> tuple[LoadedVersion | None, str]:
     try:
         return order.load(version), ""
     except (ManifestError, ArtefactError, OSError) as error:
@@ -79,7 +79,7 @@ def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tup
     return "continue", f"{seen.sentence}; probation goes on ({missing})"
 
 
-def _watched(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: float, until: float) -> Watch:
+def _watch(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: float, until: float) -> Watch:
     table = labelled_rows(order.labelled(new.schema, since, until), new.schema, logged=True)
     own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
     gate = new.manifest.gate or {}
@@ -88,7 +88,7 @@ def _watched(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: f
     if len(rows) == 0:
         return watch(np.empty(0), np.empty(0), np.empty(0))
     found = logged_predictions(table, new.schema)
-    _, sides = compare(order.metric, rows, [(new, found or predicted(new, rows)), (old, predicted(old, rows))])
+    _, sides = compare(order.metric, rows, [(new, found or predict_rows(new, rows)), (old, predict_rows(old, rows))])
     lost = [side.loss for side in sides]
     harm = order.config.probation.tolerated_harm
     return watch(

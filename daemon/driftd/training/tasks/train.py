@@ -52,7 +52,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     order = JobContext.of(arguments)
     version, change_at = int(arguments["version"]), arguments["change_at"]
     if version in order.registry.versions(order.model):
-        return _value(_made_before(order, arguments))
+        return _value(_previous_manifest(order, arguments))
     recipe = order.recipe(int(arguments["seed"]))
     code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
     snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
@@ -164,7 +164,7 @@ def _metrics(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict
     return {"loss": loss} if np.isfinite(loss) else {}
 
 
-def _made_before(order: JobContext, arguments: Mapping[str, Any]) -> Manifest:
+def _previous_manifest(order: JobContext, arguments: Mapping[str, Any]) -> Manifest:
     manifest = order.registry.manifest(order.model, int(arguments["version"]))
     wanted = (arguments["snapshot"], int(arguments["seed"]), str(arguments["trigger"]))
     if (manifest.snapshot, manifest.seed, manifest.trigger) != wanted:
