@@ -117,7 +117,9 @@ def test_the_command_tells_the_alarms_and_writes_nothing(driftd: Run, lived: Wor
     assert "performance" in out
     assert "1 alarm in" in out
     assert "the daemon itself raised 1 in these windows" in out
-    assert f"{lived.hours - 120} windows" in out  # up to the newest event, though years have passed since
+    windows = lived.hours - 120
+    assert f"demand: {windows} windows" in out
+    assert f"labels of {windows}\n" in out  # up to the newest event, though years have passed since
     assert state_of(lived.places.root) == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -119,3 +120,14 @@ def test_rows_of_a_file_without_label_times_do_not_hide_how_late_live_labels_com
     found, alone = learn_label_delay(both, 400 * DAY), learn_label_delay(live, 200 * DAY)
     assert found.first_age == pytest.approx(alone.first_age)
     assert found.mature_age == pytest.approx(alone.mature_age)
+
+
+def test_weights_are_the_same_at_a_time_that_a_manifest_has_rounded() -> None:
+    """A manifest holds microseconds; a version that is built again from it must get the very same weights."""
+    until = 200 * DAY + 0.123_456_7
+    stored = datetime.fromisoformat(datetime.fromtimestamp(until, UTC).isoformat()).timestamp()
+    assert stored != until
+    rows = labelled(until, kept_after=20 * DAY)
+    first, again = (label_weights(rows, learn_label_delay(rows, moment), moment) for moment in (until, stored))
+    assert worth_weighing(first[first > 0]) is not None
+    assert np.array_equal(first, again)

@@ -96,7 +96,7 @@ class Backtest:
         self._assembly = Assembly(
             config_path, alone, self._scratch, self._store, Metrics(), children=0, open_source=self._open_source
         )
-        self._rows = 0  # that have arrived by the virtual clock
+        self._so_far = (float("-inf"), 0)  # the time, and the rows that have arrived: none after the last window
         self._starts: dict[int, float] = {}  # epoch seconds, of row windows too
         self._ends: dict[int, tuple[float, float]] = {}  # when the rows of a row window began and ended
         self._watched: ModelRunner | None = None
@@ -145,7 +145,7 @@ class Backtest:
             start, due_at = self._moment(window)
             self._starts[window.index] = start
             clock.advance_to(max(due_at, clock.now()))
-            self._rows = int(window.end) if window.by == "rows" else 0
+            self._so_far = (clock.now(), int(window.end) if window.by == "rows" else 0)
             self._serve(clock.now(), windows[0].index)
             yield self._step(clock.now(), window)
         yield from self._wait_for_labels(clock, until)
@@ -228,7 +228,7 @@ class Backtest:
         """The live event store is only read; what a source of files learns of them goes into the scratch state."""
         places = self._live if self._settings.source.kind == "store" else self._scratch
         source = open_source(self._model, self._settings, schema, places)
-        return RecordedSource(source, self._recorded_at, lambda: self._rows)
+        return RecordedSource(source, self._recorded_at, lambda: self._so_far)
 
 
 def _without_builds(settings: ModelConfig) -> ModelConfig:

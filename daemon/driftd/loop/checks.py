@@ -181,6 +181,7 @@ class CheckScheduler:
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
     has_settled: bool = False  # the oldest waiting cohort waits in vain: its labels came, and it is unknown how late
+    _run: tuple[int, tuple[StoredCheck, ...]] = (0, ())  # the newest check of labels, and those given up until it
 
     def refresh(self, now: float) -> None:
         """Learn what the source has by now."""
@@ -241,10 +242,15 @@ class CheckScheduler:
             come = newest is not None and newest > given_up[0].at
         return (len(given_up) if come else 0) + (self.cohorts_waiting(store) if self.has_settled else 0)
 
-    def _given_up(self, store: StateReader) -> list[StoredCheck]:
+    def _given_up(self, store: StateReader) -> tuple[StoredCheck, ...]:
         """The checks of the cohorts that were given up since one was evaluated last, oldest first."""
-        run = takewhile(lambda check: "loss" not in check.figures, store.newest_checks(self.model, "labels", RUN))
-        return [check for check in run if "given_up" in check.figures][::-1]
+        newest = store.newest_checks(self.model, "labels", 1)
+        if not newest or "loss" in newest[0].figures:
+            return ()
+        if newest[0].id != self._run[0]:  # a round reads the whole run once for each check, not each time
+            run = takewhile(lambda check: "loss" not in check.figures, store.newest_checks(self.model, "labels", RUN))
+            self._run = newest[0].id, tuple(check for check in run if "given_up" in check.figures)[::-1]
+        return self._run[1]
 
     def _with_late_labels(self, look: CheckRun, store: StateReader, now: float) -> CheckRun:
         """The monitor has learned from cohorts that were given up before, if their labels have come by now."""

@@ -16,19 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RecordedSource:
-    """The rows of another source. It is looked at once, at `recorded_at`: what comes later is not on record."""
+    """The rows of another source. It is looked at once, at `recorded_at`: what comes later is not on record.
+
+    `so_far` says how far the past has come: up to which event time, and up to which row (only row windows need it).
+    """
 
     source: Source
     recorded_at: float
-    rows: Callable[[], int]  # how many rows had arrived by the moment that is asked about; only row windows need it
+    so_far: Callable[[], tuple[float, int]]
     _recorded: Extent | None = field(default=None)
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`: complete until `now`, an earlier moment."""
         if self._recorded is None:
             self._recorded = self.source.refresh(self.recorded_at)
-        recorded = self._recorded
-        return replace(recorded, complete_until=min(recorded.complete_until, now), rows=self.rows(), late=0)
+        (until, rows), recorded = self.so_far(), self._recorded
+        return replace(recorded, complete_until=min(recorded.complete_until, until, now), rows=rows, late=0)
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`."""

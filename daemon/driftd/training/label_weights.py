@@ -18,9 +18,15 @@ def learn_label_delay(rows: TrainingRows, until: float) -> LabelDelay:
     label_at, own = rows.label_at, rows.version == 0
     if not np.any(label_at[own] > rows.at[own]):
         label_at = np.where(own, np.nan, label_at)
-    return LabelDelay.learn(rows.at, label_at, rows.label_delay_values, len(rows.schema.classes), until=until)
+    classes = len(rows.schema.classes)
+    return LabelDelay.learn(rows.at, label_at, rows.label_delay_values, classes, until=_as_stored(until))
 
 
 def label_weights(rows: TrainingRows, delay: LabelDelay, until: float) -> Numbers:
     """What each row counts at `until`, (rows,): 0 for those that are too young for their labels to be alike."""
-    return delay.weights(rows.at, rows.label_delay_values, until)
+    return delay.weights(rows.at, rows.label_delay_values, _as_stored(until))
+
+
+def _as_stored(until: float) -> float:
+    """A time as a manifest holds it, in microseconds: `reproduce` must find the very same weights."""
+    return round(until, 6)
