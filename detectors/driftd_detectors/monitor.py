@@ -21,6 +21,7 @@ from driftd_detectors.formatting import number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm
+from driftd_detectors.performance.level_spread import SpreadPrior
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.maturity import Maturity
 from driftd_detectors.performance.performance import Performance, begin_performance, tolerance_of
@@ -52,12 +53,16 @@ class Monitor:
     maturity: Maturity
     quality: FaultEvidence
     harm: Harm | None = None
+    renewed: tuple[str, ...] = ()  # parts whose stored state could not be read, so that they began anew (`from_bytes`)
 
     @classmethod
-    def begin(cls, reference: Reference, settings: MonitorSettings) -> Monitor:
-        """No evidence yet: learn from the reference's windows. Raises ValueError when a setting makes no sense."""
+    def begin(cls, reference: Reference, settings: MonitorSettings, predecessor: Monitor | None = None) -> Monitor:
+        """No evidence yet: learn from the reference's windows. Raises ValueError when a setting makes no sense.
+
+        Of a predecessor, the monitor of the version that served before, the spread of its losses is carried over.
+        """
         learned = score_reference(reference.layout, reference.profile, reference.windows, settings.off)
-        return _begin(reference, settings, learned)
+        return _begin(reference, settings, learned, predecessor)
 
     def check(self, profile: Profile, start: float) -> tuple[Monitor, Assessment]:
         """Evaluate data, prediction and quality of the window that begins at `start` (epoch seconds)."""
@@ -159,23 +164,26 @@ class Monitor:
     def from_bytes(cls, reference: Reference, settings: MonitorSettings, stored: bytes) -> Monitor:
         """Take up what `to_bytes` wrote, under settings that may have changed since.
 
-        Evidence that no longer fits (another layout or metric) begins anew.
+        Evidence that no longer fits (another layout or metric) begins anew. So does the state of a detector of an
+        earlier edition; `renewed` names those parts, for the caller to tell.
         """
         values, arrays = unpack(stored)
         if values["layout"] != reference.layout.fingerprint:
             return cls.begin(reference, settings)
         bare = _begin(reference, settings, None)
         found: dict[str, Any] = {}
+        renewed = []
         for name, part in bare._parts().items():
             keeps = name in arrays and (name not in _OF_LOSS or values["metric"] == _metric(bare.loss))
             found[name] = part.taken_up(*unpack(arrays[name].tobytes())) if keeps else None
+            renewed += [name] if keeps and found[name] is None else []
         if any(one is None for one in found.values()):
             fresh = cls.begin(reference, settings)._parts()
             found = {name: fresh[name] if one is None else one for name, one in found.items()}
         if found.get("data") is not None and values.get("off", []) != sorted(settings.off):
             found["data"] = found["data"].forget_of_all()
         quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))
-        return replace(bare, **found, quality=quality)
+        return replace(bare, **found, quality=quality, renewed=tuple(renewed))
 
     def _parts(self) -> dict[str, Any]:
         parts = {
@@ -204,7 +212,12 @@ class Monitor:
         return None if wanted == "auto" or wanted in self.reference.losses else wanted
 
 
-def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceScores | None) -> Monitor:
+def _begin(
+    reference: Reference,
+    settings: MonitorSettings,
+    learned: ReferenceScores | None,
+    predecessor: Monitor | None = None,
+) -> Monitor:
     threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
     loss = _loss_of(reference, settings.metric)
     performance = None
@@ -215,6 +228,7 @@ def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceSc
             tolerated=settings.tolerated_loss,
             window_seconds=settings.window_seconds,
             waits_for=settings.learning_windows,
+            prior=_carried(predecessor, loss),
         )
     return Monitor(
         reference,
@@ -249,6 +263,13 @@ def _begin_harm(
         window_seconds=settings.window_seconds,
         waits_for=settings.learning_windows,
     )
+
+
+def _carried(predecessor: Monitor | None, loss: LossReference) -> SpreadPrior | None:
+    """What the predecessor learned of how windows differ, under the same metric."""
+    if predecessor is None or not isinstance(predecessor.performance, Performance):
+        return None
+    return predecessor.performance.learned() if predecessor.performance.reference.metric == loss.metric else None
 
 
 def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -> tuple[Fault, ...]:

@@ -125,9 +125,9 @@ def _between(
 
 
 def _beginner(registry: Registry, model: str, settings: ModelConfig) -> Any:
-    def begin(version: int) -> Monitor:
+    def begin(version: int, predecessor: Monitor | None) -> Monitor:
         stored = registry.file(model, version, "reference.bin").read_bytes()
-        return Monitor.begin(Reference.from_bytes(stored), monitor_settings(settings))
+        return Monitor.begin(Reference.from_bytes(stored), monitor_settings(settings), predecessor)
 
     return begin
 

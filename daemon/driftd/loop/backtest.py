@@ -74,7 +74,7 @@ class Replay:
 
     source: Source
     eras: Sequence[Era]  # at least one
-    begin: Callable[[int], Monitor]  # new evidence against a version
+    begin: Callable[[int, Monitor | None], Monitor]  # new evidence against a version, after the one before
     lateness: float
     _version: int | None = None
     _monitor: Monitor | None = None
@@ -105,7 +105,7 @@ class Replay:
         """Take up the version that served when this check was made."""
         served = [era.version for era in self.eras if era.since < now] or [self.eras[0].version]
         if served[-1] != self._version:
-            self._version, self._monitor = served[-1], self.begin(served[-1])
+            self._version, self._monitor = served[-1], self.begin(served[-1], self._monitor)
             self._standing, self._not_before = {}, 0.0
 
     def _checked(self, window: Window, start: float) -> Replayed:

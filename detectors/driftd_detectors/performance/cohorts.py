@@ -8,6 +8,7 @@ from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.formatting import number, windows_told
+from driftd_detectors.level_wording import alarm_sentence, cleared_sentence, suspicion_sentence
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
 from driftd_detectors.performance.loss_reference import LossReference
@@ -102,22 +103,37 @@ def _figures(after: Detector, estimate: CohortEstimate, loss: LossReference, mat
 def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> KindAssessment:
     value, threshold = after.value, after.threshold
     verdict = Verdict.DRIFT if after.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
-    since = max(1, after.since)
-    told, usual = (f"{value_of(loss.metric, one):.4g}" for one in (estimate.loss, loss.mean))
-    seen = f"{loss.metric} {told} on {estimate.labels} labels, {usual} on the reference"
     if after.is_learning:
-        sentence = f"{seen}: {after.learning}"
+        sentence = f"{_seen(estimate, loss)}: too few to tell the loss to 30 %, so more windows are waited for"
         return KindAssessment(EvidenceKind.PERFORMANCE, Verdict.INCONCLUSIVE, value, threshold, sentence)
-    evidence = f"evidence {number(value)} against a threshold of {number(threshold)}"
-    over = "" if verdict is Verdict.OK else f", over {windows_told(since)}"
     calm = verdict is Verdict.OK
     return KindAssessment(
         EvidenceKind.PERFORMANCE,
         verdict,
         value,
         threshold,
-        f"{seen}: {evidence}{over}",
+        _sentence(after, verdict, estimate, loss),
         leaders=() if calm else ((loss.metric, 1.0),),
-        change_start=None if calm else after.change_start(),
+        change_start=None if calm else after.change_start,
         crossed=after.crossed,
+        standing=after.standing,
+        cleared=after.ended,
     )
+
+
+def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss: LossReference) -> str:
+    gathered = f"evidence {number(after.value)} against a threshold of {number(after.threshold)}"
+    seen, metric = _seen(estimate, loss), loss.metric
+    if isinstance(after, CertifiedPerformance):
+        over = "" if verdict is Verdict.OK else f", over {windows_told(max(1, after.since))}"
+        return f"{seen}: {'the alarm has cleared' if after.cleared else gathered + over}"
+    if after.alarmed:
+        return alarm_sentence(after.evidence, metric, metric)
+    if after.cleared:
+        return cleared_sentence(after.evidence, metric, metric)
+    return f"{seen}: {gathered}" if verdict is Verdict.OK else suspicion_sentence(after.evidence, metric, metric)
+
+
+def _seen(estimate: CohortEstimate, loss: LossReference) -> str:
+    now, usual = (f"{value_of(loss.metric, one):.4g}" for one in (estimate.loss, loss.mean))
+    return f"{loss.metric} {now} on {estimate.labels} labels, {usual} on the reference"
