@@ -242,13 +242,11 @@ def _begin(
             len(reference.layout.columns),
             usual_faults([_faults(reference, profile, QualitySettings()) for _, profile in reference.windows]),
         ),
-        _begin_harm(reference, settings, loss, learns=learned is not None),
+        _begin_harm(reference, settings, loss),
     )
 
 
-def _begin_harm(
-    reference: Reference, settings: MonitorSettings, loss: LossReference | None, *, learns: bool
-) -> Harm | None:
+def _begin_harm(reference: Reference, settings: MonitorSettings, loss: LossReference | None) -> Harm | None:
     """The estimate of the metric that is watched; of the gate's loss where that is no mean over rows."""
     names = (reference.loss,) if loss is None else (loss.metric, reference.loss)
     expected = next((reference.expected[name] for name in names if name in reference.expected), None)
@@ -258,7 +256,7 @@ def _begin_harm(
     return Harm.begin(
         expected,
         settings.budget.threshold(EvidenceKind.HARM),
-        reference.windows if learns else (),
+        reference.windows,
         tolerated=tolerance_of(reference.losses[expected.metric], tolerated),
         window_seconds=settings.window_seconds,
         waits_for=settings.learning_windows,

@@ -30,7 +30,6 @@ _FEWEST_TOLD = 14
 _SIX_HOURS = 6 * 3_600.0  # seconds: shorter windows are compared at the lags of hours
 _LARGEST = 1e6  # times the promised loss: more counts as that, so that squares stay finite
 _FEWEST_FOR_LEVEL = 3  # reference windows, from which their own mean is the level
-_RECENT = 14  # windows that are taken for normal when no alarm stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +218,13 @@ class LevelEvidence:
         return replace(wider, judged=judged, suspected=suspected)._raise_or_clear(live, anchor, rhythm)._trimmed()
 
     def absorb(self) -> LevelEvidence:
-        """The loss since the change is the promise from now on; what was learned of the spread stays as a prior."""
-        windows = max(2, self.seen - self.alarm.first) if self.alarm is not None else _RECENT
-        recent = self.live.newest(windows)
-        if len(recent) == 0:
-            return self
+        """The loss since the change is the promise from now on; what was learned of the spread stays as a prior.
+
+        Without an alarm there is nothing to absorb: the promise stays, and the evidence begins anew.
+        """
+        if self.alarm is None:
+            return self.forget()
+        recent = self.live.newest(max(FEWEST_AVERAGED, self.seen - self.alarm.first))
         weights = self._weights(recent.sampling)
         mean = float(weights @ recent.values / weights.sum())
         fresh = LevelEvidence.begin(
@@ -235,6 +236,12 @@ class LevelEvidence:
             waits_for=self.waits_for,
         )
         return replace(fresh, absorbed=True)
+
+    def forget(self) -> LevelEvidence:
+        """The evidence so far counts no more; the promise stays, and what was learned of the spread."""
+        return replace(
+            self, since_seen=self.seen, alarm=None, crossed=False, ended=None, judged=NOT_JUDGED, suspected=0
+        )
 
     def learned(self) -> SpreadPrior:
         """What a successor begins with."""
@@ -336,7 +343,7 @@ class LevelEvidence:
         after = replace(self, recovery=self.promise.mean + excess)
         if self.seen - self.alarm.first < over or excess > self.tolerance:
             return after
-        return replace(after, alarm=None, ended=self.alarm, since_seen=self.seen, judged=NOT_JUDGED, suspected=0)
+        return replace(after.forget(), ended=self.alarm)
 
     def _alarm(self, live: Stretch, rhythm: Rhythm) -> LevelAlarm:
         known = self.promise.windows

@@ -88,6 +88,15 @@ class Stretch:
         return Stretch(self.places, self.values - by, self.sampling)
 
 
+def places_of(starts: Numbers, window_seconds: float | None) -> Places:
+    """The number of each window on the calendar; a plain count where windows have no length, or share a place."""
+    if window_seconds is not None:
+        places = np.floor(starts / window_seconds).astype(np.int64)
+        if (np.diff(places) > 0).all():
+            return np.asarray(places)
+    return np.arange(len(starts))
+
+
 def variance_factor(windows: Numbers | float, rho: Numbers | float) -> Numbers:
     """Variance of a mean of so many windows over that of one, when neighbours correlate by rho, rho^2, ..."""
     rest = 2 * rho * (1 - rho**windows) / (windows * (1 - rho) ** 2)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.level_averages import LONGEST, ROUGHEST
 from driftd_detectors.level_state import pack_level, unpack_level
+from driftd_detectors.level_view import LevelView
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
-from driftd_detectors.performance.level_spread import SpreadPrior, Stretch
+from driftd_detectors.performance.level_spread import SpreadPrior, Stretch, places_of
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import BOUNDED
 
@@ -22,7 +22,7 @@ TOLERATED_SHARE = 0.10  # of the reference's loss, when nothing else is said
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
+class Performance(LevelView):
     """Evidence that the loss of cohorts is above the reference's by more than is tolerated. Immutable.
 
     Parameters
@@ -84,51 +84,6 @@ class Performance:
         )
         return cls(reference, tolerated, evidence)
 
-    @property
-    def value(self) -> float:
-        """The evidence; at least the threshold while an alarm stands."""
-        return self.evidence.value
-
-    @property
-    def threshold(self) -> float:
-        """The evidence at which it alarms."""
-        return self.evidence.threshold
-
-    @property
-    def standing(self) -> StandingAlarm | None:
-        """The alarm that stands."""
-        return None if self.evidence.alarm is None else self.evidence.alarm.standing
-
-    @property
-    def ended(self) -> StandingAlarm | None:
-        """The alarm that the last window ended."""
-        return None if self.evidence.ended is None else self.evidence.ended.standing
-
-    @property
-    def alarmed(self) -> bool:
-        """Whether an alarm stands."""
-        return self.evidence.alarmed
-
-    @property
-    def crossed(self) -> bool:
-        """Whether the last window raised it."""
-        return self.evidence.crossed
-
-    @property
-    def cleared(self) -> bool:
-        """Whether the last window ended it."""
-        return self.evidence.cleared
-
-    @property
-    def is_learning(self) -> bool:
-        """Whether the labels so far say too little for any average to be judged."""
-        return self.evidence.is_learning
-
-    @property
-    def learning(self) -> str | None:
-        """What is not learned yet, in one phrase."""
-        return self.evidence.learning
-
     def update(self, estimate: CohortEstimate, start: float) -> Performance:
         """One cohort more; a loss of NaN changes nothing."""
         evidence = self.evidence.update(estimate.loss, estimate.sampling_sd**2, start)
@@ -137,11 +92,6 @@ class Performance:
     def absorb(self) -> Performance:
         """Take the loss since the change for what is promised from now on."""
         return replace(self, evidence=self.evidence.absorb())
-
-    @property
-    def change_start(self) -> float | None:
-        """The start of the cohort at which the change most likely began."""
-        return self.evidence.change_start
 
     def learned(self) -> SpreadPrior:
         """What the detector of the next version begins with."""
@@ -192,15 +142,6 @@ def promise_of(reference: LossReference, window_seconds: float | None) -> Promis
     places = places_of(reference.starts, window_seconds)
     windows = Stretch(places, np.asarray(reference.values, dtype=np.float64), sampling)
     return Promise(reference.mean, windows, reference.row_sd**2 / max(1, reference.rows))
-
-
-def places_of(starts: NDArray[np.float64], window_seconds: float | None) -> NDArray[np.int64]:
-    """The number of each window on the calendar; a plain count where windows have no length, or share a place."""
-    if window_seconds is not None:
-        places = np.floor(starts / window_seconds).astype(np.int64)
-        if (np.diff(places) > 0).all():
-            return np.asarray(places)
-    return np.arange(len(starts))
 
 
 def tolerance_of(reference: LossReference, tolerated: float | None) -> float:
