@@ -23,14 +23,15 @@ from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm
 from driftd_detectors.performance.level_spread import SpreadPrior
 from driftd_detectors.performance.loss_reference import LossReference
+from driftd_detectors.performance.losses import automatic_metric
 from driftd_detectors.performance.maturity import Maturity
 from driftd_detectors.performance.performance import Performance, begin_performance, tolerance_of
+from driftd_detectors.performance_pair import PerformancePair
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import quality_faults
 from driftd_detectors.quality.fault_evidence import FaultEvidence, usual_faults
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
-from driftd_detectors.schema import Task
 from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
 from driftd_detectors.serialization import nested, pack, unpack
 from driftd_detectors.settings import MonitorSettings
@@ -49,7 +50,7 @@ class Monitor:
     settings: MonitorSettings
     data: StreamDrift | None
     prediction: StreamDrift | None
-    performance: Performance | CertifiedPerformance | None
+    performance: Performance | CertifiedPerformance | PerformancePair | None
     maturity: Maturity
     quality: FaultEvidence
     harm: Harm | None = None
@@ -220,22 +221,12 @@ def _begin(
 ) -> Monitor:
     threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
     loss = _loss_of(reference, settings.metric)
-    performance = None
-    if loss is not None:
-        performance = begin_performance(
-            loss,
-            threshold,
-            tolerated=settings.tolerated_loss,
-            window_seconds=settings.window_seconds,
-            waits_for=settings.learning_windows,
-            prior=_carried(predecessor, loss),
-        )
     return Monitor(
         reference,
         settings,
         begin_data_drift(reference.layout, learned, settings, reference.importance),
         begin_prediction_drift(reference.layout, learned, settings),
-        performance,
+        _begin_performance(reference, settings, threshold, loss, predecessor),
         Maturity.begin(reference.arrivals, threshold, settings.label_patience),
         FaultEvidence(
             settings.budget.threshold(EvidenceKind.QUALITY),
@@ -263,11 +254,40 @@ def _begin_harm(reference: Reference, settings: MonitorSettings, loss: LossRefer
     )
 
 
-def _carried(predecessor: Monitor | None, loss: LossReference) -> SpreadPrior | None:
-    """What the predecessor learned of how windows differ, under the same metric."""
-    if predecessor is None or not isinstance(predecessor.performance, Performance):
+def _begin_performance(
+    reference: Reference,
+    settings: MonitorSettings,
+    threshold: float,
+    loss: LossReference | None,
+    predecessor: Monitor | None,
+) -> Performance | CertifiedPerformance | PerformancePair | None:
+    """What watches labelled losses: two metrics together where log loss was chosen because positives are rare."""
+    if loss is None:
         return None
-    return predecessor.performance.learned() if predecessor.performance.reference.metric == loss.metric else None
+    carried, tolerated, every = _carried(predecessor), settings.tolerated_loss, settings.window_seconds
+    waits_for, beside = settings.learning_windows, reference.losses.get("roc_auc")
+    if settings.metric == "auto" and loss.metric == "log_loss" and beside is not None:
+        priors = (carried.get(loss.metric), carried.get(beside.metric))
+        return PerformancePair.begin(
+            loss, beside, threshold, tolerated=tolerated, window_seconds=every, waits_for=waits_for, priors=priors
+        )
+    return begin_performance(
+        loss,
+        threshold,
+        tolerated=tolerated,
+        window_seconds=every,
+        waits_for=waits_for,
+        prior=carried.get(loss.metric),
+    )
+
+
+def _carried(predecessor: Monitor | None) -> dict[str, SpreadPrior]:
+    """What the predecessor learned of how windows differ, by metric."""
+    if predecessor is None:
+        return {}
+    before = predecessor.performance
+    parts = (before.first, before.beside) if isinstance(before, PerformancePair) else (before,)
+    return {part.reference.metric: part.learned() for part in parts if isinstance(part, Performance)}
 
 
 def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -> tuple[Fault, ...]:
@@ -276,8 +296,7 @@ def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -
 
 def _loss_of(reference: Reference, metric: str) -> LossReference | None:
     """The chosen metric's losses; those of the automatic one where it is not defined for the reference."""
-    first = "mae" if reference.schema.task is Task.REGRESSION else "brier"
-    names = (metric, first, reference.loss, "error")
+    names = (metric, automatic_metric(reference.schema.task, reference.rarer), "brier", reference.loss, "error")
     return next((reference.losses[name] for name in names if name in reference.losses), None)
 
 

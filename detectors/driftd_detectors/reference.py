@@ -14,7 +14,7 @@ from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.performance.arrivals import ArrivalCurve, learn_arrivals
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, taken
-from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses
+from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses, rarer_share
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
@@ -42,6 +42,7 @@ class Reference:
     arrivals: ArrivalCurve | None
     importance: Mapping[str, float]
     expected: Mapping[str, ExpectedLoss] = field(default_factory=dict)  # of every metric that is a mean over rows
+    rarer: float = float("nan")  # share of the rarer of two classes; NaN where that is not known
 
     def to_bytes(self) -> bytes:
         """A form that `from_bytes` reads back."""
@@ -54,6 +55,7 @@ class Reference:
             "importance": dict(self.importance),
             "starts": [start for start, _ in self.windows],
             "expected": {name: one.to_dict() for name, one in self.expected.items()},
+            "rarer": None if np.isnan(self.rarer) else self.rarer,
         }
         arrays: dict[str, NDArray[Any]] = {"profile": nested(self.profile.to_bytes())}
         for number, (_, profile) in enumerate(self.windows):
@@ -76,6 +78,7 @@ class Reference:
             arrivals=None if values["arrivals"] is None else ArrivalCurve.from_dict(values["arrivals"]),
             importance=values["importance"],
             expected={name: ExpectedLoss.from_dict(one) for name, one in values.get("expected", {}).items()},
+            rarer=float("nan") if values.get("rarer") is None else values["rarer"],
         )
 
 
@@ -133,6 +136,7 @@ def learn_reference(
         arrivals=learn_arrivals(_matured(outcomes)),
         importance=dict(importance),
         expected=_expected(columns, outcomes, schema, layout, starts, importance),
+        rarer=rarer_share(outcomes.label[outcomes.labelled], (0.0, 1.0)[: len(schema.classes)]),
     )
 
 

@@ -15,8 +15,9 @@ from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.performance.maturity import FEWEST_LABELS, Maturity
 from driftd_detectors.performance.performance import Performance
+from driftd_detectors.performance_pair import PerformancePair
 
-Detector = Performance | CertifiedPerformance
+Detector = Performance | CertifiedPerformance | PerformancePair
 
 
 def assess_cohort(
@@ -55,7 +56,10 @@ def assess_cohort(
     if not np.isfinite(estimate.loss):
         sentence = f"{loss.metric} cannot be computed from the {labels} labels of this window"
         return performance, maturity, Assessment(Verdict.INCONCLUSIVE, sentence, outcomes.rows)
-    after = performance.update(estimate, start)
+    beside = None
+    if isinstance(performance, PerformancePair):
+        beside = estimate_loss(outcomes, performance.beside.reference, curve, known_by)
+    after = _updated(performance, estimate, beside, start)
     known = maturity.seen(outcomes, known_by, readiness, start)
     kind = _kind(after, estimate, loss)
     notes = []
@@ -63,6 +67,12 @@ def assess_cohort(
         notes.append("labels arrive otherwise than they did: only mature cohorts count for now")
     if chosen_instead is not None:
         notes.append(f"{chosen_instead} is not defined for the reference")
+    figures = _figures(after, estimate, loss, known)
+    if isinstance(after, PerformancePair) and beside is not None and np.isfinite(beside.loss):
+        other = after.beside.reference
+        value, usual = value_of(other.metric, beside.loss), value_of(other.metric, other.mean)
+        notes.append(f"{other.metric} {value:.3g}, {usual:.3g} on the reference")
+        figures |= {other.metric: value, f"{other.metric}_baseline": usual}
     assessment = Assessment(
         kind.verdict,
         "; ".join([kind.sentence, *notes]),
@@ -70,9 +80,16 @@ def assess_cohort(
         (kind,),
         (Score(EvidenceKind.PERFORMANCE, loss.metric, "loss", estimate.loss, estimate.sampling_sd, after.value),),
         learning=after.learning,
-        figures=_figures(after, estimate, loss, known),
+        figures=figures,
     )
     return after, known, assessment
+
+
+def _updated(performance: Detector, estimate: CohortEstimate, beside: CohortEstimate | None, start: float) -> Detector:
+    if isinstance(performance, PerformancePair):
+        assert beside is not None
+        return performance.update(estimate, start, beside)
+    return performance.update(estimate, start)
 
 
 def _not_yet(rows: int, labels: int, maturity: Maturity, *, waits: bool) -> Assessment:
@@ -113,7 +130,7 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
         value,
         threshold,
         _sentence(after, verdict, estimate, loss),
-        leaders=() if calm else ((loss.metric, 1.0),),
+        leaders=() if calm else ((_leading(after, loss), 1.0),),
         change_start=None if calm else after.change_start,
         crossed=after.crossed,
         standing=after.standing,
@@ -123,15 +140,21 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
 
 def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss: LossReference) -> str:
     gathered = f"evidence {number(after.value)} against a threshold of {number(after.threshold)}"
-    seen, metric = _seen(estimate, loss), loss.metric
+    seen, metric = _seen(estimate, loss), _leading(after, loss)
     if isinstance(after, CertifiedPerformance):
         over = "" if verdict is Verdict.OK else f", over {windows_told(max(1, after.since))}"
         return f"{seen}: {'the alarm has cleared' if after.cleared else gathered + over}"
+    told = after.leading if isinstance(after, PerformancePair) else after
     if after.alarmed:
-        return alarm_sentence(after.evidence, metric, metric)
+        return alarm_sentence(told.evidence, metric, metric)
     if after.cleared:
-        return cleared_sentence(after.evidence, metric, metric)
-    return f"{seen}: {gathered}" if verdict is Verdict.OK else suspicion_sentence(after.evidence, metric, metric)
+        ended = after.first if isinstance(after, PerformancePair) and after.first.cleared else told
+        return cleared_sentence(ended.evidence, ended.reference.metric, ended.reference.metric)
+    return f"{seen}: {gathered}" if verdict is Verdict.OK else suspicion_sentence(told.evidence, metric, metric)
+
+
+def _leading(after: Detector, loss: LossReference) -> str:
+    return after.leading.reference.metric if isinstance(after, PerformancePair) else loss.metric
 
 
 def _seen(estimate: CohortEstimate, loss: LossReference) -> str:
