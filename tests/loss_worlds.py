@@ -65,6 +65,8 @@ WORLDS = {
     "weekdays .15": LossWorld(sd=0.05, week=0.15),
     "yearly +-10 %": LossWorld(sd=0.05, year=0.10),
     "lognormal": LossWorld(sd=0.30, skewed=True),
+    "error .10": LossWorld(sd=0.05, row_sd=3.0),
+    "error .01": LossWorld(row_sd=9.95),
     "uneven counts": LossWorld(sd=0.10, rows=uneven),
     "uneven, AR(.8) .10": LossWorld(sd=0.10, rho=0.8, rows=uneven),
 }
