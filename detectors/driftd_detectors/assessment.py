@@ -74,6 +74,15 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingAlarm:
+    """An alarm as a level: since when it stands. It clears by its own rule, or ends by a swap or an absorption."""
+
+    raised_at: float  # start of the window that raised it, epoch seconds
+    change_start: float  # start of the window at which the change most likely began
+    clears_over: int  # windows whose average must be within what is tolerated, for it to clear
+
+
+@dataclass(frozen=True, slots=True)
 class KindAssessment:
     """The evidence of one kind after a window, against the threshold that its budget gives."""
 
@@ -85,6 +94,8 @@ class KindAssessment:
     leaders: tuple[tuple[str, float], ...] = ()  # subjects with their shares of the evidence, largest first
     change_start: float | None = None  # the start of the window at which the change most likely began
     crossed: bool = False  # whether this window raised the alarm; it stands until a swap or until it is absorbed
+    standing: StandingAlarm | None = None  # of a kind whose alarm is a level (performance, harm): the one that stands
+    cleared: StandingAlarm | None = None  # the one that this window ended, because its evidence fell
 
 
 @dataclass(frozen=True, slots=True)

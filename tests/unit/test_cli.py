@@ -594,6 +594,19 @@ def test_check_config_says_what_the_config_means(driftd: Run, config: Path) -> N
     assert told["config"]["models"]["demand"]["window"]["every"] == DAY
 
 
+def test_check_config_says_when_the_budget_of_false_alarms_cannot_be_kept(driftd: Run, config: Path) -> None:
+    """Windows of a week keep one false alarm a year; twelve are more than their number allows, and that is said."""
+    text = config.read_text().replace("every: 1d", "every: 7d")
+    config.write_text(text)
+    weekly = driftd("check-config")[1]
+    assert "52 clean windows from one to the next" in weekly
+    assert "cannot keep" not in weekly
+    config.write_text(text.replace("every: 7d", "every: 7d}, detect: {false_alarms_per_year: 12", 1))
+    told = driftd("check-config")[1]
+    assert "false_alarms_per_year: 12 would be one in 4.3 windows, which evidence cannot keep" in told
+    assert "held to one in 20 (2.6 a year)" in told
+
+
 def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, config: Path, store: StateStore) -> None:
     """Beside a running daemon, another address or another state folder is an error; anything else is not."""
     applied = load(config)

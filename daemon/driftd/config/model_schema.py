@@ -63,7 +63,8 @@ class PerformanceConfig(Section):
 
     metric: str = Field(
         "auto",
-        description="what is watched where labels come; `auto`: brier (error without scores), or mae for numbers",
+        description="what is watched where labels come; `auto`: mae for numbers, brier for classes (error without "
+        "scores; log_loss, with roc_auc beside it, where the rarer of two classes is below 5 %)",
     )
     tolerated_loss: Number | None = Field(
         None,

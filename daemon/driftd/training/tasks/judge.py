@@ -123,12 +123,12 @@ def _compare(
         "guards": [guard.to_dict() for guard in guards],
         "metric": metric,
         "champion": None if champion is None else champion.version,
-        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight),
+        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight, metric),
         "look": look,
         "until": datetime.fromtimestamp(until, UTC).isoformat(),
         "overdispersion": judged.overdispersion,
         "loss_bound": _upper_bound(metric, lost[-1]),
-        "metrics": _metrics(order, sides[0], rows, weight),
+        "metrics": _metrics(order, sides[0], rows, weight, metric),
     }
 
 
@@ -202,12 +202,16 @@ def _upper_bound(metric: str, loss: Numbers) -> float:
     return bound if bound > 0 else 1.0
 
 
-def _metrics(order: JobContext, side: ComparedVersion, rows: TrainingRows, weight: Numbers) -> dict[str, float]:
+def _metrics(
+    order: JobContext, side: ComparedVersion, rows: TrainingRows, weight: Numbers, used: str
+) -> dict[str, float]:
     if len(rows) == 0:
         return {"rows": 0.0}
     known = {"loss": weighted_mean(side.loss, weight), "rows": float(len(rows))}
     if order.metric is not None:
         known[order.metric] = metric_value(order.metric, side.outcomes, weight)
+    elif used == "log_loss":  # chosen because positives are rare: what people ask for then is told beside it
+        known["roc_auc"] = metric_value("roc_auc", side.outcomes, weight)
     if rows.schema.task is Task.CLASSIFICATION:
         known["accuracy"] = metric_value("accuracy", side.outcomes, weight)
     return {name: value for name, value in known.items() if np.isfinite(value)}
