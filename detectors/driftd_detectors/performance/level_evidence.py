@@ -11,7 +11,15 @@ from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.change_point import change_point
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK
-from driftd_detectors.level_averages import FEWEST_AVERAGED, LONGEST, NOT_JUDGED, Judged, Level, Recent, judge_averages
+from driftd_detectors.performance.level_averages import (
+    FEWEST_AVERAGED,
+    LONGEST,
+    NOT_JUDGED,
+    Judged,
+    Level,
+    Recent,
+    judge_averages,
+)
 from driftd_detectors.performance.level_spread import (
     DAYS,
     FEWEST_CYCLES,
