@@ -15,6 +15,7 @@ import pytest
 from driftd.config.load import load
 from driftd.paths import Places
 from driftd.registry import Registry
+from limits import HANG
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = pytest.mark.slow
@@ -31,7 +32,7 @@ def driftd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={**clean, "PYTHONPATH": roots},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=2 * HANG,
     )
 
 

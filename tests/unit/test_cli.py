@@ -51,6 +51,7 @@ from driftd.store.state.writer import StateStore
 from driftd.web import secrets
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from limits import HANG
 
 CONFIG = """\
 state_dir: {state}
@@ -524,7 +525,7 @@ def test_the_answer_of_the_daemon_is_printed(
 
     def answer() -> None:
         with StateStore.open(Places(tmp_path / "state").state_db) as daemon:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + HANG
             while not (waiting := daemon.waiting_requests()) and time.monotonic() < deadline:
                 time.sleep(0.005)
             with daemon.transaction():
