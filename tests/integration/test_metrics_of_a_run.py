@@ -124,7 +124,7 @@ def test_a_drift_can_be_followed_in_the_metrics(run: tuple[World, dict[str, Samp
     assert swapped["driftd_builds_ended_total", MODEL, "promoted", "performance"] == 1
     assert swapped["driftd_evidence", "performance", MODEL] == 0
     assert sum(value for key, value in swapped.items() if key[:2] == ("driftd_verdict", "performance")) == 0
-    assert after["driftd_verdict", "performance", MODEL, "inconclusive"] == after["driftd_learning", MODEL] == 1
+    assert after["driftd_verdict", "performance", MODEL, "ok"] == after["driftd_learning", MODEL] == 1
     assert after["driftd_predictions_total", MODEL] == after["driftd_rows_checked_total", MODEL]
     assert after["driftd_label_delay_seconds", MODEL] == pytest.approx(600)
     assert (
