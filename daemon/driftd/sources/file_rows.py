@@ -9,9 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftd.sources.log_files import RequestedColumns
+from driftd.sources.event_times import read_times
+from driftd.sources.first_look import Expected
+from driftd.sources.json_lines import FEATURES
 from driftd.sources.protocol import CHUNK_ROWS
 from driftd.sources.tables import table_of
+from driftd.sources.wanted import Wanted
 from driftd.store.events.arrow_columns import read_column, read_numbers
 from driftd.store.events.columnar import stacked, taken
 from driftd.store.events.reader import EventReader
@@ -26,6 +29,7 @@ _DEFAULTS = {
     "version": "version",
     "label": "label",
     "label_at": "label_at",
+    "features": FEATURES,
 }
 
 
@@ -40,7 +44,9 @@ class ColumnMapping:
     version: str
     label: str
     label_at: str
+    features: str  # the object whose keys are features
     classes_are_text: bool
+    given: Mapping[str, str]  # those that the config names
 
     @classmethod
     def of(cls, names: Mapping[str, str], schema: Schema) -> ColumnMapping:
@@ -48,27 +54,47 @@ class ColumnMapping:
         unknown = set(names) - set(_DEFAULTS)
         if unknown:
             raise ValueError(f"columns can name {', '.join(_DEFAULTS)}; not {', '.join(sorted(unknown))}")
-        return cls(**{**_DEFAULTS, **names}, classes_are_text=schema.task is Task.CLASSIFICATION)
+        return cls(**{**_DEFAULTS, **names}, classes_are_text=schema.task is Task.CLASSIFICATION, given=dict(names))
 
-    def outcomes(self) -> RequestedColumns:
+    def outcomes(self) -> Wanted:
         """Everything but the features."""
         texts = (self.prediction, self.label) if self.classes_are_text else ()
         columns = (self.id, self.at, self.prediction, self.score, self.version, self.label, self.label_at)
-        return RequestedColumns(self.id, columns, texts, (self.at, self.label_at))
+        times = (self.at, self.label_at)
+        return Wanted(self.id, columns, texts, times, times)
 
-    def with_features(self, schema: Schema) -> RequestedColumns:
+    def with_features(self, schema: Schema) -> Wanted:
         """Everything."""
         plain = self.outcomes()
         texts = tuple(one.name for one in schema.features if one.kind is Kind.CATEGORY)
         times = tuple(one.name for one in schema.features if one.kind is Kind.TIMESTAMP)
-        return RequestedColumns(
-            self.id, (*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times)
-        )
+        columns = (*plain.columns, *schema.names)
+        return Wanted(self.id, columns, (*plain.texts, *texts), (*plain.times, *times), plain.event_times)
 
-    def feedback(self) -> RequestedColumns:
+    def feedback(self) -> Wanted:
         """Identity, label and when it became known."""
         texts = (self.label,) if self.classes_are_text else ()
-        return RequestedColumns(self.id, (self.id, self.label, self.label_at), texts, (self.label_at,))
+        return Wanted(self.id, (self.id, self.label, self.label_at), texts, (self.label_at,), (self.label_at,))
+
+    def identities(self) -> Wanted:
+        """Identity alone."""
+        return Wanted(self.id, (self.id, self.at), event_times=(self.at,))
+
+    def expected(self, schema: Schema) -> Expected:
+        """What a file of predictions must have."""
+        given = {meaning: name for meaning, name in self.given.items() if meaning != "features"}
+        usual = {meaning: _DEFAULTS[meaning] for meaning in ("id", "at", "prediction") if meaning not in given}
+        return Expected(
+            given,
+            usual,
+            required=tuple(meaning for meaning in ("id", "at", "prediction") if meaning in given),
+            identifying=("id", "at", "prediction"),
+            features=schema.names,
+        )
+
+    def expected_feedback(self) -> Expected:
+        """What a file of labels must have."""
+        return Expected({}, {"id": self.id, "label": self.label}, required=("id", "label"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +131,7 @@ class FileRows:
                     unreadable[feature.name] = count
         rows = len(table)
         return cls(
-            _ids(table, names.id, first_row),
+            ids_of(table, names.id, first_row),
             Columns(rows, values, unreadable),
             _outcomes(table, names, schema, numeric_text=numeric_text, arrived_at=arrived_at),
         )
@@ -187,7 +213,8 @@ def gathered(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
         yield FileRows.stacked(waiting, schema)
 
 
-def _ids(table: pa.Table, name: str, first_row: int) -> pa.Array:
+def ids_of(table: pa.Table, name: str, first_row: int) -> pa.Array:
+    """The identities of rows as texts; the numbers of the rows where there are none."""
     if name in table.column_names:
         column = table.column(name)
         return (column if pa.types.is_string(column.type) else column.cast(pa.string())).combine_chunks()
@@ -211,10 +238,13 @@ def _outcomes(
         places = [classes.setdefault(label, len(classes)) for label in column.labels]
         return np.array([*places, -1], dtype=np.float64)[column.codes]
 
-    at = numbers(names.at, arrived_at)
+    def times(name: str, default: float = np.nan) -> Numbers:
+        return read_times(table.column(name)) if name in table.column_names else np.full(rows, default)
+
+    at = times(names.at, arrived_at)
     label = outcome(names.label)
     known = ~np.isnan(label) if schema.task is Task.REGRESSION else label >= 0
-    label_at = np.where(known, np.fmax(numbers(names.label_at), np.nan), np.nan)
+    label_at = np.where(known, np.fmax(times(names.label_at), np.nan), np.nan)
     label_at = np.where(known & np.isnan(label_at), at, label_at)  # it came with its row
     version = numbers(names.version, -1.0)
     return Outcomes(

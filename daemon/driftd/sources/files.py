@@ -14,9 +14,15 @@ import pyarrow as pa
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.file_rows import ColumnMapping, FileRows, gathered
-from driftd.sources.log_files import FileFormat, LogFiles, RequestedColumns
+from driftd.sources.dialects import Dialect
+from driftd.sources.event_times import usable_rows
+from driftd.sources.file_rows import ColumnMapping, FileRows, gathered, ids_of
+from driftd.sources.formats import ADAPTERS
+from driftd.sources.label_joins import LabelJoins
+from driftd.sources.log_files import FileFormat, LogFiles, Reading
 from driftd.sources.protocol import Extent
+from driftd.sources.row_counts import counts_of
+from driftd.sources.wanted import Wanted
 from driftd.store.events.reader import EventReader
 from driftd.store.events.records import FeedbackEvent
 from driftd.store.events.validation import read_events
@@ -46,8 +52,9 @@ _ROWS_AT_ONCE = 5_000
 class FilesSettings:
     """Where the logs are, and which of their columns mean what.
 
-    `columns` maps `id`, `at`, `prediction`, `score`, `version`, `label`, `label_at` to the names in the files; those
-    that the files do not have are simply not known. Without times, rows happened when they were found.
+    `columns` maps `id`, `at`, `prediction`, `score`, `version`, `label`, `label_at` to the names in the files, and
+    `features` to the object that holds the features; a name with dots is a path into objects. What has a usual name
+    that the files do not have is simply not known. Without times, rows happened when they were found.
     """
 
     path: str
@@ -55,6 +62,32 @@ class FilesSettings:
     columns: Mapping[str, str] = field(default_factory=dict)
     feedback: str | None = None
     feedback_columns: Mapping[str, str] = field(default_factory=dict)
+    dialect: Dialect = field(default_factory=Dialect)
+
+    def reading(self, names: ColumnMapping, schema: Schema) -> Reading:
+        """How the files of predictions are read."""
+        timed, expected = "at" in self.columns, names.expected(schema)
+        return Reading(
+            names.at,
+            timed=timed,
+            format=self.format,
+            dialect=self.dialect,
+            features=names.features,
+            expected=expected,
+        )
+
+    def reading_of_feedback(self, names: ColumnMapping) -> Reading:
+        """How the files of labels are read: in plain formats, and a label without a time became known when it came."""
+        plain: FileFormat = "auto" if self.format in ADAPTERS else self.format
+        timed = "label_at" in self.feedback_columns
+        return Reading(
+            names.label_at,
+            timed=timed,
+            nulls_are_new=True,
+            format=plain,
+            dialect=self.dialect,
+            expected=names.expected_feedback(),
+        )
 
 
 class FilesSource:
@@ -73,19 +106,19 @@ class FilesSource:
         self._settings = settings
         self._names = ColumnMapping.of(settings.columns, schema)
         folder = places.events_db(model).parent
-        self._logs = LogFiles(settings.path, settings.format, self._names.at, folder / "files.json")
+        self._logs = LogFiles(settings.path, settings.reading(self._names, schema), folder / "files.json")
         self._feedback: LogFiles | None = None
         if settings.feedback is not None:
             self._feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
-            self._feedback = LogFiles(
-                settings.feedback, settings.format, self._feedback_names.label_at, folder / "feedback.json"
-            )
+            reading = settings.reading_of_feedback(self._feedback_names)
+            self._feedback = LogFiles(settings.feedback, reading, folder / "feedback.json")
         self._store_at = (places.events_db(model), places.segments(model))
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._closed_until = closed_until or (lambda _now: -_EVER)
         self._closed = self._complete_until = -_EVER
         self._late = 0
         self._counted: dict[int, _Counted] = {}
+        self._joins = LabelJoins(self._reader, self._identities)
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. A file that cannot be read is a fault of the extent, not an exception.
@@ -93,35 +126,34 @@ class FilesSource:
         While the whole folder is away, no window becomes complete: its rows may come back with the folder.
         """
 
-        def on_rows(_file: LogFile, _stretch: Stretch, times: Numbers) -> None:
-            self._late += int(np.count_nonzero(times < self._closed))
+        def on_rows(file: LogFile, _stretch: Stretch, times: Numbers) -> None:
+            late = int(np.count_nonzero(times < self._closed))
+            file.late += late
+            self._late += late
 
         self._logs.refresh(now, on_rows)
-        faults = self._logs.faults
         if self._feedback is not None:
             self._take_feedback(self._feedback, now)
-            faults += self._feedback.faults
         if not self._logs.is_away:
             self._complete_until = now
             self._closed = max(self._closed, self._closed_until(now))
         known = self._logs.known
-        first_at = min((one.first_at for one in known.stretches if one.first_at is not None), default=None)
-        newest_at = max((one.last_at for one in known.stretches if one.last_at is not None), default=None)
-        counts = {**self._reader.counters(), "malformed": float(self._malformed())}
-        return Extent(
-            first_at,
-            self._complete_until,
-            known.rows,
-            self._late,
-            faults,
-            newest_at,
-            self._reader.newest_label_at(),
-            counts,
-        )
-
-    def _malformed(self) -> int:
+        joins = self._joins.step(known.stretches, now)
         logs = [one for one in (self._logs, self._feedback) if one is not None]
-        return sum(file.malformed for one in logs for file in one.known.files)
+        faults = tuple(fault for one in logs for fault in one.faults) + ((joins.fault,) if joins.fault else ())
+        counts = counts_of([file for one in logs for file in one.known.files])
+        joined = {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
+        return Extent(
+            first_at=min((one.first_at for one in known.stretches if one.first_at is not None), default=None),
+            complete_until=self._complete_until,
+            rows=known.rows,
+            late=self._late,
+            faults=faults,
+            newest_at=_newest_at(known.stretches, now),
+            newest_label_at=self._reader.newest_label_at(),
+            counts={**self._reader.counters(), **counts, **joined},
+            remarks=tuple(remark for one in logs for remark in one.remarks),
+        )
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`. The next chunk is read while the caller works on this one."""
@@ -174,19 +206,33 @@ class FilesSource:
         """See `Source.close`."""
         self._reader.close()
 
-    def _rows(self, window: Window, wanted: RequestedColumns, known_by: float) -> Iterator[FileRows]:
+    def _rows(self, window: Window, wanted: Wanted, known_by: float) -> Iterator[FileRows]:
         known = self._logs.known
         if window.by == "time":
             stretches = known.in_time(window.start, window.end)
         else:
             stretches = known.in_order(int(window.start), int(window.end))
         tables = self._logs.read(stretches, wanted)
-        cut = (self._cut(stretch, table, window) for stretch, table in tables)
-        parts = (rows.with_labels(self._reader, self._schema, known_by) for rows in cut)
+        cut = (self._cut_or_say(stretch, table, window) for stretch, table in tables)
+        parts = (rows.with_labels(self._reader, self._schema, known_by) for rows in cut if rows is not None)
         yield from gathered(parts, self._schema)
+
+    def _cut_or_say(self, stretch: Stretch, table: pa.Table, window: Window) -> FileRows | None:
+        """The rows of one stretch that the window has; None, and a fault, when they cannot be read as rows."""
+        try:
+            return self._cut(stretch, table, window)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            self._logs.say_unreadable(stretch, error)
+            return None
+
+    def _identities(self, stretches: Sequence[Stretch]) -> Iterator[pa.Array]:
+        for stretch, table in self._logs.read(stretches, self._names.identities()):
+            yield ids_of(table, self._names.id, stretch.first_row)
 
     def _cut(self, stretch: Stretch, table: pa.Table, window: Window) -> FileRows:
         """The rows of one stretch that the window has, with the labels that stand beside them."""
+        if stretch.set_aside and stretch.found_at is not None:
+            table = usable_rows(table, self._names.at, stretch.found_at)
         text = self._logs.reads_numbers_as_text(stretch)
         arrived_at = stretch.first_at if stretch.first_at is not None else float("nan")
         rows = FileRows.read(
@@ -213,15 +259,22 @@ class FilesSource:
         """Keep new feedback in the event store, before the catalogue says that it was read."""
         store: list[EventStore] = []
 
-        def on_rows(_file: LogFile, stretch: Stretch, _times: Numbers) -> None:
+        def on_rows(file: LogFile, stretch: Stretch, _times: Numbers) -> None:
+            if not stretch.rows:
+                return
             if not store:
                 path, segments = self._store_at
                 store.append(EventStore.open(path, self._schema, segments=segments))
-            for one, table in logs.read([stretch], self._feedback_names.feedback()):
-                events = self._feedback_events(one, table)
+            for found, table in logs.read([stretch], self._feedback_names.feedback()):
+                events = self._feedback_events(found, table)
+                file.no_label += found.rows - len(events)
                 for start in range(0, len(events), _ROWS_AT_ONCE):
-                    batch, _ = read_events(events[start : start + _ROWS_AT_ONCE], self._schema, now)
+                    batch, refused = read_events(events[start : start + _ROWS_AT_ONCE], self._schema, now)
                     store[0].append(batch)
+                    file.refused += len(refused)
+                    if refused:
+                        said = f"{refused[0].field}: {refused[0].reason}"
+                        file.examples["refused"] = f"{file.path}, id {refused[0].prediction_id!r}: {said}"
 
         try:
             logs.refresh(now, on_rows)
@@ -230,20 +283,24 @@ class FilesSource:
                 one.close()
 
     def _feedback_events(self, stretch: Stretch, table: pa.Table) -> Sequence[FeedbackEvent]:
+        """The labels of a stretch; a row without an identity is one that the store refuses."""
+        found_at = stretch.found_at if stretch.found_at is not None else stretch.first_at or 0.0
+        if stretch.set_aside:
+            table = usable_rows(table, self._feedback_names.label_at, found_at, found_at)
         rows = FileRows.read(
             table,
             self._feedback_names,
             self._schema,
             numeric_text=True,
-            arrived_at=stretch.first_at or 0.0,
+            arrived_at=found_at,
             first_row=stretch.first_row,
         )
         labels = rows.label_values(self._schema)
-        known_at = np.where(np.isnan(rows.outcomes.label_at), stretch.first_at or 0.0, rows.outcomes.label_at)
+        known_at = np.where(np.isnan(rows.outcomes.label_at), found_at, rows.outcomes.label_at)
         return [
-            FeedbackEvent(str(one), label, float(at))
+            FeedbackEvent(one or "", label, float(at))
             for one, label, at in zip(rows.ids.to_pylist(), labels, known_at, strict=True)
-            if label is not None and one is not None
+            if label is not None
         ]
 
 
@@ -256,6 +313,16 @@ class _Counted:
 
     def holds(self, stretch: Stretch, stamp: int) -> bool:
         return self.rows == stretch.rows and (self.final or self.stamp == stamp)
+
+
+def _newest_at(stretches: Sequence[Stretch], now: float) -> float | None:
+    """The latest event time; a row ahead of the clock counts as one of the moment at which it was found."""
+    times = (
+        min(one.last_at, one.found_at if one.found_at is not None else now, now)
+        for one in stretches
+        if one.last_at is not None
+    )
+    return max(times, default=None)
 
 
 def _span(since: float, until: float) -> Window:

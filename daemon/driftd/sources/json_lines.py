@@ -3,66 +3,115 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.json
 
-from driftd.store.events.feature_parsing import read_time
+from driftd.sources.nested import has_path, value_at, with_object_spread, with_paths, with_struct_spread
+from driftd.sources.parsed import Example, Parsed, shorten
+from driftd.sources.wanted import Wanted
+from driftd.store.events.feature_parsing import read_time, read_time_text
 from driftd_detectors.schema import class_name
 
-_NEST = "features"
+FEATURES = "features"
+Adapter = Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]]
+"""The rows that one line holds. Raises ValueError, with the reason, for a line that is not of its format."""
 
 
 def parse_json_lines(
-    lines: bytes, columns: Sequence[str], texts: Sequence[str], times: Sequence[str]
-) -> tuple[pa.Table, int]:
+    lines: bytes, wanted: Wanted, *, features: str = FEATURES, adapter: Adapter | None = None
+) -> Parsed:
     """Whole lines as a table, and how many of them are no JSON objects (always the same ones).
 
-    Arrow reads lines whose columns have one type each; any other are read one by one, much slower.
+    `features` names the object whose keys are columns too. Arrow reads lines whose columns have one type each; any
+    other, and those that an `adapter` turns into rows, are read one by one, much slower.
     """
+    if adapter is not None:
+        return _one_by_one(lines, wanted, features, adapter)
     try:
         table = pyarrow.json.read_json(
             io.BytesIO(lines), read_options=pyarrow.json.ReadOptions(block_size=len(lines) + 1)
         )
-    except pa.ArrowInvalid:
-        return _one_by_one(lines, columns, texts, times)
-    if _NEST in table.column_names and pa.types.is_struct(table.schema.field(_NEST).type):
-        nested = table.column(_NEST)
-        table = table.drop_columns([_NEST])
-        for field in nested.type:
-            if field.name not in table.column_names:
-                part = pa.chunked_array([chunk.field(field.name) for chunk in nested.chunks], field.type)
-                table = table.append_column(field.name, part)
-    if any(name in table.column_names and pa.types.is_temporal(table.schema.field(name).type) for name in texts):
-        return _one_by_one(lines, columns, texts, times)  # Arrow took a text for a time, and its form is lost
-    return table, 0
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return _one_by_one(lines, wanted, features, None)
+    if not _is_object_a_line(lines, len(table)):
+        return _one_by_one(lines, wanted, features, None)
+    table = with_paths(with_struct_spread(table, features), {name: name for name in wanted.columns})
+    if any(name in table.column_names and pa.types.is_temporal(table.schema.field(name).type) for name in wanted.texts):
+        return _one_by_one(lines, wanted, features, None)  # Arrow took a text for a time, and its form is lost
+    return Parsed(table)
 
 
-def _one_by_one(
-    lines: bytes, columns: Sequence[str], texts: Sequence[str], times: Sequence[str]
-) -> tuple[pa.Table, int]:
-    rows, malformed = [], 0
-    decode = msgspec.json.Decoder().decode
-    for line in lines.split(b"\n"):
+def _is_object_a_line(lines: bytes, rows: int) -> bool:
+    """Whether each line is one object: Arrow also takes two on one line, one on two lines, and `null`, for rows."""
+    ends = lines.count(b"\n") + (not lines.endswith(b"\n"))
+    return ends == rows and lines.startswith(b"{") and lines.count(b"\n{") == rows - 1
+
+
+def _one_by_one(lines: bytes, wanted: Wanted, features: str, adapter: Adapter | None) -> Parsed:
+    rows: list[Mapping[str, Any]] = []
+    malformed, example = 0, None
+    for number, line in enumerate(lines.split(b"\n")):
         if not line.strip():
             continue
         try:
-            row = decode(line)
+            row = _decoded(line)
+            rows += [row] if adapter is None else adapter(row)
         except ValueError:  # also of text that is no UTF-8
-            row = None
-        if isinstance(row, dict):
-            nested = row.get(_NEST)
-            rows.append({**nested, **row} if isinstance(nested, Mapping) else row)
-        else:
             malformed += 1
+            example = example or Example(number, shorten(line))
+    rows = [with_object_spread(row, features) for row in rows]
     arrays = {"": pa.nulls(len(rows))}  # some column, so that rows are counted
-    for name in columns:
-        if any(name in row for row in rows):
-            arrays[name] = _column([row.get(name) for row in rows], text=name in texts, time=name in times)
-    return pa.table(arrays), malformed
+    for name in wanted.columns:
+        if any(has_path(row, name) for row in rows):
+            arrays[name] = _read([value_at(row, name) for row in rows], name, wanted)
+    return Parsed(pa.table(arrays), malformed, example)
+
+
+def keys_of(lines: bytes, *, features: str = FEATURES, adapter: Adapter | None = None) -> list[str]:
+    """The keys of the rows in some lines, in the order of their appearance; those of objects inside as paths too."""
+    keys: dict[str, None] = {}
+    for line in lines.split(b"\n"):
+        try:
+            row = _decoded(line)
+            rows = [row] if adapter is None else list(adapter(row))
+        except ValueError:
+            continue
+        for one in rows:
+            keys |= dict.fromkeys(_paths(with_object_spread(one, features)))
+    return list(keys)
+
+
+def _paths(row: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    for key, value in row.items():
+        yield f"{before}{key}"
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{before}{key}.")
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+def _decoded(line: bytes) -> Mapping[str, Any]:
+    try:
+        row = _decode(line)
+    except ValueError:
+        if b"NaN" not in line and b"Infinity" not in line:
+            raise
+        row = json.loads(line)  # as Python and Arrow write and read them
+    if not isinstance(row, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - a line that is no row, as any other
+    return row
+
+
+def _read(values: list[Any], name: str, wanted: Wanted) -> pa.Array:
+    if name in wanted.event_times:
+        return pa.array([_event_time(value) for value in values], pa.float64())
+    return _column(values, text=name in wanted.texts or name == wanted.identity, time=name in wanted.times)
 
 
 def _column(values: list[Any], *, text: bool, time: bool) -> pa.Array:
@@ -90,8 +139,17 @@ def _number(value: float | None) -> float | None:
         return None
 
 
+def _event_time(value: object) -> float | None:
+    """As `event_times.read_times` has it: a number is not bounded here, because its bounds name what is wrong."""
+    if isinstance(value, bool):
+        return None
+    return _number(value) if isinstance(value, int | float) else _time(value)
+
+
 def _time(value: object) -> float | None:
     try:
-        return None if value is None else read_time(value)
+        if isinstance(value, str):
+            return read_time_text(value) if value else None
+        return None if value is None else float(read_time(value))
     except ValueError:
         return None

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_ROWS = 50_000  # the memory of a check is bounded by one chunk
+UNJOINED_SHARE = 0.5  # of the labels that came; more without a prediction are a fault of the feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,9 @@ class Extent:
     newest_label_at: float | None = None  # the latest time of a label; None where only reading the rows would tell
     counts: Mapping[str, float] = field(
         default_factory=dict
-    )  # set aside so far: duplicates, refused, malformed, ignored
+    )  # set aside so far, by reason: duplicates, refused, malformed, ignored, no_time, impossible_time, no_label;
+    # late; labels that came and those that joined no prediction (labels, unjoined), as of the last count
+    remarks: tuple[str, ...] = ()  # what is worth knowing and hinders nothing, in one sentence each
 
 
 class Source(Protocol):

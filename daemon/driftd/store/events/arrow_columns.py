@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftd.store.events.columnar import BOOLEAN_LABELS, joined
-from driftd.store.events.feature_parsing import read_time
+from driftd.store.events.feature_parsing import read_time_text
 from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Kind, class_name
 
-_BASIC_DATE = 8
 _TRUTH = {"0": 0, "1": 1, "true": 1, "false": 0, "True": 1, "False": 0}
 
 
@@ -72,7 +70,7 @@ def _numbers(array: pa.ChunkedArray, kind: Kind) -> tuple[NDArray[np.float64], i
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     if _is_text(array.type) and kind is Kind.TIMESTAMP:
-        return _looked_up(_coded(array), _time_of_text)
+        return _looked_up(_coded(array), read_time_text)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type):
         return _float64(array), 0
     return _unreadable(array)
@@ -109,14 +107,6 @@ def _looked_up(coded: Coded, read: Callable[[str], float]) -> tuple[NDArray[np.f
             faults.append(True)
     places = coded.codes
     return np.array([*numbers, math.nan])[places], int(np.count_nonzero(np.array([*faults, False])[places]))
-
-
-def _time_of_text(text: str) -> float:
-    """Epoch seconds of a text: digits are seconds, unless they are a date like 20240131."""
-    if len(text) != _BASIC_DATE or not text.isdigit():
-        with suppress(ValueError):
-            return float(text)
-    return read_time(text)
 
 
 def _coded(array: pa.ChunkedArray) -> Coded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from types import NoneType
@@ -11,7 +12,10 @@ from typing import Any
 
 from driftd_detectors.schema import Kind, class_name
 
-_LIMIT = 1e15  # seconds; 30 million years
+FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
+_LIMIT = 1e15  # seconds; 30 million years (only nanoseconds and microseconds are larger)
+_BASIC_DATE = 8
+_UNITS = ((1e3, "milliseconds", "1,000"), (1e6, "microseconds", "1,000,000"), (1e9, "nanoseconds", "1,000,000,000"))
 
 
 def read_time(value: object) -> float:
@@ -28,8 +32,41 @@ def read_time(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if math.isnan(value) or abs(value) < _LIMIT:
             return float(value)
-        raise ValueError(f"expected epoch seconds, got the number {value!r:.40}")
+        raise ValueError(f"expected epoch seconds, got the number {value!r:.40}; are these micro- or nanoseconds?")
     raise ValueError(f"expected epoch seconds or an ISO 8601 text, got {str(value)[:40]!r} ({type(value).__name__})")
+
+
+def read_time_text(text: str) -> float:
+    """Epoch seconds of a text in a file: digits are seconds, unless they are a date like 20240131.
+
+    Raises ValueError with the reason when it is no time.
+    """
+    if len(text) != _BASIC_DATE or not text.isdigit():
+        with suppress(ValueError):
+            return float(text)
+    return read_time(text)
+
+
+def time_obstacle(at: float, now: float) -> str | None:
+    """Why no event can have happened at `at` (epoch seconds) when it arrives at `now`, and the remedy; None if it can.
+
+    The same bounds hold for every source: not before 1970, at most a day ahead.
+    """
+    if not at >= 0.0:  # NaN too
+        return f"expected a time since 1970, got {at:g}"
+    if at <= now + FUTURE_SECONDS:
+        return None
+    for divisor, name, spelled in _UNITS:
+        if 0.0 <= at / divisor <= now + FUTURE_SECONDS and at / divisor > now / 100:
+            return f"{at:.0f} is in {name}; expected epoch seconds, not {name}: divide by {spelled}"
+    return f"{at:.0f} ({_date_of(at)}) is more than a day ahead; correct the clock or the zone of what writes it"
+
+
+def _date_of(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return "no date of the calendar"
 
 
 def _read_iso(text: str) -> datetime:

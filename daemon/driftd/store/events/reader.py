@@ -147,6 +147,23 @@ class EventReader:
                 first[start + place] = at
         return first
 
+    def labelled_ids(self, received_after: float) -> tuple[list[str], float]:
+        """The identities whose labels came after a time, and when the last of them came."""
+        rows = self._all(
+            "select prediction_id, max(received_at) from feedback where received_at > ? group by prediction_id",
+            received_after,
+        )
+        return [one for one, _ in rows], max((at for _, at in rows), default=received_after)
+
+    def count_labelled_ids(self) -> int:
+        """How many identities have a label, whether or not there is a prediction."""
+        return int(self._one("select count(distinct prediction_id) from feedback") or 0)
+
+    def unjoined_ids(self) -> tuple[int, str | None]:
+        """How many identities have a label and no prediction here, and one of them."""
+        found = self._all(_UNJOINED)
+        return (int(found[0][0]), found[0][1]) if found else (0, None)
+
     def stamp(self) -> int:
         """A number that changes whenever another connection committed something."""
         return int(self._one("pragma data_version") or 0)
@@ -292,6 +309,9 @@ _LABELS = """
 _LABELS_OF = """
     select asked.key, f.label, f.at from json_each(?) asked join feedback f on f.prediction_id = asked.value
     where f.at <= ? order by asked.key, f.at, f.received_at"""
+_UNJOINED = """
+    select count(distinct prediction_id), min(prediction_id) from feedback f
+    where not exists (select 1 from predictions p where p.prediction_id = f.prediction_id)"""
 _FIRST_LABEL_AT = """
     select asked.key, min(f.at) from json_each(?) asked join feedback f on f.prediction_id = asked.value
     group by asked.key"""

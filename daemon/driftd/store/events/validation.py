@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from driftd.store.events.feature_parsing import READERS, FeatureError, read_time
+from driftd.store.events.feature_parsing import READERS, FeatureError, read_time, time_obstacle
 from driftd.store.events.records import Batch, FeedbackEvent, PredictionEvent, Refusal
 from driftd_detectors.schema import Schema, Task, class_name
 
 LONGEST_ID = 200
-FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
 _KEPT_TEXT = 2_000  # characters of a refused event that the quarantine keeps
 _INTEGER_LIMIT = 2**63
 
@@ -115,14 +114,14 @@ def _time(event: Mapping[str, Any], now: float) -> float:
     value = event.get("at")
     if value is None:
         return now
-    try:
-        at = value if type(value) is float else read_time(_plain(value))
+    value = value if type(value) is float else _plain(value)
+    try:  # a number goes to its bounds, which name the unit that it seems to be in
+        at = value if isinstance(value, float) else read_time(value)
     except ValueError as error:
         raise _RefusedError("at", str(error)) from None
-    if not at >= 0.0:  # NaN too
-        raise _RefusedError("at", f"expected a time since 1970, got {at}")
-    if at > now + FUTURE_SECONDS:
-        raise _RefusedError("at", f"{at:.0f} is more than a day ahead; expected epoch seconds, not milliseconds")
+    obstacle = time_obstacle(at, now)
+    if obstacle is not None:
+        raise _RefusedError("at", obstacle)
     return at
 
 
