@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.dialects import Dialect
 from driftd.sources.event_times import usable_rows
+from driftd.sources.feedback_files import FeedbackFiles
 from driftd.sources.file_rows import ColumnMapping, FileRows, gathered, ids_of
 from driftd.sources.formats import ADAPTERS
 from driftd.sources.label_joins import LabelJoins
@@ -24,8 +26,6 @@ from driftd.sources.protocol import Extent
 from driftd.sources.row_counts import counts_of
 from driftd.sources.wanted import Wanted
 from driftd.store.events.reader import EventReader
-from driftd.store.events.records import FeedbackEvent
-from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Schema
@@ -45,7 +45,6 @@ def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
 
 
 _EVER = float("inf")
-_ROWS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +106,13 @@ class FilesSource:
         self._names = ColumnMapping.of(settings.columns, schema)
         folder = places.events_db(model).parent
         self._logs = LogFiles(settings.path, settings.reading(self._names, schema), folder / "files.json")
-        self._feedback: LogFiles | None = None
+        self._feedback: FeedbackFiles | None = None
         if settings.feedback is not None:
-            self._feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
-            reading = settings.reading_of_feedback(self._feedback_names)
-            self._feedback = LogFiles(settings.feedback, reading, folder / "feedback.json")
-        self._store_at = (places.events_db(model), places.segments(model))
+            feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
+            reading = settings.reading_of_feedback(feedback_names)
+            logs = LogFiles(settings.feedback, reading, folder / "feedback.json")
+            store = partial(EventStore.open, places.events_db(model), schema, segments=places.segments(model))
+            self._feedback = FeedbackFiles(logs, feedback_names, schema, store)
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._closed_until = closed_until or (lambda _now: -_EVER)
         self._closed = self._complete_until = -_EVER
@@ -133,13 +133,13 @@ class FilesSource:
 
         self._logs.refresh(now, on_rows)
         if self._feedback is not None:
-            self._take_feedback(self._feedback, now)
+            self._feedback.refresh(now)
         if not self._logs.is_away:
             self._complete_until = now
             self._closed = max(self._closed, self._closed_until(now))
         known = self._logs.known
         joins = self._joins.step(known.stretches, now)
-        logs = [one for one in (self._logs, self._feedback) if one is not None]
+        logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
         faults = tuple(fault for one in logs for fault in one.faults) + ((joins.fault,) if joins.fault else ())
         counts = counts_of([file for one in logs for file in one.known.files])
         joined = {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
@@ -254,54 +254,6 @@ class FilesSource:
             found.append(np.fmin(rows.outcomes.label_at, first))
         times = np.concatenate(found)
         return times[~np.isnan(times)]
-
-    def _take_feedback(self, logs: LogFiles, now: float) -> None:
-        """Keep new feedback in the event store, before the catalogue says that it was read."""
-        store: list[EventStore] = []
-
-        def on_rows(file: LogFile, stretch: Stretch, _times: Numbers) -> None:
-            if not stretch.rows:
-                return
-            if not store:
-                path, segments = self._store_at
-                store.append(EventStore.open(path, self._schema, segments=segments))
-            for found, table in logs.read([stretch], self._feedback_names.feedback()):
-                events = self._feedback_events(found, table)
-                file.no_label += found.rows - len(events)
-                for start in range(0, len(events), _ROWS_AT_ONCE):
-                    batch, refused = read_events(events[start : start + _ROWS_AT_ONCE], self._schema, now)
-                    store[0].append(batch)
-                    file.refused += len(refused)
-                    if refused:
-                        said = f"{refused[0].field}: {refused[0].reason}"
-                        file.examples["refused"] = f"{file.path}, id {refused[0].prediction_id!r}: {said}"
-
-        try:
-            logs.refresh(now, on_rows)
-        finally:
-            for one in store:
-                one.close()
-
-    def _feedback_events(self, stretch: Stretch, table: pa.Table) -> Sequence[FeedbackEvent]:
-        """The labels of a stretch; a row without an identity is one that the store refuses."""
-        found_at = stretch.found_at if stretch.found_at is not None else stretch.first_at or 0.0
-        if stretch.set_aside:
-            table = usable_rows(table, self._feedback_names.label_at, found_at, found_at)
-        rows = FileRows.read(
-            table,
-            self._feedback_names,
-            self._schema,
-            numeric_text=True,
-            arrived_at=found_at,
-            first_row=stretch.first_row,
-        )
-        labels = rows.label_values(self._schema)
-        known_at = np.where(np.isnan(rows.outcomes.label_at), found_at, rows.outcomes.label_at)
-        return [
-            FeedbackEvent(one or "", label, float(at))
-            for one, label, at in zip(rows.ids.to_pylist(), labels, known_at, strict=True)
-            if label is not None
-        ]
 
 
 @dataclass(frozen=True, slots=True)

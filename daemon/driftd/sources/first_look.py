@@ -138,7 +138,7 @@ def _fault_of_bytes(head: bytes, dialect: Dialect) -> str | None:
 
 
 def _fault_of_json(head: bytes) -> str | None:
-    if head.startswith(b"["):
+    if head.startswith(b"[") and head[1:].lstrip().startswith(b"{"):
         return "is one JSON array; driftd reads one object a line (`jq -c '.[]' FILE > FILE.jsonl` makes it so)"
     first, end, rest = head.partition(b"\n")
     if end and first.strip() == b"{" and not rest.lstrip().startswith(b"{"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,13 +33,16 @@ def parse_json_lines(
     """
     if adapter is not None:
         return _one_by_one(lines, wanted, features, adapter)
+    count = _objects_in(lines)
+    if count is None:
+        return _one_by_one(lines, wanted, features, None)
     try:
         table = pyarrow.json.read_json(
             io.BytesIO(lines), read_options=pyarrow.json.ReadOptions(block_size=len(lines) + 1)
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return _one_by_one(lines, wanted, features, None)
-    if not _is_object_a_line(lines, len(table)):
+    if len(table) != count:
         return _one_by_one(lines, wanted, features, None)
     table = with_paths(with_struct_spread(table, features), {name: name for name in wanted.columns})
     if any(name in table.column_names and pa.types.is_temporal(table.schema.field(name).type) for name in wanted.texts):
@@ -46,10 +50,14 @@ def parse_json_lines(
     return Parsed(table)
 
 
-def _is_object_a_line(lines: bytes, rows: int) -> bool:
-    """Whether each line is one object: Arrow also takes two on one line, one on two lines, and `null`, for rows."""
-    ends = lines.count(b"\n") + (not lines.endswith(b"\n"))
-    return ends == rows and lines.startswith(b"{") and lines.count(b"\n{") == rows - 1
+def _objects_in(lines: bytes) -> int | None:
+    """How many lines there are, if each begins as an object; None otherwise.
+
+    Arrow also takes two objects on one line, one on two lines, and `null`, for rows; and where `null` comes first, its
+    reader ends the whole process (26.0 does).
+    """
+    starts = lines.count(b"\n") + (not lines.endswith(b"\n"))
+    return starts if lines.startswith(b"{") and lines.count(b"\n{") == starts - 1 else None
 
 
 def _one_by_one(lines: bytes, wanted: Wanted, features: str, adapter: Adapter | None) -> Parsed:
@@ -140,10 +148,14 @@ def _number(value: float | None) -> float | None:
 
 
 def _event_time(value: object) -> float | None:
-    """As `event_times.read_times` has it: a number is not bounded here, because its bounds name what is wrong."""
-    if isinstance(value, bool):
+    """As `event_times.read_times` has it: None where there is no value, NaN where it cannot be read.
+
+    A number is not bounded here, because its bounds name what is wrong.
+    """
+    if value is None:
         return None
-    return _number(value) if isinstance(value, int | float) else _time(value)
+    number = _number(value) if isinstance(value, int | float) and not isinstance(value, bool) else _time(value)
+    return math.nan if number is None or isinstance(value, bool) else number
 
 
 def _time(value: object) -> float | None:
