@@ -162,6 +162,15 @@ def folder(given: object) -> object:
     return given.strip()
 
 
+def text_encoding(name: str) -> str:
+    """The name of an encoding of text that Python knows."""
+    try:
+        "text".encode(name)
+    except (LookupError, UnicodeError) as error:
+        raise ValueError(f"{name!r} is no encoding of text; such are utf-8, utf-16, latin-1, cp1252") from error
+    return name
+
+
 def moment(at: datetime) -> datetime:
     """A time that says its zone."""
     if at.tzinfo is None or at.utcoffset() is None:

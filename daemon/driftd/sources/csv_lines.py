@@ -64,7 +64,7 @@ def parse_csv(lines: bytes, header: str, separator: str, dialect: Dialect, wante
         ),
     )
     if dialect.decimal != ".":
-        table = _with_points(table, dialect.decimal, texts)
+        table = _with_points(table, dialect.decimal, texts - {*wanted.event_times})
     example = example_of_line(lines, malformed[0].encode()) if malformed else None
     return Parsed(table, len(malformed), example)
 

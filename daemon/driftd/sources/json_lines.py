@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.json
 
+from driftd.sources.formats.payloads import Adapter, join_responses
 from driftd.sources.nested import has_path, value_at, with_object_spread, with_paths, with_struct_spread
 from driftd.sources.parsed import Example, Parsed, shorten
 from driftd.sources.wanted import Wanted
@@ -19,34 +21,47 @@ from driftd.store.events.feature_parsing import read_time, read_time_text
 from driftd_detectors.schema import class_name
 
 FEATURES = "features"
-Adapter = Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]]
-"""The rows that one line holds. Raises ValueError, with the reason, for a line that is not of its format."""
 
 
-def parse_json_lines(
-    lines: bytes, wanted: Wanted, *, features: str = FEATURES, adapter: Adapter | None = None
-) -> Parsed:
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What the lines of a file are: `features` names the object whose keys are columns too."""
+
+    features: str = FEATURES
+    adapter: Adapter | None = None
+    feature_names: tuple[str, ...] = ()  # of the model, in their order
+
+    def rows_of(self, line: bytes) -> Sequence[Mapping[str, Any]]:
+        """The rows of one line. Raises ValueError when it holds none."""
+        row = _decoded(line)
+        if self.adapter is None:
+            return [row]
+        try:
+            return self.adapter(row, self.feature_names)
+        except (TypeError, KeyError, AttributeError) as error:  # an object of other types than the format's
+            raise ValueError(f"not of this format: {error}") from error
+
+
+def parse_json_lines(lines: bytes, wanted: Wanted, how: Lines) -> Parsed:
     """Whole lines as a table, and how many of them are no JSON objects (always the same ones).
 
-    `features` names the object whose keys are columns too. Arrow reads lines whose columns have one type each; any
-    other, and those that an `adapter` turns into rows, are read one by one, much slower.
+    Arrow reads lines whose columns have one type each; any other, and those that an adapter turns into rows, are read
+    one by one, much slower.
     """
-    if adapter is not None:
-        return _one_by_one(lines, wanted, features, adapter)
-    count = _objects_in(lines)
+    count = _objects_in(lines) if how.adapter is None else None
     if count is None:
-        return _one_by_one(lines, wanted, features, None)
+        return _one_by_one(lines, wanted, how)
     try:
         table = pyarrow.json.read_json(
             io.BytesIO(lines), read_options=pyarrow.json.ReadOptions(block_size=len(lines) + 1)
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return _one_by_one(lines, wanted, features, None)
+        return _one_by_one(lines, wanted, how)
     if len(table) != count:
-        return _one_by_one(lines, wanted, features, None)
-    table = with_paths(with_struct_spread(table, features), {name: name for name in wanted.columns})
+        return _one_by_one(lines, wanted, how)
+    table = with_paths(with_struct_spread(table, how.features), {name: name for name in wanted.columns})
     if any(name in table.column_names and pa.types.is_temporal(table.schema.field(name).type) for name in wanted.texts):
-        return _one_by_one(lines, wanted, features, None)  # Arrow took a text for a time, and its form is lost
+        return _one_by_one(lines, wanted, how)  # Arrow took a text for a time, and its form is lost
     return Parsed(table)
 
 
@@ -60,37 +75,39 @@ def _objects_in(lines: bytes) -> int | None:
     return starts if lines.startswith(b"{") and lines.count(b"\n{") == starts - 1 else None
 
 
-def _one_by_one(lines: bytes, wanted: Wanted, features: str, adapter: Adapter | None) -> Parsed:
+def _one_by_one(lines: bytes, wanted: Wanted, how: Lines) -> Parsed:
     rows: list[Mapping[str, Any]] = []
     malformed, example = 0, None
     for number, line in enumerate(lines.split(b"\n")):
         if not line.strip():
             continue
         try:
-            row = _decoded(line)
-            rows += [row] if adapter is None else adapter(row)
-        except ValueError:  # also of text that is no UTF-8
+            rows += how.rows_of(line)
+        except ValueError as error:  # also of text that is no UTF-8
             malformed += 1
-            example = example or Example(number, shorten(line))
-    rows = [with_object_spread(row, features) for row in rows]
+            said = f" ({error})" if how.adapter is not None else ""
+            example = example or Example(number, shorten(line) + said)
+    rows, answers = join_responses(rows)
+    if answers:
+        example = example or Example(0, f"{answers} responses without their requests")
+    rows = [with_object_spread(row, how.features) for row in rows]
     arrays = {"": pa.nulls(len(rows))}  # some column, so that rows are counted
     for name in wanted.columns:
         if any(has_path(row, name) for row in rows):
             arrays[name] = _read([value_at(row, name) for row in rows], name, wanted)
-    return Parsed(pa.table(arrays), malformed, example)
+    return Parsed(pa.table(arrays), malformed + answers, example)
 
 
-def keys_of(lines: bytes, *, features: str = FEATURES, adapter: Adapter | None = None) -> list[str]:
+def keys_of(lines: bytes, how: Lines) -> list[str]:
     """The keys of the rows in some lines, in the order of their appearance; those of objects inside as paths too."""
     keys: dict[str, None] = {}
     for line in lines.split(b"\n"):
         try:
-            row = _decoded(line)
-            rows = [row] if adapter is None else list(adapter(row))
+            rows = how.rows_of(line)
         except ValueError:
             continue
-        for one in rows:
-            keys |= dict.fromkeys(_paths(with_object_spread(one, features)))
+        for row in rows:
+            keys |= dict.fromkeys(_paths(with_object_spread(row, how.features)))
     return list(keys)
 
 

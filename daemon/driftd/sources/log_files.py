@@ -18,7 +18,7 @@ from driftd.sources.dialects import Dialect
 from driftd.sources.event_times import Found
 from driftd.sources.first_look import Expected, fault_of_head, is_json_lines, separator_hint, unknown_suffix
 from driftd.sources.formats import ADAPTERS, FileFormat
-from driftd.sources.json_lines import FEATURES
+from driftd.sources.json_lines import FEATURES, Lines
 from driftd.sources.listing import KINDS, Kind, Listing, base_of, is_there, kind_of, list_files, table_fault
 from driftd.sources.partitions import partition_of
 from driftd.sources.row_counts import share_faults
@@ -255,8 +255,7 @@ class LogFiles:
             "csv" if kind == "csv" else "jsonl",
             reading.dialect,
             reading.dialect.separator_of(file.path),
-            reading.features,
-            ADAPTERS.get(reading.format),
+            Lines(reading.features, ADAPTERS.get(reading.format), reading.expected.features),
             partition_of(file.path, self._base),
         )
 

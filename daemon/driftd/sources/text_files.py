@@ -13,7 +13,7 @@ from driftd.sources.catalogue import LogFile, Stretch, span_of
 from driftd.sources.csv_lines import end_of_rows, header_names, parse_csv
 from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.event_times import Found, FoundTimes, read_times
-from driftd.sources.json_lines import FEATURES, Adapter, keys_of, parse_json_lines
+from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
 from driftd.sources.parsed import Parsed
 from driftd.sources.partitions import with_partition
 from driftd.sources.wanted import Wanted
@@ -33,8 +33,7 @@ class TextFormat:
     kind: Literal["csv", "jsonl"]
     dialect: Dialect = field(default_factory=Dialect)
     separator: str = ","
-    features: str = FEATURES
-    adapter: Adapter | None = None
+    lines: Lines = field(default_factory=Lines)
     partition: Mapping[str, str | None] = field(default_factory=dict)
 
     def parse(self, lines: bytes, header: str, wanted: Wanted) -> Parsed:
@@ -43,7 +42,7 @@ class TextFormat:
             parsed = parse_csv(lines, header, self.separator, self.dialect, wanted)
         else:
             lines = self.dialect.as_utf8(lines)
-            parsed = parse_json_lines(lines, wanted, features=self.features, adapter=self.adapter)
+            parsed = parse_json_lines(lines, wanted, self.lines)
         if not self.partition:
             return parsed
         texts = (*wanted.texts, *wanted.event_times, wanted.identity)
@@ -70,7 +69,7 @@ def first_columns(file: LogFile, how: TextFormat) -> list[str] | None:
             return [*header_names(_header_of(header, how.dialect), how.separator), *how.partition]
         piece = log.read(FIRST_LOOK_BYTES)
     whole = piece[: piece.rfind(b"\n") + 1] or piece
-    keys = keys_of(how.dialect.as_utf8(whole), features=how.features, adapter=how.adapter)
+    keys = keys_of(how.dialect.as_utf8(whole), how.lines)
     return [*keys, *how.partition] if keys else None
 
 
