@@ -409,7 +409,10 @@ def test_status_tells_what_the_daemon_says_of_a_source(driftd: Run, store: State
     config.write_text(f'{config.read_text()}http: {{listen: "{answering.address}"}}\n')
     answering.start()
     try:
-        assert "demand: 2 of the files or folders of its source cannot be read: `driftd doctor`" in driftd("status")[1]
+        assert (
+            "demand: its source has 2 faults: files, columns or rows cannot be read: `driftd doctor`"
+            in driftd("status")[1]
+        )
     finally:
         answering.stop()
     code, out, _ = driftd("status")

@@ -177,6 +177,8 @@ class ModelMetrics:
             for reason in families.SET_ASIDE:
                 board.set(families.EVENTS_SET_ASIDE, counts.get(reason, 0), model, reason)
             board.set(families.VALUES_IGNORED, counts.get("ignored", 0), model)
+            board.set(families.LABEL_IDS, counts.get("labels", 0), model)
+            board.set(families.LABEL_IDS_UNJOINED, counts.get("unjoined", 0), model)
             if newest_prediction is not None:
                 board.set(families.NEWEST_PREDICTION, newest_prediction, model)
             self._labels_until(newest_feedback)

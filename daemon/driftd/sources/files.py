@@ -89,6 +89,15 @@ class FilesSettings:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What the first look at a source found: rows of a few files, and sentences."""
+
+    rows: int
+    faults: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
 class FilesSource:
     """One model's log files. See `FilesSettings`."""
 
@@ -153,6 +162,21 @@ class FilesSource:
             newest_label_at=self._reader.newest_label_at(),
             counts={**self._reader.counters(), **counts, **joined},
             remarks=tuple(remark for one in logs for remark in one.remarks),
+        )
+
+    def preview(self, now: float) -> Preview:
+        """Read a row of the newest files as a check would, and say what is wrong. Nothing is kept."""
+        logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
+        for one in logs:
+            one.preview(now)
+        rows = self._logs.known.rows
+        for stretch in self._logs.known.stretches:
+            for _ in self.chunks(Window(0, stretch.first_row, stretch.first_row + 1, by="rows")):
+                pass
+        return Preview(
+            rows,
+            tuple(fault for one in logs for fault in one.faults),
+            tuple(remark for one in logs for remark in one.remarks),
         )
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftd.sources.catalogue import Stretch
-from driftd.sources.protocol import UNJOINED_SHARE
+from driftd.sources.join_counts import COUNT_SECONDS, JoinCounts
 from driftd.store.events.reader import EventReader
 
 ROWS_AT_ONCE = 200_000
-_PASS_SECONDS = 600.0  # from one pass to the next, at least
 _SECONDS_A_ROW = 1e-3  # more for each row that a pass reads: a million rows take a second, every quarter of an hour
-_FEWEST_LABELS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class JoinCounts:
-    """What the last pass found."""
-
-    labels: int = 0  # identities that have a label
-    unjoined: int = 0  # of them, those that no prediction has
-    label_example: str = ""
-    prediction_example: str = ""
-
-    @property
-    def fault(self) -> str | None:
-        """The sentence of a feed whose labels do not belong to the predictions; None while most do."""
-        if self.labels < _FEWEST_LABELS or self.unjoined <= UNJOINED_SHARE * self.labels:
-            return None
-        like = f", predictions have ids such as {self.prediction_example!r}" if self.prediction_example else ""
-        return (
-            f"label feed: {self.labels:,} came, {self.labels - self.unjoined:,} joined a prediction; "
-            f"the id {self.label_example!r} belongs to none{like}: is the same id logged with both?"
-        )
 
 
 class LabelJoins:
@@ -84,4 +60,4 @@ class LabelJoins:
         self._left = None
         example = self._open[0].as_py() if len(self._open) else ""
         self.counts = JoinCounts(self._reader.count_labelled_ids(), len(self._open), example, self._prediction)
-        self._next_pass_at = now + _PASS_SECONDS + self._rows * _SECONDS_A_ROW
+        self._next_pass_at = now + COUNT_SECONDS + self._rows * _SECONDS_A_ROW

@@ -6,7 +6,7 @@ import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +29,7 @@ from driftd_detectors.columns import Numbers
 __all__ = ["FileFormat", "LogFiles", "Reading", "RequestedColumns"]
 
 OnRows = Callable[[LogFile, Stretch, Numbers], None]
+_PREVIEWED_FILES = 3
 _REMARK_SECONDS = 86_400.0  # how long it is said that a file was replaced
 
 
@@ -103,6 +104,21 @@ class LogFiles:
         self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
         self.remarks = (*said_remarks, *self._replaced(now))
 
+    def preview(self, now: float) -> None:
+        """Find the first rows of the newest files, and what is wrong with them. Nothing is kept."""
+        listing = list_files(self._pattern)
+        faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
+        if (gone := self._gone(listing)) is not None:
+            faults.append(gone)
+        newest = sorted(listing.files, key=lambda one: one[1].st_mtime_ns)[-_PREVIEWED_FILES:]
+        for path, stat in newest:
+            number = self.known.begin(str(path), stat.st_ino)
+            if (fault := self._look(number, now, lambda *_: None, most=1)) is not None:
+                faults.append(fault)
+        said_faults, said_remarks = self._shortfalls()
+        self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
+        self.remarks = tuple(said_remarks)
+
     def read(self, stretches: Sequence[Stretch], wanted: RequestedColumns) -> Iterator[tuple[Stretch, pa.Table]]:
         """The wanted columns (as far as the files have them) of stretches; rows whose file is gone are left out."""
         for number, group in groupby(stretches, key=lambda stretch: stretch.file):
@@ -154,8 +170,8 @@ class LogFiles:
                     "counted and can no longer be read; append to files, or write new ones"
                 )
 
-    def _look(self, number: int, now: float, on_rows: OnRows) -> str | None:
-        """Catalogue what is new in one file; returns why it cannot be read, if so."""
+    def _look(self, number: int, now: float, on_rows: OnRows, most: int | None = None) -> str | None:
+        """Catalogue what is new in one file, at most so many stretches; returns why it cannot be read, if so."""
         file = self.known.files[number]
         try:
             stat = Path(file.path).stat()
@@ -170,7 +186,7 @@ class LogFiles:
                 return f"{file.path} is not read: it {obstacle}"
             if file.begun_at is None and not file.done:
                 file.begun_at = now
-            for found in self._found(file, kind, now):
+            for found in islice(self._found(file, kind, now), most):
                 self._take(number, found, on_rows)
                 if kind != "parquet":
                     self.known.mark(file)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHUNK_ROWS = 50_000  # the memory of a check is bounded by one chunk
-UNJOINED_SHARE = 0.5  # of the labels that came; more without a prediction are a fault of the feed
 
 
 @dataclass(frozen=True, slots=True)

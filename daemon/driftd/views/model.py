@@ -101,7 +101,7 @@ def model_view(
         served = registry.current(model)
         told = {"model": model, "phase": "not_watched", "version": served, "watched": False}
         return {**told, "attention": unwatched(served, obstacle).told()}
-    head = summary(reader, state, config, beside.pressing)
+    head = summary(reader, state, config, beside)
     if obstacle is not None:
         head["attention"] = unwatched(state.champion, obstacle).told()
     alarms = reader.alarms(model, MOST_ALARMS)

@@ -17,6 +17,7 @@ from driftd.store.state.records import StoredCheck
 from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, pressings
 from driftd.views.config import config_standing, override_in_force, readable
 from driftd.views.formatting import when
+from driftd.views.row_counts import RowCounts, row_counts
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
 
@@ -72,6 +73,7 @@ def fleet_status(
             states = [state for state in reader.models() if state.model in wanted]
             models = [{**model_status(reader, state), "pressing": found.of.get(state.model, ())} for state in states]
             for one in models:
+                one["rows"] = row_counts(shown, one["model"]) if shown is not None else RowCounts()
                 one["served_fault"] = served_fault(places, one["model"], one["version"])
                 one["needs"] = _needs(one)
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
@@ -180,6 +182,8 @@ def sentences(one: dict[str, Any]) -> list[str]:
     if one.get("served_fault") and one["served_fault"] != one["needs"]:
         said.append(one["served_fault"])
     said += [told for told in map(spoken, one.get("pressing", ())) if told != one["needs"]]
+    if one.get("rows") is not None and one["rows"].sentence:
+        said.append(one["rows"].sentence)
     loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
     said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
     if one["learning"]:
