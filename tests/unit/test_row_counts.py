@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import gzip
 import io
 import json
 import tempfile
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -325,8 +327,8 @@ def test_an_open_quote_of_a_finished_file(tmp_path: Path) -> None:
 def test_a_share_is_held_against_what_came_lately() -> None:
     """A fault that was mended ends: rows of files written more than a day before the newest do not count."""
     day = 86_400 * 10**9
-    old = LogFile("a", 1, changed_at=0, rows=10, no_time=10, examples={"no_time": "a, row 1"})
-    new = LogFile("b", 2, changed_at=2 * day, rows=1000, no_time=10)
+    old = LogFile("a", 1, begun_at=0.0, changed_at=0, rows=10, no_time=10, examples={"no_time": "a, row 1"})
+    new = LogFile("b", 2, begun_at=0.0, changed_at=2 * day, rows=1000, no_time=10)
     assert share_faults([old]) == ["10 of 10 rows have no readable time (a, row 1)"]
     assert share_faults([old, new]) == []
 
@@ -338,3 +340,54 @@ def test_python_writes_nan(tmp_path: Path) -> None:
     append(tmp_path / "logs", "jsonl", rows, 0)
     source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), FilesSettings(str(tmp_path / "logs")))
     assert (source.refresh(NOW).rows, source.refresh(NOW).counts["malformed"]) == (3, 0)
+
+
+def test_labels_that_become_known_in_milliseconds(tmp_path: Path) -> None:
+    """The time of a label is held to the same bounds: labels that would never be known are a fault of the source."""
+    (tmp_path / "logs").mkdir()
+    row = {"at": START, "prediction": 1, "size": 1, "label": 2, "label_at": START * 1000}
+    (tmp_path / "logs" / "a.jsonl").write_text(json.dumps(row) + "\n")
+    source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), FilesSettings(str(tmp_path / "logs")))
+    source.refresh(NOW)
+    assert not source.outcomes(ALL, NOW).labelled.any()
+    (fault,) = source.refresh(NOW).faults
+    assert "'label_at'" in fault
+    assert "divide by 1,000" in fault
+    assert source.refresh(NOW + 2 * 86_400).faults == ()  # nobody has read it for a day
+
+
+OLD_CATALOGUE = """{"version":1,"pattern":"%s","files":[{"path":"%s/a.jsonl","inode":%d,"size":%d,"changed_at":%d,
+"done":%d,"header":"","malformed":2,"head":"%s","head_bytes":%d}],"stretches":[[0,0,%d,2,0,%f,%f]]}"""
+
+
+def test_a_catalogue_of_an_earlier_release(tmp_path: Path) -> None:
+    """What an earlier release knew of files is taken up: no row is read again, numbered anew, or set aside."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    lines = "".join(json.dumps({"at": START + number, "prediction": number, "size": 1}) + "\n" for number in range(2))
+    path = logs / "a.jsonl"
+    path.write_text(lines)
+    stat, head = path.stat(), base64.b64encode(blake2b(lines.encode()[:256], digest_size=12).digest()).decode()
+    size = stat.st_size
+    old = (
+        str(logs),
+        str(logs),
+        stat.st_ino,
+        size,
+        stat.st_mtime_ns,
+        size,
+        head,
+        min(size, 256),
+        size,
+        START,
+        START + 1,
+    )
+    place = Places(tmp_path / "state").events_db("m").parent / "files.json"
+    place.parent.mkdir(parents=True)
+    place.write_text(OLD_CATALOGUE % old)
+    with path.open("a") as log:
+        log.write(json.dumps({"at": START + 2, "prediction": 2, "size": 1}) + "\n")
+    source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), FilesSettings(str(logs)))
+    extent = source.refresh(NOW)
+    assert (extent.rows, extent.counts["malformed"], extent.faults) == (3, 2, ())
+    assert source.outcomes(Window(0, 0, 3, by="rows"), NOW).prediction.tolist() == [0, 1, 2]

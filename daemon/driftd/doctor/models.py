@@ -47,7 +47,7 @@ def _source(installation: Installation, name: str, model: ModelConfig, schema: S
     if isinstance(extent, Finding):
         yield extent
         return
-    yield _answered(name, model.source.kind, extent)
+    yield source_finding(name, model.source.kind, extent)
     for remark in extent.remarks:
         yield warn(name, f"its source ({model.source.kind}): {remark}", "see `source` in docs/configuration.md")
 
@@ -75,12 +75,13 @@ def _extent(installation: Installation, name: str, model: ModelConfig, schema: S
     return extent
 
 
-def _answered(name: str, kind: str, extent: Extent) -> Finding:
+def source_finding(name: str, kind: str, extent: Extent) -> Finding:
+    """What to say of a source that answered: its faults, or how many rows it has and how many were set aside."""
     if extent.faults:
         more = f" (and {len(extent.faults) - 1} more)" if len(extent.faults) > 1 else ""
         todo = (
-            "correct `source` where it names other columns or another format; else mount, mend or move the files, or "
-            "let the user of the services read them and enter every folder above"
+            "mount it, mend it, move it away, correct what `source` says of it, or let the user of the services read "
+            "it and enter every folder above"
         )
         return fail(name, f"its source ({kind}): {extent.faults[0]}{more}", todo)
     if extent.rows:

@@ -171,13 +171,16 @@ class CheckScheduler:
 
     def refresh(self, now: float) -> None:
         """Learn what the source has by now."""
-        before = self.extent.faults if self.extent is not None else ()
+        before, remarks = (self.extent.faults, self.extent.remarks) if self.extent is not None else ((), ())
         self.extent = self.guard.run(self.source.refresh, now)
         faults = self.extent.faults
         if faults and faults != before:
             log.warning("source_faults", model=self.model, count=len(faults), first=faults[0])
         elif before and not faults:
             log.info("source_whole_again", model=self.model)
+        for remark in self.extent.remarks:
+            if remark not in remarks:
+                log.info("source_remark", model=self.model, remark=remark)
 
     def due(self, store: StateReader, now: float) -> list[Window]:
         """The complete windows that no check has evaluated, oldest first."""

@@ -16,7 +16,7 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.dialects import Dialect
-from driftd.sources.event_times import usable_rows
+from driftd.sources.event_times import are_possible, usable_rows
 from driftd.sources.feedback_files import FeedbackFiles
 from driftd.sources.file_rows import ColumnMapping, FileRows, gathered, ids_of
 from driftd.sources.formats import ADAPTERS
@@ -25,6 +25,7 @@ from driftd.sources.log_files import FileFormat, LogFiles, Reading
 from driftd.sources.protocol import Extent
 from driftd.sources.row_counts import counts_of
 from driftd.sources.wanted import Wanted
+from driftd.store.events.feature_parsing import time_obstacle
 from driftd.store.events.reader import EventReader
 from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Columns, Numbers, Outcomes
@@ -149,7 +150,9 @@ class FilesSource:
         known = self._logs.known
         joins = self._joins.step(known.stretches, now)
         logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
-        faults = tuple(fault for one in logs for fault in one.faults) + ((joins.fault,) if joins.fault else ())
+        faults = tuple(fault for one in logs for fault in one.faults)
+        if joins.fault is not None and known.rows and not self._logs.is_away:
+            faults = (*faults, joins.fault)
         counts = counts_of([file for one in logs for file in one.known.files])
         joined = {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
         return Extent(
@@ -262,12 +265,23 @@ class FilesSource:
         rows = FileRows.read(
             table, self._names, self._schema, numeric_text=text, arrived_at=arrived_at, first_row=stretch.first_row
         )
+        self._say_label_times(stretch, rows.outcomes)
         if window.by == "rows":
             places = np.arange(stretch.first_row, stretch.first_row + len(rows))
             rows = rows.where((places >= window.start) & (places < window.end))
         elif not _inside(stretch, window) or np.isnan(rows.outcomes.at).any():
             rows = rows.where((rows.outcomes.at >= window.start) & (rows.outcomes.at < window.end))
         return rows
+
+    def _say_label_times(self, stretch: Stretch, outcomes: Outcomes) -> None:
+        """A label that becomes known at an impossible time is never known: that is a fault of the source."""
+        if stretch.found_at is None:
+            return
+        impossible = outcomes.labelled & ~are_possible(outcomes.label_at, stretch.found_at)
+        if impossible.any():
+            at = float(outcomes.label_at[np.argmax(impossible)])
+            said = f"column {self._names.label_at!r}: {time_obstacle(at, stretch.found_at)}"
+            self._logs.say_unreadable(stretch, ValueError(said))
 
     def _label_times(self, stretch: Stretch, since: float) -> Numbers:
         """When the first label of each of the stretch's rows from `since` on became known."""

@@ -30,7 +30,7 @@ __all__ = ["FileFormat", "LogFiles", "Reading", "RequestedColumns"]
 
 OnRows = Callable[[LogFile, Stretch, Numbers], None]
 _PREVIEWED_FILES = 3
-_REMARK_SECONDS = 86_400.0  # how long it is said that a file was replaced
+_REMARK_SECONDS = 86_400.0  # how long it is said that a file was replaced, or that its rows could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +68,22 @@ class LogFiles:
         self.remarks: tuple[str, ...] = ()
         self.is_away = False  # nothing of it is to be seen, as after an unmounting: it is silent, not empty
         self._found_faults: list[str] = []
-        self._read_faults: dict[tuple[str, str], str] = {}  # by file and kind: they stand until the file is read well
+        self._read_faults: dict[tuple[str, str], tuple[str, float]] = {}  # by file and kind, with when it was read
+        self._now = 0.0
         self._load()
 
     @property
     def faults(self) -> tuple[str, ...]:
         """What cannot be read just now, in one sentence each."""
-        return tuple(dict.fromkeys([*self._found_faults, *self._read_faults.values()]))
+        lately = [said for said, at in self._read_faults.values() if self._now - at < _REMARK_SECONDS]
+        return tuple(dict.fromkeys([*self._found_faults, *lately]))
 
     def refresh(self, now: float, on_rows: OnRows) -> None:
         """Look for new rows, and tell `on_rows` of each stretch of them with the rows' event times.
 
         A file that cannot be read (yet) is named in `faults` and tried again next time.
         """
+        self._now = now
         with self._alone():
             self._load()
             listing = list_files(self._pattern)
@@ -106,6 +109,7 @@ class LogFiles:
 
     def preview(self, now: float) -> None:
         """Find the first rows of the newest files, and what is wrong with them. Nothing is kept."""
+        self._now = now
         listing = list_files(self._pattern)
         faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
         if (gone := self._gone(listing)) is not None:
@@ -135,19 +139,19 @@ class LogFiles:
                     yield from text_files.read_stretches(file, self._text_format(file, kind), mine, wanted)
             except (OSError, EOFError, ValueError, pa.ArrowException) as error:
                 if not file.path.endswith("(replaced)"):
-                    self._read_faults[file.path, "file"] = _fault(file, error)
+                    self._read_faults[file.path, "file"] = (_fault(file, error), self._now)
 
     def reads_numbers_as_text(self, stretch: Stretch) -> bool:
         """Whether the format of the stretch's file cannot tell numbers from text."""
         return self._kind_of(self.known.files[stretch.file]) != "parquet"
 
     def say_unreadable(self, stretch: Stretch, error: Exception) -> None:
-        """A stretch was read and cannot be made rows of: that is a fault of its file."""
+        """A stretch was read, and rows or a column of it are of no use: that is a fault of its file."""
         file = self.known.files[stretch.file]
-        self._read_faults[file.path, "rows"] = _fault(file, error)
+        self._read_faults[file.path, "rows"] = (_fault(file, error), self._now)
 
     def _on_column(self, fault: str) -> None:
-        self._read_faults[fault, "column"] = fault
+        self._read_faults[fault, "column"] = (fault, self._now)
 
     def _gone(self, listing: Listing) -> str | None:
         """Why nothing at all can be seen, where that is no sign of a feed without rows."""

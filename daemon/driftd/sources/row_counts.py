@@ -29,7 +29,8 @@ def share_faults(files: Sequence[LogFile]) -> list[str]:
     Counted over the files that were written within a day of the newest: a fault that was mended ends.
     """
     newest = max((file.changed_at for file in files), default=0)
-    lately = [file for file in files if file.changed_at >= newest - _LATELY_NANOSECONDS]
+    counted = [file for file in files if file.begun_at is not None]  # an earlier release did not count good rows
+    lately = [file for file in counted if file.changed_at >= newest - _LATELY_NANOSECONDS]
     total = sum(file.rows + file.malformed for file in lately)
     faults = []
     for reason, said in REASONS.items():

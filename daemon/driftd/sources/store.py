@@ -48,7 +48,7 @@ class StoreSource:
         self._seen = (rows, closed if self._seen is None else max(closed, self._seen[1]))
         joins = self._count_joins(now)
         counts |= {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
-        faults = (joins.fault,) if joins.fault is not None else ()
+        faults = (joins.fault,) if joins.fault is not None and rows else ()
         newest_at = None if newest_at is None else min(newest_at, now)
         return Extent(first_at, now, rows, self._late, faults, newest_at, newest_label_at, counts)
 

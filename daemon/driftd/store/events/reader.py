@@ -148,11 +148,8 @@ class EventReader:
         return first
 
     def labelled_ids(self, received_after: float) -> tuple[list[str], float]:
-        """The identities whose labels came after a time, and when the last of them came."""
-        rows = self._all(
-            "select prediction_id, max(received_at) from feedback where received_at > ? group by prediction_id",
-            received_after,
-        )
+        """The identities whose labels came after a time and that no prediction here has; when the last of them came."""
+        rows = self._all(_LABELLED_AFTER, received_after)
         return [one for one, _ in rows], max((at for _, at in rows), default=received_after)
 
     def count_labelled_ids(self) -> int:
@@ -309,6 +306,9 @@ _LABELS = """
 _LABELS_OF = """
     select asked.key, f.label, f.at from json_each(?) asked join feedback f on f.prediction_id = asked.value
     where f.at <= ? order by asked.key, f.at, f.received_at"""
+_LABELLED_AFTER = """
+    select prediction_id, max(received_at) from feedback f where received_at > ?
+    and not exists (select 1 from predictions p where p.prediction_id = f.prediction_id) group by prediction_id"""
 _UNJOINED = """
     select count(distinct prediction_id), min(prediction_id) from feedback f
     where not exists (select 1 from predictions p where p.prediction_id = f.prediction_id)"""
