@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from driftd.config.types import (
     DAY,
@@ -14,13 +14,16 @@ from driftd.config.types import (
     Number,
     Section,
     Whole,
+    class_name_of,
     cron_schedule,
+    distinct,
     text_encoding,
     trainer_reference,
 )
 from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
 
+ClassName = Annotated[str, BeforeValidator(class_name_of)]
 StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
 
 
@@ -220,6 +223,11 @@ class ModelConfig(Section):
 
     task: Task = Field(description="what the model predicts")
     target: str = Field(min_length=1, description="the column that is predicted")
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2), AfterValidator(distinct)] | None = Field(
+        None,
+        description="the classes, in the order that the first version has them: for two, `score` is the probability of "
+        "the second. A class that is added here is learned by the next build; learned from the first rows unless set",
+    )
     features: Annotated[dict[str, Kind], Field(min_length=1)] | None = Field(
         None, description="the features and their kinds; learned from the first rows unless set"
     )

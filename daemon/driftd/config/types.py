@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SerializationInfo, Strict
 
 from driftd_detectors.schema import Task
+from driftd_detectors.values import class_name
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 LONGEST = 100 * 366 * UNITS["d"]
@@ -137,6 +138,19 @@ def trainer_reference(text: str) -> str:
         given = "" if any(one.isspace() for one in text) else f", not {text!r:.80}"  # a command may hold a secret
         raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}{given}")
     return text
+
+
+def class_name_of(given: object) -> object:
+    """The text form of a class, which YAML may have read as a number or a truth."""
+    return class_name(given) if isinstance(given, bool | int | float) else given
+
+
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that differ."""
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice in the list")
+    return names
 
 
 def no_number(given: object) -> object:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import structlog
+from driftd_detectors.faults.unseen_label import unseen_label
 
 from driftd.loop.resume import MonitorState
 from driftd.loop.source_timeout import SourceDamagedError, TimeoutWorker
@@ -19,8 +20,8 @@ from driftd.store.state.reader import StateReader
 from driftd_detectors.assessment import Assessment, EvidenceKind
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
-from driftd_detectors.profile.layout import Layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.reference import Reference
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -43,11 +44,13 @@ class WindowData:
     foreign: int  # rows that another version than the champion predicted
 
 
-def read_window(source: Source, window: Window, layout: Layout, champion: int) -> WindowData:
-    """Merge the Profiles of a window's chunks; memory is bounded by one chunk."""
+def read_window(source: Source, window: Window, reference: Reference, champion: int) -> WindowData:
+    """Merge the Profiles of a window's chunks, in the words of the reference; memory is bounded by one chunk."""
+    layout, schema = reference.layout, reference.schema
+    names = {feature.name: feature.vocabulary.resolve for feature in schema.features if feature.categories}
     profile, first_at, foreign = empty_profile(layout), float("nan"), 0
     for columns, outcomes in source.chunks(window):
-        profile = merge(profile, profile_of(columns, outcomes, layout))
+        profile = merge(profile, profile_of(columns.named(names), outcomes.among(schema.classes), layout))
         foreign += foreign_rows(outcomes, champion)
         if outcomes.rows:
             first_at = float(np.fmin(first_at, np.min(outcomes.at)))
@@ -61,7 +64,7 @@ def foreign_rows(outcomes: Outcomes, champion: int) -> int:
 
 def check_window(source: Source, window: Window, monitor: Monitor, champion: int) -> CheckResult:
     """Evaluate data, prediction and quality of one window."""
-    read = read_window(source, window, monitor.reference.layout, champion)
+    read = read_window(source, window, monitor.reference, champion)
     rows = read.profile.rows
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
         sentence = f"{read.foreign} of {rows} predictions were made by another version than {champion}"
@@ -71,17 +74,35 @@ def check_window(source: Source, window: Window, monitor: Monitor, champion: int
     return CheckResult(after, assessment, read.profile)
 
 
-def check_labels(source: Source, window: Window, monitor: Monitor, champion: int, now: float) -> CheckResult:
-    """Evaluate the performance of one window's predictions by the labels known now."""
-    outcomes = source.outcomes(window, now)
+def check_labels(
+    source: Source, window: Window, monitor: Monitor, champion: int, now: float, classes: Collection[str] = ()
+) -> CheckResult:
+    """Evaluate the performance of one window's predictions by the labels known now.
+
+    `classes` are those that the config names beyond those of the version: labels of them are not counted as a fault.
+    """
+    outcomes = source.outcomes(window, now).among(monitor.reference.schema.classes)
     start, end = extent_of(window, outcomes)
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end))
     assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
+    assessment = _with_strays(assessment, outcomes, classes)
     foreign = foreign_rows(outcomes, champion)
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
         sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
         return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
     return CheckResult(after, assessment)
+
+
+def _with_strays(assessment: Assessment, outcomes: Outcomes, classes: Collection[str]) -> Assessment:
+    """The assessment of a cohort with the labels that are no class of its version; each counts as wrong for its row."""
+    strays = int(np.count_nonzero(outcomes.strays))
+    if not outcomes.classes:
+        return assessment
+    told = replace(assessment, figures={**assessment.figures, "unseen_labels": float(strays)})
+    fault = unseen_label(outcomes, classes) if strays else None
+    if fault is None:
+        return told
+    return replace(told, faults=(*told.faults, fault), sentence=f"{told.sentence}; {fault.sentence}")
 
 
 def arrivals_of(outcomes: Outcomes) -> dict[str, float]:
@@ -165,6 +186,7 @@ class CheckScheduler:
     source: Source
     guard: TimeoutWorker
     lateness: float  # seconds that stragglers have after a window's end
+    classes: frozenset[str] = frozenset()  # that the config names
     tries: int = 0
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
@@ -208,7 +230,7 @@ class CheckScheduler:
         first = index if index is not None else self._first_index(last)
         for number in range(first, min(last, first + WINDOWS_A_STEP)):
             window, monitor = window_at(self.window, number), evidence.begun
-            check = partial(check_labels, self.source, window, monitor, champion, now)
+            check = partial(check_labels, self.source, window, monitor, champion, now, self.classes)
             look = self._try("labels", window, monitor, check)
             if look is None or look.seen.assessment.waits:
                 self.labels_not_before = now + max(1.0, monitor.label_age() / LOOKS_A_SPAN)

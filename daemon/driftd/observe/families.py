@@ -134,14 +134,13 @@ VALUES_IGNORED = _counter(
 LATE = _counter("late_predictions", "Predictions that came after the check of their window.", "model")
 SOURCE_FAULTS = _gauge(
     "source_faults",
-    "What is wrong with the source: files that cannot be read (a folder counts as one) or hold other columns, columns "
-    "that no file has, too many rows set aside, labels that join no prediction. Looked at again in each round.",
+    "Faults of the source: files that cannot be read or hold other columns, rows set aside, labels of no prediction.",
     "model",
 )
 LABEL_IDS = _gauge("label_ids", "Predictions that a label came for, known here or not, as of the last count.", "model")
 LABEL_IDS_UNJOINED = _gauge(
     "label_ids_unjoined",
-    "Of driftd_label_ids, those that no prediction has. Nearly all: labels come under other ids than predictions.",
+    "Of driftd_label_ids, those that no prediction has. Nearly all: labels have other ids than predictions.",
     "model",
 )
 NEWEST_PREDICTION = _gauge(
@@ -296,6 +295,9 @@ LABEL_DELAY_CHANGED = _gauge(
     "label_delay_changed", "1 while labels arrive otherwise than they did and the new way is not learned yet.", "model"
 )
 LABELS = _counter("labels_evaluated", "Labels that checks have evaluated.", "model")
+UNSEEN_LABELS = _counter(
+    "unseen_labels", "Evaluated labels that are no class of the served version; each counts as wrong.", "model"
+)
 COHORTS = _gauge("cohorts_waiting", "Checked windows whose labels are not evaluated yet.", "model")
 
 # --- builds, gate, versions ------------------------------------------------------------------------------------------

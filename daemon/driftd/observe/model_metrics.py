@@ -52,6 +52,7 @@ class ModelMetrics:
             for family in (
                 families.ROWS_CHECKED,
                 families.LABELS,
+                families.UNSEEN_LABELS,
                 families.STEP_ERRORS,
                 families.UPKEEP_FAILURES,
                 families.LATE,
@@ -133,6 +134,7 @@ class ModelMetrics:
                 board.add(families.ROWS_CHECKED, assessment.rows, model)
             else:
                 board.add(families.LABELS, assessment.figures.get("labels", 0), model)
+                board.add(families.UNSEEN_LABELS, assessment.figures.get("unseen_labels", 0), model)
             board.observe(families.CHECK_TIME, seconds, model, kind)
             self.seen(kind, assessment, window, eye, at=now)
 

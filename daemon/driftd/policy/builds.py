@@ -48,7 +48,8 @@ def judged(
     build = replace(
         build, judged_rows=rows, judged_labels=facts.labels, judgements=build.judgements + 1, decision=sentence
     )
-    build = replace(build, hold=str(result.get("champion_fault") or ""))
+    holds = [str(result[key]) for key in ("champion_fault", "class_change") if result.get(key)]
+    build = replace(build, hold="; ".join(holds))
     figures = {
         "version": build.number,
         **{key: result.get(key) for key in ("decision", "gain", "lower", "upper", "rows", "blocks")},

@@ -15,6 +15,11 @@ from driftd.sources.dialects import Dialect
 from driftd.sources.parsed import Parsed, example_of_line
 from driftd.sources.wanted import Wanted
 
+MISSING = (
+    *("", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None", "NaT"),
+    *("nan", "NaN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)  # what writes a table as CSV puts where nothing stands
+
 
 def end_of_rows(piece: bytes, separator: str) -> int:
     """Where the last whole row ends; 0 when no row is whole. A line end inside a quoted field ends no row."""
@@ -59,6 +64,7 @@ def parse_csv(lines: bytes, header: str, separator: str, dialect: Dialect, wante
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=present or names[:1],  # some column, so that rows are counted
             column_types={name: pa.string() for name in texts if name in present},
+            null_values=MISSING,
             strings_can_be_null=True,
             decimal_point=dialect.decimal,
         ),

@@ -18,7 +18,7 @@ from driftd.sources.nested import has_path, value_at, with_object_spread, with_p
 from driftd.sources.parsed import Example, Parsed, shorten
 from driftd.sources.wanted import Wanted
 from driftd.store.events.feature_parsing import read_time, read_time_text
-from driftd_detectors.schema import class_name
+from driftd_detectors.values import class_name, number_of_text
 
 FEATURES = "features"
 
@@ -62,7 +62,20 @@ def parse_json_lines(lines: bytes, wanted: Wanted, how: Lines) -> Parsed:
     table = with_paths(with_struct_spread(table, how.features), {name: name for name in wanted.columns})
     if any(name in table.column_names and pa.types.is_temporal(table.schema.field(name).type) for name in wanted.texts):
         return _one_by_one(lines, wanted, how)  # Arrow took a text for a time, and its form is lost
-    return Parsed(table)
+    return Parsed(_as_one_by_one(table, wanted))
+
+
+def _as_one_by_one(table: pa.Table, wanted: Wanted) -> pa.Table:
+    """A table with its values in the form that lines read one by one have: a row means one thing among any others."""
+    as_they_are = {*wanted.texts, *wanted.times, *wanted.event_times, wanted.identity}
+    for place, field in enumerate(table.schema):
+        if field.name in wanted.times and pa.types.is_integer(field.type):  # seconds, never a date such as 20240131
+            table = table.set_column(place, field.name, table.column(place).cast(pa.float64(), safe=False))
+        elif field.name in wanted.columns and field.name not in as_they_are and pa.types.is_string(field.type):
+            coded = table.column(place).combine_chunks().dictionary_encode()
+            texts = pa.array([quoted_number(text) for text in coded.dictionary.to_pylist()], pa.string())
+            table = table.set_column(place, field.name, texts.take(coded.indices))
+    return table
 
 
 def _objects_in(lines: bytes) -> int | None:
@@ -96,6 +109,27 @@ def _one_by_one(lines: bytes, wanted: Wanted, how: Lines) -> Parsed:
         if any(has_path(row, name) for row in rows):
             arrays[name] = _read([value_at(row, name) for row in rows], name, wanted)
     return Parsed(pa.table(arrays), malformed + answers, example)
+
+
+def rows_in(lines: bytes, how: Lines) -> Iterator[Mapping[str, Any]]:
+    """The rows in some lines, with the values of objects inside under their paths; lines that are no rows are none."""
+    rows: list[Mapping[str, Any]] = []
+    for line in lines.split(b"\n"):
+        try:
+            rows += how.rows_of(line)
+        except ValueError:
+            continue
+    for row in join_responses(rows)[0]:
+        spread = with_object_spread(row, how.features)
+        yield dict(_leaves({key: value for key, value in spread.items() if key != how.features}, ""))
+
+
+def _leaves(row: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def keys_of(lines: bytes, how: Lines) -> list[str]:
@@ -142,19 +176,29 @@ def _read(values: list[Any], name: str, wanted: Wanted) -> pa.Array:
 def _column(values: list[Any], *, text: bool, time: bool) -> pa.Array:
     """Values of any types as one: text if that is wanted, numbers if all are, else text that is no number."""
     if text:
-        return pa.array([None if value is None else class_name(value) for value in values], pa.string())
+        return pa.array([None if _has_no_text(value) else class_name(value) for value in values], pa.string())
     if all(value is None or isinstance(value, bool) for value in values):
         return pa.array(values, pa.bool_())
     if time:
         return pa.array([_time(value) for value in values], pa.float64())
     if all(value is None or isinstance(value, int | float) for value in values):
         return pa.array([_number(value) for value in values], pa.float64())
-    return pa.array([None if value is None else _quoted(value) for value in values], pa.string())
+    return pa.array([None if value is None else quoted_number(value) for value in values], pa.string())
 
 
-def _quoted(value: object) -> str:
-    """Numbers as themselves, everything else in quotes: a numeric text among numbers stays a text."""
-    return repr(float(value)) if isinstance(value, int | float) else repr(value)
+def quoted_number(value: object) -> str:
+    """A value among numbers: numbers as themselves, texts that look like numbers in quotes: a text is no number."""
+    if not isinstance(value, str):
+        return class_name(float(value)) if isinstance(value, bool) else class_name(value)
+    try:
+        number_of_text(value)
+    except ValueError:
+        return value
+    return repr(value)
+
+
+def _has_no_text(value: object) -> bool:
+    return value is None or isinstance(value, list | dict)
 
 
 def _number(value: float | None) -> float | None:

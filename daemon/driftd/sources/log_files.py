@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -53,6 +53,14 @@ class Reading:
     def times_only(self) -> RequestedColumns:
         """What is read to find rows."""
         return RequestedColumns("", (self.at,), event_times=(self.at,))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a file is laid out: its text format (None: Parquet), and the columns that its folders name."""
+
+    text: TextFormat | None
+    partition: Mapping[str, str | None]
 
 
 class LogFiles:
@@ -144,6 +152,12 @@ class LogFiles:
     def reads_numbers_as_text(self, stretch: Stretch) -> bool:
         """Whether the format of the stretch's file cannot tell numbers from text."""
         return self._kind_of(self.known.files[stretch.file]) != "parquet"
+
+    def layout_of(self, file: LogFile) -> Layout:
+        """How one file is laid out. Raises ValueError where nothing says."""
+        kind = self._kind_of(file)
+        text = None if kind == "parquet" else self._text_format(file, kind)
+        return Layout(text, partition_of(file.path, self._base))
 
     def say_unreadable(self, stretch: Stretch, error: Exception) -> None:
         """A stretch was read, and rows or a column of it are of no use: that is a fault of its file."""

@@ -45,7 +45,7 @@ def outcomes_of(predictions: Predictions, rows: TrainingRows, classes: tuple[str
     prediction = own[predictions.prediction.astype(np.intp)] if len(rows) else np.empty(0)
     score = _score_among(predictions, len(classes))
     codes = {name: float(code) for code, name in enumerate(classes)}
-    label = np.array([codes.get(str(one), -1.0) for one in rows.target], dtype=np.float64)
+    label = np.array([codes.get(str(one), -1.0) for one in rows.target], dtype=np.float64)  # -1: no class of either
     return Outcomes(rows.at, prediction, score, label, rows.label_at, _all(version, rows), classes)
 
 
@@ -63,7 +63,7 @@ def compare(
     """The metric by which versions are compared row by row, and each version's side.
 
     The versions may have learned from different schemas: a class that one of them never saw is an error of it, not a
-    gap in the comparison.
+    gap in the comparison. A label that is a class of neither costs both the most.
     """
     classes = _common_classes([version for version, _ in sides], rows)
     outcomes = [outcomes_of(found, rows, classes, version.version) for version, found in sides]
@@ -75,8 +75,7 @@ def compare(
 def _common_classes(versions: Iterable[LoadedVersion], rows: TrainingRows) -> tuple[str, ...]:
     if rows.schema.task is Task.REGRESSION:
         return ()
-    known = {name for version in versions for name in version.schema.classes}
-    return tuple(sorted(known | {str(one) for one in set(rows.target)}))
+    return tuple(dict.fromkeys(name for version in versions for name in version.schema.classes))
 
 
 def predicted(version: LoadedVersion, rows: TrainingRows) -> Predictions:

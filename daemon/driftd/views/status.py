@@ -156,6 +156,15 @@ def needs_person(state: ModelState) -> str | None:
     return None
 
 
+def unseen_labels(figures: Mapping[str, Any]) -> list[str]:
+    """That labels of the last evaluated cohort are no class of its version, in one sentence; nothing when all are."""
+    strays = int(figures.get("unseen_labels") or 0)
+    if not strays:
+        return []
+    labels = int(figures.get("labels") or strays)
+    return [f"{strays} of the last {labels} labels are outside the classes of the version; each counts as wrong"]
+
+
 def lapsed(override: OverrideConfig, now: float) -> str | None:
     """What of the override stands in the config and has no effect any more; None when all of it has."""
     if override.expires is not None and override.expires.timestamp() <= now:
@@ -184,6 +193,7 @@ def sentences(one: dict[str, Any]) -> list[str]:
     said += [told for told in map(spoken, one.get("pressing", ())) if told != one["needs"]]
     if one.get("rows") is not None and one["rows"].sentence:
         said.append(one["rows"].sentence)
+    said += unseen_labels(one["figures"])
     loud = [kind for kind, found in one["evidence"].items() if found["verdict"] != "ok"]
     said += [f"{kind} {one['verdicts'][kind]}: {one['evidence'][kind]['sentence']}" for kind in loud]
     if one["learning"]:

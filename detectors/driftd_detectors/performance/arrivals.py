@@ -59,7 +59,7 @@ class ArrivalCurve:
     def _groups(self, outcomes: Outcomes) -> NDArray[np.intp]:
         if len(self.edges):
             return np.searchsorted(self.edges, outcomes.prediction).astype(np.intp)
-        return np.where(outcomes.labelled, outcomes.label, -1).astype(np.intp)
+        return np.where(outcomes.labelled, np.maximum(outcomes.label, -1), -1).astype(np.intp)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that `from_dict` reads back."""

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from types import NoneType
 from typing import Any
+from uuid import UUID
 
-from driftd_detectors.schema import Kind, class_name
+from driftd_detectors.schema import Kind
+from driftd_detectors.values import class_name, truth_of_text
 
 FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
 _LIMIT = 1e15  # seconds; 30 million years (only nanoseconds and microseconds are larger)
@@ -41,6 +44,7 @@ def read_time_text(text: str) -> float:
 
     Raises ValueError with the reason when it is no time.
     """
+    text = text.strip()
     if len(text) != _BASIC_DATE or not text.isdigit():
         with suppress(ValueError):
             return float(text)
@@ -159,6 +163,8 @@ def _number(value: Any) -> float | int | None:
         raise ValueError(f"expected a number or null, got the text {value[:40]!r}")
     if isinstance(value, bool | float):
         return float(value)
+    if isinstance(value, Decimal):
+        return None if value.is_nan() else float(value)
     if isinstance(value, int):
         if -_LARGEST < value < _LARGEST:
             return value
@@ -169,9 +175,9 @@ def _number(value: Any) -> float | int | None:
 
 
 def _category(value: Any) -> str | None:
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float | Decimal) and math.isnan(value):
         return None
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float | Decimal | UUID | date):
         value = class_name(value)
     if isinstance(value, str):
         if len(value) > LONGEST_TEXT:
@@ -195,19 +201,22 @@ def _is_storable(text: str) -> bool:
 def _boolean(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float | Decimal) and math.isnan(value):
         return None
-    if isinstance(value, int | float) and value in {0, 1}:
+    if isinstance(value, int | float | Decimal) and value in {0, 1}:
         return bool(value)
     if value is None:
         return None
+    truth = truth_of_text(value) if isinstance(value, str) else None
+    if truth is not None:
+        return bool(truth)
     raise _unexpected("true, false, 0, 1 or null", value)
 
 
 def _timestamp(value: Any) -> float | None:
     if value is None:
         return None
-    at = read_time(value)
+    at = read_time(float(value) if isinstance(value, Decimal) else value)
     return None if math.isnan(at) else at
 
 

@@ -24,6 +24,7 @@ from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Feature, Schema, Task
+from driftd_detectors.values import ClassCodes
 
 Seqs = NDArray[np.int64]
 _IDS_AT_ONCE = 10_000
@@ -245,23 +246,27 @@ class EventReader:
         columns = list(zip(*found, strict=True)) if found else [()] * 9
         seqs, ids, at, version, prediction, score, block, position, _ = columns
         known = [labels.get(seq, _UNLABELLED) for seq in seqs]
-        classes = {name: code for code, name in enumerate(self._schema.classes)}
+        codes = ClassCodes(self._schema.classes)
+        predictions = self._outcome(prediction, codes)
+        labels_known = self._outcome([label for label, _ in known], codes)
         outcomes = Outcomes(
             at=_floats(at),
-            prediction=self._outcome(prediction, classes),
+            prediction=predictions,
             score=_floats(score),
-            label=self._outcome([label for label, _ in known], classes),
+            label=labels_known,
             label_at=_floats([when for _, when in known]),
             version=np.array([-1 if one is None else one for one in version], dtype=np.int64),
-            classes=tuple(classes),
+            classes=self._schema.classes,
+            unseen=codes.unseen,
         )
         return Rows(_whole(seqs), tuple(ids), _whole(block), _whole(position), outcomes)
 
-    def _outcome(self, values: Sequence[Any], classes: dict[str, int]) -> Numbers:
-        """Predictions or labels as numbers; a class that the schema does not know yet gets the next code."""
+    def _outcome(self, values: Sequence[Any], codes: ClassCodes) -> Numbers:
+        """Predictions or labels as numbers: those of a classification as codes of classes."""
         if self._schema.task is Task.REGRESSION:
             return _floats(values)
-        return np.array([-1 if one is None else classes.setdefault(str(one), len(classes)) for one in values], float)
+        table = {value: -1 if value is None else codes.of(str(value)) for value in dict.fromkeys(values)}
+        return np.array([table[value] for value in values], dtype=np.float64)
 
 
 def _whole(values: Sequence[Any]) -> Seqs:
