@@ -195,7 +195,7 @@ def faults_of(root: Path, **settings: Any) -> Extent:
         ("a.jsonl", ROWS.to_json(orient="records", lines=True).encode("utf-16le"), "NUL bytes"),
         ("a.json", ROWS.to_json(orient="records").encode(), "JSON array"),
         ("a.json", json.dumps({"rows": [1]}, indent=1).encode(), "over several lines"),
-        ("a.csv", gzip.compress(b"x"), "compressed with gzip"),
+        ("a.csv", gzip.compress(b"x", mtime=0), "compressed with gzip"),
         ("a.log", bz2.compress(b"x"), "compressed with bzip2"),
         ("a.jsonl", b"PAR1....", "format: parquet"),
         ("a.xlsx", b"PK\x03\x04", "'.xlsx' is not one that driftd reads"),

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.event_times import usable_rows
-from driftd.sources.file_rows import ColumnMapping, FileRows
+from driftd.sources.file_rows import FileRows
 from driftd.sources.log_files import LogFiles
+from driftd.sources.mapped_columns import Mapped
 from driftd.store.events.records import FeedbackEvent
 from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
@@ -23,9 +24,7 @@ _ROWS_AT_ONCE = 5_000
 class FeedbackFiles:
     """The feedback files of one model. `open_store` opens the event store when there is a label to keep."""
 
-    def __init__(
-        self, logs: LogFiles, names: ColumnMapping, schema: Schema, open_store: Callable[[], EventStore]
-    ) -> None:
+    def __init__(self, logs: LogFiles, names: Mapped, schema: Schema, open_store: Callable[[], EventStore]) -> None:
         self.logs = logs
         self._names = names
         self._schema = schema

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import TypeVar
@@ -15,13 +15,13 @@ import pyarrow as pa
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.dialects import Dialect
 from driftd.sources.event_times import are_possible, usable_rows
 from driftd.sources.feedback_files import FeedbackFiles
-from driftd.sources.file_rows import ColumnMapping, FileRows, gathered, ids_of
-from driftd.sources.formats import ADAPTERS
+from driftd.sources.file_rows import FileRows, gathered, ids_of
+from driftd.sources.files_settings import FilesSettings
 from driftd.sources.label_joins import LabelJoins
-from driftd.sources.log_files import FileFormat, LogFiles, Reading
+from driftd.sources.log_files import LogFiles
+from driftd.sources.mapped_columns import Mapped
 from driftd.sources.protocol import Extent
 from driftd.sources.row_counts import counts_of
 from driftd.sources.wanted import Wanted
@@ -30,6 +30,8 @@ from driftd.store.events.reader import EventReader
 from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Schema
+
+__all__ = ["FilesSettings", "FilesSource", "Preview"]
 
 Item = TypeVar("Item")
 _END = object()
@@ -46,48 +48,6 @@ def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
 
 
 _EVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class FilesSettings:
-    """Where the logs are, and which of their columns mean what.
-
-    `columns` maps `id`, `at`, `prediction`, `score`, `version`, `label`, `label_at` to the names in the files, and
-    `features` to the object that holds the features; a name with dots is a path into objects. What has a usual name
-    that the files do not have is simply not known. Without times, rows happened when they were found.
-    """
-
-    path: str
-    format: FileFormat = "auto"
-    columns: Mapping[str, str] = field(default_factory=dict)
-    feedback: str | None = None
-    feedback_columns: Mapping[str, str] = field(default_factory=dict)
-    dialect: Dialect = field(default_factory=Dialect)
-
-    def reading(self, names: ColumnMapping, schema: Schema) -> Reading:
-        """How the files of predictions are read."""
-        timed, expected = "at" in self.columns, names.expected(schema)
-        return Reading(
-            names.at,
-            timed=timed,
-            format=self.format,
-            dialect=self.dialect,
-            features=names.features,
-            expected=expected,
-        )
-
-    def reading_of_feedback(self, names: ColumnMapping) -> Reading:
-        """How the files of labels are read: in plain formats, and a label without a time became known when it came."""
-        plain: FileFormat = "auto" if self.format in ADAPTERS else self.format
-        timed = "label_at" in self.feedback_columns
-        return Reading(
-            names.label_at,
-            timed=timed,
-            nulls_are_new=True,
-            format=plain,
-            dialect=self.dialect,
-            expected=names.expected_feedback(),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +73,12 @@ class FilesSource:
         """`closed_until` tells up to which event time windows are closed at a time; rows older than that are late."""
         self._schema = schema
         self._settings = settings
-        self._names = ColumnMapping.of(settings.columns, schema)
+        self._names = Mapped.of(settings.columns, schema)
         folder = places.events_db(model).parent
         self._logs = LogFiles(settings.path, settings.reading(self._names, schema), folder / "files.json")
         self._feedback: FeedbackFiles | None = None
         if settings.feedback is not None:
-            feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
+            feedback_names = Mapped.of({"label_at": "at", **settings.feedback_columns}, schema)
             reading = settings.reading_of_feedback(feedback_names)
             logs = LogFiles(settings.feedback, reading, folder / "feedback.json")
             store = partial(EventStore.open, places.events_db(model), schema, segments=places.segments(model))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from typing import cast
@@ -14,53 +13,21 @@ import pyarrow as pa
 
 from driftd.sources import parquet_files, text_files
 from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
-from driftd.sources.dialects import Dialect
 from driftd.sources.event_times import Found
-from driftd.sources.first_look import Expected, fault_of_head, is_json_lines, separator_hint, unknown_suffix
-from driftd.sources.formats import ADAPTERS, FileFormat
-from driftd.sources.json_lines import FEATURES, Lines
+from driftd.sources.first_look import fault_of_head, is_json_lines, separator_hint, unknown_suffix
+from driftd.sources.formats import ADAPTERS
+from driftd.sources.json_lines import Lines
 from driftd.sources.listing import KINDS, Kind, Listing, base_of, is_there, kind_of, list_files, table_fault
 from driftd.sources.partitions import partition_of
+from driftd.sources.reading import Layout, Reading
 from driftd.sources.row_counts import share_faults
 from driftd.sources.text_files import TextFormat
 from driftd.sources.wanted import RequestedColumns
 from driftd_detectors.columns import Numbers
 
-__all__ = ["FileFormat", "LogFiles", "Reading", "RequestedColumns"]
-
 OnRows = Callable[[LogFile, Stretch, Numbers], None]
 _PREVIEWED_FILES = 3
 _REMARK_SECONDS = 86_400.0  # how long it is said that a file was replaced, or that its rows could not be read
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the files of one folder or pattern are read, and what they must have.
-
-    `at` is the column of event times; where the config maps it (`timed`), rows without it have no time, else they
-    happened when they were found; and so did rows without a value in it, where `nulls_are_new`.
-    """
-
-    at: str
-    timed: bool = False
-    nulls_are_new: bool = False
-    format: FileFormat = "auto"
-    dialect: Dialect = field(default_factory=Dialect)
-    features: str = FEATURES
-    expected: Expected = field(default_factory=Expected)
-
-    @property
-    def times_only(self) -> RequestedColumns:
-        """What is read to find rows."""
-        return RequestedColumns("", (self.at,), event_times=(self.at,))
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a file is laid out: its text format (None: Parquet), and the columns that its folders name."""
-
-    text: TextFormat | None
-    partition: Mapping[str, str | None]
 
 
 class LogFiles:

@@ -18,7 +18,8 @@ from driftd.sources.column_kinds import ColumnKinds
 from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.formats import FileFormat
 from driftd.sources.json_lines import rows_in
-from driftd.sources.log_files import LogFiles, Reading
+from driftd.sources.log_files import LogFiles
+from driftd.sources.reading import Reading
 from driftd.sources.text_files import TextFormat, first_columns
 from driftd.sources.wanted import Wanted
 from driftd.store.events.arrow_columns import read_column
