@@ -388,3 +388,17 @@ def test_a_file_that_is_written_over(tmp_path: Path, suffix: str) -> None:
     assert "was cut or rewritten: 20 rows" in extent.remarks[0]
     assert sum(columns.rows for columns, _ in source.chunks(ALL)) == 20
     assert source.refresh(NOW + 2 * 86_400).remarks == ()
+
+
+def test_a_log_that_begins_with_other_lines(tmp_path: Path) -> None:
+    """A log whose first lines are of another kind is read once it holds predictions, and is a fault before."""
+    source = source_of(tmp_path)
+    log = tmp_path / "logs" / "app.log"
+    other = json.dumps({"at": START, "event": "started", "text": "x" * 200}) + "\n"
+    log.write_text(other * 400)
+    extent = source.refresh(NOW)
+    assert (extent.rows, len(extent.faults)) == (0, 1)
+    with log.open("a") as more:
+        more.write(json.dumps({"at": START, "size": 1, "town": "x", "prediction": 1}) + "\n")
+    extent = source.refresh(NOW)
+    assert (extent.rows, extent.faults) == (401, ())

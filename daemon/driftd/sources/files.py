@@ -22,7 +22,7 @@ from driftd.sources.files_settings import FilesSettings
 from driftd.sources.label_joins import LabelJoins
 from driftd.sources.log_files import LogFiles
 from driftd.sources.mapped_columns import Mapped
-from driftd.sources.protocol import Extent
+from driftd.sources.protocol import Extent, at_most
 from driftd.sources.row_counts import counts_of
 from driftd.sources.wanted import Wanted
 from driftd.store.events.feature_parsing import time_obstacle
@@ -122,7 +122,7 @@ class FilesSource:
             late=self._late,
             faults=faults,
             newest_at=_newest_at(known.stretches, now),
-            newest_label_at=self._reader.newest_label_at(),
+            newest_label_at=at_most(self._reader.newest_label_at(), now),
             counts={**self._reader.counters(), **counts, **joined},
             remarks=tuple(remark for one in logs for remark in one.remarks),
         )

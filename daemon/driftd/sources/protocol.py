@@ -33,6 +33,11 @@ class Extent:
     remarks: tuple[str, ...] = ()  # what is worth knowing and hinders nothing, in one sentence each
 
 
+def at_most(at: float | None, now: float) -> float | None:
+    """A time that is not ahead of the clock: what is, silences no alert on a feed that has stopped."""
+    return None if at is None else min(at, now)
+
+
 class Source(Protocol):
     """One model's events. Used by one thread at a time."""
 

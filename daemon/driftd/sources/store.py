@@ -11,7 +11,7 @@ import numpy as np
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.join_counts import COUNT_SECONDS, JoinCounts
-from driftd.sources.protocol import CHUNK_ROWS, Extent
+from driftd.sources.protocol import CHUNK_ROWS, Extent, at_most
 from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema
@@ -49,7 +49,7 @@ class StoreSource:
         joins = self._count_joins(now)
         counts |= {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
         faults = (joins.fault,) if joins.fault is not None and rows else ()
-        newest_at = None if newest_at is None else min(newest_at, now)
+        newest_at, newest_label_at = at_most(newest_at, now), at_most(newest_label_at, now)
         return Extent(first_at, now, rows, self._late, faults, newest_at, newest_label_at, counts)
 
     def _count_joins(self, now: float) -> JoinCounts:

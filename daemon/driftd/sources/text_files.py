@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal
@@ -60,7 +61,10 @@ class TextFormat:
 
 
 def first_columns(file: LogFile, how: TextFormat) -> list[str] | None:
-    """The columns of a file's first whole rows, those of its folders among them; None when no row is whole yet."""
+    """The columns of a file's first whole rows, those of its folders among them; None when no row is whole yet.
+
+    Of JSON lines the last rows are looked at too: a log may begin with lines of another kind.
+    """
     with open_text(file.path, how.dialect) as log:
         if how.kind == "csv":
             header = log.readline(LONGEST_CSV_ROW_BYTES)
@@ -68,9 +72,22 @@ def first_columns(file: LogFile, how: TextFormat) -> list[str] | None:
                 return None
             return [*header_names(_header_of(header, how.dialect), how.separator), *how.partition]
         piece = log.read(FIRST_LOOK_BYTES)
+        last = _last_lines(log, len(piece), how.dialect, file.path)
     whole = piece[: piece.rfind(b"\n") + 1] or piece
-    keys = keys_of(how.dialect.as_utf8(whole), how.lines)
+    keys = keys_of(how.dialect.as_utf8(whole) + b"\n" + how.dialect.as_utf8(last), how.lines)
     return [*keys, *how.partition] if keys else None
+
+
+def _last_lines(log: BinaryIO, beyond: int, dialect: Dialect, path: str) -> bytes:
+    """Whole lines at the end of a file that is longer than its beginning; empty where its end is not known."""
+    if not dialect.is_plain(path):
+        return b""
+    end = log.seek(0, io.SEEK_END)
+    if end <= beyond:
+        return b""
+    log.seek(max(beyond, end - FIRST_LOOK_BYTES))
+    piece = log.read(FIRST_LOOK_BYTES)
+    return piece[piece.find(b"\n") + 1 : piece.rfind(b"\n") + 1]
 
 
 def find_stretches(
