@@ -130,6 +130,7 @@ class Vocabulary:
         """The names in their order."""
         self.names = tuple(names)
         self._exact = frozenset(names)
+        self._as_they_are = frozenset({*names, None})
         forms: dict[str, str | None] = {}
         for name in names:
             form = canonical_text(name)
@@ -148,7 +149,7 @@ class Vocabulary:
 
     def resolve_all(self, texts: list[str | None]) -> list[str | None]:
         """The same of many; missing stays missing."""
-        if not self._exact or self._exact.issuperset(texts):
+        if not self._exact or self._as_they_are.issuperset(texts):
             return texts
         table: dict[str | None, str | None] = {
             text: None if text is None else self.resolve(text) for text in set(texts)

@@ -14,6 +14,7 @@ from driftd.records import Window
 from driftd.sources.store import StoreSource
 from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
+from driftd.views.status import unseen_labels
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.performance.losses import losses, metric_value
@@ -123,3 +124,12 @@ def test_the_fault_names_the_labels(tmp_path: Path) -> None:
         "label has values outside the classes of the version in 20.0% of 400 labels ('n/a', 'maybe', 'unknown'); "
         "a class that is new belongs into `classes`"
     )
+
+
+def test_status_says_how_many_labels_are_outside() -> None:
+    """Strays of the last evaluated cohort are one sentence of the status; without any there is none."""
+    assert unseen_labels({"unseen_labels": 3.0, "labels": 200.0}) == [
+        "3 of the last 200 labels are outside the classes of the version; each counts as wrong"
+    ]
+    assert unseen_labels({"unseen_labels": 0.0, "labels": 200.0}) == []
+    assert unseen_labels({}) == []
