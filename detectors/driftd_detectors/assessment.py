@@ -66,7 +66,7 @@ class Fault:
     """A broken pipeline seen in one window: not drift, and no model is built on it."""
 
     subject: str
-    fault: str  # missing | constant | vanished | unreadable | new_category | range
+    fault: str  # missing | constant | vanished | unreadable | new_category | range | unseen_label
     sentence: str
     share: float  # of the window's rows
     evidence: float = 0.0

@@ -401,14 +401,22 @@ def test_status_tells_what_the_daemon_says_of_a_source(driftd: Run, store: State
     store.save_state(STATE, NOON)
 
     async def metrics(_: Request) -> Response:
-        lines = ('driftd_source_faults{model="demand"} 2.0', 'driftd_source_faults{model="supply"} 0.0')
+        lines = (
+            'driftd_source_faults{model="demand"} 2.0',
+            'driftd_source_faults{model="supply"} 0.0',
+            'driftd_events_set_aside_total{model="demand",reason="no_time"} 7.0',
+        )
         return PlainTextResponse("\n".join(lines) + "\n")
 
     answering = HttpThread(Starlette(routes=[Route("/metrics", metrics)]), Http(listen="127.0.0.1:0"))
     config.write_text(f'{config.read_text()}http: {{listen: "{answering.address}"}}\n')
     answering.start()
     try:
-        assert "demand: 2 of the files or folders of its source cannot be read: `driftd doctor`" in driftd("status")[1]
+        assert (
+            "demand: its source has 2 faults: files, columns or rows cannot be read: `driftd doctor`"
+            in driftd("status")[1]
+        )
+        assert "demand: rows set aside: 7 without a readable time" in driftd("status")[1]
     finally:
         answering.stop()
     code, out, _ = driftd("status")

@@ -31,6 +31,7 @@ from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
 from driftd_detectors.assessment import EvidenceKind, LatestVerdicts
 from driftd_detectors.monitor import Monitor
+from driftd_detectors.performance.maturity import FEWEST_LABELS
 
 log = structlog.get_logger()
 
@@ -175,6 +176,12 @@ class ModelRunner:
         if look.kind == "window" and looked(assessment, EvidenceKind.QUALITY):
             fault = fault_in(assessment)
             decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
+        if look.kind == "labels" and not assessment.waits:
+            fault = fault_in(assessment)
+            if fault is not None:
+                decision.advance(QualityFault(fault, "labels"), facts)
+            elif assessment.figures.get("labels", 0) >= FEWEST_LABELS:
+                decision.advance(QualityOk("labels"), facts)
         for alarm, leaders in alarms_in(assessment):
             number = self.store.save_alarm(
                 self.name, alarm, look.window, at=now, version=champion, leaders=leaders[:20]

@@ -19,7 +19,7 @@ ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 
 RELOADS = ("applied", "unchanged", "refused")
 OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "silence", "retrain", "approve", "reject")
-SET_ASIDE = ("duplicates", "refused", "malformed")
+SET_ASIDE = ("duplicates", "refused", "malformed", "no_time", "impossible_time", "no_label")
 PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
 FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
 DECISIONS = tuple(GateDecision)
@@ -123,7 +123,8 @@ VERSION_DAMAGED = _gauge(
 PREDICTIONS = _counter("predictions", "Predictions that ever arrived from the model's source.", "model", lasting=True)
 EVENTS_SET_ASIDE = _counter(
     "events_set_aside",
-    f"Events that the model's event store did not take as new, by reason: {', '.join(SET_ASIDE)}.",
+    "Events and rows of files that are in no window and no label, by reason: sent before, refused, no row at all, "
+    f"without a readable time, with an impossible one, feedback without a label: {', '.join(SET_ASIDE)}.",
     "model",
     "reason",
     lasting=True,
@@ -134,7 +135,13 @@ VALUES_IGNORED = _counter(
 LATE = _counter("late_predictions", "Predictions that came after the check of their window.", "model")
 SOURCE_FAULTS = _gauge(
     "source_faults",
-    "Files of the source that cannot be read just now (its folder counts as one); they are retried.",
+    "Faults of the source: files that cannot be read or hold other columns, rows set aside, labels of no prediction.",
+    "model",
+)
+LABEL_IDS = _gauge("label_ids", "Predictions that a label came for, known here or not, as of the last count.", "model")
+LABEL_IDS_UNJOINED = _gauge(
+    "label_ids_unjoined",
+    "Of driftd_label_ids, those that no prediction has. Nearly all: labels have other ids than predictions.",
     "model",
 )
 NEWEST_PREDICTION = _gauge(
@@ -294,6 +301,9 @@ LABEL_DELAY_KNOWN = _gauge(
     "model",
 )
 LABELS = _counter("labels_evaluated", "Labels that checks have evaluated.", "model")
+UNSEEN_LABELS = _counter(
+    "unseen_labels", "Evaluated labels that are no class of the served version; each counts as wrong.", "model"
+)
 COHORTS = _gauge("cohorts_waiting", "Checked windows whose labels are not evaluated yet.", "model")
 COHORTS_NOT_EVALUATED = _gauge(
     "cohorts_not_evaluated",

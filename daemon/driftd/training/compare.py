@@ -43,6 +43,7 @@ def outcomes_of(predictions: Predictions, rows: TrainingRows, classes: tuple[str
     prediction = own[predictions.prediction.astype(np.intp)] if len(rows) else np.empty(0)
     score = _score_among(predictions, len(classes))
     codes = {name: float(code) for code, name in enumerate(classes)}
+    # A label that is no class of either version has the code -1.
     label = np.array([codes.get(str(label), -1.0) for label in rows.target], dtype=np.float64)
     return Outcomes(rows.at, prediction, score, label, label_at, _all(version, rows), classes)
 
@@ -61,7 +62,7 @@ def compare(
     """The metric by which versions are compared row by row, and each version's side.
 
     The versions may have learned from different schemas: a class that one of them never saw is an error of it, not a
-    gap in the comparison.
+    gap in the comparison. A label that is a class of neither costs both the most.
     """
     classes = _common_classes([version for version, _ in sides], rows)
     outcomes = [outcomes_of(found, rows, classes, version.version) for version, found in sides]
@@ -73,8 +74,7 @@ def compare(
 def _common_classes(versions: Iterable[LoadedVersion], rows: TrainingRows) -> tuple[str, ...]:
     if rows.schema.task is Task.REGRESSION:
         return ()
-    known = {name for version in versions for name in version.schema.classes}
-    return tuple(sorted(known | {str(label) for label in set(rows.target)}))
+    return tuple(dict.fromkeys(name for version in versions for name in version.schema.classes))
 
 
 def predict_rows(version: LoadedVersion, rows: TrainingRows) -> Predictions:

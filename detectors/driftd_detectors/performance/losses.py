@@ -50,8 +50,8 @@ def automatic_metric(task: Task, rarer: float) -> str:
 def losses(metric: str, task: Task, outcomes: Outcomes) -> Numbers:
     """The loss of each row, (rows,): NaN where the label is not there, or the score that the metric needs.
 
-    `accuracy` has the loss of `error`, `rmse` that of `mse`. A label of a class that the version does not know (code
-    -1 with a label time) is an error, and the worst of its kind. With more than two classes the score tells the
+    `accuracy` has the loss of `error`, `rmse` that of `mse`. A label outside the version's classes (a code below 0
+    with a label time) is an error, and the worst of its kind. With more than two classes the score tells the
     probability of the predicted class alone; the rest counts as spread evenly over the others. Raises ValueError for
     a metric that is no mean over rows, or of the other task.
     """
@@ -105,7 +105,7 @@ def weighted_mean(values: Numbers, weights: Numbers) -> float:
 
 
 def _classification(metric: str, outcomes: Outcomes) -> Numbers:
-    wrong = (outcomes.prediction != outcomes.label).astype(np.float64)
+    wrong = ((outcomes.prediction != outcomes.label) | (outcomes.label < 0)).astype(np.float64)
     if metric in {"error", "accuracy"}:
         return np.asarray(wrong)
     classes, unknown = len(outcomes.classes), outcomes.label < 0
