@@ -133,12 +133,12 @@ def gathered(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
         if len(part) == 0:
             continue
         if waiting and size + len(part) > CHUNK_ROWS:
-            yield FileRows.stack_columns(waiting, schema)
+            yield FileRows.stack(waiting, schema)
             waiting, size = [], 0
         waiting.append(part)
         size += len(part)
     if waiting:
-        yield FileRows.stack_columns(waiting, schema)
+        yield FileRows.stack(waiting, schema)
 
 
 def ids_of(table: pa.Table, name: str, first_row: int) -> pa.Array:
