@@ -136,7 +136,7 @@ def _version_row(one: dict[str, Any], served: int | None) -> list[Cell]:
         one["trigger"],
         str(one["parent"] or "-"),
         one["snapshot"][:8],
-        str(one["data"].get("rows", "-")),
+        str(one["data"].get("rows") or "-"),
         "-" if loss is None else number(float(loss)),
         gate if one["status"] == gate else f"{gate} ({one['status']})",
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
-from driftd.training.jobs import Job, JobLimits, start_job
+from driftd.training.adoption_records import AdoptionOrder
+from driftd.training.jobs import Job, JobLimits, read_result, start_job
 from driftd.training.snapshots import take_snapshot
 from driftd_detectors.schema import Schema, Task, class_name, learn_schema
 
@@ -62,14 +64,17 @@ def make_first_version(
     now: float,
     on_step: Callable[[str], None] = lambda _step: None,
     limits: JobLimits | None = None,
+    adopt: AdoptionOrder | None = None,
 ) -> FirstVersion:
-    """Snapshot the rows, train, judge the hold-out, and serve the version.
+    """Snapshot the rows, train (or adopt the model that `adopt` names), judge the hold-out, and serve the version.
 
     `on_step` is called with the name of each step as it begins. Raises FirstVersionError, and SnapshotError when no
-    row has a label. Running it again after an interruption takes up what is done.
+    row has a label. Running it again after an interruption takes up what is done, and does anew what failed.
     """
     on_step("snapshot")
     schema = schema_of(config, rows, columns)
+    if adopt is not None and adopt.classes:
+        schema = replace(schema, classes=tuple(sorted({*schema.classes, *adopt.classes})))
     snapshot = take_snapshot(places, model, [labelled_table(rows, schema, columns, now)], schema)
     base = {"model": model, "model_config": config.model_dump(mode="json"), "state_dir": str(places.root), "until": now}
     order = {"version": FIRST, "snapshot": snapshot.digest, "change_at": None, "seed": FIRST, "parent": None}
@@ -79,9 +84,11 @@ def make_first_version(
     def work(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         on_step(task)
         folder = places.job(f"{model}-first-{snapshot.digest[:12]}-{task}")
+        if (before := read_result(folder)) is not None and not before.ok:
+            shutil.rmtree(folder)  # whoever runs it again has changed something: the trainer, a library, the model
         return _finished(start_job(folder, task, {**base, **why, **arguments}, limits), task)
 
-    trained = work("train", order)
+    trained = work("train", order) if adopt is None else work("adopt", {**order, **adopt.to_dict()})
     judged = work("judge", {"challenger": FIRST, "champion": None})
     Registry(places).point(model, FIRST)
     loss = float(trained["metrics"].get("loss", float("nan")))

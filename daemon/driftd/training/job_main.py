@@ -20,6 +20,8 @@ from driftd.training.process_tree import keep
 TASKS = {
     "snapshot": "driftd.training.tasks.snapshot",
     "train": "driftd.training.tasks.train",
+    "inspect": "driftd.training.tasks.inspect_model",
+    "adopt": "driftd.training.tasks.adopt",
     "judge": "driftd.training.tasks.judge",
     "verify": "driftd.training.tasks.verify",
     "shadow": "driftd.training.tasks.shadow",
