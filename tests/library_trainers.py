@@ -35,7 +35,7 @@ def forest(data: pd.DataFrame, context: TrainingContext) -> Pipeline:
 
 def xgboost_alone(data: pd.DataFrame, context: TrainingContext) -> Any:
     """XGBoost on pandas' categories; it is trained on the codes of the classes."""
-    from xgboost import XGBClassifier
+    from xgboost import XGBClassifier  # noqa: PLC0415 - a test needs one library of the three
 
     model = XGBClassifier(n_estimators=20, enable_categorical=True, random_state=context.seed)
     return model.fit(_categories(data, context), _codes(data, context), sample_weight=context.weight)
@@ -43,7 +43,7 @@ def xgboost_alone(data: pd.DataFrame, context: TrainingContext) -> Any:
 
 def xgboost_in_a_pipeline(data: pd.DataFrame, context: TrainingContext) -> Pipeline:
     """XGBoost behind an encoder."""
-    from xgboost import XGBClassifier
+    from xgboost import XGBClassifier  # noqa: PLC0415 - a test needs one library of the three
 
     model = XGBClassifier(n_estimators=20, random_state=context.seed)
     return make_pipeline(_encoder(context), model).fit(data[list(context.features)], _codes(data, context))
@@ -51,7 +51,7 @@ def xgboost_in_a_pipeline(data: pd.DataFrame, context: TrainingContext) -> Pipel
 
 def lightgbm_alone(data: pd.DataFrame, context: TrainingContext) -> Any:
     """LightGBM on pandas' categories."""
-    from lightgbm import LGBMClassifier
+    from lightgbm import LGBMClassifier  # noqa: PLC0415 - a test needs one library of the three
 
     model = LGBMClassifier(n_estimators=20, random_state=context.seed, verbose=-1)
     return model.fit(_categories(data, context), data[context.target], sample_weight=context.weight)
@@ -59,7 +59,7 @@ def lightgbm_alone(data: pd.DataFrame, context: TrainingContext) -> Any:
 
 def lightgbm_in_a_pipeline(data: pd.DataFrame, context: TrainingContext) -> Pipeline:
     """LightGBM behind an encoder."""
-    from lightgbm import LGBMClassifier
+    from lightgbm import LGBMClassifier  # noqa: PLC0415 - a test needs one library of the three
 
     model = LGBMClassifier(n_estimators=20, random_state=context.seed, verbose=-1)
     encoder = _encoder(context).set_output(transform="default")
@@ -68,7 +68,7 @@ def lightgbm_in_a_pipeline(data: pd.DataFrame, context: TrainingContext) -> Pipe
 
 def catboost_alone(data: pd.DataFrame, context: TrainingContext) -> Any:
     """CatBoost on text."""
-    from catboost import CatBoostClassifier
+    from catboost import CatBoostClassifier  # noqa: PLC0415 - a test needs one library of the three
 
     model = CatBoostClassifier(
         iterations=20,
@@ -82,7 +82,7 @@ def catboost_alone(data: pd.DataFrame, context: TrainingContext) -> Any:
 
 def catboost_in_a_pipeline(data: pd.DataFrame, context: TrainingContext) -> Pipeline:
     """CatBoost behind an encoder."""
-    from catboost import CatBoostClassifier
+    from catboost import CatBoostClassifier  # noqa: PLC0415 - a test needs one library of the three
 
     model = CatBoostClassifier(iterations=20, random_seed=context.seed, verbose=False, allow_writing_files=False)
     return make_pipeline(_encoder(context), model).fit(data[list(context.features)], data[context.target])

@@ -22,7 +22,11 @@ def native_frame(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
     library = type(estimator).__module__.partition(".")[0]
     if library not in {"xgboost", "lightgbm", "catboost"}:
         return frame
-    texts = [name for name in frame.columns if frame[name].dtype == np.object_]
+    texts = [
+        name
+        for name in frame.columns
+        if frame[name].dtype == np.object_ or isinstance(frame[name].dtype, pd.StringDtype)
+    ]
     if not texts:
         return frame
     native = frame.copy(deep=False)

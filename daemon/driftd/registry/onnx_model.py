@@ -163,7 +163,7 @@ def _column(values: pd.Series[Any], node: Any) -> NDArray[Any]:
         return np.array(
             ["" if gap else class_name(node) for node, gap in zip(values, missing, strict=True)], dtype=object
         )
-    if values.dtype == np.object_ and not missing.all():
+    if not pd.api.types.is_numeric_dtype(values) and not missing.all():
         raise ValueError(f"the feature {values.name} is text, and the graph's input {node.name} takes {node.type}")
     if missing.any() and not issubclass(wanted, np.floating):
         raise ValueError(

@@ -41,15 +41,14 @@ class FoundModel:
 
     def card(self) -> ModelCard:
         """What it says of itself."""
-        names = feature_names(self.estimator)
-        count = getattr(self.estimator, "n_features_in_", None)
+        count = len(_recorded_names(self.estimator)) or getattr(self.estimator, "n_features_in_", None)
         known = getattr(self.estimator, "classes_", None)
         return ModelCard(
             kind=kind_of(self.estimator),
             sha256=self.sha256,
             artefact=self.artefact,
-            features=names,
-            feature_count=len(names) if names is not None else None if count is None else int(count),
+            features=feature_names(self.estimator),
+            feature_count=None if count is None else int(count),
             classes=None if known is None or not len(known) else tuple(class_name(_plain(label)) for label in known),
             task=_task_of(self.estimator),
             version=self.version,
@@ -84,15 +83,20 @@ def kind_of(estimator: Any) -> str:
 
 def feature_names(estimator: Any) -> tuple[str, ...] | None:
     """The names of the features that an estimator was fitted to, in its order; None where it knows none."""
+    names = _recorded_names(estimator)
+    return None if any(names == _made_up(start, len(names)) for start in _NAMELESS) else names or None
+
+
+def _recorded_names(estimator: Any) -> tuple[str, ...]:
+    """Names, or what a library calls the columns of rows that had none."""
     for attribute in ("feature_names_in_", "feature_names_"):  # scikit-learn's and its followers', CatBoost's
         try:
             found = getattr(estimator, attribute, None)
         except Exception:  # noqa: BLE001, S112 - a property of a library may raise its own error: it does not know
             continue
         if found is not None and len(found) and all(isinstance(name, str) for name in found):
-            names = tuple(str(name) for name in found)
-            return None if any(names == _made_up(start, len(names)) for start in _NAMELESS) else names
-    return None
+            return tuple(str(name) for name in found)
+    return ()
 
 
 def _made_up(start: str, count: int) -> tuple[str, ...]:
