@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+_DOWNLOADED = "registered_model_meta"  # written by a download from the registry; it says how the model was asked for
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that an archive can hold
 _WHOLE = {"integer": np.int32, "long": np.int64, "boolean": np.bool_}
 
@@ -74,7 +75,7 @@ def archived(folder: Path) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.name != _DOWNLOADED:
                 info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
                 archive.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED)
     return out.getvalue()

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.types import Message, Receive
 
+from driftd.serving.differences import Differences
 from driftd.store.events.records import Receipt, Refusal
 
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered
 
 OK, BAD_REQUEST, NOT_FOUND, TOO_LARGE, UNPROCESSABLE, FAILED, UNAVAILABLE = 200, 400, 404, 413, 422, 500, 503
+REPEATED = "a prediction of this prediction_id is kept already, and the first one stays"
 RETRY_AFTER = (b"retry-after", b"5")  # seconds
 
 _encode = msgspec.json.Encoder().encode
@@ -75,7 +77,9 @@ def read_posted(body: bytes, bounds: RequestLimits) -> EventRequest:
     return EventRequest(given, single=False)
 
 
-def acknowledged(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) -> Reply:
+def acknowledged(
+    receipt: Receipt, refused: Sequence[Refusal], *, single: bool, differences: Differences | None = None
+) -> Reply:
     """200 when anything was taken (a duplicate is), 422 when everything was refused."""
     if single and refused:
         return failed(UNPROCESSABLE, refused[0].reason, refused[0].field)
@@ -87,15 +91,19 @@ def acknowledged(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) 
             {"index": one.index, "prediction_id": one.prediction_id, "field": one.field, "reason": one.reason}
             for one in refused
         ],
+        **(differences.to_dict() if differences is not None else {}),
     }
     return Reply(OK if accepted or receipt.duplicates or not refused else UNPROCESSABLE, _encode(body))
 
 
-def predicted(answered: Answered, reason: str | None, *, single: bool) -> Reply:
-    """The answers, in the order of the request; `reason` is why they are not logged, None when they are."""
+def predicted(answered: Answered, reason: str | None, *, single: bool, repeated: frozenset[int] = frozenset()) -> Reply:
+    """The answers, in the order of the request.
+
+    `reason` is why they are not logged, None when they are, all but the places `repeated`.
+    """
     if single and answered.refused:
         return failed(UNPROCESSABLE, answered.refused[0].reason, answered.refused[0].field)
-    told = [_told(answered, place, reason) for place in range(len(answered.ids))]
+    told = [_told(answered, place, REPEATED if place in repeated else reason) for place in range(len(answered.ids))]
     status = UNPROCESSABLE if len(answered.refused) == len(told) else OK
     return Reply(status, _encode(told[0] if single else told))
 
@@ -109,14 +117,19 @@ def _told(answered: Answered, place: int, reason: str | None) -> dict[str, Any]:
     refusal = answered.refused.get(place)
     if refusal is not None:
         return {"index": place, "error": refusal.reason, "field": refusal.field}
-    told = {
+    told: dict[str, Any] = {
         "prediction_id": answered.ids[place],
         "prediction": answered.predictions[place],
         "score": answered.scores[place],
         "version": answered.version,
         "logged": reason is None,
     }
-    return told if reason is None else told | {"reason": reason}
+    if reason is not None:
+        told["reason"] = reason
+    if answered.probabilities:
+        told["probabilities"] = answered.probabilities[place]
+    differences = answered.differences.get(place)
+    return told if differences is None else told | differences.to_dict()
 
 
 SMALL = 65_536  # bytes that every connection may always send: what is usual is never refused for what others send

@@ -157,8 +157,9 @@ def _downloaded(address: str, folder: Path) -> tuple[Path, str | None]:
         found = Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
         version = _registered_version(address)
     except (MlflowException, OSError) as error:
+        why = str(error).rstrip(".")
         raise AdoptionError(
-            f"MLflow gives no model at {address}: {error}. MLFLOW_TRACKING_URI says where its server or store is."
+            f"MLflow gives no model at {address}: {why}. MLFLOW_TRACKING_URI says where its server or store is."
         ) from error
     if not (found / MLMODEL).is_file():
         raise AdoptionError(f"{address} is no model of MLflow: its folder has no {MLMODEL} file")
