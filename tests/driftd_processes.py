@@ -13,15 +13,19 @@ from pathlib import Path
 import httpx
 
 
+def environment() -> dict[str, str]:
+    """The environment of a user's process that imports what this one does."""
+    clean = {key: value for key, value in os.environ.items() if key != "DRIFTD_CONFIG"}
+    return {**clean, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 def driftd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, as a user would."""
-    roots = os.pathsep.join(path for path in sys.path if path)
-    clean = {key: value for key, value in os.environ.items() if key != "DRIFTD_CONFIG"}
     return subprocess.run(
         [sys.executable, "-m", "driftd.cli.main", *arguments],
         check=False,
         cwd=folder,
-        env={**clean, "PYTHONPATH": roots},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=200,

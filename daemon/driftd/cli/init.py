@@ -115,12 +115,14 @@ def init(
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
     adoption = None
     if source is not None:
-        adoption = begin_adoption(source, allow_pickle=allow_pickle, unseen=unseen, class_names=classes)
+        with as_owner_of(state_dir.resolve()):  # a model may run code: never as root where root sets up a service
+            adoption = begin_adoption(source, allow_pickle=allow_pickle, unseen=unseen, class_names=classes)
     guess = guessed(rows, target, task=task, columns=given, window=window, name=name or file.stem)
     adopt = None
     if adoption is not None:
         guess, rows = adoption.fitted(guess, rows)
-        adopt = adoption.order(guess, rows)
+        with as_owner_of(state_dir.resolve()):
+            adopt = adoption.order(guess, rows)
         guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, trainer=trainer)))
     for remark in guess.remarks:
         console.print(f"  {remark}", soft_wrap=True)
