@@ -29,6 +29,7 @@ from driftd.registry.loaded import predict_with
 from driftd.registry.named_classes import NamedClasses
 from driftd.registry.native_inputs import native_frame
 from driftd.training.call_trainer import TrainerSpec, fit
+from driftd.training.trainer_code import libraries
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from library_trainers import LIBRARIES, labelled
@@ -89,6 +90,15 @@ def test_an_unknown_and_a_missing_category_are_answered(library: str) -> None:
     for place, text in enumerate(texts):
         one_row = {"price": [1.0], "weight": [0.0], "region": [text]}
         assert predict_with(estimator, SCHEMA, feature_frame(one_row, SCHEMA)).score[0] == together[place]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_lineage_names_the_library_that_was_used(library: str) -> None:
+    """Where a trainer imported a library of models its version is recorded, and asked for again by its name."""
+    pytest.importorskip(library)
+    used = [name for name in libraries("a:b") if name.startswith(library)]
+    assert used
+    assert set(used) <= set(libraries("a:b", used))
 
 
 def test_categories_of_numbers_meet_their_texts() -> None:
