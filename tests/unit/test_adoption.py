@@ -217,7 +217,17 @@ def test_a_model_without_names_takes_as_many_columns(tmp_path: Path) -> None:
     with pytest.raises(click.ClickException, match=r"takes 2 features .* 3 that could be: price, weight, region"):
         adoption.fitted(guess_of(ROWS), ROWS)
     guess, rows = adoption.fitted(guess_of(ROWS.drop(columns="region")), ROWS)
-    assert "in the order of the columns" in next(adoption.sentences(adoption.order(guess, rows), trainer=None))
+    assert "in the order of the columns" in next(adoption.sentences(adoption.order(guess, rows), guess, trainer=None))
+
+
+def test_a_model_without_classes_is_a_remark(tmp_path: Path) -> None:
+    """Of a classifier that does not name its classes it is said how they are taken."""
+    adoption = adoption_of(classifier(), tmp_path)
+    adoption = replace(adoption, card=replace(adoption.card, classes=None))
+    guess, rows = adoption.fitted(guess_of(ROWS), ROWS)
+    remarks = " ".join(adoption.sentences(adoption.order(guess, rows), guess, trainer=None))
+    assert "does not name its classes" in remarks
+    assert "later versions are trained by driftd.trainers:gradient_boosting" in remarks
 
 
 def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:

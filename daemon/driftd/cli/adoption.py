@@ -78,7 +78,7 @@ class Adoption:
             sample=_sample(rows[list(guess.features)], self.folder),
         )
 
-    def sentences(self, order: AdoptionOrder, *, trainer: str | None) -> Iterator[str]:
+    def sentences(self, order: AdoptionOrder, guess: Guess, *, trainer: str | None) -> Iterator[str]:
         """What the user should know of how the model is taken."""
         if self.card.features is None:
             yield "the model does not name its features: they are taken in the order of the columns of the file"
@@ -86,6 +86,11 @@ class Adoption:
             yield (
                 f"the model's classes {', '.join(self.card.classes or ())} are taken for {', '.join(order.names)}, "
                 "in this order: say another with --classes"
+            )
+        if guess.task is Task.CLASSIFICATION and not order.classes:
+            yield (
+                "the model does not name its classes: its probabilities are those of the target's classes as its own "
+                "labels say, else in their sorted order: say another with --classes"
             )
         if self.card.runs_code:
             yield (

@@ -123,7 +123,7 @@ def init(
         guess, rows = adoption.fitted(guess, rows)
         with as_owner_of(state_dir.resolve()):
             adopt = adoption.order(guess, rows)
-        guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, trainer=trainer)))
+        guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))
     for remark in guess.remarks:
         console.print(f"  {remark}", soft_wrap=True)
     text = config_text(guess, file, state_dir, extra_lines(adoption, trainer))
