@@ -226,6 +226,27 @@ def test_a_first_step_that_failed_is_done_anew(folder: Path) -> None:
     assert again.returncode == 0, again.stderr
 
 
+def test_an_interrupted_adoption_is_never_taken_for_another_model(folder: Path) -> None:
+    """Where version 1 is there but never served, only the same model goes on from it; another one is refused."""
+    rows = seen(folder)
+    for name, features in (("first", ["region", "weight"]), ("second", ["region", "price", "weight"])):
+        columns = make_column_transformer((OneHotEncoder(), ["region"]), ("passthrough", ["weight"]))
+        model = make_pipeline(columns, LogisticRegression()).fit(rows[features], rows["late"])
+        skops.io.dump(model, folder / f"{name}.skops")
+    assert init(folder, "cut", "--model", "first.skops").returncode == 0
+    places = Places(load(folder / "cut.yaml").state_dir)
+    places.current("cut").unlink()  # as if it had ended before the version was served
+    (folder / "cut.yaml").unlink()
+    other = init(folder, "cut", "--model", "second.skops")
+    assert other.returncode == 1
+    assert "cut/1 exists already and is another model (adopted from" in other.stderr
+    trained = init(folder, "cut")
+    assert trained.returncode == 1
+    again = init(folder, "cut", "--model", "first.skops")
+    assert again.returncode == 0, again.stderr
+    assert Registry(places).current("cut") == 1
+
+
 TRAINERS = ["forest", *(f"{library}_{shape}" for library in LIBRARIES for shape in ("alone", "in_a_pipeline"))]
 
 

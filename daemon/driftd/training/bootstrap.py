@@ -80,10 +80,11 @@ def make_first_version(
     order = {"version": FIRST, "snapshot": snapshot.digest, "change_at": None, "seed": FIRST, "parent": None}
     why = {"trigger": "manual", "reason": "the first version"}
     limits = limits or JobLimits()
+    key = f"{model}-first-{snapshot.digest[:12]}" + (f"-{adopt.sha256[:12]}" if adopt is not None else "")
 
     def work(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         on_step(task)
-        folder = places.job(f"{model}-first-{snapshot.digest[:12]}-{task}")
+        folder = places.job(f"{key}-{task}")
         if (before := read_result(folder)) is not None and not before.ok:
             shutil.rmtree(folder)  # whoever runs it again has changed something: the trainer, a library, the model
         return _finished(start_job(folder, task, {**base, **why, **arguments}, limits), task)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from driftd.registry import Adopted, Manifest, Trainer
+from driftd.registry import Adopted, Manifest, RegistryError, Trainer
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import PredictionError, Predictions, load_version, predict_with
 from driftd.registry.manifest import with_hashes, write_manifest
@@ -41,7 +41,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     order, adoption = JobContext.of(arguments), AdoptionOrder.from_dict(arguments)
     version = int(arguments["version"])
     if version in order.registry.versions(order.model):
-        return _value(order.registry.manifest(order.model, version))
+        return _value(_made_before(order, adoption, version))
     found = read_model(adoption.source, allow_pickle=adoption.allow_pickle)
     if found.sha256 != adoption.sha256:
         raise AdoptionError(f"{adoption.source} changed while it was read: run the command again")
@@ -64,6 +64,16 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         shutil.rmtree(staged, ignore_errors=True)
     print(f"version {version}: {kind_of(found.estimator)} adopted from {adoption.source}", flush=True)  # noqa: T201 - the log
     return _value(manifest)
+
+
+def _made_before(order: JobContext, adoption: AdoptionOrder, version: int) -> Manifest:
+    manifest = order.registry.manifest(order.model, version)
+    if manifest.adopted is None or manifest.adopted.sha256 != adoption.sha256:
+        raise RegistryError(
+            f"{order.model}/{version} exists already and is another model ({manifest.reason}): "
+            "choose another --name or --state-dir"
+        )
+    return manifest
 
 
 def _names_by_answers(estimator: Any, rows: TrainingRows) -> tuple[str, ...]:

@@ -158,7 +158,7 @@ def _metrics(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict
 def _made_before(order: JobContext, arguments: Mapping[str, Any]) -> Manifest:
     manifest = order.registry.manifest(order.model, int(arguments["version"]))
     asked = (arguments["snapshot"], int(arguments["seed"]), str(arguments["trigger"]))
-    if (manifest.snapshot, manifest.seed, manifest.trigger) != asked:
+    if (manifest.snapshot, manifest.seed, manifest.trigger) != asked or manifest.adopted is not None:
         raise RegistryError(f"{order.model}/{manifest.version} exists already and was made from another order")
     return manifest
 
