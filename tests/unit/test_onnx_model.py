@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from driftd.registry.artefact import ONNX, load_estimator, store_estimator
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import PredictionError, predict_with
 from driftd.registry.onnx_model import OnnxModel
+from driftd.training.call_trainer import TrainerSpec, fit
+from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from library_trainers import labelled
 
@@ -76,6 +80,21 @@ def test_a_graph_of_a_regression() -> None:
     model = OnnxModel(skl2onnx.to_onnx(fitted, numbers[:1]).SerializeToString())
     found = predict_with(model, schema, feature_frame(data, schema))
     np.testing.assert_allclose(found.prediction, data["price"] - 2 * data["weight"], atol=1e-5)
+
+
+def test_a_program_may_leave_a_graph(tmp_path: Path) -> None:
+    """A trainer that is a command leaves `model.onnx`, which needs no joblib and is stored byte for byte."""
+    content = graph_by_hand("Sigmoid", 1)
+    (tmp_path / "made.onnx").write_bytes(content)
+    schema = Schema(Task.CLASSIFICATION, "y", (Feature("x", Kind.NUMBER),), CLASSES)
+    frame, at = pd.DataFrame({"x": [-1.0, 2.0]}), np.arange(2.0)
+    target = np.array(CLASSES, dtype=object)
+    some = TrainingRows(schema, frame, target, at, at, np.zeros(2, dtype=np.int64), np.array(["a", "b"], dtype=object))
+    command = ("sh", "-c", f"cp {tmp_path / 'made.onnx'} $DRIFTD_OUTPUT/model.onnx")
+    estimator = fit(TrainerSpec(command, seed=1), some)
+    assert store_estimator(estimator, tmp_path, allow_joblib=False) == ONNX
+    assert (tmp_path / ONNX).read_bytes() == content
+    assert predict_with(load_estimator(tmp_path / ONNX, allow_joblib=False), schema, frame).values() == ["no", "yes"]
 
 
 def graph_by_hand(operator: str, width: int, kind: int = onnx.TensorProto.FLOAT) -> bytes:
