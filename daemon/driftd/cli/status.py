@@ -148,7 +148,7 @@ def _version_row(version: dict[str, Any], served: int | None) -> list[Cell]:
         version["trigger"],
         str(version["parent"] or "-"),
         version["snapshot"][:8],
-        str(version["data"].get("rows", "-")),
+        str(version["data"].get("rows") or "-"),
         "-" if loss is None else number(float(loss)),
         gate if version["status"] == gate else f"{gate} ({version['status']})",
     ]
