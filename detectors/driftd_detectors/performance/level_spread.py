@@ -40,7 +40,7 @@ class Pace:
     kept: int = 128
     completed: int = 28
     rho_pairs: float = 200.0
-    tests: float = 40.0  # an average over b windows may exceed its bound by chance once in tests A / b windows
+    tests: float = 36.0  # an average over b windows may exceed its bound by chance once in tests A / b windows
 
     @property
     def middle(self) -> int:
