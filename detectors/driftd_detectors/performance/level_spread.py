@@ -30,7 +30,8 @@ class Pace:
     """At which distances windows are compared, how many live windows teach, and what completes a short reference.
 
     `near` and `far` are lags in windows; `kept` live windows are learned from; a reference of fewer than `completed`
-    windows is completed by the first live ones.
+    windows is completed by the first live ones. The prior of rho is worth `rho_pairs` pairs of windows. An average over
+    b windows may exceed its bound by chance once in `tests` A / b windows.
     """
 
     near: int = 1
@@ -38,6 +39,8 @@ class Pace:
     most_rho: float = 0.95
     kept: int = 128
     completed: int = 28
+    rho_pairs: float = 200.0
+    tests: float = 36.0  # an average over b windows may exceed its bound by chance once in tests A / b windows
 
     @property
     def middle(self) -> int:
@@ -46,7 +49,7 @@ class Pace:
 
 
 DAYS = Pace()  # windows of six hours and longer, and windows of rows
-HOURS = Pace(near=6, far=(36, 48, 60), most_rho=0.99, kept=336, completed=336)
+HOURS = Pace(near=6, far=(36, 48, 60), most_rho=0.99, kept=336, completed=336, rho_pairs=0.0, tests=48.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,11 @@ class SpreadPrior:
     """
 
     sd: float = 0.10
-    rho: float = 0.5
-    windows: float = 6.0
+    rho: float = 0.72
+    windows: float = 16.0
+
+
+HOURLY_PRIOR = SpreadPrior(rho=0.5, windows=6.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,8 @@ def learn_spread(
     -----
     G(k) = mean((x_{t+k} - x_t)^2) / 2 minus the sampling variance of the pair, cut at three robust sds. Under an
     autoregressive wander G(near) / G(far) = (1 - rho^near) / (1 - rho^far), and sigma^2 = G(far) / (1 - rho^far).
+    The ratio is drawn towards that of the prior's rho (a geometric mean): an estimate of rho from a few dozen windows
+    is mostly noise, which raises false alarms where it is too low and hides a rise of half where it is too high.
     Sampling is taken off first: it dilutes a correlation at lag 1. Windows of uneven counts have sampling variances of
     their own, so a pair counts by the inverse square of the variance that its difference should have.
     """
@@ -136,7 +144,9 @@ def learn_spread(
     far = (count * far + weight * own * (1 - prior.rho**lag)) / (count + weight)
     near = max(near, 1e-12 * scale**2)
     far = max(far, near)
-    ratio, rho = max(near / far, _LEAST_RATIO), 0.5
+    usual = (1 - prior.rho**pace.near) / (1 - prior.rho**lag)
+    trust = pairs / (pairs + pace.rho_pairs) if pairs else 0.0
+    ratio, rho = max(near / far, _LEAST_RATIO) ** trust * usual ** (1 - trust), 0.5
     for _ in range(_STEPS):
         rho = max(0.0, 1 - ratio * (1 - rho**lag)) ** (1 / pace.near)
     rho = min(max(rho, 0.0), pace.most_rho)
