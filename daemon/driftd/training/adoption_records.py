@@ -1,4 +1,4 @@
-"""Adopting an existing model: what the jobs are told, and what they answer. Standard library only."""
+"""Adopting an existing model: what the jobs are told, and what they answer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from driftd.errors import DriftdError
+
 PICKLES = (".joblib", ".pkl", ".pickle")
 MLFLOW_SCHEME = "mlflow:"
 
 
-class AdoptionError(Exception):
+class AdoptionError(DriftdError):
     """A model that cannot be adopted; the message says why and what to do."""
-
-    plain = True
 
 
 @dataclass(frozen=True, slots=True)
