@@ -11,7 +11,7 @@ from driftd.decisions import MEANINGS
 from driftd.events import Event
 from driftd.notify.channels import RetryPace
 from driftd.notify.delivery import DIGEST_OF, LATE, batches
-from driftd.notify.message import CARRIED, LISTED, Section, encode, message, message_of_test, severity_of
+from driftd.notify.message import CARRIED, LISTED, SectionBlock, encode, message, message_of_test, severity_of
 from notify_samples import NOW, decision
 
 
@@ -35,7 +35,7 @@ def test_every_event_makes_a_message_that_slack_would_take(event: str) -> None:
     """Blocks stay within Slack's 3000 characters, whatever the reason is, and nothing of it is read as a mention."""
     told = message("team", [decision(1, event, reason="<!channel> <http://evil> " + "&" * 9000)])
     for block in told.body.blocks:
-        texts = [block.text] if isinstance(block, Section) else block.elements
+        texts = [block.text] if isinstance(block, SectionBlock) else block.elements
         assert all(0 < len(text.text) <= 3000 for text in texts)
         assert all("<" not in text.text for text in texts)
     assert "<" not in told.body.text
@@ -49,7 +49,7 @@ def test_a_digest_says_the_worst_first_and_stays_short() -> None:
     told = message("team", many)
     assert "500 decisions of 2 models (1 critical, 499 info)" in told.body.text
     block = told.body.blocks[1]
-    assert isinstance(block, Section)
+    assert isinstance(block, SectionBlock)
     listed = block.text.text
     assert listed.splitlines()[0].startswith("• 2025-10-09 08:53 UTC *fares* Data pipeline broken")
     assert len(listed) <= 3000

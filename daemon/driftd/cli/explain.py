@@ -15,7 +15,7 @@ from driftd.formatting import format_minute, format_time
 from driftd.registry.manifest import Manifest
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
-from driftd.views.decision import ActionLine, Decision, Explanation, StoryLine, explain_decision
+from driftd.views.decision import ActionLine, DecisionDetail, Explanation, StoryLine, explain_decision
 
 LEADERS_SHOWN = 5
 _SAID_ELSEWHERE = {"alarm", "kind", "evidence", "threshold"}
@@ -36,7 +36,7 @@ def print_explanation(explanation: Explanation, to: Console) -> None:
         _story(explanation.story, explanation.decision, to)
 
 
-def _decision(decision: Decision, to: Console, *, has_alarm: bool) -> None:
+def _decision(decision: DecisionDetail, to: Console, *, has_alarm: bool) -> None:
     event = decision.event.replace("_", " ")
     say(to, f"{decision.id}  {format_time(decision.at)}  {decision.model}  {event}", "bold")
     say(to, decision.reason)
@@ -91,7 +91,7 @@ def _describe_trials(tried: object) -> str:
     return f" (losses of what was tried: {losses})"
 
 
-def _story(story: Sequence[StoryLine], decision: Decision | None, to: Console) -> None:
+def _story(story: Sequence[StoryLine], decision: DecisionDetail | None, to: Console) -> None:
     say(to, "how it came about, and what followed", "bold")
     for event in story:
         here = ">" if decision is not None and event.id == decision.id else " "

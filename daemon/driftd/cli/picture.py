@@ -46,7 +46,7 @@ class WatchedStatus(ServedStatus, frozen=True, kw_only=True):
     overdue: bool  # whether a window should have been checked and was not
 
 
-class Snapshot(FleetStatus, frozen=True, kw_only=True):
+class WatchedFleet(FleetStatus, frozen=True, kw_only=True):
     """What is shown at one moment."""
 
     models: Sequence[WatchedStatus]
@@ -57,13 +57,13 @@ class Snapshot(FleetStatus, frozen=True, kw_only=True):
 
 
 def picture(
-    found: Snapshot | Unreadable, model: str | None, size: ConsoleDimensions, *, ascii_only: bool = False
+    found: WatchedFleet | Unreadable, model: str | None, size: ConsoleDimensions, *, ascii_only: bool = False
 ) -> RenderableType:
     """One screen: what is found (`watch.snapshot`), cut to the terminal's size."""
     lines: list[RenderableType] = [_head(found, size.width)]
     if found.trouble:
         lines.append(_line(found.trouble, ATTENTION))
-    if isinstance(found, Snapshot):
+    if isinstance(found, WatchedFleet):
         draw = _one if model is not None else _fleet
         lines += draw(found, size, Pen(ascii_only))
     lines.append(_line("Ctrl-C ends this", "dim"))
@@ -93,7 +93,7 @@ class Pen:
         return "".join(self._levels[round((value - low) / step)] for value in drawn)
 
 
-def _head(found: Snapshot | Unreadable, width: int) -> RenderableType:
+def _head(found: WatchedFleet | Unreadable, width: int) -> RenderableType:
     head = Table.grid(expand=True)
     head.add_column()
     head.add_column(justify="right")
@@ -111,7 +111,7 @@ def _head(found: Snapshot | Unreadable, width: int) -> RenderableType:
     return head
 
 
-def _fleet(found: Snapshot, size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
+def _fleet(found: WatchedFleet, size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
     models = sorted(found.models, key=_attention)
     needs = [_short_line(f"! {status.model}: {status.needs}", ATTENTION) for status in models if status.needs]
     if len(needs) > (most := max(2, size.height // 4)):
@@ -125,7 +125,7 @@ def _fleet(found: Snapshot, size: ConsoleDimensions, pen: Pen) -> list[Renderabl
     return [*lines, *_decisions(found.decisions, left, with_model=True)]
 
 
-def _table(models: Sequence[WatchedStatus], found: Snapshot, width: int, pen: Pen) -> Table:
+def _table(models: Sequence[WatchedStatus], found: WatchedFleet, width: int, pen: Pen) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0), width=width)
     table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=1, min_width=8)
     table.add_column("phase", no_wrap=True)
@@ -148,7 +148,7 @@ def _table(models: Sequence[WatchedStatus], found: Snapshot, width: int, pen: Pe
     return table
 
 
-def _one(found: Snapshot, size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
+def _one(found: WatchedFleet, size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
     lines: list[RenderableType] = [
         _line(f"! {absent.model}: {not_watched(absent.version)}", "yellow") for absent in found.not_watched
     ]
@@ -192,7 +192,7 @@ def _performance(status: WatchedStatus, width: int, pen: Pen) -> list[Renderable
     return [Text.assemble("performance ", (spark, _loss_style(status))), _line(", ".join(parts), "dim"), Text("")]
 
 
-def _notes(found: Snapshot) -> list[RenderableType]:
+def _notes(found: WatchedFleet) -> list[RenderableType]:
     notes: list[RenderableType] = []
     if found.override is not None:
         notes.append(_line(f"override in force: {format_override(found.override)}", "bold yellow"))
@@ -212,7 +212,7 @@ def _notes(found: Snapshot) -> list[RenderableType]:
     return notes
 
 
-def _unwatched_lines(found: Snapshot) -> list[RenderableType]:
+def _unwatched_lines(found: WatchedFleet) -> list[RenderableType]:
     """One line for all models without a version, and for each version that no daemon has watched."""
     by_reason: dict[str, list[str]] = {}
     for absent in found.not_watched:

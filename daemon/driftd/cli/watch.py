@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from driftd.cli.output import console, print_status, say
-from driftd.cli.picture import Snapshot, Unreadable, WatchedStatus, picture
+from driftd.cli.picture import Unreadable, WatchedFleet, WatchedStatus, picture
 from driftd.cli.scrape import read_scrape
 from driftd.config.load import ConfigError, load
 from driftd.config.schema import Config
@@ -48,7 +48,7 @@ def watch_status(config_path: Path, model: str | None, every: float, *, as_json:
             ascii_only = _ascii(to)
             with Live(console=to, screen=True, auto_refresh=False) as live:
 
-                def show(found: Snapshot | Unreadable) -> None:
+                def show(found: WatchedFleet | Unreadable) -> None:
                     live.update(picture(found, model, to.size, ascii_only=ascii_only), refresh=True)
 
                 _again(show, config_path, model, every)
@@ -57,11 +57,11 @@ def watch_status(config_path: Path, model: str | None, every: float, *, as_json:
     return 0
 
 
-Show = Callable[[Snapshot | Unreadable], None]
+Show = Callable[[WatchedFleet | Unreadable], None]
 
 
 def _again(show: Show, config_path: Path, model: str | None, every: float) -> NoReturn:
-    found: Snapshot | Unreadable = Unreadable("")
+    found: WatchedFleet | Unreadable = Unreadable("")
     while True:
         try:
             found = snapshot(config_path, model, time.time())
@@ -71,11 +71,11 @@ def _again(show: Show, config_path: Path, model: str | None, every: float) -> No
         time.sleep(every)
 
 
-def _print_json_line(found: Snapshot | Unreadable) -> None:
+def _print_json_line(found: WatchedFleet | Unreadable) -> None:
     print(json.dumps(json_safe(found), default=str), flush=True)  # noqa: T201 - for a pipe, a status a line
 
 
-def snapshot(config_path: Path, model: str | None, now: float) -> Snapshot:
+def snapshot(config_path: Path, model: str | None, now: float) -> WatchedFleet:
     """What `driftd status` says, with each model's past losses, the last decisions and whether a daemon answers."""
     config = _config(config_path)
     places = Places(config.state_dir)
@@ -87,8 +87,8 @@ def snapshot(config_path: Path, model: str | None, now: float) -> Snapshot:
             models = [_watched_status(reader, config, status, now) for status in fleet.models]
             decisions = reader.history(model, DECISIONS)
     except StateAbsentError as error:
-        return Snapshot(**whole | {"models": []}, at=now, trouble=str(error), daemon=answers, decisions=[])
-    return Snapshot(**whole | {"models": models}, at=now, trouble=None, daemon=answers, decisions=decisions)
+        return WatchedFleet(**whole | {"models": []}, at=now, trouble=str(error), daemon=answers, decisions=[])
+    return WatchedFleet(**whole | {"models": models}, at=now, trouble=None, daemon=answers, decisions=decisions)
 
 
 def _watched_status(reader: StateReader, config: Config, status: ServedStatus, now: float) -> WatchedStatus:
@@ -131,12 +131,12 @@ def _answers(listen: str) -> bool | None:
     return True
 
 
-def _print(found: Snapshot | Unreadable, to: Console) -> None:
-    at = found.at if isinstance(found, Snapshot) else None
+def _print(found: WatchedFleet | Unreadable, to: Console) -> None:
+    at = found.at if isinstance(found, WatchedFleet) else None
     say(to, f"--- {format_minute(at)} UTC", "dim")
     if found.trouble:
         say(to, found.trouble)
-    if isinstance(found, Snapshot):
+    if isinstance(found, WatchedFleet):
         print_status(found, to)
         if found.daemon is False:
             say(to, "no daemon answers")

@@ -27,25 +27,25 @@ _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 _SIGN = {Severity.CRITICAL: ":rotating_light:", Severity.WARNING: ":warning:", Severity.INFO: ":information_source:"}
 
 
-class Text(msgspec.Struct, frozen=True, kw_only=True):
+class MarkdownText(msgspec.Struct, frozen=True, kw_only=True):
     """A text of Slack, in its own markup."""
 
     type: str = "mrkdwn"
     text: str
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True):
+class SectionBlock(msgspec.Struct, frozen=True, kw_only=True):
     """A block of text."""
 
     type: str = "section"
-    text: Text
+    text: MarkdownText
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True):
+class ContextBlock(msgspec.Struct, frozen=True, kw_only=True):
     """A block of small print."""
 
     type: str = "context"
-    elements: list[Text]
+    elements: list[MarkdownText]
 
 
 class TransitionFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class TransitionFacts(msgspec.Struct, frozen=True, kw_only=True):
     config_hash: str
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The machine's part of a message."""
 
     schema: int = SCHEMA
@@ -78,20 +78,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     transitions: list[TransitionFacts] = []
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True):
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a webhook: Slack's part, and the same for machines."""
 
     text: str
-    blocks: list[Section | Context]
-    driftd: Facts
+    blocks: list[SectionBlock | ContextBlock]
+    driftd: MessageFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One delivery: the body of a webhook, what a program reads on its standard input, and its variables."""
 
-    body: Body
-    facts: Facts
+    body: MessageBody
+    facts: MessageFacts
     variables: dict[str, str]
 
 
@@ -104,8 +104,8 @@ def message(receiver: str, decisions: Sequence[StoredTransition]) -> Message:
 
 def message_of_test(receiver: str, now: float) -> Message:
     """What `driftd notify-test` sends."""
-    facts = Facts(receiver=receiver, test=True)
-    body = Body(text=f"driftd: {TITLE_OF_TEST}", blocks=[_section(f"*driftd*: {TITLE_OF_TEST}")], driftd=facts)
+    facts = MessageFacts(receiver=receiver, test=True)
+    body = MessageBody(text=f"driftd: {TITLE_OF_TEST}", blocks=[_section(f"*driftd*: {TITLE_OF_TEST}")], driftd=facts)
     variables = {"RECEIVER": receiver, "COUNT": "0", "EVENT": "test", "SEVERITY": "info", "AT": _iso(now)}
     variables |= {"REASON": TITLE_OF_TEST, "MODEL": "", "TRANSITION": "", "TEST": "1"}
     return Message(body, facts, _prefix_names(variables))
@@ -116,7 +116,7 @@ def severity_of(decisions: Sequence[StoredTransition]) -> Severity:
     return min((meaning_of(decision.event).severity for decision in decisions), key=_RANK.__getitem__)
 
 
-def _one(decision: StoredTransition, facts: Facts) -> Body:
+def _one(decision: StoredTransition, facts: MessageFacts) -> MessageBody:
     meaning = meaning_of(decision.event)
     reason = _cut(decision.reason, LONGEST_REASON)
     head = f"{decision.model}: {meaning.title}"
@@ -124,17 +124,17 @@ def _one(decision: StoredTransition, facts: Facts) -> Body:
         f"{meaning.severity} · {format_time(decision.at)} · {_phases(decision)} · by {decision.actor} · "
         f"`driftd explain {decision.id}`"
     )
-    return Body(
+    return MessageBody(
         text=_escape(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
         blocks=[
             _section(f"{_SIGN[meaning.severity]} *{head}*\n{reason}"),
-            Context(elements=[Text(text=_escape(context))]),
+            ContextBlock(elements=[MarkdownText(text=_escape(context))]),
         ],
         driftd=facts,
     )
 
 
-def _digest(decisions: Sequence[StoredTransition], facts: Facts) -> Body:
+def _digest(decisions: Sequence[StoredTransition], facts: MessageFacts) -> MessageBody:
     counts = Counter(meaning_of(decision.event).severity for decision in decisions)
     models = sorted({decision.model for decision in decisions})
     of = models[0] if len(models) == 1 else f"{len(models)} models"
@@ -145,7 +145,7 @@ def _digest(decisions: Sequence[StoredTransition], facts: Facts) -> Body:
     if len(decisions) > LISTED:
         lines.append(f"and {len(decisions) - LISTED} more: `driftd history -n {len(decisions)}`")
     sign = _SIGN[severity_of(decisions)]
-    return Body(
+    return MessageBody(
         text=_escape(f"[{str(severity_of(decisions)).upper()}] {head}"),
         blocks=[_section(f"{sign} *{head}*"), _section("\n".join(lines))],
         driftd=facts,
@@ -162,9 +162,9 @@ def _worst_first(decisions: Sequence[StoredTransition]) -> list[StoredTransition
     return sorted(decisions, key=lambda decision: (_RANK[meaning_of(decision.event).severity], -decision.id))
 
 
-def _facts(receiver: str, decisions: Sequence[StoredTransition]) -> Facts:
+def _facts(receiver: str, decisions: Sequence[StoredTransition]) -> MessageFacts:
     carried = sorted(_worst_first(decisions)[:CARRIED], key=lambda decision: decision.id)
-    return Facts(
+    return MessageFacts(
         receiver=receiver,
         severity=severity_of(decisions),
         count=len(decisions),
@@ -214,8 +214,8 @@ def _prefix_names(variables: Mapping[str, str]) -> dict[str, str]:
     return {f"DRIFTD_{name}": str(value).replace("\0", "") for name, value in variables.items()}
 
 
-def _section(text: str) -> Section:
-    return Section(text=Text(text=_escape(text)))
+def _section(text: str) -> SectionBlock:
+    return SectionBlock(text=MarkdownText(text=_escape(text)))
 
 
 def _phases(decision: StoredTransition) -> str:
@@ -237,6 +237,6 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def encode(value: Body | Facts) -> bytes:
+def encode(value: MessageBody | MessageFacts) -> bytes:
     """JSON, as UTF-8."""
     return json.dumps(json_safe(value), ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")

@@ -22,7 +22,7 @@ from driftd.views.config import config_in_force, model_as_yaml
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class DecisionDetail(msgspec.Struct, frozen=True, kw_only=True):
     """A line of history with what its event means."""
 
     id: int
@@ -59,7 +59,7 @@ class StoryLine(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of a decision or an alarm. `rows` and `window_by` are set where there is an alarm."""
 
-    decision: Decision | None
+    decision: DecisionDetail | None
     alarm: StoredAlarm | None
     actions: list[ActionLine]
     version: Mapping[str, object] | None  # the manifest of the version, as it lies on the disk
@@ -109,8 +109,8 @@ def explain_decision(
     )
 
 
-def _decision(line: StoredTransition) -> Decision:
-    return Decision(
+def _decision(line: StoredTransition) -> DecisionDetail:
+    return DecisionDetail(
         id=line.id,
         at=line.at,
         model=line.model,

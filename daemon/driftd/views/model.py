@@ -40,7 +40,7 @@ ROW_SPANS = (("100 windows", 100), ("1,000 windows", 1000))
 FEWEST_OF_SPAN = 3  # windows; a shorter span shows nothing
 
 
-class Version(msgspec.Struct, frozen=True, kw_only=True):
+class VersionLine(msgspec.Struct, frozen=True, kw_only=True):
     """One version in the lane of a model: what is known of it without its manifest."""
 
     version: int
@@ -49,7 +49,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     approved_by: str | None
 
 
-class UnreadableVersion(Version, frozen=True, kw_only=True):
+class UnreadableVersion(VersionLine, frozen=True, kw_only=True):
     """A version whose manifest cannot be read; `error` says why."""
 
     error: str
@@ -81,7 +81,7 @@ class VersionGate(msgspec.Struct, frozen=True):
     sentence: str | None
 
 
-class VersionLineage(Version, frozen=True, kw_only=True):
+class VersionLineage(VersionLine, frozen=True, kw_only=True):
     """A version with where it comes from."""
 
     created_at: float
@@ -104,7 +104,7 @@ class Span(msgspec.Struct, frozen=True):
     windows: int
 
 
-class Mark(DecisionLine, frozen=True, kw_only=True):
+class TimelineMark(DecisionLine, frozen=True, kw_only=True):
     """A decision on the axis of time; `at` is where it stands there, `kind` that of an alarm."""
 
     kind: str | None
@@ -140,10 +140,10 @@ class ModelView(ModelHead, frozen=True, kw_only=True):
     estimate: EstimateSeries
     evidence_over_time: dict[str, EvidenceSeries]
     windows: WindowSeries
-    marks: list[Mark]
+    marks: list[TimelineMark]
     alarms: list[AlarmLine]
     decisions: list[DecisionLine]
-    versions: list[Version]
+    versions: list[VersionLine]
 
 
 class UnwatchedView(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +198,7 @@ def _unwatched_view(registry: Registry, model: str, beside: LiveState, summary: 
     )
 
 
-def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) -> list[Version]:
+def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) -> list[VersionLine]:
     """The latest versions, newest first. One whose manifest cannot be read says why and hides no other."""
     return [
         _version(reader, registry, state, version)
@@ -206,8 +206,8 @@ def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) ->
     ]
 
 
-def _version(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> Version:
-    known = Version(
+def _version(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> VersionLine:
+    known = VersionLine(
         version=version,
         serves=version == state.champion,
         barred=version in state.barred,
@@ -219,7 +219,7 @@ def _version(reader: SeriesReader, registry: Registry, state: ModelState, versio
         return UnreadableVersion(**msgspec.structs.asdict(known), error=str(error))
 
 
-def _lineage(known: Version, manifest: Manifest) -> VersionLineage:
+def _lineage(known: VersionLine, manifest: Manifest) -> VersionLineage:
     data, trainer, gate = manifest.data, manifest.trainer, manifest.gate or {}
     return VersionLineage(
         **msgspec.structs.asdict(known),
@@ -287,7 +287,7 @@ class _Axis:
         return min((check.at for check in (*self.windows[:1], *self.labels[:1])), default=0.0)
 
 
-def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAlarm]) -> list[Mark]:
+def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAlarm]) -> list[TimelineMark]:
     """What happened, where it stands on the axis: an alarm at the window that raised it, all else when it was done."""
     raised: Mapping[int, float] = {alarm.id: alarm.window_end for alarm in alarms} if axis.by_time else {}
     found = []
@@ -296,7 +296,7 @@ def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAla
             figures = event.decision_figures
             at = raised.get(figures.alarm or 0, event.at) if event.event == Event.ALARM else event.at
             line = msgspec.structs.replace(decision_line(event), at=at)
-            found.append(Mark(**msgspec.structs.asdict(line), kind=figures.kind))
+            found.append(TimelineMark(**msgspec.structs.asdict(line), kind=figures.kind))
     return found
 
 
