@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from driftd.config.schema import Http
-from driftd.observe import families
+from driftd.observe import model_families
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
@@ -51,7 +51,7 @@ def served(
         PageWiring(
             places,
             config_path,
-            models=lambda: metrics.board.owners(families.WINDOW_SECONDS),
+            models=lambda: metrics.board.owners(model_families.WINDOW_SECONDS),
             obstacles=lambda: obstacles or {},
             shown=metrics.board,
             now=time.time,

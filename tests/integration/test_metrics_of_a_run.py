@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from driftd.config.schema import Http
 from driftd.loop.daemon import Daemon
-from driftd.observe import families
+from driftd.observe import families, model_families
 from driftd.observe.decision_counts import DecisionCounts
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
@@ -45,8 +45,8 @@ ELSEWHERE = {
     families.BACKUP_SIZE,
     *(one for one in families.ALL if one.owner == "receiver"),  # see test_notifications
     families.OVERRIDE_SINCE,  # this run has no override; see test_config_history
-    families.ROLLED_BACK_AT,  # and no rollback; see test_metrics
-    families.ESTIMATE_HELD,  # needs ten windows with labels; see test_metrics
+    model_families.ROLLED_BACK_AT,  # and no rollback; see test_metrics
+    model_families.ESTIMATE_HELD,  # needs ten windows with labels; see test_metrics
 }
 SINCE_START = {one.name for one in families.ALL if one.type in {"counter", "histogram"} and not one.lasting}
 OF_THIS_MOMENT = {"driftd_last_step_timestamp_seconds", "driftd_config_last_reload_success_timestamp_seconds"}

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from driftd.events import Event
-from driftd.observe import families
+from driftd.observe import families, model_families
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
@@ -69,8 +69,8 @@ def test_a_feed_that_falls_silent_is_told_though_the_state_stays_the_same(places
     with served(places, places.root.parent / "config.yaml", metrics=metrics) as address:
         calm = httpx.get(f"{address}/api/models/model-01")
         board, now = metrics.board, time.time()
-        board.set(families.WINDOW_SECONDS, HOUR, "model-01")
-        board.set(families.NEWEST_PREDICTION, now - 9 * HOUR, "model-01")
+        board.set(model_families.WINDOW_SECONDS, HOUR, "model-01")
+        board.set(model_families.NEWEST_PREDICTION, now - 9 * HOUR, "model-01")
         board.set(families.DISK_FREE, 5e8)
         board.set(families.DISK_SIZE, 1e12)
         silent = httpx.get(f"{address}/api/models/model-01", headers={"If-None-Match": calm.headers["ETag"]})

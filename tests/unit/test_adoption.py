@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from driftd.registry.durable import sha256_of
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from driftd.cli.adoption import Adoption
-from driftd.cli.init_defaults import Guess, guessed
+from driftd.cli.init_defaults import Guess, guess_settings
+from driftd.fsutil import sha256_of
 from driftd.registry import Adopted
 from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, ArtefactError
 from driftd.registry.manifest import Manifest, Trainer
@@ -187,7 +187,7 @@ def adoption_of(estimator: Any, folder: Path, class_names: tuple[str, ...] = ())
 
 
 def guess_of(rows: pd.DataFrame, target: str = "late") -> Guess:
-    return guessed(rows, target, task=None, columns=FileColumns(), window=None, name="orders")
+    return guess_settings(rows, target, task=None, columns=FileColumns(), window=None, name="orders")
 
 
 def test_the_features_are_the_models_in_its_order(tmp_path: Path) -> None:

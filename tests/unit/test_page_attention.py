@@ -13,6 +13,7 @@ from driftd.views.attention import Urgency, attention, unwatched_attention
 from driftd.views.conditions import ActiveCondition
 from driftd.views.fleet import VerdictSpark, WatchedModel, by_need, headline
 from driftd.views.routes import STATIC
+from driftd.views.row_counts import RowCounts
 from driftd.views.status import ModelStatus
 
 CALM = KindEvidence(1.0, 1000.0, Verdict.OK, "nothing moved")
@@ -41,7 +42,14 @@ def model(**changes: Any) -> WatchedModel:
     """A model on the first screen."""
     found = status(**changes)
     spark = VerdictSpark([], [], [])
-    return WatchedModel(**msgspec.structs.asdict(found), attention=attention(found), window_seconds=3600.0, spark=spark)
+    return WatchedModel(
+        **msgspec.structs.asdict(found),
+        attention=attention(found),
+        window_seconds=3600.0,
+        rows=RowCounts(),
+        rows_sentence="",
+        spark=spark,
+    )
 
 
 def loud(kind: str, verdict: Verdict) -> dict[str, KindEvidence]:

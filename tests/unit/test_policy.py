@@ -340,10 +340,12 @@ def test_a_change_of_the_classes_waits_for_a_person() -> None:
     building = STATES[Phase.RETRAINING]
     build = building.build
     assert build is not None
-    result = {"decision": "promote", "sentence": "better", "rows": 500, "class_change": "it adds the class 'c'"}
-    done = StepDone(ActionKind.JUDGE, {"version": build.number, "champion": building.champion}, result)
-    held = decide(building, done)
-    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, "approval_wanted")
+    result = JudgeResult(GateDecision.PROMOTE, "better", rows=500, class_change="it adds the class 'c'")
+    held = decide(
+        building,
+        StepDone(JudgeArguments(version=build.number, trigger=build.trigger, champion=building.champion), result),
+    )
+    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, Event.APPROVAL_WANTED)
     assert "it adds the class 'c'" in held.reason
 
 

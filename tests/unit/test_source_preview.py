@@ -10,7 +10,7 @@ import pytest
 from driftd.cli.source_preview import source_warnings
 from driftd.config.load import load
 from driftd.doctor.models import source_finding
-from driftd.observe import families
+from driftd.observe import model_families
 from driftd.observe.exposition import MetricStore
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.sources.protocol import Extent
@@ -114,4 +114,6 @@ def test_every_surface_counts_the_same_rows() -> None:
         "1,000 predictions so far (besides: 3 malformed, 400 impossible time, 12 late, 499 labels unjoined)"
         in finding.said
     )
-    assert {"no_time", "impossible_time", "malformed", "no_label", "refused", "duplicates"} == set(families.SET_ASIDE)
+    assert {"no_time", "impossible_time", "malformed", "no_label", "refused", "duplicates"} == set(
+        model_families.SET_ASIDE
+    )

@@ -13,6 +13,7 @@ from driftd.records import Window
 from driftd.sources.store import StoreSource
 from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
+from driftd.store.state.records import CheckFigures
 from driftd.views.status import unseen_labels
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.monitor import Monitor, MonitorSettings
@@ -128,8 +129,8 @@ def test_the_fault_names_the_labels(tmp_path: Path) -> None:
 
 def test_status_says_how_many_labels_are_outside() -> None:
     """Strays of the last evaluated cohort are one sentence of the status; without any there is none."""
-    assert unseen_labels({"unseen_labels": 3.0, "labels": 200.0}) == [
+    assert unseen_labels(CheckFigures(unseen_labels=3.0, labels=200.0)) == [
         "3 of the last 200 labels are outside the classes of the version; each counts as wrong"
     ]
-    assert unseen_labels({"unseen_labels": 0.0, "labels": 200.0}) == []
-    assert unseen_labels({}) == []
+    assert unseen_labels(CheckFigures(labels=200.0)) == []
+    assert unseen_labels(CheckFigures()) == []

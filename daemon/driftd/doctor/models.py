@@ -11,7 +11,7 @@ from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.fsutil import sha256_of
 from driftd.loop.backtest import eras_of
 from driftd.loop.source_timeout import SourceDamagedError, SourceHangsError, TimeoutWorker
-from driftd.observe.families import SET_ASIDE
+from driftd.observe.model_families import SET_ASIDE
 from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.registry import ManifestError, Registry
 from driftd.sources import open_source

@@ -114,8 +114,8 @@ def _texts(values: Any, feature: Feature) -> pd.Series[Any]:
         return pd.Series([np.nan if name is None else name for name in names], dtype=object)
     series = values if isinstance(values, pd.Series) else pd.Series(values, dtype=object)
     plain = series.astype(object)
-    missing = plain.isna().to_numpy()
-    codes, distinct = pd.factorize(plain.where(~missing, None), use_na_sentinel=True)
+    filled = plain.where(~plain.isna().to_numpy(), None).tolist()
     resolve = feature.vocabulary.resolve
-    known = np.array([*(resolve(class_name(value)) for value in distinct), np.nan], dtype=object)
-    return pd.Series(known[codes], index=series.index, dtype=object)
+    # A dict, not pandas.factorize, which takes texts that differ from a NUL on for one.
+    known = {value: np.nan if value is None else resolve(class_name(value)) for value in dict.fromkeys(filled)}
+    return pd.Series([known[value] for value in filled], index=series.index, dtype=object)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from driftd.observe import families
+from driftd.observe import model_families
 from driftd.observe.metric_family import Family
 from driftd.views.conditions import ExportedValues
 
@@ -47,12 +47,12 @@ def row_counts(shown: ExportedValues, model: str) -> RowCounts:
     def count(family: Family, *labels: str) -> int:
         return int(shown.value(family, model, *labels) or 0)
 
-    by_reason = {reason: count(families.EVENTS_SET_ASIDE, reason) for reason in families.SET_ASIDE}
+    by_reason = {reason: count(model_families.EVENTS_SET_ASIDE, reason) for reason in model_families.SET_ASIDE}
     return RowCounts(
         {reason: number for reason, number in by_reason.items() if number},
-        count(families.LATE),
-        count(families.LABEL_IDS),
-        count(families.LABEL_IDS_UNJOINED),
+        count(model_families.LATE),
+        count(model_families.LABEL_IDS),
+        count(model_families.LABEL_IDS_UNJOINED),
     )
 
 
