@@ -19,8 +19,8 @@ from driftd.observe import families, model_families
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.document import document
 from driftd.observe.exposition import MetricStore
-from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.observe.metrics import Metrics
+from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.observe.model_metrics import CheckContext, ModelMetrics
 from driftd.observe.serving_families import SERVED
 from driftd.records import DecisionFigures, ModelState, Phase, Verdict, Window
