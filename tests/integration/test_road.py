@@ -1,0 +1,33 @@
+"""The road of one prediction from its source to a transition stays short enough to be read."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "road.py"
+STATIONS = {  # read, profile, score, gather, decide, record
+    "driftd/loop/checks.py",
+    "driftd_detectors/profile/profile.py",
+    "driftd_detectors/scores/scoring.py",
+    "driftd_detectors/evidence/evidence.py",
+    "driftd/policy/advance.py",
+    "driftd/store/state/writer.py",
+}
+
+
+@pytest.mark.parametrize("source", ["store", "files"])
+def test_the_road_executes_few_files(tmp_path: Path, source: str) -> None:
+    """From a source to the transition of an alarm, functions of at most 60 of our files run; no station is missed."""
+    spec = importlib.util.spec_from_file_location("road", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    road = benchmark.road_of(source, tmp_path)
+    assert set(road) >= STATIONS | {f"driftd/sources/{source}.py"}
+    assert len(road) <= benchmark.LONGEST_ROAD, "\n".join(sorted(road))
