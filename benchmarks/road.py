@@ -1,6 +1,6 @@
 """How many of driftd's own files run while the rows of one window travel from their source to a transition.
 
-Run: PYTHONPATH=daemon:detectors:tests python benchmarks/road.py [store] [files]
+Run: PYTHONPATH=daemon:detectors python benchmarks/road.py [store] [files]
 
 A small world lives until a window raises an alarm. The step of the model in which that happens is traced from its begin
 until the transition is written: the window is read, summarised, checked and decided on. A file of either package counts
@@ -26,6 +26,9 @@ import pandas as pd
 import driftd
 import driftd_detectors
 from driftd.serving.client import Driftd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, Change, World, hour, unchanged
 
 LONGEST_ROAD = 60  # files

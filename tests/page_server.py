@@ -45,7 +45,7 @@ def served(
             config_path,
             models=lambda: metrics.board.owners(families.WINDOW_SECONDS),
             obstacles=lambda: obstacles or {},
-            shown=metrics.board,
+            metrics=metrics.board,
             now=time.time,
             last_round=time.time,
         )

@@ -71,7 +71,7 @@ class Monitor:
         """Evaluate data, prediction and quality of the window that begins at `start` (epoch seconds)."""
         if profile.rows < FEWEST_ROWS:
             sentence = f"only {profile.rows} rows; {FEWEST_ROWS} are needed to say anything"
-            return self, Assessment(Verdict.INCONCLUSIVE, sentence, profile.rows, learning=self._learning())
+            return self, Assessment(Verdict.INCONCLUSIVE, sentence, profile.rows, learning=self._learning_sentence())
         quality, faults = self.quality.update(self._faults(profile))
         reference, layout = self.reference.profile, self.reference.layout
         scores = score_window(profile, reference, layout, faults=faults, left_out=self.settings.off)
@@ -89,7 +89,7 @@ class Monitor:
             kinds,
             after._scores(scores, start),
             faults,
-            after._learning(),
+            after._learning_sentence(),
             {} if harm is None or broken else harm.figures(),
         )
         return after, assessment
@@ -116,7 +116,7 @@ class Monitor:
         )
         harm = self.harm
         if harm is not None and loss.metric == harm.expected.metric and "loss" in assessment.figures:
-            harm = harm.realised(start, assessment.figures["loss"], assessment.figures["labels"])
+            harm = harm.with_realised_loss(start, assessment.figures["loss"], assessment.figures["labels"])
         return replace(self, performance=performance, maturity=maturity, harm=harm), assessment
 
     def learn_late_labels(self, cohorts: Sequence[Outcomes], known_by: float) -> Monitor:
@@ -207,7 +207,7 @@ class Monitor:
         parts = (part.scores(scores, start) for part in (self.data, self.prediction) if part is not None)
         return tuple(score for part in parts for score in part if score.subject not in self.settings.ignore)
 
-    def _learning(self) -> str | None:
+    def _learning_sentence(self) -> str | None:
         parts = (part.evidence for part in (self.data, self.prediction) if part is not None)
         return next((learning for learning in (part.learning for part in parts) if learning is not None), None)
 

@@ -28,7 +28,6 @@ PURPOSES = tuple(SwapPurpose)
 ROLLBACK_TRIGGERS = tuple(RollbackCause)
 ROLLBACK_OUTCOMES = tuple(RollbackOutcome)
 
-
 _catalogue = MetricCatalogue()
 _gauge, _counter, _histogram = _catalogue.gauge, _catalogue.counter, _catalogue.histogram
 ALL = _catalogue.families

@@ -96,12 +96,12 @@ class LogCatalogue:
         """How many rows ever arrived."""
         return self.stretches[-1].first_row + self.stretches[-1].rows if self.stretches else 0
 
-    def changed(self) -> list[int]:
+    def scan(self) -> list[int]:
         """The numbers of files that are new or not as they were, oldest change first.
 
         A file that was renamed (log rotation) is the same file; one that was cut or replaced is a new one.
         """
-        seen = sorted((stat.st_mtime_ns, str(path), stat) for path, stat in listed(self.pattern))
+        seen = sorted((stat.st_mtime_ns, str(path), stat) for path, stat in list_files(self.pattern))
         paths = {path for _, path, _ in seen}
         by_path = {file.path: number for number, file in enumerate(self.files)}
         by_inode = {file.inode: number for number, file in enumerate(self.files)}
@@ -109,7 +109,7 @@ class LogCatalogue:
         for changed_at, path, stat in seen:
             number = by_path.get(path)
             if number is None or not self._is_same(self.files[number], path, stat):
-                number = self._moved(by_inode.get(stat.st_ino), path, stat, paths)
+                number = self._find_moved(by_inode.get(stat.st_ino), path, stat, paths)
             if number is None:
                 number = self.begin(path, stat.st_ino)
             file = self.files[number]
@@ -126,7 +126,7 @@ class LogCatalogue:
         if self.stretches and not is_columnar(self.files[number].path):
             last = self.stretches[-1]
             if last.file == number and last.stop == found.start and found.stop - last.start < _SMALL_BYTES:
-                self.stretches[-1] = _united(last, found)
+                self.stretches[-1] = _unite(last, found)
                 return
         self.stretches.append(found)
 
@@ -155,7 +155,7 @@ class LogCatalogue:
         self.files.append(LogFile(path, inode))
         return len(self.files) - 1
 
-    def _moved(self, number: int | None, path: str, stat: os.stat_result, paths: set[str]) -> int | None:
+    def _find_moved(self, number: int | None, path: str, stat: os.stat_result, paths: set[str]) -> int | None:
         """The number of a known file that was moved to `path`, if one was."""
         if number is None:
             return None
@@ -190,7 +190,7 @@ def digest_of(path: Path, size: int) -> bytes:
         return b""
 
 
-def _united(earlier: Stretch, other: Stretch) -> Stretch:
+def _unite(earlier: Stretch, other: Stretch) -> Stretch:
     spans = [(part.first_at, part.last_at) for part in (earlier, other)]
     first = min((first for first, _ in spans if first is not None), default=None)
     last = max((last for _, last in spans if last is not None), default=None)
@@ -209,7 +209,7 @@ def is_there(pattern: str) -> bool:
     return Path(*_fixed_parts(Path(pattern))).exists()
 
 
-def listed(pattern: str) -> list[tuple[Path, os.stat_result]]:
+def list_files(pattern: str) -> list[tuple[Path, os.stat_result]]:
     """The finished-looking files of a folder (with those below it) or of a glob pattern, with their facts."""
     folder = Path(pattern)
     found: Iterable[Path]

@@ -111,7 +111,7 @@ class FileRows:
         )
 
     @classmethod
-    def stacked(cls, parts: Sequence[FileRows], schema: Schema) -> FileRows:
+    def stack(cls, parts: Sequence[FileRows], schema: Schema) -> FileRows:
         """Rows one after the other."""
         if len(parts) == 1:
             return parts[0]
@@ -171,7 +171,7 @@ class FileRows:
         return table_of(self.ids, self.columns, self.outcomes, schema)
 
 
-def gathered(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
+def gather(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
     """Rows in chunks of about `CHUNK_ROWS`, however small or large the stretches are."""
     waiting: list[FileRows] = []
     size = 0
@@ -179,12 +179,12 @@ def gathered(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
         if len(part) == 0:
             continue
         if waiting and size + len(part) > CHUNK_ROWS:
-            yield FileRows.stacked(waiting, schema)
+            yield FileRows.stack(waiting, schema)
             waiting, size = [], 0
         waiting.append(part)
         size += len(part)
     if waiting:
-        yield FileRows.stacked(waiting, schema)
+        yield FileRows.stack(waiting, schema)
 
 
 def _ids(table: pa.Table, name: str, first_row: int) -> pa.Array:
@@ -231,21 +231,21 @@ def _outcomes(
 def _stacked_outcomes(parts: Sequence[Outcomes], schema: Schema) -> Outcomes:
     classes = {name: code for code, name in enumerate(schema.classes)}
 
-    def coded(values: Numbers, own: tuple[str, ...]) -> Numbers:
+    def recode(values: Numbers, own: tuple[str, ...]) -> Numbers:
         if schema.task is Task.REGRESSION:
             return values
         places = [classes.setdefault(label, len(classes)) for label in own]
         return np.array([*places, -1], dtype=np.float64)[values.astype(np.int64)]
 
-    def joined(arrays: list[Numbers]) -> Numbers:
+    def join(arrays: list[Numbers]) -> Numbers:
         return np.concatenate(arrays) if arrays else np.empty(0)
 
     return Outcomes(
-        at=joined([part.at for part in parts]),
-        prediction=joined([coded(part.prediction, part.classes) for part in parts]),
-        score=joined([part.score for part in parts]),
-        label=joined([coded(part.label, part.classes) for part in parts]),
-        label_at=joined([part.label_at for part in parts]),
+        at=join([part.at for part in parts]),
+        prediction=join([recode(part.prediction, part.classes) for part in parts]),
+        score=join([part.score for part in parts]),
+        label=join([recode(part.label, part.classes) for part in parts]),
+        label_at=join([part.label_at for part in parts]),
         version=np.concatenate([part.version for part in parts]) if parts else np.empty(0, dtype=np.int64),
         classes=tuple(classes),
     )

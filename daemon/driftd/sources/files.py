@@ -14,7 +14,7 @@ import pyarrow as pa
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.file_rows import ColumnMapping, FileRows, gathered
+from driftd.sources.file_rows import ColumnMapping, FileRows, gather
 from driftd.sources.log_files import FileFormat, LogFiles, RequestedColumns
 from driftd.sources.protocol import Extent
 from driftd.store.events.reader import EventReader
@@ -107,7 +107,7 @@ class FilesSource:
         known = self._logs.known
         first_at = min((stretch.first_at for stretch in known.stretches if stretch.first_at is not None), default=None)
         newest_at = max((stretch.last_at for stretch in known.stretches if stretch.last_at is not None), default=None)
-        counts = {**self._reader.counters(), "malformed": float(self._malformed())}
+        counts = {**self._reader.counters(), "malformed": float(self._count_malformed())}
         return Extent(
             first_at,
             self._complete_until,
@@ -119,7 +119,7 @@ class FilesSource:
             counts,
         )
 
-    def _malformed(self) -> int:
+    def _count_malformed(self) -> int:
         logs = [log for log in (self._logs, self._feedback) if log is not None]
         return sum(file.malformed for log in logs for file in log.known.files)
 
@@ -131,9 +131,9 @@ class FilesSource:
 
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
         """See `Source.outcomes`."""
-        return FileRows.stacked(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
+        return FileRows.stack(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
 
-    def labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
+    def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
         for rows in self._rows(_span(since, until), self._names.with_features(self._schema), known_by):
             kept = rows.where(rows.outcomes.labelled)
@@ -168,7 +168,7 @@ class FilesSource:
             sizes = np.cumsum([0, *map(len, kept)])
             kept = [part.where(keys[a:b] < bar) for part, (a, b) in zip(kept, pairwise(sizes), strict=True)]
             keys = keys[keys < bar]
-        return FileRows.stacked(kept, self._schema).table(self._schema)
+        return FileRows.stack(kept, self._schema).table(self._schema)
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -183,7 +183,7 @@ class FilesSource:
         tables = self._logs.read(stretches, wanted)
         cut = (self._cut(stretch, table, window) for stretch, table in tables)
         parts = (rows.with_labels(self._reader, self._schema, known_by) for rows in cut)
-        yield from gathered(parts, self._schema)
+        yield from gather(parts, self._schema)
 
     def _cut(self, stretch: Stretch, table: pa.Table, window: Window) -> FileRows:
         """The rows of one stretch that the window has, with the labels that stand beside them."""

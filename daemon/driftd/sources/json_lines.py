@@ -75,10 +75,10 @@ def _column(values: list[Any], *, text: bool, time: bool) -> pa.Array:
         return pa.array([_time(value) for value in values], pa.float64())
     if all(value is None or isinstance(value, int | float) for value in values):
         return pa.array([_number(value) for value in values], pa.float64())
-    return pa.array([None if value is None else _quoted(value) for value in values], pa.string())
+    return pa.array([None if value is None else _as_text(value) for value in values], pa.string())
 
 
-def _quoted(value: object) -> str:
+def _as_text(value: object) -> str:
     """Numbers as themselves, everything else in quotes: a numeric text among numbers stays a text."""
     return repr(float(value)) if isinstance(value, int | float) else repr(value)
 

@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 
 from driftd.sources import parquet_files, text_files
-from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch, is_columnar, is_there, listed
+from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch, is_columnar, is_there, list_files
 from driftd_detectors.columns import Numbers
 
 FileFormat = Literal["auto", "parquet", "csv", "jsonl"]
@@ -54,9 +54,9 @@ class LogFiles:
         """
         with self._alone():
             self._load()
-            faults = [gone] if (gone := self._gone()) is not None else []
+            faults = [gone] if (gone := self._absence()) is not None else []
             self.is_away = bool(faults)
-            numbers = self.known.changed()
+            numbers = self.known.scan()
             for number in numbers:
                 fault = self._look(number, now, on_rows)
                 if fault:
@@ -86,15 +86,15 @@ class LogFiles:
         """Whether the format of the stretch's file cannot tell numbers from text."""
         return self._format_of(self.known.files[stretch.file]) != "parquet"
 
-    def malformed(self) -> int:
+    def count_malformed(self) -> int:
         """How many lines were no rows."""
         return sum(file.malformed for file in self.known.files)
 
-    def _gone(self) -> str | None:
+    def _absence(self) -> str | None:
         """Why nothing at all can be seen, where that is no sign of a feed without rows."""
         if not is_there(self._pattern):
             return f"{self._pattern} does not exist"
-        if self.known.rows and not listed(self._pattern):
+        if self.known.rows and not list_files(self._pattern):
             return f"{self._pattern} has none of the files any more that were read from it: is it mounted?"
         return None
 

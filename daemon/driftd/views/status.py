@@ -62,7 +62,7 @@ def fleet_status(
 ) -> dict[str, Any]:
     """Everything that `driftd status` says, of all models or of one.
 
-    `shown` are the metrics of the daemon, where one answers.
+    `metrics` are those of the daemon, where one answers.
     """
     wanted = [name for name in config.models if only in {None, name}]
     found = pressings(metrics, wanted, time.time()) if metrics is not None else ActiveConditions()
@@ -137,7 +137,9 @@ def latest_verdicts(reader: StateReader, state: ModelState) -> LatestVerdicts:
 
 def _latest(newest: Mapping[str, list[StoredCheck]]) -> LatestVerdicts:
     last = {kind: checks[0].verdict if checks else None for kind, checks in newest.items()}
-    kinds = {kind: tuple(Verdict(one["verdict"]) for one in _evidence(newest[kind]).values()) for kind in CHECKS}
+    kinds = {
+        kind: tuple(Verdict(evidence["verdict"]) for evidence in _evidence(newest[kind]).values()) for kind in CHECKS
+    }
     return LatestVerdicts(last["window"], last["labels"], kinds["window"], kinds["labels"])
 
 

@@ -164,7 +164,7 @@ class Evidence:
         Streams without weight gather evidence and learn nothing: whether they drift is not looked at, so what they do
         must not become normal.
         """
-        history = self.history.with_window(start, np.where(self._weighted(), values, np.nan), sampling_sd)
+        history = self.history.with_window(start, np.where(self._has_weight(), values, np.nan), sampling_sd)
         if self.is_learning:
             return replace(self, history=history, crossed=False, seen=self.seen + 1)._learn_waiting()
         up, down = self.fit.surprise(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
@@ -196,8 +196,8 @@ class Evidence:
         shift = np.where(known, residuals, 0.0).sum(axis=0) / count
         return replace(
             self,
-            fit=self.fit.shifted(shift, len(residuals)),
-            history=self.history.shifted(shift, since),
+            fit=self.fit.shift_by(shift, len(residuals)),
+            history=self.history.shift_by(shift, since),
             logs=np.full_like(self.logs, -np.inf),
             alarmed=False,
             crossed=False,
@@ -260,7 +260,7 @@ class Evidence:
     def _per_stream(self, of_lanes: Numbers) -> Numbers:
         return np.asarray(np.bincount(self.lanes.stream, weights=of_lanes, minlength=self.lanes.streams))
 
-    def _weighted(self) -> NDArray[np.bool_]:
+    def _has_weight(self) -> NDArray[np.bool_]:
         return self._per_stream(self.lanes.weight) > 0
 
     def _directions(self) -> NDArray[np.intp]:

@@ -124,7 +124,7 @@ class History:
         """Nothing waits any more."""
         return replace(self, learned=np.ones(len(self.starts), dtype=bool))
 
-    def shifted(self, shift: Numbers, since: int) -> History:
+    def shift_by(self, shift: Numbers, since: int) -> History:
         """As if the level had always been the one since position `since`."""
         values = self.values.copy()
         values[:since] += shift.astype(np.float32)

@@ -55,7 +55,7 @@ def assess_cohort(
         sentence = f"{loss.metric} cannot be computed from the {labels} labels of this window"
         return performance, maturity, Assessment(Verdict.INCONCLUSIVE, sentence, outcomes.rows)
     after = performance.update(estimate, start)
-    known = maturity.seen(outcomes, known_by, readiness, start)
+    known = maturity.learn_ready(outcomes, known_by, readiness, start)
     kind = _kind(after, estimate, loss)
     notes = []
     if known.changed:

@@ -119,7 +119,7 @@ class Harm(EvidenceView):
         moved = self.evidence.update(np.array([value]), np.array([sd]), np.array([self.tolerated]), start)
         return replace(after, evidence=moved)
 
-    def realised(self, start: float, loss: float, labels: float) -> Harm:
+    def with_realised_loss(self, start: float, loss: float, labels: float) -> Harm:
         """What labels said of a window that was estimated before; nothing changes for any other."""
         if start not in self.waiting or not np.isfinite(loss):
             return self

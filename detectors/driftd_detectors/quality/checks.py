@@ -17,18 +17,18 @@ from driftd_detectors.quality.faults import (
     QualitySettings,
     Suspicion,
     constant,
-    missing,
+    missing_values,
     new_category,
     out_of_range,
     unreadable,
-    vanished,
+    vanished_values,
 )
 
 Check = Callable[[ColumnWindow, QualitySettings], Suspicion | None]
 FAULTS: dict[str, Check] = {
-    "vanished": vanished,
+    "vanished": vanished_values,
     "unreadable": unreadable,
-    "missing": missing,
+    "missing": missing_values,
     "new_category": new_category,
     "range": out_of_range,
     "constant": constant,
@@ -93,7 +93,7 @@ def _worth_a_look(window: Profile, reference: Profile, layout: Layout) -> NDArra
     delivered = np.add.reduceat(counts, starts)
     gone, usually_gone = counts[ends - 1], usual[ends - 1]
     more_missing = gone * np.add.reduceat(usual, starts) > usually_gone * delivered
-    one_bin = np.maximum.reduceat(np.where(_missing(layout), 0, counts), starts) == delivered - gone
+    one_bin = np.maximum.reduceat(np.where(_missing_bins(layout), 0, counts), starts) == delivered - gone
     numeric = np.array([column.numeric for column in layout.columns])
     new = ~numeric & (counts[ends - 2] > 0)
     strange = numeric & (counts[starts] + counts[starts + 1] + counts[ends - 3] + counts[ends - 2] > 0)
@@ -101,7 +101,7 @@ def _worth_a_look(window: Profile, reference: Profile, layout: Layout) -> NDArra
     return found
 
 
-def _missing(layout: Layout) -> NDArray[np.bool_]:
+def _missing_bins(layout: Layout) -> NDArray[np.bool_]:
     """Which bins of the flat vector are those of missing values."""
     found = np.zeros(layout.bins, dtype=np.bool_)
     found[layout.starts[1:] - 1] = True

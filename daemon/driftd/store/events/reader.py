@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import adapt_columns, decode_blocks, features_of, missing, stack_columns, take_rows
+from driftd.store.events.columnar import (
+    adapt_columns,
+    decode_blocks,
+    features_of,
+    missing_column,
+    stack_columns,
+    take_rows,
+)
 from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
 from driftd_detectors.columns import Columns, Numbers, Outcomes
@@ -170,7 +177,7 @@ class EventReader:
         wanted = tuple(features or self._schema.features)
         parts: list[Columns] = []
         if self._db is None or len(rows.seqs) == 0:
-            return Columns(0, {feature.name: missing(feature.kind, 0) for feature in wanted}, {})
+            return Columns(0, {feature.name: missing_column(feature.kind, 0) for feature in wanted}, {})
         with self.snapshot():
             first, last = int(rows.blocks.min()), int(rows.blocks.max())
             sealed = self._all(_SEGMENTS, first, last)

@@ -33,7 +33,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if arguments.get("base") is not None:
             base = read_snapshot(places, arguments["model"], arguments["base"]).table
             yield base.filter(pc.greater_equal(base["driftd_at"], since))
-        yield from source.labelled(since, until, until)
+        yield from source.read_labelled(since, until, until)
 
     snapshot = take_snapshot(places, arguments["model"], tables(), schema)
     at = snapshot.at
