@@ -34,8 +34,7 @@ from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.maturity import Maturity
 from driftd_detectors.performance.performance import Performance, begin_performance, tolerance_of
 from driftd_detectors.profile.profile import Profile
-from driftd_detectors.quality.checks import quality_faults
-from driftd_detectors.quality.fault_evidence import FaultEvidence, usual_faults
+from driftd_detectors.quality.checks import FaultEvidence, quality_faults, usual_faults
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Task

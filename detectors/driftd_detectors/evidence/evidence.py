@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.evidence.history import History, Season, ladder, not_learned, season_for
+from driftd_detectors.evidence.history import History, Season, change_point, ladder, not_learned, season_for
 from driftd_detectors.evidence.residuals import ANY_WANDER, AutocorrelationMargin, Fit, Floats
 
 LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in sds of a window, that are betted on
@@ -216,9 +216,7 @@ class Evidence:
         return replace(rest, alarmed=stands, since=self.since if rest.value >= SUSPECTED else 0)
 
     def change_at(self) -> int:
-        """The position in the history at which the change most likely began (see `change_point.change_point`)."""
-        from driftd_detectors.evidence.change_point import change_point  # noqa: PLC0415 - only when an alarm is told
-
+        """The position in the history at which the change most likely began (see `history.change_point`)."""
         shares = self.shares
         leading = shares >= max(0.05, 0.5 * float(shares.max(initial=0.0)))
         return change_point(self._residuals(0)[:, leading], latest=self.since)
