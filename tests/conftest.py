@@ -1,4 +1,4 @@
-"""What all tests share: where real components must run, a skip is a failure."""
+"""What all tests share: a skip is a failure where real components must run, and `soak` runs only when asked for."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped where it must run: {reason}"
     return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long repetitions run only where they are asked for: `-m soak`."""
+    if "soak" in config.option.markexpr:
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+    items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,11 +14,19 @@ from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.views.routes import PageWiring, StatusPage
+from limits import HANG
+
+
+def new_context(browser: Any, **options: Any) -> Any:
+    """A browser's profile that has kept nothing, and waits as long as the tests do."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(HANG * 1000)
+    return context
 
 
 def seconds_until_drawn(browser: Any, address: str, last: str) -> float:
     """How long a browser that has kept nothing takes from an address until the element `last` is drawn."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context = new_context(browser, viewport={"width": 1200, "height": 900})
     page = context.new_page()
     began = time.perf_counter()
     page.goto(address, wait_until="commit")

@@ -26,9 +26,10 @@ import loop_world
 from driftd.config.load import load
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.store.state.writer import post_request
+from limits import HANG
 from loop_world import CONFIG, HOUR, MODEL, World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "grafana/dashboards").glob("*.json")}
@@ -96,7 +97,7 @@ def free_address() -> str:
         return f"127.0.0.1:{bound.getsockname()[1]}"
 
 
-def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = 40.0) -> None:
+def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = HANG) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, otherwise
@@ -105,7 +106,7 @@ def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = 40.0)
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return httpx.get(url, timeout=HANG).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -123,7 +124,7 @@ def started(command: list[str], ready: str, folder: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=HANG)
 
 
 def story(world: World) -> None:
@@ -150,7 +151,7 @@ def story(world: World) -> None:
 
 def served(address: str) -> None:
     """Requests to `driftd serve`: predictions, a label, a duplicate and refusals."""
-    with httpx.Client(base_url=f"http://{address}/v1/models/{MODEL}", timeout=20) as http:
+    with httpx.Client(base_url=f"http://{address}/v1/models/{MODEL}", timeout=HANG) as http:
         made = http.post("/predict", json={"features": ROW}).json()
         told = {"prediction_id": made["prediction_id"], "label": 3.5}
         elsewhere = {"prediction_id": "mine", "features": ROW, "prediction": 1.5}
@@ -169,7 +170,7 @@ class Scraped:
 
     def get(self, path: str, **parameters: Any) -> Any:
         """The data of an answer of its API."""
-        found = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters, timeout=60)
+        found = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters, timeout=HANG)
         assert found.status_code == 200, found.text
         return found.json()["data"]
 

@@ -13,9 +13,10 @@ import pytest
 
 from acceptance.driftd_host import CONFIG, MODEL, PYTHON, ROOT, STATE, Host, write_wheel
 from driftd.observe.logs import PRIORITIES
+from limits import allowed
 from real_systemd import absent
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 UNITS = ("driftd", "driftd-serve")
 SLOW = MODEL + "    trainer: {command: [/usr/bin/sleep, '600']}\n"
 QUICK = "RestartSec=100ms"
@@ -31,7 +32,7 @@ def host() -> Iterator[Host]:
         host.installed = host.install()
         host.first_status = host.show("driftd", "StatusText")
         host.made = host.first_version()
-        host.adopted = host.until(lambda: "orders v1" in host.show("driftd", "StatusText"), 20)
+        host.adopted = host.until(lambda: "orders v1" in host.show("driftd", "StatusText"))
         host.stop()
         host("cp", "-a", STATE, f"{STATE}.first")
         yield host
@@ -42,7 +43,7 @@ def test_one_command_installs_everything(host: Host) -> None:
     assert "driftd init" in host.installed
     assert "demand not watched: model demand has no version yet: `driftd init`" in host.first_status
     assert "version 1 of orders is trained" in host.made
-    assert host.adopted < 15
+    assert host.adopted < allowed(15)
     assert host("driftd", "--version").startswith("driftd")
     assert host("systemctl", "is-enabled", *UNITS).split() == ["enabled", "enabled"]
 
@@ -78,7 +79,7 @@ def test_it_is_not_active_before_it_is_ready(host: Host) -> None:
     host("systemctl", "start", "--no-block", "driftd")
     time.sleep(1.5)
     assert host.show("driftd", "ActiveState") == "activating"
-    host.until(lambda: host.show("driftd", "ActiveState") == "active", 20)
+    host.until(lambda: host.show("driftd", "ActiveState") == "active")
 
 
 def test_kill_9_brings_it_back_to_the_same_place(host: Host) -> None:
@@ -123,7 +124,7 @@ def test_a_wedged_main_loop_is_ended_by_the_watchdog(host: Host) -> None:
     time.sleep(1.5)
     assert host.post("9464/-/healthy") == "driftd is healthy\n\n"  # a thread beside the loop would have fed it
     host("mv", "/etc/driftd/good", CONFIG)
-    host.until(lambda: host.main_pid() not in ("0", before), 15)
+    host.until(lambda: host.main_pid() not in ("0", before))
     host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady inconclusive")  # it learns yet
     journal = "\n".join(host.journal("driftd"))
     assert "Watchdog timeout" in journal
@@ -138,12 +139,12 @@ def test_reload_with_a_good_and_with_a_bad_config(host: Host) -> None:
     before, good = host.main_pid(), MODEL + "    promote: {approval: manual}\n"
     host.configure(good)
     host("systemctl", "reload", "driftd")
-    host.until(lambda: any('"config_applied"' in line for line in host.journal("driftd")), 10)
+    host.until(lambda: any('"config_applied"' in line for line in host.journal("driftd")))
     assert host.show("driftd", "ActiveState") == "active"
     host.configure(good + "nonsense: 1\n")
     told = host("systemctl", "reload", "driftd", check=False)
     assert host.exit_code != 0, told
-    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"), 10)
+    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"))
     assert "nonsense" in host.show("driftd", "StatusText")
     assert host.show("driftd", "ActiveState") == "active"
     assert host.main_pid() == before
@@ -155,10 +156,10 @@ def test_reload_with_a_good_and_with_a_bad_config(host: Host) -> None:
     host.configure(good.replace(":9464", ":9999"))
     host("systemctl", "reload", "driftd", check=False)
     assert host.exit_code != 0
-    host.until(lambda: any("change only with a restart of driftd" in line for line in host.journal("driftd")), 10)
+    host.until(lambda: any("change only with a restart of driftd" in line for line in host.journal("driftd")))
     host.configure(good)
     host("systemctl", "reload", "driftd")
-    host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady not checked yet", 10)
+    host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady not checked yet")
 
 
 def test_a_bad_config_is_no_loop_of_restarts(host: Host) -> None:
@@ -180,16 +181,16 @@ def test_stop_within_ten_seconds_during_a_training(host: Host) -> None:
     """The training and all that it started end at once; at the next start it is begun again, as the same build."""
     host.begin(SLOW)
     host("driftd", "retrain", "orders", "--why", "a build that takes long")
-    host.until(lambda: any("sleep 600" in line for line in host.processes()), 60)
+    host.until(lambda: any("sleep 600" in line for line in host.processes()))
     assert host.show("driftd", "StatusText").startswith("orders v1 retraining")
     began = time.monotonic()
     host("systemctl", "stop", "driftd")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < allowed(10)
     assert host.show("driftd", "Result") == "success"
     assert host.show("driftd", "ExecMainStatus") == "0"
     assert host("pgrep", "-f", "sleep 600", check=False) == ""
     host("systemctl", "start", "driftd")
-    host.until(lambda: any("sleep 600" in line for line in host.processes()), 60)
+    host.until(lambda: any("sleep 600" in line for line in host.processes()))
     assert host.events().count("build_started") == 1
     assert not any("failed" in event for event in host.events())
 
@@ -201,11 +202,11 @@ def test_a_whole_build_and_a_report_work_in_the_sandbox(host: Host) -> None:
         host.live(100, seed)
     host.until(lambda: len(host.windows()) == 12)
     host("driftd", "retrain", "orders", "--why", "to see it work")
-    host.until(lambda: {"promoted", "rejected", "inconclusive"} & set(host.events()) or len(host.events()) > 2, 120)
+    host.until(lambda: {"promoted", "rejected", "inconclusive"} & set(host.events()) or len(host.events()) > 2)
     for seed in range(7, 11):
         host.live(100, seed, shift=4.0)
     reports = host.path(STATE)
-    host.until(lambda: list(reports.rglob("*.html")), 120, "a report")
+    host.until(lambda: list(reports.rglob("*.html")), why="a report")
     logs = {path.parent.name: path.read_text() for path in reports.glob("jobs/*/log.txt")}
     assert {"snapshot", "train", "judge", "report"} <= {name.rpartition("-")[2] for name in logs}
     for name, log in logs.items():
@@ -222,7 +223,7 @@ def test_a_training_that_eats_memory_dies_alone(host: Host) -> None:
     host.begin(eats)
     before = host.main_pid()
     host("driftd", "retrain", "orders", "--why", "too much")
-    host.until(lambda: "build_failed" in host.events(), 60)
+    host.until(lambda: "build_failed" in host.events())
     log = "\n".join(path.read_text() for path in host.path(STATE).glob("jobs/*-train/log.txt"))
     assert "MemoryError" in log, host.ask("select result from actions where status = 'failed'")
     assert host.main_pid() == before
@@ -237,7 +238,7 @@ def test_the_journal_is_structured_and_keeps_levels(host: Host) -> None:
     host.live(50, 1)
     host.until(lambda: host.windows() == [0])
     host.configure("nonsense: 1\n")
-    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"), 10)
+    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"))
     host("journalctl", "--sync")
     shown = host(
         "journalctl", "-u", "driftd", "-u", "driftd-serve", "-o", "json", "--no-pager", "-t", "driftd"

@@ -19,6 +19,7 @@ from driftd.store.backups import make_backup
 from driftd.store.integrity import mark_damaged
 from driftd.store.ownership import command_for
 from driftd.store.state.writer import StateStore
+from limits import HANG
 from loop_world import CONFIG, MODEL, World
 from real_servers import make_state, running
 
@@ -73,7 +74,7 @@ def as_user(user: int, *command: str, groups: str = "", cwd: Path = Path("/")) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=HANG,
             cwd=cwd,
         )
 

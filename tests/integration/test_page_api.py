@@ -17,6 +17,7 @@ from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
 from driftd.store.state.writer import StateStore
+from limits import HANG, allowed
 from page_server import served
 from year_of_history import END, HOUR, write_history
 
@@ -45,7 +46,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
 def http(places: Places) -> Iterator[httpx.Client]:
     """A client of the served page."""
     path = places.root.parent / "config.yaml"
-    with served(places, path, {"model-01": "its source is gone"}) as address, httpx.Client(base_url=address) as client:
+    with (
+        served(places, path, {"model-01": "its source is gone"}) as address,
+        httpx.Client(base_url=address, timeout=HANG) as client,
+    ):
         yield client
 
 
@@ -159,7 +163,7 @@ def test_it_answers_while_the_store_is_being_written(places: Places, http: httpx
     writer.execute("insert into requests(at, who, model, kind, arguments) values (1, 'x', 'y', 'retrain', '{}')")
     began = time.monotonic()
     assert http.get("/api/models/model-01?span=day").status_code == 200
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < allowed(1.0)
     writer.execute("rollback")
     writer.close()
 
@@ -195,7 +199,7 @@ def test_nothing_can_be_written(places: Places, http: httpx.Client) -> None:
 def test_without_a_state_it_says_so_and_comes_to_life(tmp_path: Path) -> None:
     """Before the first start there is a sentence with 503; once the database is there, the answer comes."""
     places = Places(tmp_path / "state")
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address) as client:
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
         answer = client.get("/api/fleet")
         assert answer.status_code == 503
         assert "no state database" in answer.json()["error"]
@@ -208,7 +212,7 @@ def test_another_file_in_the_place_of_the_state_is_taken_up(tmp_path: Path) -> N
     places, other = Places(tmp_path / "a"), Places(tmp_path / "b")
     write_history(places.state_db, models=1, windows=3, features=1)
     write_history(other.state_db, models=2, windows=3, features=1)
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address) as client:
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
         assert len(client.get("/api/fleet").json()["models"]) == 1
         other.state_db.rename(places.state_db)
         assert len(client.get("/api/fleet").json()["models"]) == 2
@@ -218,10 +222,10 @@ def test_every_view_of_a_long_history_costs_less_than_a_second(tmp_path: Path) -
     """A model with a year of hourly windows and 12 features costs under a second of this process, the fleet too."""
     places = Places(tmp_path / "state")
     write_history(places.state_db, models=1, windows=8_760, features=12)
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=30) as client:
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
         client.get("/")
         for path in ("/api/fleet", "/api/models/model-00?span=all", "/api/models/model-00/scores?span=all"):
             began = time.process_time()  # not the wall's: other tests run beside this one
             answer = client.get(path).raise_for_status()
-            assert time.process_time() - began < 1.0, path
+            assert time.process_time() - began < allowed(1.0), path
             assert len(answer.content) < 300_000, path

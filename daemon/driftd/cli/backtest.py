@@ -18,12 +18,7 @@ from driftd.cli.options import AbsentError, chosen_model, config_option, json_op
 from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.model_schema import ModelConfig
 from driftd.formatting import format_duration, format_minute, format_time
-from driftd.loop.backtest import (
-    Backtest,
-    Era,
-    Moment,
-    versions_on_record,
-)
+from driftd.loop.backtest import Backtest, Era, Moment, versions_on_record
 from driftd.loop.config_mapping import YEAR
 from driftd.observe.logs import configure_logs
 from driftd.paths import Places

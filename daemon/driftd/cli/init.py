@@ -7,6 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import get_args
 
 import click
 import pandas as pd
@@ -17,8 +18,12 @@ from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.sources.dialects import Dialect
+from driftd.sources.formats import FileFormat
+from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
 from driftd.training.bootstrap import FileColumns, FirstVersion, FirstVersionError, make_first_version
+from driftd.training.training_frame import frame_of
 
 CONFIG = """\
 # driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
@@ -48,13 +53,23 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", required=True, help="The column to predict.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="Guessed from the target by default.")
 @click.option("--time", "time_column", help="When a row happened; guessed by default.")
 @click.option("--label-time", help="When the label of a row became known.")
 @click.option("--id", "id_column", help="What names a row.")
 @click.option("--name", help="The model's name; the file's name by default.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(get_args(FileFormat)),
+    default="auto",
+    show_default=True,
+    help="How the rows are written; by the suffix of the file by default.",
+)
+@click.option("--separator", help="Between the fields of CSV; a tab in .tsv, else a comma by default.")
+@click.option("--decimal", default=".", show_default=True, help="The decimal sign of CSV.")
 @click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
 @click.option(
     "--state-dir",
@@ -79,12 +94,18 @@ def init(
     label_time: str | None,
     id_column: str | None,
     name: str | None,
+    file_format: FileFormat,
+    separator: str | None,
+    decimal: str,
     window: str | None,
     state_dir: Path,
     output: Path,
     force: bool,
 ) -> None:
-    """Write a commented config for the labelled rows of FILE (Parquet or CSV), and train version 1.
+    """Write a commented config for the labelled rows of FILE, and train version 1.
+
+    FILE is Parquet, CSV, TSV or JSON lines, compressed or not, or a folder or a pattern of such files: whatever a
+    source reads, in the same way.
 
     \b
     Example:
@@ -94,10 +115,11 @@ def init(
     if output.exists() and not force:
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
     with console.status(f"reading {file}"):
-        rows = read_rows(file)
+        rows, unread = read_file(file, file_format, Dialect(separator=separator, decimal=decimal))
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
-    guess = guess_settings(rows, target, task=task, columns=given, window=window, name=name or file.stem)
-    for remark in guess.remarks:
+    named = name or file.absolute().name.partition(".")[0]
+    guess = guess_settings(rows, target, task=task, columns=given, window=window, name=named)
+    for remark in (*unread, *guess.remarks):
         console.print(f"  {remark}", soft_wrap=True)
     text = config_text(guess, file, state_dir)
     config = parse(text.encode(), f"the config for {file.name}")
@@ -111,12 +133,12 @@ def init(
     with as_owner_of(places.root):
         made = _first_version(guess, config.models[guess.name], rows, places, console)
     write(output, text, places.root.stat().st_gid)
-    named = "" if output == Path("config.yaml") else f" --config {output}"
+    which = "" if output == Path("config.yaml") else f" --config {output}"
     click.echo(f"version 1 of {guess.name} is trained on {made.rows:,} rows and serves: {made.sentence}")
     click.echo(f"its config is {output}; its state is in {config.state_dir}")
-    click.echo(f"next: driftd check-config{named}   what this config means")
-    click.echo(f"      driftd run{named}            the daemon")
-    click.echo(f"      driftd serve{named}          predictions and feedback over HTTP")
+    click.echo(f"next: driftd check-config{which}   what this config means")
+    click.echo(f"      driftd run{which}            the daemon")
+    click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
 def _first_version(
@@ -137,14 +159,20 @@ def _first_version(
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """The rows of a Parquet or CSV file. Raises click.ClickException when it cannot be read as either."""
+    """The rows of a file, a folder or a pattern. Raises click.ClickException when they cannot be read."""
+    return read_file(file)[0]
+
+
+def read_file(
+    file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The same, with what is to be said of the reading."""
     try:
-        rows = pd.read_parquet(file) if file.suffix.lower() in {".parquet", ".pq"} else pd.read_csv(file)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise click.ClickException(f"{file} cannot be read as Parquet or CSV: {error}") from error
-    if rows.empty:
-        raise click.ClickException(f"{file} holds no rows")
-    return rows
+        found = read_whole(str(file), time.time(), file_format, dialect)
+    except (WholeFilesError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    lists = f"left out, because they hold lists: {', '.join(found.nested)}"
+    return frame_of(found), (*found.remarks, *([lists] if found.nested else []))
 
 
 def config_text(guess: Guess, file: Path, state_dir: Path) -> str:

@@ -12,12 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from driftd.formatting import format_minute, json_safe
-from driftd.views.status import (
-    format_condition,
-    format_override,
-    not_watched,
-    sentences,
-)
+from driftd.views.status import format_condition, format_override, not_watched, sentences
 from driftd_detectors.assessment import share_of_limit
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines

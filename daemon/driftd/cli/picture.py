@@ -14,12 +14,7 @@ from rich.text import Text
 from driftd.cli.output import VERDICT_STYLES, number
 from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
-from driftd.views.status import (
-    format_condition,
-    format_override,
-    not_watched,
-    sentences,
-)
+from driftd.views.status import format_condition, format_override, not_watched, sentences
 from driftd_detectors.assessment import Verdict, loudness, share_of_limit
 from driftd_detectors.formatting import number as format_evidence
 

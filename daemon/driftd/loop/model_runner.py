@@ -31,12 +31,13 @@ from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
 from driftd_detectors.assessment import EvidenceKind, LatestVerdicts
 from driftd_detectors.monitor import Monitor
+from driftd_detectors.performance.maturity import FEWEST_LABELS
 
 log = structlog.get_logger()
 
 ROUNDS = 8  # decisions that may follow from one another within one step
 ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
-ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.HARM)
+ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)  # an alarm of harm is a level, and clears by its own rule
 NOT_CHECKED = LatestVerdicts()
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
 
@@ -175,6 +176,12 @@ class ModelRunner:
         if look.kind == "window" and looked(assessment, EvidenceKind.QUALITY):
             fault = fault_in(assessment)
             decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
+        if look.kind == "labels" and not assessment.waits:
+            fault = fault_in(assessment)
+            if fault is not None:
+                decision.advance(QualityFault(fault, "labels"), facts)
+            elif assessment.figures.get("labels", 0) >= FEWEST_LABELS:
+                decision.advance(QualityOk("labels"), facts)
         for alarm, leaders in alarms_in(assessment):
             number = self.store.save_alarm(
                 self.name, alarm, look.window, at=now, version=champion, leaders=leaders[:20]

@@ -19,7 +19,7 @@ ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 
 RELOADS = ("applied", "unchanged", "refused")
 OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "silence", "retrain", "approve", "reject")
-SET_ASIDE = ("duplicates", "refused", "malformed")
+SET_ASIDE = ("duplicates", "refused", "malformed", "no_time", "impossible_time", "no_label")
 PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
 FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
 DECISIONS = tuple(GateDecision)
@@ -28,13 +28,13 @@ PURPOSES = tuple(SwapPurpose)
 ROLLBACK_TRIGGERS = tuple(RollbackCause)
 ROLLBACK_OUTCOMES = tuple(RollbackOutcome)
 
+
 _catalogue = MetricCatalogue()
 _gauge, _counter, _histogram = _catalogue.gauge, _catalogue.counter, _catalogue.histogram
 ALL = _catalogue.families
 
 
 # --- the daemon ------------------------------------------------------------------------------------------------------
-
 INFO = _gauge("info", "The version of driftd and of Python (always 1).", "version", "python")
 STARTED = _gauge("started_timestamp_seconds", "When this daemon started.")
 LAST_STEP = _gauge(
@@ -54,7 +54,6 @@ MESSAGES_FAILED = _counter(
 CLOCK_JUMPS = _counter("clock_jumps", "How often the wall clock was found set; what is scheduled was run at once.")
 
 # --- config and override ---------------------------------------------------------------------------------------------
-
 RELOAD_OK = _gauge(
     "config_last_reload_successful",
     "1 when the config that was read last is in force, 0 when it was refused and the one before it stays.",
@@ -81,7 +80,6 @@ OVERRIDE_EXPIRES = _gauge(
 )
 
 # --- disk ------------------------------------------------------------------------------------------------------------
-
 DISK_FREE = _gauge("disk_free_bytes", "Free room for driftd on the file system of state_dir.")
 DISK_SIZE = _gauge("disk_size_bytes", "Size of the file system of state_dir.")
 STORE_SIZE = _gauge("store_size_bytes", f"What each part of state_dir takes: {', '.join(PARTS)}.", "part")
@@ -96,7 +94,6 @@ UPKEEP_FAILURES = _counter(
 )
 
 # --- backups and damage ----------------------------------------------------------------------------------------------
-
 BACKED_UP_AT = _gauge(
     "backup_last_success_timestamp_seconds", "When the newest good backup was made; absent while there is none."
 )
@@ -118,11 +115,11 @@ VERSION_DAMAGED = _gauge(
 )
 
 # --- a model's events ------------------------------------------------------------------------------------------------
-
 PREDICTIONS = _counter("predictions", "Predictions that ever arrived from the model's source.", "model", lasting=True)
 EVENTS_SET_ASIDE = _counter(
     "events_set_aside",
-    f"Events that the model's event store did not take as new, by reason: {', '.join(SET_ASIDE)}.",
+    "Events and rows of files that are in no window and no label, by reason: sent before, refused, no row at all, "
+    f"without a readable time, with an impossible one, feedback without a label: {', '.join(SET_ASIDE)}.",
     "model",
     "reason",
     lasting=True,
@@ -133,7 +130,13 @@ VALUES_IGNORED = _counter(
 LATE = _counter("late_predictions", "Predictions that came after the check of their window.", "model")
 SOURCE_FAULTS = _gauge(
     "source_faults",
-    "Files of the source that cannot be read just now (its folder counts as one); they are retried.",
+    "Faults of the source: files that cannot be read or hold other columns, rows set aside, labels of no prediction.",
+    "model",
+)
+LABEL_IDS = _gauge("label_ids", "Predictions that a label came for, known here or not, as of the last count.", "model")
+LABEL_IDS_UNJOINED = _gauge(
+    "label_ids_unjoined",
+    "Of driftd_label_ids, those that no prediction has. Nearly all: labels have other ids than predictions.",
     "model",
 )
 NEWEST_PREDICTION = _gauge(
@@ -148,7 +151,6 @@ NEWEST_FEEDBACK = _gauge(
 )
 
 # --- checks ----------------------------------------------------------------------------------------------------------
-
 WATCHED = _gauge(
     "model_watched",
     "1 for a model of the config that is under watch, 0 for one that cannot be; the log says why.",
@@ -221,7 +223,6 @@ BEHIND = _gauge("windows_behind", "Complete windows that wait for their check: t
 ALARMS = _counter("alarms", "Alarms by kind of evidence.", "model", "kind", lasting=True)
 
 # --- performance and labels ------------------------------------------------------------------------------------------
-
 PERFORMANCE = _gauge(
     "performance",
     "The watched metric on the last cohort whose labels were evaluated, in the metric's usual direction.",
@@ -293,6 +294,9 @@ LABEL_DELAY_KNOWN = _gauge(
     "model",
 )
 LABELS = _counter("labels_evaluated", "Labels that checks have evaluated.", "model")
+UNSEEN_LABELS = _counter(
+    "unseen_labels", "Evaluated labels that are no class of the served version; each counts as wrong.", "model"
+)
 COHORTS = _gauge("cohorts_waiting", "Checked windows whose labels are not evaluated yet.", "model")
 COHORTS_NOT_EVALUATED = _gauge(
     "cohorts_not_evaluated",
@@ -301,7 +305,6 @@ COHORTS_NOT_EVALUATED = _gauge(
 )
 
 # --- builds, gate, versions ------------------------------------------------------------------------------------------
-
 PHASE = _gauge("phase", f"1 for the phase a model is in, 0 for the others: {', '.join(Phase)}.", "model", "phase")
 PHASE_SINCE = _gauge("phase_since_timestamp_seconds", "When the model entered its phase.", "model")
 SERVED = _gauge("served_version", "The version that the link `current` names: what applications load.", "model")
@@ -368,7 +371,6 @@ TRANSITIONS = _counter(
 )
 
 # --- child processes -------------------------------------------------------------------------------------------------
-
 RUNNING = _gauge(
     "actions_running", f"Child processes at work, by kind of action: {', '.join(ActionKind)}.", "model", "kind"
 )
@@ -379,7 +381,6 @@ ACTION_TIME = _histogram(
 ACTION_FAILURES = _counter("action_failures", "Actions that failed.", "model", "kind")
 
 # --- requests --------------------------------------------------------------------------------------------------------
-
 REFUSALS_OF_REQUESTS = ("token", "origin", "host", "address")
 REQUESTS_REFUSED = _counter(
     "http_refused",
@@ -389,7 +390,6 @@ REQUESTS_REFUSED = _counter(
 )
 
 # --- notifications ---------------------------------------------------------------------------------------------------
-
 NOTIFIED = _counter("notifications_sent", "Notifications that a receiver took.", "receiver")
 NOTIFICATIONS_FAILED = _counter(
     "notifications_failed", "Tries that failed; each is repeated until it is taken.", "receiver"

@@ -52,6 +52,7 @@ class ModelMetrics:
             for family in (
                 families.ROWS_CHECKED,
                 families.LABELS,
+                families.UNSEEN_LABELS,
                 families.STEP_ERRORS,
                 families.UPKEEP_FAILURES,
                 families.LATE,
@@ -133,6 +134,7 @@ class ModelMetrics:
                 board.add(families.ROWS_CHECKED, assessment.rows, model)
             else:
                 board.add(families.LABELS, assessment.figures.get("labels", 0), model)
+                board.add(families.UNSEEN_LABELS, assessment.figures.get("unseen_labels", 0), model)
             board.observe(families.CHECK_TIME, seconds, model, kind)
             self.seen(kind, assessment, window, eye, at=now)
 
@@ -179,6 +181,8 @@ class ModelMetrics:
             for reason in families.SET_ASIDE:
                 board.set(families.EVENTS_SET_ASIDE, counts.get(reason, 0), model, reason)
             board.set(families.VALUES_IGNORED, counts.get("ignored", 0), model)
+            board.set(families.LABEL_IDS, counts.get("labels", 0), model)
+            board.set(families.LABEL_IDS_UNJOINED, counts.get("unjoined", 0), model)
             if newest_prediction is not None:
                 board.set(families.NEWEST_PREDICTION, newest_prediction, model)
             self._labels_until(newest_feedback)

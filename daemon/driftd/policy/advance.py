@@ -35,10 +35,10 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     match finding:
         case AlarmRaised():
             return triggers.alarmed(state, finding, settings, now)
-        case QualityFault(sentence):
-            return _faulted(state, sentence)
+        case QualityFault():
+            return _faulted(state, finding)
         case QualityOk():
-            return _cleared(state)
+            return _cleared(state, finding)
         case StepDone():
             return builds.step_done(state, finding, facts, settings, override, now)
         case StepFailed():
@@ -69,16 +69,26 @@ def _ticked(state: ModelState, facts: Facts, settings: PolicySettings, override:
             return Transition(state, f"paused by the override: {override.reason}")
 
 
-def _faulted(state: ModelState, sentence: str) -> Transition:
-    blocked = replace(state, blocked=sentence)
+def _faulted(state: ModelState, fault: QualityFault) -> Transition:
+    """A fault of a window's rows is what is said to block builds; one of the labels is said while there is no other."""
+    sentence = fault.sentence
+    if fault.of == "labels":
+        said = sentence if state.blocked in (None, state.label_fault) else state.blocked
+        blocked = replace(state, label_fault=sentence, blocked=said)
+    else:
+        blocked = replace(state, blocked=sentence)
     if state.blocked is not None:
         return Transition(blocked, sentence)
     return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", Event.QUALITY_FAULT)
 
 
-def _cleared(state: ModelState) -> Transition:
-    if state.blocked is None:
-        return Transition(state, "no fault of the pipeline")
-    return Transition(
-        replace(state, blocked=None), f"the pipeline is whole again; it was: {state.blocked}", Event.QUALITY_RESTORED
-    )
+def _cleared(state: ModelState, cleared: QualityOk) -> Transition:
+    """Builds are blocked until rows and labels are both whole."""
+    if cleared.of == "labels":
+        blocked = None if state.blocked == state.label_fault else state.blocked
+        whole = replace(state, label_fault=None, blocked=blocked)
+    else:
+        whole = replace(state, blocked=state.label_fault)
+    if state.blocked is None or whole.blocked is not None:
+        return Transition(whole, whole.blocked or "no fault of the pipeline")
+    return Transition(whole, f"the pipeline is whole again; it was: {state.blocked}", Event.QUALITY_RESTORED)

@@ -14,7 +14,8 @@ from driftd.errors import DriftdError
 from driftd.registry.artefact import load_estimator
 from driftd.registry.manifest import Manifest, check_file, read_manifest
 from driftd_detectors.columns import Numbers
-from driftd_detectors.schema import Schema, Task, class_name
+from driftd_detectors.schema import Schema, Task
+from driftd_detectors.values import class_name
 
 # Estimators whose `predict` is the class of the highest probability: one pass gives both.
 _ARGMAX = ("HistGradientBoostingClassifier", "RandomForestClassifier", "ExtraTreesClassifier", "LogisticRegression")
@@ -109,7 +110,8 @@ def _check(answer: NDArray[np.float64], shape: tuple[int, ...], method: str) -> 
 
 
 def _class_codes(estimator: Any, schema: Schema) -> NDArray[np.intp]:
-    names = [class_name(_plain(label)) for label in getattr(estimator, "classes_", schema.classes)]
+    resolve = schema.class_vocabulary.resolve
+    names = [resolve(class_name(label)) for label in getattr(estimator, "classes_", schema.classes)]
     unknown = [name for name in names if name not in schema.classes]
     if unknown:
         raise PredictionError(f"the estimator knows classes {unknown} that are not in {list(schema.classes)}")
@@ -124,17 +126,13 @@ def _predicted_codes(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Num
     distinct, positions = np.unique(
         answer.astype(object).astype(str) if answer.dtype == object else answer, return_inverse=True
     )
-    names = [class_name(_plain(label)) for label in distinct]
+    names = [schema.class_vocabulary.resolve(class_name(label)) for label in distinct]
     unknown = [name for name in names if name not in code_of]
     if unknown:
         raise PredictionError(
             f"predict answered with {unknown[:5]}, which are not among the classes {list(schema.classes)}"
         )
     return np.array([code_of[name] for name in names], dtype=np.float64)[positions]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _last_step(estimator: Any) -> str:

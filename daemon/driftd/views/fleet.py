@@ -13,6 +13,7 @@ from driftd.store.state.records import StoredTransition
 from driftd.views.attention import Urgency, attention, by_need, unwatched_attention
 from driftd.views.conditions import ActiveCondition, ActiveConditions
 from driftd.views.config import ConfigInForce, config_in_force
+from driftd.views.row_counts import RowCounts
 from driftd.views.series import CheckedWindows, Grouping, performance_series, window_series
 from driftd.views.status import model_status
 
@@ -27,12 +28,13 @@ class LiveState:
 
     obstacles: Mapping[str, str] = field(default_factory=dict)  # why models of the config are not under watch
     pressing: ActiveConditions = field(default_factory=ActiveConditions)
+    rows: Mapping[str, RowCounts] = field(default_factory=dict)  # where the rows of each model's source ended
 
 
 def fleet_view(reader: SeriesReader, registry: Registry, beside: LiveState) -> dict[str, Any]:
     """Everything of the first screen, the most urgent model first."""
     config, obstacles, pressing = config_in_force(reader), beside.obstacles, beside.pressing
-    models = [_watched_view(reader, state, config, pressing) for state in reader.models() if config.knows(state.model)]
+    models = [_watched_view(reader, state, config, beside) for state in reader.models() if config.knows(state.model)]
     known = {status["model"] for status in models}
     for name in config.models:
         if name not in known:
@@ -82,23 +84,22 @@ def decision_line(decision: StoredTransition) -> dict[str, Any]:
     }
 
 
-def summary(
-    reader: SeriesReader, state: ModelState, config: ConfigInForce, pressing: ActiveConditions
-) -> dict[str, Any]:
+def summary(reader: SeriesReader, state: ModelState, config: ConfigInForce, beside: LiveState) -> dict[str, Any]:
     """What stands at the head of a model: here and on its own page."""
-    status = {**model_status(reader, state), "pressing": pressing.of.get(state.model, ())}
+    status = {**model_status(reader, state), "pressing": beside.pressing.of.get(state.model, ())}
+    rows = beside.rows.get(state.model, RowCounts())
     return {
         **status,
         "phase": str(state.phase),
         "attention": attention(status).told(),
         "window_seconds": config.window_seconds(state.model),
+        "rows": rows,
+        "rows_sentence": rows.sentence,
     }
 
 
-def _watched_view(
-    reader: SeriesReader, state: ModelState, config: ConfigInForce, pressing: ActiveConditions
-) -> dict[str, Any]:
-    return {**summary(reader, state, config, pressing), "spark": _spark(reader, state.model, config)}
+def _watched_view(reader: SeriesReader, state: ModelState, config: ConfigInForce, beside: LiveState) -> dict[str, Any]:
+    return {**summary(reader, state, config, beside), "spark": _spark(reader, state.model, config)}
 
 
 def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str, Any]:

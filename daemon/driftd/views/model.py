@@ -94,7 +94,7 @@ def model_view(
         served = registry.current(model)
         view = {"model": model, "phase": "not_watched", "version": served, "watched": False}
         return {**view, "attention": unwatched_attention(served, obstacle).told()}
-    head = summary(reader, state, config, beside.pressing)
+    head = summary(reader, state, config, beside)
     if obstacle is not None:
         head["attention"] = unwatched_attention(state.champion, obstacle).told()
     alarms = reader.alarms(model, MOST_ALARMS)

@@ -28,6 +28,7 @@ from driftd.views.distributions import distribution_view
 from driftd.views.fleet import LiveState, fleet_view
 from driftd.views.model import model_view
 from driftd.views.response_cache import NOTHING, ResponseCache
+from driftd.views.row_counts import all_row_counts
 from driftd.views.scores import score_view
 
 log = structlog.get_logger()
@@ -90,7 +91,8 @@ class StatusPage:
 
     def _beside(self) -> LiveState:
         wiring = self._wiring
-        return LiveState(wiring.obstacles(), pressings(wiring.metrics, wiring.models(), wiring.now()))
+        pressing = pressings(wiring.metrics, wiring.models(), wiring.now())
+        return LiveState(wiring.obstacles(), pressing, all_row_counts(wiring.metrics, wiring.models()))
 
     def _above(self, reader: SeriesReader, beside: LiveState) -> dict[str, Any]:
         """What stands above every view."""

@@ -18,6 +18,7 @@ from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, pressings
 from driftd.views.config import config_standing, override_in_force, readable
+from driftd.views.row_counts import RowCounts, row_counts
 from driftd_detectors.assessment import LatestVerdicts
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
@@ -62,7 +63,7 @@ def fleet_status(
 ) -> dict[str, Any]:
     """Everything that `driftd status` says, of all models or of one.
 
-    `metrics` are those of the daemon, where one answers.
+    `metrics` are the metrics of the daemon, where one answers.
     """
     wanted = [name for name in config.models if only in {None, name}]
     found = pressings(metrics, wanted, time.time()) if metrics is not None else ActiveConditions()
@@ -73,6 +74,7 @@ def fleet_status(
             states = [state for state in reader.models() if state.model in wanted]
             models = [{**model_status(reader, state), "pressing": found.of.get(state.model, ())} for state in states]
             for status in models:
+                status["rows"] = row_counts(metrics, status["model"]) if metrics is not None else RowCounts()
                 status["served_fault"] = served_fault(places, status["model"], status["version"])
                 status["needs"] = _needs(status)
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
@@ -172,6 +174,15 @@ def needs_person(state: ModelState) -> str | None:
     return None
 
 
+def unseen_labels(figures: Mapping[str, Any]) -> list[str]:
+    """That labels of the last evaluated cohort are no class of its version, in one sentence; nothing when all are."""
+    strays = int(figures.get("unseen_labels") or 0)
+    if not strays:
+        return []
+    labels = int(figures.get("labels") or strays)
+    return [f"{strays} of the last {labels} labels are outside the classes of the version; each counts as wrong"]
+
+
 def lapse_of(override: OverrideConfig, now: float) -> str | None:
     """What of the override stands in the config and has no effect any more; None when all of it has."""
     if override.expires is not None and override.expires.timestamp() <= now:
@@ -198,6 +209,9 @@ def sentences(status: dict[str, Any]) -> list[str]:
     if status.get("served_fault") and status["served_fault"] != status["needs"]:
         said.append(status["served_fault"])
     said += [sentence for sentence in map(format_condition, status.get("pressing", ())) if sentence != status["needs"]]
+    if status.get("rows") is not None and status["rows"].sentence:
+        said.append(status["rows"].sentence)
+    said += unseen_labels(status["figures"])
     loud = [kind for kind, found in status["evidence"].items() if found["verdict"] != "ok"]
     said += [f"{kind} {status['verdicts'][kind]}: {status['evidence'][kind]['sentence']}" for kind in loud]
     if status["learning"]:

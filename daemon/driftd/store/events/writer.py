@@ -173,7 +173,7 @@ class EventStore:
             return 0
         rows = [(*row, batch.received_at) for row in batch.feedback]
         kept = self._db.executemany(_INSERT_FEEDBACK, rows).rowcount
-        self._db.executemany(_MARK_LABELLED, [(at, prediction_id) for prediction_id, at, _ in batch.feedback])
+        self._db.executemany(_MARK_LABELLED, [(at, prediction_id, at) for prediction_id, at, _ in batch.feedback])
         self._db.execute(_RAISE_NEWEST_LABEL_AT, (max(at for _, at, _ in batch.feedback),))
         return max(kept, 0)
 
@@ -249,14 +249,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 _INSERT_PREDICTION = """
     insert into predictions(
         prediction_id, at, version, prediction, score, received_at, block, position, first_label_at)
-    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (select min(at) from feedback where prediction_id = ?1)
-    where not exists (select 1 from predictions where prediction_id = ?1)"""  # `on conflict` would use up a seq
+    select new.*, (select min(at) from feedback where prediction_id = new.column1)
+    from (values (?, ?, ?, ?, ?, ?, ?, ?)) as new
+    where not exists (select 1 from predictions where prediction_id = new.column1)"""  # `on conflict` uses up a seq
 _INSERT_FEEDBACK = """
     insert into feedback(prediction_id, at, label, received_at) values (?, ?, ?, ?)
     on conflict(prediction_id, at, label) do nothing"""
 _MARK_LABELLED = """
-    update predictions set first_label_at = ?1
-    where prediction_id = ?2 and (first_label_at is null or first_label_at > ?1)"""
+    update predictions set first_label_at = ?
+    where prediction_id = ? and (first_label_at is null or first_label_at > ?)"""
 _COUNT_REFUSAL = """
     insert into refusals(minute, field, events) values (?, ?, 1)
     on conflict(minute, field) do update set events = events + 1"""
