@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from driftd.cli.init import read_rows
-from driftd.cli.init_defaults import guessed
+from driftd.cli.init_defaults import guess_settings
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
@@ -49,7 +49,7 @@ def with_gaps(values: pd.Series) -> pd.Series:  # type: ignore[type-arg]
 def begun(path: Path) -> tuple[pa.Table, Schema]:
     """The training table and the schema of a file."""
     rows = read_rows(path)
-    guess = guessed(rows, "y", task=None, columns=FileColumns(id="id", time="ts"), window=None, name="m")
+    guess = guess_settings(rows, "y", task=None, columns=FileColumns(id="id", time="ts"), window=None, name="m")
     ignored = [name for name in rows.columns if name not in guess.features and name != "y"]
     schema = learn_schema(rows, task=guess.task, target="y", ignore=ignored, declared=guess.features)
     return labelled_table(rows, schema, guess.columns, 0.0), schema

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from drawn_files import FORMATS, TYPED, Drawn, plain, tables, write
 from driftd.cli.init import read_rows
-from driftd.cli.init_defaults import guessed
+from driftd.cli.init_defaults import guess_settings
 from driftd.paths import Places
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.training.bootstrap import FileColumns, labelled_table
@@ -27,7 +27,7 @@ QUIET = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 def trained(path: Path) -> tuple[pa.Table, Schema]:
     """The training table and the schema that `driftd init` makes of a file; it refuses by a ClickException."""
     rows = read_rows(path)
-    guess = guessed(rows, "y", task=None, columns=COLUMNS, window=None, name="m")
+    guess = guess_settings(rows, "y", task=None, columns=COLUMNS, window=None, name="m")
     ignored = [name for name in rows.columns if name not in guess.features and name != "y"]
     schema = learn_schema(rows, task=guess.task, target="y", ignore=ignored, declared=guess.features)
     return labelled_table(rows, schema, guess.columns, 0.0), schema

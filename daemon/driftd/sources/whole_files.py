@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from driftd.errors import DriftdError
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.column_kinds import ColumnKinds
 from driftd.sources.dialects import Dialect, open_text
@@ -31,10 +32,8 @@ _NO_COLUMN = "\0"
 _QUIET_SECONDS = 3600.0  # beyond the last change: a last line without its end is whole
 
 
-class WholeFilesError(Exception):
+class WholeFilesError(DriftdError):
     """Files that cannot be read as rows; the message says which, and why."""
-
-    plain = True
 
 
 @dataclass(frozen=True, slots=True)
