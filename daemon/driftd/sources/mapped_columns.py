@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from driftd.sources.first_look import Expected
 from driftd.sources.json_lines import FEATURES
-from driftd.sources.wanted import RequestedColumns
+from driftd.sources.parsed import RequestedColumns
 from driftd_detectors.schema import Kind, Schema, Task
 
 _DEFAULTS = {

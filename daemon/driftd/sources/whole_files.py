@@ -17,12 +17,12 @@ from driftd.errors import DriftdError
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.column_kinds import ColumnKinds
 from driftd.sources.dialects import Dialect, open_text
+from driftd.sources.files_settings import Reading
 from driftd.sources.formats import FileFormat
 from driftd.sources.json_lines import rows_in
 from driftd.sources.log_files import LogFiles
-from driftd.sources.read_settings import Reading
+from driftd.sources.parsed import RequestedColumns
 from driftd.sources.text_files import TextFormat, first_columns
-from driftd.sources.wanted import RequestedColumns
 from driftd.store.events.arrow_columns import read_column
 from driftd.store.events.columnar import join_columns, missing_column
 from driftd_detectors.columns import Column
