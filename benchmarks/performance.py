@@ -17,9 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from driftd_detectors.performance.arrivals import FIRST_SHARE, learn_arrivals
-
 from driftd_detectors.performance.cohort_loss import estimate_loss
+from driftd_detectors.performance.label_delay import FIRST_SHARE, LabelDelay
 from driftd_detectors.performance.loss_reference import learn_losses
 from driftd_detectors.performance.performance import begin_performance
 from loss_worlds import BETWEEN_ALARMS, DAY, WORLDS, LossWorld, first_alarm
@@ -133,7 +132,7 @@ class RowLife:
         learned = learn_losses(metric, outcomes, np.floor(outcomes.at / DAY) * DAY)
         assert learned is not None
         self.reference = learned
-        self.curve = learn_arrivals(outcomes) if delay else None
+        self.curve = LabelDelay.learn_outcomes(outcomes) if delay else None
         self.watched = begin_performance(self.reference, BETWEEN_ALARMS, tolerated=None, window_seconds=DAY)
 
     def day(self, number: int, wrong: float = 0.0):

@@ -6,9 +6,12 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from fault_counts import COUNTED
 
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # how long an example takes says more of the machine than of the code
 MAY_BE_ABSENT = ("stream", "git work tree")  # data beside the project, and a checkout without git
 
 

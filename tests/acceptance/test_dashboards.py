@@ -127,23 +127,36 @@ def started(command: list[str], ready: str, folder: Path) -> Iterator[None]:
         process.wait(timeout=HANG)
 
 
-def story(world: World) -> None:
+def scrapes(prometheus: str, daemon: str) -> float:
+    """How often the daemon was scraped by now."""
+    asked = {"query": f'sum_over_time(up{{instance="{daemon}"}}[1h])'}
+    result = httpx.get(f"http://{prometheus}/api/v1/query", params=asked, timeout=HANG).json()["data"]["result"]
+    return float(result[0]["value"][1]) if result else 0.0
+
+
+def let_scrape(prometheus: str, daemon: str) -> None:
+    """Wait for a scrape that begins from now on: the one under way may have begun before."""
+    before = scrapes(prometheus, daemon)
+    eventually(lambda: scrapes(prometheus, daemon) >= before + 2, "the daemon is not scraped")
+
+
+def story(world: World, prometheus: str) -> None:
     """Calm, a broken feature, a drift, a build, its gate, the swap, probation and a way back, scraped all along."""
     daemon = world.daemon
     unused = Wiring(daemon.assembly.metrics, daemon.is_ready, lambda: None, dict, lambda _model, _alarm: Path("/none"))
     http = HttpThread(application(unused), load(world.folder / "config.yaml").http)
     http.start()
     try:
-        time.sleep(6)  # Prometheus looks for its targets for 5 s, and counters must be seen at 0
+        let_scrape(prometheus, http.address)  # counters must be seen at 0
         for change in (loop_world.unchanged, broken, loop_world.unchanged, *([worse] * 14)):
             world.live(1, change)
-            time.sleep(1.5)
+            let_scrape(prometheus, http.address)
         back = {"version": 1, "text": "to see it on the boards"}
         post_request(
             world.places.state_db, at=world.clock.now(), who="ada", model=MODEL, kind="rollback", arguments=back
         )
         world.live(1, worse)
-        time.sleep(3)
+        let_scrape(prometheus, http.address)
     finally:
         http.stop()
     assert "promoted" in world.events, f"the story did not come to a swap: {world.events}"
@@ -197,7 +210,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         command = [binary, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"]
         command.append(f"--web.listen-address={prometheus}")
         stack.enter_context(started(command, f"http://{prometheus}/-/ready", folder))
-        story(world)
+        story(world, prometheus)
         world.close()
         path = folder / "config.yaml"
         path.write_text(path.read_text() + OVERRIDE)

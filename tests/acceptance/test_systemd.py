@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -73,12 +77,14 @@ def test_it_is_not_active_before_it_is_ready(host: Host) -> None:
     """While the start is held up (somebody has the state locked) the unit is `activating`, and a start waits."""
     host.begin()
     host.stop()
-    hold = "import sqlite3, time; held = sqlite3.connect('state.db'); held.execute('begin exclusive'); time.sleep(5)"
-    host("systemd-run", "--quiet", f"--working-directory={STATE}", "/usr/bin/python3", "-c", hold)
-    time.sleep(0.5)
+    begin = "import sqlite3, time; held = sqlite3.connect('state.db'); held.execute('begin exclusive')"
+    hold = f"{begin}; open('/run/held', 'w'); time.sleep(600)"
+    host("systemd-run", "--quiet", "--unit=hold", f"--working-directory={STATE}", "/usr/bin/python3", "-c", hold)
+    host.until(host.path("/run/held").exists)
     host("systemctl", "start", "--no-block", "driftd")
     time.sleep(1.5)
     assert host.show("driftd", "ActiveState") == "activating"
+    host("systemctl", "kill", "--signal=KILL", "hold")
     host.until(lambda: host.show("driftd", "ActiveState") == "active")
 
 
@@ -111,20 +117,33 @@ def test_the_server_comes_back_too(host: Host) -> None:
     host.until(lambda: host.windows() == [0, 1])
 
 
+def is_read(pipe: Path, writers: list[int]) -> bool:
+    """Whether somebody reads from a named pipe; then it is held open for writing, so that the read does not end."""
+    try:
+        writers.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return False
+    return True
+
+
 def test_a_wedged_main_loop_is_ended_by_the_watchdog(host: Host) -> None:
     """A loop that hangs in a read is killed although its other threads go on; the journal shows where it hung."""
-    host.begin(drop_in=QUICK + "\nWatchdogSec=3")
+    host.begin(drop_in=QUICK + "\nWatchdogSec=6")
     host.live(50, 1)
     host.until(lambda: host.windows() == [0])
     before = host.main_pid()
-    time.sleep(4)
+    time.sleep(8)
     assert host.main_pid() == before  # a loop that turns is left alone, however long it has nothing to do
     host("bash", "-ec", f"cp -p {CONFIG} /etc/driftd/good; rm {CONFIG}; mkfifo -m 644 {CONFIG}")  # a read of it hangs
     host("systemctl", "kill", "--signal=HUP", "--kill-whom=main", "driftd")
-    time.sleep(1.5)
+    writers: list[int] = []
+    host.until(lambda: is_read(host.path(CONFIG), writers))
     assert host.post("9464/-/healthy") == "driftd is healthy\n\n"  # a thread beside the loop would have fed it
     host("mv", "/etc/driftd/good", CONFIG)
     host.until(lambda: host.main_pid() not in ("0", before))
+    os.close(writers.pop())
     host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady inconclusive")  # it learns yet
     journal = "\n".join(host.journal("driftd"))
     assert "Watchdog timeout" in journal
@@ -387,6 +406,31 @@ def test_remove_keeps_what_cannot_be_made_again(host: Host) -> None:
     kept = {f"{STATE}.first"}  # the test's own copy
     assert {line for line in left.splitlines() if not line.startswith("/opt/libraries")} == kept
     assert host("getent", "passwd", "driftd", check=False) == ""
+
+
+@pytest.mark.soak
+def test_the_lock_installs_from_a_folder_of_wheels() -> None:
+    """As docs/install.md says: the checkout is built and installed without a network, in the locked versions alone."""
+    if (reason := absent()) is not None:
+        pytest.skip(reason)
+    with Host() as host:
+        checkout, wheels = host.stage / "checkout", host.stage / "wheels"
+        for folder in ("daemon", "detectors", "docs", "requirements", "systemd"):
+            shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("LICENSE", "README.md", "config.yaml", "pyproject.toml"):
+            shutil.copy(ROOT / file, checkout)
+        python = host("/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"]
+        download += ["--only-binary", ":all:", "--python-version", python, "--dest", str(wheels)]
+        for lock in ("runtime", "build"):
+            subprocess.run([*download, "--requirement", str(ROOT / "requirements" / f"{lock}.txt")], check=True)
+        assert "is installed" in host("/run/stage/checkout/systemd/install", "--find-links", "/run/stage/wheels")
+        installed = set(host(PYTHON, "-m", "pip", "freeze").splitlines())
+        locked = (ROOT / "requirements" / "runtime.txt").read_text()
+        pinned = {line.lower().replace("_", "-") for line in installed if not line.startswith("driftd @")}
+        assert pinned <= set(re.findall(r"^[a-z0-9][^ ]*==[^ ]+", locked, re.MULTILINE))
+        assert len(pinned) > 50
+        assert host("systemctl", "is-active", *UNITS).split() == ["active", "active"]
 
 
 def test_the_scripts_are_clean_shell() -> None:

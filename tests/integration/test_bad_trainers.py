@@ -318,7 +318,7 @@ def test_a_command_trains_by_its_environment(world: tuple[Places, str], tmp_path
     ("command", "sentence"),
     [
         (["sh", "-c", "exit 7"], "ended with exit code 7"),
-        (["true"], "left no model.skops or model.joblib"),
+        (["true"], "left no model.skops, model.onnx or model.joblib"),
         (["sh", "-c", "echo rubbish > $DRIFTD_OUTPUT/model.skops"], "no artefact that this driftd can read"),
         (["no-such-program-at-all"], "ended with exit code"),
     ],

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +12,10 @@ import pytest
 from driftd.config.load import load
 from driftd.paths import Places
 from driftd.registry import Registry
-from limits import HANG
+from driftd_processes import driftd
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = pytest.mark.slow
-
-
-def driftd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, as a user would."""
-    roots = os.pathsep.join(one for one in sys.path if one)
-    clean = {key: value for key, value in os.environ.items() if key != "DRIFTD_CONFIG"}
-    return subprocess.run(
-        [sys.executable, "-m", "driftd.cli.main", *arguments],
-        check=False,
-        cwd=folder,
-        env={**clean, "PYTHONPATH": roots},
-        capture_output=True,
-        text=True,
-        timeout=2 * HANG,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,22 @@ def test_the_config_is_shown_with_its_hash_and_without_secrets(places: Places) -
     assert config["override"] == {"sentence": "pause checks", "reason": "INC-1", "expires": "2030-01-01T00:00:00Z"}
 
 
+def test_a_config_of_another_driftd_hides_no_model(tmp_path: Path) -> None:
+    """A stored section that this driftd cannot read leaves its model on the page, with windows of unknown length."""
+    places = Places(tmp_path / "state")
+    store = StateStore.open(places.state_db)
+    odd = {"task": "regression", "target": "y", "window": {"every": "1 fortnight"}}
+    store.save_config("aaaaaaaaaaaa", at=1.0, content={"models": {"odd": odd}, "override": {}})
+    state = ModelState("odd", Phase.STEADY, champion=1)
+    with store.transaction():
+        made = Transition(state, "odd is under watch", Event.ADOPTED)
+        store.save_transition(state, made, at=END, actor="driftd", config_hash="aaaaaaaaaaaa")
+    store.close()
+    with served(places, tmp_path / "config.yaml") as address:
+        (model,) = httpx.get(f"{address}/api/fleet").raise_for_status().json()["models"]
+    assert (model["model"], model["window_seconds"]) == ("odd", None)
+
+
 def test_an_unchanged_answer_is_not_sent_again(places: Places, http: httpx.Client) -> None:
     """The tag is honoured; after a commit there is a new answer under a new tag."""
     first = http.get("/api/fleet")

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,7 +19,8 @@ from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
 from driftd.training.bootstrap import FileColumns, make_first_version
 from driftd.training.jobs import JobLimits, start_job
-from limits import HANG, allowed, wait
+from driftd_processes import serving
+from limits import allowed, wait
 from loop_world import hour
 
 pytestmark = pytest.mark.slow
@@ -74,28 +69,6 @@ def places(made: Path) -> Places:
     registry = Registry(Places(made.parent / "state"))
     registry.point(MODEL, 1)
     return Places(made.parent / "state")
-
-
-@contextmanager
-def serving(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    """A real server on a free port."""
-    roots = os.pathsep.join(one for one in sys.path if one)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "driftd.cli.main", "serve", "--config", str(path)],
-        env={**os.environ, "PYTHONPATH": roots},
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
-                with httpx.Client(base_url=f"http://127.0.0.1:{found[1].decode()}", timeout=HANG) as client:
-                    yield client, process
-                break
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
 
 
 def logged(places: Places) -> int:

@@ -24,7 +24,7 @@ from driftd.cli.main import COMMANDS, cli, main
 from driftd.cli.options import default_config
 from driftd.config.load import digest_of, load
 from driftd.config.redact import redacted_dict
-from driftd.config.schema import Http
+from driftd.config.schema import Http, OverrideConfig
 from driftd.errors import ExitCode
 from driftd.events import Event
 from driftd.observe.http import HttpThread
@@ -48,6 +48,7 @@ from driftd.records import (
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.manifest import write_manifest
 from driftd.store.state.writer import StateStore
+from driftd.views.config import OverrideInForce
 from driftd.web import secrets
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.schema import Feature, Kind, Schema, Task
@@ -305,6 +306,11 @@ def test_status_shows_the_override_while_it_is_in_force(driftd: Run, store: Stat
     assert "override in force: pause ['retraining'] until 2999-01-01T00:00:00Z: INC-1" in driftd("status")[1]
     config.write_text(good + override.format(year=2020))
     assert "override in force" not in driftd("status")[1]
+
+
+def test_what_is_shown_of_an_override_knows_each_of_its_keys() -> None:
+    """No key of the override is left out of what `driftd status` says of it."""
+    assert set(OverrideInForce.__struct_fields__) == set(OverrideConfig.model_fields)
 
 
 def test_status_proves_which_config_is_in_force(driftd: Run, store: StateStore, config: Path) -> None:

@@ -7,7 +7,6 @@ import pwd
 import socket
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -90,7 +89,13 @@ def rollback(config_path: Path, model: str | None, version: int | None, why: str
 
 
 def _ask(
-    config_path: Path, model: str | None, kind: str, arguments: dict[str, Any], *, wait: float, as_json: bool
+    config_path: Path,
+    model: str | None,
+    kind: str,
+    arguments: dict[str, str | int | None],
+    *,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
     who = whoami()

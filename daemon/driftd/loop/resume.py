@@ -157,7 +157,7 @@ def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor
 def _assessment(store: StateReader, check: StoredCheck) -> Assessment:
     """The assessment that a stored check was made from, as far as it is shown."""
     kinds = tuple(
-        KindAssessment(EvidenceKind(kind), Verdict(found["verdict"]), found["evidence"], found["threshold"], "")
+        KindAssessment(EvidenceKind(kind), found.verdict, found.evidence, found.threshold, "")
         for kind, found in check.evidence.items()
     )
     scores = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ from driftd.sources.event_times import read_times
 from driftd.sources.tables import table_of
 from driftd.store.arrow_texts import read_ids
 from driftd.store.events.columnar import in_words_of
-from driftd.training.jobs import Job, JobLimits, start_job
+from driftd.training.adoption_records import AdoptionOrder
+from driftd.training.jobs import Job, JobLimits, read_result, start_job
 from driftd.training.snapshots import take_snapshot
 from driftd.training.training_frame import arrow_of, read_series
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
@@ -69,26 +71,32 @@ def make_first_version(
     now: float,
     on_step: Callable[[str], None] = lambda _step: None,
     limits: JobLimits | None = None,
+    adopt: AdoptionOrder | None = None,
 ) -> FirstVersion:
-    """Snapshot the rows, train, judge the hold-out, and serve the version.
+    """Snapshot the rows, train (or adopt the model that `adopt` names), judge the hold-out, and serve the version.
 
     `on_step` is called with the name of each step as it begins. Raises FirstVersionError, and SnapshotError when no
-    row has a label. Running it again after an interruption takes up what is done.
+    row has a label. Running it again after an interruption takes up what is done, and does anew what failed.
     """
     on_step("snapshot")
     schema = schema_of(config, rows, columns)
+    if adopt is not None and adopt.classes:
+        schema = replace(schema, classes=tuple(sorted({*schema.classes, *adopt.classes})))
     snapshot = take_snapshot(places, model, [labelled_table(rows, schema, columns, now)], schema, config.classes or ())
     base = {"model": model, "model_config": config.model_dump(mode="json"), "state_dir": str(places.root), "until": now}
     order = {"version": FIRST, "snapshot": snapshot.digest, "change_at": None, "seed": FIRST, "parent": None}
     why = {"trigger": "manual", "reason": "the first version"}
     limits = limits or JobLimits()
+    key = f"{model}-first-{snapshot.digest[:12]}" + (f"-{adopt.sha256[:12]}" if adopt is not None else "")
 
     def work(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         on_step(task)
-        folder = places.job(f"{model}-first-{snapshot.digest[:12]}-{task}")
+        folder = places.job(f"{key}-{task}")
+        if (before := read_result(folder)) is not None and not before.ok:
+            shutil.rmtree(folder)  # whoever runs it again has changed something: the trainer, a library, the model
         return _finish(start_job(folder, task, {**base, **why, **arguments}, limits), task)
 
-    trained = work("train", order)
+    trained = work("train", order) if adopt is None else work("adopt", {**order, **adopt.to_dict()})
     judged = work("judge", {"challenger": FIRST, "champion": None})
     Registry(places).point(model, FIRST)
     loss = float(trained["metrics"].get("loss", float("nan")))

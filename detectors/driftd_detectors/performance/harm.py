@@ -165,7 +165,7 @@ class Harm(LevelView):
 
     def _sentence(self, verdict: Verdict, last: LossEstimate) -> str:
         evidence, metric = self.evidence, self.expected.metric
-        estimated, usual = (f"{value_of(metric, loss_value):.4g}" for loss_value in (last.loss, self.expected.mean))
+        estimated, usual = (f"{value_of(metric, value):.4g}" for value in (last.loss, self.expected.mean))
         seen, name = (
             f"estimated without labels {metric} is {estimated}, {usual} on the reference",
             f"estimated {metric}",

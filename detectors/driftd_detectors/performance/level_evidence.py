@@ -10,21 +10,24 @@ from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK, change_point
-from driftd_detectors.performance.level_spread import (
-    DAYS,
+from driftd_detectors.performance.level_averages import (
     FEWEST_AVERAGED,
-    FEWEST_CYCLES,
-    HOURS,
     LONGEST,
     NOT_JUDGED,
     Judged,
     Level,
-    Pace,
     Recent,
+    judge_averages,
+)
+from driftd_detectors.performance.level_spread import (
+    DAYS,
+    FEWEST_CYCLES,
+    HOURLY_PRIOR,
+    HOURS,
+    Pace,
     Rhythm,
     SpreadPrior,
     Stretch,
-    judge_averages,
     learn_rhythm,
     learn_spread,
 )
@@ -32,6 +35,7 @@ from driftd_detectors.performance.level_spread import (
 CLEARS = 14  # windows: an alarm clears when their average (or that of the alarm's span) is within what is tolerated
 CARRIED = 20.0  # windows that the spread known of a predecessor is worth at most
 _FEWEST_TOLD = 14
+_SHARE_OF_FEW, _SHARE_OF_MANY = 0.75, 0.5  # of the level's variance that counts, below and from 28 reference windows on
 _SIX_HOURS = 6 * 3_600.0  # seconds: shorter windows are compared at the lags of hours
 _LARGEST = 1e6  # times the promised loss: more counts as that, so that squares stay finite
 _FEWEST_FOR_LEVEL = 3  # reference windows, from which their own mean is the level
@@ -143,7 +147,7 @@ class LevelEvidence:
             window_seconds,
             period_of(window_seconds),
             pace,
-            prior or SpreadPrior(),
+            prior or (HOURLY_PRIOR if pace is HOURS else SpreadPrior()),
             unit=0.0,
             live=Stretch.empty(),
             starts=np.empty(0),
@@ -291,12 +295,13 @@ class LevelEvidence:
         """The promised level without rhythm."""
         known = self.promise.windows
         if len(known) == 0:
-            return Level(self.promise.mean, 1.0, self.promise.sampling, self.tolerance)
+            return Level(self.promise.mean, 1.0, self.promise.sampling, self.tolerance, _SHARE_OF_FEW)
         weights = self._weights(known.sampling)
         total = float(weights.sum())
         mean = self.promise.mean - float(weights @ rhythm.at(known.places)) / total
         sampling = float(weights**2 @ known.sampling) / total**2
-        return Level(mean, total**2 / float(weights @ weights), sampling, self.tolerance)
+        share = _SHARE_OF_FEW if len(known) < self.pace.completed else _SHARE_OF_MANY
+        return Level(mean, total**2 / float(weights @ weights), sampling, self.tolerance, share)
 
     def _complete(self, live: Stretch, anchor: Level) -> LevelEvidence:
         """The second level of a short reference, once there are windows enough; it is never changed afterwards."""
@@ -318,7 +323,7 @@ class LevelEvidence:
         """Against the second level of a short reference, from the windows after those that completed it."""
         assert self.completed is not None
         needed, windows = self.pace.completed - len(self.promise.windows), float(self.pace.completed)
-        level = replace(anchor, mean=max(anchor.mean, self.completed), windows=windows)
+        level = replace(anchor, mean=max(anchor.mean, self.completed), windows=windows, share=_SHARE_OF_MANY)
         level = replace(level, sampling=anchor.sampling * anchor.windows / windows)
         return self._judged(live, level, self.seen - max(self.since_seen, needed))
 
@@ -335,7 +340,12 @@ class LevelEvidence:
             spreads[:, 2],
         )
         return judge_averages(
-            recent, level, threshold=self.threshold, scale=self.scale, prior_windows=self.prior.windows
+            recent,
+            level,
+            threshold=self.threshold,
+            scale=self.scale,
+            prior_windows=self.prior.windows,
+            tests=self.pace.tests,
         )
 
     def _raise_or_clear(self, live: Stretch, anchor: Level, rhythm: Rhythm) -> LevelEvidence:

@@ -1,7 +1,6 @@
 """How the windows of one stream differ: their spread, the correlation of neighbours, the rhythm of the week or day.
 
-Averages of the last windows are held against a level that was promised. The spread is learned from differences
-between windows, so a lasting rise of the level does not enter it.
+Everything here is learned from differences between windows, so a lasting rise of the level does not enter it.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from driftd_detectors.columns import Numbers
 
@@ -32,7 +30,8 @@ class Pace:
     """At which distances windows are compared, how many live windows teach, and what completes a short reference.
 
     `near` and `far` are lags in windows; `kept` live windows are learned from; a reference of fewer than `completed`
-    windows is completed by the first live ones.
+    windows is completed by the first live ones. The prior of rho is worth `rho_pairs` pairs of windows. An average over
+    b windows may exceed its bound by chance once in `tests` A / b windows.
     """
 
     near: int = 1
@@ -40,6 +39,8 @@ class Pace:
     most_rho: float = 0.95
     kept: int = 128
     completed: int = 28
+    rho_pairs: float = 200.0
+    tests: float = 36.0  # an average over b windows may exceed its bound by chance once in tests A / b windows
 
     @property
     def middle(self) -> int:
@@ -48,7 +49,7 @@ class Pace:
 
 
 DAYS = Pace()  # windows of six hours and longer, and windows of rows
-HOURS = Pace(near=6, far=(36, 48, 60), most_rho=0.99, kept=336, completed=336)
+HOURS = Pace(near=6, far=(36, 48, 60), most_rho=0.99, kept=336, completed=336, rho_pairs=0.0, tests=48.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,11 @@ class SpreadPrior:
     """
 
     sd: float = 0.10
-    rho: float = 0.5
-    windows: float = 6.0
+    rho: float = 0.72
+    windows: float = 16.0
+
+
+HOURLY_PRIOR = SpreadPrior(rho=0.5, windows=6.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,8 @@ def learn_spread(
     -----
     G(k) = mean((x_{t+k} - x_t)^2) / 2 minus the sampling variance of the pair, cut at three robust sds. Under an
     autoregressive wander G(near) / G(far) = (1 - rho^near) / (1 - rho^far), and sigma^2 = G(far) / (1 - rho^far).
+    The ratio is drawn towards that of the prior's rho (a geometric mean): an estimate of rho from a few dozen windows
+    is mostly noise, which raises false alarms where it is too low and hides a rise of half where it is too high.
     Sampling is taken off first: it dilutes a correlation at lag 1. Windows of uneven counts have sampling variances of
     their own, so a pair counts by the inverse square of the variance that its difference should have.
     """
@@ -138,7 +144,9 @@ def learn_spread(
     far = (count * far + weight * own * (1 - prior.rho**lag)) / (count + weight)
     near = max(near, 1e-12 * scale**2)
     far = max(far, near)
-    ratio, rho = max(near / far, _LEAST_RATIO), 0.5
+    usual = (1 - prior.rho**pace.near) / (1 - prior.rho**lag)
+    trust = pairs / (pairs + pace.rho_pairs) if pairs else 0.0
+    ratio, rho = max(near / far, _LEAST_RATIO) ** trust * usual ** (1 - trust), 0.5
     for _ in range(_STEPS):
         rho = max(0.0, 1 - ratio * (1 - rho**lag)) ** (1 / pace.near)
     rho = min(max(rho, 0.0), pace.most_rho)
@@ -232,100 +240,3 @@ def _cycles(places: Places, values: Numbers, period: int) -> Numbers:
     inside[inside] = chosen[row[inside]] == cycle[inside]
     grid[row[inside], column[inside]] = values[inside]
     return grid[::-1]
-
-
-LONGEST = 64  # windows in the longest average
-TESTS = 48.0  # an average over b windows may exceed its bound by chance once in TESTS A / b windows
-FEWEST_AVERAGED = 2  # windows in the shortest average
-_GLITCH = 1.5  # bounds of the average of two, at which the excess of one window is cut
-_OF_THE_LEVEL = 0.5  # weight of the level's own variance: its error is drawn once, not at every window
-ROUGHEST = 0.30  # an average whose sampling sd exceeds this share of the loss is not judged yet
-_HEAVIEST = 2 / 3  # an average of which one window has more of the weight is not judged: it is that window
-_LEAST_P = 1e-30
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """The last windows, newest first: losses without rhythm, weights, sampling variances, and what was known then.
-
-    `variance`, `rho` and `known` are the spread as it was known before each window, and from how many windows.
-    """
-
-    values: Numbers
-    weights: Numbers
-    sampling: Numbers
-    variance: Numbers
-    rho: Numbers
-    known: Numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A promised level: the weighted mean of `windows` windows with a sampling variance, plus what is tolerated."""
-
-    mean: float
-    windows: float
-    sampling: float
-    tolerance: float
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """The average that stands out most: its evidence, over how many windows, and the loss; a span of 0: none judged."""
-
-    evidence: float = 0.0
-    span: int = 0
-    average: float = float("nan")
-
-
-NOT_JUDGED = Judged()
-
-
-def judge_averages(recent: Recent, level: Level, *, threshold: float, scale: float, prior_windows: float) -> Judged:
-    """Hold the averages of the last 2 to 64 windows against the level.
-
-    Parameters
-    ----------
-    recent
-        The windows that count, newest first.
-    level
-        What was promised.
-    threshold
-        A, at which the evidence alarms.
-    scale
-        The loss that an average's sampling error is compared with.
-    prior_windows
-        What the prior of the spread is worth, in windows.
-
-    Notes
-    -----
-    T_b = (mean of the last b - level - tolerance) / sqrt(V_b + V_level / 2), judged by the spread that was known before
-    its first window: a loss that rises cannot widen its own bound. V_b = sigma^2 g(n_b) + the sampling variance of the
-    weighted mean, n_b the effective number of windows (sum w)^2 / sum w^2, g the variance factor of a wander. p_b is
-    the upper tail of a t with prior + N (1 - rho^2) / (1 + rho^2) degrees; the evidence is max over b of b / (48 p_b).
-    The excess of one window is cut at 1.5 bounds of an average of two, less where the window weighs more than others.
-    """
-    windows = min(len(recent.values), LONGEST)
-    if windows < FEWEST_AVERAGED:
-        return NOT_JUDGED
-    weights, sampling = recent.weights[:windows], recent.sampling[:windows]
-    b = np.arange(1, windows + 1, dtype=np.float64)
-    total = np.cumsum(weights)
-    effective = total**2 / np.cumsum(weights**2)
-    of_sampling = np.cumsum(weights**2 * sampling) / total**2
-    variance, rho = recent.variance[:windows], recent.rho[:windows]
-    of_level = variance * variance_factor(level.windows, rho) + level.sampling
-    sd = np.sqrt(variance * variance_factor(effective, rho) + of_sampling + _OF_THE_LEVEL * of_level)
-    freedom = prior_windows + recent.known[:windows] * (1 - rho**2) / (1 + rho**2)
-    bound = -float(stdtrit(freedom[1], FEWEST_AVERAGED / (TESTS * threshold))) * float(sd[1])
-    cut = _GLITCH * bound * np.minimum(1.0, weights.mean() / weights)
-    above = np.minimum(recent.values[:windows] - level.mean - level.tolerance, cut)
-    fine = (b >= FEWEST_AVERAGED) & (np.sqrt(of_sampling) <= ROUGHEST * scale)
-    fine &= np.maximum.accumulate(weights) <= _HEAVIEST * total
-    if not fine.any():
-        return NOT_JUDGED
-    p = np.maximum(stdtr(freedom, -np.cumsum(weights * above) / total / sd), _LEAST_P)
-    evidence = np.where(fine, b / (TESTS * p), 0.0)
-    best = int(np.argmax(evidence))
-    average = float(weights[: best + 1] @ recent.values[: best + 1] / total[best])
-    return Judged(float(evidence[best]), best + 1, average)

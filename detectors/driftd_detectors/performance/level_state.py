@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.assessment import StandingAlarm
+from driftd_detectors.performance.level_averages import Judged
 from driftd_detectors.performance.level_evidence import LevelAlarm, LevelEvidence, Promise
-from driftd_detectors.performance.level_spread import Judged, SpreadPrior, Stretch
+from driftd_detectors.performance.level_spread import SpreadPrior, Stretch
 
 
 class LevelView:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate
+from driftd_detectors.performance.level_averages import LONGEST, ROUGHEST
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
-from driftd_detectors.performance.level_spread import LONGEST, ROUGHEST, SpreadPrior, Stretch, places_of
+from driftd_detectors.performance.level_spread import SpreadPrior, Stretch, places_of
 from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import BOUNDED
@@ -228,7 +229,7 @@ class PerformancePair:
     @property
     def standing(self) -> StandingAlarm | None:
         """The alarm that stands; of two the one that was raised first."""
-        alarms = [evidence.standing for evidence in (self.first, self.beside) if evidence.standing is not None]
+        alarms = [part.standing for part in (self.first, self.beside) if part.standing is not None]
         return min(alarms, key=lambda alarm: alarm.raised_at, default=None)
 
     @property
