@@ -103,17 +103,22 @@ class World:
         """Let hours pass: predictions come, labels come a little later, the daemon works."""
         with Driftd(self.places.root, MODEL) as application:
             for _ in range(hours):
-                self._hour(application, change)
+                self.feed(application, change)
                 self.daemon.catch_up(self.clock.now())
                 if until is not None and until(self):
                     return
 
-    def _hour(self, application: Driftd, change: Change) -> None:
+    def feed(self, application: Driftd, change: Change = unchanged) -> None:
+        """An hour of predictions and their labels, which the daemon has not seen yet."""
         frame, truth = change(*hour(self.hours))
         at = self.start + self.hours * HOUR + np.arange(len(frame)) * HOUR / len(frame)
         ids = [f"{self.hours}-{row}" for row in range(len(frame))]
         application.predict(frame, ids=ids, at=at)
         application.feedback(ids, truth, at=at + LABEL_DELAY)
+        self.pass_hour()
+
+    def pass_hour(self) -> None:
+        """Let the clock come to where the labels of the next hour are known."""
         self.hours += 1
         self.clock.advance_to(self.start + self.hours * HOUR + LABEL_DELAY + 60)
 

@@ -53,7 +53,7 @@ def served(
             config_path,
             models=lambda: metrics.board.owners(model_families.WINDOW_SECONDS),
             obstacles=lambda: obstacles or {},
-            shown=metrics.board,
+            metrics=metrics.board,
             now=time.time,
             last_round=time.time,
         )

@@ -51,8 +51,8 @@ class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: only what this decision has."""
-        told: dict[str, Any] = msgspec.to_builtins(self)
-        return told
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> DecisionFigures:

@@ -36,8 +36,7 @@ from driftd_detectors.performance.losses import automatic_metric
 from driftd_detectors.performance.maturity import Maturity
 from driftd_detectors.performance.performance import Performance, PerformancePair, begin_performance, tolerance_of
 from driftd_detectors.profile.profile import Profile
-from driftd_detectors.quality.checks import quality_faults
-from driftd_detectors.quality.fault_evidence import FaultEvidence, usual_faults
+from driftd_detectors.quality.checks import FaultEvidence, quality_faults, usual_faults
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
 from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
@@ -76,7 +75,7 @@ class Monitor:
         """Evaluate data, prediction and quality of the window that begins at `start` (epoch seconds)."""
         if profile.rows < FEWEST_ROWS:
             sentence = f"only {profile.rows} rows; {FEWEST_ROWS} are needed to say anything"
-            return self, Assessment(Verdict.INCONCLUSIVE, sentence, profile.rows, learning=self._learning())
+            return self, Assessment(Verdict.INCONCLUSIVE, sentence, profile.rows, learning=self._learning_sentence())
         quality, faults = self.quality.update(self._faults(profile))
         reference, layout = self.reference.profile, self.reference.layout
         scores = score_window(profile, reference, layout, faults=faults, left_out=self.settings.off)
@@ -94,7 +93,7 @@ class Monitor:
             kinds,
             after._scores(scores, start),
             faults,
-            after._learning(),
+            after._learning_sentence(),
             {} if harm is None or broken else harm.figures(),
         )
         return after, assessment
@@ -121,7 +120,7 @@ class Monitor:
         )
         harm = self.harm
         if harm is not None and loss.metric == harm.expected.metric and "loss" in assessment.figures:
-            harm = harm.realised(start, assessment.figures["loss"], assessment.figures["labels"])
+            harm = harm.with_realised_loss(start, assessment.figures["loss"], assessment.figures["labels"])
         return replace(self, performance=performance, maturity=maturity, harm=harm), assessment
 
     def learn_late_labels(self, cohorts: Sequence[Outcomes], known_by: float) -> Monitor:
@@ -215,7 +214,7 @@ class Monitor:
         parts = (part.scores(scores, start) for part in (self.data, self.prediction) if part is not None)
         return tuple(score for part in parts for score in part if score.subject not in self.settings.ignore)
 
-    def _learning(self) -> str | None:
+    def _learning_sentence(self) -> str | None:
         parts = (part.evidence for part in (self.data, self.prediction) if part is not None)
         return next((learning for learning in (part.learning for part in parts) if learning is not None), None)
 

@@ -84,7 +84,7 @@ def test_a_daemon_that_dies_in_any_transaction_ends_in_the_same_place(tmp_path: 
     failing.reopen()
     with Driftd(failing.places.root, MODEL) as application:
         for number in range(30):
-            failing._hour(application, turned if number >= 4 else lambda frame, truth: (frame, truth))
+            failing.feed(application, turned if number >= 4 else lambda frame, truth: (frame, truth))
             failing.work()
             if "confirmed" in failing.events:
                 break

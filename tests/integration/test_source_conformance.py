@@ -168,7 +168,7 @@ def test_nothing_yet(world: World) -> None:
     assert list(world.source.chunks(Window(0, 0.0, START))) == []
     assert world.source.outcomes(Window(0, 0.0, START), START).rows == 0
     assert world.source.count_labelled(0.0, START) == 0
-    assert list(world.source.labelled(0.0, START, START)) == []
+    assert list(world.source.read_labelled(0.0, START, START)) == []
     assert len(world.source.sample(Window(0, 0.0, START), 5, 1)) == 0
 
 
@@ -254,7 +254,7 @@ def test_labelled_rows_for_a_snapshot(world: World) -> None:
     world.predict(rows_between(0, 20), START + 100)
     world.label([(f"p{number}", str(number % 2), START + 50) for number in range(0, 20, 2)], START + 100)
     world.source.refresh(START + 100)
-    table = pa.concat_tables(world.source.labelled(START + 4, START + 100, START + 100))
+    table = pa.concat_tables(world.source.read_labelled(START + 4, START + 100, START + 100))
     assert table.column("driftd_id").to_pylist() == [f"p{number}" for number in range(4, 20, 2)]
     assert table.column("driftd_at").to_pylist() == [START + number for number in range(4, 20, 2)]
     assert set(table.column("driftd_label_at").to_pylist()) == {START + 50}

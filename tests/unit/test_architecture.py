@@ -79,7 +79,7 @@ def _imports(body: list[ast.stmt], module: str, *, lazy: bool) -> Iterator[Impor
                 yield from _imports(handler.body, module, lazy=inside)
 
 
-IMPORTS = [one for module in MODULES for one in imports_of(module)]
+IMPORTS = [statement for module in MODULES for statement in imports_of(module)]
 
 
 def room_of(module: str) -> str:
@@ -132,33 +132,49 @@ def test_a_room_imports_only_what_its_row_allows(module: str) -> None:
     room = room_of(module)
     if room == "driftd":
         return
-    ours = [one for one in IMPORTS if one.by == module and one.name.split(".")[0] in PACKAGES and one.name != "driftd"]
-    wrong = [f"line {one.line}: {one.name}" for one in ours if room_of(one.name) not in allowed_for(room)]
+    ours = [
+        statement
+        for statement in IMPORTS
+        if statement.by == module and statement.name.split(".")[0] in PACKAGES and statement.name != "driftd"
+    ]
+    wrong = [
+        f"line {statement.line}: {statement.name}"
+        for statement in ours
+        if room_of(statement.name) not in allowed_for(room)
+    ]
     assert not wrong, f"{module} ({room}) may import {sorted(allowed_for(room))}, but imports {wrong}"
 
 
 def test_the_detectors_know_nothing_of_the_daemon() -> None:
     """`driftd_detectors` never imports `driftd`."""
-    assert not [one for one in IMPORTS if room_of(one.by) == "driftd_detectors" and one.name.split(".")[0] == "driftd"]
+    assert not [
+        statement
+        for statement in IMPORTS
+        if room_of(statement.by) == "driftd_detectors" and statement.name.split(".")[0] == "driftd"
+    ]
 
 
 def test_only_the_store_says_sql() -> None:
     """No module outside the store room imports sqlite3 or sqlite_utils."""
     names = ("sqlite3", "sqlite_utils")
-    wrong = [one for one in IMPORTS if one.name.split(".")[0] in names and room_of(one.by) != "driftd.store"]
+    wrong = [
+        statement
+        for statement in IMPORTS
+        if statement.name.split(".")[0] in names and room_of(statement.by) != "driftd.store"
+    ]
     assert not wrong
 
 
 def test_only_the_adapter_imports_evidently_and_only_when_called() -> None:
     """Evidently is imported in one module, and never at its top."""
-    found = [one for one in IMPORTS if one.name.split(".")[0] == "evidently"]
-    assert {one.by for one in found} == {"driftd.second_opinion.adapter"}
-    assert all(one.lazy for one in found)
+    found = [statement for statement in IMPORTS if statement.name.split(".")[0] == "evidently"]
+    assert {statement.by for statement in found} == {"driftd.second_opinion.adapter"}
+    assert all(statement.lazy for statement in found)
 
 
 def test_policy_is_pure() -> None:
     """Policy imports the standard library, the records and itself; nothing that knows time, files or chance."""
-    found = {one.name for one in IMPORTS if room_of(one.by) == "driftd.policy"}
+    found = {statement.name for statement in IMPORTS if room_of(statement.by) == "driftd.policy"}
     ours = {name for name in found if name.split(".")[0] == "driftd"}
     assert {room_of(name) for name in ours} <= {"driftd.policy", "driftd.records"}
     others = {name.split(".")[0] for name in found - ours}
@@ -178,16 +194,20 @@ def test_policy_is_pure() -> None:
 def test_the_detectors_are_pure() -> None:
     """The statistics know no clock, no files, no processes and no logs."""
     impure = {"time", "os", "pathlib", "io", "logging", "structlog", "subprocess", "threading", "sqlite3", "requests"}
-    wrong = [one for one in IMPORTS if room_of(one.by) == "driftd_detectors" and one.name.split(".")[0] in impure]
+    wrong = [
+        statement
+        for statement in IMPORTS
+        if room_of(statement.by) == "driftd_detectors" and statement.name.split(".")[0] in impure
+    ]
     assert not wrong
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
     """The imports that run when a module is loaded form no cycle."""
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
-    for one in IMPORTS:
-        if not one.lazy and one.name in MODULES and one.name != one.by:
-            graph[one.by].add(one.name)
+    for statement in IMPORTS:
+        if not statement.lazy and statement.name in MODULES and statement.name != statement.by:
+            graph[statement.by].add(statement.name)
     try:
         list(TopologicalSorter(graph).static_order())
     except CycleError as error:

@@ -18,7 +18,7 @@ PAUSE = {"pause": ["checks"], "reason": "an incident"}
 
 def config(digest: str, override: dict[str, Any]) -> Config:
     model = {"task": "regression", "target": "y"}
-    return Config.model_validate({"models": {"demand": model}, "override": override}).hashed(digest)
+    return Config.model_validate({"models": {"demand": model}, "override": override}).with_hash(digest)
 
 
 @pytest.fixture

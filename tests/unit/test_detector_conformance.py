@@ -35,7 +35,7 @@ DOCUMENTED = {
     "prediction_drift": "evidence.stream_drift:begin_prediction_drift",
     "performance": "performance.performance:Performance",
     "certified_performance": "performance.betting:CertifiedPerformance",
-    "quality": "quality.fault_evidence:FaultEvidence",
+    "quality": "quality.checks:FaultEvidence",
     "harm": "performance.harm:Harm",
 }
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftd_detectors.evidence.change_point import change_point
 from driftd_detectors.evidence.evidence import LAMBDAS, Evidence, StreamWeights
-from driftd_detectors.evidence.history import Season, not_learned, room, season_for
+from driftd_detectors.evidence.history import Season, change_point, not_learned, room, season_for
 from driftd_detectors.evidence.residuals import Fit
 
 DAY, HOUR = 86_400.0, 3_600.0

@@ -261,7 +261,7 @@ def test_names_and_labels_of_the_users_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(outcomes.label, [np.nan, 3.5])
     np.testing.assert_array_equal(outcomes.label_at, [np.nan, START + 1.5])
     assert source.count_labelled(0.0, NOW) == 1
-    (table,) = source.labelled(0.0, NOW, NOW)
+    (table,) = source.read_labelled(0.0, NOW, NOW)
     assert table.column("driftd_id").to_pylist() == ["2"]
     assert table.column("price").to_pylist() == [3.5]
 

@@ -124,7 +124,7 @@ def test_dates_of_a_file_are_timestamps(tmp_path: Path) -> None:
     DATA.assign(signup=days).to_parquet(path)
     table, schema = begun(path)
     assert schema.kind_of("signup") is Kind.TIMESTAMP
-    found = pa.concat_tables(source_of(path, schema).labelled(0.0, 9e9, 9e9))
+    found = pa.concat_tables(source_of(path, schema).read_labelled(0.0, 9e9, 9e9))
     assert found["signup"].to_pylist() == table["signup"].to_pylist()
 
 
@@ -149,7 +149,7 @@ def test_ids_of_bytes_are_uuids(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     pq.write_table(table.set_column(0, "id", pa.array([name.bytes for name in names], pa.binary(16))), path)
     schema = learn_schema(DATA, task=Task.CLASSIFICATION, target="y", ignore=["id", "ts"])
-    found = pa.concat_tables(source_of(path, schema).labelled(0.0, 9e9, 9e9))
+    found = pa.concat_tables(source_of(path, schema).read_labelled(0.0, 9e9, 9e9))
     assert found["driftd_id"].to_pylist() == [str(name) for name in names]
 
 

@@ -70,8 +70,8 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
             Problem(document.line_of(path), path, sentence) for path, sentence in contradictions(document.data)
         ]
     if problems or config is None:
-        raise ConfigError("\n".join(problem.told(name) for problem in sorted(set(problems))))
-    return config.hashed(_digest(content))
+        raise ConfigError("\n".join(problem.describe(name) for problem in sorted(set(problems))))
+    return config.with_hash(_digest(content))
 
 
 def _digest(content: bytes) -> str:

@@ -213,7 +213,7 @@ class Config(Section):
         """The first twelve hexadecimal digits of the file's SHA-256; empty for a config that came from no file."""
         return self._hash
 
-    def hashed(self, digest: str) -> Config:
+    def with_hash(self, digest: str) -> Config:
         """This config, read from a file with that hash."""
         config = self.model_copy()
         config._hash = digest

@@ -32,7 +32,7 @@ class Problem:
     path: KeyPath = field(compare=False)
     sentence: str
 
-    def told(self, file: str) -> str:
+    def describe(self, file: str) -> str:
         """`config.yaml:7: models.demand.window.evry: ...`."""
         where = f"{file}:{self.line}: "
         said = (f"{dotted_path(self.path)}: " if self.path else "") + self.sentence

@@ -128,11 +128,11 @@ class Backtest:
             extent = source.source.refresh(self._recorded_at)
             due = list(due_windows(window, extent, first, self._recorded_at, self._lateness))
             if window.every is None:
-                self._ends = {one.index: extent_of(one, source.outcomes(one, float("inf"))) for one in due}
+                self._ends = {each.index: extent_of(each, source.outcomes(each, float("inf"))) for each in due}
         finally:
             source.close()
         newest = extent.newest_at
-        return [one for one in due if window.every is None or newest is None or one.start <= newest]
+        return [each for each in due if window.every is None or newest is None or each.start <= newest]
 
     def start_of(self, window_index: int) -> float:
         """When a window that was checked began, in epoch seconds."""

@@ -109,7 +109,7 @@ def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Cloc
         assembly.config_path,
         models=lambda: tuple(assembly.config.models),
         obstacles=lambda: dict(daemon.obstacles),
-        shown=assembly.metrics.board,
+        metrics=assembly.metrics.board,
         now=clock.now,
         last_round=lambda: daemon.rounded_at,
     )

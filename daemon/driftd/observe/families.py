@@ -22,7 +22,6 @@ _gauge, _counter, _histogram = _catalogue.gauge, _catalogue.counter, _catalogue.
 
 
 # --- the daemon ------------------------------------------------------------------------------------------------------
-
 INFO = _gauge("info", "The version of driftd and of Python (always 1).", "version", "python")
 STARTED = _gauge("started_timestamp_seconds", "When this daemon started.")
 LAST_STEP = _gauge(
@@ -42,7 +41,6 @@ MESSAGES_FAILED = _counter(
 CLOCK_JUMPS = _counter("clock_jumps", "How often the wall clock was found set; what is scheduled was run at once.")
 
 # --- config and override ---------------------------------------------------------------------------------------------
-
 RELOAD_OK = _gauge(
     "config_last_reload_successful",
     "1 when the config that was read last is in force, 0 when it was refused and the one before it stays.",
@@ -69,7 +67,6 @@ OVERRIDE_EXPIRES = _gauge(
 )
 
 # --- disk ------------------------------------------------------------------------------------------------------------
-
 DISK_FREE = _gauge("disk_free_bytes", "Free room for driftd on the file system of state_dir.")
 DISK_SIZE = _gauge("disk_size_bytes", "Size of the file system of state_dir.")
 STORE_SIZE = _gauge("store_size_bytes", f"What each part of state_dir takes: {', '.join(PARTS)}.", "part")
@@ -84,7 +81,6 @@ UPKEEP_FAILURES = _counter(
 )
 
 # --- backups and damage ----------------------------------------------------------------------------------------------
-
 BACKED_UP_AT = _gauge(
     "backup_last_success_timestamp_seconds", "When the newest good backup was made; absent while there is none."
 )
@@ -106,7 +102,6 @@ VERSION_DAMAGED = _gauge(
 )
 
 # --- child processes -------------------------------------------------------------------------------------------------
-
 RUNNING = _gauge(
     "actions_running", f"Child processes at work, by kind of action: {', '.join(ActionKind)}.", "model", "kind"
 )
@@ -117,7 +112,6 @@ ACTION_TIME = _histogram(
 ACTION_FAILURES = _counter("action_failures", "Actions that failed.", "model", "kind")
 
 # --- requests --------------------------------------------------------------------------------------------------------
-
 REFUSALS_OF_REQUESTS = ("token", "origin", "host", "address")
 REQUESTS_REFUSED = _counter(
     "http_refused",
@@ -127,7 +121,6 @@ REQUESTS_REFUSED = _counter(
 )
 
 # --- notifications ---------------------------------------------------------------------------------------------------
-
 NOTIFIED = _counter("notifications_sent", "Notifications that a receiver took.", "receiver")
 NOTIFICATIONS_FAILED = _counter(
     "notifications_failed", "Tries that failed; each is repeated until it is taken.", "receiver"

@@ -55,7 +55,7 @@ class Override:
     def is_empty(self) -> bool:
         """Whether it asks nothing of this model."""
         asked = (self.pin, self.retrain, self.approve, self.reject)
-        return not self.pause and not self.silence and all(one is None for one in asked)
+        return not self.pause and not self.silence and all(request is None for request in asked)
 
 
 @dataclass(frozen=True, slots=True)

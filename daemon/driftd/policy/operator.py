@@ -34,18 +34,18 @@ def noted(state: ModelState, facts: Facts, given: Override, override: Override, 
     asks = None if override.is_empty else f"{described(override)} ({override.reason})"
     if asks == state.override:
         return None
-    told = replace(state, override=asks)
+    changed = replace(state, override=asks)
     if state.pin_refused is not None:
-        told = replace(told, pinned=None, pin_refused=None)  # whatever changed, the pin is tried anew
+        changed = replace(changed, pinned=None, pin_refused=None)  # whatever changed, the pin is tried anew
     if asks is None:
         lapsed = given.expires is not None and given.expires <= now
         how = f"expired at {moment(given.expires)}" if lapsed and given.expires is not None else "was lifted"
-        return Transition(told, f"the override {how}; it was: {state.override}", Event.OVERRIDE_ENDED, actor=ACTOR)
+        return Transition(changed, f"the override {how}; it was: {state.override}", Event.OVERRIDE_ENDED, actor=ACTOR)
     event = Event.OVERRIDE_BEGAN if state.override is None else Event.OVERRIDE_CHANGED
     until = f", until {moment(override.expires)}" if override.expires is not None else ""
     notes = "".join(f"; {note}" for note in _without_effect(state, facts, override))
     return Transition(
-        told, f"the override holds: {asks}{until}{notes}", event, (), DecisionFigures(asks=asks), actor=ACTOR
+        changed, f"the override holds: {asks}{until}{notes}", event, (), DecisionFigures(asks=asks), actor=ACTOR
     )
 
 
@@ -151,8 +151,8 @@ def _settled(state: ModelState) -> ModelState:
 
 def _unpinned(state: ModelState) -> Transition:
     goes_on = f"version {state.champion} goes on serving"
-    told = f"version {state.pinned} is no longer pinned; {goes_on}"
-    return Transition(replace(state, pinned=None, pin_refused=None), told, Event.UNPINNED, actor=ACTOR)
+    sentence = f"version {state.pinned} is no longer pinned; {goes_on}"
+    return Transition(replace(state, pinned=None, pin_refused=None), sentence, Event.UNPINNED, actor=ACTOR)
 
 
 def _judged(state: ModelState, facts: Facts, override: Override) -> Transition | None:

@@ -19,23 +19,25 @@ def restored(
     and simply stays. A swap that was under way is over, one way or the other. Nothing is asked twice.
     """
     champion = state.champion
-    told = [f"the state is that of the backup of {moment(made_at)}; what was decided after it is forgotten"]
+    sentences = [f"the state is that of the backup of {moment(made_at)}; what was decided after it is forgotten"]
     after = _without_swap(state, served)
     if after.build is None and state.build is not None:
-        told.append(f"build {state.build.number} ended in that time")
+        sentences.append(f"build {state.build.number} ended in that time")
     if asked is not None and asked not in after.asked:
         after = replace(after, asked=(*after.asked, asked))
-        told.append(f"the build that the override asks for ({asked}) counts as begun: another text is another build")
+        sentences.append(
+            f"the build that the override asks for ({asked}) counts as begun: another text is another build"
+        )
     unknown = sorted(version for version in versions if version > max([champion or 0, *state.barred]))
     if unknown:
-        told.append(f"it does not know the versions {', '.join(map(str, unknown))}, which stay as they are")
+        sentences.append(f"it does not know the versions {', '.join(map(str, unknown))}, which stay as they are")
     if served is None or served == champion:
-        told.append(f"version {champion} serves")
+        sentences.append(f"version {champion} serves")
     else:
         after = _with_served(after, served, versions, now)
-        told.append(f"version {served} was found serving instead of {champion} and goes on{_watch(after)}")
+        sentences.append(f"version {served} was found serving instead of {champion} and goes on{_watch(after)}")
     figures = DecisionFigures(version=after.champion, from_version=champion, backup=made_at)
-    return Transition(after, "; ".join(told), Event.RESTORED, (), figures)
+    return Transition(after, "; ".join(sentences), Event.RESTORED, (), figures)
 
 
 def _without_swap(state: ModelState, served: int | None) -> ModelState:

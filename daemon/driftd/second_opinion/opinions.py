@@ -91,10 +91,10 @@ def _common_only(before: Series, now: Series) -> tuple[Series, Series, int]:
         return before, now, len(counts)
     common = set(counts.index[:MOST_CATEGORIES])
 
-    def pooled(column: Series) -> Series:
+    def pool(column: Series) -> Series:
         return column.where(column.isin(common) | column.isna(), OTHER)
 
-    return pooled(before), pooled(now), len(counts)
+    return pool(before), pool(now), len(counts)
 
 
 FEWEST_ROWS = 10  # below this a test's answer is noise

@@ -12,11 +12,18 @@ from driftd_detectors.schema import Schema, Task
 
 def describe(endpoint: Endpoint) -> dict[str, Any]:
     """The served version and its schema; `fault` says why there is none, or why another version answers."""
-    told: dict[str, Any] = {"name": endpoint.model, "version": endpoint.version, "fault": endpoint.fault}
+    description: dict[str, Any] = {"name": endpoint.model, "version": endpoint.version, "fault": endpoint.fault}
     try:
-        return told | _shape(endpoint.log.schema())
+        return description | _shape(endpoint.log.schema())
     except (NoSchemaError, ManifestError) as error:
-        return told | {"fault": str(error), "task": None, "target": None, "features": [], "classes": [], "score": None}
+        return description | {
+            "fault": str(error),
+            "task": None,
+            "target": None,
+            "features": [],
+            "classes": [],
+            "score": None,
+        }
 
 
 def _shape(schema: Schema) -> dict[str, Any]:

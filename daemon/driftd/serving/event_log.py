@@ -86,11 +86,11 @@ class EventLog:
             if self._open is not None:  # SQLite would take the parent's locks for its own, and lose what it was given
                 raise EventsNotKeptError("the log was opened before a fork; make a `Driftd` in each process")
             self._begin()
-        return (self._open or self._opened())[1].submit(batch)
+        return (self._open or self._open_store())[1].submit(batch)
 
     def open(self) -> None:
         """Open the store now rather than at the first event. Raises EventsNotKeptError."""
-        self._opened()
+        self._open_store()
 
     def close(self) -> None:
         """Commit what is waiting, then let go of the file; later submissions open it again."""
@@ -108,7 +108,7 @@ class EventLog:
             raise NoSchemaError(f"model {self._model} has no version yet: `driftd init` trains the first one")
         return self._registry.manifest(self._model, number).schema
 
-    def _opened(self) -> tuple[EventStore, GroupCommit]:
+    def _open_store(self) -> tuple[EventStore, GroupCommit]:
         with self._opening:
             if self._open is not None:
                 return self._open

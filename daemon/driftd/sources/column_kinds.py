@@ -57,9 +57,9 @@ class ColumnKinds:
     def see_parquet(self, parquet: pq.ParquetFile) -> None:
         """The columns of a Parquet file, those inside structs under their paths."""
         for name, kind in leaves(parquet.schema_arrow):
-            told = _kind_of_type(kind)
-            if told is not None:
-                self._told.setdefault(name, set()).add(told)
+            found_kind = _kind_of_type(kind)
+            if found_kind is not None:
+                self._told.setdefault(name, set()).add(found_kind)
             elif not has_text(kind):
                 self._nested[name] = None
             else:
@@ -119,6 +119,6 @@ def _count(column: pa.ChunkedArray, counts: Counter[Any]) -> None:
             continue
         found = pc.value_counts(plain)
         values = values_of(found.field("values"))
-        names = values if is_text(plain.type) else [None if one is None else class_name(one) for one in values]
+        names = values if is_text(plain.type) else [None if text is None else class_name(text) for text in values]
         for name, count in zip(names, found.field("counts").to_pylist(), strict=True):
             counts[name] += count

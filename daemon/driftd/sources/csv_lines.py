@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from driftd.sources.dialects import Dialect
-from driftd.sources.parsed import Parsed, example_of_line
-from driftd.sources.wanted import RequestedColumns
+from driftd.sources.parsed import Parsed, RequestedColumns, example_of_line
 
 MISSING = (
     *("", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None", "NaT"),

@@ -125,7 +125,7 @@ class FileRows:
         return table_of(self.ids, self.columns, self.outcomes, schema)
 
 
-def gathered(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
+def gather(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
     """Rows in chunks of about `CHUNK_ROWS`, however small or large the stretches are."""
     waiting: list[FileRows] = []
     size = 0
@@ -216,20 +216,20 @@ def _outcomes(
 def _stacked_outcomes(parts: Sequence[Outcomes], schema: Schema) -> Outcomes:
     codes = ClassCodes(schema.classes)
 
-    def coded(part: Outcomes, values: Numbers) -> Numbers:
+    def recode(part: Outcomes, values: Numbers) -> Numbers:
         if schema.task is Task.REGRESSION or not part.unseen:
             return values
         return _recoded(part.texts(values), codes)
 
-    def joined(arrays: list[Numbers]) -> Numbers:
+    def join(arrays: list[Numbers]) -> Numbers:
         return np.concatenate(arrays) if arrays else np.empty(0)
 
     return Outcomes(
-        at=joined([part.at for part in parts]),
-        prediction=joined([coded(part, part.prediction) for part in parts]),
-        score=joined([part.score for part in parts]),
-        label=joined([coded(part, part.label) for part in parts]),
-        label_at=joined([part.label_at for part in parts]),
+        at=join([part.at for part in parts]),
+        prediction=join([recode(part, part.prediction) for part in parts]),
+        score=join([part.score for part in parts]),
+        label=join([recode(part, part.label) for part in parts]),
+        label_at=join([part.label_at for part in parts]),
         version=np.concatenate([part.version for part in parts]) if parts else np.empty(0, dtype=np.int64),
         classes=schema.classes,
         unseen=codes.unseen,

@@ -17,14 +17,13 @@ from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.event_times import are_possible, usable_rows
 from driftd.sources.feedback_files import FeedbackFiles
-from driftd.sources.file_rows import FileRows, gathered, ids_of
+from driftd.sources.file_rows import FileRows, gather, ids_of
 from driftd.sources.files_settings import FilesSettings
-from driftd.sources.label_joins import LabelJoins
 from driftd.sources.log_files import LogFiles
 from driftd.sources.mapped_columns import ColumnMapping
+from driftd.sources.parsed import RequestedColumns
 from driftd.sources.protocol import Extent, at_most
-from driftd.sources.row_counts import counts_of
-from driftd.sources.wanted import RequestedColumns
+from driftd.sources.row_counts import LabelJoins, counts_of
 from driftd.store.events.feature_parsing import time_obstacle
 from driftd.store.events.reader import EventReader
 from driftd.store.events.writer import EventStore
@@ -116,7 +115,9 @@ class FilesSource:
         counts = counts_of([file for log in logs for file in log.known.files])
         joined = {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
         return Extent(
-            first_at=min((one.first_at for one in known.stretches if one.first_at is not None), default=None),
+            first_at=min(
+                (stretch.first_at for stretch in known.stretches if stretch.first_at is not None), default=None
+            ),
             complete_until=self._complete_until,
             rows=known.rows,
             late=self._late,
@@ -124,7 +125,7 @@ class FilesSource:
             newest_at=_newest_at(known.stretches, now),
             newest_label_at=at_most(self._reader.newest_label_at(), now),
             counts={**self._reader.counters(), **counts, **joined},
-            remarks=tuple(remark for one in logs for remark in one.remarks),
+            remarks=tuple(remark for log in logs for remark in log.remarks),
         )
 
     def preview(self, now: float) -> Preview:
@@ -152,7 +153,7 @@ class FilesSource:
         """See `Source.outcomes`."""
         return FileRows.stack(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
 
-    def labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
+    def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
         for rows in self._rows(_span(since, until), self._names.with_features(self._schema), known_by):
             kept = rows.where(rows.outcomes.labelled)
@@ -202,7 +203,7 @@ class FilesSource:
         tables = self._logs.read(stretches, wanted)
         cut = (self._cut_or_say(stretch, table, window) for stretch, table in tables)
         parts = (rows.with_labels(self._reader, self._schema, known_by) for rows in cut if rows is not None)
-        yield from gathered(parts, self._schema)
+        yield from gather(parts, self._schema)
 
     def _cut_or_say(self, stretch: Stretch, table: pa.Table, window: Window) -> FileRows | None:
         """The rows of one stretch that the window has; None, and a fault, when they cannot be read as rows."""
@@ -268,9 +269,9 @@ class _Counted:
 def _newest_at(stretches: Sequence[Stretch], now: float) -> float | None:
     """The latest event time; a row ahead of the clock counts as one of the moment at which it was found."""
     times = (
-        min(one.last_at, one.found_at if one.found_at is not None else now, now)
-        for one in stretches
-        if one.last_at is not None
+        min(stretch.last_at, stretch.found_at if stretch.found_at is not None else now, now)
+        for stretch in stretches
+        if stretch.last_at is not None
     )
     return max(times, default=None)
 

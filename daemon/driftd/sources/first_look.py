@@ -156,5 +156,5 @@ def _listed(columns: Sequence[str]) -> str:
 
 def quoted(names: Sequence[str]) -> str:
     """The first of some names."""
-    shown = ", ".join(repr(name[:_COLUMN_CHARACTERS]) for name in names[:_MOST_NAMED])
-    return shown if len(names) <= _MOST_NAMED else f"{shown} and {len(names) - _MOST_NAMED} more"
+    first = ", ".join(repr(name[:_COLUMN_CHARACTERS]) for name in names[:_MOST_NAMED])
+    return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED} more"

@@ -14,15 +14,24 @@ import pyarrow as pa
 from driftd.sources import parquet_files, text_files
 from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
 from driftd.sources.event_times import Found
+from driftd.sources.files_settings import Layout, Reading
 from driftd.sources.first_look import fault_of_head, is_json_lines, separator_hint, unknown_suffix
 from driftd.sources.formats import ADAPTERS
 from driftd.sources.json_lines import Lines
-from driftd.sources.listing import KINDS, Kind, Listing, base_of, is_there, kind_of, list_files, table_fault
-from driftd.sources.partitions import partition_of
-from driftd.sources.reading import Layout, Reading
+from driftd.sources.listing import (
+    KINDS,
+    Kind,
+    Listing,
+    base_of,
+    is_there,
+    kind_of,
+    list_files,
+    partition_of,
+    table_fault,
+)
+from driftd.sources.parsed import RequestedColumns
 from driftd.sources.row_counts import share_faults
 from driftd.sources.text_files import TextFormat
-from driftd.sources.wanted import RequestedColumns
 from driftd_detectors.columns import Numbers
 
 OnRows = Callable[[LogFile, Stretch, Numbers], None]
@@ -89,7 +98,7 @@ class LogFiles:
         faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
         if (gone := self._gone(listing)) is not None:
             faults.append(gone)
-        newest = sorted(listing.files, key=lambda one: one[1].st_mtime_ns)[-_PREVIEWED_FILES:]
+        newest = sorted(listing.files, key=lambda entry: entry[1].st_mtime_ns)[-_PREVIEWED_FILES:]
         for path, stat in newest:
             number = self.known.begin(str(path), stat.st_ino)
             if (fault := self._look(number, now, lambda *_: None, most=1)) is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from driftd.sources.first_look import Expected
 from driftd.sources.json_lines import FEATURES
-from driftd.sources.wanted import RequestedColumns
+from driftd.sources.parsed import RequestedColumns
 from driftd_detectors.schema import Kind, Schema, Task
 
 _DEFAULTS = {
@@ -61,8 +61,8 @@ class ColumnMapping:
     def with_features(self, schema: Schema) -> RequestedColumns:
         """Everything."""
         plain = self.outcomes()
-        texts = tuple(one.name for one in schema.features if one.kind in {Kind.CATEGORY, Kind.BOOLEAN})
-        times = tuple(one.name for one in schema.features if one.kind is Kind.TIMESTAMP)
+        texts = tuple(feature.name for feature in schema.features if feature.kind in {Kind.CATEGORY, Kind.BOOLEAN})
+        times = tuple(feature.name for feature in schema.features if feature.kind is Kind.TIMESTAMP)
         columns = (*plain.columns, *schema.names)
         return RequestedColumns(self.id, columns, (*plain.texts, *texts), (*plain.times, *times), plain.event_times)
 

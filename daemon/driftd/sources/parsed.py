@@ -1,4 +1,4 @@
-"""What came of parsing some lines."""
+"""Which columns of a file are wanted and how they are read, and what came of parsing some lines."""
 
 from __future__ import annotations
 
@@ -34,5 +34,21 @@ def example_of_line(lines: bytes, text: bytes) -> Example:
 
 def shorten(text: bytes) -> str:
     """The beginning of a line, in quotes."""
-    shown = text.decode(errors="replace").strip()
-    return repr(shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "...")
+    line = text.decode(errors="replace").strip()
+    return repr(line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "...")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedColumns:
+    """Columns to read: all of them, those that are text whatever they look like, those in which text is a time.
+
+    `identity` is text with a value of its own in every row, so not worth a dictionary. `event_times` are read by
+    `event_times.read_times` alone, so that a row has one time, whichever columns are read beside it. A name with dots
+    that the file does not have is a path into nested objects.
+    """
+
+    identity: str
+    columns: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
+    event_times: tuple[str, ...] = ()

@@ -53,7 +53,7 @@ class Source(Protocol):
         """Predictions of a window with the labels that were known by then. No feature is read."""
         ...
 
-    def labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
+    def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """Rows with `since <= at < until` that have a label known by then, chunk by chunk.
 
         Columns: every feature, the target (class text or number), and `driftd_id`, `driftd_at`, `driftd_label_at`

@@ -41,9 +41,9 @@ class RecordedSource:
         """See `Source.outcomes`."""
         return self.source.outcomes(window, known_by)
 
-    def labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
+    def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
-        return self.source.labelled(since, until, known_by)
+        return self.source.read_labelled(since, until, known_by)
 
     def count_labelled(self, since: float, known_by: float) -> int:
         """See `Source.count_labelled`."""

@@ -72,7 +72,7 @@ class StoreSource:
         """See `Source.outcomes`."""
         return self._reader.rows(self._seqs(window), known_by).outcomes
 
-    def labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
+    def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
         for seqs in _pieces(self._reader.labelled_between(since, until, known_by)):
             yield self._table(seqs, known_by)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from driftd.store.events.arrow_columns import to_arrow
-from driftd.store.events.columnar import missing
+from driftd.store.events.columnar import missing_column
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task
 
@@ -15,7 +15,9 @@ from driftd_detectors.schema import Kind, Schema, Task
 def table_of(ids: Sequence[str] | pa.Array, columns: Columns, outcomes: Outcomes, schema: Schema) -> pa.Table:
     """Every feature (all null where the source has none), the target, and the columns named `driftd_...`."""
     arrays = {
-        feature.name: to_arrow(columns.values.get(feature.name, missing(feature.kind, columns.rows)), feature.kind)
+        feature.name: to_arrow(
+            columns.values.get(feature.name, missing_column(feature.kind, columns.rows)), feature.kind
+        )
         for feature in schema.features
     }
     arrays[schema.target] = _outcome(outcomes.label, outcomes, schema)

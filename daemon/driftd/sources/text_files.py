@@ -15,9 +15,8 @@ from driftd.sources.csv_lines import end_of_rows, header_names, parse_csv
 from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.event_times import Found, FoundTimes, read_times
 from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
-from driftd.sources.parsed import Parsed
-from driftd.sources.partitions import with_partition
-from driftd.sources.wanted import RequestedColumns
+from driftd.sources.listing import with_partition
+from driftd.sources.parsed import Parsed, RequestedColumns
 from driftd_detectors.columns import Numbers
 
 LONGEST_ROW_BYTES = 2**24

@@ -17,14 +17,14 @@ from driftd.errors import DriftdError
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.column_kinds import ColumnKinds
 from driftd.sources.dialects import Dialect, open_text
+from driftd.sources.files_settings import Reading
 from driftd.sources.formats import FileFormat
 from driftd.sources.json_lines import rows_in
 from driftd.sources.log_files import LogFiles
-from driftd.sources.reading import Reading
+from driftd.sources.parsed import RequestedColumns
 from driftd.sources.text_files import TextFormat, first_columns
-from driftd.sources.wanted import RequestedColumns
 from driftd.store.events.arrow_columns import read_column
-from driftd.store.events.columnar import join_columns, missing
+from driftd.store.events.columnar import join_columns, missing_column
 from driftd_detectors.columns import Column
 from driftd_detectors.kinds import Kind
 
@@ -125,7 +125,7 @@ def _read(logs: LogFiles, kinds: Mapping[str, Kind], nested: tuple[str, ...]) ->
     return WholeFiles(
         rows,
         kinds,
-        {name: join_columns(pieces) if pieces else missing(kinds[name], 0) for name, pieces in parts.items()},
+        {name: join_columns(pieces) if pieces else missing_column(kinds[name], 0) for name, pieces in parts.items()},
         {
             name: pa.chunked_array([c for p in pieces for c in p.cast(pa.int64()).chunks])
             for name, pieces in integers.items()
@@ -142,7 +142,7 @@ def _is_whole(kind: pa.DataType) -> bool:
 def _remarks(logs: LogFiles, kinds: Mapping[str, Kind], unreadable: Mapping[str, int]) -> Iterator[str]:
     malformed = sum(file.malformed for file in logs.known.files)
     if malformed:
-        example = next((one for file in logs.known.files for one in file.examples.values()), "")
+        example = next((sample for file in logs.known.files for sample in file.examples.values()), "")
         yield f"{malformed:,} lines are no rows and are left out ({example})"
     for name, count in unreadable.items():
         if count:

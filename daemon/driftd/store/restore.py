@@ -85,7 +85,7 @@ def restore_events(places: Places, model: str, chosen: Path | None, *, now: floa
         sync(fresh)
         turns = FileGate(path)
         try:
-            with turns.replacing():
+            with turns.enter_to_replace():
                 kept = _replace(path, fresh, now)
         finally:
             turns.close()

@@ -60,9 +60,9 @@ class JobContext:
             allow_joblib=self.config.allow_joblib,
         )
 
-    def labelled(self, schema: Schema, since: float, until: float) -> Iterator[pa.Table]:
+    def read_labelled(self, schema: Schema, since: float, until: float) -> Iterator[pa.Table]:
         """The source's rows with `since <= at < until` and the labels known by `until`."""
-        return open_source(self.model, self.config, schema, self.places).labelled(since, until, until)
+        return open_source(self.model, self.config, schema, self.places).read_labelled(since, until, until)
 
     def window_starts(self, at: Numbers) -> Numbers:
         """The start of the window that each row (in time order) falls into, as the checks would cut them."""

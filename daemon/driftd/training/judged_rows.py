@@ -23,7 +23,7 @@ def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[
     held_out, since = snapshot.table.slice(trained), float(challenger.data["held_out_from"])
     ties = snapshot.table.slice(0, trained)
     ties = ties.filter(pc.greater_equal(ties["driftd_at"], since))  # trained on, at the very moment of the cut
-    later = (_without(table, ties) for table in order.labelled(snapshot.schema, since, until))
+    later = (_without(table, ties) for table in order.read_labelled(snapshot.schema, since, until))
     table = labelled_rows([held_out.replace_schema_metadata(None), *later], snapshot.schema)
     delay = learn_label_delay(rows_of(snapshot.table, snapshot.schema), until)
     return rows_of(table, snapshot.schema), delay

@@ -112,7 +112,7 @@ def last_applied(config_path: Path) -> Config | None:
 def readable(stored: StoredConfig) -> Config | None:
     """A stored config as it was; None of one that another driftd stored in a way that this one cannot read."""
     try:
-        return Config.model_validate(stored.content).hashed(stored.hash)
+        return Config.model_validate(stored.content).with_hash(stored.hash)
     except ValidationError:
         return None
 

@@ -46,7 +46,7 @@ class PageWiring:
     config_path: Path
     models: Callable[[], Collection[str]]  # of the config in force
     obstacles: Callable[[], Mapping[str, str]]  # why some of them are not under watch
-    shown: ExportedValues  # the metrics
+    metrics: ExportedValues  # the metrics
     now: Callable[[], float]
     last_round: Callable[[], float]  # when the main loop was last round, epoch seconds; 0 before the first
 
@@ -90,8 +90,8 @@ class StatusPage:
 
     def _beside(self) -> LiveState:
         wiring = self._wiring
-        pressing = pressings(wiring.shown, wiring.models(), wiring.now())
-        return LiveState(wiring.obstacles(), pressing, all_row_counts(wiring.shown, wiring.models()))
+        pressing = pressings(wiring.metrics, wiring.models(), wiring.now())
+        return LiveState(wiring.obstacles(), pressing, all_row_counts(wiring.metrics, wiring.models()))
 
     async def _index(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

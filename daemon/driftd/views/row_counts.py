@@ -41,11 +41,11 @@ class RowCounts:
         return "; ".join(rows)
 
 
-def row_counts(shown: ExportedValues, model: str) -> RowCounts:
+def row_counts(metrics: ExportedValues, model: str) -> RowCounts:
     """What the daemon counts of one model's rows."""
 
     def count(family: Family, *labels: str) -> int:
-        return int(shown.value(family, model, *labels) or 0)
+        return int(metrics.value(family, model, *labels) or 0)
 
     by_reason = {reason: count(model_families.EVENTS_SET_ASIDE, reason) for reason in model_families.SET_ASIDE}
     return RowCounts(
@@ -56,6 +56,6 @@ def row_counts(shown: ExportedValues, model: str) -> RowCounts:
     )
 
 
-def all_row_counts(shown: ExportedValues, models: Iterable[str]) -> dict[str, RowCounts]:
+def all_row_counts(metrics: ExportedValues, models: Iterable[str]) -> dict[str, RowCounts]:
     """What the daemon counts of the rows of some models."""
-    return {model: row_counts(shown, model) for model in models}
+    return {model: row_counts(metrics, model) for model in models}

@@ -52,7 +52,7 @@ class AcceptLimiter(socket.socket):
         loop.call_later(HANDSHAKE_SECONDS, self._look_after, client.fileno(), client)
         return client, address
 
-    def entered(self, number: int) -> None:
+    def forget_newcomer(self, number: int) -> None:
         """The client with this file number has a connection: how long that may last is the protocol's to say."""
         self._newcomers.pop(number, None)
 
@@ -106,7 +106,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         """A client came: its first request is due."""
         super().connection_made(transport)
         if isinstance(self.config, TimeoutConfig) and self.config.doorway is not None:
-            self.config.doorway.entered(transport.get_extra_info("socket").fileno())
+            self.config.doorway.forget_newcomer(transport.get_extra_info("socket").fileno())
         if self._most is not None and len(self.connections) > self._most and not self._make_room():
             transport.write(BUSY)
             transport.close()

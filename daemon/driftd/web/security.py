@@ -172,7 +172,7 @@ class RequestGuard:
             await self._refuse(*refusal, scope, send)
             return
 
-        async def fenced(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = list(message.get("headers", ()))
                 known = {name.lower() for name, _ in given}
@@ -182,7 +182,7 @@ class RequestGuard:
                 }
             await send(message)
 
-        await self._app(scope, receive, fenced)
+        await self._app(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
         if len(scope["path"]) > LONGEST_PATH:

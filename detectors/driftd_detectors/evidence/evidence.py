@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.evidence.history import History, Season, ladder, not_learned, season_for
+from driftd_detectors.evidence.history import History, Season, change_point, ladder, not_learned, season_for
 from driftd_detectors.evidence.residuals import ANY_WANDER, AutocorrelationMargin, Fit, Floats
 
 LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in sds of a window, that are betted on
@@ -164,7 +164,7 @@ class Evidence:
         Streams without weight gather evidence and learn nothing: whether they drift is not looked at, so what they do
         must not become normal.
         """
-        history = self.history.with_window(start, np.where(self._weighted(), values, np.nan), sampling_sd)
+        history = self.history.with_window(start, np.where(self._has_weight(), values, np.nan), sampling_sd)
         if self.is_learning:
             return replace(self, history=history, crossed=False, seen=self.seen + 1)._learn_waiting()
         up, down = self.fit.surprise(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
@@ -196,8 +196,8 @@ class Evidence:
         shift = np.where(known, residuals, 0.0).sum(axis=0) / count
         return replace(
             self,
-            fit=self.fit.shifted(shift, len(residuals)),
-            history=self.history.shifted(shift, since),
+            fit=self.fit.shift_by(shift, len(residuals)),
+            history=self.history.shift_by(shift, since),
             logs=np.full_like(self.logs, -np.inf),
             alarmed=False,
             crossed=False,
@@ -216,9 +216,7 @@ class Evidence:
         return replace(rest, alarmed=stands, since=self.since if rest.value >= SUSPECTED else 0)
 
     def change_at(self) -> int:
-        """The position in the history at which the change most likely began (see `change_point.change_point`)."""
-        from driftd_detectors.evidence.change_point import change_point  # noqa: PLC0415 - only when an alarm is told
-
+        """The position in the history at which the change most likely began (see `history.change_point`)."""
         shares = self.shares
         leading = shares >= max(0.05, 0.5 * float(shares.max(initial=0.0)))
         return change_point(self._residuals(0)[:, leading], latest=self.since)
@@ -260,7 +258,7 @@ class Evidence:
     def _per_stream(self, of_lanes: Numbers) -> Numbers:
         return np.asarray(np.bincount(self.lanes.stream, weights=of_lanes, minlength=self.lanes.streams))
 
-    def _weighted(self) -> NDArray[np.bool_]:
+    def _has_weight(self) -> NDArray[np.bool_]:
         return self._per_stream(self.lanes.weight) > 0
 
     def _directions(self) -> NDArray[np.intp]:

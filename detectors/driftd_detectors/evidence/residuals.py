@@ -169,7 +169,7 @@ class Fit:
             freedom=fit.freedom + (moved & (spreads < _IDENTIFIED)),
         )
 
-    def shifted(self, shift: Numbers, windows: int) -> Fit:
+    def shift_by(self, shift: Numbers, windows: int) -> Fit:
         """The same streams at a level moved by `shift`, which `windows` windows (at least 1) tell of."""
         level = level_columns(self.season, self.beta.shape[1])
         return replace(

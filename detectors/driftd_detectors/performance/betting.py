@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.columns import Numbers
-from driftd_detectors.evidence.change_point import MOST_WINDOWS, change_point
 from driftd_detectors.evidence.evidence import SUSPECTED
+from driftd_detectors.evidence.history import CHANGE_WINDOWS, change_point
 from driftd_detectors.performance.cohort_loss import CohortEstimate
 from driftd_detectors.performance.loss_reference import LossReference
 
@@ -130,8 +130,8 @@ class CertifiedPerformance:
         after = replace(
             self,
             logs=logs,
-            starts=np.append(self.starts, start)[-MOST_WINDOWS:],
-            values=np.append(self.values, estimate.loss)[-MOST_WINDOWS:],
+            starts=np.append(self.starts, start)[-CHANGE_WINDOWS:],
+            values=np.append(self.values, estimate.loss)[-CHANGE_WINDOWS:],
             crossed=False,
             ended=None,
             seen=self.seen + 1,

@@ -77,7 +77,7 @@ def estimate_loss(
     if known_delay is not None:
         share = np.clip(known_delay.share(group_values(outcomes), ages), LEAST_SHARE / 2, 1.0)
     weights = np.where(known, 1 / share, 0.0)
-    expected = float("nan") if known_delay is None or outcomes.rows == 0 else known_delay.expected(ages)
+    expected = float("nan") if known_delay is None or outcomes.rows == 0 else known_delay.expected_share(ages)
     labels, rows = int(known.sum()), outcomes.rows
     coverage = labels / rows if rows else 0.0
     if reference.metric not in MEAN_METRICS:
@@ -88,7 +88,7 @@ def estimate_loss(
     task = Task.CLASSIFICATION if outcomes.classes else Task.REGRESSION
     loss = losses(reference.metric, task, outcomes)
     usable = known & np.isfinite(loss)
-    expected_loss = reference.expected(outcomes)
+    expected_loss = reference.expected_loss(outcomes)
     off = np.where(usable, loss - expected_loss, np.nan)
     value = float(np.mean(expected_loss)) + weighted_mean(off, np.where(usable, weights, 0.0)) if rows else float("nan")
     counted = _effective_count(weights[usable])

@@ -59,7 +59,7 @@ def assess_cohort(
     if isinstance(performance, PerformancePair):
         beside = estimate_loss(outcomes, performance.beside.reference, delay, known_by)
     after = _update(performance, estimate, beside, start)
-    known = maturity.seen(outcomes, known_by, readiness, start)
+    known = maturity.learn_ready(outcomes, known_by, readiness, start)
     kind = _kind(after, estimate, loss)
     notes = []
     if known.changed:
@@ -164,5 +164,5 @@ def _leading(after: Detector, loss: LossReference) -> str:
 
 
 def _seen(estimate: CohortEstimate, loss: LossReference) -> str:
-    now, usual = (f"{value_of(loss.metric, one):.4g}" for one in (estimate.loss, loss.mean))
+    now, usual = (f"{value_of(loss.metric, loss_value):.4g}" for loss_value in (estimate.loss, loss.mean))
     return f"{loss.metric} {now} on {estimate.labels} labels, {usual} on the reference"

@@ -126,7 +126,7 @@ def learn_expected(
     value, fold = loss[used], np.arange(len(used)) * _FOLDS // len(used)
     design = _Design(bins, first, layout.bins, fold)
     penalty, around = _choose_penalty(design, value)
-    weights, level = design.fitted(value, None, penalty)
+    weights, level = design.fit(value, None, penalty)
     expected = level + design.sums(weights)
     kept = _between_variance(around, starts[used])
     variance = float(value.var())
@@ -159,7 +159,7 @@ class _Design:
         """The sum of the weights of each row's bins, (rows,)."""
         return np.asarray(weights[self.bins].sum(axis=1))
 
-    def fitted(self, value: Numbers, without: int | None, penalty: float) -> tuple[Numbers, float]:
+    def fit(self, value: Numbers, without: int | None, penalty: float) -> tuple[Numbers, float]:
         """Weights and level learned from all folds but one; an infinite penalty leaves the score's bins alone."""
         used = np.flatnonzero(self.fold != without) if without is not None else np.arange(len(value))
         mean, key = float(value[used].mean()), self.first[used]
@@ -181,7 +181,7 @@ def _choose_penalty(design: _Design, value: Numbers) -> tuple[float, Numbers]:
         around = np.empty(len(value))
         for number in range(_FOLDS):
             out = design.fold == number
-            weights, level = design.fitted(value, number, penalty)
+            weights, level = design.fit(value, number, penalty)
             around[out] = (value - level - design.sums(weights))[out]
         error = float(np.mean(around**2))
         if best is None or error < best[0]:

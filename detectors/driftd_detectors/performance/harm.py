@@ -124,7 +124,7 @@ class Harm(LevelView):
             return replace(after, evidence=replace(self.evidence, crossed=False, ended=None))
         return replace(after, evidence=self.evidence.update(found.loss, self.expected.spread**2 / found.rows, start))
 
-    def realised(self, start: float, loss: float, labels: float) -> Harm:
+    def with_realised_loss(self, start: float, loss: float, labels: float) -> Harm:
         """What labels said of a window that was estimated before; nothing changes for any other."""
         if start not in self.waiting or not np.isfinite(loss):
             return self
@@ -165,8 +165,11 @@ class Harm(LevelView):
 
     def _sentence(self, verdict: Verdict, last: LossEstimate) -> str:
         evidence, metric = self.evidence, self.expected.metric
-        told, usual = (f"{value_of(metric, one):.4g}" for one in (last.loss, self.expected.mean))
-        seen, name = f"estimated without labels {metric} is {told}, {usual} on the reference", f"estimated {metric}"
+        estimated, usual = (f"{value_of(metric, value):.4g}" for value in (last.loss, self.expected.mean))
+        seen, name = (
+            f"estimated without labels {metric} is {estimated}, {usual} on the reference",
+            f"estimated {metric}",
+        )
         if verdict is Verdict.DRIFT:
             return f"{seen}. {alarm_sentence(evidence, metric, name)}"
         if evidence.cleared:

@@ -84,8 +84,8 @@ class LabelDelay:
         groups = values.astype(np.intp) if classes else np.searchsorted(edges, values)
         own = [delay[groups == group] for group in range(classes or len(edges) + 1)]
         own = [some if len(some) >= _FEWEST else delay for some in own]
-        shown = [delay, *own] if len(own) <= _FEW_GROUPS else [delay]
-        ages = np.unique(np.concatenate([_ages(some) for some in shown]))
+        samples = [delay, *own] if len(own) <= _FEW_GROUPS else [delay]
+        ages = np.unique(np.concatenate([_ages(some) for some in samples]))
         curves = [_curve(some, ages) for some in own]
         return cls(ages, np.array(curves), edges)
 
@@ -144,7 +144,7 @@ class LabelDelay:
             found[own] = self._at(self.shares[group], ages[own])
         return found
 
-    def expected(self, ages: Numbers) -> float:
+    def expected_share(self, ages: Numbers) -> float:
         """The share of a cohort's labels that is there, when rows have these ages and the groups occur alike."""
         return float(self._at(self.shares.mean(axis=0), ages).mean())
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.columns import Numbers
-from driftd_detectors.evidence.change_point import change_point
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK
+from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK, change_point
 from driftd_detectors.performance.level_averages import (
     FEWEST_AVERAGED,
     LONGEST,
@@ -282,7 +281,7 @@ class LevelEvidence:
 
     def _spread(self, rhythm: Rhythm) -> Numbers:
         known, recent = self.promise.windows, self.live.newest(self.pace.kept)
-        stretches = [one.lowered(rhythm.at(one.places)) for one in (known, recent)]
+        stretches = [stretch.lowered(rhythm.at(stretch.places)) for stretch in (known, recent)]
         variance, rho = learn_spread(
             stretches, scale=self.scale, inflation=rhythm.inflation, pace=self.pace, prior=self.prior
         )
@@ -317,7 +316,7 @@ class LevelEvidence:
     def _judge(self, live: Stretch, anchor: Level) -> Judged:
         judged = self._judged(live, anchor, self.seen - self.since_seen)
         if self.completed is not None:
-            judged = max(judged, self._judged_completed(live, anchor), key=lambda one: one.evidence)
+            judged = max(judged, self._judged_completed(live, anchor), key=lambda judgement: judgement.evidence)
         return replace(judged, average=judged.average - anchor.mean + self.promise.mean)
 
     def _judged_completed(self, live: Stretch, anchor: Level) -> Judged:

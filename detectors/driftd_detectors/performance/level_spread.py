@@ -155,7 +155,7 @@ def learn_spread(
 
 def _excess(stretches: Sequence[Stretch], lag: int, own: float, inflation: float) -> tuple[float, float]:
     """Half the mean squared difference of windows `lag` apart beyond sampling, and how many pairs it is worth."""
-    pairs = [_pairs(one, lag) for one in stretches]
+    pairs = [_pairs(stretch, lag) for stretch in stretches]
     differences = np.concatenate([difference for difference, _ in pairs])
     if len(differences) == 0:
         return 0.0, 0.0

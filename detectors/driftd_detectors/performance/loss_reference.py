@@ -36,7 +36,7 @@ class LossReference:
     values: Numbers  # loss of each reference window
     counts: Numbers  # labelled rows of each
 
-    def expected(self, outcomes: Outcomes) -> Numbers:
+    def expected_loss(self, outcomes: Outcomes) -> Numbers:
         """The mean reference loss of the decile of each row, (rows,)."""
         if len(self.by_part) == 0:
             return np.full(outcomes.rows, self.mean)

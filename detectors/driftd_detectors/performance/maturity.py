@@ -73,7 +73,7 @@ class Maturity:
             return False
         return bool(age >= _SETTLED_AGES * float(np.quantile(delay, _SLOWEST)))
 
-    def seen(self, outcomes: Outcomes, known_by: float, readiness: Readiness, start: float) -> Maturity:
+    def learn_ready(self, outcomes: Outcomes, known_by: float, readiness: Readiness, start: float) -> Maturity:
         """Learn from a cohort that was evaluated."""
         if readiness == "early":
             return self._keep_pace(outcomes, known_by, start)
@@ -86,15 +86,17 @@ class Maturity:
         alone, and if that is so of it too, nothing is learned yet.
         """
         for some in (cohorts, cohorts[:1]):
-            delay = self._delay_of(np.concatenate([_samples(one) for one in some]), some[0].classes) if some else None
+            delay = (
+                self._delay_of(np.concatenate([_samples(cohort) for cohort in some]), some[0].classes) if some else None
+            )
             if delay is None or delay.last_age is None:
                 continue
-            if known_by - max(float(one.at.max()) for one in some) >= delay.last_age:
+            if known_by - max(float(cohort.at.max()) for cohort in some) >= delay.last_age:
                 return replace(self, delay=delay, changed=False, delays=np.empty(0), pace=_pace(self.pace.threshold))
         return self
 
     def _keep_pace(self, outcomes: Outcomes, known_by: float, start: float) -> Maturity:
-        expected = self.delay.expected(np.maximum(0.0, known_by - outcomes.at))
+        expected = self.delay.expected_share(np.maximum(0.0, known_by - outcomes.at))
         coverage = float(outcomes.labelled.mean())
         off = 2 * np.arcsin(np.sqrt(coverage)) - 2 * np.arcsin(np.sqrt(np.clip(expected, 0.0, 1.0)))
         sd = 1 / np.sqrt(outcomes.rows)

@@ -204,7 +204,7 @@ class PerformancePair:
     @property
     def leading(self) -> Performance:
         """The one that says more: that whose alarm stands, else that of more evidence."""
-        return max(self.first, self.beside, key=lambda one: (one.alarmed, one.value))
+        return max(self.first, self.beside, key=lambda evidence: (evidence.alarmed, evidence.value))
 
     @property
     def tolerated(self) -> float:
@@ -229,7 +229,7 @@ class PerformancePair:
     @property
     def standing(self) -> StandingAlarm | None:
         """The alarm that stands; of two the one that was raised first."""
-        alarms = [one.standing for one in (self.first, self.beside) if one.standing is not None]
+        alarms = [part.standing for part in (self.first, self.beside) if part.standing is not None]
         return min(alarms, key=lambda alarm: alarm.raised_at, default=None)
 
     @property

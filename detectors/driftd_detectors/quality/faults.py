@@ -152,7 +152,7 @@ def _is_stuck(window: ColumnWindow) -> bool:
     return int(np.count_nonzero(window.counts[:-3])) == 1 and int(window.counts[-3:-1].sum()) == 0
 
 
-def missing(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def missing_values(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """The share of missing values jumped.
 
     Parameters
@@ -270,7 +270,7 @@ def unreadable(window: ColumnWindow, settings: QualitySettings) -> Suspicion | N
     return suspect(window.unreadable, window.delivered, usual, settings.unreadable, said, settings)
 
 
-def vanished(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+def vanished_values(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
     """The column was not delivered at all.
 
     Parameters

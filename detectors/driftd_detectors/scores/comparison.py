@@ -40,7 +40,7 @@ class Pooling:
     groups: Bins
     count: NDArray[np.intp]  # (columns,): groups of each column
 
-    def pooled(self, flat: Numbers) -> Numbers:
+    def pool(self, flat: Numbers) -> Numbers:
         """The counts of the groups."""
         sums: Numbers = np.bincount(self.group, weights=flat, minlength=len(self.groups.owner)).astype(np.float64)
         return sums

@@ -81,7 +81,7 @@ def chi_square_rest(comparison: Comparison) -> Numbers:
     Cochran, *Some methods for strengthening the common chi-square tests*, Biometrics, 1954.
     """
     pooling, groups = comparison.pooling, comparison.pooling.groups
-    window, reference = pooling.pooled(comparison.window), pooling.pooled(comparison.reference)
+    window, reference = pooling.pool(comparison.window), pooling.pool(comparison.reference)
     window_rows, reference_rows = comparison.rows
     both = window + reference
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -42,7 +42,7 @@ def text_of_base64(value: object) -> str:
 def rows_of_csv(text: str, names: Sequence[str]) -> Rows:
     """Lines of CSV without a header: the values are `names` in their order. Raises ValueError when there are more."""
     rows = [row for row in csv.reader(io.StringIO(text.strip())) if row]
-    return [_named([_value(one) for one in row], names) for row in rows]
+    return [_named([_value(value) for value in row], names) for row in rows]
 
 
 def rows_of_request(body: object, names: Sequence[str]) -> Rows:
@@ -71,12 +71,12 @@ def rows_of_response(body: object) -> Rows:
             return [_answer_of_outputs(row) for row in rows_of_tensors(body["outputs"])]
         if "predictions" not in body:
             return [_answer(body)]
-        found = [_answer(one) for one in _listed(body["predictions"])]
+        found = [_answer(item) for item in _listed(body["predictions"])]
         for key in _PROBABILITIES:
             for row, value in zip(found, _listed(body.get(key, [])), strict=False):
                 row.setdefault("score", _last(value))
         return found
-    return [_answer(one) for one in _listed(body)]
+    return [_answer(item) for item in _listed(body)]
 
 
 def rows_of_tensors(tensors: Sequence[Mapping[str, Any]]) -> Rows:
@@ -147,7 +147,7 @@ def _rows_of_input(given: object, names: Sequence[str]) -> Rows:
     if not isinstance(given, list):
         raise ValueError(f"expected inputs, got {str(given)[:40]!r}")  # noqa: TRY004 - a line that is no row
     if given and not isinstance(given[0], list | Mapping):
-        given = [given] if len(names) > 1 else [[one] for one in given]
+        given = [given] if len(names) > 1 else [[value] for value in given]
     return [dict(row) if isinstance(row, Mapping) else _named(row, names) for row in given]
 
 
@@ -167,7 +167,7 @@ def _answer(value: object) -> dict[str, Any]:
                 row.setdefault(name, found)
         return row
     values = _listed(value)
-    row = {f"output_{place}": one for place, one in enumerate(values)}
+    row = {f"output_{place}": value for place, value in enumerate(values)}
     return {**row, "prediction": values[0]} if values else row
 
 
@@ -183,13 +183,13 @@ def _answer_of_outputs(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _are_tensors(values: Sequence[Any]) -> bool:
-    return bool(values) and all(isinstance(one, Mapping) and {"name", "data"} <= one.keys() for one in values)
+    return bool(values) and all(isinstance(tensor, Mapping) and {"name", "data"} <= tensor.keys() for tensor in values)
 
 
 def _flat(data: object) -> list[Any]:
     if not isinstance(data, list):
         return [data]
-    return [value for one in data for value in (_flat(one) if isinstance(one, list) else [one])]
+    return [value for item in data for value in (_flat(item) if isinstance(item, list) else [item])]
 
 
 def _listed(value: object) -> list[Any]:

@@ -38,4 +38,4 @@ def _body(given: object) -> Mapping[str, Any]:
 
 def _has_data(response: Mapping[str, Any]) -> bool:
     """A request may name the outputs that it asks for: those hold no data."""
-    return any(isinstance(one, Mapping) and "data" in one for one in response["outputs"])
+    return any(isinstance(output, Mapping) and "data" in output for output in response["outputs"])

@@ -126,7 +126,9 @@ def stack_columns(parts: Sequence[Columns], features: Sequence[Feature]) -> Colu
     for feature in features:
         name = feature.name
         if any(name in part.values for part in parts):
-            values[name] = join_columns([part.values.get(name, missing(feature.kind, part.rows)) for part in parts])
+            values[name] = join_columns(
+                [part.values.get(name, missing_column(feature.kind, part.rows)) for part in parts]
+            )
         count = sum(part.unreadable.get(name, 0) for part in parts)
         if count:
             unreadable[name] = count
@@ -145,7 +147,7 @@ def adapt_columns(columns: Mapping[str, Column], own: Sequence[Feature], wanted:
         if kinds[feature.name] is feature.kind:
             values[feature.name] = in_words_of(feature, columns[feature.name])
         else:
-            values[feature.name] = missing(feature.kind, rows)
+            values[feature.name] = missing_column(feature.kind, rows)
             unreadable[feature.name] = rows
     return Columns(rows, values, unreadable)
 
@@ -157,7 +159,7 @@ def in_words_of(feature: Feature, column: Column) -> Column:
     return column
 
 
-def missing(kind: Kind, rows: int) -> Column:
+def missing_column(kind: Kind, rows: int) -> Column:
     """A column of nothing but missing values."""
     if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
         return np.full(rows, np.nan)

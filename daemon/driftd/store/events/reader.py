@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import adapt_columns, decode_blocks, features_of, missing, stack_columns, take_rows
+from driftd.store.events.columnar import (
+    adapt_columns,
+    decode_blocks,
+    features_of,
+    missing_column,
+    stack_columns,
+    take_rows,
+)
 from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
 from driftd_detectors.columns import Columns, Numbers, Outcomes
@@ -151,7 +158,7 @@ class EventReader:
     def labelled_ids(self, received_after: float) -> tuple[list[str], float]:
         """The identities whose labels came after a time and that no prediction here has; when the last of them came."""
         rows = self._all(_LABELLED_AFTER, received_after)
-        return [one for one, _ in rows], max((at for _, at in rows), default=received_after)
+        return [name for name, _ in rows], max((at for _, at in rows), default=received_after)
 
     def count_labelled_ids(self) -> int:
         """How many identities have a label, whether or not there is a prediction."""
@@ -185,7 +192,7 @@ class EventReader:
         wanted = tuple(features or self._schema.features)
         parts: list[Columns] = []
         if self._db is None or len(rows.seqs) == 0:
-            return Columns(0, {feature.name: missing(feature.kind, 0) for feature in wanted}, {})
+            return Columns(0, {feature.name: missing_column(feature.kind, 0) for feature in wanted}, {})
         with self.snapshot():
             first, last = int(rows.blocks.min()), int(rows.blocks.max())
             sealed = self._all(_SEGMENTS, first, last)

@@ -29,12 +29,12 @@ class FileGate:
         self._descriptor = os.open(gate, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def enter_to_write(self) -> Iterator[None]:
         """Write; waits while the file is being replaced."""
         yield from self._hold(fcntl.LOCK_SH)
 
     @contextmanager
-    def replacing(self) -> Iterator[None]:
+    def enter_to_replace(self) -> Iterator[None]:
         """Replace the file; waits for the writes under way."""
         yield from self._hold(fcntl.LOCK_EX)
 
@@ -94,7 +94,7 @@ class EventStore:
         with self._lock:
             known = dict(self._shapes)
             try:
-                with self._turns.writing(), self._in_place(), transaction(self._db):
+                with self._turns.enter_to_write(), self._in_place(), transaction(self._db):
                     return self._insert(batches)
             except BaseException as error:
                 self._shapes = known  # a shape of the lost transaction is not in the database

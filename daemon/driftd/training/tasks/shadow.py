@@ -80,7 +80,7 @@ def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tup
 
 
 def _watch(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: float, until: float) -> Watch:
-    table = labelled_rows(order.labelled(new.schema, since, until), new.schema, logged=True)
+    table = labelled_rows(order.read_labelled(new.schema, since, until), new.schema, logged=True)
     own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
     gate = new.manifest.gate or {}
     table = _mature(table.filter(own), gate.get("mature_after"), until, new.schema)

@@ -33,15 +33,15 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         if arguments.get("base") is not None:
             base = read_snapshot(places, arguments["model"], arguments["base"]).table
             yield base.filter(pc.greater_equal(base["driftd_at"], since))
-        yield from source.labelled(since, until, until)
+        yield from source.read_labelled(since, until, until)
 
     snapshot = take_snapshot(places, arguments["model"], tables(), schema, config.classes or ())
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
     print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log
     if snapshot.left_out:
-        told = ", ".join(f"{label!r}: {rows}" for label, rows in snapshot.left_out.items())
-        print(f"rows left out, because their label is no class: {told}", flush=True)  # noqa: T201 - the log
+        counts = ", ".join(f"{label!r}: {rows}" for label, rows in snapshot.left_out.items())
+        print(f"rows left out, because their label is no class: {counts}", flush=True)  # noqa: T201 - the log
     return {
         "digest": snapshot.digest,
         "left_out": sum(snapshot.left_out.values()),

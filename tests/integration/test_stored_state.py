@@ -1,0 +1,136 @@
+"""A state directory that commit 844b24d left is read whole, and the loop goes on from it.
+
+`tests/data/state_844b24d/state.tar.xz` is what that commit's own daemon left after 16 hours of one model: two versions,
+events in the database and in sealed segments, an alarm, a build with two looks of the gate, a promotion, probation, an
+override, two configs, a refused request, an hour of events that no check has seen, and a request for a build that no
+daemon has read. `expected.json` holds what that commit's own commands printed of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from driftd.clock import VirtualClock
+from driftd.paths import Places
+from driftd.registry import Registry
+from driftd.serving.client import Driftd
+from driftd.store.migrations import ensure_current
+from driftd.store.state.reader import StateReader
+from fault_counts import daemon, environment, events_of, wait
+from loop_world import MODEL, World, hour
+
+pytestmark = pytest.mark.slow
+
+STORED = Path(__file__).parents[1] / "data" / "state_844b24d"
+EXPECTED = json.loads((STORED / "expected.json").read_text("utf-8"))
+HOURS, LEFT_AT = 76, 1_700_273_460.0  # of the archive: the hours on record, and the time when its daemon ended
+UNCHECKED = 472_297  # the window of the last hour
+
+
+def concept(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """What version 2 was trained for."""
+    return frame, truth - 5 * frame["a"].to_numpy()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The archive, unpacked where nobody knew it; only the config names the new place."""
+    with tarfile.open(STORED / "state.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    config = tmp_path / "config.yaml"
+    text = config.read_text("utf-8")
+    assert "state_dir: /srv/driftd/state\n" in text
+    config.write_text(text.replace("/srv/driftd", str(tmp_path)))
+    return tmp_path
+
+
+def printed(folder: Path, *command: str) -> Any:
+    """What a command prints as JSON."""
+    words = [sys.executable, "-m", "driftd.cli.main", *command, "--config", str(folder / "config.yaml"), "--json"]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_commands_tell_what_they_told(folder: Path) -> None:
+    """`history`, `versions` and `explain` print every field as they did; `status` goes by the stored evidence."""
+    assert printed(folder, "history") == EXPECTED["history"]
+    for version, before in zip(printed(folder, "versions"), EXPECTED["versions"], strict=True):
+        assert {**version, **before} == version  # newer fields may stand beside those of before
+    explained = printed(folder, "explain", "--alarm", "1")
+    explained["alarm"].pop("report")
+    assert explained == EXPECTED["alarm"]
+    (model,) = printed(folder, "status")["models"]
+    assert (model["phase"], model["version"], model["verdicts"]["quality"]) == ("steady", 2, "ok")
+    assert "learning: 8 of 14" in model["evidence"]["data"]["sentence"]
+
+
+def test_the_databases_are_sound_and_the_served_version_answers(folder: Path) -> None:
+    """Both databases come to today's schema; version 2 is loaded by its hash and predicts."""
+    places = Places(folder / "state")
+    ensure_current(places.state_db, "state")
+    ensure_current(places.events_db(MODEL), "events")
+    for path in (places.state_db, places.events_db(MODEL)):
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+    with StateReader.read_only(places.state_db) as reader:
+        assert len(reader.configs()) == 4
+        assert [request.kind for request in reader.waiting_requests()] == ["retrain"]
+        assert reader.check(MODEL, "window", UNCHECKED - 1) is not None
+    assert Registry(places).current(MODEL) == 2
+    frame, truth = concept(*hour(200))
+    with Driftd(places.root, MODEL) as application:
+        predictions = application.predict(frame)
+    assert {prediction.version for prediction in predictions} == {2}
+    assert float(np.abs(np.array([p.prediction for p in predictions], dtype=float) - truth).mean()) < 2
+
+
+def test_the_loop_goes_on_from_it(folder: Path) -> None:
+    """The next window is checked with the stored evidence; the waiting request becomes a version out of old rows."""
+    places = Places(folder / "state")
+    world = World(folder, VirtualClock(LEFT_AT), places, World.opened(folder / "config.yaml", places), HOURS)
+    try:
+        world.daemon.begin(LEFT_AT)
+        world.daemon.watch(LEFT_AT)
+        world.daemon.catch_up(LEFT_AT)
+        store = world.daemon.assembly.store
+        check = store.check(MODEL, "window", UNCHECKED)
+        assert check is not None
+        assert "learning: 9 of 14" in check.reason
+        assert "build_started" in world.events[len(EXPECTED["history"]) :]
+        world.live(8, concept, until=lambda one: one.events.count("promoted") + one.events.count("rejected") > 1)
+        manifest = Registry(places).manifest(MODEL, 3)
+        assert manifest.parent == 2
+        assert manifest.trigger == "manual"
+        assert manifest.data["training_rows"] > 500
+        assert not world.daemon.obstacles
+    finally:
+        world.close()
+
+
+def test_the_daemon_starts_on_it(folder: Path) -> None:
+    """`driftd run`, years later, checks the hour that was left, refuses the old request, and builds when asked anew."""
+    places = Places(folder / "state")
+
+    def is_checked() -> bool:
+        with StateReader.read_only(places.state_db) as reader:
+            return reader.check(MODEL, "window", UNCHECKED) is not None and not reader.waiting_requests()
+
+    log = folder / "log"
+    with daemon(folder / "config.yaml", log):
+        wait(is_checked, "the hour is checked and the request is answered")
+        assert events_of(places, MODEL).count("request_refused") == 2
+        printed(folder, "retrain", MODEL)
+        wait(lambda: events_of(places, MODEL).count("build_started") == 2, "a build starts")
+    assert "Traceback" not in log.read_text("utf-8")
