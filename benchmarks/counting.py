@@ -33,7 +33,7 @@ def best(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def mixed(rows: int, columns: int, seed: int) -> Columns:
+def mixed_columns(rows: int, columns: int, seed: int) -> Columns:
     """Normal, skewed, zero-inflated, whole-number, missing-ridden, text and boolean columns in turn."""
     rng = np.random.default_rng(seed)
     labels = tuple(f"label {index}" for index in range(30))
@@ -70,9 +70,9 @@ def main() -> None:
     rows, count = (
         (int(argument) for argument in (*sys.argv[1:], "200000", "50")[:2]) if len(sys.argv) > 2 else (200_000, 50)
     )
-    window = mixed(rows, count, 1)
+    window = mixed_columns(rows, count, 1)
     schema = schema_of(window)
-    layout = learn_layout(mixed(10_000, count, 0), None, schema)
+    layout = learn_layout(mixed_columns(10_000, count, 0), None, schema)
     numpy_seconds = best(lambda: bare(window, layout))
     ours = best(lambda: profile_of(window, None, layout))
     cells = rows * count / 1e6
@@ -81,7 +81,7 @@ def main() -> None:
     print(f"profile_of {ours:.3f} s = {cells / ours:.0f} M cells/s: {ours / numpy_seconds:.2f} times bare NumPy")
     size = len(profile_of(window, None, layout).to_bytes())
     print(f"a stored Profile takes {size} bytes")
-    wide_reference, wide = mixed(5_000, 500, 2), mixed(500, 500, 3)
+    wide_reference, wide = mixed_columns(5_000, 500, 2), mixed_columns(500, 500, 3)
     wide_layout = learn_layout(wide_reference, None, schema_of(wide))
     reference, profile = (profile_of(columns, None, wide_layout) for columns in (wide_reference, wide))
     scoring = best(lambda: score_window(profile, reference, wide_layout))

@@ -65,7 +65,7 @@ class Stream:
         return columns_of(self.frame.iloc[at], self.schema), said
 
 
-def measured(stream: Stream, metric: str, size: int, windows: int) -> None:
+def measure(stream: Stream, metric: str, size: int, windows: int) -> None:
     at = np.arange(stream.first, stream.second)
     columns, outcomes = stream.rows(at)
     alike = dict.fromkeys(stream.schema.names, 1.0)
@@ -99,7 +99,7 @@ def main() -> None:
         raise SystemExit(f"the streams are not there: {DATA}")
     for name, task, metric, size in STREAMS:
         print(f"{name}, {metric}, windows of {size}")
-        measured(Stream(name, task), metric, size, chosen.windows)
+        measure(Stream(name, task), metric, size, chosen.windows)
 
 
 if __name__ == "__main__":

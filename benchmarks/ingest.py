@@ -167,7 +167,7 @@ def serve_without_storage(path: Path) -> None:
     run_app(app, config.serve.listen, models=list(endpoints))
 
 
-def checking(stop: multiprocessing.synchronize.Event) -> None:
+def check_without_end(stop: multiprocessing.synchronize.Event) -> None:
     """What a check does all day: count columns into bins."""
     from driftd_detectors.columns import Columns
     from driftd_detectors.profile.layout import learn_layout
@@ -218,7 +218,7 @@ def main() -> None:
         with server(path) as base:
             measure(base, given.seconds, "alone", syncs, bare)
             stop = multiprocessing.Event()
-            check = multiprocessing.Process(target=checking, args=(stop,))
+            check = multiprocessing.Process(target=check_without_end, args=(stop,))
             check.start()
             try:
                 measure(base, given.seconds, "beside a check", syncs, bare)

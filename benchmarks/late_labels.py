@@ -35,7 +35,7 @@ def cohort(rng, rows, *, slow=1.0, rise=0.0, never=0.0):
     return seen, float(np.mean(np.where(score > 0.5, 1 - truth, truth)))
 
 
-def known(seen, now):
+def labels_known_at(seen, now):
     there = seen.label_at <= now
     label, label_at = np.where(there, seen.label, -1.0), np.where(there, seen.label_at, np.nan)
     return Outcomes(seen.at, seen.prediction, seen.score, label, label_at, seen.version, seen.classes)
@@ -65,7 +65,7 @@ def main() -> None:
             naive, ours = [], []
             for _ in range(chosen.cohorts):
                 seen, truth = cohort(rng, chosen.rows, **change)
-                so_far = known(seen, DAY + age * DAY)
+                so_far = labels_known_at(seen, DAY + age * DAY)
                 naive.append(metric_value("error", so_far) - truth)
                 ours.append(estimate_loss(so_far, learned, delay, DAY + age * DAY).loss - truth)
             error = np.std(ours) / np.sqrt(len(ours))

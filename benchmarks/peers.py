@@ -65,7 +65,7 @@ def ours(frame: pd.DataFrame, size: int, windows: int) -> tuple[int, float, floa
         threshold = data.threshold
         if data.verdict is Verdict.DRIFT:
             alarms += 1
-            monitor = monitor.absorb(EvidenceKind.DATA)
+            monitor = monitor.rebaseline(EvidenceKind.DATA)
     return alarms, windows / threshold, (time.perf_counter() - began) / windows
 
 

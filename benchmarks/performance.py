@@ -33,7 +33,7 @@ def rate(ended: list[int | None], days: int) -> float:
     return sum(one is not None for one in ended) / sum(one or days for one in ended) * 365.25
 
 
-def said(ended: list[int | None], begin: int = 0) -> str:
+def summary(ended: list[int | None], begin: int = 0) -> str:
     """The share found and the median window, counted from `begin`; earlier alarms are false and not counted."""
     true = [one for one in ended if one is None or one > begin]
     if not true:
@@ -62,7 +62,7 @@ def bad_from_the_first_day(seed: int, lives: int) -> None:
             for reference in REFERENCES:
                 rng = np.random.default_rng([seed, reference, 1])
                 ended = [first_alarm(rng, WORLDS[name], reference, 60, rise=rise) for _ in range(lives)]
-                told.append(said(ended) + f" (max {max((one or 99) for one in ended)})")
+                told.append(summary(ended) + f" (max {max((one or 99) for one in ended)})")
             print(f"{name:<20} {rise:5.1f}" + "".join(f"  {one:>12}" for one in told), flush=True)
 
 
@@ -74,7 +74,7 @@ def change_after_40_days(seed: int, lives: int) -> None:
             rng = np.random.default_rng([seed, 40])
             ended = [first_alarm(rng, WORLDS[name], 28, 100, rise=rise, after=40) for _ in range(lives)]
             quick = np.mean([one is not None and one <= 60 for one in ended])
-            told.append(f"x{rise}: {said(ended, 40)}, {quick:4.0%}")
+            told.append(f"x{rise}: {summary(ended, 40)}, {quick:4.0%}")
         print(f"{name:<20} " + "   ".join(told), flush=True)
 
 
@@ -90,7 +90,10 @@ def other_windows(seed: int, lives: int) -> None:
                 for _ in range(lives)
             ]
             per_year = rate(ended, 156) * weekly / 365.25
-            print(f"{name:<20} R = {reference:<3d} {per_year:8.2f}   x1.5 in weeks: {said(found)}", flush=True)
+            print(
+                f"{name:<20} R = {reference:<3d} {per_year:8.2f}   x1.5 in weeks: {summary(found)}",
+                flush=True,
+            )
     world = LossWorld(sd=0.10, rho=0.95)
     for reference in (48, 336):
         rng = np.random.default_rng([seed, 24])
@@ -102,7 +105,8 @@ def other_windows(seed: int, lives: int) -> None:
         ]
         per_year = rate(ended, 24 * 60) * 24
         print(
-            f"{'hours, AR(.95) .10':<20} R = {reference:<3d} {per_year:8.2f}   x1.5 in hours: {said(found)}", flush=True
+            f"{'hours, AR(.95) .10':<20} R = {reference:<3d} {per_year:8.2f}   x1.5 in hours: {summary(found)}",
+            flush=True,
         )
 
 
@@ -120,7 +124,10 @@ def late_and_uneven(seed: int, lives: int) -> None:
                 spread = np.std(np.concatenate([standard for _, standard in clean]))
                 per_year = rate([one for one, _ in clean], 120)
                 counts = "even" if even else "uneven"
-                print(f"{metric:<9} {name:<11} {counts:<7} {spread:5.2f} {per_year:6.2f}   {said(worse)}", flush=True)
+                print(
+                    f"{metric:<9} {name:<11} {counts:<7} {spread:5.2f} {per_year:6.2f}   {summary(worse)}",
+                    flush=True,
+                )
 
 
 class RowLife:

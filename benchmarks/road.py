@@ -29,7 +29,7 @@ from driftd.serving.client import Driftd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, Change, World, hour, unchanged
+from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, Change, World, hour, keep_rows
 
 LONGEST_ROAD = {"store": 60, "files": 72}  # files; only ever lowered, and 60 is the aim for both
 BEGIN, END = "ModelRunner.step", "StateStore.save_transition"
@@ -70,7 +70,7 @@ class Tracer:
             sys.setprofile(None)
 
 
-def moved(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+def shift_mean(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """A feature lies elsewhere."""
     return frame.assign(b=frame["b"] + 2), truth
 
@@ -84,7 +84,7 @@ def road_of(source: str, folder: Path) -> Road:
     try:
         with Driftd(world.places.root, MODEL) as application:
             for number in range(24):
-                change = moved if number else unchanged
+                change = shift_mean if number else keep_rows
                 if source == "files":
                     write_hour(world, folder / "logs", change)
                 else:

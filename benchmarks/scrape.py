@@ -60,7 +60,7 @@ def main() -> None:
     with busy():
         beside, _ = scrape(url, 5)
     http.stop()
-    lines = metrics.exposed()[0].count(b"\n")
+    lines = metrics.expose()[0].count(b"\n")
     print(f"{options.models} models x {options.features} features: {lines} lines, {size / 1e6:.1f} MB")
     for name, seconds in (("unchanged", unchanged), ("changed", statistics.median(changed)), ("busy", beside)):
         print(f"{name:10} {seconds * 1e3:6.0f} ms   {seconds / LIMIT:5.2f} of the limit of {LIMIT * 1e3:.0f} ms")
@@ -83,9 +83,9 @@ def happen(metrics: Metrics, models: int, features: int, number: int) -> None:
             "window", Assessment(Verdict.OK, "", 500, kinds, tuple(values)), window, eye, seconds=0.1, now=window.end
         )
         model.state(ModelState(f"model_{at}", champion=1 + number), served=1 + number)
-        model.decided(DecisionEvent(Event.CONFIRMED, window.end, NO_FIGURES, "probation", "steady"))
+        model.count_decision(DecisionEvent(Event.CONFIRMED, window.end, NO_FIGURES, "probation", "steady"))
         for action in ActionKind:
-            model.action_ended(action, 1.0, ok=True)
+            model.record_action(action, 1.0, ok=True)
 
 
 def wiring(metrics: Metrics) -> Wiring:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import httpx
 
 from driftd.paths import Places
-from page_server import seconds_until_drawn, served
+from page_server import seconds_until_drawn, serve_page
 from year_of_history import write_history
 
 QUESTIONS = (
@@ -40,7 +40,7 @@ VIEWS = (
 TRIES = 5
 
 
-def drawn(places: Places) -> None:
+def print_drawing_times(places: Places) -> None:
     """Print how long each view takes to be drawn: the median and the worst of some tries."""
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -52,7 +52,7 @@ def drawn(places: Places) -> None:
         for view, last in VIEWS:
             seconds = []
             for _ in range(TRIES):
-                with served(places, places.root / "config.yaml") as address:
+                with serve_page(places, places.root / "config.yaml") as address:
                     seconds.append(seconds_until_drawn(browser, f"{address}/{view}", last))
             seconds.sort()
             print(f"{view:42} drawn after {seconds[TRIES // 2]:.2f} s, at worst {seconds[-1]:.2f} s")
@@ -69,7 +69,7 @@ def main() -> None:
         print(f"written in {time.perf_counter() - began:.0f} s")
     print(f"state.db: {places.state_db.stat().st_size / 1e6:.0f} MB")
     for question in QUESTIONS:
-        with served(places, folder / "config.yaml") as address, httpx.Client(base_url=address, timeout=60) as http:
+        with serve_page(places, folder / "config.yaml") as address, httpx.Client(base_url=address, timeout=60) as http:
             http.get("/")  # the connection's own start is not counted
             began = time.perf_counter()
             answer = http.get(question)
@@ -79,7 +79,7 @@ def main() -> None:
             second = time.perf_counter() - began
         assert (answer.status_code, again.status_code) == (200, 304), answer.text[:200]
         print(f"{question:42} {first:6.3f} s  {len(answer.content) / 1000:6.0f} kB  unchanged: {second:.4f} s")
-    drawn(places)
+    print_drawing_times(places)
 
 
 if __name__ == "__main__":

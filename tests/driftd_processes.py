@@ -33,7 +33,7 @@ def driftd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+def serve(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     """A real server on a free port."""
     roots = os.pathsep.join(one for one in sys.path if one)
     process = subprocess.Popen(

@@ -103,7 +103,7 @@ def strace(calls: str, error: str, *paths: Path) -> list[str]:
 
 
 @contextmanager
-def failing(pid: int, calls: str, error: str, *paths: Path) -> Iterator[None]:
+def fail_calls(pid: int, calls: str, error: str, *paths: Path) -> Iterator[None]:
     """While this is open, every such call of a living process fails; only those on the given files, if any are."""
     tracer = subprocess.Popen([*strace(calls, error, *paths), "-p", str(pid)])
     try:

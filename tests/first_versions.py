@@ -19,7 +19,7 @@ _MADE: set[str] = set()  # the keys of those that are whole
 
 
 @cache
-def _kept() -> tempfile.TemporaryDirectory[str]:
+def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="driftd-first-versions.")
 
 
@@ -31,7 +31,7 @@ def first_version_of(
     Rows without times are then those of the first call's `now`, some minutes earlier.
     """
     key = _key(model, config, rows, columns)
-    made = Places(Path(_kept().name) / key)
+    made = Places(Path(_folder().name) / key)
     if key not in _MADE:
         make_first_version(model, config, rows, columns, made, now=now)
         _MADE.add(key)

@@ -16,7 +16,7 @@ from driftd.trainers import TrainingContext
 LIBRARIES = ("xgboost", "lightgbm", "catboost")
 
 
-def labelled(rows: int = 400, seed: int = 1) -> pd.DataFrame:
+def sample_rows(rows: int = 400, seed: int = 1) -> pd.DataFrame:
     """Rows of two numbers with gaps, a category and a class that depends on all."""
     rng = np.random.default_rng(seed)
     data = pd.DataFrame({"price": rng.normal(size=rows), "weight": rng.normal(size=rows)})

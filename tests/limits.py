@@ -18,7 +18,7 @@ def wait(condition: Callable[[], object], what: str, seconds: float = HANG, paus
     return time.monotonic() - began
 
 
-def allowed(seconds: float) -> float:
+def time_limit(seconds: float) -> float:
     """How long what takes at most so many seconds on an idle machine may take now: the same, where it is idle."""
     return seconds * max(1.0, _waiting_for_cores() - 1.0, _wall_per_cpu() - 1.0)  # the tests alone want each core twice
 

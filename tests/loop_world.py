@@ -55,7 +55,7 @@ def hour(number: int, rows: int = ROWS) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, truth
 
 
-def unchanged(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+def keep_rows(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """Nothing happens."""
     return frame, truth
 
@@ -91,7 +91,7 @@ class World:
         return cls(folder, VirtualClock(now), places, cls.opened(path, places), hours, start)
 
     @staticmethod
-    def opened(path: Path, places: Places) -> Daemon:
+    def open(path: Path, places: Places) -> Daemon:
         """A daemon over what stands on disk."""
         return Daemon(Assembly(path, load(path), places, StateStore.open(places.state_db), Metrics()))
 
@@ -99,7 +99,7 @@ class World:
         """As after a crash: a new daemon finds what the old one left."""
         self.daemon = self.opened(self.folder / "config.yaml", self.places)
 
-    def live(self, hours: int, change: Change = unchanged, *, until: Callable[[World], bool] | None = None) -> None:
+    def live(self, hours: int, change: Change = keep_rows, *, until: Callable[[World], bool] | None = None) -> None:
         """Let hours pass: predictions come, labels come a little later, the daemon works."""
         with Driftd(self.places.root, MODEL) as application:
             for _ in range(hours):
@@ -108,7 +108,7 @@ class World:
                 if until is not None and until(self):
                     return
 
-    def feed(self, application: Driftd, change: Change = unchanged) -> None:
+    def feed(self, application: Driftd, change: Change = keep_rows) -> None:
         """An hour of predictions and their labels, which the daemon has not seen yet."""
         frame, truth = change(*hour(self.hours))
         at = self.start + self.hours * HOUR + np.arange(len(frame)) * HOUR / len(frame)

@@ -72,7 +72,9 @@ WORLDS = {
 }
 
 
-def begun(losses: Numbers, counts: Numbers, row_sd: float, *, window_seconds: float = DAY, a: float = BETWEEN_ALARMS):
+def begin_detector(
+    losses: Numbers, counts: Numbers, row_sd: float, *, window_seconds: float = DAY, a: float = BETWEEN_ALARMS
+):
     """The product's detector, begun from these reference windows."""
     mean = float(losses @ counts / counts.sum())
     nothing, starts, sd = np.empty(0), np.arange(len(losses)) * window_seconds, row_sd * mean
@@ -101,7 +103,7 @@ def first_alarm(
     """The live day, from 1 on, of the first alarm; the loss is `rise` times as high from day `after` on."""
     losses, counts = world.draw(rng, reference + days)
     losses[reference + after :] *= rise
-    watched = begun(losses[:reference], counts[:reference], world.row_sd, window_seconds=window_seconds, a=a)
+    watched = begin_detector(losses[:reference], counts[:reference], world.row_sd, window_seconds=window_seconds, a=a)
     assert isinstance(watched, Performance)
     row_sd = watched.reference.row_sd
     for day in range(days):

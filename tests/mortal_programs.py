@@ -49,7 +49,7 @@ def migrate_once(path: Path, kind: str) -> None:
     migrate(path, kind)
 
 
-def killed(life: Callable[[], None], delay: float) -> bool:
+def kill_after(life: Callable[[], None], delay: float) -> bool:
     """Fork a life and kill it after a delay. False when it had ended by itself."""
     child = os.fork()
     if child == 0:
@@ -93,7 +93,7 @@ def main() -> None:
             live(Path(state), model, numbers, Path(told), float(begin), float(apart))
 
         while kills < int(wanted):
-            if not killed(life, draw.uniform(0.01, 0.2)):
+            if not kill_after(life, draw.uniform(0.01, 0.2)):
                 break
             kills += 1
         life()
@@ -109,7 +109,7 @@ def main() -> None:
             kind = "state" if number % 2 else "events"
             database = Path(folder) / str(number) / f"{kind}.db"
             for _ in range(int(wanted) // 4):  # on a busy machine no life gets far: then the next database is due
-                if not killed(lambda: migrate_once(database, kind), draw.uniform(0.0, 0.06)):  # noqa: B023
+                if not kill_after(lambda: migrate_once(database, kind), draw.uniform(0.0, 0.06)):  # noqa: B023
                     break
                 kills += 1
             migrate_once(database, kind)

@@ -149,13 +149,13 @@ class Told:
 
     def sample(self, name: str, receiver: str) -> float:
         """The value of a series of the receiver."""
-        text = self.metrics.exposed()[0].decode()
+        text = self.metrics.expose()[0].decode()
         found = re.search(rf'^{name}{{receiver="{re.escape(receiver)}"}} (.+)$', text, re.MULTILINE)
         return float(found[1]) if found is not None else 0.0
 
 
 @contextmanager
-def telling(path: Path, pace: RetryPace = QUICK) -> Iterator[Told]:
+def run_notifier(path: Path, pace: RetryPace = QUICK) -> Iterator[Told]:
     """A notifier over the store at `path`."""
     store, metrics = StateStore.open(path), Metrics()
     confirmed: list[tuple[str, int]] = []

@@ -38,7 +38,7 @@ def seconds_until_drawn(browser: Any, address: str, last: str) -> float:
 
 
 @contextmanager
-def served(
+def serve_page(
     places: Places,
     config_path: Path,
     obstacles: dict[str, str] | None = None,

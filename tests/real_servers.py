@@ -114,7 +114,7 @@ def make_state(folder: Path, *, http: str = "", serve: str = "", version: bool =
 
 
 @contextmanager
-def running(command: str, config: Path, *, tls: bool = False, **environment: str) -> Iterator[Server]:
+def run_server(command: str, config: Path, *, tls: bool = False, **environment: str) -> Iterator[Server]:
     """`driftd run` or `driftd serve`, once it answers where it says that it listens."""
     log = config.parent / f"{command}.log"
     roots = os.pathsep.join(one for one in sys.path if one)

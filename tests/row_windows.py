@@ -39,14 +39,14 @@ def first_version(path: Path, places: Places) -> None:
     first_version_of(MODEL, load(path).models[MODEL], pd.concat(parts), FileColumns(), places, now=now)
 
 
-def turned(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+def turn_round(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """The meaning of a feature turns round."""
     return frame, truth - 5 * frame["a"].to_numpy()
 
 
 def live(application: Driftd, number: int, at: float | None = None) -> None:
     """A window's rows of the turned world, predicted and labelled; two hours ago unless a moment is given."""
-    frame, truth = turned(*hour(number))
+    frame, truth = turn_round(*hour(number))
     moments = np.full(ROWS, at if at is not None else time.time() - 7200 + (number - FIRST) * 100.0)
     ids = [f"{number}-{row}" for row in range(ROWS)]
     answers = application.predict(frame, ids=ids, at=moments)

@@ -37,7 +37,7 @@ def rows_of(connection: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def shared(before: sqlite3.Connection, after: sqlite3.Connection, table: str) -> str:
+def common_columns(before: sqlite3.Connection, after: sqlite3.Connection, table: str) -> str:
     """The columns that a table has in both, for a select."""
     return ", ".join(name for name in _names(before, table) if name in _names(after, table))
 

@@ -42,10 +42,10 @@ class Columns:
     values: Mapping[str, Column]
     unreadable: Mapping[str, int]
 
-    def named(self, names: Mapping[str, Callable[[str], str]]) -> Columns:
+    def rename_categories(self, names: Mapping[str, Callable[[str], str]]) -> Columns:
         """The same with the categories of some features in other names."""
         values = {
-            name: renamed(column, names[name]) if name in names and isinstance(column, Coded) else column
+            name: rename_labels(column, names[name]) if name in names and isinstance(column, Coded) else column
             for name, column in self.values.items()
         }
         return Columns(self.rows, values, self.unreadable)
@@ -94,12 +94,12 @@ class Outcomes:
             return self
         codes = ClassCodes(classes)
 
-        def recoded(values: Numbers) -> Numbers:
+        def recode(values: Numbers) -> Numbers:
             column = self.texts(values)
             places = [codes.of(label) for label in column.labels]
             return np.array([*places, -1], dtype=np.float64)[column.codes]
 
-        prediction, label = recoded(self.prediction), recoded(self.label)
+        prediction, label = recode(self.prediction), recode(self.label)
         return replace(self, prediction=prediction, label=label, classes=classes, unseen=codes.unseen)
 
     def texts(self, values: Numbers) -> Coded:
@@ -109,7 +109,7 @@ class Outcomes:
         return Coded(np.where(known >= 0, known, outside).astype(np.int32), self.classes + self.unseen)
 
 
-def renamed(column: Coded, name: Callable[[str], str]) -> Coded:
+def rename_labels(column: Coded, name: Callable[[str], str]) -> Coded:
     """A text column with other labels; labels that get one name become one."""
     table: dict[str, int] = {}
     places = [table.setdefault(name(label), len(table)) for label in column.labels]
@@ -130,7 +130,7 @@ def columns_of(frame: pd.DataFrame, schema: Schema) -> Columns:
         if feature.name in frame.columns:
             column, faults = _READERS[feature.kind](frame[feature.name])
             if feature.categories and isinstance(column, Coded):
-                column = renamed(column, feature.vocabulary.resolve)
+                column = rename_labels(column, feature.vocabulary.resolve)
             values[feature.name] = column
             if faults:
                 unreadable[feature.name] = faults

@@ -139,16 +139,16 @@ class Monitor:
         parts = (part for part in (self.data, self.prediction) if part is not None)
         return {named: size for part in parts for named, size in part.tolerances(rows).items()}
 
-    def absorb(self, kind: EvidenceKind) -> Monitor:
+    def rebaseline(self, kind: EvidenceKind) -> Monitor:
         """Take an alarm that was judged benign into what is normal: its evidence is reset, the new level learned."""
         if kind is EvidenceKind.DATA and self.data is not None:
-            return replace(self, data=self.data.absorb())
+            return replace(self, data=self.data.rebaseline())
         if kind is EvidenceKind.PREDICTION and self.prediction is not None:
-            return replace(self, prediction=self.prediction.absorb())
+            return replace(self, prediction=self.prediction.rebaseline())
         if kind is EvidenceKind.HARM and self.harm is not None:
-            return replace(self, harm=self.harm.absorb())
+            return replace(self, harm=self.harm.rebaseline())
         if kind is EvidenceKind.PERFORMANCE and self.performance is not None:
-            return replace(self, performance=self.performance.absorb())
+            return replace(self, performance=self.performance.rebaseline())
         return self
 
     @property
@@ -186,7 +186,7 @@ class Monitor:
         renewed = []
         for name, part in bare._parts().items():
             keeps = name in arrays and (name not in _OF_LOSS or values["metric"] == _metric(bare.loss))
-            found[name] = part.taken_up(*unpack(arrays[name].tobytes())) if keeps else None
+            found[name] = part.restore_from(*unpack(arrays[name].tobytes())) if keeps else None
             renewed += [name] if keeps and found[name] is None else []
         if any(part is None for part in found.values()):
             fresh = cls.begin(reference, settings)._parts()
@@ -274,7 +274,7 @@ def _begin_performance(
     """What watches labelled losses: two metrics together where log loss was chosen because positives are rare."""
     if loss is None:
         return None
-    carried, tolerated, every = _carried(predecessor), settings.tolerated_loss, settings.window_seconds
+    carried, tolerated, every = _spread_priors(predecessor), settings.tolerated_loss, settings.window_seconds
     waits_for, beside = settings.learning_windows, reference.losses.get("roc_auc")
     if settings.metric == "auto" and loss.metric == "log_loss" and beside is not None:
         priors = (carried.get(loss.metric), carried.get(beside.metric))
@@ -291,13 +291,13 @@ def _begin_performance(
     )
 
 
-def _carried(predecessor: Monitor | None) -> dict[str, SpreadPrior]:
+def _spread_priors(predecessor: Monitor | None) -> dict[str, SpreadPrior]:
     """What the predecessor learned of how windows differ, by metric."""
     if predecessor is None:
         return {}
     before = predecessor.performance
     parts = (before.first, before.beside) if isinstance(before, PerformancePair) else (before,)
-    return {part.reference.metric: part.learned() for part in parts if isinstance(part, Performance)}
+    return {part.reference.metric: part.successor_prior() for part in parts if isinstance(part, Performance)}
 
 
 def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -> tuple[Fault, ...]:

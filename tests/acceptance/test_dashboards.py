@@ -148,7 +148,7 @@ def story(world: World, prometheus: str) -> None:
     http.start()
     try:
         let_scrape(prometheus, http.address)  # counters must be seen at 0
-        for change in (loop_world.unchanged, broken, loop_world.unchanged, *([worse] * 14)):
+        for change in (loop_world.keep_rows, broken, loop_world.keep_rows, *([worse] * 14)):
             world.live(1, change)
             let_scrape(prometheus, http.address)
         back = {"version": 1, "text": "to see it on the boards"}

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from fault_counts import Counts, address, daemon, environment, number
-from limits import HANG, allowed, wait
+from limits import HANG, time_limit, wait
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_the_clock_is_set_by_hours_both_ways(tmp_path: Path) -> None:
             wait(lambda: number(http, "driftd_round_duration_seconds_count") >= rounds + 3, "ticks go on")  # noqa: B023
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=allowed(10)) == 0
+        assert process.wait(timeout=time_limit(10)) == 0
     print(counts.line())  # noqa: T201 - the figures are what this test is for
 
 

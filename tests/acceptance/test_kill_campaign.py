@@ -34,7 +34,7 @@ from driftd.store.schema_versions import pending_steps
 from driftd.store.state.reader import StateReader
 from driftd.training.bootstrap import FileColumns, make_first_version
 from fault_counts import ROOT, Counts, daemon, environment, events_of, open_kinds, window_indices
-from limits import HANG, allowed, wait
+from limits import HANG, time_limit, wait
 from loop_world import hour
 from mortal_programs import PIECE
 
@@ -178,7 +178,7 @@ class Campaign:
         with self._started() as process:
             wait(lambda: event in events_of(self.places, MODEL), event)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=allowed(10)) == 0
+            assert process.wait(timeout=time_limit(10)) == 0
 
     def settle(self) -> None:
         """Leave the daemon alone until nothing is due."""
@@ -187,7 +187,7 @@ class Campaign:
             wait(lambda: self.indices() and max(self.indices()) >= last, "the last window")
             wait(lambda: not open_kinds(self.places, MODEL), "the end of all work")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=allowed(10)) == 0
+            assert process.wait(timeout=time_limit(10)) == 0
 
     def indices(self) -> list[int]:
         return window_indices(self.places, MODEL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from real_servers import MODEL, ROW, Server, make_state, message, running
+from real_servers import MODEL, ROW, Server, make_state, message, run_server
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +160,7 @@ def mixed(server: Server, good: Callable[[], None], count: int, seed: int) -> Co
 def test_malformed_requests_to_driftd_serve(tmp_path: Path) -> None:
     """No 5xx, no crash, no growth; each good prediction is answered, each good event of a bad batch kept."""
     kept = 0
-    with running("serve", make_state(tmp_path)) as server:
+    with run_server("serve", make_state(tmp_path)) as server:
 
         def good() -> None:
             nonlocal kept
@@ -180,7 +180,7 @@ def test_malformed_requests_to_driftd_serve(tmp_path: Path) -> None:
 
 def test_malformed_requests_to_the_daemon(tmp_path: Path) -> None:
     """No 5xx, no crash, no growth; metrics and health are answered in between."""
-    with running("run", make_state(tmp_path, version=False)) as server:
+    with run_server("run", make_state(tmp_path, version=False)) as server:
 
         def good() -> None:
             status, came = server.get("/metrics")

@@ -15,9 +15,9 @@ from playwright.sync_api import expect, sync_playwright
 
 import loop_world
 from driftd.paths import Places
-from limits import allowed
+from limits import time_limit
 from loop_world import MODEL, World
-from page_server import new_context, seconds_until_drawn, served
+from page_server import new_context, seconds_until_drawn, serve_page
 from year_of_history import write_history
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def address(world: World) -> Iterator[str]:
     """Where the page of that world is served."""
-    with served(world.places, world.folder / "config.yaml") as found:
+    with serve_page(world.places, world.folder / "config.yaml") as found:
         yield found
 
 
@@ -263,16 +263,16 @@ def test_a_year_of_twenty_models_is_drawn_hardly_later_than_a_day(
     best = [float("inf")] * 2
     for _ in range(TRIES):
         for place, places in enumerate(histories):
-            with served(places, places.root / "config.yaml") as address:
+            with serve_page(places, places.root / "config.yaml") as address:
                 best[place] = min(best[place], seconds_until_drawn(browser, f"{address}/{view}", last))
-        if best[0] - best[1] < allowed(0.5):
+        if best[0] - best[1] < time_limit(0.5):
             return
     pytest.fail(f"a year took {best[0]:.2f} s, a day {best[1]:.2f} s")
 
 
 def test_a_dead_daemon_is_said_in_red_and_its_return_noticed(browser: Any, world: World) -> None:
     """Once nobody answers, the page says so and since when its figures are; when it answers again that goes away."""
-    with served(world.places, world.folder / "config.yaml") as address:
+    with serve_page(world.places, world.folder / "config.yaml") as address:
         context = new_context(browser)
         page = context.new_page()
         page.clock.install(time=world.clock.now())
@@ -282,7 +282,7 @@ def test_a_dead_daemon_is_said_in_red_and_its_return_noticed(browser: Any, world
     page.wait_for_selector(".notice.act")
     assert "driftd does not answer. What you see is from" in page.inner_text("#notices")
     assert MODEL in page.inner_text("main")
-    with served(world.places, world.folder / "config.yaml", listen=address.removeprefix("http://")):
+    with serve_page(world.places, world.folder / "config.yaml", listen=address.removeprefix("http://")):
         page.clock.run_for(6_000)
         page.wait_for_selector(".notice.act", state="detached")
     context.close()
@@ -304,7 +304,7 @@ def test_data_is_never_read_as_markup(browser: Any, tmp_path: Path, world: World
         store._db.execute(f"update {table} set {column} = ?", (EVIL,))
     store._db.execute("update transitions set figures = json_set(figures, '$.note', ?)", (EVIL,))
     store.close()
-    with served(places, tmp_path / "config.yaml", {MODEL: EVIL}) as address:
+    with serve_page(places, tmp_path / "config.yaml", {MODEL: EVIL}) as address:
         for visit in _visit(browser, address, world):
             for view in (*VIEWS, f"#/model/{EVIL}"):
                 visit.go(view) if EVIL not in view else visit.page.goto(f"{address}/{view}")
@@ -319,7 +319,7 @@ def test_data_is_never_read_as_markup(browser: Any, tmp_path: Path, world: World
 def test_a_new_installation_says_what_will_come(browser: Any, tmp_path: Path, world: World) -> None:
     """Without a state, then without a version, the page says what is missing and what to do."""
     places = type(world.places)(tmp_path / "state")
-    with served(places, tmp_path / "config.yaml") as address:
+    with serve_page(places, tmp_path / "config.yaml") as address:
         context = new_context(browser)
         page = context.new_page()
         page.goto(address)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from limits import allowed
-from real_servers import MODEL, ROW, Server, make_state, message, running
+from limits import time_limit
+from real_servers import MODEL, ROW, Server, make_state, message, run_server
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def lost(clients: list[socket.socket], trickle: bytes) -> int:
     """How many have lost their connection in time, while each sends a little now and then."""
     gone: set[int] = set()
     began = time.monotonic()
-    while len(gone) < len(clients) and time.monotonic() - began < allowed(LOST_SECONDS):
+    while len(gone) < len(clients) and time.monotonic() - began < time_limit(LOST_SECONDS):
         for number, client in enumerate(clients):
             if number not in gone:
                 try:
@@ -66,19 +66,19 @@ def predicts(server: Server) -> None:
     begun = time.monotonic()
     status, came = server.post(f"/v1/models/{MODEL}/predict", json.dumps({"features": ROW}).encode())
     assert status == 200, came
-    assert time.monotonic() - begun < allowed(2)
+    assert time.monotonic() - begun < time_limit(2)
 
 
 def is_scraped(server: Server) -> None:
     begun = time.monotonic()
     assert server.get("/metrics")[0] == 200
-    assert time.monotonic() - begun < allowed(2)
+    assert time.monotonic() - begun < time_limit(2)
 
 
 @pytest.mark.parametrize(("command", "good"), [("serve", predicts), ("run", is_scraped)])
 def test_two_hundred_slow_heads(tmp_path: Path, command: str, good: Callable[[Server], None]) -> None:
     """A good client is served at once beside 200 that send their heads by the byte; those lose their connections."""
-    with running(command, make_state(tmp_path, version=command == "serve")) as server:
+    with run_server(command, make_state(tmp_path, version=command == "serve")) as server:
         server.post(f"/v1/models/{MODEL}/predict", json.dumps({"features": ROW}).encode())  # loads the version
         with crowd(server, SLOW, b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ") as clients:
             for _ in range(20):
@@ -90,7 +90,7 @@ def test_two_hundred_slow_heads(tmp_path: Path, command: str, good: Callable[[Se
 def test_clients_between_two_requests_cannot_stay_by_sending_empty_lines(tmp_path: Path) -> None:
     """After an answer, empty lines are no request: the connection is ended as one whose head does not come."""
     whole = message("GET", "/-/healthy", b"").replace(b"Connection: close\r\n", b"")
-    with running("run", make_state(tmp_path, version=False)) as server, crowd(server, 20, whole) as clients:
+    with run_server("run", make_state(tmp_path, version=False)) as server, crowd(server, 20, whole) as clients:
         assert all(client.recv(4096).startswith(b"HTTP/1.1 200") for client in clients)
         assert lost(clients, b"\r\n") == 20
 
@@ -101,7 +101,7 @@ def test_more_connections_than_files_may_be_open(tmp_path: Path) -> None:
     config = make_state(tmp_path, version=False)
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))  # inherited by the server
     try:
-        with running("run", config) as server:
+        with run_server("run", config) as server:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
             with crowd(server, 900, b"GET / HTTP/1.1\r\n"):
                 for _ in range(20):
@@ -122,7 +122,7 @@ def test_silent_clients_before_tls_is_agreed_upon(tmp_path: Path, command: str, 
     with ExitStack() as held:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))  # inherited by the server
         try:
-            server = held.enter_context(running(command, config, tls=True))
+            server = held.enter_context(run_server(command, config, tls=True))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
         server.post(f"/v1/models/{MODEL}/predict", json.dumps({"features": ROW}).encode())  # loads the version

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from fault_counts import environment
-from limits import HANG, allowed, wait
+from limits import HANG, time_limit, wait
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
         assert "sklearn" not in mapped
         assert "pandas" not in mapped
         daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(timeout=allowed(8)) == 0
+        assert daemon.wait(timeout=time_limit(8)) == 0
     finally:
         daemon.kill()
         daemon.wait()
@@ -131,7 +131,7 @@ def test_a_hangup_during_the_start_reloads_after_it(tmp_path: Path) -> None:
             "config_unchanged",
         ]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=allowed(10)) == 0
+        assert process.wait(timeout=time_limit(10)) == 0
 
 
 def test_a_server_outlives_hangups_and_says_what_it_does_instead(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_server_outlives_hangups_and_says_what_it_does_instead(tmp_path: Path)
         assert "restart" in next(ignored)["reason"]
         assert httpx.get(f"http://{address}/-/healthy", timeout=HANG).status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=allowed(10)) == 0
+        assert process.wait(timeout=time_limit(10)) == 0
 
 
 def test_the_daemon_imports_nothing_heavy() -> None:

@@ -110,7 +110,7 @@ def test_the_version_before_serves_on(world: World) -> None:
         assert application.predict(row).version == 1
         assert "does not match its manifest" in str(application.fault)
         look_at_versions(world.daemon.assembly.config, world.places, world.daemon.assembly.metrics)
-        assert b'driftd_version_damaged{model="demand"} 1' in world.daemon.assembly.metrics.exposed()[0]
+        assert b'driftd_version_damaged{model="demand"} 1' in world.daemon.assembly.metrics.expose()[0]
         damage(world.places, 2)
         world.daemon.assembly.registry.point(MODEL, 1)
         time.sleep(0.01)
@@ -128,12 +128,12 @@ def test_a_person_can_go_back_from_a_version_whose_every_file_is_damaged(world: 
     world.reopen()
     world.daemon.catch_up(world.clock.now())
     assert world.daemon.models[MODEL].is_blind
-    assert b'driftd_model_watched{model="demand"} 0' in world.daemon.assembly.metrics.exposed()[0]
+    assert b'driftd_model_watched{model="demand"} 0' in world.daemon.assembly.metrics.expose()[0]
     served(world, 1)
     world.live(1)
     assert not world.daemon.models[MODEL].is_blind
     assert world.daemon.assembly.store.checks(MODEL, 1, "window")[0].version == 1
-    assert b'driftd_version_damaged{model="demand"} 0' in world.daemon.assembly.metrics.exposed()[0]
+    assert b'driftd_version_damaged{model="demand"} 0' in world.daemon.assembly.metrics.expose()[0]
     world.close()
 
 

@@ -24,8 +24,8 @@ from driftd.config.load import load
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.training.jobs import JobLimits, start_job
-from driftd_processes import driftd, serving
-from library_trainers import LIBRARIES, labelled
+from driftd_processes import driftd, serve
+from library_trainers import LIBRARIES, sample_rows
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ CODES = {"no": 0, "yes": 1}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of labelled rows; the first 1,500 are what models were trained on."""
     folder = tmp_path_factory.mktemp("existing")
-    rows = labelled(2000)
+    rows = sample_rows(2000)
     rows.insert(0, "ts", pd.date_range("2026-01-01", periods=2000, freq="30min", tz="UTC"))
     rows.to_csv(folder / "orders.csv", index=False)
     return folder
@@ -75,7 +75,7 @@ def scores_over_http(folder: Path, name: str, rows: pd.DataFrame) -> list[float]
     config = (folder / f"{name}.yaml").read_text().replace("127.0.0.1:9465", '"127.0.0.1:0"')
     (folder / f"{name}-serve.yaml").write_text(config)
     given = rows[FEATURES].astype(object).where(rows[FEATURES].notna(), None)
-    with serving(folder / f"{name}-serve.yaml") as (http, _):
+    with serve(folder / f"{name}-serve.yaml") as (http, _):
         answer = http.post(f"/v1/models/{name}/predict", json=[{"features": row} for row in given.to_dict("records")])
     assert answer.status_code == 200, answer.text
     return [row["score"] for row in answer.json()]

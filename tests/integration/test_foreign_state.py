@@ -26,7 +26,7 @@ from driftd.store.ownership import command_for
 from driftd.store.state.writer import StateStore
 from limits import HANG
 from loop_world import CONFIG, MODEL, World
-from real_servers import make_state, running
+from real_servers import make_state, run_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="only root works as others")]
 
@@ -265,7 +265,7 @@ def test_run_leaves_nothing_open_to_everybody(tmp_path: Path) -> None:
     """What the daemon makes at its first start has no right for others."""
     umask = os.umask(0o022)
     try:
-        with running("run", make_state(tmp_path, version=False)):
+        with run_server("run", make_state(tmp_path, version=False)):
             pass
     finally:
         os.umask(umask)

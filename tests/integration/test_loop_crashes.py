@@ -20,9 +20,9 @@ from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import StateStore
 from fault_counts import daemon, events_of, open_kinds, window_indices
-from limits import allowed, wait
+from limits import time_limit, wait
 from loop_world import MODEL, World
-from row_windows import CONFIG, first_version, live, turned
+from row_windows import CONFIG, first_version, live, turn_round
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def test_a_daemon_that_dies_in_any_transaction_ends_in_the_same_place(tmp_path: 
     failing.reopen()
     with Driftd(failing.places.root, MODEL) as application:
         for number in range(30):
-            failing.feed(application, turned if number >= 4 else lambda frame, truth: (frame, truth))
+            failing.feed(application, turn_round if number >= 4 else lambda frame, truth: (frame, truth))
             failing.work()
             if "confirmed" in failing.events:
                 break
@@ -119,7 +119,7 @@ def test_the_real_daemon_killed_at_each_step_of_a_build_comes_back_to_the_right_
         with daemon(path) as process:
             wait(lambda: "confirmed" in events_of(places, MODEL), "confirmed")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=allowed(8)) == 0
+            assert process.wait(timeout=time_limit(8)) == 0
     assert killed == ["snapshot", "train", "judge", "swap", "shadow"]
     events = events_of(places, MODEL)
     assert [events.count(one) for one in ("build_started", "promoted", "confirmed", "build_failed")] == [1, 1, 1, 0]

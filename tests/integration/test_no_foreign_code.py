@@ -21,7 +21,7 @@ from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.artefact import ArtefactError
 from driftd.training.jobs import JobLimits, start_job
-from real_servers import MODEL, ROW, make_state, running
+from real_servers import MODEL, ROW, make_state, run_server
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +104,7 @@ def test_the_server_runs_nothing_of_a_joblib_file(config: Path, tmp_path: Path) 
     """`driftd serve` answers 503 and says why; the file's code has not run."""
     mark = tmp_path / "it-ran"
     plant(Places(tmp_path / "state"), *bomb("joblib", mark))
-    with running("serve", config) as server:
+    with run_server("serve", config) as server:
         status, came = server.post(f"/v1/models/{MODEL}/predict", json.dumps({"features": ROW}).encode())
     assert status == 503, came
     assert b"allow_joblib" in came

@@ -18,8 +18,8 @@ import pytest
 from driftd.config.schema import Receiver
 from driftd.events import Event
 from driftd.notify.channels import RetryPace
-from limits import allowed
-from notify_samples import NOW, QUICK, endpoint, eventually, telling
+from limits import time_limit
+from notify_samples import NOW, QUICK, endpoint, eventually, run_notifier
 
 SECRET = "secret-token"
 
@@ -50,7 +50,7 @@ def running(marker: str) -> list[int]:
 
 def test_a_webhook_is_told_of_what_it_wants_and_of_nothing_before_it_was_configured(tmp_path: Path) -> None:
     """Only wanted events of wanted models come, in order, each once; what was decided before is not told."""
-    with endpoint() as team, telling(tmp_path / "state.db") as told:
+    with endpoint() as team, run_notifier(tmp_path / "state.db") as told:
         told.decide(Event.ALARM)
         told.apply(team=webhook(team.url, models=["demand"]))
         first = told.decide(Event.ALARM)
@@ -77,7 +77,7 @@ def test_a_failing_webhook_is_tried_until_it_takes_the_message(
     def from_the_fourth(tries: int) -> tuple[int, dict[str, str], float]:
         return 500 if tries < 4 else 200, {}, 0.0
 
-    with endpoint(answer=from_the_fourth) as team, telling(tmp_path / "state.db") as told:
+    with endpoint(answer=from_the_fourth) as team, run_notifier(tmp_path / "state.db") as told:
         told.apply(team=webhook(team.url))
         number = told.decide()
         eventually(lambda: team.ids == [number])
@@ -93,7 +93,7 @@ def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
     with (
         endpoint() as elsewhere,
         endpoint(answer=lambda _: (status, {"location": elsewhere.url}, 0.0)) as team,
-        telling(tmp_path / "state.db") as told,
+        run_notifier(tmp_path / "state.db") as told,
     ):
         told.apply(team=webhook(team.url))
         told.decide()
@@ -106,7 +106,7 @@ def test_a_dead_or_hanging_receiver_delays_no_other(tmp_path: Path) -> None:
     with (
         endpoint() as team,
         endpoint(answer=lambda _: (200, {}, 60.0)) as hanging,
-        telling(tmp_path / "state.db") as told,
+        run_notifier(tmp_path / "state.db") as told,
     ):
         told.apply(
             hangs=webhook(hanging.url, timeout=0.5),
@@ -117,7 +117,7 @@ def test_a_dead_or_hanging_receiver_delays_no_other(tmp_path: Path) -> None:
         began = time.monotonic()
         told.decide()
         eventually(lambda: team.ids)
-        assert time.monotonic() - began < allowed(2.0)
+        assert time.monotonic() - began < time_limit(2.0)
         for name in ("hangs", "refuses", "sleeps"):
             eventually(lambda name=name: told.sample("driftd_notifications_failed_total", name) >= 1)  # type: ignore[misc]
         assert told.sample("driftd_notifications_pending", "hangs") == 1
@@ -138,7 +138,7 @@ def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     with (
         endpoint() as team,
-        telling(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=20, stop=1.0)) as told,
+        run_notifier(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=20, stop=1.0)) as told,
     ):
         lost = {f"lost-{number}": webhook(f"http://host-{number}.invalid/", timeout=0.5) for number in range(12)}
         told.apply(**lost, team=webhook(team.url))
@@ -147,7 +147,7 @@ def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
         eventually(lambda: told.sample("driftd_notifications_failed_total", "lost-11") >= 1)
         began = time.monotonic()
         told.notifier.stop()
-        assert time.monotonic() - began < allowed(QUICK.stop + 1.5)
+        assert time.monotonic() - began < time_limit(QUICK.stop + 1.5)
         left = [one for one in threading.enumerate() if one.name.startswith("notifier-name")]
         assert left
         assert all(one.daemon for one in left)
@@ -156,7 +156,7 @@ def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
 
 def test_a_server_that_answers_a_byte_at_a_time_is_given_up_in_time(tmp_path: Path) -> None:
     """The deadline is for the whole delivery, not for each byte of it."""
-    with socket.create_server(("127.0.0.1", 0)) as server, telling(tmp_path / "state.db") as told:
+    with socket.create_server(("127.0.0.1", 0)) as server, run_notifier(tmp_path / "state.db") as told:
         told.apply(slow=webhook(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.6))
         told.decide()
         connection, _ = server.accept()
@@ -168,16 +168,19 @@ def test_a_server_that_answers_a_byte_at_a_time_is_given_up_in_time(tmp_path: Pa
                     connection.sendall(b"y")
                 except OSError:
                     break
-                assert time.monotonic() - began < allowed(5)
+                assert time.monotonic() - began < time_limit(5)
                 time.sleep(0.05)
         eventually(lambda: told.sample("driftd_notifications_failed_total", "slow") >= 1)
-        assert time.monotonic() - began < allowed(3)
+        assert time.monotonic() - began < time_limit(3)
 
 
 def test_after_an_outage_everything_is_told_in_one_digest(tmp_path: Path) -> None:
     """What was decided while a receiver was away comes as one message when it is back, complete."""
     down = [True]
-    with endpoint(answer=lambda _: (503 if down[0] else 200, {}, 0.0)) as team, telling(tmp_path / "state.db") as told:
+    with (
+        endpoint(answer=lambda _: (503 if down[0] else 200, {}, 0.0)) as team,
+        run_notifier(tmp_path / "state.db") as told,
+    ):
         told.apply(team=webhook(team.url))
         numbers = [told.decide(Event.ALARM, f"model-{one}") for one in range(30)]
         eventually(lambda: team.tries >= 3)
@@ -193,7 +196,7 @@ def test_nothing_is_lost_over_a_restart_in_the_middle(tmp_path: Path) -> None:
     """A receiver that did not answer is told after the next start; what was confirmed is not repeated."""
     path, down = tmp_path / "state.db", [False]
     with endpoint(answer=lambda _: (500 if down[0] else 200, {}, 0.0)) as team:
-        with telling(path) as told:
+        with run_notifier(path) as told:
             told.apply(team=webhook(team.url))
             first = told.decide()
             eventually(lambda: ("team", first) in told.confirmed)
@@ -203,7 +206,7 @@ def test_nothing_is_lost_over_a_restart_in_the_middle(tmp_path: Path) -> None:
             tried = team.tries
             eventually(lambda: team.tries > tried)
         down[0] = False
-        with telling(path) as told:
+        with run_notifier(path) as told:
             told.apply(team=webhook(team.url))
             third = told.decide()
             eventually(lambda: team.ids[-1:] == [third])
@@ -215,7 +218,7 @@ def test_a_delivery_that_was_not_confirmed_is_made_again(tmp_path: Path) -> None
     path = tmp_path / "state.db"
     with endpoint() as team:
         for _ in range(2):
-            with telling(path) as told:  # nobody lands the confirmations: a crash between the two
+            with run_notifier(path) as told:  # nobody lands the confirmations: a crash between the two
                 told.apply(team=webhook(team.url))
                 if not team.ids:
                     told.decide()
@@ -226,7 +229,7 @@ def test_a_delivery_that_was_not_confirmed_is_made_again(tmp_path: Path) -> None
 
 def test_a_delivery_under_way_may_end_when_the_daemon_does(tmp_path: Path) -> None:
     """Stopping waits a moment for an answer that is on its way, so that nothing is told twice for nothing."""
-    with endpoint(answer=lambda _: (200, {}, 0.4)) as team, telling(tmp_path / "state.db") as told:
+    with endpoint(answer=lambda _: (200, {}, 0.4)) as team, run_notifier(tmp_path / "state.db") as told:
         told.apply(team=webhook(team.url))
         number = told.decide()
         eventually(lambda: team.tries)
@@ -237,19 +240,19 @@ def test_a_delivery_under_way_may_end_when_the_daemon_does(tmp_path: Path) -> No
 def test_stopping_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:
     """The daemon ends within seconds whatever its receivers do, and leaves no program behind."""
     marker = f"hang-{os.getpid()}"
-    with endpoint(answer=lambda _: (200, {}, 60.0)) as team, telling(tmp_path / "state.db") as told:
+    with endpoint(answer=lambda _: (200, {}, 60.0)) as team, run_notifier(tmp_path / "state.db") as told:
         told.apply(team=webhook(team.url), page=program(tmp_path, f"exec sleep 60.{os.getpid()} # {marker}"))
         told.decide()
         eventually(lambda: team.tries and running(f"60.{os.getpid()}"))
         began = time.monotonic()
         told.notifier.stop()
-        assert time.monotonic() - began < allowed(QUICK.stop + 1.5)
+        assert time.monotonic() - began < time_limit(QUICK.stop + 1.5)
         eventually(lambda: not running(f"60.{os.getpid()}"))
 
 
 def test_a_changed_receiver_goes_on_where_it_was_and_a_removed_one_is_silent(tmp_path: Path) -> None:
     """A reload moves a receiver to its new address without repeating; one that is gone gets and shows nothing."""
-    with endpoint() as old, endpoint() as new, telling(tmp_path / "state.db") as told:
+    with endpoint() as old, endpoint() as new, run_notifier(tmp_path / "state.db") as told:
         told.apply(team=webhook(old.url), other=webhook(old.url, on=["paused"]))
         first = told.decide()
         eventually(lambda: old.ids == [first])
@@ -268,7 +271,7 @@ def test_a_changed_receiver_goes_on_where_it_was_and_a_removed_one_is_silent(tmp
 def test_an_address_from_a_file_is_read_at_each_delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing file is a failure that mends itself; a bare name is found among systemd's credentials."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    with endpoint() as team, telling(tmp_path / "state.db") as told:
+    with endpoint() as team, run_notifier(tmp_path / "state.db") as told:
         told.apply(team=Receiver.model_validate({"webhook_file": "team-url"}))
         number = told.decide()
         eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 1)
@@ -282,7 +285,7 @@ def test_an_address_from_a_file_is_read_at_each_delivery(tmp_path: Path, monkeyp
 
 def test_a_receiver_that_the_store_does_not_know_yet_is_not_told_of_the_past(tmp_path: Path) -> None:
     """When a new receiver could not be put into the store (a full disk), it waits rather than hear of all history."""
-    with endpoint() as team, telling(tmp_path / "state.db") as told:
+    with endpoint() as team, run_notifier(tmp_path / "state.db") as told:
         told.decide()
         told.notifier.apply({"team": webhook(team.url)})
         time.sleep(0.3)
@@ -295,7 +298,7 @@ def test_a_receiver_that_the_store_does_not_know_yet_is_not_told_of_the_past(tmp
 def test_a_broken_store_is_told_and_outlived(tmp_path: Path) -> None:
     """When the database cannot be read for a while, telling goes on once it can."""
     path = tmp_path / "state.db"
-    with endpoint() as team, telling(path) as told:
+    with endpoint() as team, run_notifier(path) as told:
         told.apply(team=webhook(team.url))
         eventually(lambda: told.sample("driftd_notifications_pending", "team") == 0)
         told.store._db.execute("alter table transitions rename to hidden")
@@ -309,7 +312,7 @@ def test_a_program_gets_json_and_variables(tmp_path: Path) -> None:
     """A command reads the facts on its standard input and in DRIFTD_*, and systemd's socket is kept from it."""
     out = tmp_path / "out"
     hook = program(tmp_path, f"cat > {out}.json; env | sort > {out}.env; mv {out}.env {out}")
-    with telling(tmp_path / "state.db") as told:
+    with run_notifier(tmp_path / "state.db") as told:
         os.environ["NOTIFY_SOCKET"] = "/run/nowhere"
         try:
             told.apply(page=hook)
@@ -328,7 +331,7 @@ def test_a_program_that_fails_is_run_again_and_quoted(tmp_path: Path, capfd: pyt
     """An exit code other than 0 is a failure; the last line that the program said is in the log."""
     mark = tmp_path / "second"
     hook = program(tmp_path, f"test -e {mark} && exit 0; touch {mark}; echo the pager is away >&2; exit 3")
-    with telling(tmp_path / "state.db") as told:
+    with run_notifier(tmp_path / "state.db") as told:
         told.apply(page=hook)
         number = told.decide()
         eventually(lambda: ("page", number) in told.confirmed)
@@ -340,7 +343,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
     """When its time is over, a program and its children are killed, and it is tried again."""
     nap = f"61.{os.getpid()}"
     hook = program(tmp_path, f"sleep {nap} & sleep {nap} & wait", timeout=0.5)
-    with telling(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=60)) as told:
+    with run_notifier(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=60)) as told:
         told.apply(page=hook)
         told.decide()
         eventually(lambda: len(running(nap)) == 2)
@@ -351,16 +354,16 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
 def test_a_program_that_leaves_a_child_behind_counts_at_once_and_the_child_ends(tmp_path: Path) -> None:
     """A background child that holds the program's output open does not hold the delivery up, and is ended."""
     nap = f"62.{os.getpid()}"
-    with telling(tmp_path / "state.db") as told:
+    with run_notifier(tmp_path / "state.db") as told:
         told.apply(page=program(tmp_path, f"sleep {nap} & exit 0", timeout=30.0))
         number = told.decide()
-        eventually(lambda: ("page", number) in told.confirmed, allowed(5.0))
+        eventually(lambda: ("page", number) in told.confirmed, time_limit(5.0))
         eventually(lambda: not running(nap))
 
 
 def test_a_program_that_talks_without_end_neither_blocks_nor_fills_memory(tmp_path: Path) -> None:
     """Megabytes on standard error are read and dropped."""
-    with telling(tmp_path / "state.db") as told:
+    with run_notifier(tmp_path / "state.db") as told:
         told.apply(page=program(tmp_path, "head -c 30000000 /dev/zero >&2; exit 0", timeout=20.0))
         number = told.decide()
         eventually(lambda: ("page", number) in told.confirmed)
@@ -368,7 +371,7 @@ def test_a_program_that_talks_without_end_neither_blocks_nor_fills_memory(tmp_pa
 
 def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A command that cannot be started is told as such, and tried again."""
-    with telling(tmp_path / "state.db") as told:
+    with run_notifier(tmp_path / "state.db") as told:
         told.apply(page=Receiver.model_validate({"command": [str(tmp_path / "nowhere")]}))
         told.decide()
         eventually(lambda: told.sample("driftd_notifications_failed_total", "page") >= 2)
@@ -385,7 +388,7 @@ def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path, monkeypatch
     certificate.write_text(certificate.read_text() + own.read_text())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with endpoint(tls=context) as team, telling(tmp_path / "state.db") as told:
+    with endpoint(tls=context) as team, run_notifier(tmp_path / "state.db") as told:
         told.apply(team=webhook(team.url))
         number = told.decide()
         eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 2)

@@ -19,7 +19,7 @@ import pytest
 
 from driftd.records import ActionKind, Phase
 from driftd.store.state.reader import StateReader
-from limits import HANG, allowed
+from limits import HANG, time_limit
 from loop_world import MODEL, World
 
 pytestmark = pytest.mark.slow
@@ -196,7 +196,7 @@ def test_saving_the_file_is_enough_and_is_proved(tmp_path: Path) -> None:
             told = [line.reason for line in reader.history("demand") if line.event == "override_began"]
         assert told == [f"the override holds: checks paused (INC-{number})" for number in (3, 2, 1)]
         daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(timeout=allowed(10)) == 0
+        assert daemon.wait(timeout=time_limit(10)) == 0
         log = daemon.stderr.read().decode()
         assert log.count('"event": "config_applied"') == 6
         assert log.count('"event": "config_refused"') == 3

@@ -17,8 +17,8 @@ from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
 from driftd.store.state.writer import StateStore
-from limits import HANG, allowed
-from page_server import served
+from limits import HANG, time_limit
+from page_server import serve_page
 from year_of_history import END, HOUR, write_history
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -47,7 +47,7 @@ def http(places: Places) -> Iterator[httpx.Client]:
     """A client of the served page."""
     path = places.root.parent / "config.yaml"
     with (
-        served(places, path, {"model-01": "its source is gone"}) as address,
+        serve_page(places, path, {"model-01": "its source is gone"}) as address,
         httpx.Client(base_url=address, timeout=HANG) as client,
     ):
         yield client
@@ -66,7 +66,7 @@ def test_the_fleet_begins_with_what_needs_a_person(http: httpx.Client) -> None:
 def test_a_feed_that_falls_silent_is_told_though_the_state_stays_the_same(places: Places) -> None:
     """What the daemon's metrics say presses at once, on the fleet and on the model, and so does a full disk."""
     metrics = Metrics()
-    with served(places, places.root.parent / "config.yaml", metrics=metrics) as address:
+    with serve_page(places, places.root.parent / "config.yaml", metrics=metrics) as address:
         calm = httpx.get(f"{address}/api/models/model-01")
         board, now = metrics.board, time.time()
         board.set(model_families.WINDOW_SECONDS, HOUR, "model-01")
@@ -128,7 +128,7 @@ def test_the_config_is_shown_with_its_hash_and_without_secrets(places: Places) -
     store.save_config("aaaaaaaaaaaa", at=1.0, content={"models": {"m": model}, "override": override})
     store.save_config("absent", at=2.0, error="config.yaml:3: models.m.evry: unknown key")
     store.close()
-    with served(root, root.root.parent / "no-config.yaml") as address:
+    with serve_page(root, root.root.parent / "no-config.yaml") as address:
         config = httpx.get(f"{address}/api/config").json()
     assert config["in_force"] == "aaaaaaaaaaaa"
     assert "unknown key" in config["refused"]
@@ -149,7 +149,7 @@ def test_a_config_of_another_driftd_hides_no_model(tmp_path: Path) -> None:
         made = Transition(state, "odd is under watch", Event.ADOPTED)
         store.save_transition(state, made, at=END, actor="driftd", config_hash="aaaaaaaaaaaa")
     store.close()
-    with served(places, tmp_path / "config.yaml") as address:
+    with serve_page(places, tmp_path / "config.yaml") as address:
         (model,) = httpx.get(f"{address}/api/fleet").raise_for_status().json()["models"]
     assert (model["model"], model["window_seconds"]) == ("odd", None)
 
@@ -179,7 +179,7 @@ def test_it_answers_while_the_store_is_being_written(places: Places, http: httpx
     writer.execute("insert into requests(at, who, model, kind, arguments) values (1, 'x', 'y', 'retrain', '{}')")
     began = time.monotonic()
     assert http.get("/api/models/model-01?span=day").status_code == 200
-    assert time.monotonic() - began < allowed(1.0)
+    assert time.monotonic() - began < time_limit(1.0)
     writer.execute("rollback")
     writer.close()
 
@@ -215,7 +215,10 @@ def test_nothing_can_be_written(places: Places, http: httpx.Client) -> None:
 def test_without_a_state_it_says_so_and_comes_to_life(tmp_path: Path) -> None:
     """Before the first start there is a sentence with 503; once the database is there, the answer comes."""
     places = Places(tmp_path / "state")
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
+    with (
+        serve_page(places, tmp_path / "config.yaml") as address,
+        httpx.Client(base_url=address, timeout=HANG) as client,
+    ):
         answer = client.get("/api/fleet")
         assert answer.status_code == 503
         assert "no state database" in answer.json()["error"]
@@ -228,7 +231,10 @@ def test_another_file_in_the_place_of_the_state_is_taken_up(tmp_path: Path) -> N
     places, other = Places(tmp_path / "a"), Places(tmp_path / "b")
     write_history(places.state_db, models=1, windows=3, features=1)
     write_history(other.state_db, models=2, windows=3, features=1)
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
+    with (
+        serve_page(places, tmp_path / "config.yaml") as address,
+        httpx.Client(base_url=address, timeout=HANG) as client,
+    ):
         assert len(client.get("/api/fleet").json()["models"]) == 1
         other.state_db.rename(places.state_db)
         assert len(client.get("/api/fleet").json()["models"]) == 2
@@ -238,10 +244,13 @@ def test_every_view_of_a_long_history_costs_less_than_a_second(tmp_path: Path) -
     """A model with a year of hourly windows and 12 features costs under a second of this process, the fleet too."""
     places = Places(tmp_path / "state")
     write_history(places.state_db, models=1, windows=8_760, features=12)
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
+    with (
+        serve_page(places, tmp_path / "config.yaml") as address,
+        httpx.Client(base_url=address, timeout=HANG) as client,
+    ):
         client.get("/")
         for path in ("/api/fleet", "/api/models/model-00?span=all", "/api/models/model-00/scores?span=all"):
             began = time.process_time()  # not the wall's: other tests run beside this one
             answer = client.get(path).raise_for_status()
-            assert time.process_time() - began < allowed(1.0), path
+            assert time.process_time() - began < time_limit(1.0), path
             assert len(answer.content) < 300_000, path

@@ -19,7 +19,7 @@ from driftd.registry.features import feature_frame
 from driftd.trainers import TrainingContext
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.training_rows import TrainingRows
-from driftd_processes import driftd, serving
+from driftd_processes import driftd, serve
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_the_page_of_http_and_sdk_runs(tmp_path: Path) -> None:
     assert driftd(tmp_path, "init", "orders.csv", "--target", "late").returncode == 0
     config = tmp_path / "config.yaml"
     config.write_text(config.read_text().replace("127.0.0.1:9465", '"127.0.0.1:0"'))
-    with serving(config) as (http, _):
+    with serve(config) as (http, _):
         answers = []
         for block in blocks("http-and-sdk.md"):
             if block.language == "http":

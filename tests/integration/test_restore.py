@@ -56,7 +56,7 @@ def backed_up(world: World) -> str:
 
 
 def reopened(world: World) -> None:
-    world.daemon = World.opened(world.folder / "config.yaml", world.places)
+    world.daemon = World.open(world.folder / "config.yaml", world.places)
 
 
 def concept(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
@@ -228,7 +228,7 @@ def test_damage_found_at_work_ends_the_daemon(tmp_path: Path) -> None:
     world.daemon.run(world.clock, idle_seconds=0.1)
     assert world.daemon.damage is not None
     assert "driftd restore" in world.daemon.damage
-    assert b"driftd_state_damaged 1" in world.daemon.assembly.metrics.exposed()[0]
+    assert b"driftd_state_damaged 1" in world.daemon.assembly.metrics.expose()[0]
     assert list(world.places.root.glob("state.db.broken-*Z"))
     assert damage_marked(world.places.state_db) is not None
     with pytest.raises(DamagedError, match="driftd restore"):
@@ -267,7 +267,7 @@ def test_a_broken_event_store_stops_only_its_model(tmp_path: Path) -> None:
     world.daemon.catch_up(world.clock.now())
     assert set(world.daemon.models) == {"supply"}
     assert "driftd restore --events demand" in world.daemon.obstacles["demand"]
-    assert b'driftd_events_damaged{model="demand"} 1' in world.daemon.assembly.metrics.exposed()[0]
+    assert b'driftd_events_damaged{model="demand"} 1' in world.daemon.assembly.metrics.expose()[0]
     assert world.daemon.assembly.store.cursor(MODEL, "window") == cursor
     with pytest.raises(EventsNotKeptError, match="is damaged"):
         application.feedback("x", 1.0)

@@ -19,8 +19,8 @@ from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
 from driftd.training.bootstrap import FileColumns, make_first_version
 from driftd.training.jobs import JobLimits, start_job
-from driftd_processes import serving
-from limits import allowed, wait
+from driftd_processes import serve
+from limits import time_limit, wait
 from loop_world import hour
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def logged(places: Places) -> int:
 
 def test_predict_feedback_and_ingestion_over_http(made: Path, places: Places) -> None:
     """A prediction names its version and is logged; feedback and predictions made elsewhere are accepted once."""
-    with serving(made) as (http, _):
+    with serve(made) as (http, _):
         answer = http.post(f"/v1/models/{MODEL}/predict", json={"features": ROW}).json()
         assert answer["version"] == 1
         assert answer["logged"] is True
@@ -118,7 +118,7 @@ def test_a_malformed_event_is_refused_with_its_field(
     made: Path, places: Places, route: str, body: bytes, status: int, words: str
 ) -> None:
     """4xx, the field named, and the server goes on."""
-    with serving(made) as (http, _):
+    with serve(made) as (http, _):
         answer = http.post(f"/v1/models/{MODEL}/{route}", content=body)
         assert answer.status_code == status, answer.text
         assert words in answer.text
@@ -130,7 +130,7 @@ def test_the_rest_of_a_batch_is_kept(made: Path, places: Places) -> None:
     """One bad event of a batch is refused by index; its neighbours are accepted."""
     batch = [{"prediction_id": f"n{i}", "features": ROW, "prediction": 1.0} for i in range(3)]
     batch[1]["prediction"] = "high"
-    with serving(made) as (http, _):
+    with serve(made) as (http, _):
         answer = http.post(f"/v1/models/{MODEL}/predictions", json=batch).json()
     assert answer["accepted"] == 2
     assert [(one["index"], one["field"]) for one in answer["refused"]] == [(1, "prediction")]
@@ -157,7 +157,7 @@ def test_swaps_under_traffic_fail_and_mix_no_request(made: Path, places: Places)
 
     body = [{"features": row} for row in rows.to_dict("records")]
     seen = set()
-    with serving(made) as (http, _):
+    with serve(made) as (http, _):
         http.post(f"/v1/models/{MODEL}/predict", json=body)
         flipper = threading.Thread(target=flip)
         flipper.start()
@@ -195,7 +195,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_serving(made: Path, 
 def test_every_acknowledged_event_survives_kill_9(made: Path, places: Places) -> None:
     """The server is killed amid traffic; what it had acknowledged is in the store."""
     before, acknowledged = logged(places), 0
-    with serving(made) as (http, process):
+    with serve(made) as (http, process):
         killer = threading.Thread(target=lambda: (wait(lambda: acknowledged > 100, "traffic"), process.kill()))
         killer.start()
         try:
@@ -210,7 +210,7 @@ def test_every_acknowledged_event_survives_kill_9(made: Path, places: Places) ->
 
 def test_sigterm_ends_the_server_cleanly(made: Path, places: Places) -> None:
     """SIGTERM ends it within seconds with exit code 0, what was handed in kept."""
-    with serving(made) as (http, process):
+    with serve(made) as (http, process):
         http.post(f"/v1/models/{MODEL}/predict", json={"features": ROW})
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=allowed(8)) == 0
+        assert process.wait(timeout=time_limit(8)) == 0

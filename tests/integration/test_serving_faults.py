@@ -24,7 +24,7 @@ from driftd.registry.artefact import store_estimator
 from driftd.registry.manifest import write_manifest
 from driftd.store.events.reader import EventReader
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from fault_counts import failing
+from fault_counts import fail_calls
 from limits import HANG, wait
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_errors_of_the_disk_are_refused_and_leave_nothing_behind(config: Path, c
     """While writes or syncs fail nothing is acknowledged and predictions go on; afterwards events are taken again."""
     with serving(config) as (http, process):
         kept = [number for number in range(3) if post(http, "predictions", event(number)).status_code == 200]
-        with failing(process.pid, call, error):
+        with fail_calls(process.pid, call, error):
             assert post(http, "predictions", event(100)).status_code == 503
             answer = post(http, "predict", GOOD)
             assert (answer.status_code, answer.json()["logged"]) == (200, False)

@@ -15,8 +15,8 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.integrity import examine
-from fault_counts import Counts, address, daemon, events_of, failing, number, strace, window_indices
-from limits import HANG, allowed, wait
+from fault_counts import Counts, address, daemon, events_of, fail_calls, number, strace, window_indices
+from limits import HANG, time_limit, wait
 from loop_world import MODEL
 from row_windows import CONFIG, FIRST, first_version, live
 
@@ -42,7 +42,7 @@ class Trial:
 
     def go_on(self, at: float | None = None) -> None:
         """A window's rows come while the disk fails; with the disk whole again, they are checked."""
-        with failing(self.process_id, self.call, self.error, *state_files(self.places)):
+        with fail_calls(self.process_id, self.call, self.error, *state_files(self.places)):
             live(self.application, FIRST + self.windows, at)
             self.windows += 1
             time.sleep(FAULT_SECONDS)
@@ -53,7 +53,7 @@ class Trial:
         deadline = time.monotonic() + HANG
         while event not in events_of(self.places, MODEL):
             assert time.monotonic() < deadline, f"it was not {event}: {events_of(self.places, MODEL)}"
-            with failing(self.process_id, self.call, self.error, *state_files(self.places)):
+            with fail_calls(self.process_id, self.call, self.error, *state_files(self.places)):
                 time.sleep(FAULT_SECONDS)
             time.sleep(FAULT_SECONDS)
 
@@ -97,7 +97,7 @@ def test_a_daemon_whose_database_fails_goes_on_and_does_everything_once(config: 
         failures = trial.failures
         assert process.poll() is None, "it ended"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=allowed(10)) == 0
+        assert process.wait(timeout=time_limit(10)) == 0
     told = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "model_step_failed"]
     assert 1 <= len(told) < failures
     decided = events_of(places, MODEL)

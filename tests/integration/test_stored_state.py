@@ -99,7 +99,7 @@ def test_the_databases_are_sound_and_the_served_version_answers(folder: Path) ->
 def test_the_loop_goes_on_from_it(folder: Path) -> None:
     """The next window is checked with the stored evidence; the waiting request becomes a version out of old rows."""
     places = Places(folder / "state")
-    world = World(folder, VirtualClock(LEFT_AT), places, World.opened(folder / "config.yaml", places), HOURS)
+    world = World(folder, VirtualClock(LEFT_AT), places, World.open(folder / "config.yaml", places), HOURS)
     try:
         world.daemon.begin(LEFT_AT)
         world.daemon.watch(LEFT_AT)

@@ -28,9 +28,9 @@ from driftd.training.adoption import read_model
 from driftd.training.adoption_records import AdoptionError, AdoptionOrder, ModelCard
 from driftd.training.bootstrap import FileColumns
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from library_trainers import labelled
+from library_trainers import sample_rows
 
-ROWS = labelled(300)
+ROWS = sample_rows(300)
 NUMBERS = ROWS[["weight", "price"]].fillna(0.0)
 
 
@@ -193,7 +193,7 @@ def guess_of(rows: pd.DataFrame, target: str = "late") -> Guess:
 def test_the_features_are_the_models_in_its_order(tmp_path: Path) -> None:
     """Columns that the model does not know are left out with a word; a constant one that it knows stays."""
     rows = ROWS.assign(price=1.0)
-    guess, ordered = adoption_of(classifier(), tmp_path).fitted(guess_of(rows), rows)
+    guess, ordered = adoption_of(classifier(), tmp_path).match_features(guess_of(rows), rows)
     assert dict(guess.features) == {"weight": Kind.NUMBER, "price": Kind.NUMBER}
     assert list(guess.features) == list(ordered.columns)[:2] == ["weight", "price"]
     assert "region is left out of the features: the model does not know it" in guess.remarks
@@ -205,18 +205,18 @@ def test_an_absent_feature_is_named(tmp_path: Path) -> None:
     adoption = adoption_of(classifier(), tmp_path)
     rows = ROWS.drop(columns="price")
     with pytest.raises(click.ClickException, match=r"no column 'price'; the file has weight, region, late"):
-        adoption.fitted(guess_of(rows), rows)
+        adoption.match_features(guess_of(rows), rows)
     swapped = ROWS.rename(columns={"price": "other", "late": "price"}).assign(late="yes")
     with pytest.raises(click.ClickException, match="takes price as a feature, so it cannot be the target"):
-        adoption.fitted(guess_of(swapped, "price"), swapped)
+        adoption.match_features(guess_of(swapped, "price"), swapped)
 
 
 def test_a_model_without_names_takes_as_many_columns(tmp_path: Path) -> None:
     """Of a model that does not name its features, the number must fit; then the file's order holds."""
     adoption = adoption_of(LogisticRegression().fit(NUMBERS.to_numpy(), ROWS["late"]), tmp_path)
     with pytest.raises(click.ClickException, match=r"takes 2 features .* 3 that could be: price, weight, region"):
-        adoption.fitted(guess_of(ROWS), ROWS)
-    guess, rows = adoption.fitted(guess_of(ROWS.drop(columns="region")), ROWS)
+        adoption.match_features(guess_of(ROWS), ROWS)
+    guess, rows = adoption.match_features(guess_of(ROWS.drop(columns="region")), ROWS)
     assert "in the order of the columns" in next(adoption.sentences(adoption.order(guess, rows), guess, trainer=None))
 
 
@@ -224,7 +224,7 @@ def test_a_model_without_classes_is_a_remark(tmp_path: Path) -> None:
     """Of a classifier that does not name its classes it is said how they are taken."""
     adoption = adoption_of(classifier(), tmp_path)
     adoption = replace(adoption, card=replace(adoption.card, classes=None))
-    guess, rows = adoption.fitted(guess_of(ROWS), ROWS)
+    guess, rows = adoption.match_features(guess_of(ROWS), ROWS)
     remarks = " ".join(adoption.sentences(adoption.order(guess, rows), guess, trainer=None))
     assert "does not name its classes" in remarks
     assert "later versions are trained by driftd.trainers:gradient_boosting" in remarks
@@ -236,7 +236,7 @@ def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         click.ClickException, match=r"DummyRegressor.* does regression, and late looks like classification"
     ):
-        adoption.fitted(guess_of(ROWS), ROWS)
+        adoption.match_features(guess_of(ROWS), ROWS)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_codes_are_held_beside_the_targets_classes(
     rows = ROWS.assign(late=ROWS["late"].map(dict(zip(["no", "yes"], target, strict=True))))
     model = LogisticRegression().fit(NUMBERS, (ROWS["late"] == "yes").astype(int))
     adoption = adoption_of(model, tmp_path, given)
-    guess, rows = adoption.fitted(guess_of(rows), rows)
+    guess, rows = adoption.match_features(guess_of(rows), rows)
     order = adoption.order(guess, rows)
     assert order.names == expected
     assert order.classes == (expected or ("0", "1"))
@@ -267,11 +267,11 @@ def test_classes_that_cannot_be_matched_are_named(tmp_path: Path) -> None:
     """Other classes than the target's are refused, and so is another number of names."""
     model = LogisticRegression().fit(NUMBERS, ROWS["late"].map({"no": "A", "yes": "B"}))
     adoption = adoption_of(model, tmp_path)
-    guess, rows = adoption.fitted(guess_of(ROWS), ROWS)
+    guess, rows = adoption.match_features(guess_of(ROWS), ROWS)
     with pytest.raises(click.ClickException, match=r"model's classes are A, B, and the target late holds no, yes"):
         adoption.order(guess, rows)
     with pytest.raises(click.ClickException, match="--classes names 3 classes, and the model has 2: A, B"):
-        replace(adoption, class_names=("a", "b", "c")).fitted(guess_of(ROWS), ROWS)
+        replace(adoption, class_names=("a", "b", "c")).match_features(guess_of(ROWS), ROWS)
 
 
 def test_a_manifest_keeps_where_its_version_came_from() -> None:

@@ -22,7 +22,7 @@ from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.artefact import store_estimator
 from driftd.registry.manifest import write_manifest
 from driftd.serving.client import Driftd
-from driftd.serving.differences import MOST_NAMES, Differences, differences_of, united
+from driftd.serving.differences import MOST_NAMES, Differences, differences_of, merge_differences
 from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
@@ -162,7 +162,9 @@ def test_a_stranger_cannot_make_an_answer_long() -> None:
     assert list(found) == [0]
     assert len(found[0].unknown) == MOST_NAMES
     assert max(map(len, found[0].unknown)) == 100
-    assert united([Differences(("a",), ("b",)), Differences(("a", "c"), ())]) == Differences(("a", "c"), ("b",))
+    assert merge_differences([Differences(("a",), ("b",)), Differences(("a", "c"), ())]) == Differences(
+        ("a", "c"), ("b",)
+    )
 
 
 def test_a_model_tells_its_schema(http: Client) -> None:

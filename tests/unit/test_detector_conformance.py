@@ -121,7 +121,7 @@ def test_a_standing_alarm_is_over_once_it_is_absorbed(name, reference) -> None:
         detector = fed(name, detector, reference, rng, number)
     assert detector.alarmed
     assert detector.value >= detector.threshold
-    calm = detector.absorb()
+    calm = detector.rebaseline()
     assert not calm.alarmed
     assert calm.value == 0
 

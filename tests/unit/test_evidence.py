@@ -162,12 +162,12 @@ def test_suspected_windows_are_learned_only_if_the_evidence_falls_again() -> Non
 
 
 def test_an_absorbed_change_is_normal_from_then_on_and_the_next_one_is_found() -> None:
-    """After absorb the new level raises nothing in 100 windows, the way back to the old one does."""
+    """After `rebaseline` the new level raises nothing in 100 windows, the way back to the old one does."""
     rng = np.random.default_rng(14)
     evidence = begun(rng, 3)
     for start in range(10):
         evidence = fed(evidence, 0.3 + rng.normal(0, SD, 3), 100.0 + start)
-    evidence = evidence.absorb()
+    evidence = evidence.rebaseline()
     for start in range(100):
         evidence = fed(evidence, 0.3 + rng.normal(0, SD, 3), 200.0 + start)
     assert not evidence.alarmed

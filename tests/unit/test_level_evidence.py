@@ -128,11 +128,11 @@ def test_what_was_learned_of_the_spread_is_carried_to_the_next_version() -> None
         *_, known = lived(begun(rng), 1 + SD * rng.standard_normal(60))
         losses = 1.5 + SD * rng.standard_normal(60)
         for carried, found in delays.items():
-            evidence = begun(np.random.default_rng(seed), 3, prior=known.learned() if carried else None)
+            evidence = begun(np.random.default_rng(seed), 3, prior=known.successor_prior() if carried else None)
             states = lived(evidence, losses, begin=3)
             found.append(next(number for number, state in enumerate(states) if state.crossed))
-    assert known.learned().windows == 20
-    assert known.learned().sd < SpreadPrior().sd
+    assert known.successor_prior().windows == 20
+    assert known.successor_prior().sd < SpreadPrior().sd
     assert np.mean(delays[True]) < np.mean(delays[False])
 
 
@@ -196,15 +196,15 @@ def test_without_an_alarm_there_is_nothing_to_absorb() -> None:
     """The promise stays when no alarm stands, so that no level is ever learned by the way."""
     rng = np.random.default_rng(14)
     *_, evidence = lived(begun(rng), days(rng, 20, 1.08))
-    assert evidence.absorb().promise == evidence.promise
-    assert evidence.absorb().value == 0
+    assert evidence.rebaseline().promise == evidence.promise
+    assert evidence.rebaseline().value == 0
 
 
 def test_an_absorbed_level_is_the_promise_and_is_kept() -> None:
     """What an operator calls normal is held against from then on, also after a restart; a further rise is found."""
     rng = np.random.default_rng(11)
     *_, evidence = lived(begun(rng), days(rng, 20, 1.6))
-    normal = evidence.absorb()
+    normal = evidence.rebaseline()
     assert not normal.alarmed
     assert normal.value == 0
     assert normal.promise.mean == pytest.approx(1.6, abs=0.1)

@@ -32,8 +32,8 @@ HOUR = Window(7, 25_200.0, 28_800.0)
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def exposed(metrics: Metrics, accept: str = "") -> str:
-    return metrics.exposed(accept)[0].decode()
+def expose(metrics: Metrics, accept: str = "") -> str:
+    return metrics.expose(accept)[0].decode()
 
 
 def under_watch(metrics: Metrics, name: str = "demand", tally: DecisionCounts | None = None) -> ModelMetrics:
@@ -94,7 +94,7 @@ def test_promtool_finds_nothing_to_say(of: str) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("needs promtool, of the Debian package prometheus")
-    text = exposed(busy()) if of == "daemon" else generate_latest(ServingMetrics(["demand"]).registry).decode()
+    text = expose(busy()) if of == "daemon" else generate_latest(ServingMetrics(["demand"]).registry).decode()
     done = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -102,18 +102,18 @@ def test_promtool_finds_nothing_to_say(of: str) -> None:
 def busy() -> Metrics:
     """The metrics of a daemon in which much has happened."""
     metrics = Metrics()
-    metrics.started(version="1.0", python="3.11", now=1.0, messages=lambda: 3)
-    metrics.config_applied("abc", 2.0)
+    metrics.record_start(version="1.0", python="3.11", now=1.0, messages=lambda: 3)
+    metrics.record_config("abc", 2.0)
     metrics.override({"pin"}, 99.0, {"pin": 1.0})
-    metrics.stepped(3.0, 0.2)
+    metrics.record_round(3.0, 0.2)
     metrics.room(10, 20, 4.0)
     metrics.sizes({"state": 5})
     for name in ("demand", "price"):
         model = under_watch(metrics, name)
         model.state(ModelState(name, Phase.PROBATION, champion=2, pinned=1), served=2)
         check(model, score("a", -0.5), score('b "\\\n', 0.2))
-        model.action_ended("train", 3.0, ok=False)
-        model.decided(happened(Event.BUILD_STARTED, version=2, trigger="performance"))
+        model.record_action("train", 3.0, ok=False)
+        model.count_decision(happened(Event.BUILD_STARTED, version=2, trigger="performance"))
     return metrics
 
 
@@ -122,13 +122,13 @@ def test_both_formats_say_the_same() -> None:
     metrics = busy()
     old = {
         (one.name, tuple(sorted(one.labels.items()))): one.value
-        for family in text_string_to_metric_families(exposed(metrics))
+        for family in text_string_to_metric_families(expose(metrics))
         for one in family.samples
         if one.name.startswith("driftd_")
     }
     new = {
         (one.name, tuple(sorted(one.labels.items()))): one.value
-        for family in open_metrics_families(exposed(metrics, OPEN_METRICS))
+        for family in open_metrics_families(expose(metrics, OPEN_METRICS))
         for one in family.samples
         if one.name.startswith("driftd_")
     }
@@ -140,9 +140,9 @@ def test_both_formats_say_the_same() -> None:
 def test_the_format_follows_the_accept_header() -> None:
     """OpenMetrics is given to who asks for it, the old text format to everybody else."""
     metrics = Metrics()
-    assert metrics.exposed(OPEN_METRICS)[1].startswith("application/openmetrics-text")
-    assert metrics.exposed("")[1].startswith("text/plain")
-    assert exposed(metrics, OPEN_METRICS).endswith("# EOF\n")
+    assert metrics.expose(OPEN_METRICS)[1].startswith("application/openmetrics-text")
+    assert metrics.expose("")[1].startswith("text/plain")
+    assert expose(metrics, OPEN_METRICS).endswith("# EOF\n")
 
 
 def test_histograms_are_those_of_the_client_library() -> None:
@@ -163,7 +163,7 @@ def test_a_new_model_shows_its_label_sets_at_zero() -> None:
     """A rule on a counter works from the first scrape, before anything has happened."""
     metrics = Metrics()
     under_watch(metrics)
-    text = exposed(metrics)
+    text = expose(metrics)
     for series in (
         'driftd_checks_total{model="demand",kind="window",verdict="drift"} 0.0',
         'driftd_alarms_total{model="demand",kind="performance"} 0.0',
@@ -179,15 +179,15 @@ def test_the_series_of_a_removed_model_disappear() -> None:
     metrics = busy()
     metrics.remove_model("demand")
     metrics.upkeep("demand", 9.0, ok=True)
-    assert 'model="demand"' not in exposed(metrics)
-    assert 'driftd_phase{model="price",phase="probation"} 1.0' in exposed(metrics)
+    assert 'model="demand"' not in expose(metrics)
+    assert 'driftd_phase{model="price",phase="probation"} 1.0' in expose(metrics)
 
 
 def test_a_check_shows_evidence_threshold_and_scores_but_never_nan() -> None:
     """Score and threshold are separate gauges, sizes have no sign; what could not be computed is absent, not NaN."""
     metrics = Metrics()
     check(under_watch(metrics), score("a", -0.5), score("b", math.nan), score("c", -1.0, "rest"))
-    text = exposed(metrics)
+    text = expose(metrics)
     assert 'driftd_evidence{model="demand",kind="data"} 12.0' in text
     assert 'driftd_evidence_threshold{model="demand",kind="data"} 900.0' in text
     assert 'driftd_score{model="demand",feature="a",component="location"} 0.5' in text
@@ -204,11 +204,11 @@ def test_the_series_of_a_feature_that_vanishes_disappear() -> None:
     model = under_watch(metrics)
     check(model, score("a", 0.5), score("b", 0.5))
     check(model, score("a", 0.6))
-    text = exposed(metrics)
+    text = expose(metrics)
     assert 'feature="b"' not in text
     assert 'driftd_score{model="demand",feature="a",component="location"} 0.6' in text
     model.fresh()
-    assert "driftd_score{" not in exposed(metrics)
+    assert "driftd_score{" not in expose(metrics)
 
 
 def test_feature_series_are_capped_and_the_cap_is_visible() -> None:
@@ -216,9 +216,9 @@ def test_feature_series_are_capped_and_the_cap_is_visible() -> None:
     metrics = Metrics()
     scores = [score(f"f{number}", 0.1) for number in range(FEATURES_SHOWN + 30)]
     check(under_watch(metrics), *scores, score("joint", 0.1, "largest"))
-    assert exposed(metrics).count("driftd_score{") == FEATURES_SHOWN + 1
-    assert 'driftd_score{model="demand",feature="joint",component="largest"}' in exposed(metrics)
-    assert 'driftd_features_hidden{model="demand"} 30.0' in exposed(metrics)
+    assert expose(metrics).count("driftd_score{") == FEATURES_SHOWN + 1
+    assert 'driftd_score{model="demand",feature="joint",component="largest"}' in expose(metrics)
+    assert 'driftd_features_hidden{model="demand"} 30.0' in expose(metrics)
 
 
 def test_an_error_is_no_successful_check_and_leaves_no_old_verdict() -> None:
@@ -227,7 +227,7 @@ def test_an_error_is_no_successful_check_and_leaves_no_old_verdict() -> None:
     model = under_watch(metrics)
     check(model, score("a", 0.5))
     model.check("window", Assessment(Verdict.ERROR, "no", 0), HOUR, eye(), seconds=0.1, now=9.0)
-    text = exposed(metrics)
+    text = expose(metrics)
     assert 'driftd_last_check_timestamp_seconds{model="demand",kind="window"} 7.0' in text
     assert 'driftd_verdict{model="demand",kind="data",verdict="drift"} 0.0' in text
     assert 'driftd_verdict{model="demand",kind="data",verdict="error"} 1.0' in text
@@ -244,7 +244,7 @@ def test_performance_is_shown_in_units_of_the_metric_and_as_a_loss() -> None:
     under_watch(metrics).check("labels", cohort, HOUR, eye(), seconds=0.1, now=9.0)
     shown = {
         one.name: one.value
-        for family in text_string_to_metric_families(exposed(metrics))
+        for family in text_string_to_metric_families(expose(metrics))
         for one in family.samples
         if one.name.startswith("driftd_performance")
     }
@@ -269,14 +269,14 @@ def test_the_estimate_without_labels_is_shown_with_its_band_and_its_trust() -> N
     figures = {"estimated_loss": 0.2, "estimated": 0.2, "estimated_low": 0.1, "estimated_high": 0.3}
     window = replace(assessment(), figures={**figures, "estimate_off": 0.0, "estimate_coverage": 0.9})
     model.check("window", window, HOUR, eye(), seconds=0.1, now=9.0)
-    text = exposed(metrics)
+    text = expose(metrics)
     assert 'driftd_performance_estimated{model="demand",metric="brier"} 0.2' in text
     assert 'driftd_performance_estimated_upper{model="demand",metric="brier"} 0.3' in text
     assert 'driftd_performance_estimated_tolerated{model="demand",metric="brier"} 0.12' in text
     assert 'driftd_performance_estimate_held_ratio{model="demand"} 0.9' in text
     check(model)
-    assert "driftd_performance_estimated{" not in exposed(metrics)
-    assert 'driftd_performance_estimated_baseline{model="demand",metric="brier"} 0.1' in exposed(metrics)
+    assert "driftd_performance_estimated{" not in expose(metrics)
+    assert 'driftd_performance_estimated_baseline{model="demand",metric="brier"} 0.1' in expose(metrics)
 
 
 def test_the_asked_version_is_the_pin_and_the_served_one_is_what_the_link_names() -> None:
@@ -284,23 +284,23 @@ def test_the_asked_version_is_the_pin_and_the_served_one_is_what_the_link_names(
     metrics = Metrics()
     model = under_watch(metrics)
     model.state(ModelState("demand", champion=3), served=3)
-    assert 'driftd_asked_version{model="demand"} 3.0' in exposed(metrics)
+    assert 'driftd_asked_version{model="demand"} 3.0' in expose(metrics)
     model.state(ModelState("demand", champion=3, pinned=1), served=3)
-    assert 'driftd_asked_version{model="demand"} 1.0' in exposed(metrics)
-    assert 'driftd_served_version{model="demand"} 3.0' in exposed(metrics)
+    assert 'driftd_asked_version{model="demand"} 1.0' in expose(metrics)
+    assert 'driftd_served_version{model="demand"} 3.0' in expose(metrics)
 
 
 def test_the_override_tells_what_it_asks_since_when_and_when_it_ends() -> None:
     """Each kind of override has a series; when it began and ends is absent where there is none."""
     metrics = Metrics()
     metrics.override({"pin"}, 99.0, {"pin": 7.0})
-    assert 'driftd_override_since_timestamp_seconds{kind="pin"} 7.0' in exposed(metrics)
-    assert 'driftd_override_active{kind="pin"} 1.0' in exposed(metrics)
-    assert "driftd_override_expires_timestamp_seconds 99.0" in exposed(metrics)
+    assert 'driftd_override_since_timestamp_seconds{kind="pin"} 7.0' in expose(metrics)
+    assert 'driftd_override_active{kind="pin"} 1.0' in expose(metrics)
+    assert "driftd_override_expires_timestamp_seconds 99.0" in expose(metrics)
     metrics.override(set(), None, {})
-    assert 'driftd_override_since_timestamp_seconds{kind="pin"}' not in exposed(metrics)
-    assert 'driftd_override_active{kind="pin"} 0.0' in exposed(metrics)
-    assert "driftd_override_expires_timestamp_seconds 99.0" not in exposed(metrics)
+    assert 'driftd_override_since_timestamp_seconds{kind="pin"}' not in expose(metrics)
+    assert 'driftd_override_active{kind="pin"} 0.0' in expose(metrics)
+    assert "driftd_override_expires_timestamp_seconds 99.0" not in expose(metrics)
 
 
 def test_upkeep_has_a_last_success() -> None:
@@ -309,18 +309,18 @@ def test_upkeep_has_a_last_success() -> None:
     under_watch(metrics)
     metrics.upkeep("demand", 5.0, ok=True)
     metrics.upkeep("demand", 6.0, ok=False)
-    assert 'driftd_upkeep_last_success_timestamp_seconds{model="demand"} 5.0' in exposed(metrics)
-    assert 'driftd_upkeep_failures_total{model="demand"} 1.0' in exposed(metrics)
+    assert 'driftd_upkeep_last_success_timestamp_seconds{model="demand"} 5.0' in expose(metrics)
+    assert 'driftd_upkeep_failures_total{model="demand"} 1.0' in expose(metrics)
 
 
 def test_a_backup_and_damage_can_be_alerted_on() -> None:
     """The newest backup has its time, failures are counted from 0, and a damaged store is told by its model."""
     metrics = Metrics()
-    assert "driftd_backup_failures_total 0.0" in exposed(metrics)
-    metrics.backed_up(7.0, 1000)
-    metrics.backup_failed()
-    metrics.model("demand").events_damaged()
-    text = exposed(metrics)
+    assert "driftd_backup_failures_total 0.0" in expose(metrics)
+    metrics.record_backup(7.0, 1000)
+    metrics.count_failed_backup()
+    metrics.model("demand").mark_events_damaged()
+    text = expose(metrics)
     assert "driftd_backup_last_success_timestamp_seconds 7.0" in text
     assert "driftd_backup_size_bytes 1000.0" in text
     assert "driftd_backup_failures_total 1.0" in text
@@ -400,7 +400,7 @@ def test_what_is_written_together_appears_together() -> None:
     """A counter that is taken up from the store is never seen at 0 first, which would look like a jump."""
     metrics, seen = Metrics(), []
     tally = story(happened(Event.ALARM, kind="data"), happened(Event.ALARM, kind="data"))
-    scrape = threading.Thread(target=lambda: seen.append(exposed(metrics)))
+    scrape = threading.Thread(target=lambda: seen.append(expose(metrics)))
     with metrics.board.together():
         scrape.start()
         under_watch(metrics)

@@ -32,7 +32,7 @@ from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.trainer_code import libraries
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from library_trainers import LIBRARIES, labelled
+from library_trainers import LIBRARIES, sample_rows
 
 FEATURES = (Feature("price", Kind.NUMBER), Feature("weight", Kind.NUMBER), Feature("region", Kind.CATEGORY))
 SCHEMA = Schema(Task.CLASSIFICATION, "late", FEATURES, ("no", "yes"))
@@ -41,7 +41,7 @@ CLASSES = np.where(NUMBERS[:, 0] > NUMBERS[:, 1], "yes", "no")
 
 
 def labelled_rows(count: int = 200) -> TrainingRows:
-    data = labelled(count)
+    data = sample_rows(count)
     at = np.arange(count, dtype=np.float64)
     frame = feature_frame(data, SCHEMA)
     ids = np.array([str(number) for number in range(count)], dtype=object)

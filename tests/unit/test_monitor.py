@@ -382,8 +382,8 @@ def test_a_new_version_knows_how_its_predecessor_varied(monitor, reference) -> N
     for number in range(28, 40):
         monitor, _ = cohort(monitor, rng, number, 3.0, wrong=0.3)
     after = Monitor.begin(reference, SETTINGS, monitor)
-    assert after.performance.evidence.prior == monitor.performance.learned()
+    assert after.performance.evidence.prior == monitor.performance.successor_prior()
     assert not after.performance.alarmed
     assert after.performance.evidence.promise.mean == pytest.approx(reference.losses["brier"].mean, rel=0.02)
     other = Monitor.begin(reference, replace(SETTINGS, metric="error"), monitor)
-    assert other.performance.evidence.prior != monitor.performance.learned()
+    assert other.performance.evidence.prior != monitor.performance.successor_prior()

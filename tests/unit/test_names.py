@@ -14,7 +14,7 @@ TREES = {path: ast.parse(path.read_text("utf-8")) for package in PACKAGES for pa
 # Lower these numbers when the code allows it; never raise them.
 MOST_MODULES = 298
 MOST_UNTYPED_SEAMS = 174  # dict[str, Any] and Mapping[str, Any] in signatures
-MOST_PARTICIPLES = 92  # functions whose whole name is a participle
+MOST_PARTICIPLES = 45  # functions whose whole name is a participle
 
 GERUNDS = {  # words of the field
     "binning": "putting numbers into the bins of a histogram",
@@ -42,12 +42,6 @@ PARTICIPLE = re.compile(
     r"made|meant|said|seen|sent|shown|stood|taken|thrown|told|written"
 )
 NOUNS = {"mapping", "meaning", "standing", "wiring"}  # end like participles, and are none
-RECORDERS = {  # their methods are the names of what happened, which they record
-    "driftd/observe/metrics.py",
-    "driftd/observe/model_metrics.py",
-    "driftd/observe/systemd.py",
-    "driftd/serving/metrics.py",
-}
 
 
 def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -84,13 +78,11 @@ def test_modules_are_called_by_nouns() -> None:
 
 
 def test_functions_are_called_by_what_they_do() -> None:
-    """Few functions are called by a bare participle; properties and recorders of what happened are none of them."""
+    """Few functions are called by a bare participle; properties are none of them."""
     found = [
         f"{path.relative_to(ROOT)}:{function.lineno} {function.name}"
         for path, function in functions()
-        if is_participle(function.name)
-        and not is_property(function)
-        and not any(str(path).endswith(recorder) for recorder in RECORDERS)
+        if is_participle(function.name) and not is_property(function)
     ]
     assert len(found) <= MOST_PARTICIPLES, "\n".join(found)
 

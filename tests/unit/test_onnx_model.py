@@ -20,7 +20,7 @@ from driftd.registry.onnx_model import OnnxModel
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from library_trainers import labelled
+from library_trainers import sample_rows
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -32,7 +32,7 @@ CLASSES = ("no", "yes")
 
 
 def rows() -> pd.DataFrame:
-    data = labelled(300).fillna({"price": 0.0})
+    data = sample_rows(300).fillna({"price": 0.0})
     return data.astype({"price": np.float32, "weight": np.float32})
 
 

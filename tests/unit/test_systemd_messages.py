@@ -37,9 +37,9 @@ def test_it_says_each_thing_in_one_datagram(manager_socket: tuple[socket.socket,
     assert listening.recv(1000) == b"READY=1"
     manager.status("demand v7 steady ok\n  two lines")
     assert listening.recv(1000) == b"STATUS=demand v7 steady ok two lines"
-    manager.reloading()
+    manager.announce_reload()
     assert listening.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-    manager.stopping()
+    manager.announce_stop()
     assert listening.recv(1000) == b"STOPPING=1"
 
 

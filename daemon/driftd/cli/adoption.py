@@ -33,7 +33,7 @@ class Adoption:
     class_names: tuple[str, ...]  # as --classes gives them
     folder: Path  # for what the job is told in files; it lives as long as the command
 
-    def fitted(self, guess: Guess, rows: pd.DataFrame) -> tuple[Guess, pd.DataFrame]:
+    def match_features(self, guess: Guess, rows: pd.DataFrame) -> tuple[Guess, pd.DataFrame]:
         """The guess and the rows with the model's own features, in its order.
 
         Raises click.ClickException where they do not fit.
@@ -42,7 +42,7 @@ class Adoption:
         _require_class_count(self.card, self.class_names)
         names = self.card.features
         if names is None:
-            return _counted(self.card, guess), rows
+            return _require_feature_count(self.card, guess), rows
         absent = [name for name in names if name not in rows.columns]
         if absent:
             raise click.ClickException(
@@ -116,11 +116,11 @@ def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names
     names = tuple(name.strip() for name in class_names.split(",")) if class_names else ()
     scratch = tempfile.TemporaryDirectory(prefix="driftd-init-")
     folder = Path(click.get_current_context().with_resource(scratch))  # it goes when the command ends
-    card = _inspected(source, folder / "inspect", allow_pickle=allow_pickle)
+    card = _inspect(source, folder / "inspect", allow_pickle=allow_pickle)
     return Adoption(source, card, allow_pickle, unseen, names, folder)
 
 
-def _inspected(source: str, folder: Path, *, allow_pickle: bool) -> ModelCard:
+def _inspect(source: str, folder: Path, *, allow_pickle: bool) -> ModelCard:
     job = start_job(folder, "inspect", {"source": source, "allow_pickle": allow_pickle}, JobLimits())
     try:
         while (result := job.poll()) is None:
@@ -140,7 +140,7 @@ def _require_task(card: ModelCard, guess: Guess) -> None:
         )
 
 
-def _counted(card: ModelCard, guess: Guess) -> Guess:
+def _require_feature_count(card: ModelCard, guess: Guess) -> Guess:
     """For a model without names: as many columns as it has features, in the order of the file."""
     if card.feature_count is not None and card.feature_count != len(guess.features):
         raise click.ClickException(

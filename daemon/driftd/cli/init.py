@@ -142,7 +142,7 @@ def init(
     guess = guess_settings(rows, target, task=task, columns=given, window=window, name=named)
     adopt = None
     if adoption is not None:
-        guess, rows = adoption.fitted(guess, rows)
+        guess, rows = adoption.match_features(guess, rows)
         with as_owner_of(state_dir.resolve()):
             adopt = adoption.order(guess, rows)
         guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))

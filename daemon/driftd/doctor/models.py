@@ -179,7 +179,7 @@ def versions(installation: Installation) -> Iterator[Finding]:
         state = states.get(name)
         faults = dict(_faults(registry, name))
         champion, served = (state.champion if state else None), registry.current(name)
-        way_back = _way_back(installation, registry, name, state, faults)
+        way_back = _rollback_hint(installation, registry, name, state, faults)
         link = list(_link(installation, name, champion, served, way_back))
         yield from link
         for version, said in faults.items():
@@ -210,7 +210,7 @@ def _link(
         yield fail(name, f"{names}, the store says {champion}", todo)
 
 
-def _way_back(
+def _rollback_hint(
     installation: Installation, registry: Registry, name: str, state: ModelState | None, faults: dict[int, str]
 ) -> str:
     """How to go back to the last version that served, is whole and is not barred: a challenger never proved itself."""

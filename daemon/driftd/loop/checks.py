@@ -52,7 +52,7 @@ def read_window(source: Source, window: Window, reference: Reference, champion: 
     names = {feature.name: feature.vocabulary.resolve for feature in schema.features if feature.categories}
     profile, first_at, foreign = empty_profile(layout), float("nan"), 0
     for columns, outcomes in source.chunks(window):
-        profile = merge(profile, profile_of(columns.named(names), outcomes.among(schema.classes), layout))
+        profile = merge(profile, profile_of(columns.rename_categories(names), outcomes.among(schema.classes), layout))
         foreign += foreign_rows(outcomes, champion)
         if outcomes.rows:
             first_at = float(np.fmin(first_at, np.min(outcomes.at)))

@@ -81,7 +81,7 @@ class ConfigHistory:
             self.keep()
 
     def _report_failure(self, entry: _Entry, error: Exception) -> None:
-        self.metrics.message_failed("reload")
+        self.metrics.count_failed_message("reload")
         log.error("config_not_recorded", hash=entry.digest, error=str(error))
 
 

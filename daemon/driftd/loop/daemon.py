@@ -107,7 +107,7 @@ class Daemon:
                 self._handle_whole(message, clock.now())
         except StopAskedError as stop:
             self.stopping = str(stop)
-        manager.stopping()
+        manager.announce_stop()
         self.close()
 
     def post_tick(self) -> None:
@@ -131,7 +131,7 @@ class Daemon:
                 self._state_damaged(error)
                 return
             name, kind = type(message).__name__.lower(), type(error).__name__
-            self.assembly.metrics.message_failed(name)
+            self.assembly.metrics.count_failed_message(name)
             untold = self.repeats.due("message_failed", name, kind, now=now)
             if untold is not None:
                 log.error("message_failed", message=name, error=str(error), kind=kind, untold=untold, exc_info=True)
@@ -142,7 +142,7 @@ class Daemon:
         before, self.clock_offset = self.clock_offset, offset
         if before is None or abs(offset - before) < JUMP_SECONDS:
             return
-        self.assembly.metrics.clock_jumped()
+        self.assembly.metrics.count_clock_jump()
         log.warning("clock_jumped", seconds=round(offset - before, 1))
         self.on_clock_jump()
 
@@ -152,7 +152,7 @@ class Daemon:
             case Tick():
                 self.round(now)
             case Reload(answer):
-                self.assembly.service.manager.reloading()
+                self.assembly.service.manager.announce_reload()
                 refusal: str | None = "the reload failed and will be tried again; the log says why"
                 try:
                     refusal = self.reload(now)
@@ -173,16 +173,16 @@ class Daemon:
             config = self.assembly.reread()
         except ConfigError as error:
             self.config_read, self.refusal = read, str(error)
-            self.assembly.metrics.reloaded("refused")
+            self.assembly.metrics.count_reload("refused")
             self.configs.refused(read, str(error), now)
             log.error("config_refused", error=str(error), hash=read, still_in_force=in_force.hash)
             return str(error)
         if config.hash != in_force.hash:
             self._take_up(config, now)
-            self.assembly.metrics.reloaded("applied")
+            self.assembly.metrics.count_reload("applied")
             log.info("config_applied", hash=config.hash, before=in_force.hash, **_told(config, now))
         else:
-            self.assembly.metrics.reloaded("unchanged")
+            self.assembly.metrics.count_reload("unchanged")
             log.info("config_unchanged", hash=config.hash)
         self._applied(config, now)
         return None
@@ -221,7 +221,7 @@ class Daemon:
         self._prune(now)
         self.rounds += 1
         self.rounded_at = now
-        self.assembly.metrics.stepped(now, time.perf_counter() - started)
+        self.assembly.metrics.record_round(now, time.perf_counter() - started)
         if behind:
             self.post_tick()
         return behind
@@ -266,7 +266,7 @@ class Daemon:
     def _applied(self, config: Config, now: float) -> None:
         self.configs.applied(config, now)
         self.config_read, self.refusal = config.hash, None
-        self.assembly.metrics.config_applied(config.hash, now)
+        self.assembly.metrics.record_config(config.hash, now)
 
     def _apply_receivers(self) -> None:
         """Tell whom the config names; one that cannot be put into the store just now waits for a later round."""
@@ -324,12 +324,12 @@ class Daemon:
     def _report_obstacle(self, name: str, error: Exception) -> None:
         """Note why a model is not under watch; the log is told only of another reason than before."""
         if isinstance(error, DamagedError):
-            self.assembly.metrics.model(name).events_damaged()
+            self.assembly.metrics.model(name).mark_events_damaged()
         obstacle = str(error) if isinstance(error, DriftdError) else f"{type(error).__name__}: {error}"
         if self.obstacles.get(name) != obstacle:
             log.error("model_not_watched", model=name, reason=obstacle)
         self.obstacles[name] = obstacle
-        self.assembly.metrics.model(name).cannot_be_watched()
+        self.assembly.metrics.model(name).mark_unwatched()
 
     def _prune(self, now: float) -> None:
         """Once a day, forget the checks that are older than `retention.checks`."""
@@ -346,7 +346,7 @@ class Daemon:
             return Tick()
 
     def _report_failed_step(self, name: str, model: ModelRunner, now: float, error: Exception) -> None:
-        model.metrics.step_failed()
+        model.metrics.count_failed_step()
         kind = type(error).__name__
         model.standing = f"the last round failed: {kind}: {error}"
         untold = self.repeats.due("model_step_failed", name, kind, now=now)
@@ -359,14 +359,14 @@ class Daemon:
         model.close()
         marked = damage_marked(self.assembly.places.events_db(name))
         self.obstacles[name] = self.assembly.events.damaged(name, marked or finding)
-        model.metrics.cannot_be_watched()
-        model.metrics.events_damaged()
+        model.metrics.mark_unwatched()
+        model.metrics.mark_events_damaged()
 
     def _state_damaged(self, error: Exception) -> None:
         """Nothing may be decided on a broken store: leave word for the next start, and end."""
         path = self.assembly.places.state_db
         mark_damaged(path, str(error))
-        self.assembly.metrics.state_damaged()
+        self.assembly.metrics.mark_state_damaged()
         self.damage = state_sentence(path, str(error), self.assembly.config_path)
         self.stopping = "state.db is damaged"
 

@@ -69,7 +69,7 @@ def _tell(before: ModelState, transition: Transition, metrics: ModelMetrics, now
     if transition.event is None:
         return
     state = transition.state
-    metrics.decided(DecisionEvent(transition.event, now, transition.figures, before.phase, state.phase))
+    metrics.count_decision(DecisionEvent(transition.event, now, transition.figures, before.phase, state.phase))
     log.info(
         "transition",
         model=state.model,

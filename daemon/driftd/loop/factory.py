@@ -144,8 +144,8 @@ class Assembly:
         log.error(
             "version_damaged", model=watched.name, version=state.champion, reason=fault, todo=way_back(watched.name)
         )
-        watched.metrics.cannot_be_watched()
-        watched.metrics.version_damaged(damaged=True)
+        watched.metrics.mark_unwatched()
+        watched.metrics.set_version_damaged(damaged=True)
         watched.is_blind = True
         watched.metrics.state(state, self.registry.current(watched.name))
 

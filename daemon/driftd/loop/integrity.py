@@ -122,7 +122,7 @@ def look_at_version(registry: Registry, model: str, version: int, metrics: Metri
         fault = registry.fault(model, version)
     except OSError as error:
         fault = str(error)
-    metrics.model(model).version_damaged(damaged=fault is not None)
+    metrics.model(model).set_version_damaged(damaged=fault is not None)
     if fault is not None:
         log.error("version_damaged", model=model, version=version, reason=fault, todo=way_back(model))
 

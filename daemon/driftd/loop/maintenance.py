@@ -88,14 +88,14 @@ def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics,
     try:
         if not is_due([folder], config.backup.every, now):
             newest = list_backups([folder])[0][1]
-            metrics.backed_up(newest.made_at, newest.bytes)
+            metrics.record_backup(newest.made_at, newest.bytes)
             return None
         made = backup_apart(backup_plan(config, config_path, places, now))
     except (BackupError, OSError) as error:
-        metrics.backup_failed()
+        metrics.count_failed_backup()
         log.error("backup_failed", folder=str(folder), error=str(error))
         return None
-    metrics.backed_up(made.made_at, made.bytes)
+    metrics.record_backup(made.made_at, made.bytes)
     left_out = {name: model.events for name, model in made.models.items() if model.events.startswith("left out")}
     log.info(
         "backup_made", backup=str(folder / made.name), bytes=made.bytes, **({"left_out": left_out} if left_out else {})

@@ -194,7 +194,7 @@ class ModelRunner:
             return monitor
         for alarm in self.store.standing_alarms(self.name, self.state.champion):
             if alarm.kind in ABSORBABLE and look.window.index - alarm.window_index >= ABSORB_AFTER:
-                monitor = monitor.absorb(EvidenceKind(alarm.kind))
+                monitor = monitor.rebaseline(EvidenceKind(alarm.kind))
                 self.store.absorb_alarms(self.name, alarm.kind, now)
                 log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)
         return monitor
@@ -267,10 +267,10 @@ class ModelRunner:
                 self.evidence.save(champion, monitor, self.store)
                 self.counts.forget()
                 verdicts = NOT_CHECKED  # those of the version before say nothing of this one
-                self.metrics.version_damaged(damaged=False)  # it was loaded and compared just now
+                self.metrics.set_version_damaged(damaged=False)  # it was loaded and compared just now
         self.verdicts = verdicts
         served_before, self.evidence.monitor = self.evidence.monitor, monitor
         if monitor is not served_before and self.state.champion is not None:
             self.metrics.fresh()
             show_version(self.metrics, self.evidence, self.state.champion)
-        self.metrics.action_ended(action.kind, self.performer.took.pop(action.id, None), ok=done)
+        self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)

@@ -149,7 +149,7 @@ def tally_of(store: StateReader, model: str) -> DecisionCounts:
 def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor: Monitor, every: float | None) -> None:
     index, start, end = check.window_index, check.window_start, check.window_end
     window = Window(index, start, end, by="rows" if every is None else "time")
-    metrics.seen(
+    metrics.show_check(
         check.kind, as_it_stands(_assessment(store, check), monitor), window, eye_of(monitor, check.rows), at=check.at
     )
 

@@ -74,7 +74,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     daemon, clock = Daemon(assembly), RealClock()
     page = StatusPage(_page_wiring(daemon, assembly, places, clock))
     app = application(_wiring(daemon, assembly, places), page.routes())
-    http = HttpThread(app, config.http, assembly.metrics.request_refused)
+    http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
     scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
@@ -83,7 +83,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     _on_signals(daemon.inbox.put, service)
     http.start()
     scheduler.start()
-    assembly.metrics.started(
+    assembly.metrics.record_start(
         version=version("driftd"), python=platform.python_version(), now=clock.now(), messages=daemon.inbox.qsize
     )
     log.info(
@@ -129,7 +129,7 @@ def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundSch
     scheduler.add_job(post_tick, "interval", seconds=TICK_SECONDS, id="tick")
 
     def count(event: JobExecutionEvent) -> None:
-        metrics.tick_missed(str(event.job_id))
+        metrics.count_missed_tick(str(event.job_id))
 
     scheduler.add_listener(count, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
     return scheduler
@@ -177,7 +177,7 @@ def _on_signals(post: Callable[[Message], None], service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, lambda _caught, _frame: post(Reload()))
-    if hangups.taken():  # during the start: the file may have changed after it was read
+    if hangups.take():  # during the start: the file may have changed after it was read
         log.info("reload_after_start", signal=signal.SIGHUP.name)
         post(Reload())
 

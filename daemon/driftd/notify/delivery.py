@@ -96,7 +96,7 @@ class ReceiverWorker:
             self.is_delivering = False
         self.failures = 0
         self._note_delivery(batch[-1].id)
-        self.metrics.notified(self.name, self.now())
+        self.metrics.record_notification(self.name, self.now())
         log.info(
             "notification_sent",
             receiver=self.name,
@@ -107,7 +107,7 @@ class ReceiverWorker:
     def _handle_failure(self, sentence: str, retry_after: float | None) -> float:
         self.failures += 1
         pause = self.pace.pause(self.failures, random.random(), retry_after)  # noqa: S311 - to spread tries, not for secrecy
-        self.metrics.notification_failed(self.name)
+        self.metrics.count_failed_notification(self.name)
         log.warning(
             "notification_failed",
             receiver=self.name,
@@ -133,7 +133,7 @@ class ReceiverWorker:
             wanted += [decision for decision in found if self._wants(decision)]
         if not wanted and seen > self.until:
             self._note_delivery(seen)
-        self.metrics.notifications_pending(self.name, len(wanted))
+        self.metrics.set_pending_notifications(self.name, len(wanted))
         return wanted
 
     def _wants(self, decision: StoredTransition) -> bool:

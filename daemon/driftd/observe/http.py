@@ -44,7 +44,7 @@ def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
     """The routes of the daemon; those of the page come from the room that makes it."""
 
     async def metrics(request: Request) -> Response:
-        body, content_type = wiring.metrics.exposed(request.headers.get("accept", ""))
+        body, content_type = wiring.metrics.expose(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
     async def healthy(_: Request) -> Response:

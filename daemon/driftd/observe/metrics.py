@@ -37,8 +37,8 @@ class Metrics:
         self.board.add(families.BACKUP_FAILURES, 0)
         self.board.set(families.STATE_DAMAGED, 0)
 
-    def exposed(self, accept: str = "") -> tuple[bytes, str]:
-        """What a scrape gets, and its content type: OpenMetrics where the `Accept` header asks for it."""
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """Give what a scrape gets, and its content type: OpenMetrics where the `Accept` header asks for it."""
         encoder, content_type = encoder_for(accept)
         own = self.board.text(openmetrics=content_type.startswith("application/openmetrics-text"))
         return own + encoder(self._process), content_type
@@ -54,57 +54,57 @@ class Metrics:
         self._models.pop(name, None)
         self.board.remove("model", name)
 
-    def started(self, *, version: str, python: str, now: float, messages: Callable[[], int]) -> None:
-        """The process is up. `messages` tells how many messages wait for the main loop."""
+    def record_start(self, *, version: str, python: str, now: float, messages: Callable[[], int]) -> None:
+        """Record that the process is up. `messages` tells how many messages wait for the main loop."""
         self.board.set(families.INFO, 1, version, python)
         self.board.set(families.STARTED, now)
         self.board.ask(families.MESSAGES, messages)
 
-    def stepped(self, now: float, seconds: float) -> None:
-        """The main loop ended a round."""
+    def record_round(self, now: float, seconds: float) -> None:
+        """Record the end of a round of the main loop, which took so many seconds."""
         self.board.set(families.LAST_STEP, now)
         self.board.observe(families.ROUND_TIME, seconds)
 
-    def tick_missed(self, job: str) -> None:
-        """A scheduled run came too late, or while one ran."""
+    def count_missed_tick(self, job: str) -> None:
+        """Count a scheduled run that came too late, or while one ran."""
         self.board.add(families.TICKS_MISSED, 1, job)
 
-    def message_failed(self, kind: str) -> None:
-        """The main loop could not act on a message."""
+    def count_failed_message(self, kind: str) -> None:
+        """Count a message that the main loop could not act on."""
         self.board.add(families.MESSAGES_FAILED, 1, kind)
 
-    def clock_jumped(self) -> None:
-        """The wall clock was found set."""
+    def count_clock_jump(self) -> None:
+        """Count that the wall clock was found set."""
         self.board.add(families.CLOCK_JUMPS, 1)
 
-    def backed_up(self, at: float, size: int) -> None:
-        """A good backup was made, or found at the start; its size in bytes."""
+    def record_backup(self, at: float, size: int) -> None:
+        """Record a good backup that was made, or found at the start; its size is in bytes."""
         with self.board.together():
             self.board.set(families.BACKED_UP_AT, at)
             self.board.set(families.BACKUP_SIZE, size)
 
-    def backup_failed(self) -> None:
-        """A backup could not be made."""
+    def count_failed_backup(self) -> None:
+        """Count a backup that could not be made."""
         self.board.add(families.BACKUP_FAILURES, 1)
 
-    def state_damaged(self) -> None:
-        """The state database was found broken: the daemon ends."""
+    def mark_state_damaged(self) -> None:
+        """Show that the state database was found broken: the daemon ends."""
         self.board.set(families.STATE_DAMAGED, 1)
 
-    def request_refused(self, reason: str) -> None:
-        """Somebody was not let in."""
+    def count_refused_request(self, reason: str) -> None:
+        """Count a request that was not let in."""
         self.board.add(families.REQUESTS_REFUSED, 1, reason)
 
-    def config_applied(self, digest: str, now: float) -> None:
-        """This config was read and is in force."""
+    def record_config(self, digest: str, now: float) -> None:
+        """Record that this config was read and is in force."""
         with self.board.together():
             self.board.clear(families.CONFIG)
             self.board.set(families.CONFIG, 1, digest)
             self.board.set(families.RELOAD_OK, 1)
             self.board.set(families.RELOAD_AT, now)
 
-    def reloaded(self, outcome: str) -> None:
-        """A config was read while the daemon runs; one that is refused leaves the old one in force."""
+    def count_reload(self, outcome: str) -> None:
+        """Count a config that was read while the daemon runs; one that is refused leaves the old one in force."""
         self.board.add(families.RELOADS_DONE, 1, outcome)
         if outcome == "refused":
             self.board.set(families.RELOAD_OK, 0)
@@ -155,15 +155,15 @@ class Metrics:
         self._receivers.discard(receiver)
         self.board.remove("receiver", receiver)
 
-    def notified(self, receiver: str, now: float) -> None:
-        """A receiver took a notification."""
+    def record_notification(self, receiver: str, now: float) -> None:
+        """Record that a receiver took a notification."""
         self.board.add(families.NOTIFIED, 1, receiver)
         self.board.set(families.NOTIFIED_AT, now, receiver)
 
-    def notification_failed(self, receiver: str) -> None:
-        """A receiver did not take a notification; it is tried again."""
+    def count_failed_notification(self, receiver: str) -> None:
+        """Count a notification that a receiver did not take; it is tried again."""
         self.board.add(families.NOTIFICATIONS_FAILED, 1, receiver)
 
-    def notifications_pending(self, receiver: str, count: int) -> None:
+    def set_pending_notifications(self, receiver: str, count: int) -> None:
         """So many decisions wait for a receiver."""
         self.board.set(families.NOTIFICATIONS_PENDING, count, receiver)

@@ -84,24 +84,24 @@ class ModelMetrics:
         show = check_metrics.show_estimated_baseline if estimated else check_metrics.show_baseline
         show(self._board, self._model, metric, loss, tolerated)
 
-    def cannot_be_watched(self) -> None:
-        """The model is in the config and cannot be taken under watch."""
+    def mark_unwatched(self) -> None:
+        """Show that the model is in the config and cannot be watched."""
         self._board.set(model_families.WATCHED, 0, self._model)
-        self.step_failed()
+        self.count_failed_step()
 
-    def version_damaged(self, *, damaged: bool) -> None:
-        """Whether the files of the version that serves match their hashes."""
+    def set_version_damaged(self, *, damaged: bool) -> None:
+        """Show whether the files of the version that serves differ from their hashes."""
         self._board.set(families.VERSION_DAMAGED, damaged, self._model)
 
-    def events_damaged(self) -> None:
-        """The event store is broken: no verdict holds any more, because nobody can look."""
+    def mark_events_damaged(self) -> None:
+        """Show that the event store is broken: no verdict holds any more, because nobody can look."""
         with self._board.together():
             self._board.set(families.EVENTS_DAMAGED, 1, self._model)
             for kind in EvidenceKind:
                 self._board.states(model_families.VERDICT, Verdict, Verdict.ERROR, self._model, kind)
 
-    def step_failed(self) -> None:
-        """A step failed as a whole."""
+    def count_failed_step(self) -> None:
+        """Count a step that failed as a whole."""
         self._board.add(model_families.STEP_ERRORS, 1, self._model)
 
     def state(self, state: ModelState, served: int | None) -> None:
@@ -118,8 +118,8 @@ class ModelMetrics:
         wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
         board.states(model_families.WANTED, Trigger, wanted, model)
 
-    def decided(self, happened: DecisionEvent) -> None:
-        """A decision landed in the store."""
+    def count_decision(self, happened: DecisionEvent) -> None:
+        """Count a decision that landed in the store."""
         self._tally.take(happened)
         self._show_tally()
 
@@ -136,10 +136,10 @@ class ModelMetrics:
                 board.add(model_families.LABELS, assessment.figures.get("labels", 0), model)
                 board.add(model_families.UNSEEN_LABELS, assessment.figures.get("unseen_labels", 0), model)
             board.observe(model_families.CHECK_TIME, seconds, model, kind)
-            self.seen(kind, assessment, window, eye, at=now)
+            self.show_check(kind, assessment, window, eye, at=now)
 
-    def seen(self, kind: str, assessment: Assessment, window: Window, eye: CheckContext, *, at: float) -> None:
-        """What the last check of a kind said, and when: just made, or read from the store at start."""
+    def show_check(self, kind: str, assessment: Assessment, window: Window, eye: CheckContext, *, at: float) -> None:
+        """Show what the last check of a kind said, and when: just made, or read from the store at start."""
         board, model = self._board, self._model
         with board.together():
             if assessment.verdict is not Verdict.ERROR:
@@ -195,7 +195,7 @@ class ModelMetrics:
             self._board.set(families.RUNNING, running.get(kind, 0), self._model, kind)
             self._board.set(families.WAITING, waiting.get(kind, 0), self._model, kind)
 
-    def action_ended(self, kind: str, seconds: float | None, *, ok: bool) -> None:
+    def record_action(self, kind: str, seconds: float | None, *, ok: bool) -> None:
         """An action came to its end; how long it took is None for one that ended while no daemon ran."""
         if seconds is not None:
             self._board.observe(families.ACTION_TIME, seconds, self._model, kind)

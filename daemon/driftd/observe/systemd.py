@@ -21,8 +21,8 @@ class SighupLatch:
         """From here on SIGHUP does not end this process."""
         signal.signal(signal.SIGHUP, self._note)
 
-    def taken(self) -> bool:
-        """Whether one came since the last call."""
+    def take(self) -> bool:
+        """Take the signal: whether one came since the last call."""
         came, self._came = self._came, False
         return came
 
@@ -75,12 +75,12 @@ class ServiceManager:
         """Started, or done with a reload: everything is in force."""
         self._send("READY=1")
 
-    def reloading(self) -> None:
-        """A reload begins; it is over with `ready`, whatever came of it."""
+    def announce_reload(self) -> None:
+        """Tell systemd that a reload begins; it is over with `ready`, whatever came of it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self) -> None:
-        """The end has begun."""
+    def announce_stop(self) -> None:
+        """Tell systemd that the end has begun."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:

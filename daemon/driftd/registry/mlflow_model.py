@@ -70,7 +70,7 @@ class MlflowModel:
         return signed
 
 
-def archived(folder: Path) -> bytes:
+def archive_folder(folder: Path) -> bytes:
     """A folder as one archive: the same content gives the same bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:

@@ -35,7 +35,7 @@ def native_frame(estimator: Any, frame: pd.DataFrame) -> pd.DataFrame:
         if library == "catboost":
             native[name] = frame[name].where(frame[name].notna(), CATBOOST_MISSING)
         elif known is not None and len(known) == len(texts):
-            native[name] = _coded(frame[name], known[place])
+            native[name] = _encode(frame[name], known[place])
         else:
             native[name] = _categorical(frame[name])
     return native
@@ -47,7 +47,7 @@ def _lightgbm_categories(estimator: Any) -> list[list[Any]] | None:
     return found
 
 
-def _coded(texts: pd.Series[Any], categories: list[Any]) -> pd.Series[Any]:
+def _encode(texts: pd.Series[Any], categories: list[Any]) -> pd.Series[Any]:
     """The values with the categories of training, which may have been numbers; an unknown one is missing."""
     code_of = {class_name(category): code for code, category in enumerate(categories)}
     codes = texts.map(code_of).fillna(-1).astype(int).to_numpy()

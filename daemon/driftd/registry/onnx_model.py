@@ -56,7 +56,7 @@ class OnnxModel:
         scores = next((node for node in outputs if node.type in _SCORES or node.type.startswith(_MAPS)), None)
         self._scores = None if scores is None else scores.name
         if self._label is None and self._scores is None:
-            raise ValueError(f"the graph has no output of labels or numbers; it has {_listed(outputs)}")
+            raise ValueError(f"the graph has no output of labels or numbers; it has {_list_nodes(outputs)}")
         self._describe_inputs()
         if scores is not None and scores.type.startswith(_MAPS):
             self.classes_ = np.array([*self._example()], dtype=object)
@@ -105,7 +105,7 @@ class OnnxModel:
         absent = [node.name for node in self._inputs if node.name not in frame.columns]
         if absent:
             raise ValueError(f"the graph takes inputs {absent} that are no features; they are {list(frame.columns)}")
-        return {node.name: _shaped(_column(frame[node.name], node), node.shape) for node in self._inputs}
+        return {node.name: _reshape(_column(frame[node.name], node), node.shape) for node in self._inputs}
 
     def _example(self) -> dict[Any, float]:
         """The probabilities of one made-up row: the names of the classes stand nowhere else."""
@@ -119,7 +119,7 @@ class OnnxModel:
                 raise ValueError(f"the graph does not say how many features its input {self._inputs[0].name} takes")
             feed = {self._inputs[0].name: np.repeat(columns[0][None, :], width, axis=1)}
         else:
-            feed = {node.name: _shaped(column, node.shape) for node, column in zip(self._inputs, columns, strict=True)}
+            feed = {node.name: _reshape(column, node.shape) for node, column in zip(self._inputs, columns, strict=True)}
         answer: dict[Any, float] = self._session.run([self._scores], feed)[0][0]
         return answer
 
@@ -141,17 +141,17 @@ def _session(content: bytes) -> Any:
 def _require_known(inputs: list[Any]) -> None:
     unknown = [node for node in inputs if node.type not in _TYPES]
     if unknown or not inputs:
-        raise ValueError(f"the graph takes {_listed(unknown) or 'nothing'}; an input is one of {', '.join(_TYPES)}")
+        raise ValueError(f"the graph takes {_list_nodes(unknown) or 'nothing'}; an input is one of {', '.join(_TYPES)}")
     wide = [node for node in inputs if len(inputs) > 1 and len(node.shape) == _MATRIX and node.shape[1] != 1]
     deep = [node for node in inputs if len(node.shape) > _MATRIX]
     if wide or deep:
         raise ValueError(
-            f"the graph takes {_listed([*wide, *deep])}: give a graph with one input for each feature, or with a "
+            f"the graph takes {_list_nodes([*wide, *deep])}: give a graph with one input for each feature, or with a "
             "single input of two dimensions for all of them"
         )
 
 
-def _listed(nodes: list[Any]) -> str:
+def _list_nodes(nodes: list[Any]) -> str:
     return ", ".join(f"{node.name} ({node.type}, shape {node.shape})" for node in nodes)
 
 
@@ -173,5 +173,5 @@ def _column(values: pd.Series[Any], node: Any) -> NDArray[Any]:
     return values.to_numpy(dtype=np.float64, na_value=np.nan).astype(wanted)
 
 
-def _shaped(column: NDArray[Any], shape: list[Any]) -> NDArray[Any]:
+def _reshape(column: NDArray[Any], shape: list[Any]) -> NDArray[Any]:
     return column[:, None] if len(shape) == _MATRIX else column

@@ -241,7 +241,7 @@ class Driftd:
         future.add_done_callback(lambda done: self._handle_commit(done, rows))
         reason = self._wait_for(future) if self._durable else None
         kept = self._durable and reason is None
-        return reason, answered.repeated(future.result()) if kept else _NONE
+        return reason, answered.repeated_rows(future.result()) if kept else _NONE
 
     def _submit(self, batch: Batch) -> Future[Receipt]:
         if not (self._durable or self._events.is_open):

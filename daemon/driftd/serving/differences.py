@@ -35,7 +35,7 @@ def differences_of(events: Iterable[object], schema: Schema) -> dict[int, Differ
     return found
 
 
-def united(differences: Iterable[Differences]) -> Differences:
+def merge_differences(differences: Iterable[Differences]) -> Differences:
     """All names of several rows, each once."""
     listed = list(differences)
     unknown = dict.fromkeys(name for row in listed for name in row.unknown)

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from driftd.registry import ManifestError
 from driftd.registry.versions import NothingServedError
-from driftd.serving.differences import Differences, differences_of, united
+from driftd.serving.differences import Differences, differences_of, merge_differences
 from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError
 from driftd.serving.metrics import ROUTES, ServingMetrics
@@ -151,7 +151,7 @@ class Serving:
             log.exception("request_failed", model=model, route=route)
             reply = error_reply(FAILED, "driftd failed to answer; its log says why")
         await _send(reply, send)
-        self._metrics.answered(model, route, reply.status, time.perf_counter() - started)
+        self._metrics.count_request(model, route, reply.status, time.perf_counter() - started)
 
     async def _reply(self, model: str, route: str, query: bytes, receive: Receive) -> Reply:
         try:
@@ -177,11 +177,11 @@ class Serving:
             posted = read_posted(body, self._bounds)
             batch, refused = endpoint.log.read(posted.events, time.time(), only=kind)
             differences = differences_of(posted.events, endpoint.log.schema()) if kind == "prediction" else {}
-            return posted, batch, refused, united(differences.values())
+            return posted, batch, refused, merge_differences(differences.values())
 
         posted, batch, refused, differences = await self._aside(read) if len(body) > LARGE_BODY else read()
         receipt = await asyncio.wrap_future(await self._submit(endpoint, batch))
-        self._metrics.kept(endpoint.model, receipt, refused)
+        self._metrics.count_commit(endpoint.model, receipt, refused)
         return acknowledge(receipt, refused, single=posted.single, differences=differences)
 
     async def _predict(self, endpoint: Endpoint, body: bytes, query: bytes) -> Reply:
@@ -199,12 +199,12 @@ class Serving:
             done, _ = await asyncio.wait([keeping], timeout=LONGEST_WAIT)
             reason = None if done else f"the disk did not answer within {LONGEST_WAIT:.0f} s"
             if done:
-                repeated = answered.repeated(keeping.result())
+                repeated = answered.repeated_rows(keeping.result())
         except EventsNotKeptError as error:  # monitoring is never in the way of serving
             reason = str(error)
         rows = len(answered.batch.predictions)
         refused = list(answered.refused.values())
-        self._metrics.predicted(endpoint.model, rows, refused, logged=reason is None, repeated=len(repeated))
+        self._metrics.count_predictions(endpoint.model, rows, refused, logged=reason is None, repeated=len(repeated))
         return predictions_reply(answered, reason, single=posted.single, repeated=repeated)
 
     async def _submit(self, endpoint: Endpoint, batch: Batch) -> Future[Receipt]:

@@ -48,7 +48,7 @@ class ServingMetrics:
             self.not_kept.labels(model)
             self.unlogged.labels(model)
 
-    def answered(self, model: str, route: str, status: int, seconds: float) -> None:
+    def count_request(self, model: str, route: str, status: int, seconds: float) -> None:
         """Count a request. The series are kept: looking them up by their labels costs more than counting."""
         known = model if model in self.commits else "unknown"
         key = (known, route, status)
@@ -58,13 +58,15 @@ class ServingMetrics:
         if (observed := self._routes.get((known, route))) is not None:
             observed.observe(seconds)
 
-    def kept(self, model: str, receipt: Receipt, refused: Sequence[Refusal]) -> None:
+    def count_commit(self, model: str, receipt: Receipt, refused: Sequence[Refusal]) -> None:
         """Count what one commit took."""
         self._outcomes[model, "accepted"].inc(receipt.predictions + receipt.feedback)
         self._outcomes[model, "duplicate"].inc(receipt.duplicates)
         self._count_refusals(model, refused)
 
-    def predicted(self, model: str, rows: int, refused: Sequence[Refusal], *, logged: bool, repeated: int = 0) -> None:
+    def count_predictions(
+        self, model: str, rows: int, refused: Sequence[Refusal], *, logged: bool, repeated: int = 0
+    ) -> None:
         """Count what one predict request answered, and of it the rows whose `prediction_id` was there already."""
         if logged:
             self._outcomes[model, "accepted"].inc(rows - repeated)
@@ -73,7 +75,7 @@ class ServingMetrics:
             self.unlogged.labels(model).inc(rows)
         self._count_refusals(model, refused)
 
-    def refused_request(self, reason: str) -> None:
+    def count_refused_request(self, reason: str) -> None:
         """Count a request that was not let in."""
         self.not_let_in.labels(reason).inc()
 

@@ -78,7 +78,9 @@ _COMMON: dict[str, Json] = {
 def openapi_document(models: Sequence[Mapping[str, Any]]) -> Json:
     """The document for models as `describe` tells them."""
     schemas = dict(_COMMON)
-    paths: Json = {"/v1/models": {"get": _get("Every model", {"type": "object", "properties": {"models": _listed()}})}}
+    paths: Json = {
+        "/v1/models": {"get": _get("Every model", {"type": "object", "properties": {"models": _model_list()}})}
+    }
     for model in models:
         name = model["name"]
         schemas |= _schemas_of(model)
@@ -209,7 +211,7 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _listed() -> Json:
+def _model_list() -> Json:
     return {"type": "array", "items": _ref("Model")}
 
 

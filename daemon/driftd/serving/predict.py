@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
-from driftd.serving.differences import Differences, differences_of, united
+from driftd.serving.differences import Differences, differences_of, merge_differences
 from driftd.store.events.records import Batch, Receipt, Refusal
 from driftd.store.events.validation import read_events
 from driftd_detectors.schema import Schema, Task
@@ -56,7 +56,7 @@ class Answered:
     differences: dict[int, Differences]  # of the rows that do not bring exactly the features of the model
     probabilities: list[dict[str, float] | None]  # of every class; None: refused, or the version gives none
 
-    def repeated(self, receipt: Receipt) -> frozenset[int]:
+    def repeated_rows(self, receipt: Receipt) -> frozenset[int]:
         """The places of the rows that a commit did not keep because their `prediction_id` has a row already."""
         kept = [place for place in range(len(self.ids)) if place not in self.refused]
         return frozenset(kept[row] for row in receipt.repeated)
@@ -153,7 +153,7 @@ def _predict(
         try:
             return version.predict(frame)
         except PredictionError as error:
-            missing = united(differences.values()).missing
+            missing = merge_differences(differences.values()).missing
             if not missing:
                 raise
             raise PredictionError(f"{error} (the request lacks the features {', '.join(missing)})") from error

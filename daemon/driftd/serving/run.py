@@ -45,7 +45,7 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     try:
         tokens = None if config.serve.token_file is None else Tokens(config.serve.token_file)
         fenced = RequestGuard(
-            app, tokens=tokens, refused=metrics.refused_request, any_name=config.serve.allow_anonymous
+            app, tokens=tokens, refused=metrics.count_refused_request, any_name=config.serve.allow_anonymous
         )
         run_app(fenced, config.serve.listen, models=sorted(endpoints), manager=manager, tls=config.serve.tls)
     finally:
@@ -79,14 +79,14 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Give a sign of life, ten times a second; uvicorn's own callback goes by the wall clock, which may jump."""
         self._manager.alive()
-        if hangups.taken():
+        if hangups.take():
             log.warning("hangup_ignored", reason="driftd serve reads its config once: restart it to change that")
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more, and finish what is under way."""
         log.info("stopping")
-        self._manager.stopping()
+        self._manager.announce_stop()
         await super().shutdown(sockets)
 
 

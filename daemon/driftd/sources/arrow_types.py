@@ -36,9 +36,9 @@ def _column(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str | None]:
     if _is_bytes(kind):
         return _text(column)
     if pa.types.is_nested(kind) or pa.types.is_map(kind):
-        return _missing(column), f"has the nested type {kind}: name its parts as paths with dots"
+        return _all_null(column), f"has the nested type {kind}: name its parts as paths with dots"
     if pa.types.is_duration(kind) or pa.types.is_time(kind) or pa.types.is_interval(kind):
-        return _missing(column), f"has the type {kind}, which driftd does not read: write it as a number"
+        return _all_null(column), f"has the type {kind}, which driftd does not read: write it as a number"
     return column, None
 
 
@@ -53,7 +53,7 @@ def _text(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, str | None]:
     if known and all(len(value) == _UUID_BYTES for value in known):
         texts = [None if value is None else str(uuid.UUID(bytes=value)) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())]), None
-    return _missing(column), f"holds bytes ({column.type}) that are no UTF-8 text: write it as text"
+    return _all_null(column), f"holds bytes ({column.type}) that are no UTF-8 text: write it as text"
 
 
 def _looks_like_uuids(column: pa.ChunkedArray) -> bool:
@@ -61,7 +61,7 @@ def _looks_like_uuids(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_fixed_size_binary(column.type) and column.type.byte_width == _UUID_BYTES)
 
 
-def _missing(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _all_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(len(column), pa.string())])
 
 

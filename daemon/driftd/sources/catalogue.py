@@ -119,7 +119,7 @@ class LogCatalogue:
         """How many rows ever arrived."""
         return self.stretches[-1].first_row + self.stretches[-1].rows if self.stretches else 0
 
-    def changed(self, seen: Sequence[tuple[Path, os.stat_result]]) -> list[int]:
+    def find_changed(self, seen: Sequence[tuple[Path, os.stat_result]]) -> list[int]:
         """The numbers of the listed files that are new or not as they were, oldest change first.
 
         A file that was renamed, copied away before it was cut, or compressed (log rotation) is the same file; one that
@@ -151,7 +151,7 @@ class LogCatalogue:
         if not found.rows:
             return found
         if self.stretches and not is_columnar(self.files[number].path) and _can_unite(self.stretches[-1], found):
-            self.stretches[-1] = _united(self.stretches[-1], found)
+            self.stretches[-1] = _merge(self.stretches[-1], found)
         else:
             self.stretches.append(found)
         return found
@@ -296,7 +296,7 @@ def _can_unite(last: Stretch, found: Stretch) -> bool:
     return last.first_future is None or last.first_future > found.found_at + FUTURE_SECONDS
 
 
-def _united(earlier: Stretch, other: Stretch) -> Stretch:
+def _merge(earlier: Stretch, other: Stretch) -> Stretch:
     def least(values: Iterable[float | None]) -> float | None:
         return min((value for value in values if value is not None), default=None)
 

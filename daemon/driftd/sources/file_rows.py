@@ -184,7 +184,7 @@ class _OutcomeColumns:
             return np.full(len(self.table), _no_label(self.schema))
         column, _ = read_column(self.table.column(name), Kind.CATEGORY, numeric_text=self.numeric_text)
         assert isinstance(column, Coded)
-        return _recoded(column, self.codes)
+        return _recode(column, self.codes)
 
 
 def _outcomes(
@@ -219,7 +219,7 @@ def _stacked_outcomes(parts: Sequence[Outcomes], schema: Schema) -> Outcomes:
     def recode(part: Outcomes, values: Numbers) -> Numbers:
         if schema.task is Task.REGRESSION or not part.unseen:
             return values
-        return _recoded(part.texts(values), codes)
+        return _recode(part.texts(values), codes)
 
     def join(arrays: list[Numbers]) -> Numbers:
         return np.concatenate(arrays) if arrays else np.empty(0)
@@ -237,7 +237,7 @@ def _stacked_outcomes(parts: Sequence[Outcomes], schema: Schema) -> Outcomes:
     )
 
 
-def _recoded(column: Coded, codes: ClassCodes) -> Numbers:
+def _recode(column: Coded, codes: ClassCodes) -> Numbers:
     places = [codes.of(label) for label in column.labels]
     return np.array([*places, -1], dtype=np.float64)[column.codes]
 

@@ -74,7 +74,7 @@ class FilesSource:
         self._settings = settings
         self._names = ColumnMapping.of(settings.columns, schema)
         folder = places.events_db(model).parent
-        self._logs = LogFiles(settings.path, settings.reading(self._names, schema), folder / "files.json")
+        self._logs = LogFiles(settings.path, settings.to_reading(self._names, schema), folder / "files.json")
         self._feedback: FeedbackFiles | None = None
         if settings.feedback is not None:
             feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)

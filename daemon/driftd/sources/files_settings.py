@@ -61,9 +61,9 @@ class FilesSettings:
     feedback_columns: Mapping[str, str] = field(default_factory=dict)
     dialect: Dialect = field(default_factory=Dialect)
 
-    def reading(self, names: ColumnMapping, schema: Schema) -> Reading:
+    def to_reading(self, names: ColumnMapping, schema: Schema) -> Reading:
         """How the files of predictions are read."""
-        timed, expected = "at" in self.columns, names.expected(schema)
+        timed, expected = "at" in self.columns, names.expected_columns(schema)
         return Reading(
             names.at,
             timed=timed,

@@ -52,14 +52,14 @@ class Expected:
         there = set(columns)
         names = {**self.usual, **self.mapped}
         lacks = {key: names[key] for key in self.required if key in names and names[key] not in there}
-        has = _listed(columns)
+        has = _describe_columns(columns)
         if lacks:
             mapping = ", ".join(f"{meaning}: {name}" for meaning, name in lacks.items())
-            return f"has no column {quoted(list(lacks.values()))} (columns: {{{mapping}}}); it {has}"
+            return f"has no column {quote_names(list(lacks.values()))} (columns: {{{mapping}}}); it {has}"
         if self.features and not there & set(self.features):
-            return f"has none of the features {quoted(self.features)}; it {has}"
+            return f"has none of the features {quote_names(self.features)}; it {has}"
         if self.identifying and not there & {names[key] for key in self.identifying}:
-            usual = quoted([names[key] for key in self.identifying])
+            usual = quote_names([names[key] for key in self.identifying])
             return f"has none of the columns {usual}: map them with `columns`; it {has}"
         return None
 
@@ -146,15 +146,15 @@ def _fault_of_json(head: bytes) -> str | None:
     return None
 
 
-def _listed(columns: Sequence[str]) -> str:
+def _describe_columns(columns: Sequence[str]) -> str:
     if not columns:
         return "has no columns"
     if len(columns) == 1:
         return f"has one column {columns[0][:_COLUMN_CHARACTERS]!r}"
-    return f"has {quoted(columns)}"
+    return f"has {quote_names(columns)}"
 
 
-def quoted(names: Sequence[str]) -> str:
+def quote_names(names: Sequence[str]) -> str:
     """The first of some names."""
     first = ", ".join(repr(name[:_COLUMN_CHARACTERS]) for name in names[:_MOST_NAMED])
     return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED} more"

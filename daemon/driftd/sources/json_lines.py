@@ -32,7 +32,7 @@ class Lines:
 
     def rows_of(self, line: bytes) -> Sequence[Mapping[str, Any]]:
         """The rows of one line. Raises ValueError when it holds none."""
-        row = _decoded(line)
+        row = _decode_line(line)
         if self.adapter is None:
             return [row]
         try:
@@ -154,7 +154,7 @@ def _paths(row: Mapping[str, Any], before: str = "") -> Iterator[str]:
 _decode = msgspec.json.Decoder().decode
 
 
-def _decoded(line: bytes) -> Mapping[str, Any]:
+def _decode_line(line: bytes) -> Mapping[str, Any]:
     try:
         row = _decode(line)
     except ValueError:

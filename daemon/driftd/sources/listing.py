@@ -55,7 +55,7 @@ def list_files(pattern: str) -> Listing:
     another system are left out: only its own log says which of their rows still exist.
     """
     base = base_of(pattern)
-    found = list(_found(pattern, base))
+    found = list(_find_paths(pattern, base))
     listing = Listing(tables=_tables_of(pattern, base, found))
     for path in found:
         inside = path.relative_to(base).parts if path != base else (path.name,)
@@ -113,7 +113,7 @@ def table_fault(folder: Path, kind: str) -> str:
     )
 
 
-def _found(pattern: str, base: Path) -> Iterable[Path]:
+def _find_paths(pattern: str, base: Path) -> Iterable[Path]:
     whole = Path(pattern)
     if whole.is_dir():
         return whole.rglob("*")

@@ -72,10 +72,10 @@ class LogFiles:
             self._load()
             listing = list_files(self._pattern)
             faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
-            if (gone := self._gone(listing)) is not None:
+            if (gone := self._describe_absence(listing)) is not None:
                 faults.append(gone)
             self.is_away = gone is not None or (bool(faults) and not listing.files)
-            numbers = self.known.changed(listing.files)
+            numbers = self.known.find_changed(listing.files)
             try:
                 for number in numbers:
                     fault = self._look(number, now, on_rows)
@@ -89,14 +89,14 @@ class LogFiles:
                 self._stored_at = self._place.stat().st_mtime_ns
         said_faults, said_remarks = self._shortfalls()
         self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
-        self.remarks = (*said_remarks, *self._replaced(now))
+        self.remarks = (*said_remarks, *self._describe_replaced(now))
 
     def preview(self, now: float) -> None:
         """Find the first rows of the newest files, and what is wrong with them. Nothing is kept."""
         self._now = now
         listing = list_files(self._pattern)
         faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
-        if (gone := self._gone(listing)) is not None:
+        if (gone := self._describe_absence(listing)) is not None:
             faults.append(gone)
         newest = sorted(listing.files, key=lambda entry: entry[1].st_mtime_ns)[-_PREVIEWED_FILES:]
         for path, stat in newest:
@@ -143,7 +143,7 @@ class LogFiles:
     def _on_column(self, fault: str) -> None:
         self._read_faults[fault, "column"] = (fault, self._now)
 
-    def _gone(self, listing: Listing) -> str | None:
+    def _describe_absence(self, listing: Listing) -> str | None:
         """Why nothing at all can be seen, where that is no sign of a feed without rows."""
         if not is_there(self._pattern):
             return f"{self._pattern} does not exist"
@@ -156,7 +156,7 @@ class LogFiles:
         read = [set(file.absent) for file in self.known.files if file.rows and file.absent is not None]
         return self._reading.expected.shortfalls(set.intersection(*read)) if read else ([], [])
 
-    def _replaced(self, now: float) -> Iterator[str]:
+    def _describe_replaced(self, now: float) -> Iterator[str]:
         for file in self.known.files:
             if file.replaces and file.begun_at is not None and now - file.begun_at < _REMARK_SECONDS:
                 yield (
@@ -180,7 +180,7 @@ class LogFiles:
                 return f"{file.path} is not read: it {obstacle}"
             if file.begun_at is None and not file.done:
                 file.begun_at = now
-            for found in islice(self._found(file, kind, now), most):
+            for found in islice(self._find_stretches(file, kind, now), most):
                 self._take(number, found, on_rows)
                 if kind != "parquet":
                     self.known.mark(file)
@@ -189,7 +189,7 @@ class LogFiles:
         file.size, file.changed_at = size, changed_at
         return None
 
-    def _found(self, file: LogFile, kind: Kind, now: float) -> Iterator[Found]:
+    def _find_stretches(self, file: LogFile, kind: Kind, now: float) -> Iterator[Found]:
         wanted, timed = self._reading.times_only, self._reading.timed
         null_at = now if self._reading.nulls_are_new else None
         if kind == "parquet":

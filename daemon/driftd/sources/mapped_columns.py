@@ -77,7 +77,7 @@ class ColumnMapping:
         """Identity alone."""
         return RequestedColumns(self.id, (self.id, self.at), event_times=(self.at,))
 
-    def expected(self, schema: Schema) -> Expected:
+    def expected_columns(self, schema: Schema) -> Expected:
         """What a file of predictions must have."""
         given = {meaning: name for meaning, name in self.given.items() if meaning != "features"}
         free = [meaning for meaning in ("id", "at", "prediction") if meaning not in given]

@@ -13,23 +13,23 @@ _ABSENT = object()
 
 def has_path(row: Mapping[str, Any], name: str) -> bool:
     """Whether a row has a key, or a value at the path that the key spells."""
-    return _found(row, name) is not _ABSENT
+    return _look_up(row, name) is not _ABSENT
 
 
 def value_at(row: Mapping[str, Any], name: str) -> Any:
     """The value of a key, or at the path that it spells; None where there is none."""
-    found = _found(row, name)
+    found = _look_up(row, name)
     return None if found is _ABSENT else found
 
 
-def _found(row: Mapping[str, Any], name: str) -> Any:
+def _look_up(row: Mapping[str, Any], name: str) -> Any:
     if name in row:
         return row[name]
     head, _, rest = name.partition(".")
     while rest:
         inner = row.get(head, _ABSENT)
         if isinstance(inner, Mapping):
-            return _found(inner, rest)
+            return _look_up(inner, rest)
         step, _, rest = rest.partition(".")
         head = f"{head}.{step}"
     return _ABSENT

@@ -23,7 +23,7 @@ _UUID_BYTES = 16
 _NO_PLAIN_ID = r"^\s|\s$|\.0*$|[eE]"  # of the texts that `id_text` may change
 
 
-def coded(array: pa.ChunkedArray) -> tuple[Coded, int]:
+def encode_texts(array: pa.ChunkedArray) -> tuple[Coded, int]:
     """A column as codes into the text of its distinct values, and how many values have no text (lists, objects)."""
     parts: list[Column] = []
     faults = 0
@@ -64,7 +64,7 @@ def read_ids(array: pa.ChunkedArray) -> pa.Array:
         odd = pc.any(pc.match_substring_regex(array, _NO_PLAIN_ID)).as_py()
         if not odd:
             return _whole(array)
-    found, _ = coded(array)
+    found, _ = encode_texts(array)
     names = pa.array([id_text(label) for label in found.labels], pa.string())
     codes = pa.array(found.codes, mask=found.codes < 0)
     return names.take(codes)
@@ -90,10 +90,10 @@ def _coded_chunk(chunk: pa.Array) -> Coded:
         chunk = chunk.dictionary_encode()
     codes = chunk.indices.cast(pa.int32())
     codes = (codes.fill_null(-1) if codes.null_count else codes).to_numpy(zero_copy_only=False)
-    return named(codes, values_of(chunk.dictionary), class_name)
+    return encode_names(codes, values_of(chunk.dictionary), class_name)
 
 
-def named(codes: NDArray[np.int32], values: list[Any], name: Callable[[Any], str]) -> Coded:
+def encode_names(codes: NDArray[np.int32], values: list[Any], name: Callable[[Any], str]) -> Coded:
     """Codes into any values as codes into distinct texts: 1 and 1.0 meet, None and NaN are missing."""
     table: dict[str, int] = {}
     places = []

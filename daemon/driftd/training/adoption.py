@@ -19,7 +19,7 @@ import yaml
 from sklearn.base import is_classifier, is_regressor
 
 from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, load_skops, skops_content
-from driftd.registry.mlflow_model import MlflowModel, archived, mlflow_library
+from driftd.registry.mlflow_model import MlflowModel, archive_folder, mlflow_library
 from driftd.registry.onnx_model import OnnxModel
 from driftd.training.adoption_records import MLFLOW_SCHEME, PICKLES, AdoptionError, ModelCard, refusal
 from driftd_detectors.schema import class_name
@@ -64,7 +64,7 @@ def read_model(source: str, *, allow_pickle: bool) -> FoundModel:
     """
     if source.startswith(MLFLOW_SCHEME):
         with tempfile.TemporaryDirectory(prefix="driftd-adopt-") as name:
-            folder, version = _downloaded(source.removeprefix(MLFLOW_SCHEME), Path(name))
+            folder, version = _download(source.removeprefix(MLFLOW_SCHEME), Path(name))
             return _from_mlflow(folder, source, version, allow_pickle=allow_pickle)
     path = Path(source)
     if (path / MLMODEL).is_file():
@@ -116,7 +116,7 @@ def _from_file(path: Path, suffix: str, *, allow_pickle: bool, version: str | No
     if suffix in PICKLES:
         if not allow_pickle:
             raise AdoptionError(refusal(str(path)))
-        return _safest(_unpickled(path), JOBLIB, content, digest, version)
+        return _safest(_unpickle(path), JOBLIB, content, digest, version)
     raise AdoptionError(
         f"{path} is no model that driftd reads: it reads .skops, .onnx, {', '.join(PICKLES)}, "
         f"a folder with an {MLMODEL} file, and mlflow:models:/name@alias"
@@ -130,7 +130,7 @@ def _onnx(path: Path, content: bytes) -> OnnxModel:
         raise AdoptionError(f"{path}: {error}") from error
 
 
-def _unpickled(path: Path) -> Any:
+def _unpickle(path: Path) -> Any:
     try:
         return joblib.load(path)
     except ImportError as error:
@@ -147,7 +147,7 @@ def _safest(estimator: Any, artefact: str, content: bytes, digest: str, version:
     return FoundModel(estimator, *((SKOPS, held) if held is not None else (artefact, content)), digest, version)
 
 
-def _downloaded(address: str, folder: Path) -> tuple[Path, str | None]:
+def _download(address: str, folder: Path) -> tuple[Path, str | None]:
     """The model's folder of an address of MLflow, and its version where the address is of the registry of models."""
     mlflow_library()
     from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - only for such an address
@@ -181,7 +181,7 @@ def _registered_version(address: str) -> str | None:
 
 def _from_mlflow(folder: Path, source: str, version: str | None, *, allow_pickle: bool) -> FoundModel:
     """A model's folder: scikit-learn's own file or the ONNX graph where it holds such, else what MLflow loads."""
-    content = archived(folder)
+    content = archive_folder(folder)
     digest = hashlib.sha256(content).hexdigest()
     flavours = yaml.safe_load((folder / MLMODEL).read_text("utf-8")).get("flavors", {})
     inner = _data_file(folder, flavours)

@@ -46,14 +46,14 @@ def _with_categories(table: pa.Table, feature: Feature) -> tuple[pa.Table, Featu
     names = learn_names(texts, feature.categories)
     if len(names) <= MOST_NAMES:
         feature = replace(feature, categories=names)
-    return _renamed(table, feature.name, feature.vocabulary), feature
+    return _rename_values(table, feature.name, feature.vocabulary), feature
 
 
 def _with_classes(table: pa.Table, schema: Schema, named: tuple[str, ...], enough: int) -> NamedRows:
     target = schema.target
     known = (*schema.classes, *(name for name in named if name not in schema.classes))
     texts = pc.unique(table[target]).to_pylist()
-    table = _renamed(table, target, Vocabulary(learn_names(texts, known)))
+    table = _rename_values(table, target, Vocabulary(learn_names(texts, known)))
     counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(table[target]).to_pylist()})
     strays = sorted(set(counts) - set(known))
     joins = [name for name in strays if not known or (not named and counts[name] >= enough)]
@@ -64,7 +64,7 @@ def _with_classes(table: pa.Table, schema: Schema, named: tuple[str, ...], enoug
     return NamedRows(table, replace(schema, classes=classes), left_out)
 
 
-def _renamed(table: pa.Table, name: str, vocabulary: Vocabulary) -> pa.Table:
+def _rename_values(table: pa.Table, name: str, vocabulary: Vocabulary) -> pa.Table:
     column = table[name]
     texts = pc.unique(column).drop_null().to_pylist()
     if all(vocabulary.resolve(text) == text for text in texts):

@@ -57,7 +57,7 @@ class Evidence:
 
     Notes
     -----
-    Each window gives each stream a standard normal u (`residuals.Fit.surprise`), clipped at 4. The e-value for a
+    Each window gives each stream a standard normal u (`residuals.Fit.z_scores`), clipped at 4. The e-value for a
     change of size lambda is exp(lambda u - lambda^2 / 2), of expectation at most 1 under no drift whatever the past.
     The Shiryaev-Roberts recursion R <- (R + 1) e runs for each stream, direction and lambda, in logarithms. The
     evidence M is the weighted mean of all R, so M_t - t is a supermartingale under *any* dependence between streams,
@@ -68,7 +68,7 @@ class Evidence:
     (benchmarks/false_alarms.py), not proved.
 
     From M >= 5 windows are quarantined: they count as evidence but are learned only if the evidence falls again. Once
-    over the threshold the alarm stands until `absorb`.
+    over the threshold the alarm stands until `rebaseline`.
 
     Examples
     --------
@@ -167,7 +167,7 @@ class Evidence:
         history = self.history.with_window(start, np.where(self._has_weight(), values, np.nan), sampling_sd)
         if self.is_learning:
             return replace(self, history=history, crossed=False, seen=self.seen + 1)._learn_waiting()
-        up, down = self.fit.surprise(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
+        up, down = self.fit.z_scores(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
         u = np.clip(np.where(self.lanes.upward, up[self.lanes.stream], down[self.lanes.stream]), -CLIP, CLIP)
         grown = np.logaddexp(self.logs.astype(np.float64), 0.0) + u[:, None] * LAMBDAS - LAMBDAS**2 / 2
         logs = np.where(np.isnan(u)[:, None], self.logs, np.minimum(grown, _MOST_LOG)).astype(np.float32)
@@ -183,7 +183,7 @@ class Evidence:
         )
         return after if evidence >= self.quarantine else after._learn_waiting()
 
-    def absorb(self) -> Evidence:
+    def rebaseline(self) -> Evidence:
         """Take the new level into what is normal: evidence is reset, the level moved by what came since the change.
 
         The shape of the season and the noise level stay as learned; how uncertain the new level is follows from the
@@ -264,7 +264,7 @@ class Evidence:
     def _directions(self) -> NDArray[np.intp]:
         return np.bincount(self.lanes.stream, minlength=self.lanes.streams)
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Evidence | None:
+    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Evidence | None:
         """What `pack` gave, under the lanes, the threshold and the rules of this one; None when it does not fit."""
         found = Evidence.unpack(self.lanes, self.threshold, values, arrays)
         if found is None:

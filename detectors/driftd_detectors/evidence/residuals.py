@@ -117,7 +117,7 @@ class Fit:
         padded = np.where(known & (rho > _SIGNIFICANT * error), rho + error, max(0.0, pooled))
         return np.asarray(np.clip(padded, 0.0, MOST_AUTOCORRELATION)), pooled
 
-    def surprise(
+    def z_scores(
         self,
         values: Numbers,
         sampling_sd: Numbers,

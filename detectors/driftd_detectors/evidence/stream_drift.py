@@ -108,9 +108,9 @@ class StreamDrift(EvidenceView):
         values, sds = scores.values[self.places], scores.sampling_sd[self.places]
         return replace(self, evidence=self.evidence.update(values, sds, self._tolerances(scores.rows), start))
 
-    def absorb(self) -> Self:
+    def rebaseline(self) -> Self:
         """Take the new level into what is normal."""
-        return replace(self, evidence=self.evidence.absorb())
+        return replace(self, evidence=self.evidence.rebaseline())
 
     def forget_of_all(self) -> Self:
         """Begin the evidence of the streams of many columns anew, because other columns enter them from now on."""
@@ -206,11 +206,11 @@ class StreamDrift(EvidenceView):
         values, arrays = self.evidence.pack()
         return values | {"streams": len(self.streams)}, arrays
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self | None:
+    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self | None:
         """This, with the state that `pack` gave; None when that is of other streams."""
         if values.pop("streams") != len(self.streams):
             return None
-        found = self.evidence.taken_up(values, arrays)
+        found = self.evidence.restore_from(values, arrays)
         return None if found is None else replace(self, evidence=found)
 
 

@@ -138,10 +138,10 @@ class CertifiedPerformance:
         )
         after = replace(after, since=self.since + 1 if after.value >= SUSPECTED else 0)
         if self.standing is None:
-            return after._raised(start) if after.value >= self.threshold else after
-        return after._ended(self.standing) if after._is_over(self.standing) else after
+            return after._raise_alarm(start) if after.value >= self.threshold else after
+        return after._end_alarm(self.standing) if after._is_over(self.standing) else after
 
-    def _raised(self, start: float) -> CertifiedPerformance:
+    def _raise_alarm(self, start: float) -> CertifiedPerformance:
         change = self.change_start
         standing = StandingAlarm(start, start if change is None else change, _CLEARS)
         return replace(self, crossed=True, standing=standing)
@@ -152,10 +152,10 @@ class CertifiedPerformance:
         recent = self.values[-alarm.clears_over :]
         return after >= alarm.clears_over and float(recent.mean()) <= self.theta * self.reference.bound
 
-    def _ended(self, alarm: StandingAlarm) -> CertifiedPerformance:
+    def _end_alarm(self, alarm: StandingAlarm) -> CertifiedPerformance:
         return replace(self, standing=None, ended=alarm, logs=np.full_like(self.logs, -np.inf), since=0)
 
-    def absorb(self) -> CertifiedPerformance:
+    def rebaseline(self) -> CertifiedPerformance:
         """Take the loss since the change for what is tolerated from now on."""
         at = change_point(self.values[:, None], latest=self.since)
         seen = float(np.mean(self.values[at:])) / self.reference.bound if len(self.values) else 0.0
@@ -177,7 +177,7 @@ class CertifiedPerformance:
         values = {"theta": self.theta, "standing": standing, "since": self.since, "seen": self.seen}
         return values, {"bets": self.logs, "starts": self.starts, "values": self.values}
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> CertifiedPerformance | None:
+    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> CertifiedPerformance | None:
         """This, with the state that `pack` gave; None when the state is of another detector or an earlier edition."""
         if "bets" not in arrays or "standing" not in values:
             return None

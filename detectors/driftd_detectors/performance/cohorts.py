@@ -127,7 +127,7 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
     value, threshold = after.value, after.threshold
     verdict = Verdict.DRIFT if after.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
     if after.is_learning:
-        sentence = f"{_seen(estimate, loss)}: too few to tell the loss to 30 %, so more windows are waited for"
+        sentence = f"{_describe_loss(estimate, loss)}: too few to tell the loss to 30 %, so more windows are waited for"
         return KindAssessment(EvidenceKind.PERFORMANCE, Verdict.INCONCLUSIVE, value, threshold, sentence)
     calm = verdict is Verdict.OK
     return KindAssessment(
@@ -136,7 +136,7 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
         value,
         threshold,
         _sentence(after, verdict, estimate, loss),
-        leaders=() if calm else ((_leading(after, loss), 1.0),),
+        leaders=() if calm else ((_leading_metric(after, loss), 1.0),),
         change_start=None if calm else after.change_start,
         crossed=after.crossed,
         standing=after.standing,
@@ -146,7 +146,7 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
 
 def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss: LossReference) -> str:
     gathered = f"evidence {number(after.value)} against a threshold of {number(after.threshold)}"
-    seen, metric = _seen(estimate, loss), _leading(after, loss)
+    seen, metric = _describe_loss(estimate, loss), _leading_metric(after, loss)
     if isinstance(after, CertifiedPerformance):
         over = "" if verdict is Verdict.OK else f", over {format_windows(max(1, after.since))}"
         return f"{seen}: {'the alarm has cleared' if after.cleared else gathered + over}"
@@ -159,10 +159,10 @@ def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss:
     return f"{seen}: {gathered}" if verdict is Verdict.OK else suspicion_sentence(leading.evidence, metric, metric)
 
 
-def _leading(after: Detector, loss: LossReference) -> str:
+def _leading_metric(after: Detector, loss: LossReference) -> str:
     return after.leading.reference.metric if isinstance(after, PerformancePair) else loss.metric
 
 
-def _seen(estimate: CohortEstimate, loss: LossReference) -> str:
+def _describe_loss(estimate: CohortEstimate, loss: LossReference) -> str:
     now, usual = (f"{value_of(loss.metric, loss_value):.4g}" for loss_value in (estimate.loss, loss.mean))
     return f"{loss.metric} {now} on {estimate.labels} labels, {usual} on the reference"

@@ -134,9 +134,9 @@ class Harm(LevelView):
         after = replace(self, waiting=waiting, compared=(*self.compared, bool(held))[-_COMPARED:])
         return replace(after, evidence=after.evidence.forget()) if after.is_off and not self.is_off else after
 
-    def absorb(self) -> Harm:
+    def rebaseline(self) -> Harm:
         """Take the estimate since the change for what is promised from now on."""
-        return replace(self, evidence=self.evidence.absorb())
+        return replace(self, evidence=self.evidence.rebaseline())
 
     def assess(self) -> KindAssessment:
         """What the evidence says after the last window, in one sentence."""
@@ -201,7 +201,7 @@ class Harm(LevelView):
         waiting = [[start, loss, rows] for start, (loss, rows) in self.waiting.items()]
         return values | {"waiting": waiting, "compared": list(self.compared)}, arrays
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Harm | None:
+    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Harm | None:
         """This, with the state that `pack` gave; None when it does not fit."""
         found = unpack_level(self.evidence, values, arrays)
         if found is None:

@@ -220,13 +220,13 @@ class LevelEvidence:
         rhythm = wider._rhythm()
         spreads = np.concatenate([wider.spreads, wider._spread(rhythm)[None]])
         wider = replace(wider, spreads=spreads, crossed=False, ended=None)
-        live, anchor = wider.live.lowered(rhythm.at(wider.live.places)), wider._anchor(rhythm)
+        live, anchor = wider.live.subtract(rhythm.at(wider.live.places)), wider._anchor(rhythm)
         wider = wider._complete(live, anchor)
         judged = wider._judge(live, anchor)
         suspected = self.suspected + 1 if judged.evidence >= SUSPECTED else 0
-        return replace(wider, judged=judged, suspected=suspected)._raise_or_clear(live, anchor, rhythm)._trimmed()
+        return replace(wider, judged=judged, suspected=suspected)._raise_or_clear(live, anchor, rhythm)._trim()
 
-    def absorb(self) -> LevelEvidence:
+    def rebaseline(self) -> LevelEvidence:
         """The loss since the change is the promise from now on; what was learned of the spread stays as a prior.
 
         Without an alarm there is nothing to absorb: the promise stays, and the evidence begins anew.
@@ -241,7 +241,7 @@ class LevelEvidence:
             self.threshold,
             tolerance=self.tolerance,
             window_seconds=self.window_seconds,
-            prior=self.learned(),
+            prior=self.successor_prior(),
             waits_for=self.waits_for,
         )
         return replace(fresh, absorbed=True)
@@ -252,7 +252,7 @@ class LevelEvidence:
             self, since_seen=self.seen, alarm=None, crossed=False, ended=None, judged=NOT_JUDGED, suspected=0
         )
 
-    def learned(self) -> SpreadPrior:
+    def successor_prior(self) -> SpreadPrior:
         """What a successor begins with."""
         variance, rho, windows = self.spreads[-1]
         return SpreadPrior(float(np.sqrt(variance)), float(rho), float(min(CARRIED, max(windows, self.prior.windows))))
@@ -281,7 +281,7 @@ class LevelEvidence:
 
     def _spread(self, rhythm: Rhythm) -> Numbers:
         known, recent = self.promise.windows, self.live.newest(self.pace.kept)
-        stretches = [stretch.lowered(rhythm.at(stretch.places)) for stretch in (known, recent)]
+        stretches = [stretch.subtract(rhythm.at(stretch.places)) for stretch in (known, recent)]
         variance, rho = learn_spread(
             stretches, scale=self.scale, inflation=rhythm.inflation, pace=self.pace, prior=self.prior
         )
@@ -314,20 +314,20 @@ class LevelEvidence:
         return replace(self, completed=(of_known * anchor.mean + float(weights @ live.values)) / total)
 
     def _judge(self, live: Stretch, anchor: Level) -> Judged:
-        judged = self._judged(live, anchor, self.seen - self.since_seen)
+        judged = self._judge_windows(live, anchor, self.seen - self.since_seen)
         if self.completed is not None:
-            judged = max(judged, self._judged_completed(live, anchor), key=lambda judgement: judgement.evidence)
+            judged = max(judged, self._judge_completed(live, anchor), key=lambda judgement: judgement.evidence)
         return replace(judged, average=judged.average - anchor.mean + self.promise.mean)
 
-    def _judged_completed(self, live: Stretch, anchor: Level) -> Judged:
+    def _judge_completed(self, live: Stretch, anchor: Level) -> Judged:
         """Against the second level of a short reference, from the windows after those that completed it."""
         assert self.completed is not None
         needed, windows = self.pace.completed - len(self.promise.windows), float(self.pace.completed)
         level = replace(anchor, mean=max(anchor.mean, self.completed), windows=windows, share=_SHARE_OF_MANY)
         level = replace(level, sampling=anchor.sampling * anchor.windows / windows)
-        return self._judged(live, level, self.seen - max(self.since_seen, needed))
+        return self._judge_windows(live, level, self.seen - max(self.since_seen, needed))
 
-    def _judged(self, live: Stretch, level: Level, usable: int) -> Judged:
+    def _judge_windows(self, live: Stretch, level: Level, usable: int) -> Judged:
         count = max(0, min(usable, LONGEST, len(live)))
         newest = live.newest(count)
         spreads = self.spreads[-count - 1 : -1][::-1] if count else self.spreads[:0]
@@ -362,7 +362,7 @@ class LevelEvidence:
 
     def _alarm(self, live: Stretch, rhythm: Rhythm) -> LevelAlarm:
         known = self.promise.windows
-        whole = np.concatenate([known.lowered(rhythm.at(known.places)).values, live.values])
+        whole = np.concatenate([known.subtract(rhythm.at(known.places)).values, live.values])
         change = change_point(whole[:, None], latest=2) - len(known)
         start = float(self.starts[max(0, change)])
         return LevelAlarm(float(self.starts[-1]), start, self.seen - self.judged.span, max(CLEARS, self.judged.span))
@@ -371,7 +371,7 @@ class LevelEvidence:
         weights = self._weights(windows.sampling)
         return float(weights @ windows.values / weights.sum())
 
-    def _trimmed(self) -> LevelEvidence:
+    def _trim(self) -> LevelEvidence:
         kept = self.pace.kept + LONGEST
         if len(self.live) <= kept:
             return self

@@ -23,7 +23,7 @@ def alarm_sentence(evidence: LevelEvidence, metric: str, name: str) -> str:
     unit = unit_of(evidence.window_seconds)
     if evidence.judged.evidence >= evidence.threshold:
         vary = f"beyond what {evidence.judged.span}-{unit} averages vary"
-        return f"{_average(evidence, metric, name)} That is beyond your {_tolerated(evidence, metric)} and {vary}."
+        return f"{_average(evidence, metric, name)} That is beyond your {_tolerance(evidence, metric)} and {vary}."
     over = evidence.alarm.clears_over if evidence.alarm is not None else evidence.judged.span
     now = f"{value_of(metric, evidence.recovery):.4g}"
     return (
@@ -37,7 +37,7 @@ def suspicion_sentence(evidence: LevelEvidence, metric: str, name: str) -> str:
     unit, span = unit_of(evidence.window_seconds), evidence.judged.span
     gathered = f"evidence {number(evidence.value)} against a threshold of {number(evidence.threshold)}"
     return (
-        f"{_average(evidence, metric, name)} That is beyond your {_tolerated(evidence, metric)}, but not yet beyond "
+        f"{_average(evidence, metric, name)} That is beyond your {_tolerance(evidence, metric)}, but not yet beyond "
         f"what {span}-{unit} averages vary: {gathered}."
     )
 
@@ -61,7 +61,7 @@ def _average(evidence: LevelEvidence, metric: str, name: str) -> str:
     return f"The average {name} of the last {span} is {above} ({now:.4g} against {usual:.4g})."
 
 
-def _tolerated(evidence: LevelEvidence, metric: str) -> str:
+def _tolerance(evidence: LevelEvidence, metric: str) -> str:
     usual = value_of(metric, evidence.promise.mean)
     worst = value_of(metric, evidence.promise.mean + evidence.tolerance)
     if metric in HIGHER_IS_BETTER or usual <= 0:

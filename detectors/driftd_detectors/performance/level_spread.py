@@ -89,7 +89,7 @@ class Stretch:
         kept = slice(max(0, len(self) - count), None)
         return Stretch(self.places[kept], self.values[kept], self.sampling[kept])
 
-    def lowered(self, by: Numbers) -> Stretch:
+    def subtract(self, by: Numbers) -> Stretch:
         """With `by`, (windows,), taken off the losses."""
         return Stretch(self.places, self.values - by, self.sampling)
 

@@ -123,7 +123,7 @@ class Maturity:
             "delays": self.delays
         }
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Maturity:
+    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Maturity:
         """This, with the state that `pack` gave."""
         pace = Evidence.unpack(self.pace.lanes, self.pace.threshold, values["pace"], arrays)
         return replace(

@@ -90,19 +90,19 @@ class Performance(LevelView):
         evidence = self.evidence.update(estimate.loss, estimate.sampling_sd**2, start)
         return replace(self, evidence=evidence)
 
-    def absorb(self) -> Performance:
+    def rebaseline(self) -> Performance:
         """Take the loss since the change for what is promised from now on."""
-        return replace(self, evidence=self.evidence.absorb())
+        return replace(self, evidence=self.evidence.rebaseline())
 
-    def learned(self) -> SpreadPrior:
+    def successor_prior(self) -> SpreadPrior:
         """What the detector of the next version begins with."""
-        return self.evidence.learned()
+        return self.evidence.successor_prior()
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return pack_level(self.evidence)
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Performance | None:
+    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Performance | None:
         """This, with the state that `pack` gave; None when the state is of another detector."""
         found = unpack_level(self.evidence, values, arrays)
         return None if found is None else replace(self, evidence=found)
@@ -262,19 +262,20 @@ class PerformancePair:
             ended=ends[0] if ends and not after.alarmed else None,
         )
 
-    def absorb(self) -> PerformancePair:
+    def rebaseline(self) -> PerformancePair:
         """Take the losses since the change for what is promised from now on."""
-        return PerformancePair(self.first.absorb(), self.beside.absorb())
+        return PerformancePair(self.first.rebaseline(), self.beside.rebaseline())
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return {"pair": True}, {name: as_array(pack(*getattr(self, name).pack())) for name in ("first", "beside")}
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> PerformancePair | None:
+    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> PerformancePair | None:
         """This, with the state that `pack` gave; None when the state is of another detector."""
         if not values.get("pair"):
             return None
         first, beside = (
-            getattr(self, name).taken_up(*unpack(np.asarray(arrays[name]).tobytes())) for name in ("first", "beside")
+            getattr(self, name).restore_from(*unpack(np.asarray(arrays[name]).tobytes()))
+            for name in ("first", "beside")
         )
         return None if first is None or beside is None else PerformancePair(first, beside)

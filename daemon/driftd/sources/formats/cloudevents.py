@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftd.sources.formats.payloads import Rows, body_of, joined, rows_of_request, rows_of_response
+from driftd.sources.formats.payloads import Rows, body_of, join_rows, rows_of_request, rows_of_response
 
 _KSERVE = "org.kubeflow.serving.inference."
 
@@ -24,9 +24,9 @@ def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
     data = body_of(line["data_base64"], encoded=True) if "data_base64" in line else body_of(line.get("data"))
     kind = str(line.get("type", ""))
     if kind == f"{_KSERVE}request":
-        return joined(rows_of_request(data, features), [], line["id"], line.get("time"))
+        return join_rows(rows_of_request(data, features), [], line["id"], line.get("time"))
     if kind == f"{_KSERVE}response":
-        return joined([], rows_of_response(data), line["id"], None)
+        return join_rows([], rows_of_response(data), line["id"], None)
     if not isinstance(data, Mapping):
         raise ValueError("data is no object")  # noqa: TRY004 - a line that is no row
     return [{"prediction_id": line["id"], "at": line.get("time"), **data}]

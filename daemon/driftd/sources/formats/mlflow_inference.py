@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftd.sources.formats.payloads import Rows, body_of, joined, rows_of_request, rows_of_response
+from driftd.sources.formats.payloads import Rows, body_of, join_rows, rows_of_request, rows_of_response
 
 _IDENTITIES = ("client_request_id", "databricks_request_id", "request_id", "id")
 _TIMES = ("request_time", "at", "timestamp", "time")
@@ -28,7 +28,7 @@ def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
     requests = rows_of_request(body_of(line["request"]), features)
     responses = rows_of_response(body_of(line["response"]))
     identity = next((line[key] for key in _IDENTITIES if line.get(key)), None)
-    return joined(requests, responses, identity, _time(line))
+    return join_rows(requests, responses, identity, _time(line))
 
 
 def _time(line: Mapping[str, Any]) -> object:

@@ -42,7 +42,7 @@ def text_of_base64(value: object) -> str:
 def rows_of_csv(text: str, names: Sequence[str]) -> Rows:
     """Lines of CSV without a header: the values are `names` in their order. Raises ValueError when there are more."""
     rows = [row for row in csv.reader(io.StringIO(text.strip())) if row]
-    return [_named([_value(value) for value in row], names) for row in rows]
+    return [_with_names([_value(value) for value in row], names) for row in rows]
 
 
 def rows_of_request(body: object, names: Sequence[str]) -> Rows:
@@ -71,12 +71,12 @@ def rows_of_response(body: object) -> Rows:
             return [_answer_of_outputs(row) for row in rows_of_tensors(body["outputs"])]
         if "predictions" not in body:
             return [_answer(body)]
-        found = [_answer(item) for item in _listed(body["predictions"])]
+        found = [_answer(item) for item in _to_list(body["predictions"])]
         for key in _PROBABILITIES:
-            for row, value in zip(found, _listed(body.get(key, [])), strict=False):
+            for row, value in zip(found, _to_list(body.get(key, [])), strict=False):
                 row.setdefault("score", _last(value))
         return found
-    return [_answer(item) for item in _listed(body)]
+    return [_answer(item) for item in _to_list(body)]
 
 
 def rows_of_tensors(tensors: Sequence[Mapping[str, Any]]) -> Rows:
@@ -99,7 +99,7 @@ def rows_of_tensors(tensors: Sequence[Mapping[str, Any]]) -> Rows:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def joined(requests: Rows, responses: Rows, identity: object, at: object) -> Rows:
+def join_rows(requests: Rows, responses: Rows, identity: object, at: object) -> Rows:
     """Inputs and answers side by side, with identity and time. Raises ValueError when their numbers differ."""
     if requests and responses and len(requests) != len(responses):
         raise ValueError(f"{len(requests)} inputs and {len(responses)} predictions")
@@ -140,7 +140,7 @@ def join_responses(rows: list[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any
 def _rows_of_input(given: object, names: Sequence[str]) -> Rows:
     if isinstance(given, Mapping):
         if isinstance(given.get("columns"), list) and "data" in given:
-            return [_named(row, [str(name) for name in given["columns"]]) for row in given["data"]]
+            return [_with_names(row, [str(name) for name in given["columns"]]) for row in given["data"]]
         if given and all(isinstance(value, list) for value in given.values()):
             return [dict(zip(given, row, strict=True)) for row in zip(*given.values(), strict=True)]
         return [dict(given)]
@@ -148,10 +148,10 @@ def _rows_of_input(given: object, names: Sequence[str]) -> Rows:
         raise ValueError(f"expected inputs, got {str(given)[:40]!r}")  # noqa: TRY004 - a line that is no row
     if given and not isinstance(given[0], list | Mapping):
         given = [given] if len(names) > 1 else [[value] for value in given]
-    return [dict(row) if isinstance(row, Mapping) else _named(row, names) for row in given]
+    return [dict(row) if isinstance(row, Mapping) else _with_names(row, names) for row in given]
 
 
-def _named(row: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+def _with_names(row: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
     if len(row) > len(names):
         raise ValueError(f"{len(row)} values for {len(names)} names")
     return dict(zip(names, row, strict=False))
@@ -166,7 +166,7 @@ def _answer(value: object) -> dict[str, Any]:
             if found is not None:
                 row.setdefault(name, found)
         return row
-    values = _listed(value)
+    values = _to_list(value)
     row = {f"output_{place}": value for place, value in enumerate(values)}
     return {**row, "prediction": values[0]} if values else row
 
@@ -192,7 +192,7 @@ def _flat(data: object) -> list[Any]:
     return [value for item in data for value in (_flat(item) if isinstance(item, list) else [item])]
 
 
-def _listed(value: object) -> list[Any]:
+def _to_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from driftd.sources.formats.payloads import (
     Rows,
     body_of,
-    joined,
+    join_rows,
     rows_of_csv,
     rows_of_request,
     rows_of_response,
@@ -32,7 +32,7 @@ def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
     identity = about.get("inferenceId") or about.get("eventId")
     requests = _inputs(capture.get("endpointInput"), features)
     responses = _outputs(capture.get("endpointOutput"))
-    return joined(requests, responses, identity, about.get("inferenceTime"))
+    return join_rows(requests, responses, identity, about.get("inferenceTime"))
 
 
 def _inputs(part: object, features: Sequence[str]) -> Rows:

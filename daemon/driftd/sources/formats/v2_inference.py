@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftd.sources.formats.payloads import Rows, body_of, joined, rows_of_request, rows_of_response
+from driftd.sources.formats.payloads import Rows, body_of, join_rows, rows_of_request, rows_of_response
 
 _TIMES = ("at", "time", "timestamp")
 
@@ -26,7 +26,7 @@ def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
         raise ValueError("neither inputs nor outputs")
     identity = line.get("id") or request.get("id") or response.get("id")
     at = next((line[key] for key in _TIMES if key in line), None)
-    return joined(requests, responses, identity, at)
+    return join_rows(requests, responses, identity, at)
 
 
 def _body(given: object) -> Mapping[str, Any]:

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftd.store.arrow_texts import coded, is_text
+from driftd.store.arrow_texts import encode_texts, is_text
 from driftd.store.events.columnar import BOOLEAN_LABELS
 from driftd.store.events.feature_parsing import read_time_text
-from driftd_detectors.columns import Coded, Column, renamed
+from driftd_detectors.columns import Coded, Column, rename_labels
 from driftd_detectors.schema import Feature, Kind
 from driftd_detectors.values import number_of_text, truth_of_text
 
@@ -33,7 +33,7 @@ def read_feature(
     """
     column, faults = read_column(array, feature.kind, numeric_text=numeric_text)
     if feature.categories and isinstance(column, Coded):
-        return renamed(column, feature.vocabulary.resolve), faults
+        return rename_labels(column, feature.vocabulary.resolve), faults
     return column, faults
 
 
@@ -42,12 +42,12 @@ def read_column(array: pa.ChunkedArray | pa.Array, kind: Kind, *, numeric_text: 
     if isinstance(array, pa.Array):
         array = pa.chunked_array([array])
     if kind is Kind.NUMBER and numeric_text and is_text(array.type):
-        return _look_up(coded(array)[0], number_of_text)
+        return _look_up(encode_texts(array)[0], number_of_text)
     if kind is Kind.TIMESTAMP and numeric_text and _holds_basic_dates(array):
-        return _look_up(coded(array)[0], read_time_text)
+        return _look_up(encode_texts(array)[0], read_time_text)
     if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
         return _numbers(array, kind)
-    texts, faults = coded(array)
+    texts, faults = encode_texts(array)
     if kind is Kind.BOOLEAN:
         truth, unread = _booleans(texts)
         return truth, unread + faults
@@ -87,7 +87,7 @@ def _numbers(array: pa.ChunkedArray, kind: Kind) -> tuple[NDArray[np.float64], i
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     if is_text(array.type) and kind is Kind.TIMESTAMP:
-        return _look_up(coded(array)[0], read_time_text)
+        return _look_up(encode_texts(array)[0], read_time_text)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type):
         return _float64(array), 0
     return _unreadable(array)

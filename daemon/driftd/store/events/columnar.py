@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.columns import Coded, Column, Columns, renamed
+from driftd_detectors.columns import Coded, Column, Columns, rename_labels
 from driftd_detectors.schema import Feature, Kind
 
 BOOLEAN_LABELS = ("0", "1")
@@ -155,7 +155,7 @@ def adapt_columns(columns: Mapping[str, Column], own: Sequence[Feature], wanted:
 def in_words_of(feature: Feature, column: Column) -> Column:
     """A stored column with the names of today's schema; they may have been learned after it was stored."""
     if feature.categories and isinstance(column, Coded):
-        return renamed(column, feature.vocabulary.resolve)
+        return rename_labels(column, feature.vocabulary.resolve)
     return column
 
 

@@ -161,7 +161,7 @@ class EventStore:
                 (*row, batch.received_at, block, place) for place, row in enumerate(batch.predictions, start=position)
             ]
             kept = max(self._db.executemany(_INSERT_PREDICTION, narrow).rowcount, 0)
-            repeated.append(self._repeated(batch, block, position) if kept < len(narrow) else ())
+            repeated.append(self._find_repeated(batch, block, position) if kept < len(narrow) else ())
             position, new = position + len(narrow), new + kept
         if not new:  # a repeated request: nothing refers to the block
             self._db.execute("delete from blocks where id = ?", (block,))
@@ -170,7 +170,7 @@ class EventStore:
             self._db.execute(_LOWER_FIRST_AT, (first_at,))
         return repeated
 
-    def _repeated(self, batch: Batch, block: int | None, first: int) -> tuple[int, ...]:
+    def _find_repeated(self, batch: Batch, block: int | None, first: int) -> tuple[int, ...]:
         """The rows of a batch whose `prediction_id` has another row; its own begin at `first` in the block."""
         found = (self._db.execute(_WHERE_KEPT, (row[0],)).fetchone() for row in batch.predictions)
         return tuple(place for place, stands in enumerate(found) if stands != (block, first + place))
