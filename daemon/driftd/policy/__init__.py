@@ -15,7 +15,7 @@ from driftd.policy.inputs import (
     StepDone,
     StepFailed,
 )
-from driftd.policy.recovery import restored
+from driftd.policy.recovery import reconcile_restored
 
 __all__ = [
     "AlarmRaised",
@@ -31,5 +31,5 @@ __all__ = [
     "StepDone",
     "StepFailed",
     "advance",
-    "restored",
+    "reconcile_restored",
 ]

@@ -1,4 +1,4 @@
-"""The road of every finding to its transition."""
+"""Passes each finding to the function that decides on it."""
 
 from __future__ import annotations
 
@@ -31,52 +31,54 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     swap is intended for a challenger without a gate's `promote`, a person's approval or a pin; at most one build and
     one swap are under way; a fault of the pipeline starts nothing; every event has a reason.
     """
-    given, override = override, override.in_force(now)
+    configured, override = override, override.in_force(now)
     match finding:
         case AlarmRaised():
-            return triggers.alarmed(state, finding, settings, now)
+            return triggers.record_alarm(state, finding, settings, now)
         case QualityFault(sentence):
-            return _faulted(state, sentence)
+            return _block_builds(state, sentence)
         case QualityOk():
-            return _cleared(state)
+            return _unblock_builds(state)
         case StepDone():
-            return builds.step_done(state, finding, facts, settings, override, now)
+            return builds.finish_step(state, finding, facts, settings, override, now)
         case StepFailed():
-            return builds.step_failed(state, finding, settings, now)
+            return builds.fail_step(state, finding, settings, now)
         case ProbationResult():
-            return swaps.shadowed(state, finding)
+            return swaps.apply_comparison(state, finding)
         case OperatorRequest():
-            return operator.asked(state, finding, facts, now)
+            return operator.answer_request(state, finding, facts, now)
         case ClockTick():
-            noted = operator.noted(state, facts, given, override, now)
-            return noted or _ticked(state, facts, settings, override, now)
+            changed = operator.record_override_change(state, facts, configured, override, now)
+            return changed or _decide_on_tick(state, facts, settings, override, now)
 
 
-def _ticked(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    decided = operator.overridden(state, facts, override, now)
-    if decided is not None:
-        return decided
+def _decide_on_tick(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    applied = operator.apply_override(state, facts, override, now)
+    if applied is not None:
+        return applied
     match state.phase:
         case Phase.STEADY:
-            return triggers.consider(state, facts, settings, override, now)
+            return triggers.consider_build(state, facts, settings, override, now)
         case Phase.RETRAINING:
-            return builds.collect(state, facts, settings, override, now)
+            return builds.collect_rows(state, facts, settings, override, now)
         case Phase.PROBATION:
-            return swaps.look(state, facts, settings, now)
+            return swaps.compare_versions(state, facts, settings, now)
         case Phase.AWAITING_APPROVAL:
-            return builds.release(state, settings, override)
+            return builds.release_challenger(state, settings, override)
         case Phase.PAUSED:
             return Transition(state, f"paused by the override: {override.reason}")
 
 
-def _faulted(state: ModelState, sentence: str) -> Transition:
+def _block_builds(state: ModelState, sentence: str) -> Transition:
     blocked = replace(state, blocked=sentence)
     if state.blocked is not None:
         return Transition(blocked, sentence)
     return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", Event.QUALITY_FAULT)
 
 
-def _cleared(state: ModelState) -> Transition:
+def _unblock_builds(state: ModelState) -> Transition:
     if state.blocked is None:
         return Transition(state, "no fault of the pipeline")
     return Transition(

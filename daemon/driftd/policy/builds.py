@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from driftd.policy.formatting import PIN_AGAIN, moment, span
 from driftd.policy.inputs import Facts, Override, PolicySettings, StepDone, StepFailed
-from driftd.policy.swaps import FOLLOW_UP, promote, swapped
-from driftd.policy.triggers import consider, start
+from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote
+from driftd.policy.triggers import consider_build, start
 from driftd.records import (
     Action,
     ActionArguments,
@@ -42,14 +42,16 @@ def judge(state: ModelState, build: Build) -> Action:
 
 
 def _judge_again(state: ModelState, build: Build, why: str) -> Transition:
-    """A judgement says nothing of a champion that it did not see: have the challenger compared with what serves."""
-    seen = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
+    """Compare the challenger with the version that serves now: its judgement was against another champion."""
+    difference = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
     judging = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.JUDGE))
     figures = DecisionFigures(version=build.number, champion=state.champion)
-    return Transition(judging, f"{why}: {seen}; judging again", Event.JUDGED_AGAIN, (judge(state, build),), figures)
+    return Transition(
+        judging, f"{why}: {difference}; judging again", Event.JUDGED_AGAIN, (judge(state, build),), figures
+    )
 
 
-def judged(
+def apply_judgement(
     state: ModelState,
     build: Build,
     arguments: JudgeArguments,
@@ -59,7 +61,7 @@ def judged(
     override: Override,
     now: float,
 ) -> Transition:
-    """What follows from what the gate says; of another champion than the one that serves, it says nothing."""
+    """Apply the decision of the gate. A judgement against another champion than the one that serves is repeated."""
     against = state.champion if arguments.champion is None else arguments.champion
     build = replace(build, judged_against=against)
     if build.judged_against != state.champion:
@@ -76,9 +78,9 @@ def judged(
     figures = _gate_figures(build, result)
     match result.decision:
         case GateDecision.PROMOTE:
-            return _won(replace(state, build=build), build, settings, override, figures)
+            return _promote_or_hold(replace(state, build=build), build, settings, override, figures)
         case GateDecision.REJECT:
-            return _ended(
+            return _end_build(
                 state,
                 build,
                 settings,
@@ -106,7 +108,7 @@ def _gate_figures(build: Build, result: JudgeResult) -> DecisionFigures:
     )
 
 
-def _won(
+def _promote_or_hold(
     state: ModelState, build: Build, settings: PolicySettings, override: Override, figures: DecisionFigures
 ) -> Transition:
     hold = build.hold or _hold(state, settings, override)
@@ -126,7 +128,7 @@ def _hold(state: ModelState, settings: PolicySettings, override: Override) -> st
     return "promote.approval is manual" if settings.approval == "manual" else None
 
 
-def release(state: ModelState, settings: PolicySettings, override: Override) -> Transition:
+def release_challenger(state: ModelState, settings: PolicySettings, override: Override) -> Transition:
     """Promote a challenger that only the override held back, once the override lets go of it."""
     build = state.build
     hold = (build.hold if build is not None else "") or _hold(state, settings, override)
@@ -138,8 +140,10 @@ def release(state: ModelState, settings: PolicySettings, override: Override) -> 
     return promote(state, build, reason, DecisionFigures(version=build.number))
 
 
-def collect(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    """What a tick means to a build under way: only one that collects rows can go on by itself."""
+def collect_rows(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    """Advance a build that collects rows. At every other step the build waits for its action."""
     build = state.build
     if build is None:
         return Transition(state, "the build is at its step nothing")
@@ -149,18 +153,20 @@ def collect(state: ModelState, facts: Facts, settings: PolicySettings, override:
     if build.step is not BuildStep.COLLECT:
         return Transition(state, f"the build is at its step {build.step}")
     if state.want is not None and state.want.trigger is Trigger.MANUAL and state.want.since > build.started_at:
-        return consider(state, facts, settings, override, now)
-    return _collected(state, build, facts, settings, now)
+        return consider_build(state, facts, settings, override, now)
+    return _judge_or_rebuild(state, build, facts, settings, now)
 
 
-def _collected(state: ModelState, build: Build, facts: Facts, settings: PolicySettings, now: float) -> Transition:
+def _judge_or_rebuild(
+    state: ModelState, build: Build, facts: Facts, settings: PolicySettings, now: float
+) -> Transition:
     """While the gate is inconclusive: judge again with more rows, build again with many more, or give up in time."""
     new_labels = facts.labels - build.judged_labels
     wanted = max(settings.min_labels, int(build.judged_rows * (MORE_ROWS - 1)))
     if now - build.started_at > settings.collect_for:
         time = span(settings.collect_for)
         reason = f"version {build.number} never became clearly better within {time}: {build.decision}"
-        return _ended(
+        return _end_build(
             state, build, settings, now, Event.CHALLENGER_INCONCLUSIVE, reason, DecisionFigures(version=build.number)
         )
     if build.rows_since_change and facts.labels >= FOLLOW_UP * build.rows_since_change:
@@ -171,10 +177,10 @@ def _collected(state: ModelState, build: Build, facts: Facts, settings: PolicySe
         lacking = f"{new_labels} of {wanted} more labelled rows for the next judgement of version {build.number}"
         return Transition(state, lacking)
     again = f"{new_labels} more labelled rows: judging version {build.number} again"
-    return go_on(state, replace(build, step=BuildStep.JUDGE), judge(state, build), again)
+    return advance_build(state, replace(build, step=BuildStep.JUDGE), judge(state, build), again)
 
 
-def _ended(
+def _end_build(
     state: ModelState,
     build: Build,
     settings: PolicySettings,
@@ -213,29 +219,29 @@ def _second_try(build: Build, now: float) -> BuildRequest | None:
     )
 
 
-def go_on(state: ModelState, build: Build, action: Action, reason: str) -> Transition:
-    """A build goes on by one action."""
+def advance_build(state: ModelState, build: Build, action: Action, reason: str) -> Transition:
+    """Save the progress of a build and perform its next action."""
     return Transition(replace(state, build=build), reason, None, (action,), DecisionFigures(version=build.number))
 
 
-def step_done(
+def finish_step(
     state: ModelState, done: StepDone, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
-    """What follows a finished action."""
+    """Apply the result of a finished action."""
     if isinstance(done.arguments, SwapArguments):
-        return swapped(state, done.arguments, settings, now)
+        return finish_swap(state, done.arguments, settings, now)
     build = _build_of(state, done.arguments)
     if build is None:
         return Transition(state, f"the result of an abandoned {done.kind} is put aside")
     match done.arguments, done.result:
         case _, SnapshotResult() as result:
-            return _snapshotted(state, build, result)
+            return _train(state, build, result)
         case _, TrainResult() as result:
             judging = replace(build, step=BuildStep.JUDGE)
             reason = f"version {build.number} is trained on {result.rows} rows ({result.data})"
-            return go_on(state, judging, judge(state, build), reason)
+            return advance_build(state, judging, judge(state, build), reason)
         case JudgeArguments() as arguments, JudgeResult() as result:
-            return judged(state, build, arguments, result, facts, settings, override, now)
+            return apply_judgement(state, build, arguments, result, facts, settings, override, now)
         case _:
             return Transition(state, f"{done.kind} done")
 
@@ -248,7 +254,7 @@ def _build_of(state: ModelState, arguments: ActionArguments) -> Build | None:
     return build
 
 
-def _snapshotted(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
+def _train(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
     since_change = result.rows_since_change or 0
     arguments = TrainArguments(
         version=build.number,
@@ -261,14 +267,14 @@ def _snapshotted(state: ModelState, build: Build, result: SnapshotResult) -> Tra
     further = replace(build, step=BuildStep.TRAIN, snapshot=result.digest, rows_since_change=since_change)
     after = f", {since_change} of them since the change" if build.change_at is not None else ""
     reason = f"snapshot {result.digest[:12]} holds {result.rows} labelled rows{after}"
-    return go_on(state, further, Action(arguments), reason)
+    return advance_build(state, further, Action(arguments), reason)
 
 
-def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:
-    """What follows a failed action: the champion is never touched."""
+def fail_step(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:
+    """Apply the failure of an action. The champion stays."""
     match failed.arguments:
         case SwapArguments(purpose=SwapPurpose.ROLLBACK | SwapPurpose.PIN) as swap:
-            return _not_served(state, swap, failed.error)
+            return _refuse_swap(state, swap, failed.error)
         case ReportArguments():
             return Transition(state, f"{failed.kind} failed: {failed.error}", Event.REPORT_FAILED)
         case ShadowArguments():
@@ -276,10 +282,10 @@ def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings,
     build = _build_of(state, failed.arguments)
     if build is None:
         return Transition(state, f"the failure of an abandoned {failed.kind} is put aside: {failed.error}")
-    return _build_failed(state, build, failed, settings, now)
+    return _fail_build(state, build, failed, settings, now)
 
 
-def _not_served(state: ModelState, swap: SwapArguments, error: str) -> Transition:
+def _refuse_swap(state: ModelState, swap: SwapArguments, error: str) -> Transition:
     reason = f"version {swap.version} cannot be served ({swap.purpose} refused): {error}"
     if swap.purpose is SwapPurpose.ROLLBACK:
         return Transition(state, reason, Event.ROLLBACK_REFUSED)
@@ -287,7 +293,7 @@ def _not_served(state: ModelState, swap: SwapArguments, error: str) -> Transitio
     return Transition(replace(state, pin_refused=reason), reason, Event.PIN_REFUSED)
 
 
-def _build_failed(
+def _fail_build(
     state: ModelState, build: Build, failed: StepFailed, settings: PolicySettings, now: float
 ) -> Transition:
     failures = state.failures + 1

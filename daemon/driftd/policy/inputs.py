@@ -1,4 +1,4 @@
-"""What policy decides on: the settings of one model, what can happen to it, and the facts that it needs."""
+"""The inputs of policy: the settings of one model, its override, the findings and the facts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """The operator's hand on one model. After `expires` it has no effect; each silence has an end of its own."""
+    """What the override asks of one model. It has no effect after `expires`; each silence has its own end."""
 
     reason: str = ""
     expires: float | None = None
@@ -54,8 +54,8 @@ class Override:
     @property
     def is_empty(self) -> bool:
         """Whether it asks nothing of this model."""
-        asked = (self.pin, self.retrain, self.approve, self.reject)
-        return not self.pause and not self.silence and all(one is None for one in asked)
+        values = (self.pin, self.retrain, self.approve, self.reject)
+        return not self.pause and not self.silence and all(value is None for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class ProbationResult:
 
 @dataclass(frozen=True, slots=True)
 class OperatorRequest:
-    """A person asked by the CLI: retrain | approve | reject | rollback."""
+    """A request of a person by the CLI: retrain | approve | reject | rollback."""
 
     kind: str
     who: str
@@ -128,7 +128,7 @@ class OperatorRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClockTick:
-    """Time went by; or the config changed."""
+    """Time has passed, or the config has changed."""
 
 
 Finding = AlarmRaised | QualityFault | QualityOk | StepDone | StepFailed | ProbationResult | OperatorRequest | ClockTick
@@ -136,7 +136,7 @@ Finding = AlarmRaised | QualityFault | QualityOk | StepDone | StepFailed | Proba
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the shell counted for this decision."""
+    """What the shell has counted for this decision."""
 
     next_version: int = 1
     versions: frozenset[int] = frozenset()  # those that can be served

@@ -1,4 +1,4 @@
-"""From an alarm, a schedule or an operator's request to a build: what is requested, and what it waits for."""
+"""Requests for builds: by an alarm, the schedule, new labels, changed code or a person; and what each waits for."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ TRIGGER_OF_KIND = {
 }
 
 
-def alarmed(state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float) -> Transition:
-    """Record an alarm, have its report rendered, and want a build where the config says that such an alarm builds."""
+def record_alarm(state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float) -> Transition:
+    """Record an alarm, render its report, and request a build where `retrain.on` names its kind."""
     alarm = finding.alarm
     report = Action(ReportArguments(alarm=finding.number, sentence=alarm.sentence))
     figures = DecisionFigures(alarm=finding.number, kind=alarm.kind, evidence=alarm.evidence, threshold=alarm.threshold)
@@ -67,11 +67,13 @@ def _consequence(
     return replace(state, want=want), first
 
 
-def consider(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    """Start the wanted build if nothing stands in its way, else say what it waits for."""
+def consider_build(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    """Start the requested build, or record what it waits for."""
     state = state if state.code is not None or facts.code is None else replace(state, code=facts.code)
     if state.want is None:
-        return _arisen(state, facts, settings, now)
+        return _request_without_alarm(state, facts, settings, now)
     obstacle = _obstacle(state, state.want, facts, settings, override, now)
     if obstacle is not None:
         return Transition(
@@ -80,8 +82,8 @@ def consider(state: ModelState, facts: Facts, settings: PolicySettings, override
     return start(state, state.want, facts, settings, now)
 
 
-def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
-    """Wishes that need no alarm: the schedule, new labels, changed code."""
+def _request_without_alarm(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
+    """Request a build by the schedule, by new labels or by changed code."""
     trigger, reason = None, ""
     if facts.schedule_due and Trigger.SCHEDULE in settings.retrain_on:
         trigger, reason = Trigger.SCHEDULE, "the schedule is due"
@@ -98,14 +100,14 @@ def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: floa
     return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures=DecisionFigures(trigger=trigger))
 
 
-def by_hand(state: ModelState, reason: str, who: str, now: float) -> Transition:
-    """A person wants a build: it passes over the cool-down, the budget and the labels needed."""
+def request_build(state: ModelState, reason: str, who: str, now: float) -> Transition:
+    """Request a build for a person. It ignores the cool-down, the budget and the labels needed."""
     wanted = replace(state, want=BuildRequest(Trigger.MANUAL, reason, now, who=who))
     return Transition(wanted, reason, Event.BUILD_WANTED, (), DecisionFigures(trigger=Trigger.MANUAL))
 
 
-def gives_way(build: Build | None) -> bool:
-    """Whether a build that a person asks for may begin now: beside none, or instead of one that only awaits rows."""
+def is_interruptible(build: Build | None) -> bool:
+    """Whether a new build may begin now: there is none, or it only collects rows."""
     return build is None or build.step is BuildStep.COLLECT
 
 
