@@ -15,7 +15,7 @@ ROW_WINDOWS_A_YEAR = 8766.0  # what a row window is counted as until its real pa
 
 
 def rules_of(config: Config, model: str) -> Rules:
-    """What policy is told of one model."""
+    """The inputs of policy that follow from the config, for one model."""
     return Rules(policy_settings(config.models[model]), override_of(config, model), config.hash)
 
 
@@ -36,7 +36,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
 
 
 def override_of(config: Config, model: str) -> Override:
-    """The operator's hand on one model."""
+    """The part of the override that concerns one model."""
     override = config.override
     return Override(
         reason=override.reason or "",
@@ -50,7 +50,7 @@ def override_of(config: Config, model: str) -> Override:
     )
 
 
-def asked_by_override(override: ConfiguredOverride, now: float) -> tuple[set[str], float | None]:
+def active_overrides(override: ConfiguredOverride, now: float) -> tuple[set[str], float | None]:
     """What the override asks for just now, over all models, in the words of the metrics; and when it lapses whole."""
     expires = override.expires.timestamp() if override.expires is not None else None
     if expires is not None and now >= expires:

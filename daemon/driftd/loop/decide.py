@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Rules:
-    """What policy is told besides the finding."""
+    """The inputs of policy besides the finding and the facts."""
 
     settings: PolicySettings
     override: Override
@@ -39,7 +39,7 @@ class Decision:
     rules: Rules
     store: StateStore
     now: float
-    made: list[tuple[ModelState, Transition]] = field(default_factory=list)
+    transitions: list[tuple[ModelState, Transition]] = field(default_factory=list)
 
     def advance(self, finding: Finding, facts: Facts, *, actor: str = "driftd") -> Transition:
         """Decide on one finding and write the decision into the open transaction."""
@@ -48,24 +48,24 @@ class Decision:
         if transition.event is not None or transition.actions or transition.state != before:
             who, config_hash = transition.actor or actor, self.rules.config_hash
             self.store.save_transition(before, transition, at=self.now, actor=who, config_hash=config_hash)
-        self.made.append((before, transition))
+        self.transitions.append((before, transition))
         self.state = transition.state
         return transition
 
 
 @contextmanager
-def deciding(
+def open_decision(
     state: ModelState, rules: Rules, store: StateStore, metrics: ModelMetrics, now: float
 ) -> Iterator[Decision]:
     """Open a transaction for a decision; metrics and log lines follow only once it has landed."""
     decision = Decision(state, rules, store, now)
     with store.transaction():
         yield decision
-    for before, transition in decision.made:
-        _tell(before, transition, metrics, now)
+    for before, transition in decision.transitions:
+        _report(before, transition, metrics, now)
 
 
-def _tell(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:
+def _report(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:
     if transition.event is None:
         return
     state = transition.state
@@ -86,7 +86,7 @@ COUNTS_A_WINDOW = 20  # labels are counted so many times in the span of a window
 
 @dataclass(slots=True)
 class Counts:
-    """What was counted last, and when."""
+    """The newest counts, and when they were made."""
 
     model: str
     registry: Registry
@@ -101,15 +101,17 @@ class Counts:
         """Count anew at the next question."""
         self._labels = self._since_build = (-1.0, -1.0, 0)
 
-    def facts(self, state: ModelState, open_actions: list[StoredAction], lookout: CheckScheduler, now: float) -> Facts:
+    def facts(
+        self, state: ModelState, open_actions: list[StoredAction], scheduler: CheckScheduler, now: float
+    ) -> Facts:
         """The facts of this moment."""
         versions = self.registry.versions(self.model)
         since = labels_count_from(state)
         if since is not None:
-            self._labels = self._counted(self._labels, since, lookout, now)
+            self._labels = self._count_since(self._labels, since, scheduler, now)
         if self.count_labels_since_build:
             last_build = state.build_starts[-1] if state.build_starts else 0.0
-            self._since_build = self._counted(self._since_build, last_build, lookout, now)
+            self._since_build = self._count_since(self._since_build, last_build, scheduler, now)
         numbers = [*versions, *state.barred, *([state.build.number] if state.build else [])]
         return Facts(
             next_version=max(numbers, default=0) + 1,
@@ -121,12 +123,12 @@ class Counts:
             working=frozenset(action.kind for action in open_actions),
         )
 
-    def _counted(
-        self, last: tuple[float, float, int], since: float, lookout: CheckScheduler, now: float
+    def _count_since(
+        self, last: tuple[float, float, int], since: float, scheduler: CheckScheduler, now: float
     ) -> tuple[float, float, int]:
         if last[0] == since and 0 <= now - last[1] < self.recount_after:
             return last
-        return since, now, lookout.guard.run(lookout.source.count_labelled, since, now)
+        return since, now, scheduler.guard.run(scheduler.source.count_labelled, since, now)
 
     def _is_due(self, state: ModelState, now: float) -> bool:
         if self.schedule is None or state.last_schedule <= 0:
