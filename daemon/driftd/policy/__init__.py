@@ -2,7 +2,9 @@
 
 from driftd.policy.advance import advance
 from driftd.policy.inputs import (
+    AlarmCleared,
     AlarmRaised,
+    AlarmStanding,
     ClockTick,
     Facts,
     Finding,
@@ -18,7 +20,9 @@ from driftd.policy.inputs import (
 from driftd.policy.recovery import reconcile_restored
 
 __all__ = [
+    "AlarmCleared",
     "AlarmRaised",
+    "AlarmStanding",
     "ClockTick",
     "Facts",
     "Finding",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import builds, operator, swaps, triggers
+from driftd.policy import alarms, builds, operator, swaps, triggers
 from driftd.policy.inputs import (
+    AlarmCleared,
     AlarmRaised,
+    AlarmStanding,
     ClockTick,
     Facts,
     Finding,
@@ -33,8 +35,8 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     """
     configured, override = override, override.in_force(now)
     match finding:
-        case AlarmRaised():
-            return triggers.record_alarm(state, finding, settings, now)
+        case AlarmRaised() | AlarmStanding() | AlarmCleared():
+            return triggers.apply_alarm(state, finding, settings, override, now)
         case QualityFault(sentence):
             return _block_builds(state, sentence)
         case QualityOk():
@@ -46,16 +48,18 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
         case ProbationResult():
             return swaps.apply_comparison(state, finding)
         case OperatorRequest():
-            return operator.answer_request(state, finding, facts, now)
+            return operator.answer_request(state, finding, facts, settings, now)
         case ClockTick():
             changed = operator.record_override_change(state, facts, configured, override, now)
-            return changed or _decide_on_tick(state, facts, settings, override, now)
+            decided = changed or _decide_on_tick(state, facts, settings, override, now)
+            return alarms.report_unattended(decided, settings, override, now)
 
 
 def _decide_on_tick(
     state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
-    applied = operator.apply_override(state, facts, override, now)
+    state = alarms.without_acknowledged(state, override, now)
+    applied = operator.apply_override(state, facts, settings, override, now)
     if applied is not None:
         return applied
     match state.phase:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.policy.alarms import open_numbers, pending_request, request_for_alarm
 from driftd.policy.formatting import PIN_AGAIN, moment, span
 from driftd.policy.inputs import Facts, Override, PolicySettings, StepDone, StepFailed
 from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote
-from driftd.policy.triggers import consider_build, start
+from driftd.policy.triggers import find_obstacle, next_request, request_again, start
 from driftd.records import (
     Action,
     ActionArguments,
@@ -29,11 +30,9 @@ from driftd.records import (
     TrainArguments,
     TrainResult,
     Transition,
-    Trigger,
 )
 
 MORE_ROWS = 1.5  # an inconclusive gate is asked again when so many times the rows are there
-AFTER_REFUSAL = 2  # a refused build is tried again with so many times the labels, while its cause stands
 
 
 def judge(state: ModelState, build: Build) -> Action:
@@ -152,8 +151,15 @@ def collect_rows(
         return Transition(state, f"{held}: retraining is paused by the override: {override.reason}")
     if build.step is not BuildStep.COLLECT:
         return Transition(state, f"the build is at its step {build.step}")
-    if state.want is not None and state.want.trigger is Trigger.MANUAL and state.want.since > build.started_at:
-        return consider_build(state, facts, settings, override, now)
+    urgent = request_for_alarm(state, settings, override, now)
+    if urgent is not None:
+        return request_again(state, urgent)
+    want = pending_request(state)
+    if want is not None:
+        obstacle = find_obstacle(state, want, facts, settings, override, now)
+        if obstacle is None:
+            return start(state, want, facts, settings, now)
+        state = replace(state, waits=obstacle)
     return _judge_or_rebuild(state, build, facts, settings, now)
 
 
@@ -193,30 +199,14 @@ def _end_build(
         state,
         phase=Phase.STEADY,
         build=None,
-        want=_second_try(build, now),
+        want=next_request(state, build, now),
+        waits=None,
         cooldown_until=now + settings.cooldown,
         barred=(*state.barred, build.number),
         failures=0,
         backoff_until=0.0,
     )
     return Transition(ended, reason, event, (), figures)
-
-
-def _second_try(build: Build, now: float) -> BuildRequest | None:
-    """The cause of a performance or harm build still stands after a refusal: try again with twice the labels."""
-    if build.trigger not in (Trigger.PERFORMANCE, Trigger.HARM):
-        return None
-    needed = AFTER_REFUSAL * max(build.judged_labels, 1)
-    reason = f"version {build.number} was refused with {build.judged_labels} labels; {build.reason}"
-    return BuildRequest(
-        build.trigger,
-        reason,
-        now,
-        change_at=build.change_at,
-        labels_needed=needed,
-        is_follow_up=True,
-        alarm=build.alarm,
-    )
 
 
 def advance_build(state: ModelState, build: Build, action: Action, reason: str) -> Transition:
@@ -296,19 +286,28 @@ def _refuse_swap(state: ModelState, swap: SwapArguments, error: str) -> Transiti
 def _fail_build(
     state: ModelState, build: Build, failed: StepFailed, settings: PolicySettings, now: float
 ) -> Transition:
+    """End a build that failed, and try its request again after a pause that doubles.
+
+    A request is dropped after `most_failures` tries, unless its alarm still stands.
+    """
     failures = state.failures + 1
-    pause = min(settings.backoff_most, settings.backoff_first * 2 ** (failures - 1))
-    dropped = failures >= settings.most_failures
+    pause = min(settings.backoff_most, settings.backoff_first * 2 ** min(failures - 1, 30))
+    want = pending_request(state)
+    if want is None and state.want is not None:
+        want = replace(state.want, failures=state.want.failures + 1)
+        if want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
+            want, failures = None, 0
+    is_tried_again = want is not None or state.open_alarms
+    after = f"next try at {moment(now + pause)}" if is_tried_again else "no further try until a new alarm or wish"
     back = replace(
         state,
         phase=Phase.STEADY,
         build=None,
-        failures=0 if dropped else failures,
+        failures=failures,
         backoff_until=now + pause,
-        want=None if dropped else state.want,
+        want=want,
         barred=(*state.barred, build.number),
     )
-    after = "no further try until a new alarm or wish" if dropped else f"next try at {moment(now + pause)}"
     reason = f"build {build.number} failed at {failed.kind}: {failed.error}; the champion still serves; {after}"
-    figures = DecisionFigures(version=build.number, step=failed.kind, failures=failures)
+    figures = DecisionFigures(version=build.number, step=failed.kind, failures=state.failures + 1)
     return Transition(back, reason, Event.BUILD_FAILED, (), figures)

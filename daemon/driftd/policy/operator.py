@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from driftd.policy.alarms import acknowledge, open_numbers, pending_request
 from driftd.policy.formatting import PIN_AGAIN, moment
-from driftd.policy.inputs import Facts, OperatorRequest, Override
+from driftd.policy.inputs import Facts, OperatorRequest, Override, PolicySettings
 from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, swap_action
 from driftd.policy.triggers import is_interruptible, request_build
 from driftd.records import (
@@ -33,7 +34,8 @@ def record_override_change(
 
     `configured` is what the config says, `override` what of it is in force now.
     """
-    asks = None if override.is_empty else f"{describe_override(override)} ({override.reason})"
+    why = "; ".join(dict.fromkeys(filter(None, (override.reason, override.acknowledge_reason))))
+    asks = None if override.is_empty else f"{describe_override(override)} ({why})"
     if asks == state.override:
         return None
     after = replace(state, override=asks)
@@ -63,6 +65,8 @@ def _clauses(override: Override) -> Iterator[str]:
         yield f"version {override.pin} pinned"
     for feature, until in sorted(override.silence.items()):
         yield f"{feature} silent until {moment(until)}"
+    for number, until in sorted(override.acknowledge.items()):
+        yield f"alarm {number} acknowledged until {moment(until)}"
     if override.retrain is not None:
         yield f"a build asked for: {override.retrain}"
     if override.approve is not None:
@@ -83,6 +87,8 @@ def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iter
         yield f"the build {override.retrain!r} was begun before; another text is another build"
     elif override.retrain is not None and state.build is not None and not is_interruptible(state.build):
         yield f"build {state.build.number} is under way ({state.build.step}); the one asked for begins after it"
+    for number in sorted(set(override.acknowledge) - open_numbers(state)):
+        yield f"alarm {number} does not stand now"
     unknown = sorted(set(override.silence) - facts.features) if facts.features is not None else []
     if unknown and facts.features is not None:
         yield f"there is no feature {', '.join(unknown)} (there are: {', '.join(sorted(facts.features))})"
@@ -92,12 +98,17 @@ def _waiting(state: ModelState, waiting: int | None) -> str:
     return f"version {waiting} does" if waiting is not None else f"the model is {state.phase}"
 
 
-def apply_override(state: ModelState, facts: Facts, override: Override, now: float) -> Transition | None:
+def apply_override(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition | None:
     """Correct the first difference between the model and the override; None when there is none."""
-    for mend in (_apply_pause, _apply_pin, _judge_challenger):
-        transition = mend(state, facts, override)
-        if transition is not None:
-            return transition
+    applied = (
+        _apply_pause(state, override)
+        or _apply_pin(state, facts, override)
+        or _judge_challenger(state, settings, override, now)
+    )
+    if applied is not None:
+        return applied
     if override.retrain is not None and override.retrain not in state.asked and is_interruptible(state.build):
         remembered = replace(state, asked=(*state.asked[-ASKED_KEPT + 1 :], override.retrain))
         wanted = request_build(remembered, f"the override asks for a build: {override.retrain}", "the override", now)
@@ -105,8 +116,7 @@ def apply_override(state: ModelState, facts: Facts, override: Override, now: flo
     return None
 
 
-def _apply_pause(state: ModelState, facts: Facts, override: Override) -> Transition | None:
-    del facts
+def _apply_pause(state: ModelState, override: Override) -> Transition | None:
     if "checks" in override.pause and state.phase is not Phase.PAUSED:
         paused = replace(state, phase=Phase.PAUSED, resumes=state.phase)
         return Transition(paused, f"checks are paused by the override: {override.reason}", Event.PAUSED, actor=ACTOR)
@@ -142,7 +152,7 @@ def _without_build(state: ModelState) -> ModelState:
     """A challenger that is pinned is no challenger any more: what its judge still says is put aside."""
     resumes = None if state.resumes is None else Phase.STEADY
     phase = state.phase if state.phase is Phase.PAUSED else Phase.STEADY
-    return replace(state, phase=phase, resumes=resumes, build=None, want=None, waits=None)
+    return replace(state, phase=phase, resumes=resumes, build=None, want=pending_request(state), waits=None)
 
 
 def _end_probation(state: ModelState) -> ModelState:
@@ -157,9 +167,8 @@ def _unpin(state: ModelState) -> Transition:
     return Transition(replace(state, pinned=None, pin_refused=None), reason, Event.UNPINNED, actor=ACTOR)
 
 
-def _judge_challenger(state: ModelState, facts: Facts, override: Override) -> Transition | None:
+def _judge_challenger(state: ModelState, settings: PolicySettings, override: Override, now: float) -> Transition | None:
     """Approve or reject the challenger that waits; a pin goes before an approval."""
-    del facts
     build = state.build
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
         return None
@@ -168,7 +177,9 @@ def _judge_challenger(state: ModelState, facts: Facts, override: Override) -> Tr
         return replace(promote(state, build, by, DecisionFigures(version=build.number)), actor=ACTOR)
     if override.reject == build.number:
         return replace(
-            reject_challenger(state, f"version {build.number} is rejected by the override: {override.reason}"),
+            reject_challenger(
+                state, f"version {build.number} is rejected by the override: {override.reason}", settings, now
+            ),
             actor=ACTOR,
         )
     return None
@@ -178,7 +189,9 @@ NO_TARGET = "there is no earlier version to go back to; name one with --to"
 REQUEST_LASTS = 86_400.0  # seconds; what was asked before the daemon was down for days may be wrong by now
 
 
-def answer_request(state: ModelState, finding: OperatorRequest, facts: Facts, now: float) -> Transition:
+def answer_request(
+    state: ModelState, finding: OperatorRequest, facts: Facts, settings: PolicySettings, now: float
+) -> Transition:
     """Answer a request of the CLI; the transition's reason is the answer."""
     if finding.at is not None and now - finding.at > REQUEST_LASTS:
         stale = f"{finding.kind} was asked at {moment(finding.at)}, and nothing could answer until now"
@@ -187,13 +200,15 @@ def answer_request(state: ModelState, finding: OperatorRequest, facts: Facts, no
         case "retrain":
             return _retrain(state, finding, now)
         case "approve" | "reject":
-            return _approve_or_reject(state, finding)
+            return _approve_or_reject(state, finding, settings, now)
         case "rollback":
             return _roll_back(state, finding, facts)
+        case "acknowledge":
+            return acknowledge(state, finding, now)
         case _:
             return Transition(
                 state,
-                f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback",
+                f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge",
                 Event.REQUEST_REFUSED,
             )
 
@@ -208,7 +223,7 @@ def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transit
     )
 
 
-def _approve_or_reject(state: ModelState, finding: OperatorRequest) -> Transition:
+def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:
     build = state.build
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
         return Transition(state, f"nothing awaits approval (the model is {state.phase})", Event.REQUEST_REFUSED)
@@ -224,7 +239,7 @@ def _approve_or_reject(state: ModelState, finding: OperatorRequest) -> Transitio
     if finding.kind == "approve":
         figures = DecisionFigures(version=build.number, who=finding.who)
         return promote(state, build, f"version {build.number} is approved by {finding.who}{text}", figures)
-    return reject_challenger(state, f"version {build.number} is rejected by {finding.who}{text}")
+    return reject_challenger(state, f"version {build.number} is rejected by {finding.who}{text}", settings, now)
 
 
 def _roll_back(state: ModelState, finding: OperatorRequest, facts: Facts) -> Transition:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.policy.alarms import pending_request
 from driftd.policy.formatting import moment
 from driftd.policy.swaps import phase_without_probation
 from driftd.records import BuildStep, DecisionFigures, Event, ModelState, Phase, Probation, Transition
@@ -58,7 +59,7 @@ def _without_swap(state: ModelState, served: int | None) -> ModelState:
         return state
     phase = Phase.STEADY if state.phase in (Phase.RETRAINING, Phase.AWAITING_APPROVAL) else state.phase
     resumes = Phase.STEADY if state.resumes in (Phase.RETRAINING, Phase.AWAITING_APPROVAL) else state.resumes
-    return replace(state, build=None, want=None, waits=None, phase=phase, resumes=resumes)
+    return replace(state, build=None, want=pending_request(state), waits=None, phase=phase, resumes=resumes)
 
 
 def _with_served(state: ModelState, served: int, versions: frozenset[int], now: float) -> ModelState:
@@ -69,6 +70,7 @@ def _with_served(state: ModelState, served: int, versions: frozenset[int], now: 
     return replace(
         state,
         champion=served,
+        open_alarms=(),
         previous=before,
         probation=probation,
         want=None if later else state.want,

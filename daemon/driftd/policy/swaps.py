@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.policy.alarms import pending_request
 from driftd.policy.formatting import moment
 from driftd.policy.inputs import Facts, PolicySettings, ProbationResult
+from driftd.policy.triggers import next_request
 from driftd.records import (
     Action,
     ActionKind,
@@ -41,10 +43,18 @@ def swap_action(state: ModelState, version: int, purpose: SwapPurpose) -> Action
     return Action(SwapArguments(version=version, purpose=purpose, from_version=state.champion))
 
 
-def reject_challenger(state: ModelState, reason: str) -> Transition:
+def reject_challenger(state: ModelState, reason: str, settings: PolicySettings, now: float) -> Transition:
     """End the build of the waiting challenger because a person rejects it."""
     number = state.build.number if state.build is not None else 0
-    steady = replace(state, phase=Phase.STEADY, build=None, want=None, barred=(*state.barred, number))
+    want = None if state.build is None else next_request(state, state.build, now)
+    steady = replace(
+        state,
+        phase=Phase.STEADY,
+        build=None,
+        want=want,
+        cooldown_until=now + settings.cooldown,
+        barred=(*state.barred, number),
+    )
     return Transition(steady, reason, Event.CHALLENGER_REJECTED, (), DecisionFigures(version=number))
 
 
@@ -52,7 +62,8 @@ def finish_swap(state: ModelState, arguments: SwapArguments, settings: PolicySet
     """Apply a finished swap, by its purpose."""
     version, before = arguments.version, state.champion
     figures = DecisionFigures(version=version, from_version=before)
-    served = replace(state, champion=version, cooldown_until=now + settings.cooldown)
+    alarms = state.open_alarms if version == before else ()  # evidence begins anew against another version
+    served = replace(state, champion=version, cooldown_until=now + settings.cooldown, open_alarms=alarms)
     if arguments.purpose is SwapPurpose.PROMOTE:
         return _begin_probation(served, before, figures, now)
     settled = replace(
@@ -77,7 +88,10 @@ def phase_without_probation(phase: Phase) -> Phase:
 
 def _begin_probation(served: ModelState, before: int | None, figures: DecisionFigures, now: float) -> Transition:
     build = served.build
-    clean = replace(served, build=None, want=_follow_up(build, now), failures=0, backoff_until=0.0, waits=None)
+    pending = pending_request(served)
+    by_person = pending is not None and pending.trigger is Trigger.MANUAL
+    want = pending if by_person else _follow_up(build, now)
+    clean = replace(served, build=None, want=want, failures=0, backoff_until=0.0, waits=None)
     if before is None:
         steady = replace(clean, phase=Phase.STEADY)
         return Transition(
