@@ -212,6 +212,19 @@ class ModelState:
     override: str | None = None  # what the override in force asks of this model, as the history told it
     open_alarms: tuple[OpenAlarm, ...] = ()  # that stand against the champion, at most one of a kind
 
+    @property
+    def is_attended(self) -> bool:
+        """Whether a build is at work, or a person was asked about its challenger."""
+        if self.phase is Phase.AWAITING_APPROVAL:
+            return True
+        return self.phase is Phase.RETRAINING and self.build is not None and self.build.step is not BuildStep.COLLECT
+
+    @property
+    def unattended(self) -> OpenAlarm | None:
+        """The alarm of which a person was told that nothing is being done about it, while that is so."""
+        reported = (alarm for alarm in self.open_alarms if alarm.reported_at is not None)
+        return None if self.is_attended else next(reported, None)
+
 
 NO_FIGURES = DecisionFigures()
 

@@ -68,6 +68,8 @@ def _alarm(alarm: StoredAlarm, rows: int | None, window_by: str, to: Console) ->
     say(to, f"  report: {alarm.report or 'not rendered (yet)'}")
     if alarm.absorbed_at:
         say(to, f"  taken into what is normal at {format_time(alarm.absorbed_at)}")
+    if alarm.cleared_at:
+        say(to, f"  cleared at {format_time(alarm.cleared_at)}: its evidence fell")
 
 
 def _window(alarm: StoredAlarm, window_by: str) -> str:

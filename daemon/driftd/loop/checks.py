@@ -18,7 +18,7 @@ from driftd.sources.protocol import Extent, Source
 from driftd.sources.windows import WindowSpec, due_windows, window_at
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
-from driftd_detectors.assessment import Assessment, EvidenceKind
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.layout import Layout
@@ -113,23 +113,16 @@ def error_assessment(error: Exception, rows: int = 0) -> Assessment:
     return Assessment(Verdict.ERROR, f"the check failed: {type(error).__name__}: {error}", rows)
 
 
-def alarms_in(assessment: Assessment) -> list[tuple[Alarm, tuple[tuple[str, float], ...]]]:
-    """The alarms that this window newly raised, each with the leaders of its evidence."""
-    return [
-        (
-            Alarm(
-                kind=str(kind.kind),
-                subject=kind.leaders[0][0] if kind.leaders else str(kind.kind),
-                evidence=kind.evidence,
-                threshold=kind.threshold,
-                sentence=kind.sentence,
-                change_start=kind.change_start,
-            ),
-            kind.leaders,
-        )
-        for kind in assessment.kinds
-        if kind.crossed
-    ]
+def alarm_of(kind: KindAssessment) -> Alarm:
+    """The alarm that an assessment of one kind of evidence raises."""
+    return Alarm(
+        kind=str(kind.kind),
+        subject=kind.leaders[0][0] if kind.leaders else str(kind.kind),
+        evidence=kind.evidence,
+        threshold=kind.threshold,
+        sentence=kind.sentence,
+        change_start=kind.change_start,
+    )
 
 
 def fault_in(assessment: Assessment) -> str | None:

@@ -13,7 +13,7 @@ from apscheduler.triggers.cron import CronTrigger
 from driftd.loop.checks import CheckScheduler
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
-from driftd.policy import Facts, Finding, Override, PolicySettings, advance
+from driftd.policy import Facts, Finding, Override, PolicySettings, advance, pending_request
 from driftd.records import ModelState, Phase, Transition
 from driftd.registry import Registry
 from driftd.store.state.records import StoredAction
@@ -95,11 +95,12 @@ class Counts:
     count_labels_since_build: bool
     recount_after: float
     _labels: tuple[float, float, int] = (-1.0, -1.0, 0)  # since, counted at, count
+    _of_request: tuple[float, float, int] = (-1.0, -1.0, 0)
     _since_build: tuple[float, float, int] = (-1.0, -1.0, 0)
 
     def forget(self) -> None:
         """Count anew at the next question."""
-        self._labels = self._since_build = (-1.0, -1.0, 0)
+        self._labels = self._of_request = self._since_build = (-1.0, -1.0, 0)
 
     def facts(
         self, state: ModelState, open_actions: list[StoredAction], scheduler: CheckScheduler, now: float
@@ -109,6 +110,9 @@ class Counts:
         since = labels_count_from(state)
         if since is not None:
             self._labels = self._count_since(self._labels, since, scheduler, now)
+        request = pending_request(state) if state.build is not None else None
+        if request is not None:
+            self._of_request = self._count_since(self._of_request, request.change_at or 0.0, scheduler, now)
         if self.count_labels_since_build:
             last_build = state.build_starts[-1] if state.build_starts else 0.0
             self._since_build = self._count_since(self._since_build, last_build, scheduler, now)
@@ -117,6 +121,7 @@ class Counts:
             next_version=max(numbers, default=0) + 1,
             versions=frozenset(versions),
             labels=self._labels[2] if since is not None else 0,
+            labels_of_request=None if request is None else self._of_request[2],
             labels_since_build=self._since_build[2],
             schedule_due=self._is_due(state, now),
             code=self.code,

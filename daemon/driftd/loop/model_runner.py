@@ -11,12 +11,15 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
-from driftd.loop.checks import CheckRun, CheckScheduler, alarms_in, fault_in, is_conclusive
+from driftd.loop.checks import CheckRun, CheckScheduler, alarm_of, fault_in, is_conclusive
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
+    LEVELS,
+    AlarmCleared,
     AlarmRaised,
+    AlarmStanding,
     ClockTick,
     Facts,
     OperatorRequest,
@@ -25,11 +28,11 @@ from driftd.policy import (
     QualityOk,
     StepDone,
 )
-from driftd.records import ActionKind, ModelState, Phase, ReportArguments, SwapArguments, SwapPurpose
+from driftd.records import ActionKind, ModelState, Phase, ReportArguments, SwapArguments, SwapPurpose, Verdict, Window
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
-from driftd_detectors.assessment import EvidenceKind, LatestVerdicts
+from driftd_detectors.assessment import EvidenceKind, KindAssessment, LatestVerdicts
 from driftd_detectors.monitor import Monitor
 
 log = structlog.get_logger()
@@ -145,7 +148,7 @@ class ModelRunner:
         assessment, monitor = run.result.assessment, run.result.monitor
         facts = self._facts(now)
         with self._decide(now) as decision:
-            monitor = self._absorb(run, monitor, now)
+            monitor = self._absorb(run, monitor, decision, facts, now)
             self.store.save_check(self.name, run.kind, run.window, assessment, at=now, version=champion)
             if run.result.profile is not None:
                 profile = run.result.profile
@@ -175,20 +178,49 @@ class ModelRunner:
         if run.kind == "window" and is_conclusive(assessment, EvidenceKind.QUALITY):
             fault = fault_in(assessment)
             decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
-        for alarm, leaders in alarms_in(assessment):
-            number = self.store.save_alarm(self.name, alarm, run.window, at=now, version=champion, leaders=leaders[:20])
-            decision.advance(AlarmRaised(alarm, number, run.window), facts)
+        for kind in assessment.kinds:
+            if kind.crossed:
+                self._raise_alarm(kind, run.window, decision, facts, champion, now)
+            elif str(kind.kind) in LEVELS:
+                self._follow_level(kind, run.window, decision, facts, champion, now)
 
-    def _absorb(self, run: CheckRun, monitor: Monitor, now: float) -> Monitor:
+    def _raise_alarm(
+        self, kind: KindAssessment, window: Window, decision: Decision, facts: Facts, champion: int, now: float
+    ) -> None:
+        alarm, leaders = alarm_of(kind), kind.leaders[:20]
+        number = self.store.save_alarm(self.name, alarm, window, at=now, version=champion, leaders=leaders)
+        decision.advance(AlarmRaised(alarm, number, window), facts)
+
+    def _follow_level(
+        self, kind: KindAssessment, window: Window, decision: Decision, facts: Facts, champion: int, now: float
+    ) -> None:
+        """Have policy know whether the alarm of a kind stands, by the evidence and not by the crossing alone."""
+        name = str(kind.kind)
+        is_open = any(alarm.kind == name for alarm in decision.state.open_alarms)
+        if kind.verdict is Verdict.DRIFT and not is_open:
+            raised = [alarm for alarm in self.store.standing_alarms(self.name, champion) if alarm.kind == name]
+            if raised:
+                decision.advance(AlarmStanding(alarm_of(kind), raised[0].id), facts)
+            else:
+                self._raise_alarm(kind, window, decision, facts, champion, now)
+        elif kind.verdict in (Verdict.OK, Verdict.SUSPECTED) and is_open:
+            self.store.clear_alarms(self.name, name, now)
+            decision.advance(AlarmCleared(name, kind.sentence), facts)
+
+    def _absorb(self, run: CheckRun, monitor: Monitor, decision: Decision, facts: Facts, now: float) -> Monitor:
         """Take a standing alarm that only informed into what is normal, so that the next change is seen again."""
         if run.kind != "window" or self.state.phase is not Phase.STEADY:
             return monitor
         for alarm in self.store.standing_alarms(self.name, self.state.champion):
-            if alarm.kind in ABSORBABLE and run.window.index - alarm.window_index >= ABSORB_AFTER:
+            if self._is_absorbable(alarm.kind) and run.window.index - alarm.window_index >= ABSORB_AFTER:
                 monitor = monitor.absorb(EvidenceKind(alarm.kind))
                 self.store.absorb_alarms(self.name, alarm.kind, now)
+                decision.advance(AlarmCleared(alarm.kind, "its level is taken for normal from now on"), facts)
                 log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)
         return monitor
+
+    def _is_absorbable(self, kind: str) -> bool:
+        return kind in ABSORBABLE and LEVELS.get(kind) not in self.rules.settings.retrain_on
 
     # --- decide ------------------------------------------------------------------------------------------------------
 
@@ -208,12 +240,19 @@ class ModelRunner:
                 self._answer(request, now)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
-        text, version = str(request.arguments.get("text") or ""), request.arguments.get("version")
+        given = request.arguments
+        finding = OperatorRequest(
+            request.kind,
+            request.who,
+            str(given.get("text") or ""),
+            given.get("version"),
+            request.at,
+            given.get("alarm"),
+            given.get("until"),
+        )
         facts = self._facts(now)
         with self._decide(now) as decision:
-            transition = decision.advance(
-                OperatorRequest(request.kind, request.who, text, version, request.at), facts, actor=request.who
-            )
+            transition = decision.advance(finding, facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
 
     # --- act ---------------------------------------------------------------------------------------------------------

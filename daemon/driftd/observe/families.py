@@ -18,7 +18,8 @@ ACTION_SECONDS = (0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 
 RELOADS = ("applied", "unchanged", "refused")
-OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "silence", "retrain", "approve", "reject")
+PAUSES = ("pause_checks", "pause_retraining", "pause_promotion")
+OVERRIDES = (*PAUSES, "pin", "silence", "retrain", "approve", "reject", "acknowledge")
 SET_ASIDE = ("duplicates", "refused", "malformed")
 PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
 FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
@@ -321,6 +322,8 @@ WANTED = _gauge(
     "model",
     "trigger",
 )
+UNATTENDED = _gauge("alarm_unattended", "1 while performance is too low and nothing can be done about it.", "model")
+ALARM_SINCE = _gauge("alarm_since_timestamp_seconds", "Since when an alarm of performance stands.", "model", "kind")
 BLOCKED = _gauge("builds_blocked", "1 while a broken pipeline blocks builds.", "model")
 APPROVAL = _gauge("approval_waiting", "1 while a challenger waits for a person.", "model")
 BUILDS_STARTED = _counter("builds_started", "Builds that started, by trigger.", "model", "trigger", lasting=True)
@@ -336,9 +339,7 @@ LAST_OUTCOME = _gauge(
     "last_build_outcome", "1 for the outcome of the last build that ended, 0 for the others.", "model", "outcome"
 )
 LAST_BUILD_AT = _gauge("last_build_timestamp_seconds", "When a build last ended, whatever its outcome.", "model")
-REFUSALS = _gauge(
-    "gate_refusals_in_a_row", "Builds that did not get through the gate since the last one that did.", "model"
-)
+REFUSALS = _gauge("gate_refusals_in_a_row", "Builds since the last one that got through the gate.", "model")
 GATE = _counter(
     "gate_decisions", f"Judgements of the gate by decision: {', '.join(DECISIONS)}.", "model", "decision", lasting=True
 )
@@ -392,9 +393,7 @@ REQUESTS_REFUSED = _counter(
 # --- notifications ---------------------------------------------------------------------------------------------------
 
 NOTIFIED = _counter("notifications_sent", "Notifications that a receiver took.", "receiver")
-NOTIFICATIONS_FAILED = _counter(
-    "notifications_failed", "Tries that failed; each is repeated until it is taken.", "receiver"
-)
+NOTIFICATIONS_FAILED = _counter("notifications_failed", "Tries that failed; each is made again.", "receiver")
 NOTIFIED_AT = _gauge("notification_last_success_timestamp_seconds", "When a receiver last took one.", "receiver")
 NOTIFICATIONS_PENDING = _gauge(
     "notifications_pending", "Decisions that a receiver wants to know and was not told yet.", "receiver"

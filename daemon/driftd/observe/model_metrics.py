@@ -113,6 +113,8 @@ class ModelMetrics:
         board.set(families.ASKED, state.pinned or state.champion or 0, model)
         board.set(families.PINNED, state.pinned or 0, model)
         board.set(families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
+        board.set(families.UNATTENDED, state.unattended is not None, model)
+        board.replace(families.ALARM_SINCE, model, {(alarm.kind,): alarm.since for alarm in state.open_alarms})
         board.set(families.BLOCKED, state.blocked is not None, model)
         wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
         board.states(families.WANTED, Trigger, wanted, model)

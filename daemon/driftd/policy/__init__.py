@@ -1,6 +1,7 @@
 """The whole decision as one pure function: `advance(state, finding, facts, settings, override, now) -> Transition`."""
 
 from driftd.policy.advance import advance
+from driftd.policy.alarms import LEVELS, pending_request
 from driftd.policy.inputs import (
     AlarmCleared,
     AlarmRaised,
@@ -20,6 +21,7 @@ from driftd.policy.inputs import (
 from driftd.policy.recovery import reconcile_restored
 
 __all__ = [
+    "LEVELS",
     "AlarmCleared",
     "AlarmRaised",
     "AlarmStanding",
@@ -35,5 +37,6 @@ __all__ = [
     "StepDone",
     "StepFailed",
     "advance",
+    "pending_request",
     "reconcile_restored",
 ]

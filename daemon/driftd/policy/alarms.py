@@ -125,10 +125,17 @@ def _gives_way(want: BuildRequest) -> bool:
 
 
 def without_acknowledged(state: ModelState, override: Override, now: float) -> ModelState:
-    """The state without a request of an alarm that is acknowledged."""
-    want = pending_request(state)
+    """The state without the requests and the reports of alarms that are acknowledged."""
     known = {alarm.number for alarm in state.open_alarms if is_acknowledged(alarm, override, now)}
-    return replace(state, want=None, waits=None) if want is not None and want.alarm in known else state
+    if not known:
+        return state
+    want = pending_request(state)
+    if want is not None and want.alarm in known:
+        state = replace(state, want=None, waits=None)
+    alarms = [
+        replace(alarm, reported_at=None, reports=0) if alarm.number in known else alarm for alarm in state.open_alarms
+    ]
+    return _with_alarms(state, alarms)
 
 
 def acknowledge(state: ModelState, finding: OperatorRequest, now: float) -> Transition:
@@ -176,11 +183,8 @@ def report_unattended(transition: Transition, settings: PolicySettings, override
 
 
 def _is_attended(state: ModelState, override: Override) -> bool:
-    if state.phase is Phase.AWAITING_APPROVAL:
-        return True
-    if state.phase is not Phase.RETRAINING or state.build is None or state.build.step is BuildStep.COLLECT:
-        return False
-    return state.build.step is BuildStep.SWAP or "retraining" not in override.pause
+    is_held = "retraining" in override.pause and state.phase is Phase.RETRAINING
+    return state.is_attended and (not is_held or (state.build is not None and state.build.step is BuildStep.SWAP))
 
 
 def _due(alarm: OpenAlarm, settings: PolicySettings) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
-from driftd.observe.alerts import section_of
+from driftd.observe.alert_rule import section_of
 from driftd_detectors.assessment import share_of_limit
 from driftd_detectors.formatting import number as format_evidence
 

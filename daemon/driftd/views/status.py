@@ -174,6 +174,9 @@ def lapse_of(override: OverrideConfig, now: float) -> str | None:
     """What of the override stands in the config and has no effect any more; None when all of it has."""
     if override.expires is not None and override.expires.timestamp() <= now:
         return f"the override lapsed at {override.expires.isoformat()} and has no effect: remove it from the config"
+    lapsed = [name for name, own in override.models.items() if own.expires.timestamp() <= now]
+    if lapsed:
+        return f"the acknowledgements of {', '.join(lapsed)} lapsed: remove them from the config"
     over = [
         f"{feature} of {model}"
         for model, features in override.silence.items()
@@ -229,6 +232,16 @@ def format_condition(condition: ActiveCondition) -> str:
 
 def format_override(override: dict[str, Any]) -> str:
     """What an override asks, until when and why."""
-    words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires"}]
+    words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires", "models"}]
     until = f" until {override['expires']}" if "expires" in override else ""
-    return f"{'; '.join(words)}{until}: {override.get('reason')}"
+    reason = f": {override['reason']}" if override.get("reason") else ""
+    return "; ".join(
+        [
+            *([f"{'; '.join(words)}{until}{reason}"] if words else []),
+            *(
+                f"alarm {', '.join(map(str, own['acknowledge']))} of {model} acknowledged until {own['expires']}: "
+                f"{own['reason']}"
+                for model, own in override.get("models", {}).items()
+            ),
+        ]
+    )
