@@ -34,6 +34,7 @@ class CheckResult:
     monitor: Monitor
     assessment: Assessment
     profile: Profile | None = None
+    span: tuple[float, float] | None = None  # of the times of the window's rows: `start <= at < end`, epoch seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +43,21 @@ class WindowData:
 
     profile: Profile
     first_at: float  # NaN when the window is empty
+    last_at: float
     foreign: int  # rows that another version than the champion predicted
 
 
 def read_window(source: Source, window: Window, layout: Layout, champion: int) -> WindowData:
     """Merge the Profiles of a window's chunks; memory is bounded by one chunk."""
-    profile, first_at, foreign = empty_profile(layout), float("nan"), 0
+    profile, foreign = empty_profile(layout), 0
+    first_at = last_at = float("nan")
     for columns, outcomes in source.chunks(window):
         profile = merge(profile, profile_of(columns, outcomes, layout))
         foreign += foreign_rows(outcomes, champion)
         if outcomes.rows:
             first_at = float(np.fmin(first_at, np.min(outcomes.at)))
-    return WindowData(profile, first_at, foreign)
+            last_at = float(np.fmax(last_at, np.max(outcomes.at)))
+    return WindowData(profile, first_at, last_at, foreign)
 
 
 def foreign_rows(outcomes: Outcomes, champion: int) -> int:
@@ -68,9 +72,12 @@ def check_window(source: Source, window: Window, monitor: Monitor, champion: int
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
         sentence = f"{read.foreign} of {rows} predictions were made by another version than {champion}"
         return CheckResult(monitor, Assessment(Verdict.INCONCLUSIVE, sentence, rows), read.profile)
-    start = window.start if window.by == "time" else read.first_at
-    after, assessment = monitor.check(read.profile, start)
-    return CheckResult(after, assessment, read.profile)
+    if window.by == "time":
+        span = window.start, window.end
+    else:
+        span = read.first_at, float(np.nextafter(read.last_at, np.inf))
+    after, assessment = monitor.check(read.profile, span[0])
+    return CheckResult(after, assessment, read.profile, span)
 
 
 def check_labels(source: Source, window: Window, monitor: Monitor, champion: int, now: float) -> CheckResult:
@@ -148,6 +155,9 @@ LOOKS_A_SPAN = 20  # how often a waiting cohort is looked at within the time its
 LONGEST_LOOK = 3600.0  # seconds between looks where it is unknown how late labels come
 LOOK_OF_ROWS = 60.0  # the same where windows have no length
 RUN = 336  # checks of labels that are searched for those that were given up in a row
+FAULTY = Assessment(
+    Verdict.INCONCLUSIVE, "the pipeline was broken in this window: its labels say nothing of the model", 0
+)
 LATE_COHORTS = 4  # that were given up, and are asked again how late their labels came
 
 
@@ -212,6 +222,9 @@ class CheckScheduler:
         first = index if index is not None else self._first_index(last)
         for number in range(first, min(last, first + WINDOWS_A_STEP)):
             window, monitor = window_at(self.window, number), evidence.current
+            if store.is_faulty(self.model, number):
+                yield CheckRun("labels", window, CheckResult(monitor, FAULTY), 0.0)
+                continue
             check = partial(check_labels, self.source, window, monitor, champion, now)
             run = self._try("labels", window, monitor, check)
             if run is None or run.result.assessment.waits:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from apscheduler.triggers.cron import CronTrigger
@@ -16,7 +17,8 @@ from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Facts, Finding, Override, PolicySettings, advance, pending_request
 from driftd.records import ModelState, Phase, Transition
 from driftd.registry import Registry
-from driftd.store.state.records import StoredAction
+from driftd.sources.protocol import Source
+from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import StateStore
 
 log = structlog.get_logger()
@@ -102,20 +104,18 @@ class Counts:
         """Count anew at the next question."""
         self._labels = self._of_request = self._since_build = (-1.0, -1.0, 0)
 
-    def facts(
-        self, state: ModelState, open_actions: list[StoredAction], scheduler: CheckScheduler, now: float
-    ) -> Facts:
-        """The facts of this moment."""
+    def facts(self, state: ModelState, store: StateReader, scheduler: CheckScheduler, now: float) -> Facts:
+        """The facts of this moment. Labels of windows with a fault of the pipeline do not count."""
         versions = self.registry.versions(self.model)
         since = labels_count_from(state)
         if since is not None:
-            self._labels = self._count_since(self._labels, since, scheduler, now)
+            self._labels = self._count_since(self._labels, since, store, scheduler, now)
         request = pending_request(state) if state.build is not None else None
         if request is not None:
-            self._of_request = self._count_since(self._of_request, request.change_at or 0.0, scheduler, now)
+            self._of_request = self._count_since(self._of_request, request.change_at or 0.0, store, scheduler, now)
         if self.count_labels_since_build:
             last_build = state.build_starts[-1] if state.build_starts else 0.0
-            self._since_build = self._count_since(self._since_build, last_build, scheduler, now)
+            self._since_build = self._count_since(self._since_build, last_build, store, scheduler, now)
         numbers = [*versions, *state.barred, *([state.build.number] if state.build else [])]
         return Facts(
             next_version=max(numbers, default=0) + 1,
@@ -125,15 +125,16 @@ class Counts:
             labels_since_build=self._since_build[2],
             schedule_due=self._is_due(state, now),
             code=self.code,
-            working=frozenset(action.kind for action in open_actions),
+            working=frozenset(action.kind for action in store.open_actions(self.model)),
         )
 
     def _count_since(
-        self, last: tuple[float, float, int], since: float, scheduler: CheckScheduler, now: float
+        self, last: tuple[float, float, int], since: float, store: StateReader, scheduler: CheckScheduler, now: float
     ) -> tuple[float, float, int]:
         if last[0] == since and 0 <= now - last[1] < self.recount_after:
             return last
-        return since, now, scheduler.guard.run(scheduler.source.count_labelled, since, now)
+        spans = merge_spans(store.faulty_spans(self.model, since, now))
+        return since, now, scheduler.guard.run(partial(count_sound_labels, scheduler.source, since, now, spans))
 
     def _is_due(self, state: ModelState, now: float) -> bool:
         if self.schedule is None or state.last_schedule <= 0:
@@ -141,6 +142,24 @@ class Counts:
         last = datetime.fromtimestamp(state.last_schedule, UTC)
         due = self.schedule.get_next_fire_time(last, last)
         return due is not None and due.timestamp() <= now
+
+
+def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans `start <= at < end` in the order of their starts, those that touch made one."""
+    merged: list[tuple[float, float]] = []
+    for start, end in spans:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def count_sound_labels(source: Source, since: float, known_by: float, faulty: list[tuple[float, float]]) -> int:
+    """How many rows with `since <= at` have a label known by then, without those of the faulty spans."""
+    count = source.count_labelled
+    broken = sum(count(max(start, since), known_by) - count(end, known_by) for start, end in faulty)
+    return count(since, known_by) - broken
 
 
 def labels_count_from(state: ModelState) -> float | None:

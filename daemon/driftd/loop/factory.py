@@ -54,6 +54,7 @@ from driftd_detectors.schema import Schema
 log = structlog.get_logger()
 
 CHILDREN = 2
+READS_ROWS = (ActionKind.SNAPSHOT, ActionKind.JUDGE, ActionKind.SHADOW)  # not those of faulty windows
 RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 
 
@@ -234,7 +235,8 @@ class JobArguments:
             "model_config": self._model.model_dump(mode="json"),
             "until": action.intended_at,
         }
-        return common | action.arguments | self._arguments_of_kind(action)
+        faulty = self._store.faulty_spans(self._name, 0.0, action.intended_at) if action.kind in READS_ROWS else []
+        return common | {"faulty": faulty} | action.arguments | self._arguments_of_kind(action)
 
     def _arguments_of_kind(self, action: StoredAction) -> dict[str, Any]:
         match action.typed_arguments:

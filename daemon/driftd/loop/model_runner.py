@@ -41,6 +41,7 @@ ROUNDS = 8  # decisions that may follow from one another within one step
 ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
 ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.HARM)
 NOT_CHECKED = LatestVerdicts()
+FAULT_LOOK_BACK = 24  # windows: a fault that becomes certain later is rarer
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
 
 
@@ -104,7 +105,7 @@ class ModelRunner:
             self.metrics.state(self.state, self.performer.registry.current(self.name))
 
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
-        facts = self.counts.facts(state or self.state, self.store.open_actions(self.name), self.scheduler, now)
+        facts = self.counts.facts(state or self.state, self.store, self.scheduler, now)
         return replace(facts, features=self.evidence.features)
 
     # --- check --------------------------------------------------------------------------------------------------------
@@ -150,6 +151,7 @@ class ModelRunner:
         with self._decide(now) as decision:
             monitor = self._absorb(run, monitor, decision, facts, now)
             self.store.save_check(self.name, run.kind, run.window, assessment, at=now, version=champion)
+            self._save_fault(run, now)
             if run.result.profile is not None:
                 profile = run.result.profile
                 self.store.save_profile(
@@ -172,6 +174,19 @@ class ModelRunner:
             reason=assessment.sentence,
             seconds=round(run.seconds, 4),
         )
+
+    def _save_fault(self, run: CheckRun, now: float) -> None:
+        """Remember a window with a fault beyond doubt, and those just before it in which the fault was not sure yet."""
+        faults = {(fault.subject, fault.fault) for fault in run.result.assessment.faults if fault.alarm}
+        if run.kind != "window" or not faults or run.result.span is None:
+            return
+        self.store.save_faulty_window(self.name, run.window.index, run.result.span, now)
+        for index in range(run.window.index - 1, run.window.index - 1 - FAULT_LOOK_BACK, -1):
+            check = self.store.check(self.name, "window", index) if run.window.by == "time" else None
+            before = () if check is None else check.figures.get("faults", ())
+            if check is None or not faults & {(seen["subject"], seen["fault"]) for seen in before}:
+                return
+            self.store.save_faulty_window(self.name, index, (check.window_start, check.window_end), now)
 
     def _raise_alarms(self, run: CheckRun, decision: Decision, facts: Facts, champion: int, now: float) -> None:
         assessment = run.result.assessment
