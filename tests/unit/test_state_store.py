@@ -11,6 +11,7 @@ import pytest
 
 from driftd.events import Event
 from driftd.records import (
+    Acknowledgement,
     Action,
     ActionKind,
     Alarm,
@@ -19,6 +20,7 @@ from driftd.records import (
     BuildStep,
     DecisionFigures,
     ModelState,
+    OpenAlarm,
     Phase,
     Probation,
     TrainArguments,
@@ -41,6 +43,7 @@ STATE = ModelState(
     build_starts=(1.0, 2.0),
     barred=(2,),
     asked=("now",),
+    open_alarms=(OpenAlarm(3, "performance", "mae rose", 4.0, 2.0, 8.0, 1, Acknowledgement("ada", "known", 99.0)),),
 )
 WINDOW = Window(7, 700.0, 800.0)
 

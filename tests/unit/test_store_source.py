@@ -14,7 +14,7 @@ from driftd.sources.windows import closed_until
 from driftd.store.events.reader import EventReader
 from driftd.store.events.retention import RetentionLimits, prune
 from driftd.store.events.sealing import seal
-from event_samples import ALL, SCHEMA, START, feedback, keep, open_store, prediction
+from event_samples import ALL, SCHEMA, START, keep, label, open_store, prediction
 
 MINUTE = (START // 60 + 1) * 60
 
@@ -60,7 +60,7 @@ def test_labels_of_faulty_windows_do_not_count(tmp_path: Path) -> None:
     source, places = source_of(tmp_path)
     store = open_store(places.events_db("m").parent)
     events = [prediction(number, at=MINUTE + number) for number in range(60)]
-    labels = [feedback(number, at=MINUTE + 100) for number in range(60)]
+    labels = [label(number, at=MINUTE + 100) for number in range(60)]
     keep(store, [*events, *labels], MINUTE + 100)
     source.refresh(MINUTE + 100)
     windows = [(MINUTE + 10.0, MINUTE + 20.0), (MINUTE + 20.0, MINUTE + 30.0), (MINUTE + 40.0, MINUTE + 50.0)]

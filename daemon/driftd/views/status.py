@@ -167,6 +167,10 @@ def needs_person(state: ModelState) -> str | None:
         return f"the pin was refused: {state.pin_refused}"
     if state.blocked is not None:
         return f"the pipeline is broken, builds are blocked: {state.blocked}"
+    if state.unattended is not None:
+        alarm = state.unattended
+        what = f"nothing is being done about {alarm.kind} alarm {alarm.number}: {state.waits or 'no build is at work'}"
+        return f"{what} (`driftd acknowledge {state.model} {alarm.number}` if that is known)"
     return None
 
 
