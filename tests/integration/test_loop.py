@@ -115,7 +115,7 @@ def test_an_outage_of_a_feed_is_no_evidence_and_hides_nothing(tmp_path: Path) ->
     assert {alarm.kind for alarm in store.alarms(MODEL)} == {"quality"}
     assert world.events == ["adopted", "quality_fault", "alarm", "quality_restored"]
     labels = list(reversed(store.checks(MODEL, 1000, "labels")))
-    assert ["loss" in check.figures for check in labels] == [True] * 2 + [False] * 4 + [True] * 3
+    assert ["loss" in check.figures for check in labels] == [True] * 2 + [False] * 4 + [True] * 4
     world.live(16, concept, until=lambda one: "promoted" in one.events)
     alarm = next(alarm for alarm in store.alarms(MODEL) if alarm.kind == "performance")
     first = labels[0].window_index + 10
