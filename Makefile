@@ -1,4 +1,5 @@
 # driftd. Everything below makes its own set-up: a fresh clone needs Python 3.11 or newer, pip and make.
+# WORKERS is how many tests run at once: 4 on two cores, since most wait and few work.
 # What is installed is locked, with hashes, in requirements/*.txt: the lock is whole, so pip resolves nothing (--no-deps).
 PYTHON ?= python3
 VENV := .venv
@@ -7,11 +8,12 @@ READY := $(VENV)/.ready
 NEWEST := .venv-newest
 LOCKER := .venv-lock
 DEMO := demo-state
+WORKERS ?= 4
 LOCKS := requirements
 PIP := -m pip --disable-pip-version-check --quiet
 LOCKED := install --require-hashes --no-deps --only-binary :all:
 
-.PHONY: help demo test unit slow lint types bench docs dashboards lock newest clean
+.PHONY: help demo test unit slow soak lint types bench docs dashboards lock newest clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,13 +31,16 @@ demo: $(READY)  ## Show the whole loop on a real year of flights (about two minu
 	$(BIN)/driftd demo --folder $(DEMO)
 
 test: lint types  ## Everything: lint, types, unit tests, then the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 unit: $(READY)  ## The quick tests alone
 	$(BIN)/python -m pytest tests/unit -m 'not slow' -n 2
 
 slow: $(READY)  ## The slow tests alone
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+soak: $(READY)  ## Hundreds of kills and installations, for an hour: before a release, not for each change
+	$(BIN)/python -m pytest -m soak -n 2
 
 lint: $(READY)  ## The linter and the formatter, which change nothing
 	$(BIN)/ruff check

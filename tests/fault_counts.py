@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pytest
 from driftd.paths import Places
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
+from limits import wait
 
 ROOT = Path(__file__).parent
 COUNTED = "faults injected:"  # the terminal summary shows each line that begins so
@@ -71,7 +71,7 @@ def daemon(path: Path, log: Path | None = None, *before: str, **more: str) -> It
 
 def address(log: Path) -> str:
     """Where a daemon listens, by its log."""
-    wait(lambda: re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes()), "the daemon's address", 60)
+    wait(lambda: re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes()), "the daemon's address")
     found = re.search(rb"127\.0\.0\.1:[1-9]\d+", log.read_bytes())
     assert found is not None
     return f"http://{found[0].decode()}"
@@ -143,11 +143,3 @@ def _read(places: Places, look: Callable[[StateReader], list[Any]]) -> list[Any]
         if "just starting" not in str(error):
             raise
         return []
-
-
-def wait(condition: Callable[[], object], what: str, seconds: float = 90.0) -> None:
-    """Wait until a condition holds; fails with `what` did not happen."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not happen within {seconds:.0f} s: {what}"
-        time.sleep(0.01)

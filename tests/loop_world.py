@@ -17,7 +17,8 @@ from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import StateStore
-from driftd.training.bootstrap import FileColumns, make_first_version
+from driftd.training.bootstrap import FileColumns
+from first_versions import first_version_of
 
 HOUR = 3600.0
 START = 1_700_000_000.0 // HOUR * HOUR
@@ -86,7 +87,7 @@ class World:
         now = start + hours * HOUR
         columns = FileColumns(time="at", label_time="label_at" if label_times else None)
         rows = pd.concat(parts).drop(columns=[] if label_times else ["label_at"])
-        make_first_version(MODEL, load(path).models[MODEL], rows, columns, places, now=now)
+        first_version_of(MODEL, load(path).models[MODEL], rows, columns, places, now=now)
         return cls(folder, VirtualClock(now), places, cls.opened(path, places), hours, start)
 
     @staticmethod

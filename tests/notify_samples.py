@@ -21,6 +21,7 @@ from driftd.observe.metrics import Metrics
 from driftd.records import DecisionFigures, ModelState, Transition
 from driftd.store.state.records import StoredTransition
 from driftd.store.state.writer import StateStore
+from limits import HANG
 
 QUICK = RetryPace(poll=0.02, settle=0.02, first_pause=0.02, longest_pause=0.1, stop=1.0)
 NOW = 1_760_000_000.0
@@ -167,7 +168,7 @@ def telling(path: Path, pace: RetryPace = QUICK) -> Iterator[Told]:
         store.close()
 
 
-def eventually(true: Callable[[], object], seconds: float = 10.0) -> None:
+def eventually(true: Callable[[], object], seconds: float = HANG) -> None:
     """Wait until something is so; fail when it is not in time."""
     deadline = time.monotonic() + seconds
     while not true():

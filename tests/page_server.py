@@ -9,16 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from driftd.config.schema import Http
-from driftd.observe import families
+from driftd.observe import model_families
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.views.routes import PageWiring, StatusPage
+from limits import HANG
+
+
+def new_context(browser: Any, **options: Any) -> Any:
+    """A browser's profile that has kept nothing, and waits as long as the tests do."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(HANG * 1000)
+    return context
 
 
 def seconds_until_drawn(browser: Any, address: str, last: str) -> float:
     """How long a browser that has kept nothing takes from an address until the element `last` is drawn."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context = new_context(browser, viewport={"width": 1200, "height": 900})
     page = context.new_page()
     began = time.perf_counter()
     page.goto(address, wait_until="commit")
@@ -43,7 +51,7 @@ def served(
         PageWiring(
             places,
             config_path,
-            models=lambda: metrics.board.owners(families.WINDOW_SECONDS),
+            models=lambda: metrics.board.owners(model_families.WINDOW_SECONDS),
             obstacles=lambda: obstacles or {},
             shown=metrics.board,
             now=time.time,

@@ -18,7 +18,9 @@ import pandas as pd
 
 from driftd.config.load import load
 from driftd.paths import Places
-from driftd.training.bootstrap import FileColumns, make_first_version
+from driftd.training.bootstrap import FileColumns
+from first_versions import first_version_of
+from limits import HANG
 from loop_world import hour
 
 MODEL = "demand"
@@ -46,7 +48,7 @@ class Server:
         """Bytes of memory in use."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def connect(self, timeout: float = 10.0) -> socket.socket:
+    def connect(self, timeout: float = HANG) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
     def connect_whole(self) -> socket.socket:
@@ -57,7 +59,7 @@ class Server:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the test made the certificate itself
         return context.wrap_socket(self.connect())
 
-    def ask(self, request: bytes, *, whole: bool = True, patience: float = 10.0) -> tuple[int, bytes]:
+    def ask(self, request: bytes, *, whole: bool = True, patience: float = HANG) -> tuple[int, bytes]:
         """Send bytes and read to the end: the first status (0: none), and all that came.
 
         Sending is ended at once when the request is not `whole`, else when no answer came within `patience` seconds.
@@ -69,7 +71,7 @@ class Server:
                 if ended:
                     client.shutdown(socket.SHUT_WR)
                 while True:
-                    client.settimeout(10.0 if ended else patience)
+                    client.settimeout(HANG if ended else patience)
                     try:
                         part = client.recv(65536)
                     except TimeoutError:
@@ -86,10 +88,10 @@ class Server:
         return int(found[1]) if found else 0, came
 
     def get(self, path: str, *headers: str) -> tuple[int, bytes]:
-        return self.ask(message("GET", path, b"", *headers), patience=60)
+        return self.ask(message("GET", path, b"", *headers), patience=HANG)
 
     def post(self, path: str, body: bytes, *headers: str) -> tuple[int, bytes]:
-        return self.ask(message("POST", path, body, *headers), patience=60)
+        return self.ask(message("POST", path, body, *headers), patience=HANG)
 
 
 def message(method: str, path: str, body: bytes, *headers: str) -> bytes:
@@ -107,7 +109,7 @@ def make_state(folder: Path, *, http: str = "", serve: str = "", version: bool =
     if version:
         rows = pd.concat([frame.assign(y=truth) for frame, truth in map(hour, range(10))])
         places = Places(folder / "state")
-        make_first_version(MODEL, load(path).models[MODEL], rows, FileColumns(), places, now=time.time())
+        first_version_of(MODEL, load(path).models[MODEL], rows, FileColumns(), places, now=time.time())
     return path
 
 
@@ -124,7 +126,7 @@ def running(command: str, config: Path, *, tls: bool = False, **environment: str
             stderr=stream,
         )
         try:
-            end = time.monotonic() + 60
+            end = time.monotonic() + HANG
             while not (found := re.search(rb'"address": "127\.0\.0\.1:(\d+)"', log.read_bytes())):
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end, log.read_text()

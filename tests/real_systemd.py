@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from limits import HANG
+
 CONTROLLERS = ("", "name=systemd", "memory", "pids")  # as /proc/self/cgroup calls them; "" is the unified tree
 FOLDERS = ("unified", "systemd", "memory", "pids")
 PATH = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -87,7 +89,7 @@ class Systemd:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANG
         while time.monotonic() < deadline and self._unshare.poll() is None:
             children = Path(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children").read_text().split()
             if children:
@@ -147,7 +149,7 @@ class Systemd:
         after = [f"--after-cursor={since}"] if since else []
         return self("journalctl", "-u", unit, "-o", "cat", "--no-pager", "--quiet", *after).splitlines()
 
-    def until(self, condition: Callable[[], object], seconds: float = 30.0, why: str = "") -> float:
+    def until(self, condition: Callable[[], object], seconds: float = HANG, why: str = "") -> float:
         """Wait until something is so; returns how long that took."""
         began = time.monotonic()
         while not condition():

@@ -11,7 +11,8 @@ import pandas as pd
 from driftd.config.load import load
 from driftd.paths import Places
 from driftd.serving.client import Driftd
-from driftd.training.bootstrap import FileColumns, make_first_version
+from driftd.training.bootstrap import FileColumns
+from first_versions import first_version_of
 from loop_world import LABEL_DELAY, MODEL, ROWS, hour
 
 FIRST = 120  # hours that version 1 is trained on
@@ -35,7 +36,7 @@ def first_version(path: Path, places: Places) -> None:
         frame, truth = hour(number)
         parts.append(frame.assign(y=truth))
     now = time.time() - 7200
-    make_first_version(MODEL, load(path).models[MODEL], pd.concat(parts), FileColumns(), places, now=now)
+    first_version_of(MODEL, load(path).models[MODEL], pd.concat(parts), FileColumns(), places, now=now)
 
 
 def turned(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:

@@ -119,6 +119,7 @@ class JudgeResult(msgspec.Struct, frozen=True):
     rows: int | None = None
     blocks: int | None = None
     champion_fault: str | None = None  # why the champion could not be compared with
+    class_change: str | None = None  # how the classes of the challenger differ from the champion's
 
 
 class SwapResult(msgspec.Struct, frozen=True):

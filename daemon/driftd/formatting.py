@@ -1,4 +1,4 @@
-"""Values in the form in which people and JSON read them. Imports the standard library alone."""
+"""Values in the form in which people and JSON read them. Imports msgspec alone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 _UNITS = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0))
 
 
 def json_safe(value: object) -> object:
     """A value as JSON can say it: records as objects, tuples and sets as arrays, NaN and the infinities as null."""
+    if isinstance(value, msgspec.Struct):
+        return json_safe(msgspec.to_builtins(value, enc_hook=str))
     if is_dataclass(value) and not isinstance(value, type):
         return json_safe(asdict(value))
     if isinstance(value, Mapping):

@@ -206,6 +206,7 @@ class ModelState:
     last_schedule: float = 0.0
     code: str | None = None  # fingerprint of the trainer of the last build
     blocked: str | None = None  # why no build may start now (a quality fault), in one sentence
+    label_fault: str | None = None  # of the labels; it stands until a cohort shows none
     waits: str | None = None  # why the wanted build has not started yet, in one sentence
     pinned: int | None = None  # the version that the operator's override holds
     pin_refused: str | None = None  # why that version does not serve, in one sentence

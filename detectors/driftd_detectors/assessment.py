@@ -66,11 +66,20 @@ class Fault:
     """A broken pipeline seen in one window: not drift, and no model is built on it."""
 
     subject: str
-    fault: str  # missing | constant | vanished | unreadable | new_category | range
+    fault: str  # missing | constant | vanished | unreadable | new_category | range | unseen_label
     sentence: str
     share: float  # of the window's rows
     evidence: float = 0.0
     alarm: bool = False  # whether it is certain enough to alarm and to block builds
+
+
+@dataclass(frozen=True, slots=True)
+class StandingAlarm:
+    """An alarm as a level: since when it stands. It clears by its own rule, or ends by a swap or an absorption."""
+
+    raised_at: float  # start of the window that raised it, epoch seconds
+    change_start: float  # start of the window at which the change most likely began
+    clears_over: int  # windows whose average must be within what is tolerated, for it to clear
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,8 @@ class KindAssessment:
     leaders: tuple[tuple[str, float], ...] = ()  # subjects with their shares of the evidence, largest first
     change_start: float | None = None  # the start of the window at which the change most likely began
     crossed: bool = False  # whether this window raised the alarm; it stands until a swap or until it is absorbed
+    standing: StandingAlarm | None = None  # of a kind whose alarm is a level (performance, harm): the one that stands
+    cleared: StandingAlarm | None = None  # the one that this window ended, because its evidence fell
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.schema import Kind, Schema, class_name
+from driftd_detectors.schema import Kind, Schema
+from driftd_detectors.values import ClassCodes, class_name, truth_of_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,15 +42,24 @@ class Columns:
     values: Mapping[str, Column]
     unreadable: Mapping[str, int]
 
+    def named(self, names: Mapping[str, Callable[[str], str]]) -> Columns:
+        """The same with the categories of some features in other names."""
+        values = {
+            name: renamed(column, names[name]) if name in names and isinstance(column, Coded) else column
+            for name, column in self.values.items()
+        }
+        return Columns(self.rows, values, self.unreadable)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """The predictions of one window with the labels known so far; arrays of one length.
 
     `prediction` and `label` are class codes into `classes` (-1: no label yet) for classification, numbers (NaN: no
-    label yet) for regression. `score` is the probability described in `Schema`, NaN where the application sent none.
-    Times are epoch seconds; `label_at` is NaN where there is no label yet, and minus infinity where there is one that
-    nobody has said the time of.
+    label yet) for regression. Texts outside the classes of the version have the codes -2, -3, ... into `unseen`: they
+    never change what the classes mean. `score` is the probability described in `Schema`, NaN where the application
+    sent none. Times are epoch seconds; `label_at` is NaN where there is no label yet, and minus infinity where there is
+    one that nobody has said the time of.
     """
 
     at: Numbers
@@ -59,6 +69,8 @@ class Outcomes:
     label_at: Numbers
     version: NDArray[np.int64]
     classes: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()  # texts outside the classes
+    unreadable_scores: int = 0  # values that are no probability, counted as missing too
 
     @property
     def rows(self) -> int:
@@ -70,8 +82,40 @@ class Outcomes:
         """Which predictions have their label."""
         return ~np.isnan(self.label_at)
 
+    @property
+    def strays(self) -> NDArray[np.bool_]:
+        """Which predictions have a label outside the classes of the version."""
+        outside: NDArray[np.bool_] = self.labelled & (self.label < 0)
+        return outside if self.classes else np.zeros(self.rows, dtype=np.bool_)
 
-_TRUTH = {"0": 0, "1": 1, "true": 1, "false": 0, "True": 1, "False": 0}
+    def among(self, classes: tuple[str, ...]) -> Outcomes:
+        """The same in the codes of other classes, those of the version that is watched; scores stay as they are."""
+        if classes == self.classes or not self.classes:
+            return self
+        codes = ClassCodes(classes)
+
+        def recoded(values: Numbers) -> Numbers:
+            column = self.texts(values)
+            places = [codes.of(label) for label in column.labels]
+            return np.array([*places, -1], dtype=np.float64)[column.codes]
+
+        prediction, label = recoded(self.prediction), recoded(self.label)
+        return replace(self, prediction=prediction, label=label, classes=classes, unseen=codes.unseen)
+
+    def texts(self, values: Numbers) -> Coded:
+        """Predictions or labels of a classification as a text column, those outside the classes too."""
+        known = np.nan_to_num(values, nan=-1.0).astype(np.int32)
+        outside = np.where(known < -1, len(self.classes) - 2 - known, -1).astype(np.int32)
+        return Coded(np.where(known >= 0, known, outside).astype(np.int32), self.classes + self.unseen)
+
+
+def renamed(column: Coded, name: Callable[[str], str]) -> Coded:
+    """A text column with other labels; labels that get one name become one."""
+    table: dict[str, int] = {}
+    places = [table.setdefault(name(label), len(table)) for label in column.labels]
+    if tuple(table) == column.labels:
+        return column
+    return Coded(np.array([*places, -1], dtype=np.int32)[column.codes], tuple(table))
 
 
 def columns_of(frame: pd.DataFrame, schema: Schema) -> Columns:
@@ -84,7 +128,10 @@ def columns_of(frame: pd.DataFrame, schema: Schema) -> Columns:
     unreadable: dict[str, int] = {}
     for feature in schema.features:
         if feature.name in frame.columns:
-            values[feature.name], faults = _READERS[feature.kind](frame[feature.name])
+            column, faults = _READERS[feature.kind](frame[feature.name])
+            if feature.categories and isinstance(column, Coded):
+                column = renamed(column, feature.vocabulary.resolve)
+            values[feature.name] = column
             if faults:
                 unreadable[feature.name] = faults
     return Columns(len(frame), values, unreadable)
@@ -119,13 +166,14 @@ def _labels(series: pd.Series[Any]) -> tuple[Coded, int]:
 
     codes, distinct = pd.factorize(series, use_na_sentinel=True)
     table: dict[str, int] = {}
-    places = [table.setdefault(class_name(value), len(table)) for value in distinct.tolist()]
+    places = [table.setdefault(class_name(value), len(table)) for value in distinct]
     return Coded(np.array([*places, -1], dtype=np.int32)[codes], tuple(table)), 0
 
 
 def _truth(series: pd.Series[Any]) -> tuple[Coded, int]:
     coded, _ = _labels(series)
-    places = np.array([*(_TRUTH.get(label, -1) for label in coded.labels), -1], dtype=np.int32)
+    truths = [truth_of_text(label) for label in coded.labels]
+    places = np.array([*(-1 if truth is None else truth for truth in truths), -1], dtype=np.int32)
     codes = places[coded.codes]
     return Coded(codes, ("0", "1")), int(((codes < 0) & (coded.codes >= 0)).sum())
 

@@ -30,15 +30,16 @@ from driftd_detectors.formatting import number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm
+from driftd_detectors.performance.level_spread import SpreadPrior
 from driftd_detectors.performance.loss_reference import LossReference
+from driftd_detectors.performance.losses import automatic_metric
 from driftd_detectors.performance.maturity import Maturity
-from driftd_detectors.performance.performance import Performance, begin_performance, tolerance_of
+from driftd_detectors.performance.performance import Performance, PerformancePair, begin_performance, tolerance_of
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import quality_faults
 from driftd_detectors.quality.fault_evidence import FaultEvidence, usual_faults
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
-from driftd_detectors.schema import Task
 from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
 from driftd_detectors.serialization import as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings
@@ -56,16 +57,20 @@ class Monitor:
     settings: MonitorSettings
     data: StreamDrift | None
     prediction: StreamDrift | None
-    performance: Performance | CertifiedPerformance | None
+    performance: Performance | CertifiedPerformance | PerformancePair | None
     maturity: Maturity
     quality: FaultEvidence
     harm: Harm | None = None
+    renewed: tuple[str, ...] = ()  # parts whose stored state could not be read, so that they began anew (`from_bytes`)
 
     @classmethod
-    def begin(cls, reference: Reference, settings: MonitorSettings) -> Monitor:
-        """No evidence yet: learn from the reference's windows. Raises ValueError when a setting makes no sense."""
+    def begin(cls, reference: Reference, settings: MonitorSettings, predecessor: Monitor | None = None) -> Monitor:
+        """No evidence yet: learn from the reference's windows. Raises ValueError when a setting makes no sense.
+
+        Of a predecessor, the monitor of the version that served before, the spread of its losses is carried over.
+        """
         learned = score_reference(reference.layout, reference.profile, reference.windows, settings.off)
-        return _begin(reference, settings, learned)
+        return _begin(reference, settings, learned, predecessor)
 
     def check(self, profile: Profile, start: float) -> tuple[Monitor, Assessment]:
         """Evaluate data, prediction and quality of the window that begins at `start` (epoch seconds)."""
@@ -171,23 +176,26 @@ class Monitor:
     def from_bytes(cls, reference: Reference, settings: MonitorSettings, stored: bytes) -> Monitor:
         """Take up what `to_bytes` wrote, under settings that may have changed since.
 
-        Evidence that no longer fits (another layout or metric) begins anew.
+        Evidence that no longer fits (another layout or metric) begins anew. So does the state of a detector of an
+        earlier edition; `renewed` names those parts, for the caller to tell.
         """
         values, arrays = unpack(stored)
         if values["layout"] != reference.layout.fingerprint:
             return cls.begin(reference, settings)
         bare = _begin(reference, settings, None)
         found: dict[str, Any] = {}
+        renewed = []
         for name, part in bare._parts().items():
             keeps = name in arrays and (name not in _OF_LOSS or values["metric"] == _metric(bare.loss))
             found[name] = part.taken_up(*unpack(arrays[name].tobytes())) if keeps else None
+            renewed += [name] if keeps and found[name] is None else []
         if any(part is None for part in found.values()):
             fresh = cls.begin(reference, settings)._parts()
             found = {name: fresh[name] if part is None else part for name, part in found.items()}
         if found.get("data") is not None and values.get("off", []) != sorted(settings.off):
             found["data"] = found["data"].forget_of_all()
         quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))
-        return replace(bare, **found, quality=quality)
+        return replace(bare, **found, quality=quality, renewed=tuple(renewed))
 
     def _parts(self) -> dict[str, Any]:
         parts = {
@@ -216,37 +224,31 @@ class Monitor:
         return None if wanted == "auto" or wanted in self.reference.losses else wanted
 
 
-def _begin(reference: Reference, settings: MonitorSettings, learned: ReferenceScores | None) -> Monitor:
+def _begin(
+    reference: Reference,
+    settings: MonitorSettings,
+    learned: ReferenceScores | None,
+    predecessor: Monitor | None = None,
+) -> Monitor:
     threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
     loss = _loss_of(reference, settings.metric)
-    performance = None
-    if loss is not None:
-        performance = begin_performance(
-            loss,
-            threshold,
-            tolerated=settings.tolerated_loss,
-            window_seconds=settings.window_seconds,
-            waits_for=settings.learning_windows,
-        )
     return Monitor(
         reference,
         settings,
         begin_data_drift(reference.layout, learned, settings, reference.importance),
         begin_prediction_drift(reference.layout, learned, settings),
-        performance,
+        _begin_performance(reference, settings, threshold, loss, predecessor),
         Maturity.begin(reference.label_delay, threshold, settings.label_patience),
         FaultEvidence(
             settings.budget.threshold(EvidenceKind.QUALITY),
             len(reference.layout.columns),
             usual_faults([_faults(reference, profile, QualitySettings()) for _, profile in reference.windows]),
         ),
-        _begin_harm(reference, settings, loss, learns=learned is not None),
+        _begin_harm(reference, settings, loss),
     )
 
 
-def _begin_harm(
-    reference: Reference, settings: MonitorSettings, loss: LossReference | None, *, learns: bool
-) -> Harm | None:
+def _begin_harm(reference: Reference, settings: MonitorSettings, loss: LossReference | None) -> Harm | None:
     """The estimate of the metric that is watched; of the gate's loss where that is no mean over rows."""
     names = (reference.loss,) if loss is None else (loss.metric, reference.loss)
     expected = next((reference.expected[name] for name in names if name in reference.expected), None)
@@ -256,11 +258,47 @@ def _begin_harm(
     return Harm.begin(
         expected,
         settings.budget.threshold(EvidenceKind.HARM),
-        reference.windows if learns else (),
+        reference.windows,
         tolerated=tolerance_of(reference.losses[expected.metric], tolerated),
         window_seconds=settings.window_seconds,
         waits_for=settings.learning_windows,
     )
+
+
+def _begin_performance(
+    reference: Reference,
+    settings: MonitorSettings,
+    threshold: float,
+    loss: LossReference | None,
+    predecessor: Monitor | None,
+) -> Performance | CertifiedPerformance | PerformancePair | None:
+    """What watches labelled losses: two metrics together where log loss was chosen because positives are rare."""
+    if loss is None:
+        return None
+    carried, tolerated, every = _carried(predecessor), settings.tolerated_loss, settings.window_seconds
+    waits_for, beside = settings.learning_windows, reference.losses.get("roc_auc")
+    if settings.metric == "auto" and loss.metric == "log_loss" and beside is not None:
+        priors = (carried.get(loss.metric), carried.get(beside.metric))
+        return PerformancePair.begin(
+            loss, beside, threshold, tolerated=tolerated, window_seconds=every, waits_for=waits_for, priors=priors
+        )
+    return begin_performance(
+        loss,
+        threshold,
+        tolerated=tolerated,
+        window_seconds=every,
+        waits_for=waits_for,
+        prior=carried.get(loss.metric),
+    )
+
+
+def _carried(predecessor: Monitor | None) -> dict[str, SpreadPrior]:
+    """What the predecessor learned of how windows differ, by metric."""
+    if predecessor is None:
+        return {}
+    before = predecessor.performance
+    parts = (before.first, before.beside) if isinstance(before, PerformancePair) else (before,)
+    return {part.reference.metric: part.learned() for part in parts if isinstance(part, Performance)}
 
 
 def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -> tuple[Fault, ...]:
@@ -269,8 +307,7 @@ def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -
 
 def _loss_of(reference: Reference, metric: str) -> LossReference | None:
     """The chosen metric's losses; those of the automatic one where it is not defined for the reference."""
-    first = "mae" if reference.schema.task is Task.REGRESSION else "brier"
-    names = (metric, first, reference.loss, "error")
+    names = (metric, automatic_metric(reference.schema.task, reference.rarer), "brier", reference.loss, "error")
     return next((reference.losses[name] for name in names if name in reference.losses), None)
 
 

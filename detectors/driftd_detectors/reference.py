@@ -15,7 +15,7 @@ from driftd_detectors.errors import DetectorError
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
-from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses
+from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses, rarer_share
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
@@ -41,6 +41,7 @@ class Reference:
     label_delay: LabelDelay
     importance: Mapping[str, float]
     expected: Mapping[str, ExpectedLoss] = field(default_factory=dict)  # of every metric that is a mean over rows
+    rarer: float = float("nan")  # share of the rarer of two classes; NaN where that is not known
 
     def to_bytes(self) -> bytes:
         """A form that `from_bytes` reads back."""
@@ -53,6 +54,7 @@ class Reference:
             "importance": dict(self.importance),
             "starts": [start for start, _ in self.windows],
             "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
+            "rarer": None if np.isnan(self.rarer) else self.rarer,
         }
         arrays: dict[str, NDArray[Any]] = {"profile": as_array(self.profile.to_bytes())}
         for number, (_, profile) in enumerate(self.windows):
@@ -75,6 +77,7 @@ class Reference:
             label_delay=LabelDelay.from_dict(values["arrivals"]),
             importance=values["importance"],
             expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
+            rarer=float("nan") if values.get("rarer") is None else values["rarer"],
         )
 
 
@@ -132,6 +135,7 @@ def learn_reference(
         label_delay=LabelDelay.learn_outcomes(outcomes),
         importance=dict(importance),
         expected=_expected_losses(columns, outcomes, schema, layout, starts, importance),
+        rarer=rarer_share(outcomes.label[outcomes.labelled], (0.0, 1.0)[: len(schema.classes)]),
     )
 
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from driftd_detectors.errors import DetectorError
+from driftd_detectors.kinds import Kind, kind_of_column
+from driftd_detectors.values import MOST_NAMES, Vocabulary, class_name, learn_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-class Kind(StrEnum):
-    """How a feature is stored, binned and scored."""
-
-    NUMBER = "number"  # float64; integers too (few distinct values become ordered categories)
-    CATEGORY = "category"  # text, compared as text
-    BOOLEAN = "boolean"
-    TIMESTAMP = "timestamp"  # epoch seconds; drift is scored on its age
+__all__ = ["Feature", "Kind", "Schema", "Task", "class_name", "learn_schema"]
 
 
 class Task(StrEnum):
@@ -29,20 +25,31 @@ class Task(StrEnum):
     REGRESSION = "regression"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Feature:
-    """One input column of a model."""
+    """One input column of a model.
+
+    `categories` are the names of the values that a category had when the schema was learned; other spellings of them
+    are read as these. It is empty for other kinds, for columns of very many values, and in schemas of older versions.
+    """
 
     name: str
     kind: Kind
+    categories: tuple[str, ...] = ()
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The names that a text of this feature is resolved against."""
+        return Vocabulary(self.categories)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """The declared shape of a model's rows.
 
-    Classes are text (see `class_name`) in sorted order; for a binary task a prediction's `score` is the
-    probability of the *second* class, for more classes that of the predicted one; regression has neither.
+    Classes are text (see `class_name`), those of the first version in sorted order, later ones behind them; for a
+    binary task a prediction's `score` is the probability of the *second* class, for more classes that of the
+    predicted one; regression has neither.
     """
 
     task: Task
@@ -60,6 +67,11 @@ class Schema:
         """Whether the task is a classification of exactly two classes."""
         return self.task is Task.CLASSIFICATION and len(self.classes) == 2  # noqa: PLR2004 - binary means two
 
+    @cached_property
+    def class_vocabulary(self) -> Vocabulary:
+        """The names that the text of a class is resolved against."""
+        return Vocabulary(self.classes)
+
     def kind_of(self, name: str) -> Kind:
         """The kind of a feature; raises KeyError with the name when there is no such feature."""
         for feature in self.features:
@@ -69,34 +81,27 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready form that `from_dict` reads back."""
+        known = {feature.name: list(feature.categories) for feature in self.features if feature.categories}
         return {
             "task": str(self.task),
             "target": self.target,
             "features": {feature.name: str(feature.kind) for feature in self.features},
             "classes": list(self.classes),
+            **({"categories": known} if known else {}),
         }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Schema:
         """Read what `to_dict` wrote."""
+        known = stored.get("categories", {})
         return cls(
             task=Task(stored["task"]),
             target=stored["target"],
-            features=tuple(Feature(name, Kind(kind)) for name, kind in stored["features"].items()),
+            features=tuple(
+                Feature(name, Kind(kind), tuple(known.get(name, ()))) for name, kind in stored["features"].items()
+            ),
             classes=tuple(stored["classes"]),
         )
-
-
-def class_name(value: object) -> str:
-    """The one text form of a class label, so that 1, 1.0, True and "1" of different writers meet.
-
-    Booleans become "0" and "1"; whole floats lose their point; everything else is its `str`.
-    """
-    if isinstance(value, bool) or type(value).__name__ == "bool":
-        return "1" if value else "0"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def learn_schema(
@@ -121,19 +126,20 @@ def learn_schema(
     if not names:
         raise DetectorError("no feature column is left besides the target and the ignored columns")
     kinds = declared or {}
-    features = tuple(Feature(name, kinds.get(name) or _inferred_kind(frame[name])) for name in names)
-    classes: tuple[str, ...] = ()
-    if task is Task.CLASSIFICATION:
-        classes = tuple(sorted({class_name(value) for value in frame[target].dropna().unique()}))
+    features = tuple(_feature(name, kinds.get(name), frame[name]) for name in names)
+    classes = learn_names(_distinct(frame[target])) if task is Task.CLASSIFICATION else ()
     return Schema(task, target, features, classes)
 
 
-def _inferred_kind(column: pd.Series) -> Kind:
-    kind = column.dtype.kind
-    if kind == "b" or str(column.dtype) == "boolean":
-        return Kind.BOOLEAN
-    if kind in "iuf" and str(column.dtype) != "category":
-        return Kind.NUMBER
-    if kind == "M":
-        return Kind.TIMESTAMP
-    return Kind.CATEGORY
+def _feature(name: str, declared: Kind | None, column: pd.Series) -> Feature:
+    kind = declared or kind_of_column(column)
+    texts = _distinct(column) if kind is Kind.CATEGORY else set()
+    return Feature(name, kind, learn_names(texts) if len(texts) <= MOST_NAMES else ())
+
+
+def _distinct(column: pd.Series) -> set[str]:
+    """The distinct values in their text form; none of a column of lists."""
+    try:
+        return {class_name(value) for value in column.dropna().unique()}
+    except TypeError:
+        return set()

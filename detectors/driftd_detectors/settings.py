@@ -8,7 +8,7 @@ from typing import Literal
 
 from driftd_detectors.assessment import EvidenceKind
 
-FEWEST_WINDOWS = 100.0  # between two false alarms, whatever the budget: below, noise alone would look like evidence
+FEWEST_WINDOWS = 20.0  # between two false alarms, whatever the budget: below, an alarm says hardly more than a coin
 SHARES: Mapping[EvidenceKind, float] = {
     EvidenceKind.DATA: 0.4,
     EvidenceKind.PREDICTION: 0.05,
@@ -50,6 +50,11 @@ class Budget:
         """The evidence at which a kind alarms: A over the kind's share of the budget (shares are scaled to sum 1)."""
         shares = {**SHARES, **self.shares}
         return self.windows_between_alarms * sum(shares.values()) / shares[kind]
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether more false alarms were granted than windows can be told apart by."""
+        return self.windows_per_year / self.false_alarms_per_year < FEWEST_WINDOWS
 
     @property
     def promise(self) -> str:

@@ -387,7 +387,7 @@ def _outside(made: Board) -> None:
                 (
                     figure(
                         "Events set aside",
-                        "Events that the stores did not take as new in the time shown: duplicates, refused, malformed.",
+                        "Events and rows that are in no window in the time shown: sent before, refused, malformed, without a usable time.",
                         f"round(sum(increase(driftd_events_set_aside_total{{{MODELS}}}[$__range])))",
                         limits=((None, GREEN), (1, YELLOW)),
                     ),

@@ -103,7 +103,16 @@ def labels(made: Board) -> None:
                         "Predictions that came after the check of their window, in the time shown. Many: raise window.lateness.",
                         f"round(sum(increase(driftd_late_predictions_total{{{MODEL}}}[$__range])))",
                     ),
-                    6,
+                    3,
+                ),
+                (
+                    figure(
+                        "Labels of nobody",
+                        "Share of the labelled identities that no prediction has. Nearly all: labels come under other ids.",
+                        f"max(driftd_label_ids_unjoined{{{MODEL}}}) / clamp_min(max(driftd_label_ids{{{MODEL}}}), 1)",
+                        unit="percentunit",
+                    ),
+                    3,
                 ),
             ),
         ),

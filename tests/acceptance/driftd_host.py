@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from limits import HANG
 from real_systemd import Systemd
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,15 +35,15 @@ models:
     window: {rows: 50}
 """
 LIBRARIES = "/opt/libraries"  # where the host sees the packages of the environment that runs the tests
-POST = """\
+POST = f"""\
 import json, sys, urllib.request
 path, body = json.load(sys.stdin)
 asked = urllib.request.Request("http://127.0.0.1:" + path, json.dumps(body).encode() if body is not None else None)
-print(urllib.request.urlopen(asked, timeout=20).read().decode())
+print(urllib.request.urlopen(asked, timeout={HANG}).read().decode())
 """
 ASK = f"""\
 import json, sqlite3, sys
-state = sqlite3.connect("file:{STATE}/state.db?mode=ro", uri=True, timeout=5)
+state = sqlite3.connect("file:{STATE}/state.db?mode=ro", uri=True, timeout=60)
 print(json.dumps(state.execute(sys.stdin.read()).fetchall()))
 """
 

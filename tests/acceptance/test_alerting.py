@@ -24,6 +24,7 @@ from driftd.config.schema import Http
 from driftd.observe import alert_document
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.store.state.writer import post_request
+from limits import HANG
 from loop_world import CONFIG, HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         """Look three times a second."""
-        with httpx.Client(base_url=f"http://{self.address}", timeout=5) as client:
+        with httpx.Client(base_url=f"http://{self.address}", timeout=HANG) as client:
             while not self.ended.wait(0.3):
                 for alert in client.get("/api/v1/alerts").json()["data"]["alerts"]:
                     seen = self.states.setdefault(alert["labels"]["alertname"], [])
@@ -121,12 +122,12 @@ def started(command: list[str], address: str, folder: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=HANG)
 
 
 def ready(address: str) -> bool:
     try:
-        return httpx.get(f"http://{address}/-/ready", timeout=2).status_code == 200
+        return httpx.get(f"http://{address}/-/ready", timeout=HANG).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -137,7 +138,7 @@ def scraped(prometheus: str) -> bool:
     return [one["health"] for one in targets["activeTargets"]] == ["up"] and not alerts["alerts"]
 
 
-def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = 90.0) -> None:
+def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = HANG) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, otherwise

@@ -26,9 +26,10 @@ import loop_world
 from driftd.config.load import load
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.store.state.writer import post_request
+from limits import HANG
 from loop_world import CONFIG, HOUR, MODEL, World
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / "grafana/dashboards").glob("*.json")}
@@ -96,7 +97,7 @@ def free_address() -> str:
         return f"127.0.0.1:{bound.getsockname()[1]}"
 
 
-def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = 40.0) -> None:
+def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = HANG) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, otherwise
@@ -105,7 +106,7 @@ def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = 40.0)
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5).status_code == 200
+        return httpx.get(url, timeout=HANG).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -123,26 +124,39 @@ def started(command: list[str], ready: str, folder: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=HANG)
 
 
-def story(world: World) -> None:
+def scrapes(prometheus: str, daemon: str) -> float:
+    """How often the daemon was scraped by now."""
+    asked = {"query": f'sum_over_time(up{{instance="{daemon}"}}[1h])'}
+    result = httpx.get(f"http://{prometheus}/api/v1/query", params=asked, timeout=HANG).json()["data"]["result"]
+    return float(result[0]["value"][1]) if result else 0.0
+
+
+def let_scrape(prometheus: str, daemon: str) -> None:
+    """Wait for a scrape that begins from now on: the one under way may have begun before."""
+    before = scrapes(prometheus, daemon)
+    eventually(lambda: scrapes(prometheus, daemon) >= before + 2, "the daemon is not scraped")
+
+
+def story(world: World, prometheus: str) -> None:
     """Calm, a broken feature, a drift, a build, its gate, the swap, probation and a way back, scraped all along."""
     daemon = world.daemon
     unused = Wiring(daemon.assembly.metrics, daemon.is_ready, lambda: None, dict, lambda _model, _alarm: Path("/none"))
     http = HttpThread(application(unused), load(world.folder / "config.yaml").http)
     http.start()
     try:
-        time.sleep(6)  # Prometheus looks for its targets for 5 s, and counters must be seen at 0
+        let_scrape(prometheus, http.address)  # counters must be seen at 0
         for change in (loop_world.unchanged, broken, loop_world.unchanged, *([worse] * 14)):
             world.live(1, change)
-            time.sleep(1.5)
+            let_scrape(prometheus, http.address)
         back = {"version": 1, "text": "to see it on the boards"}
         post_request(
             world.places.state_db, at=world.clock.now(), who="ada", model=MODEL, kind="rollback", arguments=back
         )
         world.live(1, worse)
-        time.sleep(3)
+        let_scrape(prometheus, http.address)
     finally:
         http.stop()
     assert "promoted" in world.events, f"the story did not come to a swap: {world.events}"
@@ -150,7 +164,7 @@ def story(world: World) -> None:
 
 def served(address: str) -> None:
     """Requests to `driftd serve`: predictions, a label, a duplicate and refusals."""
-    with httpx.Client(base_url=f"http://{address}/v1/models/{MODEL}", timeout=20) as http:
+    with httpx.Client(base_url=f"http://{address}/v1/models/{MODEL}", timeout=HANG) as http:
         made = http.post("/predict", json={"features": ROW}).json()
         told = {"prediction_id": made["prediction_id"], "label": 3.5}
         elsewhere = {"prediction_id": "mine", "features": ROW, "prediction": 1.5}
@@ -169,7 +183,7 @@ class Scraped:
 
     def get(self, path: str, **parameters: Any) -> Any:
         """The data of an answer of its API."""
-        found = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters, timeout=60)
+        found = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters, timeout=HANG)
         assert found.status_code == 200, found.text
         return found.json()["data"]
 
@@ -196,7 +210,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         command = [binary, "--config.file=prometheus.yml", "--storage.tsdb.path=tsdb"]
         command.append(f"--web.listen-address={prometheus}")
         stack.enter_context(started(command, f"http://{prometheus}/-/ready", folder))
-        story(world)
+        story(world, prometheus)
         world.close()
         path = folder / "config.yaml"
         path.write_text(path.read_text() + OVERRIDE)

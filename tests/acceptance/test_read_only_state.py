@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fault_counts import Counts, environment
+from limits import HANG
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,7 +25,8 @@ from pathlib import Path
 import httpx
 from driftd.paths import Places
 from driftd.serving.client import Driftd
-from fault_counts import address, daemon, failing, number, wait, window_indices
+from fault_counts import address, daemon, failing, number, window_indices
+from limits import HANG, wait
 from loop_world import MODEL
 from row_windows import CONFIG, FIRST, first_version, live
 
@@ -41,7 +43,7 @@ def told(event):
 
 with Driftd(places.root, MODEL) as application:
     live(application, FIRST)
-    with daemon(config, log) as process, httpx.Client(base_url=address(log), timeout=40) as http:
+    with daemon(config, log) as process, httpx.Client(base_url=address(log), timeout=HANG) as http:
         wait(lambda: window_indices(places, MODEL) == [0], "the first window")
         mount("mount", "--bind", places.root)
         mount("mount", "-o", "remount,bind,ro")
@@ -88,7 +90,7 @@ def in_private_mounts(program: str, *words: object) -> subprocess.CompletedProce
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=2 * HANG,
         check=False,
     )
     if "unshare" in run.stderr and run.returncode:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from acceptance.driftd_host import CONFIG, MODEL, PYTHON, ROOT, STATE, Host, write_wheel
 from driftd.observe.logs import PRIORITIES
+from limits import allowed
 from real_systemd import absent
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 UNITS = ("driftd", "driftd-serve")
 SLOW = MODEL + "    trainer: {command: [/usr/bin/sleep, '600']}\n"
 QUICK = "RestartSec=100ms"
@@ -31,7 +36,7 @@ def host() -> Iterator[Host]:
         host.installed = host.install()
         host.first_status = host.show("driftd", "StatusText")
         host.made = host.first_version()
-        host.adopted = host.until(lambda: "orders v1" in host.show("driftd", "StatusText"), 20)
+        host.adopted = host.until(lambda: "orders v1" in host.show("driftd", "StatusText"))
         host.stop()
         host("cp", "-a", STATE, f"{STATE}.first")
         yield host
@@ -42,7 +47,7 @@ def test_one_command_installs_everything(host: Host) -> None:
     assert "driftd init" in host.installed
     assert "demand not watched: model demand has no version yet: `driftd init`" in host.first_status
     assert "version 1 of orders is trained" in host.made
-    assert host.adopted < 15
+    assert host.adopted < allowed(15)
     assert host("driftd", "--version").startswith("driftd")
     assert host("systemctl", "is-enabled", *UNITS).split() == ["enabled", "enabled"]
 
@@ -72,13 +77,15 @@ def test_it_is_not_active_before_it_is_ready(host: Host) -> None:
     """While the start is held up (somebody has the state locked) the unit is `activating`, and a start waits."""
     host.begin()
     host.stop()
-    hold = "import sqlite3, time; held = sqlite3.connect('state.db'); held.execute('begin exclusive'); time.sleep(5)"
-    host("systemd-run", "--quiet", f"--working-directory={STATE}", "/usr/bin/python3", "-c", hold)
-    time.sleep(0.5)
+    begin = "import sqlite3, time; held = sqlite3.connect('state.db'); held.execute('begin exclusive')"
+    hold = f"{begin}; open('/run/held', 'w'); time.sleep(600)"
+    host("systemd-run", "--quiet", "--unit=hold", f"--working-directory={STATE}", "/usr/bin/python3", "-c", hold)
+    host.until(host.path("/run/held").exists)
     host("systemctl", "start", "--no-block", "driftd")
     time.sleep(1.5)
     assert host.show("driftd", "ActiveState") == "activating"
-    host.until(lambda: host.show("driftd", "ActiveState") == "active", 20)
+    host("systemctl", "kill", "--signal=KILL", "hold")
+    host.until(lambda: host.show("driftd", "ActiveState") == "active")
 
 
 def test_kill_9_brings_it_back_to_the_same_place(host: Host) -> None:
@@ -110,20 +117,33 @@ def test_the_server_comes_back_too(host: Host) -> None:
     host.until(lambda: host.windows() == [0, 1])
 
 
+def is_read(pipe: Path, writers: list[int]) -> bool:
+    """Whether somebody reads from a named pipe; then it is held open for writing, so that the read does not end."""
+    try:
+        writers.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return False
+    return True
+
+
 def test_a_wedged_main_loop_is_ended_by_the_watchdog(host: Host) -> None:
     """A loop that hangs in a read is killed although its other threads go on; the journal shows where it hung."""
-    host.begin(drop_in=QUICK + "\nWatchdogSec=3")
+    host.begin(drop_in=QUICK + "\nWatchdogSec=6")
     host.live(50, 1)
     host.until(lambda: host.windows() == [0])
     before = host.main_pid()
-    time.sleep(4)
+    time.sleep(8)
     assert host.main_pid() == before  # a loop that turns is left alone, however long it has nothing to do
     host("bash", "-ec", f"cp -p {CONFIG} /etc/driftd/good; rm {CONFIG}; mkfifo -m 644 {CONFIG}")  # a read of it hangs
     host("systemctl", "kill", "--signal=HUP", "--kill-whom=main", "driftd")
-    time.sleep(1.5)
+    writers: list[int] = []
+    host.until(lambda: is_read(host.path(CONFIG), writers))
     assert host.post("9464/-/healthy") == "driftd is healthy\n\n"  # a thread beside the loop would have fed it
     host("mv", "/etc/driftd/good", CONFIG)
-    host.until(lambda: host.main_pid() not in ("0", before), 15)
+    host.until(lambda: host.main_pid() not in ("0", before))
+    os.close(writers.pop())
     host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady inconclusive")  # it learns yet
     journal = "\n".join(host.journal("driftd"))
     assert "Watchdog timeout" in journal
@@ -138,12 +158,12 @@ def test_reload_with_a_good_and_with_a_bad_config(host: Host) -> None:
     before, good = host.main_pid(), MODEL + "    promote: {approval: manual}\n"
     host.configure(good)
     host("systemctl", "reload", "driftd")
-    host.until(lambda: any('"config_applied"' in line for line in host.journal("driftd")), 10)
+    host.until(lambda: any('"config_applied"' in line for line in host.journal("driftd")))
     assert host.show("driftd", "ActiveState") == "active"
     host.configure(good + "nonsense: 1\n")
     told = host("systemctl", "reload", "driftd", check=False)
     assert host.exit_code != 0, told
-    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"), 10)
+    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"))
     assert "nonsense" in host.show("driftd", "StatusText")
     assert host.show("driftd", "ActiveState") == "active"
     assert host.main_pid() == before
@@ -155,10 +175,10 @@ def test_reload_with_a_good_and_with_a_bad_config(host: Host) -> None:
     host.configure(good.replace(":9464", ":9999"))
     host("systemctl", "reload", "driftd", check=False)
     assert host.exit_code != 0
-    host.until(lambda: any("change only with a restart of driftd" in line for line in host.journal("driftd")), 10)
+    host.until(lambda: any("change only with a restart of driftd" in line for line in host.journal("driftd")))
     host.configure(good)
     host("systemctl", "reload", "driftd")
-    host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady not checked yet", 10)
+    host.until(lambda: host.show("driftd", "StatusText") == "orders v1 steady not checked yet")
 
 
 def test_a_bad_config_is_no_loop_of_restarts(host: Host) -> None:
@@ -180,16 +200,16 @@ def test_stop_within_ten_seconds_during_a_training(host: Host) -> None:
     """The training and all that it started end at once; at the next start it is begun again, as the same build."""
     host.begin(SLOW)
     host("driftd", "retrain", "orders", "--why", "a build that takes long")
-    host.until(lambda: any("sleep 600" in line for line in host.processes()), 60)
+    host.until(lambda: any("sleep 600" in line for line in host.processes()))
     assert host.show("driftd", "StatusText").startswith("orders v1 retraining")
     began = time.monotonic()
     host("systemctl", "stop", "driftd")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < allowed(10)
     assert host.show("driftd", "Result") == "success"
     assert host.show("driftd", "ExecMainStatus") == "0"
     assert host("pgrep", "-f", "sleep 600", check=False) == ""
     host("systemctl", "start", "driftd")
-    host.until(lambda: any("sleep 600" in line for line in host.processes()), 60)
+    host.until(lambda: any("sleep 600" in line for line in host.processes()))
     assert host.events().count("build_started") == 1
     assert not any("failed" in event for event in host.events())
 
@@ -201,11 +221,11 @@ def test_a_whole_build_and_a_report_work_in_the_sandbox(host: Host) -> None:
         host.live(100, seed)
     host.until(lambda: len(host.windows()) == 12)
     host("driftd", "retrain", "orders", "--why", "to see it work")
-    host.until(lambda: {"promoted", "rejected", "inconclusive"} & set(host.events()) or len(host.events()) > 2, 120)
+    host.until(lambda: {"promoted", "rejected", "inconclusive"} & set(host.events()) or len(host.events()) > 2)
     for seed in range(7, 11):
         host.live(100, seed, shift=4.0)
     reports = host.path(STATE)
-    host.until(lambda: list(reports.rglob("*.html")), 120, "a report")
+    host.until(lambda: list(reports.rglob("*.html")), why="a report")
     logs = {path.parent.name: path.read_text() for path in reports.glob("jobs/*/log.txt")}
     assert {"snapshot", "train", "judge", "report"} <= {name.rpartition("-")[2] for name in logs}
     for name, log in logs.items():
@@ -222,7 +242,7 @@ def test_a_training_that_eats_memory_dies_alone(host: Host) -> None:
     host.begin(eats)
     before = host.main_pid()
     host("driftd", "retrain", "orders", "--why", "too much")
-    host.until(lambda: "build_failed" in host.events(), 60)
+    host.until(lambda: "build_failed" in host.events())
     log = "\n".join(path.read_text() for path in host.path(STATE).glob("jobs/*-train/log.txt"))
     assert "MemoryError" in log, host.ask("select result from actions where status = 'failed'")
     assert host.main_pid() == before
@@ -237,7 +257,7 @@ def test_the_journal_is_structured_and_keeps_levels(host: Host) -> None:
     host.live(50, 1)
     host.until(lambda: host.windows() == [0])
     host.configure("nonsense: 1\n")
-    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"), 10)
+    host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"))
     host("journalctl", "--sync")
     shown = host(
         "journalctl", "-u", "driftd", "-u", "driftd-serve", "-o", "json", "--no-pager", "-t", "driftd"
@@ -386,6 +406,31 @@ def test_remove_keeps_what_cannot_be_made_again(host: Host) -> None:
     kept = {f"{STATE}.first"}  # the test's own copy
     assert {line for line in left.splitlines() if not line.startswith("/opt/libraries")} == kept
     assert host("getent", "passwd", "driftd", check=False) == ""
+
+
+@pytest.mark.soak
+def test_the_lock_installs_from_a_folder_of_wheels() -> None:
+    """As docs/install.md says: the checkout is built and installed without a network, in the locked versions alone."""
+    if (reason := absent()) is not None:
+        pytest.skip(reason)
+    with Host() as host:
+        checkout, wheels = host.stage / "checkout", host.stage / "wheels"
+        for folder in ("daemon", "detectors", "docs", "requirements", "systemd"):
+            shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("LICENSE", "README.md", "config.yaml", "pyproject.toml"):
+            shutil.copy(ROOT / file, checkout)
+        python = host("/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"]
+        download += ["--only-binary", ":all:", "--python-version", python, "--dest", str(wheels)]
+        for lock in ("runtime", "build"):
+            subprocess.run([*download, "--requirement", str(ROOT / "requirements" / f"{lock}.txt")], check=True)
+        assert "is installed" in host("/run/stage/checkout/systemd/install", "--find-links", "/run/stage/wheels")
+        installed = set(host(PYTHON, "-m", "pip", "freeze").splitlines())
+        locked = (ROOT / "requirements" / "runtime.txt").read_text()
+        pinned = {line.lower().replace("_", "-") for line in installed if not line.startswith("driftd @")}
+        assert pinned <= set(re.findall(r"^[a-z0-9][^ ]*==[^ ]+", locked, re.MULTILINE))
+        assert len(pinned) > 50
+        assert host("systemctl", "is-active", *UNITS).split() == ["active", "active"]
 
 
 def test_the_scripts_are_clean_shell() -> None:

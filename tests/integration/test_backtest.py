@@ -79,7 +79,7 @@ def test_the_backtest_says_what_the_daemon_said(lived: World, tmp_path: Path) ->
         assert (check.verdict, check.reason) == (then.verdict, then.reason)
         assert check.evidence.keys() == then.evidence.keys()
         for kind, found in check.evidence.items():
-            assert math.isclose(found["evidence"], then.evidence[kind]["evidence"], rel_tol=1e-9), (check.id, kind)
+            assert math.isclose(found.evidence, then.evidence[kind].evidence, rel_tol=1e-9), (check.id, kind)
     assert [(alarm.kind, alarm.window_index) for alarm in raised] == alarms
 
 

@@ -21,7 +21,8 @@ from driftd.training.jobs import JobLimits, JobResult, start_job
 from driftd.training.process_tree import descendants
 from driftd.training.snapshots import take_snapshot
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from fault_counts import environment, wait
+from fault_counts import environment
+from limits import HANG, wait
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +134,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Places, str]
 
 def train(world: tuple[Places, str], trainer: Any, limits: JobLimits | None = None, **more: Any) -> JobResult:
     job = start_job(world[0].job("train"), "train", arguments(world, trainer, **more), limits or JobLimits(threads=1))
-    until = time.monotonic() + 60
+    until = time.monotonic() + HANG
     while (result := job.poll()) is None:
         assert time.monotonic() < until, "the job did not end"
         time.sleep(0.02)
@@ -215,7 +216,7 @@ def test_a_killed_job_takes_along_what_fled_from_it(world: tuple[Places, str], t
     pids = tmp_path / "pids"
     told = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
     job = start_job(world[0].job("train"), "train", told, JobLimits(threads=1))
-    wait(pids.exists, "the training", 60)
+    wait(pids.exists, "the training")
     assert _runs(int(pids.read_text()))
     job.kill()
     assert not _runs(int(pids.read_text()))
@@ -243,14 +244,14 @@ def test_nothing_of_a_training_outlives_a_killed_daemon(world: tuple[Places, str
     assert starter.stdout is not None
     try:
         keeper = int(starter.stdout.readline())
-        wait(pids.exists, "the training", 60)
+        wait(pids.exists, "the training")
         family = [keeper, *descendants(keeper)]
         assert int(pids.read_text()) in family
         assert len(family) >= 3  # the one that forked it may not have ended yet
     finally:
         starter.kill()
         starter.communicate()
-    wait(lambda: not any(_runs(pid) for pid in family), "the end of the family", 20)
+    wait(lambda: not any(_runs(pid) for pid in family), "the end of the family")
 
 
 def test_an_estimator_that_changes_when_stored_is_refused(world: tuple[Places, str]) -> None:
@@ -317,7 +318,7 @@ def test_a_command_trains_by_its_environment(world: tuple[Places, str], tmp_path
     ("command", "sentence"),
     [
         (["sh", "-c", "exit 7"], "ended with exit code 7"),
-        (["true"], "left no model.skops or model.joblib"),
+        (["true"], "left no model.skops, model.onnx or model.joblib"),
         (["sh", "-c", "echo rubbish > $DRIFTD_OUTPUT/model.skops"], "no artefact that this driftd can read"),
         (["no-such-program-at-all"], "ended with exit code"),
     ],

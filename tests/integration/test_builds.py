@@ -19,6 +19,7 @@ from driftd.sources import open_source
 from driftd.training.jobs import JobLimits, start_job
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema, Task, class_name, learn_schema
+from limits import HANG
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ class World:
         told = {"model": "m", "model_config": self.config.model_dump(mode="json"), "state_dir": str(self.places.root)}
         folder = self.places.job(f"{task}-{time.monotonic_ns()}")
         job = start_job(folder, task, told | arguments, JobLimits(threads=1))
-        until = time.monotonic() + 120
+        until = time.monotonic() + HANG
         while (result := job.poll()) is None:
             assert time.monotonic() < until, "the job did not end"
             time.sleep(0.02)

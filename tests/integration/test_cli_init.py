@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,24 +12,10 @@ import pytest
 from driftd.config.load import load
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd_processes import driftd
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = pytest.mark.slow
-
-
-def driftd(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, as a user would."""
-    roots = os.pathsep.join(one for one in sys.path if one)
-    clean = {key: value for key, value in os.environ.items() if key != "DRIFTD_CONFIG"}
-    return subprocess.run(
-        [sys.executable, "-m", "driftd.cli.main", *arguments],
-        check=False,
-        cwd=folder,
-        env={**clean, "PYTHONPATH": roots},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +83,30 @@ def test_a_first_version_that_fails_leaves_no_config(begun: Path) -> None:
     assert "the whole log is below" in last
     assert "Traceback" not in run.stderr
     assert not (begun / "single.yaml").exists()
+
+
+def test_init_on_everyday_columns(tmp_path: Path) -> None:
+    """Decimals, dates, booleans with gaps and codes of a compressed folder of JSON lines make a version that serves."""
+    rng = np.random.default_rng(4)
+    times = pd.date_range("2024-01-01", periods=2000, freq="1h")
+    rows = pd.DataFrame({"ts": times.astype(str), "amount": np.round(rng.normal(100, 9, 2000), 2), "zip": "01"})
+    rows["zip"] = rng.choice(["01", "02", "1"], 2000)
+    rows["signup"] = (times - pd.to_timedelta(rng.integers(0, 20, 2000), unit="D")).strftime("%Y-%m-%d")
+    rows["vip"] = pd.Series(rng.choice([True, False], 2000), dtype=object).where(rng.random(2000) > 0.2, None)
+    rows["paid"] = np.where(rows["amount"] + rng.normal(0, 5, 2000) > 100, "TRUE", "FALSE")
+    for part, begin in enumerate((0, 1000)):
+        folder = tmp_path / "orders" / f"part={part}"
+        folder.mkdir(parents=True)
+        rows.iloc[begin : begin + 1000].to_json(folder / "rows.jsonl.gz", orient="records", lines=True)
+    run = driftd(tmp_path, "init", "orders", "--target", "paid")
+    assert run.returncode == 0, run.stderr
+    assert "taken for timestamps: signup" in run.stderr
+    schema = Registry(Places(load(tmp_path / "config.yaml").state_dir)).manifest("orders", 1).schema
+    assert schema.classes == ("0", "1")
+    kinds = {feature.name: str(feature.kind) for feature in schema.features}
+    expected = {"amount": "number", "zip": "category", "signup": "timestamp", "vip": "boolean", "part": "number"}
+    assert kinds == expected
+    assert dict(zip(schema.names, schema.features, strict=True))["zip"].categories == ("01", "02", "1")
 
 
 def test_init_on_a_real_stream(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fault_counts import environment, wait
+from fault_counts import environment
+from limits import HANG, allowed, wait
 
 pytestmark = pytest.mark.slow
 
@@ -56,8 +57,8 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
     assert daemon.stderr is not None
     try:
         port = next(found[1] for line in daemon.stderr if (found := re.search(rb"127\.0\.0\.1:(\d+)", line)))
-        with httpx.Client(base_url=f"http://127.0.0.1:{port.decode()}", timeout=10) as http:
-            deadline = time.monotonic() + 10
+        with httpx.Client(base_url=f"http://127.0.0.1:{port.decode()}", timeout=HANG) as http:
+            deadline = time.monotonic() + HANG
             while http.get("/-/ready").status_code != 200:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -83,7 +84,7 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
         assert "sklearn" not in mapped
         assert "pandas" not in mapped
         daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(timeout=8) == 0
+        assert daemon.wait(timeout=allowed(8)) == 0
     finally:
         daemon.kill()
         daemon.wait()
@@ -103,7 +104,7 @@ def hung_up(command: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes
     assert process.stderr is not None
     try:
         status = Path(f"/proc/{process.pid}/status")
-        wait(lambda: catches_hangups(status.read_text()), "SIGHUP is caught", 30)
+        wait(lambda: catches_hangups(status.read_text()), "SIGHUP is caught")
         process.send_signal(signal.SIGHUP)
         yield process, (json.loads(line) for line in process.stderr)
     finally:
@@ -130,7 +131,7 @@ def test_a_hangup_during_the_start_reloads_after_it(tmp_path: Path) -> None:
             "config_unchanged",
         ]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=allowed(10)) == 0
 
 
 def test_a_server_outlives_hangups_and_says_what_it_does_instead(tmp_path: Path) -> None:
@@ -141,9 +142,9 @@ def test_a_server_outlives_hangups_and_says_what_it_does_instead(tmp_path: Path)
         assert "restart" in next(ignored)["reason"]
         process.send_signal(signal.SIGHUP)
         assert "restart" in next(ignored)["reason"]
-        assert httpx.get(f"http://{address}/-/healthy", timeout=10).status_code == 200
+        assert httpx.get(f"http://{address}/-/healthy", timeout=HANG).status_code == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=allowed(10)) == 0
 
 
 def test_the_daemon_imports_nothing_heavy() -> None:

@@ -15,6 +15,7 @@ import pytest
 from driftd.store.events.retention import RetentionLimits, prune
 from driftd.store.events.sealing import seal
 from event_samples import START, open_store, stored_rows
+from limits import HANG
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -108,7 +109,7 @@ def test_killed_sealers_beside_a_writer(tmp_path: Path) -> None:
         assert len({row[0] for row in before}) == len(before)
         sealer.send_signal(signal.SIGKILL)
         sealer.communicate()
-    assert "refused" not in writer.communicate(timeout=60)[0]
+    assert "refused" not in writer.communicate(timeout=HANG)[0]
     seal(tmp_path / "events.db", tmp_path / "segments", START + 2e7, hot_seconds=0, segment_rows=70)
     rows = stored_rows(tmp_path)
     assert [row[0] for row in rows] == [f"p{number}" for number in range(4004)]
@@ -174,7 +175,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=2 * HANG,
         check=False,
     )
     if "unshare" in run.stderr and run.returncode:

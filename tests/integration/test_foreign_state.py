@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import stat
 import subprocess
@@ -11,14 +12,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from driftd.loop.maintenance import backup_plan
 from driftd.store.backups import make_backup
 from driftd.store.integrity import mark_damaged
 from driftd.store.ownership import command_for
 from driftd.store.state.writer import StateStore
+from limits import HANG
 from loop_world import CONFIG, MODEL, World
 from real_servers import make_state, running
 
@@ -73,7 +79,7 @@ def as_user(user: int, *command: str, groups: str = "", cwd: Path = Path("/")) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=HANG,
             cwd=cwd,
         )
 
@@ -222,6 +228,37 @@ def test_init_leaves_nothing_open_to_everybody(tmp_path: Path) -> None:
     assert not [path for path in found if not path.is_symlink() and path.stat().st_mode & 0o007]
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o750
     assert stat.S_IMODE((tmp_path / "made.yaml").stat().st_mode) == 0o640
+
+
+class Spy:
+    """A pickle of a fitted regression that notes in a file who loads it."""
+
+    def __init__(self, noted: Path) -> None:
+        self.code = (
+            f"[__import__('pathlib').Path({str(noted)!r}).open('a').write(str(__import__('os').geteuid()) + ' '), "
+            "__import__('sklearn.linear_model', fromlist=['_']).LinearRegression()][1]"
+        )
+
+    def __reduce__(self) -> Any:
+        fitted = LinearRegression().fit(pd.DataFrame({"a": [0.0, 1.0]}), [0.0, 1.0])
+        return eval, (self.code,), fitted.__getstate__()
+
+
+def test_a_pickle_is_never_loaded_as_root(place: Path) -> None:
+    """Where root adopts a model for the services, its code runs as their user, and what is made is theirs."""
+    (place / "noted.txt").touch()
+    (place / "noted.txt").chmod(0o666)
+    (place / "model.pkl").write_bytes(pickle.dumps(Spy(place / "noted.txt")))
+    rows = pd.DataFrame({"a": np.linspace(0, 1, 400), "y": np.linspace(0, 1, 400) % 0.37})
+    rows.to_csv(place / "rows.csv", index=False)
+    for path in (place / "model.pkl", place / "rows.csv"):
+        path.chmod(0o644)
+    folders = ("--state-dir", str(place / "state"), "--output", str(place / "made.yaml"))
+    arguments = ("init", str(place / "rows.csv"), "--target", "y", *folders, "--model", str(place / "model.pkl"))
+    run = as_user(0, sys.executable, "-m", "driftd.cli.main", *arguments, "--allow-pickle")
+    assert run.returncode == 0, run.stderr
+    assert set((place / "noted.txt").read_text().split()) == {str(OWNER)}
+    assert foreign(place) == []
 
 
 def test_run_leaves_nothing_open_to_everybody(tmp_path: Path) -> None:

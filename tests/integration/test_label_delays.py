@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftd.observe import families, thresholds
+from driftd.observe import families, model_families, thresholds
 from driftd.serving.client import Driftd
 from driftd.store.state.records import StoredCheck
 from driftd.views.conditions import pressings
@@ -58,13 +58,13 @@ def test_without_label_times_the_delay_is_learned_from_live_labels(tmp_path: Pat
     world = World.begin(tmp_path, config=WATCHED, label_times=False)
     live(world, 20, 24)
     assert label_checks(world) == []
-    assert shown(world, families.LABEL_DELAY_KNOWN) == 0
-    assert shown(world, families.COHORTS_NOT_EVALUATED) == 0
+    assert shown(world, model_families.LABEL_DELAY_KNOWN) == 0
+    assert shown(world, model_families.COHORTS_NOT_EVALUATED) == 0
     live(world, 10, 24)
     assert [check.figures["coverage"] for check in label_checks(world)[:2]] == [1.0, 1.0]
     assert all("loss" in check.figures for check in label_checks(world))
-    assert shown(world, families.LABEL_DELAY_KNOWN) == 1
-    assert shown(world, families.LABEL_WAIT) == pytest.approx(24 * HOUR, rel=0.05)
+    assert shown(world, model_families.LABEL_DELAY_KNOWN) == 1
+    assert shown(world, model_families.LABEL_WAIT) == pytest.approx(24 * HOUR, rel=0.05)
     world.close()
 
 
@@ -75,13 +75,13 @@ def test_windows_given_up_too_early_are_told_and_then_learned_from(tmp_path: Pat
     given_up = label_checks(world)
     assert len(given_up) >= thresholds.NOT_EVALUATED
     assert all("given_up" in check.figures for check in given_up)
-    assert shown(world, families.COHORTS_NOT_EVALUATED) == 0  # no label came yet: that is another alert
+    assert shown(world, model_families.COHORTS_NOT_EVALUATED) == 0  # no label came yet: that is another alert
     live(world, 22, 30)
-    assert shown(world, families.COHORTS_NOT_EVALUATED) >= thresholds.NOT_EVALUATED
+    assert shown(world, model_families.COHORTS_NOT_EVALUATED) >= thresholds.NOT_EVALUATED
     assert "DriftdLabelsNotEvaluated" in pressing(world)
     live(world, 64, 30)
     assert "loss" in label_checks(world)[-1].figures
-    assert shown(world, families.LABEL_WAIT) == pytest.approx(30 * HOUR, rel=0.05)
-    assert shown(world, families.COHORTS_NOT_EVALUATED) == 0
+    assert shown(world, model_families.LABEL_WAIT) == pytest.approx(30 * HOUR, rel=0.05)
+    assert shown(world, model_families.COHORTS_NOT_EVALUATED) == 0
     assert "DriftdLabelsNotEvaluated" not in pressing(world)
     world.close()

@@ -19,7 +19,8 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import StateStore
-from fault_counts import daemon, events_of, open_kinds, wait, window_indices
+from fault_counts import daemon, events_of, open_kinds, window_indices
+from limits import allowed, wait
 from loop_world import MODEL, World
 from row_windows import CONFIG, first_version, live, turned
 
@@ -118,7 +119,7 @@ def test_the_real_daemon_killed_at_each_step_of_a_build_comes_back_to_the_right_
         with daemon(path) as process:
             wait(lambda: "confirmed" in events_of(places, MODEL), "confirmed")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=8) == 0
+            assert process.wait(timeout=allowed(8)) == 0
     assert killed == ["snapshot", "train", "judge", "swap", "shadow"]
     events = events_of(places, MODEL)
     assert [events.count(one) for one in ("build_started", "promoted", "confirmed", "build_failed")] == [1, 1, 1, 0]

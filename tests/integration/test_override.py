@@ -19,6 +19,7 @@ import pytest
 
 from driftd.records import ActionKind, Phase
 from driftd.store.state.reader import StateReader
+from limits import HANG, allowed
 from loop_world import MODEL, World
 
 pytestmark = pytest.mark.slow
@@ -88,7 +89,7 @@ def test_a_pause_of_retraining_stops_a_build_under_way_and_lets_it_go_on(world: 
     assert "waits: retraining is paused by the override: INC-8" in world.daemon.models[MODEL].standing
     assert override(world, "") is None
     model = world.daemon.models[MODEL]
-    end = time.monotonic() + 60
+    end = time.monotonic() + HANG
     while not any(action.kind is ActionKind.TRAIN for action in model.store.open_actions(MODEL)):
         world.daemon.round(world.clock.now())
         assert time.monotonic() < end
@@ -177,25 +178,25 @@ def test_saving_the_file_is_enough_and_is_proved(tmp_path: Path) -> None:
     try:
         port = next(found[1] for line in daemon.stderr if (found := re.search(rb"127\.0\.0\.1:(\d+)", line)))
         url = f"http://127.0.0.1:{port.decode()}"
-        _until(lambda: httpx.get(f"{url}/-/ready").status_code == 200, 20)
+        _until(lambda: httpx.get(f"{url}/-/ready").status_code == 200)
         good = path.read_text()
         for number, save in enumerate((by_rename, by_writing_over, by_swapping_links), 1):
             save(path, f'{good}override: {{reason: "INC-{number}", pause: [checks]}}\n')
-            _until(lambda: 'driftd_phase{model="demand",phase="paused"} 1.0' in httpx.get(f"{url}/metrics").text, 8)
+            _until(lambda: 'driftd_phase{model="demand",phase="paused"} 1.0' in httpx.get(f"{url}/metrics").text)
             status = _driftd("status", path, environment)
             assert f"override in force: pause ['checks']: INC-{number}" in status
             assert "is in force since" in status
             save(path, f"{good}nonsense: {number}\n")
-            _until(lambda: "driftd_config_last_reload_successful 0.0" in httpx.get(f"{url}/metrics").text, 8)
+            _until(lambda: "driftd_config_last_reload_successful 0.0" in httpx.get(f"{url}/metrics").text)
             assert "was REFUSED" in _driftd("status", path, environment)
             assert 'phase="paused"} 1.0' in httpx.get(f"{url}/metrics").text
             save(path, good)
-            _until(lambda: 'driftd_phase{model="demand",phase="steady"} 1.0' in httpx.get(f"{url}/metrics").text, 8)
+            _until(lambda: 'driftd_phase{model="demand",phase="steady"} 1.0' in httpx.get(f"{url}/metrics").text)
         with StateReader.read_only(tmp_path / "state" / "state.db") as reader:
             told = [line.reason for line in reader.history("demand") if line.event == "override_began"]
         assert told == [f"the override holds: checks paused (INC-{number})" for number in (3, 2, 1)]
         daemon.send_signal(signal.SIGTERM)
-        assert daemon.wait(timeout=10) == 0
+        assert daemon.wait(timeout=allowed(10)) == 0
         log = daemon.stderr.read().decode()
         assert log.count('"event": "config_applied"') == 6
         assert log.count('"event": "config_refused"') == 3
@@ -210,7 +211,7 @@ def _driftd(command: str, path: Path, environment: dict[str, str]) -> str:
     return subprocess.run(told, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def _until(holds: object, seconds: float) -> None:
+def _until(holds: object, seconds: float = HANG) -> None:
     end = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < end, f"not within {seconds} s"

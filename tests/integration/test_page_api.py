@@ -12,11 +12,12 @@ import httpx
 import pytest
 
 from driftd.events import Event
-from driftd.observe import families
+from driftd.observe import families, model_families
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.records import Alarm, DecisionFigures, ModelState, Phase, Transition, Window
 from driftd.store.state.writer import StateStore
+from limits import HANG, allowed
 from page_server import served
 from year_of_history import END, HOUR, write_history
 
@@ -45,7 +46,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
 def http(places: Places) -> Iterator[httpx.Client]:
     """A client of the served page."""
     path = places.root.parent / "config.yaml"
-    with served(places, path, {"model-01": "its source is gone"}) as address, httpx.Client(base_url=address) as client:
+    with (
+        served(places, path, {"model-01": "its source is gone"}) as address,
+        httpx.Client(base_url=address, timeout=HANG) as client,
+    ):
         yield client
 
 
@@ -65,8 +69,8 @@ def test_a_feed_that_falls_silent_is_told_though_the_state_stays_the_same(places
     with served(places, places.root.parent / "config.yaml", metrics=metrics) as address:
         calm = httpx.get(f"{address}/api/models/model-01")
         board, now = metrics.board, time.time()
-        board.set(families.WINDOW_SECONDS, HOUR, "model-01")
-        board.set(families.NEWEST_PREDICTION, now - 9 * HOUR, "model-01")
+        board.set(model_families.WINDOW_SECONDS, HOUR, "model-01")
+        board.set(model_families.NEWEST_PREDICTION, now - 9 * HOUR, "model-01")
         board.set(families.DISK_FREE, 5e8)
         board.set(families.DISK_SIZE, 1e12)
         silent = httpx.get(f"{address}/api/models/model-01", headers={"If-None-Match": calm.headers["ETag"]})
@@ -134,6 +138,22 @@ def test_the_config_is_shown_with_its_hash_and_without_secrets(places: Places) -
     assert config["override"] == {"sentence": "pause checks", "reason": "INC-1", "expires": "2030-01-01T00:00:00Z"}
 
 
+def test_a_config_of_another_driftd_hides_no_model(tmp_path: Path) -> None:
+    """A stored section that this driftd cannot read leaves its model on the page, with windows of unknown length."""
+    places = Places(tmp_path / "state")
+    store = StateStore.open(places.state_db)
+    odd = {"task": "regression", "target": "y", "window": {"every": "1 fortnight"}}
+    store.save_config("aaaaaaaaaaaa", at=1.0, content={"models": {"odd": odd}, "override": {}})
+    state = ModelState("odd", Phase.STEADY, champion=1)
+    with store.transaction():
+        made = Transition(state, "odd is under watch", Event.ADOPTED)
+        store.save_transition(state, made, at=END, actor="driftd", config_hash="aaaaaaaaaaaa")
+    store.close()
+    with served(places, tmp_path / "config.yaml") as address:
+        (model,) = httpx.get(f"{address}/api/fleet").raise_for_status().json()["models"]
+    assert (model["model"], model["window_seconds"]) == ("odd", None)
+
+
 def test_an_unchanged_answer_is_not_sent_again(places: Places, http: httpx.Client) -> None:
     """The tag is honoured; after a commit there is a new answer under a new tag."""
     first = http.get("/api/fleet")
@@ -159,7 +179,7 @@ def test_it_answers_while_the_store_is_being_written(places: Places, http: httpx
     writer.execute("insert into requests(at, who, model, kind, arguments) values (1, 'x', 'y', 'retrain', '{}')")
     began = time.monotonic()
     assert http.get("/api/models/model-01?span=day").status_code == 200
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < allowed(1.0)
     writer.execute("rollback")
     writer.close()
 
@@ -195,7 +215,7 @@ def test_nothing_can_be_written(places: Places, http: httpx.Client) -> None:
 def test_without_a_state_it_says_so_and_comes_to_life(tmp_path: Path) -> None:
     """Before the first start there is a sentence with 503; once the database is there, the answer comes."""
     places = Places(tmp_path / "state")
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address) as client:
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
         answer = client.get("/api/fleet")
         assert answer.status_code == 503
         assert "no state database" in answer.json()["error"]
@@ -208,7 +228,7 @@ def test_another_file_in_the_place_of_the_state_is_taken_up(tmp_path: Path) -> N
     places, other = Places(tmp_path / "a"), Places(tmp_path / "b")
     write_history(places.state_db, models=1, windows=3, features=1)
     write_history(other.state_db, models=2, windows=3, features=1)
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address) as client:
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
         assert len(client.get("/api/fleet").json()["models"]) == 1
         other.state_db.rename(places.state_db)
         assert len(client.get("/api/fleet").json()["models"]) == 2
@@ -218,10 +238,10 @@ def test_every_view_of_a_long_history_costs_less_than_a_second(tmp_path: Path) -
     """A model with a year of hourly windows and 12 features costs under a second of this process, the fleet too."""
     places = Places(tmp_path / "state")
     write_history(places.state_db, models=1, windows=8_760, features=12)
-    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=30) as client:
+    with served(places, tmp_path / "config.yaml") as address, httpx.Client(base_url=address, timeout=HANG) as client:
         client.get("/")
         for path in ("/api/fleet", "/api/models/model-00?span=all", "/api/models/model-00/scores?span=all"):
             began = time.process_time()  # not the wall's: other tests run beside this one
             answer = client.get(path).raise_for_status()
-            assert time.process_time() - began < 1.0, path
+            assert time.process_time() - began < allowed(1.0), path
             assert len(answer.content) < 300_000, path

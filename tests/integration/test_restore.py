@@ -24,6 +24,7 @@ from driftd.store.events.writer import EventsNotKeptError
 from driftd.store.integrity import DamagedError, damage_marked, examine
 from driftd.store.ownership import hold_lock
 from driftd.store.restore import restore_state
+from limits import HANG
 from loop_world import HOUR, MODEL, START, World
 
 pytestmark = pytest.mark.slow
@@ -34,7 +35,7 @@ def driftd(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
     roots = os.pathsep.join(one for one in sys.path if one)
     command = [sys.executable, "-m", "driftd.cli.main", *arguments, "--config", str(world.folder / "config.yaml")]
     return subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": roots}, capture_output=True, text=True, check=False, timeout=60
+        command, env={**os.environ, "PYTHONPATH": roots}, capture_output=True, text=True, check=False, timeout=HANG
     )
 
 
@@ -203,7 +204,7 @@ def test_killed_in_the_middle_of_a_restore(tmp_path: Path) -> None:
         inject = f"inject=rename:signal=KILL:when={number}"
         command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=rename", "-e", inject]
         command += [sys.executable, "-m", "driftd.cli.main", "restore", "-c", str(world.folder / "config.yaml")]
-        subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, check=False, capture_output=True, timeout=60)
+        subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, check=False, capture_output=True, timeout=HANG)
         has_log = path.with_name("state.db-wal").exists()
         if path.exists() and examine(path, seconds=5.0) is None:
             assert not has_log  # the new one, without the old one's log
@@ -275,7 +276,7 @@ def test_a_broken_event_store_stops_only_its_model(tmp_path: Path) -> None:
     with hold_lock(world.places.lock, "driftd run"):  # the daemon goes on: it has let go of this file
         done = driftd(world, "restore", "--events", "demand")
     assert done.returncode == 0, done.stderr
-    deadline = time.monotonic() + 15.0
+    deadline = time.monotonic() + HANG
     while not application.predict({"a": 1.0, "b": 0.0, "c": "red"}, ids="new", at=world.clock.now()).logged:
         assert time.monotonic() < deadline  # a store that could not be opened is tried again after some seconds
         time.sleep(0.2)

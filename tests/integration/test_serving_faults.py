@@ -24,7 +24,8 @@ from driftd.registry.artefact import store_estimator
 from driftd.registry.manifest import write_manifest
 from driftd.store.events.reader import EventReader
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from fault_counts import failing, wait
+from fault_counts import failing
+from limits import HANG, wait
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +73,7 @@ def serving(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]
         for line in process.stderr:
             told = json.loads(line)
             if told["event"] == "serving":
-                with httpx.Client(base_url=f"http://{told['address']}", timeout=20) as client:
+                with httpx.Client(base_url=f"http://{told['address']}", timeout=HANG) as client:
                     yield client, process
                 break
     finally:
@@ -127,7 +128,7 @@ def test_errors_of_the_disk_are_refused_and_leave_nothing_behind(config: Path, c
             assert post(http, "predictions", event(100)).status_code == 503
             answer = post(http, "predict", GOOD)
             assert (answer.status_code, answer.json()["logged"]) == (200, False)
-        wait(lambda: post(http, "predictions", event(101)).status_code == 200, "events are taken again", 60)
+        wait(lambda: post(http, "predictions", event(101)).status_code == 200, "events are taken again")
         kept.append(101)
         assert post(http, "predictions", event(100)).status_code == 200  # the client's second try
     assert len(kept) == 4
@@ -213,7 +214,7 @@ def test_a_used_address_is_told_in_one_sentence(config: Path) -> None:
     with serving(config) as (http, _):
         config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{http.base_url.port}"))
         second = subprocess.run(
-            command(config), env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False
+            command(config), env=ENVIRONMENT, capture_output=True, text=True, timeout=HANG, check=False
         )
     assert second.returncode == 1
     assert "another program listens there" in second.stderr
@@ -256,5 +257,5 @@ sdk.close()
 if child:
     assert os.waitpid(child, 0)[1] == 0
 """
-    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, timeout=HANG, check=True)
     assert logged(config) == 6

@@ -289,12 +289,12 @@ def test_a_feature_that_is_never_sent(world: World) -> None:
 
 
 def test_a_class_that_nobody_knew(world: World) -> None:
-    """A new class that the schema does not know yet is kept, under a code of its own."""
+    """A text that is no class of the schema changes no class: it has a code of its own, and its text is kept."""
     world.predict([{**row, "prediction": "maybe"} for row in rows_between(0, 3)], START + 9)
     world.source.refresh(START + 10)
     outcomes = world.source.outcomes(Window(0, START, START + 100), START + 10)
-    assert outcomes.classes == ("0", "1", "maybe")
-    assert outcomes.prediction.tolist() == [2.0, 2.0, 2.0]
+    assert (outcomes.classes, outcomes.unseen) == (("0", "1"), ("maybe",))
+    assert outcomes.prediction.tolist() == [-2.0, -2.0, -2.0]
 
 
 def test_profiles_of_windows_add_up(world: World) -> None:

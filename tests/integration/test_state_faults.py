@@ -15,11 +15,12 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.integrity import examine
-from fault_counts import Counts, address, daemon, events_of, failing, number, strace, wait, window_indices
+from fault_counts import Counts, address, daemon, events_of, failing, number, strace, window_indices
+from limits import HANG, allowed, wait
 from loop_world import MODEL
 from row_windows import CONFIG, FIRST, first_version, live
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 TURNED, AFTER = 24, 6  # windows: until the build can be judged, then of the new version's probation
 FAULT_SECONDS = 1.2  # longer than a tick
@@ -45,11 +46,11 @@ class Trial:
             live(self.application, FIRST + self.windows, at)
             self.windows += 1
             time.sleep(FAULT_SECONDS)
-        wait(lambda: len(window_indices(self.places, MODEL)) == self.windows, "the window is checked", 60)
+        wait(lambda: len(window_indices(self.places, MODEL)) == self.windows, "the window is checked")
 
     def until(self, event: str) -> None:
         """Let the disk fail and mend in turns until something was decided."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANG
         while event not in events_of(self.places, MODEL):
             assert time.monotonic() < deadline, f"it was not {event}: {events_of(self.places, MODEL)}"
             with failing(self.process_id, self.call, self.error, *state_files(self.places)):
@@ -83,7 +84,7 @@ def test_a_daemon_whose_database_fails_goes_on_and_does_everything_once(config: 
     with (
         Driftd(places.root, MODEL) as application,
         daemon(config, log) as process,
-        httpx.Client(base_url=address(log), timeout=40) as http,
+        httpx.Client(base_url=address(log), timeout=HANG) as http,
     ):
         wait(lambda: http.get("/-/ready").status_code == 200, "the first round")
         trial = Trial(places, process.pid, http, application, call, error)
@@ -96,7 +97,7 @@ def test_a_daemon_whose_database_fails_goes_on_and_does_everything_once(config: 
         failures = trial.failures
         assert process.poll() is None, "it ended"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=allowed(10)) == 0
     told = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "model_step_failed"]
     assert 1 <= len(told) < failures
     decided = events_of(places, MODEL)
@@ -119,7 +120,7 @@ def test_a_start_on_a_disk_that_fails_is_refused_and_the_next_one_goes_on(config
             config.write_text(config.read_text() + f"# {turn}\n")
             log = config.parent / f"refused-{turn}"
             with daemon(config, log, *strace(call, error, *state_files(places))) as process:
-                assert process.wait(timeout=60) == 1, log.read_text()
+                assert process.wait(timeout=HANG) == 1, log.read_text()
             assert "Traceback" not in log.read_text()
             assert log.read_text().splitlines()[-1].startswith("driftd: ")
             with daemon(config, config.parent / "log") as process:

@@ -24,7 +24,7 @@ from driftd.cli.main import COMMANDS, cli, main
 from driftd.cli.options import default_config
 from driftd.config.load import digest_of, load
 from driftd.config.redact import redacted_dict
-from driftd.config.schema import Http
+from driftd.config.schema import Http, OverrideConfig
 from driftd.errors import ExitCode
 from driftd.events import Event
 from driftd.observe.http import HttpThread
@@ -48,9 +48,11 @@ from driftd.records import (
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.manifest import write_manifest
 from driftd.store.state.writer import StateStore
+from driftd.views.config import OverrideInForce
 from driftd.web import secrets
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from limits import HANG
 
 CONFIG = """\
 state_dir: {state}
@@ -306,6 +308,11 @@ def test_status_shows_the_override_while_it_is_in_force(driftd: Run, store: Stat
     assert "override in force" not in driftd("status")[1]
 
 
+def test_what_is_shown_of_an_override_knows_each_of_its_keys() -> None:
+    """No key of the override is left out of what `driftd status` says of it."""
+    assert set(OverrideInForce.__struct_fields__) == set(OverrideConfig.model_fields)
+
+
 def test_status_proves_which_config_is_in_force(driftd: Run, store: StateStore, config: Path) -> None:
     """A taken, an unread and a refused file are told apart, and of a bad file the one in force goes on to be shown."""
     applied = load(config)
@@ -400,14 +407,22 @@ def test_status_tells_what_the_daemon_says_of_a_source(driftd: Run, store: State
     store.save_state(STATE, NOON)
 
     async def metrics(_: Request) -> Response:
-        lines = ('driftd_source_faults{model="demand"} 2.0', 'driftd_source_faults{model="supply"} 0.0')
+        lines = (
+            'driftd_source_faults{model="demand"} 2.0',
+            'driftd_source_faults{model="supply"} 0.0',
+            'driftd_events_set_aside_total{model="demand",reason="no_time"} 7.0',
+        )
         return PlainTextResponse("\n".join(lines) + "\n")
 
     answering = HttpThread(Starlette(routes=[Route("/metrics", metrics)]), Http(listen="127.0.0.1:0"))
     config.write_text(f'{config.read_text()}http: {{listen: "{answering.address}"}}\n')
     answering.start()
     try:
-        assert "demand: 2 of the files or folders of its source cannot be read: `driftd doctor`" in driftd("status")[1]
+        assert (
+            "demand: its source has 2 faults: files, columns or rows cannot be read: `driftd doctor`"
+            in driftd("status")[1]
+        )
+        assert "demand: rows set aside: 7 without a readable time" in driftd("status")[1]
     finally:
         answering.stop()
     code, out, _ = driftd("status")
@@ -537,7 +552,7 @@ def test_the_answer_of_the_daemon_is_printed(
 
     def answer() -> None:
         with StateStore.open(Places(tmp_path / "state").state_db) as daemon:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + HANG
             while not (waiting := daemon.waiting_requests()) and time.monotonic() < deadline:
                 time.sleep(0.005)
             with daemon.transaction():
@@ -605,6 +620,19 @@ def test_check_config_says_what_the_config_means(driftd: Run, config: Path) -> N
     told = json.loads(driftd("check-config", "--json")[1])
     assert told["hash"] in out
     assert told["config"]["models"]["demand"]["window"]["every"] == DAY
+
+
+def test_check_config_says_when_the_budget_of_false_alarms_cannot_be_kept(driftd: Run, config: Path) -> None:
+    """Windows of a week keep one false alarm a year; twelve are more than their number allows, and that is said."""
+    text = config.read_text().replace("every: 1d", "every: 7d")
+    config.write_text(text)
+    weekly = driftd("check-config")[1]
+    assert "52 clean windows from one to the next" in weekly
+    assert "cannot keep" not in weekly
+    config.write_text(text.replace("every: 7d", "every: 7d}, detect: {false_alarms_per_year: 12", 1))
+    told = driftd("check-config")[1]
+    assert "false_alarms_per_year: 12 would be one in 4.3 windows, which evidence cannot keep" in told
+    assert "held to one in 20 (2.6 a year)" in told
 
 
 def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, config: Path, store: StateStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -159,12 +160,83 @@ def test_every_text_reads_back_as_it_was_quoted(text: str) -> None:
 
 
 def test_a_file_that_is_no_table_is_told(tmp_path: Path) -> None:
-    """A broken Parquet file, an empty CSV file and one without rows end with a sentence."""
+    """A broken file, one that is absent or of an unknown format, and files without rows end with a sentence."""
     for name, content, told in (
-        ("x.parquet", b"PAR1", "cannot be read as Parquet or CSV"),
-        ("x.csv", b"", "cannot be read as Parquet or CSV"),
+        ("x.parquet", b"PAR1", "cannot be read just now: Parquet file size is 4 bytes"),
+        ("x.csv", b"", "holds no rows"),
         ("y.csv", b"a,b\n", "holds no rows"),
+        ("z.jsonl", b'[{"a": 1}]\n', "is one JSON array"),
+        ("z.xlsx", b"PK\x03\x04", "is not one that driftd reads"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(click.ClickException, match=told):
             read_rows(tmp_path / name)
+    with pytest.raises(click.ClickException, match="does not exist"):
+        read_rows(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.tsv", "rows.jsonl", "rows.parquet", "folder"])
+def test_every_format_that_a_source_reads_is_read(tmp_path: Path, name: str) -> None:
+    """Files of each format, compressed ones and folders give the same rows, and each column is said to be of a kind."""
+    frame = pd.DataFrame({"ts": stamps(count=100), "x": np.arange(100) * 0.5, "c": ["a", "b"] * 50, "y": [0, 1] * 50})
+    path = tmp_path / name
+    if name == "folder":
+        for place, part in enumerate((frame.head(40), frame.tail(60))):
+            (folder := path / f"day={place}").mkdir(parents=True)
+            part.to_csv(folder / "part.csv", index=False)
+    elif name.endswith("parquet"):
+        frame.to_parquet(path)
+    elif name.endswith("jsonl"):
+        frame.to_json(path, orient="records", lines=True, date_format="iso")
+    else:
+        frame.to_csv(path, index=False, sep="\t" if "tsv" in name else ",")
+    found = read_rows(path)
+    assert found["x"].tolist() == frame["x"].tolist()
+    assert found["c"].tolist() == frame["c"].tolist()
+    assert found["y"].tolist() == frame["y"].tolist()
+    assert (found["ts"].dt.tz_localize(None) == frame["ts"]).all()
+    told = guess(found)
+    assert "taken for categories: c" in told.remarks
+    assert "ts is taken for the time of a row" in told.remarks
+
+
+def test_numbers_of_any_type_are_numbers() -> None:
+    """A decimal target is a regression, decimal features are numbers, and distinct decimals name no row."""
+    cents = [Decimal(number) / 100 for number in range(ROWS)]
+    found = guess(rows(y=cents, amount=cents, price=[Decimal(number % 90) for number in range(ROWS)]))
+    assert found.task is Task.REGRESSION
+    assert {name: found.features[name] for name in ("amount", "price")} == {"amount": Kind.NUMBER, "price": Kind.NUMBER}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_dates_are_timestamps(as_text: bool) -> None:
+    """Dates as objects (date32) and as text are timestamp features beside a time of the row."""
+    days = [day.isoformat() if as_text else day for day in stamps("1h").date]
+    found = guess(rows(ts=stamps(), signup=days))
+    assert (found.columns.time, found.features["signup"]) == ("ts", Kind.TIMESTAMP)
+    alone = guess(rows(signup=days))
+    assert alone.columns.time == "signup"
+
+
+def test_no_classification_of_very_many_classes_is_guessed() -> None:
+    """More than twenty different texts are no guess: the user is told what to say."""
+    texts = [f"text {number % 21}" for number in range(ROWS)]
+    with pytest.raises(click.ClickException, match="has 21 different texts, such as 'text 0': hardly classes"):
+        guess(rows(y=texts))
+    assert guess(rows(y=texts), task="classification").task is Task.CLASSIFICATION
+    with pytest.raises(click.ClickException, match="holds no numbers"):
+        guess(rows(y=texts), task="regression")
+    with pytest.raises(click.ClickException, match="holds times"):
+        guess(rows(y=stamps()))
+
+
+def test_surprises_are_said() -> None:
+    """Categories whose values never come back, codes with leading zeros and rows without a time are remarked."""
+    weeks = [f"week {number // 1008}" for number in range(ROWS)]
+    codes = [f"{number % 7:02d}" for number in range(ROWS)]
+    times = pd.Series(stamps()).where(np.arange(ROWS) > 2)
+    found = guess(rows(ts=times, week=weeks, code=codes))
+    assert any(one.startswith("the values of week rarely come back: ") for one in found.remarks)
+    assert not any(one.startswith("the values of b rarely") for one in found.remarks)
+    assert "code is a category, not a number: its digits have leading zeros" in found.remarks
+    assert "3 rows have no readable time in ts and are left out" in found.remarks

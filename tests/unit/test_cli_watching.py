@@ -31,6 +31,7 @@ from driftd.paths import Places
 from driftd.records import Build, BuildStep, ModelState, Phase, Transition, Trigger, Window
 from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Verdict, share_of_limit
+from limits import HANG
 
 HOUR = 3600.0
 NOW = 500_000 * HOUR
@@ -191,7 +192,7 @@ def terminal(config: Path, *options: str, **environment: str) -> Iterator[tuple[
         os.close(ours)
 
 
-def read_until(ours: int, wanted: str, seconds: float = 20.0) -> str:
+def read_until(ours: int, wanted: str, seconds: float = HANG) -> str:
     """What the terminal was sent, up to and with a text."""
     said, deadline = b"", time.monotonic() + seconds
     while wanted not in said.decode("utf-8", "replace"):
@@ -214,7 +215,7 @@ def test_on_a_terminal_it_changes_in_place_and_ends_on_ctrl_c(fleet: Path, envir
         assert bool(re.search(r"\x1b\[(?:\d+;)*3[0-7]", said)) is ("NO_COLOR" not in environment)
         os.write(ours, b"\x03")
         read_until(ours, "\x1b[?1049l")
-        assert process.wait(10) == 0
+        assert process.wait(HANG) == 0
 
 
 @pytest.mark.slow
@@ -232,7 +233,7 @@ def test_it_outlives_a_state_that_cannot_be_read_for_a_while(fleet: Path, tmp_pa
         config.write_text(good)
         read_until(ours, "last decisions")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(HANG) == 0
 
 
 @pytest.mark.slow
@@ -261,7 +262,7 @@ def test_in_a_pipe_it_prints_one_status_after_the_other(fleet: Path, as_json: bo
                     break
         process.send_signal(signal.SIGINT)
         process.stdout.read()
-        assert process.wait(10) == 0
+        assert process.wait(HANG) == 0
     finally:
         process.kill()
         process.wait()

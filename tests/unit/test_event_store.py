@@ -21,6 +21,7 @@ from driftd.store.events.writer import EventsNotKeptError
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema
 from event_samples import SCHEMA, START, keep, label, open_store, prediction, stored_rows
+from limits import HANG
 
 NOW = START + 1000
 
@@ -114,7 +115,7 @@ def test_group_commit(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     group = GroupCommit(store)
     batches = [read_events([prediction(n), prediction(n + 1), label(n)], SCHEMA, NOW)[0] for n in range(40)]
-    receipts = [future.result(timeout=10) for future in [group.submit(batch) for batch in batches]]
+    receipts = [future.result(timeout=HANG) for future in [group.submit(batch) for batch in batches]]
     group.close()
     assert receipts[0] == Receipt(predictions=2, feedback=1)
     assert all(one == Receipt(predictions=1, feedback=1, duplicates=1) for one in receipts[1:])
@@ -133,9 +134,9 @@ def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
     futures = [group.submit(read_events([prediction(n)], SCHEMA, NOW)[0]) for n in range(1, 5)]
     for future in futures:
         with pytest.raises(EventsNotKeptError, match="readonly"):
-            future.result(timeout=10)
+            future.result(timeout=HANG)
     store._db.execute("pragma query_only = off")
-    assert group.submit(read_events([prediction(9)], SCHEMA, NOW)[0]).result(timeout=10).predictions == 1
+    assert group.submit(read_events([prediction(9)], SCHEMA, NOW)[0]).result(timeout=HANG).predictions == 1
     group.close()
     assert [row[0] for row in stored_rows(tmp_path)] == ["p0", "p9"]
 
@@ -147,10 +148,10 @@ def test_one_impossible_batch_does_not_harm_the_others(tmp_path: Path) -> None:
     good, bad = (read_events([prediction(n)], SCHEMA, NOW)[0] for n in (1, 2))
     bad.predictions[0] = ("p2", START, 2**70, "1", None)
     futures = [group.submit(one) for one in (bad, good, bad)]
-    assert futures[1].result(timeout=10).predictions == 1
+    assert futures[1].result(timeout=HANG).predictions == 1
     for future in (futures[0], futures[2]):
         with pytest.raises(EventsNotKeptError, match="could not be stored"):
-            future.result(timeout=10)
+            future.result(timeout=HANG)
     group.close()
     assert [row[0] for row in stored_rows(tmp_path)] == ["p1"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ from driftd_detectors.schema import Feature, Kind, Schema, Task
 from event_samples import SCHEMA, START, label, prediction
 
 NOW = START + 500
+NAME = UUID("0190a1b2-0000-7000-8000-0123456789ab")
 REGRESSION = Schema(Task.REGRESSION, "price", (Feature("size", Kind.NUMBER),))
 
 
@@ -63,7 +66,7 @@ def read(*events: object, schema: Schema = SCHEMA) -> tuple[Batch, list[Refusal]
         (prediction(1, features={"city": "x" * 1001}), "features.city"),
         (prediction(1, features={"city": "\ud800"}), "features.city"),
         (prediction(1, features={"member": 2}), "features.member"),
-        (prediction(1, features={"member": "true"}), "features.member"),
+        (prediction(1, features={"member": "perhaps"}), "features.member"),
         (prediction(1, features={"joined": "soon"}), "features.joined"),
         (prediction(1, features={"joined": math.inf}), "features.joined"),
         (label(1, None), "label"),
@@ -96,6 +99,9 @@ def test_a_malformed_event_is_refused_with_its_field(event: object, field: str) 
         ({"joined": pd.NaT, "age": pd.NA, "city": pd.NA, "member": pd.NA}, [None] * 4),
         ({"joined": "1970-01-01T02:00:00+02:00"}, [None, None, None, 0.0]),
         ({"joined": dt.date(1970, 1, 2)}, [None, None, None, 86_400.0]),
+        ({"age": Decimal("3.0"), "city": Decimal("3.0"), "member": Decimal(1)}, [3.0, "3", True, None]),
+        ({"age": np.float32(0.5), "city": NAME, "member": "TRUE"}, [0.5, str(NAME), True, None]),
+        ({"city": dt.date(1970, 1, 2), "member": "1.0"}, [None, "1970-01-02", True, None]),
     ],
 )
 def test_values_that_are_taken(features: dict[str, object], expected: list[object]) -> None:
@@ -119,12 +125,46 @@ def test_the_time_of_arrival_stands_in() -> None:
     assert batch.feedback[0][1] == NOW
 
 
-@pytest.mark.parametrize(("sent", "stored"), [(1, "1"), (True, "1"), (1.0, "1"), ("1", "1"), ("x", "x"), (2.5, "2.5")])
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        *((one, "1") for one in (1, True, 1.0, "1", "1.0", " 1", "01", "True", np.float32(1), Decimal("1.00"))),
+        ("x", "x"),
+        (2.5, "2.5"),
+    ],
+)
 def test_classes_have_one_text_form(sent: object, stored: str) -> None:
     """Writers that send 1, 1.0, true and "1" mean the same class."""
     batch, _ = read(prediction(1, prediction=sent), label(1, sent))
     assert batch.predictions[0][3] == stored
     assert batch.feedback[0][2] == stored
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [(5, "5"), (5.0, "5"), ("5.0", "5"), (np.int64(5), "5"), (Decimal("5.0"), "5"), ("05", "05"), (NAME, str(NAME))],
+)
+def test_ids_have_one_text_form(sent: object, stored: str) -> None:
+    """An id that pandas made a float of joins the whole number that it was; leading zeros are part of an id."""
+    batch, refused = read(prediction(1, prediction_id=sent), label(1) | {"prediction_id": sent})
+    assert refused == []
+    assert (batch.predictions[0][0], batch.feedback[0][0]) == (stored, stored)
+
+
+def test_classes_that_the_schema_tells_apart_stay_apart() -> None:
+    """Where the schema has both 01 and 1, each means itself, and 1.0, which could be either, is neither."""
+    codes = Schema(Task.CLASSIFICATION, "code", (Feature("age", Kind.NUMBER),), ("01", "1"))
+    batch, _ = read(*(label(1, sent) for sent in ("01", "1", 1, "1.0")), schema=codes)
+    assert [row[2] for row in batch.feedback] == ["01", "1", "1", "1.0"]
+
+
+def test_categories_are_read_in_the_names_of_the_schema() -> None:
+    """A spelling of a known category becomes that category; a new one stays as it is."""
+    city = Feature("city", Kind.CATEGORY, ("0", "1", "north"))
+    schema = Schema(Task.CLASSIFICATION, "bought", (city,), ("0", "1"))
+    sent = ["1.0", 1.0, True, " 1", " north", "south", None]
+    batch, _ = read(*(prediction(place, features={"city": value}) for place, value in enumerate(sent)), schema=schema)
+    assert batch.columns[0] == ["1", "1", "1", "1", "north", "south", None]
 
 
 def test_regression() -> None:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,6 +48,20 @@ def test_only_what_json_cannot_say_is_changed() -> None:
         "read_only": {"x": None},
     }
     assert json_safe_object({"level": 0.5, "count": 3}) == {"level": 0.5, "count": 3}
+
+
+class Gain(msgspec.Struct, frozen=True):
+    version: int | msgspec.UnsetType = msgspec.UNSET
+    before: float | None = msgspec.field(default=None, name="from")
+    loss: Loss | None = None
+
+
+def test_a_record_is_what_msgspec_makes_of_it() -> None:
+    """Fields have their names in JSON, those that are not set are left out, and records inside are safe as well."""
+    assert json_safe({"gain": Gain(before=math.inf, loss=Loss(math.nan))}) == {
+        "gain": {"from": None, "loss": {"value": None, "kinds": []}}
+    }
+    assert json_safe([Gain(3)]) == [{"version": 3, "from": None, "loss": None}]
 
 
 def test_times_are_in_utc_to_the_minute() -> None:

@@ -16,13 +16,12 @@ from pathlib import Path
 import pytest
 
 from driftd.training.jobs import RESULT, Job, JobLimits, JobResult, read_result, start_job, write_result
-
-PATIENCE = 30.0
+from limits import HANG
 
 
 def wait_for(job: Job) -> JobResult:
     """Poll until the job is over; a job that never ends fails the test."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + HANG
     while time.monotonic() < until:
         if (result := job.poll()) is not None:
             return result
@@ -128,7 +127,7 @@ def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
         assert is_alive(child)
         parent.kill()
         parent.wait()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + HANG
         while is_alive(child) and time.monotonic() < until:
             os.sched_yield()
         assert not is_alive(child)
@@ -140,7 +139,7 @@ def test_the_environment_bounds_threads_and_fixes_hashes(tmp_path: Path) -> None
     with hanging(tmp_path / "job"):
         job = start_job(tmp_path / "job", "dance", {}, JobLimits(threads=3))
         environment = Path(f"/proc/{job.pid}/environ")
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + HANG
         while not (told := environment.read_bytes().split(b"\0"))[0] and time.monotonic() < until:
             os.sched_yield()  # between fork and exec it is empty
         job.kill()

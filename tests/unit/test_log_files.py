@@ -57,9 +57,9 @@ def test_a_half_written_line_waits(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "app.jsonl"
     whole = line(2)
     write(log, line(1) + whole[:20])
-    assert source.refresh(0.0).rows == 1
+    assert source.refresh(NOW).rows == 1
     write(log, whole[20:] + line(3)[:-1])
-    assert source.refresh(0.0).rows == 2
+    assert source.refresh(NOW).rows == 2
     assert predictions(source) == [1, 2]
     assert source.refresh(log.stat().st_mtime + 100).rows == 3  # nothing was written for a minute: it is the last line
 
@@ -68,15 +68,15 @@ def test_only_new_lines_are_read(tmp_path: Path) -> None:
     """Appending costs the appended bytes: an earlier part may even have become unreadable."""
     source = source_of(tmp_path)
     log = tmp_path / "logs" / "app.jsonl"
-    write(log, "".join(line(n) for n in range(5)))
-    source.refresh(0.0)
+    write(log, "".join(line(n) for n in range(20)))
+    source.refresh(NOW)
     size = log.stat().st_size
     with log.open("r+b") as raw:
         raw.seek(300)
-        raw.write(b"#" * (size - 300))
-    write(log, line(5))
-    extent = source.refresh(0.0)
-    assert (extent.rows, extent.faults) == (6, ())
+        raw.write(b"#" * (size - 600))  # neither its first bytes nor the last that were read
+    write(log, line(20))
+    extent = source.refresh(NOW)
+    assert (extent.rows, extent.faults) == (21, ())
 
 
 def test_a_restart_goes_on(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_a_restart_goes_on(tmp_path: Path) -> None:
     first = source_of(tmp_path)
     for name in ("b", "a"):
         write(tmp_path / "logs" / f"{name}.jsonl", line(ord(name)))
-        first.refresh(0.0)
+        first.refresh(NOW)
     again = source_of(tmp_path)
     assert predictions(again, Window(0, 0.0, 2.0, by="rows")) == [98, 97]
-    assert again.refresh(0.0).rows == 2
+    assert again.refresh(NOW).rows == 2
 
 
 def test_a_half_copied_parquet_file(tmp_path: Path) -> None:
@@ -113,7 +113,9 @@ def test_a_parquet_file_rewritten_with_more_rows(tmp_path: Path) -> None:
     """A daily file that is written anew each hour gives its new rows only."""
     source = source_of(tmp_path)
     for rows in (3, 5):
-        table = pa.table({"at": [START + n for n in range(rows)], "prediction": [float(n) for n in range(rows)]})
+        table = pa.table(
+            {"at": [START + n for n in range(rows)], "prediction": [float(n) for n in range(rows)], "size": [1] * rows}
+        )
         pq.write_table(table, tmp_path / "day.parquet.new")
         (tmp_path / "day.parquet.new").rename(tmp_path / "logs" / "day.parquet")
         assert source.refresh(NOW).rows == rows
@@ -124,7 +126,7 @@ def test_a_parquet_file_replaced_by_a_shorter_one(tmp_path: Path) -> None:
     """A file that lost rows is another file: all of its rows are new."""
     source = source_of(tmp_path)
     for rows in ([1.0, 2.0, 3.0], [8.0, 9.0]):
-        table = pa.table({"at": [START + value for value in rows], "prediction": rows})
+        table = pa.table({"at": [START + value for value in rows], "prediction": rows, "size": rows})
         pq.write_table(table, tmp_path / "logs" / "latest.parquet")
         source.refresh(NOW)
     assert source.refresh(NOW).rows == 5
@@ -136,10 +138,10 @@ def test_rotation_by_renaming(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     log = tmp_path / "logs" / "app.log"
     write(log, line(1) + line(2))
-    source.refresh(0.0)
+    source.refresh(NOW)
     log.rename(tmp_path / "logs" / "app.log.1")
     write(log, line(3))
-    assert source.refresh(0.0).rows == 3
+    assert source.refresh(NOW).rows == 3
     assert predictions(source) == [1, 2, 3]
 
 
@@ -148,9 +150,9 @@ def test_rotation_by_cutting(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     log = tmp_path / "logs" / "app.log"
     write(log, line(1) + line(2))
-    source.refresh(0.0)
+    source.refresh(NOW)
     log.write_text(line(3))
-    assert source.refresh(0.0).rows == 3
+    assert source.refresh(NOW).rows == 3
     assert predictions(source) == [3]
 
 
@@ -159,20 +161,20 @@ def test_an_inode_that_is_used_again(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     log = tmp_path / "logs" / "app.log"
     write(log, line(1))
-    source.refresh(0.0)
+    source.refresh(NOW)
     log.unlink()
     write(tmp_path / "logs" / "new.log", line(2) + line(3))
-    assert source.refresh(0.0).rows == 3
+    assert source.refresh(NOW).rows == 3
     with (tmp_path / "logs" / "new.log").open("r+b") as raw:
         raw.write((line(4) + line(5) + line(6)).encode())
-    assert source.refresh(0.0).rows == 6
+    assert source.refresh(NOW).rows == 6
 
 
 def test_lines_that_are_no_rows(tmp_path: Path) -> None:
     """Garbage between good lines is left out, and the good lines keep their order."""
     source = source_of(tmp_path)
     write(tmp_path / "logs" / "app.jsonl", line(1) + "garbage {\n" + "\n[1]\n" + line(2) + '"text"\n' + line(3))
-    assert source.refresh(0.0).rows == 3
+    assert source.refresh(NOW).rows == 3
     assert predictions(source) == [1, 2, 3]
 
 
@@ -180,7 +182,7 @@ def test_a_csv_row_with_too_many_fields(tmp_path: Path) -> None:
     """A row that does not fit the header is left out; quoted line breaks belong to their field."""
     source = source_of(tmp_path)
     write(tmp_path / "logs" / "app.csv", 'at,prediction,size,town\n1,1,5,"a\nb"\n2,2\n3,3,6,c,d,e\n4,4,7,"x, y"\n')
-    assert source.refresh(0.0).rows == 2
+    assert source.refresh(NOW).rows == 2
     ((columns, outcomes),) = source.chunks(ALL)
     town = columns.values["town"]
     assert isinstance(town, Coded)
@@ -192,7 +194,7 @@ def test_csv_text_that_looks_like_numbers(tmp_path: Path) -> None:
     """A category 007 stays 007, and one bad number does not cost the column its numbers."""
     source = source_of(tmp_path)
     write(tmp_path / "logs" / "app.csv", "at,prediction,size,town\n1,1,5,007\n2,2,abc,01\n3,3,,\n4,4,7.5,1\n")
-    source.refresh(0.0)
+    source.refresh(NOW)
     ((columns, _),) = source.chunks(ALL)
     assert sizes(source) == [5, None, None, 7.5]
     assert dict(columns.unreadable) == {"size": 1}
@@ -206,7 +208,7 @@ def test_text_that_looks_like_a_time(tmp_path: Path) -> None:
     source = source_of(tmp_path)
     write(tmp_path / "logs" / "a.jsonl", line(1, town="2020-01-01") + line(2, town="2020-01-02"))
     write(tmp_path / "logs" / "b.csv", "at,prediction,size,town\n1,1,5,2020-01-03\n")
-    source.refresh(0.0)
+    source.refresh(NOW)
     ((columns, _),) = source.chunks(ALL)
     town = columns.values["town"]
     assert isinstance(town, Coded)
@@ -276,7 +278,7 @@ def test_driftds_own_events_as_lines(tmp_path: Path) -> None:
 def test_without_times(tmp_path: Path) -> None:
     """Rows without a time happened when they were found."""
     source = source_of(tmp_path)
-    pq.write_table(pa.table({"prediction": [1.0, 2.0]}), tmp_path / "logs" / "a.parquet")
+    pq.write_table(pa.table({"prediction": [1.0, 2.0], "size": [3, 4]}), tmp_path / "logs" / "a.parquet")
     assert source.refresh(START + 5).first_at == START + 5
     assert source.outcomes(ALL, NOW).at.tolist() == [START + 5] * 2
 
@@ -307,7 +309,7 @@ def test_files_that_are_not_ready(tmp_path: Path) -> None:
         write(tmp_path / "logs" / name, line(1))
     (tmp_path / "logs" / "2024").mkdir()
     write(tmp_path / "logs" / "2024" / "app.jsonl", line(2))
-    source.refresh(0.0)
+    source.refresh(NOW)
     assert predictions(source) == [2]
 
 
@@ -319,7 +321,7 @@ def test_a_pattern(tmp_path: Path) -> None:
     for pattern, expected in (("logs/*.jsonl", [1]), ("logs/b.txt", [2]), ("logs/?.*", [1, 2]), ("none/*.x", [])):
         places = Places(tmp_path / pattern.replace("/", "_").replace("*", "_"))
         source = FilesSource("m", SCHEMA, places, FilesSettings(str(tmp_path / pattern)))
-        source.refresh(0.0)
+        source.refresh(NOW)
         assert sorted(predictions(source)) == expected
 
 
@@ -327,13 +329,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """A mistyped path is said, not taken for a silent feed; once the folder is there, it is read."""
     settings = FilesSettings(str(tmp_path / "lgos" / "*.jsonl"))
     source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), settings, lambda now: now // 60 * 60)
-    extent = source.refresh(0.0)
+    extent = source.refresh(NOW)
     assert extent.rows == 0
     assert "lgos" in extent.faults[0]
     assert "does not exist" in extent.faults[0]
     (tmp_path / "lgos").mkdir()
     write(tmp_path / "lgos" / "a.jsonl", line(1))
-    extent = source.refresh(0.0)
+    extent = source.refresh(NOW)
     assert (extent.rows, extent.faults) == (1, ())
 
 
@@ -358,9 +360,9 @@ def test_a_folder_that_goes_away(tmp_path: Path, *, mount_point_stays: bool) -> 
 
 def test_a_damaged_catalogue(tmp_path: Path) -> None:
     """When what was known of the files is lost, they are looked at again."""
-    source_of(tmp_path).refresh(0.0)
+    source_of(tmp_path).refresh(NOW)
     write(tmp_path / "logs" / "a.jsonl", line(1))
-    source_of(tmp_path).refresh(0.0)
+    source_of(tmp_path).refresh(NOW)
     (place,) = (tmp_path / "state").rglob("files.json")
     place.write_bytes(b'{"version": 1, "files"')
-    assert source_of(tmp_path).refresh(0.0).rows == 1
+    assert source_of(tmp_path).refresh(NOW).rows == 1

@@ -85,13 +85,16 @@ def test_missing_labels_and_scores_give_no_loss_and_unknown_classes_the_worst() 
 
 
 def test_the_budget_in_words_and_thresholds() -> None:
-    """Thresholds are A over the share of the kind; the promise is told in months, and A is at least 100 windows."""
+    """Thresholds are A over the share of the kind; the promise is told in months, and A is at least 20 windows."""
     hourly = Budget(8766, 1.0)
     assert hourly.threshold(EvidenceKind.DATA) == pytest.approx(8766 / 0.4)
     assert hourly.promise == "about one false alarm in 12 months"
     assert Budget(8766, 12.0).promise == "about one false alarm in a month"
-    assert Budget(52, 1.0).windows_between_alarms == 100
-    assert Budget(52, 1.0).promise == "about one false alarm in 23 months"
+    assert Budget(52.18, 1.0).windows_between_alarms == 52.18
+    assert Budget(52.18, 1.0).promise == "about one false alarm in 12 months"
+    assert not Budget(52.18, 2.0).is_capped
+    assert Budget(52.18, 4.0).is_capped
+    assert Budget(52.18, 4.0).windows_between_alarms == 20
     with pytest.raises(ValueError, match="must be above 0"):
         Budget(52, 0.0)
 

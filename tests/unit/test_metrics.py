@@ -15,12 +15,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from driftd.events import Event
-from driftd.observe import families
+from driftd.observe import families, model_families
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.document import document
 from driftd.observe.exposition import MetricStore
-from driftd.observe.families import FEATURES_SHOWN
 from driftd.observe.metrics import Metrics
+from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.observe.model_metrics import CheckContext, ModelMetrics
 from driftd.observe.serving_families import SERVED
 from driftd.records import DecisionFigures, ModelState, Phase, Verdict, Window
@@ -350,7 +350,7 @@ def test_builds_are_counted_by_trigger_and_outcome() -> None:
         happened(Event.BUILD_STARTED, version=6, trigger="manual"),
         happened(Event.BUILD_FAILED, at=9.0, version=6),
     )
-    ended = {labels: count for (family, labels), count in tally.counts.items() if family is families.BUILDS_ENDED}
+    ended = {labels: count for (family, labels), count in tally.counts.items() if family is model_families.BUILDS_ENDED}
     assert {labels: count for labels, count in ended.items() if count} == {
         ("performance", "promoted"): 1,
         ("schedule", "superseded"): 1,
@@ -360,7 +360,7 @@ def test_builds_are_counted_by_trigger_and_outcome() -> None:
     }
     assert (tally.last_outcome, tally.last_build_at, tally.swapped_at) == ("failed", 9.0, 5.0)
     assert tally.gain == (0.3, 0.1, 0.5)
-    assert tally.counts[families.GATE, ("promote",)] == tally.counts[families.GATE, ("reject",)] == 1
+    assert tally.counts[model_families.GATE, ("promote",)] == tally.counts[model_families.GATE, ("reject",)] == 1
 
 
 def test_refusals_of_the_gate_are_counted_until_a_build_gets_through() -> None:
@@ -392,7 +392,7 @@ def test_rollbacks_and_swaps_are_told_apart() -> None:
 
 def test_every_event_has_its_series_from_the_start() -> None:
     """driftd_transitions_total begins at zero for every event that can be decided."""
-    counted = {labels for family, labels in DecisionCounts().counts if family is families.TRANSITIONS}
+    counted = {labels for family, labels in DecisionCounts().counts if family is model_families.TRANSITIONS}
     assert counted == {(str(event),) for event in Event}
 
 

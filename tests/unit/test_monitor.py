@@ -9,6 +9,7 @@ import pytest
 
 from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Coded, Columns
+from driftd_detectors.evidence.evidence import Evidence, StreamWeights
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.losses import METRICS
@@ -16,6 +17,7 @@ from driftd_detectors.profile.profile import empty_profile, profile_of
 from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Task
 from driftd_detectors.scores.scoring import score_window
+from driftd_detectors.serialization import as_array, pack, unpack
 from worlds import DAY, LABELS, SCHEMA, day_of, known_by, reference_of, together
 
 SETTINGS = MonitorSettings(windows_per_year=365, window_seconds=DAY)
@@ -325,3 +327,63 @@ def test_a_cohort_that_waits_in_vain_says_so_only_where_the_delay_is_unknown(ref
     assert "loss" in seen.figures
     _, seen = monitor.check_labels(half, 28 * DAY, 4 * 3600.0)
     assert "settled" not in seen.figures
+
+
+def test_performance_of_an_earlier_edition_begins_anew_and_is_named(monitor, reference) -> None:
+    """Stored evidence whose level was learned is not taken up: it starts from the reference, and is named."""
+    rng = np.random.default_rng(34)
+    for number in range(28, 35):
+        monitor, _ = checked(monitor, rng, number)
+        monitor, _ = cohort(monitor, rng, number, 3.0, wrong=0.3)
+    assert monitor.performance.alarmed
+    values, arrays = unpack(monitor.to_bytes())
+    learned = Evidence.begin(StreamWeights.of(np.ones(1), np.zeros(1, dtype=bool)), 913.0, *[np.empty((0, 1))] * 3, DAY)
+    kept, logs = learned.pack()
+    arrays = dict(arrays) | {
+        "performance": as_array(pack(kept, logs)),
+        "harm": as_array(pack(kept | {"waiting": [], "compared": []}, logs)),
+    }
+    again = Monitor.from_bytes(reference, SETTINGS, pack(values, arrays))
+    assert set(again.renewed) == {"performance", "harm"}
+    assert again.performance.value == 0
+    assert not again.performance.alarmed
+    assert again.data.evidence.value == monitor.data.evidence.value
+    assert Monitor.from_bytes(reference, SETTINGS, again.to_bytes()).renewed == ()
+
+
+def test_an_alarm_of_performance_is_a_level_in_the_assessment(monitor) -> None:
+    """While it stands every cohort says since when; once the labels are right again it clears, and says so."""
+    rng, standing, cleared = np.random.default_rng(35), [], []
+    for number in range(28, 80):
+        monitor, seen = cohort(monitor, rng, number, 3.0, wrong=0.4 if 34 <= number < 44 else 0.0)
+        kind = seen.of(EvidenceKind.PERFORMANCE)
+        standing.append(kind.standing)
+        cleared += [(number, kind)] if kind.cleared else []
+        if kind.crossed:
+            raised = kind
+            assert kind.standing.raised_at == number * DAY
+    assert "% above the reference" in raised.sentence
+    assert "That is beyond your 10 % and beyond what " in raised.sentence
+    assert raised.sentence.startswith("The average brier of the last ")
+    assert raised.change_start == 34 * DAY
+    number, end = cleared[0]
+    assert len(cleared) == 1
+    assert 44 < number < 70
+    assert end.verdict is Verdict.OK
+    assert end.cleared == raised.standing
+    assert "has cleared: the brier of the last 14 days averages" in end.sentence
+    assert all(one == raised.standing for one in standing if one is not None)
+    assert standing[-1] is None
+
+
+def test_a_new_version_knows_how_its_predecessor_varied(monitor, reference) -> None:
+    """The spread of the losses is carried to the next monitor under the same metric, the level and alarms are not."""
+    rng = np.random.default_rng(36)
+    for number in range(28, 40):
+        monitor, _ = cohort(monitor, rng, number, 3.0, wrong=0.3)
+    after = Monitor.begin(reference, SETTINGS, monitor)
+    assert after.performance.evidence.prior == monitor.performance.learned()
+    assert not after.performance.alarmed
+    assert after.performance.evidence.promise.mean == pytest.approx(reference.losses["brier"].mean, rel=0.02)
+    other = Monitor.begin(reference, replace(SETTINGS, metric="error"), monitor)
+    assert other.performance.evidence.prior != monitor.performance.learned()

@@ -11,21 +11,21 @@ from driftd.decisions import MEANINGS
 from driftd.events import Event
 from driftd.notify.channels import RetryPace
 from driftd.notify.delivery import DIGEST_OF, LATE, batches
-from driftd.notify.message import CARRIED, LISTED, encode, message, message_of_test, severity_of
+from driftd.notify.message import CARRIED, LISTED, SectionBlock, encode, message, message_of_test, severity_of
 from notify_samples import NOW, decision
 
 
 def test_one_decision_is_told_in_words_and_in_figures() -> None:
     """A message holds text and blocks for people and everything that the history holds for machines."""
     told = message("team", [decision(7, Event.PROMOTED, phase_to="probation")])
-    assert told.body["text"].startswith("[INFO] demand: Promoted: price has shifted")
-    words = json.dumps(told.body["blocks"], ensure_ascii=False)
+    assert told.body.text.startswith("[INFO] demand: Promoted: price has shifted")
+    words = encode(told.body).decode()
     assert "steady → probation" in words
     assert "driftd explain 7" in words
-    (transition,) = told.body["driftd"]["transitions"]
-    assert transition["id"] == 7
-    assert transition["figures"] == {"evidence": 12.5}
-    assert transition["at_iso"] == "2025-10-09T08:53:20Z"
+    (transition,) = told.body.driftd.transitions
+    assert transition.id == 7
+    assert transition.figures == {"evidence": 12.5}
+    assert transition.at_iso == "2025-10-09T08:53:20Z"
     assert told.variables["DRIFTD_EVENT"] == "promoted"
     assert told.variables["DRIFTD_SEVERITY"] == "info"
 
@@ -34,11 +34,11 @@ def test_one_decision_is_told_in_words_and_in_figures() -> None:
 def test_every_event_makes_a_message_that_slack_would_take(event: str) -> None:
     """Blocks stay within Slack's 3000 characters, whatever the reason is, and nothing of it is read as a mention."""
     told = message("team", [decision(1, event, reason="<!channel> <http://evil> " + "&" * 9000)])
-    for block in told.body["blocks"]:
-        texts = [block["text"]] if "text" in block else block["elements"]
-        assert all(0 < len(one["text"]) <= 3000 for one in texts)
-        assert all("<" not in one["text"] for one in texts)
-    assert "<" not in told.body["text"]
+    for block in told.body.blocks:
+        texts = [block.text] if isinstance(block, SectionBlock) else block.elements
+        assert all(0 < len(text.text) <= 3000 for text in texts)
+        assert all("<" not in text.text for text in texts)
+    assert "<" not in told.body.text
     assert len(encode(told.facts)) < 60_000
 
 
@@ -47,13 +47,15 @@ def test_a_digest_says_the_worst_first_and_stays_short() -> None:
     many = [decision(number, Event.BUILD_STARTED, reason="y" * 5000) for number in range(1, 500)]
     many.append(decision(500, Event.QUALITY_FAULT, model="fares"))
     told = message("team", many)
-    assert "500 decisions of 2 models (1 critical, 499 info)" in told.body["text"]
-    listed = told.body["blocks"][1]["text"]["text"]
+    assert "500 decisions of 2 models (1 critical, 499 info)" in told.body.text
+    block = told.body.blocks[1]
+    assert isinstance(block, SectionBlock)
+    listed = block.text.text
     assert listed.splitlines()[0].startswith("• 2025-10-09 08:53 UTC *fares* Data pipeline broken")
     assert len(listed) <= 3000
     assert f"and {500 - LISTED} more" in listed
-    assert len(told.facts["transitions"]) == CARRIED
-    assert told.facts["omitted"] == 500 - CARRIED
+    assert len(told.facts.transitions) == CARRIED
+    assert told.facts.omitted == 500 - CARRIED
     assert told.variables["DRIFTD_MODEL"] == "fares"
     assert len(encode(told.facts)) < 1 << 20
 
@@ -68,8 +70,8 @@ def test_what_json_cannot_say_is_null() -> None:
 def test_a_test_says_that_it_is_one() -> None:
     """The message of `notify-test` cannot be taken for a decision."""
     told = message_of_test("team", NOW)
-    assert "test" in told.body["text"]
-    assert told.facts["test"] is True
+    assert "test" in told.body.text
+    assert told.facts.test is True
     assert told.variables["DRIFTD_TEST"] == "1"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from driftd.cli.scrape import Scrape
-from driftd.observe import families, thresholds
+from driftd.observe import families, model_families, thresholds
 from driftd.observe.alerts import ALERTS
 from driftd.observe.exposition import MetricStore
 from driftd.observe.metric_family import Family
@@ -17,22 +17,22 @@ NOW, HOUR, DAY = 1_700_000_000.0, 3600.0, 86_400.0
 Series = tuple[Family, float, str]  # a family, its value, its labels with commas between
 
 CALM: tuple[Series, ...] = (
-    (families.WINDOW_SECONDS, HOUR, "demand"),
-    (families.NEWEST_PREDICTION, NOW - 60, "demand"),
-    (families.NEWEST_FEEDBACK, NOW - HOUR, "demand"),
-    (families.CHECKED_AT, NOW - 60, "demand,window"),
-    (families.SWAPPED_AT, NOW - 90 * DAY, "demand"),
-    (families.LABEL_WAIT, HOUR, "demand"),
-    (families.COHORTS, 1, "demand"),
-    (families.COHORTS_NOT_EVALUATED, 6, "demand"),
-    (families.SERVED, 3, "demand"),
-    (families.ASKED, 3, "demand"),
-    (families.REFUSALS, 2, "demand"),
-    (families.UNATTENDED, 0, "demand"),
-    (families.ALARM_SINCE, NOW - DAY, "demand,performance"),
-    (families.SOURCE_FAULTS, 0, "demand"),
+    (model_families.WINDOW_SECONDS, HOUR, "demand"),
+    (model_families.NEWEST_PREDICTION, NOW - 60, "demand"),
+    (model_families.NEWEST_FEEDBACK, NOW - HOUR, "demand"),
+    (model_families.CHECKED_AT, NOW - 60, "demand,window"),
+    (model_families.SWAPPED_AT, NOW - 90 * DAY, "demand"),
+    (model_families.LABEL_WAIT, HOUR, "demand"),
+    (model_families.COHORTS, 1, "demand"),
+    (model_families.COHORTS_NOT_EVALUATED, 6, "demand"),
+    (model_families.SERVED, 3, "demand"),
+    (model_families.ASKED, 3, "demand"),
+    (model_families.REFUSALS, 2, "demand"),
+    (model_families.UNATTENDED, 0, "demand"),
+    (model_families.ALARM_SINCE, NOW - DAY, "demand,performance"),
+    (model_families.SOURCE_FAULTS, 0, "demand"),
     (families.VERSION_DAMAGED, 0, "demand"),
-    (families.ROLLED_BACK_AT, NOW - 30 * DAY, "demand,done"),
+    (model_families.ROLLED_BACK_AT, NOW - 30 * DAY, "demand,done"),
     (families.DISK_FREE, 50 * 2**30, ""),
     (families.DISK_SIZE, 100 * 2**30, ""),
     (families.STARTED, NOW - DAY, ""),
@@ -42,16 +42,19 @@ CALM: tuple[Series, ...] = (
     (families.NOTIFICATIONS_FAILED, 1, "team"),
 )
 PRESSING: dict[str, tuple[Series, ...]] = {
-    "DriftdPredictionFeedSilent": ((families.NEWEST_PREDICTION, NOW - 3.5 * HOUR, "demand"),),
-    "DriftdNoCheckSucceeded": ((families.CHECKED_AT, NOW - 3.5 * HOUR, "demand,window"),),
-    "DriftdLabelFeedSilent": ((families.NEWEST_FEEDBACK, NOW - 9 * HOUR, "demand"), (families.COHORTS, 9, "demand")),
-    "DriftdLabelsNotEvaluated": ((families.COHORTS_NOT_EVALUATED, 7, "demand"),),
-    "DriftdSourceFaults": ((families.SOURCE_FAULTS, 2, "demand"),),
-    "DriftdAlarmUnattended": ((families.UNATTENDED, 1, "demand"),),
-    "DriftdGateRefusedRepeatedly": ((families.REFUSALS, 3, "demand"),),
-    "DriftdRolledBack": ((families.ROLLED_BACK_AT, NOW - HOUR, "demand,done"),),
-    "DriftdRollbackRefused": ((families.ROLLED_BACK_AT, NOW - HOUR, "demand,refused"),),
-    "DriftdServedVersionNotAsked": ((families.ASKED, 4, "demand"),),
+    "DriftdPredictionFeedSilent": ((model_families.NEWEST_PREDICTION, NOW - 3.5 * HOUR, "demand"),),
+    "DriftdNoCheckSucceeded": ((model_families.CHECKED_AT, NOW - 3.5 * HOUR, "demand,window"),),
+    "DriftdLabelFeedSilent": (
+        (model_families.NEWEST_FEEDBACK, NOW - 9 * HOUR, "demand"),
+        (model_families.COHORTS, 9, "demand"),
+    ),
+    "DriftdLabelsNotEvaluated": ((model_families.COHORTS_NOT_EVALUATED, 7, "demand"),),
+    "DriftdSourceFaults": ((model_families.SOURCE_FAULTS, 2, "demand"),),
+    "DriftdAlarmUnattended": ((model_families.UNATTENDED, 1, "demand"),),
+    "DriftdGateRefusedRepeatedly": ((model_families.REFUSALS, 3, "demand"),),
+    "DriftdRolledBack": ((model_families.ROLLED_BACK_AT, NOW - HOUR, "demand,done"),),
+    "DriftdRollbackRefused": ((model_families.ROLLED_BACK_AT, NOW - HOUR, "demand,refused"),),
+    "DriftdServedVersionNotAsked": ((model_families.ASKED, 4, "demand"),),
     "DriftdDamagedVersion": ((families.VERSION_DAMAGED, 1, "demand"),),
     "DriftdDamagedDatabase": ((families.EVENTS_DAMAGED, 1, "demand"),),
     "DriftdDiskAlmostFull": ((families.DISK_FREE, 2 * 2**30, ""),),
@@ -126,34 +129,34 @@ def test_the_terminal_hears_the_same_as_the_page(alert: str) -> None:
 def test_what_never_began_presses_from_when_the_version_began_to_serve() -> None:
     """A model without any prediction, and a fortnight later one without any label, is told of."""
     made = MetricStore()
-    made.set(families.WINDOW_SECONDS, HOUR, "demand")
-    made.set(families.SWAPPED_AT, NOW - 3 * HOUR, "demand")
+    made.set(model_families.WINDOW_SECONDS, HOUR, "demand")
+    made.set(model_families.SWAPPED_AT, NOW - 3 * HOUR, "demand")
     assert found(made) == []
-    made.set(families.SWAPPED_AT, NOW - 4 * HOUR, "demand")
+    made.set(model_families.SWAPPED_AT, NOW - 4 * HOUR, "demand")
     assert alerts(found(made)) == ["DriftdPredictionFeedSilent"]
-    made.set(families.NEWEST_PREDICTION, NOW, "demand")
+    made.set(model_families.NEWEST_PREDICTION, NOW, "demand")
     assert alerts(found(made)) == ["DriftdNoCheckSucceeded"]
-    made.set(families.CHECKED_AT, NOW, "demand", "window")
-    made.set(families.COHORTS, thresholds.COHORTS, "demand")
+    made.set(model_families.CHECKED_AT, NOW, "demand", "window")
+    made.set(model_families.COHORTS, thresholds.COHORTS, "demand")
     assert found(made) == []
-    made.set(families.SWAPPED_AT, NOW - 15 * DAY, "demand")
+    made.set(model_families.SWAPPED_AT, NOW - 15 * DAY, "demand")
     assert [one.sentence for one in found(made)] == ["No label ever came."]
 
 
 def test_rows_that_do_not_come_are_silent_after_days_and_no_late_check() -> None:
     """Windows of rows never fall due: only a feed that is silent for days presses."""
-    rows = (families.WINDOW_SECONDS, 0.0, "demand")
-    quiet = (families.NEWEST_PREDICTION, NOW - 2 * DAY, "demand")
-    unchecked = (families.CHECKED_AT, NOW - 2 * DAY, "demand,window")
+    rows = (model_families.WINDOW_SECONDS, 0.0, "demand")
+    quiet = (model_families.NEWEST_PREDICTION, NOW - 2 * DAY, "demand")
+    unchecked = (model_families.CHECKED_AT, NOW - 2 * DAY, "demand,window")
     assert found(board(rows, quiet, unchecked)) == []
-    assert alerts(found(board(rows, unchecked, (families.BEHIND, 2, "demand")))) == ["DriftdNoCheckSucceeded"]
-    late = (families.NEWEST_PREDICTION, NOW - 4 * DAY, "demand")
+    assert alerts(found(board(rows, unchecked, (model_families.BEHIND, 2, "demand")))) == ["DriftdNoCheckSucceeded"]
+    late = (model_families.NEWEST_PREDICTION, NOW - 4 * DAY, "demand")
     assert alerts(found(board(rows, late))) == ["DriftdPredictionFeedSilent"]
 
 
 def test_a_swap_that_is_under_way_and_a_pause_press_nobody() -> None:
     """What the loop is doing, or was told not to do, needs no person."""
-    swapping = ((families.ASKED, 4, "demand"), (families.RUNNING, 1, "demand,swap"))
+    swapping = ((model_families.ASKED, 4, "demand"), (families.RUNNING, 1, "demand,swap"))
     assert found(board(*swapping)) == []
-    paused = ((families.CHECKED_AT, NOW - DAY, "demand,window"), (families.PHASE, 1, "demand,paused"))
+    paused = ((model_families.CHECKED_AT, NOW - DAY, "demand,window"), (model_families.PHASE, 1, "demand,paused"))
     assert found(board(*paused)) == []

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driftd.store.state.records import CheckFigures
 from driftd.views.series import (
     MOST_POINTS,
     CheckedWindows,
-    Figures,
     Grouping,
     WeightedValues,
     decode_figures,
@@ -27,7 +27,7 @@ from driftd.views.series import (
 
 def checked(window: int, *, verdict: str = "ok", evidence: float = 1.0, **figures: float) -> CheckedWindows:
     told = {"data": WeightedValues(evidence, 100.0)}
-    return CheckedWindows(window, window * 3600.0, 200, verdict, 1, Figures(**figures), told)
+    return CheckedWindows(window, window * 3600.0, 200, verdict, 1, CheckFigures(**figures), told)
 
 
 def labelled(window: int, loss: float, labels: float = 100.0) -> CheckedWindows:
@@ -50,49 +50,49 @@ def test_a_merged_point_is_the_mean_by_labels_within_its_band(rows: list[tuple[f
     checks = [labelled(window, loss, float(labels)) for window, (loss, labels) in enumerate(rows)]
     series = performance_series(checks, Grouping(0, len(rows) - 1, len(rows)), "mae")
     mean = sum(loss * labels for loss, labels in rows) / sum(labels for _, labels in rows)
-    assert series["value"] == [pytest.approx(mean, rel=1e-4, abs=1e-6)]
-    assert series["low"][0] <= series["value"][0] <= series["high"][0]
-    assert series["high"][0] - series["low"][0] <= 0.2 + 1e-4
-    assert series["labels"] == [pytest.approx(sum(labels for _, labels in rows), rel=1e-5)]
+    assert series.value == [pytest.approx(mean, rel=1e-4, abs=1e-6)]
+    assert series.low[0] <= series.value[0] <= series.high[0]
+    assert series.high[0] - series.low[0] <= 0.2 + 1e-4
+    assert series.labels == [pytest.approx(sum(labels for _, labels in rows), rel=1e-5)]
 
 
 def test_a_metric_that_is_better_when_higher_is_turned_round() -> None:
     """Accuracy is shown as accuracy, with the lower end of its band below the upper."""
     series = performance_series([labelled(0, 0.2)], Grouping(0, 0, 1), "accuracy")
-    assert series["higher_is_better"]
-    assert (series["low"], series["value"], series["high"]) == ([0.7], [0.8], [0.9])
-    assert series["tolerated"] == [0.4]
+    assert series.higher_is_better
+    assert (series.low, series.value, series.high) == ([0.7], [0.8], [0.9])
+    assert series.tolerated == [0.4]
 
 
 def test_windows_without_evaluated_labels_leave_no_point() -> None:
     """A cohort that is waited for, and one whose loss is not known, are not shown as zero."""
     checks = [labelled(0, 0.4), checked(1, labels=3.0), checked(2, loss=math.nan), labelled(3, 0.5)]
     series = performance_series(checks, Grouping(0, 3, 1), None)
-    assert series["at"] == [0.0, 3 * 3600.0]
-    assert series["value"] == [0.4, 0.5]
+    assert series.at == [0.0, 3 * 3600.0]
+    assert series.value == [0.4, 0.5]
 
 
 def test_nothing_at_all_is_an_empty_series() -> None:
     """A model without any check has empty series, not an error."""
     grouping = Grouping(0, 0, 1)
-    assert performance_series([], grouping, None)["value"] == []
-    assert estimate_series([], grouping)["value"] == []
+    assert performance_series([], grouping, None).value == []
+    assert estimate_series([], grouping).value == []
     assert evidence_series([], grouping) == {}
-    assert window_series([], grouping)["verdict"] == []
+    assert window_series([], grouping).verdict == []
 
 
 def test_the_highest_evidence_of_a_group_is_kept() -> None:
     """An alarm of one window is not averaged away among its neighbours."""
     checks = [checked(window, evidence=150.0 if window == 7 else 1.0) for window in range(20)]
     told = evidence_series(checks, Grouping(0, 19, 10))["data"]
-    assert told["evidence"] == [150.0, 1.0]
-    assert told["limit"] == [100.0, 100.0]
+    assert told.evidence == [150.0, 1.0]
+    assert told.limit == [100.0, 100.0]
 
 
 def test_the_loudest_verdict_of_a_group_is_kept() -> None:
     """One `drift` among `ok` shows as `drift`; `inconclusive` is louder than `ok`."""
     checks = [checked(0), checked(1, verdict="drift"), checked(2, verdict="inconclusive"), checked(3)]
-    assert window_series(checks, Grouping(0, 3, 2))["verdict"] == ["drift", "inconclusive"]
+    assert window_series(checks, Grouping(0, 3, 2)).verdict == ["drift", "inconclusive"]
 
 
 def test_an_estimate_that_labels_have_refuted_is_not_shown() -> None:
@@ -102,14 +102,14 @@ def test_an_estimate_that_labels_have_refuted_is_not_shown() -> None:
         checked(1, estimated=0.9, estimated_low=0.8, estimated_high=1.0, estimate_off=1.0),
     ]
     told = estimate_series(checks, Grouping(0, 1, 1))
-    assert (told["at"], told["value"], told["low"], told["high"]) == ([0.0], [0.4], [0.3], [0.5])
+    assert (told.at, told.value, told.low, told.high) == ([0.0], [0.4], [0.3], [0.5])
 
 
 def test_stored_figures_may_hold_nan() -> None:
     """What Python's json wrote for NaN is read back, although it is no strict JSON."""
-    decoder = msgspec.json.Decoder(Figures)
+    decoder = msgspec.json.Decoder(CheckFigures)
     assert math.isnan(decode_figures('{"loss": NaN, "learning": null}', decoder).loss or 0.0)
-    assert decode_figures('{"loss": 0.5, "learning": "3 of 14"}', decoder) == Figures(loss=0.5)
+    assert decode_figures('{"loss": 0.5, "learning": "3 of 14"}', decoder) == CheckFigures(loss=0.5)
 
 
 def test_what_is_not_known_is_null_beside_any_number() -> None:

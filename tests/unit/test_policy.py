@@ -320,6 +320,35 @@ def test_a_broken_pipeline_blocks_once_and_is_restored_once(phase: Phase) -> Non
     assert decide(STATES[phase], QualityOk()).event is None
 
 
+def test_rows_and_labels_are_faults_of_their_own() -> None:
+    """A window without a fault does not lift what the labels block, nor labels what a window blocks."""
+    labels = decide(STATES[Phase.STEADY], QualityFault("label has values outside", "labels"))
+    assert labels.event == "quality_fault"
+    clean = decide(labels.state, QualityOk())
+    assert (clean.event, clean.state.blocked) == (None, "label has values outside")
+    both = decide(labels.state, QualityFault("column x is gone")).state
+    assert both.blocked == "column x is gone"
+    rows_only = decide(both, QualityOk("labels")).state
+    assert rows_only.blocked == "column x is gone"
+    assert decide(rows_only, QualityOk()).event == "quality_restored"
+    assert decide(both, QualityOk()).state.blocked == "label has values outside"
+    assert decide(clean.state, QualityOk("labels")).event == "quality_restored"
+
+
+def test_a_change_of_the_classes_waits_for_a_person() -> None:
+    """A challenger that won its gate and knows other classes than the champion is held, with the reason."""
+    building = STATES[Phase.RETRAINING]
+    build = building.build
+    assert build is not None
+    result = JudgeResult(GateDecision.PROMOTE, "better", rows=500, class_change="it adds the class 'c'")
+    held = decide(
+        building,
+        StepDone(JudgeArguments(version=build.number, trigger=build.trigger, champion=building.champion), result),
+    )
+    assert (held.state.phase, held.event) == (Phase.AWAITING_APPROVAL, Event.APPROVAL_WANTED)
+    assert "it adds the class 'c'" in held.reason
+
+
 @pytest.mark.parametrize(
     ("kind", "version", "phase", "words"),
     [

@@ -219,7 +219,7 @@ class Rubbish:
     [
         ([1.0], SCHEMA, r"shape \(1,\) where \(2,\)"),
         ([np.nan, 1.0], SCHEMA, "NaN or infinite"),
-        ([[1.0], [2.0]], SCHEMA, "shape"),
+        ([[1.0, 2.0], [2.0, 3.0]], SCHEMA, "shape"),
         (["0", "maybe"], CLASSES, r"'maybe'.*not among the classes"),
     ],
 )

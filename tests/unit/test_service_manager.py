@@ -16,6 +16,7 @@ from driftd.loop.supervision import Service, StopAskedError, status_line
 from driftd.observe.systemd import LONGEST_STATUS, ServiceManager
 from driftd.records import ModelState, Phase, Verdict
 from driftd_detectors.assessment import LatestVerdicts
+from limits import HANG
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -24,7 +25,7 @@ def manager_socket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[t
     address = str(tmp_path / "notify") if request.param == "path" else f"@driftd-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0" + address[1:] if address.startswith("@") else address)
-        listening.settimeout(5)
+        listening.settimeout(HANG)
         yield listening, address
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_a_snapshot_reads_back_whole(tmp_path: Path) -> None:
     taken = take_snapshot(places, "demand", [table(50)], SCHEMA)
     read = read_snapshot(places, "demand", taken.digest)
     assert read.table.equals(taken.table)
-    assert read.schema == SCHEMA
+    assert read.schema == replace(SCHEMA, features=(FEATURES[0], replace(FEATURES[1], categories=("u", "v"))))
     manifest = json.loads((places.snapshot("demand", taken.digest) / "manifest.json").read_text())
     assert (manifest["rows"], manifest["first_at"], manifest["last_at"]) == (50, 0.0, 49.0)
 
@@ -116,9 +117,36 @@ def test_nothing_labelled_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "snapshots").exists()
 
 
-def test_a_new_class_joins_the_schema(tmp_path: Path) -> None:
-    """Labels that bring a class extend the snapshot's schema, in sorted order; absent features are null."""
-    rows = table(3, y=["a", "c", "b"]).drop_columns(["x"])
-    taken = take_snapshot(Places(tmp_path), "demand", [rows], SCHEMA)
-    assert taken.schema.classes == ("a", "b", "c")
+def test_a_feature_that_no_row_has_is_null(tmp_path: Path) -> None:
+    """Absent features are null in every row."""
+    taken = take_snapshot(Places(tmp_path), "demand", [table(3).drop_columns(["x"])], SCHEMA)
     assert taken.table["x"].null_count == 3
+
+
+@pytest.mark.parametrize(("strays", "classes"), [(99, ("a", "b")), (100, ("a", "b", "Z"))])
+def test_a_new_class_joins_with_enough_rows(tmp_path: Path, strays: int, classes: tuple[str, ...]) -> None:
+    """A label outside the classes joins behind them once it has 100 rows; before, its rows are left out."""
+    rows = table(300, y=["Z"] * strays + ["a", "b"] * ((300 - strays) // 2) + ["a"] * (strays % 2))
+    taken = take_snapshot(Places(tmp_path), "demand", [rows], SCHEMA)
+    assert taken.schema.classes == classes
+    assert set(taken.table["y"].to_pylist()) == set(classes)
+    assert dict(taken.left_out) == ({} if "Z" in classes else {"Z": 99})
+
+
+def test_the_config_names_the_classes(tmp_path: Path) -> None:
+    """A class that the config names joins with a single row, and no other does, however many rows it has."""
+    rows = table(302, y=["a"] * 100 + ["x"] * 200 + ["c"] * 2)
+    taken = take_snapshot(Places(tmp_path), "demand", [rows], SCHEMA, ("a", "b", "c"))
+    assert taken.schema.classes == ("a", "b", "c")
+    assert dict(taken.left_out) == {"x": 200}
+
+
+def test_spellings_of_one_value_are_one_in_a_snapshot(tmp_path: Path) -> None:
+    """Classes and categories that older rows have in another spelling are those of the schema."""
+    schema = Schema(Task.CLASSIFICATION, "y", (FEATURES[0], Feature("c", Kind.CATEGORY, ("1",))), ("0", "1"))
+    rows = table(6, y=["0", "1", "1.0", "True", " 1", "0.0"], c=["1", "1.0", "2.0", "2", " 1", "true"])
+    taken = take_snapshot(Places(tmp_path), "demand", [rows], schema)
+    assert taken.schema.classes == ("0", "1")
+    assert taken.table["y"].to_pylist() == ["0", "1", "1", "1", "1", "0"]
+    assert taken.schema.features[1].categories == ("1", "2")
+    assert taken.table["c"].to_pylist() == ["1", "1", "2", "2", "1", "1"]

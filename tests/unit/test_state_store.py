@@ -135,7 +135,7 @@ def test_a_check_moves_the_cursor_and_cannot_be_recorded_twice(store: StateStore
     assert store.cursor("demand", "window") == 8
     assert store.cursor("demand", "labels") is None
     (check,) = store.checks("demand", kind="window")
-    assert (check.rows, check.verdict, check.evidence["data"]["threshold"]) == (50, Verdict.OK, 100.0)
+    assert (check.rows, check.verdict, check.evidence["data"].threshold) == (50, Verdict.OK, 100.0)
     assert store.scores("demand")[0].value == 0.1
     with pytest.raises(sqlite3.IntegrityError):
         store.save_check("demand", "window", WINDOW, assessment(), at=9.0, version=4)

@@ -20,6 +20,7 @@ from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.writer import StateStore, post_request
 from event_samples import SCHEMA
+from limits import HANG
 from schema_samples import database_at, rows_of
 
 STEPS = [(kind, step) for kind in sorted(KINDS) for step in KINDS[kind].names]
@@ -76,7 +77,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     before = database_at(path, "state", KINDS["state"].names[0])
     children = [child(path, "state") for _ in range(2)]
-    assert [one.wait(60) for one in children] == [0, 0]
+    assert [one.wait(HANG) for one in children] == [0, 0]
     with closing(sqlite3.connect(path)) as connection:
         after = rows_of(connection)
         assert old_columns(after, before) == before
@@ -97,7 +98,7 @@ def test_killed_in_the_middle(tmp_path: Path, write: int) -> None:
     command = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-P", f"{path}-wal", "-e", "trace=pwrite64"]
     command += ["-e", f"inject=pwrite64:signal=KILL:when={write}"]
     command += [sys.executable, "-m", "driftd.store.migrations", str(path), "state"]
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, check=False, capture_output=True, timeout=60)
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, check=False, capture_output=True, timeout=HANG)
     names = KINDS["state"].names
     assert pending_steps(path, "state") in {names[place:] for place in range(1, len(names) + 1)}
     ensure_current(path, "state")

@@ -103,7 +103,7 @@ def test_every_view_shows_the_same_verdict(store: StateStore) -> None:
     histories: list[tuple[Verdict, ...]] = [(), *product(Verdict, repeat=1), *product(Verdict, repeat=2)]
     for windows, labels in product(histories, [(), (OK,), (ERROR,), (DRIFT, INCONCLUSIVE)]):
         remembered = checked(store, windows, labels)
-        worst = str(model_status(store, STATE)["worst"])
+        worst = model_status(store, STATE).worst
         line = status_line([(STATE, remembered)], {}, None)
         assert line == f"demand v2 steady {worst.replace('-', 'not checked yet')}", (windows, labels)
         assert latest_verdicts(store, STATE) == remembered, (windows, labels)

@@ -9,21 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
+import msgspec
 from rich.progress import track
 
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
 from driftd.cli.output import console, print_json, print_table, say
 from driftd.config.model_schema import ModelConfig
 from driftd.formatting import format_duration, format_minute, format_time
-from driftd.loop.backtest import (
-    Backtest,
-    Era,
-    Moment,
-    versions_on_record,
-)
+from driftd.loop.backtest import Backtest, Era, Moment, versions_on_record
 from driftd.loop.config_mapping import YEAR
 from driftd.observe.logs import configure_logs
 from driftd.paths import Places
@@ -36,13 +31,39 @@ EVERYTHING = 1_000_000  # lines of history
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 
+class ReplayedAlarm(msgspec.Struct, frozen=True):
+    """An alarm that a backtest raised; `at` is the start of its window, epoch seconds."""
+
+    at: float
+    window: int
+    version: int | None
+    kind: str
+    evidence: float
+    sentence: str
+
+
+class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `driftd backtest` says. Windows of rows have no times."""
+
+    model: str
+    windows: int
+    start: float | None = msgspec.field(name="from")
+    end: float | None = msgspec.field(name="to")
+    years: float | None
+    false_alarms_per_year: float
+    verdicts: dict[str, int]
+    cohorts: int
+    alarms: list[ReplayedAlarm]
+    recorded_alarms: int
+
+
 @dataclass(slots=True)
 class AlarmCounts:
     """What a backtest comes to."""
 
     verdicts: Counter[str] = field(default_factory=Counter)  # of the windows
     cohorts: int = 0
-    alarms: list[dict[str, Any]] = field(default_factory=list)
+    alarms: list[ReplayedAlarm] = field(default_factory=list)
 
     def add(self, moment: Moment, backtest: Backtest) -> None:
         """Count what was recorded at one moment."""
@@ -53,8 +74,9 @@ class AlarmCounts:
                 self.cohorts += 1
         for alarm in moment.alarms:
             at = backtest.start_of(alarm.window_index)
-            where = {"at": at, "window": alarm.window_index, "version": alarm.version, "kind": alarm.kind}
-            self.alarms.append({**where, "evidence": alarm.evidence, "sentence": alarm.sentence})
+            self.alarms.append(
+                ReplayedAlarm(at, alarm.window_index, alarm.version, alarm.kind, alarm.evidence, alarm.sentence)
+            )
 
 
 @click.command()
@@ -138,42 +160,39 @@ def _progress(moments: Iterator[Moment], windows: int, *, quiet: bool) -> Iterab
 
 def _report(
     model: str, settings: ModelConfig, windows: Sequence[Window], tally: AlarmCounts, recorded: Sequence[StoredAlarm]
-) -> dict[str, Any]:
+) -> BacktestReport:
     first, last = windows[0], windows[-1]
     by_time = settings.window.every is not None
     inside = [alarm for alarm in recorded if first.index <= alarm.window_index <= last.index]
-    return {
-        "model": model,
-        "windows": len(windows),
-        "from": first.start if by_time else None,
-        "to": last.end if by_time else None,
-        "years": (last.end - first.start) / YEAR if by_time else None,
-        "false_alarms_per_year": settings.detect.false_alarms_per_year,
-        "verdicts": dict(tally.verdicts),
-        "cohorts": tally.cohorts,
-        "alarms": tally.alarms,
-        "recorded_alarms": len(inside),
-    }
-
-
-def _print(report: dict[str, Any]) -> None:
-    to = console()
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(report["verdicts"].items()))
-    dates = (
-        f" from {format_minute(report['from'])} to {format_time(report['to'])}" if report["from"] is not None else ""
+    return BacktestReport(
+        model=model,
+        windows=len(windows),
+        start=first.start if by_time else None,
+        end=last.end if by_time else None,
+        years=(last.end - first.start) / YEAR if by_time else None,
+        false_alarms_per_year=settings.detect.false_alarms_per_year,
+        verdicts=dict(tally.verdicts),
+        cohorts=tally.cohorts,
+        alarms=tally.alarms,
+        recorded_alarms=len(inside),
     )
-    say(to, f"{report['model']}: {report['windows']} windows{dates} ({verdicts}), labels of {report['cohorts']}")
-    rows = [
-        [format_minute(alarm["at"]), alarm["kind"], str(alarm["version"]), alarm["sentence"]]
-        for alarm in report["alarms"]
-    ]
+
+
+def _print(report: BacktestReport) -> None:
+    to = console()
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(report.verdicts.items()))
+    dates, over = "", ""
+    if report.start is not None and report.end is not None:
+        dates = f" from {format_minute(report.start)} to {format_time(report.end)}"
+        over = f" in {format_duration(report.end - report.start)}"
+    say(to, f"{report.model}: {report.windows} windows{dates} ({verdicts}), labels of {report.cohorts}")
+    rows = [[format_minute(alarm.at), alarm.kind, str(alarm.version), alarm.sentence] for alarm in report.alarms]
     if rows:
         print_table(to, ["window (UTC)", "kind", "version", "why"], rows, long="why")
-    count = len(report["alarms"])
-    over = f" in {format_duration(report['to'] - report['from'])}" if report["from"] is not None else ""
-    promised = f"the budget of false alarms is {report['false_alarms_per_year']:g} a year"
+    count = len(report.alarms)
+    promised = f"the budget of false alarms is {report.false_alarms_per_year:g} a year"
     say(to, f"{count} alarm{'' if count == 1 else 's'}{over}; {promised}", "bold")
-    say(to, f"the daemon itself raised {report['recorded_alarms']} in these windows", "dim")
+    say(to, f"the daemon itself raised {report.recorded_alarms} in these windows", "dim")
 
 
 def _epoch(at: datetime) -> float:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
+import msgspec
 
 from driftd.cli.operate import whoami
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
@@ -18,7 +18,7 @@ from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
 from driftd.loop.maintenance import backup_plan
 from driftd.paths import Places
-from driftd.store.backups import BY_HAND, Backup, BackupError, backup_apart, check_backup, list_backups
+from driftd.store.backups import BY_HAND, BackedUpModel, Backup, BackupError, backup_apart, check_backup, list_backups
 from driftd.store.integrity import damage_marked
 from driftd.store.ownership import StateInUseError, hold_lock
 from driftd.store.restore import Restored, newest_good, restore_events, restore_state
@@ -44,7 +44,7 @@ def backup(config_path: Path, as_json: bool) -> None:
     with console().status("reading, copying, checking"):
         made = backup_apart(plan)
     if as_json:
-        print_json(_to_dict(plan.folder / made.name, made))
+        print_json(_line(plan.folder / made.name, made))
         return
     click.echo(f"backup {made.name} is made and checked ({_size(made.bytes)}) in {plan.folder}")
     for name, model in made.models.items():
@@ -134,7 +134,7 @@ def _choose(found: Found, name: str | None, model: str | None) -> _Chosen:
 
 def _list(found: Found, *, as_json: bool) -> None:
     if as_json:
-        print_json([_to_dict(path, backup) for path, backup in found])
+        print_json([_line(path, backup) for path, backup in found])
         return
     if not found:
         click.echo("there is no backup yet: the daemon makes the first within a minute of its start")
@@ -161,8 +161,8 @@ def _tell(
     done: Restored, chosen: _Chosen | None, config: Config, config_path: Path, model: str | None, *, as_json: bool
 ) -> None:
     if as_json:
-        report: dict[str, Any] = {"model": model, "kept": done.kept, "aside": done.aside}
-        print_json({**report, "restored": _to_dict(chosen.path, chosen.backup) if chosen else None})
+        restored = _line(chosen.path, chosen.backup) if chosen else None
+        print_json({"model": model, "kept": done.kept, "aside": done.aside, "restored": restored})
         return
     out = console()
     for sentence in chosen.passed_over if chosen else ():
@@ -180,10 +180,30 @@ def _tell(
         say(out, f"  {model} counts its windows in rows: the rows until the old count is reached are not checked")
 
 
-def _to_dict(path: Path, backup: Backup) -> dict[str, Any]:
-    models = {name: {f: getattr(model, f) for f in model.__struct_fields__} for name, model in backup.models.items()}
-    fields = {f: getattr(backup, f) for f in backup.__struct_fields__ if f not in {"models", "files"}}
-    return {**fields, "path": str(path), "models": models}
+class BackupLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup, as `--json` says it: without the hashes of its files."""
+
+    made_at: float
+    reason: str
+    program: str
+    schema: str
+    bytes: int
+    name: str
+    path: str
+    models: dict[str, BackedUpModel]
+
+
+def _line(path: Path, backup: Backup) -> BackupLine:
+    return BackupLine(
+        made_at=backup.made_at,
+        reason=backup.reason,
+        program=backup.program,
+        schema=backup.schema,
+        bytes=backup.bytes,
+        name=backup.name,
+        path=str(path),
+        models=backup.models,
+    )
 
 
 def _size(size: int) -> str:

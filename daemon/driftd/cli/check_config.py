@@ -13,6 +13,7 @@ from driftd.decisions import DEFAULT
 from driftd.loop.config_mapping import monitor_settings
 from driftd.paths import Places
 from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd_detectors.settings import FEWEST_WINDOWS
 
 
 def meaning(config: Config, now: float) -> dict[str, list[str]]:
@@ -67,6 +68,13 @@ def _budget(model: ModelConfig) -> list[str]:
         f"false alarms: {settings.budget.promise}{pace}, over everything that is watched together "
         f"({settings.budget.windows_between_alarms:,.0f} clean windows from one to the next)"
     ]
+    if settings.budget.is_capped:
+        asked, a_year = settings.false_alarms_per_year, settings.windows_per_year
+        sentences.append(
+            f"false_alarms_per_year: {asked:g} would be one in {a_year / asked:.2g} windows, which evidence cannot "
+            f"keep: it is held to one in {FEWEST_WINDOWS:.0f} ({a_year / FEWEST_WINDOWS:.2g} a year). "
+            "Shorten the windows, or lower the number"
+        )
     performance = model.detect.performance
     if performance.tolerated_loss is not None:
         sentences.append(f"tolerates {performance.metric} worse by {performance.tolerated_loss:g}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -13,51 +12,49 @@ from driftd.cli.options import AbsentError, chosen_model, config_option, json_op
 from driftd.cli.output import console, number, print_json, say
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
+from driftd.registry.manifest import Manifest
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
-from driftd.views.decision import explain_decision
+from driftd.views.decision import ActionLine, DecisionDetail, Explanation, StoryLine, explain_decision
 
 LEADERS_SHOWN = 5
 _SAID_ELSEWHERE = {"alarm", "kind", "evidence", "threshold"}
 
 
-def print_explanation(explanation: Mapping[str, Any], to: Console) -> None:
-    """Print what `explaining.explained` gathered."""
-    if explanation["decision"] is not None:
-        _decision(explanation["decision"], to, has_alarm=explanation["alarm"] is not None)
-    if explanation["alarm"] is not None:
-        _alarm(explanation["alarm"], explanation.get("rows"), explanation["window_by"], to)
-    for action in explanation["actions"]:
+def print_explanation(explanation: Explanation, to: Console) -> None:
+    """Print what `explain_decision` gathered."""
+    if explanation.decision is not None:
+        _decision(explanation.decision, to, has_alarm=explanation.alarm is not None)
+    if explanation.alarm is not None:
+        _alarm(explanation.alarm, explanation, to)
+    for action in explanation.actions:
         said = _outcome(action)
-        say(to, f"then: {action['kind']}, {action['status']}" + (f": {said}" if said else ""))
-    if explanation["version"] is not None:
-        _version(explanation["version"], to)
-    if explanation["story"]:
-        _story(explanation["story"], explanation["decision"], to)
+        say(to, f"then: {action.kind}, {action.status}" + (f": {said}" if said else ""))
+    if explanation.version is not None:
+        _version(Manifest.from_dict(explanation.version), to)
+    if explanation.story:
+        _story(explanation.story, explanation.decision, to)
 
 
-def _decision(decision: Mapping[str, Any], to: Console, *, has_alarm: bool) -> None:
-    event = decision["event"].replace("_", " ")
-    say(to, f"{decision['id']}  {format_time(decision['at'])}  {decision['model']}  {event}", "bold")
-    say(to, decision["reason"])
-    if decision["meaning"]:
-        say(to, decision["meaning"], "dim")
-    say(to, f"phase {decision['phase_from']} -> {decision['phase_to']}; by {decision['by']}; {_config(decision)}")
-    for name, value in decision["figures"].items():
+def _decision(decision: DecisionDetail, to: Console, *, has_alarm: bool) -> None:
+    event = decision.event.replace("_", " ")
+    say(to, f"{decision.id}  {format_time(decision.at)}  {decision.model}  {event}", "bold")
+    say(to, decision.reason)
+    if decision.meaning:
+        say(to, decision.meaning, "dim")
+    config = f"config {decision.config_hash}" if decision.config_hash else "no config"
+    say(to, f"phase {decision.phase_from} -> {decision.phase_to}; by {decision.by}; {config}")
+    for name, value in decision.figures.items():
         if value is not None and not (has_alarm and name in _SAID_ELSEWHERE):
             said = format_time(value) if name.endswith("_at") and isinstance(value, float) else number(value)
             say(to, f"  {name.replace('_', ' ')}: {said}")
 
 
-def _config(decision: Mapping[str, Any]) -> str:
-    return f"config {decision['config_hash']}" if decision["config_hash"] else "no config"
-
-
-def _alarm(alarm: StoredAlarm, rows: int | None, window_by: str, to: Console) -> None:
+def _alarm(alarm: StoredAlarm, explanation: Explanation, to: Console) -> None:
     say(to, f"alarm {alarm.id}: {alarm.kind} of {alarm.model}/{alarm.version}", "bold")
     say(to, f"  seen: {alarm.sentence}")
-    counted = f", {rows:,} rows" if rows is not None else ""
-    say(to, f"  in the window {_window(alarm, window_by)}{counted}")
+    counted = f", {explanation.rows:,} rows" if isinstance(explanation.rows, int) else ""
+    say(to, f"  in the window {_window(alarm, by_rows=explanation.window_by == 'rows')}{counted}")
     say(to, f"  evidence {alarm.evidence:,.0f} reached the threshold {alarm.threshold:,.0f} of the false-alarm budget")
     if alarm.change_start:
         say(to, f"  the change most likely began at {format_time(alarm.change_start)}")
@@ -72,17 +69,16 @@ def _alarm(alarm: StoredAlarm, rows: int | None, window_by: str, to: Console) ->
         say(to, f"  cleared at {format_time(alarm.cleared_at)}: its evidence fell")
 
 
-def _window(alarm: StoredAlarm, window_by: str) -> str:
-    if window_by == "rows":
+def _window(alarm: StoredAlarm, *, by_rows: bool) -> str:
+    if by_rows:
         return f"of rows {alarm.window_start:,.0f} to {alarm.window_end:,.0f} in order of arrival"
     return f"from {format_minute(alarm.window_start)} to {format_time(alarm.window_end)}"
 
 
-def _version(manifest: Mapping[str, Any], to: Console) -> None:
-    gate, data = manifest.get("gate") or {}, manifest.get("data", {})
-    say(to, f"version {manifest['version']} of {manifest['model']}", "bold")
-    trainer = manifest["trainer"]["reference"]
-    say(to, f"  made from snapshot {manifest['snapshot'][:12]} by {trainer}, seed {manifest['seed']}")
+def _version(manifest: Manifest, to: Console) -> None:
+    gate, data = manifest.gate, manifest.data
+    say(to, f"version {manifest.version} of {manifest.model}", "bold")
+    say(to, f"  made from snapshot {manifest.snapshot[:12]} by {manifest.trainer.reference}, seed {manifest.seed}")
     if data.get("rows") is not None:
         choice = f", the choice {str(data['chosen']).replace('_', ' ')!r}" if data.get("chosen") else ""
         say(to, f"  trained on {data['rows']:,} rows{choice}{_describe_trials(data.get('tried'))}")
@@ -97,16 +93,16 @@ def _describe_trials(tried: object) -> str:
     return f" (losses of what was tried: {losses})"
 
 
-def _story(story: list[Mapping[str, Any]], decision: Mapping[str, Any] | None, to: Console) -> None:
+def _story(story: Sequence[StoryLine], decision: DecisionDetail | None, to: Console) -> None:
     say(to, "how it came about, and what followed", "bold")
     for event in story:
-        here = ">" if decision is not None and event["id"] == decision["id"] else " "
-        name = event["event"].replace("_", " ")
-        say(to, f"{here} {event['id']:>4}  {format_minute(event['at'])}  {name:<18}  {event['reason']}")
+        here = ">" if decision is not None and event.id == decision.id else " "
+        name = event.event.replace("_", " ")
+        say(to, f"{here} {event.id:>4}  {format_minute(event.at)}  {name:<18}  {event.reason}")
 
 
-def _outcome(action: Mapping[str, Any]) -> str:
-    result = action["result"] or {}
+def _outcome(action: ActionLine) -> str:
+    result = action.result or {}
     return str(result.get("sentence") or result.get("error") or result.get("path") or "")
 
 

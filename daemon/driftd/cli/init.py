@@ -6,19 +6,27 @@ import json
 import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import click
 import pandas as pd
 from rich.console import Console
 
+from driftd.cli.adoption import begin_adoption, extra_lines
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.sources.dialects import Dialect
+from driftd.sources.formats import FileFormat
+from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
+from driftd.training.adoption_records import AdoptionOrder
 from driftd.training.bootstrap import FileColumns, FirstVersion, FirstVersionError, make_first_version
+from driftd.training.training_frame import frame_of
 
 CONFIG = """\
 # driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
@@ -30,7 +38,7 @@ models:
   {name}:
     task: {task}
     target: {target}
-    features:                            # as they look in {file}; correct what is wrong
+{extra}    features:                            # as they look in {file}; correct what is wrong
 {features}
     source: {{kind: store}}                # fed by the SDK and `driftd serve`; or: files
     window: {window}
@@ -48,13 +56,23 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", required=True, help="The column to predict.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="Guessed from the target by default.")
 @click.option("--time", "time_column", help="When a row happened; guessed by default.")
 @click.option("--label-time", help="When the label of a row became known.")
 @click.option("--id", "id_column", help="What names a row.")
 @click.option("--name", help="The model's name; the file's name by default.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(get_args(FileFormat)),
+    default="auto",
+    show_default=True,
+    help="How the rows are written; by the suffix of the file by default.",
+)
+@click.option("--separator", help="Between the fields of CSV; a tab in .tsv, else a comma by default.")
+@click.option("--decimal", default=".", show_default=True, help="The decimal sign of CSV.")
 @click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
 @click.option(
     "--state-dir",
@@ -71,6 +89,11 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
     help="The config to write.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing config.")
+@click.option("--trainer", help="Your own trainer, package.module:function; docs/your-trainer.md.")
+@click.option("--model", "source", help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
+@click.option("--allow-pickle", is_flag=True, help="Load a model that is a pickle, which runs the code in it.")
+@click.option("--classes", help="The target's names of the model's classes, in its order: no,yes.")
+@click.option("--unseen", is_flag=True, help="The model was trained on none of the rows of FILE.")
 def init(
     file: Path,
     target: str,
@@ -79,27 +102,53 @@ def init(
     label_time: str | None,
     id_column: str | None,
     name: str | None,
+    file_format: FileFormat,
+    separator: str | None,
+    decimal: str,
     window: str | None,
     state_dir: Path,
     output: Path,
     force: bool,
+    trainer: str | None,
+    source: str | None,
+    allow_pickle: bool,
+    classes: str | None,
+    unseen: bool,
 ) -> None:
-    """Write a commented config for the labelled rows of FILE (Parquet or CSV), and train version 1.
+    """Write a commented config for the labelled rows of FILE, and train version 1.
+
+    FILE is Parquet, CSV, TSV or JSON lines, compressed or not, or a folder or a pattern of such files: whatever a
+    source reads, in the same way.
+
+    With --model, version 1 is not trained but is the model that you have; FILE says what its rows look like.
 
     \b
     Example:
       driftd init bookings.parquet --target cancelled --time booked_at
+      driftd init bookings.parquet --target cancelled --trainer mycompany.models:train
+      driftd init bookings.parquet --target cancelled --model model.skops
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     console = Console(stderr=True)
     if output.exists() and not force:
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
     with console.status(f"reading {file}"):
-        rows = read_rows(file)
+        rows, unread = read_file(file, file_format, Dialect(separator=separator, decimal=decimal))
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
-    guess = guess_settings(rows, target, task=task, columns=given, window=window, name=name or file.stem)
-    for remark in guess.remarks:
+    adoption = None
+    if source is not None:
+        with as_owner_of(state_dir.resolve()):  # a model may run code: never as root where root sets up a service
+            adoption = begin_adoption(source, allow_pickle=allow_pickle, unseen=unseen, class_names=classes)
+    named = name or file.absolute().name.partition(".")[0]
+    guess = guess_settings(rows, target, task=task, columns=given, window=window, name=named)
+    adopt = None
+    if adoption is not None:
+        guess, rows = adoption.fitted(guess, rows)
+        with as_owner_of(state_dir.resolve()):
+            adopt = adoption.order(guess, rows)
+        guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))
+    for remark in (*unread, *guess.remarks):
         console.print(f"  {remark}", soft_wrap=True)
-    text = config_text(guess, file, state_dir)
+    text = config_text(guess, file, state_dir, extra_lines(adoption, trainer))
     config = parse(text.encode(), f"the config for {file.name}")
     places = Places(config.state_dir)
     served = Registry(places).current(guess.name)
@@ -109,18 +158,24 @@ def init(
             "or have the daemon build on it with `driftd retrain`"
         )
     with as_owner_of(places.root):
-        made = _first_version(guess, config.models[guess.name], rows, places, console)
+        made = _first_version(guess, config.models[guess.name], rows, places, console, adopt)
     write(output, text, places.root.stat().st_gid)
-    named = "" if output == Path("config.yaml") else f" --config {output}"
-    click.echo(f"version 1 of {guess.name} is trained on {made.rows:,} rows and serves: {made.sentence}")
+    which = "" if output == Path("config.yaml") else f" --config {output}"
+    origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"
+    click.echo(f"version 1 of {guess.name} {origin} and serves: {made.sentence}")
     click.echo(f"its config is {output}; its state is in {config.state_dir}")
-    click.echo(f"next: driftd check-config{named}   what this config means")
-    click.echo(f"      driftd run{named}            the daemon")
-    click.echo(f"      driftd serve{named}          predictions and feedback over HTTP")
+    click.echo(f"next: driftd check-config{which}   what this config means")
+    click.echo(f"      driftd run{which}            the daemon")
+    click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
 def _first_version(
-    guess: Guess, model: ModelConfig, rows: pd.DataFrame, places: Places, console: Console
+    guess: Guess,
+    model: ModelConfig,
+    rows: pd.DataFrame,
+    places: Places,
+    console: Console,
+    adopt: AdoptionOrder | None,
 ) -> FirstVersion:
     """Make version 1 and tell each step. Raises click.ClickException with one sentence when that fails."""
     now = time.time() if guess.last_at is None else guess.last_at
@@ -130,25 +185,33 @@ def _first_version(
             status.update(f"version 1: {step}")
 
         try:
-            return make_first_version(guess.name, model, rows, guess.columns, places, now=now, on_step=tell)
+            return make_first_version(
+                guess.name, model, rows, guess.columns, places, now=now, on_step=tell, adopt=adopt
+            )
         except FirstVersionError as error:
             sentence = str(error).partition("\n")[0]
             raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    """The rows of a Parquet or CSV file. Raises click.ClickException when it cannot be read as either."""
+    """The rows of a file, a folder or a pattern. Raises click.ClickException when they cannot be read."""
+    return read_file(file)[0]
+
+
+def read_file(
+    file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The same, with what is to be said of the reading."""
     try:
-        rows = pd.read_parquet(file) if file.suffix.lower() in {".parquet", ".pq"} else pd.read_csv(file)
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise click.ClickException(f"{file} cannot be read as Parquet or CSV: {error}") from error
-    if rows.empty:
-        raise click.ClickException(f"{file} holds no rows")
-    return rows
+        found = read_whole(str(file), time.time(), file_format, dialect)
+    except (WholeFilesError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    lists = f"left out, because they hold lists: {', '.join(found.nested)}"
+    return frame_of(found), (*found.remarks, *([lists] if found.nested else []))
 
 
-def config_text(guess: Guess, file: Path, state_dir: Path) -> str:
-    """The commented config."""
+def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "") -> str:
+    """The commented config, with the lines `extra` below the target."""
     features = "\n".join(f"      {quote(name)}: {kind}" for name, kind in guess.features.items())
     return CONFIG.format(
         state_dir=quote(str(state_dir.resolve())),
@@ -157,6 +220,7 @@ def config_text(guess: Guess, file: Path, state_dir: Path) -> str:
         target=quote(guess.target),
         file=quote(file.name),
         features=features,
+        extra=extra,
         window=guess.window,
     )
 

@@ -10,9 +10,14 @@ import click
 import numpy as np
 import pandas as pd
 
+from driftd.cli.column_remarks import remarks_on
 from driftd.config.types import seconds
 from driftd.training.bootstrap import FileColumns, epoch_seconds
+from driftd.training.training_frame import read_series
+from driftd_detectors.columns import Numbers
+from driftd_detectors.kinds import kind_of_column
 from driftd_detectors.schema import Kind, Task, learn_schema
+from driftd_detectors.values import class_name, learn_names
 
 MOST_CLASSES = 20
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
@@ -48,12 +53,10 @@ def guess_settings(
     names = [str(column) for column in rows.columns]
     _require(names, [target, *columns.names])
     remarks: list[str] = []
-    chosen = Task(task) if task is not None else _task_of(rows[target], remarks)
     if rows[target].isna().all():
         raise click.ClickException(f"the target {target} is empty in every row: there is nothing to learn from")
-    if chosen is Task.CLASSIFICATION and rows[target].nunique() == 1:
-        only = rows[target].dropna().iloc[0]
-        raise click.ClickException(f"the target {target} is {only} in every row: there is nothing to tell apart")
+    chosen = Task(task) if task is not None else _task_of(rows[target], remarks)
+    _require_target(rows[target], chosen)
     free = [name for name in names if name not in {target, *columns.names}]
     label_time = columns.label_time or _time_named(rows, free, LABEL_TIME_NAMES, "time of a row's label", remarks)
     free = [name for name in free if name != label_time]
@@ -72,6 +75,9 @@ def guess_settings(
         raise click.ClickException(str(error)) from error
     moments = epoch_seconds(rows[found.time]) if found.time is not None else None
     features = {feature.name: feature.kind for feature in schema.features}
+    remarks += remarks_on(rows, features, moments)
+    if moments is not None and np.isnan(moments).any():
+        remarks.append(f"{int(np.isnan(moments).sum()):,} rows have no readable time in {found.time} and are left out")
     last = None if moments is None else float(np.nanmax(moments))
     if found.label_time is not None and last is not None:
         last = max(last, float(np.nanmax(epoch_seconds(rows[found.label_time]))))
@@ -86,14 +92,50 @@ def _require(names: list[str], wanted: list[str]) -> None:
 
 
 def _task_of(target: pd.Series, remarks: list[str]) -> Task:
-    distinct = target.nunique()
-    is_number = target.dtype.kind in "iuf"
-    whole = is_number and bool((target.dropna() % 1 == 0).all())
-    task = Task.CLASSIFICATION if distinct <= MOST_CLASSES and (whole or not is_number) else Task.REGRESSION
-    if not is_number:
+    """Truths, texts and few whole numbers are classes; other numbers are predicted. More classes are not guessed."""
+    kind = kind_of_column(target)
+    distinct = len(_names(target))
+    if kind is Kind.NUMBER:
+        numbers = _numbers(target)
+        whole = bool((numbers % 1 == 0).all())
+        task = Task.CLASSIFICATION if whole and distinct <= MOST_CLASSES else Task.REGRESSION
+    elif kind is Kind.TIMESTAMP:
+        raise click.ClickException(f"the target {target.name} holds times: a model predicts classes or numbers")
+    elif distinct > MOST_CLASSES:
+        example = _names(target)[0]
+        raise click.ClickException(
+            f"the target {target.name} has {distinct:,} different texts, such as {example!r}: hardly classes. "
+            "Say --task classification if they are, or make it a column of numbers"
+        )
+    else:
         task = Task.CLASSIFICATION
     remarks.append(f"{target.name} has {distinct} distinct values: a {task} (say otherwise with --task)")
     return task
+
+
+def _require_target(target: pd.Series, task: Task) -> None:
+    if task is Task.CLASSIFICATION:
+        names = _names(target)
+        if len(names) == 1:
+            raise click.ClickException(
+                f"the target {target.name} is {names[0]} in every row: there is nothing to tell apart"
+            )
+        return
+    if not len(_numbers(target)):
+        raise click.ClickException(f"the target {target.name} holds no numbers: a regression predicts numbers")
+
+
+def _names(target: pd.Series) -> tuple[str, ...]:
+    try:
+        return learn_names(class_name(value) for value in target.dropna().unique())
+    except TypeError as error:
+        raise click.ClickException(f"the target {target.name} holds lists or objects: {error}") from error
+
+
+def _numbers(column: pd.Series) -> Numbers:
+    numbers, _ = read_series(column, Kind.NUMBER)
+    assert isinstance(numbers, np.ndarray)
+    return numbers[np.isfinite(numbers)]
 
 
 def _time_named(
@@ -108,7 +150,7 @@ def _time_named(
 
 def _date_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
     """The only column of dates, whatever its name; of several, none is surely the time of the row."""
-    dated = [name for name in names if rows[name].dtype.kind == "M"]
+    dated = [name for name in names if kind_of_column(rows[name]) is Kind.TIMESTAMP]
     if len(dated) == 1:
         remarks.append(f"{dated[0]} is taken for the time of a row: it is the only column of dates")
         return dated[0]
@@ -120,11 +162,11 @@ def _date_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> st
 def _holds_times(column: pd.Series) -> bool:
     """Whether nearly all that the column holds are times; dates of any year, epoch seconds of ours."""
     held = column.dropna()
-    try:
-        moments = epoch_seconds(held)
-    except (TypeError, ValueError, OverflowError):
+    kind = kind_of_column(held)
+    if kind is Kind.BOOLEAN:
         return False
-    within = (moments >= EARLIEST) & (moments < LATEST) if held.dtype.kind in "iuf" else np.isfinite(moments)
+    moments = epoch_seconds(held)
+    within = (moments >= EARLIEST) & (moments < LATEST) if kind is Kind.NUMBER else np.isfinite(moments)
     return bool(len(held)) and bool(within.mean() >= MOSTLY)
 
 
@@ -156,10 +198,21 @@ def _ignored_columns(rows: pd.DataFrame, candidates: list[str], remarks: list[st
             why[name] = "its name begins with meta_"
         elif distinct <= 1:
             why[name] = "it is constant"
-        elif column.dtype.kind not in "fM" and distinct >= UNIQUE_SHARE * len(column) and len(column) > MOST_CLASSES:
+        elif _names_rows(column, distinct):
             why[name] = "it names the row"
     remarks.extend(f"{name} is left out of the features: {reason}" for name, reason in why.items())
     return list(why)
+
+
+def _names_rows(column: pd.Series, distinct: int) -> bool:
+    """Whether nearly every text, or every whole number, is another: decimals are distinct by themselves."""
+    count = len(column)
+    if count <= MOST_CLASSES:
+        return False
+    kind = kind_of_column(column)
+    if kind is Kind.NUMBER:
+        return distinct == count and bool((_numbers(column) % 1 == 0).all())
+    return kind is Kind.CATEGORY and distinct >= UNIQUE_SHARE * count
 
 
 def _distinct(column: pd.Series) -> int | None:

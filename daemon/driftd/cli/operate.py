@@ -8,7 +8,6 @@ import socket
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -129,12 +128,18 @@ def acknowledge(
     Example:
       driftd acknowledge demand 17 --reason "price campaign until Sunday" --until 3d
     """  # noqa: D301 - see above
-    arguments = {"alarm": alarm, "until": until, "text": why}
+    arguments: dict[str, str | float | None] = {"alarm": alarm, "until": until, "text": why}
     _ask(config_path, model, "acknowledge", arguments, wait=wait, as_json=as_json)
 
 
 def _ask(
-    config_path: Path, model: str | None, kind: str, arguments: dict[str, Any], *, wait: float, as_json: bool
+    config_path: Path,
+    model: str | None,
+    kind: str,
+    arguments: dict[str, str | float | None],
+    *,
+    wait: float,
+    as_json: bool,
 ) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
     who = whoami()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from rich.console import Console
@@ -13,12 +12,13 @@ from rich.text import Text
 
 from driftd.formatting import format_minute, json_safe
 from driftd.views.status import (
+    FleetStatus,
+    ModelStatus,
     format_condition,
     format_override,
     not_watched,
     sentences,
 )
-from driftd_detectors.assessment import share_of_limit
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
 Cell = str | Text
@@ -58,45 +58,42 @@ def number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def print_status(fleet: dict[str, Any], to: Console) -> None:
+def print_status(fleet: FleetStatus, to: Console) -> None:
     """Print what `fleet_status` found, for people."""
-    for status in fleet["models"]:
-        if status["needs"]:
-            say(to, f"{status['model']}: {status['needs']}", "bold red")
-    if fleet["models"]:
+    for status in fleet.models:
+        if status.needs:
+            say(to, f"{status.model}: {status.needs}", "bold red")
+    if fleet.models:
         headings = ["model", "phase", "version", "verdict", "last check (UTC)", "nearest to an alarm"]
-        print_table(to, headings, [_status_row(status) for status in fleet["models"]])
-    for status in fleet["models"]:
+        print_table(to, headings, [_status_row(status) for status in fleet.models])
+    for status in fleet.models:
         for sentence in sentences(status):
-            say(to, f"  {status['model']}: {sentence}")
+            say(to, f"  {status.model}: {sentence}")
     _print_whole(fleet, to)
 
 
-def _print_whole(fleet: dict[str, Any], to: Console) -> None:
+def _print_whole(fleet: FleetStatus, to: Console) -> None:
     """What concerns no single model that is watched."""
-    for absent in fleet["not_watched"]:
-        say(to, f"  {absent['model']}: {not_watched(absent['version'])}", "yellow")
-    if fleet["override"]:
-        say(to, f"override in force: {format_override(fleet['override'])}", "bold yellow")
-    for condition in fleet["host"]:
+    for absent in fleet.not_watched:
+        say(to, f"  {absent.model}: {not_watched(absent.version)}", "yellow")
+    if fleet.override is not None:
+        say(to, f"override in force: {format_override(fleet.override)}", "bold yellow")
+    for condition in fleet.host:
         say(to, format_condition(condition), "bold red")
-    if fleet["lapsed"]:
-        say(to, fleet["lapsed"], "yellow")
-    if fleet["config"]:
-        config = fleet["config"]
-        calm = "dim" if config["file"] == config["in_force"] else "yellow"
-        say(to, config["sentence"], "bold red" if config["refused"] else calm)
+    if fleet.lapsed:
+        say(to, fleet.lapsed, "yellow")
+    if fleet.config is not None:
+        calm = "dim" if fleet.config.file == fleet.config.in_force else "yellow"
+        say(to, fleet.config.sentence, "bold red" if fleet.config.refused else calm)
 
 
-def _status_row(status: dict[str, Any]) -> list[Cell]:
-    worst = str(status["worst"])
-    shares = {kind: share_of_limit(found["evidence"], found["threshold"]) for kind, found in status["evidence"].items()}
-    nearest = max(shares, key=lambda kind: shares[kind], default=None)
+def _status_row(status: ModelStatus) -> list[Cell]:
+    nearest = status.nearest
     return [
-        status["model"],
-        status["phase"],
-        str(status["version"] or "-"),
-        Text(worst, style=VERDICT_STYLES.get(worst, "")),
-        format_minute(status["last_check"]),
-        f"{nearest}: {shares[nearest]:.0%}" if nearest is not None else "-",
+        status.model,
+        status.phase,
+        str(status.version or "-"),
+        Text(status.worst, style=VERDICT_STYLES.get(status.worst, "")),
+        format_minute(status.last_check),
+        f"{nearest}: {status.evidence[nearest].share:.0%}" if nearest is not None else "-",
     ]

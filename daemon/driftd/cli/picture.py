@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
+import msgspec
 from rich.console import ConsoleDimensions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,30 +15,55 @@ from driftd.cli.output import VERDICT_STYLES, number
 from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
 from driftd.views.status import (
+    FleetStatus,
+    ServedStatus,
     format_condition,
     format_override,
     not_watched,
     sentences,
 )
-from driftd_detectors.assessment import Verdict, loudness, share_of_limit
 from driftd_detectors.formatting import number as format_evidence
 
 BAR, SPARK = 10, 12  # characters
 WIDE = 100  # columns from which on the last check is shown for every model
 ROOM_FOR_DECISIONS = 5  # lines, at least
+NAMED = 5  # of the models that are overdue
 _FULL, _REST, _LEVELS = "█", "░", "▁▂▃▄▅▆▇█"
 _PLAIN_FULL, _PLAIN_REST, _PLAIN_LEVELS = "#", ".", "_.-=+*#@"
 ATTENTION = "bold red"
 
 
+class Unreadable(msgspec.Struct, frozen=True):
+    """A first look that found nothing to show; `trouble` says why."""
+
+    trouble: str
+
+
+class WatchedStatus(ServedStatus, frozen=True, kw_only=True):
+    """A model's status, with how it came there."""
+
+    losses: list[float]  # of the last cohorts of labels, oldest first
+    overdue: bool  # whether a window should have been checked and was not
+
+
+class WatchedFleet(FleetStatus, frozen=True, kw_only=True):
+    """What is shown at one moment."""
+
+    models: Sequence[WatchedStatus]
+    at: float  # epoch seconds
+    trouble: str | None  # why this is not the newest
+    daemon: bool | None  # whether one answers; None where that cannot be told
+    decisions: list[StoredTransition]
+
+
 def picture(
-    found: dict[str, Any], model: str | None, size: ConsoleDimensions, *, ascii_only: bool = False
+    found: WatchedFleet | Unreadable, model: str | None, size: ConsoleDimensions, *, ascii_only: bool = False
 ) -> RenderableType:
-    """One screen: what is found (`watching.snapshot`), cut to the terminal's size."""
+    """One screen: what is found (`watch.snapshot`), cut to the terminal's size."""
     lines: list[RenderableType] = [_head(found, size.width)]
-    if found.get("trouble"):
-        lines.append(_line(found["trouble"], ATTENTION))
-    if "models" in found:
+    if found.trouble:
+        lines.append(_line(found.trouble, ATTENTION))
+    if isinstance(found, WatchedFleet):
         draw = _one if model is not None else _fleet
         lines += draw(found, size, Pen(ascii_only))
     lines.append(_line("Ctrl-C ends this", "dim"))
@@ -68,24 +93,27 @@ class Pen:
         return "".join(self._levels[round((value - low) / step)] for value in drawn)
 
 
-def _head(found: dict[str, Any], width: int) -> RenderableType:
-    at = datetime.fromtimestamp(found["at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if "at" in found else ""
-    daemon = {True: "a daemon answers", False: "NO DAEMON ANSWERS", None: ""}[found.get("daemon")]
-    watched, needing = found.get("models", []), sum(bool(status["needs"]) for status in found.get("models", []))
-    counted = f"{len(watched)} model{'' if len(watched) == 1 else 's'}, "
-    counted += f"{needing} need{'s' if needing == 1 else ''} a person  " if needing else "none needs a person  "
+def _head(found: WatchedFleet | Unreadable, width: int) -> RenderableType:
     head = Table.grid(expand=True)
     head.add_column()
     head.add_column(justify="right")
-    style = ATTENTION if found.get("daemon") is False else "green"
-    head.add_row(Text.assemble(("driftd ", "bold"), counted, (daemon, style)), Text(at, style="dim"))
     head.width = width
+    if isinstance(found, Unreadable):
+        head.add_row(Text("driftd", style="bold"), Text())
+        return head
+    at = datetime.fromtimestamp(found.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    daemon = {True: "a daemon answers", False: "NO DAEMON ANSWERS", None: ""}[found.daemon]
+    watched, needing = len(found.models), sum(bool(status.needs) for status in found.models)
+    counted = f"{watched} model{'' if watched == 1 else 's'}, "
+    counted += f"{needing} need{'s' if needing == 1 else ''} a person  " if needing else "none needs a person  "
+    style = ATTENTION if found.daemon is False else "green"
+    head.add_row(Text.assemble(("driftd ", "bold"), counted, (daemon, style)), Text(at, style="dim"))
     return head
 
 
-def _fleet(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
-    models = sorted(found["models"], key=_attention)
-    needs = [_short_line(f"! {status['model']}: {status['needs']}", ATTENTION) for status in models if status["needs"]]
+def _fleet(found: WatchedFleet, size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
+    models = sorted(found.models, key=_attention)
+    needs = [_short_line(f"! {status.model}: {status.needs}", ATTENTION) for status in models if status.needs]
     if len(needs) > (most := max(2, size.height // 4)):
         needs = [*needs[:most], _short_line(f"! and {len(needs) - most} more models need a person", ATTENTION)]
     notes = [*_unwatched_lines(found), *_notes(found)]
@@ -94,10 +122,10 @@ def _fleet(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[Ren
     if len(models) > room:
         lines.append(_line(f"and {len(models) - room} more that need less attention (--model NAME shows one)", "dim"))
     left = size.height - len(lines) - min(len(models), room) - 3
-    return [*lines, *_decisions(found["decisions"], left, with_model=True)]
+    return [*lines, *_decisions(found.decisions, left, with_model=True)]
 
 
-def _table(models: Sequence[dict[str, Any]], found: dict[str, Any], width: int, pen: Pen) -> Table:
+def _table(models: Sequence[WatchedStatus], found: WatchedFleet, width: int, pen: Pen) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0), width=width)
     table.add_column("model", no_wrap=True, overflow="ellipsis", ratio=1, min_width=8)
     table.add_column("phase", no_wrap=True)
@@ -109,90 +137,86 @@ def _table(models: Sequence[dict[str, Any]], found: dict[str, Any], width: int, 
         table.add_column("last check", no_wrap=True)
     for status in models:
         row = [
-            Text(status["model"], style="bold" if status["needs"] else ""),
-            Text(status["phase"].partition("_")[0]),
-            Text(str(status["version"] or "-")),
+            Text(status.model, style="bold" if status.needs else ""),
+            Text(status.phase.partition("_")[0]),
+            Text(str(status.version or "-")),
             _verdict(status),
             _nearest(status, pen),
             _loss(status, pen),
         ]
-        table.add_row(*(row if width < WIDE else [*row, _last_check(status, found["at"])]))
+        table.add_row(*(row if width < WIDE else [*row, _last_check(status, found.at)]))
     return table
 
 
-def _one(found: dict[str, Any], size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
+def _one(found: WatchedFleet, size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
     lines: list[RenderableType] = [
-        _line(f"! {absent['model']}: {not_watched(absent['version'])}", "yellow") for absent in found["not_watched"]
+        _line(f"! {absent.model}: {not_watched(absent.version)}", "yellow") for absent in found.not_watched
     ]
-    for status in found["models"]:
-        title = f"{status['model']}  {status['phase'].replace('_', ' ')}  version {status['version'] or '-'}  "
-        lines.append(Text.assemble((title, "bold"), _verdict(status), "  ", _last_check(status, found["at"])))
-        if status["needs"]:
-            lines.append(_line(f"! {status['needs']}", ATTENTION))
+    for status in found.models:
+        title = f"{status.model}  {status.phase.replace('_', ' ')}  version {status.version or '-'}  "
+        lines.append(Text.assemble((title, "bold"), _verdict(status), "  ", _last_check(status, found.at)))
+        if status.needs:
+            lines.append(_line(f"! {status.needs}", ATTENTION))
         lines += [*_notes(found), Text(""), _evidence(status, size.width, pen), Text("")]
         lines += _performance(status, size.width, pen)
         lines += [_line(f"{sentence}") for sentence in sentences(status)]
-    used = len(lines) + sum(len(status["evidence"]) for status in found["models"]) + 4
-    return [*lines, Text(""), *_decisions(found["decisions"], size.height - used, with_model=False)]
+    used = len(lines) + sum(len(status.evidence) for status in found.models) + 4
+    return [*lines, Text(""), *_decisions(found.decisions, size.height - used, with_model=False)]
 
 
-def _evidence(status: dict[str, Any], width: int, pen: Pen) -> Table:
+def _evidence(status: WatchedStatus, width: int, pen: Pen) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False, width=width)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    for kind, seen in status["evidence"].items():
-        share = share_of_limit(seen["evidence"], seen["threshold"])
-        style = VERDICT_STYLES.get(seen["verdict"], "")
-        figures = f"{format_evidence(seen['evidence'])} of {format_evidence(seen['threshold'])}"
-        table.add_row(Text(kind), Text(pen.bar(share, 20), style=style), Text(figures), Text(seen["sentence"], "dim"))
+    for kind, seen in status.evidence.items():
+        style = VERDICT_STYLES.get(seen.verdict, "")
+        figures = f"{format_evidence(seen.evidence)} of {format_evidence(seen.threshold)}"
+        table.add_row(Text(kind), Text(pen.bar(seen.share, 20), style=style), Text(figures), Text(seen.sentence, "dim"))
     return table
 
 
-def _performance(status: dict[str, Any], width: int, pen: Pen) -> list[RenderableType]:
-    figures = status["figures"]
-    if not status["losses"]:
+def _performance(status: WatchedStatus, width: int, pen: Pen) -> list[RenderableType]:
+    figures = status.label_figures
+    if not status.losses:
         return [_line("no labels were evaluated yet", "dim"), Text("")]
-    baseline = figures.get("baseline")
-    spark = pen.spark(status["losses"], baseline, width=max(SPARK, min(60, width - 20)))
-    parts = [f"loss {number(status['losses'][-1])}"]
-    if baseline is not None:
-        parts.append(f"baseline {number(baseline)}")
-    if figures.get("tolerated") is not None:
-        parts.append(f"tolerated up to {number(figures['tolerated'])}")
-    if figures.get("coverage") is not None:
-        parts.append(f"labels of {figures['coverage']:.0%} of the last window")
+    spark = pen.spark(status.losses, figures.baseline, width=max(SPARK, min(60, width - 20)))
+    parts = [f"loss {number(status.losses[-1])}"]
+    if figures.baseline is not None:
+        parts.append(f"baseline {number(figures.baseline)}")
+    if figures.tolerated is not None:
+        parts.append(f"tolerated up to {number(figures.tolerated)}")
+    if figures.coverage is not None:
+        parts.append(f"labels of {figures.coverage:.0%} of the last window")
     return [Text.assemble("performance ", (spark, _loss_style(status))), _line(", ".join(parts), "dim"), Text("")]
 
 
-def _notes(found: dict[str, Any]) -> list[RenderableType]:
+def _notes(found: WatchedFleet) -> list[RenderableType]:
     notes: list[RenderableType] = []
-    if found["override"]:
-        notes.append(_line(f"override in force: {format_override(found['override'])}", "bold yellow"))
-    notes += [_line(format_condition(condition), ATTENTION) for condition in found["host"]]
-    if found["lapsed"]:
-        notes.append(_line(found["lapsed"], "yellow"))
-    config = found["config"]
-    if config and config["refused"]:
-        notes.append(_line(config["sentence"], ATTENTION))
-    elif config and config["file"] != config["in_force"]:
-        notes.append(_line(config["sentence"], "yellow"))
-    late = [status["model"] for status in found["models"] if status.get("overdue")]
+    if found.override is not None:
+        notes.append(_line(f"override in force: {format_override(found.override)}", "bold yellow"))
+    notes += [_line(format_condition(condition), ATTENTION) for condition in found.host]
+    if found.lapsed:
+        notes.append(_line(found.lapsed, "yellow"))
+    config = found.config
+    if config is not None and config.refused:
+        notes.append(_line(config.sentence, ATTENTION))
+    elif config is not None and config.file != config.in_force:
+        notes.append(_line(config.sentence, "yellow"))
+    late = {status.model: status.last_check for status in found.models if status.overdue and status.last_check}
     if late:
-        names = ", ".join(late[:5]) + (f" and {len(late) - 5} more" if len(late) > 5 else "")  # noqa: PLR2004 - as said
-        newest = max(status["last_check"] for status in found["models"] if status.get("overdue"))
-        notes.append(
-            _line(f"no check of {names} for {format_duration(found['at'] - newest)}: is the daemon running?", ATTENTION)
-        )
+        names = ", ".join([*late][:NAMED]) + (f" and {len(late) - NAMED} more" if len(late) > NAMED else "")
+        since = format_duration(found.at - max(late.values()))
+        notes.append(_line(f"no check of {names} for {since}: is the daemon running?", ATTENTION))
     return notes
 
 
-def _unwatched_lines(found: dict[str, Any]) -> list[RenderableType]:
+def _unwatched_lines(found: WatchedFleet) -> list[RenderableType]:
     """One line for all models without a version, and for each version that no daemon has watched."""
     by_reason: dict[str, list[str]] = {}
-    for absent in found["not_watched"]:
-        by_reason.setdefault(not_watched(absent["version"]), []).append(absent["model"])
+    for absent in found.not_watched:
+        by_reason.setdefault(not_watched(absent.version), []).append(absent.model)
     return [_short_line(f"{', '.join(names)}: {why}", "yellow") for why, names in by_reason.items()]
 
 
@@ -210,42 +234,33 @@ def _decisions(decisions: Sequence[StoredTransition], room: int, *, with_model: 
     return [*lines]
 
 
-def _attention(status: dict[str, Any]) -> tuple[int, int, float, str]:
+def _attention(status: WatchedStatus) -> tuple[int, int, float, str]:
     """What needs a person first, then by the verdict, then by how near an alarm is."""
-    rank = loudness(status["worst"]) if isinstance(status["worst"], Verdict) else -1
-    return (0 if status["needs"] else 1, -rank, -_nearest_share(status)[1], status["model"])
+    nearest = status.evidence[status.nearest].share if status.nearest is not None else 0.0
+    return (0 if status.needs else 1, -status.loudness, -nearest, status.model)
 
 
-def _nearest_share(status: dict[str, Any]) -> tuple[str, float]:
-    shares = {kind: share_of_limit(seen["evidence"], seen["threshold"]) for kind, seen in status["evidence"].items()}
-    nearest = max(shares, key=lambda kind: shares[kind], default="")
-    return nearest, shares.get(nearest, 0.0)
-
-
-def _nearest(status: dict[str, Any], pen: Pen) -> Text:
-    kind, share = _nearest_share(status)
-    if not kind:
+def _nearest(status: WatchedStatus, pen: Pen) -> Text:
+    kind = status.nearest
+    if kind is None:
         return Text("-", style="dim")
-    style = VERDICT_STYLES.get(status["verdicts"][kind], "")
-    return Text.assemble((pen.bar(share), style), f" {kind if share else ''}")
+    found = status.evidence[kind]
+    bar = (pen.bar(found.share), VERDICT_STYLES.get(found.verdict, ""))
+    return Text.assemble(bar, f" {kind if found.share else ''}")
 
 
-def _loss(status: dict[str, Any], pen: Pen) -> Text:
-    if not status.get("losses"):
+def _loss(status: WatchedStatus, pen: Pen) -> Text:
+    if not status.losses:
         return Text("no labels yet", style="dim")
-    spark = pen.spark(status["losses"], status["figures"].get("baseline"))
-    baseline = status["figures"].get("baseline")
+    baseline = status.label_figures.baseline
+    spark = pen.spark(status.losses, baseline)
     beside = f"/{baseline:.3g}" if baseline is not None else ""
-    return Text.assemble((spark, _loss_style(status)), f" {status['losses'][-1]:.3g}{beside}")
+    return Text.assemble((spark, _loss_style(status)), f" {status.losses[-1]:.3g}{beside}")
 
 
-def _loss_style(status: dict[str, Any]) -> str:
+def _loss_style(status: WatchedStatus) -> str:
     """Red beyond what is tolerated, yellow beyond the baseline's upper half of the way there."""
-    last, tolerated, baseline = (
-        status["losses"][-1],
-        status["figures"].get("tolerated"),
-        status["figures"].get("baseline"),
-    )
+    last, tolerated, baseline = status.losses[-1], status.label_figures.tolerated, status.label_figures.baseline
     if tolerated is not None and last > tolerated:
         return "red"
     if tolerated is not None and baseline is not None and last > (baseline + tolerated) / 2:
@@ -253,17 +268,16 @@ def _loss_style(status: dict[str, Any]) -> str:
     return "green"
 
 
-def _verdict(status: dict[str, Any]) -> Text:
-    worst = str(status["worst"])
-    return Text(worst, style=VERDICT_STYLES.get(worst, ""))
+def _verdict(status: WatchedStatus) -> Text:
+    return Text(status.worst, style=VERDICT_STYLES.get(status.worst, ""))
 
 
-def _last_check(status: dict[str, Any], now: float) -> Text:
-    if status["last_check"] is None:
+def _last_check(status: WatchedStatus, now: float) -> Text:
+    if status.last_check is None:
         return Text("never checked", style="dim")
     return Text(
-        f"checked {format_duration(max(0.0, now - status['last_check']))} ago",
-        style=ATTENTION if status["overdue"] else "dim",
+        f"checked {format_duration(max(0.0, now - status.last_check))} ago",
+        style=ATTENTION if status.overdue else "dim",
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, load_config
 from driftd.cli.output import console, number, print_json, say
@@ -22,6 +24,29 @@ from driftd.training.jobs import JobLimits, start_job
 
 POLL_SECONDS = 0.05
 STYLES = {"same": "bold green", "different": "bold red", "cannot": "bold yellow"}
+
+
+class RebuiltFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of a rebuilt version beside those on record, as far as the comparison came."""
+
+    sha256: str | UnsetType = UNSET
+    sha256_recorded: str | UnsetType = UNSET
+    held_out_rows: int | UnsetType = UNSET
+    predictions_that_differ: int | UnsetType = UNSET
+    loss: float | UnsetType | None = UNSET
+    loss_recorded: float | UnsetType | None = UNSET
+    rows: int | UnsetType = UNSET
+    artefact: str | UnsetType = UNSET  # the name of its file
+
+
+class Rebuilt(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child found: `same`, `different` or `cannot`; `differs` is among data, code, parameters, libraries."""
+
+    outcome: Literal["same", "different", "cannot"]
+    sentence: str
+    differs: list[str]
+    details: dict[str, str]  # a sentence for each of the four
+    figures: RebuiltFigures
 
 
 @click.command()
@@ -58,12 +83,12 @@ def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as
     with _scratch(keep) as scratch:
         found = _rebuilt(config, places, manifest, scratch, quiet=as_json)
     if as_json:
-        print_json({"model": name, "version": version, **found})
+        print_json({"model": name, "version": version, **msgspec.structs.asdict(found)})
     else:
         _print(found, keep)
-    if found["outcome"] == "cannot":
+    if found.outcome == "cannot":
         raise SystemExit(ExitCode.ABSENT)
-    if found["outcome"] == "different":
+    if found.outcome == "different":
         raise SystemExit(ExitCode.DIFFERENT)
 
 
@@ -83,7 +108,7 @@ def _scratch(keep: Path | None) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, *, quiet: bool) -> Mapping[str, Any]:
+def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, *, quiet: bool) -> Rebuilt:
     """What the child found. Raises ClickException when the build itself failed."""
     arguments = {
         "model": manifest.model,
@@ -105,7 +130,7 @@ def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, 
         job.kill()
     if not result.ok:
         raise click.ClickException(f"{manifest.model}/{manifest.version} could not be built again: {result.error}")
-    return result.value
+    return msgspec.convert(result.value, Rebuilt)
 
 
 def _limits(config: Config, manifest: Manifest) -> JobLimits:
@@ -118,17 +143,15 @@ def _limits(config: Config, manifest: Manifest) -> JobLimits:
     )
 
 
-def _print(found: Mapping[str, Any], keep: Path | None) -> None:
-    to = console()
-    say(to, found["sentence"], STYLES[found["outcome"]])
-    for name, sentence in found["details"].items():
-        differs = name in found["differs"]
-        say(to, f"  {name}: {sentence}", "yellow" if differs else "dim")
-    figures = found["figures"]
-    if "sha256" in figures and figures["sha256"] != figures["sha256_recorded"]:
-        say(to, f"  artefact: {figures['sha256'][:12]}, recorded {figures['sha256_recorded'][:12]}", "yellow")
-    if figures.get("loss") is not None:
-        measured = f"loss on {figures['held_out_rows']} hold-out rows {number(figures['loss'])}"
-        say(to, f"  {measured}, recorded {number(figures['loss_recorded'])}", "dim")
-    if keep is not None and "artefact" in figures:
-        say(to, f"  kept: {keep / figures['artefact']}", "dim")
+def _print(found: Rebuilt, keep: Path | None) -> None:
+    to, figures = console(), found.figures
+    say(to, found.sentence, STYLES[found.outcome])
+    for name, sentence in found.details.items():
+        say(to, f"  {name}: {sentence}", "yellow" if name in found.differs else "dim")
+    if figures.sha256 and figures.sha256_recorded and figures.sha256 != figures.sha256_recorded:
+        say(to, f"  artefact: {figures.sha256[:12]}, recorded {figures.sha256_recorded[:12]}", "yellow")
+    if isinstance(figures.loss, float):
+        measured = f"loss on {figures.held_out_rows} hold-out rows {number(figures.loss)}"
+        say(to, f"  {measured}, recorded {number(figures.loss_recorded)}", "dim")
+    if keep is not None and figures.artefact:
+        say(to, f"  kept: {keep / figures.artefact}", "dim")

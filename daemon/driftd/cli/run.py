@@ -81,7 +81,8 @@ def serve(config_path: Path, log_level: str) -> None:
 def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     """Say whether a config is good, its hash, and what its budgets mean.
 
-    A token or a certificate that cannot be used is a warning: it may be there by the start, or be for another user.
+    A token, a certificate or a log file that cannot be used is a warning: it may be there by the start, or be for
+    another user. Of log files a few rows are read as the daemon would; nothing of them is kept.
 
     \b
     Example:
@@ -95,7 +96,8 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     config = load(config_path)
     if for_reload:
         require_reloadable(config, config_path)
-    meanings, warnings = meaning(config, time.time()), _warnings(config)
+    meanings = meaning(config, time.time())
+    warnings = [*_warnings(config), *_source_warnings(config)]
     if as_json:
         print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": redacted_dict(config)})
         return
@@ -106,6 +108,15 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
         click.echo(f"{subject}:")
         for sentence in sentences:
             click.echo(f"  {sentence}")
+
+
+def _source_warnings(config: Config) -> list[str]:
+    """What is wrong with log files, by the first rows of the newest ones."""
+    if all(model.source.kind == "store" for model in config.models.values()):
+        return []
+    from driftd.cli.source_preview import source_warnings  # noqa: PLC0415 - Arrow only where files are read
+
+    return list(source_warnings(config))
 
 
 def _warnings(config: Config) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.text import Text
@@ -15,6 +14,7 @@ from driftd.config.types import seconds
 from driftd.formatting import format_minute
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
+from driftd.registry.manifest import Manifest
 from driftd.store.state.reader import StateReader
 from driftd.views.status import fleet_status
 from driftd.web.local_client import can_be_asked
@@ -123,43 +123,41 @@ def versions(config_path: Path, model: str | None, as_json: bool) -> None:
     found = _manifests(places, name)
     served = Registry(places).current(name)
     if as_json:
-        print_json([{**version, "serves": version["version"] == served} for version in found])
+        print_json([{**manifest.to_dict(), "serves": manifest.version == served} for manifest in found])
         return
     headings = ["version", "made (UTC)", "trigger", "parent", "snapshot", "rows", "loss", "gate"]
     to = console()
-    print_table(to, headings, [_version_row(version, served) for version in found], long="gate")
-    for version in found:
-        say(to, f"  {version['version']}: {version['reason']}", "dim")
+    print_table(to, headings, [_version_row(manifest, served) for manifest in found], long="gate")
+    for manifest in found:
+        say(to, f"  {manifest.version}: {manifest.reason}", "dim")
     say(
         to,
         f"* version {served} serves now" if served is not None else "no version serves: `driftd init` makes the first",
     )
 
 
-def _version_row(version: dict[str, Any], served: int | None) -> list[Cell]:
-    loss = version.get("metrics", {}).get("loss")
-    is_served = version["version"] == served
-    gate = (version.get("gate") or {}).get("decision") or "-"
+def _version_row(manifest: Manifest, served: int | None) -> list[Cell]:
+    loss = manifest.metrics.get("loss")
+    is_served = manifest.version == served
+    gate = (manifest.gate or {}).get("decision") or "-"
     return [
-        Text(
-            f"{version['version']} *" if is_served else str(version["version"]), style="bold green" if is_served else ""
-        ),
-        str(version["created_at"])[:16].replace("T", " "),
-        version["trigger"],
-        str(version["parent"] or "-"),
-        version["snapshot"][:8],
-        str(version["data"].get("rows", "-")),
+        Text(f"{manifest.version} *" if is_served else str(manifest.version), style="bold green" if is_served else ""),
+        format_minute(manifest.created_at),
+        manifest.trigger,
+        str(manifest.parent or "-"),
+        manifest.snapshot[:8],
+        str(manifest.data.get("rows") or "-"),
         "-" if loss is None else number(float(loss)),
-        gate if version["status"] == gate else f"{gate} ({version['status']})",
+        gate if manifest.status == gate else f"{gate} ({manifest.status})",
     ]
 
 
-def _manifests(places: Places, model: str) -> list[dict[str, Any]]:
+def _manifests(places: Places, model: str) -> list[Manifest]:
     registry = Registry(places)
     found = []
     for version in registry.versions(model):
         try:
-            found.append(registry.manifest(model, version).to_dict())
+            found.append(registry.manifest(model, version))
         except ManifestError as error:
             click.echo(f"driftd: version {version}: {error}", err=True)
     return found

@@ -9,21 +9,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+import msgspec
 from rich.console import Console
 from rich.live import Live
 
 from driftd.cli.output import console, print_status, say
-from driftd.cli.picture import picture
+from driftd.cli.picture import Unreadable, WatchedFleet, WatchedStatus, picture
 from driftd.cli.scrape import read_scrape
 from driftd.config.load import ConfigError, load
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, json_safe
 from driftd.paths import Places
+from driftd.records import Phase
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.views.config import last_applied
-from driftd.views.status import fleet_status
+from driftd.views.status import ServedStatus, fleet_status
 
 PAST = 60  # evaluated cohorts of labels whose loss is drawn
 DECISIONS = 40
@@ -46,7 +48,7 @@ def watch_status(config_path: Path, model: str | None, every: float, *, as_json:
             ascii_only = _ascii(to)
             with Live(console=to, screen=True, auto_refresh=False) as live:
 
-                def show(found: dict[str, Any]) -> None:
+                def show(found: WatchedFleet | Unreadable) -> None:
                     live.update(picture(found, model, to.size, ascii_only=ascii_only), refresh=True)
 
                 _again(show, config_path, model, every)
@@ -55,37 +57,43 @@ def watch_status(config_path: Path, model: str | None, every: float, *, as_json:
     return 0
 
 
-def _again(show: Callable[[dict[str, Any]], None], config_path: Path, model: str | None, every: float) -> NoReturn:
-    found: dict[str, Any] = {}
+Show = Callable[[WatchedFleet | Unreadable], None]
+
+
+def _again(show: Show, config_path: Path, model: str | None, every: float) -> NoReturn:
+    found: WatchedFleet | Unreadable = Unreadable("")
     while True:
         try:
             found = snapshot(config_path, model, time.time())
         except Exception as error:  # noqa: BLE001 - a loop boundary: a file that cannot be read for a moment ends nothing
-            found = {**found, "trouble": f"the state cannot be read now: {error}"}
+            found = msgspec.structs.replace(found, trouble=f"the state cannot be read now: {error}")
         show(found)
         time.sleep(every)
 
 
-def _print_json_line(found: dict[str, Any]) -> None:
+def _print_json_line(found: WatchedFleet | Unreadable) -> None:
     print(json.dumps(json_safe(found), default=str), flush=True)  # noqa: T201 - for a pipe, a status a line
 
 
-def snapshot(config_path: Path, model: str | None, now: float) -> dict[str, Any]:
+def snapshot(config_path: Path, model: str | None, now: float) -> WatchedFleet:
     """What `driftd status` says, with each model's past losses, the last decisions and whether a daemon answers."""
     config = _config(config_path)
     places = Places(config.state_dir)
     answers = _answers(config.http.listen)
     fleet = fleet_status(config, places, config_path, model, read_scrape(config.http) if answers else None)
-    fleet |= {"at": now, "trouble": None, "daemon": answers, "decisions": []}
+    whole = msgspec.structs.asdict(fleet)
     try:
         with StateReader.read_only(places.state_db) as reader:
-            fleet["decisions"] = reader.history(model, DECISIONS)
-            for status in fleet["models"]:
-                status["losses"] = _losses(reader, status["model"])
-                status["overdue"] = _overdue(config, status, now)
+            models = [_watched_status(reader, config, status, now) for status in fleet.models]
+            decisions = reader.history(model, DECISIONS)
     except StateAbsentError as error:
-        fleet["trouble"] = str(error)
-    return fleet
+        return WatchedFleet(**whole | {"models": []}, at=now, trouble=str(error), daemon=answers, decisions=[])
+    return WatchedFleet(**whole | {"models": models}, at=now, trouble=None, daemon=answers, decisions=decisions)
+
+
+def _watched_status(reader: StateReader, config: Config, status: ServedStatus, now: float) -> WatchedStatus:
+    losses = _losses(reader, status.model)
+    return WatchedStatus(**msgspec.structs.asdict(status), losses=losses, overdue=_is_overdue(config, status, now))
 
 
 def _config(path: Path) -> Config:
@@ -103,11 +111,12 @@ def _losses(reader: StateReader, model: str) -> list[float]:
     return [float(loss) for check in checks if (loss := check.figures.get("loss")) is not None]
 
 
-def _overdue(config: Config, status: dict[str, Any], now: float) -> bool:
+def _is_overdue(config: Config, status: ServedStatus, now: float) -> bool:
     """Whether a window should have been checked and was not: only windows of time say when the next is due."""
-    every = config.models[status["model"]].window.every if status["model"] in config.models else None
-    last = status["last_check"]
-    return every is not None and last is not None and status["phase"] != "paused" and now - last > 2 * every + 60
+    every = config.models[status.model].window.every if status.model in config.models else None
+    if every is None or status.last_check is None or status.phase is Phase.PAUSED:
+        return False
+    return now - status.last_check > 2 * every + 60
 
 
 def _answers(listen: str) -> bool | None:
@@ -122,14 +131,15 @@ def _answers(listen: str) -> bool | None:
     return True
 
 
-def _print(found: dict[str, Any], to: Console) -> None:
-    say(to, f"--- {format_minute(found.get('at'))} UTC", "dim")
-    if found.get("trouble"):
-        say(to, found["trouble"])
-    if "models" in found:
+def _print(found: WatchedFleet | Unreadable, to: Console) -> None:
+    at = found.at if isinstance(found, WatchedFleet) else None
+    say(to, f"--- {format_minute(at)} UTC", "dim")
+    if found.trouble:
+        say(to, found.trouble)
+    if isinstance(found, WatchedFleet):
         print_status(found, to)
-    if found.get("daemon") is False:
-        say(to, "no daemon answers")
+        if found.daemon is False:
+            say(to, "no daemon answers")
     to.file.flush()
 
 

@@ -89,6 +89,8 @@ def _model(model: Mapping[str, Any]) -> Iterator[Contradiction]:
         if model.get("target") in features:
             yield ("features", str(model["target"])), "the target cannot be a feature of itself"
         yield from _check_named_features(_mapping(model.get("detect")), [str(name) for name in features])
+    if model.get("classes") and model.get("task") == Task.REGRESSION:
+        yield ("classes",), "a regression has no classes: leave them out, or say task: classification"
     yield from _metric(model.get("task"), _mapping(_mapping(model.get("detect")).get("performance")).get("metric"))
     yield from _schedule(_mapping(model.get("retrain")))
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from driftd.config.types import DAY, HOUR, Duration, Flag, Number, Section, Whole, cron_schedule, trainer_reference
+from driftd.config.types import (
+    DAY,
+    HOUR,
+    Duration,
+    Flag,
+    Number,
+    Section,
+    Whole,
+    class_name_of,
+    cron_schedule,
+    distinct,
+    text_encoding,
+    trainer_reference,
+)
 from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
 
+ClassName = Annotated[str, BeforeValidator(class_name_of)]
 StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
 
 
@@ -19,14 +33,49 @@ class StoreSourceConfig(Section):
     kind: Literal["store"] = Field("store", description="where events are read from")
 
 
+class Dialect(Section):
+    """How the text of log files is written. Parquet says so itself."""
+
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
+        None, description='between the fields of CSV, such as `";"`; a tab in `.tsv`, else a comma, unless set'
+    )
+    decimal: Literal[".", ","] = Field(".", description="the decimal sign of numbers in CSV")
+    encoding: Annotated[str, AfterValidator(text_encoding)] = Field(
+        "utf-8", description="the encoding of text, such as `utf-16` or `latin-1`"
+    )
+    compression: Literal["auto", "none", "gzip", "bz2", "zstd", "lz4"] = Field(
+        "auto", description="of text files; `auto` goes by the suffix: `.gz`, `.bz2`, `.zst`, `.lz4`"
+    )
+
+    @model_validator(mode="after")
+    def _two_signs(self) -> Dialect:
+        if self.decimal == self.separator or (self.decimal == "," and self.separator is None):
+            raise ValueError('a decimal comma needs another separator: separator: ";"')
+        return self
+
+
 class FilesSourceConfig(Section):
     """`kind: files`: log files that an application writes."""
 
     kind: Literal["files"] = Field(description="where events are read from")
     path: str = Field(min_length=1, description="a folder, a file or a pattern such as `/var/log/app/*.jsonl`")
-    format: Literal["auto", "parquet", "csv", "jsonl"] = Field("auto", description="`auto` goes by the file's suffix")
-    columns: dict[Literal["id", "at", "prediction", "score", "version", "label", "label_at"], str] = Field(
-        default_factory=dict, description="which column holds what, where the names differ from these"
+    format: Literal[
+        "auto",
+        "parquet",
+        "csv",
+        "jsonl",
+        "sagemaker_capture",
+        "v2_inference",
+        "cloudevents",
+        "bentoml",
+        "mlflow_inference",
+    ] = Field("auto", description="`auto` goes by the file's suffix; the last five are JSON lines of other systems")
+    dialect: Dialect = Field(Dialect(), description="how the text of the files is written")
+    columns: dict[Literal["id", "at", "prediction", "score", "version", "label", "label_at", "features"], str] = Field(
+        default_factory=dict,
+        description="which column holds what, where the names differ from `prediction_id`, `at`, `prediction`, "
+        "`score`, `version`, `label`, `label_at`; `features` names the object that holds the features (`features`, "
+        "if there is one); a name with dots is a path into JSON objects or structs",
     )
     feedback: str | None = Field(None, description="path of separate files that hold the labels")
     feedback_columns: dict[Literal["id", "label", "label_at"], str] = Field(
@@ -63,7 +112,8 @@ class PerformanceConfig(Section):
 
     metric: str = Field(
         "auto",
-        description="what is watched where labels come; `auto`: brier (error without scores), or mae for numbers",
+        description="what is watched where labels come; `auto`: mae for numbers, brier for classes (error without "
+        "scores; log_loss, with roc_auc beside it, where the rarer of two classes is below 5 %)",
     )
     tolerated_loss: Number | None = Field(
         None,
@@ -174,6 +224,11 @@ class ModelConfig(Section):
 
     task: Task = Field(description="what the model predicts")
     target: str = Field(min_length=1, description="the column that is predicted")
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2), AfterValidator(distinct)] | None = Field(
+        None,
+        description="the classes, in the order that the first version has them: for two, `score` is the probability of "
+        "the second. A class that is added here is learned by the next build; learned from the first rows unless set",
+    )
     features: Annotated[dict[str, Kind], Field(min_length=1)] | None = Field(
         None, description="the features and their kinds; learned from the first rows unless set"
     )

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SerializationInfo, Strict
 
 from driftd_detectors.schema import Task
+from driftd_detectors.values import class_name
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 LONGEST = 100 * 366 * UNITS["d"]
@@ -141,6 +142,19 @@ def trainer_reference(text: str) -> str:
     return text
 
 
+def class_name_of(given: object) -> object:
+    """The text form of a class, which YAML may have read as a number or a truth."""
+    return class_name(given) if isinstance(given, bool | int | float) else given
+
+
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that differ."""
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice in the list")
+    return names
+
+
 def no_number(given: object) -> object:
     """A moment before it is read: a number would silently be taken for seconds since 1970."""
     if isinstance(given, int | float) or (isinstance(given, str) and re.fullmatch(r"[\s\d.+-]*\d{5,}[\s\d.]*", given)):
@@ -162,6 +176,15 @@ def folder(given: object) -> object:
     if not given.strip():
         raise ValueError("a folder must be named: an empty path would be wherever driftd happens to be started")
     return given.strip()
+
+
+def text_encoding(name: str) -> str:
+    """The name of an encoding of text that Python knows."""
+    try:
+        "text".encode(name)
+    except (LookupError, UnicodeError) as error:
+        raise ValueError(f"{name!r} is no encoding of text; such are utf-8, utf-16, latin-1, cp1252") from error
+    return name
 
 
 def moment(at: datetime) -> datetime:

@@ -11,7 +11,8 @@ from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.fsutil import sha256_of
 from driftd.loop.backtest import eras_of
 from driftd.loop.source_timeout import SourceDamagedError, SourceHangsError, TimeoutWorker
-from driftd.records import ModelState, Phase, Verdict
+from driftd.observe.model_families import SET_ASIDE
+from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.registry import ManifestError, Registry
 from driftd.sources import open_source
 from driftd.sources.protocol import Extent
@@ -38,14 +39,29 @@ def sources(installation: Installation) -> Iterator[Finding]:
         if served is None:
             yield warn(name, "has no version yet", "driftd init trains the first one (driftd init --help)")
         elif damage_marked(installation.places.events_db(name)) is None:  # else told by the check of databases
-            yield _source(installation, name, model, registry.readable(name, served).schema)
+            yield from _source(installation, name, model, registry.readable(name, served).schema)
 
 
-def _source(installation: Installation, name: str, model: ModelConfig, schema: Schema) -> Finding:
+def _source(installation: Installation, name: str, model: ModelConfig, schema: Schema) -> Iterator[Finding]:
+    extent = _extent(installation, name, model, schema)
+    if isinstance(extent, Finding):
+        yield extent
+        return
+    yield source_finding(name, model.source.kind, extent)
+    for remark in extent.remarks:
+        yield warn(name, f"its source ({model.source.kind}): {remark}", "see `source` in docs/configuration.md")
+
+
+def _extent(installation: Installation, name: str, model: ModelConfig, schema: Schema) -> Extent | Finding:
+    """What the source has, after a row of it was read as the daemon would; or why that failed."""
     guard = TimeoutWorker(name, _SOURCE_SECONDS)
     try:
         source = open_source(name, model, schema, installation.places)
         extent = guard.run(source.refresh, installation.now)
+        if extent.rows:
+            newest = Window(0, extent.rows - 1, extent.rows, by="rows")
+            guard.run(lambda: [columns.rows for columns, _ in source.chunks(newest)])
+            extent = guard.run(source.refresh, installation.now)
         guard.run(source.close)
     except SourceDamagedError as error:
         todo = installation.command(f"restore --events {name}")
@@ -56,18 +72,34 @@ def _source(installation: Installation, name: str, model: ModelConfig, schema: S
         return fail(name, f"its source ({model.source.kind}) fails: {error}", "correct `source` or what it names")
     finally:
         guard.close()
-    return _answer(name, model.source.kind, extent)
+    return extent
 
 
-def _answer(name: str, kind: str, extent: Extent) -> Finding:
+def source_finding(name: str, kind: str, extent: Extent) -> Finding:
+    """What to say of a source that answered: its faults, or how many rows it has and how many were set aside."""
     if extent.faults:
         more = f" (and {len(extent.faults) - 1} more)" if len(extent.faults) > 1 else ""
-        todo = "mount it, mend it, move it away, or let the user of the services read it and enter every folder above"
+        todo = (
+            "mount it, mend it, move it away, correct what `source` says of it, or let the user of the services read "
+            "it and enter every folder above"
+        )
         return fail(name, f"its source ({kind}): {extent.faults[0]}{more}", todo)
     if extent.rows:
-        return ok(name, f"its source ({kind}) answers: {extent.rows:,} predictions so far")
+        aside = _set_aside(extent)
+        return ok(name, f"its source ({kind}) answers: {extent.rows:,} predictions so far{aside}")
     todo = "does the application log with the SDK, driftd serve, or into these files?"
     return warn(name, f"its source ({kind}) answers, but has no prediction", todo)
+
+
+def _set_aside(extent: Extent) -> str:
+    """Where the other rows are, as the metrics count them."""
+    reasons = {
+        **{reason: reason.replace("_", " ") for reason in SET_ASIDE},
+        "late": "late",
+        "unjoined": "labels unjoined",
+    }
+    parts = [f"{extent.counts[key]:,.0f} {words}" for key, words in reasons.items() if extent.counts.get(key)]
+    return f" (besides: {', '.join(parts)})" if parts else ""
 
 
 def trainers(installation: Installation) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -21,8 +21,9 @@ from driftd.store.state.records import StoredCheck
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
-from driftd_detectors.profile.layout import Layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.quality.unseen_label import unseen_label
+from driftd_detectors.reference import Reference
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -47,12 +48,14 @@ class WindowData:
     foreign: int  # rows that another version than the champion predicted
 
 
-def read_window(source: Source, window: Window, layout: Layout, champion: int) -> WindowData:
-    """Merge the Profiles of a window's chunks; memory is bounded by one chunk."""
+def read_window(source: Source, window: Window, reference: Reference, champion: int) -> WindowData:
+    """Merge the Profiles of a window's chunks, in the words of the reference; memory is bounded by one chunk."""
+    layout, schema = reference.layout, reference.schema
+    names = {feature.name: feature.vocabulary.resolve for feature in schema.features if feature.categories}
     profile, foreign = empty_profile(layout), 0
     first_at = last_at = float("nan")
     for columns, outcomes in source.chunks(window):
-        profile = merge(profile, profile_of(columns, outcomes, layout))
+        profile = merge(profile, profile_of(columns.named(names), outcomes.among(schema.classes), layout))
         foreign += foreign_rows(outcomes, champion)
         if outcomes.rows:
             first_at = float(np.fmin(first_at, np.min(outcomes.at)))
@@ -67,7 +70,7 @@ def foreign_rows(outcomes: Outcomes, champion: int) -> int:
 
 def check_window(source: Source, window: Window, monitor: Monitor, champion: int) -> CheckResult:
     """Evaluate data, prediction and quality of one window."""
-    read = read_window(source, window, monitor.reference.layout, champion)
+    read = read_window(source, window, monitor.reference, champion)
     rows = read.profile.rows
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
         sentence = f"{read.foreign} of {rows} predictions were made by another version than {champion}"
@@ -80,12 +83,18 @@ def check_window(source: Source, window: Window, monitor: Monitor, champion: int
     return CheckResult(after, assessment, read.profile, span)
 
 
-def check_labels(source: Source, window: Window, monitor: Monitor, champion: int, now: float) -> CheckResult:
-    """Evaluate the performance of one window's predictions by the labels known now."""
-    outcomes = source.outcomes(window, now)
+def check_labels(
+    source: Source, window: Window, monitor: Monitor, champion: int, now: float, classes: Collection[str] = ()
+) -> CheckResult:
+    """Evaluate the performance of one window's predictions by the labels known now.
+
+    `classes` are those that the config names beyond those of the version: labels of them are not counted as a fault.
+    """
+    outcomes = source.outcomes(window, now).among(monitor.reference.schema.classes)
     start, end = extent_of(window, outcomes)
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end))
     assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
+    assessment = _with_strays(assessment, outcomes, classes)
     foreign = foreign_rows(outcomes, champion)
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
         sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
@@ -97,6 +106,18 @@ def learn_late_labels(source: Source, abandoned: Sequence[Window], monitor: Moni
     """Learn how late labels come from windows whose labels were given up, oldest first: theirs may have come since."""
     cohorts = [source.outcomes(window, now) for window in abandoned]
     return monitor.learn_late_labels([cohort for cohort in cohorts if cohort.labelled.any()], now)
+
+
+def _with_strays(assessment: Assessment, outcomes: Outcomes, classes: Collection[str]) -> Assessment:
+    """The assessment of a cohort with the labels that are no class of its version; each counts as wrong for its row."""
+    strays = int(np.count_nonzero(outcomes.strays))
+    if not outcomes.classes:
+        return assessment
+    counted = replace(assessment, figures={**assessment.figures, "unseen_labels": float(strays)})
+    fault = unseen_label(outcomes, classes) if strays else None
+    if fault is None:
+        return counted
+    return replace(counted, faults=(*counted.faults, fault), sentence=f"{counted.sentence}; {fault.sentence}")
 
 
 def arrivals_of(outcomes: Outcomes) -> dict[str, float]:
@@ -180,6 +201,7 @@ class CheckScheduler:
     source: Source
     guard: TimeoutWorker
     lateness: float  # seconds that stragglers have after a window's end
+    classes: frozenset[str] = frozenset()  # that the config names
     tries: int = 0
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
@@ -188,13 +210,16 @@ class CheckScheduler:
 
     def refresh(self, now: float) -> None:
         """Read the extent of the source."""
-        before = self.extent.faults if self.extent is not None else ()
+        before, remarks = (self.extent.faults, self.extent.remarks) if self.extent is not None else ((), ())
         self.extent = self.guard.run(self.source.refresh, now)
         faults = self.extent.faults
         if faults and faults != before:
             log.warning("source_faults", model=self.model, count=len(faults), first=faults[0])
         elif before and not faults:
             log.info("source_whole_again", model=self.model)
+        for remark in self.extent.remarks:
+            if remark not in remarks:
+                log.info("source_remark", model=self.model, remark=remark)
 
     def due(self, store: StateReader, now: float) -> list[Window]:
         """The complete windows that no check has evaluated, oldest first."""
@@ -225,7 +250,7 @@ class CheckScheduler:
             if store.is_faulty(self.model, number):
                 yield CheckRun("labels", window, CheckResult(monitor, FAULTY), 0.0)
                 continue
-            check = partial(check_labels, self.source, window, monitor, champion, now)
+            check = partial(check_labels, self.source, window, monitor, champion, now, self.classes)
             run = self._try("labels", window, monitor, check)
             if run is None or run.result.assessment.waits:
                 self.has_settled = run is not None and "settled" in run.result.assessment.figures

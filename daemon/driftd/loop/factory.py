@@ -115,7 +115,12 @@ class Assembly:
             state=state,
             rules=rules_of(config, name),
             scheduler=CheckScheduler(
-                name, model.window, self._open_source(name, model, schema, self.places), guard, lateness
+                name,
+                model.window,
+                self._open_source(name, model, schema, self.places),
+                guard,
+                lateness,
+                frozenset(model.classes or ()),
             ),
             evidence=MonitorState(name, self.registry, monitor_settings(model)),
             counts=self._counts(name, model),

@@ -34,12 +34,13 @@ from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, LatestVerdicts
 from driftd_detectors.monitor import Monitor
+from driftd_detectors.performance.maturity import FEWEST_LABELS
 
 log = structlog.get_logger()
 
 ROUNDS = 8  # decisions that may follow from one another within one step
 ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
-ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.HARM)
+ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)  # an alarm of harm is a level, and clears by its own rule
 NOT_CHECKED = LatestVerdicts()
 FAULT_LOOK_BACK = 24  # windows: a fault that becomes certain later is rarer
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
@@ -193,6 +194,12 @@ class ModelRunner:
         if run.kind == "window" and is_conclusive(assessment, EvidenceKind.QUALITY):
             fault = fault_in(assessment)
             decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
+        if run.kind == "labels" and not assessment.waits:
+            fault = fault_in(assessment)
+            if fault is not None:
+                decision.advance(QualityFault(fault, "labels"), facts)
+            elif assessment.figures.get("labels", 0) >= FEWEST_LABELS:
+                decision.advance(QualityOk("labels"), facts)
         for kind in assessment.kinds:
             if kind.crossed:
                 self._raise_alarm(kind, run.window, decision, facts, champion, now)

@@ -36,8 +36,8 @@ class MonitorState:
         return self.monitor
 
     def fresh(self, version: int) -> Monitor:
-        """New evidence against a version, from its own reference."""
-        return Monitor.begin(self._reference(version), self.settings)
+        """New evidence against a version, from its own reference; how losses vary is known from the one before."""
+        return Monitor.begin(self._reference(version), self.settings, self.monitor)
 
     @property
     def features(self) -> frozenset[str] | None:
@@ -64,10 +64,22 @@ class MonitorState:
         stored = store.monitor(self.model)
         if stored is not None and stored[0] == version:
             self.monitor = Monitor.from_bytes(self._reference(version), self.settings, stored[2])
+            self._warn_of_renewal(version)
             return
         self.monitor = self.fresh(version)
         self.save(version, self.monitor, store)
         log.info("evidence_begun", model=self.model, version=version)
+
+    def _warn_of_renewal(self, version: int) -> None:
+        renewed = self.current.renewed
+        if renewed:
+            log.warning(
+                "evidence_begun_anew",
+                model=self.model,
+                version=version,
+                kinds=list(renewed),
+                reason="what was stored is of an earlier edition of the detector; it begins again from the reference",
+            )
 
     def _reference(self, version: int) -> Reference:
         return Reference.from_bytes(self.registry.file(self.model, version, "reference.bin").read_bytes())
@@ -149,7 +161,7 @@ def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor
 def _assessment(store: StateReader, check: StoredCheck) -> Assessment:
     """The assessment that a stored check was made from, as far as it is shown."""
     kinds = tuple(
-        KindAssessment(EvidenceKind(kind), Verdict(found["verdict"]), found["evidence"], found["threshold"], "")
+        KindAssessment(EvidenceKind(kind), found.verdict, found.evidence, found.threshold, "")
         for kind, found in check.evidence.items()
     )
     scores = tuple(

@@ -7,6 +7,7 @@ import sys
 
 from driftd.decisions import MEANINGS
 from driftd.events import Event
+from driftd.formatting import json_safe
 from driftd.notify.delivery import DIGEST_OF
 from driftd.notify.message import CARRIED, LISTED, message
 from driftd.store.state.records import StoredTransition
@@ -92,7 +93,7 @@ EVENTS = """
 def document() -> str:
     """The whole page."""
     sample = message("team-chat", [SAMPLE])
-    example = json.dumps(sample.body, indent=2, ensure_ascii=False)
+    example = json.dumps(json_safe(sample.body), indent=2, ensure_ascii=False)
     variables = "\n".join(f"| `{name}` | `{value}` |" for name, value in sample.variables.items())
     events = "\n".join(
         f"| `{event}` | {meaning.severity} | {'yes' if meaning.by_default else ''} | {meaning.title} |"

@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from driftd.decisions import Severity, meaning_of
 from driftd.formatting import format_time, json_safe
@@ -25,29 +27,88 @@ _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 _SIGN = {Severity.CRITICAL: ":rotating_light:", Severity.WARNING: ":warning:", Severity.INFO: ":information_source:"}
 
 
+class MarkdownText(msgspec.Struct, frozen=True, kw_only=True):
+    """A text of Slack, in its own markup."""
+
+    type: str = "mrkdwn"
+    text: str
+
+
+class SectionBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A block of text."""
+
+    type: str = "section"
+    text: MarkdownText
+
+
+class ContextBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A block of small print."""
+
+    type: str = "context"
+    elements: list[MarkdownText]
+
+
+class TransitionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision, for machines."""
+
+    id: int
+    at: float
+    at_iso: str
+    model: str
+    event: str
+    severity: Severity
+    title: str
+    reason: str
+    phase_from: str
+    phase_to: str
+    figures: Mapping[str, object]
+    actor: str
+    config_hash: str
+
+
+class MessageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine's part of a message."""
+
+    schema: int = SCHEMA
+    receiver: str
+    test: bool = False
+    severity: Severity | UnsetType = UNSET  # the worst; a test has none
+    count: int = 0
+    omitted: int = 0
+    transitions: list[TransitionFacts] = []
+
+
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a webhook: Slack's part, and the same for machines."""
+
+    text: str
+    blocks: list[SectionBlock | ContextBlock]
+    driftd: MessageFacts
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One delivery: the body of a webhook, what a program reads on its standard input, and its variables."""
 
-    body: dict[str, Any]
-    facts: dict[str, Any]
+    body: MessageBody
+    facts: MessageFacts
     variables: dict[str, str]
 
 
 def message(receiver: str, decisions: Sequence[StoredTransition]) -> Message:
     """One decision in full, or a digest of several (worst first); `decisions` are at least one, oldest first."""
     facts = _facts(receiver, decisions)
-    text = _one(decisions[0]) if len(decisions) == 1 else _digest(decisions)
-    return Message({**text, "driftd": facts}, facts, _variables(receiver, decisions))
+    body = _one(decisions[0], facts) if len(decisions) == 1 else _digest(decisions, facts)
+    return Message(body, facts, _variables(receiver, decisions))
 
 
 def message_of_test(receiver: str, now: float) -> Message:
     """What `driftd notify-test` sends."""
-    facts = {"schema": SCHEMA, "receiver": receiver, "test": True, "count": 0, "omitted": 0, "transitions": []}
-    said = {"text": f"driftd: {TITLE_OF_TEST}", "blocks": [_section(f"*driftd*: {TITLE_OF_TEST}")]}
+    facts = MessageFacts(receiver=receiver, test=True)
+    body = MessageBody(text=f"driftd: {TITLE_OF_TEST}", blocks=[_section(f"*driftd*: {TITLE_OF_TEST}")], driftd=facts)
     variables = {"RECEIVER": receiver, "COUNT": "0", "EVENT": "test", "SEVERITY": "info", "AT": _iso(now)}
     variables |= {"REASON": TITLE_OF_TEST, "MODEL": "", "TRANSITION": "", "TEST": "1"}
-    return Message({**said, "driftd": facts}, facts, _prefix_names(variables))
+    return Message(body, facts, _prefix_names(variables))
 
 
 def severity_of(decisions: Sequence[StoredTransition]) -> Severity:
@@ -55,7 +116,7 @@ def severity_of(decisions: Sequence[StoredTransition]) -> Severity:
     return min((meaning_of(decision.event).severity for decision in decisions), key=_RANK.__getitem__)
 
 
-def _one(decision: StoredTransition) -> dict[str, Any]:
+def _one(decision: StoredTransition, facts: MessageFacts) -> MessageBody:
     meaning = meaning_of(decision.event)
     reason = _cut(decision.reason, LONGEST_REASON)
     head = f"{decision.model}: {meaning.title}"
@@ -63,16 +124,17 @@ def _one(decision: StoredTransition) -> dict[str, Any]:
         f"{meaning.severity} · {format_time(decision.at)} · {_phases(decision)} · by {decision.actor} · "
         f"`driftd explain {decision.id}`"
     )
-    return {
-        "text": _escape(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
-        "blocks": [
+    return MessageBody(
+        text=_escape(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
+        blocks=[
             _section(f"{_SIGN[meaning.severity]} *{head}*\n{reason}"),
-            {"type": "context", "elements": [{"type": "mrkdwn", "text": _escape(context)}]},
+            ContextBlock(elements=[MarkdownText(text=_escape(context))]),
         ],
-    }
+        driftd=facts,
+    )
 
 
-def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
+def _digest(decisions: Sequence[StoredTransition], facts: MessageFacts) -> MessageBody:
     counts = Counter(meaning_of(decision.event).severity for decision in decisions)
     models = sorted({decision.model for decision in decisions})
     of = models[0] if len(models) == 1 else f"{len(models)} models"
@@ -83,10 +145,11 @@ def _digest(decisions: Sequence[StoredTransition]) -> dict[str, Any]:
     if len(decisions) > LISTED:
         lines.append(f"and {len(decisions) - LISTED} more: `driftd history -n {len(decisions)}`")
     sign = _SIGN[severity_of(decisions)]
-    return {
-        "text": _escape(f"[{str(severity_of(decisions)).upper()}] {head}"),
-        "blocks": [_section(f"{sign} *{head}*"), _section("\n".join(lines))],
-    }
+    return MessageBody(
+        text=_escape(f"[{str(severity_of(decisions)).upper()}] {head}"),
+        blocks=[_section(f"{sign} *{head}*"), _section("\n".join(lines))],
+        driftd=facts,
+    )
 
 
 def _line(decision: StoredTransition) -> str:
@@ -99,36 +162,34 @@ def _worst_first(decisions: Sequence[StoredTransition]) -> list[StoredTransition
     return sorted(decisions, key=lambda decision: (_RANK[meaning_of(decision.event).severity], -decision.id))
 
 
-def _facts(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str, Any]:
+def _facts(receiver: str, decisions: Sequence[StoredTransition]) -> MessageFacts:
     carried = sorted(_worst_first(decisions)[:CARRIED], key=lambda decision: decision.id)
-    return {
-        "schema": SCHEMA,
-        "receiver": receiver,
-        "test": False,
-        "severity": severity_of(decisions),
-        "count": len(decisions),
-        "omitted": len(decisions) - len(carried),
-        "transitions": [_transition(decision) for decision in carried],
-    }
+    return MessageFacts(
+        receiver=receiver,
+        severity=severity_of(decisions),
+        count=len(decisions),
+        omitted=len(decisions) - len(carried),
+        transitions=[_transition(decision) for decision in carried],
+    )
 
 
-def _transition(decision: StoredTransition) -> dict[str, Any]:
+def _transition(decision: StoredTransition) -> TransitionFacts:
     meaning = meaning_of(decision.event)
-    return {
-        "id": decision.id,
-        "at": decision.at,
-        "at_iso": _iso(decision.at),
-        "model": decision.model,
-        "event": decision.event,
-        "severity": meaning.severity,
-        "title": meaning.title,
-        "reason": _cut(decision.reason, LONGEST_REASON),
-        "phase_from": decision.phase_from,
-        "phase_to": decision.phase_to,
-        "figures": json_safe(decision.figures),
-        "actor": decision.actor,
-        "config_hash": decision.config_hash,
-    }
+    return TransitionFacts(
+        id=decision.id,
+        at=decision.at,
+        at_iso=_iso(decision.at),
+        model=decision.model,
+        event=decision.event,
+        severity=meaning.severity,
+        title=meaning.title,
+        reason=_cut(decision.reason, LONGEST_REASON),
+        phase_from=decision.phase_from,
+        phase_to=decision.phase_to,
+        figures=decision.figures,
+        actor=decision.actor,
+        config_hash=decision.config_hash,
+    )
 
 
 def _variables(receiver: str, decisions: Sequence[StoredTransition]) -> dict[str, str]:
@@ -153,8 +214,8 @@ def _prefix_names(variables: Mapping[str, str]) -> dict[str, str]:
     return {f"DRIFTD_{name}": str(value).replace("\0", "") for name, value in variables.items()}
 
 
-def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": _escape(text)}}
+def _section(text: str) -> SectionBlock:
+    return SectionBlock(text=MarkdownText(text=_escape(text)))
 
 
 def _phases(decision: StoredTransition) -> str:
@@ -176,6 +237,6 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def encode(value: Mapping[str, Any]) -> bytes:
+def encode(value: MessageBody | MessageFacts) -> bytes:
     """JSON, as UTF-8."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")
+    return json.dumps(json_safe(value), ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")

@@ -180,8 +180,9 @@ ALERTS = (
         "DriftdSourceFaults",
         "driftd_source_faults > 0",
         "warning",
-        "{model}: {value} files of its source cannot be read",
-        "Log files are broken, not readable for driftd, or gone as a whole: then windows wait until they are back.",
+        "{model}: its source has {value} faults",
+        "Log files are broken, hold other columns, rows without usable times or labels of strangers, or cannot be "
+        "read; where they are gone as a whole, windows wait until they are back.",
         value="count",
         hold="15m",
     ),

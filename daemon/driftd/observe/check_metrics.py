@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from driftd.observe import families
+from driftd.observe import model_families
 from driftd.observe.exposition import MetricStore
-from driftd.observe.families import FEATURES_SHOWN
+from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.records import Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, Score
 from driftd_detectors.performance.losses import HIGHER_IS_BETTER, value_of
@@ -19,26 +19,26 @@ SEEN_BY = {
 EITHER_WAY = frozenset({"location", "spread", "proportion"})  # components whose scores have a direction
 OF_MANY = ("all features", "joint", "prediction", "score")  # subjects that are no feature: always shown
 OF_VERSION = (  # what was seen of one version says nothing of the next
-    families.SCORE,
-    families.SCORE_THRESHOLD,
-    families.HIDDEN,
-    families.LEARNING,
-    families.QUALITY_SHARE,
-    families.PERFORMANCE,
-    families.PERFORMANCE_LOWER,
-    families.PERFORMANCE_UPPER,
-    families.PERFORMANCE_BASELINE,
-    families.PERFORMANCE_TOLERATED,
-    families.LOSS,
-    families.LOSS_TOLERATED,
-    families.ESTIMATED,
-    families.ESTIMATED_LOWER,
-    families.ESTIMATED_UPPER,
-    families.ESTIMATED_BASELINE,
-    families.ESTIMATED_TOLERATED,
-    families.ESTIMATED_LOSS,
-    families.ESTIMATE_OFF,
-    families.ESTIMATE_HELD,
+    model_families.SCORE,
+    model_families.SCORE_THRESHOLD,
+    model_families.HIDDEN,
+    model_families.LEARNING,
+    model_families.QUALITY_SHARE,
+    model_families.PERFORMANCE,
+    model_families.PERFORMANCE_LOWER,
+    model_families.PERFORMANCE_UPPER,
+    model_families.PERFORMANCE_BASELINE,
+    model_families.PERFORMANCE_TOLERATED,
+    model_families.LOSS,
+    model_families.LOSS_TOLERATED,
+    model_families.ESTIMATED,
+    model_families.ESTIMATED_LOWER,
+    model_families.ESTIMATED_UPPER,
+    model_families.ESTIMATED_BASELINE,
+    model_families.ESTIMATED_TOLERATED,
+    model_families.ESTIMATED_LOSS,
+    model_families.ESTIMATE_OFF,
+    model_families.ESTIMATE_HELD,
 )
 
 
@@ -48,11 +48,11 @@ def show_evidence(board: MetricStore, model: str, kind: str, assessment: Assessm
     for evidence in SEEN_BY[kind]:
         found = by_kind.get(evidence)
         board.states(
-            families.VERDICT, Verdict, _without(assessment) if found is None else found.verdict, model, evidence
+            model_families.VERDICT, Verdict, _without(assessment) if found is None else found.verdict, model, evidence
         )
         if found is not None:
-            board.set(families.EVIDENCE, found.evidence, model, evidence)
-            board.set(families.THRESHOLD, found.threshold, model, evidence)
+            board.set(model_families.EVIDENCE, found.evidence, model, evidence)
+            board.set(model_families.THRESHOLD, found.threshold, model, evidence)
 
 
 def _without(assessment: Assessment) -> Verdict | None:
@@ -68,12 +68,12 @@ def show_window(
     """Rows, scores and faults of a window. One that could not be looked at leaves those of the window before."""
     if assessment.verdict is Verdict.ERROR:
         return
-    board.set(families.WINDOW_ROWS, assessment.rows, model)
+    board.set(model_families.WINDOW_ROWS, assessment.rows, model)
     if window.by == "time":
-        board.set(families.WINDOW_END, window.end, model)
+        board.set(model_families.WINDOW_END, window.end, model)
     _show_scores(board, model, assessment.scores, tolerances)  # none in a window that says nothing: rather no score
     if assessment.kinds:  # than an old one; its faults stay, because they block builds until a window shows none
-        board.set(families.LEARNING, assessment.learning is not None, model)
+        board.set(model_families.LEARNING, assessment.learning is not None, model)
         _show_faults(board, model, assessment.faults)
 
 
@@ -83,9 +83,9 @@ def _show_scores(
     features = [name for name in dict.fromkeys(subject for subject, _ in tolerances) if name not in OF_MANY]
     names = {*features[:FEATURES_SHOWN], *OF_MANY}
     seen = {(score.subject, score.component): score for score in scores if score.subject in names}
-    board.replace(families.SCORE, model, {series: _size(score) for series, score in seen.items()})
-    board.replace(families.SCORE_THRESHOLD, model, {series: tolerances[series] for series in seen})
-    board.set(families.HIDDEN, max(0, len(features) - FEATURES_SHOWN), model)
+    board.replace(model_families.SCORE, model, {series: _size(score) for series, score in seen.items()})
+    board.replace(model_families.SCORE_THRESHOLD, model, {series: tolerances[series] for series in seen})
+    board.set(model_families.HIDDEN, max(0, len(features) - FEATURES_SHOWN), model)
 
 
 def _size(score: Score) -> float:
@@ -93,55 +93,58 @@ def _size(score: Score) -> float:
 
 
 def _show_faults(board: MetricStore, model: str, faults: tuple[Fault, ...]) -> None:
-    for fault in families.FAULTS:
-        board.set(families.QUALITY_FAULTS, sum(seen.fault == fault for seen in faults), model, fault)
+    for fault in model_families.FAULTS:
+        board.set(model_families.QUALITY_FAULTS, sum(seen.fault == fault for seen in faults), model, fault)
     worst = sorted(faults, key=lambda seen: -seen.share)[:FEATURES_SHOWN]
-    board.replace(families.QUALITY_SHARE, model, {(seen.subject, seen.fault): seen.share for seen in worst})
+    board.replace(model_families.QUALITY_SHARE, model, {(seen.subject, seen.fault): seen.share for seen in worst})
 
 
 def show_estimate(board: MetricStore, model: str, metric: str, assessment: Assessment) -> None:
     """What is estimated without labels for a window; nothing for one that says nothing of it."""
     for family, name in (
-        (families.ESTIMATED, "estimated"),
-        (families.ESTIMATED_LOWER, "estimated_low"),
-        (families.ESTIMATED_UPPER, "estimated_high"),
-        (families.ESTIMATED_LOSS, "estimated_loss"),
+        (model_families.ESTIMATED, "estimated"),
+        (model_families.ESTIMATED_LOWER, "estimated_low"),
+        (model_families.ESTIMATED_UPPER, "estimated_high"),
+        (model_families.ESTIMATED_LOSS, "estimated_loss"),
     ):
         board.replace(family, model, {(metric,): assessment.figures.get(name, math.nan)})
-    for family, name in ((families.ESTIMATE_OFF, "estimate_off"), (families.ESTIMATE_HELD, "estimate_coverage")):
+    for family, name in (
+        (model_families.ESTIMATE_OFF, "estimate_off"),
+        (model_families.ESTIMATE_HELD, "estimate_coverage"),
+    ):
         board.replace(family, model, {(): assessment.figures.get(name, math.nan)})
 
 
 def show_estimated_baseline(board: MetricStore, model: str, metric: str, loss: float, tolerated: float) -> None:
     """What the estimate is on the reference, and the worst that is tolerated, in units of the metric."""
-    board.set(families.ESTIMATED_BASELINE, value_of(metric, loss), model, metric)
-    board.set(families.ESTIMATED_TOLERATED, value_of(metric, tolerated), model, metric)
+    board.set(model_families.ESTIMATED_BASELINE, value_of(metric, loss), model, metric)
+    board.set(model_families.ESTIMATED_TOLERATED, value_of(metric, tolerated), model, metric)
 
 
 def show_baseline(board: MetricStore, model: str, metric: str, loss: float, tolerated: float) -> None:
     """The reference's loss and the highest that is tolerated, also in units of the metric."""
-    board.set(families.LOSS_TOLERATED, tolerated, model, metric)
-    board.set(families.PERFORMANCE_BASELINE, value_of(metric, loss), model, metric)
-    board.set(families.PERFORMANCE_TOLERATED, value_of(metric, tolerated), model, metric)
+    board.set(model_families.LOSS_TOLERATED, tolerated, model, metric)
+    board.set(model_families.PERFORMANCE_BASELINE, value_of(metric, loss), model, metric)
+    board.set(model_families.PERFORMANCE_TOLERATED, value_of(metric, tolerated), model, metric)
 
 
 def show_cohort(board: MetricStore, model: str, metric: str, assessment: Assessment) -> None:
     """What a cohort's labels said; figures that it does not have stay as the last cohort left them."""
     figures = assessment.figures
     if assessment.kinds and "loss" in figures:
-        board.set(families.LOSS, figures["loss"], model, metric)
-        board.set(families.PERFORMANCE, value_of(metric, figures["loss"]), model, metric)
+        board.set(model_families.LOSS, figures["loss"], model, metric)
+        board.set(model_families.PERFORMANCE, value_of(metric, figures["loss"]), model, metric)
         ends = [
             value_of(metric, max(0.0, figures[end]) if metric == "rmse" else figures[end]) for end in ("low", "high")
         ]
         lower, upper = reversed(ends) if metric in HIGHER_IS_BETTER else ends
-        board.set(families.PERFORMANCE_LOWER, lower, model, metric)
-        board.set(families.PERFORMANCE_UPPER, upper, model, metric)
+        board.set(model_families.PERFORMANCE_LOWER, lower, model, metric)
+        board.set(model_families.PERFORMANCE_UPPER, upper, model, metric)
         show_baseline(board, model, metric, figures["baseline"], figures["tolerated"])
     for family, name in (
-        (families.COVERAGE, "coverage"),
-        (families.LABEL_DELAY, "label_delay"),
-        (families.LABEL_DELAY_CHANGED, "label_delay_changed"),
+        (model_families.COVERAGE, "coverage"),
+        (model_families.LABEL_DELAY, "label_delay"),
+        (model_families.LABEL_DELAY_CHANGED, "label_delay_changed"),
     ):
         if name in figures:
             board.set(family, figures[name], model)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from driftd.decisions import meaning_of
 from driftd.events import BuildOutcome, Event, GateDecision, RollbackCause, Trigger
 from driftd.figures import DecisionFigures
-from driftd.observe import families
-from driftd.observe.families import DECISIONS, OUTCOMES, PURPOSES, ROLLBACK_OUTCOMES, ROLLBACK_TRIGGERS
+from driftd.observe import model_families
 from driftd.observe.metric_family import Family
+from driftd.observe.model_families import DECISIONS, OUTCOMES, PURPOSES, ROLLBACK_OUTCOMES, ROLLBACK_TRIGGERS
 from driftd_detectors.assessment import EvidenceKind
 
 REFUSED = (BuildOutcome.REJECTED, BuildOutcome.INCONCLUSIVE)
@@ -45,21 +45,21 @@ class DecisionCounts:
 
     def __post_init__(self) -> None:
         """Begin every count whose labels are known at zero."""
-        self.counts |= {(families.TRANSITIONS, (event,)): 0 for event in Event}
-        self.counts |= {(families.BUILDS_STARTED, (trigger,)): 0 for trigger in Trigger}
-        self.counts |= {(families.BUILDS_ENDED, (trigger, end)): 0 for trigger in Trigger for end in OUTCOMES}
-        self.counts |= {(families.GATE, (decision,)): 0 for decision in DECISIONS}
-        self.counts |= {(families.SWAPS, (purpose,)): 0 for purpose in PURPOSES}
-        self.counts |= {(families.ROLLBACKS, (t, end)): 0 for t in ROLLBACK_TRIGGERS for end in ROLLBACK_OUTCOMES}
-        self.counts |= {(families.ALARMS, (kind,)): 0 for kind in EvidenceKind}
+        self.counts |= {(model_families.TRANSITIONS, (event,)): 0 for event in Event}
+        self.counts |= {(model_families.BUILDS_STARTED, (trigger,)): 0 for trigger in Trigger}
+        self.counts |= {(model_families.BUILDS_ENDED, (trigger, end)): 0 for trigger in Trigger for end in OUTCOMES}
+        self.counts |= {(model_families.GATE, (decision,)): 0 for decision in DECISIONS}
+        self.counts |= {(model_families.SWAPS, (purpose,)): 0 for purpose in PURPOSES}
+        self.counts |= {(model_families.ROLLBACKS, (t, end)): 0 for t in ROLLBACK_TRIGGERS for end in ROLLBACK_OUTCOMES}
+        self.counts |= {(model_families.ALARMS, (kind,)): 0 for kind in EvidenceKind}
 
     def take(self, happened: DecisionEvent) -> None:
         """Count one decision."""
-        self._count(families.TRANSITIONS, happened.event)
+        self._count(model_families.TRANSITIONS, happened.event)
         if happened.phase_to != self.phase:
             self.phase, self.phase_since = happened.phase_to, happened.at
         if happened.event == Event.ALARM:
-            self._count(families.ALARMS, str(happened.figures.kind))
+            self._count(model_families.ALARMS, str(happened.figures.kind))
         self._take_build(happened)
         self._take_gate(happened)
         self._take_swap(happened)
@@ -70,12 +70,12 @@ class DecisionCounts:
             for superseded in list(self._trigger):
                 self._count_end(superseded, BuildOutcome.SUPERSEDED, happened.at)
             self._trigger[version or 0] = str(happened.figures.trigger)
-            self._count(families.BUILDS_STARTED, str(happened.figures.trigger))
+            self._count(model_families.BUILDS_STARTED, str(happened.figures.trigger))
         elif (outcome := _outcome(happened)) is not None and version in self._trigger:
             self._count_end(version, outcome, happened.at)
 
     def _count_end(self, version: int, outcome: BuildOutcome, at: float) -> None:
-        self._count(families.BUILDS_ENDED, self._trigger.pop(version), outcome)
+        self._count(model_families.BUILDS_ENDED, self._trigger.pop(version), outcome)
         self.last_outcome, self.last_build_at = outcome, at
         if outcome is BuildOutcome.PROMOTED:
             self.refusals = 0
@@ -86,7 +86,7 @@ class DecisionCounts:
         figures = happened.figures
         if figures.decision is None:
             return
-        self._count(families.GATE, figures.decision)
+        self._count(model_families.GATE, figures.decision)
         if figures.gain is not None and figures.lower is not None and figures.upper is not None:
             self.gain = figures.gain, figures.lower, figures.upper
 
@@ -95,12 +95,12 @@ class DecisionCounts:
         if happened.event == Event.ROLLBACK_STARTED:
             self._rollback = happened.figures.rollback_cause
         if meaning.rollback is not None:
-            self._count(families.ROLLBACKS, self._rollback, meaning.rollback)
+            self._count(model_families.ROLLBACKS, self._rollback, meaning.rollback)
             self.rolled_back_at[meaning.rollback] = happened.at
         before, after = happened.figures.from_version, happened.figures.version
         is_swap = meaning.swap is not None and before not in (None, after)  # a pin of what serves already is none
         if is_swap and meaning.swap is not None:
-            self._count(families.SWAPS, meaning.swap)
+            self._count(model_families.SWAPS, meaning.swap)
         if is_swap or happened.event == Event.ADOPTED:
             self.swapped_at = happened.at
 

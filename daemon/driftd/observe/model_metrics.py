@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from driftd.observe import check_metrics, families
+from driftd.observe import check_metrics, families, model_families
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.exposition import MetricStore
 from driftd.records import ActionKind, ModelState, Phase, Trigger, Verdict, Window
@@ -41,24 +41,25 @@ class ModelMetrics:
         with board.together():
             self._tally = tally
             self._shown.clear()
-            board.set(families.WINDOW_SECONDS, window_seconds or 0, model)
-            board.set(families.WATCHED, 1, model)
+            board.set(model_families.WINDOW_SECONDS, window_seconds or 0, model)
+            board.set(model_families.WATCHED, 1, model)
             board.set(families.EVENTS_DAMAGED, 0, model)
             for kind in families.CHECK_KINDS:
                 for verdict in Verdict:
-                    board.add(families.CHECKS, 0, model, kind, verdict)
+                    board.add(model_families.CHECKS, 0, model, kind, verdict)
             for action in ActionKind:
                 board.add(families.ACTION_FAILURES, 0, model, action)
             for family in (
-                families.ROWS_CHECKED,
-                families.LABELS,
-                families.STEP_ERRORS,
+                model_families.ROWS_CHECKED,
+                model_families.LABELS,
+                model_families.UNSEEN_LABELS,
+                model_families.STEP_ERRORS,
                 families.UPKEEP_FAILURES,
-                families.LATE,
+                model_families.LATE,
             ):
                 board.add(family, 0, model)
             for evidence, threshold in thresholds.items():
-                board.set(families.THRESHOLD, threshold, model, evidence)
+                board.set(model_families.THRESHOLD, threshold, model, evidence)
             self.fresh()
             self._show_tally()
 
@@ -67,16 +68,16 @@ class ModelMetrics:
         board, model = self._board, self._model
         with board.together():
             for kind in EvidenceKind:
-                board.set(families.EVIDENCE, 0, model, kind)
-                board.states(families.VERDICT, Verdict, None, model, kind)
-            for fault in families.FAULTS:
-                board.set(families.QUALITY_FAULTS, 0, model, fault)
+                board.set(model_families.EVIDENCE, 0, model, kind)
+                board.states(model_families.VERDICT, Verdict, None, model, kind)
+            for fault in model_families.FAULTS:
+                board.set(model_families.QUALITY_FAULTS, 0, model, fault)
             for family in check_metrics.OF_VERSION:
                 board.clear(family, model)
 
     def version(self, built_at: float) -> None:
         """When the served version was built."""
-        self._board.set(families.BUILT_AT, built_at, self._model)
+        self._board.set(model_families.BUILT_AT, built_at, self._model)
 
     def baseline(self, metric: str, loss: float, tolerated: float, *, estimated: bool = False) -> None:
         """What the watched (or estimated) metric is on the reference, and how high its loss may become."""
@@ -85,7 +86,7 @@ class ModelMetrics:
 
     def cannot_be_watched(self) -> None:
         """The model is in the config and cannot be taken under watch."""
-        self._board.set(families.WATCHED, 0, self._model)
+        self._board.set(model_families.WATCHED, 0, self._model)
         self.step_failed()
 
     def version_damaged(self, *, damaged: bool) -> None:
@@ -97,27 +98,27 @@ class ModelMetrics:
         with self._board.together():
             self._board.set(families.EVENTS_DAMAGED, 1, self._model)
             for kind in EvidenceKind:
-                self._board.states(families.VERDICT, Verdict, Verdict.ERROR, self._model, kind)
+                self._board.states(model_families.VERDICT, Verdict, Verdict.ERROR, self._model, kind)
 
     def step_failed(self) -> None:
         """A step failed as a whole."""
-        self._board.add(families.STEP_ERRORS, 1, self._model)
+        self._board.add(model_families.STEP_ERRORS, 1, self._model)
 
     def state(self, state: ModelState, served: int | None) -> None:
         """Where the model stands, and which version the link `current` names."""
         board, model = self._board, self._model
         if not self._is_new("state", (state, served)):
             return
-        board.states(families.PHASE, Phase, state.phase, model)
-        board.set(families.SERVED, served or 0, model)
-        board.set(families.ASKED, state.pinned or state.champion or 0, model)
-        board.set(families.PINNED, state.pinned or 0, model)
-        board.set(families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
-        board.set(families.UNATTENDED, state.unattended is not None, model)
-        board.replace(families.ALARM_SINCE, model, {(alarm.kind,): alarm.since for alarm in state.open_alarms})
-        board.set(families.BLOCKED, state.blocked is not None, model)
+        board.states(model_families.PHASE, Phase, state.phase, model)
+        board.set(model_families.SERVED, served or 0, model)
+        board.set(model_families.ASKED, state.pinned or state.champion or 0, model)
+        board.set(model_families.PINNED, state.pinned or 0, model)
+        board.set(model_families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
+        board.set(model_families.UNATTENDED, state.unattended is not None, model)
+        board.replace(model_families.ALARM_SINCE, model, {(alarm.kind,): alarm.since for alarm in state.open_alarms})
+        board.set(model_families.BLOCKED, state.blocked is not None, model)
         wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
-        board.states(families.WANTED, Trigger, wanted, model)
+        board.states(model_families.WANTED, Trigger, wanted, model)
 
     def decided(self, happened: DecisionEvent) -> None:
         """A decision landed in the store."""
@@ -130,12 +131,13 @@ class ModelMetrics:
         """A check was made and recorded."""
         board, model = self._board, self._model
         with board.together():
-            board.add(families.CHECKS, 1, model, kind, assessment.verdict)
+            board.add(model_families.CHECKS, 1, model, kind, assessment.verdict)
             if kind == "window":
-                board.add(families.ROWS_CHECKED, assessment.rows, model)
+                board.add(model_families.ROWS_CHECKED, assessment.rows, model)
             else:
-                board.add(families.LABELS, assessment.figures.get("labels", 0), model)
-            board.observe(families.CHECK_TIME, seconds, model, kind)
+                board.add(model_families.LABELS, assessment.figures.get("labels", 0), model)
+                board.add(model_families.UNSEEN_LABELS, assessment.figures.get("unseen_labels", 0), model)
+            board.observe(model_families.CHECK_TIME, seconds, model, kind)
             self.seen(kind, assessment, window, eye, at=now)
 
     def seen(self, kind: str, assessment: Assessment, window: Window, eye: CheckContext, *, at: float) -> None:
@@ -143,7 +145,7 @@ class ModelMetrics:
         board, model = self._board, self._model
         with board.together():
             if assessment.verdict is not Verdict.ERROR:
-                board.set(families.CHECKED_AT, at, model, kind)
+                board.set(model_families.CHECKED_AT, at, model, kind)
             check_metrics.show_evidence(board, model, kind, assessment)
             if kind == "window":
                 check_metrics.show_window(board, model, assessment, window, eye.tolerances)
@@ -151,15 +153,15 @@ class ModelMetrics:
                     check_metrics.show_estimate(board, model, eye.estimated, assessment)
             elif eye.metric is not None:
                 check_metrics.show_cohort(board, model, eye.metric, assessment)
-            board.set(families.LABEL_WAIT, eye.label_wait or 0.0, model)
-            board.set(families.LABEL_DELAY_KNOWN, eye.label_wait is not None, model)
+            board.set(model_families.LABEL_WAIT, eye.label_wait or 0.0, model)
+            board.set(model_families.LABEL_DELAY_KNOWN, eye.label_wait is not None, model)
             self._labels_until(assessment.figures.get("newest_label_at"))
 
     def waits(self, *, windows: int, cohorts: int, not_evaluated: int) -> None:
         """How many windows wait for their check, how many checked ones for their labels, and how many in vain."""
-        self._board.set(families.BEHIND, windows, self._model)
-        self._board.set(families.COHORTS, cohorts, self._model)
-        self._board.set(families.COHORTS_NOT_EVALUATED, not_evaluated, self._model)
+        self._board.set(model_families.BEHIND, windows, self._model)
+        self._board.set(model_families.COHORTS, cohorts, self._model)
+        self._board.set(model_families.COHORTS_NOT_EVALUATED, not_evaluated, self._model)
 
     def source(
         self,
@@ -174,15 +176,17 @@ class ModelMetrics:
         """What the source has by now; `late` counts since its process began, `counts` as `Extent` does."""
         board, model = self._board, self._model
         with board.together():
-            board.set(families.PREDICTIONS, predictions, model)
-            board.add(families.LATE, max(0, late - self._late), model)
+            board.set(model_families.PREDICTIONS, predictions, model)
+            board.add(model_families.LATE, max(0, late - self._late), model)
             self._late = late
-            board.set(families.SOURCE_FAULTS, faults, model)
-            for reason in families.SET_ASIDE:
-                board.set(families.EVENTS_SET_ASIDE, counts.get(reason, 0), model, reason)
-            board.set(families.VALUES_IGNORED, counts.get("ignored", 0), model)
+            board.set(model_families.SOURCE_FAULTS, faults, model)
+            for reason in model_families.SET_ASIDE:
+                board.set(model_families.EVENTS_SET_ASIDE, counts.get(reason, 0), model, reason)
+            board.set(model_families.VALUES_IGNORED, counts.get("ignored", 0), model)
+            board.set(model_families.LABEL_IDS, counts.get("labels", 0), model)
+            board.set(model_families.LABEL_IDS_UNJOINED, counts.get("unjoined", 0), model)
             if newest_prediction is not None:
-                board.set(families.NEWEST_PREDICTION, newest_prediction, model)
+                board.set(model_families.NEWEST_PREDICTION, newest_prediction, model)
             self._labels_until(newest_feedback)
 
     def actions(self, running: Mapping[str, int], waiting: Mapping[str, int]) -> None:
@@ -218,7 +222,7 @@ class ModelMetrics:
         """Where the source cannot tell when the newest label came, the cohorts that were looked at do."""
         if newest is not None and newest > self._newest_label_at:
             self._newest_label_at = newest
-            self._board.set(families.NEWEST_FEEDBACK, newest, self._model)
+            self._board.set(model_families.NEWEST_FEEDBACK, newest, self._model)
 
     def _show_tally(self) -> None:
         board, model, tally = self._board, self._model, self._tally
@@ -226,17 +230,19 @@ class ModelMetrics:
             for (family, labels), count in tally.counts.items():
                 board.set(family, count, model, *labels)
             for family, at in (
-                (families.PHASE_SINCE, tally.phase_since),
-                (families.SWAPPED_AT, tally.swapped_at),
-                (families.LAST_BUILD_AT, tally.last_build_at),
+                (model_families.PHASE_SINCE, tally.phase_since),
+                (model_families.SWAPPED_AT, tally.swapped_at),
+                (model_families.LAST_BUILD_AT, tally.last_build_at),
             ):
                 if at is not None:
                     board.set(family, at, model)
             for outcome, at in tally.rolled_back_at.items():
-                board.set(families.ROLLED_BACK_AT, at, model, outcome)
-            board.states(families.LAST_OUTCOME, families.OUTCOMES, tally.last_outcome, model)
-            board.set(families.REFUSALS, tally.refusals, model)
+                board.set(model_families.ROLLED_BACK_AT, at, model, outcome)
+            board.states(model_families.LAST_OUTCOME, model_families.OUTCOMES, tally.last_outcome, model)
+            board.set(model_families.REFUSALS, tally.refusals, model)
             for family, value in zip(
-                (families.GAIN, families.GAIN_LOWER, families.GAIN_UPPER), tally.gain or (), strict=False
+                (model_families.GAIN, model_families.GAIN_LOWER, model_families.GAIN_UPPER),
+                tally.gain or (),
+                strict=False,
             ):
                 board.set(family, value, model)

@@ -37,10 +37,10 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     match finding:
         case AlarmRaised() | AlarmStanding() | AlarmCleared():
             return triggers.apply_alarm(state, finding, settings, override, now)
-        case QualityFault(sentence):
-            return _block_builds(state, sentence)
+        case QualityFault():
+            return _block_builds(state, finding)
         case QualityOk():
-            return _unblock_builds(state)
+            return _unblock_builds(state, finding)
         case StepDone():
             return builds.finish_step(state, finding, facts, settings, override, now)
         case StepFailed():
@@ -75,16 +75,26 @@ def _decide_on_tick(
             return Transition(state, f"paused by the override: {override.reason}")
 
 
-def _block_builds(state: ModelState, sentence: str) -> Transition:
-    blocked = replace(state, blocked=sentence)
+def _block_builds(state: ModelState, fault: QualityFault) -> Transition:
+    """A fault of a window's rows is what is said to block builds; one of the labels is said while there is no other."""
+    sentence = fault.sentence
+    if fault.of == "labels":
+        said = sentence if state.blocked in (None, state.label_fault) else state.blocked
+        blocked = replace(state, label_fault=sentence, blocked=said)
+    else:
+        blocked = replace(state, blocked=sentence)
     if state.blocked is not None:
         return Transition(blocked, sentence)
     return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", Event.QUALITY_FAULT)
 
 
-def _unblock_builds(state: ModelState) -> Transition:
-    if state.blocked is None:
-        return Transition(state, "no fault of the pipeline")
-    return Transition(
-        replace(state, blocked=None), f"the pipeline is whole again; it was: {state.blocked}", Event.QUALITY_RESTORED
-    )
+def _unblock_builds(state: ModelState, cleared: QualityOk) -> Transition:
+    """Builds are blocked until rows and labels are both whole."""
+    if cleared.of == "labels":
+        blocked = None if state.blocked == state.label_fault else state.blocked
+        whole = replace(state, label_fault=None, blocked=blocked)
+    else:
+        whole = replace(state, blocked=state.label_fault)
+    if state.blocked is None or whole.blocked is not None:
+        return Transition(whole, whole.blocked or "no fault of the pipeline")
+    return Transition(whole, f"the pipeline is whole again; it was: {state.blocked}", Event.QUALITY_RESTORED)

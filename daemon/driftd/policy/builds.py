@@ -74,6 +74,7 @@ def apply_judgement(
         decision=sentence,
         hold=result.champion_fault or "",
     )
+    build = replace(build, hold="; ".join(reason for reason in (result.champion_fault, result.class_change) if reason))
     figures = _gate_figures(build, result)
     match result.decision:
         case GateDecision.PROMOTE:

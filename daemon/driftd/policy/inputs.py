@@ -91,14 +91,17 @@ class AlarmCleared:
 
 @dataclass(frozen=True, slots=True)
 class QualityFault:
-    """A check saw a broken pipeline."""
+    """A check saw a broken pipeline: that of a window's rows, or that of a cohort's labels."""
 
     sentence: str
+    of: Literal["window", "labels"] = "window"
 
 
 @dataclass(frozen=True, slots=True)
 class QualityOk:
-    """A check saw no fault of the pipeline."""
+    """A check saw no fault of the pipeline of rows, or of that of labels."""
+
+    of: Literal["window", "labels"] = "window"
 
 
 @dataclass(frozen=True, slots=True)

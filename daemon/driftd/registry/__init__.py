@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftd.registry.manifest import Manifest, ManifestError, Trainer
+from driftd.registry.manifest import Adopted, Manifest, ManifestError, Trainer
 from driftd.registry.versions import Registry, RegistryError
 
-__all__ = ["Manifest", "ManifestError", "Registry", "RegistryError", "Trainer"]
+__all__ = ["Adopted", "Manifest", "ManifestError", "Registry", "RegistryError", "Trainer"]

@@ -1,4 +1,8 @@
-"""Estimators as files: skops where it can hold them (no code runs on load), joblib only where the config says so."""
+"""Estimators as files, in a format that the file's name tells.
+
+`model.skops` and `model.onnx` are data: no code of the artefact's maker runs when one is loaded. `model.joblib` and
+`model.mlflow.zip` run code, and are loaded only where the config says so (`allow_joblib`).
+"""
 
 from __future__ import annotations
 
@@ -14,48 +18,16 @@ import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
 from driftd.errors import DriftdError
+from driftd.registry.mlflow_model import MlflowModel
+from driftd.registry.onnx_model import OnnxModel
+from driftd.registry.trusted_types import TRUSTED
 
 SKOPS = "model.skops"
 JOBLIB = "model.joblib"
-
-# What skops does not trust by itself and sound artefacts of scikit-learn hold: data types and pure functions that
-# neither read files nor run code when an artefact is loaded. `functools.partial` is safe here because the function
-# that it wraps must be trusted too.
-TRUSTED = frozenset(
-    {
-        "functools.partial",
-        "sklearn.utils.validation.check_array",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-        "sklearn._loss._loss.CyAbsoluteError",
-        "sklearn._loss._loss.CyHalfBinomialLoss",
-        "sklearn._loss._loss.CyHalfGammaLoss",
-        "sklearn._loss._loss.CyHalfMultinomialLoss",
-        "sklearn._loss._loss.CyHalfPoissonLoss",
-        "sklearn._loss._loss.CyHalfSquaredError",
-        "sklearn._loss._loss.CyPinballLoss",
-        "sklearn._loss.link.HalfLogitLink",
-        "sklearn._loss.link.IdentityLink",
-        "sklearn._loss.link.Interval",
-        "sklearn._loss.link.LogLink",
-        "sklearn._loss.link.LogitLink",
-        "sklearn._loss.link.MultinomialLogit",
-        "sklearn._loss.loss.AbsoluteError",
-        "sklearn._loss.loss.HalfBinomialLoss",
-        "sklearn._loss.loss.HalfGammaLoss",
-        "sklearn._loss.loss.HalfMultinomialLoss",
-        "sklearn._loss.loss.HalfPoissonLoss",
-        "sklearn._loss.loss.HalfSquaredError",
-        "sklearn._loss.loss.PinballLoss",
-        "sklearn.compose._column_transformer._RemainderColsList",
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-        "numpy.random._pcg64.PCG64",
-        "numpy.dtype",
-    }
-)
+ONNX = "model.onnx"
+MLFLOW = "model.mlflow.zip"
+ARTEFACTS = (SKOPS, ONNX, JOBLIB, MLFLOW)  # the names that an artefact may have
+CODE_RUNS = frozenset({JOBLIB, MLFLOW})  # when one of these is loaded
 
 
 class ArtefactError(DriftdError):
@@ -68,13 +40,11 @@ def store_estimator(estimator: Any, folder: Path, *, allow_joblib: bool) -> str:
     The same estimator gives the same bytes in every run. Raises ArtefactError when skops cannot hold it, or holds it
     only with types that are not trusted, and joblib is not allowed.
     """
-    try:
-        content = _canonical(skops.io.dumps(estimator))
-        untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - TRUSTED)
-        why = f"it holds types that are not trusted: {', '.join(untrusted)}"
-    except Exception as error:  # noqa: BLE001 - skops raises whatever a foreign object's reduction raises
-        untrusted, why = ["?"], f"skops says {type(error).__name__}: {error}"
-    if not untrusted:
+    if isinstance(estimator, OnnxModel):
+        (folder / ONNX).write_bytes(estimator.content)
+        return ONNX
+    content, why = skops_content(estimator)
+    if content is not None:
         (folder / SKOPS).write_bytes(content)
         return SKOPS
     if not allow_joblib:
@@ -90,34 +60,62 @@ def store_estimator(estimator: Any, folder: Path, *, allow_joblib: bool) -> str:
     return JOBLIB
 
 
+def skops_content(estimator: Any) -> tuple[bytes | None, str]:
+    """An estimator in the skops format, the same bytes in every run; else None, and why skops cannot hold it."""
+    try:
+        content = _canonical(skops.io.dumps(estimator))
+        untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - TRUSTED)
+    except Exception as error:  # noqa: BLE001 - skops raises whatever a foreign object's reduction raises
+        return None, f"skops says {type(error).__name__}: {error}"
+    if untrusted:
+        return None, f"it holds types that are not trusted: {', '.join(untrusted)}"
+    return content, ""
+
+
 def load_estimator(path: Path, *, allow_joblib: bool) -> Any:
     """Read an estimator back; its hash must have been checked before.
 
-    Raises ArtefactError for untrusted types, for joblib where that is not allowed, and for files that are neither.
+    Raises ArtefactError for untrusted types, for a format that runs code where that is not allowed, for a library
+    that is not installed, and for files that are none of `ARTEFACTS`.
     """
-    if path.name == JOBLIB:
-        if not allow_joblib:
-            raise ArtefactError(
-                f"{path} is a joblib file, which runs code when loaded; set `allow_joblib: true` to load it"
-            )
-        return joblib.load(path)
+    if path.name in CODE_RUNS and not allow_joblib:
+        kind = "a joblib file" if path.name == JOBLIB else "an MLflow model"
+        raise ArtefactError(f"{path} is {kind}, which runs code when loaded; set `allow_joblib: true` to load it")
+    try:
+        if path.name == JOBLIB:
+            return joblib.load(path)
+        if path.name == ONNX:
+            return OnnxModel(path.read_bytes())
+        if path.name == MLFLOW:
+            return MlflowModel(path.read_bytes())
+        return load_skops(path)
+    except ImportError as error:
+        raise ArtefactError(f"{path} needs a library that is not installed here: {error}") from error
+
+
+def load_skops(path: Path) -> Any:
+    """Read a file in the skops format, whatever its name. Raises ArtefactError, ImportError."""
     try:
         return skops.io.load(path, trusted=sorted(TRUSTED & set(skops.io.get_untrusted_types(file=path))))
     except UntrustedTypesFoundException as error:
         raise ArtefactError(f"{path} holds types that are not trusted, so it is not loaded: {error}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, AttributeError) as error:
         raise ArtefactError(
             f"{path} is no artefact that this driftd can read: {type(error).__name__}: {error}"
         ) from error
 
 
 def _canonical(content: bytes) -> bytes:
-    """The same skops archive without what differs from run to run: memory addresses as names, and time stamps."""
+    """The same skops archive without what differs from run to run.
+
+    Those are memory addresses and random names (skops gives them to bytes) as the names of parts, and time stamps.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     numbers: dict[int, int] = {}
-    schema = _renumber(json.loads(parts.pop("schema.json")), numbers)
-    renamed = {_new_name(name, numbers): part for name, part in parts.items()}
+    names: dict[str, str] = {}
+    schema = _renumber(json.loads(parts.pop("schema.json")), numbers, names)
+    renamed = {names.get(name, name): part for name, part in parts.items()}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         for name, part in [("schema.json", json.dumps(schema).encode()), *sorted(renamed.items())]:
@@ -125,21 +123,23 @@ def _canonical(content: bytes) -> bytes:
     return out.getvalue()
 
 
-def _renumber(node: Any, numbers: dict[int, int]) -> Any:
+def _renumber(node: Any, numbers: dict[int, int], names: dict[str, str]) -> Any:
     if isinstance(node, list):
-        return [_renumber(item, numbers) for item in node]
+        return [_renumber(part, numbers, names) for part in node]
     if not isinstance(node, dict):
         return node
     if isinstance(identity := node.get("__id__"), int):
         numbers.setdefault(identity, len(numbers) + 1)
-    new = {key: _renumber(value, numbers) for key, value in node.items()}
+    new = {key: _renumber(value, numbers, names) for key, value in node.items()}
     if isinstance(identity, int):
         new["__id__"] = numbers[identity]
     if isinstance(file := node.get("file"), str):
-        new["file"] = _new_name(file, numbers)
+        new["file"] = names.setdefault(file, _new_name(file, numbers, len(names)))
     return new
 
 
-def _new_name(name: str, numbers: dict[int, int]) -> str:
+def _new_name(name: str, numbers: dict[int, int], parts: int) -> str:
+    """The name of a part: the number of its object, or its place among the parts where the name is a random one."""
     stem, point, ending = name.partition(".")
-    return f"{numbers[int(stem)]}{point}{ending}" if stem.isdecimal() and int(stem) in numbers else name
+    number = numbers.get(int(stem)) if stem.isdecimal() else None
+    return f"{number}{point}{ending}" if number is not None else f"part-{parts}{point}{ending}"

@@ -17,11 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.schema import Kind, Schema, class_name
+from driftd_detectors.schema import Feature, Kind, Schema
+from driftd_detectors.values import class_name, truth_of_text
 
-_TRUE = frozenset({"1", "true", "t", "yes", "y"})
 _EXACT = 2**53  # integers below it are floats without loss
-_FALSE = frozenset({"0", "false", "f", "no", "n"})
 
 
 def feature_frame(rows: pd.DataFrame | Mapping[str, Any], schema: Schema) -> pd.DataFrame:
@@ -31,9 +30,7 @@ def feature_frame(rows: pd.DataFrame | Mapping[str, Any], schema: Schema) -> pd.
     index = rows.index if isinstance(rows, pd.DataFrame) else pd.RangeIndex(length)
     given = set(names)
     columns = {
-        feature.name: _read(rows[feature.name], feature.kind)
-        if feature.name in given
-        else _absent(length, feature.kind)
+        feature.name: _read(rows[feature.name], feature) if feature.name in given else _absent(length, feature.kind)
         for feature in schema.features
     }
     return pd.DataFrame(columns, index=index, copy=False)
@@ -43,12 +40,12 @@ def _absent(rows: int, kind: Kind) -> NDArray[Any]:
     return np.full(rows, np.nan, dtype=object if kind is Kind.CATEGORY else np.float64)
 
 
-def _read(values: Any, kind: Kind) -> NDArray[Any] | pd.Series[Any]:
-    if kind is Kind.CATEGORY:
-        return _texts(values)
-    if kind is Kind.BOOLEAN:
+def _read(values: Any, feature: Feature) -> NDArray[Any] | pd.Series[Any]:
+    if feature.kind is Kind.CATEGORY:
+        return _texts(values, feature)
+    if feature.kind is Kind.BOOLEAN:
         return _booleans(values)
-    if kind is Kind.TIMESTAMP:
+    if feature.kind is Kind.TIMESTAMP:
         return _seconds(values)
     return _numbers(values)
 
@@ -106,20 +103,19 @@ def _booleans(values: Any) -> Numbers:
 def _boolean(value: Any) -> float:
     if value is None or value is pd.NA or value != value:  # noqa: PLR0124 - the test for NaN of any type
         return np.nan
-    text = class_name(value.item() if isinstance(value, np.generic) else value).strip().lower()
-    return 1.0 if text in _TRUE else 0.0 if text in _FALSE else np.nan
+    truth = truth_of_text(class_name(value))
+    return np.nan if truth is None else float(truth)
 
 
-def _texts(values: Any) -> pd.Series[Any]:
+def _texts(values: Any, feature: Feature) -> pd.Series[Any]:
+    """Categories in the names of the schema; a text that it does not know stays as it is."""
     if type(values) is list and set(map(type, values)) <= {str, NoneType}:
-        return pd.Series([np.nan if value is None else value for value in values], dtype=object)
+        names = feature.vocabulary.resolve_all(values)
+        return pd.Series([np.nan if name is None else name for name in names], dtype=object)
     series = values if isinstance(values, pd.Series) else pd.Series(values, dtype=object)
     plain = series.astype(object)
-    missing = plain.isna().to_numpy()
-    codes, distinct = pd.factorize(plain.where(~missing, None), use_na_sentinel=True)
-    names = np.array([*(class_name(_plain(value)) for value in distinct), np.nan], dtype=object)
-    return pd.Series(names[codes], index=series.index, dtype=object)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    filled = plain.where(~plain.isna().to_numpy(), None).tolist()
+    resolve = feature.vocabulary.resolve
+    # A dict, not pandas.factorize, which takes texts that differ from a NUL on for one.
+    known = {value: np.nan if value is None else resolve(class_name(value)) for value in dict.fromkeys(filled)}
+    return pd.Series([known[value] for value in filled], index=series.index, dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,20 @@ from numpy.typing import NDArray
 from driftd.errors import DriftdError
 from driftd.registry.artefact import load_estimator
 from driftd.registry.manifest import Manifest, check_file, read_manifest
+from driftd.registry.named_classes import NamedClasses
+from driftd.registry.native_inputs import native_frame
 from driftd_detectors.columns import Numbers
-from driftd_detectors.schema import Schema, Task, class_name
+from driftd_detectors.schema import Schema, Task
+from driftd_detectors.values import class_name
 
 # Estimators whose `predict` is the class of the highest probability: one pass gives both.
-_ARGMAX = ("HistGradientBoostingClassifier", "RandomForestClassifier", "ExtraTreesClassifier", "LogisticRegression")
+_ARGMAX = (
+    "HistGradientBoostingClassifier",
+    "RandomForestClassifier",
+    "ExtraTreesClassifier",
+    "LogisticRegression",
+    "OnnxModel",
+)
 
 
 class PredictionError(DriftdError):
@@ -31,10 +41,12 @@ class Predictions:
     prediction: Numbers
     score: Numbers  # NaN for regression and for classifiers without probabilities
     classes: tuple[str, ...] = ()
+    probability: NDArray[np.float64] | None = None  # rows x classes; None where the estimator gives none
 
     def take(self, which: NDArray[Any]) -> Predictions:
         """Those of some of the rows."""
-        return Predictions(self.prediction[which], self.score[which], self.classes)
+        shares = None if self.probability is None else self.probability[which]
+        return Predictions(self.prediction[which], self.score[which], self.classes, shares)
 
     def values(self) -> list[str] | list[float]:
         """The predictions as an application sees them: class text, or numbers."""
@@ -61,19 +73,24 @@ def load_version(folder: Path, *, allow_joblib: bool) -> LoadedVersion:
     """Load the version of a folder, hash first. Raises ManifestError and ArtefactError."""
     manifest = read_manifest(folder)
     path = check_file(folder, manifest, manifest.artefact)
-    return LoadedVersion(manifest.version, load_estimator(path, allow_joblib=allow_joblib), manifest.schema, manifest)
+    estimator = load_estimator(path, allow_joblib=allow_joblib)
+    if manifest.adopted is not None and manifest.adopted.classes:
+        estimator = NamedClasses(estimator, manifest.adopted.classes)
+    return LoadedVersion(manifest.version, estimator, manifest.schema, manifest)
 
 
 def predict_with(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Predictions:
     """Predictions of any fitted estimator of this schema.
 
+    A classifier whose `classes_` are the numbers from 0 on, one for each class of the schema, was trained on the
+    codes of the classes: its class i is the schema's class i, unless the schema has classes of these names.
     Raises PredictionError for a wrong length, numbers that are not finite, and classes outside the schema.
     """
     rows = len(frame)
     if rows == 0:
         return Predictions(np.empty(0), np.empty(0), schema.classes)
     if schema.task is Task.REGRESSION:
-        numbers = np.asarray(_answer(estimator, "predict", frame), dtype=np.float64)
+        numbers = _one_a_row(np.asarray(_answer(estimator, "predict", frame), dtype=np.float64), rows)
         _check(numbers, (rows,), "predict")
         return Predictions(numbers, np.full(rows, np.nan))
     codes = _class_codes(estimator, schema)
@@ -88,14 +105,14 @@ def predict_with(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Predict
     else:
         prediction = _predicted_codes(estimator, schema, frame)
     score = probability[:, 1] if schema.is_binary else probability[np.arange(rows), prediction.astype(np.intp)]
-    return Predictions(prediction, score, schema.classes)
+    return Predictions(prediction, score, schema.classes, probability)
 
 
 def _answer(estimator: Any, method: str, frame: pd.DataFrame) -> Any:
     if not callable(getattr(estimator, method, None)):
         raise PredictionError(f"the trainer returned {type(estimator).__name__}, which has no {method} method")
     try:
-        return getattr(estimator, method)(frame)
+        return getattr(estimator, method)(native_frame(estimator, frame))
     except Exception as error:  # an estimator may be anybody's code
         raise PredictionError(f"{method} of the estimator raised {type(error).__name__}: {error}") from error
 
@@ -108,33 +125,51 @@ def _check(answer: NDArray[np.float64], shape: tuple[int, ...], method: str) -> 
         raise PredictionError(f"{method} answered with {bad} values of {answer.size} that are NaN or infinite")
 
 
+def _one_a_row(answer: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The answers without a second dimension of length 1, which CatBoost and some neural networks give."""
+    return answer.reshape(rows) if answer.shape == (rows, 1) else answer
+
+
 def _class_codes(estimator: Any, schema: Schema) -> NDArray[np.intp]:
-    names = [class_name(_plain(label)) for label in getattr(estimator, "classes_", schema.classes)]
-    unknown = [name for name in names if name not in schema.classes]
+    code_of = _codes_by_name(estimator, schema)
+    known = getattr(estimator, "classes_", None)
+    names = list(code_of) if known is None else [_name_of(label, code_of, schema) for label in known]
+    unknown = [name for name in names if name not in code_of]
     if unknown:
         raise PredictionError(f"the estimator knows classes {unknown} that are not in {list(schema.classes)}")
-    return np.array([schema.classes.index(name) for name in names], dtype=np.intp)
+    return np.array([code_of[name] for name in names], dtype=np.intp)
+
+
+def _codes_by_name(estimator: Any, schema: Schema) -> dict[str, int]:
+    """What the estimator's own labels mean: names of classes, or their codes (see `predict_with`)."""
+    known = getattr(estimator, "classes_", None)
+    names = None if known is None else [class_name(label) for label in known]
+    codes = [str(code) for code in range(len(schema.classes))]
+    by_code = names == codes and not set(codes) <= set(schema.classes)
+    return {name: code for code, name in enumerate(codes if by_code else schema.classes)}
+
+
+def _name_of(label: object, code_of: Mapping[str, int], schema: Schema) -> str:
+    """The name by which `code_of` knows a label of the estimator's; else the label's own."""
+    name = class_name(label)
+    return name if name in code_of else schema.class_vocabulary.resolve(name)
 
 
 def _predicted_codes(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Numbers:
-    answer = np.asarray(_answer(estimator, "predict", frame))
+    answer = _one_a_row(np.asarray(_answer(estimator, "predict", frame)), len(frame))
     if answer.shape != (len(frame),):
         raise PredictionError(f"predict answered with shape {answer.shape} where {(len(frame),)} was expected")
-    code_of = {name: code for code, name in enumerate(schema.classes)}
+    code_of = _codes_by_name(estimator, schema)
     distinct, positions = np.unique(
         answer.astype(object).astype(str) if answer.dtype == object else answer, return_inverse=True
     )
-    names = [class_name(_plain(label)) for label in distinct]
+    names = [_name_of(label, code_of, schema) for label in distinct]
     unknown = [name for name in names if name not in code_of]
     if unknown:
         raise PredictionError(
             f"predict answered with {unknown[:5]}, which are not among the classes {list(schema.classes)}"
         )
     return np.array([code_of[name] for name in names], dtype=np.float64)[positions]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _last_step(estimator: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +34,21 @@ class Trainer:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """Where a version comes from that driftd did not train."""
+
+    source: str  # the file or address that `driftd init --model` was given
+    sha256: str  # of the original: the file, or the archive of an MLflow model's folder
+    version: str | None = None  # in the registry of models that it came from
+    classes: tuple[str, ...] = ()  # names of the artefact's classes, in the order of its probabilities, if it has none
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Adopted:
+        """Read what `Manifest.to_dict` wrote."""
+        return cls(stored["source"], stored["sha256"], stored["version"], tuple(stored["classes"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What `manifest.json` holds. `files` maps every other file of the folder to its SHA-256.
 
@@ -50,7 +65,7 @@ class Manifest:
     seed: int
     trigger: str
     reason: str
-    artefact: str  # model.skops or model.joblib
+    artefact: str  # one of registry.artefact.ARTEFACTS
     parent: int | None = None
     status: str = "candidate"
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -59,6 +74,7 @@ class Manifest:
     metrics: Mapping[str, float] = field(default_factory=dict)  # on the gate's hold-out rows
     gate: Mapping[str, Any] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    adopted: Adopted | None = None  # None: driftd trained it
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -67,15 +83,20 @@ class Manifest:
         stored["created_at"] = datetime.fromtimestamp(self.created_at, UTC).isoformat()
         stored["schema"] = self.schema.to_dict()
         stored["trainer"] = {field.name: getattr(self.trainer, field.name) for field in fields(self.trainer)}
+        stored["adopted"] = None if self.adopted is None else asdict(self.adopted)
         return stored
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Manifest:
-        """Read what `to_dict` wrote; unknown keys of later programs are passed over. Raises KeyError, ValueError."""
-        values = {field.name: stored[field.name] for field in fields(cls)}
+        """Read what `to_dict` wrote. Raises KeyError, ValueError.
+
+        Unknown keys of later programs are passed over, and earlier programs did not write `adopted`.
+        """
+        values = {field.name: stored[field.name] for field in fields(cls) if field.name != "adopted"}
         values["created_at"] = datetime.fromisoformat(stored["created_at"]).timestamp()
         values["schema"] = Schema.from_dict(stored["schema"])
         values["trainer"] = Trainer(**{field.name: stored["trainer"][field.name] for field in fields(Trainer)})
+        values["adopted"] = Adopted.from_dict(stored["adopted"]) if stored.get("adopted") else None
         return cls(**values)
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from driftd.second_opinion.adapter import EvidentlyError, StattestAnswer, ask_stattest
 from driftd.stattests import CATEGORY, NUMBER, TEXT, Opinion, Stattest, stattest_named
-from driftd_detectors.schema import Kind, class_name
+from driftd_detectors.schema import Kind
+from driftd_detectors.values import class_name
 
 if TYPE_CHECKING:
     from driftd_detectors.schema import Schema

@@ -17,8 +17,10 @@ import structlog
 
 from driftd.errors import DriftdError
 from driftd.paths import Places
+from driftd.serving.differences import MOST_NAMES
 from driftd.serving.event_log import EventLog
 from driftd.serving.predict import Answered, answer, records_of
+from driftd.serving.requests import REPEATED
 from driftd.serving.served_version import ServedVersion
 from driftd.store.events.records import Batch, Receipt, Refusal
 from driftd.store.events.writer import EventsNotKeptError
@@ -27,6 +29,8 @@ log = structlog.get_logger()
 
 LONGEST_WAIT = 5.0  # seconds that a prediction waits for the disk before it is answered as not logged
 PATIENCE = 30.0  # seconds that feedback waits before the caller is told to hand it in again
+
+_NONE: frozenset[int] = frozenset()
 
 Moment = float | str | datetime | None  # epoch seconds, ISO 8601 or a datetime; None is now
 
@@ -51,6 +55,9 @@ class Answer:
     version: int
     logged: bool
     reason: str | None = None  # why it is not logged
+    probabilities: Mapping[str, float] | None = None  # of every class, where they were asked for
+    unknown_features: tuple[str, ...] = ()  # that the row brings and the model does not know
+    missing_features: tuple[str, ...] = ()  # that the model knows and the row does not bring
 
 
 class Driftd:
@@ -123,7 +130,9 @@ class Driftd:
         return self._dropped
 
     @overload
-    def predict(self, rows: Mapping[str, Any], *, ids: str | None = None, at: Moment = None) -> Answer: ...
+    def predict(
+        self, rows: Mapping[str, Any], *, ids: str | None = None, at: Moment = None, probabilities: bool = False
+    ) -> Answer: ...
     @overload
     def predict(
         self,
@@ -131,17 +140,23 @@ class Driftd:
         *,
         ids: Iterable[str] | None = None,
         at: Iterable[Moment] | Moment = None,
+        probabilities: bool = False,
     ) -> list[Answer]: ...
-    def predict(self, rows: Any, *, ids: Any = None, at: Any = None) -> Answer | list[Answer]:
+    def predict(
+        self, rows: Any, *, ids: Any = None, at: Any = None, probabilities: bool = False
+    ) -> Answer | list[Answer]:
         """Predict one row (a mapping) or several (a frame or a list of mappings), and log what was predicted.
 
-        `ids` are made up where none are given; `at` is now unless given, one for all or one for each. Raises
+        `ids` are made up where none are given; `at` is now unless given, one for all or one for each; with
+        `probabilities` each answer has those of every class. An answer names the features that its row has and the
+        model does not know, and those that are missing. Raises
         NothingServedError when there is no version to answer with, PredictionError when the version answers with
         something that is no prediction, ValueError when there are not as many ids or times as rows.
         """
         if isinstance(rows, Mapping):
-            return self._predict([rows], None if ids is None else [ids], [at])[0]
-        return self._predict(rows, None if ids is None else list(ids), _each(at, len(rows)))
+            return self._predict([rows], None if ids is None else [ids], [at], probabilities=probabilities)[0]
+        names = None if ids is None else list(ids)
+        return self._predict(rows, names, _each(at, len(rows)), probabilities=probabilities)
 
     def feedback(self, ids: str | Iterable[str], labels: Any, *, at: Any = None) -> Receipt:
         """Hand in the true labels of earlier predictions; returns once they are kept.
@@ -187,7 +202,12 @@ class Driftd:
         self.close()
 
     def _predict(
-        self, rows: pd.DataFrame | Sequence[Mapping[str, Any]], ids: list[str] | None, at: list[Moment]
+        self,
+        rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+        ids: list[str] | None,
+        at: list[Moment],
+        *,
+        probabilities: bool,
     ) -> list[Answer]:
         if ids is not None and len(ids) != len(rows):
             raise ValueError(f"{len(ids)} ids came with {len(rows)} rows; there must be one for each")
@@ -199,23 +219,29 @@ class Driftd:
             {"prediction_id": name, "at": moment, "features": row}
             for name, moment, row in zip(ids or itertools.repeat(None, len(rows)), at, records, strict=True)
         ]
-        answered = answer(version, events, time.time(), refused_too=True)
-        reason = self._keep(answered)
-        return [_to_answer(answered, place, reason) for place in range(len(events))]
+        answered = answer(version, events, time.time(), refused_too=True, probabilities=probabilities)
+        unknown = _unknown_columns(rows, version.schema.names)
+        reason, repeated = self._keep(answered)
+        return [
+            _to_answer(answered, place, REPEATED if place in repeated else reason, unknown)
+            for place in range(len(events))
+        ]
 
-    def _keep(self, answered: Answered) -> str | None:
-        """Log; None when that is done (or, when not durable, begun), else why it is not."""
+    def _keep(self, answered: Answered) -> tuple[str | None, frozenset[int]]:
+        """Log; None when that is done (or, when not durable, begun), else why it is not; and what was there already."""
         if not answered.ids:
-            return None
+            return None, _NONE
         self._count(len(answered.refused))
         rows = len(answered.batch.predictions)
         try:
             future = self._submit(answered.batch)
         except EventsNotKeptError as error:
             self._count(rows)
-            return self._report_trouble(str(error))
+            return self._report_trouble(str(error)), _NONE
         future.add_done_callback(lambda done: self._handle_commit(done, rows))
-        return self._wait_for(future) if self._durable else None
+        reason = self._wait_for(future) if self._durable else None
+        kept = self._durable and reason is None
+        return reason, answered.repeated(future.result()) if kept else _NONE
 
     def _submit(self, batch: Batch) -> Future[Receipt]:
         if not (self._durable or self._events.is_open):
@@ -271,13 +297,31 @@ class Driftd:
         self._opener.start()
 
 
-def _to_answer(answered: Answered, place: int, reason: str | None) -> Answer:
+def _unknown_columns(rows: object, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of a frame that the model does not know; of mappings, each answer says it for its own row."""
+    if not isinstance(rows, pd.DataFrame):
+        return ()
+    return tuple(str(name) for name in rows.columns if name not in names)[:MOST_NAMES]
+
+
+def _to_answer(answered: Answered, place: int, reason: str | None, unknown: tuple[str, ...]) -> Answer:
     refusal = answered.refused.get(place)
+    differences = answered.differences.get(place)
     if refusal is not None:
         reason = f"{refusal.field}: {refusal.reason}"
     value = answered.predictions[place]
     assert value is not None
-    return Answer(answered.ids[place], value, answered.scores[place], answered.version, reason is None, reason)
+    return Answer(
+        prediction_id=answered.ids[place],
+        prediction=value,
+        score=answered.scores[place],
+        version=answered.version,
+        logged=reason is None,
+        reason=reason,
+        probabilities=answered.probabilities[place] if answered.probabilities else None,
+        unknown_features=unknown or (differences.unknown if differences else ()),
+        missing_features=differences.missing if differences else (),
+    )
 
 
 def _each(at: Any, rows: int) -> list[Moment]:

@@ -50,14 +50,14 @@ class Endpoint:
         """Why the linked version does not answer."""
         return self._served.fault if self._served is not None else None
 
-    def answer(self, rows: Sequence[object]) -> Answered:
+    def answer(self, rows: Sequence[object], *, probabilities: bool = False) -> Answered:
         """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError."""
         from driftd.registry.loaded import PredictionError  # noqa: PLC0415 - pandas only when needed
         from driftd.serving.predict import answer  # noqa: PLC0415 - see above
 
         version = self._version().get()
         try:
-            return answer(version, rows, time.time(), refused_too=False)
+            return answer(version, rows, time.time(), refused_too=False, probabilities=probabilities)
         except PredictionError as error:
             raise NotAnsweredError(f"version {version.version} of {self.model} gave no prediction: {error}") from error
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import parse_qs
 
 import structlog
 from starlette.applications import Starlette
@@ -19,10 +20,13 @@ from starlette.types import Receive, Scope, Send
 
 from driftd.registry import ManifestError
 from driftd.registry.versions import NothingServedError
+from driftd.serving.differences import Differences, differences_of, united
 from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError
 from driftd.serving.metrics import ROUTES, ServingMetrics
+from driftd.serving.model_routes import model_routes
 from driftd.serving.requests import (
+    BAD_REQUEST,
     FAILED,
     NOT_FOUND,
     UNAVAILABLE,
@@ -44,7 +48,10 @@ from driftd.web.server import encoder_for
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered
 
-TOLD = "POST /v1/models/{model}/predict, /predictions or /feedback; GET /metrics, /-/healthy, /-/ready"
+TOLD = (
+    "POST /v1/models/{model}/predict, /predictions or /feedback; GET /v1/models, /v1/models/{model}, /openapi.json, "
+    "/metrics, /-/healthy, /-/ready"
+)
 
 
 def pages(endpoints: Mapping[str, Endpoint], metrics: ServingMetrics) -> Starlette:
@@ -79,6 +86,7 @@ def pages(endpoints: Mapping[str, Endpoint], metrics: ServingMetrics) -> Starlet
             Route("/metrics", show_metrics),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
+            *model_routes(endpoints),
             *(Route(f"/v1/models/{{model}}/{name}", only_post) for name in ROUTES),
         ],
         exception_handlers={HTTPException: refuse},
@@ -96,7 +104,10 @@ log = structlog.get_logger()
 LARGE_BODY = 100_000  # bytes; reading more in the event loop would keep others waiting
 LONGEST_WAIT = 5.0  # seconds that a prediction waits for the disk before it is answered as not logged
 
-Handler = Callable[[Endpoint, bytes], Awaitable[Reply]]
+PROBABILITIES = "probabilities"  # the parameter of a predict request that asks for those of every class
+_TRUE, _FALSE = frozenset({"", "1", "true"}), frozenset({"0", "false"})
+
+Handler = Callable[[Endpoint, bytes, bytes], Awaitable[Reply]]
 Kind = Literal["prediction", "feedback"]
 T = TypeVar("T")
 
@@ -113,8 +124,8 @@ class Serving:
         self._workers = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="predict")
         self._handlers: dict[str, Handler] = {
             "predict": self._predict,
-            "predictions": lambda endpoint, body: self._ingest(endpoint, body, "prediction"),
-            "feedback": lambda endpoint, body: self._ingest(endpoint, body, "feedback"),
+            "predictions": lambda endpoint, body, _: self._ingest(endpoint, body, "prediction"),
+            "feedback": lambda endpoint, body, _: self._ingest(endpoint, body, "feedback"),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +133,7 @@ class Serving:
         posted = scope["type"] == "http" and scope["method"] == "POST"
         parts: list[str] = scope["path"].split("/") if posted else []
         if len(parts) == 5 and parts[1:3] == ["v1", "models"] and parts[4] in self._handlers:  # noqa: PLR2004 - its parts
-            await self._post(parts[3], parts[4], receive, send)
+            await self._post(parts[3], parts[4], scope["query_string"], receive, send)
         else:
             await self._pages(scope, receive, send)
 
@@ -130,10 +141,10 @@ class Serving:
         """Let go of the worker threads."""
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    async def _post(self, model: str, route: str, receive: Receive, send: Send) -> None:
+    async def _post(self, model: str, route: str, query: bytes, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         try:
-            reply = await self._reply(model, route, receive)
+            reply = await self._reply(model, route, query, receive)
         except ClientGoneError:
             return
         except Exception:  # the loop boundary: a fault of ours is one failed request, and is told
@@ -142,14 +153,14 @@ class Serving:
         await _send(reply, send)
         self._metrics.answered(model, route, reply.status, time.perf_counter() - started)
 
-    async def _reply(self, model: str, route: str, receive: Receive) -> Reply:
+    async def _reply(self, model: str, route: str, query: bytes, receive: Receive) -> Reply:
         try:
             async with self._bodies.read(receive) as body:
                 endpoint = self._endpoints.get(model)
                 if endpoint is None:
                     known = ", ".join(self._endpoints)
                     return error_reply(NOT_FOUND, f"there is no model {model[:80]!r}; there are {known}", "model")
-                return await self._handlers[route](endpoint, body)
+                return await self._handlers[route](endpoint, body, query)
         except RefusedError as refused:
             return error_reply(refused.status, str(refused), refused.field)
         except NotAnsweredError as error:
@@ -162,33 +173,39 @@ class Serving:
             return error_reply(UNAVAILABLE, f"not kept: {error}")
 
     async def _ingest(self, endpoint: Endpoint, body: bytes, kind: Kind) -> Reply:
-        def read() -> tuple[EventRequest, Batch, list[Refusal]]:
+        def read() -> tuple[EventRequest, Batch, list[Refusal], Differences]:
             posted = read_posted(body, self._bounds)
-            return posted, *endpoint.log.read(posted.events, time.time(), only=kind)
+            batch, refused = endpoint.log.read(posted.events, time.time(), only=kind)
+            differences = differences_of(posted.events, endpoint.log.schema()) if kind == "prediction" else {}
+            return posted, batch, refused, united(differences.values())
 
-        posted, batch, refused = await self._aside(read) if len(body) > LARGE_BODY else read()
+        posted, batch, refused, differences = await self._aside(read) if len(body) > LARGE_BODY else read()
         receipt = await asyncio.wrap_future(await self._submit(endpoint, batch))
         self._metrics.kept(endpoint.model, receipt, refused)
-        return acknowledge(receipt, refused, single=posted.single)
+        return acknowledge(receipt, refused, single=posted.single, differences=differences)
 
-    async def _predict(self, endpoint: Endpoint, body: bytes) -> Reply:
+    async def _predict(self, endpoint: Endpoint, body: bytes, query: bytes) -> Reply:
+        probabilities = _wants_probabilities(query) if query else False
+
         def work() -> tuple[EventRequest, Answered]:
             posted = read_posted(body, self._bounds)
-            return posted, endpoint.answer(posted.events)
+            return posted, endpoint.answer(posted.events, probabilities=probabilities)
 
         posted, answered = await self._aside(work)
         reason = None
+        repeated: frozenset[int] = frozenset()
         try:
             keeping = asyncio.wrap_future(await self._submit(endpoint, answered.batch))
             done, _ = await asyncio.wait([keeping], timeout=LONGEST_WAIT)
             reason = None if done else f"the disk did not answer within {LONGEST_WAIT:.0f} s"
             if done:
-                keeping.result()
+                repeated = answered.repeated(keeping.result())
         except EventsNotKeptError as error:  # monitoring is never in the way of serving
             reason = str(error)
         rows = len(answered.batch.predictions)
-        self._metrics.predicted(endpoint.model, rows, list(answered.refused.values()), logged=reason is None)
-        return predictions_reply(answered, reason, single=posted.single)
+        refused = list(answered.refused.values())
+        self._metrics.predicted(endpoint.model, rows, refused, logged=reason is None, repeated=len(repeated))
+        return predictions_reply(answered, reason, single=posted.single, repeated=repeated)
 
     async def _submit(self, endpoint: Endpoint, batch: Batch) -> Future[Receipt]:
         if not endpoint.log.is_open:
@@ -202,6 +219,14 @@ class Serving:
     async def _aside(self, work: Callable[[], T]) -> T:
         """In a worker thread: the event loop stays free."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+
+
+def _wants_probabilities(query: bytes) -> bool:
+    """Whether the query asks for the probabilities of every class. Raises RefusedError for another value."""
+    value = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(PROBABILITIES, ["false"])[-1].lower()
+    if value not in _TRUE | _FALSE:
+        raise RefusedError(BAD_REQUEST, f"the parameter {PROBABILITIES} is true or false, not {value[:80]!r}")
+    return value in _TRUE
 
 
 async def _send(reply: Reply, send: Send) -> None:

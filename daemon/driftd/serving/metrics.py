@@ -64,10 +64,11 @@ class ServingMetrics:
         self._outcomes[model, "duplicate"].inc(receipt.duplicates)
         self._count_refusals(model, refused)
 
-    def predicted(self, model: str, rows: int, refused: Sequence[Refusal], *, logged: bool) -> None:
-        """Count what one predict request answered."""
+    def predicted(self, model: str, rows: int, refused: Sequence[Refusal], *, logged: bool, repeated: int = 0) -> None:
+        """Count what one predict request answered, and of it the rows whose `prediction_id` was there already."""
         if logged:
-            self._outcomes[model, "accepted"].inc(rows)
+            self._outcomes[model, "accepted"].inc(rows - repeated)
+            self._outcomes[model, "duplicate"].inc(repeated)
         else:
             self.unlogged.labels(model).inc(rows)
         self._count_refusals(model, refused)

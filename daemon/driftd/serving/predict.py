@@ -15,8 +15,9 @@ import pandas as pd
 from threadpoolctl import ThreadpoolController
 
 from driftd.registry.features import feature_frame
-from driftd.registry.loaded import LoadedVersion, Predictions
-from driftd.store.events.records import Batch, Refusal
+from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
+from driftd.serving.differences import Differences, differences_of, united
+from driftd.store.events.records import Batch, Receipt, Refusal
 from driftd.store.events.validation import read_events
 from driftd_detectors.schema import Schema, Task
 
@@ -52,9 +53,18 @@ class Answered:
     scores: list[float | None]
     batch: Batch
     refused: dict[int, Refusal]  # by the row's place
+    differences: dict[int, Differences]  # of the rows that do not bring exactly the features of the model
+    probabilities: list[dict[str, float] | None]  # of every class; None: refused, or the version gives none
+
+    def repeated(self, receipt: Receipt) -> frozenset[int]:
+        """The places of the rows that a commit did not keep because their `prediction_id` has a row already."""
+        kept = [place for place in range(len(self.ids)) if place not in self.refused]
+        return frozenset(kept[row] for row in receipt.repeated)
 
 
-def answer(version: LoadedVersion, requested: Sequence[object], now: float, *, refused_too: bool) -> Answered:
+def answer(
+    version: LoadedVersion, requested: Sequence[object], now: float, *, refused_too: bool, probabilities: bool = False
+) -> Answered:
     """Predict events that have `features`, and perhaps `prediction_id` and `at`, as JSON has them.
 
     Each event is validated as the store does it. Those that it refuses are predicted only with `refused_too`, what
@@ -71,7 +81,8 @@ def answer(version: LoadedVersion, requested: Sequence[object], now: float, *, r
     else:
         given = [_features(events[place]) for place in rows]
         columns = {name: [features.get(name) for features in given] for name in schema.names}
-    found = _predict(version, columns, len(rows))
+    differences = differences_of(events, schema)
+    found = _predict(version, columns, len(rows), differences)
     predictions: list[Value | None] = [None] * len(events)
     scores: list[float | None] = [None] * len(events)
     values: list[Value] = [*found.values()]
@@ -83,7 +94,16 @@ def answer(version: LoadedVersion, requested: Sequence[object], now: float, *, r
         (row[0], row[1], version.version, _there(predictions[place]), scores[place])
         for row, place in zip(batch.predictions, kept, strict=True)
     ]
-    return Answered(version.version, [_id_of(event) for event in events], predictions, scores, batch, refused)
+    return Answered(
+        version=version.version,
+        ids=[_id_of(event) for event in events],
+        predictions=predictions,
+        scores=scores,
+        batch=batch,
+        refused=refused,
+        differences=differences,
+        probabilities=_by_class(found, rows, len(events)) if probabilities else [],
+    )
 
 
 def records_of(frame: pd.DataFrame, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -101,6 +121,15 @@ def _plain_values(column: pd.Series[Any]) -> list[Any]:
     return [None if missing else value for value, missing in zip(values, column.isna().tolist(), strict=True)]
 
 
+def _by_class(found: Predictions, rows: Sequence[int], events: int) -> list[dict[str, float] | None]:
+    """The probability of each class by its name, for each event."""
+    by_class: list[dict[str, float] | None] = [None] * events
+    if found.probability is not None:
+        for place, shares in zip(rows, found.probability.tolist(), strict=True):
+            by_class[place] = dict(zip(found.classes, shares, strict=True))
+    return by_class
+
+
 def _event(row: object, new_id: str, schema: Schema) -> object:
     """What the store would be given, with a stand-in for the prediction that is yet to be made."""
     if not isinstance(row, Mapping):
@@ -115,11 +144,19 @@ def _event(row: object, new_id: str, schema: Schema) -> object:
     }
 
 
-def _predict(version: LoadedVersion, columns: Mapping[str, list[Any]], rows: int) -> Predictions:
+def _predict(
+    version: LoadedVersion, columns: Mapping[str, list[Any]], rows: int, differences: Mapping[int, Differences]
+) -> Predictions:
     frame = feature_frame(columns, version.schema)
     # The number of OpenMP's threads is each thread's own; that of BLAS is the whole process's, and so left alone.
     with _numerical_libraries().limit(limits=1 if rows < SMALL_ROWS else None, user_api="openmp"):
-        return version.predict(frame)
+        try:
+            return version.predict(frame)
+        except PredictionError as error:
+            missing = united(differences.values()).missing
+            if not missing:
+                raise
+            raise PredictionError(f"{error} (the request lacks the features {', '.join(missing)})") from error
 
 
 @cache

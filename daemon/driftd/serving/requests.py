@@ -11,12 +11,14 @@ import msgspec
 from starlette.types import Message, Receive
 
 from driftd.errors import DriftdError
+from driftd.serving.differences import Differences
 from driftd.store.events.records import Receipt, Refusal
 
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered
 
 OK, BAD_REQUEST, NOT_FOUND, TOO_LARGE, UNPROCESSABLE, FAILED, UNAVAILABLE = 200, 400, 404, 413, 422, 500, 503
+REPEATED = "a prediction of this prediction_id is kept already, and the first one stays"
 RETRY_AFTER = (b"retry-after", b"5")  # seconds
 
 _encode = msgspec.json.Encoder().encode
@@ -76,7 +78,9 @@ def read_posted(body: bytes, bounds: RequestLimits) -> EventRequest:
     return EventRequest(given, single=False)
 
 
-def acknowledge(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) -> Reply:
+def acknowledge(
+    receipt: Receipt, refused: Sequence[Refusal], *, single: bool, differences: Differences | None = None
+) -> Reply:
     """200 when anything was taken (a duplicate is), 422 when everything was refused."""
     if single and refused:
         return error_reply(UNPROCESSABLE, refused[0].reason, refused[0].field)
@@ -93,15 +97,23 @@ def acknowledge(receipt: Receipt, refused: Sequence[Refusal], *, single: bool) -
             }
             for refusal in refused
         ],
+        **(differences.to_dict() if differences is not None else {}),
     }
     return Reply(OK if accepted or receipt.duplicates or not refused else UNPROCESSABLE, _encode(body))
 
 
-def predictions_reply(answered: Answered, reason: str | None, *, single: bool) -> Reply:
-    """The answers, in the order of the request; `reason` is why they are not logged, None when they are."""
+def predictions_reply(
+    answered: Answered, reason: str | None, *, single: bool, repeated: frozenset[int] = frozenset()
+) -> Reply:
+    """The answers, in the order of the request.
+
+    `reason` is why they are not logged, None when they are, all but the places `repeated`.
+    """
     if single and answered.refused:
         return error_reply(UNPROCESSABLE, answered.refused[0].reason, answered.refused[0].field)
-    answers = [_to_dict(answered, place, reason) for place in range(len(answered.ids))]
+    answers = [
+        _to_dict(answered, place, REPEATED if place in repeated else reason) for place in range(len(answered.ids))
+    ]
     status = UNPROCESSABLE if len(answered.refused) == len(answers) else OK
     return Reply(status, _encode(answers[0] if single else answers))
 
@@ -115,14 +127,19 @@ def _to_dict(answered: Answered, place: int, reason: str | None) -> dict[str, An
     refusal = answered.refused.get(place)
     if refusal is not None:
         return {"index": place, "error": refusal.reason, "field": refusal.field}
-    answer = {
+    answer: dict[str, Any] = {
         "prediction_id": answered.ids[place],
         "prediction": answered.predictions[place],
         "score": answered.scores[place],
         "version": answered.version,
         "logged": reason is None,
     }
-    return answer if reason is None else answer | {"reason": reason}
+    if reason is not None:
+        answer["reason"] = reason
+    if answered.probabilities:
+        answer["probabilities"] = answered.probabilities[place]
+    differences = answered.differences.get(place)
+    return answer if differences is None else answer | differences.to_dict()
 
 
 SMALL = 65_536  # bytes that every connection may always send: what is usual is never refused for what others send

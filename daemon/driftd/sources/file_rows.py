@@ -1,74 +1,25 @@
-"""Rows of log files in the form of the statistics: which columns mean what, cutting, joining and labelling."""
+"""Rows of log files in the form of the statistics: cutting, joining and labelling."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftd.sources.log_files import RequestedColumns
+from driftd.sources.event_times import read_times
+from driftd.sources.mapped_columns import NOWHERE, ColumnMapping
 from driftd.sources.protocol import CHUNK_ROWS
 from driftd.sources.tables import table_of
-from driftd.store.events.arrow_columns import read_column, read_numbers
+from driftd.store.arrow_texts import read_ids
+from driftd.store.events.arrow_columns import read_column, read_feature
 from driftd.store.events.columnar import stack_columns, take_rows
 from driftd.store.events.reader import EventReader
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task
-
-_DEFAULTS = {
-    "id": "prediction_id",
-    "at": "at",
-    "prediction": "prediction",
-    "score": "score",
-    "version": "version",
-    "label": "label",
-    "label_at": "label_at",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnMapping:
-    """What the columns of the files are called."""
-
-    id: str
-    at: str
-    prediction: str
-    score: str
-    version: str
-    label: str
-    label_at: str
-    classes_are_text: bool
-
-    @classmethod
-    def of(cls, names: Mapping[str, str], schema: Schema) -> ColumnMapping:
-        """The names of the config over the usual ones. Raises ValueError for a meaning that there is not."""
-        unknown = set(names) - set(_DEFAULTS)
-        if unknown:
-            raise ValueError(f"columns can name {', '.join(_DEFAULTS)}; not {', '.join(sorted(unknown))}")
-        return cls(**{**_DEFAULTS, **names}, classes_are_text=schema.task is Task.CLASSIFICATION)
-
-    def outcomes(self) -> RequestedColumns:
-        """Everything but the features."""
-        texts = (self.prediction, self.label) if self.classes_are_text else ()
-        columns = (self.id, self.at, self.prediction, self.score, self.version, self.label, self.label_at)
-        return RequestedColumns(self.id, columns, texts, (self.at, self.label_at))
-
-    def with_features(self, schema: Schema) -> RequestedColumns:
-        """Everything."""
-        plain = self.outcomes()
-        texts = tuple(feature.name for feature in schema.features if feature.kind is Kind.CATEGORY)
-        times = tuple(feature.name for feature in schema.features if feature.kind is Kind.TIMESTAMP)
-        return RequestedColumns(
-            self.id, (*plain.columns, *schema.names), (*plain.texts, *texts), (*plain.times, *times)
-        )
-
-    def feedback(self) -> RequestedColumns:
-        """Identity, label and when it became known."""
-        texts = (self.label,) if self.classes_are_text else ()
-        return RequestedColumns(self.id, (self.id, self.label, self.label_at), texts, (self.label_at,))
+from driftd_detectors.values import ClassCodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +51,18 @@ class FileRows:
         for feature in schema.features:
             if feature.name in present:
                 column = table.column(feature.name)
-                values[feature.name], count = read_column(column, feature.kind, numeric_text=numeric_text)
+                values[feature.name], count = read_feature(column, feature, numeric_text=numeric_text)
                 if count:
                     unreadable[feature.name] = count
         rows = len(table)
         return cls(
-            _ids(table, names.id, first_row),
+            ids_of(table, names.id, first_row),
             Columns(rows, values, unreadable),
             _outcomes(table, names, schema, numeric_text=numeric_text, arrived_at=arrived_at),
         )
 
     @classmethod
-    def stacked(cls, parts: Sequence[FileRows], schema: Schema) -> FileRows:
+    def stack(cls, parts: Sequence[FileRows], schema: Schema) -> FileRows:
         """Rows one after the other."""
         if len(parts) == 1:
             return parts[0]
@@ -142,6 +93,8 @@ class FileRows:
             outcomes.label_at[places],
             outcomes.version[places],
             outcomes.classes,
+            outcomes.unseen,
+            round(outcomes.unreadable_scores * share),
         )
         return FileRows(self.ids.take(pa.array(places)), columns, cut)
 
@@ -151,20 +104,21 @@ class FileRows:
         unknown = ~(outcomes.label_at <= known_by)
         label = np.where(unknown, _no_label(schema), outcomes.label)
         label_at = np.where(unknown, np.nan, outcomes.label_at)
-        classes = {name: code for code, name in enumerate(outcomes.classes)}
+        codes = _codes_of(outcomes)
         if reader.exists and len(self):
             found, found_at = reader.labels_of(self.ids.to_pylist(), known_by)
             for place in np.flatnonzero(~np.isnan(found_at) & ~(found_at < label_at)).tolist():
                 value = found[place]
                 label_at[place] = found_at[place]
-                label[place] = value if isinstance(value, float) else classes.setdefault(str(value), len(classes))
-        return replace(self, outcomes=replace(outcomes, label=label, label_at=label_at, classes=tuple(classes)))
+                label[place] = value if isinstance(value, float) else codes.of(str(value))
+        return replace(self, outcomes=replace(outcomes, label=label, label_at=label_at, unseen=codes.unseen))
 
     def label_values(self, schema: Schema) -> list[str | float | None]:
         """The labels as they are sent: class texts or numbers; None where there is none."""
         if schema.task is Task.REGRESSION:
             return [None if np.isnan(outcome) else float(outcome) for outcome in self.outcomes.label]
-        return [None if outcome < 0 else self.outcomes.classes[int(outcome)] for outcome in self.outcomes.label]
+        texts = self.outcomes.texts(self.outcomes.label)
+        return [None if code < 0 else texts.labels[code] for code in texts.codes.tolist()]
 
     def table(self, schema: Schema) -> pa.Table:
         """The rows as users know them."""
@@ -179,76 +133,121 @@ def gathered(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
         if len(part) == 0:
             continue
         if waiting and size + len(part) > CHUNK_ROWS:
-            yield FileRows.stacked(waiting, schema)
+            yield FileRows.stack(waiting, schema)
             waiting, size = [], 0
         waiting.append(part)
         size += len(part)
     if waiting:
-        yield FileRows.stacked(waiting, schema)
+        yield FileRows.stack(waiting, schema)
 
 
-def _ids(table: pa.Table, name: str, first_row: int) -> pa.Array:
+def ids_of(table: pa.Table, name: str, first_row: int) -> pa.Array:
+    """The identities of rows as texts; the numbers of the rows where there are none."""
     if name in table.column_names:
-        column = table.column(name)
-        return (column if pa.types.is_string(column.type) else column.cast(pa.string())).combine_chunks()
+        return read_ids(table.column(name))
     return pa.array([f"row {first_row + place}" for place in range(len(table))], pa.string())
+
+
+@dataclass(frozen=True, slots=True)
+class _OutcomeColumns:
+    """The columns of a table that are no features; one that is absent is missing in every row."""
+
+    table: pa.Table
+    schema: Schema
+    codes: ClassCodes
+    numeric_text: bool
+
+    def times(self, name: str, default: float = np.nan) -> Numbers:
+        if name not in self.table.column_names:
+            return np.full(len(self.table), default)
+        return read_times(self.table.column(name))
+
+    def numbers(self, name: str) -> tuple[Numbers, int]:
+        """Numbers, and how many values are none (and so missing)."""
+        if name not in self.table.column_names:
+            return np.full(len(self.table), np.nan), 0
+        column, faults = read_column(self.table.column(name), Kind.NUMBER, numeric_text=self.numeric_text)
+        assert not isinstance(column, Coded)
+        return column, faults
+
+    def scores(self, name: str) -> tuple[Numbers, int]:
+        """Probabilities, and how many values are none (and so missing); a regression has no scores."""
+        scores, faults = self.numbers(NOWHERE if self.schema.task is Task.REGRESSION else name)
+        bad = (scores < 0.0) | (scores > 1.0)
+        return np.where(bad, np.nan, scores), faults + int(np.count_nonzero(bad))
+
+    def outcomes(self, name: str) -> Numbers:
+        """Predictions or labels: numbers, or the codes of classes."""
+        if self.schema.task is Task.REGRESSION:
+            return self.numbers(name)[0]
+        if name not in self.table.column_names:
+            return np.full(len(self.table), _no_label(self.schema))
+        column, _ = read_column(self.table.column(name), Kind.CATEGORY, numeric_text=self.numeric_text)
+        assert isinstance(column, Coded)
+        return _recoded(column, self.codes)
 
 
 def _outcomes(
     table: pa.Table, names: ColumnMapping, schema: Schema, *, numeric_text: bool, arrived_at: float
 ) -> Outcomes:
-    rows = len(table)
-    classes = {name: code for code, name in enumerate(schema.classes)}
-
-    def numbers(name: str, default: float = np.nan) -> Numbers:
-        return read_numbers(table.column(name)) if name in table.column_names else np.full(rows, default)
-
-    def outcome(name: str) -> Numbers:
-        if schema.task is Task.REGRESSION or name not in table.column_names:
-            return numbers(name, _no_label(schema))
-        column, _ = read_column(table.column(name), Kind.CATEGORY, numeric_text=numeric_text)
-        assert isinstance(column, Coded)
-        places = [classes.setdefault(label, len(classes)) for label in column.labels]
-        return np.array([*places, -1], dtype=np.float64)[column.codes]
-
-    at = numbers(names.at, arrived_at)
-    label = outcome(names.label)
-    known = ~np.isnan(label) if schema.task is Task.REGRESSION else label >= 0
-    label_at = np.where(known, np.fmax(numbers(names.label_at), np.nan), np.nan)
+    codes = ClassCodes(schema.classes)
+    columns = _OutcomeColumns(table, schema, codes, numeric_text)
+    at = columns.times(names.at, arrived_at)
+    label = columns.outcomes(names.label)
+    known = ~np.isnan(label) if schema.task is Task.REGRESSION else label != _no_label(schema)
+    label_at = np.where(known, np.fmax(columns.times(names.label_at), np.nan), np.nan)
     label_at = np.where(known & np.isnan(label_at), at, label_at)  # it came with its row
-    version = numbers(names.version, -1.0)
+    version, _ = columns.numbers(names.version)
+    prediction = columns.outcomes(names.prediction)
+    score, unreadable = columns.scores(names.score)
     return Outcomes(
         at=at,
-        prediction=outcome(names.prediction),
-        score=numbers(names.score),
+        prediction=prediction,
+        score=score,
         label=label,
         label_at=label_at,
         version=np.where(np.isfinite(version), version, -1.0).astype(np.int64),
-        classes=tuple(classes),
+        classes=schema.classes,
+        unseen=codes.unseen,
+        unreadable_scores=unreadable,
     )
 
 
 def _stacked_outcomes(parts: Sequence[Outcomes], schema: Schema) -> Outcomes:
-    classes = {name: code for code, name in enumerate(schema.classes)}
+    codes = ClassCodes(schema.classes)
 
-    def coded(values: Numbers, own: tuple[str, ...]) -> Numbers:
-        if schema.task is Task.REGRESSION:
+    def coded(part: Outcomes, values: Numbers) -> Numbers:
+        if schema.task is Task.REGRESSION or not part.unseen:
             return values
-        places = [classes.setdefault(label, len(classes)) for label in own]
-        return np.array([*places, -1], dtype=np.float64)[values.astype(np.int64)]
+        return _recoded(part.texts(values), codes)
 
     def joined(arrays: list[Numbers]) -> Numbers:
         return np.concatenate(arrays) if arrays else np.empty(0)
 
     return Outcomes(
         at=joined([part.at for part in parts]),
-        prediction=joined([coded(part.prediction, part.classes) for part in parts]),
+        prediction=joined([coded(part, part.prediction) for part in parts]),
         score=joined([part.score for part in parts]),
-        label=joined([coded(part.label, part.classes) for part in parts]),
+        label=joined([coded(part, part.label) for part in parts]),
         label_at=joined([part.label_at for part in parts]),
         version=np.concatenate([part.version for part in parts]) if parts else np.empty(0, dtype=np.int64),
-        classes=tuple(classes),
+        classes=schema.classes,
+        unseen=codes.unseen,
+        unreadable_scores=sum(part.unreadable_scores for part in parts),
     )
+
+
+def _recoded(column: Coded, codes: ClassCodes) -> Numbers:
+    places = [codes.of(label) for label in column.labels]
+    return np.array([*places, -1], dtype=np.float64)[column.codes]
+
+
+def _codes_of(outcomes: Outcomes) -> ClassCodes:
+    """The codes that some outcomes have already, to go on with."""
+    codes = ClassCodes(outcomes.classes)
+    for text in outcomes.unseen:
+        codes.of(text)
+    return codes
 
 
 def _no_label(schema: Schema) -> float:

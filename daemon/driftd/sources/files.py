@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -14,15 +15,23 @@ import pyarrow as pa
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.file_rows import ColumnMapping, FileRows, gathered
-from driftd.sources.log_files import FileFormat, LogFiles, RequestedColumns
-from driftd.sources.protocol import Extent
+from driftd.sources.event_times import are_possible, usable_rows
+from driftd.sources.feedback_files import FeedbackFiles
+from driftd.sources.file_rows import FileRows, gathered, ids_of
+from driftd.sources.files_settings import FilesSettings
+from driftd.sources.label_joins import LabelJoins
+from driftd.sources.log_files import LogFiles
+from driftd.sources.mapped_columns import ColumnMapping
+from driftd.sources.protocol import Extent, at_most
+from driftd.sources.row_counts import counts_of
+from driftd.sources.wanted import RequestedColumns
+from driftd.store.events.feature_parsing import time_obstacle
 from driftd.store.events.reader import EventReader
-from driftd.store.events.records import FeedbackEvent
-from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Schema
+
+__all__ = ["FilesSettings", "FilesSource", "Preview"]
 
 Item = TypeVar("Item")
 _END = object()
@@ -39,22 +48,15 @@ def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
 
 
 _EVER = float("inf")
-_ROWS_AT_ONCE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class FilesSettings:
-    """Where the logs are, and which of their columns mean what.
+class Preview:
+    """What the first look at a source found: rows of a few files, and sentences."""
 
-    `columns` maps `id`, `at`, `prediction`, `score`, `version`, `label`, `label_at` to the names in the files; those
-    that the files do not have are simply not known. Without times, rows happened when they were found.
-    """
-
-    path: str
-    format: FileFormat = "auto"
-    columns: Mapping[str, str] = field(default_factory=dict)
-    feedback: str | None = None
-    feedback_columns: Mapping[str, str] = field(default_factory=dict)
+    rows: int
+    faults: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class FilesSource:
@@ -73,19 +75,20 @@ class FilesSource:
         self._settings = settings
         self._names = ColumnMapping.of(settings.columns, schema)
         folder = places.events_db(model).parent
-        self._logs = LogFiles(settings.path, settings.format, self._names.at, folder / "files.json")
-        self._feedback: LogFiles | None = None
+        self._logs = LogFiles(settings.path, settings.reading(self._names, schema), folder / "files.json")
+        self._feedback: FeedbackFiles | None = None
         if settings.feedback is not None:
-            self._feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
-            self._feedback = LogFiles(
-                settings.feedback, settings.format, self._feedback_names.label_at, folder / "feedback.json"
-            )
-        self._store_at = (places.events_db(model), places.segments(model))
+            feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
+            reading = settings.reading_of_feedback(feedback_names)
+            logs = LogFiles(settings.feedback, reading, folder / "feedback.json")
+            store = partial(EventStore.open, places.events_db(model), schema, segments=places.segments(model))
+            self._feedback = FeedbackFiles(logs, feedback_names, schema, store)
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._closed_until = closed_until or (lambda _now: -_EVER)
         self._closed = self._complete_until = -_EVER
         self._late = 0
         self._counted: dict[int, _Counted] = {}
+        self._joins = LabelJoins(self._reader, self._identities)
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. A file that cannot be read is a fault of the extent, not an exception.
@@ -93,35 +96,51 @@ class FilesSource:
         While the whole folder is away, no window becomes complete: its rows may come back with the folder.
         """
 
-        def on_rows(_file: LogFile, _stretch: Stretch, times: Numbers) -> None:
-            self._late += int(np.count_nonzero(times < self._closed))
+        def on_rows(file: LogFile, _stretch: Stretch, times: Numbers) -> None:
+            late = int(np.count_nonzero(times < self._closed))
+            file.late += late
+            self._late += late
 
         self._logs.refresh(now, on_rows)
-        faults = self._logs.faults
         if self._feedback is not None:
-            self._take_feedback(self._feedback, now)
-            faults += self._feedback.faults
+            self._feedback.refresh(now)
         if not self._logs.is_away:
             self._complete_until = now
             self._closed = max(self._closed, self._closed_until(now))
         known = self._logs.known
-        first_at = min((stretch.first_at for stretch in known.stretches if stretch.first_at is not None), default=None)
-        newest_at = max((stretch.last_at for stretch in known.stretches if stretch.last_at is not None), default=None)
-        counts = {**self._reader.counters(), "malformed": float(self._malformed())}
+        joins = self._joins.step(known.stretches, now)
+        logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
+        faults = tuple(fault for log in logs for fault in log.faults)
+        if joins.fault is not None and known.rows and not self._logs.is_away:
+            faults = (*faults, joins.fault)
+        counts = counts_of([file for log in logs for file in log.known.files])
+        joined = {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
         return Extent(
-            first_at,
-            self._complete_until,
-            known.rows,
-            self._late,
-            faults,
-            newest_at,
-            self._reader.newest_label_at(),
-            counts,
+            first_at=min((one.first_at for one in known.stretches if one.first_at is not None), default=None),
+            complete_until=self._complete_until,
+            rows=known.rows,
+            late=self._late,
+            faults=faults,
+            newest_at=_newest_at(known.stretches, now),
+            newest_label_at=at_most(self._reader.newest_label_at(), now),
+            counts={**self._reader.counters(), **counts, **joined},
+            remarks=tuple(remark for one in logs for remark in one.remarks),
         )
 
-    def _malformed(self) -> int:
-        logs = [log for log in (self._logs, self._feedback) if log is not None]
-        return sum(file.malformed for log in logs for file in log.known.files)
+    def preview(self, now: float) -> Preview:
+        """Read a row of the newest files as a check would, and say what is wrong. Nothing is kept."""
+        logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
+        for log in logs:
+            log.preview(now)
+        rows = self._logs.known.rows
+        for stretch in self._logs.known.stretches:
+            for _ in self.chunks(Window(0, stretch.first_row, stretch.first_row + 1, by="rows")):
+                pass
+        return Preview(
+            rows,
+            tuple(fault for log in logs for fault in log.faults),
+            tuple(remark for log in logs for remark in log.remarks),
+        )
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`. The next chunk is read while the caller works on this one."""
@@ -131,7 +150,7 @@ class FilesSource:
 
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
         """See `Source.outcomes`."""
-        return FileRows.stacked(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
+        return FileRows.stack(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
 
     def labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
@@ -168,7 +187,7 @@ class FilesSource:
             sizes = np.cumsum([0, *map(len, kept)])
             kept = [part.where(keys[a:b] < bar) for part, (a, b) in zip(kept, pairwise(sizes), strict=True)]
             keys = keys[keys < bar]
-        return FileRows.stacked(kept, self._schema).table(self._schema)
+        return FileRows.stack(kept, self._schema).table(self._schema)
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -181,23 +200,48 @@ class FilesSource:
         else:
             stretches = known.in_order(int(window.start), int(window.end))
         tables = self._logs.read(stretches, wanted)
-        cut = (self._cut(stretch, table, window) for stretch, table in tables)
-        parts = (rows.with_labels(self._reader, self._schema, known_by) for rows in cut)
+        cut = (self._cut_or_say(stretch, table, window) for stretch, table in tables)
+        parts = (rows.with_labels(self._reader, self._schema, known_by) for rows in cut if rows is not None)
         yield from gathered(parts, self._schema)
+
+    def _cut_or_say(self, stretch: Stretch, table: pa.Table, window: Window) -> FileRows | None:
+        """The rows of one stretch that the window has; None, and a fault, when they cannot be read as rows."""
+        try:
+            return self._cut(stretch, table, window)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            self._logs.say_unreadable(stretch, error)
+            return None
+
+    def _identities(self, stretches: Sequence[Stretch]) -> Iterator[pa.Array]:
+        for stretch, table in self._logs.read(stretches, self._names.identities()):
+            yield ids_of(table, self._names.id, stretch.first_row)
 
     def _cut(self, stretch: Stretch, table: pa.Table, window: Window) -> FileRows:
         """The rows of one stretch that the window has, with the labels that stand beside them."""
+        if stretch.set_aside and stretch.found_at is not None:
+            table = usable_rows(table, self._names.at, stretch.found_at)
         text = self._logs.reads_numbers_as_text(stretch)
         arrived_at = stretch.first_at if stretch.first_at is not None else float("nan")
         rows = FileRows.read(
             table, self._names, self._schema, numeric_text=text, arrived_at=arrived_at, first_row=stretch.first_row
         )
+        self._say_label_times(stretch, rows.outcomes)
         if window.by == "rows":
             places = np.arange(stretch.first_row, stretch.first_row + len(rows))
             rows = rows.where((places >= window.start) & (places < window.end))
         elif not _inside(stretch, window) or np.isnan(rows.outcomes.at).any():
             rows = rows.where((rows.outcomes.at >= window.start) & (rows.outcomes.at < window.end))
         return rows
+
+    def _say_label_times(self, stretch: Stretch, outcomes: Outcomes) -> None:
+        """A label that becomes known at an impossible time is never known: that is a fault of the source."""
+        if stretch.found_at is None:
+            return
+        impossible = outcomes.labelled & ~are_possible(outcomes.label_at, stretch.found_at)
+        if impossible.any():
+            at = float(outcomes.label_at[np.argmax(impossible)])
+            said = f"column {self._names.label_at!r}: {time_obstacle(at, stretch.found_at)}"
+            self._logs.say_unreadable(stretch, ValueError(said))
 
     def _label_times(self, stretch: Stretch, since: float) -> Numbers:
         """When the first label of each of the stretch's rows from `since` on became known."""
@@ -209,43 +253,6 @@ class FilesSource:
         times = np.concatenate(found)
         return times[~np.isnan(times)]
 
-    def _take_feedback(self, logs: LogFiles, now: float) -> None:
-        """Keep new feedback in the event store, before the catalogue says that it was read."""
-        store: list[EventStore] = []
-
-        def on_rows(_file: LogFile, stretch: Stretch, _times: Numbers) -> None:
-            if not store:
-                path, segments = self._store_at
-                store.append(EventStore.open(path, self._schema, segments=segments))
-            for part, table in logs.read([stretch], self._feedback_names.feedback()):
-                events = self._feedback_events(part, table)
-                for start in range(0, len(events), _ROWS_AT_ONCE):
-                    batch, _ = read_events(events[start : start + _ROWS_AT_ONCE], self._schema, now)
-                    store[0].append(batch)
-
-        try:
-            logs.refresh(now, on_rows)
-        finally:
-            for event_store in store:
-                event_store.close()
-
-    def _feedback_events(self, stretch: Stretch, table: pa.Table) -> Sequence[FeedbackEvent]:
-        rows = FileRows.read(
-            table,
-            self._feedback_names,
-            self._schema,
-            numeric_text=True,
-            arrived_at=stretch.first_at or 0.0,
-            first_row=stretch.first_row,
-        )
-        labels = rows.label_values(self._schema)
-        known_at = np.where(np.isnan(rows.outcomes.label_at), stretch.first_at or 0.0, rows.outcomes.label_at)
-        return [
-            FeedbackEvent(str(row), label, float(at))
-            for row, label, at in zip(rows.ids.to_pylist(), labels, known_at, strict=True)
-            if label is not None and row is not None
-        ]
-
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
@@ -256,6 +263,16 @@ class _Counted:
 
     def holds(self, stretch: Stretch, stamp: int) -> bool:
         return self.rows == stretch.rows and (self.final or self.stamp == stamp)
+
+
+def _newest_at(stretches: Sequence[Stretch], now: float) -> float | None:
+    """The latest event time; a row ahead of the clock counts as one of the moment at which it was found."""
+    times = (
+        min(one.last_at, one.found_at if one.found_at is not None else now, now)
+        for one in stretches
+        if one.last_at is not None
+    )
+    return max(times, default=None)
 
 
 def _span(since: float, until: float) -> Window:

@@ -5,130 +5,260 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
-from typing import Literal
+from typing import cast
 
 import pyarrow as pa
 
 from driftd.sources import parquet_files, text_files
-from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch, is_columnar, is_there, listed
+from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
+from driftd.sources.event_times import Found
+from driftd.sources.first_look import fault_of_head, is_json_lines, separator_hint, unknown_suffix
+from driftd.sources.formats import ADAPTERS
+from driftd.sources.json_lines import Lines
+from driftd.sources.listing import KINDS, Kind, Listing, base_of, is_there, kind_of, list_files, table_fault
+from driftd.sources.partitions import partition_of
+from driftd.sources.reading import Layout, Reading
+from driftd.sources.row_counts import share_faults
+from driftd.sources.text_files import TextFormat
+from driftd.sources.wanted import RequestedColumns
 from driftd_detectors.columns import Numbers
 
-FileFormat = Literal["auto", "parquet", "csv", "jsonl"]
 OnRows = Callable[[LogFile, Stretch, Numbers], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedColumns:
-    """Columns to read: all of them, those that are text whatever they look like, those in which text is a time.
-
-    `identity` is text with a value of its own in every row, so not worth a dictionary.
-    """
-
-    identity: str
-    columns: tuple[str, ...]
-    texts: tuple[str, ...] = ()
-    times: tuple[str, ...] = ()
+_PREVIEWED_FILES = 3
+_REMARK_SECONDS = 86_400.0  # how long it is said that a file was replaced, or that its rows could not be read
 
 
 class LogFiles:
     """The files of one folder or pattern. `catalogue` is where what is known of them is kept."""
 
-    def __init__(self, pattern: str, file_format: FileFormat, at: str | None, catalogue: Path) -> None:
-        self._format = file_format
-        self._at = at
+    def __init__(self, pattern: str, reading: Reading, catalogue: Path) -> None:
+        self._reading = reading
         self._pattern = pattern
+        self._base = base_of(pattern)
         self._place = catalogue
         self._stored_at = 0
-        self.known = LogCatalogue(catalogue, pattern)
-        self.faults: tuple[str, ...] = ()
+        self.known = LogCatalogue(catalogue, pattern, dialect=reading.dialect)
+        self.remarks: tuple[str, ...] = ()
         self.is_away = False  # nothing of it is to be seen, as after an unmounting: it is silent, not empty
+        self._found_faults: list[str] = []
+        self._read_faults: dict[tuple[str, str], tuple[str, float]] = {}  # by file and kind, with when it was read
+        self._now = 0.0
         self._load()
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What cannot be read just now, in one sentence each."""
+        lately = [said for said, at in self._read_faults.values() if self._now - at < _REMARK_SECONDS]
+        return tuple(dict.fromkeys([*self._found_faults, *lately]))
 
     def refresh(self, now: float, on_rows: OnRows) -> None:
         """Look for new rows, and tell `on_rows` of each stretch of them with the rows' event times.
 
         A file that cannot be read (yet) is named in `faults` and tried again next time.
         """
+        self._now = now
         with self._alone():
             self._load()
-            faults = [gone] if (gone := self._gone()) is not None else []
-            self.is_away = bool(faults)
-            numbers = self.known.changed()
-            for number in numbers:
-                fault = self._look(number, now, on_rows)
-                if fault:
-                    faults.append(fault)
+            listing = list_files(self._pattern)
+            faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
+            if (gone := self._gone(listing)) is not None:
+                faults.append(gone)
+            self.is_away = gone is not None or (bool(faults) and not listing.files)
+            numbers = self.known.changed(listing.files)
+            try:
+                for number in numbers:
+                    fault = self._look(number, now, on_rows)
+                    if fault:
+                        faults.append(fault)
+            except BaseException:  # what was found and not taken is found again
+                self.known, self._stored_at = LogCatalogue(self._place, self._pattern, dialect=self._reading.dialect), 0
+                raise
             if numbers:
                 self.known.save()
                 self._stored_at = self._place.stat().st_mtime_ns
-        self.faults = tuple(faults)
+        said_faults, said_remarks = self._shortfalls()
+        self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
+        self.remarks = (*said_remarks, *self._replaced(now))
+
+    def preview(self, now: float) -> None:
+        """Find the first rows of the newest files, and what is wrong with them. Nothing is kept."""
+        self._now = now
+        listing = list_files(self._pattern)
+        faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
+        if (gone := self._gone(listing)) is not None:
+            faults.append(gone)
+        newest = sorted(listing.files, key=lambda one: one[1].st_mtime_ns)[-_PREVIEWED_FILES:]
+        for path, stat in newest:
+            number = self.known.begin(str(path), stat.st_ino)
+            if (fault := self._look(number, now, lambda *_: None, most=1)) is not None:
+                faults.append(fault)
+        said_faults, said_remarks = self._shortfalls()
+        self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
+        self.remarks = tuple(said_remarks)
 
     def read(self, stretches: Sequence[Stretch], wanted: RequestedColumns) -> Iterator[tuple[Stretch, pa.Table]]:
         """The wanted columns (as far as the files have them) of stretches; rows whose file is gone are left out."""
         for number, group in groupby(stretches, key=lambda stretch: stretch.file):
             file = self.known.files[number]
             mine = list(group)
+            self._read_faults.pop((file.path, "file"), None)
             try:
-                if self._format_of(file) == "parquet":
-                    yield from parquet_files.read_stretches(Path(file.path), mine, wanted.columns, wanted.texts)
+                kind = self._kind_of(file)
+                if kind == "parquet":
+                    path, partition = Path(file.path), partition_of(file.path, self._base)
+                    inside = self._reading.features
+                    yield from parquet_files.read_stretches(path, mine, wanted, inside, partition, self._on_column)
                 else:
-                    text = self._text_format(file)
-                    yield from text_files.read_stretches(
-                        file, text, mine, wanted.columns, (wanted.identity, *wanted.texts), wanted.times
-                    )
-            except (OSError, ValueError) as error:
-                self.faults = (*self.faults, _fault(file, error))
+                    yield from text_files.read_stretches(file, self._text_format(file, kind), mine, wanted)
+            except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+                if not file.path.endswith("(replaced)"):
+                    self._read_faults[file.path, "file"] = (_fault(file, error), self._now)
 
     def reads_numbers_as_text(self, stretch: Stretch) -> bool:
         """Whether the format of the stretch's file cannot tell numbers from text."""
-        return self._format_of(self.known.files[stretch.file]) != "parquet"
+        return self._kind_of(self.known.files[stretch.file]) != "parquet"
 
-    def malformed(self) -> int:
-        """How many lines were no rows."""
-        return sum(file.malformed for file in self.known.files)
+    def layout_of(self, file: LogFile) -> Layout:
+        """How one file is laid out. Raises ValueError where nothing says."""
+        kind = self._kind_of(file)
+        text = None if kind == "parquet" else self._text_format(file, kind)
+        return Layout(text, partition_of(file.path, self._base))
 
-    def _gone(self) -> str | None:
+    def say_unreadable(self, stretch: Stretch, error: Exception) -> None:
+        """A stretch was read, and rows or a column of it are of no use: that is a fault of its file."""
+        file = self.known.files[stretch.file]
+        self._read_faults[file.path, "rows"] = (_fault(file, error), self._now)
+
+    def _on_column(self, fault: str) -> None:
+        self._read_faults[fault, "column"] = (fault, self._now)
+
+    def _gone(self, listing: Listing) -> str | None:
         """Why nothing at all can be seen, where that is no sign of a feed without rows."""
         if not is_there(self._pattern):
             return f"{self._pattern} does not exist"
-        if self.known.rows and not listed(self._pattern):
+        if self.known.rows and not listing.files and not listing.tables:
             return f"{self._pattern} has none of the files any more that were read from it: is it mounted?"
         return None
 
-    def _look(self, number: int, now: float, on_rows: OnRows) -> str | None:
-        """Catalogue what is new in one file; returns why it cannot be read, if so."""
+    def _shortfalls(self) -> tuple[list[str], list[str]]:
+        """What to say of columns that no file has had."""
+        read = [set(file.absent) for file in self.known.files if file.rows and file.absent is not None]
+        return self._reading.expected.shortfalls(set.intersection(*read)) if read else ([], [])
+
+    def _replaced(self, now: float) -> Iterator[str]:
+        for file in self.known.files:
+            if file.replaces and file.begun_at is not None and now - file.begun_at < _REMARK_SECONDS:
+                yield (
+                    f"{file.path} was cut or rewritten: {file.replaces:,} rows that were read from it before are "
+                    "counted and can no longer be read; append to files, or write new ones"
+                )
+
+    def _look(self, number: int, now: float, on_rows: OnRows, most: int | None = None) -> str | None:
+        """Catalogue what is new in one file, at most so many stretches; returns why it cannot be read, if so."""
         file = self.known.files[number]
         try:
             stat = Path(file.path).stat()
             file.inode, size, changed_at = stat.st_ino, stat.st_size, stat.st_mtime_ns
-            if self._format_of(file) == "parquet":
-                if parquet_files.row_count(file) < file.done:  # not a file that grew: another one at its path
-                    number = self.known.begin(file.path, stat.st_ino)
-                    file = self.known.files[number]
-                found = parquet_files.find_stretches(file, self._at, now)
+            kind = self._kind_of(file)
+            if kind == "parquet":
+                number, file = self._same_or_new(number, file)
             else:
                 file.changed_at = changed_at
-                found = text_files.find_stretches(file, self._text_format(file), self._at, now)
-            for stretch, times in found:
-                self.known.add(number, stretch)
-                on_rows(file, self.known.stretches[-1] if stretch.rows else stretch, times)
-        except (OSError, ValueError) as error:
+            obstacle = self._obstacle(file, kind)
+            if obstacle is not None:
+                return f"{file.path} is not read: it {obstacle}"
+            if file.begun_at is None and not file.done:
+                file.begun_at = now
+            for found in islice(self._found(file, kind, now), most):
+                self._take(number, found, on_rows)
+                if kind != "parquet":
+                    self.known.mark(file)
+        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
             return _fault(file, error)
         file.size, file.changed_at = size, changed_at
         return None
 
-    def _format_of(self, file: LogFile) -> Literal["parquet", "csv", "jsonl"]:
-        if self._format != "auto":
-            return self._format
-        if is_columnar(file.path):
-            return "parquet"
-        return "csv" if Path(file.path).suffix in {".csv", ".tsv"} else "jsonl"
+    def _found(self, file: LogFile, kind: Kind, now: float) -> Iterator[Found]:
+        wanted, timed = self._reading.times_only, self._reading.timed
+        null_at = now if self._reading.nulls_are_new else None
+        if kind == "parquet":
+            partition = partition_of(file.path, self._base)
+            yield from parquet_files.find_stretches(file, wanted, now, partition, timed=timed, null_at=null_at)
+        else:
+            how = self._text_format(file, kind)
+            yield from text_files.find_stretches(file, how, wanted, now, timed=timed, null_at=null_at)
 
-    def _text_format(self, file: LogFile) -> text_files.TextFormat:
-        return "csv" if self._format_of(file) == "csv" else "jsonl"
+    def _take(self, number: int, found: Found, on_rows: OnRows) -> None:
+        file, times = self.known.files[number], found.times
+        stretch = self.known.add(number, found.stretch)
+        file.no_time += times.unreadable
+        file.impossible_time += times.impossible
+        for fault in times.faults:
+            row = file.rows - len(times.times) + fault.place + 1
+            reason = "no_time" if fault.reason == "no readable time" else "impossible_time"
+            file.examples[reason] = f"{file.path}, row {row}, column {self._reading.at!r}: {fault.reason}"
+        on_rows(file, stretch, times.kept)
+
+    def _same_or_new(self, number: int, file: LogFile) -> tuple[int, LogFile]:
+        """A Parquet file that was rewritten with more rows is the same one; with fewer or other rows, another."""
+        at, rows = self._reading.at, parquet_files.row_count(file)
+        known = file.head_bytes  # rows, here
+        rewritten = known and rows >= file.done and parquet_files.first_rows_digest(file, at, known) != file.head
+        if file.done and (rows < file.done or rewritten):
+            number = self.known.begin(file.path, file.inode)
+            file = self.known.files[number]
+        file.head_bytes = min(rows, parquet_files.DIGESTED_ROWS)
+        file.head = parquet_files.first_rows_digest(file, at, file.head_bytes) if rows else b""
+        return number, file
+
+    def _obstacle(self, file: LogFile, kind: Kind) -> str | None:
+        """Why a file is not read at all; asked before its first row is."""
+        expected = self._reading.expected
+        if file.rows or (file.done and not file.begun_at):
+            return None
+        if kind == "parquet":
+            partition = partition_of(file.path, self._base)
+            columns: list[str] | None = parquet_files.columns_of(file.path, self._reading.features, partition)
+            separator = ""
+        else:
+            how = self._text_format(file, kind)
+            fault = fault_of_head(file.path, kind, how.dialect)
+            if fault is not None:
+                return fault
+            columns, separator = text_files.first_columns(file, how), how.separator
+        if columns is None:
+            return None
+        obstacle = expected.obstacle(columns)
+        if obstacle is None:
+            file.absent = expected.absent(columns)
+            return None
+        return obstacle + (separator_hint(columns, separator) if kind == "csv" else "")
+
+    def _kind_of(self, file: LogFile) -> Kind:
+        """What a file is read as. Raises ValueError where neither the config nor its name nor its beginning says."""
+        chosen = self._reading.format
+        if chosen in ADAPTERS:
+            return "jsonl"
+        if chosen in KINDS.values():
+            return cast("Kind", chosen)
+        kind = kind_of(file.path.removesuffix(" (replaced)"))
+        if kind is not None:
+            return kind
+        if not (file.done or is_json_lines(file.path, self._reading.dialect)):
+            raise ValueError(unknown_suffix(file.path))
+        return "jsonl"
+
+    def _text_format(self, file: LogFile, kind: Kind) -> TextFormat:
+        reading = self._reading
+        return TextFormat(
+            "csv" if kind == "csv" else "jsonl",
+            reading.dialect,
+            reading.dialect.separator_of(file.path),
+            Lines(reading.features, ADAPTERS.get(reading.format), reading.expected.features),
+            partition_of(file.path, self._base),
+        )
 
     def _load(self) -> None:
         """Take over what another process found meanwhile."""
@@ -137,7 +267,7 @@ class LogFiles:
         except FileNotFoundError:
             return
         if stored_at != self._stored_at:
-            self.known = LogCatalogue.load(self._place, self._pattern)
+            self.known = LogCatalogue.load(self._place, self._pattern, self._reading.dialect)
             self._stored_at = stored_at
 
     @contextmanager

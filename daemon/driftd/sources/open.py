@@ -22,10 +22,13 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
     closed = partial(closed_until, window, lateness=lateness)
     if config.source.kind == "store":
         return StoreSource(model, schema, places, closed)
+    from driftd.sources.dialects import Dialect  # noqa: PLC0415 - Arrow only where files are read
     from driftd.sources.files import FilesSettings, FilesSource  # noqa: PLC0415 - Arrow only where files are read
 
     chosen = config.source
     names = {str(meaning): name for meaning, name in chosen.columns.items()}
     feedback_names = {str(meaning): name for meaning, name in chosen.feedback_columns.items()}
-    settings = FilesSettings(chosen.path, chosen.format, names, chosen.feedback, feedback_names)
+    written = chosen.dialect
+    dialect = Dialect(written.separator, written.decimal, written.encoding, written.compression)
+    settings = FilesSettings(chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect)
     return FilesSource(model, schema, places, settings, closed)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from driftd.sources.arrow_types import as_read
 from driftd.sources.catalogue import LogFile, Stretch, span_of
+from driftd.sources.event_times import Found, FoundTimes, read_times
+from driftd.sources.nested import path_in, with_paths
+from driftd.sources.partitions import with_partition
 from driftd.sources.protocol import CHUNK_ROWS
-from driftd.store.events.arrow_columns import read_numbers
+from driftd.sources.wanted import RequestedColumns
 from driftd_detectors.columns import Numbers
 
+DIGESTED_ROWS = 20
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
 
 
@@ -22,39 +28,108 @@ def row_count(file: LogFile) -> int:
     return int(pq.read_metadata(file.path).num_rows)
 
 
-def find_stretches(file: LogFile, at: str | None, arrived_at: float) -> Iterator[tuple[Stretch, Numbers]]:
+def columns_of(path: str, features: str, partition: Mapping[str, str | None]) -> list[str]:
+    """The columns of a file, those inside structs as paths too (in `features`, by name), and those of its folders."""
+    names = list(_names(pq.read_schema(path)))
+    inside = [name.removeprefix(f"{features}.") for name in names if name.startswith(f"{features}.")]
+    return [*names, *inside, *partition]
+
+
+def _names(fields: Iterable[pa.Field], before: str = "") -> Iterator[str]:
+    for field in fields:
+        yield f"{before}{field.name}"
+        if pa.types.is_struct(field.type):
+            yield from _names(field.type, f"{before}{field.name}.")
+
+
+def first_rows_digest(file: LogFile, at: str, rows: int) -> bytes:
+    """A digest of the times of the first rows that are known (of their first column where there are no times).
+
+    A file that was rewritten with more rows keeps it; one that holds other rows does not.
+    """
+    with pq.ParquetFile(file.path) as parquet:
+        if not parquet.metadata.num_row_groups or not parquet.schema_arrow.names:
+            return b""
+        column = [at] if path_in(parquet.schema_arrow, at) else parquet.schema_arrow.names[:1]
+        first = next(parquet.iter_batches(batch_size=rows, row_groups=[0], columns=column), None)
+    return hashlib.blake2b(repr(first.to_pylist()).encode(), digest_size=12).digest() if first is not None else b""
+
+
+def find_stretches(
+    file: LogFile,
+    wanted: RequestedColumns,
+    found_at: float,
+    partition: Mapping[str, str | None],
+    *,
+    timed: bool,
+    null_at: float | None,
+) -> Iterator[Found]:
     """The rows that a file has beyond `file.done`, with their event times; at most `CHUNK_ROWS` at once.
 
+    `wanted` names the one column of the times; rows without it happened at `found_at` unless they must be `timed`.
+    `null_at` is the time of rows that have the column without a value, if they are to have one.
     No stretch crosses a row group; `file.done` moves with every stretch. Raises OSError or ValueError (as Arrow does)
     when the file is not whole yet.
     """
+    (at,) = wanted.event_times
     with pq.ParquetFile(file.path) as parquet:
-        named = at is not None and at in parquet.schema_arrow.names
         row = 0
         for group in range(parquet.metadata.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
             if row + rows > file.done:
-                times = _times(parquet, group, at) if named else np.full(rows, arrived_at)
+                times = _times(parquet, group, at, partition, null_at)
+                if times is None:
+                    times = np.full(rows, np.nan if timed else found_at)
+                else:
+                    file.is_timed = True
+                is_timed = file.is_timed or timed
                 for start in range(max(row, file.done), row + rows, CHUNK_ROWS):
                     stop = min(start + CHUNK_ROWS, row + rows)
-                    mine = times[start - row : stop - row]
+                    found = FoundTimes.of(times[start - row : stop - row], found_at if is_timed else np.inf)
                     file.done = stop
-                    yield Stretch(0, start, stop, stop - start, 0, *span_of(mine)), mine
+                    file.rows += stop - start
+                    yield Found(_stretch(start, stop, found, found_at, is_timed=is_timed), found)
             row += rows
 
 
-def _times(parquet: pq.ParquetFile, group: int, at: str | None) -> Numbers:
-    return read_numbers(parquet.read_row_group(group, columns=[at]).column(0))
+def _stretch(start: int, stop: int, found: FoundTimes, found_at: float, *, is_timed: bool) -> Stretch:
+    first_at, last_at = span_of(found.kept)
+    kept = len(found.kept)
+    aside = stop - start - kept
+    return Stretch(0, start, stop, kept, 0, first_at, last_at, aside, found_at, found.first_future, is_timed)
+
+
+def _times(
+    parquet: pq.ParquetFile, group: int, at: str, partition: Mapping[str, str | None], null_at: float | None
+) -> Numbers | None:
+    """The times of a row group; None when the file has none."""
+    if path_in(parquet.schema_arrow, at):
+        read = with_paths(parquet.read_row_group(group, columns=[at]), {at: at})
+        column = as_read(read)[0].column(at)
+    elif at in partition:
+        rows = parquet.metadata.row_group(group).num_rows
+        column = with_partition(_empty_rows(rows), partition, [at], [at]).column(at)
+    else:
+        column = None
+    return None if column is None else read_times(column, null_at)
 
 
 def read_stretches(
-    path: Path, stretches: Sequence[Stretch], columns: Sequence[str], texts: Sequence[str]
+    path: Path,
+    stretches: Sequence[Stretch],
+    wanted: RequestedColumns,
+    features: str,
+    partition: Mapping[str, str | None],
+    on_fault: Callable[[str], None],
 ) -> Iterator[tuple[Stretch, pa.Table]]:
-    """The wanted columns (those that the file has) of stretches in file order; the file is opened once."""
+    """The wanted columns (those that the file has) of stretches in file order; the file is opened once.
+
+    `on_fault` is told of each wanted column that has no values that driftd can read, in one sentence.
+    """
     metadata = pq.read_metadata(path)
-    present = set(metadata.schema.names)
-    names = [name for name in columns if name in present]
-    coded = [name for name in texts if name in present]
+    schema = metadata.schema.to_arrow_schema()
+    paths = _paths(schema, wanted.columns, features)
+    coded = [name for name in wanted.texts if name in schema.names and _is_text(schema.field(name).type)]
     with pq.ParquetFile(
         path, metadata=metadata, read_dictionary=coded, pre_buffer=False, buffer_size=_BUFFER_BYTES
     ) as parquet:
@@ -62,10 +137,31 @@ def read_stretches(
         waiting = list(stretches)
         for group in range(parquet.metadata.num_row_groups):
             last = first + parquet.metadata.row_group(group).num_rows
-            inside = [part for part in waiting if first <= part.start < last]
-            if inside:
-                yield from _group(parquet, group, first, inside, names)
+            inside = [stretch for stretch in waiting if first <= stretch.start < last]
+            for stretch, raw in _group(parquet, group, first, inside, list(paths.values())) if inside else ():
+                table, faults = as_read(with_paths(raw, paths), wanted.columns)
+                for fault in faults:
+                    on_fault(f"{path}: {fault}")
+                yield stretch, with_partition(table, partition, wanted.columns, wanted.texts)
             first = last
+
+
+def _paths(schema: pa.Schema, wanted: Iterable[str], features: str) -> dict[str, str]:
+    """Where the wanted columns are: under their name, at the path that it spells, or in the struct of the features."""
+    found = {}
+    for name in wanted:
+        path = name if path_in(schema, name) else f"{features}.{name}"
+        if path == name or path_in(schema, path):
+            found[name] = path
+    return found
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _empty_rows(rows: int) -> pa.Table:
+    return pa.table({"": pa.array(np.zeros(rows, dtype=np.int8))})
 
 
 def _group(
@@ -80,7 +176,7 @@ def _group(
             if stretch.stop > place + len(table):
                 break
             waiting.pop(0)
-            yield stretch, table.slice(stretch.start - place, stretch.rows)
+            yield stretch, table.slice(stretch.start - place, stretch.stop - stretch.start)
         place += len(table)
         if not waiting:
             return
@@ -88,14 +184,14 @@ def _group(
     if waiting:
         table = parquet.read_row_group(group, columns=list(names))
         for stretch in waiting:
-            yield stretch, table.slice(stretch.start - first, stretch.rows)
+            yield stretch, table.slice(stretch.start - first, stretch.stop - stretch.start)
 
 
 def _pieces(parquet: pq.ParquetFile, group: int, names: Sequence[str]) -> Iterator[pa.Table]:
     rows = parquet.metadata.row_group(group).num_rows
     if rows <= CHUNK_ROWS or not names:
         table = parquet.read_row_group(group, columns=list(names))
-        yield table if names else pa.table({"": pa.array(np.zeros(rows, dtype=np.int8))})
+        yield table if names else _empty_rows(rows)
         return
     for batch in parquet.iter_batches(batch_size=CHUNK_ROWS, row_groups=[group], columns=list(names)):
         yield pa.Table.from_batches([batch])

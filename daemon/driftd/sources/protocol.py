@@ -28,7 +28,14 @@ class Extent:
     newest_label_at: float | None = None  # the latest time of a label; None where only reading the rows would tell
     counts: Mapping[str, float] = field(
         default_factory=dict
-    )  # set aside so far: duplicates, refused, malformed, ignored
+    )  # set aside so far, by reason: duplicates, refused, malformed, ignored, no_time, impossible_time, no_label;
+    # late; labels that came and those that joined no prediction (labels, unjoined), as of the last count
+    remarks: tuple[str, ...] = ()  # what is worth knowing and hinders nothing, in one sentence each
+
+
+def at_most(at: float | None, now: float) -> float | None:
+    """A time that is not ahead of the clock: what is, silences no alert on a feed that has stopped."""
+    return None if at is None else min(at, now)
 
 
 class Source(Protocol):

@@ -10,7 +10,8 @@ import numpy as np
 
 from driftd.paths import Places
 from driftd.records import Window
-from driftd.sources.protocol import CHUNK_ROWS, Extent
+from driftd.sources.join_counts import COUNT_SECONDS, JoinCounts
+from driftd.sources.protocol import CHUNK_ROWS, Extent, at_most
 from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema
@@ -33,6 +34,8 @@ class StoreSource:
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._seen: tuple[int, float] | None = None  # rows, and the event time up to which windows were closed
         self._late = 0
+        self._joined_at = -_EVER
+        self._joins = JoinCounts()
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`."""
@@ -43,7 +46,19 @@ class StoreSource:
                 self._late += self._reader.arrived_late(*self._seen)
         closed = self._closed_until(now)
         self._seen = (rows, closed if self._seen is None else max(closed, self._seen[1]))
-        return Extent(first_at, now, rows, self._late, (), newest_at, newest_label_at, counts)
+        joins = self._count_joins(now)
+        counts |= {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
+        faults = (joins.fault,) if joins.fault is not None and rows else ()
+        newest_at, newest_label_at = at_most(newest_at, now), at_most(newest_label_at, now)
+        return Extent(first_at, now, rows, self._late, faults, newest_at, newest_label_at, counts)
+
+    def _count_joins(self, now: float) -> JoinCounts:
+        """How many labels have their prediction; counted anew now and then, because the whole index is read."""
+        if now - self._joined_at >= COUNT_SECONDS or now < self._joined_at:
+            unjoined, example = self._reader.unjoined_ids()
+            self._joins = JoinCounts(self._reader.count_labelled_ids(), unjoined, example or "")
+            self._joined_at = now
+        return self._joins
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
 
 from driftd.store.events.arrow_columns import to_arrow
 from driftd.store.events.columnar import missing
-from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
+from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task
 
 
@@ -32,4 +31,4 @@ def table_of(ids: Sequence[str] | pa.Array, columns: Columns, outcomes: Outcomes
 def _outcome(values: Numbers, outcomes: Outcomes, schema: Schema) -> pa.Array:
     if schema.task is Task.REGRESSION:
         return pa.array(values, pa.float64(), from_pandas=True)
-    return to_arrow(Coded(values.astype(np.int32), outcomes.classes), Kind.CATEGORY)
+    return to_arrow(outcomes.texts(values), Kind.CATEGORY)

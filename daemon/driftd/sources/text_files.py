@@ -2,147 +2,212 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 
-from driftd.sources.catalogue import HEAD_BYTES, LogFile, Stretch, digest_of, span_of
-from driftd.sources.json_lines import parse_json_lines
-from driftd.store.events.arrow_columns import read_numbers
+from driftd.sources.catalogue import LogFile, Stretch, span_of
+from driftd.sources.csv_lines import end_of_rows, header_names, parse_csv
+from driftd.sources.dialects import Dialect, open_text
+from driftd.sources.event_times import Found, FoundTimes, read_times
+from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
+from driftd.sources.parsed import Parsed
+from driftd.sources.partitions import with_partition
+from driftd.sources.wanted import RequestedColumns
 from driftd_detectors.columns import Numbers
 
-TextFormat = Literal["csv", "jsonl"]
+LONGEST_ROW_BYTES = 2**24
+LONGEST_CSV_ROW_BYTES = 2**20  # an opening quote that is never closed would make one row of all that follows
+FIRST_LOOK_BYTES = 2**16
 _PIECE_BYTES = 8 * 2**20
 _QUIET_NANOSECONDS = 60 * 10**9  # a last line without its end counts as whole when nothing was written for so long
 
 
-def find_stretches(
-    file: LogFile, text_format: TextFormat, at: str | None, arrived_at: float
-) -> Iterator[tuple[Stretch, Numbers]]:
-    """The whole lines beyond `file.done`, in stretches of some megabytes, with the event times of their rows.
+@dataclass(frozen=True, slots=True)
+class TextFormat:
+    """How the lines of one file become rows. `partition` holds the columns that its folders name."""
 
-    `file.done` moves with every stretch. Raises OSError when the file cannot be read.
+    kind: Literal["csv", "jsonl"]
+    dialect: Dialect = field(default_factory=Dialect)
+    separator: str = ","
+    lines: Lines = field(default_factory=Lines)
+    partition: Mapping[str, str | None] = field(default_factory=dict)
+
+    def parse(self, lines: bytes, header: str, wanted: RequestedColumns) -> Parsed:
+        """Whole lines as a table of (at least) the wanted columns that are there, and what is no row."""
+        if self.kind == "csv":
+            parsed = parse_csv(lines, header, self.separator, self.dialect, wanted)
+        else:
+            lines = self.dialect.as_utf8(lines)
+            parsed = parse_json_lines(lines, wanted, self.lines)
+        if not self.partition:
+            return parsed
+        texts = (*wanted.texts, *wanted.event_times, wanted.identity)
+        table = with_partition(parsed.table, self.partition, wanted.columns, texts)
+        return Parsed(table, parsed.malformed, parsed.example)
+
+    def end_of_rows(self, piece: bytes) -> int:
+        """Where the last whole row ends; 0 when none is whole."""
+        return end_of_rows(piece, self.separator) if self.kind == "csv" else piece.rfind(b"\n") + 1
+
+    @property
+    def longest_row(self) -> int:
+        """How many bytes are waited for until a row is given up."""
+        return LONGEST_CSV_ROW_BYTES if self.kind == "csv" else LONGEST_ROW_BYTES
+
+
+def first_columns(file: LogFile, how: TextFormat) -> list[str] | None:
+    """The columns of a file's first whole rows, those of its folders among them; None when no row is whole yet.
+
+    Of JSON lines the last rows are looked at too: a log may begin with lines of another kind.
     """
-    with Path(file.path).open("rb") as log:
-        if text_format == "csv" and not file.header and not _read_header(log, file):
+    with open_text(file.path, how.dialect) as log:
+        if how.kind == "csv":
+            header = log.readline(LONGEST_CSV_ROW_BYTES)
+            if not header.endswith(b"\n"):
+                return None
+            return [*header_names(_header_of(header, how.dialect), how.separator), *how.partition]
+        piece = log.read(FIRST_LOOK_BYTES)
+        last = _last_lines(log, len(piece), how.dialect, file.path)
+    whole = piece[: piece.rfind(b"\n") + 1] or piece
+    keys = keys_of(how.dialect.as_utf8(whole) + b"\n" + how.dialect.as_utf8(last), how.lines)
+    return [*keys, *how.partition] if keys else None
+
+
+def _last_lines(log: BinaryIO, beyond: int, dialect: Dialect, path: str) -> bytes:
+    """Whole lines at the end of a file that is longer than its beginning; empty where its end is not known."""
+    if not dialect.is_plain(path):
+        return b""
+    end = log.seek(0, io.SEEK_END)
+    if end <= beyond:
+        return b""
+    log.seek(max(beyond, end - FIRST_LOOK_BYTES))
+    piece = log.read(FIRST_LOOK_BYTES)
+    return piece[piece.find(b"\n") + 1 : piece.rfind(b"\n") + 1]
+
+
+def find_stretches(
+    file: LogFile, how: TextFormat, wanted: RequestedColumns, found_at: float, *, timed: bool, null_at: float | None
+) -> Iterator[Found]:
+    """The whole rows beyond `file.done`, in stretches of some megabytes, with the event times of their rows.
+
+    `wanted` names the one column of the times; rows without it happened at `found_at` unless they must be `timed`.
+    `null_at` is the time of rows that have the column without a value, if they are to have one.
+    `file` moves on with every stretch, and counts what is no row. Raises OSError when the file cannot be read.
+    """
+    (at,) = wanted.event_times
+    with open_text(file.path, how.dialect) as log:
+        if how.kind == "csv" and not file.header and not _read_header(log, file, how.dialect):
             return
-        quiet = arrived_at * 1e9 - file.changed_at > _QUIET_NANOSECONDS
-        log.seek(file.done)
-        while piece := _whole_lines(log, quoted=text_format == "csv", quiet=quiet):
-            table, malformed = parse(piece, text_format, file.header, [] if at is None else [at], [], [])
-            if at is not None and at in table.column_names:
-                times = read_numbers(table.column(at))
-            else:
-                times = np.full(len(table), arrived_at)
-            stretch = Stretch(0, file.done, file.done + len(piece), len(table), 0, *span_of(times))
-            file.done += len(piece)
-            file.malformed += malformed
-            if file.head_bytes < HEAD_BYTES:
-                file.head_bytes = min(file.done, HEAD_BYTES)
-                file.head = digest_of(Path(file.path), file.head_bytes)
-            yield stretch, times
+        quiet = found_at * 1e9 - file.changed_at > _QUIET_NANOSECONDS
+        while True:
             log.seek(file.done)
+            rows, skipped = _next_rows(log, how, quiet=quiet, in_long_line=file.in_long_line)
+            if skipped:
+                _give_up(file, skipped, how)
+                continue
+            if not rows:
+                return
+            parsed = how.parse(rows, file.header, replace(wanted, columns=(at, *(file.absent or ()))))
+            file.absent = [name for name in file.absent or () if name not in parsed.table.column_names]
+            file.is_timed = file.is_timed or timed or at in parsed.table.column_names
+            times = _times(parsed.table, at, null_at, np.nan if file.is_timed else found_at)
+            found = FoundTimes.of(times, found_at if file.is_timed else np.inf)
+            stretch = _stretch(file, len(rows), found, found_at)
+            _count(file, parsed, rows)
+            yield Found(stretch, found)
+
+
+def _stretch(file: LogFile, size: int, found: FoundTimes, found_at: float) -> Stretch:
+    first_at, last_at = span_of(found.kept)
+    kept = len(found.kept)
+    aside = len(found.times) - kept
+    start = file.done
+    stop = start + size
+    return Stretch(0, start, stop, kept, 0, first_at, last_at, aside, found_at, found.first_future, file.is_timed)
+
+
+def _times(table: pa.Table, at: str, null_at: float | None, without: float) -> Numbers:
+    if at in table.column_names:
+        return read_times(table.column(at), null_at)
+    return np.full(len(table), without)
+
+
+def _count(file: LogFile, parsed: Parsed, rows: bytes) -> None:
+    if parsed.malformed:
+        file.malformed += parsed.malformed
+        if parsed.example is not None:
+            line = file.lines + parsed.example.line + 1
+            file.examples["malformed"] = f"{file.path}, line {line}: {parsed.example.text}"
+    file.rows += len(parsed.table)
+    file.lines += rows.count(b"\n")
+    file.done += len(rows)
+
+
+def _give_up(file: LogFile, skipped: bytes, how: TextFormat) -> None:
+    """Pass over a row that is too long, or whose quote is never closed."""
+    if not file.in_long_line:
+        file.malformed += 1
+        reason = "a quote that is not closed" if how.kind == "csv" else "too long"
+        file.examples["malformed"] = f"{file.path}, line {file.lines + 1}: {reason}"
+    file.in_long_line = not skipped.endswith(b"\n")
+    file.lines += skipped.count(b"\n")
+    file.done += len(skipped)
 
 
 def read_stretches(
-    file: LogFile,
-    text_format: TextFormat,
-    stretches: Sequence[Stretch],
-    columns: Sequence[str],
-    texts: Sequence[str],
-    times: Sequence[str],
+    file: LogFile, how: TextFormat, stretches: Sequence[Stretch], wanted: RequestedColumns
 ) -> Iterator[tuple[Stretch, pa.Table]]:
     """The wanted columns (those that the file has) of stretches; the file is opened once."""
-    with Path(file.path).open("rb") as log:
+    with open_text(file.path, how.dialect) as log:
         for stretch in stretches:
             log.seek(stretch.start)
             lines = log.read(stretch.stop - stretch.start)
-            yield stretch, parse(lines, text_format, file.header, columns, texts, times)[0]
+            yield stretch, how.parse(lines, file.header, wanted).table
 
 
-def parse(
-    lines: bytes,
-    text_format: TextFormat,
-    header: str,
-    columns: Sequence[str],
-    texts: Sequence[str],
-    times: Sequence[str],
-) -> tuple[pa.Table, int]:
-    """Whole lines as a table of (at least) the wanted columns that are there, and how many lines are no rows.
-
-    `texts` are read as text, whatever they look like; `times` are the columns in which text may be a time.
-    """
-    if text_format == "csv":
-        return _parse_csv(lines, header, columns, texts)
-    return parse_json_lines(lines, columns, texts, times)
-
-
-def _parse_csv(lines: bytes, header: str, columns: Sequence[str], texts: Sequence[str]) -> tuple[pa.Table, int]:
-    names = next(csv.reader([header]), [])
-    wanted = [name for name in columns if name in names]
-    malformed = 0
-
-    def skip(_row: object) -> str:
-        nonlocal malformed
-        malformed += 1
-        return "skip"
-
-    table = pyarrow.csv.read_csv(
-        io.BytesIO(lines),
-        read_options=pyarrow.csv.ReadOptions(column_names=names, block_size=len(lines) + 1),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
-        convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=wanted or names[:1],  # some column, so that rows are counted
-            column_types={name: pa.string() for name in texts if name in wanted and _is_unicode(lines)},
-            strings_can_be_null=True,
-        ),
-    )
-    for place, field in enumerate(table.schema):
-        if pa.types.is_binary(field.type):  # not UTF-8
-            decoded = [None if value is None else value.decode(errors="replace") for value in table[place].to_pylist()]
-            table = table.set_column(place, field.name, pa.array(decoded, pa.string()))
-    return table, malformed
-
-
-def _is_unicode(lines: bytes) -> bool:
-    try:
-        lines.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _read_header(log: BinaryIO, file: LogFile) -> bool:
+def _read_header(log: BinaryIO, file: LogFile, dialect: Dialect) -> bool:
     header = log.readline()
     if not header.endswith(b"\n"):
         return False
-    file.header = header.decode("utf-8-sig", errors="replace").strip("\r\n")
+    file.header = _header_of(header, dialect)
     file.done = len(header)
+    file.lines = 1
     return True
 
 
-def _whole_lines(log: BinaryIO, *, quoted: bool, quiet: bool) -> bytes:
-    """The next lines that are written to their end; empty when there are none."""
+def _header_of(line: bytes, dialect: Dialect) -> str:
+    return dialect.as_utf8(line).decode("utf-8-sig", errors="replace").strip("\r\n")
+
+
+def _next_rows(log: BinaryIO, how: TextFormat, *, quiet: bool, in_long_line: bool) -> tuple[bytes, bytes]:
+    """The next rows that are written to their end, or bytes that are given up; both are empty when there are none."""
     piece = log.read(_PIECE_BYTES)
-    while True:
-        cut = _last_end(piece, quoted=quoted)
+    if in_long_line:
+        return b"", _line_of(piece)
+    while piece:
+        cut = how.end_of_rows(piece)
         if cut:
-            return piece[:cut]
-        more = log.read(_PIECE_BYTES)  # one line longer than a piece
+            return piece[:cut], b""
+        if len(piece) >= how.longest_row:
+            return b"", _line_of(piece)
+        more = log.read(_PIECE_BYTES)
         if not more:
-            return piece if quiet else b""
+            return _last_row(piece, how.end_of_rows) if quiet else (b"", b"")
         piece += more
+    return b"", b""
 
 
-def _last_end(piece: bytes, *, quoted: bool) -> int:
-    """The end of the last line; in CSV, of the last line that does not end inside quotes."""
-    end = piece.rfind(b"\n") + 1
-    while quoted and end and piece.count(b'"', 0, end) % 2:
-        end = piece.rfind(b"\n", 0, end - 1) + 1
-    return end
+def _last_row(piece: bytes, end_of_rows: Callable[[bytes], int]) -> tuple[bytes, bytes]:
+    """What nobody completes any more: a row without its end, or one that no end can complete."""
+    if end_of_rows(piece + b"\n") > len(piece):
+        return piece, b""
+    return b"", _line_of(piece)
+
+
+def _line_of(piece: bytes) -> bytes:
+    return piece[: piece.find(b"\n") + 1] or piece

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,17 @@ from driftd.config.model_schema import ModelConfig
 from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry import Registry
-from driftd.registry.features import feature_frame
-from driftd.training.jobs import Job, JobLimits, start_job
+from driftd.sources.event_times import read_times
+from driftd.sources.tables import table_of
+from driftd.store.arrow_texts import read_ids
+from driftd.store.events.columnar import in_words_of
+from driftd.training.adoption_records import AdoptionOrder
+from driftd.training.jobs import Job, JobLimits, read_result, start_job
 from driftd.training.snapshots import take_snapshot
-from driftd_detectors.schema import Schema, Task, class_name, learn_schema
+from driftd.training.training_frame import arrow_of, read_series
+from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
+from driftd_detectors.schema import Kind, Schema, Task, learn_schema
+from driftd_detectors.values import ClassCodes
 
 POLL_SECONDS = 0.02
 FIRST = 1
@@ -63,26 +71,32 @@ def make_first_version(
     now: float,
     on_step: Callable[[str], None] = lambda _step: None,
     limits: JobLimits | None = None,
+    adopt: AdoptionOrder | None = None,
 ) -> FirstVersion:
-    """Snapshot the rows, train, judge the hold-out, and serve the version.
+    """Snapshot the rows, train (or adopt the model that `adopt` names), judge the hold-out, and serve the version.
 
     `on_step` is called with the name of each step as it begins. Raises FirstVersionError, and SnapshotError when no
-    row has a label. Running it again after an interruption takes up what is done.
+    row has a label. Running it again after an interruption takes up what is done, and does anew what failed.
     """
     on_step("snapshot")
     schema = schema_of(config, rows, columns)
-    snapshot = take_snapshot(places, model, [labelled_table(rows, schema, columns, now)], schema)
+    if adopt is not None and adopt.classes:
+        schema = replace(schema, classes=tuple(sorted({*schema.classes, *adopt.classes})))
+    snapshot = take_snapshot(places, model, [labelled_table(rows, schema, columns, now)], schema, config.classes or ())
     base = {"model": model, "model_config": config.model_dump(mode="json"), "state_dir": str(places.root), "until": now}
     order = {"version": FIRST, "snapshot": snapshot.digest, "change_at": None, "seed": FIRST, "parent": None}
     why = {"trigger": "manual", "reason": "the first version"}
     limits = limits or JobLimits()
+    key = f"{model}-first-{snapshot.digest[:12]}" + (f"-{adopt.sha256[:12]}" if adopt is not None else "")
 
     def work(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         on_step(task)
-        folder = places.job(f"{model}-first-{snapshot.digest[:12]}-{task}")
+        folder = places.job(f"{key}-{task}")
+        if (before := read_result(folder)) is not None and not before.ok:
+            shutil.rmtree(folder)  # whoever runs it again has changed something: the trainer, a library, the model
         return _finish(start_job(folder, task, {**base, **why, **arguments}, limits), task)
 
-    trained = work("train", order)
+    trained = work("train", order) if adopt is None else work("adopt", {**order, **adopt.to_dict()})
     judged = work("judge", {"challenger": FIRST, "champion": None})
     Registry(places).point(model, FIRST)
     loss = float(trained["metrics"].get("loss", float("nan")))
@@ -96,11 +110,12 @@ def schema_of(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> 
     else:
         left_out = [*columns.names, *(str(name) for name in rows.columns if str(name).startswith("meta_"))]
     ignore = [name for name in left_out if name != config.target]
-    return learn_schema(rows, task=config.task, target=config.target, ignore=ignore, declared=config.features)
+    learned = learn_schema(rows, task=config.task, target=config.target, ignore=ignore, declared=config.features)
+    return learned if config.classes is None else replace(learned, classes=config.classes)
 
 
 def labelled_table(rows: pd.DataFrame, schema: Schema, columns: FileColumns, now: float) -> pa.Table:
-    """The rows of a file as a source would give them (see `Source.labelled`).
+    """The rows of a file as a source would give them (see `Source.labelled`), read by the same functions.
 
     Rows without a time are taken to be in order, a second apart, the last one at `now`; a label without a time
     has none: when it came is unknown.
@@ -108,27 +123,44 @@ def labelled_table(rows: pd.DataFrame, schema: Schema, columns: FileColumns, now
     count = len(rows)
     at = epoch_seconds(rows[columns.time]) if columns.time is not None else now - np.arange(count, 0, -1.0)
     label_at = epoch_seconds(rows[columns.label_time]) if columns.label_time is not None else np.full(count, np.nan)
-    ids = rows[columns.id].astype(str) if columns.id is not None else [f"first-{number}" for number in range(count)]
-    target = rows[schema.target]
-    if schema.task is Task.CLASSIFICATION:
-        labels = pa.array(
-            [None if missing else class_name(label) for label, missing in zip(target, target.isna(), strict=True)]
-        )
+    if columns.id is not None:
+        ids = read_ids(pa.chunked_array([arrow_of(rows[columns.id], Kind.CATEGORY)[0]]))
     else:
-        labels = pa.array(pd.to_numeric(target, errors="coerce").to_numpy(np.float64), from_pandas=True)
-    own = {"driftd_id": list(ids), "driftd_at": at, "driftd_label_at": label_at, schema.target: labels}
-    features = pa.Table.from_pandas(feature_frame(rows, schema), preserve_index=False)
-    for name, values in own.items():
-        features = features.append_column(name, pa.array(values, from_pandas=True))
-    return features
+        ids = pa.array([f"first-{number}" for number in range(count)], pa.string())
+    label, unseen = _labels(rows[schema.target], schema)
+    nothing = np.full(count, np.nan)
+    version = np.full(count, -1, dtype=np.int64)
+    prediction = nothing if schema.task is Task.REGRESSION else np.full(count, -1.0)
+    outcomes = Outcomes(at, prediction, nothing, label, label_at, version, schema.classes, unseen)
+    return table_of(ids, features_of(rows, schema), outcomes, schema)
 
 
-def epoch_seconds(column: pd.Series[Any]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def features_of(rows: pd.DataFrame, schema: Schema) -> Columns:
+    """The features of a frame, read as the files source reads them."""
+    values: dict[str, Column] = {}
+    unreadable: dict[str, int] = {}
+    for feature in schema.features:
+        if feature.name in rows.columns:
+            column, count = read_series(rows[feature.name], feature.kind)
+            values[feature.name] = in_words_of(feature, column)
+            if count:
+                unreadable[feature.name] = count
+    return Columns(len(rows), values, unreadable)
+
+
+def _labels(target: pd.Series[Any], schema: Schema) -> tuple[Numbers, tuple[str, ...]]:
+    kind = Kind.NUMBER if schema.task is Task.REGRESSION else Kind.CATEGORY
+    column, _ = read_series(target, kind)
+    if not isinstance(column, Coded):
+        return column, ()
+    codes = ClassCodes(schema.classes)
+    places = [codes.of(label) for label in column.labels]
+    return np.array([*places, -1], dtype=np.float64)[column.codes], codes.unseen
+
+
+def epoch_seconds(column: pd.Series[Any]) -> Numbers:
     """Times of a file as epoch seconds: numbers are that already, everything else is read as a date (UTC)."""
-    if column.dtype.kind in "iuf":
-        return column.to_numpy(np.float64)
-    stamps = pd.to_datetime(column, utc=True, errors="coerce", format="ISO8601" if column.dtype.kind != "M" else None)
-    return np.where(stamps.isna(), np.nan, stamps.astype("datetime64[us, UTC]").astype("int64") / 1e6)
+    return read_times(arrow_of(column, Kind.TIMESTAMP)[0])
 
 
 def _finish(job: Job, task: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from driftd.config.redact import redact
-from driftd.registry.artefact import JOBLIB, SKOPS, load_estimator
+from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, load_estimator
 from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
 from driftd.training.trainer_code import TrainerError
@@ -95,8 +95,8 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
     """Run a command that finds its rows and its task by its environment, and read what it left behind.
 
     DRIFTD_SNAPSHOT names a Parquet file with the features and the target (and `driftd_weight`), DRIFTD_CONTEXT a
-    JSON file, DRIFTD_OUTPUT a folder that must hold `model.skops` (or `model.joblib`, where the config allows it) at
-    the end; DRIFTD_TASK, DRIFTD_TARGET and DRIFTD_SEED save simple programs from reading the JSON.
+    JSON file, DRIFTD_OUTPUT a folder that must hold `model.skops` or `model.onnx` (or `model.joblib`, where the config
+    allows it) at the end; DRIFTD_TASK, DRIFTD_TARGET and DRIFTD_SEED save simple programs from reading the JSON.
     """
     with tempfile.TemporaryDirectory(prefix="driftd-train-") as name:
         folder = Path(name)
@@ -124,10 +124,10 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
         code = subprocess.run(leash, env=environment, check=False).returncode
         if code != 0:
             raise TrainerError(f"the trainer's command `{' '.join(redact(command))}` ended with exit code {code}")
-        for artefact in (SKOPS, JOBLIB):
+        for artefact in (SKOPS, ONNX, JOBLIB):
             if (output / artefact).is_file():
                 return load_estimator(output / artefact, allow_joblib=allow_joblib)
     raise TrainerError(
-        f"the trainer's command `{' '.join(redact(command))}` ended well but left no {SKOPS} or {JOBLIB} "
+        f"the trainer's command `{' '.join(redact(command))}` ended well but left no {SKOPS}, {ONNX} or {JOBLIB} "
         "in $DRIFTD_OUTPUT"
     )

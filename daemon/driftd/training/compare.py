@@ -16,19 +16,18 @@ from driftd.registry.loaded import LoadedVersion, Predictions, predict_with
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.comparison.gate import judge
-from driftd_detectors.performance.losses import MEAN_METRICS, losses
+from driftd_detectors.performance.losses import MEAN_METRICS, automatic_metric, losses, rarer_share
 from driftd_detectors.schema import Kind, Schema, Task
 
-_FITTING = {Task.CLASSIFICATION: "brier", Task.REGRESSION: "mae"}
 
-
-def gate_metric(metric: str | None, task: Task, *, scored: bool) -> str:
+def gate_metric(metric: str | None, task: Task, *, scored: bool, rarer: float = float("nan")) -> str:
     """The metric whose losses are compared row by row: the config's where it is a mean over rows, else a fitting one.
 
-    AUC, F1, R2 and their like are no means over rows; the Brier score and the absolute error stand for them.
-    Without scores (an estimator without probabilities) only the plain error can be compared.
+    AUC, F1, R2 and their like are no means over rows; the Brier score and the absolute error stand for them, log loss
+    where the rarer of two classes has a share `rarer` below 5 %. Without scores (an estimator without probabilities)
+    only the plain error can be compared.
     """
-    chosen = metric if metric is not None and metric in MEAN_METRICS else _FITTING[task]
+    chosen = metric if metric is not None and metric in MEAN_METRICS else automatic_metric(task, rarer)
     return "error" if task is Task.CLASSIFICATION and not scored else chosen
 
 
@@ -44,6 +43,7 @@ def outcomes_of(predictions: Predictions, rows: TrainingRows, classes: tuple[str
     prediction = own[predictions.prediction.astype(np.intp)] if len(rows) else np.empty(0)
     score = _score_among(predictions, len(classes))
     codes = {name: float(code) for code, name in enumerate(classes)}
+    # A label that is no class of either version has the code -1.
     label = np.array([codes.get(str(label), -1.0) for label in rows.target], dtype=np.float64)
     return Outcomes(rows.at, prediction, score, label, label_at, _all(version, rows), classes)
 
@@ -62,20 +62,19 @@ def compare(
     """The metric by which versions are compared row by row, and each version's side.
 
     The versions may have learned from different schemas: a class that one of them never saw is an error of it, not a
-    gap in the comparison.
+    gap in the comparison. A label that is a class of neither costs both the most.
     """
     classes = _common_classes([version for version, _ in sides], rows)
     outcomes = [outcomes_of(found, rows, classes, version.version) for version, found in sides]
     scored = all(bool(np.isfinite(side.score).all()) for side in outcomes)
-    used = gate_metric(metric, rows.schema.task, scored=scored)
+    used = gate_metric(metric, rows.schema.task, scored=scored, rarer=_rarer(rows))
     return used, [ComparedVersion(side, losses(used, rows.schema.task, side)) for side in outcomes]
 
 
 def _common_classes(versions: Iterable[LoadedVersion], rows: TrainingRows) -> tuple[str, ...]:
     if rows.schema.task is Task.REGRESSION:
         return ()
-    known = {name for version in versions for name in version.schema.classes}
-    return tuple(sorted(known | {str(label) for label in set(rows.target)}))
+    return tuple(dict.fromkeys(name for version in versions for name in version.schema.classes))
 
 
 def predict_rows(version: LoadedVersion, rows: TrainingRows) -> Predictions:
@@ -107,7 +106,12 @@ def mean_loss(predictions: Predictions, rows: TrainingRows, metric: str | None) 
 def row_losses(outcomes: Outcomes, rows: TrainingRows, metric: str | None) -> Numbers:
     """The loss of each row under the metric that the gate would use."""
     scored = bool(np.isfinite(outcomes.score).all())
-    return losses(gate_metric(metric, rows.schema.task, scored=scored), rows.schema.task, outcomes)
+    used = gate_metric(metric, rows.schema.task, scored=scored, rarer=_rarer(rows))
+    return losses(used, rows.schema.task, outcomes)
+
+
+def _rarer(rows: TrainingRows) -> float:
+    return rarer_share(np.asarray(rows.target, dtype=str) if rows.schema.classes else rows.target, rows.schema.classes)
 
 
 def _score_among(predictions: Predictions, classes: int) -> Numbers:

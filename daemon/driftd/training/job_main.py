@@ -22,6 +22,8 @@ from driftd_detectors.errors import DetectorError
 TASKS = {
     "snapshot": "driftd.training.tasks.snapshot",
     "train": "driftd.training.tasks.train",
+    "inspect": "driftd.training.tasks.inspect_model",
+    "adopt": "driftd.training.tasks.adopt",
     "judge": "driftd.training.tasks.judge",
     "verify": "driftd.training.tasks.verify",
     "shadow": "driftd.training.tasks.shadow",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from driftd.errors import DriftdError
 from driftd.fsutil import sha256_of, sync, write_durably
 from driftd.paths import Places
+from driftd.training.vocabulary import name_values
 from driftd_detectors.schema import Kind, Schema, Task
 
 DATA = "data.parquet"
@@ -45,6 +46,7 @@ class Snapshot:
     digest: str
     schema: Schema
     table: pa.Table
+    left_out: Mapping[str, int] = field(default_factory=dict)  # rows by the label that is no class
 
     @property
     def at(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -52,16 +54,19 @@ class Snapshot:
         return np.asarray(self.table["driftd_at"].to_numpy(), dtype=np.float64)
 
 
-def take_snapshot(places: Places, model: str, tables: Iterable[pa.Table], schema: Schema) -> Snapshot:
+def take_snapshot(
+    places: Places, model: str, tables: Iterable[pa.Table], schema: Schema, classes: Sequence[str] = ()
+) -> Snapshot:
     """Store labelled rows (the columns of `Source.labelled`) durably and return them as they were stored.
 
-    Rows without a usable label or time are left out, of several rows with one `driftd_id` the newest label wins,
-    and classes that the labels bring are added to the schema. Raises SnapshotError when no row is left.
+    Rows without a usable label or time are left out, of several rows with one `driftd_id` the newest label wins.
+    Classes and categories that the rows bring join the schema as `name_values` has it, with the `classes` of the
+    config. Raises SnapshotError when no row is left.
     """
-    table = labelled_rows(tables, schema)
+    named = name_values(labelled_rows(tables, schema), schema, classes)
+    table, schema = named.table.combine_chunks(), named.schema
     if table.num_rows == 0:
         raise SnapshotError(f"there is no labelled row of {model} to build from")
-    schema = _with_classes(schema, table)
     text = json.dumps(schema.to_dict())  # in the order of the features: it is part of the schema
     table = table.replace_schema_metadata({"driftd_schema": text})
     folder = places.snapshot(model, "x").parent
@@ -72,7 +77,7 @@ def take_snapshot(places: Places, model: str, tables: Iterable[pa.Table], schema
         _publish(staged, places.snapshot(model, digest), digest)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    return Snapshot(digest, schema, table)
+    return Snapshot(digest, schema, table, named.left_out)
 
 
 def read_snapshot(places: Places, model: str, digest: str) -> Snapshot:
@@ -145,13 +150,6 @@ def _newest_labels(table: pa.Table) -> pa.Table:
     last = np.ones(len(order), dtype=bool)
     last[:-1] = (names[order][1:] != names[order][:-1]) | (names[order][:-1] == -1)
     return table.take(pa.array(np.sort(order[last])))
-
-
-def _with_classes(schema: Schema, table: pa.Table) -> Schema:
-    if schema.task is Task.REGRESSION:
-        return schema
-    found = {str(label) for label in pc.unique(table[schema.target]).to_pylist()}
-    return replace(schema, classes=tuple(sorted({*schema.classes, *found})))
 
 
 def _write(folder: Path, table: pa.Table, schema: Schema) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, version
@@ -86,16 +87,31 @@ def _git(folder: str, *words: str) -> str | None:
 
 
 _LIBRARIES = ("driftd", "numpy", "scipy", "pandas", "scikit-learn", "skops", "joblib", "pyarrow")
+_OPTIONAL = {  # module: the distributions that may bring it; they count where a trainer imported the module
+    "catboost": ("catboost",),
+    "lightgbm": ("lightgbm",),
+    "mlflow": ("mlflow", "mlflow-skinny"),
+    "onnxruntime": ("onnxruntime",),
+    "xgboost": ("xgboost", "xgboost-cpu"),
+}
 
 
-def libraries(trainer: str | tuple[str, ...]) -> dict[str, str]:
+def libraries(trainer: str | tuple[str, ...], also: Iterable[str] = ()) -> dict[str, str]:
     """Name and version of Python, the numerical libraries, the trainer's own distribution, and the thread count.
 
+    With them go the libraries of models that are imported at this moment, and those of the distributions `also`.
     (Sums over several threads may differ in their last bit, so the number of threads belongs to the recipe.)
     """
     names = [*_LIBRARIES]
     if isinstance(trainer, str):
         names.append(trainer.partition(":")[0].partition(".")[0])
+    asked = set(also)
+    names += [
+        name
+        for module, brought in _OPTIONAL.items()
+        for name in brought
+        if (module in sys.modules or name in asked) and name not in names
+    ]
     found = {"python": platform.python_version(), "threads": os.environ.get("OMP_NUM_THREADS", "")}
     for name in names:
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
+
+import msgspec
 
 from driftd.observe.alert_rule import section_of
-from driftd_detectors.assessment import share_of_limit
+from driftd.records import Phase, Verdict
+from driftd.views.status import ModelStatus
 from driftd_detectors.formatting import number as format_evidence
 
 
@@ -22,98 +23,93 @@ class Urgency(IntEnum):
     OK = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
     """The first line of a model. `command` is what a person would type."""
 
-    level: Urgency
+    level: str  # the name of the rank
+    rank: Urgency
     sentence: str
     detail: str = ""
     command: str = ""
-    alert: str = ""  # the alert that tells the same, whose section of the runbook says what to do
+    runbook: str = ""  # the section of the runbook that says what to do
     also: tuple[str, ...] = ()  # what else presses, a sentence each
 
-    def told(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "level": self.level.name.lower(),
-            "rank": int(self.level),
-            "sentence": self.sentence,
-            "detail": self.detail,
-            "command": self.command,
-            "runbook": section_of(self.alert) if self.alert else "",
-            "also": list(self.also),
-        }
+    @classmethod
+    def of(cls, rank: Urgency, sentence: str, detail: str = "", command: str = "", alert: str = "") -> Attention:
+        """An urgency with its words; `alert` is the alert that tells the same, whose section the runbook has."""
+        return cls(
+            level=rank.name.lower(),
+            rank=rank,
+            sentence=sentence,
+            detail=detail,
+            command=command,
+            runbook=section_of(alert) if alert else "",
+        )
 
 
-def attention(status: dict[str, Any]) -> Attention:
-    """What is most urgent of a model, from `status.model_status`."""
+def attention(status: ModelStatus) -> Attention:
+    """What is most urgent of a model."""
     pressing = [
-        Attention(Urgency.ACT, each.sentence, each.detail, each.command, each.alert) for each in status["pressing"]
+        Attention.of(Urgency.ACT, condition.sentence, condition.detail, condition.command, condition.alert)
+        for condition in status.pressing
     ]
     needed = _for_a_person(status)
     first, *rest = [*([needed] if needed is not None else []), *pressing] or [_attention_by_state(status)]
-    return replace(first, also=tuple(each.sentence for each in rest))
+    return msgspec.structs.replace(first, also=tuple(other.sentence for other in rest))
 
 
 def unwatched_attention(version: int | None, obstacle: str | None) -> Attention:
     """A model of the config that no state is known of."""
     if obstacle is not None:
-        return Attention(Urgency.ACT, "It cannot be watched.", obstacle)
+        return Attention.of(Urgency.ACT, "It cannot be watched.", obstacle)
     if version is None:
-        return Attention(
+        return Attention.of(
             Urgency.ACT,
             "It has no version yet.",
             "Train the first one from a file of labelled rows; it is under watch within seconds.",
             "driftd init",
         )
-    return Attention(Urgency.WAIT, f"Version {version} serves; its first check is still to come.")
+    return Attention.of(Urgency.WAIT, f"Version {version} serves; its first check is still to come.")
 
 
-def by_need(status: dict[str, Any]) -> tuple[int, float, str]:
-    """Sorts models: the most urgent first, then what is nearest to an alarm, then by name."""
-    shares = [share_of_limit(found["evidence"], found["threshold"]) for found in status.get("evidence", {}).values()]
-    return status["attention"]["rank"], -max(shares, default=0.0), status["model"]
-
-
-def _for_a_person(status: dict[str, Any]) -> Attention | None:
-    if status["phase"] == "awaiting_approval" and status["build"] is not None:
-        version = status["build"].number
-        return Attention(
+def _for_a_person(status: ModelStatus) -> Attention | None:
+    if status.phase is Phase.AWAITING_APPROVAL and status.build is not None:
+        version = status.build.number
+        return Attention.of(
             Urgency.ACT,
             f"Version {version} won its gate and waits for your approval.",
-            status["build"].decision,
-            f"driftd approve {status['model']} {version}",
+            status.build.decision,
+            f"driftd approve {status.model} {version}",
             "DriftdApprovalWaiting",
         )
-    if status["pin_refused"] is not None:
-        return Attention(
+    if status.pin_refused is not None:
+        return Attention.of(
             Urgency.ACT,
             "The pin of the override was refused.",
-            status["pin_refused"],
+            status.pin_refused,
             alert="DriftdServedVersionNotAsked",
         )
-    if status["blocked"] is not None:
+    if status.blocked is not None:
         sentence = "The data pipeline is broken; builds are blocked until it is whole."
-        return Attention(Urgency.ACT, sentence, status["blocked"], alert="DriftdDataQualityBroken")
-    if status["verdict"] == "error":
-        return Attention(Urgency.ACT, "The last check failed.", status["reason"], alert="DriftdCheckFails")
-    if status["failures"]:
-        count = status["failures"]
+        return Attention.of(Urgency.ACT, sentence, status.blocked, alert="DriftdDataQualityBroken")
+    if status.verdict is Verdict.ERROR:
+        return Attention.of(Urgency.ACT, "The last check failed.", status.reason, alert="DriftdCheckFails")
+    if status.failures:
+        count = status.failures
         times = "The last build failed." if count == 1 else f"The last {count} builds failed."
-        return Attention(
-            Urgency.ACT, times, status["waits"] or "", f"driftd history {status['model']}", "DriftdRetrainFailed"
+        return Attention.of(
+            Urgency.ACT, times, status.waits or "", f"driftd history {status.model}", "DriftdRetrainFailed"
         )
     return None
 
 
-def _attention_by_state(status: dict[str, Any]) -> Attention:
+def _attention_by_state(status: ModelStatus) -> Attention:
     """What is most urgent of a model that needs nobody."""
     return _drift_attention(status) or _evidence_attention(status) or _work_attention(status) or _calm_attention(status)
 
 
-def _drift_attention(status: dict[str, Any]) -> Attention | None:
-    loud = [kind for kind, found in status["evidence"].items() if found["verdict"] == "drift"]
+def _drift_attention(status: ModelStatus) -> Attention | None:
+    loud = [kind for kind, found in status.evidence.items() if found.verdict is Verdict.DRIFT]
     if not loud:
         return None
     first = "performance" if "performance" in loud else loud[0]
@@ -121,54 +117,54 @@ def _drift_attention(status: dict[str, Any]) -> Attention | None:
     title = subjects.get(first, f"Drift in {' and '.join({'data': 'the data'}.get(k, 'the ' + k) for k in loud)}")
     alerts = {"performance": "DriftdPerformanceBelowTolerance", "harm": "DriftdEstimatedPerformanceFalling"}
     alert = alerts.get(first, "DriftdDriftConfirmed")
-    return Attention(Urgency.DRIFT, f"{title}. {_answer(status)}", status["evidence"][first]["sentence"], alert=alert)
+    return Attention.of(Urgency.DRIFT, f"{title}. {_answer(status)}", status.evidence[first].sentence, alert=alert)
 
 
-def _answer(status: dict[str, Any]) -> str:
+def _answer(status: ModelStatus) -> str:
     """What driftd does about an alarm."""
-    if status["phase"] == "paused":
+    if status.phase is Phase.PAUSED:
         return "The override holds everything."
-    if status["build"] is not None:
-        return f"Version {status['build'].number} is being built ({str(status['build'].step).replace('_', ' ')})."
-    if status["waits"]:
-        return f"A build is wanted and waits: {status['waits']}."
-    return "A build is wanted." if status["wanted"] else "Nothing is built: this alarm only informs."
+    if status.build is not None:
+        return f"Version {status.build.number} is being built ({str(status.build.step).replace('_', ' ')})."
+    if status.waits:
+        return f"A build is wanted and waits: {status.waits}."
+    return "A build is wanted." if status.wanted else "Nothing is built: this alarm only informs."
 
 
-def _evidence_attention(status: dict[str, Any]) -> Attention | None:
-    suspected = [kind for kind, found in status["evidence"].items() if found["verdict"] == "suspected"]
+def _evidence_attention(status: ModelStatus) -> Attention | None:
+    suspected = [kind for kind, found in status.evidence.items() if found.verdict is Verdict.SUSPECTED]
     if not suspected:
         return None
-    found = status["evidence"][suspected[0]]
-    gathered = f"{format_evidence(found['evidence'])} of {format_evidence(found['threshold'])}"
-    return Attention(
-        Urgency.WATCH, f"Evidence of drift in {suspected[0]} gathers: {gathered}. No alarm yet.", found["sentence"]
+    found = status.evidence[suspected[0]]
+    gathered = f"{format_evidence(found.evidence)} of {format_evidence(found.threshold)}"
+    return Attention.of(
+        Urgency.WATCH, f"Evidence of drift in {suspected[0]} gathers: {gathered}. No alarm yet.", found.sentence
     )
 
 
-def _work_attention(status: dict[str, Any]) -> Attention | None:
-    if status["phase"] == "paused":
-        return Attention(Urgency.BUSY, "Paused by the override: no check, no build.", status["waits"] or "")
-    if status["probation"] is not None:
-        said = status["probation"].sentence or "The comparison begins once labels come."
-        return Attention(Urgency.BUSY, f"Version {status['version']} is on probation beside the old one.", said)
-    if status["build"] is not None:
-        build = status["build"]
+def _work_attention(status: ModelStatus) -> Attention | None:
+    if status.phase is Phase.PAUSED:
+        return Attention.of(Urgency.BUSY, "Paused by the override: no check, no build.", status.waits or "")
+    if status.probation is not None:
+        said = status.probation.sentence or "The comparison begins once labels come."
+        return Attention.of(Urgency.BUSY, f"Version {status.version} is on probation beside the old one.", said)
+    if status.build is not None:
+        build = status.build
         step = str(build.step).replace("_", " ")
-        return Attention(
+        return Attention.of(
             Urgency.BUSY, f"Version {build.number} is being built ({step}).", build.decision or build.reason
         )
     return None
 
 
-def _calm_attention(status: dict[str, Any]) -> Attention:
-    if status["verdict"] is None:
-        which = f"No window of version {status['version']} was checked yet."
-        return Attention(Urgency.WAIT, which, "The first check comes when a window is complete.")
-    if status["verdict"] == "inconclusive" and status["learning"] and status["learning"] in status["reason"]:
-        return Attention(Urgency.WAIT, "Still learning what is normal.", status["learning"])
-    if status["verdict"] == "inconclusive":
-        return Attention(Urgency.WAIT, "The last window says nothing.", status["reason"])
-    if "performance" not in status["evidence"]:
-        return Attention(Urgency.OK, "Nothing moved. No labels were evaluated yet.", status["learning"] or "")
-    return Attention(Urgency.OK, "Nothing moved.", status["learning"] or "")
+def _calm_attention(status: ModelStatus) -> Attention:
+    if status.verdict is None:
+        which = f"No window of version {status.version} was checked yet."
+        return Attention.of(Urgency.WAIT, which, "The first check comes when a window is complete.")
+    if status.verdict is Verdict.INCONCLUSIVE and status.learning and status.learning in status.reason:
+        return Attention.of(Urgency.WAIT, "Still learning what is normal.", status.learning)
+    if status.verdict is Verdict.INCONCLUSIVE:
+        return Attention.of(Urgency.WAIT, "The last window says nothing.", status.reason)
+    if "performance" not in status.evidence:
+        return Attention.of(Urgency.OK, "Nothing moved. No labels were evaluated yet.", status.learning or "")
+    return Attention.of(Urgency.OK, "Nothing moved.", status.learning or "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from driftd.formatting import format_time
-from driftd.observe import families, thresholds
+from driftd.observe import families, model_families, thresholds
 from driftd.observe.metric_family import Family
 
 DOCTOR = "driftd doctor"
@@ -105,7 +105,7 @@ def _damage(model: _Model) -> ActiveCondition | None:
     if model.is_on(families.EVENTS_DAMAGED):
         return ActiveCondition("DriftdDamagedDatabase", "Its event store is damaged: no events are read.")
     if model.is_on(families.VERSION_DAMAGED):
-        served = model.number(families.SERVED)
+        served = model.number(model_families.SERVED)
         detail = "It serves only where it is in memory: a process that starts has none to load."
         return ActiveCondition(
             "DriftdDamagedVersion", f"The files of version {served:.0f}, which serves, are damaged.", detail
@@ -114,7 +114,7 @@ def _damage(model: _Model) -> ActiveCondition | None:
 
 
 def _not_asked(model: _Model) -> ActiveCondition | None:
-    served, pinned = model.value(families.SERVED), model.value(families.ASKED)
+    served, pinned = model.value(model_families.SERVED), model.value(model_families.ASKED)
     swaps = model.number(families.RUNNING, "swap") + model.number(families.WAITING, "swap")
     if served is None or pinned is None or served == pinned or swaps:
         return None
@@ -125,12 +125,14 @@ def _not_asked(model: _Model) -> ActiveCondition | None:
 
 
 def _missing_checks(model: _Model) -> ActiveCondition | None:
-    if model.is_on(families.PHASE, "paused"):
+    if model.is_on(model_families.PHASE, "paused"):
         return None
-    every, last = model.value(families.WINDOW_SECONDS), model.value(families.CHECKED_AT, "window")
-    if every is None or (not every and not model.number(families.BEHIND)):
+    every, last = model.value(model_families.WINDOW_SECONDS), model.value(model_families.CHECKED_AT, "window")
+    if every is None or (not every and not model.number(model_families.BEHIND)):
         return None
-    began = model.value(families.SWAPPED_AT) if model.value(families.NEWEST_PREDICTION) is not None else None
+    began = (
+        model.value(model_families.SWAPPED_AT) if model.value(model_families.NEWEST_PREDICTION) is not None else None
+    )
     if not model.is_past(last if last is not None else began, thresholds.GRACE + thresholds.WINDOWS * every):
         return None
     sentence = (
@@ -142,18 +144,18 @@ def _missing_checks(model: _Model) -> ActiveCondition | None:
 
 
 def _unattended(model: _Model) -> ActiveCondition | None:
-    if not model.is_on(families.UNATTENDED):
+    if not model.is_on(model_families.UNATTENDED):
         return None
     kinds = ("performance", "harm")
-    since = min((at for at in (model.value(families.ALARM_SINCE, kind) for kind in kinds) if at), default=None)
+    since = min((at for at in (model.value(model_families.ALARM_SINCE, kind) for kind in kinds) if at), default=None)
     sentence = f"Performance is too low since {format_time(since)}, and nothing is being done about it."
     detail = "No build could start, or none was better."
     return ActiveCondition("DriftdAlarmUnattended", sentence, detail, f"driftd status {model.name}")
 
 
 def _rollback(model: _Model) -> ActiveCondition | None:
-    refused, done = (model.value(families.ROLLED_BACK_AT, outcome) for outcome in ("refused", "done"))
-    served, command = model.number(families.SERVED), f"driftd history {model.name}"
+    refused, done = (model.value(model_families.ROLLED_BACK_AT, outcome) for outcome in ("refused", "done"))
+    served, command = model.number(model_families.SERVED), f"driftd history {model.name}"
     if refused is not None and not model.is_past(refused, thresholds.RECENT):
         sentence = f"A rollback failed at {format_time(refused)}; version {served:.0f} still serves."
         return ActiveCondition(
@@ -166,8 +168,8 @@ def _rollback(model: _Model) -> ActiveCondition | None:
 
 
 def _no_prediction(model: _Model) -> ActiveCondition | None:
-    newest, every = model.value(families.NEWEST_PREDICTION), model.value(families.WINDOW_SECONDS)
-    since = newest if newest is not None else model.value(families.SWAPPED_AT)
+    newest, every = model.value(model_families.NEWEST_PREDICTION), model.value(model_families.WINDOW_SECONDS)
+    since = newest if newest is not None else model.value(model_families.SWAPPED_AT)
     if every is None or not model.is_past(since, thresholds.silent_after(every)):
         return None
     sentence = f"No prediction came since {format_time(since)}."
@@ -177,19 +179,19 @@ def _no_prediction(model: _Model) -> ActiveCondition | None:
 
 
 def _unreadable(model: _Model) -> ActiveCondition | None:
-    count = model.number(families.SOURCE_FAULTS)
+    count = model.number(model_families.SOURCE_FAULTS)
     if not count:
         return None
-    sentence = f"{count:.0f} of the files or folders of its source cannot be read."
+    sentence = f"Its source has {count:.0f} fault{'s' if count > 1 else ''}: files, columns or rows cannot be read."
     return ActiveCondition("DriftdSourceFaults", sentence, "Windows wait where a whole folder is away.")
 
 
 def _no_label(model: _Model) -> ActiveCondition | None:
-    if model.number(families.COHORTS) < thresholds.COHORTS:
+    if model.number(model_families.COHORTS) < thresholds.COHORTS:
         return None
-    newest, every = model.value(families.NEWEST_FEEDBACK), model.number(families.WINDOW_SECONDS)
-    since = newest if newest is not None else model.value(families.SWAPPED_AT)
-    late = thresholds.unlabelled_limit(every, model.number(families.LABEL_WAIT), ever=newest is not None)
+    newest, every = model.value(model_families.NEWEST_FEEDBACK), model.number(model_families.WINDOW_SECONDS)
+    since = newest if newest is not None else model.value(model_families.SWAPPED_AT)
+    late = thresholds.unlabelled_limit(every, model.number(model_families.LABEL_WAIT), ever=newest is not None)
     if not model.is_past(since, late):
         return None
     sentence = f"No label came since {format_time(since)}." if newest is not None else "No label ever came."
@@ -197,7 +199,7 @@ def _no_label(model: _Model) -> ActiveCondition | None:
 
 
 def _not_evaluated(model: _Model) -> ActiveCondition | None:
-    count = model.number(families.COHORTS_NOT_EVALUATED)
+    count = model.number(model_families.COHORTS_NOT_EVALUATED)
     if count < thresholds.NOT_EVALUATED:
         return None
     sentence = f"Labels come, but those of the last {count:.0f} windows were not evaluated."
@@ -206,7 +208,7 @@ def _not_evaluated(model: _Model) -> ActiveCondition | None:
 
 
 def _refusals(model: _Model) -> ActiveCondition | None:
-    count = model.number(families.REFUSALS)
+    count = model.number(model_families.REFUSALS)
     if count < thresholds.REFUSALS:
         return None
     detail = "Retraining does not help: the data do not hold what the model needs, or the trainer does not fit them."

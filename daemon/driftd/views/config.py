@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from pydantic import ValidationError
 
 from driftd.config.load import digest_of
-from driftd.config.redact import redact_config
-from driftd.config.schema import Config
+from driftd.config.redact import redact, redact_config
+from driftd.config.schema import Config, OverrideConfig
 from driftd.config.types import FOR_PEOPLE
 from driftd.config.yaml_reader import read
 from driftd.formatting import format_time
@@ -23,45 +23,77 @@ from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredConfig
 
 
+class WindowKeys(msgspec.Struct, frozen=True):
+    """How a model cuts its windows: by seconds, or by rows."""
+
+    every: float | None = None
+    rows: int | None = None
+
+
+class PerformanceKeys(msgspec.Struct, frozen=True):
+    """The metric that is watched; `auto` and None leave the choice to the daemon."""
+
+    metric: str | None = None
+
+
+class DetectKeys(msgspec.Struct, frozen=True):
+    """What is detected."""
+
+    performance: PerformanceKeys = PerformanceKeys()
+
+
+class ModelKeys(msgspec.Struct, frozen=True):
+    """The keys of a stored model that the views read."""
+
+    window: WindowKeys = WindowKeys()
+    detect: DetectKeys = DetectKeys()
+
+    @classmethod
+    def of(cls, stored: object) -> ModelKeys:
+        """Read a stored section; one of another driftd that cannot be read has no keys."""
+        try:
+            return msgspec.convert(stored, cls)
+        except msgspec.ValidationError:
+            return cls()
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigInForce:
     """What was applied last; of no models before a daemon applied one."""
 
-    stored: StoredConfig | None
+    models: Mapping[str, ModelKeys]
+    is_recorded: bool
 
-    @property
-    def content(self) -> Mapping[str, Any]:
-        """The whole config, without secrets."""
-        return (self.stored.content if self.stored is not None else None) or {}
-
-    @property
-    def models(self) -> Mapping[str, Any]:
-        """The models by name."""
-        found: Mapping[str, Any] = self.content.get("models", {})
-        return found
+    @classmethod
+    def of(cls, stored: StoredConfig | None) -> ConfigInForce:
+        """Read a stored config; None is what was recorded before a daemon ran."""
+        models = ((stored.content if stored is not None else None) or {}).get("models", {})
+        return cls({name: ModelKeys.of(model) for name, model in models.items()}, stored is not None)
 
     def knows(self, model: str) -> bool:
         """Whether a model is in the config; true for all while no config was recorded."""
-        return self.stored is None or model in self.models
+        return not self.is_recorded or model in self.models
 
     def window_seconds(self, model: str) -> float | None:
         """The length of a model's windows; None for windows of rows and for models that are gone."""
-        every = self.models.get(model, {}).get("window", {}).get("every")
-        return None if every is None else float(every)
+        return self._keys(model).window.every
 
     def by_rows(self, model: str) -> bool:
         """Whether a model's windows count rows."""
-        return self.models.get(model, {}).get("window", {}).get("rows") is not None
+        return self._keys(model).window.rows is not None
 
     def metric(self, model: str, reader: SeriesReader) -> str | None:
         """The metric that is watched; what `auto` came to is known from the last evaluated labels."""
-        named = self.models.get(model, {}).get("detect", {}).get("performance", {}).get("metric")
-        return reader.latest_subject(model, "performance") if named in {None, "auto"} else str(named)
+        named = self._keys(model).detect.performance.metric
+        return reader.latest_subject(model, "performance") if named in {None, "auto"} else named
+
+    def _keys(self, model: str) -> ModelKeys:
+        return self.models.get(model, ModelKeys())
 
 
 def config_in_force(reader: SeriesReader) -> ConfigInForce:
     """The config that the daemon applied last."""
-    return ConfigInForce(reader.config_in_force())
+    return ConfigInForce.of(reader.config_in_force())
 
 
 def last_applied(config_path: Path) -> Config | None:
@@ -95,20 +127,31 @@ def named_state_dir(config_path: Path) -> Path | None:
     return None if root is None else Path(str(root))
 
 
-def config_standing(reader: StateReader, config_path: Path) -> dict[str, Any]:
+class ConfigStanding(msgspec.Struct, frozen=True, kw_only=True):
     """Which config is in force since when, and how the file on disk compares: the proof that it was read."""
+
+    file: str | None  # its hash
+    in_force: str | None  # the hash of what is in force
+    since: float | None
+    refused: str | None  # what is wrong with the file, where it was refused
+    refused_at: float | None
+    sentence: str
+
+
+def config_standing(reader: StateReader, config_path: Path) -> ConfigStanding:
+    """Compare the config in force with the file on disk."""
     in_force = reader.config_in_force()
     file = digest_of(config_path)
     last = next(iter(reader.configs(1)), None)
     refused = last if last is not None and last.error is not None and last.hash == (file or "absent") else None
-    return {
-        "file": file,
-        "in_force": in_force.hash if in_force else None,
-        "since": in_force.at if in_force else None,
-        "refused": refused.error if refused else None,
-        "refused_at": refused.at if refused else None,
-        "sentence": _sentence(config_path, file, in_force, refused),
-    }
+    return ConfigStanding(
+        file=file,
+        in_force=in_force.hash if in_force else None,
+        since=in_force.at if in_force else None,
+        refused=refused.error if refused else None,
+        refused_at=refused.at if refused else None,
+        sentence=_sentence(config_path, file, in_force, refused),
+    )
 
 
 def _sentence(path: Path, file: str | None, in_force: StoredConfig | None, refused: StoredConfig | None) -> str:
@@ -122,59 +165,122 @@ def _sentence(path: Path, file: str | None, in_force: StoredConfig | None, refus
     return runs
 
 
-def override_in_force(override: dict[str, Any], expires: float | None) -> dict[str, Any] | None:
+class ModelOverrideInForce(msgspec.Struct, frozen=True):
+    """What an override asks of one model."""
+
+    acknowledge: list[int]
+    reason: str
+    expires: str  # ISO 8601
+
+
+class OverrideInForce(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What an override asks, without the keys that ask nothing."""
+
+    reason: str | None = None
+    expires: str | None = None  # ISO 8601
+    pause: list[str] = []
+    pin: dict[str, int] = {}
+    silence: dict[str, dict[str, str]] = {}
+    retrain: dict[str, str] = {}
+    approve: dict[str, int] = {}
+    reject: dict[str, int] = {}
+    models: dict[str, ModelOverrideInForce] = {}
+
+
+def override_in_force(override: OverrideConfig, now: float) -> OverrideInForce | None:
     """What an override asks, None when it asks nothing or has lapsed."""
-    if expires is not None and expires <= time.time():
+    if override.expires is not None and override.expires.timestamp() <= now:
         return None
-    return {key: value for key, value in override.items() if value} or None
+    asked = msgspec.convert(override.model_dump(mode="json", exclude_defaults=True), OverrideInForce)
+    return asked if asked != OverrideInForce() else None
+
+
+class OverrideView(msgspec.Struct, frozen=True):
+    """What an override asks in one sentence; whether it has lapsed is for the reader's clock to say."""
+
+    sentence: str
+    reason: str | None
+    expires: str | None
+
+
+class ConfigSummary(ConfigStanding, frozen=True, kw_only=True):
+    """What every view shows of the config: whether the file was taken up, and the override."""
+
+    override: OverrideView | None
+
+
+class ConfigRead(msgspec.Struct, frozen=True):
+    """One config that was read; `error` says why it was refused."""
+
+    at: float
+    hash: str
+    error: str | None
+
+
+class ConfigView(ConfigSummary, frozen=True, kw_only=True):
+    """Everything that the page says of the config."""
+
+    path: str
+    set: str | None  # as YAML: what differs from the defaults
+    whole: str | None  # as YAML
+    read: list[ConfigRead]  # the last ones, newest first
 
 
 READ_BACK = 30  # configs
 
 
-def config_view(reader: StateReader, config_path: Path) -> dict[str, Any]:
+def config_summary(reader: StateReader, config_path: Path) -> ConfigSummary:
+    """What every view shows of the config."""
+    standing, override = config_standing(reader, config_path), override_view(reader.config_in_force())
+    return ConfigSummary(**msgspec.structs.asdict(standing), override=override)
+
+
+def config_view(reader: StateReader, config_path: Path) -> ConfigView:
     """Everything that the page says of the config."""
     in_force = reader.config_in_force()
-    content = redact_config(in_force.content) if in_force is not None and in_force.content is not None else None
-    return {
-        **config_standing(reader, config_path),
-        "path": str(config_path),
-        "override": override_view(content or {}),
-        "set": None if content is None else as_yaml(as_written(content, only_set=True)),
-        "whole": None if content is None else as_yaml(as_written(content, only_set=False)),
-        "read": [{"at": entry.at, "hash": entry.hash, "error": entry.error} for entry in reader.configs(READ_BACK)],
-    }
+    recorded = in_force if in_force is not None and in_force.content is not None else None
+    return ConfigView(
+        **msgspec.structs.asdict(config_summary(reader, config_path)),
+        path=str(config_path),
+        set=None if recorded is None else config_as_yaml(recorded, only_set=True),
+        whole=None if recorded is None else config_as_yaml(recorded, only_set=False),
+        read=[ConfigRead(entry.at, entry.hash, entry.error) for entry in reader.configs(READ_BACK)],
+    )
 
 
-def config_summary(reader: StateReader, config_path: Path) -> dict[str, Any]:
-    """What every view shows of the config: whether the file was taken up, and the override."""
-    standing = config_standing(reader, config_path)
-    in_force = reader.config_in_force()
-    return {**standing, "override": override_view((in_force.content if in_force is not None else None) or {})}
-
-
-def override_view(content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the override asks; None when nothing. Whether it has lapsed is for the reader's clock to say."""
-    override: Mapping[str, Any] = content.get("override") or {}
+def override_view(stored: StoredConfig | None) -> OverrideView | None:
+    """What the override of a stored config asks; None when nothing."""
+    content = (stored.content if stored is not None else None) or {}
+    override = redact(content.get("override") or {})
     parts = {key: value for key, value in override.items() if value and key not in {"reason", "expires"}}
     if not parts:
         return None
     words = [f"{key} {_words(value)}" for key, value in parts.items()]
-    return {"sentence": "; ".join(words), "reason": override.get("reason"), "expires": override.get("expires")}
+    return OverrideView("; ".join(words), override.get("reason"), override.get("expires"))
 
 
-def as_yaml(value: object) -> str:
-    """As a person would write it."""
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
+def config_as_yaml(stored: StoredConfig, *, only_set: bool) -> str:
+    """A stored config as people write it, without secrets, or what of it differs from the defaults."""
+    return _as_yaml(_as_written(stored, only_set=only_set))
 
 
-def as_written(content: Mapping[str, Any], *, only_set: bool) -> dict[str, Any]:
-    """The config as people write it, or what of it differs from the defaults; an older daemon's as it was stored."""
+def model_as_yaml(stored: StoredConfig, model: str) -> str:
+    """The whole section of one model; `{}` of one that is not in the config."""
+    return _as_yaml(_as_written(stored, only_set=False).get("models", {}).get(model, {}))
+
+
+def _as_written(stored: StoredConfig, *, only_set: bool) -> dict[str, Any]:
+    """As plain data; an older daemon's config as it was stored."""
+    content = redact_config(stored.content or {})
     try:
-        config = Config.model_validate(dict(content))
+        config = Config.model_validate(content)
         return config.model_dump(mode="json", exclude_defaults=only_set, context=FOR_PEOPLE)
     except ValidationError:
-        return dict(content)
+        return content
+
+
+def _as_yaml(value: object) -> str:
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
 
 
 def _words(value: object) -> str:

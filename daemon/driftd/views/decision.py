@@ -2,20 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Literal
 
-from driftd.config.redact import redact_config
-from driftd.decisions import meaning_of
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from driftd.actions import ActionKind
+from driftd.decisions import Severity, meaning_of
 from driftd.events import Event
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
+from driftd.registry.manifest import Manifest
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
-from driftd.views.config import as_written, as_yaml, config_in_force
+from driftd.views.config import config_in_force, model_as_yaml
 
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
+
+
+class DecisionDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of history with what its event means."""
+
+    id: int
+    at: float
+    model: str
+    event: str
+    meaning: str
+    reason: str
+    figures: Mapping[str, object]  # as they are stored, only to be shown
+    phase_from: str
+    phase_to: str
+    by: str
+    config_hash: str
+
+
+class ActionLine(msgspec.Struct, frozen=True):
+    """What a decision set going, and how far it came."""
+
+    kind: ActionKind
+    status: str
+    arguments: Mapping[str, object]
+    result: Mapping[str, object] | None
+
+
+class StoryLine(msgspec.Struct, frozen=True):
+    """One of the decisions that belong together."""
+
+    id: int
+    at: float
+    event: str
+    reason: str
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known of a decision or an alarm. `rows` and `window_by` are set where there is an alarm."""
+
+    decision: DecisionDetail | None
+    alarm: StoredAlarm | None
+    actions: list[ActionLine]
+    version: Mapping[str, object] | None  # the manifest of the version, as it lies on the disk
+    story: list[StoryLine]  # oldest first
+    rows: int | UnsetType | None = UNSET  # of the window of the alarm
+    window_by: Literal["rows", "time"] | UnsetType = UNSET
+
+
+class AppliedConfig(msgspec.Struct, frozen=True):
+    """The config under which a decision was made; of it, the section of the decision's model as YAML."""
+
+    hash: str
+    at: float
+    model: str
+
+
+class DecisionView(Explanation, frozen=True, kw_only=True):
+    """An explanation as the page shows it."""
+
+    config: AppliedConfig | None
+    report: bool
+    title: str
+    severity: Severity
 
 
 def explain_decision(
@@ -24,44 +91,38 @@ def explain_decision(
     places: Places,
     line: StoredTransition | None,
     alarm: StoredAlarm | None,
-) -> dict[str, Any]:
-    """Everything that is known of a decision or an alarm, ready for JSON.
+) -> Explanation:
+    """Gather everything that is known of a decision or an alarm.
 
     `by_rows` tells of a model whether its windows count rows.
     """
-    explanation: dict[str, Any] = {"decision": None, "alarm": None, "actions": [], "version": None, "story": []}
-    if line is not None:
-        explanation["decision"] = _decision(line)
-        explanation["actions"] = [
-            {"kind": action.kind, "status": action.status, "arguments": action.arguments, "result": action.result}
-            for action in reader.actions_of(line.id)
-        ]
-        explanation["version"] = _lineage(places, line.model, line.decision_figures.version)
-    if alarm is not None:
-        explanation["alarm"] = alarm
-        explanation["rows"] = _rows(reader, alarm)
-        explanation["window_by"] = "rows" if by_rows(alarm.model) else "time"
-    explanation["story"] = [
-        {"id": event.id, "at": event.at, "event": event.event, "reason": event.reason}
-        for event in _story(reader, line, alarm)
-    ]
-    return explanation
+    actions = reader.actions_of(line.id) if line is not None else []
+    manifest = _manifest(places, line.model, line.decision_figures.version) if line is not None else None
+    return Explanation(
+        decision=None if line is None else _decision(line),
+        alarm=alarm,
+        actions=[ActionLine(action.kind, action.status, action.arguments, action.result) for action in actions],
+        version=None if manifest is None else manifest.to_dict(),
+        story=[StoryLine(event.id, event.at, event.event, event.reason) for event in _story(reader, line, alarm)],
+        rows=UNSET if alarm is None else _rows(reader, alarm),
+        window_by=UNSET if alarm is None else "rows" if by_rows(alarm.model) else "time",
+    )
 
 
-def _decision(line: StoredTransition) -> dict[str, Any]:
-    return {
-        "id": line.id,
-        "at": line.at,
-        "model": line.model,
-        "event": line.event,
-        "meaning": meaning_of(line.event).explanation,
-        "reason": line.reason,
-        "figures": line.figures,
-        "phase_from": line.phase_from,
-        "phase_to": line.phase_to,
-        "by": line.actor,
-        "config_hash": line.config_hash,
-    }
+def _decision(line: StoredTransition) -> DecisionDetail:
+    return DecisionDetail(
+        id=line.id,
+        at=line.at,
+        model=line.model,
+        event=line.event,
+        meaning=meaning_of(line.event).explanation,
+        reason=line.reason,
+        figures=line.figures,
+        phase_from=line.phase_from,
+        phase_to=line.phase_to,
+        by=line.actor,
+        config_hash=line.config_hash,
+    )
 
 
 def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlarm | None) -> list[StoredTransition]:
@@ -112,19 +173,17 @@ def _rows(reader: StateReader, alarm: StoredAlarm) -> int | None:
     return None if check is None else check.rows
 
 
-def _lineage(places: Places, model: str, version: int | None) -> dict[str, Any] | None:
-    if version is None:
-        return None
+def _manifest(places: Places, model: str, version: int | None) -> Manifest | None:
     try:
-        return Registry(places).manifest(model, version).to_dict()
+        return None if version is None else Registry(places).manifest(model, version)
     except ManifestError:
         return None
 
 
 def decision_view(
     reader: SeriesReader, places: Places, *, decision: int | None, alarm: int | None
-) -> dict[str, Any] | None:
-    """A decision or an alarm for the page: what `explain_decision` gives, the alarm's line of history and the config.
+) -> DecisionView | None:
+    """A decision or an alarm for the page: its explanation, the alarm's line of history and the config.
 
     None when there is no such decision or alarm.
     """
@@ -136,13 +195,15 @@ def decision_view(
     if line is None and raised is None:
         return None
     explanation = explain_decision(reader, config_in_force(reader).by_rows, places, line, raised)
-    applied = reader.config(line.config_hash) if line is not None else None
-    explanation["config"] = None
-    if applied is not None and line is not None:
-        whole = as_written(redact_config(applied.content or {}), only_set=False)
-        model = whole.get("models", {}).get(line.model, {})
-        explanation["config"] = {"hash": applied.hash, "at": applied.at, "model": as_yaml(model)}
-    explanation["report"] = raised is not None and raised.report is not None
-    explanation["title"] = meaning_of(line.event).title if line is not None else "Alarm"
-    explanation["severity"] = str(meaning_of(line.event).severity) if line is not None else "warning"
-    return explanation
+    return DecisionView(
+        **msgspec.structs.asdict(explanation),
+        config=None if line is None else _applied_config(reader, line),
+        report=raised is not None and raised.report is not None,
+        title=meaning_of(line.event).title if line is not None else "Alarm",
+        severity=meaning_of(line.event).severity if line is not None else Severity.WARNING,
+    )
+
+
+def _applied_config(reader: SeriesReader, line: StoredTransition) -> AppliedConfig | None:
+    applied = reader.config(line.config_hash)
+    return None if applied is None else AppliedConfig(applied.hash, applied.at, model_as_yaml(applied, line.model))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from driftd.registry import ManifestError, Registry
@@ -21,7 +21,51 @@ MERGED_SECONDS, MERGED_ROW_WINDOWS, MOST_MERGED = 86_400.0, 5, 200
 MOST_LABELS = 25
 
 
-def distribution_view(reader: SeriesReader, registry: Registry, model: str, feature: str) -> dict[str, Any] | None:
+class Bin(msgspec.Struct, frozen=True):
+    """The shares of rows in one bin; `usual` bins are those that ordinary values fall in."""
+
+    name: str
+    usual: bool
+    reference: float
+    current: float
+
+
+class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the values of one feature lie."""
+
+    feature: str
+
+
+class MissingReference(FeatureView, frozen=True, kw_only=True):
+    """A feature whose reference cannot be read; `missing` says why."""
+
+    missing: str
+
+
+class ReferenceView(FeatureView, frozen=True, kw_only=True):
+    """A feature in the reference of a version."""
+
+    version: int
+    kind: str
+    reference_rows: int
+    bins: list[Bin]
+
+
+class UncheckedDistribution(ReferenceView, frozen=True, kw_only=True):
+    """A feature that no window is compared with yet."""
+
+    missing: str = "no window of this version was checked yet"
+
+
+class Distribution(ReferenceView, frozen=True, kw_only=True):
+    """A feature in the reference and in the latest windows."""
+
+    rows: int
+    windows: int
+    since: float | None  # the start of the first of these windows; None for windows of rows
+
+
+def distribution_view(reader: SeriesReader, registry: Registry, model: str, feature: str) -> FeatureView | None:
     """Shares of rows by bin, in the reference and in the last day's windows (the last five windows of rows).
 
     None for a model or a feature that is not known.
@@ -33,24 +77,30 @@ def distribution_view(reader: SeriesReader, registry: Registry, model: str, feat
     try:
         path = registry.file(model, version, "reference.bin")
     except ManifestError as error:
-        return {"feature": feature, "missing": str(error)}
+        return MissingReference(feature=feature, missing=str(error))
     layout = _layout(path)
     place = next((number for number, column in enumerate(layout.columns) if column.name == feature), None)
     if place is None:
         return None
     current = _current(reader, model, layout)
     column = layout.columns[place]
-    view = {"feature": feature, "version": version, "kind": str(column.kind), "reference_rows": layout.rows}
+    kind = str(column.kind)
     if not current:
-        return view | {"missing": "no window of this version was checked yet", "bins": _bins(column, None)}
+        return UncheckedDistribution(
+            feature=feature, version=version, kind=kind, reference_rows=layout.rows, bins=_bins(column, None)
+        )
     counts = np.sum([profile.counts for _, profile in current], axis=0)
     counts = counts[layout.starts[place] : layout.starts[place + 1]]
-    return view | {
-        "bins": _bins(column, counts.tolist()),
-        "rows": sum(profile.rows for _, profile in current),
-        "windows": len(current),
-        "since": current[-1][0] if not config_in_force(reader).by_rows(model) else None,
-    }
+    return Distribution(
+        feature=feature,
+        version=version,
+        kind=kind,
+        reference_rows=layout.rows,
+        bins=_bins(column, counts.tolist()),
+        rows=sum(profile.rows for _, profile in current),
+        windows=len(current),
+        since=current[-1][0] if not config_in_force(reader).by_rows(model) else None,
+    )
 
 
 @lru_cache(maxsize=8)
@@ -70,15 +120,15 @@ def _current(reader: SeriesReader, model: str, layout: Layout) -> list[tuple[flo
     return [(start, profile) for start, profile in read if profile.layout == layout.fingerprint]
 
 
-def _bins(column: ColumnLayout, current: list[int] | None) -> list[dict[str, Any]]:
+def _bins(column: ColumnLayout, current: list[int] | None) -> list[Bin]:
     names = _numeric_names(column) if column.numeric else _label_names(column)
     expected, seen = column.counts, current or [0] * column.bins
     all_expected, all_seen = max(1, sum(expected)), max(1, sum(seen))
     bins = [
-        {"name": name, "usual": usual, "reference": was / all_expected, "current": now / all_seen}
+        Bin(name, usual, was / all_expected, now / all_seen)
         for (name, usual), was, now in zip(names, expected, seen, strict=True)
     ]
-    kept = [share for share in bins if share["usual"] or share["reference"] or share["current"]]
+    kept = [share for share in bins if share.usual or share.reference or share.current]
     return kept if column.numeric else _few(kept)
 
 
@@ -101,17 +151,13 @@ def _label_names(column: ColumnLayout) -> list[tuple[str, bool]]:
     return [*((label, True) for label in column.labels), ("other rare", False), ("new", False), ("missing", False)]
 
 
-def _few(bins: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _few(bins: list[Bin]) -> list[Bin]:
     """The labels that hold or have gained most; the rest together."""
-    usual = [share for share in bins if share["usual"]]
+    usual = [share for share in bins if share.usual]
     if len(usual) <= MOST_LABELS:
         return bins
-    largest = sorted(usual, key=lambda share: max(share["reference"], share["current"]), reverse=True)
+    largest = sorted(usual, key=lambda share: max(share.reference, share.current), reverse=True)
     rest = largest[MOST_LABELS:]
-    together = {
-        "name": f"{len(rest)} more labels",
-        "usual": True,
-        "reference": sum(share["reference"] for share in rest),
-        "current": sum(share["current"] for share in rest),
-    }
-    return [*largest[:MOST_LABELS], together, *(share for share in bins if not share["usual"])]
+    reference, current = sum(share.reference for share in rest), sum(share.current for share in rest)
+    together = Bin(f"{len(rest)} more labels", usual=True, reference=reference, current=current)
+    return [*largest[:MOST_LABELS], together, *(share for share in bins if not share.usual)]

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+import msgspec
 
 from driftd.records import ModelState
 from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader
-from driftd.store.state.records import StoredTransition
-from driftd.views.attention import Urgency, attention, by_need, unwatched_attention
+from driftd.store.state.records import KindEvidence, StoredTransition
+from driftd.views.attention import Attention, Urgency, attention, unwatched_attention
 from driftd.views.conditions import ActiveCondition, ActiveConditions
-from driftd.views.config import ConfigInForce, config_in_force
-from driftd.views.series import CheckedWindows, Grouping, performance_series, window_series
-from driftd.views.status import model_status
+from driftd.views.config import ConfigInForce, ConfigSummary, config_in_force
+from driftd.views.row_counts import RowCounts
+from driftd.views.series import CheckedWindows, Grouping, WindowSeries, performance_series, window_series
+from driftd.views.status import ModelStatus, model_status
 
 SPARK_WINDOWS, SPARK_POINTS = 240, 60
-SPARK_SERIES = ("metric", "at", "value", "baseline", "tolerated")
 DECISIONS = 12
+NOT_WATCHED = "not_watched"  # the phase of a model that has no state
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +29,127 @@ class LiveState:
 
     obstacles: Mapping[str, str] = field(default_factory=dict)  # why models of the config are not under watch
     pressing: ActiveConditions = field(default_factory=ActiveConditions)
+    rows: Mapping[str, RowCounts] = field(default_factory=dict)  # where the rows of each model's source ended
 
 
-def fleet_view(reader: SeriesReader, registry: Registry, beside: LiveState) -> dict[str, Any]:
-    """Everything of the first screen, the most urgent model first."""
-    config, obstacles, pressing = config_in_force(reader), beside.obstacles, beside.pressing
-    models = [_watched_view(reader, state, config, pressing) for state in reader.models() if config.knows(state.model)]
-    known = {status["model"] for status in models}
-    for name in config.models:
-        if name not in known:
-            models.append(_unwatched_view(name, registry.current(name), obstacles.get(name)))
-        elif name in obstacles:
-            _mark_obstacle(next(status for status in models if status["model"] == name), obstacles[name])
-    models.sort(key=by_need)
-    return {
-        "headline": headline(models, pressing.host),
-        "models": models,
-        "decisions": [decision_line(decision) for decision in reader.history(limit=DECISIONS)],
-    }
-
-
-def headline(models: list[dict[str, Any]], host: Sequence[ActiveCondition] = ()) -> dict[str, str]:
+class Headline(msgspec.Struct, frozen=True):
     """The whole fleet in one sentence."""
-    ranks = [status["attention"]["rank"] for status in models]
+
+    level: str
+    sentence: str
+
+
+class DecisionLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of history, as lists show it."""
+
+    id: int
+    at: float
+    model: str
+    event: str
+    reason: str
+    alarm: int | None
+    version: int | None
+    by: str
+
+
+class VerdictSpark(WindowSeries, frozen=True, tag_field="kind", tag="verdicts"):
+    """The last verdicts of a model that has no labels."""
+
+
+class LastCohort(msgspec.Struct, frozen=True):
+    """The performance on the newest labels alone: a point of the line is the mean of some."""
+
+    value: float | None
+    baseline: float | None
+    over: bool  # whether it is worse than what is tolerated
+
+
+class PerformanceSpark(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="performance"):
+    """The last performance of a model, in its metric."""
+
+    now: LastCohort
+    metric: str | None
+    at: list[float]
+    value: list[float]
+    baseline: list[float]
+    tolerated: list[float]
+
+
+class ModelHead(ModelStatus, frozen=True, kw_only=True):
+    """What stands at the head of a model: on the first screen and on its own page."""
+
+    attention: Attention
+    window_seconds: float | None
+    rows: RowCounts
+    rows_sentence: str
+
+
+class WatchedModel(ModelHead, frozen=True, kw_only=True):
+    """A model on the first screen."""
+
+    spark: VerdictSpark | PerformanceSpark
+
+
+class UnwatchedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model of the config that has no state, on the first screen."""
+
+    model: str
+    phase: str = NOT_WATCHED
+    version: int | None
+    verdict: None = None
+    worst: str = "-"
+    evidence: Mapping[str, KindEvidence] = {}
+    attention: Attention
+    last_check: None = None
+    spark: None = None
+
+
+FleetModel = WatchedModel | UnwatchedModel
+
+
+class FleetView(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of the first screen."""
+
+    config: ConfigSummary
+    host: tuple[ActiveCondition, ...]
+    headline: Headline
+    models: list[FleetModel]  # the most urgent first
+    decisions: list[DecisionLine]  # the newest first
+
+
+def fleet_view(reader: SeriesReader, registry: Registry, beside: LiveState, summary: ConfigSummary) -> FleetView:
+    """Everything of the first screen, the most urgent model first."""
+    config = config_in_force(reader)
+    watched = [_watched_model(reader, state, config, beside) for state in reader.models() if config.knows(state.model)]
+    known = {status.model for status in watched}
+    absent = [name for name in config.models if name not in known]
+    unwatched = [_unwatched_model(name, registry.current(name), beside.obstacles.get(name)) for name in absent]
+    models: list[FleetModel] = sorted([*watched, *unwatched], key=by_need)
+    return FleetView(
+        config=summary,
+        host=beside.pressing.host,
+        headline=headline(models, beside.pressing.host),
+        models=models,
+        decisions=[decision_line(decision) for decision in reader.history(limit=DECISIONS)],
+    )
+
+
+def by_need(model: FleetModel) -> tuple[int, float, str]:
+    """Sorts models: the most urgent first, then what is nearest to an alarm, then by name."""
+    nearest = max((found.share for found in model.evidence.values()), default=0.0)
+    return model.attention.rank, -nearest, model.model
+
+
+def headline(models: Sequence[FleetModel], host: Sequence[ActiveCondition] = ()) -> Headline:
+    """The whole fleet in one sentence; the most urgent model comes first."""
+    ranks = [model.attention.rank for model in models]
     if host and min(ranks, default=Urgency.OK) > Urgency.ACT:
-        return {"level": "act", "sentence": "The machine needs you."}
+        return Headline("act", "The machine needs you.")
     if not models:
-        return {"level": "wait", "sentence": "No model is under watch yet."}
+        return Headline("wait", "No model is under watch yet.")
     loudest = min(ranks)
     count = ranks.count(loudest)
-    which = models[0]["model"] if count == 1 else f"{count} models"
+    which = models[0].model if count == 1 else f"{count} models"
     sentences = {
         Urgency.ACT: f"{which} {'needs' if count == 1 else 'need'} you.",
         Urgency.DRIFT: f"{which} {'has' if count == 1 else 'have'} drifted.",
@@ -65,82 +158,74 @@ def headline(models: list[dict[str, Any]], host: Sequence[ActiveCondition] = ())
         Urgency.WAIT: f"Nothing can be said of {which} at this moment.",
         Urgency.OK: "All is well.",
     }
-    return {"level": Urgency(loudest).name.lower(), "sentence": sentences[Urgency(loudest)]}
+    return Headline(loudest.name.lower(), sentences[loudest])
 
 
-def decision_line(decision: StoredTransition) -> dict[str, Any]:
+def decision_line(decision: StoredTransition) -> DecisionLine:
     """A line of history, as lists show it."""
-    return {
-        "id": decision.id,
-        "at": decision.at,
-        "model": decision.model,
-        "event": decision.event,
-        "reason": decision.reason,
-        "alarm": decision.decision_figures.alarm,
-        "version": decision.decision_figures.version,
-        "by": decision.actor,
-    }
+    figures = decision.decision_figures
+    return DecisionLine(
+        id=decision.id,
+        at=decision.at,
+        model=decision.model,
+        event=decision.event,
+        reason=decision.reason,
+        alarm=figures.alarm,
+        version=figures.version,
+        by=decision.actor,
+    )
 
 
-def summary(
-    reader: SeriesReader, state: ModelState, config: ConfigInForce, pressing: ActiveConditions
-) -> dict[str, Any]:
-    """What stands at the head of a model: here and on its own page."""
-    status = {**model_status(reader, state), "pressing": pressing.of.get(state.model, ())}
-    return {
-        **status,
-        "phase": str(state.phase),
-        "attention": attention(status).told(),
-        "window_seconds": config.window_seconds(state.model),
-    }
+def model_head(reader: SeriesReader, state: ModelState, config: ConfigInForce, beside: LiveState) -> ModelHead:
+    """What stands at the head of a model. One that cannot be watched says so, whatever its state is."""
+    status = model_status(reader, state, beside.pressing.of.get(state.model, ()))
+    obstacle = beside.obstacles.get(state.model)
+    rows = beside.rows.get(state.model, RowCounts())
+    return ModelHead(
+        **msgspec.structs.asdict(status),
+        attention=attention(status) if obstacle is None else unwatched_attention(state.champion, obstacle),
+        window_seconds=config.window_seconds(state.model),
+        rows=rows,
+        rows_sentence=rows.sentence,
+    )
 
 
-def _watched_view(
-    reader: SeriesReader, state: ModelState, config: ConfigInForce, pressing: ActiveConditions
-) -> dict[str, Any]:
-    return {**summary(reader, state, config, pressing), "spark": _spark(reader, state.model, config)}
+def _watched_model(reader: SeriesReader, state: ModelState, config: ConfigInForce, beside: LiveState) -> WatchedModel:
+    head = model_head(reader, state, config, beside)
+    return WatchedModel(**msgspec.structs.asdict(head), spark=_spark(reader, state.model, config))
 
 
-def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> dict[str, Any]:
+def _unwatched_model(name: str, version: int | None, obstacle: str | None) -> UnwatchedModel:
+    return UnwatchedModel(model=name, version=version, attention=unwatched_attention(version, obstacle))
+
+
+def _spark(reader: SeriesReader, model: str, config: ConfigInForce) -> VerdictSpark | PerformanceSpark:
     by_time = config.window_seconds(model) is not None
     last = reader.last_window(model, "labels")
     if last is None:
         newest_window = reader.last_window(model, "window") or 0
         rows = reader.checks_from(model, "window", newest_window - SPARK_POINTS + 1)
         windows = [CheckedWindows.read(row, by_time=by_time) for row in rows]
-        return {"kind": "verdicts", **window_series(windows, _over(windows))}
+        return VerdictSpark(**msgspec.structs.asdict(window_series(windows, _over(windows))))
     rows = reader.checks_from(model, "labels", last - SPARK_WINDOWS + 1)
     checks = [CheckedWindows.read(row, by_time=by_time) for row in rows]
     series = performance_series(checks, _over(checks), config.metric(model, reader))
-    spark = {name: series[name] for name in SPARK_SERIES}
-    return {"kind": "performance", "now": _now(checks[-1], series["metric"]), **spark}
+    return PerformanceSpark(
+        now=_last_cohort(checks[-1], series.metric),
+        metric=series.metric,
+        at=series.at,
+        value=series.value,
+        baseline=series.baseline,
+        tolerated=series.tolerated,
+    )
 
 
-def _now(last: CheckedWindows, metric: str | None) -> dict[str, Any]:
-    """The last cohort alone: a point of the line is the mean of some."""
+def _last_cohort(last: CheckedWindows, metric: str | None) -> LastCohort:
     alone = performance_series([last], Grouping.of(last.window, last.window), metric)
-    newest = {name: next(iter(alone[name]), None) for name in ("value", "baseline")}
     loss, tolerated = last.figures.loss, last.figures.tolerated
-    return {**newest, "over": loss is not None and tolerated is not None and loss > tolerated}
+    over = loss is not None and tolerated is not None and loss > tolerated
+    return LastCohort(next(iter(alone.value), None), next(iter(alone.baseline), None), over)
 
 
 def _over(checks: list[CheckedWindows]) -> Grouping:
     return Grouping.of(checks[0].window, checks[-1].window, SPARK_POINTS) if checks else Grouping(0, 0, 1)
-
-
-def _unwatched_view(name: str, version: int | None, obstacle: str | None) -> dict[str, Any]:
-    return {
-        "model": name,
-        "phase": "not_watched",
-        "version": version,
-        "verdict": None,
-        "worst": "-",
-        "evidence": {},
-        "attention": unwatched_attention(version, obstacle).told(),
-        "last_check": None,
-        "spark": None,
-    }
-
-
-def _mark_obstacle(status: dict[str, Any], obstacle: str) -> None:
-    status["attention"] = unwatched_attention(status["version"], obstacle).told()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
 
 from driftd.decisions import meaning_of
 from driftd.events import Event
@@ -12,12 +15,17 @@ from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import StoredAlarm
-from driftd.views.attention import unwatched_attention
-from driftd.views.config import ConfigInForce, config_in_force
-from driftd.views.fleet import LiveState, decision_line, summary
+from driftd.views.attention import Attention, unwatched_attention
+from driftd.views.conditions import ActiveCondition
+from driftd.views.config import ConfigInForce, ConfigSummary, config_in_force
+from driftd.views.fleet import NOT_WATCHED, DecisionLine, LiveState, ModelHead, decision_line, model_head
 from driftd.views.series import (
     CheckedWindows,
+    EstimateSeries,
+    EvidenceSeries,
     Grouping,
+    PerformanceSeries,
+    WindowSeries,
     estimate_series,
     evidence_series,
     performance_series,
@@ -25,57 +33,6 @@ from driftd.views.series import (
 )
 
 MOST_VERSIONS = 30
-
-
-def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) -> list[dict[str, Any]]:
-    """The latest versions, newest first. One whose manifest cannot be read says why and hides no other."""
-    return [
-        _version(reader, registry, state, version)
-        for version in reversed(registry.versions(state.model)[-MOST_VERSIONS:])
-    ]
-
-
-def _version(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> dict[str, Any]:
-    lane: dict[str, Any] = {
-        "version": version,
-        "serves": version == state.champion,
-        "barred": version in state.barred,
-        "approved_by": reader.approver(state.model, version),
-    }
-    try:
-        return lane | _lineage(registry.manifest(state.model, version))
-    except ManifestError as error:
-        return lane | {"error": str(error)}
-
-
-def _lineage(manifest: Manifest) -> dict[str, Any]:
-    gate = manifest.gate or {}
-    return {
-        "created_at": manifest.created_at,
-        "trigger": manifest.trigger,
-        "reason": manifest.reason,
-        "parent": manifest.parent,
-        "status": manifest.status,
-        "data": {
-            "snapshot": manifest.snapshot,
-            "rows": manifest.data.get("rows"),
-            "chosen": manifest.data.get("chosen"),
-            "first_at": manifest.data.get("first_at"),
-            "last_at": manifest.data.get("last_at"),
-        },
-        "code": {
-            "trainer": manifest.trainer.reference,
-            "fingerprint": manifest.trainer.fingerprint,
-            "commit": manifest.trainer.commit,
-            "dirty": manifest.trainer.dirty,
-        },
-        "parameters": dict(manifest.parameters),
-        "seed": manifest.seed,
-        "metrics": dict(manifest.metrics),
-        "gate": {"decision": gate.get("decision"), "sentence": gate.get("sentence")},
-    }
-
-
 MOST_MARKS, MOST_DECISIONS, MOST_ALARMS = 200, 50, 50
 DAY = 86_400.0
 SPANS = (("day", DAY), ("week", 7 * DAY), ("month", 30 * DAY), ("year", 365 * DAY))
@@ -83,36 +40,208 @@ ROW_SPANS = (("100 windows", 100), ("1,000 windows", 1000))
 FEWEST_OF_SPAN = 3  # windows; a shorter span shows nothing
 
 
+class VersionLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One version in the lane of a model: what is known of it without its manifest."""
+
+    version: int
+    serves: bool
+    barred: bool
+    approved_by: str | None
+
+
+class UnreadableVersion(VersionLine, frozen=True, kw_only=True):
+    """A version whose manifest cannot be read; `error` says why."""
+
+    error: str
+
+
+class VersionData(msgspec.Struct, frozen=True):
+    """The rows that a version was trained on, as its manifest tells of them."""
+
+    snapshot: str
+    rows: int | None
+    chosen: str | None
+    first_at: float | None
+    last_at: float | None
+
+
+class VersionCode(msgspec.Struct, frozen=True):
+    """The code that made a version."""
+
+    trainer: str
+    fingerprint: str
+    commit: str | None
+    dirty: bool
+
+
+class VersionGate(msgspec.Struct, frozen=True):
+    """What the gate said of a version; nothing of the first one."""
+
+    decision: str | None
+    sentence: str | None
+
+
+class VersionLineage(VersionLine, frozen=True, kw_only=True):
+    """A version with where it comes from."""
+
+    created_at: float
+    trigger: str
+    reason: str
+    parent: int | None
+    status: str
+    data: VersionData
+    code: VersionCode
+    parameters: Mapping[str, object]
+    seed: int
+    metrics: Mapping[str, float]
+    gate: VersionGate
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A stretch of time, or of rows, that can be chosen."""
+
+    name: str
+    windows: int
+
+
+class TimelineMark(DecisionLine, frozen=True, kw_only=True):
+    """A decision on the axis of time; `at` is where it stands there, `kind` that of an alarm."""
+
+    kind: str | None
+
+
+class AlarmLine(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm, as lists show it."""
+
+    id: int
+    decision: int | None  # its line of history
+    at: float
+    kind: str
+    subject: str
+    version: int | None
+    sentence: str
+    absorbed_at: float | None
+    report: bool
+    leaders: list[tuple[str, float]]
+
+
+class ModelView(ModelHead, frozen=True, kw_only=True):
+    """Everything of a model's page but its features."""
+
+    config: ConfigSummary
+    host: tuple[ActiveCondition, ...]
+    watched: bool = True
+    barred: tuple[int, ...]
+    trigger: str | None  # of the build under way
+    spans: list[Span]
+    merged: int  # windows in one point
+    by: Literal["time", "rows"]
+    performance: PerformanceSeries
+    estimate: EstimateSeries
+    evidence_over_time: dict[str, EvidenceSeries]
+    windows: WindowSeries
+    marks: list[TimelineMark]
+    alarms: list[AlarmLine]
+    decisions: list[DecisionLine]
+    versions: list[VersionLine]
+
+
+class UnwatchedView(msgspec.Struct, frozen=True, kw_only=True):
+    """The page of a model of the config that has no state."""
+
+    config: ConfigSummary
+    host: tuple[ActiveCondition, ...]
+    model: str
+    phase: str = NOT_WATCHED
+    version: int | None
+    watched: bool = False
+    attention: Attention
+
+
 def model_view(
-    reader: SeriesReader, registry: Registry, model: str, span: str | None, beside: LiveState
-) -> dict[str, Any] | None:
+    reader: SeriesReader, registry: Registry, model: str, span: str | None, beside: LiveState, summary: ConfigSummary
+) -> ModelView | UnwatchedView | None:
     """Everything of a model's page but its features; None for a model that nobody knows."""
-    config, state, obstacle = config_in_force(reader), reader.model(model), beside.obstacles.get(model)
+    config, state, host = config_in_force(reader), reader.model(model), beside.pressing.host
     if state is None:
-        if model not in config.models:
-            return None
-        served = registry.current(model)
-        view = {"model": model, "phase": "not_watched", "version": served, "watched": False}
-        return {**view, "attention": unwatched_attention(served, obstacle).told()}
-    head = summary(reader, state, config, beside.pressing)
-    if obstacle is not None:
-        head["attention"] = unwatched_attention(state.champion, obstacle).told()
+        return _unwatched_view(registry, model, beside, summary) if model in config.models else None
     alarms = reader.alarms(model, MOST_ALARMS)
-    return {
-        **head,
-        "watched": True,
-        "barred": state.barred,
-        "trigger": None if state.build is None else str(state.build.trigger),
-        **_over_time(reader, model, config, span, alarms),
-        "alarms": [_alarm(reader, alarm) for alarm in alarms],
-        "decisions": [decision_line(decision) for decision in reader.history(model, MOST_DECISIONS)],
-        "versions": version_lane(reader, registry, state),
-    }
+    axis = _Axis.read(reader, model, config, span)
+    return ModelView(
+        **msgspec.structs.asdict(model_head(reader, state, config, beside)),
+        config=summary,
+        host=host,
+        barred=state.barred,
+        trigger=None if state.build is None else state.build.trigger,
+        spans=axis.spans,
+        merged=axis.grouping.size,
+        by="time" if axis.by_time else "rows",
+        performance=performance_series(axis.labels, axis.grouping, config.metric(model, reader)),
+        estimate=estimate_series(axis.windows, axis.grouping),
+        evidence_over_time=evidence_series(axis.windows, axis.grouping) | evidence_series(axis.labels, axis.grouping),
+        windows=window_series(axis.windows, axis.grouping),
+        marks=_marks(reader, model, axis, alarms),
+        alarms=[_alarm_line(reader, alarm) for alarm in alarms],
+        decisions=[decision_line(decision) for decision in reader.history(model, MOST_DECISIONS)],
+        versions=version_lane(reader, registry, state),
+    )
+
+
+def _unwatched_view(registry: Registry, model: str, beside: LiveState, summary: ConfigSummary) -> UnwatchedView:
+    served = registry.current(model)
+    return UnwatchedView(
+        config=summary,
+        host=beside.pressing.host,
+        model=model,
+        version=served,
+        attention=unwatched_attention(served, beside.obstacles.get(model)),
+    )
+
+
+def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) -> list[VersionLine]:
+    """The latest versions, newest first. One whose manifest cannot be read says why and hides no other."""
+    return [
+        _version(reader, registry, state, version)
+        for version in reversed(registry.versions(state.model)[-MOST_VERSIONS:])
+    ]
+
+
+def _version(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> VersionLine:
+    known = VersionLine(
+        version=version,
+        serves=version == state.champion,
+        barred=version in state.barred,
+        approved_by=reader.approver(state.model, version),
+    )
+    try:
+        return _lineage(known, registry.manifest(state.model, version))
+    except ManifestError as error:
+        return UnreadableVersion(**msgspec.structs.asdict(known), error=str(error))
+
+
+def _lineage(known: VersionLine, manifest: Manifest) -> VersionLineage:
+    data, trainer, gate = manifest.data, manifest.trainer, manifest.gate or {}
+    return VersionLineage(
+        **msgspec.structs.asdict(known),
+        created_at=manifest.created_at,
+        trigger=manifest.trigger,
+        reason=manifest.reason,
+        parent=manifest.parent,
+        status=manifest.status,
+        data=VersionData(
+            manifest.snapshot, data.get("rows"), data.get("chosen"), data.get("first_at"), data.get("last_at")
+        ),
+        code=VersionCode(trainer.reference, trainer.fingerprint, trainer.commit, trainer.dirty),
+        parameters=manifest.parameters,
+        seed=manifest.seed,
+        metrics=manifest.metrics,
+        gate=VersionGate(gate.get("decision"), gate.get("sentence")),
+    )
 
 
 def window_range(
     reader: SeriesReader, model: str, config: ConfigInForce, span: str | None
-) -> tuple[int, int, list[dict[str, Any]]]:
+) -> tuple[int, int, list[Span]]:
     """The first and last window of a span, and the spans that can be chosen. An unknown span is a week's."""
     last = reader.last_window(model, "window")
     first = reader.first_window(model, "window")
@@ -120,12 +249,12 @@ def window_range(
         return 0, -1, []
     lengths = _lengths(config, model)
     held = last - first + 1
-    spans = [{"name": name, "windows": count} for name, count in lengths.items() if FEWEST_OF_SPAN <= count < held]
+    spans = [Span(name, count) for name, count in lengths.items() if FEWEST_OF_SPAN <= count < held]
     chosen = lengths.get(span or "", None)
     if chosen is None and span != "all":
         chosen = lengths.get("week", 1000)
     start = max(first, last - int(chosen) + 1) if chosen is not None else first
-    return start, last, [*spans, {"name": "all", "windows": held}]
+    return start, last, [*spans, Span("all", held)]
 
 
 def _lengths(config: ConfigInForce, model: str) -> dict[str, int]:
@@ -135,52 +264,53 @@ def _lengths(config: ConfigInForce, model: str) -> dict[str, int]:
     return {name: round(seconds / every) for name, seconds in SPANS if seconds >= every}
 
 
-def _over_time(
-    reader: SeriesReader, model: str, config: ConfigInForce, span: str | None, alarms: list[StoredAlarm]
-) -> dict[str, Any]:
-    first, last, spans = window_range(reader, model, config, span)
-    by_time = not config.by_rows(model)
-    grouping = Grouping.of(first, max(first, last))
-    read = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "window", first)]
-    labels = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "labels", first)]
-    starts = [check.at for check in (*read[:1], *labels[:1])]
-    since = min(starts, default=0.0)
-    return {
-        "spans": spans,
-        "merged": grouping.size,
-        "by": "time" if by_time else "rows",
-        "performance": performance_series(labels, grouping, config.metric(model, reader)),
-        "estimate": estimate_series(read, grouping),
-        "evidence_over_time": evidence_series(read, grouping) | evidence_series(labels, grouping),
-        "windows": window_series(read, grouping),
-        "marks": _marks(reader, model, since, alarms, by_time=by_time),
-    }
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """The checks of a span, in groups that a chart can show."""
+
+    spans: list[Span]
+    grouping: Grouping
+    by_time: bool
+    windows: list[CheckedWindows]
+    labels: list[CheckedWindows]
+
+    @classmethod
+    def read(cls, reader: SeriesReader, model: str, config: ConfigInForce, span: str | None) -> _Axis:
+        first, last, spans = window_range(reader, model, config, span)
+        by_time = not config.by_rows(model)
+        windows = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "window", first)]
+        labels = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "labels", first)]
+        return cls(spans, Grouping.of(first, max(first, last)), by_time, windows, labels)
+
+    @property
+    def since(self) -> float:
+        return min((check.at for check in (*self.windows[:1], *self.labels[:1])), default=0.0)
 
 
-def _marks(
-    reader: SeriesReader, model: str, since: float, alarms: list[StoredAlarm], *, by_time: bool
-) -> list[dict[str, Any]]:
+def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAlarm]) -> list[TimelineMark]:
     """What happened, where it stands on the axis: an alarm at the window that raised it, all else when it was done."""
-    raised: Mapping[int, float] = {alarm.id: alarm.window_end for alarm in alarms} if by_time else {}
+    raised: Mapping[int, float] = {alarm.id: alarm.window_end for alarm in alarms} if axis.by_time else {}
     found = []
-    for event in reversed(reader.events_between(model, since, float("inf"), MOST_MARKS)):
+    for event in reversed(reader.events_between(model, axis.since, float("inf"), MOST_MARKS)):
         if meaning_of(event.event).is_marked:
-            at = raised.get(event.decision_figures.alarm or 0, event.at) if event.event == Event.ALARM else event.at
-            found.append({**decision_line(event), "at": at, "kind": event.decision_figures.kind})
+            figures = event.decision_figures
+            at = raised.get(figures.alarm or 0, event.at) if event.event == Event.ALARM else event.at
+            line = msgspec.structs.replace(decision_line(event), at=at)
+            found.append(TimelineMark(**msgspec.structs.asdict(line), kind=figures.kind))
     return found
 
 
-def _alarm(reader: SeriesReader, alarm: StoredAlarm) -> dict[str, Any]:
+def _alarm_line(reader: SeriesReader, alarm: StoredAlarm) -> AlarmLine:
     line = reader.decision_of_alarm(alarm.id)
-    return {
-        "id": alarm.id,
-        "decision": None if line is None else line.id,
-        "at": alarm.at,
-        "kind": alarm.kind,
-        "subject": alarm.subject,
-        "version": alarm.version,
-        "sentence": alarm.sentence,
-        "absorbed_at": alarm.absorbed_at,
-        "report": alarm.report is not None,
-        "leaders": alarm.leaders[:5],
-    }
+    return AlarmLine(
+        id=alarm.id,
+        decision=None if line is None else line.id,
+        at=alarm.at,
+        kind=alarm.kind,
+        subject=alarm.subject,
+        version=alarm.version,
+        sentence=alarm.sentence,
+        absorbed_at=alarm.absorbed_at,
+        report=alarm.report is not None,
+        leaders=alarm.leaders[:5],
+    )

@@ -9,11 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from driftd.formatting import json_safe
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateAbsentError
 
@@ -42,7 +40,7 @@ class ResponseCache:
     _kept: OrderedDict[str, tuple[object, CachedResponse]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, question: str, ask: Callable[[SeriesReader], dict[str, Any] | None]) -> CachedResponse:
+    def answer(self, question: str, ask: Callable[[SeriesReader], msgspec.Struct | None]) -> CachedResponse:
         """What `ask` finds, from the shelf while nothing changed. Raises StateAbsentError, StateUnreadableError."""
         with self._lock, self._open().at_one_moment() as commit:
             mark = (commit, self.beside())
@@ -82,6 +80,6 @@ class ResponseCache:
         self._kept.clear()
 
 
-def _answer(found: dict[str, Any]) -> CachedResponse:
-    body = msgspec.json.encode(json_safe(found), enc_hook=str)
+def _answer(found: msgspec.Struct) -> CachedResponse:
+    body = msgspec.json.encode(found)  # NaN and the infinities as null
     return CachedResponse(f'"{hashlib.sha256(body).hexdigest()[:24]}"', body)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
@@ -25,9 +24,10 @@ from driftd.views.conditions import ExportedValues, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.distributions import distribution_view
-from driftd.views.fleet import LiveState, fleet_view
-from driftd.views.model import model_view
+from driftd.views.fleet import FleetView, LiveState, fleet_view
+from driftd.views.model import ModelView, UnwatchedView, model_view
 from driftd.views.response_cache import NOTHING, ResponseCache
+from driftd.views.row_counts import all_row_counts
 from driftd.views.scores import score_view
 
 log = structlog.get_logger()
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 STATIC = Path(__file__).parent / "static"
 LARGEST_ID = 2**63 - 1  # that SQLite can look up
 
-Ask = Callable[[SeriesReader], dict[str, Any] | None]
+Ask = Callable[[SeriesReader], msgspec.Struct | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,8 @@ class StatusPage:
 
     def _beside(self) -> LiveState:
         wiring = self._wiring
-        return LiveState(wiring.obstacles(), pressings(wiring.shown, wiring.models(), wiring.now()))
-
-    def _above(self, reader: SeriesReader, beside: LiveState) -> dict[str, Any]:
-        """What stands above every view."""
-        return {"config": config_summary(reader, self._wiring.config_path), "host": beside.pressing.host}
+        pressing = pressings(wiring.shown, wiring.models(), wiring.now())
+        return LiveState(wiring.obstacles(), pressing, all_row_counts(wiring.shown, wiring.models()))
 
     async def _index(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
@@ -103,9 +100,8 @@ class StatusPage:
         return FileResponse(STATIC / "runbook.html", headers={"Cache-Control": "no-cache"})
 
     async def _fleet(self, request: Request) -> Response:
-        def ask(reader: SeriesReader) -> dict[str, Any]:
-            beside = self._beside()
-            return {**self._above(reader, beside), **fleet_view(reader, self._registry, beside)}
+        def ask(reader: SeriesReader) -> FleetView:
+            return fleet_view(reader, self._registry, self._beside(), config_summary(reader, self._wiring.config_path))
 
         return await self._respond(request, ask)
 
@@ -115,10 +111,9 @@ class StatusPage:
     async def _model(self, request: Request) -> Response:
         model, span = request.path_params["model"], request.query_params.get("span")
 
-        def ask(reader: SeriesReader) -> dict[str, Any] | None:
-            beside = self._beside()
-            view = model_view(reader, self._registry, model, span, beside)
-            return view and {**self._above(reader, beside), **view}
+        def ask(reader: SeriesReader) -> ModelView | UnwatchedView | None:
+            summary = config_summary(reader, self._wiring.config_path)
+            return model_view(reader, self._registry, model, span, self._beside(), summary)
 
         return await self._respond(request, ask)
 

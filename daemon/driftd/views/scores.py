@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass, field
+
+import msgspec
 
 from driftd.store.state.chart_queries import ScoreMean, SeriesReader
 from driftd.views.config import config_in_force
@@ -18,7 +20,26 @@ NOTABLE = {True: 0.5, False: 6.0}  # where the colour is full: standard deviatio
 SHOWN_KINDS = ("data", "prediction")
 
 
-def score_view(reader: SeriesReader, model: str, span: str | None) -> dict[str, Any] | None:
+class StreamScores(msgspec.Struct, frozen=True):
+    """One stream over time: a feature, or what the model gave out."""
+
+    kind: str
+    subject: str
+    components: dict[str, list[float]]
+    evidence: list[float]
+    heat: list[float | None]  # in 0 .. 1
+
+
+class ScoreView(msgspec.Struct, frozen=True):
+    """The heat map of a span."""
+
+    at: list[float | None]
+    merged: int  # windows in one column
+    stride: int
+    subjects: list[StreamScores]
+
+
+def score_view(reader: SeriesReader, model: str, span: str | None) -> ScoreView | None:
     """The heat map of a span, the features that moved most in its last tenth first; None for an unknown model."""
     if reader.model(model) is None:
         return None
@@ -29,12 +50,7 @@ def score_view(reader: SeriesReader, model: str, span: str | None) -> dict[str, 
     means = reader.score_means(model, first, last, grouping.size, stride)
     rows = _rows(means, grouping.groups, reader.thresholds(model))
     starts = _starts(reader, model, grouping, by_time=not config.by_rows(model))
-    return {
-        "at": starts,
-        "merged": grouping.size,
-        "stride": stride,
-        "subjects": sorted(rows, key=_recent_movement, reverse=True),
-    }
+    return ScoreView(starts, grouping.size, stride, sorted(rows, key=_recent_movement, reverse=True))
 
 
 def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bool) -> list[float | None]:
@@ -46,22 +62,34 @@ def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bo
     return starts
 
 
-def _rows(means: list[ScoreMean], groups: int, thresholds: dict[str, float]) -> list[dict[str, Any]]:
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The values of one stream by group of windows, as they are gathered."""
+
+    evidence: list[float]
+    components: dict[str, list[float]] = field(default_factory=dict)
+
+
+def _rows(means: list[ScoreMean], groups: int, thresholds: dict[str, float]) -> list[StreamScores]:
+    found: dict[tuple[str, str], _Groups] = {}
     for mean in means:
         if mean.kind not in SHOWN_KINDS:
             continue
-        begun = {"kind": mean.kind, "subject": mean.subject, "components": {}, "evidence": [0.0] * groups}
-        row = found.setdefault((mean.kind, mean.subject), begun)
-        values = row["components"].setdefault(mean.component, [float("nan")] * groups)
+        stream = found.setdefault((mean.kind, mean.subject), _Groups([0.0] * groups))
+        values = stream.components.setdefault(mean.component, [float("nan")] * groups)
         if mean.value is not None:
             values[mean.group] = mean.value
-        row["evidence"][mean.group] = max(row["evidence"][mean.group], mean.evidence)
-    for row in found.values():
-        row["heat"] = _heat(row["components"], row["evidence"], thresholds.get(row["kind"], 0.0))
-        row["components"] = {name: round_numbers(values) for name, values in row["components"].items()}
-        row["evidence"] = round_numbers(row["evidence"])
-    return list(found.values())
+        stream.evidence[mean.group] = max(stream.evidence[mean.group], mean.evidence)
+    return [
+        StreamScores(
+            kind,
+            subject,
+            {name: round_numbers(values) for name, values in stream.components.items()},
+            round_numbers(stream.evidence),
+            _heat(stream.components, stream.evidence, thresholds.get(kind, 0.0)),
+        )
+        for (kind, subject), stream in found.items()
+    ]
 
 
 def _heat(components: dict[str, list[float]], evidence: list[float], threshold: float) -> list[float | None]:
@@ -78,6 +106,6 @@ def _heat(components: dict[str, list[float]], evidence: list[float], threshold: 
     return heat
 
 
-def _recent_movement(row: dict[str, Any]) -> float:
-    recent = [value for value in row["heat"][-max(1, len(row["heat"]) // 10) :] if value is not None]
+def _recent_movement(row: StreamScores) -> float:
+    recent = [value for value in row.heat[-max(1, len(row.heat) // 10) :] if value is not None]
     return sum(recent) / len(recent) if recent else 0.0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd.store.state.chart_queries import CheckRow
+from driftd.store.state.records import CheckFigures
 from driftd_detectors.assessment import CALM_TO_LOUD, Verdict, loudness
 from driftd_detectors.columns import Numbers
 from driftd_detectors.performance.losses import value_of
@@ -21,7 +22,6 @@ MOST_POINTS = 400  # of one series: more than the pixels of a phone, about half 
 DIGITS = 6  # significant; a chart shows three
 WHOLE = 1e9  # from here on digits after the point say nothing: epoch seconds, evidence of billions
 Groups = NDArray[np.int64]
-_ESTIMATES = ("estimated", "estimated_low", "estimated_high")
 _LOSSES = ("loss", "low", "high", "baseline", "tolerated")
 
 
@@ -44,22 +44,6 @@ class Grouping:
         return (self.last - self.first) // self.size + 1
 
 
-class Figures(msgspec.Struct, frozen=True):
-    """What is charted of a check's figures."""
-
-    loss: float | None = None
-    low: float | None = None
-    high: float | None = None
-    baseline: float | None = None
-    tolerated: float | None = None
-    labels: float | None = None
-    coverage: float | None = None
-    estimated: float | None = None
-    estimated_low: float | None = None
-    estimated_high: float | None = None
-    estimate_off: float = 0.0
-
-
 class WeightedValues(msgspec.Struct, frozen=True):
     """The evidence of one kind, and the limit at which it alarms."""
 
@@ -67,7 +51,7 @@ class WeightedValues(msgspec.Struct, frozen=True):
     threshold: float | None = None
 
 
-_FIGURES = msgspec.json.Decoder(Figures)
+_FIGURES = msgspec.json.Decoder(CheckFigures)
 _EVIDENCE: msgspec.json.Decoder[Mapping[str, WeightedValues]] = msgspec.json.Decoder(dict[str, WeightedValues])
 Read = TypeVar("Read")
 
@@ -81,7 +65,7 @@ class CheckedWindows:
     rows: int
     verdict: str
     version: int | None
-    figures: Figures
+    figures: CheckFigures
     evidence: Mapping[str, WeightedValues]
 
     @classmethod
@@ -107,8 +91,49 @@ def decode_figures(text: str, decoder: msgspec.json.Decoder[Read]) -> Read:
         return read
 
 
-def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, metric: str | None) -> dict[str, Any]:
-    """The realised performance in the metric's own direction, with its confidence band, baseline and tolerance.
+class PerformanceSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The realised performance in the metric's own direction, with its confidence band, baseline and tolerance."""
+
+    metric: str | None
+    higher_is_better: bool
+    at: list[float]
+    value: list[float]
+    low: list[float]
+    high: list[float]
+    baseline: list[float]
+    tolerated: list[float]
+    labels: list[float]
+    coverage: list[float]
+    version: list[int | None]
+
+
+class EstimateSeries(msgspec.Struct, frozen=True):
+    """The performance estimated without labels, with its band."""
+
+    at: list[float]
+    value: list[float]
+    low: list[float]
+    high: list[float]
+
+
+class EvidenceSeries(msgspec.Struct, frozen=True):
+    """The evidence of one kind, and the limit at which it alarms."""
+
+    at: list[float]
+    evidence: list[float]
+    limit: list[float]
+
+
+class WindowSeries(msgspec.Struct, frozen=True):
+    """The rows of a window and the loudest verdict, of each group of windows."""
+
+    at: list[float]
+    rows: list[float]
+    verdict: list[Verdict]
+
+
+def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, metric: str | None) -> PerformanceSeries:
+    """The realised performance over time.
 
     A merged point is the mean of its windows by their labels; its band is that of the merged labels.
     """
@@ -123,36 +148,39 @@ def performance_series(checks: Iterable[CheckedWindows], grouping: Grouping, met
     in_metric = {name: _in_metric(metric, values) for name, values in merged.items()}
     ends = np.sort(np.stack([in_metric["low"], in_metric["high"]]), axis=0) if known else np.empty((2, 0))
     coverage = _numbers([check.figures.coverage for check in known])
-    return {
-        "metric": metric,
-        "higher_is_better": metric is not None and value_of(metric, 1.0) < value_of(metric, 0.0),
-        "at": round_numbers(at),
-        "value": round_numbers(in_metric["loss"]),
-        "low": round_numbers(ends[0]),
-        "high": round_numbers(ends[1]),
-        "baseline": round_numbers(in_metric["baseline"]),
-        "tolerated": round_numbers(in_metric["tolerated"]),
-        "labels": round_numbers(np.bincount(_dense(group), weights=weight) if known else np.empty(0)),
-        "coverage": round_numbers(_weighted_means(group, coverage, weight)),
-        "version": _last(group, [check.version for check in known]),
-    }
+    return PerformanceSeries(
+        metric=metric,
+        higher_is_better=metric is not None and value_of(metric, 1.0) < value_of(metric, 0.0),
+        at=round_numbers(at),
+        value=round_numbers(in_metric["loss"]),
+        low=round_numbers(ends[0]),
+        high=round_numbers(ends[1]),
+        baseline=round_numbers(in_metric["baseline"]),
+        tolerated=round_numbers(in_metric["tolerated"]),
+        labels=round_numbers(np.bincount(_dense(group), weights=weight) if known else np.empty(0)),
+        coverage=round_numbers(_weighted_means(group, coverage, weight)),
+        version=_last(group, [check.version for check in known]),
+    )
 
 
-def estimate_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
+def estimate_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> EstimateSeries:
     """The performance estimated without labels, where the daemon believes it."""
     known = [check for check in checks if _is_finite(check.figures.estimated) and not check.figures.estimate_off]
     group, at = _place(known, grouping)
     weight = np.array([max(1.0, float(check.rows)) for check in known])
-    columns = {name: _numbers([getattr(check.figures, name) for check in known]) for name in _ESTIMATES}
-    return {"at": round_numbers(at)} | {
-        name.removeprefix("estimated_").replace("estimated", "value"): round_numbers(
-            _weighted_means(group, values, weight)
-        )
-        for name, values in columns.items()
-    }
+
+    def merge(values: list[float | None]) -> list[float]:
+        return round_numbers(_weighted_means(group, _numbers(values), weight))
+
+    return EstimateSeries(
+        round_numbers(at),
+        merge([check.figures.estimated for check in known]),
+        merge([check.figures.estimated_low for check in known]),
+        merge([check.figures.estimated_high for check in known]),
+    )
 
 
-def evidence_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, dict[str, Any]]:
+def evidence_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, EvidenceSeries]:
     """By kind: the most evidence of each group of windows, and the limit at which it alarms."""
     found: dict[str, list[tuple[CheckedWindows, WeightedValues]]] = {}
     for check in checks:
@@ -163,21 +191,17 @@ def evidence_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dic
         group, at = _place([entry for entry, _ in entries], grouping)
         highest = _highest(group, _numbers([said.evidence for _, said in entries]))
         limit = _highest(group, _numbers([said.threshold for _, said in entries]))
-        evidence[kind] = {"at": round_numbers(at), "evidence": round_numbers(highest), "limit": round_numbers(limit)}
+        evidence[kind] = EvidenceSeries(round_numbers(at), round_numbers(highest), round_numbers(limit))
     return evidence
 
 
-def window_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> dict[str, Any]:
+def window_series(checks: Iterable[CheckedWindows], grouping: Grouping) -> WindowSeries:
     """The rows of a window and the loudest verdict of each group of windows."""
     known = list(checks)
     group, at = _place(known, grouping)
     rows = _weighted_means(group, np.array([float(check.rows) for check in known]), np.ones(len(known)))
     highest = _highest(group, np.array([float(loudness(Verdict(check.verdict))) for check in known]))
-    return {
-        "at": round_numbers(at),
-        "rows": round_numbers(rows),
-        "verdict": [CALM_TO_LOUD[int(rank)] for rank in highest],
-    }
+    return WindowSeries(round_numbers(at), round_numbers(rows), [CALM_TO_LOUD[int(rank)] for rank in highest])
 
 
 def round_numbers(values: NDArray[Any] | list[float]) -> list[float]:

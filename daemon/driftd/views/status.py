@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from driftd.config.schema import Config, OverrideConfig
 from driftd.formatting import format_minute
 from driftd.paths import Places
-from driftd.records import ModelState, Phase, Verdict
+from driftd.records import Build, ModelState, Phase, Probation, Verdict
 from driftd.registry import Registry
 from driftd.store.state.reader import StateAbsentError, StateReader
-from driftd.store.state.records import StoredCheck
+from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
 from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, pressings
-from driftd.views.config import config_standing, override_in_force, readable
-from driftd_detectors.assessment import LatestVerdicts
+from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, override_in_force, readable
+from driftd.views.row_counts import RowCounts, row_counts
+from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
 
@@ -57,77 +59,152 @@ LOOKED_BACK = 50  # checks, for the last one that had something to say
 CHECKS = ("window", "labels")
 
 
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one model stands: its state, and what the last checks of its champion concluded."""
+
+    model: str
+    phase: Phase
+    version: int | None
+    needs: str | None  # what a person must do, in one sentence
+    wanted: bool  # whether a build is
+    waits: str | None
+    failures: int  # builds failed in a row
+    blocked: str | None
+    build: Build | None
+    probation: Probation | None
+    pinned: int | None
+    pin_refused: str | None
+    verdict: Verdict | None  # of the last window
+    worst: str  # the verdict on the model; "-" before the first check
+    verdicts: Mapping[str, Verdict]  # by kind of evidence
+    evidence: Mapping[str, KindEvidence]  # by kind
+    last_check: float | None  # epoch seconds
+    last_window: int | None
+    reason: str
+    learning: str | None
+    figures: Mapping[str, object]  # of the last labels, as they are stored: `label_figures` has their types
+    standing_alarms: list[int]
+    pressing: tuple[ActiveCondition, ...] = ()
+
+    @property
+    def loudness(self) -> int:
+        """The rank of the verdict on the model; -1 before the first check."""
+        return loudness(Verdict(self.worst)) if self.worst in CALM_TO_LOUD else -1
+
+    @property
+    def nearest(self) -> str | None:
+        """The kind of evidence that has come nearest to its threshold; None while there is no evidence."""
+        return max(self.evidence, key=lambda kind: self.evidence[kind].share, default=None)
+
+    @property
+    def label_figures(self) -> CheckFigures:
+        """The figures of the last labels."""
+        return msgspec.convert(self.figures, CheckFigures)
+
+
+class ServedStatus(ModelStatus, frozen=True, kw_only=True):
+    """A model's status, with what is wrong with the files that serve."""
+
+    served_fault: str | None
+    rows: RowCounts
+
+
+class NotWatched(msgspec.Struct, frozen=True):
+    """A model of the config that no daemon has watched yet."""
+
+    model: str
+    version: int | None
+
+
+class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that `driftd status` says."""
+
+    config: ConfigStanding | None
+    override: OverrideInForce | None
+    lapsed: str | None
+    host: tuple[ActiveCondition, ...]
+    models: Sequence[ServedStatus]
+    not_watched: list[NotWatched]
+
+
 def fleet_status(
     config: Config, places: Places, config_path: Path, only: str | None, metrics: ExportedValues | None = None
-) -> dict[str, Any]:
-    """Everything that `driftd status` says, of all models or of one.
-
-    `shown` are the metrics of the daemon, where one answers.
-    """
+) -> FleetStatus:
+    """The status of all models or of one. `metrics` are those of the daemon, where one answers."""
     wanted = [name for name in config.models if only in {None, name}]
-    found = pressings(metrics, wanted, time.time()) if metrics is not None else ActiveConditions()
-    models: list[dict[str, Any]] = []
-    standing: dict[str, Any] | None = None
+    now = time.time()
+    found = pressings(metrics, wanted, now) if metrics is not None else ActiveConditions()
+    models: list[ServedStatus] = []
+    standing: ConfigStanding | None = None
+    override = config.override
     try:
         with StateReader.read_only(places.state_db) as reader:
             states = [state for state in reader.models() if state.model in wanted]
-            models = [{**model_status(reader, state), "pressing": found.of.get(state.model, ())} for state in states]
-            for status in models:
-                status["served_fault"] = served_fault(places, status["model"], status["version"])
-                status["needs"] = _needs(status)
+            models = [_served_status(reader, state, places, found.of.get(state.model, ()), metrics) for state in states]
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
-            config = (readable(in_force) if in_force is not None else None) or config
+            applied = readable(in_force) if in_force is not None else None
+            override = applied.override if applied is not None else override
     except StateAbsentError:
         pass  # no daemon has run here yet: that is what is told of every model
-    known = {status["model"] for status in models}
+    known = {status.model for status in models}
     registry = Registry(places)
-    unwatched = [{"model": name, "version": registry.current(name)} for name in wanted if name not in known]
-    return {
-        "config": standing,
-        "override": override_of(config),
-        "lapsed": lapse_of(config.override, time.time()),
-        "host": found.host,
-        "models": models,
-        "not_watched": unwatched,
-    }
+    return FleetStatus(
+        config=standing,
+        override=override_in_force(override, now),
+        lapsed=lapse_of(override, now),
+        host=found.host,
+        models=models,
+        not_watched=[NotWatched(name, registry.current(name)) for name in wanted if name not in known],
+    )
 
 
-def _needs(status: Mapping[str, Any]) -> str | None:
-    """What a person must do first: of the state, of its versions on the disk, or of what the daemon says."""
-    pressing = next(iter(status["pressing"]), None)
-    return status["needs"] or status["served_fault"] or (format_condition(pressing) if pressing is not None else None)
+def _served_status(
+    reader: StateReader,
+    state: ModelState,
+    places: Places,
+    pressing: tuple[ActiveCondition, ...],
+    metrics: ExportedValues | None,
+) -> ServedStatus:
+    """A person must look first at what the state says, then at the versions on disk, then at what the daemon says."""
+    status = model_status(reader, state, pressing)
+    fault = served_fault(places, state.model, state.champion)
+    needs = status.needs or fault or next(map(format_condition, pressing), None)
+    rows = row_counts(metrics, state.model) if metrics is not None else RowCounts()
+    status = msgspec.structs.replace(status, needs=needs)
+    return ServedStatus(**msgspec.structs.asdict(status), served_fault=fault, rows=rows)
 
 
-def model_status(reader: StateReader, state: ModelState) -> dict[str, Any]:
-    """Everything that `driftd status` says of one model."""
+def model_status(reader: StateReader, state: ModelState, pressing: tuple[ActiveCondition, ...] = ()) -> ModelStatus:
+    """The status of one model, from the store."""
     newest = {kind: _newest(reader, state, kind) for kind in CHECKS}
     evidence = {key: value for kind in CHECKS for key, value in _evidence(newest[kind]).items()}
     last = newest["window"][0] if newest["window"] else None
     checked = next(iter(reader.newest_checks(state.model, "window", 1)), None)
-    return {
-        "model": state.model,
-        "phase": state.phase,
-        "version": state.champion,
-        "needs": needs_person(state),
-        "wanted": state.want is not None,
-        "waits": state.waits,
-        "failures": state.failures,
-        "blocked": state.blocked,
-        "build": state.build,
-        "probation": state.probation,
-        "pinned": state.pinned,
-        "pin_refused": state.pin_refused,
-        "verdict": last.verdict if last else None,
-        "worst": _latest(newest).overall or "-",
-        "verdicts": {kind: found["verdict"] for kind, found in evidence.items()},
-        "evidence": evidence,
-        "last_check": checked.at if checked else None,
-        "last_window": checked.window_index if checked else None,
-        "reason": last.reason if last else _not_checked(state, checked),
-        "learning": last.figures.get("learning") if last else None,
-        "figures": newest["labels"][0].figures if newest["labels"] else {},
-        "standing_alarms": [alarm.id for alarm in reader.standing_alarms(state.model, state.champion)],
-    }
+    return ModelStatus(
+        model=state.model,
+        phase=state.phase,
+        version=state.champion,
+        needs=needs_person(state),
+        wanted=state.want is not None,
+        waits=state.waits,
+        failures=state.failures,
+        blocked=state.blocked,
+        build=state.build,
+        probation=state.probation,
+        pinned=state.pinned,
+        pin_refused=state.pin_refused,
+        verdict=last.verdict if last else None,
+        worst=_latest(newest).overall or "-",
+        verdicts={kind: found.verdict for kind, found in evidence.items()},
+        evidence=evidence,
+        last_check=checked.at if checked else None,
+        last_window=checked.window_index if checked else None,
+        reason=last.reason if last else _not_checked(state, checked),
+        learning=last.figures.get("learning") if last else None,
+        figures=newest["labels"][0].figures if newest["labels"] else {},
+        standing_alarms=[alarm.id for alarm in reader.standing_alarms(state.model, state.champion)],
+        pressing=pressing,
+    )
 
 
 def latest_verdicts(reader: StateReader, state: ModelState) -> LatestVerdicts:
@@ -137,11 +214,11 @@ def latest_verdicts(reader: StateReader, state: ModelState) -> LatestVerdicts:
 
 def _latest(newest: Mapping[str, list[StoredCheck]]) -> LatestVerdicts:
     last = {kind: checks[0].verdict if checks else None for kind, checks in newest.items()}
-    kinds = {kind: tuple(Verdict(one["verdict"]) for one in _evidence(newest[kind]).values()) for kind in CHECKS}
+    kinds = {kind: tuple(found.verdict for found in _evidence(newest[kind]).values()) for kind in CHECKS}
     return LatestVerdicts(last["window"], last["labels"], kinds["window"], kinds["labels"])
 
 
-def _evidence(checks: list[StoredCheck]) -> dict[str, dict[str, Any]]:
+def _evidence(checks: list[StoredCheck]) -> Mapping[str, KindEvidence]:
     """The evidence of the newest check that has any: an inconclusive one leaves it as it was."""
     return next((check.evidence for check in checks if check.evidence), {})
 
@@ -174,6 +251,15 @@ def needs_person(state: ModelState) -> str | None:
     return None
 
 
+def unseen_labels(figures: CheckFigures) -> list[str]:
+    """That labels of the last evaluated cohort are no class of its version, in one sentence; nothing when all are."""
+    strays = int(figures.unseen_labels)
+    if not strays:
+        return []
+    labels = int(figures.labels or strays)
+    return [f"{strays} of the last {labels} labels are outside the classes of the version; each counts as wrong"]
+
+
 def lapse_of(override: OverrideConfig, now: float) -> str | None:
     """What of the override stands in the config and has no effect any more; None when all of it has."""
     if override.expires is not None and override.expires.timestamp() <= now:
@@ -190,35 +276,31 @@ def lapse_of(override: OverrideConfig, now: float) -> str | None:
     return f"the silence of {', '.join(over)} lapsed: remove it from the config" if over else None
 
 
-def override_of(config: Config) -> dict[str, Any] | None:
-    """The override in force, None when there is none."""
-    expires = config.override.expires
-    set_keys = config.override.model_dump(mode="json", exclude_defaults=True)
-    return override_in_force(set_keys, expires.timestamp() if expires is not None else None)
-
-
-def sentences(status: dict[str, Any]) -> list[str]:
+def sentences(status: ServedStatus) -> list[str]:
     """What there is to say of one model, most important first."""
-    said = [f"{status['reason']} ({status['verdict']})" if status["verdict"] else status["reason"]]
-    if status.get("served_fault") and status["served_fault"] != status["needs"]:
-        said.append(status["served_fault"])
-    said += [sentence for sentence in map(format_condition, status.get("pressing", ())) if sentence != status["needs"]]
-    loud = [kind for kind, found in status["evidence"].items() if found["verdict"] != "ok"]
-    said += [f"{kind} {status['verdicts'][kind]}: {status['evidence'][kind]['sentence']}" for kind in loud]
-    if status["learning"]:
-        said.append(f"still learning: {status['learning']}")
-    if status["build"] is not None:
-        said.append(f"version {status['build'].number} is being built, at the step {status['build'].step}")
-    if status["probation"] is not None:
-        sentence = status["probation"].sentence or "no labels yet"
-        said.append(f"on probation since {format_minute(status['probation'].since)}: {sentence}")
-    if status["waits"]:
-        said.append(f"a build is wanted and waits: {status['waits']}")
-    if status["pinned"] is not None and status["pin_refused"] is None:
-        said.append(f"version {status['pinned']} is pinned by the override")
-    if status["standing_alarms"]:
-        alarms = ", ".join(map(str, status["standing_alarms"]))
-        said.append(f"standing alarms: {alarms} (`driftd explain --alarm {status['standing_alarms'][0]}` tells why)")
+    said = [f"{status.reason} ({status.verdict})" if status.verdict else status.reason]
+    if status.served_fault and status.served_fault != status.needs:
+        said.append(status.served_fault)
+    said += [sentence for sentence in map(format_condition, status.pressing) if sentence != status.needs]
+    if status.rows.sentence:
+        said.append(status.rows.sentence)
+    said += unseen_labels(status.label_figures)
+    loud = {kind: found for kind, found in status.evidence.items() if found.verdict is not Verdict.OK}
+    said += [f"{kind} {found.verdict}: {found.sentence}" for kind, found in loud.items()]
+    if status.learning:
+        said.append(f"still learning: {status.learning}")
+    if status.build is not None:
+        said.append(f"version {status.build.number} is being built, at the step {status.build.step}")
+    if status.probation is not None:
+        sentence = status.probation.sentence or "no labels yet"
+        said.append(f"on probation since {format_minute(status.probation.since)}: {sentence}")
+    if status.waits:
+        said.append(f"a build is wanted and waits: {status.waits}")
+    if status.pinned is not None and status.pin_refused is None:
+        said.append(f"version {status.pinned} is pinned by the override")
+    if status.standing_alarms:
+        alarms = ", ".join(map(str, status.standing_alarms))
+        said.append(f"standing alarms: {alarms} (`driftd explain --alarm {status.standing_alarms[0]}` tells why)")
     return said
 
 
@@ -234,18 +316,13 @@ def format_condition(condition: ActiveCondition) -> str:
     return f"{condition.sentence[:1].lower()}{condition.sentence[1:].rstrip('.')}: `{condition.command}`"
 
 
-def format_override(override: dict[str, Any]) -> str:
+def format_override(override: OverrideInForce) -> str:
     """What an override asks, until when and why."""
-    words = [f"{key} {value}" for key, value in override.items() if key not in {"reason", "expires", "models"}]
-    until = f" until {override['expires']}" if "expires" in override else ""
-    reason = f": {override['reason']}" if override.get("reason") else ""
-    return "; ".join(
-        [
-            *([f"{'; '.join(words)}{until}{reason}"] if words else []),
-            *(
-                f"alarm {', '.join(map(str, own['acknowledge']))} of {model} acknowledged until {own['expires']}: "
-                f"{own['reason']}"
-                for model, own in override.get("models", {}).items()
-            ),
-        ]
-    )
+    asked = msgspec.to_builtins(msgspec.structs.replace(override, reason=None, expires=None, models={}))
+    words = [f"{key} {value}" for key, value in asked.items()]
+    until = f" until {override.expires}" if override.expires is not None else ""
+    sentences = [f"{'; '.join(words)}{until}: {override.reason}"] if words else []
+    for model, own in override.models.items():
+        alarms = ", ".join(map(str, own.acknowledge))
+        sentences.append(f"alarm {alarms} of {model} acknowledged until {own.expires}: {own.reason}")
+    return "; ".join(sentences)

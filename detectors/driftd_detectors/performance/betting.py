@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.change_point import MOST_WINDOWS, change_point
 from driftd_detectors.evidence.evidence import SUSPECTED
@@ -19,6 +20,7 @@ _MOST_LOG = 80.0
 _FEWEST_FOR_DISPERSION = 8
 _STANDARD_ERRORS = 2.0
 _HIGHEST = 0.999
+_CLEARS = 14  # windows after the change that must average within what is tolerated
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ class CertifiedPerformance:
     logs: Numbers  # (6,)
     starts: Numbers  # of the last windows
     values: Numbers  # their losses
-    alarmed: bool = False
+    standing: StandingAlarm | None = None
+    ended: StandingAlarm | None = None  # by the last window
     crossed: bool = False
     since: int = 0
     seen: int = 0
@@ -89,10 +92,20 @@ class CertifiedPerformance:
         )
 
     @property
+    def alarmed(self) -> bool:
+        """Whether an alarm stands."""
+        return self.standing is not None
+
+    @property
     def value(self) -> float:
         """The evidence; at least the threshold while an alarm stands."""
         gathered = float(np.exp(self.logs).mean())
         return max(gathered, self.threshold) if self.alarmed else gathered
+
+    @property
+    def cleared(self) -> bool:
+        """Whether the last window ended the alarm."""
+        return self.ended is not None
 
     @property
     def is_learning(self) -> bool:
@@ -107,7 +120,7 @@ class CertifiedPerformance:
     def update(self, estimate: CohortEstimate, start: float) -> CertifiedPerformance:
         """One cohort more; a loss of NaN changes nothing."""
         if not np.isfinite(estimate.loss):
-            return replace(self, crossed=False)
+            return replace(self, crossed=False, ended=None)
         alternatives = np.minimum(self.theta * RATIOS, (1 + self.theta) / 2)
         count = estimate.counted / self.dispersion
         share = float(np.clip(estimate.loss / self.reference.bound, 0.0, 1.0))
@@ -120,11 +133,27 @@ class CertifiedPerformance:
             starts=np.append(self.starts, start)[-MOST_WINDOWS:],
             values=np.append(self.values, estimate.loss)[-MOST_WINDOWS:],
             crossed=False,
+            ended=None,
             seen=self.seen + 1,
         )
-        crossed = after.value >= self.threshold and not self.alarmed
-        since = self.since + 1 if after.value >= SUSPECTED else 0
-        return replace(after, crossed=crossed, alarmed=self.alarmed or crossed, since=since)
+        after = replace(after, since=self.since + 1 if after.value >= SUSPECTED else 0)
+        if self.standing is None:
+            return after._raised(start) if after.value >= self.threshold else after
+        return after._ended(self.standing) if after._is_over(self.standing) else after
+
+    def _raised(self, start: float) -> CertifiedPerformance:
+        change = self.change_start
+        standing = StandingAlarm(start, start if change is None else change, _CLEARS)
+        return replace(self, crossed=True, standing=standing)
+
+    def _is_over(self, alarm: StandingAlarm) -> bool:
+        """Whether the last windows, all after the change, average within what is tolerated."""
+        after = int((self.starts >= alarm.change_start).sum())
+        recent = self.values[-alarm.clears_over :]
+        return after >= alarm.clears_over and float(recent.mean()) <= self.theta * self.reference.bound
+
+    def _ended(self, alarm: StandingAlarm) -> CertifiedPerformance:
+        return replace(self, standing=None, ended=alarm, logs=np.full_like(self.logs, -np.inf), since=0)
 
     def absorb(self) -> CertifiedPerformance:
         """Take the loss since the change for what is tolerated from now on."""
@@ -132,25 +161,31 @@ class CertifiedPerformance:
         seen = float(np.mean(self.values[at:])) / self.reference.bound if len(self.values) else 0.0
         theta = float(np.clip(max(self.theta, seen + self.tolerated / self.reference.bound), 1e-6, _HIGHEST))
         return replace(
-            self, theta=theta, logs=np.full_like(self.logs, -np.inf), alarmed=False, crossed=False, since=0, seen=0
+            self, theta=theta, logs=np.full_like(self.logs, -np.inf), standing=None, crossed=False, since=0, seen=0
         )
 
+    @property
     def change_start(self) -> float | None:
         """The start of the cohort at which the change most likely began."""
-        if not len(self.starts):
-            return None
+        if self.standing is not None or not len(self.starts):
+            return None if self.standing is None else self.standing.change_start
         return float(self.starts[change_point(self.values[:, None], latest=self.since)])
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
-        values = {"theta": self.theta, "alarmed": self.alarmed, "since": self.since, "seen": self.seen}
+        standing = None if self.standing is None else asdict(self.standing)
+        values = {"theta": self.theta, "standing": standing, "since": self.since, "seen": self.seen}
         return values, {"bets": self.logs, "starts": self.starts, "values": self.values}
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> CertifiedPerformance:
-        """This, with the state that `pack` gave; as it is when the state is of another detector."""
-        if "bets" not in arrays:
-            return self
-        return replace(self, logs=arrays["bets"], starts=arrays["starts"], values=arrays["values"], **values)
+    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> CertifiedPerformance | None:
+        """This, with the state that `pack` gave; None when the state is of another detector or an earlier edition."""
+        if "bets" not in arrays or "standing" not in values:
+            return None
+        standing = None if values["standing"] is None else StandingAlarm(**values["standing"])
+        counted = {name: values[name] for name in ("theta", "since", "seen")}
+        return replace(
+            self, logs=arrays["bets"], starts=arrays["starts"], values=arrays["values"], standing=standing, **counted
+        )
 
 
 def _dispersion(reference: LossReference) -> float:

@@ -10,12 +10,13 @@ from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
+from driftd_detectors.performance.level_sentences import alarm_sentence, cleared_sentence, suspicion_sentence
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.performance.maturity import FEWEST_LABELS, Maturity
-from driftd_detectors.performance.performance import Performance
+from driftd_detectors.performance.performance import Performance, PerformancePair
 
-Detector = Performance | CertifiedPerformance
+Detector = Performance | CertifiedPerformance | PerformancePair
 
 
 def assess_cohort(
@@ -54,7 +55,10 @@ def assess_cohort(
     if not np.isfinite(estimate.loss):
         sentence = f"{loss.metric} cannot be computed from the {labels} labels of this window"
         return performance, maturity, Assessment(Verdict.INCONCLUSIVE, sentence, outcomes.rows)
-    after = performance.update(estimate, start)
+    beside = None
+    if isinstance(performance, PerformancePair):
+        beside = estimate_loss(outcomes, performance.beside.reference, delay, known_by)
+    after = _update(performance, estimate, beside, start)
     known = maturity.seen(outcomes, known_by, readiness, start)
     kind = _kind(after, estimate, loss)
     notes = []
@@ -62,6 +66,12 @@ def assess_cohort(
         notes.append("labels come otherwise than they did: only mature cohorts count for now")
     if chosen_instead is not None:
         notes.append(f"{chosen_instead} is not defined for the reference")
+    figures = _figures(after, estimate, loss, known)
+    if isinstance(after, PerformancePair) and beside is not None and np.isfinite(beside.loss):
+        other = after.beside.reference
+        value, usual = value_of(other.metric, beside.loss), value_of(other.metric, other.mean)
+        notes.append(f"{other.metric} {value:.3g}, {usual:.3g} on the reference")
+        figures |= {other.metric: value, f"{other.metric}_baseline": usual}
     assessment = Assessment(
         kind.verdict,
         "; ".join([kind.sentence, *notes]),
@@ -69,9 +79,16 @@ def assess_cohort(
         (kind,),
         (Score(EvidenceKind.PERFORMANCE, loss.metric, "loss", estimate.loss, estimate.sampling_sd, after.value),),
         learning=after.learning,
-        figures=_figures(after, estimate, loss, known),
+        figures=figures,
     )
     return after, known, assessment
+
+
+def _update(performance: Detector, estimate: CohortEstimate, beside: CohortEstimate | None, start: float) -> Detector:
+    if isinstance(performance, PerformancePair):
+        assert beside is not None
+        return performance.update(estimate, start, beside)
+    return performance.update(estimate, start)
 
 
 def _not_yet(outcomes: Outcomes, age: float, maturity: Maturity, *, waits: bool) -> Assessment:
@@ -109,22 +126,43 @@ def _figures(after: Detector, estimate: CohortEstimate, loss: LossReference, mat
 def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> KindAssessment:
     value, threshold = after.value, after.threshold
     verdict = Verdict.DRIFT if after.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
-    since = max(1, after.since)
-    loss_now, usual = (f"{value_of(loss.metric, mean):.4g}" for mean in (estimate.loss, loss.mean))
-    seen = f"{loss.metric} {loss_now} on {estimate.labels} labels, {usual} on the reference"
     if after.is_learning:
-        sentence = f"{seen}: {after.learning}"
+        sentence = f"{_seen(estimate, loss)}: too few to tell the loss to 30 %, so more windows are waited for"
         return KindAssessment(EvidenceKind.PERFORMANCE, Verdict.INCONCLUSIVE, value, threshold, sentence)
-    evidence = f"evidence {number(value)} against a threshold of {number(threshold)}"
-    over = "" if verdict is Verdict.OK else f", over {format_windows(since)}"
     calm = verdict is Verdict.OK
     return KindAssessment(
         EvidenceKind.PERFORMANCE,
         verdict,
         value,
         threshold,
-        f"{seen}: {evidence}{over}",
-        leaders=() if calm else ((loss.metric, 1.0),),
-        change_start=None if calm else after.change_start(),
+        _sentence(after, verdict, estimate, loss),
+        leaders=() if calm else ((_leading(after, loss), 1.0),),
+        change_start=None if calm else after.change_start,
         crossed=after.crossed,
+        standing=after.standing,
+        cleared=after.ended,
     )
+
+
+def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss: LossReference) -> str:
+    gathered = f"evidence {number(after.value)} against a threshold of {number(after.threshold)}"
+    seen, metric = _seen(estimate, loss), _leading(after, loss)
+    if isinstance(after, CertifiedPerformance):
+        over = "" if verdict is Verdict.OK else f", over {format_windows(max(1, after.since))}"
+        return f"{seen}: {'the alarm has cleared' if after.cleared else gathered + over}"
+    leading = after.leading if isinstance(after, PerformancePair) else after
+    if after.alarmed:
+        return alarm_sentence(leading.evidence, metric, metric)
+    if after.cleared:
+        ended = after.first if isinstance(after, PerformancePair) and after.first.cleared else leading
+        return cleared_sentence(ended.evidence, ended.reference.metric, ended.reference.metric)
+    return f"{seen}: {gathered}" if verdict is Verdict.OK else suspicion_sentence(leading.evidence, metric, metric)
+
+
+def _leading(after: Detector, loss: LossReference) -> str:
+    return after.leading.reference.metric if isinstance(after, PerformancePair) else loss.metric
+
+
+def _seen(estimate: CohortEstimate, loss: LossReference) -> str:
+    now, usual = (f"{value_of(loss.metric, one):.4g}" for one in (estimate.loss, loss.mean))
+    return f"{loss.metric} {now} on {estimate.labels} labels, {usual} on the reference"

@@ -1,4 +1,4 @@
-"""Harm without labels: the one-sided e-detector on the estimated loss of windows, believed while labels bear it out."""
+"""Harm without labels: the estimated loss of windows against the reference's, believed while labels bear it out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict
-from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
-from driftd_detectors.formatting import format_windows, number
+from driftd_detectors.evidence.evidence import SUSPECTED
+from driftd_detectors.formatting import number
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
+from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
+from driftd_detectors.performance.level_sentences import alarm_sentence, cleared_sentence, suspicion_sentence
+from driftd_detectors.performance.level_spread import Stretch, places_of
+from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.profile.profile import Profile
 
@@ -19,11 +23,10 @@ _REMEMBERED = 1000  # estimates that wait for their labels
 _COMPARED = 20  # matured windows on which the estimate is judged ...
 _FEWEST_COMPARED = 10
 _LEAST_COVERAGE = 0.8  # ... of which its 95 % band must hold so many
-_QUARANTINE = 1.5  # as for losses with labels: what creeps up must not be learned as normal
 
 
 @dataclass(frozen=True, slots=True)
-class Harm(EvidenceView):
+class Harm(LevelView):
     """Evidence that the loss to be expected of the inputs has risen by more than is tolerated. Immutable.
 
     Parameters
@@ -33,7 +36,7 @@ class Harm(EvidenceView):
     tolerated
         The rise of the loss that is no reason for an alarm.
     evidence
-        The e-detector on (estimate - reference), upward only.
+        The averages of the last windows' estimates against the reference's mean loss.
     waiting
         Estimates by the start of their window, that labels have not been compared with yet.
     compared
@@ -42,9 +45,9 @@ class Harm(EvidenceView):
     Notes
     -----
     The estimate of a window is a mean over its rows, so without drift it varies by `spread` / sqrt(n), and by what
-    windows differ from one another, which is learned as for every stream. Under concept drift or label shift every
-    label-free estimate is wrong: when the band held fewer than .8 of the last 20 windows whose labels came, the
-    estimate is switched off, says so, and raises nothing.
+    windows differ from one another, which is learned; the level is the reference's, and never learned. Under concept
+    drift or label shift every label-free estimate is wrong: when the band held fewer than .8 of the last 20 windows
+    whose labels came, the estimate is switched off, says so, and raises nothing.
 
     Examples
     --------
@@ -59,21 +62,20 @@ class Harm(EvidenceView):
     >>> expected = ExpectedLoss("mae", 2.0, 2.0, 6000, weights, 0.6, 1.0, 0.0, 0.3)
     >>> windows = tuple((float(n), profile_of(rows(part), None, layout)) for n, part in enumerate(np.split(x, 30)))
     >>> harm = Harm.begin(expected, 1000.0, windows, tolerated=0.1, window_seconds=None)
-    >>> for number in range(5):
-    ...     harm = harm.update(profile_of(rows(x[:200] + 1.0), None, layout), 30.0 + number)
+    >>> for number in range(8):
+    ...     harm = harm.update(profile_of(rows(x[:200] + 2.0), None, layout), 30.0 + number)
     >>> harm.alarmed
     True
 
     References
     ----------
-    .. [1] Shin, Ramdas, Rinaldo, *E-detectors*, NEJSDS 2024.
-    .. [2] Kivimaki, Bialek, Kuberski, Nurminen, *Performance estimation in binary classification using calibrated
+    .. [1] Kivimaki, Bialek, Kuberski, Nurminen, *Performance estimation in binary classification using calibrated
        confidence*, 2025.
     """
 
     expected: ExpectedLoss
     tolerated: float
-    evidence: Evidence
+    evidence: LevelEvidence
     waiting: dict[float, tuple[float, int]] = field(default_factory=dict)
     compared: tuple[bool, ...] = ()
     last: LossEstimate | None = None
@@ -89,14 +91,19 @@ class Harm(EvidenceView):
         window_seconds: float | None,
         waits_for: int = 0,
     ) -> Harm:
-        """Learn from the reference's windows; for evidence that is about to be taken up again these may be left out."""
+        """Nothing live is known yet; `windows` are the reference's."""
         seen = [(start, profile) for start, profile in windows if profile.rows > 0]
-        values = np.array([expected.of(profile).loss - expected.mean for _, profile in seen]).reshape(-1, 1)
-        sds = np.array([expected.spread / np.sqrt(profile.rows) for _, profile in seen]).reshape(-1, 1)
-        lanes = StreamWeights.of(np.ones(1), np.zeros(1, dtype=bool))
-        starts = np.array([start for start, _ in seen], dtype=np.float64)
-        evidence = Evidence.begin(lanes, threshold, starts, values, sds, window_seconds)
-        return cls(expected, tolerated, replace(evidence, quarantine=_QUARANTINE, waits_for=waits_for))
+        values = np.array([expected.of(profile).loss for _, profile in seen])
+        sampling = np.array([expected.spread**2 / profile.rows for _, profile in seen])
+        places = places_of(np.array([start for start, _ in seen], dtype=np.float64), window_seconds)
+        evidence = LevelEvidence.begin(
+            Promise(expected.mean, Stretch(places, values, sampling), expected.spread**2 / expected.rows),
+            threshold,
+            tolerance=tolerated,
+            window_seconds=window_seconds,
+            waits_for=waits_for,
+        )
+        return cls(expected, tolerated, evidence)
 
     @property
     def coverage(self) -> float:
@@ -114,10 +121,8 @@ class Harm(EvidenceView):
         waiting = dict(list({**self.waiting, start: (found.loss, found.rows)}.items())[-_REMEMBERED:])
         after = replace(self, waiting=waiting, last=found)
         if self.is_off:
-            return replace(after, evidence=replace(self.evidence, crossed=False))
-        value, sd = found.loss - self.expected.mean, self.expected.spread / np.sqrt(found.rows)
-        moved = self.evidence.update(np.array([value]), np.array([sd]), np.array([self.tolerated]), start)
-        return replace(after, evidence=moved)
+            return replace(after, evidence=replace(self.evidence, crossed=False, ended=None))
+        return replace(after, evidence=self.evidence.update(found.loss, self.expected.spread**2 / found.rows, start))
 
     def realised(self, start: float, loss: float, labels: float) -> Harm:
         """What labels said of a window that was estimated before; nothing changes for any other."""
@@ -127,36 +132,48 @@ class Harm(EvidenceView):
         estimate, _ = waiting.pop(start)
         held = abs(loss - estimate) <= 1.96 * self.expected.uncertainty(labels)
         after = replace(self, waiting=waiting, compared=(*self.compared, bool(held))[-_COMPARED:])
-        return after.absorb() if after.is_off and not self.is_off else after
+        return replace(after, evidence=after.evidence.forget()) if after.is_off and not self.is_off else after
 
     def absorb(self) -> Harm:
-        """Take the estimate since the change for normal."""
+        """Take the estimate since the change for what is promised from now on."""
         return replace(self, evidence=self.evidence.absorb())
 
     def assess(self) -> KindAssessment:
         """What the evidence says after the last window, in one sentence."""
-        evidence, metric = self.evidence, self.expected.metric
-        value, threshold = evidence.value, evidence.threshold
+        evidence = self.evidence
         if self.is_off:
             held = f"its band held {sum(self.compared)} of the last {len(self.compared)} windows that labels came for"
             return self._silent(f"the estimate without labels is switched off: {held}")
-        if evidence.is_learning or self.last is None:
-            return self._silent(evidence.learning or "no window was estimated yet")
-        verdict = Verdict.DRIFT if evidence.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
-        loss_now, usual = (f"{value_of(metric, mean):.4g}" for mean in (self.last.loss, self.expected.mean))
-        seen = f"estimated without labels {metric} is {loss_now}, {usual} on the reference"
-        against = f"evidence {number(value)} against a threshold of {number(threshold)}"
-        calm = verdict is Verdict.OK
+        if self.last is None:
+            return self._silent("no window was estimated yet")
+        if evidence.is_learning:
+            return self._silent("the windows so far have too few rows to tell the estimated loss to 30 %")
+        calm = not evidence.alarmed and evidence.value < SUSPECTED
+        verdict = Verdict.DRIFT if evidence.alarmed else Verdict.OK if calm else Verdict.SUSPECTED
         return KindAssessment(
             EvidenceKind.HARM,
             verdict,
-            value,
-            threshold,
-            f"{seen}: {against}" if calm else f"{seen}: {against}, over {format_windows(max(1, evidence.since))}",
-            leaders=() if calm else ((metric, 1.0),),
-            change_start=None if calm else evidence.change_start(),
+            evidence.value,
+            evidence.threshold,
+            self._sentence(verdict, self.last),
+            leaders=() if calm else ((self.expected.metric, 1.0),),
+            change_start=None if calm else evidence.change_start,
             crossed=evidence.crossed,
+            standing=self.standing,
+            cleared=self.ended,
         )
+
+    def _sentence(self, verdict: Verdict, last: LossEstimate) -> str:
+        evidence, metric = self.evidence, self.expected.metric
+        told, usual = (f"{value_of(metric, one):.4g}" for one in (last.loss, self.expected.mean))
+        seen, name = f"estimated without labels {metric} is {told}, {usual} on the reference", f"estimated {metric}"
+        if verdict is Verdict.DRIFT:
+            return f"{seen}. {alarm_sentence(evidence, metric, name)}"
+        if evidence.cleared:
+            return f"{seen}. {cleared_sentence(evidence, metric, name)}"
+        if verdict is Verdict.SUSPECTED:
+            return f"{seen}. {suspicion_sentence(evidence, metric, name)}"
+        return f"{seen}: evidence {number(evidence.value)} against a threshold of {number(evidence.threshold)}"
 
     def figures(self) -> dict[str, float]:
         """The last window's estimate, as a loss and in the metric's usual direction, with its band and its trust."""
@@ -177,16 +194,18 @@ class Harm(EvidenceView):
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
-        values, arrays = self.evidence.pack()
+        values, arrays = pack_level(self.evidence)
         waiting = [[start, loss, rows] for start, (loss, rows) in self.waiting.items()]
         return values | {"waiting": waiting, "compared": list(self.compared)}, arrays
 
     def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Harm | None:
         """This, with the state that `pack` gave; None when it does not fit."""
-        waiting = {float(start): (float(loss), int(rows)) for start, loss, rows in values.pop("waiting")}
-        compared = tuple(bool(outcome) for outcome in values.pop("compared"))
-        found = self.evidence.taken_up(values, arrays)
-        return None if found is None else replace(self, evidence=found, waiting=waiting, compared=compared)
+        found = unpack_level(self.evidence, values, arrays)
+        if found is None:
+            return None
+        waiting = {float(start): (float(loss), int(rows)) for start, loss, rows in values["waiting"]}
+        compared = tuple(bool(outcome) for outcome in values["compared"])
+        return replace(self, evidence=found, waiting=waiting, compared=compared)
 
     def _silent(self, why: str) -> KindAssessment:
         return KindAssessment(

@@ -1,4 +1,4 @@
-"""Performance with labels: the one-sided e-detector on the mean loss of cohorts."""
+"""Performance with labels: the loss of cohorts held against what the reference promised (STATISTICS 12.2)."""
 
 from __future__ import annotations
 
@@ -8,44 +8,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.columns import Numbers
-from driftd_detectors.evidence.evidence import Evidence, EvidenceView, StreamWeights
-from driftd_detectors.evidence.residuals import STRONG_WANDER
+from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate
+from driftd_detectors.performance.level_averages import LONGEST, ROUGHEST
+from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
+from driftd_detectors.performance.level_spread import SpreadPrior, Stretch, places_of
+from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.loss_reference import LossReference
-from driftd_detectors.performance.losses import MEAN_METRICS
+from driftd_detectors.performance.losses import BOUNDED
+from driftd_detectors.serialization import as_array, pack, unpack
 
 TOLERATED_SHARE = 0.10  # of the reference's loss, when nothing else is said
-_FEW_ERRORS = 10.0  # expected in a window; below, a proportion is far from normal
-_QUARANTINE = 1.5  # a loss that creeps up must not be learned as normal: clean evidence is mostly below one
-_RARE_ERRORS = 2.0  # below, even its arcsine is
 
 
 @dataclass(frozen=True, slots=True)
-class Performance(EvidenceView):
-    """Evidence that the loss of cohorts has risen above the reference's by more than is tolerated. Immutable.
+class Performance(LevelView):
+    """Evidence that the loss of cohorts is above the reference's by more than is tolerated. Immutable.
 
     Parameters
     ----------
     reference
         The losses of the reference, with those of its windows.
-    threshold
-        A: the evidence at which it alarms.
     tolerated
         The rise of the loss that is no reason for an alarm.
-    window_seconds
-        The length of windows, for seasons; None for windows of rows.
+    evidence
+        The averages of the last windows against that level.
 
     Notes
     -----
-    The stream is the cohort's loss minus the reference's, with the tolerance as margin, upward only; the e-detector of
-    `evidence.Evidence` does the rest. A proportion of which fewer than 10 are expected in a window goes through
-    2 asin sqrt((k + 3/8) / (n + 3/4)), whose sd is 1 / sqrt(n) whatever the proportion (Anscombe 1948): without it a
-    clean world of rare errors gives 1.1 false alarms per 1,000 windows.
-
-    A wander of the loss gets its margin only where it is strong (`STRONG_WANDER`): losses of real streams are
-    correlated from day to day at .3 to .5, and with the full margin a loss that rose by half for good was never found.
+    Every metric is a stream of losses, one for each cohort, with its own sampling variance: that of the estimate
+    (`labels.Estimate.sampling_sd`), which knows how many labels a cohort is worth and how its labels were weighted.
+    The level is the reference windows' own mean, weighted as live windows are: a metric that is no mean over rows (AUC,
+    F1) is another number on a month than on a day. Below three windows it is the metric of the whole reference.
 
     Examples
     --------
@@ -59,67 +54,58 @@ class Performance(EvidenceView):
 
     References
     ----------
-    .. [1] Anscombe, *The transformation of Poisson, binomial and negative-binomial data*, Biometrika 1948.
-    .. [2] Shin, Ramdas, Rinaldo, *E-detectors*, NEJSDS 2024.
+    .. [1] von Neumann, *Distribution of the ratio of the mean square successive difference to the variance*, 1941.
+    .. [2] Robins, Rotnitzky, Zhao, *Estimation of regression coefficients when some regressors are not always
+       observed*, 1994.
     """
 
     reference: LossReference
     tolerated: float
-    arcsine: bool
-    evidence: Evidence
+    evidence: LevelEvidence
 
     @classmethod
     def begin(
-        cls, reference: LossReference, threshold: float, *, tolerated: float, window_seconds: float | None
+        cls,
+        reference: LossReference,
+        threshold: float,
+        *,
+        tolerated: float,
+        window_seconds: float | None,
+        prior: SpreadPrior | None = None,
+        waits_for: int = 0,
     ) -> Performance:
-        """Learn from the reference's windows."""
-        arcsine = reference.metric in {"error", "accuracy"} and expected_errors(reference) < _FEW_ERRORS
-        bare = cls(reference, tolerated, arcsine, _no_evidence(threshold, window_seconds))
-        streams = [
-            bare.stream(value, reference.row_sd / np.sqrt(count), count)
-            for value, count in zip(reference.values, reference.counts, strict=True)
-        ]
-        table = np.array(streams).reshape(-1, 3)
-        evidence = Evidence.begin(
-            bare.evidence.lanes, threshold, reference.starts, table[:, :1], table[:, 1:2], window_seconds
+        """Nothing live is known yet; `prior` is what a predecessor learned of how windows differ."""
+        evidence = LevelEvidence.begin(
+            promise_of(reference, window_seconds),
+            threshold,
+            tolerance=tolerated,
+            window_seconds=window_seconds,
+            prior=prior,
+            waits_for=waits_for,
         )
-        return replace(bare, evidence=replace(evidence, wander=STRONG_WANDER, quarantine=_QUARANTINE))
-
-    def stream(self, loss: float, sampling_sd: float, counted: float) -> tuple[float, float, float]:
-        """The stream's value, its sampling sd and the tolerance, for a loss of so many rows."""
-        if not self.arcsine:
-            return loss - self.reference.mean, sampling_sd, self.tolerated
-        level = _arcsine(self.reference.mean, counted)
-        margin = _arcsine(self.reference.mean + self.tolerated, counted) - level
-        return _arcsine(loss, counted) - level, 1 / np.sqrt(max(counted, 1.0)), margin
+        return cls(reference, tolerated, evidence)
 
     def update(self, estimate: CohortEstimate, start: float) -> Performance:
         """One cohort more; a loss of NaN changes nothing."""
-        if not np.isfinite(estimate.loss):
-            return replace(self, evidence=replace(self.evidence, crossed=False))
-        value, sd, tolerance = (
-            np.array([value]) for value in self.stream(estimate.loss, estimate.sampling_sd, estimate.counted)
-        )
-        return replace(self, evidence=self.evidence.update(value, sd, tolerance, start))
+        evidence = self.evidence.update(estimate.loss, estimate.sampling_sd**2, start)
+        return replace(self, evidence=evidence)
 
     def absorb(self) -> Performance:
-        """Take the loss since the change for normal."""
+        """Take the loss since the change for what is promised from now on."""
         return replace(self, evidence=self.evidence.absorb())
 
-    def change_start(self) -> float | None:
-        """The start of the cohort at which the change most likely began."""
-        return self.evidence.change_start()
+    def learned(self) -> SpreadPrior:
+        """What the detector of the next version begins with."""
+        return self.evidence.learned()
 
     def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
-        return self.evidence.pack()
+        return pack_level(self.evidence)
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Performance:
-        """This, with the state that `pack` gave; as it is when the state is of another detector."""
-        if "logs" not in arrays:
-            return self
-        found = self.evidence.taken_up(values, arrays)
-        return self if found is None else replace(self, evidence=found)
+    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Performance | None:
+        """This, with the state that `pack` gave; None when the state is of another detector."""
+        found = unpack_level(self.evidence, values, arrays)
+        return None if found is None else replace(self, evidence=found)
 
 
 def begin_performance(
@@ -129,18 +115,34 @@ def begin_performance(
     tolerated: float | None,
     window_seconds: float | None,
     waits_for: int = 0,
+    prior: SpreadPrior | None = None,
 ) -> Performance | CertifiedPerformance:
-    """The detector that fits the reference: by betting where errors are very rare.
+    """The detector that fits the reference: by betting where even the longest average has too few errors to judge.
 
-    A reference of few windows does not say how much windows differ; the detector then learns that from the first live
-    ones, because a bet that knows nothing of day effects raises false alarms on most real streams.
+    `waits_for` windows are to be known before the status calls their spread learned; alarms do not wait for them.
     """
     margin = tolerance_of(reference, tolerated)
-    rare = reference.metric in {"error", "accuracy"} and expected_errors(reference) < _RARE_ERRORS
-    if rare and reference.metric in MEAN_METRICS:
+    if is_too_rough(reference):
         return CertifiedPerformance.begin(reference, threshold, tolerated=margin)
-    found = Performance.begin(reference, threshold, tolerated=margin, window_seconds=window_seconds)
-    return replace(found, evidence=replace(found.evidence, waits_for=waits_for))
+    return Performance.begin(
+        reference, threshold, tolerated=margin, window_seconds=window_seconds, prior=prior, waits_for=waits_for
+    )
+
+
+def is_too_rough(reference: LossReference) -> bool:
+    """Whether 64 windows of the usual size say too little of a bounded loss, so that no average is ever judged."""
+    if reference.metric not in BOUNDED or not len(reference.counts):
+        return False
+    rows = LONGEST * float(np.median(reference.counts))
+    return bool(reference.row_sd / np.sqrt(rows) > ROUGHEST * abs(reference.mean))
+
+
+def promise_of(reference: LossReference, window_seconds: float | None) -> Promise:
+    """The level of the reference, with its windows at their places on the calendar."""
+    sampling = reference.row_sd**2 / np.maximum(reference.counts, 1.0)
+    places = places_of(reference.starts, window_seconds)
+    windows = Stretch(places, np.asarray(reference.values, dtype=np.float64), sampling)
+    return Promise(reference.mean, windows, reference.row_sd**2 / max(1, reference.rows))
 
 
 def tolerance_of(reference: LossReference, tolerated: float | None) -> float:
@@ -152,17 +154,127 @@ def tolerance_of(reference: LossReference, tolerated: float | None) -> float:
     return TOLERATED_SHARE * level if tolerated is None else tolerated
 
 
-def expected_errors(reference: LossReference) -> float:
-    """How many errors a window of the usual size is expected to have; infinite without reference windows."""
-    return reference.mean * float(np.median(reference.counts)) if len(reference.counts) else float("inf")
+@dataclass(frozen=True, slots=True)
+class PerformancePair:
+    """Evidence on two metrics that share one budget of false alarms: each alarms at twice the threshold. Immutable.
 
+    Log loss sees a model whose probabilities are off. It hardly sees one whose scores have become noise: at 1 %
+    positives most of it is the chance of the rare class, and a useless model has a third more. ROC AUC sees that in two
+    windows.
 
-def _arcsine(share: float, count: float) -> float:
-    inside = (np.clip(share, 0.0, 1.0) * count + 0.375) / (count + 0.75)
-    return float(2 * np.arcsin(np.sqrt(inside)))
+    Parameters
+    ----------
+    first
+        The metric that is shown and gated.
+    beside
+        The metric that is told beside it.
+    """
 
+    first: Performance
+    beside: Performance
+    crossed: bool = False  # by the last window
+    ended: StandingAlarm | None = None  # by the last window
 
-def _no_evidence(threshold: float, window_seconds: float | None) -> Evidence:
-    lanes = StreamWeights.of(np.ones(1), np.zeros(1, dtype=bool))
-    nothing: Numbers = np.empty((0, 1))
-    return Evidence.begin(lanes, threshold, np.empty(0), nothing, nothing, window_seconds)
+    @classmethod
+    def begin(
+        cls,
+        first: LossReference,
+        beside: LossReference,
+        threshold: float,
+        *,
+        tolerated: float | None,
+        window_seconds: float | None,
+        waits_for: int = 0,
+        priors: tuple[SpreadPrior | None, SpreadPrior | None] = (None, None),
+    ) -> PerformancePair:
+        """Nothing live is known yet. `tolerated` is of the first metric; the other may lose 10 % of its reference."""
+        parts = [
+            Performance.begin(
+                reference,
+                2 * threshold,
+                tolerated=tolerance_of(reference, own),
+                window_seconds=window_seconds,
+                prior=prior,
+                waits_for=waits_for,
+            )
+            for reference, own, prior in ((first, tolerated, priors[0]), (beside, None, priors[1]))
+        ]
+        return cls(parts[0], parts[1])
+
+    @property
+    def leading(self) -> Performance:
+        """The one that says more: that whose alarm stands, else that of more evidence."""
+        return max(self.first, self.beside, key=lambda one: (one.alarmed, one.value))
+
+    @property
+    def tolerated(self) -> float:
+        """The rise of the first metric's loss that is no reason for an alarm."""
+        return self.first.tolerated
+
+    @property
+    def value(self) -> float:
+        """The evidence; at least the threshold while an alarm stands."""
+        return self.leading.value / 2
+
+    @property
+    def threshold(self) -> float:
+        """The evidence at which it alarms."""
+        return self.first.threshold / 2
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether an alarm of either metric stands."""
+        return self.first.alarmed or self.beside.alarmed
+
+    @property
+    def standing(self) -> StandingAlarm | None:
+        """The alarm that stands; of two the one that was raised first."""
+        alarms = [one.standing for one in (self.first, self.beside) if one.standing is not None]
+        return min(alarms, key=lambda alarm: alarm.raised_at, default=None)
+
+    @property
+    def cleared(self) -> bool:
+        """Whether the last window ended it."""
+        return self.ended is not None
+
+    @property
+    def change_start(self) -> float | None:
+        """The start of the cohort at which the change most likely began."""
+        return self.leading.change_start
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether the labels so far say too little for any average of either metric to be judged."""
+        return self.first.is_learning and self.beside.is_learning
+
+    @property
+    def learning(self) -> str | None:
+        """What is not learned yet, in one phrase."""
+        return self.first.learning
+
+    def update(self, estimate: CohortEstimate, start: float, beside: CohortEstimate) -> PerformancePair:
+        """One cohort more; a loss of NaN changes nothing of its metric."""
+        after = PerformancePair(self.first.update(estimate, start), self.beside.update(beside, start))
+        ends = [part.ended for part in (after.first, after.beside) if part.ended is not None]
+        return replace(
+            after,
+            crossed=after.alarmed and not self.alarmed,
+            ended=ends[0] if ends and not after.alarmed else None,
+        )
+
+    def absorb(self) -> PerformancePair:
+        """Take the losses since the change for what is promised from now on."""
+        return PerformancePair(self.first.absorb(), self.beside.absorb())
+
+    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The state as JSON-ready values and arrays, without what follows from the settings."""
+        return {"pair": True}, {name: as_array(pack(*getattr(self, name).pack())) for name in ("first", "beside")}
+
+    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> PerformancePair | None:
+        """This, with the state that `pack` gave; None when the state is of another detector."""
+        if not values.get("pair"):
+            return None
+        first, beside = (
+            getattr(self, name).taken_up(*unpack(np.asarray(arrays[name]).tobytes())) for name in ("first", "beside")
+        )
+        return None if first is None or beside is None else PerformancePair(first, beside)

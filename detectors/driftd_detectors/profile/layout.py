@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.columns import Coded, Column, Columns, Outcomes
+from driftd_detectors.columns import Column, Columns, Outcomes
 from driftd_detectors.profile.binning import learn_column
 from driftd_detectors.profile.column_layout import ColumnLayout, Scale
 from driftd_detectors.schema import Feature, Kind, Schema, Task
@@ -147,8 +147,7 @@ def prediction_columns(outcomes: Outcomes | None, task: Task) -> list[tuple[Feat
 
 def predicted_classes(outcomes: Outcomes) -> Column:
     """The predicted classes as a text column."""
-    codes = np.where(np.isnan(outcomes.prediction), -1, outcomes.prediction).astype(np.int32)
-    return Coded(codes, outcomes.classes)
+    return outcomes.texts(outcomes.prediction)
 
 
 def is_empty(column: ColumnLayout) -> bool:

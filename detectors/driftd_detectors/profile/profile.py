@@ -146,7 +146,7 @@ def profile_of(columns: Columns, outcomes: Outcomes | None, layout: Layout, *, l
     wanted = set(layout.joint)
     kept: dict[int, Column] = {}
     for index, (column, values) in enumerate(_values(columns, outcomes, layout)):
-        unreadable[index] = columns.unreadable.get(column.name, 0) if index < len(layout.features) else 0
+        unreadable[index] = _unreadable(index, column, columns, outcomes, layout)
         if values is None:
             absent[index] = columns.rows
             moments.append(NO_MOMENTS)
@@ -168,6 +168,13 @@ def profile_of(columns: Columns, outcomes: Outcomes | None, layout: Layout, *, l
         joint_of(kept, columns.rows, layout),
         None if loss is None else _loss_sums(kept, outcomes, loss, layout),
     )
+
+
+def _unreadable(index: int, column: ColumnLayout, columns: Columns, outcomes: Outcomes | None, layout: Layout) -> int:
+    """How many values could not be read; a feature may have the name of what the model gives out."""
+    if index < len(layout.features):
+        return columns.unreadable.get(column.name, 0)
+    return outcomes.unreadable_scores if outcomes is not None and column.name == "score" else 0
 
 
 def _values(

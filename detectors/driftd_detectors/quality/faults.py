@@ -23,12 +23,13 @@ class QualitySettings:
     vanished: float = 0.3
     unreadable: float = 0.05
     new_category: float = 0.3
+    unseen_label: float = 0.05
     range: float = 0.1  # of values far beyond the reference's range
     overdispersion: float = 3.0  # rows come in bunches: so many count as one
     certain: float = 1e4  # evidence at which a fault alarms and blocks builds
 
     def __post_init__(self) -> None:
-        for name in ("missing", "vanished", "unreadable", "new_category", "range"):
+        for name in ("missing", "vanished", "unreadable", "new_category", "unseen_label", "range"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a tolerated share lies between 0 and 1")
         if self.overdispersion < 1 or self.certain <= 1:

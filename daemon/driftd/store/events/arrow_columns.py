@@ -6,44 +6,59 @@ Text goes from Arrow's dictionaries to codes without becoming Python objects, on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import BOOLEAN_LABELS, join_columns
-from driftd.store.events.feature_parsing import read_time
-from driftd_detectors.columns import Coded, Column
-from driftd_detectors.schema import Kind, class_name
+from driftd.store.arrow_texts import coded, is_text
+from driftd.store.events.columnar import BOOLEAN_LABELS
+from driftd.store.events.feature_parsing import read_time_text
+from driftd_detectors.columns import Coded, Column, renamed
+from driftd_detectors.schema import Feature, Kind
+from driftd_detectors.values import number_of_text, truth_of_text
 
-_BASIC_DATE = 8
-_TRUTH = {"0": 0, "1": 1, "true": 1, "false": 0, "True": 1, "False": 0}
+_BASIC_DATES = (1e7, 1e8)  # numbers of eight digits
+
+
+def read_feature(
+    array: pa.ChunkedArray | pa.Array, feature: Feature, *, numeric_text: bool = False
+) -> tuple[Column, int]:
+    """An Arrow column as values of a feature, and how many could not be read as its kind (now missing).
+
+    Text is no number, unless `numeric_text` says that the format cannot tell them apart, as in CSV. The texts of a
+    category are resolved against those that the schema knows.
+    """
+    column, faults = read_column(array, feature.kind, numeric_text=numeric_text)
+    if feature.categories and isinstance(column, Coded):
+        return renamed(column, feature.vocabulary.resolve), faults
+    return column, faults
 
 
 def read_column(array: pa.ChunkedArray | pa.Array, kind: Kind, *, numeric_text: bool = False) -> tuple[Column, int]:
-    """An Arrow column as the feature's kind, and how many of its values could not be read as that (now missing).
-
-    Text is no number, unless `numeric_text` says that the format cannot tell them apart, as in CSV.
-    """
+    """The same of a kind alone: a category has the text form of its values."""
     if isinstance(array, pa.Array):
         array = pa.chunked_array([array])
-    if kind is Kind.NUMBER and numeric_text and _is_text(array.type):
-        return _look_up(_code(array), float)
+    if kind is Kind.NUMBER and numeric_text and is_text(array.type):
+        return _look_up(coded(array)[0], number_of_text)
+    if kind is Kind.TIMESTAMP and numeric_text and _holds_basic_dates(array):
+        return _look_up(coded(array)[0], read_time_text)
     if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
         return _numbers(array, kind)
-    coded = _code(array)
-    return _booleans(coded) if kind is Kind.BOOLEAN else (coded, 0)
+    texts, faults = coded(array)
+    if kind is Kind.BOOLEAN:
+        truth, unread = _booleans(texts)
+        return truth, unread + faults
+    return texts, faults
 
 
 def read_numbers(array: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
     """Times, scores and numbers of any Arrow type as float64; whatever cannot be read is NaN."""
     if isinstance(array, pa.Array):
         array = pa.chunked_array([array])
-    kind = Kind.TIMESTAMP if pa.types.is_temporal(array.type) or _is_text(array.type) else Kind.NUMBER
+    kind = Kind.TIMESTAMP if pa.types.is_temporal(array.type) or is_text(array.type) else Kind.NUMBER
     numbers, _ = _numbers(array, kind)
     return numbers
 
@@ -64,21 +79,23 @@ def _numbers(array: pa.ChunkedArray, kind: Kind) -> tuple[NDArray[np.float64], i
     if pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if pa.types.is_date(array.type):
-        array = array.cast(pa.timestamp("s"))
+        array = array.cast(pa.timestamp("ms" if pa.types.is_date64(array.type) else "s"))
     if pa.types.is_timestamp(array.type):
         return _epoch_seconds(array) if kind is Kind.TIMESTAMP else _unreadable(array)
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan), 0
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
-    if _is_text(array.type) and kind is Kind.TIMESTAMP:
-        return _look_up(_code(array), _time_of_text)
+    if is_text(array.type) and kind is Kind.TIMESTAMP:
+        return _look_up(coded(array)[0], read_time_text)
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_decimal(array.type):
         return _float64(array), 0
     return _unreadable(array)
 
 
 def _float64(array: pa.ChunkedArray) -> NDArray[np.float64]:
+    if pa.types.is_decimal(array.type):
+        array = array.cast(pa.string())  # Arrow's own cast is not the nearest float: 0.57 becomes 0.5700000000000001
     if array.type != pa.float64():
         array = array.cast(pa.float64(), safe=False)
     # Nulls become NaN.
@@ -97,68 +114,30 @@ def _unreadable(array: pa.ChunkedArray) -> tuple[NDArray[np.float64], int]:
     return np.full(len(array), np.nan), len(array) - array.null_count
 
 
-def _look_up(coded: Coded, read: Callable[[str], float]) -> tuple[NDArray[np.float64], int]:
+def _look_up(texts: Coded, read: Callable[[str], float]) -> tuple[NDArray[np.float64], int]:
     """Each distinct text read once; empty text is missing."""
     numbers, faults = [], []
-    for label in coded.labels:
+    for label in texts.labels:
         try:
-            numbers.append(read(label) if label else math.nan)
+            numbers.append(read(label) if label.strip() else math.nan)
             faults.append(False)
         except ValueError:
             numbers.append(math.nan)
             faults.append(True)
-    places = coded.codes
+    places = texts.codes
     return np.array([*numbers, math.nan])[places], int(np.count_nonzero(np.array([*faults, False])[places]))
 
 
-def _time_of_text(text: str) -> float:
-    """Epoch seconds of a text: digits are seconds, unless they are a date like 20240131."""
-    if len(text) != _BASIC_DATE or not text.isdigit():
-        with suppress(ValueError):
-            return float(text)
-    return read_time(text)
+def _holds_basic_dates(array: pa.ChunkedArray) -> bool:
+    """Whether an untyped format may have taken dates such as 20240131 for numbers."""
+    if not pa.types.is_integer(array.type):
+        return False
+    low, high = (value.as_py() for value in pc.min_max(array).values())
+    return low is not None and high >= _BASIC_DATES[0] and low < _BASIC_DATES[1]
 
 
-def _code(array: pa.ChunkedArray) -> Coded:
-    """Any column as text codes; the labels of numbers and booleans are in the one text form of `class_name`."""
-    parts: list[Column] = [_code_chunk(chunk) for chunk in array.chunks]
-    if not parts:
-        return Coded(np.empty(0, dtype=np.int32), ())
-    whole = join_columns(parts)
-    assert isinstance(whole, Coded)
-    return whole
-
-
-def _code_chunk(chunk: pa.Array) -> Coded:
-    if pa.types.is_null(chunk.type):
-        return Coded(np.full(len(chunk), -1, dtype=np.int32), ())
-    if not pa.types.is_dictionary(chunk.type):
-        chunk = chunk.dictionary_encode()
-    codes = chunk.indices.cast(pa.int32())
-    codes = (codes.fill_null(-1) if codes.null_count else codes).to_numpy(zero_copy_only=False)
-    return _relabel(codes, chunk.dictionary.to_pylist())
-
-
-def _relabel(codes: NDArray[np.int32], values: Iterable[Any]) -> Coded:
-    """Codes into any values as codes into distinct texts: 1 and 1.0 meet, None and NaN are missing."""
-    table: dict[str, int] = {}
-    places = []
-    for value in values:
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            places.append(-1)
-        else:
-            label = value if isinstance(value, str) else class_name(value)
-            places.append(table.setdefault(label, len(table)))
-    if places == list(range(len(places))):
-        return Coded(codes, tuple(table))
-    return Coded(np.array([*places, -1], dtype=np.int32)[codes], tuple(table))
-
-
-def _booleans(coded: Coded) -> tuple[Coded, int]:
-    places = np.array([*(_TRUTH.get(label, -1) for label in coded.labels), -1], dtype=np.int32)
-    codes = places[coded.codes]
-    return Coded(codes, BOOLEAN_LABELS), int(np.count_nonzero((codes < 0) & (coded.codes >= 0)))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _booleans(texts: Coded) -> tuple[Coded, int]:
+    truths = [truth_of_text(label) for label in texts.labels]
+    places = np.array([*(-1 if truth is None else truth for truth in truths), -1], dtype=np.int32)
+    codes = places[texts.codes]
+    return Coded(codes, BOOLEAN_LABELS), int(np.count_nonzero((codes < 0) & (texts.codes >= 0)))

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.columns import Coded, Column, Columns
+from driftd_detectors.columns import Coded, Column, Columns, renamed
 from driftd_detectors.schema import Feature, Kind
 
 BOOLEAN_LABELS = ("0", "1")
@@ -143,11 +143,18 @@ def adapt_columns(columns: Mapping[str, Column], own: Sequence[Feature], wanted:
         if feature.name not in columns:
             continue
         if kinds[feature.name] is feature.kind:
-            values[feature.name] = columns[feature.name]
+            values[feature.name] = in_words_of(feature, columns[feature.name])
         else:
             values[feature.name] = missing(feature.kind, rows)
             unreadable[feature.name] = rows
     return Columns(rows, values, unreadable)
+
+
+def in_words_of(feature: Feature, column: Column) -> Column:
+    """A stored column with the names of today's schema; they may have been learned after it was stored."""
+    if feature.categories and isinstance(column, Coded):
+        return renamed(column, feature.vocabulary.resolve)
+    return column
 
 
 def missing(kind: Kind, rows: int) -> Column:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from types import NoneType
 from typing import Any
+from uuid import UUID
 
-from driftd_detectors.schema import Kind, class_name
+from driftd_detectors.schema import Kind
+from driftd_detectors.values import class_name, truth_of_text
 
-_LIMIT = 1e15  # seconds; 30 million years
+FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
+_LIMIT = 1e15  # seconds; 30 million years (only nanoseconds and microseconds are larger)
+_BASIC_DATE = 8
+_UNITS = ((1e3, "milliseconds", "1,000"), (1e6, "microseconds", "1,000,000"), (1e9, "nanoseconds", "1,000,000,000"))
 
 
 def read_time(value: object) -> float:
@@ -28,8 +35,42 @@ def read_time(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if math.isnan(value) or abs(value) < _LIMIT:
             return float(value)
-        raise ValueError(f"expected epoch seconds, got the number {value!r:.40}")
+        raise ValueError(f"expected epoch seconds, got the number {value!r:.40}; are these micro- or nanoseconds?")
     raise ValueError(f"expected epoch seconds or an ISO 8601 text, got {str(value)[:40]!r} ({type(value).__name__})")
+
+
+def read_time_text(text: str) -> float:
+    """Epoch seconds of a text in a file: digits are seconds, unless they are a date like 20240131.
+
+    Raises ValueError with the reason when it is no time.
+    """
+    text = text.strip()
+    if len(text) != _BASIC_DATE or not text.isdigit():
+        with suppress(ValueError):
+            return float(text)
+    return read_time(text)
+
+
+def time_obstacle(at: float, now: float) -> str | None:
+    """Why no event can have happened at `at` (epoch seconds) when it arrives at `now`, and the remedy; None if it can.
+
+    The same bounds hold for every source: not before 1970, at most a day ahead.
+    """
+    if not at >= 0.0:  # NaN too
+        return f"expected a time since 1970, got {at:g}"
+    if at <= now + FUTURE_SECONDS:
+        return None
+    for divisor, name, spelled in _UNITS:
+        if 0.0 <= at / divisor <= now + FUTURE_SECONDS and at / divisor > now / 100:
+            return f"{at:.0f} is in {name}; expected epoch seconds, not {name}: divide by {spelled}"
+    return f"{at:.0f} ({_date_of(at)}) is more than a day ahead; correct the clock or the zone of what writes it"
+
+
+def _date_of(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat()
+    except (OverflowError, ValueError, OSError):
+        return "no date of the calendar"
 
 
 def _read_iso(text: str) -> datetime:
@@ -122,6 +163,8 @@ def _number(value: Any) -> float | int | None:
         raise ValueError(f"expected a number or null, got the text {value[:40]!r}")
     if isinstance(value, bool | float):
         return float(value)
+    if isinstance(value, Decimal):
+        return None if value.is_nan() else float(value)
     if isinstance(value, int):
         if -_LARGEST < value < _LARGEST:
             return value
@@ -132,9 +175,9 @@ def _number(value: Any) -> float | int | None:
 
 
 def _category(value: Any) -> str | None:
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float | Decimal) and math.isnan(value):
         return None
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float | Decimal | UUID | date):
         value = class_name(value)
     if isinstance(value, str):
         if len(value) > LONGEST_TEXT:
@@ -158,19 +201,22 @@ def _is_storable(text: str) -> bool:
 def _boolean(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float | Decimal) and math.isnan(value):
         return None
-    if isinstance(value, int | float) and value in {0, 1}:
+    if isinstance(value, int | float | Decimal) and value in {0, 1}:
         return bool(value)
     if value is None:
         return None
+    truth = truth_of_text(value) if isinstance(value, str) else None
+    if truth is not None:
+        return bool(truth)
     raise _type_error("true, false, 0, 1 or null", value)
 
 
 def _timestamp(value: Any) -> float | None:
     if value is None:
         return None
-    at = read_time(value)
+    at = read_time(float(value) if isinstance(value, Decimal) else value)
     return None if math.isnan(at) else at
 
 

@@ -24,6 +24,7 @@ from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Feature, Schema, Task
+from driftd_detectors.values import ClassCodes
 
 Seqs = NDArray[np.int64]
 _IDS_AT_ONCE = 10_000
@@ -147,6 +148,20 @@ class EventReader:
                 first[start + place] = at
         return first
 
+    def labelled_ids(self, received_after: float) -> tuple[list[str], float]:
+        """The identities whose labels came after a time and that no prediction here has; when the last of them came."""
+        rows = self._all(_LABELLED_AFTER, received_after)
+        return [one for one, _ in rows], max((at for _, at in rows), default=received_after)
+
+    def count_labelled_ids(self) -> int:
+        """How many identities have a label, whether or not there is a prediction."""
+        return int(self._one("select count(distinct prediction_id) from feedback") or 0)
+
+    def unjoined_ids(self) -> tuple[int, str | None]:
+        """How many identities have a label and no prediction here, and one of them."""
+        found = self._all(_UNJOINED)
+        return (int(found[0][0]), found[0][1]) if found else (0, None)
+
     def stamp(self) -> int:
         """A number that changes whenever another connection committed something."""
         return int(self._one("pragma data_version") or 0)
@@ -235,25 +250,27 @@ class EventReader:
         columns = list(zip(*found, strict=True)) if found else [()] * 9
         seqs, ids, at, version, prediction, score, block, position, _ = columns
         known = [labels.get(seq, _UNLABELLED) for seq in seqs]
-        classes = {name: code for code, name in enumerate(self._schema.classes)}
+        codes = ClassCodes(self._schema.classes)
+        predictions = self._outcome(prediction, codes)
+        labels_known = self._outcome([label for label, _ in known], codes)
         outcomes = Outcomes(
             at=_floats(at),
-            prediction=self._outcome(prediction, classes),
+            prediction=predictions,
             score=_floats(score),
-            label=self._outcome([label for label, _ in known], classes),
+            label=labels_known,
             label_at=_floats([when for _, when in known]),
             version=np.array([-1 if number is None else number for number in version], dtype=np.int64),
-            classes=tuple(classes),
+            classes=self._schema.classes,
+            unseen=codes.unseen,
         )
         return Rows(_whole(seqs), tuple(ids), _whole(block), _whole(position), outcomes)
 
-    def _outcome(self, values: Sequence[Any], classes: dict[str, int]) -> Numbers:
-        """Predictions or labels as numbers; a class that the schema does not know yet gets the next code."""
+    def _outcome(self, values: Sequence[Any], codes: ClassCodes) -> Numbers:
+        """Predictions or labels as numbers: those of a classification as codes of classes."""
         if self._schema.task is Task.REGRESSION:
             return _floats(values)
-        return np.array(
-            [-1 if label is None else classes.setdefault(str(label), len(classes)) for label in values], float
-        )
+        table = {value: -1 if value is None else codes.of(str(value)) for value in dict.fromkeys(values)}
+        return np.array([table[value] for value in values], dtype=np.float64)
 
 
 def _whole(values: Sequence[Any]) -> Seqs:
@@ -298,6 +315,12 @@ _LABELS = """
 _LABELS_OF = """
     select asked.key, f.label, f.at from json_each(?) asked join feedback f on f.prediction_id = asked.value
     where f.at <= ? order by asked.key, f.at, f.received_at"""
+_LABELLED_AFTER = """
+    select prediction_id, max(received_at) from feedback f where received_at > ?
+    and not exists (select 1 from predictions p where p.prediction_id = f.prediction_id) group by prediction_id"""
+_UNJOINED = """
+    select count(distinct prediction_id), min(prediction_id) from feedback f
+    where not exists (select 1 from predictions p where p.prediction_id = f.prediction_id)"""
 _FIRST_LABEL_AT = """
     select asked.key, min(f.at) from json_each(?) asked join feedback f on f.prediction_id = asked.value
     group by asked.key"""

@@ -65,3 +65,4 @@ class Receipt:
     duplicates: int = 0  # of either kind; the first one stays
     refused: int = 0
     ignored: int = 0
+    repeated: tuple[int, ...] = field(default=(), compare=False)  # places of the duplicates among the predictions

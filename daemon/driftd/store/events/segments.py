@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from driftd.fsutil import sync
-from driftd.store.events.arrow_columns import read_column
+from driftd.store.events.arrow_columns import read_feature
 from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Feature, Kind
 
@@ -86,10 +86,12 @@ def read_segment(
         raise KeyError(f"{path} lacks rows between {wanted[0]} and {wanted[-1]}")
     table = table.slice(places[0], len(places)) if places[-1] - places[0] + 1 == len(places) else table.take(places)
     columns, unreadable = {}, {}
-    for name in names:
-        columns[name], count = read_column(table.column(name), kinds[name])
+    for feature in features:
+        if feature.name not in present:
+            continue
+        columns[feature.name], count = read_feature(table.column(feature.name), feature)
         if count:
-            unreadable[name] = count
+            unreadable[feature.name] = count
     return columns, unreadable
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
 from driftd.errors import DriftdError
-from driftd.store.events.feature_parsing import READERS, FeatureError, read_time
+from driftd.store.events.feature_parsing import READERS, FeatureError, read_time, time_obstacle
 from driftd.store.events.records import Batch, FeedbackEvent, PredictionEvent, Refusal
-from driftd_detectors.schema import Schema, Task, class_name
+from driftd_detectors.schema import Kind, Schema, Task
+from driftd_detectors.values import class_name, id_text
 
 LONGEST_ID = 200
-FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
 _KEPT_TEXT = 2_000  # characters of a refused event that the quarantine keeps
 _INTEGER_LIMIT = 2**63
 
@@ -98,10 +100,9 @@ def _feedback(event: Mapping[str, Any], schema: Schema, now: float) -> tuple[str
 
 def _identity(event: Mapping[str, Any]) -> str:
     value = event.get("prediction_id")
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise _RefusedError("prediction_id", f"expected a text, got {_describe(value)}")
+    if type(value) is not str:
+        value = _id_name(value)
+    value = id_text(value)
     if not 0 < len(value) <= LONGEST_ID:
         raise _RefusedError("prediction_id", f"expected 1 to {LONGEST_ID} characters, got {len(value)}")
     if not value.isascii():
@@ -112,18 +113,32 @@ def _identity(event: Mapping[str, Any]) -> str:
     return value
 
 
+def _id_name(value: object) -> str:
+    """An id that is no text: a whole number of any type, or a UUID."""
+    value = _plain(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value):
+        name = class_name(value)
+        if name.lstrip("-").isdecimal():
+            return name
+    if isinstance(value, UUID):
+        return str(value)
+    raise _RefusedError("prediction_id", f"expected a text, got {_describe(value)}")
+
+
 def _time(event: Mapping[str, Any], now: float) -> float:
     value = event.get("at")
     if value is None:
         return now
-    try:
-        at = value if type(value) is float else read_time(_plain(value))
+    value = value if type(value) is float else _plain(value)
+    try:  # a number goes to its bounds, which name the unit that it seems to be in
+        at = value if isinstance(value, float) else read_time(value)
     except ValueError as error:
         raise _RefusedError("at", str(error)) from None
-    if not at >= 0.0:  # NaN too
-        raise _RefusedError("at", f"expected a time since 1970, got {at}")
-    if at > now + FUTURE_SECONDS:
-        raise _RefusedError("at", f"{at:.0f} is more than a day ahead; expected epoch seconds, not milliseconds")
+    obstacle = time_obstacle(at, now)
+    if obstacle is not None:
+        raise _RefusedError("at", obstacle)
     return at
 
 
@@ -141,20 +156,23 @@ def _outcome(event: Mapping[str, Any], field: str, schema: Schema) -> str | floa
     value = event.get(field)
     if schema.task is Task.CLASSIFICATION:
         if type(value) is str and value:
-            return _class_text(value, field)
+            return _class_text(value, field, schema)
         value = _plain(value)
-        if isinstance(value, str | bool | int) and value != "":
-            return _class_text(class_name(value), field)
-        if isinstance(value, float) and math.isfinite(value):
-            return class_name(value)
+        if isinstance(value, str | bool | int | UUID) and value != "":
+            return _class_text(class_name(value), field, schema)
+        if isinstance(value, float | Decimal) and math.isfinite(value):
+            return _class_text(class_name(value), field, schema)
         raise _RefusedError(field, f"expected a class (text, number or boolean), got {_describe(value)}")
     value = _plain(value)
+    if isinstance(value, Decimal) and value.is_finite():
+        value = float(value)
     if isinstance(value, int | float) and abs(value) <= 1e308 and value == value:  # noqa: PLR0124, PLR2004 - NaN; floats end there
         return float(value)
     raise _RefusedError(field, f"expected a finite number, got {_describe(value)}")
 
 
-def _class_text(value: str, field: str) -> str:
+def _class_text(value: str, field: str, schema: Schema) -> str:
+    """The class that a text stands for; a text that stands for none of the schema's is kept as it is."""
     if len(value) > LONGEST_ID:
         raise _RefusedError(field, f"expected a class of at most {LONGEST_ID} characters, got {len(value)}")
     if not value.isascii():
@@ -162,7 +180,7 @@ def _class_text(value: str, field: str) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise _RefusedError(field, "is not valid Unicode text") from None
-    return value
+    return schema.class_vocabulary.resolve(value)
 
 
 def _score(value: object, schema: Schema) -> float | None:
@@ -171,11 +189,12 @@ def _score(value: object, schema: Schema) -> float | None:
     if schema.task is Task.REGRESSION:
         raise _RefusedError("score", "a regression model has no score; leave it out")
     value = _plain(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isnan(value):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        score = float(value)
+        if math.isnan(score):
             return None
-        if 0.0 <= value <= 1.0:
-            return float(value)
+        if 0.0 <= score <= 1.0:
+            return score
     raise _RefusedError("score", f"expected a probability from 0 to 1, or null, got {_describe(value)}")
 
 
@@ -186,6 +205,8 @@ def _columns(rows: list[Mapping[str, Any]], schema: Schema) -> tuple[list[list[A
     for feature in schema.features:
         name = feature.name
         column, bad = READERS[feature.kind]([row.get(name) for row in rows])
+        if feature.kind is Kind.CATEGORY:
+            column = feature.vocabulary.resolve_all(column)
         columns.append(column)
         for row, reason in bad.items():
             faults.setdefault(row, FeatureError(name, reason))

@@ -125,14 +125,14 @@ class EventStore:
         yield
 
     def _insert(self, batches: Sequence[Batch]) -> list[Receipt]:
-        kept: list[int] = []
+        repeated: list[tuple[int, ...]] = []
         for features, group in groupby(batches, key=lambda batch: batch.features):
-            kept += self._insert_predictions(list(group), features)
+            repeated += self._insert_predictions(list(group), features)
         receipts = []
-        for batch, predictions in zip(batches, kept, strict=True):
-            feedback = self._insert_feedback(batch)
-            duplicates = len(batch.predictions) + len(batch.feedback) - predictions - feedback
-            receipts.append(Receipt(predictions, feedback, duplicates, len(batch.refused), batch.ignored))
+        for batch, again in zip(batches, repeated, strict=True):
+            predictions, feedback = len(batch.predictions) - len(again), self._insert_feedback(batch)
+            duplicates = len(again) + len(batch.feedback) - feedback
+            receipts.append(Receipt(predictions, feedback, duplicates, len(batch.refused), batch.ignored, again))
             self._quarantine(batch)
         self._count(
             duplicates=sum(receipt.duplicates for receipt in receipts),
@@ -141,11 +141,11 @@ class EventStore:
         )
         return receipts
 
-    def _insert_predictions(self, batches: list[Batch], features: tuple[Feature, ...]) -> list[int]:
-        """One block for all of them; returns how many rows of each batch were new."""
+    def _insert_predictions(self, batches: list[Batch], features: tuple[Feature, ...]) -> list[tuple[int, ...]]:
+        """One block for all of them; returns which rows of each batch were there already."""
         rows = sum(len(batch.predictions) for batch in batches)
         if not rows:
-            return [0] * len(batches)
+            return [()] * len(batches)
         columns = batches[0].columns
         if len(batches) > 1:
             parts = zip(*(batch.columns for batch in batches), strict=True)
@@ -154,26 +154,33 @@ class EventStore:
             "insert into blocks(shape, rows, received_at, data) values (?, ?, ?, ?)",
             (self._shape(features), rows, batches[-1].received_at, encode_block(columns, features)),
         ).lastrowid
-        kept, position = [], 0
+        repeated: list[tuple[int, ...]] = []
+        position = new = 0
         for batch in batches:
             narrow = [
                 (*row, batch.received_at, block, place) for place, row in enumerate(batch.predictions, start=position)
             ]
-            kept.append(max(self._db.executemany(_INSERT_PREDICTION, narrow).rowcount, 0))
-            position += len(narrow)
-        if not any(kept):  # a repeated request: nothing refers to the block
+            kept = max(self._db.executemany(_INSERT_PREDICTION, narrow).rowcount, 0)
+            repeated.append(self._repeated(batch, block, position) if kept < len(narrow) else ())
+            position, new = position + len(narrow), new + kept
+        if not new:  # a repeated request: nothing refers to the block
             self._db.execute("delete from blocks where id = ?", (block,))
         else:
             first_at = min(row[1] for batch in batches for row in batch.predictions)
             self._db.execute(_LOWER_FIRST_AT, (first_at,))
-        return kept
+        return repeated
+
+    def _repeated(self, batch: Batch, block: int | None, first: int) -> tuple[int, ...]:
+        """The rows of a batch whose `prediction_id` has another row; its own begin at `first` in the block."""
+        found = (self._db.execute(_WHERE_KEPT, (row[0],)).fetchone() for row in batch.predictions)
+        return tuple(place for place, stands in enumerate(found) if stands != (block, first + place))
 
     def _insert_feedback(self, batch: Batch) -> int:
         if not batch.feedback:
             return 0
         rows = [(*row, batch.received_at) for row in batch.feedback]
         kept = self._db.executemany(_INSERT_FEEDBACK, rows).rowcount
-        self._db.executemany(_MARK_LABELLED, [(at, prediction_id) for prediction_id, at, _ in batch.feedback])
+        self._db.executemany(_MARK_LABELLED, [(at, prediction_id, at) for prediction_id, at, _ in batch.feedback])
         self._db.execute(_RAISE_NEWEST_LABEL_AT, (max(at for _, at, _ in batch.feedback),))
         return max(kept, 0)
 
@@ -249,14 +256,16 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 _INSERT_PREDICTION = """
     insert into predictions(
         prediction_id, at, version, prediction, score, received_at, block, position, first_label_at)
-    select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (select min(at) from feedback where prediction_id = ?1)
-    where not exists (select 1 from predictions where prediction_id = ?1)"""  # `on conflict` would use up a seq
+    select new.*, (select min(at) from feedback where prediction_id = new.column1)
+    from (values (?, ?, ?, ?, ?, ?, ?, ?)) as new
+    where not exists (select 1 from predictions where prediction_id = new.column1)"""  # `on conflict` uses up a seq
+_WHERE_KEPT = "select block, position from predictions where prediction_id = ?"
 _INSERT_FEEDBACK = """
     insert into feedback(prediction_id, at, label, received_at) values (?, ?, ?, ?)
     on conflict(prediction_id, at, label) do nothing"""
 _MARK_LABELLED = """
-    update predictions set first_label_at = ?1
-    where prediction_id = ?2 and (first_label_at is null or first_label_at > ?1)"""
+    update predictions set first_label_at = ?
+    where prediction_id = ? and (first_label_at is null or first_label_at > ?)"""
 _COUNT_REFUSAL = """
     insert into refusals(minute, field, events) values (?, ?, 1)
     on conflict(minute, field) do update set events = events + 1"""

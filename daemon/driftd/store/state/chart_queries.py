@@ -103,11 +103,14 @@ class SeriesReader(StateReader):
 
         Of long groups every `stride`-th window is enough: sorting a year's scores by stream is what takes time.
         """
-        query = """select (window_index - ?2) / ?4 as "group", kind, subject, component, avg(value) as value,
+        query = """select (window_index - :first) / :group as "group", kind, subject, component, avg(value) as value,
                           max(evidence) as evidence
-                   from scores where model = ?1 and window_index between ?2 and ?3 and (window_index - ?2) % ?5 = 0
+                   from scores
+                   where model = :model and window_index between :first and :last
+                     and (window_index - :first) % :stride = 0
                    group by 1, 2, 3, 4"""
-        return [ScoreMean(**dict(row)) for row in self._db.execute(query, (model, first, last, group, stride))]
+        given = {"model": model, "first": first, "last": last, "group": group, "stride": stride}
+        return [ScoreMean(**dict(row)) for row in self._db.execute(query, given)]
 
     def thresholds(self, model: str) -> dict[str, float]:
         """By kind, the evidence at which it alarms, as the newest check of a window with evidence had it."""

@@ -127,8 +127,9 @@ class StateReader:
 
     def checks(self, model: str | None = None, limit: int = 50, kind: str | None = None) -> list[StoredCheck]:
         """The latest checks of one model or of all; `kind` is `window` or `labels`."""
-        query = "select * from checks where (?1 is null or model = ?1) and (?2 is null or kind = ?2)"
-        rows = self._db.execute(f"{query} order by id desc limit ?3", (model, kind, limit))
+        query = "select * from checks where (:model is null or model = :model) and (:kind is null or kind = :kind)"
+        given = {"model": model, "kind": kind, "limit": limit}
+        rows = self._db.execute(f"{query} order by id desc limit :limit", given)
         return [StoredCheck.from_row(row) for row in rows]
 
     def checks_after(self, model: str, check: int) -> list[StoredCheck]:
@@ -216,5 +217,5 @@ class StateReader:
         return (row["version"], json.loads(row["settings"]), row["monitor"]) if row else None
 
     def _latest(self, table: str, model: str | None, limit: int) -> sqlite3.Cursor:
-        query = f"select * from {table} where (?1 is null or model = ?1) order by id desc limit ?2"  # noqa: S608 - our own table names
-        return self._db.execute(query, (model, limit))
+        query = f"select * from {table} where (:model is null or model = :model)"  # noqa: S608 - our own table names
+        return self._db.execute(f"{query} order by id desc limit :limit", {"model": model, "limit": limit})

@@ -7,8 +7,11 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from driftd.actions import decode_arguments
 from driftd.records import ActionArguments, ActionKind, DecisionFigures, Verdict
+from driftd_detectors.assessment import share_of_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,37 @@ class StoredAction:
         return decode_arguments(self.kind, self.arguments)
 
 
+class KindEvidence(msgspec.Struct, frozen=True):
+    """The evidence of one kind after a check, against the threshold at which it alarms."""
+
+    evidence: float
+    threshold: float
+    verdict: Verdict
+    sentence: str
+
+    @property
+    def share(self) -> float:
+        """How far it has come to its threshold, in 0 .. 1."""
+        return share_of_limit(self.evidence, self.threshold)
+
+
+class CheckFigures(msgspec.Struct, frozen=True):
+    """The figures of a check that people see: realised and estimated losses, and how many labels there were."""
+
+    loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    tolerated: float | None = None
+    labels: float | None = None
+    coverage: float | None = None
+    estimated: float | None = None
+    estimated_low: float | None = None
+    estimated_high: float | None = None
+    estimate_off: float = 0.0
+    unseen_labels: float = 0.0  # labels outside the classes of the version
+
+
 @dataclass(frozen=True, slots=True)
 class StoredCheck:
     """One evaluated window; `kind` is `window` (data, prediction, quality) or `labels` (performance)."""
@@ -86,7 +120,7 @@ class StoredCheck:
     reason: str
     version: int | None
     figures: dict[str, Any]
-    evidence: dict[str, dict[str, Any]]  # by evidence kind: evidence, threshold, verdict, sentence
+    evidence: dict[str, KindEvidence]  # by kind
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> StoredCheck:
@@ -96,7 +130,7 @@ class StoredCheck:
                 **dict(row),
                 "verdict": Verdict(row["verdict"]),
                 "figures": json.loads(row["figures"]),
-                "evidence": json.loads(row["evidence"]),
+                "evidence": msgspec.convert(json.loads(row["evidence"]), dict[str, KindEvidence]),
             }
         )
 

@@ -54,6 +54,10 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     mature_until = until - (delay.mature_age or 0.0)
     reference = reference_of(order, challenger, rows, found, comparison["metric"], mature_until)
     comparison["champion_fault"] = fault
+    change = class_change(challenger, champion, rows)
+    if change is not None:
+        comparison["sentence"] = f"{comparison['sentence']}; {change}"
+    comparison["class_change"] = None if is_named(challenger.schema.classes, order.config.classes) else change
     decision = comparison["decision"]
     order.registry.amend(
         order.model,
@@ -64,7 +68,19 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         gate=json_safe_object(comparison),
     )
     print(f"{decision}: {comparison['sentence']}", flush=True)  # noqa: T201 - the log
-    keys = ("decision", "sentence", "gain", "lower", "upper", "rows", "blocks", "guards", "metric", "champion_fault")
+    keys = (
+        "decision",
+        "sentence",
+        "gain",
+        "lower",
+        "upper",
+        "rows",
+        "blocks",
+        "guards",
+        "metric",
+        "champion_fault",
+        "class_change",
+    )
     return {key: comparison[key] for key in keys}
 
 
@@ -87,6 +103,22 @@ def _opponent(order: JobContext, champion: int | None, challenger: int) -> tuple
 
 def _unloadable(champion: int, error: Exception) -> str:
     return f"version {champion}, which serves, cannot be loaded ({error})"
+
+
+def class_change(challenger: LoadedVersion, champion: LoadedVersion | None, rows: TrainingRows) -> str | None:
+    """What the challenger knows that the champion does not, in words; None where both know the same classes."""
+    new = () if champion is None else tuple(challenger.schema.classes)
+    added = [name for name in new if champion is not None and name not in champion.schema.classes]
+    if not added:
+        return None
+    counts = [f"{name!r} ({int((rows.target == name).sum())} of the rows it was judged on)" for name in added]
+    classes = "class" if len(added) == 1 else "classes"
+    return f"it adds the {classes} {', '.join(counts)}, which changes what its predictions and scores mean"
+
+
+def is_named(classes: tuple[str, ...], config: tuple[str, ...] | None) -> bool:
+    """Whether the config names all classes: then a person has said yes to them already."""
+    return config is not None and set(classes) <= set(config)
 
 
 def _compare(
@@ -123,12 +155,12 @@ def _compare(
         "guards": [guard.to_dict() for guard in guards],
         "metric": metric,
         "champion": None if champion is None else champion.version,
-        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight),
+        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight, metric),
         "look": look,
         "until": datetime.fromtimestamp(until, UTC).isoformat(),
         "overdispersion": judged.overdispersion,
         "loss_bound": _upper_bound(metric, lost[-1]),
-        "metrics": _metrics(order, sides[0], rows, weight),
+        "metrics": _metrics(order, sides[0], rows, weight, metric),
     }
 
 
@@ -202,12 +234,16 @@ def _upper_bound(metric: str, loss: Numbers) -> float:
     return bound if bound > 0 else 1.0
 
 
-def _metrics(order: JobContext, side: ComparedVersion, rows: TrainingRows, weight: Numbers) -> dict[str, float]:
+def _metrics(
+    order: JobContext, side: ComparedVersion, rows: TrainingRows, weight: Numbers, used: str
+) -> dict[str, float]:
     if len(rows) == 0:
         return {"rows": 0.0}
     known = {"loss": weighted_mean(side.loss, weight), "rows": float(len(rows))}
     if order.metric is not None:
         known[order.metric] = metric_value(order.metric, side.outcomes, weight)
+    elif used == "log_loss":  # chosen because positives are rare: what people ask for then is told beside it
+        known["roc_auc"] = metric_value("roc_auc", side.outcomes, weight)
     if rows.schema.task is Task.CLASSIFICATION:
         known["accuracy"] = metric_value("accuracy", side.outcomes, weight)
     return {name: value for name, value in known.items() if np.isfinite(value)}

@@ -47,6 +47,10 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reproduce(order: JobContext, manifest: Manifest, scratch: Path) -> Reproduction:
     name = f"{manifest.model}/{manifest.version}"
+    if manifest.adopted is not None:
+        source = manifest.adopted.source
+        reason = f"it was adopted from {source} (SHA-256 {manifest.adopted.sha256[:12]}), and driftd did not train it"
+        return Reproduction(CANNOT, f"{name} cannot be built again: {reason}", ["code"])
     recipe = _recipe(order, manifest)
     if recipe is None:
         reason = f"it was made by `{manifest.trainer.reference}`, which is not the command that the config names now"
@@ -124,7 +128,7 @@ class _Ingredients:
         return f"as recorded ({dict(self._recorded.parameters)}); the config has others now"
 
     def _libraries(self) -> str:
-        recorded, now = dict(self._recorded.libraries), libraries(self._recipe.trainer)
+        recorded, now = dict(self._recorded.libraries), libraries(self._recipe.trainer, self._recorded.libraries)
         changed = [name for name in sorted(recorded | now) if recorded.get(name) != now.get(name)]
         if not changed:
             return "the same"

@@ -88,7 +88,8 @@ def _watch(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: flo
     if len(rows) == 0:
         return watch(np.empty(0), np.empty(0), np.empty(0))
     found = logged_predictions(table, new.schema)
-    _, sides = compare(order.metric, rows, [(new, found or predict_rows(new, rows)), (old, predict_rows(old, rows))])
+    metric = gate.get("metric") or order.metric  # `loss_bound` is of the gate's, and few rows may look otherwise
+    _, sides = compare(metric, rows, [(new, found or predict_rows(new, rows)), (old, predict_rows(old, rows))])
     lost = [side.loss for side in sides]
     harm = order.config.probation.tolerated_harm
     return watch(

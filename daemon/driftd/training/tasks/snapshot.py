@@ -37,12 +37,16 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     faulty = [(float(start), float(end)) for start, end in arguments.get("faulty", ())]
     sound = (without_spans(table, faulty) for table in tables())
-    snapshot = take_snapshot(places, arguments["model"], sound, schema)
+    snapshot = take_snapshot(places, arguments["model"], sound, schema, config.classes or ())
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
     print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log
+    if snapshot.left_out:
+        told = ", ".join(f"{label!r}: {rows}" for label, rows in snapshot.left_out.items())
+        print(f"rows left out, because their label is no class: {told}", flush=True)  # noqa: T201 - the log
     return {
         "digest": snapshot.digest,
+        "left_out": sum(snapshot.left_out.values()),
         "rows": len(at),
         "rows_since_change": after,
         "first_at": float(at[0]),

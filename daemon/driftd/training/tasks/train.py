@@ -167,7 +167,7 @@ def _metrics(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict
 def _previous_manifest(order: JobContext, arguments: Mapping[str, Any]) -> Manifest:
     manifest = order.registry.manifest(order.model, int(arguments["version"]))
     wanted = (arguments["snapshot"], int(arguments["seed"]), str(arguments["trigger"]))
-    if (manifest.snapshot, manifest.seed, manifest.trigger) != wanted:
+    if (manifest.snapshot, manifest.seed, manifest.trigger) != wanted or manifest.adopted is not None:
         raise RegistryError(f"{order.model}/{manifest.version} exists already and was made from another order")
     return manifest
 

@@ -16,7 +16,8 @@ export const title = ({ parts: [name] }) => name;
 export function render([model, scores, found], where) {
   const head = [
     make("p", { class: "crumbs" }, make("a", { href: "#/" }, "Fleet")),
-    make("div", { class: `head ${model.attention.level}` }, make("h1", null, model.model), make("p", { class: "chips" }, chips(model)), attention(model)),
+    make("div", { class: `head ${model.attention.level}` }, make("h1", null, model.model), make("p", { class: "chips" }, chips(model)), attention(model),
+      model.rows_sentence ? make("p", { class: "dim" }, `${capital(model.rows_sentence)}.`) : null),
   ];
   if (!model.watched) return head;
   return [

@@ -1,0 +1,196 @@
+"""`driftd init --model`: what the model says of itself, held beside the columns of the user's file."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import pandas as pd
+import pyarrow as pa
+
+from driftd.cli.init_defaults import Guess
+from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
+from driftd.training.jobs import JobLimits, start_job
+from driftd_detectors.schema import Task, class_name, learn_schema
+
+POLL_SECONDS = 0.02
+SAMPLE_ROWS = 1000
+SAMPLE = "sample.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """The existing model that a user names, and how it is to be taken."""
+
+    source: str
+    card: ModelCard
+    allow_pickle: bool
+    unseen: bool
+    class_names: tuple[str, ...]  # as --classes gives them
+    folder: Path  # for what the job is told in files; it lives as long as the command
+
+    def fitted(self, guess: Guess, rows: pd.DataFrame) -> tuple[Guess, pd.DataFrame]:
+        """The guess and the rows with the model's own features, in its order.
+
+        Raises click.ClickException where they do not fit.
+        """
+        _require_task(self.card, guess)
+        _require_class_count(self.card, self.class_names)
+        names = self.card.features
+        if names is None:
+            return _counted(self.card, guess), rows
+        absent = [name for name in names if name not in rows.columns]
+        if absent:
+            raise click.ClickException(
+                f"the model ({self.card.kind}) was fitted to {len(names)} features, and the file has no column "
+                f"{', '.join(map(repr, absent))}; the file has {', '.join(map(str, rows.columns))}"
+            )
+        if guess.target in names:
+            raise click.ClickException(
+                f"the model takes {guess.target} as a feature, so it cannot be the target: name another with --target"
+            )
+        left = [name for name in guess.features if name not in names]
+        schema = learn_schema(rows[[*names, guess.target]], task=guess.task, target=guess.target)
+        features = {feature.name: guess.features.get(feature.name, feature.kind) for feature in schema.features}
+        about_features = tuple(f"{name} is left out of the features" for name in names)
+        remarks = [remark for remark in guess.remarks if not remark.startswith(about_features)]
+        remarks += [f"{name} is left out of the features: the model does not know it" for name in left]
+        others = [name for name in rows.columns if name not in names]
+        return replace(guess, features=features, remarks=tuple(remarks)), rows[[*names, *others]]
+
+    def order(self, guess: Guess, rows: pd.DataFrame) -> AdoptionOrder:
+        """What the job is told. Raises click.ClickException where the classes do not fit."""
+        known, names = self.card.classes or (), self.class_names
+        if guess.task is Task.CLASSIFICATION:
+            names = names or _names_for(self.card, rows[guess.target])
+            known = names or known
+        return AdoptionOrder(
+            source=self.source,
+            sha256=self.card.sha256,
+            allow_pickle=self.allow_pickle,
+            classes=known if guess.task is Task.CLASSIFICATION else (),
+            names=names,
+            unseen=self.unseen,
+            sample=_sample(rows[list(guess.features)], self.folder),
+        )
+
+    def sentences(self, order: AdoptionOrder, guess: Guess, *, trainer: str | None) -> Iterator[str]:
+        """What the user should know of how the model is taken."""
+        if self.card.features is None:
+            yield "the model does not name its features: they are taken in the order of the columns of the file"
+        if order.names and not self.class_names:
+            yield (
+                f"the model's classes {', '.join(self.card.classes or ())} are taken for {', '.join(order.names)}, "
+                "in this order: say another with --classes"
+            )
+        if guess.task is Task.CLASSIFICATION and not order.classes:
+            yield (
+                "the model does not name its classes: its probabilities are those of the target's classes as its own "
+                "labels say, else in their sorted order: say another with --classes"
+            )
+        if self.card.runs_code:
+            yield (
+                f"the model is kept as {self.card.artefact}, which runs code at each load: "
+                "the config says `allow_joblib: true`"
+            )
+        if not self.unseen:
+            yield "it is judged on the newest quarter of the rows; say --unseen if it was trained on none of them"
+        if trainer is None:
+            yield "later versions are trained by driftd.trainers:gradient_boosting: name your own with --trainer"
+
+
+def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names: str | None) -> Adoption:
+    """Inspect the model in a child process. Raises click.ClickException when it cannot be adopted."""
+    try:
+        require_permission(source, allow_pickle=allow_pickle)
+    except AdoptionError as error:
+        raise click.ClickException(str(error)) from error
+    if not source.startswith(MLFLOW_SCHEME):
+        if not Path(source).exists():
+            raise click.ClickException(f"there is no file {source}; an address of MLflow begins with {MLFLOW_SCHEME}")
+        source = str(Path(source).resolve())
+    names = tuple(name.strip() for name in class_names.split(",")) if class_names else ()
+    scratch = tempfile.TemporaryDirectory(prefix="driftd-init-")
+    folder = Path(click.get_current_context().with_resource(scratch))  # it goes when the command ends
+    card = _inspected(source, folder / "inspect", allow_pickle=allow_pickle)
+    return Adoption(source, card, allow_pickle, unseen, names, folder)
+
+
+def _inspected(source: str, folder: Path, *, allow_pickle: bool) -> ModelCard:
+    job = start_job(folder, "inspect", {"source": source, "allow_pickle": allow_pickle}, JobLimits())
+    try:
+        while (result := job.poll()) is None:
+            time.sleep(POLL_SECONDS)
+    finally:
+        job.kill()
+    if not result.ok:
+        raise click.ClickException(result.error)
+    return ModelCard.from_dict(result.value)
+
+
+def _require_task(card: ModelCard, guess: Guess) -> None:
+    if card.task is not None and card.task != guess.task:
+        raise click.ClickException(
+            f"the model ({card.kind}) does {card.task}, and {guess.target} looks like {guess.task}: "
+            f"say --task {card.task}, or name another --target"
+        )
+
+
+def _counted(card: ModelCard, guess: Guess) -> Guess:
+    """For a model without names: as many columns as it has features, in the order of the file."""
+    if card.feature_count is not None and card.feature_count != len(guess.features):
+        raise click.ClickException(
+            f"the model ({card.kind}) takes {card.feature_count} features and does not name them; the file has "
+            f"{len(guess.features)} that could be: {', '.join(guess.features)}. Give a file with just the model's "
+            "columns, in its order, beside the target"
+        )
+    return guess
+
+
+def _names_for(card: ModelCard, target: pd.Series) -> tuple[str, ...]:
+    """The target's names for the model's classes where it has other ones; empty where they are the same.
+
+    Raises click.ClickException where they cannot be matched.
+    """
+    held = tuple(sorted({class_name(_plain(value)) for value in target.dropna().unique()}))
+    if card.classes is None or set(held) & set(card.classes) == set(held):
+        return ()
+    if card.classes == tuple(str(code) for code in range(len(held))):
+        return held
+    raise click.ClickException(
+        f"the model's classes are {', '.join(card.classes)}, and the target {target.name} holds {', '.join(held)}: "
+        "say with --classes which of the target's classes each of the model's is, in the model's order"
+    )
+
+
+def _sample(rows: pd.DataFrame, folder: Path) -> str | None:
+    """The newest rows as they are, for the job to compare answers on; None where Parquet cannot hold them."""
+    path = folder / SAMPLE
+    try:
+        rows.tail(SAMPLE_ROWS).to_parquet(path, index=False)
+    except (pa.ArrowException, TypeError, ValueError):
+        return None
+    return str(path)
+
+
+def _plain(value: object) -> object:
+    return value.item() if hasattr(value, "item") else value
+
+
+def extra_lines(adoption: Adoption | None, trainer: str | None) -> str:
+    """The lines of the config that say whose trainer and whose model it is."""
+    lines = [f"    trainer: {trainer}"] if trainer else []
+    if adoption is not None and adoption.card.runs_code:
+        lines.append("    allow_joblib: true                   # the adopted model is a pickle: a load runs its code")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _require_class_count(card: ModelCard, names: Sequence[str]) -> None:
+    if names and card.classes is not None and len(card.classes) != len(names):
+        raise click.ClickException(
+            f"--classes names {len(names)} classes, and the model has {len(card.classes)}: {', '.join(card.classes)}"
+        )

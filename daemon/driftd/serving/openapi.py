@@ -1,0 +1,221 @@
+"""The OpenAPI document of `driftd serve`: every route, and for each model the row that it takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from driftd_detectors.schema import Kind, Task
+
+Json = dict[str, Any]
+
+_VALUES: dict[Kind, Json] = {
+    Kind.NUMBER: {"type": ["number", "boolean", "null"]},
+    Kind.CATEGORY: {"type": ["string", "number", "boolean", "null"], "maxLength": 1000},
+    Kind.BOOLEAN: {"type": ["boolean", "number", "null"]},
+    Kind.TIMESTAMP: {"type": ["string", "number", "null"], "description": "ISO 8601, or epoch seconds"},
+}
+_ID: Json = {"type": ["string", "integer"], "maxLength": 200, "description": "joins the prediction and its label"}
+_AT: Json = {"type": ["string", "number", "null"], "description": "ISO 8601, or epoch seconds; now unless given"}
+_NAMES: Json = {"type": "array", "items": {"type": "string"}}
+_TEXT: Json = {"type": "string"}
+_WHOLE: Json = {"type": "integer"}
+_REFUSED: Json = {
+    "type": "object",
+    "properties": {"index": _WHOLE, "prediction_id": {"type": ["string", "null"]}, "field": _TEXT, "reason": _TEXT},
+}
+_COMMON: dict[str, Json] = {
+    "Error": {
+        "type": "object",
+        "required": ["error", "field"],
+        "properties": {
+            "error": _TEXT,
+            "field": {"type": "string", "description": "of the event, where one is at fault"},
+        },
+    },
+    "RefusedRow": {
+        "type": "object",
+        "required": ["index", "error", "field"],
+        "properties": {"index": _WHOLE, "error": _TEXT, "field": _TEXT},
+    },
+    "Acknowledgement": {
+        "type": "object",
+        "required": ["accepted", "duplicates", "refused"],
+        "properties": {
+            "accepted": _WHOLE,
+            "duplicates": {"type": "integer", "description": "were kept before; the first one stays"},
+            "refused": {"type": "array", "items": _REFUSED},
+            "unknown_features": _NAMES,
+            "missing_features": _NAMES,
+        },
+    },
+    "Model": {
+        "type": "object",
+        "required": ["name", "version", "fault", "task", "target", "features", "classes", "score"],
+        "properties": {
+            "name": _TEXT,
+            "version": {"type": ["integer", "null"]},
+            "fault": {"type": ["string", "null"]},
+            "task": {"enum": [*map(str, Task), None]},
+            "target": {"type": ["string", "null"]},
+            "features": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name", "kind"],
+                    "properties": {"name": _TEXT, "kind": {"enum": [*map(str, Kind)]}},
+                },
+            },
+            "classes": _NAMES,
+            "score": {"type": ["string", "null"], "description": "what the score of an answer is"},
+        },
+    },
+}
+
+
+def openapi_document(models: Sequence[Mapping[str, Any]]) -> Json:
+    """The document for models as `describe` tells them."""
+    schemas = dict(_COMMON)
+    paths: Json = {"/v1/models": {"get": _get("Every model", {"type": "object", "properties": {"models": _listed()}})}}
+    for model in models:
+        name = model["name"]
+        schemas |= _schemas_of(model)
+        paths |= {
+            f"/v1/models/{name}": {"get": _get(f"What {name} takes and answers", _ref("Model"))},
+            f"/v1/models/{name}/predict": {"post": _predict(name)},
+            f"/v1/models/{name}/predictions": {
+                "post": _ingest(f"Log predictions of {name} that were made elsewhere", f"{name}.Prediction")
+            },
+            f"/v1/models/{name}/feedback": {
+                "post": _ingest(f"Hand in true labels of predictions of {name}", f"{name}.Feedback")
+            },
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "driftd serve", "version": _own_version(), "description": "Predictions and feedback"},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _schemas_of(model: Mapping[str, Any]) -> dict[str, Json]:
+    """The shapes of one model's events and answers, by their names in the document."""
+    name, outcome = model["name"], _outcome(model)
+    row = {
+        "type": "object",
+        "description": "null and absent are missing; what the model does not know is not used, and named in the answer",
+        "properties": {feature["name"]: _VALUES[Kind(feature["kind"])] for feature in model["features"]},
+    }
+    event = {"prediction_id": _ID, "at": _AT, "features": _ref(f"{name}.Row")}
+    score = {"type": ["number", "null"], "description": model["score"] or "none"}
+    answer = {
+        "prediction_id": _TEXT,
+        "prediction": outcome,
+        "score": score,
+        "version": _WHOLE,
+        "logged": {"type": "boolean", "description": "whether the monitor will see it; the prediction is good anyway"},
+        "reason": {"type": "string", "description": "why it is not logged"},
+        "probabilities": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
+        "unknown_features": _NAMES,
+        "missing_features": _NAMES,
+    }
+    made = {**event, "prediction": outcome, "score": score, "version": {"type": ["integer", "null"]}}
+    label = {"prediction_id": _ID, "at": _AT, "label": outcome}
+    return {
+        f"{name}.Row": row,
+        f"{name}.Event": _object(event, "features"),
+        f"{name}.Answer": _object(answer, "prediction_id", "prediction", "score", "version", "logged"),
+        f"{name}.Prediction": _object(made, "prediction_id", "features", "prediction"),
+        f"{name}.Feedback": _object(label, "prediction_id", "label"),
+    }
+
+
+def _outcome(model: Mapping[str, Any]) -> Json:
+    if model["task"] == Task.REGRESSION:
+        return {"type": "number"}
+    of = f": {', '.join(model['classes'])}" if model["classes"] else ""
+    return {"type": ["string", "number", "boolean"], "description": f"a class{of}"}
+
+
+def _object(properties: Json, *required: str) -> Json:
+    return {"type": "object", "required": [*required], "properties": properties}
+
+
+def _get(summary: str, schema: Json) -> Json:
+    return {"summary": summary, "responses": {"200": _json("The answer", schema)}}
+
+
+def _predict(name: str) -> Json:
+    row = {"oneOf": [_ref(f"{name}.Answer"), _ref("RefusedRow")]}
+    parameter = {
+        "name": "probabilities",
+        "in": "query",
+        "schema": {"type": "boolean", "default": False},
+        "description": "answer with the probability of every class",
+    }
+    return {
+        "summary": f"Predict with the served version of {name}, and log what was predicted",
+        "security": [{}, {"bearer": []}],
+        "parameters": [parameter],
+        "requestBody": _body(f"{name}.Event"),
+        "responses": {
+            "200": _json("One answer, or one for each event of a batch", _one_or_many(_ref(f"{name}.Answer"), row)),
+            **_errors(),
+        },
+    }
+
+
+def _ingest(summary: str, event: str) -> Json:
+    return {
+        "summary": summary,
+        "security": [{}, {"bearer": []}],
+        "requestBody": _body(event),
+        "responses": {"200": _json("Kept on the disk", _ref("Acknowledgement")), **_errors()},
+    }
+
+
+def _errors() -> Json:
+    meanings = {
+        "400": "The body is no JSON",
+        "401": "A token is needed",
+        "413": "The body or the batch is too large",
+        "422": "Every event was refused; nothing was kept",
+        "503": "Nothing can be kept, or no version can be served",
+    }
+    return {
+        status: _json(meaning, {}) if status == "422" else _json(meaning, _ref("Error"))
+        for status, meaning in meanings.items()
+    }
+
+
+def _body(event: str) -> Json:
+    return {"required": True, "content": {"application/json": {"schema": _one_or_many(_ref(event), _ref(event))}}}
+
+
+def _one_or_many(single: Json, row: Json) -> Json:
+    return {"oneOf": [single, {"type": "array", "minItems": 1, "items": row}]}
+
+
+def _json(description: str, schema: Json) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _listed() -> Json:
+    return {"type": "array", "items": _ref("Model")}
+
+
+@cache
+def _own_version() -> str:
+    try:
+        return version("driftd")
+    except PackageNotFoundError:  # run from a source tree
+        return "0"

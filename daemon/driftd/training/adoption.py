@@ -1,0 +1,220 @@
+"""A model that exists already: reading it from where it is, and what it says of itself.
+
+`--model` names a file (`.skops`, `.onnx`, `.joblib`, `.pkl`), a folder with an `MLmodel` file, or `mlflow:` and an
+address of MLflow. What is read is held as skops or ONNX wherever these can hold it, so that no code of the model's
+maker runs when it is loaded to serve; only what neither can hold stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import yaml
+from sklearn.base import is_classifier, is_regressor
+
+from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, load_skops, skops_content
+from driftd.registry.mlflow_model import MlflowModel, archived, mlflow_library
+from driftd.registry.onnx_model import OnnxModel
+from driftd.training.adoption_records import MLFLOW_SCHEME, PICKLES, AdoptionError, ModelCard, refusal
+from driftd_detectors.schema import class_name
+
+MLMODEL = "MLmodel"
+_NAMELESS = ("", "Column_")  # what CatBoost and LightGBM call the columns of rows without names
+_NATIVE_FLAVOURS = ("xgboost", "lightgbm", "catboost")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """An existing model in memory, and the artefact that the registry keeps of it."""
+
+    estimator: Any
+    artefact: str
+    content: bytes  # of the artefact
+    sha256: str  # of the original
+    version: str | None = None
+
+    def card(self) -> ModelCard:
+        """What it says of itself."""
+        count = len(_recorded_names(self.estimator)) or getattr(self.estimator, "n_features_in_", None)
+        known = getattr(self.estimator, "classes_", None)
+        return ModelCard(
+            kind=kind_of(self.estimator),
+            sha256=self.sha256,
+            artefact=self.artefact,
+            features=feature_names(self.estimator),
+            feature_count=None if count is None else int(count),
+            classes=None if known is None or not len(known) else tuple(class_name(_plain(label)) for label in known),
+            task=_task_of(self.estimator),
+            version=self.version,
+            runs_code=self.artefact in CODE_RUNS,
+        )
+
+
+def read_model(source: str, *, allow_pickle: bool) -> FoundModel:
+    """Read an existing model.
+
+    Raises AdoptionError when the source is none, cannot be read, or is a pickle and `allow_pickle` is not given;
+    ArtefactError and ImportError as loading does.
+    """
+    if source.startswith(MLFLOW_SCHEME):
+        with tempfile.TemporaryDirectory(prefix="driftd-adopt-") as name:
+            folder, version = _downloaded(source.removeprefix(MLFLOW_SCHEME), Path(name))
+            return _from_mlflow(folder, source, version, allow_pickle=allow_pickle)
+    path = Path(source)
+    if (path / MLMODEL).is_file():
+        return _from_mlflow(path, source, None, allow_pickle=allow_pickle)
+    if path.is_dir():
+        raise AdoptionError(f"{source} is a folder without an {MLMODEL} file; name a model's file, or MLflow's folder")
+    return _from_file(path, path.suffix.lower(), allow_pickle=allow_pickle)
+
+
+def kind_of(estimator: Any) -> str:
+    """The name of an estimator's class; of a pipeline also that of its last step."""
+    steps = getattr(estimator, "steps", None)
+    name = type(estimator).__name__
+    return f"{name} of {type(steps[-1][1]).__name__}" if steps else name
+
+
+def feature_names(estimator: Any) -> tuple[str, ...] | None:
+    """The names of the features that an estimator was fitted to, in its order; None where it knows none."""
+    names = _recorded_names(estimator)
+    return None if any(names == _made_up(start, len(names)) for start in _NAMELESS) else names or None
+
+
+def _recorded_names(estimator: Any) -> tuple[str, ...]:
+    """Names, or what a library calls the columns of rows that had none."""
+    for attribute in ("feature_names_in_", "feature_names_"):  # scikit-learn's and its followers', CatBoost's
+        try:
+            found = getattr(estimator, attribute, None)
+        except Exception:  # noqa: BLE001, S112 - a property of a library may raise its own error: it does not know
+            continue
+        if found is not None and len(found) and all(isinstance(name, str) for name in found):
+            return tuple(str(name) for name in found)
+    return ()
+
+
+def _made_up(start: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{start}{number}" for number in range(count))
+
+
+def _from_file(path: Path, suffix: str, *, allow_pickle: bool, version: str | None = None) -> FoundModel:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AdoptionError(f"{path} cannot be read: {error.strerror or error}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if suffix == ".onnx":
+        return FoundModel(_onnx(path, content), ONNX, content, digest, version)
+    if suffix == ".skops":
+        return FoundModel(load_skops(path), SKOPS, content, digest, version)
+    if suffix in PICKLES:
+        if not allow_pickle:
+            raise AdoptionError(refusal(str(path)))
+        return _safest(_unpickled(path), JOBLIB, content, digest, version)
+    raise AdoptionError(
+        f"{path} is no model that driftd reads: it reads .skops, .onnx, {', '.join(PICKLES)}, "
+        f"a folder with an {MLMODEL} file, and mlflow:models:/name@alias"
+    )
+
+
+def _onnx(path: Path, content: bytes) -> OnnxModel:
+    try:
+        return OnnxModel(content)
+    except ValueError as error:
+        raise AdoptionError(f"{path}: {error}") from error
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return joblib.load(path)
+    except ImportError as error:
+        raise AdoptionError(f"{path} needs a module that is not importable here: {error}") from error
+    except Exception as error:  # unpickling runs anybody's code
+        raise AdoptionError(f"{path} cannot be loaded as a pickle: {type(error).__name__}: {error}") from error
+
+
+def _safest(estimator: Any, artefact: str, content: bytes, digest: str, version: str | None) -> FoundModel:
+    """As skops where that holds it, else as it is."""
+    if not callable(getattr(estimator, "predict", None)):
+        raise AdoptionError(f"the model is a {type(estimator).__name__}, which has no predict method")
+    held, _ = skops_content(estimator)
+    return FoundModel(estimator, *((SKOPS, held) if held is not None else (artefact, content)), digest, version)
+
+
+def _downloaded(address: str, folder: Path) -> tuple[Path, str | None]:
+    """The model's folder of an address of MLflow, and its version where the address is of the registry of models."""
+    mlflow_library()
+    from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - only for such an address
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - see above
+
+    try:
+        found = Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
+        version = _registered_version(address)
+    except (MlflowException, OSError) as error:
+        why = str(error).rstrip(".")
+        raise AdoptionError(
+            f"MLflow gives no model at {address}: {why}. MLFLOW_TRACKING_URI says where its server or store is."
+        ) from error
+    if not (found / MLMODEL).is_file():
+        raise AdoptionError(f"{address} is no model of MLflow: its folder has no {MLMODEL} file")
+    return found, version
+
+
+def _registered_version(address: str) -> str | None:
+    """The number behind `models:/name@alias` and `models:/name/version`."""
+    from mlflow import MlflowClient  # noqa: PLC0415 - only for such an address
+
+    if not address.startswith("models:/"):
+        return None
+    name, at, alias = address.removeprefix("models:/").partition("@")
+    if at:
+        return str(MlflowClient().get_model_version_by_alias(name, alias).version)
+    last = name.rpartition("/")[2]
+    return last if last.isdecimal() else None
+
+
+def _from_mlflow(folder: Path, source: str, version: str | None, *, allow_pickle: bool) -> FoundModel:
+    """A model's folder: scikit-learn's own file or the ONNX graph where it holds such, else what MLflow loads."""
+    content = archived(folder)
+    digest = hashlib.sha256(content).hexdigest()
+    flavours = yaml.safe_load((folder / MLMODEL).read_text("utf-8")).get("flavors", {})
+    inner = _data_file(folder, flavours)
+    if inner is not None and (inner.suffix.lower() not in PICKLES or allow_pickle):
+        found = _from_file(inner, inner.suffix.lower(), allow_pickle=allow_pickle)
+        return replace(found, sha256=digest, version=version)
+    if not allow_pickle:
+        raise AdoptionError(
+            f"loading {source} runs code that the model brings, with your rights (its flavours: "
+            f"{', '.join(flavours)}). If you trust whoever made it, say --allow-pickle."
+        )
+    for flavour in _NATIVE_FLAVOURS:
+        if flavour in flavours:
+            estimator = getattr(mlflow_library(), flavour).load_model(str(folder))
+            if hasattr(estimator, "get_params"):  # scikit-learn's interface, not a raw booster
+                return _safest(estimator, MLFLOW, content, digest, version)
+    return FoundModel(MlflowModel(content), MLFLOW, content, digest, version)
+
+
+def _data_file(folder: Path, flavours: Mapping[str, Any]) -> Path | None:
+    """The file of a scikit-learn estimator or of an ONNX graph in a model's folder."""
+    sklearn, onnx = flavours.get("sklearn"), flavours.get("onnx")
+    name = sklearn.get("pickled_model") if sklearn else onnx.get("data") if onnx else None
+    path = folder / str(name)
+    return path if name is not None and path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
+
+
+def _task_of(estimator: Any) -> str | None:
+    try:
+        return "classification" if is_classifier(estimator) else "regression" if is_regressor(estimator) else None
+    except (AttributeError, TypeError):  # an object that is no scikit-learn estimator
+        return None
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

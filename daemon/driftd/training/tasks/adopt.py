@@ -1,0 +1,191 @@
+"""The `adopt` task: an existing model becomes a version, without any training.
+
+The rows are what it is judged on and what its reference is learned from: the newest quarter of them, as after a
+training, or all where the model was trained on none of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from driftd.registry import Adopted, Manifest, RegistryError, Trainer
+from driftd.registry.features import feature_frame
+from driftd.registry.loaded import PredictionError, Predictions, load_version, predict_with
+from driftd.registry.manifest import with_hashes, write_manifest
+from driftd.registry.named_classes import NamedClasses
+from driftd.registry.onnx_model import OnnxModel
+from driftd.training.adoption import FoundModel, kind_of, read_model
+from driftd.training.adoption_records import AdoptionError, AdoptionOrder
+from driftd.training.job_context import JobContext
+from driftd.training.references import PROBE, compare_probe, write_probe
+from driftd.training.snapshots import Snapshot, read_snapshot
+from driftd.training.tasks.train import DataSplit, part
+from driftd.training.trainer_code import libraries
+from driftd.training.training_rows import TrainingRows, rows_of
+from driftd_detectors.schema import Schema, class_name
+
+_SAMPLE = 1000
+_LABELLED = 20_000  # rows from which the order of a graph's classes is learned
+_RTOL, _ATOL = 1e-5, 1e-7  # the user's frame may hold float32
+
+
+def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Make version `version` of a model that exists. Raises AdoptionError, ArtefactError, PredictionError."""
+    order, adoption = JobContext.of(arguments), AdoptionOrder.from_dict(arguments)
+    version = int(arguments["version"])
+    if version in order.registry.versions(order.model):
+        return _value(_made_before(order, adoption, version))
+    found = read_model(adoption.source, allow_pickle=adoption.allow_pickle)
+    if found.sha256 != adoption.sha256:
+        raise AdoptionError(f"{adoption.source} changed while it was read: run the command again")
+    snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
+    rows = rows_of(snapshot.table, snapshot.schema)
+    adoption = replace(adoption, names=adoption.names or _names_by_answers(found.estimator, rows))
+    estimator = NamedClasses(found.estimator, adoption.names) if adoption.names else found.estimator
+    parted = part(rows, float(arguments["until"]), None, order.config.promote.min_labels)
+    _require_answers(estimator, found, rows)
+    _require_same_answers(estimator, snapshot.schema, adoption.sample)
+    staged = order.registry.stage(order.model)
+    try:
+        (staged / found.artefact).write_bytes(found.content)
+        write_probe(estimator, rows, staged)
+        manifest = _manifest(order, adoption, found, snapshot, arguments, _data(parted, unseen=adoption.unseen))
+        write_manifest(staged, with_hashes(staged, manifest))
+        compare_probe(load_version(staged, allow_joblib=order.config.allow_joblib), staged / PROBE)
+        manifest = order.registry.publish(order.model, version, staged)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    print(f"version {version}: {kind_of(found.estimator)} adopted from {adoption.source}", flush=True)  # noqa: T201 - the log
+    return _value(manifest)
+
+
+def _made_before(order: JobContext, adoption: AdoptionOrder, version: int) -> Manifest:
+    manifest = order.registry.manifest(order.model, version)
+    if manifest.adopted is None or manifest.adopted.sha256 != adoption.sha256:
+        raise RegistryError(
+            f"{order.model}/{version} exists already and is another model ({manifest.reason}): "
+            "choose another --name or --state-dir"
+        )
+    return manifest
+
+
+def _names_by_answers(estimator: Any, rows: TrainingRows) -> tuple[str, ...]:
+    """The class of each column of an ONNX graph's probabilities, which stands nowhere but in the labels beside them.
+
+    Empty where the graph tells its classes itself, gives no labels, or gives labels that are no classes of the target.
+    """
+    classes = rows.schema.classes
+    if (
+        not isinstance(estimator, OnnxModel)
+        or hasattr(estimator, "classes_")
+        or not estimator.gives_both
+        or not classes
+    ):
+        return ()
+    frame = rows.frame.tail(_LABELLED)
+    labels = pd.Series([class_name(label) for label in estimator.predict(frame).tolist()])
+    if not set(labels) <= set(classes):
+        return ()
+    column = pd.Series(estimator.predict_proba(frame).argmax(axis=1))
+    found = labels.groupby(column).agg(lambda group: group.mode().iloc[0]).to_dict()
+    others = iter(name for name in classes if name not in found.values())
+    return tuple(found[place] if place in found else next(others) for place in range(len(classes)))
+
+
+def _require_answers(estimator: Any, found: FoundModel, rows: TrainingRows) -> None:
+    try:
+        predict_with(estimator, rows.schema, rows.frame.tail(_SAMPLE))
+    except PredictionError as error:
+        kinds = ", ".join(f"{feature.name} ({feature.kind})" for feature in rows.schema.features)
+        raise AdoptionError(
+            f"the model ({kind_of(found.estimator)}) does not answer the rows as driftd gives them to it: {error}. "
+            f"Its features are {kinds}: numbers and booleans are float64, categories text, timestamps epoch seconds"
+        ) from error
+
+
+def _require_same_answers(estimator: Any, schema: Schema, sample: str | None) -> None:
+    """The model answers the rows as the file has them and as driftd reads them alike, where it takes both.
+
+    A model that was fitted to codes or dates gets numbers, text and seconds from driftd: where that is not the same
+    to it, it would be wrong in production without a word.
+    """
+    if sample is None:
+        return
+    raw = pd.read_parquet(Path(sample))
+    try:
+        asked = predict_with(estimator, schema, raw[list(schema.names)])
+    except PredictionError:
+        return  # it does not take the file's own types at all; that it takes driftd's was checked
+    given = predict_with(estimator, schema, feature_frame(raw, schema))
+    differ = ~_alike(asked, given)
+    if not differ.any():
+        return
+    row = int(np.argmax(differ))
+    example = ", ".join(f"{name}={raw[name].iloc[row]!r}" for name in schema.names)
+    raise AdoptionError(
+        f"the model answers {int(differ.sum())} of {len(raw)} rows differently when their values come as driftd gives "
+        f"them: numbers and booleans as float64, categories as text, timestamps as epoch seconds. The first is row "
+        f"{row} of the newest ({example}). Adopt a Pipeline whose first step takes these, or whose columns are of "
+        "these kinds in the file"
+    )
+
+
+def _alike(asked: Predictions, given: Predictions) -> Any:
+    same = np.isclose(asked.prediction, given.prediction, rtol=_RTOL, atol=_ATOL)
+    return same & np.isclose(asked.score, given.score, rtol=_RTOL, atol=_ATOL, equal_nan=True)
+
+
+def _manifest(
+    order: JobContext,
+    adoption: AdoptionOrder,
+    found: FoundModel,
+    snapshot: Snapshot,
+    arguments: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> Manifest:
+    named = f", version {found.version} there" if found.version else ""
+    return Manifest(
+        model=order.model,
+        version=int(arguments["version"]),
+        created_at=float(arguments["until"]),
+        schema=snapshot.schema,
+        snapshot=snapshot.digest,
+        trainer=Trainer(f"adopted from {adoption.source}", found.sha256),
+        seed=int(arguments["seed"]),
+        trigger=str(arguments["trigger"]),
+        reason=f"adopted from {adoption.source}{named} (SHA-256 {found.sha256[:12]})",
+        artefact=found.artefact,
+        parent=arguments["parent"],
+        libraries=libraries(type(found.estimator).__module__),
+        data=data,
+        adopted=Adopted(adoption.source, found.sha256, found.version, adoption.names),
+    )
+
+
+def _data(parted: DataSplit, *, unseen: bool) -> dict[str, Any]:
+    """What `train` records; nothing was trained on here, and with `unseen` every row is held out."""
+    training, held_out = parted.training, parted.held_out
+    first = training if unseen else held_out
+    return {
+        "chosen": "adopted",
+        "rows": None,
+        "tried": {},
+        "change_at": None,
+        "last_at": parted.last_at,
+        "held_out_from": float(first.at[0]),
+        "held_out_rows": len(held_out) + (len(training) if unseen else 0),
+        "training_rows": 0 if unseen else len(training),
+        "too_young": parted.too_young,
+        "weighted_for_late_labels": False,
+    }
+
+
+def _value(manifest: Manifest) -> dict[str, Any]:
+    return {"version": manifest.version, "metrics": dict(manifest.metrics), "artefact": manifest.artefact}

@@ -1,0 +1,128 @@
+"""Level evidence as the detectors show it and as it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.assessment import StandingAlarm
+from driftd_detectors.performance.level_averages import Judged
+from driftd_detectors.performance.level_evidence import LevelAlarm, LevelEvidence, Promise
+from driftd_detectors.performance.level_spread import SpreadPrior, Stretch
+
+
+class LevelView:
+    """A detector that holds a stream against a promised level: its evidence, its limit, and the alarm that stands."""
+
+    __slots__ = ()
+    evidence: LevelEvidence
+
+    @property
+    def value(self) -> float:
+        """The evidence; at least the threshold while an alarm stands."""
+        return self.evidence.value
+
+    @property
+    def threshold(self) -> float:
+        """The evidence at which it alarms."""
+        return self.evidence.threshold
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether an alarm stands."""
+        return self.evidence.alarmed
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the last window raised it."""
+        return self.evidence.crossed
+
+    @property
+    def cleared(self) -> bool:
+        """Whether the last window ended it."""
+        return self.evidence.cleared
+
+    @property
+    def standing(self) -> StandingAlarm | None:
+        """The alarm that stands."""
+        return None if self.evidence.alarm is None else self.evidence.alarm.standing
+
+    @property
+    def ended(self) -> StandingAlarm | None:
+        """The alarm that the last window ended."""
+        return None if self.evidence.ended is None else self.evidence.ended.standing
+
+    @property
+    def change_start(self) -> float | None:
+        """The start of the window at which the change most likely began."""
+        return self.evidence.change_start
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether the labels so far say too little for any average to be judged."""
+        return self.evidence.is_learning
+
+    @property
+    def learning(self) -> str | None:
+        """What is not learned yet, in one phrase."""
+        return self.evidence.learning
+
+
+_COUNTED = ("seen", "since_seen", "completed", "suspected", "absorbed", "unit")
+_LIVE, _PROMISED = "level", "promised"  # prefixes of arrays
+_MARK = f"{_LIVE}_values"  # an array that only this detector writes
+
+
+def pack_level(evidence: LevelEvidence) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The state without what follows from the reference and the settings: about 40 bytes a window."""
+    values: dict[str, Any] = {name: getattr(evidence, name) for name in _COUNTED}
+    values["prior"] = asdict(evidence.prior)
+    values["alarm"] = None if evidence.alarm is None else asdict(evidence.alarm)
+    values["judged"] = [evidence.judged.evidence, evidence.judged.span, _or_none(evidence.judged.average)]
+    arrays = _arrays(_LIVE, evidence.live)
+    arrays |= {"level_starts": evidence.starts, "level_spreads": evidence.spreads.astype(np.float32)}
+    if evidence.absorbed:
+        values["promised"] = [evidence.promise.mean, evidence.promise.sampling]
+        arrays |= _arrays(_PROMISED, evidence.promise.windows)
+    return values, arrays
+
+
+def unpack_level(bare: LevelEvidence, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LevelEvidence | None:
+    """`bare`, with the state that `pack_level` gave; None when the state is of another detector."""
+    if _MARK not in arrays:
+        return None
+    promise = bare.promise
+    if values["absorbed"]:
+        mean, sampling = values["promised"]
+        promise = Promise(mean, _stretch(_PROMISED, arrays), sampling)
+    evidence, span, average = values["judged"]
+    return replace(
+        bare,
+        promise=promise,
+        prior=SpreadPrior(**values["prior"]),
+        alarm=None if values["alarm"] is None else LevelAlarm(**values["alarm"]),
+        judged=Judged(evidence, span, float("nan") if average is None else average),
+        live=_stretch(_LIVE, arrays),
+        starts=arrays["level_starts"],
+        spreads=arrays["level_spreads"].astype(np.float64),
+        **{name: values[name] for name in _COUNTED},
+    )
+
+
+def _arrays(prefix: str, stretch: Stretch) -> dict[str, NDArray[Any]]:
+    return {
+        f"{prefix}_places": stretch.places,
+        f"{prefix}_values": stretch.values,
+        f"{prefix}_sampling": stretch.sampling,
+    }
+
+
+def _stretch(prefix: str, arrays: dict[str, NDArray[Any]]) -> Stretch:
+    return Stretch(*(arrays[f"{prefix}_{name}"] for name in ("places", "values", "sampling")))
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

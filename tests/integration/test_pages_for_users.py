@@ -1,0 +1,93 @@
+"""The pages "Your trainer", "Your model" and "HTTP and SDK" do what they say, block by block."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from document_examples import DOCS, ask, blocks, run_block, same_shape
+from driftd.config.load import load
+from driftd.paths import Places
+from driftd.registry import Registry
+from driftd.registry.features import feature_frame
+from driftd.trainers import TrainingContext
+from driftd.training.call_trainer import TrainerSpec, fit
+from driftd.training.training_rows import TrainingRows
+from driftd_processes import driftd, serving
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_page_of_trainers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its function, its LightGBM and its program each train on the page's file, and the first two serve."""
+    pytest.importorskip("lightgbm")
+    monkeypatch.syspath_prepend(tmp_path)
+    command: tuple[str, ...] = ()
+    for block in blocks("your-trainer.md"):
+        if block.language == "yaml":
+            command = tuple(yaml.safe_load(block.text)["trainer"]["command"])
+        run_block(block, tmp_path)
+    for name, config in (("orders", "config.yaml"), ("boosted", "boosted.yaml")):
+        places = Places(load(tmp_path / config).state_dir)
+        assert Registry(places).manifest(name, 1).artefact == "model.skops"
+        assert Registry(places).manifest(name, 1).metrics["loss"] < 0.2
+    schema = Registry(Places(tmp_path / "driftd-state")).manifest("orders", 1).schema
+    data = pd.read_csv(tmp_path / "orders.csv").dropna()
+    at = np.arange(len(data), dtype=np.float64)
+    ids = np.array([str(number) for number in range(len(data))], dtype=object)
+    target = data["late"].to_numpy(dtype=object)
+    rows = TrainingRows(schema, feature_frame(data, schema), target, at, at, np.zeros(len(data), dtype=np.int64), ids)
+    monkeypatch.chdir(tmp_path)
+    estimator = fit(TrainerSpec(command, seed=1), rows)
+    assert np.mean(estimator.predict(rows.frame) == target) > 0.9
+
+
+def test_the_page_of_trainers_names_every_field_and_variable() -> None:
+    """Each field of the context and each DRIFTD_ variable of a program is on the page, and no other."""
+    text = (DOCS / "your-trainer.md").read_text()
+    named = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert {field.name for field in dataclasses.fields(TrainingContext)} == {one for one in named if one.islower()}
+    source = (DOCS.parent / "daemon" / "driftd" / "build" / "calling.py").read_text()
+    assert set(re.findall(r'"(DRIFTD_\w+)"', source)) == set(re.findall(r"DRIFTD_\w+", text))
+
+
+def test_the_page_of_models_runs(tmp_path: Path) -> None:
+    """Its model is adopted as it is, and its pickle with permission."""
+    for block in blocks("your-model.md"):
+        run_block(block, tmp_path)
+    registry = Registry(Places(tmp_path / "driftd-state"))
+    for name in ("orders", "pickled"):
+        manifest = registry.manifest(name, 1)
+        assert (manifest.artefact, manifest.schema.names) == ("model.skops", ("region", "price"))
+        assert manifest.adopted is not None
+    refused = driftd(
+        tmp_path, "init", "orders.csv", "--target", "late", "--model", "model.joblib", "--output", "x.yaml"
+    )
+    assert (refused.returncode, "--allow-pickle" in refused.stderr) == (1, True)
+
+
+def test_the_page_of_http_and_sdk_runs(tmp_path: Path) -> None:
+    """Each request gets an answer of the shape that stands below it, and the program of the SDK ends well."""
+    rng = np.random.default_rng(1)
+    rows = pd.DataFrame({"price": rng.normal(20, 5, 1200), "region": rng.choice(["north", "south"], 1200)})
+    rows["late"] = np.where((rows["price"] - 20) / 5 + rng.normal(size=1200) / 2 > 0, "yes", "no")
+    rows.to_csv(tmp_path / "orders.csv", index=False)
+    assert driftd(tmp_path, "init", "orders.csv", "--target", "late").returncode == 0
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace("127.0.0.1:9465", '"127.0.0.1:0"'))
+    with serving(config) as (http, _):
+        answers = []
+        for block in blocks("http-and-sdk.md"):
+            if block.language == "http":
+                answers.append(ask(block, http))
+            elif block.language == "json":
+                same_shape(block, answers[-1])
+            else:
+                run_block(block, tmp_path)
+    assert len(answers) == 7

@@ -1,0 +1,36 @@
+"""How long the tests wait: one limit that only a hang reaches, and what a claim of speed means on a busy machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+HANG = 240.0  # seconds; every wait for a condition ends here at the latest
+
+
+def wait(condition: Callable[[], object], what: str, seconds: float = HANG, pause: float = 0.01) -> float:
+    """Wait until a condition holds; fails with `what` did not happen. Returns the seconds that it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() < began + seconds, f"it did not happen within {seconds:.0f} s: {what}"
+        time.sleep(pause)
+    return time.monotonic() - began
+
+
+def allowed(seconds: float) -> float:
+    """How long what takes at most so many seconds on an idle machine may take now: the same, where it is idle."""
+    return seconds * max(1.0, _waiting_for_cores() - 1.0, _wall_per_cpu() - 1.0)  # the tests alone want each core twice
+
+
+def _waiting_for_cores() -> float:
+    """How many processes wanted each core in the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def _wall_per_cpu(seconds: float = 0.02) -> float:
+    """How much longer than its own time on a core this process just took."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.process_time() - cpu < seconds:
+        pass
+    return (time.perf_counter() - wall) / (time.process_time() - cpu)
