@@ -88,7 +88,7 @@ class World:
         columns = FileColumns(time="at", label_time="label_at" if label_times else None)
         rows = pd.concat(parts).drop(columns=[] if label_times else ["label_at"])
         first_version_of(MODEL, load(path).models[MODEL], rows, columns, places, now=now)
-        return cls(folder, VirtualClock(now), places, cls.opened(path, places), hours, start)
+        return cls(folder, VirtualClock(now), places, cls.open(path, places), hours, start)
 
     @staticmethod
     def open(path: Path, places: Places) -> Daemon:
@@ -97,7 +97,7 @@ class World:
 
     def reopen(self) -> None:
         """As after a crash: a new daemon finds what the old one left."""
-        self.daemon = self.opened(self.folder / "config.yaml", self.places)
+        self.daemon = self.open(self.folder / "config.yaml", self.places)
 
     def live(self, hours: int, change: Change = keep_rows, *, until: Callable[[World], bool] | None = None) -> None:
         """Let hours pass: predictions come, labels come a little later, the daemon works."""
