@@ -115,6 +115,19 @@ def test_the_window_leaves_enough_windows_with_enough_rows(every: str, window: s
     assert guess(rows(ts=stamps(every))).window == window
 
 
+@pytest.mark.parametrize(("every", "count", "window"), [("1h", 8_000, "{every: 1w}"), ("30min", 1_500, "{every: 1d}")])
+def test_the_window_has_rows_to_judge(every: str, count: int, window: str) -> None:
+    """Where windows that are many would have too few rows to say anything, longer ones are proposed."""
+    found = guess(rows().head(count).assign(ts=stamps(every, count)))
+    assert found.window == window
+    assert not any("few rows" in remark for remark in found.remarks)
+
+
+def test_windows_that_are_not_judged_are_remarked() -> None:
+    """A file too small for windows with rows to judge gets a window, and a remark that says so."""
+    assert any("few rows" in remark for remark in guess(rows().head(40).assign(ts=stamps("1h", 40))).remarks)
+
+
 def test_rows_without_times_are_cut_by_count() -> None:
     """Without a time, windows are of so many rows that the file holds 56, and of at least 100."""
     assert guess(rows()).window == f"{{rows: {ROWS // 56}}}"

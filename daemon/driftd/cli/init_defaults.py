@@ -17,11 +17,13 @@ from driftd.training.training_frame import read_series
 from driftd_detectors.columns import Numbers
 from driftd_detectors.kinds import kind_of_column
 from driftd_detectors.schema import Kind, Task, learn_schema
+from driftd_detectors.scores.scoring import FEWEST_ROWS
 from driftd_detectors.values import class_name, learn_names
 
 MOST_CLASSES = 20
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
 FEWEST_ROWS_A_WINDOW = 100
+ROWS_TO_JUDGE = 1.5 * FEWEST_ROWS  # on average: then few windows have too few to say anything
 LENGTHS = (("15m", 900.0), ("1h", 3600.0), ("6h", 21_600.0), ("1d", 86_400.0), ("1w", 604_800.0))
 DAY = LENGTHS[3]
 TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
@@ -230,6 +232,8 @@ def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, 
         return f"{{rows: {size}}}"
     span = float(np.nanmax(at) - np.nanmin(at)) or 1.0
     text, length = _length(rows, span)
+    if rows * length / span < ROWS_TO_JUDGE:
+        remarks.append(f"these are few rows: a window with less than {FEWEST_ROWS} is not judged")
     remarks.append(
         f"windows of {text}: about {rows * length / span:.0f} rows each, {span / length:.0f} of them in the file"
     )
@@ -239,13 +243,16 @@ def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, 
 def _length(rows: int, span: float) -> tuple[str, float]:
     """A day where that leaves enough windows with enough rows, since much comes back daily.
 
-    Else the longest that leaves enough windows, with enough rows if that can be; else the shortest.
+    Else the longest that leaves enough windows, with enough rows if that can be; else the shortest. Windows with too
+    few rows to judge are worth nothing: rather fewer windows, and longer ones.
     """
     enough = [length for length in LENGTHS if span / length[1] >= WINDOWS_WANTED]
     full = [length for length in enough if rows * length[1] / span >= FEWEST_ROWS_A_WINDOW]
     if DAY in full:
         return DAY
-    return (full or enough or LENGTHS[:1])[-1]
+    chosen = (full or enough or LENGTHS[:1])[-1]
+    judged = [length for length in LENGTHS if rows * length[1] / span >= ROWS_TO_JUDGE and length[1] <= span]
+    return chosen if not judged or chosen in judged else judged[0]
 
 
 def _slug(name: str) -> str:
