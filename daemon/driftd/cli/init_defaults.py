@@ -30,6 +30,8 @@ TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
 LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
 UNIQUE_SHARE = 0.95
 EARLIEST, LATEST = 100_000_000.0, 7_258_118_400.0  # 1973 to 2200, in epoch seconds: no hour of the day
+YEAR_2000, YEAR_2100 = 946_684_800.0, 4_102_444_800.0
+IN_MILLISECONDS = "looks like times in milliseconds: divide by 1,000, or write dates"
 MOSTLY = 0.99  # of a column's values must be times for it to hold times
 LONGEST_NAME = 63
 
@@ -174,7 +176,17 @@ def _holds_times(column: pd.Series) -> bool:
 
 def _require_times(rows: pd.DataFrame, name: str | None) -> None:
     if name is not None and not _holds_times(rows[name]):
-        raise click.ClickException(f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973")
+        remedy = f"; it {IN_MILLISECONDS}" if _is_in_milliseconds(rows[name]) else ""
+        raise click.ClickException(
+            f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973{remedy}"
+        )
+
+
+def _is_in_milliseconds(column: pd.Series) -> bool:
+    if kind_of_column(column) is not Kind.NUMBER:
+        return False
+    moments = _numbers(column) / 1000.0
+    return bool(len(moments)) and bool(((moments >= YEAR_2000) & (moments < YEAR_2100)).all())
 
 
 def _window_section(window: str) -> str:
@@ -201,8 +213,10 @@ def _ignored_columns(rows: pd.DataFrame, candidates: list[str], remarks: list[st
         elif distinct <= 1:
             why[name] = "it is constant"
         elif _names_rows(column, distinct):
-            why[name] = "it names the row"
-    remarks.extend(f"{name} is left out of the features: {reason}" for name, reason in why.items())
+            why[name] = f"it {IN_MILLISECONDS}" if _is_in_milliseconds(column) else "it names the row"
+    remarks.extend(
+        f"{name or 'the column without a name'} is left out of the features: {reason}" for name, reason in why.items()
+    )
     return list(why)
 
 
