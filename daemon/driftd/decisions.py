@@ -53,6 +53,25 @@ MEANINGS: dict[Event, Meaning] = {
         by_default=True,
         is_marked=True,
     ),
+    Event.ALARM_CLEARED: Meaning(
+        Severity.INFO,
+        "Alarm cleared",
+        "The evidence fell: what was measured is within what is tolerated again. The alarm requests no build any more.",
+        by_default=True,
+        is_marked=True,
+    ),
+    Event.ALARM_UNATTENDED: Meaning(
+        Severity.WARNING,
+        "Nothing is done about an alarm",
+        "Performance stays below what is tolerated, and for a day no build could start or end in a better version.",
+        by_default=True,
+        is_marked=True,
+    ),
+    Event.ALARM_ACKNOWLEDGED: Meaning(
+        Severity.INFO,
+        "Alarm acknowledged",
+        "A person knows of the alarm: nothing is done about it until the time that they gave.",
+    ),
     Event.QUALITY_FAULT: Meaning(
         Severity.CRITICAL,
         "Data pipeline broken",

@@ -13,6 +13,9 @@ class Event(StrEnum):
 
     ADOPTED = "adopted"
     ALARM = "alarm"
+    ALARM_CLEARED = "alarm_cleared"
+    ALARM_UNATTENDED = "alarm_unattended"
+    ALARM_ACKNOWLEDGED = "alarm_acknowledged"
     QUALITY_FAULT = "quality_fault"
     QUALITY_RESTORED = "quality_restored"
     BUILD_WANTED = "build_wanted"

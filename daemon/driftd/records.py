@@ -31,6 +31,7 @@ from driftd_detectors.assessment import Verdict
 
 __all__ = [
     "NO_FIGURES",
+    "Acknowledgement",
     "Action",
     "ActionArguments",
     "ActionKind",
@@ -45,6 +46,7 @@ __all__ = [
     "JudgeArguments",
     "JudgeResult",
     "ModelState",
+    "OpenAlarm",
     "Phase",
     "Probation",
     "ProbationDecision",
@@ -110,6 +112,29 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """A person knows of an alarm and wants nothing done about it until a time (epoch seconds)."""
+
+    who: str
+    reason: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlarm:
+    """An alarm that stands: its evidence is over its threshold, against the version that serves."""
+
+    number: int  # the alarm's id
+    kind: str  # performance | harm
+    sentence: str
+    since: float  # epoch seconds
+    change_at: float | None = None  # when the change most likely began
+    reported_at: float | None = None  # when a person was last told that nothing is done about it
+    reports: int = 0
+    acknowledged: Acknowledgement | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRequest:
     """A build that is wanted, and waits for data, the cool-down, the budget or the operator."""
 
@@ -121,6 +146,7 @@ class BuildRequest:
     is_follow_up: bool = False  # a repetition with more rows: gives way to any fresh alarm
     who: str = "driftd"  # a person's wish passes over the cool-down, the budget and the labels needed
     alarm: int | None = None  # the id of the alarm that caused it
+    failures: int = 0  # builds of this request that failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +169,7 @@ class Build:
     is_follow_up: bool = False  # repeats an earlier build with more rows: not repeated again
     hold: str = ""  # why only a person may promote it, in one sentence
     alarm: int | None = None  # the id of the alarm that caused it
+    requested_at: float | None = None  # `since` of its request
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +211,20 @@ class ModelState:
     pinned: int | None = None  # the version that the operator's override holds
     pin_refused: str | None = None  # why that version does not serve, in one sentence
     override: str | None = None  # what the override in force asks of this model, as the history told it
+    open_alarms: tuple[OpenAlarm, ...] = ()  # that stand against the champion, at most one of a kind
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether a build is at work, or a person was asked about its challenger."""
+        if self.phase is Phase.AWAITING_APPROVAL:
+            return True
+        return self.phase is Phase.RETRAINING and self.build is not None and self.build.step is not BuildStep.COLLECT
+
+    @property
+    def unattended(self) -> OpenAlarm | None:
+        """The alarm of which a person was told that nothing is being done about it, while that is so."""
+        reported = (alarm for alarm in self.open_alarms if alarm.reported_at is not None)
+        return None if self.is_attended else next(reported, None)
 
 
 NO_FIGURES = DecisionFigures()

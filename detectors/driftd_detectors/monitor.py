@@ -80,8 +80,8 @@ class Monitor:
         reference, layout = self.reference.profile, self.reference.layout
         scores = score_window(profile, reference, layout, faults=faults, left_out=self.settings.off)
         data = None if self.data is None else self.data.update(scores, start)
-        prediction = None if self.prediction is None else self.prediction.update(scores, start)
         broken = any(fault.alarm for fault in faults)
+        prediction = self.prediction if self.prediction is None or broken else self.prediction.update(scores, start)
         harm = self.harm if self.harm is None or broken else self.harm.update(profile, start)
         after = replace(self, data=data, prediction=prediction, quality=quality, harm=harm)
         scored = [detector.assess() for detector in (data, prediction, harm) if detector is not None]

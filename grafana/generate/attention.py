@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from driftd.observe.alerts import ALERTS, Alert
+from driftd.observe.alert_rule import Alert
+from driftd.observe.alerts import ALERTS
 
 KEPT = "instance, model, kind, receiver"
 

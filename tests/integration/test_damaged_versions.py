@@ -14,7 +14,7 @@ from driftd.doctor.checks import CHECKS
 from driftd.doctor.installation import examine_all
 from driftd.events import Event
 from driftd.loop.factory import JobArguments
-from driftd.loop.integrity import look_at_versions
+from driftd.loop.integrity import check_versions
 from driftd.paths import Places
 from driftd.records import DecisionFigures, Transition
 from driftd.registry.artefact import ArtefactError
@@ -109,7 +109,7 @@ def test_the_version_before_serves_on(world: World) -> None:
         world.daemon.assembly.registry.point(MODEL, 2)
         assert application.predict(row).version == 1
         assert "does not match its manifest" in str(application.fault)
-        look_at_versions(world.daemon.assembly.config, world.places, world.daemon.assembly.metrics)
+        check_versions(world.daemon.assembly.config, world.places, world.daemon.assembly.metrics)
         assert b'driftd_version_damaged{model="demand"} 1' in world.daemon.assembly.metrics.exposed()[0]
         damage(world.places, 2)
         world.daemon.assembly.registry.point(MODEL, 1)

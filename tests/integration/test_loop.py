@@ -12,7 +12,8 @@ import pytest
 from driftd.events import Event
 from driftd.records import Phase
 from driftd.store.state.writer import post_request
-from loop_world import MODEL, World
+from driftd.training.snapshots import read_snapshot
+from loop_world import HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +103,53 @@ def test_a_broken_feed_blocks_builds_until_it_is_mended(world: World) -> None:
     assert "the pipeline is broken" in (world.daemon.models[MODEL].state.waits or "")
     world.live(3)
     assert world.events.index("quality_restored") < world.events.index("build_started")
+
+
+def test_an_outage_of_a_feed_is_no_evidence_and_hides_nothing(tmp_path: Path) -> None:
+    """A column that is gone for four hours raises no alarm of performance; a change afterwards is found at once."""
+    world = World.begin(tmp_path, hours=80)
+    world.live(2)
+    world.live(4, broken)
+    world.live(4)
+    store = world.daemon.assembly.store
+    assert {alarm.kind for alarm in store.alarms(MODEL)} == {"quality"}
+    assert world.events == ["adopted", "quality_fault", "alarm", "quality_restored"]
+    labels = list(reversed(store.checks(MODEL, 1000, "labels")))
+    assert ["loss" in check.figures for check in labels] == [True] * 2 + [False] * 4 + [True] * 4
+    world.live(16, concept, until=lambda one: "promoted" in one.events)
+    alarm = next(alarm for alarm in store.alarms(MODEL) if alarm.kind == "performance")
+    first = labels[0].window_index + 10
+    assert first <= alarm.window_index <= first + 2
+    assert "promoted" in world.events
+    version = world.daemon.models[MODEL].state.champion
+    assert version is not None
+    manifest = world.daemon.assembly.registry.manifest(MODEL, version)
+    at = read_snapshot(world.places, MODEL, manifest.snapshot).at
+    outage = world.start + 82 * HOUR
+    assert not ((at >= outage) & (at < outage + 4 * HOUR)).any()
+    world.close()
+
+
+def test_an_alarm_is_acknowledged_by_a_command_and_acted_on_afterwards(world: World) -> None:
+    """Nothing is built for an alarm that a person acknowledged, until the time that they gave."""
+    world.live(4)
+    path = world.folder / "config.yaml"
+    before = path.read_text()
+    path.write_text(f"{before}override: {{reason: INC-1, pause: [retraining]}}\n")
+    assert world.daemon.reload(world.clock.now()) is None
+    world.live(4, concept, until=lambda one: bool(one.daemon.models[MODEL].state.open_alarms))
+    (alarm,) = world.daemon.models[MODEL].state.open_alarms
+    arguments = {"alarm": alarm.number, "until": world.clock.now() + 3 * HOUR, "text": "known"}
+    post_request(
+        world.places.state_db, at=world.clock.now(), who="ada", model=MODEL, kind="acknowledge", arguments=arguments
+    )
+    path.write_text(before)
+    assert world.daemon.reload(world.clock.now()) is None
+    world.live(2, concept)
+    assert "alarm_acknowledged" in world.events
+    assert "build_started" not in world.events
+    world.live(3, concept, until=lambda one: "build_started" in one.events)
+    assert "build_started" in world.events
 
 
 def test_a_day_of_downtime_is_caught_up_in_order(world: World) -> None:

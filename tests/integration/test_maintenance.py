@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from driftd.config.schema import Config
-from driftd.loop.maintenance import keep_house
+from driftd.loop.maintenance import maintain_events
 from driftd.paths import Places
 from event_samples import SCHEMA, START, keep, open_store, prediction, stored_rows
 
@@ -41,7 +41,7 @@ def test_each_model_is_sealed_and_pruned(tmp_path: Path) -> None:
     before = stored_rows(places.events_db("good").parent)
     places.events_db("bad").parent.mkdir(parents=True)
     places.events_db("bad").write_bytes(b"no database " * 100)
-    keep_house(config_of(tmp_path, "bad", "absent", "good"), places, START + 5.5 * DAY)
+    maintain_events(config_of(tmp_path, "bad", "absent", "good"), places, START + 5.5 * DAY)
     assert stored_rows(places.events_db("good").parent) == before[30:]
     assert len(list(places.segments("good").glob("*.parquet"))) == 1
     assert not places.events_db("absent").exists()
@@ -54,12 +54,12 @@ def test_events_stay_within_their_bytes(tmp_path: Path) -> None:
     for day in range(3):
         rows = [prediction(number, at=START + day * DAY) for number in range(day * 4000, day * 4000 + 4000)]
         keep(store, rows, START + day * DAY)
-        keep_house(config_of(tmp_path, "demand", events="9d"), places, START + (day + 1.1) * DAY)
+        maintain_events(config_of(tmp_path, "demand", events="9d"), places, START + (day + 1.1) * DAY)
     store.close()
     before = stored_rows(places.events_db("demand").parent)
     assert len(before) == 12_000
     limited = config_of(tmp_path, "demand", events="9d", event_bytes=held_bytes(places, "demand") - 1)
-    keep_house(limited, places, START + 3.1 * DAY)
+    maintain_events(limited, places, START + 3.1 * DAY)
     assert stored_rows(places.events_db("demand").parent) == before[4000:]
-    keep_house(limited, places, START + 3.1 * DAY)
+    maintain_events(limited, places, START + 3.1 * DAY)
     assert len(stored_rows(places.events_db("demand").parent)) == 8000, "what fits is left alone"

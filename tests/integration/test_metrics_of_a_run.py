@@ -211,9 +211,9 @@ class Stuck:
 def test_a_scrape_is_answered_while_the_main_loop_is_blocked(run: tuple[World, Mapping[str, Samples]]) -> None:
     """A check that hangs on its source holds no scrape up."""
     daemon = run[0].daemon
-    lookout = daemon.models[MODEL].lookout
-    stuck = Stuck(lookout.source)
-    lookout.source = stuck
+    scheduler = daemon.models[MODEL].scheduler
+    stuck = Stuck(scheduler.source)
+    scheduler.source = stuck
     unused = Wiring(daemon.assembly.metrics, daemon.is_ready, lambda: None, dict, lambda _model, _alarm: Path("/none"))
     http = HttpThread(application(unused), Http(listen="127.0.0.1:0"))
     http.start()
@@ -222,7 +222,7 @@ def test_a_scrape_is_answered_while_the_main_loop_is_blocked(run: tuple[World, M
     daemon.round(run[0].clock.now() + HOUR)
     loop.join()
     http.stop()
-    lookout.source = stuck.source
+    scheduler.source = stuck.source
     assert len(took) == 5
     assert max(took) < allowed(1.0)
 

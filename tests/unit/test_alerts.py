@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from driftd.observe import alert_document
-from driftd.observe.alerts import ALERTS, Alert
+from driftd.observe.alert_rule import Alert
+from driftd.observe.alerts import ALERTS
 from driftd.observe.families import ALL
 from driftd.observe.serving_families import SERVED
 

@@ -531,6 +531,19 @@ def test_what_is_asked_waits_in_the_store_for_the_daemon(
     assert "@" in request.who
 
 
+def test_an_acknowledgement_has_a_reason_and_an_end(driftd: Run, store: StateStore) -> None:
+    """`driftd acknowledge` takes a time or a span, a week by default, and refuses what is neither."""
+    reason = ("--reason", "campaign", "--wait", "0")
+    assert driftd("acknowledge", "demand", "17", "--until", "2999-01-01T00:00:00Z", *reason)[0] == 3
+    assert driftd("acknowledge", "demand", *reason)[0] == 3
+    known, week = store.waiting_requests()
+    assert known.arguments == {"alarm": 17, "until": 32_472_144_000.0, "text": "campaign"}
+    assert week.arguments["alarm"] is None
+    assert week.arguments["until"] == pytest.approx(time.time() + 7 * 86_400, abs=600)
+    assert "no span (7d, 12h) and no time" in driftd("acknowledge", "demand", "--until", "soon", *reason)[2]
+    assert "Missing option '--reason'" in driftd("acknowledge", "demand", "17")[2]
+
+
 @pytest.mark.parametrize(("event", "expected"), [("build_wanted", 0), ("request_refused", 5)])
 def test_the_answer_of_the_daemon_is_printed(
     driftd: Run, store: StateStore, tmp_path: Path, event: str, expected: int
@@ -639,6 +652,20 @@ def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, con
     code, _, told = driftd("check-config", "--reload")
     assert code == 2
     assert "no daemon keeps its state in" in told
+
+
+def test_an_acknowledgement_in_the_config_is_told(driftd: Run, config: Path, store: StateStore) -> None:
+    """check-config and status say which alarm is acknowledged until when, and that it lapsed."""
+    del store
+    own = "override: {{models: {{demand: {{acknowledge: [17], reason: INC-7, expires: {year}-01-01T00:00:00Z}}}}}}\n"
+    good = config.read_text()
+    config.write_text(good + own.format(year=2999))
+    told = driftd("check-config")[1]
+    assert "nothing is done about alarm 17 of demand until 2999-01-01T00:00:00+00:00 (INC-7)" in " ".join(told.split())
+    assert "alarm 17 of demand acknowledged until 2999-01-01T00:00:00Z: INC-7" in driftd("status")[1]
+    config.write_text(good + own.format(year=2020))
+    assert "the acknowledgement of alarm 17 of demand lapsed" in " ".join(driftd("check-config")[1].split())
+    assert "the acknowledgements of demand lapsed: remove them from the config" in driftd("status")[1]
 
 
 def test_a_lapsed_override_is_told(driftd: Run, config: Path, store: StateStore) -> None:

@@ -28,26 +28,26 @@ def history(tmp_path: Path) -> ConfigHistory:
 
 def test_an_override_began_with_the_first_config_that_has_had_it_since(history: ConfigHistory) -> None:
     """An edit of something else and a restart begin nothing anew; what was lifted and set again begins again."""
-    history.applied(config("a", PIN), 10.0)
-    history.applied(config("b", {}), 20.0)
-    history.applied(config("c", PIN), 30.0)
-    history.applied(config("d", {**PIN, **PAUSE}), 40.0)
+    history.record_applied(config("a", PIN), 10.0)
+    history.record_applied(config("b", {}), 20.0)
+    history.record_applied(config("c", PIN), 30.0)
+    history.record_applied(config("d", {**PIN, **PAUSE}), 40.0)
     assert history.asked_since == {"pin": 30.0, "pause_checks": 40.0}
     restarted = ConfigHistory(history.store, Metrics())
-    restarted.applied(config("d", {**PIN, **PAUSE}), 90.0)
+    restarted.record_applied(config("d", {**PIN, **PAUSE}), 90.0)
     assert restarted.asked_since == {"pin": 30.0, "pause_checks": 40.0}
 
 
 def test_a_refused_config_between_ends_no_override(history: ConfigHistory) -> None:
     """The config before it stayed in force, and with it what it asked for."""
-    history.applied(config("a", PIN), 10.0)
-    history.refused("b", "a bad file", 20.0)
-    history.applied(config("c", PIN), 30.0)
+    history.record_applied(config("a", PIN), 10.0)
+    history.record_refused("b", "a bad file", 20.0)
+    history.record_applied(config("c", PIN), 30.0)
     assert history.asked_since == {"pin": 10.0}
 
 
 def test_without_an_override_nothing_is_asked_for(history: ConfigHistory) -> None:
     """A config without an override has no beginning of one."""
-    history.applied(config("a", PIN), 10.0)
-    history.applied(config("b", {}), 20.0)
+    history.record_applied(config("a", PIN), 10.0)
+    history.record_applied(config("b", {}), 20.0)
     assert history.asked_since == {}

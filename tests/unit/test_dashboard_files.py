@@ -25,6 +25,7 @@ BOARDS = {name: json.loads((FOLDER / f"{name}.json").read_text("utf-8")) for nam
 OF_ANNOTATIONS = {"expr", "step", "tagKeys", "textFormat", "titleFormat"}
 OF_VARIABLES = {"definition"}
 NOT_ON_A_BOARD = {
+    "driftd_alarm_since_timestamp_seconds": "a figure of the alert; evidence is drawn over time",
     "driftd_backup_size_bytes": "when and whether matters; the size is on the status page",
     "driftd_disk_measured_timestamp_seconds": "only tells how old the figure beside it is",
     "driftd_upkeep_last_success_timestamp_seconds": "its failures are shown",

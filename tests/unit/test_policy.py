@@ -272,7 +272,7 @@ def test_collecting_judges_again_rebuilds_or_gives_up() -> None:
 @pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.SWAP])
 def test_a_failed_step_leaves_the_champion_and_backs_off(kind: ActionKind) -> None:
     """Whatever step fails, the champion serves on, the next try waits twice as long each time, and in the end stops."""
-    state = replace(STATES[Phase.RETRAINING], want=BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW))
+    state = replace(STATES[Phase.RETRAINING], want=BuildRequest(Trigger.PERFORMANCE, "loss rose", NOW - DAY))
     pauses = []
     for _ in range(SETTINGS.most_failures - 1):
         failed = decide(state, StepFailed(STEPS[kind], "boom"))

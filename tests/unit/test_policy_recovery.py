@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from driftd.events import Event
-from driftd.policy import restored
+from driftd.policy import reconcile_restored
 from driftd.records import Build, BuildRequest, BuildStep, ModelState, Phase, Probation, Transition, Trigger
 
 NOW, MADE = 2000.0, 1000.0
@@ -21,7 +21,7 @@ def build(number: int, step: BuildStep) -> Build:
 def after(
     state: ModelState, served: int | None, versions: frozenset[int] = frozenset(range(1, 8)), asked: str | None = None
 ) -> Transition:
-    return restored(state, served, versions, asked, made_at=MADE, now=NOW)
+    return reconcile_restored(state, served, versions, asked, made_at=MADE, now=NOW)
 
 
 def test_what_serves_as_the_backup_says_stays() -> None:

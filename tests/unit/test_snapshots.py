@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from driftd.paths import Places
-from driftd.training.snapshots import SnapshotError, labelled_rows, read_snapshot, take_snapshot
+from driftd.training.snapshots import SnapshotError, labelled_rows, read_snapshot, take_snapshot, without_spans
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 FEATURES = (Feature("x", Kind.NUMBER), Feature("c", Kind.CATEGORY))
@@ -44,6 +44,13 @@ def test_the_same_content_is_the_same_folder(tmp_path: Path) -> None:
     assert other.digest == one.digest
     assert [path.name for path in (tmp_path / "snapshots/demand").iterdir()] == [one.digest]
     assert (tmp_path / "snapshots/demand" / one.digest / "data.parquet").stat().st_mtime_ns == stamp
+
+
+def test_rows_of_faulty_windows_stay_out() -> None:
+    """Rows in one of the spans `start <= at < end` are left out, and none beside them."""
+    left = without_spans(table(10), [(6.0, 8.0), (0.0, 2.0)])
+    assert left["driftd_at"].to_pylist() == [2, 3, 4, 5, 8, 9]
+    assert without_spans(table(10), []).num_rows == 10
 
 
 def test_one_changed_value_is_another_snapshot(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from driftd.events import Event
 from driftd.records import (
+    Acknowledgement,
     Action,
     ActionKind,
     Alarm,
@@ -19,6 +20,7 @@ from driftd.records import (
     BuildStep,
     DecisionFigures,
     ModelState,
+    OpenAlarm,
     Phase,
     Probation,
     TrainArguments,
@@ -41,6 +43,7 @@ STATE = ModelState(
     build_starts=(1.0, 2.0),
     barred=(2,),
     asked=("now",),
+    open_alarms=(OpenAlarm(3, "performance", "mae rose", 4.0, 2.0, 8.0, 1, Acknowledgement("ada", "known", 99.0)),),
 )
 WINDOW = Window(7, 700.0, 800.0)
 
@@ -149,6 +152,28 @@ def test_alarms_stand_until_absorbed(store: StateStore) -> None:
     store.absorb_alarms("demand", "data", 10.0)
     assert store.standing_alarms("demand", 4) == []
     assert store.alarm(number) is not None
+
+
+def test_alarms_stand_until_they_are_cleared(store: StateStore) -> None:
+    """An alarm whose evidence fell stands no more, and keeps when that was."""
+    for kind in ("performance", "data"):
+        store.save_alarm("demand", Alarm(kind, "x", 9.0, 5.0, "moved"), WINDOW, at=1.0, version=4, leaders=())
+    store.clear_alarms("demand", "performance", 7.0)
+    assert [alarm.kind for alarm in store.standing_alarms("demand", 4)] == ["data"]
+    assert {alarm.kind: alarm.cleared_at for alarm in store.alarms("demand")} == {"performance": 7.0, "data": None}
+
+
+def test_windows_with_a_fault_are_remembered_by_their_times(store: StateStore) -> None:
+    """Faulty windows are found by index, and by time as far as they were known at a moment, until they are pruned."""
+    for index, at in ((7, 10.0), (8, 20.0)):
+        store.save_faulty_window("demand", index, (100.0 * index, 100.0 * index + 100), at)
+    assert store.is_faulty("demand", 7)
+    assert not store.is_faulty("demand", 9)
+    assert not store.is_faulty("price", 7)
+    assert store.faulty_spans("demand", 0.0, known_by=15.0) == [(700.0, 800.0)]
+    assert store.faulty_spans("demand", 800.0, known_by=99.0) == [(800.0, 900.0)]
+    store.prune(before=850.0)
+    assert store.faulty_spans("demand", 0.0, known_by=99.0) == [(800.0, 900.0)]
 
 
 def test_requests_are_asked_from_outside_and_answered_once(store: StateStore, path: Path) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from driftd.config.model_schema import WindowConfig
+from driftd.loop.decide import count_sound_labels, merge_spans
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.store import StoreSource
@@ -13,7 +14,7 @@ from driftd.sources.windows import closed_until
 from driftd.store.events.reader import EventReader
 from driftd.store.events.retention import RetentionLimits, prune
 from driftd.store.events.sealing import seal
-from event_samples import ALL, SCHEMA, START, keep, open_store, prediction
+from event_samples import ALL, SCHEMA, START, keep, label, open_store, prediction
 
 MINUTE = (START // 60 + 1) * 60
 
@@ -51,6 +52,23 @@ def test_a_feature_that_keeps_its_events_out_is_unreadable(tmp_path: Path) -> No
     assert outcomes.rows == 8
     assert dict(columns.unreadable) == {"age": 6}
     assert all(not columns.unreadable for columns, _ in source.chunks(Window(0, MINUTE, MINUTE + 8, by="rows")))
+    store.close()
+
+
+def test_labels_of_faulty_windows_do_not_count(tmp_path: Path) -> None:
+    """Labelled rows are counted without those of windows with a fault, also where a count begins within one."""
+    source, places = source_of(tmp_path)
+    store = open_store(places.events_db("m").parent)
+    events = [prediction(number, at=MINUTE + number) for number in range(60)]
+    labels = [label(number, at=MINUTE + 100) for number in range(60)]
+    keep(store, [*events, *labels], MINUTE + 100)
+    source.refresh(MINUTE + 100)
+    windows = [(MINUTE + 10.0, MINUTE + 20.0), (MINUTE + 20.0, MINUTE + 30.0), (MINUTE + 40.0, MINUTE + 50.0)]
+    spans = merge_spans(windows)
+    assert spans == [(MINUTE + 10.0, MINUTE + 30.0), (MINUTE + 40.0, MINUTE + 50.0)]
+    assert count_sound_labels(source, MINUTE, MINUTE + 100, []) == 60
+    assert count_sound_labels(source, MINUTE, MINUTE + 100, spans) == 30
+    assert count_sound_labels(source, MINUTE + 25, MINUTE + 100, spans) == 20
     store.close()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from driftd.config.load import ConfigError
 from driftd.config.model_schema import Data, FilesSourceConfig, ModelConfig
 from driftd.config.redact import redacted_dict
-from driftd.config.schema import Access, Config, OverrideConfig, Receiver
+from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
 from driftd.config.types import spell_duration
 from driftd.decisions import DEFAULT
 from driftd.loop.config_mapping import monitor_settings
@@ -121,8 +121,10 @@ def _receiver(receiver: Receiver) -> str:
 
 
 def _override(override: OverrideConfig, now: float) -> list[str]:
+    acknowledged = [_acknowledgement(name, own, now) for name, own in override.models.items()]
     if override.expires is not None and override.expires.timestamp() <= now:
-        return [f"it lapsed at {override.expires.isoformat()} and has no effect: remove it ({override.reason})"]
+        lapsed = f"it lapsed at {override.expires.isoformat()} and has no effect: remove it ({override.reason})"
+        return [lapsed, *acknowledged]
     said = [f"pauses {', '.join(override.pause)}"] if override.pause else []
     said += [f"{name} serves exactly version {version}" for name, version in override.pin.items()]
     said += [
@@ -136,7 +138,14 @@ def _override(override: OverrideConfig, now: float) -> list[str]:
     said += [f"version {version} of {name} is approved" for name, version in override.approve.items()]
     said += [f"version {version} of {name} is rejected" for name, version in override.reject.items()]
     until = f" until {override.expires.isoformat()}" if override.expires is not None else ""
-    return [f"{sentence}{until} ({override.reason})" for sentence in said]
+    return [*(f"{sentence}{until} ({override.reason})" for sentence in said), *acknowledged]
+
+
+def _acknowledgement(name: str, own: ModelOverride, now: float) -> str:
+    alarms = ", ".join(map(str, own.acknowledge))
+    if own.expires.timestamp() <= now:
+        return f"the acknowledgement of alarm {alarms} of {name} lapsed at {own.expires.isoformat()}: remove it"
+    return f"nothing is done about alarm {alarms} of {name} until {own.expires.isoformat()} ({own.reason})"
 
 
 def require_reloadable(config: Config, path: Path) -> None:

@@ -65,6 +65,8 @@ def _alarm(alarm: StoredAlarm, explanation: Explanation, to: Console) -> None:
     say(to, f"  report: {alarm.report or 'not rendered (yet)'}")
     if alarm.absorbed_at:
         say(to, f"  taken into what is normal at {format_time(alarm.absorbed_at)}")
+    if alarm.cleared_at:
+        say(to, f"  cleared at {format_time(alarm.cleared_at)}: its evidence fell")
 
 
 def _window(alarm: StoredAlarm, *, by_rows: bool) -> str:

@@ -29,6 +29,7 @@ COMMANDS = {
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),
     "rollback": ("driftd.cli.operate:rollback", "Go back to an earlier version."),
+    "acknowledge": ("driftd.cli.operate:acknowledge", "Do nothing about a standing alarm for a while."),
     "doctor": ("driftd.cli.doctor:doctor", "Look over a whole installation, and say what to do."),
     "backup": ("driftd.cli.backup:backup", "Make a backup now."),
     "restore": ("driftd.cli.backup:restore", "Put a backup in a broken database's place."),

@@ -1,4 +1,4 @@
-"""The commands that ask the daemon for something through the store: retrain, approve, reject, rollback."""
+"""The commands that ask the daemon for something through the store: retrain, approve, reject, rollback, acknowledge."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import pwd
 import socket
 import time
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from driftd.cli.options import Decorated, chosen_model, config_option, json_option, open_places
 from driftd.cli.output import print_json
+from driftd.config.types import moment, seconds
 from driftd.errors import ExitCode
 from driftd.events import Event
 from driftd.store.state.reader import StateReader
@@ -23,6 +25,11 @@ LOOK_SECONDS = 0.1
 def request_options(command: Decorated) -> Decorated:
     """The options of every command that asks something of the daemon."""
     why = click.option("--why", default="", help="The reason, for the history.")
+    return why(answer_options(command))
+
+
+def answer_options(command: Decorated) -> Decorated:
+    """The options of a command that waits for the daemon's answer."""
     wait = click.option(
         "--wait",
         default=10.0,
@@ -30,7 +37,7 @@ def request_options(command: Decorated) -> Decorated:
         type=click.FloatRange(0, 3600),
         help="How many seconds to wait for the daemon's answer.",
     )
-    return why(wait(config_option(json_option(command))))
+    return wait(config_option(json_option(command)))
 
 
 @click.command()
@@ -88,11 +95,48 @@ def rollback(config_path: Path, model: str | None, version: int | None, why: str
     _ask(config_path, model, "rollback", {"version": version, "text": why}, wait=wait, as_json=as_json)
 
 
+def _time_or_span(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    """A moment with its zone, or a span from now, as epoch seconds."""
+    try:
+        return time.time() + seconds(text)
+    except ValueError:
+        pass
+    try:
+        return moment(datetime.fromisoformat(text)).timestamp()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no span (7d, 12h) and no time (2026-12-01T00:00:00Z)") from None
+
+
+@click.command()
+@click.argument("model")
+@click.argument("alarm", required=False, type=int)
+@click.option("--reason", "why", required=True, help="Why, for the history.")
+@click.option(
+    "--until",
+    default="7d",
+    show_default=True,
+    callback=_time_or_span,
+    help="A time with its zone (2026-12-01T00:00:00Z), or a span from now (7d).",
+)
+@answer_options
+def acknowledge(
+    config_path: Path, model: str, alarm: int | None, why: str, until: float, wait: float, as_json: bool
+) -> None:
+    """Do nothing about the ALARM of performance that stands against MODEL until a time; about all without ALARM.
+
+    \b
+    Example:
+      driftd acknowledge demand 17 --reason "price campaign until Sunday" --until 3d
+    """  # noqa: D301 - see above
+    arguments: dict[str, str | float | None] = {"alarm": alarm, "until": until, "text": why}
+    _ask(config_path, model, "acknowledge", arguments, wait=wait, as_json=as_json)
+
+
 def _ask(
     config_path: Path,
     model: str | None,
     kind: str,
-    arguments: dict[str, str | int | None],
+    arguments: dict[str, str | float | None],
     *,
     wait: float,
     as_json: bool,

@@ -55,7 +55,7 @@ def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterato
     set_keys = [key for key in ("pause", *_BY_MODEL) if override.get(key)]
     if set_keys and not override.get("reason"):
         yield ("override",), f'an override needs a reason when {set_keys[0]} is set: reason: "INC-123 ..."'
-    for key in _BY_MODEL:
+    for key in (*_BY_MODEL, "models"):
         for name in _mapping(override.get(key)):
             if name not in models:
                 yield ("override", key, name), f"there is no such model{choices(name, list(models), 'models')}"

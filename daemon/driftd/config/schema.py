@@ -102,6 +102,16 @@ class BackupConfig(Section):
     )
 
 
+class ModelOverride(Section):
+    """What the override asks of one model, with a reason and an end of its own."""
+
+    acknowledge: tuple[Annotated[Whole, Field(ge=1)], ...] = Field(
+        min_length=1, description="standing alarms of performance, by their ids, that nothing is done about until then"
+    )
+    reason: Reason = Field(description="why")
+    expires: Moment = Field(description="when it lapses by itself, with its zone")
+
+
 class OverrideConfig(Section):
     """The operator's hand. A reason is required when anything else is set."""
 
@@ -124,6 +134,7 @@ class OverrideConfig(Section):
     reject: dict[str, Annotated[Whole, Field(ge=1)]] = Field(
         default_factory=dict, description="turn this waiting version of a model down"
     )
+    models: dict[str, ModelOverride] = Field(default_factory=dict, description="what is asked of one model, by name")
 
 
 LONGEST_ADDRESS = 4000  # bytes of a file that are read for one

@@ -62,12 +62,12 @@ class Moment:
 
 def eras_of(history: Iterable[StoredTransition]) -> list[Era]:
     """The versions that served, oldest first, from the transitions on record."""
-    found: list[Era] = []
+    eras: list[Era] = []
     for line in sorted(history, key=lambda transition: transition.id):
         version = line.figures.get("version")
-        if line.event in SWAPS and version is not None and (not found or found[-1].version != version):
-            found.append(Era(int(version), line.at))
-    return found
+        if line.event in SWAPS and version is not None and (not eras or eras[-1].version != version):
+            eras.append(Era(int(version), line.at))
+    return eras
 
 
 class Backtest:
@@ -99,7 +99,7 @@ class Backtest:
         self._so_far = (float("-inf"), 0)  # the time, and the rows that have arrived: none after the last window
         self._starts: dict[int, float] = {}  # epoch seconds, of row windows too
         self._ends: dict[int, tuple[float, float]] = {}  # when the rows of a row window began and ended
-        self._watched: ModelRunner | None = None
+        self._runner: ModelRunner | None = None
         self._seen_check = self._seen_alarm = 0
         lateness = self._settings.window.lateness
         self._lateness = default_lateness(self._settings.window) if lateness is None else lateness
@@ -108,9 +108,9 @@ class Backtest:
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
-        if self._watched is not None:
-            self._watched.close()
-            self._watched.lookout.source.close()
+        if self._runner is not None:
+            self._runner.close()
+            self._runner.scheduler.source.close()
         self._store.close()
 
     def windows(self) -> list[Window]:
@@ -118,21 +118,21 @@ class Backtest:
 
         None of time before the end of the first version's training rows, and none after the newest event.
         """
-        window, first = self._settings.window, None
+        spec, first = self._settings.window, None
         manifest = self._assembly.registry.readable(self._model, self._eras[0].version)
         trained_until = manifest.data.get("last_at")
-        if window.every is not None and trained_until is not None:
-            first = window_index(float(trained_until), window.every) + 1
+        if spec.every is not None and trained_until is not None:
+            first = window_index(float(trained_until), spec.every) + 1
         source = self._recorded_source(manifest.schema)
         try:
             extent = source.source.refresh(self._recorded_at)
-            due = list(due_windows(window, extent, first, self._recorded_at, self._lateness))
-            if window.every is None:
-                self._ends = {each.index: extent_of(each, source.outcomes(each, float("inf"))) for each in due}
+            due = list(due_windows(spec, extent, first, self._recorded_at, self._lateness))
+            if spec.every is None:
+                self._ends = {window.index: extent_of(window, source.outcomes(window, float("inf"))) for window in due}
         finally:
             source.close()
         newest = extent.newest_at
-        return [each for each in due if window.every is None or newest is None or each.start <= newest]
+        return [window for window in due if spec.every is None or newest is None or window.start <= newest]
 
     def start_of(self, window_index: int) -> float:
         """When a window that was checked began, in epoch seconds."""
@@ -153,22 +153,22 @@ class Backtest:
     def _wait_for_labels(self, clock: VirtualClock, until: float) -> Iterator[Moment]:
         """Move on until no label is waited for, or time is up; then look once more."""
         every = self._settings.window.every or LABEL_STEP
-        while clock.now() < until and self._model_now.lookout.cohorts_waiting(self._store):
-            soonest = max(clock.now() + every, self._model_now.lookout.labels_not_before)
+        while clock.now() < until and self._current_runner.scheduler.cohorts_waiting(self._store):
+            soonest = max(clock.now() + every, self._current_runner.scheduler.labels_not_before)
             clock.advance_to(min(until, soonest))
             self._serve(clock.now(), 0)
             if clock.now() >= until:
-                self._model_now.lookout.labels_not_before = 0.0
+                self._current_runner.scheduler.labels_not_before = 0.0
             yield self._step(clock.now(), None)
 
     def _step(self, now: float, window: Window | None) -> Moment:
-        model = self._model_now
+        model = self._current_runner
         for _ in range(TRIES):
             while model.step(now):
                 pass
-            if not model.lookout.tries:
+            if not model.scheduler.tries:
                 break
-            model.lookout.labels_not_before = 0.0  # a check that failed is tried again at once: no time goes by
+            model.scheduler.labels_not_before = 0.0  # a check that failed is tried again at once: no time goes by
         self._store.drop_actions(self._model, list(ActionKind), at=now)
         moment = Moment(window, tuple(self._new_checks()), tuple(self._new_alarms()))
         if window is not None and window.index % KEPT_WINDOWS == 0 and window.index - KEPT_WINDOWS in self._starts:
@@ -176,33 +176,33 @@ class Backtest:
         return moment
 
     @property
-    def _model_now(self) -> ModelRunner:
-        assert self._watched is not None  # `_serve` comes before every step
-        return self._watched
+    def _current_runner(self) -> ModelRunner:
+        assert self._runner is not None  # `_serve` comes before every step
+        return self._runner
 
     def _serve(self, now: float, first_index: int) -> None:
         """Put the version under watch that served at this moment, as a swap or a first start does."""
         served = [era.version for era in self._eras if era.since < now] or [self._eras[0].version]
         version = served[-1]
-        if self._watched is not None and self._watched.state.champion == version:
+        if self._runner is not None and self._runner.state.champion == version:
             return
         before = ModelState(self._model)
-        if self._watched is not None:
-            before = self._watched.state
-            self._watched.close()
-            self._watched.lookout.source.close()
+        if self._runner is not None:
+            before = self._runner.state
+            self._runner.close()
+            self._runner.scheduler.source.close()
         self._assembly.registry.point(self._model, version)
         after = replace(before, champion=version, last_schedule=now)
         figures = DecisionFigures(version=version)
         served_then = Transition(after, f"version {version} served then", Event.ADOPTED, (), figures)
         with self._store.transaction():
             self._store.save_transition(before, served_then, at=now, actor="backtest", config_hash="")
-            if self._watched is None:
+            if self._runner is None:
                 self._store.save_cursor(self._model, "window", first_index)
                 self._store.save_cursor(self._model, "labels", first_index)
-        self._watched = self._assembly.watched(self._model, self._assembly.config, now)
-        if self._watched.is_blind:
-            raise BacktestError(f"{self._model} cannot be backtested: {self._watched.standing}")
+        self._runner = self._assembly.open_model(self._model, self._assembly.config, now)
+        if self._runner.is_blind:
+            raise BacktestError(f"{self._model} cannot be backtested: {self._runner.standing}")
 
     def _moment(self, window: Window) -> tuple[float, float]:
         """When a window began, and when the daemon would have checked it."""
@@ -211,14 +211,14 @@ class Backtest:
         return self._ends[window.index]
 
     def _new_checks(self) -> list[StoredCheck]:
-        found = self._store.checks_after(self._model, self._seen_check)
-        self._seen_check = found[-1].id if found else self._seen_check
-        return found
+        checks = self._store.checks_after(self._model, self._seen_check)
+        self._seen_check = checks[-1].id if checks else self._seen_check
+        return checks
 
     def _new_alarms(self) -> list[StoredAlarm]:
-        found = [alarm for alarm in self._store.alarms(self._model, limit=32) if alarm.id > self._seen_alarm][::-1]
-        self._seen_alarm = found[-1].id if found else self._seen_alarm
-        return found
+        alarms = [alarm for alarm in self._store.alarms(self._model, limit=32) if alarm.id > self._seen_alarm][::-1]
+        self._seen_alarm = alarms[-1].id if alarms else self._seen_alarm
+        return alarms
 
     def _open_source(self, model: str, settings: ModelConfig, schema: Schema, _places: Places) -> RecordedSource:
         assert (model, settings) == (self._model, self._settings)

@@ -18,7 +18,7 @@ from driftd.sources.protocol import Extent, Source
 from driftd.sources.windows import WindowSpec, due_windows, window_at
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
-from driftd_detectors.assessment import Assessment, EvidenceKind
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
@@ -30,11 +30,12 @@ FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check saw, and the monitor that has learned from it."""
+    """The assessment of a check, and the monitor after it."""
 
     monitor: Monitor
     assessment: Assessment
     profile: Profile | None = None
+    span: tuple[float, float] | None = None  # of the times of the window's rows: `start <= at < end`, epoch seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class WindowData:
 
     profile: Profile
     first_at: float  # NaN when the window is empty
+    last_at: float
     foreign: int  # rows that another version than the champion predicted
 
 
@@ -50,13 +52,15 @@ def read_window(source: Source, window: Window, reference: Reference, champion: 
     """Merge the Profiles of a window's chunks, in the words of the reference; memory is bounded by one chunk."""
     layout, schema = reference.layout, reference.schema
     names = {feature.name: feature.vocabulary.resolve for feature in schema.features if feature.categories}
-    profile, first_at, foreign = empty_profile(layout), float("nan"), 0
+    profile, foreign = empty_profile(layout), 0
+    first_at = last_at = float("nan")
     for columns, outcomes in source.chunks(window):
         profile = merge(profile, profile_of(columns.named(names), outcomes.among(schema.classes), layout))
         foreign += foreign_rows(outcomes, champion)
         if outcomes.rows:
             first_at = float(np.fmin(first_at, np.min(outcomes.at)))
-    return WindowData(profile, first_at, foreign)
+            last_at = float(np.fmax(last_at, np.max(outcomes.at)))
+    return WindowData(profile, first_at, last_at, foreign)
 
 
 def foreign_rows(outcomes: Outcomes, champion: int) -> int:
@@ -71,9 +75,12 @@ def check_window(source: Source, window: Window, monitor: Monitor, champion: int
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
         sentence = f"{read.foreign} of {rows} predictions were made by another version than {champion}"
         return CheckResult(monitor, Assessment(Verdict.INCONCLUSIVE, sentence, rows), read.profile)
-    start = window.start if window.by == "time" else read.first_at
-    after, assessment = monitor.check(read.profile, start)
-    return CheckResult(after, assessment, read.profile)
+    if window.by == "time":
+        span = window.start, window.end
+    else:
+        span = read.first_at, float(np.nextafter(read.last_at, np.inf))
+    after, assessment = monitor.check(read.profile, span[0])
+    return CheckResult(after, assessment, read.profile, span)
 
 
 def check_labels(
@@ -95,9 +102,9 @@ def check_labels(
     return CheckResult(after, assessment)
 
 
-def learn_late_labels(source: Source, given_up: Sequence[Window], monitor: Monitor, now: float) -> Monitor:
+def learn_late_labels(source: Source, abandoned: Sequence[Window], monitor: Monitor, now: float) -> Monitor:
     """Learn how late labels come from windows whose labels were given up, oldest first: theirs may have come since."""
-    cohorts = [source.outcomes(window, now) for window in given_up]
+    cohorts = [source.outcomes(window, now) for window in abandoned]
     return monitor.learn_late_labels([cohort for cohort in cohorts if cohort.labelled.any()], now)
 
 
@@ -129,28 +136,21 @@ def extent_of(window: Window, outcomes: Outcomes) -> tuple[float, float]:
     return (float(np.min(outcomes.at)), float(np.max(outcomes.at))) if outcomes.rows else (0.0, 0.0)
 
 
-def failed(error: Exception, rows: int = 0) -> Assessment:
-    """The verdict of a check that could not look."""
+def error_assessment(error: Exception, rows: int = 0) -> Assessment:
+    """The verdict of a check that could not run."""
     return Assessment(Verdict.ERROR, f"the check failed: {type(error).__name__}: {error}", rows)
 
 
-def alarms_in(assessment: Assessment) -> list[tuple[Alarm, tuple[tuple[str, float], ...]]]:
-    """The alarms that this window newly raised, each with the leaders of its evidence."""
-    return [
-        (
-            Alarm(
-                kind=str(kind.kind),
-                subject=kind.leaders[0][0] if kind.leaders else str(kind.kind),
-                evidence=kind.evidence,
-                threshold=kind.threshold,
-                sentence=kind.sentence,
-                change_start=kind.change_start,
-            ),
-            kind.leaders,
-        )
-        for kind in assessment.kinds
-        if kind.crossed
-    ]
+def alarm_of(kind: KindAssessment) -> Alarm:
+    """The alarm that an assessment of one kind of evidence raises."""
+    return Alarm(
+        kind=str(kind.kind),
+        subject=kind.leaders[0][0] if kind.leaders else str(kind.kind),
+        evidence=kind.evidence,
+        threshold=kind.threshold,
+        sentence=kind.sentence,
+        change_start=kind.change_start,
+    )
 
 
 def fault_in(assessment: Assessment) -> str | None:
@@ -162,8 +162,8 @@ def fault_in(assessment: Assessment) -> str | None:
     return "; ".join(certain[:3]) + more
 
 
-def looked(assessment: Assessment, kind: EvidenceKind) -> bool:
-    """Whether this check had something to say of a kind."""
+def is_conclusive(assessment: Assessment, kind: EvidenceKind) -> bool:
+    """Whether this check reached a verdict on a kind of evidence."""
     found = assessment.of(kind)
     return found is not None and found.verdict not in (Verdict.INCONCLUSIVE, Verdict.ERROR)
 
@@ -176,6 +176,9 @@ LOOKS_A_SPAN = 20  # how often a waiting cohort is looked at within the time its
 LONGEST_LOOK = 3600.0  # seconds between looks where it is unknown how late labels come
 LOOK_OF_ROWS = 60.0  # the same where windows have no length
 RUN = 336  # checks of labels that are searched for those that were given up in a row
+FAULTY = Assessment(
+    Verdict.INCONCLUSIVE, "the pipeline was broken in this window: its labels say nothing of the model", 0
+)
 LATE_COHORTS = 4  # that were given up, and are asked again how late their labels came
 
 
@@ -185,13 +188,13 @@ class CheckRun:
 
     kind: str
     window: Window
-    seen: CheckResult
+    result: CheckResult
     seconds: float
 
 
 @dataclass(slots=True)
 class CheckScheduler:
-    """The eyes of one model. It keeps no cursor of its own: the store's move with every recorded check."""
+    """Schedules the checks of one model. The cursors are in the store and move with every recorded check."""
 
     model: str
     window: WindowSpec
@@ -206,7 +209,7 @@ class CheckScheduler:
     _run: tuple[int, tuple[StoredCheck, ...]] = (0, ())  # the newest check of labels, and those given up until it
 
     def refresh(self, now: float) -> None:
-        """Learn what the source has by now."""
+        """Read the extent of the source."""
         before, remarks = (self.extent.faults, self.extent.remarks) if self.extent is not None else ((), ())
         self.extent = self.guard.run(self.source.refresh, now)
         faults = self.extent.faults
@@ -225,33 +228,36 @@ class CheckScheduler:
         return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
 
     def windows(self, due: list[Window], evidence: MonitorState, champion: int) -> Iterator[CheckRun]:
-        """Look at the due windows in order.
+        """Check the due windows in order.
 
-        The caller records each look, and so moves `evidence` on, before it asks for the next.
+        The caller records each run, which moves `evidence` on, before it takes the next.
         """
         for window in due[:WINDOWS_A_STEP]:
-            monitor = evidence.begun
-            look = self._try("window", window, monitor, partial(check_window, self.source, window, monitor, champion))
-            if look is None:
+            monitor = evidence.current
+            run = self._try("window", window, monitor, partial(check_window, self.source, window, monitor, champion))
+            if run is None:
                 return
-            yield look
+            yield run
 
     def cohorts(self, store: StateReader, evidence: MonitorState, champion: int, now: float) -> Iterator[CheckRun]:
-        """Look at the cohorts whose labels had their time, in order; stops at the first that must wait."""
+        """Check the cohorts whose labels have had their time, in order, up to the first that must wait."""
         last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
         if last is None or now < self.labels_not_before:
             return
         first = index if index is not None else self._first_index(last)
         for number in range(first, min(last, first + WINDOWS_A_STEP)):
-            window, monitor = window_at(self.window, number), evidence.begun
+            window, monitor = window_at(self.window, number), evidence.current
+            if store.is_faulty(self.model, number):
+                yield CheckRun("labels", window, CheckResult(monitor, FAULTY), 0.0)
+                continue
             check = partial(check_labels, self.source, window, monitor, champion, now, self.classes)
-            look = self._try("labels", window, monitor, check)
-            if look is None or look.seen.assessment.waits:
-                self.has_settled = look is not None and "settled" in look.seen.assessment.figures
+            run = self._try("labels", window, monitor, check)
+            if run is None or run.result.assessment.waits:
+                self.has_settled = run is not None and "settled" in run.result.assessment.figures
                 self.labels_not_before = now + self._between_looks(monitor)
                 return
             self.has_settled = False
-            yield self._with_late_labels(look, store, now) if "given_up" in look.seen.assessment.figures else look
+            yield self._with_late_labels(run, store, now) if "given_up" in run.result.assessment.figures else run
 
     def cohorts_waiting(self, store: StateReader) -> int:
         """How many checked windows have labels that are not evaluated yet."""
@@ -260,14 +266,14 @@ class CheckScheduler:
 
     def cohorts_not_evaluated(self, store: StateReader) -> int:
         """How many windows in a row had labels that came and were not evaluated: given up, or waiting in vain."""
-        given_up = self._given_up(store)
+        abandoned = self._abandoned_checks(store)
         newest = None if self.extent is None else self.extent.newest_label_at
-        come = any(check.figures.get("labels") for check in given_up)
-        if given_up and not come:
-            come = newest is not None and newest > given_up[0].at
-        return (len(given_up) if come else 0) + (self.cohorts_waiting(store) if self.has_settled else 0)
+        come = any(check.figures.get("labels") for check in abandoned)
+        if abandoned and not come:
+            come = newest is not None and newest > abandoned[0].at
+        return (len(abandoned) if come else 0) + (self.cohorts_waiting(store) if self.has_settled else 0)
 
-    def _given_up(self, store: StateReader) -> tuple[StoredCheck, ...]:
+    def _abandoned_checks(self, store: StateReader) -> tuple[StoredCheck, ...]:
         """The checks of the cohorts that were given up since one was evaluated last, oldest first."""
         newest = store.newest_checks(self.model, "labels", 1)
         if not newest or "loss" in newest[0].figures:
@@ -277,13 +283,13 @@ class CheckScheduler:
             self._run = newest[0].id, tuple(check for check in run if "given_up" in check.figures)[::-1]
         return self._run[1]
 
-    def _with_late_labels(self, look: CheckRun, store: StateReader, now: float) -> CheckRun:
+    def _with_late_labels(self, run: CheckRun, store: StateReader, now: float) -> CheckRun:
         """The monitor has learned from cohorts that were given up before, if their labels have come by now."""
-        windows = [window_at(self.window, check.window_index) for check in self._given_up(store)[:LATE_COHORTS]]
+        windows = [window_at(self.window, check.window_index) for check in self._abandoned_checks(store)[:LATE_COHORTS]]
         if not windows:
-            return look
-        monitor = self.guard.run(partial(learn_late_labels, self.source, windows, look.seen.monitor, now))
-        return replace(look, seen=replace(look.seen, monitor=monitor))
+            return run
+        monitor = self.guard.run(partial(learn_late_labels, self.source, windows, run.result.monitor, now))
+        return replace(run, result=replace(run.result, monitor=monitor))
 
     def _between_looks(self, monitor: Monitor) -> float:
         age = monitor.label_age()
@@ -301,7 +307,7 @@ class CheckScheduler:
     def _try(self, kind: str, window: Window, monitor: Monitor, check: Callable[[], CheckResult]) -> CheckRun | None:
         started = time.perf_counter()
         try:
-            seen = self.guard.run(check)
+            result = self.guard.run(check)
         except SourceDamagedError:
             raise  # no verdict: the window is checked once its rows are restored
         except Exception as error:
@@ -311,6 +317,6 @@ class CheckScheduler:
             self.tries += 1
             if self.tries < TRIES:
                 return None
-            seen = CheckResult(monitor, failed(error))
+            result = CheckResult(monitor, error_assessment(error))
         self.tries = 0
-        return CheckRun(kind, window, seen, time.perf_counter() - started)
+        return CheckRun(kind, window, result, time.perf_counter() - started)

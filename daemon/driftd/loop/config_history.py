@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Config, OverrideConfig
-from driftd.loop.config_mapping import asked_by_override
+from driftd.loop.config_mapping import active_overrides
 from driftd.observe.metrics import Metrics
 from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
@@ -41,15 +41,15 @@ class ConfigHistory:
     waiting: deque[_Entry] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
     asked_since: dict[str, float] = field(default_factory=dict)  # what the override asks for, and since when
 
-    def applied(self, config: Config, now: float) -> None:
+    def record_applied(self, config: Config, now: float) -> None:
         """This config is in force."""
         entry = _Entry(config.hash, now, content=redacted_dict(config))
         self.asked_since = asked_since([entry, *self._before()])
-        self._add(entry)
+        self._append(entry)
 
-    def refused(self, digest: str, error: str, now: float) -> None:
+    def record_refused(self, digest: str, error: str, now: float) -> None:
         """The config of this hash was refused."""
-        self._add(_Entry(digest, now, error=error))
+        self._append(_Entry(digest, now, error=error))
 
     def keep(self) -> None:
         """Write what waits. Raises what the store raises."""
@@ -75,7 +75,7 @@ class ConfigHistory:
             if stored.content is not None:
                 yield _Entry(stored.hash, stored.at, content=stored.content)
 
-    def _add(self, entry: _Entry) -> None:
+    def _append(self, entry: _Entry) -> None:
         self.waiting.append(entry)
         with handle_failure(partial(self._report_failure, entry)):
             self.keep()
@@ -93,7 +93,7 @@ def asked_since(applied: Iterable[_Entry]) -> dict[str, float]:
     since: dict[str, float] = {}
     going_on: set[str] | None = None
     for entry in applied:
-        current = _asked(entry)
+        current = _overrides_of(entry)
         going_on = current if going_on is None else going_on & current
         if not going_on:
             break
@@ -101,10 +101,10 @@ def asked_since(applied: Iterable[_Entry]) -> dict[str, float]:
     return since
 
 
-def _asked(entry: _Entry) -> set[str]:
+def _overrides_of(entry: _Entry) -> set[str]:
     """What a config asked for when it was applied; nothing where another driftd stored it in another way."""
     try:
         override = OverrideConfig.model_validate((entry.content or {}).get("override", {}))
     except ValidationError:
         return set()
-    return asked_by_override(override, entry.at)[0]
+    return active_overrides(override, entry.at)[0]

@@ -15,7 +15,7 @@ ROW_WINDOWS_A_YEAR = 8766.0  # what a row window is counted as until its real pa
 
 
 def rules_of(config: Config, model: str) -> Rules:
-    """What policy is told of one model."""
+    """The inputs of policy that follow from the config, for one model."""
     return Rules(policy_settings(config.models[model]), override_of(config, model), config.hash)
 
 
@@ -36,8 +36,9 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
 
 
 def override_of(config: Config, model: str) -> Override:
-    """The operator's hand on one model."""
+    """The part of the override that concerns one model."""
     override = config.override
+    own = override.models.get(model)
     return Override(
         reason=override.reason or "",
         expires=override.expires.timestamp() if override.expires is not None else None,
@@ -47,14 +48,17 @@ def override_of(config: Config, model: str) -> Override:
         approve=override.approve.get(model),
         reject=override.reject.get(model),
         silence={feature: until.timestamp() for feature, until in override.silence.get(model, {}).items()},
+        acknowledge={} if own is None else dict.fromkeys(own.acknowledge, own.expires.timestamp()),
+        acknowledge_reason="" if own is None else own.reason,
     )
 
 
-def asked_by_override(override: ConfiguredOverride, now: float) -> tuple[set[str], float | None]:
+def active_overrides(override: ConfiguredOverride, now: float) -> tuple[set[str], float | None]:
     """What the override asks for just now, over all models, in the words of the metrics; and when it lapses whole."""
     expires = override.expires.timestamp() if override.expires is not None else None
+    acknowledged = {"acknowledge" for own in override.models.values() if now < own.expires.timestamp()}
     if expires is not None and now >= expires:
-        return set(), None
+        return acknowledged, None
     by_model = {
         "pin": override.pin,
         "retrain": override.retrain,
@@ -65,7 +69,7 @@ def asked_by_override(override: ConfiguredOverride, now: float) -> tuple[set[str
         ],
     }
     kinds = {kind for kind, models in by_model.items() if models}
-    return kinds | {f"pause_{what}" for what in override.pause}, expires
+    return kinds | acknowledged | {f"pause_{what}" for what in override.pause}, expires
 
 
 def monitor_settings(model: ModelConfig) -> MonitorSettings:

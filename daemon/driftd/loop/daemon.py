@@ -16,7 +16,7 @@ from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.loop.config_history import ConfigHistory
-from driftd.loop.config_mapping import asked_by_override, rules_of
+from driftd.loop.config_mapping import active_overrides, rules_of
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import state_sentence
 from driftd.loop.model_runner import ModelRunner
@@ -89,7 +89,7 @@ class Daemon:
     def begin(self, now: float) -> None:
         """Put the first config in force; it is recorded and shown from here on. Raises where it cannot be recorded."""
         if not self.config_read:
-            self._applied(self.assembly.config, now)
+            self._record_applied(self.assembly.config, now)
             self.configs.keep()
 
     def run(self, clock: Clock, idle_seconds: float = 5.0) -> None:
@@ -103,8 +103,8 @@ class Daemon:
                 manager.status(self.status_line())
                 self.assembly.service.alive()  # raises when a stop is asked for: no message may be in hand by then
                 message = self._next(min(idle_seconds, manager.cadence))
-                self._look_at(clock)
-                self._handle_whole(message, clock.now())
+                self._check_clock(clock)
+                self._handle_message(message, clock.now())
         except StopAskedError as stop:
             self.stopping = str(stop)
         manager.stopping()
@@ -119,7 +119,7 @@ class Daemon:
         """None once every model had its first round; else what is missing."""
         return None if self.rounds else "the first round over all models is not over yet"
 
-    def _handle_whole(self, message: Message, now: float) -> None:
+    def _handle_message(self, message: Message, now: float) -> None:
         """Act on a message; what fails is told and tried again with a later one: a full disk must not end the daemon.
 
         Only a state database that turns out to be damaged ends it, before it writes more.
@@ -136,7 +136,7 @@ class Daemon:
             if untold is not None:
                 log.error("message_failed", message=name, error=str(error), kind=kind, untold=untold, exc_info=True)
 
-    def _look_at(self, clock: Clock) -> None:
+    def _check_clock(self, clock: Clock) -> None:
         """Notice when the wall clock was set, by the monotonic one: what waits for a moment of it must be told."""
         offset = clock.now() - time.monotonic()
         before, self.clock_offset = self.clock_offset, offset
@@ -174,17 +174,17 @@ class Daemon:
         except ConfigError as error:
             self.config_read, self.refusal = read, str(error)
             self.assembly.metrics.reloaded("refused")
-            self.configs.refused(read, str(error), now)
+            self.configs.record_refused(read, str(error), now)
             log.error("config_refused", error=str(error), hash=read, still_in_force=in_force.hash)
             return str(error)
         if config.hash != in_force.hash:
-            self._take_up(config, now)
+            self._apply_config(config, now)
             self.assembly.metrics.reloaded("applied")
-            log.info("config_applied", hash=config.hash, before=in_force.hash, **_told(config, now))
+            log.info("config_applied", hash=config.hash, before=in_force.hash, **_log_fields(config, now))
         else:
             self.assembly.metrics.reloaded("unchanged")
             log.info("config_unchanged", hash=config.hash)
-        self._applied(config, now)
+        self._record_applied(config, now)
         return None
 
     def notify_by(self, notifier: Notifier) -> None:
@@ -255,16 +255,16 @@ class Daemon:
         if self.notifier is not None:
             self.notifier.stop()
             if self.damage is None:
-                self._keep_what_was_told()
+                self._save_confirmations()
         self.assembly.store.close()
         log.info("stopped", reason=self.stopping)
 
     def _show_override(self, now: float) -> None:
-        kinds, expires = asked_by_override(self.assembly.config.override, now)
+        kinds, expires = active_overrides(self.assembly.config.override, now)
         self.assembly.metrics.override(kinds, expires, self.configs.asked_since)
 
-    def _applied(self, config: Config, now: float) -> None:
-        self.configs.applied(config, now)
+    def _record_applied(self, config: Config, now: float) -> None:
+        self.configs.record_applied(config, now)
         self.config_read, self.refusal = config.hash, None
         self.assembly.metrics.config_applied(config.hash, now)
 
@@ -283,7 +283,7 @@ class Daemon:
             log.error("receivers_not_kept", error=str(error))
         self.receivers_kept = False
 
-    def _keep_what_was_told(self) -> None:
+    def _save_confirmations(self) -> None:
         """The last confirmations, which else would be told again after the next start."""
         with contextlib.suppress(Empty):
             while True:
@@ -300,7 +300,7 @@ class Daemon:
         with handle_failure(report):
             self.assembly.store.save_told(confirmation.receiver, confirmation.until)
 
-    def _take_up(self, config: Config, now: float) -> None:
+    def _apply_config(self, config: Config, now: float) -> None:
         """Replace what changed; a model whose settings are as before keeps its eyes, evidence and children."""
         before = self.assembly.config
         self.assembly.config = config
@@ -318,7 +318,7 @@ class Daemon:
 
     def _watch(self, name: str, now: float) -> None:
         with handle_failure(partial(self._report_obstacle, name)):
-            self.models[name] = self.assembly.watched(name, self.assembly.config, now)
+            self.models[name] = self.assembly.open_model(name, self.assembly.config, now)
             self.obstacles.pop(name, None)
 
     def _report_obstacle(self, name: str, error: Exception) -> None:
@@ -358,7 +358,7 @@ class Daemon:
         self.models.pop(name)
         model.close()
         marked = damage_marked(self.assembly.places.events_db(name))
-        self.obstacles[name] = self.assembly.events.damaged(name, marked or finding)
+        self.obstacles[name] = self.assembly.events.keep_damaged(name, marked or finding)
         model.metrics.cannot_be_watched()
         model.metrics.events_damaged()
 
@@ -371,7 +371,7 @@ class Daemon:
         self.stopping = "state.db is damaged"
 
 
-def _told(config: Config, now: float) -> dict[str, object]:
+def _log_fields(config: Config, now: float) -> dict[str, object]:
     """What the log says of a config that comes into force."""
     fields: dict[str, object] = {"models": sorted(config.models)}
     override = config.override.model_dump(mode="json", exclude_defaults=True)

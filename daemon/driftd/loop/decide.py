@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from apscheduler.triggers.cron import CronTrigger
@@ -13,10 +14,11 @@ from apscheduler.triggers.cron import CronTrigger
 from driftd.loop.checks import CheckScheduler
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
-from driftd.policy import Facts, Finding, Override, PolicySettings, advance
+from driftd.policy import Facts, Finding, Override, PolicySettings, advance, pending_request
 from driftd.records import ModelState, Phase, Transition
 from driftd.registry import Registry
-from driftd.store.state.records import StoredAction
+from driftd.sources.protocol import Source
+from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import StateStore
 
 log = structlog.get_logger()
@@ -24,7 +26,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Rules:
-    """What policy is told besides the finding."""
+    """The inputs of policy besides the finding and the facts."""
 
     settings: PolicySettings
     override: Override
@@ -39,7 +41,7 @@ class Decision:
     rules: Rules
     store: StateStore
     now: float
-    made: list[tuple[ModelState, Transition]] = field(default_factory=list)
+    transitions: list[tuple[ModelState, Transition]] = field(default_factory=list)
 
     def advance(self, finding: Finding, facts: Facts, *, actor: str = "driftd") -> Transition:
         """Decide on one finding and write the decision into the open transaction."""
@@ -48,24 +50,24 @@ class Decision:
         if transition.event is not None or transition.actions or transition.state != before:
             who, config_hash = transition.actor or actor, self.rules.config_hash
             self.store.save_transition(before, transition, at=self.now, actor=who, config_hash=config_hash)
-        self.made.append((before, transition))
+        self.transitions.append((before, transition))
         self.state = transition.state
         return transition
 
 
 @contextmanager
-def deciding(
+def open_decision(
     state: ModelState, rules: Rules, store: StateStore, metrics: ModelMetrics, now: float
 ) -> Iterator[Decision]:
     """Open a transaction for a decision; metrics and log lines follow only once it has landed."""
     decision = Decision(state, rules, store, now)
     with store.transaction():
         yield decision
-    for before, transition in decision.made:
-        _tell(before, transition, metrics, now)
+    for before, transition in decision.transitions:
+        _report(before, transition, metrics, now)
 
 
-def _tell(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:
+def _report(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:
     if transition.event is None:
         return
     state = transition.state
@@ -86,7 +88,7 @@ COUNTS_A_WINDOW = 20  # labels are counted so many times in the span of a window
 
 @dataclass(slots=True)
 class Counts:
-    """What was counted last, and when."""
+    """The newest counts, and when they were made."""
 
     model: str
     registry: Registry
@@ -95,38 +97,44 @@ class Counts:
     count_labels_since_build: bool
     recount_after: float
     _labels: tuple[float, float, int] = (-1.0, -1.0, 0)  # since, counted at, count
+    _of_request: tuple[float, float, int] = (-1.0, -1.0, 0)
     _since_build: tuple[float, float, int] = (-1.0, -1.0, 0)
 
     def forget(self) -> None:
         """Count anew at the next question."""
-        self._labels = self._since_build = (-1.0, -1.0, 0)
+        self._labels = self._of_request = self._since_build = (-1.0, -1.0, 0)
 
-    def facts(self, state: ModelState, open_actions: list[StoredAction], lookout: CheckScheduler, now: float) -> Facts:
-        """The facts of this moment."""
+    def facts(self, state: ModelState, store: StateReader, scheduler: CheckScheduler, now: float) -> Facts:
+        """The facts of this moment. Labels of windows with a fault of the pipeline do not count."""
         versions = self.registry.versions(self.model)
         since = labels_count_from(state)
         if since is not None:
-            self._labels = self._counted(self._labels, since, lookout, now)
+            self._labels = self._count_since(self._labels, since, store, scheduler, now)
+        request = pending_request(state) if state.build is not None else None
+        if request is not None:
+            self._of_request = self._count_since(self._of_request, request.change_at or 0.0, store, scheduler, now)
         if self.count_labels_since_build:
             last_build = state.build_starts[-1] if state.build_starts else 0.0
-            self._since_build = self._counted(self._since_build, last_build, lookout, now)
+            self._since_build = self._count_since(self._since_build, last_build, store, scheduler, now)
         numbers = [*versions, *state.barred, *([state.build.number] if state.build else [])]
         return Facts(
             next_version=max(numbers, default=0) + 1,
             versions=frozenset(versions),
             labels=self._labels[2] if since is not None else 0,
+            labels_of_request=None if request is None else self._of_request[2],
             labels_since_build=self._since_build[2],
             schedule_due=self._is_due(state, now),
             code=self.code,
-            working=frozenset(action.kind for action in open_actions),
+            working=frozenset(action.kind for action in store.open_actions(self.model)),
         )
 
-    def _counted(
-        self, last: tuple[float, float, int], since: float, lookout: CheckScheduler, now: float
+    def _count_since(
+        self, last: tuple[float, float, int], since: float, store: StateReader, scheduler: CheckScheduler, now: float
     ) -> tuple[float, float, int]:
         if last[0] == since and 0 <= now - last[1] < self.recount_after:
             return last
-        return since, now, lookout.guard.run(lookout.source.count_labelled, since, now)
+        spans = merge_spans(store.faulty_spans(self.model, since, now))
+        return since, now, scheduler.guard.run(partial(count_sound_labels, scheduler.source, since, now, spans))
 
     def _is_due(self, state: ModelState, now: float) -> bool:
         if self.schedule is None or state.last_schedule <= 0:
@@ -134,6 +142,24 @@ class Counts:
         last = datetime.fromtimestamp(state.last_schedule, UTC)
         due = self.schedule.get_next_fire_time(last, last)
         return due is not None and due.timestamp() <= now
+
+
+def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Spans `start <= at < end` in the order of their starts, those that touch made one."""
+    merged: list[tuple[float, float]] = []
+    for start, end in spans:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def count_sound_labels(source: Source, since: float, known_by: float, faulty: list[tuple[float, float]]) -> int:
+    """How many rows with `since <= at` have a label known by then, without those of the faulty spans."""
+    count = source.count_labelled
+    broken = sum(count(max(start, since), known_by) - count(end, known_by) for start, end in faulty)
+    return count(since, known_by) - broken
 
 
 def labels_count_from(state: ModelState) -> float | None:

@@ -19,14 +19,14 @@ from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.checks import CheckScheduler
 from driftd.loop.config_mapping import monitor_settings, rules_of
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
-from driftd.loop.integrity import EventsWatch, look_at_version, way_back
+from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.resume import MonitorState, restore
 from driftd.loop.source_timeout import TimeoutWorker
 from driftd.loop.supervision import Service
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from driftd.policy import restored
+from driftd.policy import reconcile_restored
 from driftd.records import (
     ActionKind,
     DecisionFigures,
@@ -54,6 +54,7 @@ from driftd_detectors.schema import Schema
 log = structlog.get_logger()
 
 CHILDREN = 2
+READS_ROWS = (ActionKind.SNAPSHOT, ActionKind.JUDGE, ActionKind.SHADOW)  # not those of faulty windows
 RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 
 
@@ -95,13 +96,13 @@ class Assembly:
             raise ConfigError(f"{self.config_path}: state_dir and http change only with a restart of driftd")
         return config
 
-    def watched(self, name: str, config: Config, now: float) -> ModelRunner:
+    def open_model(self, name: str, config: Config, now: float) -> ModelRunner:
         """One model, taken up where the store left it.
 
         Raises NoVersionError when it has no version, and whatever its version, reference or source raise.
         """
         model = config.models[name]
-        state = self._reconciled(self.store.model(name) or ModelState(name), config, now)
+        state = self._reconcile_link(self.store.model(name) or ModelState(name), config, now)
         if state.champion is None:
             raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
         schema = self.registry.readable(name, state.champion).schema
@@ -109,11 +110,11 @@ class Assembly:
         if model.source.kind == "store":
             self.events.require_whole(name)
         guard = TimeoutWorker(name, config.limits.check_timeout, self.service.alive)
-        watched = ModelRunner(
+        runner = ModelRunner(
             name=name,
             state=state,
             rules=rules_of(config, name),
-            lookout=CheckScheduler(
+            scheduler=CheckScheduler(
                 name,
                 model.window,
                 self._open_source(name, model, schema, self.places),
@@ -127,36 +128,36 @@ class Assembly:
             store=self.store,
             metrics=self.metrics.model(name),
         )
-        watched.verdicts = latest_verdicts(self.store, state)
+        runner.verdicts = latest_verdicts(self.store, state)
         try:
-            watched.evidence.resume(state.champion, self.store)
+            runner.evidence.resume(state.champion, self.store)
         except ManifestError as error:
-            self._blind(watched, state, str(error))
-            return watched
-        look_at_version(self.registry, name, state.champion, self.metrics)
-        restore(watched.metrics, self.store, watched.evidence, state.champion, model.window.every)
-        watched.show()
-        return watched
+            self._mark_blind(runner, state, str(error))
+            return runner
+        check_version(self.registry, name, state.champion, self.metrics)
+        restore(runner.metrics, self.store, runner.evidence, state.champion, model.window.every)
+        runner.show()
+        return runner
 
-    def _blind(self, watched: ModelRunner, state: ModelState, fault: str) -> None:
+    def _mark_blind(self, runner: ModelRunner, state: ModelState, fault: str) -> None:
         """A champion whose own files are damaged is not checked, but a person can still go back from it."""
-        watched.standing = f"version {state.champion} is damaged and is not checked: {fault}"
+        runner.standing = f"version {state.champion} is damaged and is not checked: {fault}"
         log.error(
-            "version_damaged", model=watched.name, version=state.champion, reason=fault, todo=way_back(watched.name)
+            "version_damaged", model=runner.name, version=state.champion, reason=fault, todo=rollback_hint(runner.name)
         )
-        watched.metrics.cannot_be_watched()
-        watched.metrics.version_damaged(damaged=True)
-        watched.is_blind = True
-        watched.metrics.state(state, self.registry.current(watched.name))
+        runner.metrics.cannot_be_watched()
+        runner.metrics.version_damaged(damaged=True)
+        runner.is_blind = True
+        runner.metrics.state(state, self.registry.current(runner.name))
 
-    def _reconciled(self, state: ModelState, config: Config, now: float) -> ModelState:
+    def _reconcile_link(self, state: ModelState, config: Config, now: float) -> ModelState:
         """The store is the truth and the link is derived; only a version that the store never saw is adopted."""
         restore = self.store.restore_waiting(state.model)
         if restore is not None:
-            state = self._restored(state, restore, config, now)
+            state = self._reconcile_restore(state, restore, config, now)
         served = self.registry.current(state.model)
         if state.champion is None:
-            return self._adopted(state, served, config, now) if served is not None else state
+            return self._adopt(state, served, config, now) if served is not None else state
         swapping = any(action.kind is ActionKind.SWAP for action in self.store.open_actions(state.model))
         is_gone = state.champion not in self.registry.versions(state.model)  # then a person must go back from it
         if served != state.champion and not swapping and not is_gone:
@@ -164,7 +165,7 @@ class Assembly:
             log.warning("link_mended", model=state.model, found=served, version=state.champion)
         return state
 
-    def _restored(self, state: ModelState, restore: StoredRestore, config: Config, now: float) -> ModelState:
+    def _reconcile_restore(self, state: ModelState, restore: StoredRestore, config: Config, now: float) -> ModelState:
         """Compare a state from a backup with the disk, once. What serves goes on serving if it can."""
         name = state.model
         served = self.registry.current(name)
@@ -173,7 +174,7 @@ class Assembly:
             served = None
         retrain = config.override.retrain.get(name)
         versions = frozenset(self.registry.versions(name))
-        transition = restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
+        transition = reconcile_restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
         given_up = [ActionKind.SWAP, ActionKind.SHADOW]
         if transition.state.build is None:
             given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE]
@@ -184,7 +185,7 @@ class Assembly:
         log.warning("transition", model=name, happened=Event.RESTORED, reason=transition.reason, backup=restore.backup)
         return transition.state
 
-    def _adopted(self, state: ModelState, served: int, config: Config, now: float) -> ModelState:
+    def _adopt(self, state: ModelState, served: int, config: Config, now: float) -> ModelState:
         """Take over the version that `driftd init` made, and begin after the rows that it was trained on."""
         adopted = replace(state, champion=served, last_schedule=now)
         reason = f"version {served} was found serving and is now under watch"
@@ -214,7 +215,7 @@ class Assembly:
             memory_bytes=config.limits.memory, wall_seconds=config.limits.timeout, threads=config.limits.threads
         )
         arguments = JobArguments(name, config, self.places, self.registry, self.store)
-        return Performer(self.places, self.registry, name, self._slots, arguments.of, limits)
+        return Performer(self.places, self.registry, name, self._slots, arguments.build, limits)
 
 
 class JobArguments:
@@ -228,7 +229,7 @@ class JobArguments:
         self._registry = registry
         self._store = store
 
-    def of(self, action: StoredAction) -> dict[str, Any]:
+    def build(self, action: StoredAction) -> dict[str, Any]:
         """The arguments of docs/architecture.md for the task of an action.
 
         They follow from the stored action alone, so that after a crash the very same job is begun again.
@@ -239,12 +240,13 @@ class JobArguments:
             "model_config": self._model.model_dump(mode="json"),
             "until": action.intended_at,
         }
-        return common | action.arguments | self._more(action)
+        faulty = self._store.faulty_spans(self._name, 0.0, action.intended_at) if action.kind in READS_ROWS else []
+        return common | {"faulty": faulty} | action.arguments | self._arguments_of_kind(action)
 
-    def _more(self, action: StoredAction) -> dict[str, Any]:
+    def _arguments_of_kind(self, action: StoredAction) -> dict[str, Any]:
         match action.typed_arguments:
             case SnapshotArguments():
-                served = self._served()
+                served = self._served_manifest()
                 since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
             case TrainArguments(version=version):
@@ -254,16 +256,16 @@ class JobArguments:
             case SwapArguments():
                 return {"allow_joblib": self._model.allow_joblib}
             case ReportArguments(alarm=alarm, sentence=sentence):
-                return self._alarm(alarm, sentence)
+                return self._alarm_arguments(alarm, sentence)
             case _:
                 return {}
 
-    def _served(self) -> Manifest:
+    def _served_manifest(self) -> Manifest:
         served = self._registry.current(self._name)
         assert served is not None  # a model without a version is not under watch
         return self._registry.readable(self._name, served)
 
-    def _alarm(self, number: int, sentence: str) -> dict[str, Any]:
+    def _alarm_arguments(self, number: int, sentence: str) -> dict[str, Any]:
         alarm = self._store.alarm(number)
         assert alarm is not None  # the action was intended in the transaction that recorded it
         by = "time" if self._model.window.every is not None else "rows"

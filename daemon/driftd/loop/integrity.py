@@ -76,9 +76,9 @@ class EventsWatch:
         path = self.places.events_db(model)
         if not path.exists():
             return
-        finding = damage_marked(path) or self._examined(model, path)
+        finding = damage_marked(path) or self._examine(model, path)
         if finding is not None:
-            raise DamagedError(self.damaged(model, finding))
+            raise DamagedError(self.keep_damaged(model, finding))
 
     def require_unmarked(self, model: str) -> None:
         """Raises DamagedError when somebody found the event store of a model damaged since it was taken under watch."""
@@ -86,7 +86,7 @@ class EventsWatch:
         if finding is not None:
             raise DamagedError(finding)
 
-    def damaged(self, model: str, finding: str) -> str:
+    def keep_damaged(self, model: str, finding: str) -> str:
         """Keep the broken file aside, leave word for whoever writes to it; returns what a person is told."""
         path = self.places.events_db(model)
         if damage_marked(path) is None:
@@ -99,7 +99,7 @@ class EventsWatch:
             f"answering. Restore it: `{restore}`."
         )
 
-    def _examined(self, model: str, path: Path) -> str | None:
+    def _examine(self, model: str, path: Path) -> str | None:
         status = path.stat()
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
         if model not in self._seen or self._seen[model][0] != stamp:
@@ -107,16 +107,16 @@ class EventsWatch:
         return self._seen[model][1]
 
 
-def look_at_versions(config: Config, places: Places, metrics: Metrics) -> None:
+def check_versions(config: Config, places: Places, metrics: Metrics) -> None:
     """Hash the version that serves of each model: a damaged one serves only where it is in memory already."""
     registry = Registry(places)
     for model in config.models:
         served = registry.current(model)
         if served is not None:
-            look_at_version(registry, model, served, metrics)
+            check_version(registry, model, served, metrics)
 
 
-def look_at_version(registry: Registry, model: str, version: int, metrics: Metrics) -> None:
+def check_version(registry: Registry, model: str, version: int, metrics: Metrics) -> None:
     """Hash the files of one version that serves, and tell when they are not what was published."""
     try:
         fault = registry.fault(model, version)
@@ -124,9 +124,9 @@ def look_at_version(registry: Registry, model: str, version: int, metrics: Metri
         fault = str(error)
     metrics.model(model).version_damaged(damaged=fault is not None)
     if fault is not None:
-        log.error("version_damaged", model=model, version=version, reason=fault, todo=way_back(model))
+        log.error("version_damaged", model=model, version=version, reason=fault, todo=rollback_hint(model))
 
 
-def way_back(model: str) -> str:
+def rollback_hint(model: str) -> str:
     """What a person can do about a damaged version that serves."""
     return f'put its folder back from your own backup, or `driftd rollback {model} --why "damaged"`'

@@ -21,7 +21,7 @@ from driftd.store.subprocesses import ChildError
 FOLDERS = {"events": "events", "models": "versions", "snapshots": "snapshots", "jobs": "jobs", "reports": "reports"}
 
 
-def room(places: Places) -> tuple[int, int]:
+def disk_free(places: Places) -> tuple[int, int]:
     """Free bytes for driftd and the size of the file system of `state_dir`. Raises OSError when it cannot be asked."""
     stats = os.statvfs(places.root)
     return stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
@@ -32,18 +32,18 @@ def sizes(places: Places) -> dict[str, int]:
     found = dict.fromkeys(["state", *FOLDERS.values()], 0)
     with contextlib.suppress(FileNotFoundError):
         for path in places.root.iterdir():
-            found[FOLDERS.get(path.name, "state")] += taken(path)
+            found[FOLDERS.get(path.name, "state")] += disk_usage(path)
     return found
 
 
-def taken(path: Path) -> int:
+def disk_usage(path: Path) -> int:
     """Bytes on disk of a file or a folder with all that is in it; what vanishes meanwhile counts nothing."""
     total = 0
     with contextlib.suppress(FileNotFoundError):
         total += path.lstat().st_blocks * 512
     if path.is_dir() and not path.is_symlink():
         with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
-            total += sum(taken(Path(entry.path)) for entry in entries)
+            total += sum(disk_usage(Path(entry.path)) for entry in entries)
     return total
 
 
@@ -53,7 +53,7 @@ EVERY_SECONDS = 600.0
 BACKUP_FIRST_SECONDS, BACKUP_LOOK_SECONDS = 30.0, 120.0
 
 
-def keep_house(config: Config, places: Places, now: float) -> dict[str, bool]:
+def maintain_events(config: Config, places: Places, now: float) -> dict[str, bool]:
     """Seal and prune the event store of each model in a child; one model's failure never touches another.
 
     A run that fails (a full disk) loses nothing: the next one goes on from there. Returns, by model, whether it ended

@@ -11,12 +11,15 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
-from driftd.loop.checks import CheckRun, CheckScheduler, alarms_in, fault_in, looked
-from driftd.loop.decide import Counts, Decision, Rules, deciding
-from driftd.loop.resume import MonitorState, as_it_stands, eye_of, show_version
+from driftd.loop.checks import CheckRun, CheckScheduler, alarm_of, fault_in, is_conclusive
+from driftd.loop.decide import Counts, Decision, Rules, open_decision
+from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
+    LEVELS,
+    AlarmCleared,
     AlarmRaised,
+    AlarmStanding,
     ClockTick,
     Facts,
     OperatorRequest,
@@ -25,11 +28,11 @@ from driftd.policy import (
     QualityOk,
     StepDone,
 )
-from driftd.records import ActionKind, ModelState, Phase, ReportArguments, SwapArguments, SwapPurpose
+from driftd.records import ActionKind, ModelState, Phase, ReportArguments, SwapArguments, SwapPurpose, Verdict, Window
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
-from driftd_detectors.assessment import EvidenceKind, LatestVerdicts
+from driftd_detectors.assessment import EvidenceKind, KindAssessment, LatestVerdicts
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.performance.maturity import FEWEST_LABELS
 
@@ -39,17 +42,18 @@ ROUNDS = 8  # decisions that may follow from one another within one step
 ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
 ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)  # an alarm of harm is a level, and clears by its own rule
 NOT_CHECKED = LatestVerdicts()
+FAULT_LOOK_BACK = 24  # windows: a fault that becomes certain later is rarer
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
 
 
 @dataclass(slots=True)
 class ModelRunner:
-    """A model's state, eyes, evidence and children, and the steps that move them."""
+    """The state, checks, evidence and child processes of one model."""
 
     name: str
     state: ModelState
     rules: Rules
-    lookout: CheckScheduler
+    scheduler: CheckScheduler
     evidence: MonitorState
     counts: Counts
     performer: Performer
@@ -60,7 +64,7 @@ class ModelRunner:
     verdicts: LatestVerdicts = NOT_CHECKED  # of the champion
 
     def step(self, now: float) -> bool:
-        """Look, decide, act. True while there is more to check at this very moment."""
+        """Check, decide and act once. True while there is more to check now."""
         self.evidence.silence(frozenset(self.rules.override.in_force(now).silence))
         self._harvest(now)
         self._answer_requests(now)
@@ -72,7 +76,7 @@ class ModelRunner:
         return behind
 
     def show(self) -> None:
-        """Have the metrics say where the model stands."""
+        """Update the metrics of the model's state and actions."""
         self.metrics.state(self.state, self.performer.registry.current(self.name))
         actions = self.store.open_actions(self.name)
         at_work = self.performer.running
@@ -89,47 +93,47 @@ class ModelRunner:
     def close(self) -> None:
         """Kill the children and let go of the source; everything intended is begun again at the next start."""
         self.performer.close()
-        self.lookout.guard.close()
+        self.scheduler.guard.close()
 
     @contextmanager
-    def _deciding(self, now: float) -> Iterator[Decision]:
+    def _decide(self, now: float) -> Iterator[Decision]:
         """Decide; the state in memory follows the one in the store, never the other way round."""
         before = self.state
-        with deciding(before, self.rules, self.store, self.metrics, now) as decision:
+        with open_decision(before, self.rules, self.store, self.metrics, now) as decision:
             yield decision
         self.state = decision.state
         if self.state != before:
             self.metrics.state(self.state, self.performer.registry.current(self.name))
 
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
-        facts = self.counts.facts(state or self.state, self.store.open_actions(self.name), self.lookout, now)
+        facts = self.counts.facts(state or self.state, self.store, self.scheduler, now)
         return replace(facts, features=self.evidence.features)
 
-    # --- look --------------------------------------------------------------------------------------------------------
+    # --- check --------------------------------------------------------------------------------------------------------
 
     def _check(self, now: float) -> bool:
         champion = self.state.champion
         if self.state.phase is Phase.PAUSED or self.evidence.monitor is None or champion is None:
             return False
-        self.lookout.refresh(now)
-        due = self.lookout.due(self.store, now)
+        self.scheduler.refresh(now)
+        due = self.scheduler.due(self.store, now)
         self._show_source()
-        for look in self.lookout.windows(due, self.evidence, champion):
-            self._record(look, champion, now)
+        for run in self.scheduler.windows(due, self.evidence, champion):
+            self._record(run, champion, now)
         cohorts = 0
-        for look in self.lookout.cohorts(self.store, self.evidence, champion, now):
-            self._record(look, champion, now)
+        for run in self.scheduler.cohorts(self.store, self.evidence, champion, now):
+            self._record(run, champion, now)
             cohorts += 1
-        left = self.lookout.due(self.store, now)
+        left = self.scheduler.due(self.store, now)
         self.metrics.waits(
             windows=len(left),
-            cohorts=self.lookout.cohorts_waiting(self.store),
-            not_evaluated=self.lookout.cohorts_not_evaluated(self.store),
+            cohorts=self.scheduler.cohorts_waiting(self.store),
+            not_evaluated=self.scheduler.cohorts_not_evaluated(self.store),
         )
         return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
 
     def _show_source(self) -> None:
-        extent = self.lookout.extent
+        extent = self.scheduler.extent
         if extent is None:
             return
         self.metrics.source(
@@ -141,63 +145,104 @@ class ModelRunner:
             counts=extent.counts,
         )
 
-    def _record(self, look: CheckRun, champion: int, now: float) -> None:
+    def _record(self, run: CheckRun, champion: int, now: float) -> None:
         """One check, its evidence, its alarms and what policy makes of them: in one transaction."""
-        assessment, monitor = look.seen.assessment, look.seen.monitor
+        assessment, monitor = run.result.assessment, run.result.monitor
         facts = self._facts(now)
-        with self._deciding(now) as decision:
-            monitor = self._absorb(look, monitor, now)
-            self.store.save_check(self.name, look.kind, look.window, assessment, at=now, version=champion)
-            if look.seen.profile is not None:
-                profile = look.seen.profile
+        with self._decide(now) as decision:
+            monitor = self._absorb(run, monitor, decision, facts, now)
+            self.store.save_check(self.name, run.kind, run.window, assessment, at=now, version=champion)
+            self._save_fault(run, now)
+            if run.result.profile is not None:
+                profile = run.result.profile
                 self.store.save_profile(
-                    self.name, look.window, version=champion, rows=profile.rows, profile=profile.to_bytes()
+                    self.name, run.window, version=champion, rows=profile.rows, profile=profile.to_bytes()
                 )
             self.evidence.save(champion, monitor, self.store)
-            self._raise_alarms(look, decision, facts, champion, now)
+            self._raise_alarms(run, decision, facts, champion, now)
         self.evidence.monitor = monitor
-        is_window = look.kind == "window"
+        is_window = run.kind == "window"
         self.verdicts = (self.verdicts.after_window if is_window else self.verdicts.after_labels)(assessment)
-        standing, eye = as_it_stands(assessment, monitor), eye_of(monitor, assessment.rows)
-        self.metrics.check(look.kind, standing, look.window, eye, seconds=look.seconds, now=now)
+        assessed, context = without_absorbed(assessment, monitor), check_context(monitor, assessment.rows)
+        self.metrics.check(run.kind, assessed, run.window, context, seconds=run.seconds, now=now)
         log.info(
             "check",
             model=self.name,
-            kind=look.kind,
-            window=look.window.index,
+            kind=run.kind,
+            window=run.window.index,
             rows=assessment.rows,
             verdict=assessment.verdict,
             reason=assessment.sentence,
-            seconds=round(look.seconds, 4),
+            seconds=round(run.seconds, 4),
         )
 
-    def _raise_alarms(self, look: CheckRun, decision: Decision, facts: Facts, champion: int, now: float) -> None:
-        assessment = look.seen.assessment
-        if look.kind == "window" and looked(assessment, EvidenceKind.QUALITY):
+    def _save_fault(self, run: CheckRun, now: float) -> None:
+        """Remember a window with a fault beyond doubt, and those just before it in which the fault was not sure yet."""
+        faults = {(fault.subject, fault.fault) for fault in run.result.assessment.faults if fault.alarm}
+        if run.kind != "window" or not faults or run.result.span is None:
+            return
+        self.store.save_faulty_window(self.name, run.window.index, run.result.span, now)
+        for index in range(run.window.index - 1, run.window.index - 1 - FAULT_LOOK_BACK, -1):
+            check = self.store.check(self.name, "window", index) if run.window.by == "time" else None
+            before = () if check is None else check.figures.get("faults", ())
+            if check is None or not faults & {(seen["subject"], seen["fault"]) for seen in before}:
+                return
+            self.store.save_faulty_window(self.name, index, (check.window_start, check.window_end), now)
+
+    def _raise_alarms(self, run: CheckRun, decision: Decision, facts: Facts, champion: int, now: float) -> None:
+        assessment = run.result.assessment
+        if run.kind == "window" and is_conclusive(assessment, EvidenceKind.QUALITY):
             fault = fault_in(assessment)
             decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
-        if look.kind == "labels" and not assessment.waits:
+        if run.kind == "labels" and not assessment.waits:
             fault = fault_in(assessment)
             if fault is not None:
                 decision.advance(QualityFault(fault, "labels"), facts)
             elif assessment.figures.get("labels", 0) >= FEWEST_LABELS:
                 decision.advance(QualityOk("labels"), facts)
-        for alarm, leaders in alarms_in(assessment):
-            number = self.store.save_alarm(
-                self.name, alarm, look.window, at=now, version=champion, leaders=leaders[:20]
-            )
-            decision.advance(AlarmRaised(alarm, number, look.window), facts)
+        for kind in assessment.kinds:
+            if kind.crossed:
+                self._raise_alarm(kind, run.window, decision, facts, champion, now)
+            elif str(kind.kind) in LEVELS:
+                self._follow_level(kind, run.window, decision, facts, champion, now)
 
-    def _absorb(self, look: CheckRun, monitor: Monitor, now: float) -> Monitor:
+    def _raise_alarm(
+        self, kind: KindAssessment, window: Window, decision: Decision, facts: Facts, champion: int, now: float
+    ) -> None:
+        alarm, leaders = alarm_of(kind), kind.leaders[:20]
+        number = self.store.save_alarm(self.name, alarm, window, at=now, version=champion, leaders=leaders)
+        decision.advance(AlarmRaised(alarm, number, window), facts)
+
+    def _follow_level(
+        self, kind: KindAssessment, window: Window, decision: Decision, facts: Facts, champion: int, now: float
+    ) -> None:
+        """Have policy know whether the alarm of a kind stands, by the evidence and not by the crossing alone."""
+        name = str(kind.kind)
+        is_open = any(alarm.kind == name for alarm in decision.state.open_alarms)
+        if kind.verdict is Verdict.DRIFT and not is_open:
+            raised = [alarm for alarm in self.store.standing_alarms(self.name, champion) if alarm.kind == name]
+            if raised:
+                decision.advance(AlarmStanding(alarm_of(kind), raised[0].id), facts)
+            else:
+                self._raise_alarm(kind, window, decision, facts, champion, now)
+        elif kind.verdict in (Verdict.OK, Verdict.SUSPECTED) and is_open:
+            self.store.clear_alarms(self.name, name, now)
+            decision.advance(AlarmCleared(name, kind.sentence), facts)
+
+    def _absorb(self, run: CheckRun, monitor: Monitor, decision: Decision, facts: Facts, now: float) -> Monitor:
         """Take a standing alarm that only informed into what is normal, so that the next change is seen again."""
-        if look.kind != "window" or self.state.phase is not Phase.STEADY:
+        if run.kind != "window" or self.state.phase is not Phase.STEADY:
             return monitor
         for alarm in self.store.standing_alarms(self.name, self.state.champion):
-            if alarm.kind in ABSORBABLE and look.window.index - alarm.window_index >= ABSORB_AFTER:
+            if self._is_absorbable(alarm.kind) and run.window.index - alarm.window_index >= ABSORB_AFTER:
                 monitor = monitor.absorb(EvidenceKind(alarm.kind))
                 self.store.absorb_alarms(self.name, alarm.kind, now)
+                decision.advance(AlarmCleared(alarm.kind, "its level is taken for normal from now on"), facts)
                 log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)
         return monitor
+
+    def _is_absorbable(self, kind: str) -> bool:
+        return kind in ABSORBABLE and LEVELS.get(kind) not in self.rules.settings.retrain_on
 
     # --- decide ------------------------------------------------------------------------------------------------------
 
@@ -205,7 +250,7 @@ class ModelRunner:
         """Decide until nothing more follows."""
         for _ in range(ROUNDS):
             facts = self._facts(now)
-            with self._deciding(now) as decision:
+            with self._decide(now) as decision:
                 transition = decision.advance(ClockTick(), facts)
             self.standing = transition.reason
             if transition.event is None and not transition.actions:
@@ -217,18 +262,25 @@ class ModelRunner:
                 self._answer(request, now)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
-        text, version = str(request.arguments.get("text") or ""), request.arguments.get("version")
+        given = request.arguments
+        finding = OperatorRequest(
+            request.kind,
+            request.who,
+            str(given.get("text") or ""),
+            given.get("version"),
+            request.at,
+            given.get("alarm"),
+            given.get("until"),
+        )
         facts = self._facts(now)
-        with self._deciding(now) as decision:
-            transition = decision.advance(
-                OperatorRequest(request.kind, request.who, text, version, request.at), facts, actor=request.who
-            )
+        with self._decide(now) as decision:
+            transition = decision.advance(finding, facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
     def _harvest(self, now: float) -> bool:
-        """Begin what is intended, take in what has ended; whether anything had."""
+        """Begin intended actions and apply those that have ended; whether any has."""
         ended = False
         for action in self.store.open_actions(self.name):
             if self._is_held(action, now):
@@ -254,7 +306,7 @@ class ModelRunner:
         finding = finding_of(action, result, self.performer.registry)
         done = isinstance(finding, StepDone | ProbationResult)
         facts, monitor, verdicts = self._facts(now), self.evidence.monitor, self.verdicts
-        with self._deciding(now) as decision:
+        with self._decide(now) as decision:
             outcome = result.value if done else {"error": getattr(finding, "error", result.error)}
             self.store.finish_action(action.id, at=now, status="done" if done else "failed", result=outcome)
             match finding:

@@ -1,4 +1,4 @@
-"""Takes up after a restart: the monitor of the served version, and what the metrics of a model showed."""
+"""Resumes after a restart: the monitor of the served version, and the metrics of a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class MonitorState:
-    """What has accumulated against the champion of one model."""
+    """The evidence against the champion of one model."""
 
     model: str
     registry: Registry
@@ -30,7 +30,7 @@ class MonitorState:
     monitor: Monitor | None = None
 
     @property
-    def begun(self) -> Monitor:
+    def current(self) -> Monitor:
         """The monitor; only asked for a model under watch, whose evidence was resumed or begun."""
         assert self.monitor is not None
         return self.monitor
@@ -60,7 +60,7 @@ class MonitorState:
         store.save_monitor(self.model, version, {}, monitor.to_bytes())
 
     def resume(self, version: int, store: StateStore) -> None:
-        """Take up the evidence where it was left; begin anew when it belongs to another version."""
+        """Load the stored evidence; begin anew when it belongs to another version."""
         stored = store.monitor(self.model)
         if stored is not None and stored[0] == version:
             self.monitor = Monitor.from_bytes(self._reference(version), self.settings, stored[2])
@@ -71,7 +71,7 @@ class MonitorState:
         log.info("evidence_begun", model=self.model, version=version)
 
     def _warn_of_renewal(self, version: int) -> None:
-        renewed = self.begun.renewed
+        renewed = self.current.renewed
         if renewed:
             log.warning(
                 "evidence_begun_anew",
@@ -89,9 +89,9 @@ def restore(
     metrics: ModelMetrics, store: StateReader, evidence: MonitorState, version: int, every: float | None
 ) -> None:
     """Begin a model's series where the last daemon left them. `every` is the length of a time window."""
-    monitor = evidence.begun
+    monitor = evidence.current
     thresholds = {kind: monitor.settings.budget.threshold(kind) for kind in EvidenceKind}
-    metrics.begin(tally_of(store, evidence.model), window_seconds=every, thresholds=thresholds)
+    metrics.begin(count_decisions(store, evidence.model), window_seconds=every, thresholds=thresholds)
     show_version(metrics, evidence, version)
     for kind in ("window", "labels"):
         last = store.checks(evidence.model, limit=1, kind=kind)
@@ -104,7 +104,7 @@ def restore(
 
 def show_version(metrics: ModelMetrics, evidence: MonitorState, version: int) -> None:
     """Show the reference of a version that begins to serve, or goes on."""
-    monitor = evidence.begun
+    monitor = evidence.current
     metrics.version(evidence.registry.manifest(evidence.model, version).created_at)
     if monitor.loss is not None and monitor.performance is not None:
         mean = monitor.loss.mean
@@ -114,31 +114,31 @@ def show_version(metrics: ModelMetrics, evidence: MonitorState, version: int) ->
         metrics.baseline(expected.metric, expected.mean, expected.mean + monitor.harm.tolerated, estimated=True)
 
 
-def eye_of(monitor: Monitor, rows: int) -> CheckContext:
+def check_context(monitor: Monitor, rows: int) -> CheckContext:
     """What the checks of a window of so many rows compare with."""
     metric = monitor.loss.metric if monitor.loss is not None else None
     estimated = monitor.harm.expected.metric if monitor.harm is not None else None
     return CheckContext(monitor.tolerances(rows), metric, estimated, monitor.label_age())
 
 
-def as_it_stands(assessment: Assessment, monitor: Monitor) -> Assessment:
-    """What a check said, less the alarms that were absorbed since: their evidence has begun anew."""
+def without_absorbed(assessment: Assessment, monitor: Monitor) -> Assessment:
+    """An assessment without the alarms that were absorbed since: their evidence has begun anew."""
     parts = {
         EvidenceKind.DATA: monitor.data,
         EvidenceKind.PREDICTION: monitor.prediction,
         EvidenceKind.HARM: monitor.harm,
     }
 
-    def stands(kind: KindAssessment) -> KindAssessment:
+    def without_absorbed_alarm(kind: KindAssessment) -> KindAssessment:
         part = parts.get(kind.kind)
         if kind.verdict is not Verdict.DRIFT or part is None or part.alarmed:
             return kind
         return replace(kind, verdict=Verdict.OK, evidence=part.value)
 
-    return replace(assessment, kinds=tuple(stands(kind) for kind in assessment.kinds))
+    return replace(assessment, kinds=tuple(without_absorbed_alarm(kind) for kind in assessment.kinds))
 
 
-def tally_of(store: StateReader, model: str) -> DecisionCounts:
+def count_decisions(store: StateReader, model: str) -> DecisionCounts:
     """A model's whole history, counted."""
     tally = DecisionCounts()
     for line in reversed(store.history(model, limit=-1)):
@@ -150,7 +150,11 @@ def _show(metrics: ModelMetrics, store: StateReader, check: StoredCheck, monitor
     index, start, end = check.window_index, check.window_start, check.window_end
     window = Window(index, start, end, by="rows" if every is None else "time")
     metrics.seen(
-        check.kind, as_it_stands(_assessment(store, check), monitor), window, eye_of(monitor, check.rows), at=check.at
+        check.kind,
+        without_absorbed(_assessment(store, check), monitor),
+        window,
+        check_context(monitor, check.rows),
+        at=check.at,
     )
 
 

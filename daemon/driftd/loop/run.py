@@ -21,14 +21,14 @@ from driftd.config.load import ConfigWatch, load
 from driftd.config.schema import Config
 from driftd.loop.daemon import Daemon, DeliveryConfirmed, Message, Reload, Stop
 from driftd.loop.factory import Assembly
-from driftd.loop.integrity import look_at_versions, require_whole_state
+from driftd.loop.integrity import check_versions, require_whole_state
 from driftd.loop.maintenance import (
     BACKUP_FIRST_SECONDS,
     BACKUP_LOOK_SECONDS,
     EVERY_SECONDS,
     back_up,
-    keep_house,
-    room,
+    disk_free,
+    maintain_events,
     sizes,
 )
 from driftd.loop.supervision import Service
@@ -146,7 +146,7 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
     metrics = assembly.metrics
 
     def upkeep() -> None:
-        for model, ended_well in keep_house(assembly.config, places, clock.now()).items():
+        for model, ended_well in maintain_events(assembly.config, places, clock.now()).items():
             metrics.upkeep(model, clock.now(), ok=ended_well)
 
     scheduler.add_job(upkeep, "interval", seconds=EVERY_SECONDS, id="upkeep")
@@ -155,13 +155,13 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
         back_up(assembly.config, assembly.config_path, places, metrics, clock.now())
 
     def versions() -> None:
-        look_at_versions(assembly.config, places, metrics)
+        check_versions(assembly.config, places, metrics)
 
     soon = datetime.now(UTC) + timedelta(seconds=BACKUP_FIRST_SECONDS)
     scheduler.add_job(backup, "interval", seconds=BACKUP_LOOK_SECONDS, id="backup", next_run_time=soon)
     scheduler.add_job(versions, "interval", seconds=VERSIONS_LOOK_SECONDS, id="versions", next_run_time=soon)
     for function, seconds, name in (
-        (lambda: metrics.room(*room(places), clock.now()), ROOM_SECONDS, "room"),
+        (lambda: metrics.room(*disk_free(places), clock.now()), ROOM_SECONDS, "room"),
         (lambda: metrics.sizes(sizes(places)), EVERY_SECONDS, "sizes"),
     ):
         scheduler.add_job(function, "interval", seconds=seconds, id=name, next_run_time=datetime.now(UTC))

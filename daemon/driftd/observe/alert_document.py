@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from driftd.observe.alerts import ALERTS, Alert, Figure, Format
+from driftd.observe.alert_rule import Alert, Figure, Format
+from driftd.observe.alerts import ALERTS
 
 RUNBOOK = "docs/runbook.md"
 DATASOURCE = "prometheus"  # the uid of the data source that grafana/provisioning/datasources provides

@@ -6,53 +6,10 @@ Metric names may be renamed only here and in `families` together: a test runs ev
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
-from typing import Literal
-
 from driftd.observe import thresholds
+from driftd.observe.alert_rule import Alert, Figure
 
-Format = Literal["number", "large", "count", "span", "bytes"]
-MODEL = ("model",)
-KEPT = "5m"  # how long an alert on a state outlives its series: a daemon that starts anew has solved nothing
 NOT_PAUSED = 'unless on (instance, job, model) driftd_phase{phase="paused"} == 1'
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A number that a summary tells besides the value of the rule.
-
-    In `expr`, `$only` stands for the matchers of the alert's own labels; it must give one series with these labels.
-    """
-
-    expr: str
-    format: Format = "number"
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One rule. `summary` may name {labels}, the {value} and {figures}."""
-
-    name: str
-    expr: str  # every series that it gives fires
-    severity: Literal["critical", "warning"]  # critical: look now, also at night
-    summary: str
-    meaning: str
-    labels: tuple[str, ...] = MODEL  # that the summary names, besides `instance`
-    value: Format = "number"
-    figures: dict[str, Figure] = field(default_factory=dict)
-    hold: str = "0m"  # how long it must be so
-    keep: str = KEPT  # how long it goes on when it is so no more
-
-    @property
-    def section(self) -> str:
-        """The section of docs/runbook.md."""
-        return section_of(self.name)
-
-
-def section_of(alert: str) -> str:
-    """The section of docs/runbook.md for an alert: its name without the prefix, in kebab-case."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", alert.removeprefix("Driftd")).lower()
 
 
 def _since(moment: str, began: str = "driftd_last_swap_timestamp_seconds") -> str:
@@ -101,6 +58,16 @@ ALERTS = (
         figures={
             "performance": Figure("sum without (metric) (driftd_performance{$only})"),
             "tolerated": Figure("sum without (metric) (driftd_performance_tolerated{$only})"),
+        },
+    ),
+    Alert(
+        "DriftdAlarmUnattended",
+        "driftd_alarm_unattended == 1",
+        "warning",
+        "{model}: performance has been too low for {stood}, and nothing is being done about it",
+        "The alarm stands, and no build could start, or none was better. `driftd status` says what it waits for.",
+        figures={
+            "stood": Figure("time() - min without (kind) (driftd_alarm_since_timestamp_seconds{$only})", "span"),
         },
     ),
     Alert(

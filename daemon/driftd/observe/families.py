@@ -13,7 +13,8 @@ CHECK_KINDS = ("window", "labels")
 ACTION_SECONDS = (0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 RELOADS = ("applied", "unchanged", "refused")
-OVERRIDES = ("pause_checks", "pause_retraining", "pause_promotion", "pin", "silence", "retrain", "approve", "reject")
+PAUSES = ("pause_checks", "pause_retraining", "pause_promotion")
+OVERRIDES = (*PAUSES, "pin", "silence", "retrain", "approve", "reject", "acknowledge")
 PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
 
 
@@ -122,9 +123,7 @@ REQUESTS_REFUSED = _counter(
 
 # --- notifications ---------------------------------------------------------------------------------------------------
 NOTIFIED = _counter("notifications_sent", "Notifications that a receiver took.", "receiver")
-NOTIFICATIONS_FAILED = _counter(
-    "notifications_failed", "Tries that failed; each is repeated until it is taken.", "receiver"
-)
+NOTIFICATIONS_FAILED = _counter("notifications_failed", "Tries that failed; each is made again.", "receiver")
 NOTIFIED_AT = _gauge("notification_last_success_timestamp_seconds", "When a receiver last took one.", "receiver")
 NOTIFICATIONS_PENDING = _gauge(
     "notifications_pending", "Decisions that a receiver wants to know and was not told yet.", "receiver"

@@ -236,6 +236,8 @@ WANTED = _gauge(
     "model",
     "trigger",
 )
+UNATTENDED = _gauge("alarm_unattended", "1 while performance is too low and nothing can be done about it.", "model")
+ALARM_SINCE = _gauge("alarm_since_timestamp_seconds", "Since when an alarm of performance stands.", "model", "kind")
 BLOCKED = _gauge("builds_blocked", "1 while a broken pipeline blocks builds.", "model")
 APPROVAL = _gauge("approval_waiting", "1 while a challenger waits for a person.", "model")
 BUILDS_STARTED = _counter("builds_started", "Builds that started, by trigger.", "model", "trigger", lasting=True)

@@ -114,6 +114,8 @@ class ModelMetrics:
         board.set(model_families.ASKED, state.pinned or state.champion or 0, model)
         board.set(model_families.PINNED, state.pinned or 0, model)
         board.set(model_families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
+        board.set(model_families.UNATTENDED, state.unattended is not None, model)
+        board.replace(model_families.ALARM_SINCE, model, {(alarm.kind,): alarm.since for alarm in state.open_alarms})
         board.set(model_families.BLOCKED, state.blocked is not None, model)
         wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
         board.states(model_families.WANTED, Trigger, wanted, model)

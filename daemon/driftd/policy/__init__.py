@@ -1,8 +1,11 @@
 """The whole decision as one pure function: `advance(state, finding, facts, settings, override, now) -> Transition`."""
 
 from driftd.policy.advance import advance
+from driftd.policy.alarms import LEVELS, pending_request
 from driftd.policy.inputs import (
+    AlarmCleared,
     AlarmRaised,
+    AlarmStanding,
     ClockTick,
     Facts,
     Finding,
@@ -15,10 +18,13 @@ from driftd.policy.inputs import (
     StepDone,
     StepFailed,
 )
-from driftd.policy.recovery import restored
+from driftd.policy.recovery import reconcile_restored
 
 __all__ = [
+    "LEVELS",
+    "AlarmCleared",
     "AlarmRaised",
+    "AlarmStanding",
     "ClockTick",
     "Facts",
     "Finding",
@@ -31,5 +37,6 @@ __all__ = [
     "StepDone",
     "StepFailed",
     "advance",
-    "restored",
+    "pending_request",
+    "reconcile_restored",
 ]

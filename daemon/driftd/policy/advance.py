@@ -1,12 +1,14 @@
-"""The road of every finding to its transition."""
+"""Passes each finding to the function that decides on it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import builds, operator, swaps, triggers
+from driftd.policy import alarms, builds, operator, swaps, triggers
 from driftd.policy.inputs import (
+    AlarmCleared,
     AlarmRaised,
+    AlarmStanding,
     ClockTick,
     Facts,
     Finding,
@@ -31,45 +33,49 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     swap is intended for a challenger without a gate's `promote`, a person's approval or a pin; at most one build and
     one swap are under way; a fault of the pipeline starts nothing; every event has a reason.
     """
-    given, override = override, override.in_force(now)
+    configured, override = override, override.in_force(now)
     match finding:
-        case AlarmRaised():
-            return triggers.alarmed(state, finding, settings, now)
+        case AlarmRaised() | AlarmStanding() | AlarmCleared():
+            return triggers.apply_alarm(state, finding, settings, override, now)
         case QualityFault():
-            return _faulted(state, finding)
+            return _block_builds(state, finding)
         case QualityOk():
-            return _cleared(state, finding)
+            return _unblock_builds(state, finding)
         case StepDone():
-            return builds.step_done(state, finding, facts, settings, override, now)
+            return builds.finish_step(state, finding, facts, settings, override, now)
         case StepFailed():
-            return builds.step_failed(state, finding, settings, now)
+            return builds.fail_step(state, finding, settings, now)
         case ProbationResult():
-            return swaps.shadowed(state, finding)
+            return swaps.apply_comparison(state, finding)
         case OperatorRequest():
-            return operator.asked(state, finding, facts, now)
+            return operator.answer_request(state, finding, facts, settings, now)
         case ClockTick():
-            noted = operator.noted(state, facts, given, override, now)
-            return noted or _ticked(state, facts, settings, override, now)
+            changed = operator.record_override_change(state, facts, configured, override, now)
+            decided = changed or _decide_on_tick(state, facts, settings, override, now)
+            return alarms.report_unattended(decided, settings, override, now)
 
 
-def _ticked(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    decided = operator.overridden(state, facts, override, now)
-    if decided is not None:
-        return decided
+def _decide_on_tick(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    state = alarms.without_acknowledged(state, override, now)
+    applied = operator.apply_override(state, facts, settings, override, now)
+    if applied is not None:
+        return applied
     match state.phase:
         case Phase.STEADY:
-            return triggers.consider(state, facts, settings, override, now)
+            return triggers.consider_build(state, facts, settings, override, now)
         case Phase.RETRAINING:
-            return builds.collect(state, facts, settings, override, now)
+            return builds.collect_rows(state, facts, settings, override, now)
         case Phase.PROBATION:
-            return swaps.look(state, facts, settings, now)
+            return swaps.compare_versions(state, facts, settings, now)
         case Phase.AWAITING_APPROVAL:
-            return builds.release(state, settings, override)
+            return builds.release_challenger(state, settings, override)
         case Phase.PAUSED:
             return Transition(state, f"paused by the override: {override.reason}")
 
 
-def _faulted(state: ModelState, fault: QualityFault) -> Transition:
+def _block_builds(state: ModelState, fault: QualityFault) -> Transition:
     """A fault of a window's rows is what is said to block builds; one of the labels is said while there is no other."""
     sentence = fault.sentence
     if fault.of == "labels":
@@ -82,7 +88,7 @@ def _faulted(state: ModelState, fault: QualityFault) -> Transition:
     return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", Event.QUALITY_FAULT)
 
 
-def _cleared(state: ModelState, cleared: QualityOk) -> Transition:
+def _unblock_builds(state: ModelState, cleared: QualityOk) -> Transition:
     """Builds are blocked until rows and labels are both whole."""
     if cleared.of == "labels":
         blocked = None if state.blocked == state.label_fault else state.blocked

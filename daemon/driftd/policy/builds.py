@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.policy.alarms import open_numbers, pending_request, request_for_alarm
 from driftd.policy.formatting import PIN_AGAIN, moment, span
 from driftd.policy.inputs import Facts, Override, PolicySettings, StepDone, StepFailed
-from driftd.policy.swaps import FOLLOW_UP, promote, swapped
-from driftd.policy.triggers import consider, start
+from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote
+from driftd.policy.triggers import find_obstacle, next_request, request_again, start
 from driftd.records import (
     Action,
     ActionArguments,
@@ -29,11 +30,9 @@ from driftd.records import (
     TrainArguments,
     TrainResult,
     Transition,
-    Trigger,
 )
 
 MORE_ROWS = 1.5  # an inconclusive gate is asked again when so many times the rows are there
-AFTER_REFUSAL = 2  # a refused build is tried again with so many times the labels, while its cause stands
 
 
 def judge(state: ModelState, build: Build) -> Action:
@@ -42,14 +41,16 @@ def judge(state: ModelState, build: Build) -> Action:
 
 
 def _judge_again(state: ModelState, build: Build, why: str) -> Transition:
-    """A judgement says nothing of a champion that it did not see: have the challenger compared with what serves."""
-    seen = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
+    """Compare the challenger with the version that serves now: its judgement was against another champion."""
+    difference = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
     judging = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.JUDGE))
     figures = DecisionFigures(version=build.number, champion=state.champion)
-    return Transition(judging, f"{why}: {seen}; judging again", Event.JUDGED_AGAIN, (judge(state, build),), figures)
+    return Transition(
+        judging, f"{why}: {difference}; judging again", Event.JUDGED_AGAIN, (judge(state, build),), figures
+    )
 
 
-def judged(
+def apply_judgement(
     state: ModelState,
     build: Build,
     arguments: JudgeArguments,
@@ -59,7 +60,7 @@ def judged(
     override: Override,
     now: float,
 ) -> Transition:
-    """What follows from what the gate says; of another champion than the one that serves, it says nothing."""
+    """Apply the decision of the gate. A judgement against another champion than the one that serves is repeated."""
     against = state.champion if arguments.champion is None else arguments.champion
     build = replace(build, judged_against=against)
     if build.judged_against != state.champion:
@@ -77,9 +78,9 @@ def judged(
     figures = _gate_figures(build, result)
     match result.decision:
         case GateDecision.PROMOTE:
-            return _won(replace(state, build=build), build, settings, override, figures)
+            return _promote_or_hold(replace(state, build=build), build, settings, override, figures)
         case GateDecision.REJECT:
-            return _ended(
+            return _end_build(
                 state,
                 build,
                 settings,
@@ -107,7 +108,7 @@ def _gate_figures(build: Build, result: JudgeResult) -> DecisionFigures:
     )
 
 
-def _won(
+def _promote_or_hold(
     state: ModelState, build: Build, settings: PolicySettings, override: Override, figures: DecisionFigures
 ) -> Transition:
     hold = build.hold or _hold(state, settings, override)
@@ -127,7 +128,7 @@ def _hold(state: ModelState, settings: PolicySettings, override: Override) -> st
     return "promote.approval is manual" if settings.approval == "manual" else None
 
 
-def release(state: ModelState, settings: PolicySettings, override: Override) -> Transition:
+def release_challenger(state: ModelState, settings: PolicySettings, override: Override) -> Transition:
     """Promote a challenger that only the override held back, once the override lets go of it."""
     build = state.build
     hold = (build.hold if build is not None else "") or _hold(state, settings, override)
@@ -139,8 +140,10 @@ def release(state: ModelState, settings: PolicySettings, override: Override) -> 
     return promote(state, build, reason, DecisionFigures(version=build.number))
 
 
-def collect(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    """What a tick means to a build under way: only one that collects rows can go on by itself."""
+def collect_rows(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    """Advance a build that collects rows. At every other step the build waits for its action."""
     build = state.build
     if build is None:
         return Transition(state, "the build is at its step nothing")
@@ -149,19 +152,28 @@ def collect(state: ModelState, facts: Facts, settings: PolicySettings, override:
         return Transition(state, f"{held}: retraining is paused by the override: {override.reason}")
     if build.step is not BuildStep.COLLECT:
         return Transition(state, f"the build is at its step {build.step}")
-    if state.want is not None and state.want.trigger is Trigger.MANUAL and state.want.since > build.started_at:
-        return consider(state, facts, settings, override, now)
-    return _collected(state, build, facts, settings, now)
+    urgent = request_for_alarm(state, settings, override, now)
+    if urgent is not None:
+        return request_again(state, urgent)
+    want = pending_request(state)
+    if want is not None:
+        obstacle = find_obstacle(state, want, facts, settings, override, now)
+        if obstacle is None:
+            return start(state, want, facts, settings, now)
+        state = replace(state, waits=obstacle)
+    return _judge_or_rebuild(state, build, facts, settings, now)
 
 
-def _collected(state: ModelState, build: Build, facts: Facts, settings: PolicySettings, now: float) -> Transition:
+def _judge_or_rebuild(
+    state: ModelState, build: Build, facts: Facts, settings: PolicySettings, now: float
+) -> Transition:
     """While the gate is inconclusive: judge again with more rows, build again with many more, or give up in time."""
     new_labels = facts.labels - build.judged_labels
     wanted = max(settings.min_labels, int(build.judged_rows * (MORE_ROWS - 1)))
     if now - build.started_at > settings.collect_for:
         time = span(settings.collect_for)
         reason = f"version {build.number} never became clearly better within {time}: {build.decision}"
-        return _ended(
+        return _end_build(
             state, build, settings, now, Event.CHALLENGER_INCONCLUSIVE, reason, DecisionFigures(version=build.number)
         )
     if build.rows_since_change and facts.labels >= FOLLOW_UP * build.rows_since_change:
@@ -172,10 +184,10 @@ def _collected(state: ModelState, build: Build, facts: Facts, settings: PolicySe
         lacking = f"{new_labels} of {wanted} more labelled rows for the next judgement of version {build.number}"
         return Transition(state, lacking)
     again = f"{new_labels} more labelled rows: judging version {build.number} again"
-    return go_on(state, replace(build, step=BuildStep.JUDGE), judge(state, build), again)
+    return advance_build(state, replace(build, step=BuildStep.JUDGE), judge(state, build), again)
 
 
-def _ended(
+def _end_build(
     state: ModelState,
     build: Build,
     settings: PolicySettings,
@@ -188,7 +200,8 @@ def _ended(
         state,
         phase=Phase.STEADY,
         build=None,
-        want=_second_try(build, now),
+        want=next_request(state, build, now),
+        waits=None,
         cooldown_until=now + settings.cooldown,
         barred=(*state.barred, build.number),
         failures=0,
@@ -197,46 +210,29 @@ def _ended(
     return Transition(ended, reason, event, (), figures)
 
 
-def _second_try(build: Build, now: float) -> BuildRequest | None:
-    """The cause of a performance or harm build still stands after a refusal: try again with twice the labels."""
-    if build.trigger not in (Trigger.PERFORMANCE, Trigger.HARM):
-        return None
-    needed = AFTER_REFUSAL * max(build.judged_labels, 1)
-    reason = f"version {build.number} was refused with {build.judged_labels} labels; {build.reason}"
-    return BuildRequest(
-        build.trigger,
-        reason,
-        now,
-        change_at=build.change_at,
-        labels_needed=needed,
-        is_follow_up=True,
-        alarm=build.alarm,
-    )
-
-
-def go_on(state: ModelState, build: Build, action: Action, reason: str) -> Transition:
-    """A build goes on by one action."""
+def advance_build(state: ModelState, build: Build, action: Action, reason: str) -> Transition:
+    """Save the progress of a build and perform its next action."""
     return Transition(replace(state, build=build), reason, None, (action,), DecisionFigures(version=build.number))
 
 
-def step_done(
+def finish_step(
     state: ModelState, done: StepDone, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
-    """What follows a finished action."""
+    """Apply the result of a finished action."""
     if isinstance(done.arguments, SwapArguments):
-        return swapped(state, done.arguments, settings, now)
+        return finish_swap(state, done.arguments, settings, now)
     build = _build_of(state, done.arguments)
     if build is None:
         return Transition(state, f"the result of an abandoned {done.kind} is put aside")
     match done.arguments, done.result:
         case _, SnapshotResult() as result:
-            return _snapshotted(state, build, result)
+            return _train(state, build, result)
         case _, TrainResult() as result:
             judging = replace(build, step=BuildStep.JUDGE)
             reason = f"version {build.number} is trained on {result.rows} rows ({result.data})"
-            return go_on(state, judging, judge(state, build), reason)
+            return advance_build(state, judging, judge(state, build), reason)
         case JudgeArguments() as arguments, JudgeResult() as result:
-            return judged(state, build, arguments, result, facts, settings, override, now)
+            return apply_judgement(state, build, arguments, result, facts, settings, override, now)
         case _:
             return Transition(state, f"{done.kind} done")
 
@@ -249,7 +245,7 @@ def _build_of(state: ModelState, arguments: ActionArguments) -> Build | None:
     return build
 
 
-def _snapshotted(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
+def _train(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
     since_change = result.rows_since_change or 0
     arguments = TrainArguments(
         version=build.number,
@@ -262,14 +258,14 @@ def _snapshotted(state: ModelState, build: Build, result: SnapshotResult) -> Tra
     further = replace(build, step=BuildStep.TRAIN, snapshot=result.digest, rows_since_change=since_change)
     after = f", {since_change} of them since the change" if build.change_at is not None else ""
     reason = f"snapshot {result.digest[:12]} holds {result.rows} labelled rows{after}"
-    return go_on(state, further, Action(arguments), reason)
+    return advance_build(state, further, Action(arguments), reason)
 
 
-def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:
-    """What follows a failed action: the champion is never touched."""
+def fail_step(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:
+    """Apply the failure of an action. The champion stays."""
     match failed.arguments:
         case SwapArguments(purpose=SwapPurpose.ROLLBACK | SwapPurpose.PIN) as swap:
-            return _not_served(state, swap, failed.error)
+            return _refuse_swap(state, swap, failed.error)
         case ReportArguments():
             return Transition(state, f"{failed.kind} failed: {failed.error}", Event.REPORT_FAILED)
         case ShadowArguments():
@@ -277,10 +273,10 @@ def step_failed(state: ModelState, failed: StepFailed, settings: PolicySettings,
     build = _build_of(state, failed.arguments)
     if build is None:
         return Transition(state, f"the failure of an abandoned {failed.kind} is put aside: {failed.error}")
-    return _build_failed(state, build, failed, settings, now)
+    return _fail_build(state, build, failed, settings, now)
 
 
-def _not_served(state: ModelState, swap: SwapArguments, error: str) -> Transition:
+def _refuse_swap(state: ModelState, swap: SwapArguments, error: str) -> Transition:
     reason = f"version {swap.version} cannot be served ({swap.purpose} refused): {error}"
     if swap.purpose is SwapPurpose.ROLLBACK:
         return Transition(state, reason, Event.ROLLBACK_REFUSED)
@@ -288,22 +284,31 @@ def _not_served(state: ModelState, swap: SwapArguments, error: str) -> Transitio
     return Transition(replace(state, pin_refused=reason), reason, Event.PIN_REFUSED)
 
 
-def _build_failed(
+def _fail_build(
     state: ModelState, build: Build, failed: StepFailed, settings: PolicySettings, now: float
 ) -> Transition:
+    """End a build that failed, and try its request again after a pause that doubles.
+
+    A request is dropped after `most_failures` tries, unless its alarm still stands.
+    """
     failures = state.failures + 1
-    pause = min(settings.backoff_most, settings.backoff_first * 2 ** (failures - 1))
-    dropped = failures >= settings.most_failures
+    pause = min(settings.backoff_most, settings.backoff_first * 2 ** min(failures - 1, 30))
+    want = pending_request(state)
+    if want is None and state.want is not None:
+        want = replace(state.want, failures=state.want.failures + 1)
+        if want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
+            want, failures = None, 0
+    is_tried_again = want is not None or state.open_alarms
+    after = f"next try at {moment(now + pause)}" if is_tried_again else "no further try until a new alarm or wish"
     back = replace(
         state,
         phase=Phase.STEADY,
         build=None,
-        failures=0 if dropped else failures,
+        failures=failures,
         backoff_until=now + pause,
-        want=None if dropped else state.want,
+        want=want,
         barred=(*state.barred, build.number),
     )
-    after = "no further try until a new alarm or wish" if dropped else f"next try at {moment(now + pause)}"
     reason = f"build {build.number} failed at {failed.kind}: {failed.error}; the champion still serves; {after}"
-    figures = DecisionFigures(version=build.number, step=failed.kind, failures=failures)
+    figures = DecisionFigures(version=build.number, step=failed.kind, failures=state.failures + 1)
     return Transition(back, reason, Event.BUILD_FAILED, (), figures)

@@ -1,4 +1,4 @@
-"""What policy decides on: the settings of one model, what can happen to it, and the facts that it needs."""
+"""The inputs of policy: the settings of one model, its override, the findings and the facts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ class PolicySettings:
     probation_min_labels: int = 300
     backoff_first: float = HOUR / 6  # after a failed build; doubles with each
     backoff_most: float = DAY
-    most_failures: int = 5  # then the wish is dropped
+    most_failures: int = 5  # then a request is dropped, unless its alarm still stands
+    attend_within: float = DAY  # after so long, a person is told of an alarm that nothing is done about
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """The operator's hand on one model. After `expires` it has no effect; each silence has an end of its own."""
+    """What the override asks of one model. It has no effect after `expires`; each silence has its own end."""
 
     reason: str = ""
     expires: float | None = None
@@ -43,19 +44,24 @@ class Override:
     approve: int | None = None
     reject: int | None = None
     silence: Mapping[str, float] = field(default_factory=dict)  # until when a feature raises no alarm
+    acknowledge: Mapping[int, float] = field(default_factory=dict)  # until when nothing is done about an alarm, by id
+    acknowledge_reason: str = ""
 
     def in_force(self, now: float) -> Override:
-        """This override without what has lapsed; the empty one when it has lapsed whole."""
+        """This override without what has lapsed. An acknowledgement has its own end, and outlasts `expires`."""
+        acknowledged = {number: until for number, until in self.acknowledge.items() if now < until}
         if self.expires is not None and now >= self.expires:
-            return Override()
+            return Override(acknowledge=acknowledged, acknowledge_reason=self.acknowledge_reason)
         lasting = {feature: until for feature, until in self.silence.items() if now < until}
-        return self if len(lasting) == len(self.silence) else replace(self, silence=lasting)
+        if (len(lasting), len(acknowledged)) == (len(self.silence), len(self.acknowledge)):
+            return self
+        return replace(self, silence=lasting, acknowledge=acknowledged)
 
     @property
     def is_empty(self) -> bool:
         """Whether it asks nothing of this model."""
-        asked = (self.pin, self.retrain, self.approve, self.reject)
-        return not self.pause and not self.silence and all(request is None for request in asked)
+        values = (self.pin, self.retrain, self.approve, self.reject)
+        return not (self.pause or self.silence or self.acknowledge) and all(value is None for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,22 @@ class AlarmRaised:
     alarm: Alarm
     number: int  # the alarm's id
     window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmStanding:
+    """A check found evidence over its threshold for an alarm that an earlier window raised."""
+
+    alarm: Alarm
+    number: int  # the alarm's id
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmCleared:
+    """A check found the evidence of a kind below its threshold; `sentence` has its figures."""
+
+    kind: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,30 +142,44 @@ class ProbationResult:
 
 @dataclass(frozen=True, slots=True)
 class OperatorRequest:
-    """A person asked by the CLI: retrain | approve | reject | rollback."""
+    """A request of a person by the CLI: retrain | approve | reject | rollback | acknowledge."""
 
     kind: str
     who: str
     text: str = ""
     version: int | None = None
     at: float | None = None  # when; None is now
+    alarm: int | None = None  # that is acknowledged; None: every alarm that stands
+    until: float | None = None  # epoch seconds
 
 
 @dataclass(frozen=True, slots=True)
 class ClockTick:
-    """Time went by; or the config changed."""
+    """Time has passed, or the config has changed."""
 
 
-Finding = AlarmRaised | QualityFault | QualityOk | StepDone | StepFailed | ProbationResult | OperatorRequest | ClockTick
+Finding = (
+    AlarmRaised
+    | AlarmStanding
+    | AlarmCleared
+    | QualityFault
+    | QualityOk
+    | StepDone
+    | StepFailed
+    | ProbationResult
+    | OperatorRequest
+    | ClockTick
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the shell counted for this decision."""
+    """What the shell has counted for this decision."""
 
     next_version: int = 1
     versions: frozenset[int] = frozenset()  # those that can be served
     labels: int = 0  # labelled rows since the change at hand (want, build), or since the swap (probation)
+    labels_of_request: int | None = None  # those since the change of a request beside a build; None: as `labels`
     labels_since_build: int = 0
     schedule_due: bool = False
     code: str | None = None  # the trainer's fingerprint now

@@ -1,14 +1,15 @@
-"""What an operator asks by the config's override or by the CLI, and the answer."""
+"""Applies the override of the config and answers the requests of the CLI."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from driftd.policy.alarms import acknowledge, open_numbers, pending_request
 from driftd.policy.formatting import PIN_AGAIN, moment
-from driftd.policy.inputs import Facts, OperatorRequest, Override
-from driftd.policy.swaps import promote, refused, swap_action, unwatched
-from driftd.policy.triggers import by_hand, gives_way
+from driftd.policy.inputs import Facts, OperatorRequest, Override, PolicySettings
+from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, swap_action
+from driftd.policy.triggers import is_interruptible, request_build
 from driftd.records import (
     ActionKind,
     Build,
@@ -26,31 +27,34 @@ ACTOR = "config"
 ASKED_KEPT = 100  # retrain texts that are remembered, so that none builds twice
 
 
-def noted(state: ModelState, facts: Facts, given: Override, override: Override, now: float) -> Transition | None:
-    """A line of history when what the override asks of this model began, changed or ended; None when it is as before.
+def record_override_change(
+    state: ModelState, facts: Facts, configured: Override, override: Override, now: float
+) -> Transition | None:
+    """Record that the override of this model began, changed or ended; None when it is as before.
 
-    `given` is what the config says, `override` what of it is in force now.
+    `configured` is what the config says, `override` what of it is in force now.
     """
-    asks = None if override.is_empty else f"{described(override)} ({override.reason})"
+    why = "; ".join(dict.fromkeys(filter(None, (override.reason, override.acknowledge_reason))))
+    asks = None if override.is_empty else f"{describe_override(override)} ({why})"
     if asks == state.override:
         return None
-    changed = replace(state, override=asks)
+    after = replace(state, override=asks)
     if state.pin_refused is not None:
-        changed = replace(changed, pinned=None, pin_refused=None)  # whatever changed, the pin is tried anew
+        after = replace(after, pinned=None, pin_refused=None)  # whatever changed, the pin is tried anew
     if asks is None:
-        lapsed = given.expires is not None and given.expires <= now
-        how = f"expired at {moment(given.expires)}" if lapsed and given.expires is not None else "was lifted"
-        return Transition(changed, f"the override {how}; it was: {state.override}", Event.OVERRIDE_ENDED, actor=ACTOR)
+        lapsed = configured.expires is not None and configured.expires <= now
+        how = f"expired at {moment(configured.expires)}" if lapsed and configured.expires is not None else "was lifted"
+        return Transition(after, f"the override {how}; it was: {state.override}", Event.OVERRIDE_ENDED, actor=ACTOR)
     event = Event.OVERRIDE_BEGAN if state.override is None else Event.OVERRIDE_CHANGED
     until = f", until {moment(override.expires)}" if override.expires is not None else ""
     notes = "".join(f"; {note}" for note in _without_effect(state, facts, override))
     return Transition(
-        changed, f"the override holds: {asks}{until}{notes}", event, (), DecisionFigures(asks=asks), actor=ACTOR
+        after, f"the override holds: {asks}{until}{notes}", event, (), DecisionFigures(asks=asks), actor=ACTOR
     )
 
 
-def described(override: Override) -> str:
-    """What an override asks, as one clause after the other."""
+def describe_override(override: Override) -> str:
+    """What an override asks, in one sentence."""
     return "; ".join(_clauses(override))
 
 
@@ -61,6 +65,8 @@ def _clauses(override: Override) -> Iterator[str]:
         yield f"version {override.pin} pinned"
     for feature, until in sorted(override.silence.items()):
         yield f"{feature} silent until {moment(until)}"
+    for number, until in sorted(override.acknowledge.items()):
+        yield f"alarm {number} acknowledged until {moment(until)}"
     if override.retrain is not None:
         yield f"a build asked for: {override.retrain}"
     if override.approve is not None:
@@ -70,7 +76,7 @@ def _clauses(override: Override) -> Iterator[str]:
 
 
 def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iterator[str]:
-    """What is asked and cannot have its effect now: a change of the config never does nothing without a word."""
+    """The parts of the override that have no effect now, as clauses for the history."""
     waiting = state.build.number if state.phase is Phase.AWAITING_APPROVAL and state.build is not None else None
     for version in (override.approve, override.reject):
         if version is not None and version != waiting:
@@ -79,8 +85,10 @@ def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iter
         yield f"version {waiting} cannot be promoted while version {override.pin} is pinned"
     if override.retrain is not None and override.retrain in state.asked:
         yield f"the build {override.retrain!r} was begun before; another text is another build"
-    elif override.retrain is not None and state.build is not None and not gives_way(state.build):
+    elif override.retrain is not None and state.build is not None and not is_interruptible(state.build):
         yield f"build {state.build.number} is under way ({state.build.step}); the one asked for begins after it"
+    for number in sorted(set(override.acknowledge) - open_numbers(state)):
+        yield f"alarm {number} does not stand now"
     unknown = sorted(set(override.silence) - facts.features) if facts.features is not None else []
     if unknown and facts.features is not None:
         yield f"there is no feature {', '.join(unknown)} (there are: {', '.join(sorted(facts.features))})"
@@ -90,21 +98,25 @@ def _waiting(state: ModelState, waiting: int | None) -> str:
     return f"version {waiting} does" if waiting is not None else f"the model is {state.phase}"
 
 
-def overridden(state: ModelState, facts: Facts, override: Override, now: float) -> Transition | None:
-    """The first thing in which the model differs from what the override asks, mended; None when it is as asked."""
-    for mend in (_paused, _pinned, _judged):
-        transition = mend(state, facts, override)
-        if transition is not None:
-            return transition
-    if override.retrain is not None and override.retrain not in state.asked and gives_way(state.build):
-        asked = replace(state, asked=(*state.asked[-ASKED_KEPT + 1 :], override.retrain))
-        wanted = by_hand(asked, f"the override asks for a build: {override.retrain}", "the override", now)
+def apply_override(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition | None:
+    """Correct the first difference between the model and the override; None when there is none."""
+    applied = (
+        _apply_pause(state, override)
+        or _apply_pin(state, facts, override)
+        or _judge_challenger(state, settings, override, now)
+    )
+    if applied is not None:
+        return applied
+    if override.retrain is not None and override.retrain not in state.asked and is_interruptible(state.build):
+        remembered = replace(state, asked=(*state.asked[-ASKED_KEPT + 1 :], override.retrain))
+        wanted = request_build(remembered, f"the override asks for a build: {override.retrain}", "the override", now)
         return replace(wanted, actor=ACTOR)
     return None
 
 
-def _paused(state: ModelState, facts: Facts, override: Override) -> Transition | None:
-    del facts
+def _apply_pause(state: ModelState, override: Override) -> Transition | None:
     if "checks" in override.pause and state.phase is not Phase.PAUSED:
         paused = replace(state, phase=Phase.PAUSED, resumes=state.phase)
         return Transition(paused, f"checks are paused by the override: {override.reason}", Event.PAUSED, actor=ACTOR)
@@ -114,16 +126,16 @@ def _paused(state: ModelState, facts: Facts, override: Override) -> Transition |
     return None
 
 
-def _pinned(state: ModelState, facts: Facts, override: Override) -> Transition | None:
+def _apply_pin(state: ModelState, facts: Facts, override: Override) -> Transition | None:
     if override.pin is None:
-        return None if state.pinned is None else _unpinned(state)
+        return None if state.pinned is None else _unpin(state)
     if override.pin == state.pinned or ActionKind.SWAP in facts.working:
         return None  # held already, or tried and refused: only another pin is tried again
     held = replace(state, pinned=override.pin, pin_refused=None)
     why = f"the override pins version {override.pin}: {override.reason}"
     figures = DecisionFigures(version=override.pin, from_version=state.champion)
     if override.pin == state.champion:
-        return Transition(_settled(held), f"{why}; it serves already", Event.PINNED, (), figures, actor=ACTOR)
+        return Transition(_end_probation(held), f"{why}; it serves already", Event.PINNED, (), figures, actor=ACTOR)
     if override.pin not in facts.versions:
         known = ", ".join(map(str, sorted(facts.versions))) or "none"
         refusal = (
@@ -140,24 +152,23 @@ def _without_build(state: ModelState) -> ModelState:
     """A challenger that is pinned is no challenger any more: what its judge still says is put aside."""
     resumes = None if state.resumes is None else Phase.STEADY
     phase = state.phase if state.phase is Phase.PAUSED else Phase.STEADY
-    return replace(state, phase=phase, resumes=resumes, build=None, want=None, waits=None)
+    return replace(state, phase=phase, resumes=resumes, build=None, want=pending_request(state), waits=None)
 
 
-def _settled(state: ModelState) -> ModelState:
+def _end_probation(state: ModelState) -> ModelState:
     """A version that is pinned is served whatever a comparison says: its probation is over."""
-    resumes = state.resumes and unwatched(state.resumes)
-    return replace(state, phase=unwatched(state.phase), resumes=resumes, probation=None)
+    resumes = state.resumes and phase_without_probation(state.resumes)
+    return replace(state, phase=phase_without_probation(state.phase), resumes=resumes, probation=None)
 
 
-def _unpinned(state: ModelState) -> Transition:
+def _unpin(state: ModelState) -> Transition:
     goes_on = f"version {state.champion} goes on serving"
-    sentence = f"version {state.pinned} is no longer pinned; {goes_on}"
-    return Transition(replace(state, pinned=None, pin_refused=None), sentence, Event.UNPINNED, actor=ACTOR)
+    reason = f"version {state.pinned} is no longer pinned; {goes_on}"
+    return Transition(replace(state, pinned=None, pin_refused=None), reason, Event.UNPINNED, actor=ACTOR)
 
 
-def _judged(state: ModelState, facts: Facts, override: Override) -> Transition | None:
+def _judge_challenger(state: ModelState, settings: PolicySettings, override: Override, now: float) -> Transition | None:
     """Approve or reject the challenger that waits; a pin goes before an approval."""
-    del facts
     build = state.build
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
         return None
@@ -166,7 +177,10 @@ def _judged(state: ModelState, facts: Facts, override: Override) -> Transition |
         return replace(promote(state, build, by, DecisionFigures(version=build.number)), actor=ACTOR)
     if override.reject == build.number:
         return replace(
-            refused(state, f"version {build.number} is rejected by the override: {override.reason}"), actor=ACTOR
+            reject_challenger(
+                state, f"version {build.number} is rejected by the override: {override.reason}", settings, now
+            ),
+            actor=ACTOR,
         )
     return None
 
@@ -175,7 +189,9 @@ NO_TARGET = "there is no earlier version to go back to; name one with --to"
 REQUEST_LASTS = 86_400.0  # seconds; what was asked before the daemon was down for days may be wrong by now
 
 
-def asked(state: ModelState, finding: OperatorRequest, facts: Facts, now: float) -> Transition:
+def answer_request(
+    state: ModelState, finding: OperatorRequest, facts: Facts, settings: PolicySettings, now: float
+) -> Transition:
     """Answer a request of the CLI; the transition's reason is the answer."""
     if finding.at is not None and now - finding.at > REQUEST_LASTS:
         stale = f"{finding.kind} was asked at {moment(finding.at)}, and nothing could answer until now"
@@ -184,26 +200,30 @@ def asked(state: ModelState, finding: OperatorRequest, facts: Facts, now: float)
         case "retrain":
             return _retrain(state, finding, now)
         case "approve" | "reject":
-            return _judged_by_person(state, finding)
+            return _approve_or_reject(state, finding, settings, now)
         case "rollback":
             return _roll_back(state, finding, facts)
+        case "acknowledge":
+            return acknowledge(state, finding, now)
         case _:
             return Transition(
                 state,
-                f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback",
+                f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge",
                 Event.REQUEST_REFUSED,
             )
 
 
 def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transition:
-    if state.build is not None and not gives_way(state.build):
+    if state.build is not None and not is_interruptible(state.build):
         return Transition(
             state, f"build {state.build.number} is already under way ({state.build.step})", Event.REQUEST_REFUSED
         )
-    return by_hand(state, f"{finding.who} asks for a build: {finding.text or 'no reason given'}", finding.who, now)
+    return request_build(
+        state, f"{finding.who} asks for a build: {finding.text or 'no reason given'}", finding.who, now
+    )
 
 
-def _judged_by_person(state: ModelState, finding: OperatorRequest) -> Transition:
+def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:
     build = state.build
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
         return Transition(state, f"nothing awaits approval (the model is {state.phase})", Event.REQUEST_REFUSED)
@@ -219,7 +239,7 @@ def _judged_by_person(state: ModelState, finding: OperatorRequest) -> Transition
     if finding.kind == "approve":
         figures = DecisionFigures(version=build.number, who=finding.who)
         return promote(state, build, f"version {build.number} is approved by {finding.who}{text}", figures)
-    return refused(state, f"version {build.number} is rejected by {finding.who}{text}")
+    return reject_challenger(state, f"version {build.number} is rejected by {finding.who}{text}", settings, now)
 
 
 def _roll_back(state: ModelState, finding: OperatorRequest, facts: Facts) -> Transition:

@@ -1,11 +1,13 @@
-"""From the decision for a version to the version that serves, and the probation after it."""
+"""Swaps of the served version, and the probation that follows a promotion."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.policy.alarms import pending_request
 from driftd.policy.formatting import moment
 from driftd.policy.inputs import Facts, PolicySettings, ProbationResult
+from driftd.policy.triggers import next_request
 from driftd.records import (
     Action,
     ActionKind,
@@ -41,22 +43,34 @@ def swap_action(state: ModelState, version: int, purpose: SwapPurpose) -> Action
     return Action(SwapArguments(version=version, purpose=purpose, from_version=state.champion))
 
 
-def refused(state: ModelState, reason: str) -> Transition:
-    """A person turned the waiting challenger down."""
+def reject_challenger(state: ModelState, reason: str, settings: PolicySettings, now: float) -> Transition:
+    """End the build of the waiting challenger because a person rejects it."""
     number = state.build.number if state.build is not None else 0
-    steady = replace(state, phase=Phase.STEADY, build=None, want=None, barred=(*state.barred, number))
+    want = None if state.build is None else next_request(state, state.build, now)
+    steady = replace(
+        state,
+        phase=Phase.STEADY,
+        build=None,
+        want=want,
+        cooldown_until=now + settings.cooldown,
+        barred=(*state.barred, number),
+    )
     return Transition(steady, reason, Event.CHALLENGER_REJECTED, (), DecisionFigures(version=number))
 
 
-def swapped(state: ModelState, arguments: SwapArguments, settings: PolicySettings, now: float) -> Transition:
-    """Another version serves: what that means depends on the purpose of the swap."""
+def finish_swap(state: ModelState, arguments: SwapArguments, settings: PolicySettings, now: float) -> Transition:
+    """Apply a finished swap, by its purpose."""
     version, before = arguments.version, state.champion
     figures = DecisionFigures(version=version, from_version=before)
-    served = replace(state, champion=version, cooldown_until=now + settings.cooldown)
+    alarms = state.open_alarms if version == before else ()  # evidence begins anew against another version
+    served = replace(state, champion=version, cooldown_until=now + settings.cooldown, open_alarms=alarms)
     if arguments.purpose is SwapPurpose.PROMOTE:
-        return _promoted(served, before, figures, now)
+        return _begin_probation(served, before, figures, now)
     settled = replace(
-        served, phase=unwatched(served.phase), resumes=served.resumes and unwatched(served.resumes), probation=None
+        served,
+        phase=phase_without_probation(served.phase),
+        resumes=served.resumes and phase_without_probation(served.resumes),
+        probation=None,
     )
     if arguments.purpose is SwapPurpose.ROLLBACK:
         barred = (*state.barred, before) if before is not None and before != version else state.barred
@@ -67,14 +81,17 @@ def swapped(state: ModelState, arguments: SwapArguments, settings: PolicySetting
     return Transition(pinned, f"version {version} serves because the override pins it", Event.PINNED, (), figures)
 
 
-def unwatched(phase: Phase) -> Phase:
-    """A rollback or a pin ends a probation; every other phase goes on."""
+def phase_without_probation(phase: Phase) -> Phase:
+    """The phase after a rollback or a pin, which end a probation."""
     return Phase.STEADY if phase is Phase.PROBATION else phase
 
 
-def _promoted(served: ModelState, before: int | None, figures: DecisionFigures, now: float) -> Transition:
+def _begin_probation(served: ModelState, before: int | None, figures: DecisionFigures, now: float) -> Transition:
     build = served.build
-    clean = replace(served, build=None, want=_follow_up(build, now), failures=0, backoff_until=0.0, waits=None)
+    pending = pending_request(served)
+    by_person = pending is not None and pending.trigger is Trigger.MANUAL
+    want = pending if by_person else _follow_up(build, now)
+    clean = replace(served, build=None, want=want, failures=0, backoff_until=0.0, waits=None)
     if before is None:
         steady = replace(clean, phase=Phase.STEADY)
         return Transition(
@@ -108,14 +125,14 @@ def _follow_up(build: Build | None, now: float) -> BuildRequest | None:
 LOOKS = 4  # about so many looks at the labels while the least number comes in; the test allows any number
 
 
-def look(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
-    """Have the two versions compared when enough new labels came, or when the span is over."""
+def compare_versions(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
+    """Compare the two versions when enough new labels have arrived, or when the span is over."""
     probation = state.probation
     if probation is None or state.champion is None:
         return Transition(replace(state, phase=Phase.STEADY), "no probation is under way")
     if facts.working & {ActionKind.SHADOW, ActionKind.SWAP}:
         return Transition(state, probation.sentence or "the comparison is being made")
-    missing = _missing(probation, facts.labels, settings, now)
+    missing = _awaited_labels(probation, facts.labels, settings, now)
     if missing is not None:
         return Transition(state, missing)
     looking = replace(state, probation=replace(probation, looked_at=now, seen=facts.labels))
@@ -123,7 +140,7 @@ def look(state: ModelState, facts: Facts, settings: PolicySettings, now: float) 
     return Transition(looking, f"comparing version {state.champion} with {probation.previous}", None, (action,))
 
 
-def _missing(probation: Probation, labels: int, settings: PolicySettings, now: float) -> str | None:
+def _awaited_labels(probation: Probation, labels: int, settings: PolicySettings, now: float) -> str | None:
     """What the next comparison waits for: labels, or, once the span is over, time for the labels to mature."""
     step = max(1, settings.probation_min_labels // LOOKS, probation.seen // LOOKS)
     if labels - probation.seen >= step:
@@ -138,8 +155,8 @@ def _missing(probation: Probation, labels: int, settings: PolicySettings, now: f
     )
 
 
-def shadowed(state: ModelState, finding: ProbationResult) -> Transition:
-    """Confirm, roll back or go on watching."""
+def apply_comparison(state: ModelState, finding: ProbationResult) -> Transition:
+    """Apply a comparison: confirm the champion, roll back, or continue the probation."""
     probation = state.probation
     of_another = finding.version not in (None, state.champion)
     if state.phase is not Phase.PROBATION or probation is None or of_another:

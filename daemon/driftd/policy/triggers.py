@@ -1,11 +1,20 @@
-"""From an alarm, a schedule or an operator's request to a build: what is requested, and what it waits for."""
+"""Requests for builds: by an alarm, the schedule, new labels, changed code or a person; and what each waits for."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.policy.alarms import (
+    LEVELS,
+    clear_alarm,
+    keep_open,
+    open_alarm,
+    open_numbers,
+    pending_request,
+    request_for_alarm,
+)
 from driftd.policy.formatting import moment
-from driftd.policy.inputs import AlarmRaised, Facts, Override, PolicySettings
+from driftd.policy.inputs import AlarmCleared, AlarmRaised, AlarmStanding, Facts, Override, PolicySettings
 from driftd.records import (
     Action,
     ActionKind,
@@ -30,17 +39,38 @@ TRIGGER_OF_KIND = {
 }
 
 
-def alarmed(state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float) -> Transition:
-    """Record an alarm, have its report rendered, and want a build where the config says that such an alarm builds."""
+def apply_alarm(
+    state: ModelState,
+    finding: AlarmRaised | AlarmStanding | AlarmCleared,
+    settings: PolicySettings,
+    override: Override,
+    now: float,
+) -> Transition:
+    """Apply what a check says of an alarm: it is raised, still stands, or its evidence fell."""
+    match finding:
+        case AlarmRaised():
+            return record_alarm(state, finding, settings, override, now)
+        case AlarmStanding():
+            return keep_open(state, finding, now)
+        case AlarmCleared():
+            return clear_alarm(state, finding)
+
+
+def record_alarm(
+    state: ModelState, finding: AlarmRaised, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    """Record an alarm, render its report, and request a build where `retrain.on` names its kind."""
     alarm = finding.alarm
     report = Action(ReportArguments(alarm=finding.number, sentence=alarm.sentence))
     figures = DecisionFigures(alarm=finding.number, kind=alarm.kind, evidence=alarm.evidence, threshold=alarm.threshold)
-    wanting, consequence = _consequence(state, finding, settings, now)
+    if alarm.kind in LEVELS:
+        state = open_alarm(state, alarm, finding.number, now)
+    wanting, consequence = _consequence(state, finding, settings, override, now)
     return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, (report,), figures)
 
 
 def _consequence(
-    state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float
+    state: ModelState, finding: AlarmRaised, settings: PolicySettings, override: Override, now: float
 ) -> tuple[ModelState, str]:
     alarm = finding.alarm
     trigger = TRIGGER_OF_KIND.get(alarm.kind)
@@ -48,31 +78,58 @@ def _consequence(
         return state, "a fault of the pipeline never builds"
     if trigger not in settings.retrain_on:
         return state, f"this informs only ({trigger} is not in retrain.on)"
-    if state.phase is Phase.RETRAINING and state.build is not None:
-        return state, f"build {state.build.number} is already under way"
-    standing = state.want
-    if standing is not None and not standing.is_follow_up and standing.trigger is not Trigger.DATA_DRIFT:
-        return state, f"a build is already wanted since {moment(standing.since)}"
-    want = BuildRequest(
-        trigger,
-        alarm.sentence,
-        now,
-        change_at=alarm.change_start,
-        labels_needed=settings.min_labels,
-        alarm=finding.number,
+    want = (
+        request_for_alarm(state, settings, override, now)
+        if alarm.kind in LEVELS
+        else _request_for_drift(state, finding, settings, now)
     )
+    if want is None:
+        return state, _standing_consequence(state)
     first = "a build is wanted"
     if state.phase is Phase.PROBATION:
         first = "a build is wanted once probation has decided between this version and the one before"
     return replace(state, want=want), first
 
 
-def consider(state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float) -> Transition:
-    """Start the wanted build if nothing stands in its way, else say what it waits for."""
+def _request_for_drift(
+    state: ModelState, finding: AlarmRaised, settings: PolicySettings, now: float
+) -> BuildRequest | None:
+    """The request of an alarm of data drift; None where a build is requested or under way."""
+    want = state.want
+    if state.build is not None or (want is not None and not want.is_follow_up and want.trigger != Trigger.DATA_DRIFT):
+        return None
+    alarm = finding.alarm
+    return BuildRequest(
+        Trigger.DATA_DRIFT,
+        alarm.sentence,
+        now,
+        change_at=alarm.change_start,
+        labels_needed=settings.min_labels,
+        alarm=finding.number,
+    )
+
+
+def _standing_consequence(state: ModelState) -> str:
+    if state.build is not None:
+        return f"build {state.build.number} is already under way"
+    return (
+        f"a build is already wanted since {moment(state.want.since)}"
+        if state.want is not None
+        else "it is acknowledged"
+    )
+
+
+def consider_build(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    """Start the requested build, or record what it waits for."""
     state = state if state.code is not None or facts.code is None else replace(state, code=facts.code)
+    urgent = request_for_alarm(state, settings, override, now)
+    if urgent is not None:
+        return request_again(state, urgent)
     if state.want is None:
-        return _arisen(state, facts, settings, now)
-    obstacle = _obstacle(state, state.want, facts, settings, override, now)
+        return _request_without_alarm(state, facts, settings, now)
+    obstacle = find_obstacle(state, state.want, facts, settings, override, now)
     if obstacle is not None:
         return Transition(
             replace(state, waits=obstacle), f"a build is wanted ({state.want.reason}) and waits: {obstacle}"
@@ -80,8 +137,8 @@ def consider(state: ModelState, facts: Facts, settings: PolicySettings, override
     return start(state, state.want, facts, settings, now)
 
 
-def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
-    """Wishes that need no alarm: the schedule, new labels, changed code."""
+def _request_without_alarm(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
+    """Request a build by the schedule, by new labels or by changed code."""
     trigger, reason = None, ""
     if facts.schedule_due and Trigger.SCHEDULE in settings.retrain_on:
         trigger, reason = Trigger.SCHEDULE, "the schedule is due"
@@ -98,20 +155,52 @@ def _arisen(state: ModelState, facts: Facts, settings: PolicySettings, now: floa
     return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures=DecisionFigures(trigger=trigger))
 
 
-def by_hand(state: ModelState, reason: str, who: str, now: float) -> Transition:
-    """A person wants a build: it passes over the cool-down, the budget and the labels needed."""
+def request_again(state: ModelState, want: BuildRequest) -> Transition:
+    """Request a build for an alarm that still stands, though no build is requested or under way for it."""
+    figures = DecisionFigures(trigger=want.trigger, alarm=want.alarm)
+    reason = f"alarm {want.alarm} still stands: {want.reason}"
+    return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, (), figures)
+
+
+AFTER_REFUSAL = 2  # a refused build is tried again with so many times the labels, while its cause stands
+
+
+def next_request(state: ModelState, build: Build, now: float) -> BuildRequest | None:
+    """What is requested after a build was refused: what waits already, or the same again with twice the labels.
+
+    The cause of a performance or harm build still stands after a refusal, unless its alarm has been cleared.
+    """
+    pending = pending_request(state)
+    is_cleared = build.alarm is not None and build.alarm not in open_numbers(state)
+    if pending is not None or build.trigger not in LEVELS.values() or is_cleared:
+        return pending
+    reason = f"version {build.number} was refused with {build.judged_labels} labels; {build.reason}"
+    return BuildRequest(
+        build.trigger,
+        reason,
+        now,
+        change_at=build.change_at,
+        labels_needed=AFTER_REFUSAL * max(build.judged_labels, 1),
+        is_follow_up=True,
+        alarm=build.alarm,
+    )
+
+
+def request_build(state: ModelState, reason: str, who: str, now: float) -> Transition:
+    """Request a build for a person. It ignores the cool-down, the budget and the labels needed."""
     wanted = replace(state, want=BuildRequest(Trigger.MANUAL, reason, now, who=who))
     return Transition(wanted, reason, Event.BUILD_WANTED, (), DecisionFigures(trigger=Trigger.MANUAL))
 
 
-def gives_way(build: Build | None) -> bool:
-    """Whether a build that a person asks for may begin now: beside none, or instead of one that only awaits rows."""
+def is_interruptible(build: Build | None) -> bool:
+    """Whether a new build may begin now: there is none, or it only collects rows."""
     return build is None or build.step is BuildStep.COLLECT
 
 
-def _obstacle(
+def find_obstacle(
     state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> str | None:
+    """Why a requested build cannot start now, in one sentence; None when nothing stands in its way."""
     for standing in (_always_obstacle(state, facts, override), _passing_obstacle(state, want, facts, settings, now)):
         if standing is not None:
             return standing
@@ -131,16 +220,17 @@ def _always_obstacle(state: ModelState, facts: Facts, override: Override) -> str
 def _passing_obstacle(
     state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, now: float
 ) -> str | None:
+    if now < state.backoff_until and (want.failures or want.trigger is not Trigger.MANUAL):
+        return f"{state.failures} builds failed in a row; next try at {moment(state.backoff_until)}"
     if want.trigger is Trigger.MANUAL:
         return None
+    labels = facts.labels if facts.labels_of_request is None else facts.labels_of_request
     recent = [at for at in state.build_starts if at > now - settings.budget_per]
-    if facts.labels < want.labels_needed:
+    if labels < want.labels_needed:
         since = f" since {moment(want.change_at)}" if want.change_at is not None else ""
-        return f"{facts.labels} of {want.labels_needed} labelled rows{since}"
+        return f"{labels} of {want.labels_needed} labelled rows{since}"
     if now < state.cooldown_until:
         return f"the cool-down ends at {moment(state.cooldown_until)}"
-    if now < state.backoff_until:
-        return f"{state.failures} builds failed in a row; next try at {moment(state.backoff_until)}"
     if len(recent) >= settings.budget_builds:
         free_at = min(recent) + settings.budget_per
         return f"the budget of {settings.budget_builds} builds is used up until {moment(free_at)}"
@@ -158,18 +248,23 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         change_at=want.change_at,
         is_follow_up=want.is_follow_up,
         alarm=want.alarm,
+        requested_at=want.since,
     )
+    pending = pending_request(state)
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
     building = replace(
         state,
         phase=Phase.RETRAINING,
         build=build,
+        want=want if pending is None else pending,
         waits=None,
         build_starts=(*recent, now),
         code=facts.code or state.code,
     )
     action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
+    if state.build is not None:
+        reason = f"{reason}; build {state.build.number} only collected rows, and ends"
     figures = DecisionFigures(
         version=build.number,
         trigger=want.trigger,

@@ -30,7 +30,7 @@ KINDS = {
     "state": DatabaseKind(
         "driftd.store.state.schema:STATE_MIGRATIONS",
         "driftd.state",
-        ("m001_the_loop", "m002_configs", "m003_receivers", "m004_restores"),
+        ("m001_the_loop", "m002_configs", "m003_receivers", "m004_restores", "m005_alarms_as_levels"),
     ),
 }
 

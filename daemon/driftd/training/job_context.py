@@ -16,6 +16,7 @@ from driftd.registry import Registry
 from driftd.registry.loaded import LoadedVersion
 from driftd.sources import open_source
 from driftd.training.call_trainer import TrainerSpec
+from driftd.training.snapshots import without_spans
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Schema
 
@@ -27,12 +28,14 @@ class JobContext:
     model: str
     config: ModelConfig
     places: Places
+    faulty: tuple[tuple[float, float], ...] = ()  # times of windows with a fault of the pipeline: `start <= at < end`
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> JobContext:
         """Read a job's arguments. Raises pydantic's ValidationError when the config is not valid."""
         config = ModelConfig.model_validate(arguments["model_config"])
-        return cls(arguments["model"], config, Places(Path(arguments["state_dir"])))
+        faulty = tuple((float(start), float(end)) for start, end in arguments.get("faulty", ()))
+        return cls(arguments["model"], config, Places(Path(arguments["state_dir"])), faulty)
 
     @property
     def registry(self) -> Registry:
@@ -61,8 +64,13 @@ class JobContext:
         )
 
     def read_labelled(self, schema: Schema, since: float, until: float) -> Iterator[pa.Table]:
-        """The source's rows with `since <= at < until` and the labels known by `until`."""
-        return open_source(self.model, self.config, schema, self.places).read_labelled(since, until, until)
+        """The source's rows with `since <= at < until` and the labels known by `until`, without faulty windows."""
+        source = open_source(self.model, self.config, schema, self.places)
+        return map(self.without_faulty, source.read_labelled(since, until, until))
+
+    def without_faulty(self, table: pa.Table) -> pa.Table:
+        """The rows of a table whose windows had no fault of the pipeline."""
+        return without_spans(table, self.faulty)
 
     def window_starts(self, at: Numbers) -> Numbers:
         """The start of the window that each row (in time order) falls into, as the checks would cut them."""

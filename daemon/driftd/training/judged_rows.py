@@ -24,7 +24,8 @@ def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[
     ties = snapshot.table.slice(0, trained)
     ties = ties.filter(pc.greater_equal(ties["driftd_at"], since))  # trained on, at the very moment of the cut
     later = (_without(table, ties) for table in order.read_labelled(snapshot.schema, since, until))
-    table = labelled_rows([held_out.replace_schema_metadata(None), *later], snapshot.schema)
+    held_out = order.without_faulty(held_out.replace_schema_metadata(None))
+    table = labelled_rows([held_out, *later], snapshot.schema)
     delay = learn_label_delay(rows_of(snapshot.table, snapshot.schema), until)
     return rows_of(table, snapshot.schema), delay
 

@@ -106,6 +106,19 @@ def labelled_rows(tables: Iterable[pa.Table], schema: Schema, *, logged: bool = 
     return _newest_labels(table).sort_by([("driftd_at", "ascending"), ("driftd_id", "ascending")]).combine_chunks()
 
 
+def without_spans(table: pa.Table, spans: Sequence[tuple[float, float]]) -> pa.Table:
+    """The rows of a table of `Source.labelled` that lie in none of some spans `start <= at < end`, which are disjoint.
+
+    Windows with a fault of the pipeline are left out so: no model is built on garbage, and none is judged by it.
+    """
+    if not spans or table.num_rows == 0:
+        return table
+    starts, ends = np.array(sorted(spans), dtype=np.float64).T
+    at = np.asarray(table["driftd_at"].to_numpy(), dtype=np.float64)
+    found = np.searchsorted(starts, at, side="right") - 1
+    return table.filter(pa.array((found < 0) | (at >= ends[found])))
+
+
 def _fields(schema: Schema, *, logged: bool) -> pa.Schema:
     target = pa.float64() if schema.task is Task.REGRESSION else pa.string()
     own = {

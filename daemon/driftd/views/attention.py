@@ -6,7 +6,7 @@ from enum import IntEnum
 
 import msgspec
 
-from driftd.observe.alerts import section_of
+from driftd.observe.alert_rule import section_of
 from driftd.records import Phase, Verdict
 from driftd.views.status import ModelStatus
 from driftd_detectors.formatting import number as format_evidence

@@ -58,7 +58,7 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
 def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
     values = _Model(lambda family, *labels: metrics.value(family, model, *labels), model, now)
-    first = (_damage, _not_asked, _missing_checks, _rollback)
+    first = (_damage, _not_asked, _missing_checks, _unattended, _rollback)
     for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refusals):
         pressing = look(values)
         if pressing is not None:
@@ -141,6 +141,16 @@ def _missing_checks(model: _Model) -> ActiveCondition | None:
     return ActiveCondition(
         "DriftdNoCheckSucceeded", sentence, "Its source cannot be read, its checks fail, or the daemon hangs."
     )
+
+
+def _unattended(model: _Model) -> ActiveCondition | None:
+    if not model.is_on(model_families.UNATTENDED):
+        return None
+    kinds = ("performance", "harm")
+    since = min((at for at in (model.value(model_families.ALARM_SINCE, kind) for kind in kinds) if at), default=None)
+    sentence = f"Performance is too low since {format_time(since)}, and nothing is being done about it."
+    detail = "No build could start, or none was better."
+    return ActiveCondition("DriftdAlarmUnattended", sentence, detail, f"driftd status {model.name}")
 
 
 def _rollback(model: _Model) -> ActiveCondition | None:

@@ -165,6 +165,14 @@ def _sentence(path: Path, file: str | None, in_force: StoredConfig | None, refus
     return runs
 
 
+class ModelOverrideInForce(msgspec.Struct, frozen=True):
+    """What an override asks of one model."""
+
+    acknowledge: list[int]
+    reason: str
+    expires: str  # ISO 8601
+
+
 class OverrideInForce(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What an override asks, without the keys that ask nothing."""
 
@@ -176,6 +184,7 @@ class OverrideInForce(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     retrain: dict[str, str] = {}
     approve: dict[str, int] = {}
     reject: dict[str, int] = {}
+    models: dict[str, ModelOverrideInForce] = {}
 
 
 def override_in_force(override: OverrideConfig, now: float) -> OverrideInForce | None:

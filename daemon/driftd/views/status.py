@@ -244,6 +244,10 @@ def needs_person(state: ModelState) -> str | None:
         return f"the pin was refused: {state.pin_refused}"
     if state.blocked is not None:
         return f"the pipeline is broken, builds are blocked: {state.blocked}"
+    if state.unattended is not None:
+        alarm = state.unattended
+        what = f"nothing is being done about {alarm.kind} alarm {alarm.number}: {state.waits or 'no build is at work'}"
+        return f"{what} (`driftd acknowledge {state.model} {alarm.number}` if that is known)"
     return None
 
 
@@ -260,6 +264,9 @@ def lapse_of(override: OverrideConfig, now: float) -> str | None:
     """What of the override stands in the config and has no effect any more; None when all of it has."""
     if override.expires is not None and override.expires.timestamp() <= now:
         return f"the override lapsed at {override.expires.isoformat()} and has no effect: remove it from the config"
+    lapsed = [name for name, own in override.models.items() if own.expires.timestamp() <= now]
+    if lapsed:
+        return f"the acknowledgements of {', '.join(lapsed)} lapsed: remove them from the config"
     over = [
         f"{feature} of {model}"
         for model, features in override.silence.items()
@@ -311,7 +318,11 @@ def format_condition(condition: ActiveCondition) -> str:
 
 def format_override(override: OverrideInForce) -> str:
     """What an override asks, until when and why."""
-    asked = msgspec.to_builtins(msgspec.structs.replace(override, reason=None, expires=None))
+    asked = msgspec.to_builtins(msgspec.structs.replace(override, reason=None, expires=None, models={}))
     words = [f"{key} {value}" for key, value in asked.items()]
     until = f" until {override.expires}" if override.expires is not None else ""
-    return f"{'; '.join(words)}{until}: {override.reason}"
+    sentences = [f"{'; '.join(words)}{until}: {override.reason}"] if words else []
+    for model, own in override.models.items():
+        alarms = ", ".join(map(str, own.acknowledge))
+        sentences.append(f"alarm {alarms} of {model} acknowledged until {own.expires}: {own.reason}")
+    return "; ".join(sentences)

@@ -105,9 +105,25 @@ class StateReader:
         return StoredAlarm.from_row(row) if row else None
 
     def standing_alarms(self, model: str, version: int | None) -> list[StoredAlarm]:
-        """The alarms raised against a version that were neither absorbed nor ended by a swap."""
-        query = "select * from alarms where model = ? and version is ? and absorbed_at is null order by id desc"
+        """The alarms raised against a version that were not absorbed, not cleared and not ended by a swap."""
+        query = """select * from alarms where model = ? and version is ? and absorbed_at is null and cleared_at is null
+                   order by id desc"""
         return [StoredAlarm.from_row(row) for row in self._db.execute(query, (model, version))]
+
+    def faulty_spans(self, model: str, since: float, known_by: float) -> list[tuple[float, float]]:
+        """The times `start <= at < end` of the windows with a fault of the pipeline, oldest first.
+
+        Those that end after `since`, as far as their checks were made by `known_by` (all epoch seconds).
+        """
+        query = """select start_at, end_at from faulty_windows
+                   where model = ? and end_at > ? and at <= ? order by start_at"""
+        rows = self._db.execute(query, (model, since, known_by))
+        return [(row["start_at"], row["end_at"]) for row in rows]
+
+    def is_faulty(self, model: str, window_index: int) -> bool:
+        """Whether a window had a fault of the pipeline beyond doubt."""
+        query = "select 1 from faulty_windows where model = ? and window_index = ?"
+        return self._db.execute(query, (model, window_index)).fetchone() is not None
 
     def checks(self, model: str | None = None, limit: int = 50, kind: str | None = None) -> list[StoredCheck]:
         """The latest checks of one model or of all; `kind` is `window` or `labels`."""

@@ -156,6 +156,7 @@ class StoredAlarm:
     absorbed_at: float | None
     report: str | None
     second_opinion: list[dict[str, Any]] | None
+    cleared_at: float | None = None  # when its evidence fell
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> StoredAlarm:
@@ -178,7 +179,7 @@ class StoredRequest:
     at: float
     who: str
     model: str
-    kind: str  # retrain | approve | reject | rollback
+    kind: str  # retrain | approve | reject | rollback | acknowledge
     arguments: dict[str, Any]
     handled_at: float | None
     outcome: str | None

@@ -45,6 +45,21 @@ def m004_restores(db: Database) -> None:
     )
 
 
+@STATE_MIGRATIONS()
+def m005_alarms_as_levels(db: Database) -> None:
+    """When the evidence of an alarm fell, and which windows had a fault of the pipeline, by the times of their rows."""
+    db.execute("alter table alarms add column cleared_at real")
+    db.execute(
+        """create table faulty_windows(
+            model text not null, window_index integer not null, at real not null, start_at real not null,
+            end_at real not null, primary key(model, window_index)) strict, without rowid"""
+    )
+    db.execute(  # windows of rows begin with a position, and the times of their rows are not known
+        """insert into faulty_windows select model, window_index, at, window_start, window_end from checks
+           where kind = 'window' and json_extract(evidence, '$.quality.verdict') = 'drift' and window_start > 1e8"""
+    )
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

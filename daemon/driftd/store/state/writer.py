@@ -159,6 +159,19 @@ class StateStore(StateReader):
             "update alarms set absorbed_at = ? where model = ? and kind = ? and absorbed_at is null", (at, model, kind)
         )
 
+    def clear_alarms(self, model: str, kind: str, at: float) -> None:
+        """Mark the standing alarms of a kind as cleared: their evidence fell."""
+        query = """update alarms set cleared_at = ?
+                   where model = ? and kind = ? and absorbed_at is null and cleared_at is null"""
+        self._db.execute(query, (at, model, kind))
+
+    def save_faulty_window(self, model: str, window_index: int, span: tuple[float, float], at: float) -> None:
+        """Remember that the pipeline was broken in a window, whose rows have the times `start <= at < end`."""
+        self._db.execute(
+            "insert or replace into faulty_windows(model, window_index, at, start_at, end_at) values (?, ?, ?, ?, ?)",
+            (model, window_index, at, *span),
+        )
+
     def save_report(self, alarm: int, path: str | None, second_opinion: list[dict[str, Any]]) -> None:
         """Link an alarm to its report."""
         self._db.execute(
@@ -228,6 +241,7 @@ class StateStore(StateReader):
                 where = "where model = ? and window_index <= ?"
                 self._db.execute(f"delete from {table} {where}", (row["model"], row["last"]))  # noqa: S608 - our own table names
         self._db.execute("delete from checks where at < ?", (before,))
+        self._db.execute("delete from faulty_windows where end_at < ?", (before,))
         self._db.execute("delete from requests where handled_at < ?", (before,))
 
     def _save_scores(self, model: str, window: Window, scores: Sequence[Score]) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.sources import open_source
-from driftd.training.snapshots import read_snapshot, take_snapshot
+from driftd.training.snapshots import read_snapshot, take_snapshot, without_spans
 from driftd_detectors.schema import Schema
 
 
@@ -21,7 +21,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Take every row with `since <= at < until` whose label is known by `until`.
 
     The rows of the snapshot `base` come first: what the champion was built from may be older than the source, as the
-    file that `driftd init` began with is.
+    file that `driftd init` began with is. Rows of windows with a fault of the pipeline stay out.
     """
     places = Places(Path(arguments["state_dir"]))
     config = ModelConfig.model_validate(arguments["model_config"])
@@ -35,7 +35,9 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
             yield base.filter(pc.greater_equal(base["driftd_at"], since))
         yield from source.read_labelled(since, until, until)
 
-    snapshot = take_snapshot(places, arguments["model"], tables(), schema, config.classes or ())
+    faulty = [(float(start), float(end)) for start, end in arguments.get("faulty", ())]
+    sound = (without_spans(table, faulty) for table in tables())
+    snapshot = take_snapshot(places, arguments["model"], sound, schema, config.classes or ())
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
     print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log

@@ -1,0 +1,202 @@
+"""Alarms of performance as levels: what they request, when they clear, who acknowledges them, when a person is told.
+
+While such an alarm stands, a build is requested or under way for it, or a person is told that nothing can be done.
+Only three things end it: its evidence falls, another version serves, or (for a while) a person acknowledges it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from driftd.policy.formatting import moment, span
+from driftd.policy.inputs import DAY, AlarmCleared, AlarmStanding, OperatorRequest, Override, PolicySettings
+from driftd.records import (
+    Acknowledgement,
+    Alarm,
+    Build,
+    BuildRequest,
+    BuildStep,
+    DecisionFigures,
+    Event,
+    ModelState,
+    OpenAlarm,
+    Phase,
+    Transition,
+    Trigger,
+)
+
+LEVELS = {"performance": Trigger.PERFORMANCE, "harm": Trigger.HARM}  # kinds that stand as levels, the most urgent first
+RAREST_REPORT = 7 * DAY  # a person is told again after 1, 2, 4, 7, 7 ... days
+
+
+def open_alarm(state: ModelState, alarm: Alarm, number: int, now: float) -> ModelState:
+    """The state with this alarm standing; it replaces an earlier one of its kind."""
+    fresh = OpenAlarm(number, alarm.kind, alarm.sentence, now, alarm.change_start)
+    return _with_alarms(state, [*(known for known in state.open_alarms if known.kind != alarm.kind), fresh])
+
+
+def keep_open(state: ModelState, finding: AlarmStanding, now: float) -> Transition:
+    """Know of an alarm that stands, whatever became of the finding that raised it."""
+    if any(known.kind == finding.alarm.kind for known in state.open_alarms):
+        return Transition(state, f"{finding.alarm.kind} alarm {finding.number} stands")
+    return Transition(
+        open_alarm(state, finding.alarm, finding.number, now), f"alarm {finding.number} is found standing"
+    )
+
+
+def clear_alarm(state: ModelState, finding: AlarmCleared) -> Transition:
+    """End an alarm because its evidence fell, with the request that it made."""
+    cleared = next((known for known in state.open_alarms if known.kind == finding.kind), None)
+    if cleared is None:
+        return Transition(state, f"no {finding.kind} alarm stands")
+    after = _with_alarms(state, [known for known in state.open_alarms if known is not cleared])
+    reason = f"{cleared.kind} alarm {cleared.number} is cleared: {finding.sentence}"
+    want = pending_request(state)
+    if want is not None and want.alarm == cleared.number:
+        after, reason = replace(after, want=None, waits=None), f"{reason}; the build that it requested is not needed"
+    if state.build is not None and state.build.alarm == cleared.number:
+        reason = f"{reason}; build {state.build.number} continues, and its gate decides"
+    return Transition(after, reason, Event.ALARM_CLEARED, (), _figures(cleared))
+
+
+def pending_request(state: ModelState) -> BuildRequest | None:
+    """The request that no build was started for yet; None where `want` is that of the build under way."""
+    want, build = state.want, state.build
+    if want is None or build is None:
+        return want
+    own = want.since <= build.started_at if build.requested_at is None else want.since == build.requested_at
+    return None if own else want
+
+
+def open_numbers(state: ModelState) -> frozenset[int]:
+    """The ids of the alarms that stand."""
+    return frozenset(alarm.number for alarm in state.open_alarms)
+
+
+def actionable(state: ModelState, settings: PolicySettings, override: Override, now: float) -> list[OpenAlarm]:
+    """The standing alarms for which builds are to start, the most urgent first."""
+    return [
+        alarm
+        for alarm in state.open_alarms
+        if LEVELS[alarm.kind] in settings.retrain_on and not is_acknowledged(alarm, override, now)
+    ]
+
+
+def is_acknowledged(alarm: OpenAlarm, override: Override, now: float) -> bool:
+    """Whether a person knows of an alarm and wants nothing done about it now."""
+    by_request = alarm.acknowledged is not None and now < alarm.acknowledged.until
+    return by_request or alarm.number in override.acknowledge
+
+
+def request_for_alarm(
+    state: ModelState, settings: PolicySettings, override: Override, now: float
+) -> BuildRequest | None:
+    """The request that the most urgent standing alarm makes; None where a build is requested or under way.
+
+    A build that only collects rows gives way, unless this alarm caused it. A request of a person, of the schedule or of
+    new labels serves the alarm too; one that repeats an earlier build gives way.
+    """
+    if state.build is not None and state.build.step is not BuildStep.COLLECT:
+        return None
+    alarm = next(iter(actionable(state, settings, override, now)), None)
+    if alarm is None or (state.build is not None and _is_caused_by(state.build, alarm)):
+        return None
+    want = pending_request(state)
+    if want is not None and (want.alarm == alarm.number or not _gives_way(want)):
+        return None
+    return BuildRequest(
+        LEVELS[alarm.kind],
+        alarm.sentence,
+        now,
+        change_at=alarm.change_at,
+        labels_needed=settings.min_labels,
+        alarm=alarm.number,
+    )
+
+
+def _is_caused_by(build: Build, alarm: OpenAlarm) -> bool:
+    if build.alarm is None:  # of an earlier driftd, or of no alarm
+        return build.trigger is LEVELS[alarm.kind] and build.started_at >= alarm.since
+    return build.alarm == alarm.number
+
+
+def _gives_way(want: BuildRequest) -> bool:
+    return want.is_follow_up or want.alarm is not None or want.trigger is Trigger.DATA_DRIFT
+
+
+def without_acknowledged(state: ModelState, override: Override, now: float) -> ModelState:
+    """The state without the requests and the reports of alarms that are acknowledged."""
+    known = {alarm.number for alarm in state.open_alarms if is_acknowledged(alarm, override, now)}
+    if not known:
+        return state
+    want = pending_request(state)
+    if want is not None and want.alarm in known:
+        state = replace(state, want=None, waits=None)
+    alarms = [
+        replace(alarm, reported_at=None, reports=0) if alarm.number in known else alarm for alarm in state.open_alarms
+    ]
+    return _with_alarms(state, alarms)
+
+
+def acknowledge(state: ModelState, finding: OperatorRequest, now: float) -> Transition:
+    """Do nothing about standing alarms until a time, because a person says so."""
+    chosen = [alarm for alarm in state.open_alarms if finding.alarm in (None, alarm.number)]
+    if not chosen:
+        named = "no alarm of performance" if finding.alarm is None else f"alarm {finding.alarm} is none that"
+        others = ", ".join(str(alarm.number) for alarm in state.open_alarms) or "none"
+        return Transition(state, f"{named} stands (standing: {others})", Event.REQUEST_REFUSED)
+    if finding.until is None or finding.until <= now:
+        return Transition(state, "an acknowledgement needs a time in the future (--until)", Event.REQUEST_REFUSED)
+    said = Acknowledgement(finding.who, finding.text, finding.until)
+    alarms = [replace(alarm, acknowledged=said) if alarm in chosen else alarm for alarm in state.open_alarms]
+    after = without_acknowledged(_with_alarms(state, alarms), Override(), now)
+    numbers = ", ".join(str(alarm.number) for alarm in chosen)
+    reason = f"{finding.who} acknowledges alarm {numbers} until {moment(finding.until)}: {finding.text}"
+    return Transition(
+        after,
+        f"{reason}; no build is requested for it until then",
+        Event.ALARM_ACKNOWLEDGED,
+        (),
+        DecisionFigures(alarm=chosen[0].number, kind=chosen[0].kind, who=finding.who),
+    )
+
+
+def report_unattended(transition: Transition, settings: PolicySettings, override: Override, now: float) -> Transition:
+    """Tell a person, where nothing was decided now, that an alarm has stood for long and no build is under way for it.
+
+    A build at work and a challenger that waits for approval are attention enough. Told again after 1, 2, 4, 7 days.
+    """
+    state = transition.state
+    if transition.event is not None or transition.actions or _is_attended(state, override):
+        return transition
+    alarm = next((alarm for alarm in actionable(state, settings, override, now) if now >= _due(alarm, settings)), None)
+    if alarm is None:
+        return transition
+    waits = state.waits if state.phase in (Phase.STEADY, Phase.RETRAINING) else None
+    reported = replace(alarm, reported_at=now, reports=alarm.reports + 1)
+    after = _with_alarms(state, [reported if known is alarm else known for known in state.open_alarms])
+    reason = (
+        f"{alarm.kind} alarm {alarm.number} has stood for {span(now - alarm.since)} and nothing is being done "
+        f"about it: {waits or transition.reason}; {alarm.sentence}"
+    )
+    return Transition(after, reason, Event.ALARM_UNATTENDED, (), _figures(alarm))
+
+
+def _is_attended(state: ModelState, override: Override) -> bool:
+    is_held = "retraining" in override.pause and state.phase is Phase.RETRAINING
+    return state.is_attended and (not is_held or (state.build is not None and state.build.step is BuildStep.SWAP))
+
+
+def _due(alarm: OpenAlarm, settings: PolicySettings) -> float:
+    if alarm.reported_at is None:
+        return alarm.since + settings.attend_within
+    return alarm.reported_at + min(RAREST_REPORT, DAY * 2.0 ** (alarm.reports - 1))
+
+
+def _with_alarms(state: ModelState, alarms: list[OpenAlarm]) -> ModelState:
+    order = list(LEVELS)
+    return replace(state, open_alarms=tuple(sorted(alarms, key=lambda alarm: order.index(alarm.kind))))
+
+
+def _figures(alarm: OpenAlarm) -> DecisionFigures:
+    return DecisionFigures(alarm=alarm.number, kind=alarm.kind)
