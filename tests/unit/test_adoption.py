@@ -25,7 +25,7 @@ from driftd.registry import Adopted
 from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, ArtefactError
 from driftd.registry.manifest import Manifest, Trainer
 from driftd.training.adoption import read_model
-from driftd.training.adoption_records import AdoptionError, AdoptionOrder, ModelCard
+from driftd.training.adoption_records import AdoptionError, AdoptionOrder, ModelCard, require_permission
 from driftd.training.bootstrap import FileColumns
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from library_trainers import sample_rows
@@ -74,6 +74,12 @@ def test_a_pickle_is_not_loaded_without_permission(tmp_path: Path) -> None:
     with pytest.raises(AdoptionError, match=r"runs whatever code is in it, with your rights.*--allow-pickle"):
         read_model(str(tmp_path / "model.pkl"), allow_pickle=False)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_model_that_is_not_there(tmp_path: Path) -> None:
+    """A path with a slip of the pen is told as such, also where it would be a pickle."""
+    with pytest.raises(AdoptionError, match=r"model\.pkl does not exist"):
+        require_permission(str(tmp_path / "model.pkl"), allow_pickle=False)
 
 
 def test_a_skops_file_runs_no_code(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import shutil
 import uuid
@@ -39,6 +40,16 @@ ROWS = pd.DataFrame(
 )
 
 
+def twice_in_parquet() -> bytes:
+    table = pa.Table.from_pandas(ROWS, preserve_index=False)
+    sink = io.BytesIO()
+    pq.write_table(table.append_column("size", table["size"]), sink)
+    return sink.getvalue()
+
+
+TWICE = twice_in_parquet()
+
+
 def source_of(root: Path, **settings: Any) -> FilesSource:
     (root / "logs").mkdir(exist_ok=True)
     return FilesSource("m", SCHEMA, Places(root / "state"), FilesSettings(str(root / "logs"), **settings))
@@ -70,6 +81,8 @@ def assert_read(source: FilesSource, rows: pd.DataFrame = ROWS) -> None:
         ("a.csv", {"encoding": "latin-1"}, Dialect(encoding="latin-1")),
         ("a.csv", {"encoding": "utf-8-sig"}, Dialect()),
         ("a.csv.gz", {}, Dialect()),
+        ("A.CSV", {}, Dialect()),
+        ("A.TSV.GZ", {"sep": "\t", "compression": "gzip"}, Dialect()),
         ("a.csv.bz2", {}, Dialect()),
         ("a.tsv.gz", {"sep": "\t"}, Dialect()),
         ("a.csv", {"compression": "gzip"}, Dialect(compression="gzip")),
@@ -203,6 +216,9 @@ def faults_of(root: Path, **settings: Any) -> Extent:
         ("a.csv", b"when,who\n1,2\n", "has none of the features 'size', 'town'; it has 'when', 'who'"),
         ("a.csv", b"size,who\n1,2\n", "map them with `columns`"),
         ("a.jsonl", b'{"specversion": "1.0", "data": {"size": 1}}\n', "has none of the features"),
+        ("a.csv", ROWS.to_csv(index=False).encode("latin-1"), "no UTF-8 text (line 2): set dialect: {encoding: "),
+        ("a.csv", b"prediction,size,town,size\n1,1,a,2\n", "has more than one column 'size'"),
+        ("a.parquet", TWICE, "has more than one column 'size'"),
     ],
 )
 def test_files_that_are_not_what_they_seem(tmp_path: Path, name: str, content: bytes, said: str) -> None:
@@ -212,6 +228,15 @@ def test_files_that_are_not_what_they_seem(tmp_path: Path, name: str, content: b
     (fault,) = faults_of(tmp_path).faults
     assert said in fault
     assert str(tmp_path / "logs" / name) in fault
+
+
+def test_what_does_not_stop_a_csv(tmp_path: Path) -> None:
+    """One damaged line, and two columns of a name that nothing needs, leave the other rows readable."""
+    source = source_of(tmp_path)
+    text = ROWS.assign(note="a", more="b").rename(columns={"more": "note"}).to_csv(index=False).encode()
+    (tmp_path / "logs" / "a.csv").write_bytes(text.replace(b"p7,", b"p\xff7,"))
+    extent = source.refresh(NOW)
+    assert (extent.rows, extent.faults) == (len(ROWS), ())
 
 
 def test_a_mapping_that_is_mended(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from driftd_detectors.schema import Kind, Task
 ROWS = 8_640
 
 
+MILLISECONDS = 1_700_000_000_000 + np.arange(ROWS) * 600_000
+
+
 def rows(**columns: object) -> pd.DataFrame:
     """Sixty days of rows, one every ten minutes."""
     rng = np.random.default_rng(5)
@@ -115,6 +118,26 @@ def test_the_window_leaves_enough_windows_with_enough_rows(every: str, window: s
     assert guess(rows(ts=stamps(every))).window == window
 
 
+def test_times_in_milliseconds_are_remarked() -> None:
+    """A column of milliseconds is no feature and names no row: the remark says what to do, since times are lost."""
+    found = guess(rows(when=MILLISECONDS))
+    assert "when" not in found.features
+    assert any("when" in remark and "divide by 1,000" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize(("every", "count", "window"), [("1h", 8_000, "{every: 1w}"), ("30min", 1_500, "{every: 1d}")])
+def test_the_window_has_rows_to_judge(every: str, count: int, window: str) -> None:
+    """Where windows that are many would have too few rows to say anything, longer ones are proposed."""
+    found = guess(rows().head(count).assign(ts=stamps(every, count)))
+    assert found.window == window
+    assert not any("few rows" in remark for remark in found.remarks)
+
+
+def test_windows_that_are_not_judged_are_remarked() -> None:
+    """A file too small for windows with rows to judge gets a window, and a remark that says so."""
+    assert any("few rows" in remark for remark in guess(rows().head(40).assign(ts=stamps("1h", 40))).remarks)
+
+
 def test_rows_without_times_are_cut_by_count() -> None:
     """Without a time, windows are of so many rows that the file holds 56, and of at least 100."""
     assert guess(rows()).window == f"{{rows: {ROWS // 56}}}"
@@ -129,6 +152,7 @@ def test_rows_without_times_are_cut_by_count() -> None:
         (rows(y=np.nan), {}, "the target y is empty in every row"),
         (rows(y="yes"), {}, "the target y is yes in every row"),
         (rows(), {"time": "b"}, "b does not hold times"),
+        (rows(when=MILLISECONDS), {"time": "when"}, "when does not hold times.*in milliseconds: divide by 1,000"),
         (rows()[["y"]], {}, "no feature column is left"),
         (rows(), {"window": "hourly"}, "a span of time is a number and a unit"),
     ],

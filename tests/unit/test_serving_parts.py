@@ -189,6 +189,16 @@ def test_good_labels_are_kept_beside_bad_ones(places: Places) -> None:
         assert [one.index for one in caught.value.refused] == [1]
 
 
+def test_the_label_of_one_prediction_whatever_its_id_is(places: Places) -> None:
+    """One id may be a number or a UUID as well as a text; 5 and 5.0 are one."""
+    with Driftd(places.root, MODEL) as sdk:
+        row = uuid.UUID(int=7)
+        assert [sdk.predict({"x": 1.0}, ids=name).prediction_id for name in (5, row)] == ["5", str(row)]
+        assert sdk.feedback(5.0, 1.5).feedback == 1
+        assert sdk.feedback(np.int64(5), 2.5).feedback == 1
+        assert sdk.feedback(row, 2.5).feedback == 1
+
+
 @pytest.mark.parametrize(("ids", "at"), [(["one"], None), (None, [1.0])])
 def test_ids_and_times_are_as_many_as_rows(places: Places, ids: list[str] | None, at: list[float] | None) -> None:
     """Too few ids or times are refused before anything is predicted."""

@@ -18,6 +18,7 @@ from driftd.cli.adoption import begin_adoption, extra_lines
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
+from driftd.config.types import text_encoding
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources.dialects import Dialect
@@ -73,6 +74,13 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 )
 @click.option("--separator", help="Between the fields of CSV; a tab in .tsv, else a comma by default.")
 @click.option("--decimal", default=".", show_default=True, help="The decimal sign of CSV.")
+@click.option(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    callback=lambda _context, _option, name: _encoding(name),
+    help="Of CSV and JSON lines.",
+)
 @click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
 @click.option(
     "--state-dir",
@@ -105,6 +113,7 @@ def init(
     file_format: FileFormat,
     separator: str | None,
     decimal: str,
+    encoding: str,
     window: str | None,
     state_dir: Path,
     output: Path,
@@ -132,7 +141,7 @@ def init(
     if output.exists() and not force:
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
     with console.status(f"reading {file}"):
-        rows, unread = read_file(file, file_format, Dialect(separator=separator, decimal=decimal))
+        rows, unread = read_file(file, file_format, Dialect(separator, decimal, encoding))
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
     adoption = None
     if source is not None:
@@ -193,6 +202,13 @@ def _first_version(
             raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
 
 
+def _encoding(name: str) -> str:
+    try:
+        return text_encoding(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 def read_rows(file: Path) -> pd.DataFrame:
     """The rows of a file, a folder or a pattern. Raises click.ClickException when they cannot be read."""
     return read_file(file)[0]
@@ -205,7 +221,8 @@ def read_file(
     try:
         found = read_whole(str(file), time.time(), file_format, dialect)
     except (WholeFilesError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        options = " (here: --separator, --decimal, --encoding)" if "set dialect:" in str(error) else ""
+        raise click.ClickException(f"{error}{options}") from error
     lists = f"left out, because they hold lists: {', '.join(found.nested)}"
     return frame_of(found), (*found.remarks, *([lists] if found.nested else []))
 

@@ -17,17 +17,21 @@ from driftd.training.training_frame import read_series
 from driftd_detectors.columns import Numbers
 from driftd_detectors.kinds import kind_of_column
 from driftd_detectors.schema import Kind, Task, learn_schema
+from driftd_detectors.scores.scoring import FEWEST_ROWS
 from driftd_detectors.values import class_name, learn_names
 
 MOST_CLASSES = 20
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
 FEWEST_ROWS_A_WINDOW = 100
+ROWS_TO_JUDGE = 1.5 * FEWEST_ROWS  # on average: then few windows have too few to say anything
 LENGTHS = (("15m", 900.0), ("1h", 3600.0), ("6h", 21_600.0), ("1d", 86_400.0), ("1w", 604_800.0))
 DAY = LENGTHS[3]
 TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
 LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
 UNIQUE_SHARE = 0.95
 EARLIEST, LATEST = 100_000_000.0, 7_258_118_400.0  # 1973 to 2200, in epoch seconds: no hour of the day
+YEAR_2000, YEAR_2100 = 946_684_800.0, 4_102_444_800.0
+IN_MILLISECONDS = "looks like times in milliseconds: divide by 1,000, or write dates"
 MOSTLY = 0.99  # of a column's values must be times for it to hold times
 LONGEST_NAME = 63
 
@@ -172,7 +176,17 @@ def _holds_times(column: pd.Series) -> bool:
 
 def _require_times(rows: pd.DataFrame, name: str | None) -> None:
     if name is not None and not _holds_times(rows[name]):
-        raise click.ClickException(f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973")
+        remedy = f"; it {IN_MILLISECONDS}" if _is_in_milliseconds(rows[name]) else ""
+        raise click.ClickException(
+            f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973{remedy}"
+        )
+
+
+def _is_in_milliseconds(column: pd.Series) -> bool:
+    if kind_of_column(column) is not Kind.NUMBER:
+        return False
+    moments = _numbers(column) / 1000.0
+    return bool(len(moments)) and bool(((moments >= YEAR_2000) & (moments < YEAR_2100)).all())
 
 
 def _window_section(window: str) -> str:
@@ -199,8 +213,10 @@ def _ignored_columns(rows: pd.DataFrame, candidates: list[str], remarks: list[st
         elif distinct <= 1:
             why[name] = "it is constant"
         elif _names_rows(column, distinct):
-            why[name] = "it names the row"
-    remarks.extend(f"{name} is left out of the features: {reason}" for name, reason in why.items())
+            why[name] = f"it {IN_MILLISECONDS}" if _is_in_milliseconds(column) else "it names the row"
+    remarks.extend(
+        f"{name or 'the column without a name'} is left out of the features: {reason}" for name, reason in why.items()
+    )
     return list(why)
 
 
@@ -230,6 +246,8 @@ def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, 
         return f"{{rows: {size}}}"
     span = float(np.nanmax(at) - np.nanmin(at)) or 1.0
     text, length = _length(rows, span)
+    if rows * length / span < ROWS_TO_JUDGE:
+        remarks.append(f"these are few rows: a window with less than {FEWEST_ROWS} is not judged")
     remarks.append(
         f"windows of {text}: about {rows * length / span:.0f} rows each, {span / length:.0f} of them in the file"
     )
@@ -239,13 +257,16 @@ def _window(rows: int, at: np.ndarray[tuple[int], np.dtype[np.float64]] | None, 
 def _length(rows: int, span: float) -> tuple[str, float]:
     """A day where that leaves enough windows with enough rows, since much comes back daily.
 
-    Else the longest that leaves enough windows, with enough rows if that can be; else the shortest.
+    Else the longest that leaves enough windows, with enough rows if that can be; else the shortest. Windows with too
+    few rows to judge are worth nothing: rather fewer windows, and longer ones.
     """
     enough = [length for length in LENGTHS if span / length[1] >= WINDOWS_WANTED]
     full = [length for length in enough if rows * length[1] / span >= FEWEST_ROWS_A_WINDOW]
     if DAY in full:
         return DAY
-    return (full or enough or LENGTHS[:1])[-1]
+    chosen = (full or enough or LENGTHS[:1])[-1]
+    judged = [length for length in LENGTHS if rows * length[1] / span >= ROWS_TO_JUDGE and length[1] <= span]
+    return chosen if not judged or chosen in judged else judged[0]
 
 
 def _slug(name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, overload
+from uuid import UUID
 
 import pandas as pd
 import structlog
@@ -32,6 +33,7 @@ PATIENCE = 30.0  # seconds that feedback waits before the caller is told to hand
 
 _NONE: frozenset[int] = frozenset()
 
+Identity = str | float | UUID  # kept as text, in which 5 and 5.0 are one
 Moment = float | str | datetime | None  # epoch seconds, ISO 8601 or a datetime; None is now
 
 
@@ -131,14 +133,14 @@ class Driftd:
 
     @overload
     def predict(
-        self, rows: Mapping[str, Any], *, ids: str | None = None, at: Moment = None, probabilities: bool = False
+        self, rows: Mapping[str, Any], *, ids: Identity | None = None, at: Moment = None, probabilities: bool = False
     ) -> Answer: ...
     @overload
     def predict(
         self,
         rows: pd.DataFrame | Sequence[Mapping[str, Any]],
         *,
-        ids: Iterable[str] | None = None,
+        ids: Iterable[Identity] | None = None,
         at: Iterable[Moment] | Moment = None,
         probabilities: bool = False,
     ) -> list[Answer]: ...
@@ -158,13 +160,13 @@ class Driftd:
         names = None if ids is None else list(ids)
         return self._predict(rows, names, _each(at, len(rows)), probabilities=probabilities)
 
-    def feedback(self, ids: str | Iterable[str], labels: Any, *, at: Any = None) -> Receipt:
-        """Hand in the true labels of earlier predictions; returns once they are kept.
+    def feedback(self, ids: Identity | Iterable[Identity], labels: Any, *, at: Any = None) -> Receipt:
+        """Hand in the true labels of earlier predictions, of one or of several; returns once they are kept.
 
         Raises FeedbackError (a ValueError) when some are malformed; the others are kept. Raises EventsNotKeptError
         when the store cannot keep them: hand them in again later, twice does no harm.
         """
-        if isinstance(ids, str):
+        if isinstance(ids, str) or not isinstance(ids, Iterable):
             ids, labels, at = [ids], [labels], None if at is None else [at]
         names, values = list(ids), [_plain(label) for label in labels]
         if len(names) != len(values):

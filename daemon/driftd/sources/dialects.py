@@ -28,12 +28,12 @@ class Dialect:
         """The separator of one file."""
         if self.separator is not None:
             return self.separator
-        return "\t" if ".tsv" in Path(path).suffixes else ","
+        return "\t" if ".tsv" in Path(path.lower()).suffixes else ","
 
     def compression_of(self, path: str) -> str | None:
         """The codec of one file, None when it is not compressed."""
         if self.compression == "auto":
-            return SUFFIXES.get(Path(path).suffix)
+            return SUFFIXES.get(Path(path).suffix.lower())
         return None if self.compression == "none" else self.compression
 
     @property

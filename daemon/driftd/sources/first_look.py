@@ -6,6 +6,7 @@ A file with such a fault is not read at all: its rows would be empty, and once t
 from __future__ import annotations
 
 import codecs
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.listing import Kind
 
 HEAD_BYTES = 4096
+_ENCODED_BYTES = 2**16
 _MOST_NAMED = 12
 _COLUMN_CHARACTERS = 80
 _MAGIC = (
@@ -63,6 +65,13 @@ class Expected:
             return f"has none of the columns {usual}: map them with `columns`; it {has}"
         return None
 
+    def repetition(self, columns: Iterable[str]) -> str | None:
+        """Why a file with these columns is not read: which of two of one name is meant, nobody can tell."""
+        needed = {*self.mapped.values(), *self.usual.values(), *self.features}
+        counts = Counter(columns)
+        repeated = [name for name, count in counts.items() if count > 1 and (not needed or name in needed)]
+        return f"has more than one column {quoted(repeated)}: rename all but one" if repeated else None
+
     def shortfalls(self, absent: Iterable[str]) -> tuple[list[str], list[str]]:
         """What to say of names that no file has: faults for those that the config maps, remarks for usual ones."""
         missing = set(absent)
@@ -97,7 +106,9 @@ def fault_of_head(path: str, kind: Kind, dialect: Dialect, *, lines_are_checked:
                 return fault
     with open_text(path, dialect) as text:
         head = text.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
-    return _fault_of_json(head) if kind == "jsonl" and lines_are_checked else None
+    if kind == "csv":
+        return _fault_of_encoding(path, dialect)
+    return _fault_of_json(head) if lines_are_checked else None
 
 
 def is_json_lines(path: str, dialect: Dialect) -> bool:
@@ -111,6 +122,12 @@ def unknown_suffix(path: str) -> str:
     suffix = Path(path).suffix
     said = f"the suffix {suffix!r} is not one that driftd reads" if suffix else "it has no suffix"
     return f"{said}: say `source.format`, or narrow `source.path` to a pattern such as *.jsonl"
+
+
+def wrong_separator(columns: Sequence[str], separator: str) -> str | None:
+    """The fault of a header that is one column only because its fields stand between other signs."""
+    hint = separator_hint(columns, separator)
+    return f"{_listed(columns)}{hint}" if hint else None
 
 
 def separator_hint(columns: Sequence[str], separator: str) -> str:
@@ -135,6 +152,29 @@ def _fault_of_bytes(head: bytes, dialect: Dialect) -> str | None:
     if b"\x00" in head:
         return "holds NUL bytes, as UTF-16 text or binary data do: set dialect: {encoding: utf-16le}, or another path"
     return None
+
+
+def _fault_of_encoding(path: str, dialect: Dialect) -> str | None:
+    """One line may be damaged; with more, different texts would become the same one."""
+    if dialect.recodes_stream:
+        return None
+    with open_text(path, dialect) as text:
+        head = text.read(_ENCODED_BYTES)
+    if head.isascii():
+        return None
+    lines = head.split(b"\n")
+    odd = [number for number, line in enumerate(lines[:-1], 1) if not _is_of(line, dialect.encoding)]
+    if not odd or (len(odd) == 1 and odd[0] > 1):
+        return None
+    return f"is no {dialect.encoding.upper()} text (line {odd[0]}): set dialect: {{encoding: ...}}, such as cp1252"
+
+
+def _is_of(line: bytes, encoding: str) -> bool:
+    try:
+        line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _fault_of_json(head: bytes) -> str | None:

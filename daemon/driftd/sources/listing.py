@@ -89,7 +89,7 @@ def is_there(pattern: str) -> bool:
 
 def kind_of(path: str) -> Kind | None:
     """What a file is by its name, without what rotation and compression append; None when the name does not say."""
-    name = Path(path).name
+    name = Path(path).name.lower()
     while True:
         suffix = Path(name).suffix
         if suffix in COMPRESSED:
@@ -102,7 +102,7 @@ def kind_of(path: str) -> Kind | None:
 
 def is_columnar(path: str) -> bool:
     """Whether a file is Parquet, by its name."""
-    return path.endswith((".parquet", ".pq"))
+    return path.lower().endswith((".parquet", ".pq"))
 
 
 def table_fault(folder: Path, kind: str) -> str:

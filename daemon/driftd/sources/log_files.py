@@ -15,7 +15,7 @@ from driftd.sources import parquet_files, text_files
 from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
 from driftd.sources.event_times import Found
 from driftd.sources.files_settings import Layout, Reading
-from driftd.sources.first_look import fault_of_head, is_json_lines, separator_hint, unknown_suffix
+from driftd.sources.first_look import fault_of_head, is_json_lines, separator_hint, unknown_suffix, wrong_separator
 from driftd.sources.formats import ADAPTERS
 from driftd.sources.json_lines import Lines
 from driftd.sources.listing import (
@@ -230,20 +230,24 @@ class LogFiles:
         if kind == "parquet":
             partition = partition_of(file.path, self._base)
             columns: list[str] | None = parquet_files.columns_of(file.path, self._reading.features, partition)
-            separator = ""
+            own, separator = parquet_files.own_columns(file.path), ""
         else:
             how = self._text_format(file, kind)
             fault = fault_of_head(file.path, kind, how.dialect)
             if fault is not None:
                 return fault
             columns, separator = text_files.first_columns(file, how), how.separator
+            own = [] if columns is None or kind != "csv" else columns[: len(columns) - len(how.partition)]
         if columns is None:
             return None
         obstacle = expected.obstacle(columns)
-        if obstacle is None:
+        if obstacle is not None:
+            return obstacle + (separator_hint(own, separator) if kind == "csv" else "")
+        fault = wrong_separator(own, separator) if kind == "csv" else None
+        fault = fault or expected.repetition(own)
+        if fault is None:
             file.absent = expected.absent(columns)
-            return None
-        return obstacle + (separator_hint(columns, separator) if kind == "csv" else "")
+        return fault
 
     def _kind_of(self, file: LogFile) -> Kind:
         """What a file is read as. Raises ValueError where neither the config nor its name nor its beginning says."""

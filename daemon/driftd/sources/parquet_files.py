@@ -28,6 +28,11 @@ def row_count(file: LogFile) -> int:
     return int(pq.read_metadata(file.path).num_rows)
 
 
+def own_columns(path: str) -> list[str]:
+    """The columns of a file, without what is inside them."""
+    return list(pq.read_schema(path).names)
+
+
 def columns_of(path: str, features: str, partition: Mapping[str, str | None]) -> list[str]:
     """The columns of a file, those inside structs as paths too (in `features`, by name), and those of its folders."""
     names = list(_names(pq.read_schema(path)))

@@ -66,7 +66,9 @@ class AdoptionOrder:
 
 
 def require_permission(source: str, *, allow_pickle: bool) -> None:
-    """Raises AdoptionError for a file that is a pickle by its name, which is read only with permission."""
+    """Raises AdoptionError for a file that is not there, and for a pickle, by its name, without permission."""
+    if not source.startswith(MLFLOW_SCHEME) and not Path(source).exists():
+        raise AdoptionError(f"{source} does not exist")
     if not source.startswith(MLFLOW_SCHEME) and Path(source).suffix.lower() in PICKLES and not allow_pickle:
         raise AdoptionError(refusal(source))
 

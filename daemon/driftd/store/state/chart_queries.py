@@ -52,7 +52,7 @@ class SeriesReader(StateReader):
     def read_only(cls, path: Path) -> Self:
         """Open for reading only, from any one thread at a time; raises StateAbsentError when there is no database."""
         if not path.exists():
-            raise StateAbsentError(f"no state database at {path}: start `driftd run` (or `driftd init`) first")
+            raise StateAbsentError(f"no state database at {path}: start `driftd run` first")
         uri = f"{path.resolve().as_uri()}?mode=ro"
         return cls(sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False))
 

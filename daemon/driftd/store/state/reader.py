@@ -45,7 +45,7 @@ class StateReader:
         one could be misread, an older one lacks what is asked.
         """
         if not path.exists():
-            raise StateAbsentError(f"no state database at {path}: start `driftd run` (or `driftd init`) first")
+            raise StateAbsentError(f"no state database at {path}: start `driftd run` first")
         missing = pending_steps(path, "state")
         if missing == KINDS["state"].names:
             raise StateAbsentError(f"the state database {path} is just being made: ask again in a moment")
