@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 from apscheduler.triggers.cron import CronTrigger
@@ -228,7 +227,7 @@ class JobArguments:
         self._registry = registry
         self._store = store
 
-    def of(self, action: StoredAction) -> dict[str, Any]:
+    def of(self, action: StoredAction) -> dict[str, object]:
         """The arguments of docs/architecture.md for the task of an action.
 
         They follow from the stored action alone, so that after a crash the very same job is begun again.
@@ -241,7 +240,7 @@ class JobArguments:
         }
         return common | action.arguments | self._more(action)
 
-    def _more(self, action: StoredAction) -> dict[str, Any]:
+    def _more(self, action: StoredAction) -> dict[str, object]:
         match action.typed_arguments:
             case SnapshotArguments():
                 served = self._served()
@@ -263,7 +262,7 @@ class JobArguments:
         assert served is not None  # a model without a version is not under watch
         return self._registry.readable(self._name, served)
 
-    def _alarm(self, number: int, sentence: str) -> dict[str, Any]:
+    def _alarm(self, number: int, sentence: str) -> dict[str, object]:
         alarm = self._store.alarm(number)
         assert alarm is not None  # the action was intended in the transaction that recorded it
         by = "time" if self._model.window.every is not None else "rows"

@@ -131,12 +131,12 @@ class Driftd:
 
     @overload
     def predict(
-        self, rows: Mapping[str, Any], *, ids: str | None = None, at: Moment = None, probabilities: bool = False
+        self, rows: Mapping[str, object], *, ids: str | None = None, at: Moment = None, probabilities: bool = False
     ) -> Answer: ...
     @overload
     def predict(
         self,
-        rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+        rows: pd.DataFrame | Sequence[Mapping[str, object]],
         *,
         ids: Iterable[str] | None = None,
         at: Iterable[Moment] | Moment = None,
@@ -178,7 +178,7 @@ class Driftd:
             raise FeedbackError(refused, receipt.feedback + receipt.duplicates)
         return receipt
 
-    def log(self, events: Iterable[Mapping[str, Any]]) -> tuple[Receipt, list[Refusal]]:
+    def log(self, events: Iterable[Mapping[str, object]]) -> tuple[Receipt, list[Refusal]]:
         """Log predictions made elsewhere, and feedback, in the JSON form of `driftd serve`; returns once kept.
 
         Malformed ones are refused one by one and come back with the field named. Raises EventsNotKeptError.
@@ -203,7 +203,7 @@ class Driftd:
 
     def _predict(
         self,
-        rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+        rows: pd.DataFrame | Sequence[Mapping[str, object]],
         ids: list[str] | None,
         at: list[Moment],
         *,

@@ -46,7 +46,7 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _result_of(task: str, arguments: Mapping[str, Any], folder: Path) -> JobResult:
+def _result_of(task: str, arguments: Mapping[str, object], folder: Path) -> JobResult:
     try:
         return JobResult(ok=True, value=json_safe_object(_task(task)(arguments)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
@@ -63,7 +63,7 @@ def _sentence(error: BaseException) -> str:
     return str(error) if isinstance(error, DriftdError | DetectorError) else f"{type(error).__name__}: {error}"
 
 
-def _task(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+def _task(name: str) -> Callable[[Mapping[str, object]], Mapping[str, object]]:
     if name not in TASKS:
         raise ValueError(f"there is no task {name!r}; tasks are {', '.join(TASKS)}")
     run: Callable[[Mapping[str, Any]], Mapping[str, Any]] = importlib.import_module(TASKS[name]).run

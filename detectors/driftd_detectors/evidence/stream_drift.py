@@ -201,12 +201,12 @@ class StreamDrift(EvidenceView):
                 margin[at] = self.tolerance * np.sqrt(rows)
         return margin
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[dict[str, object], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         values, arrays = self.evidence.pack()
         return values | {"streams": len(self.streams)}, arrays
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self | None:
+    def taken_up(self, values: dict[str, object], arrays: dict[str, NDArray[Any]]) -> Self | None:
         """This, with the state that `pack` gave; None when that is of other streams."""
         if values.pop("streams") != len(self.streams):
             return None

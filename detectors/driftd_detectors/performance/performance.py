@@ -98,11 +98,11 @@ class Performance(LevelView):
         """What the detector of the next version begins with."""
         return self.evidence.learned()
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[dict[str, object], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return pack_level(self.evidence)
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Performance | None:
+    def taken_up(self, values: dict[str, object], arrays: dict[str, NDArray[Any]]) -> Performance | None:
         """This, with the state that `pack` gave; None when the state is of another detector."""
         found = unpack_level(self.evidence, values, arrays)
         return None if found is None else replace(self, evidence=found)
@@ -266,11 +266,11 @@ class PerformancePair:
         """Take the losses since the change for what is promised from now on."""
         return PerformancePair(self.first.absorb(), self.beside.absorb())
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[dict[str, object], dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return {"pair": True}, {name: as_array(pack(*getattr(self, name).pack())) for name in ("first", "beside")}
 
-    def taken_up(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> PerformancePair | None:
+    def taken_up(self, values: dict[str, object], arrays: dict[str, NDArray[Any]]) -> PerformancePair | None:
         """This, with the state that `pack` gave; None when the state is of another detector."""
         if not values.get("pair"):
             return None
