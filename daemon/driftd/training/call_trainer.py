@@ -124,9 +124,7 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
         leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
         code = subprocess.run(leash, env=environment, check=False).returncode
         if code != 0:
-            raise TrainerError(
-                f"the trainer's command `{' '.join(redact_command(command))}` ended with exit code {code}"
-            )
+            raise TrainerError(f"the trainer's command `{said}` ended with exit code {code}")
         for artefact in (SKOPS, ONNX, JOBLIB):
             if (output / artefact).is_file():
                 return load_estimator(output / artefact, allow_joblib=allow_joblib)

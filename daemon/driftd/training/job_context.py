@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from driftd.registry import Registry
 from driftd.registry.loaded import LoadedVersion
 from driftd.sources import open_source
 from driftd.training.call_trainer import TrainerSpec
+from driftd.training.tasks import TaskArguments
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Schema
 
@@ -29,10 +29,10 @@ class JobContext:
     places: Places
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> JobContext:
+    def of(cls, arguments: TaskArguments) -> JobContext:
         """Read a job's arguments. Raises pydantic's ValidationError when the config is not valid."""
-        config = ModelConfig.model_validate(arguments["model_config"])
-        return cls(arguments["model"], config, Places(Path(arguments["state_dir"])))
+        config = ModelConfig.model_validate(arguments.model_config)
+        return cls(arguments.model, config, Places(Path(arguments.state_dir)))
 
     @property
     def registry(self) -> Registry:
