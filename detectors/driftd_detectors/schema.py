@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.kinds import Kind, kind_of_column
+from driftd_detectors.serialization import JsonObject
 from driftd_detectors.values import MOST_NAMES, Vocabulary, class_name, learn_names
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Schema:
                 return feature.kind
         raise KeyError(name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """A JSON-ready form that `from_dict` reads back."""
         known = {feature.name: list(feature.categories) for feature in self.features if feature.categories}
         return {

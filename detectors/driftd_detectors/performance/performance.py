@@ -17,7 +17,7 @@ from driftd_detectors.performance.level_spread import SpreadPrior, Stretch, plac
 from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import BOUNDED
-from driftd_detectors.serialization import as_array, pack, unpack
+from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
 TOLERATED_SHARE = 0.10  # of the reference's loss, when nothing else is said
 
@@ -98,7 +98,7 @@ class Performance(LevelView):
         """What the detector of the next version begins with."""
         return self.evidence.learned()
 
-    def pack(self) -> tuple[dict[str, object], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return pack_level(self.evidence)
 
@@ -266,7 +266,7 @@ class PerformancePair:
         """Take the losses since the change for what is promised from now on."""
         return PerformancePair(self.first.absorb(), self.beside.absorb())
 
-    def pack(self) -> tuple[dict[str, object], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return {"pair": True}, {name: as_array(pack(*getattr(self, name).pack())) for name in ("first", "beside")}
 
