@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.kinds import Kind, kind_of_column
-from driftd_detectors.serialization import JsonObject
 from driftd_detectors.values import MOST_NAMES, Vocabulary, class_name, learn_names
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from driftd_detectors.serialization import JsonObject
 
 __all__ = ["Feature", "Kind", "Schema", "Task", "class_name", "learn_schema"]
 
