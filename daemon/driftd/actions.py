@@ -174,11 +174,11 @@ class Action(msgspec.Struct, frozen=True):
         return self.arguments.kind
 
 
-def decode_arguments(kind: ActionKind, stored: Mapping[str, Any]) -> ActionArguments:
+def decode_arguments(kind: ActionKind, stored: Mapping[str, object]) -> ActionArguments:
     """The arguments of a stored action. Raises msgspec.ValidationError where one is missing or of another type."""
     return msgspec.convert(dict(stored), _ARGUMENTS[kind])
 
 
-def decode_result(kind: ActionKind, value: Mapping[str, Any]) -> ActionResult:
+def decode_result(kind: ActionKind, value: Mapping[str, object]) -> ActionResult:
     """What a finished action gave. Raises msgspec.ValidationError where a figure is missing or of another type."""
     return msgspec.convert(dict(value), _RESULTS[kind])

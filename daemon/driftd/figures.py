@@ -49,13 +49,13 @@ class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
             return self.cause
         return RollbackCause.PERSON if self.who is not None else RollbackCause.PROBATION
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As JSON: only what this decision has."""
         values: dict[str, Any] = msgspec.to_builtins(self)
         return values
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> DecisionFigures:
+    def from_dict(cls, stored: Mapping[str, object]) -> DecisionFigures:
         """The figures of a stored line; what another driftd wrote and this one cannot read counts as absent."""
         try:
             return msgspec.convert(dict(stored), cls)

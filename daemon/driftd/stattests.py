@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Any
 
 NUMBER, CATEGORY, TEXT = "num", "cat", "text"  # Evidently's words for the types of a column
 
@@ -121,6 +120,6 @@ class Opinion:
     own_alarms: int = 0
     trials: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """A JSON-ready form."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -40,7 +40,7 @@ from driftd_detectors.quality.checks import FaultEvidence, quality_faults, usual
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
 from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
-from driftd_detectors.serialization import as_array, pack, unpack
+from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings
 
 __all__ = ["Monitor", "MonitorSettings"]
@@ -158,7 +158,7 @@ class Monitor:
 
     def to_bytes(self) -> bytes:
         """The evidence, without the reference and the settings."""
-        values: dict[str, Any] = {
+        values: JsonObject = {
             "layout": self.reference.layout.fingerprint,
             "standing": sorted(self.quality.standing),
             "gathered": dict(self.quality.gathered),

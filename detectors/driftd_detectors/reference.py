@@ -19,7 +19,7 @@ from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses, r
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
-from driftd_detectors.serialization import as_array, pack, unpack
+from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
 
@@ -45,7 +45,7 @@ class Reference:
 
     def to_bytes(self) -> bytes:
         """A form that `from_bytes` reads back."""
-        values = {
+        values: JsonObject = {
             "schema": self.schema.to_dict(),
             "layout": self.layout.to_dict(),
             "losses": {name: loss.to_dict() for name, loss in self.losses.items()},

@@ -15,6 +15,8 @@ from driftd_detectors.values import MOST_NAMES, Vocabulary, class_name, learn_na
 if TYPE_CHECKING:
     import pandas as pd
 
+    from driftd_detectors.serialization import JsonObject
+
 __all__ = ["Feature", "Kind", "Schema", "Task", "class_name", "learn_schema"]
 
 
@@ -79,7 +81,7 @@ class Schema:
                 return feature.kind
         raise KeyError(name)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """A JSON-ready form that `from_dict` reads back."""
         known = {feature.name: list(feature.categories) for feature in self.features if feature.categories}
         return {

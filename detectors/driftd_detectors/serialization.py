@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,11 @@ from driftd_detectors.errors import DetectorError
 _HEAD = struct.Struct("<4sI")
 _MAGIC = b"drf1"
 
+JsonValue: TypeAlias = "bool | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+JsonObject: TypeAlias = dict[str, JsonValue]
 
-def pack(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+
+def pack(values: Mapping[str, JsonValue], arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Put JSON-ready `values` and `arrays` (or bytes as uint8 arrays) into one byte string."""
     laid = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     shapes = {name: [array.dtype.str, list(array.shape)] for name, array in laid.items()}

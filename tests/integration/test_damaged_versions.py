@@ -20,7 +20,7 @@ from driftd.records import DecisionFigures, Transition
 from driftd.registry.artefact import ArtefactError
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import post_request
-from driftd.training.tasks import judge, shadow
+from driftd.training.job_main import run_task
 from loop_world import HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
@@ -77,25 +77,25 @@ def test_a_damaged_champion_does_not_end_building(world: World) -> None:
     """The gate judges against the newest version that loads, and says that only a person may promote."""
     damage(world.places, 2)
     try:
-        judged = judge.run(arguments(world, challenger=3, champion=2))
+        judged = run_task("judge", arguments(world, challenger=3, champion=2))
     finally:
         damage(world.places, 2)
     assert "version 2, which serves, cannot be loaded" in judged["champion_fault"]
     assert "judged against version 1" in judged["champion_fault"]
-    assert judge.run(arguments(world, challenger=3, champion=2))["champion_fault"] is None
+    assert run_task("judge", arguments(world, challenger=3, champion=2))["champion_fault"] is None
 
 
 def test_probation_without_one_of_the_two(world: World) -> None:
     """Back from a damaged new version; on without a damaged old one, once the span is over; nothing without both."""
     since = world.clock.now() - HOUR
     damage(world.places, 3)
-    assert shadow.run(arguments(world, new=3, old=1, since=since))["decision"] == "roll_back"
-    early = shadow.run(arguments(world, new=1, old=3, since=since))
+    assert run_task("shadow", arguments(world, new=3, old=1, since=since))["decision"] == "roll_back"
+    early = run_task("shadow", arguments(world, new=1, old=3, since=since))
     assert (early["decision"], "cannot be loaded" in early["sentence"]) == ("continue", True)
-    assert shadow.run(arguments(world, new=1, old=3, since=since - 2 * HOUR))["decision"] == "confirm"
+    assert run_task("shadow", arguments(world, new=1, old=3, since=since - 2 * HOUR))["decision"] == "confirm"
     damage(world.places, 1)
     with pytest.raises(ArtefactError, match=r"version 3 cannot be loaded.*version 1 cannot be loaded"):
-        shadow.run(arguments(world, new=3, old=1, since=since))
+        run_task("shadow", arguments(world, new=3, old=1, since=since))
     damage(world.places, 1)
     damage(world.places, 3)
 

@@ -16,7 +16,7 @@ from driftd.registry import Registry
 from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
 from driftd.training.bootstrap import FileColumns, make_first_version
-from driftd.training.tasks import judge, snapshot, train
+from driftd.training.job_main import run_task
 
 MODEL = "demand"
 ROWS = 1_200
@@ -65,12 +65,11 @@ def build(places: Places, **more: Any) -> dict[str, Any]:
     """Make version 2 by the daemon's own tasks; what the gate says of it."""
     served = Registry(places).manifest(MODEL, 1)
     common = {"model": MODEL, "state_dir": str(places.root), "model_config": CONFIG | more, "until": NOW}
-    taken = snapshot.run(
-        {**common, "schema": served.schema.to_dict(), "since": 0.0, "base": served.snapshot, "change_at": None}
-    )
+    order = {**common, "schema": served.schema.to_dict(), "since": 0.0, "base": served.snapshot, "change_at": None}
+    taken = run_task("snapshot", order)
     order = {"version": 2, "snapshot": taken["digest"], "change_at": None, "seed": 2, "parent": 1}
-    train.run({**common, **order, "trigger": "manual", "reason": "a test"})
-    gate = judge.run({**common, "challenger": 2, "champion": 1, "trigger": "manual"})
+    run_task("train", {**common, **order, "trigger": "manual", "reason": "a test"})
+    gate = run_task("judge", {**common, "challenger": 2, "champion": 1, "trigger": "manual"})
     return {**gate, "left_out": taken["left_out"]}
 
 

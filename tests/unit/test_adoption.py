@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import joblib
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -266,7 +267,7 @@ def test_codes_are_held_beside_the_targets_classes(
     order = adoption.order(guess, rows)
     assert order.names == expected
     assert order.classes == (expected or ("0", "1"))
-    assert AdoptionOrder.from_dict(order.to_dict()) == order
+    assert msgspec.convert(order.to_dict(), AdoptionOrder) == order
 
 
 def test_classes_that_cannot_be_matched_are_named(tmp_path: Path) -> None:

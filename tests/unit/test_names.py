@@ -13,7 +13,7 @@ TREES = {path: ast.parse(path.read_text("utf-8")) for package in PACKAGES for pa
 
 # Lower these numbers when the code allows it; never raise them.
 MOST_MODULES = 298
-MOST_UNTYPED_SEAMS = 174  # dict[str, Any] and Mapping[str, Any] in signatures
+MOST_UNTYPED_SEAMS = 19  # dict[str, Any] and Mapping[str, Any] in signatures
 MOST_PARTICIPLES = 2  # functions whose whole name is a participle
 
 GERUNDS = {  # words of the field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from driftd.config.load import ConfigError
@@ -157,7 +158,7 @@ def require_reloadable(config: Config, path: Path) -> None:
         raise ConfigError(f"{path}: no daemon keeps its state in {config.state_dir}; {_RESTART}") from None
     before = (in_force.content or {}).get("http", {}) if in_force is not None else {}
     now = redacted_dict(config)["http"]
-    changed = [key for key, value in before.items() if key in now and now[key] != value]
+    changed = [key for key, value in before.items() if isinstance(now, Mapping) and key in now and now[key] != value]
     if changed:
         raise ConfigError(f"{path}: http.{changed[0]} is not what the daemon runs with; {_RESTART}")
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from driftd.config.types import METRICS, is_reached
-from driftd.config.yaml_reader import KeyPath
+from driftd.config.yaml_reader import KeyPath, Plain
 from driftd_detectors.schema import Task
 
 Contradiction = tuple[KeyPath, str]
 _BY_MODEL = ("pin", "silence", "retrain", "approve", "reject")
 
 
-def contradictions(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+def contradictions(data: Mapping[str, Plain]) -> Iterator[Contradiction]:
     """The key paths that contradict another, with what is wrong. Passes over whatever has not the expected type."""
     models = _mapping(data.get("models"))
     yield from _same_address(data)
@@ -33,14 +32,14 @@ def choices(word: str, allowed: Sequence[str], name: str = "allowed") -> str:
     return f"; did you mean {near[0]!r}? {listed.capitalize()[0]}{listed[1:]}" if near else f"; {listed}"
 
 
-def _same_address(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _same_address(data: Mapping[str, Plain]) -> Iterator[Contradiction]:
     listen = _mapping(data.get("serve")).get("listen")
     own = _mapping(data.get("http")).get("listen", "127.0.0.1:9464")
     if isinstance(listen, str) and listen == own and not listen.endswith(":0"):
         yield ("serve", "listen"), f"{listen} is the daemon's own address (http.listen); choose another port"
 
 
-def _open_addresses(data: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _open_addresses(data: Mapping[str, Plain]) -> Iterator[Contradiction]:
     """An address that others reach needs tokens, or the operator's word that something else guards it."""
     for section in ("http", "serve"):
         given = _mapping(data.get(section))
@@ -51,7 +50,7 @@ def _open_addresses(data: Mapping[str, Any]) -> Iterator[Contradiction]:
             yield (section, "listen"), f"{listen} is reached from other hosts: {ways}"
 
 
-def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _override(override: Mapping[str, Plain], models: Mapping[str, Plain]) -> Iterator[Contradiction]:
     set_keys = [key for key in ("pause", *_BY_MODEL) if override.get(key)]
     if set_keys and not override.get("reason"):
         yield ("override",), f'an override needs a reason when {set_keys[0]} is set: reason: "INC-123 ..."'
@@ -65,7 +64,7 @@ def _override(override: Mapping[str, Any], models: Mapping[str, Any]) -> Iterato
     yield from _check_silences(_mapping(override.get("silence")), models)
 
 
-def _check_silences(silence: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _check_silences(silence: Mapping[str, Plain], models: Mapping[str, Plain]) -> Iterator[Contradiction]:
     """Features are known here only where the config names them; the daemon says it of those that it learned."""
     for name, silent in silence.items():
         known = [str(feature) for feature in _mapping(_mapping(models.get(name)).get("features"))]
@@ -75,7 +74,7 @@ def _check_silences(silence: Mapping[str, Any], models: Mapping[str, Any]) -> It
                 yield ("override", "silence", name, feature), text
 
 
-def _receivers(receivers: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _receivers(receivers: Mapping[str, Plain], models: Mapping[str, Plain]) -> Iterator[Contradiction]:
     for name, receiver in receivers.items():
         for index, model in enumerate(_list(_mapping(receiver).get("models"))):
             if isinstance(model, str) and model not in models:
@@ -83,7 +82,7 @@ def _receivers(receivers: Mapping[str, Any], models: Mapping[str, Any]) -> Itera
                 yield path, f"there is no model {model!r}{choices(model, list(models), 'models')}"
 
 
-def _model(model: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     features = model.get("features")
     if isinstance(features, Mapping):
         if model.get("target") in features:
@@ -95,7 +94,7 @@ def _model(model: Mapping[str, Any]) -> Iterator[Contradiction]:
     yield from _schedule(_mapping(model.get("retrain")))
 
 
-def _check_named_features(detect: Mapping[str, Any], features: list[str]) -> Iterator[Contradiction]:
+def _check_named_features(detect: Mapping[str, Plain], features: list[str]) -> Iterator[Contradiction]:
     data = _mapping(detect.get("data"))
     for key, names in (
         (("data", "ignore"), _list(data.get("ignore"))),
@@ -117,15 +116,15 @@ def _metric(task: object, metric: object) -> Iterator[Contradiction]:
         yield path, f"{metric!r} is no metric of a {task}{choices(metric, ('auto', *allowed))}"
 
 
-def _schedule(retrain: Mapping[str, Any]) -> Iterator[Contradiction]:
+def _schedule(retrain: Mapping[str, Plain]) -> Iterator[Contradiction]:
     triggers, schedule = retrain.get("on"), retrain.get("schedule")
     if isinstance(triggers, list) and "schedule" in triggers and schedule is None:
         yield ("retrain", "on", triggers.index("schedule")), 'the trigger needs its times: schedule: "0 3 * * sun"'
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _mapping(value: Plain) -> Mapping[str, Plain]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _list(value: object) -> list[Any]:
+def _list(value: Plain) -> Sequence[Plain]:
     return value if isinstance(value, list) else []

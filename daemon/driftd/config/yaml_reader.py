@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import yaml
 
 DEEPEST = 40  # levels; a config needs eight
 MOST_NODES = 50_000  # values; aliases count each time, so that a few lines cannot grow without end
 KeyPath = tuple[str | int, ...]
+Plain: TypeAlias = "bool | float | str | Sequence[Plain] | Mapping[str, Plain] | None"  # what YAML and JSON can hold
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -43,7 +45,7 @@ class Problem:
 class Document:
     """The plain data of a file, the line of every key path, and what was wrong with the text."""
 
-    data: Any = None
+    data: Mapping[str, Plain] | None = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -102,12 +104,13 @@ class _Reader:
             self._wrong(_line(node), (), f"a config is a mapping of keys (models: ...), this is {kind}")
             return
         self.document.lines[()] = 1
-        self.document.data = self._value(node, ())
+        data = self._value(node, ())
+        self.document.data = data if isinstance(data, Mapping) else None
 
     def _wrong(self, line: int, path: KeyPath, sentence: str) -> None:
         self.document.problems.append(Problem(line, path, sentence))
 
-    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+    def _value(self, node: yaml.Node, path: KeyPath) -> Plain:
         self.nodes += 1
         if self.nodes > MOST_NODES:
             if self.nodes == MOST_NODES + 1:
@@ -127,12 +130,12 @@ class _Reader:
         finally:
             self.around.pop()
 
-    def _item(self, node: yaml.Node, path: KeyPath) -> Any:
+    def _item(self, node: yaml.Node, path: KeyPath) -> Plain:
         self.document.lines.setdefault(path, _line(node))
         return self._value(node, path)
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Plain]:
+        found: dict[str, Plain] = {}
         first_line: dict[str, int] = {}
         merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
@@ -154,20 +157,20 @@ class _Reader:
             self._merge(found, base, path)
         return found
 
-    def _merge(self, found: dict[str, Any], base: yaml.Node, path: KeyPath) -> None:
+    def _merge(self, found: dict[str, Plain], base: yaml.Node, path: KeyPath) -> None:
         """`<<: *other`: the keys of another mapping, where this one does not say them itself."""
         if not isinstance(base, yaml.MappingNode):
             self._wrong(_line(base), path, "`<<` merges a mapping or a list of mappings")
             return
         own = {key: self.document.lines.get((*path, key)) for key in found}
         said = self._value(base, path)
-        if isinstance(said, dict):
+        if isinstance(said, Mapping):
             found.update({key: value for key, value in said.items() if key not in found})
         for key, line in own.items():
             if line is not None:
                 self.document.lines[*path, key] = line
 
-    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Plain:
         text = str(node.value)
         if node.tag not in _KNOWN_TAGS:
             self._wrong(_line(node), path, f"the tag {node.tag} is not allowed; a config holds plain values")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import structlog
 from apscheduler.triggers.cron import CronTrigger
@@ -229,7 +228,7 @@ class JobArguments:
         self._registry = registry
         self._store = store
 
-    def build(self, action: StoredAction) -> dict[str, Any]:
+    def build(self, action: StoredAction) -> dict[str, object]:
         """The arguments of docs/architecture.md for the task of an action.
 
         They follow from the stored action alone, so that after a crash the very same job is begun again.
@@ -243,7 +242,7 @@ class JobArguments:
         faulty = self._store.faulty_spans(self._name, 0.0, action.intended_at) if action.kind in READS_ROWS else []
         return common | {"faulty": faulty} | action.arguments | self._arguments_of_kind(action)
 
-    def _arguments_of_kind(self, action: StoredAction) -> dict[str, Any]:
+    def _arguments_of_kind(self, action: StoredAction) -> dict[str, object]:
         match action.typed_arguments:
             case SnapshotArguments():
                 served = self._served_manifest()
@@ -265,7 +264,7 @@ class JobArguments:
         assert served is not None  # a model without a version is not under watch
         return self._registry.readable(self._name, served)
 
-    def _alarm_arguments(self, number: int, sentence: str) -> dict[str, Any]:
+    def _alarm_arguments(self, number: int, sentence: str) -> dict[str, object]:
         alarm = self._store.alarm(number)
         assert alarm is not None  # the action was intended in the transaction that recorded it
         by = "time" if self._model.window.every is not None else "rows"

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
@@ -196,7 +195,7 @@ def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
             return f"the main loop did not take the reload up within {RELOAD_SECONDS:.0f} s; it will when it is free"
         return answers[0]
 
-    def status() -> dict[str, Any]:
+    def status() -> dict[str, object]:
         return {
             name: {"phase": model.state.phase, "version": model.state.champion, "standing": model.standing}
             for name, model in daemon.models.items()

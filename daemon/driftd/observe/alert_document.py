@@ -9,7 +9,6 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import yaml
 
@@ -30,12 +29,12 @@ FORMATS: dict[Format, str] = {
 UNITS: dict[Format, str] = {"bytes": "B"}
 
 
-def prometheus(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
+def prometheus(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, object]:
     """The rules file of Prometheus."""
     return {"groups": [{"name": GROUP, "rules": [_prometheus_rule(alert, runbook, hold) for alert in ALERTS]}]}
 
 
-def _prometheus_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
+def _prometheus_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, object]:
     labels = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
     labels["value"] = _format_value("$value", alert.value)
     labels |= {name: _prometheus_query(alert, figure) for name, figure in alert.figures.items()}
@@ -58,7 +57,7 @@ def _prometheus_query(alert: Alert, figure: Figure) -> str:
     return _if_known(template, _format_value(". | first | value", figure.format))
 
 
-def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
+def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, object]:
     """The alert provisioning of Grafana: the same rules, on the data source with the uid `prometheus`."""
     group = {
         "orgId": 1,
@@ -70,7 +69,7 @@ def grafana(runbook: str = RUNBOOK, hold: str | None = None) -> dict[str, Any]:
     return {"apiVersion": 1, "groups": [group]}
 
 
-def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, Any]:
+def _grafana_rule(alert: Alert, runbook: str, hold: str | None) -> dict[str, object]:
     labels = {label: f"{{{{ $labels.{label} }}}}" for label in alert.labels}
     labels["value"] = (
         f"{{{{ with $values.A }}}}{_format_value('.Value', alert.value)}{{{{ else }}}}unknown{{{{ end }}}}"
@@ -106,7 +105,7 @@ def _grafana_query(alert: Alert, figure: Figure) -> str:
     return f"max by ({by}) ({expression}) or NaN * max by ({by}) ({alert.expr})"
 
 
-def _query(name: str, expr: str) -> dict[str, Any]:
+def _query(name: str, expr: str) -> dict[str, object]:
     return {
         "refId": name,
         "relativeTimeRange": {"from": 600, "to": 0},
@@ -115,7 +114,7 @@ def _query(name: str, expr: str) -> dict[str, Any]:
     }
 
 
-def _condition() -> dict[str, Any]:
+def _condition() -> dict[str, object]:
     """Every series that the rule's expression gives fires, whatever its value."""
     return {
         "refId": "fires",

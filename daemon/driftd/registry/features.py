@@ -8,7 +8,7 @@ number, which most estimators refuse; a feature that is not delivered is missing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any
 
@@ -23,7 +23,7 @@ from driftd_detectors.values import class_name, truth_of_text
 _EXACT = 2**53  # integers below it are floats without loss
 
 
-def feature_frame(rows: pd.DataFrame | Mapping[str, Any], schema: Schema) -> pd.DataFrame:
+def feature_frame(rows: pd.DataFrame | Mapping[str, Sequence[Any]], schema: Schema) -> pd.DataFrame:
     """The features of some rows (a frame, or a mapping of equally long sequences), in the form described above."""
     names = list(rows.columns) if isinstance(rows, pd.DataFrame) else list(rows)
     length = len(rows) if isinstance(rows, pd.DataFrame) else len(rows[names[0]]) if names else 0

@@ -76,7 +76,7 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     adopted: Adopted | None = None  # None: driftd trained it
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The JSON form."""
         stored: dict[str, Any] = {"format": FORMAT}
         stored |= {field.name: getattr(self, field.name) for field in fields(self)}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -26,21 +26,38 @@ SAMPLE_ROWS = 5_000
 HELD_OUT = 0.25  # of a snapshot, where the manifest does not say which rows the trainer never saw
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class AlarmToReport(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm as the page needs it; `leaders` are subjects, or pairs of a subject and its share of the evidence."""
+
+    id: int
+    sentence: str
+    kind: str | None = None
+    leaders: list[str | tuple[str, float]] = []
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True):
+    """An alarm, its window, and the `version` whose reference it was judged by."""
+
+    model: str
+    model_config: dict[str, object]
+    state_dir: str
+    version: int
+    window: Window
+    alarm: AlarmToReport
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """Ask the chosen stattests, render the page, and write it to `Places.report` by rename.
 
-    Arguments: `model`, `model_config`, `state_dir`, `version` (whose reference the alarm was judged by), `window` (the
-    fields of `Window`), and `alarm`: its `id`, `sentence`, `kind` and `leaders` (subjects with their shares of the
-    evidence; may be absent, like the kind). Value: `path`, `stattests` (one `Opinion` each, as JSON), `notes` (what is
+    Value: `path`, `stattests` (one `Opinion` each, as JSON), `notes` (what is
     missing from the page). What the data make impossible becomes a sentence; raises only when the version, its snapshot
     or the source cannot be read at all, or the page cannot be written.
     """
-    model, version, alarm = str(arguments["model"]), int(arguments["version"]), arguments["alarm"]
-    number = int(alarm["id"])
-    places, config = Places(Path(arguments["state_dir"])), ModelConfig.model_validate(arguments["model_config"])
+    model, version, alarm, window = arguments.model, arguments.version, arguments.alarm, arguments.window
+    number = alarm.id
+    places, config = Places(Path(arguments.state_dir)), ModelConfig.model_validate(arguments.model_config)
     loaded = Registry(places).load(model, version, allow_joblib=config.allow_joblib)
     reference = _reference(places, model, loaded)
-    window = Window(**arguments["window"])
     source = open_source(model, config, loaded.schema, places)
     current = source.sample(window, SAMPLE_ROWS, number).to_pandas()
     source.close()
@@ -49,13 +66,13 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
     answers = opinions(reference, current, loaded.schema, chosen, seed=number)
     case = Case(
         title=f"Alarm {number} of {model}",
-        sentence=str(alarm["sentence"]),
+        sentence=alarm.sentence,
         reference=reference,
         current=current,
         schema=loaded.schema,
         methods=chosen,
-        quality=alarm.get("kind") == EvidenceKind.PERFORMANCE,
-        leaders=_leaders(alarm.get("leaders", ())),
+        quality=alarm.kind == EvidenceKind.PERFORMANCE,
+        leaders=_leaders(alarm.leaders),
         notes=[f"The reference is of version {version}: rows of its snapshot that its trainer never saw."],
     )
     html, notes = page(case, answers)
@@ -89,9 +106,9 @@ def _newest(path: Path, held_out: int | None) -> pd.DataFrame:
     return frame.iloc[-wanted:].reset_index(drop=True)
 
 
-def _leaders(leaders: Sequence[Any]) -> list[str]:
+def _leaders(leaders: Sequence[str | tuple[str, float]]) -> list[str]:
     """The subjects of an alarm, largest share first, from names or (name, share) pairs."""
-    return [str(leader[0]) if isinstance(leader, list | tuple) else str(leader) for leader in leaders]
+    return [leader if isinstance(leader, str) else leader[0] for leader in leaders]
 
 
 def _write(path: Path, html: str) -> Path:

@@ -133,12 +133,12 @@ class Driftd:
 
     @overload
     def predict(
-        self, rows: Mapping[str, Any], *, ids: Identity | None = None, at: Moment = None, probabilities: bool = False
+        self, rows: Mapping[str, object], *, ids: Identity | None = None, at: Moment = None, probabilities: bool = False
     ) -> Answer: ...
     @overload
     def predict(
         self,
-        rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+        rows: pd.DataFrame | Sequence[Mapping[str, object]],
         *,
         ids: Iterable[Identity] | None = None,
         at: Iterable[Moment] | Moment = None,
@@ -180,7 +180,7 @@ class Driftd:
             raise FeedbackError(refused, receipt.feedback + receipt.duplicates)
         return receipt
 
-    def log(self, events: Iterable[Mapping[str, Any]]) -> tuple[Receipt, list[Refusal]]:
+    def log(self, events: Iterable[Mapping[str, object]]) -> tuple[Receipt, list[Refusal]]:
         """Log predictions made elsewhere, and feedback, in the JSON form of `driftd serve`; returns once kept.
 
         Malformed ones are refused one by one and come back with the field named. Raises EventsNotKeptError.
@@ -205,7 +205,7 @@ class Driftd:
 
     def _predict(
         self,
-        rows: pd.DataFrame | Sequence[Mapping[str, Any]],
+        rows: pd.DataFrame | Sequence[Mapping[str, object]],
         ids: list[str] | None,
         at: list[Moment],
         *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 from driftd.registry import ManifestError
 from driftd.serving.endpoint import Endpoint
@@ -10,23 +10,41 @@ from driftd.serving.event_log import NoSchemaError
 from driftd_detectors.schema import Schema, Task
 
 
-def describe(endpoint: Endpoint) -> dict[str, Any]:
+class FeatureDescription(TypedDict):
+    """One feature that a model takes."""
+
+    name: str
+    kind: str
+
+
+class _Shape(TypedDict):
+    task: str | None
+    target: str | None
+    features: list[FeatureDescription]
+    classes: list[str]
+    score: str | None
+
+
+class Description(_Shape):
+    """What the API tells of a model."""
+
+    name: str
+    version: int | None
+    fault: str | None
+
+
+def describe(endpoint: Endpoint) -> Description:
     """The served version and its schema; `fault` says why there is none, or why another version answers."""
-    description: dict[str, Any] = {"name": endpoint.model, "version": endpoint.version, "fault": endpoint.fault}
+    fault = endpoint.fault
+    shape: _Shape = {"task": None, "target": None, "features": [], "classes": [], "score": None}
     try:
-        return description | _shape(endpoint.log.schema())
+        shape = _shape(endpoint.log.schema())
     except (NoSchemaError, ManifestError) as error:
-        return description | {
-            "fault": str(error),
-            "task": None,
-            "target": None,
-            "features": [],
-            "classes": [],
-            "score": None,
-        }
+        fault = str(error)
+    return {"name": endpoint.model, "version": endpoint.version, "fault": fault, **shape}
 
 
-def _shape(schema: Schema) -> dict[str, Any]:
+def _shape(schema: Schema) -> _Shape:
     return {
         "task": str(schema.task),
         "target": schema.target,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from driftd_detectors.schema import Kind, Task
+
+if TYPE_CHECKING:
+    from driftd.serving.descriptions import Description
 
 Json = dict[str, Any]
 
@@ -75,7 +78,7 @@ _COMMON: dict[str, Json] = {
 }
 
 
-def openapi_document(models: Sequence[Mapping[str, Any]]) -> Json:
+def openapi_document(models: Sequence[Description]) -> Json:
     """The document for models as `describe` tells them."""
     schemas = dict(_COMMON)
     paths: Json = {
@@ -105,7 +108,7 @@ def openapi_document(models: Sequence[Mapping[str, Any]]) -> Json:
     }
 
 
-def _schemas_of(model: Mapping[str, Any]) -> dict[str, Json]:
+def _schemas_of(model: Description) -> dict[str, Json]:
     """The shapes of one model's events and answers, by their names in the document."""
     name, outcome = model["name"], _outcome(model)
     row = {
@@ -137,7 +140,7 @@ def _schemas_of(model: Mapping[str, Any]) -> dict[str, Json]:
     }
 
 
-def _outcome(model: Mapping[str, Any]) -> Json:
+def _outcome(model: Description) -> Json:
     if model["task"] == Task.REGRESSION:
         return {"type": "number"}
     of = f": {', '.join(model['classes'])}" if model["classes"] else ""

@@ -106,7 +106,7 @@ def answer(
     )
 
 
-def records_of(frame: pd.DataFrame, names: Iterable[str]) -> list[dict[str, Any]]:
+def records_of(frame: pd.DataFrame, names: Iterable[str]) -> list[dict[str, object]]:
     """The rows of a frame as plain Python values, those columns alone that it has of `names`; missing is None."""
     columns = {name: _plain_values(frame[name]) for name in names if name in frame.columns}
     if not columns:
@@ -165,7 +165,7 @@ def _numerical_libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _features(event: object) -> Mapping[str, Any]:
+def _features(event: object) -> Mapping[str, object]:
     features = event.get("features") if isinstance(event, Mapping) else None
     return features if isinstance(features, Mapping) else {}
 

@@ -123,7 +123,7 @@ def error_reply(status: int, error: str, at: str = "") -> Reply:
     return Reply(status, _encode({"error": error, "field": at}), [RETRY_AFTER] if status == UNAVAILABLE else [])
 
 
-def _to_dict(answered: Answered, place: int, reason: str | None) -> dict[str, Any]:
+def _to_dict(answered: Answered, place: int, reason: str | None) -> dict[str, object]:
     refusal = answered.refused.get(place)
     if refusal is not None:
         return {"index": place, "error": refusal.reason, "field": refusal.field}

@@ -45,7 +45,7 @@ class ColumnKinds:
         for name in table.column_names:
             _count(table.column(name), self._counts.setdefault(name, Counter()))
 
-    def see_rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def see_rows(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Rows of JSON; lists have no kind."""
         for row in rows:
             for name, value in row.items():

@@ -70,7 +70,7 @@ class Expected:
         needed = {*self.mapped.values(), *self.usual.values(), *self.features}
         counts = Counter(columns)
         repeated = [name for name, count in counts.items() if count > 1 and (not needed or name in needed)]
-        return f"has more than one column {quoted(repeated)}: rename all but one" if repeated else None
+        return f"has more than one column {quote_names(repeated)}: rename all but one" if repeated else None
 
     def shortfalls(self, absent: Iterable[str]) -> tuple[list[str], list[str]]:
         """What to say of names that no file has: faults for those that the config maps, remarks for usual ones."""
@@ -127,7 +127,7 @@ def unknown_suffix(path: str) -> str:
 def wrong_separator(columns: Sequence[str], separator: str) -> str | None:
     """The fault of a header that is one column only because its fields stand between other signs."""
     hint = separator_hint(columns, separator)
-    return f"{_listed(columns)}{hint}" if hint else None
+    return f"{_describe_columns(columns)}{hint}" if hint else None
 
 
 def separator_hint(columns: Sequence[str], separator: str) -> str:

@@ -30,7 +30,7 @@ class Lines:
     adapter: Adapter | None = None
     feature_names: tuple[str, ...] = ()  # of the model, in their order
 
-    def rows_of(self, line: bytes) -> Sequence[Mapping[str, Any]]:
+    def rows_of(self, line: bytes) -> Sequence[Mapping[str, object]]:
         """The rows of one line. Raises ValueError when it holds none."""
         row = _decode_line(line)
         if self.adapter is None:
@@ -110,7 +110,7 @@ def _one_by_one(lines: bytes, wanted: RequestedColumns, how: Lines) -> Parsed:
     return Parsed(pa.table(arrays), malformed + answers, example)
 
 
-def rows_in(lines: bytes, how: Lines) -> Iterator[Mapping[str, Any]]:
+def rows_in(lines: bytes, how: Lines) -> Iterator[Mapping[str, object]]:
     """The rows in some lines, with the values of objects inside under their paths; lines that are no rows are none."""
     rows: list[Mapping[str, Any]] = []
     for line in lines.split(b"\n"):
@@ -123,7 +123,7 @@ def rows_in(lines: bytes, how: Lines) -> Iterator[Mapping[str, Any]]:
         yield dict(_leaves({key: value for key, value in spread.items() if key != how.features}, ""))
 
 
-def _leaves(row: Mapping[str, Any], before: str) -> Iterator[tuple[str, Any]]:
+def _leaves(row: Mapping[str, object], before: str) -> Iterator[tuple[str, Any]]:
     for key, value in row.items():
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{before}{key}.")
@@ -144,7 +144,7 @@ def keys_of(lines: bytes, how: Lines) -> list[str]:
     return list(keys)
 
 
-def _paths(row: Mapping[str, Any], before: str = "") -> Iterator[str]:
+def _paths(row: Mapping[str, object], before: str = "") -> Iterator[str]:
     for key, value in row.items():
         yield f"{before}{key}"
         if isinstance(value, Mapping):
@@ -154,7 +154,7 @@ def _paths(row: Mapping[str, Any], before: str = "") -> Iterator[str]:
 _decode = msgspec.json.Decoder().decode
 
 
-def _decode_line(line: bytes) -> Mapping[str, Any]:
+def _decode_line(line: bytes) -> Mapping[str, object]:
     try:
         row = _decode(line)
     except ValueError:

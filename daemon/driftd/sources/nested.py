@@ -11,18 +11,18 @@ import pyarrow.compute as pc
 _ABSENT = object()
 
 
-def has_path(row: Mapping[str, Any], name: str) -> bool:
+def has_path(row: Mapping[str, object], name: str) -> bool:
     """Whether a row has a key, or a value at the path that the key spells."""
     return _look_up(row, name) is not _ABSENT
 
 
-def value_at(row: Mapping[str, Any], name: str) -> Any:
+def value_at(row: Mapping[str, object], name: str) -> Any:
     """The value of a key, or at the path that it spells; None where there is none."""
     found = _look_up(row, name)
     return None if found is _ABSENT else found
 
 
-def _look_up(row: Mapping[str, Any], name: str) -> Any:
+def _look_up(row: Mapping[str, object], name: str) -> Any:
     if name in row:
         return row[name]
     head, _, rest = name.partition(".")
@@ -35,7 +35,7 @@ def _look_up(row: Mapping[str, Any], name: str) -> Any:
     return _ABSENT
 
 
-def with_object_spread(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def with_object_spread(row: Mapping[str, object], name: str) -> Mapping[str, object]:
     """A row with the keys of the object at `name` beside its own, which go first."""
     inner = value_at(row, name)
     return {**inner, **row} if isinstance(inner, Mapping) else row

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from driftd.errors import DriftdError
 from driftd.paths import Places
@@ -156,8 +155,7 @@ def holder(path: Path) -> Holder | None:
     try:
         if _lock(descriptor, 0.0, fcntl.LOCK_SH):
             return None
-        entry = _parse_entry(os.pread(descriptor, 4096, 0))
-        return Holder(int(entry.get("pid", 0)), str(entry.get("task", "driftd")), float(entry.get("since", 0.0)))
+        return _parse_holder(os.pread(descriptor, 4096, 0))
     finally:
         os.close(descriptor)
 
@@ -184,9 +182,10 @@ def _in_use(path: Path) -> str:
     )
 
 
-def _parse_entry(content: bytes) -> dict[str, Any]:
+def _parse_holder(content: bytes) -> Holder:
     try:
         entry = json.loads(content)
     except ValueError:
-        return {}  # its holder has the lock, but has not written its name yet
-    return entry if isinstance(entry, dict) else {}
+        entry = None  # its holder has the lock, but has not written its name yet
+    entry = entry if isinstance(entry, dict) else {}
+    return Holder(int(entry.get("pid", 0)), str(entry.get("task", "driftd")), float(entry.get("since", 0.0)))

@@ -201,7 +201,7 @@ def _from_mlflow(folder: Path, source: str, version: str | None, *, allow_pickle
     return FoundModel(MlflowModel(content), MLFLOW, content, digest, version)
 
 
-def _data_file(folder: Path, flavours: Mapping[str, Any]) -> Path | None:
+def _data_file(folder: Path, flavours: Mapping[str, Mapping[str, object]]) -> Path | None:
     """The file of a scikit-learn estimator or of an ONNX graph in a model's folder."""
     sklearn, onnx = flavours.get("sklearn"), flavours.get("onnx")
     name = sklearn.get("pickled_model") if sklearn else onnx.get("data") if onnx else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from driftd.errors import DriftdError
 
@@ -31,15 +32,14 @@ class ModelCard:
     version: str | None = None  # in the registry of models that it came from
     runs_code: bool = False  # whether loading its artefact runs code of its maker
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The JSON form."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> ModelCard:
-        """Read what `to_dict` wrote."""
-        lists = {name: None if stored[name] is None else tuple(stored[name]) for name in ("features", "classes")}
-        return cls(**{**stored, **lists})
+    def from_dict(cls, stored: Mapping[str, object]) -> ModelCard:
+        """Read what `to_dict` wrote. Raises msgspec.ValidationError when it is something else."""
+        return msgspec.convert(dict(stored), cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,9 @@ class AdoptionOrder:
     unseen: bool = False  # whether the model was trained on none of the rows
     sample: str | None = None  # Parquet file with some rows as they stand in the user's file
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The JSON form."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> AdoptionOrder:
-        """Read what `to_dict` wrote, among other arguments of the task."""
-        values = {name: stored[name] for name in ("source", "sha256", "allow_pickle", "unseen", "sample")}
-        return cls(**values, classes=tuple(stored["classes"]), names=tuple(stored["names"]))
 
 
 def require_permission(source: str, *, allow_pickle: bool) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -89,7 +90,7 @@ def make_first_version(
     limits = limits or JobLimits()
     key = f"{model}-first-{snapshot.digest[:12]}" + (f"-{adopt.sha256[:12]}" if adopt is not None else "")
 
-    def work(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def work(task: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
         on_step(task)
         folder = places.job(f"{key}-{task}")
         if (before := read_result(folder)) is not None and not before.ok:
@@ -99,7 +100,7 @@ def make_first_version(
     trained = work("train", order) if adopt is None else work("adopt", {**order, **adopt.to_dict()})
     judged = work("judge", {"challenger": FIRST, "champion": None})
     Registry(places).point(model, FIRST)
-    loss = float(trained["metrics"].get("loss", float("nan")))
+    loss = msgspec.convert(dict(trained), _Made).metrics.get("loss", float("nan"))
     return FirstVersion(FIRST, snapshot.digest, len(snapshot.at), loss, str(judged["sentence"]))
 
 
@@ -163,7 +164,13 @@ def epoch_seconds(column: pd.Series[Any]) -> Numbers:
     return read_times(arrow_of(column, Kind.TIMESTAMP)[0])
 
 
-def _finish(job: Job, task: str) -> Mapping[str, Any]:
+class _Made(msgspec.Struct):
+    """What the first version's loss is read from; of the value of `train` and `adopt`."""
+
+    metrics: dict[str, float]
+
+
+def _finish(job: Job, task: str) -> Mapping[str, object]:
     while (result := job.poll()) is None:
         time.sleep(POLL_SECONDS)
     if not result.ok:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from driftd.config.redact import redact
+from driftd.config.redact import redact_command
 from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, load_estimator
 from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
@@ -120,14 +120,14 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
             "DRIFTD_TARGET": context.target,
             "DRIFTD_SEED": str(context.seed),
         }
+        said = " ".join(redact_command(command))
         leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
         code = subprocess.run(leash, env=environment, check=False).returncode
         if code != 0:
-            raise TrainerError(f"the trainer's command `{' '.join(redact(command))}` ended with exit code {code}")
+            raise TrainerError(f"the trainer's command `{said}` ended with exit code {code}")
         for artefact in (SKOPS, ONNX, JOBLIB):
             if (output / artefact).is_file():
                 return load_estimator(output / artefact, allow_joblib=allow_joblib)
     raise TrainerError(
-        f"the trainer's command `{' '.join(redact(command))}` ended well but left no {SKOPS}, {ONNX} or {JOBLIB} "
-        "in $DRIFTD_OUTPUT"
+        f"the trainer's command `{said}` ended well but left no {SKOPS}, {ONNX} or {JOBLIB} in $DRIFTD_OUTPUT"
     )

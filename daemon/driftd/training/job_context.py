@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from driftd.registry.loaded import LoadedVersion
 from driftd.sources import open_source
 from driftd.training.call_trainer import TrainerSpec
 from driftd.training.snapshots import without_spans
+from driftd.training.tasks import TaskArguments
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Schema
 
@@ -31,11 +31,10 @@ class JobContext:
     faulty: tuple[tuple[float, float], ...] = ()  # times of windows with a fault of the pipeline: `start <= at < end`
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> JobContext:
+    def of(cls, arguments: TaskArguments) -> JobContext:
         """Read a job's arguments. Raises pydantic's ValidationError when the config is not valid."""
-        config = ModelConfig.model_validate(arguments["model_config"])
-        faulty = tuple((float(start), float(end)) for start, end in arguments.get("faulty", ()))
-        return cls(arguments["model"], config, Places(Path(arguments["state_dir"])), faulty)
+        config = ModelConfig.model_validate(arguments.model_config)
+        return cls(arguments.model, config, Places(Path(arguments.state_dir)), arguments.faulty)
 
     @property
     def registry(self) -> Registry:

@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from driftd.errors import DriftdError
 from driftd.formatting import json_safe_object
@@ -18,7 +19,7 @@ from driftd.training.jobs import JOB, JobLimits, JobResult, apply_limits, log_ta
 from driftd.training.process_tree import keep
 from driftd_detectors.errors import DetectorError
 
-# Each task is a module with `run(arguments) -> value`.
+# Each task is a module with `Arguments`, what it is told, and `run(arguments) -> value`.
 TASKS = {
     "snapshot": "driftd.training.tasks.snapshot",
     "train": "driftd.training.tasks.train",
@@ -46,9 +47,9 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _result_of(task: str, arguments: Mapping[str, Any], folder: Path) -> JobResult:
+def _result_of(task: str, arguments: Mapping[str, object], folder: Path) -> JobResult:
     try:
-        return JobResult(ok=True, value=json_safe_object(_task(task)(arguments)))
+        return JobResult(ok=True, value=json_safe_object(run_task(task, arguments)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
         traceback.print_exc()
         sys.stderr.flush()
@@ -63,11 +64,13 @@ def _sentence(error: BaseException) -> str:
     return str(error) if isinstance(error, DriftdError | DetectorError) else f"{type(error).__name__}: {error}"
 
 
-def _task(name: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+def run_task(name: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
+    """Run a task here. Raises msgspec.ValidationError for arguments that are not the task's, and what it raises."""
     if name not in TASKS:
         raise ValueError(f"there is no task {name!r}; tasks are {', '.join(TASKS)}")
-    run: Callable[[Mapping[str, Any]], Mapping[str, Any]] = importlib.import_module(TASKS[name]).run
-    return run
+    task = importlib.import_module(TASKS[name])
+    value: Mapping[str, object] = task.run(msgspec.convert(dict(arguments), task.Arguments))
+    return value
 
 
 if __name__ == "__main__":

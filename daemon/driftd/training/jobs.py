@@ -46,7 +46,7 @@ class JobLimits:
     nice: int = 10
     oom_score: int = 500  # where memory ends, a job is killed before the daemon or anything else on the host
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, int | float | None]:
         """The JSON form."""
         return asdict(self)
 
@@ -211,7 +211,7 @@ class Job:
         return result
 
 
-def start_job(folder: Path, task: str, arguments: Mapping[str, Any], limits: JobLimits | None = None) -> Job:
+def start_job(folder: Path, task: str, arguments: Mapping[str, object], limits: JobLimits | None = None) -> Job:
     """Start a task of `driftd.training.tasks` as a child process in its own session, or take up a finished folder.
 
     Call it from a thread that lives as long as its process: the child dies with the thread that started it.

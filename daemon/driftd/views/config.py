@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
 from pydantic import ValidationError
 
 from driftd.config.load import digest_of
-from driftd.config.redact import redact, redact_config
+from driftd.config.redact import redact_config, redact_section
 from driftd.config.schema import Config, OverrideConfig
 from driftd.config.types import FOR_PEOPLE
-from driftd.config.yaml_reader import read
+from driftd.config.yaml_reader import Plain, read
 from driftd.formatting import format_time
 from driftd.paths import Places
 from driftd.store.state.chart_queries import SeriesReader
@@ -251,12 +250,16 @@ def config_view(reader: StateReader, config_path: Path) -> ConfigView:
 def override_view(stored: StoredConfig | None) -> OverrideView | None:
     """What the override of a stored config asks; None when nothing."""
     content = (stored.content if stored is not None else None) or {}
-    override = redact(content.get("override") or {})
+    override = redact_section(content.get("override") or {})
     parts = {key: value for key, value in override.items() if value and key not in {"reason", "expires"}}
     if not parts:
         return None
     words = [f"{key} {_words(value)}" for key, value in parts.items()]
-    return OverrideView("; ".join(words), override.get("reason"), override.get("expires"))
+    return OverrideView("; ".join(words), _text(override.get("reason")), _text(override.get("expires")))
+
+
+def _text(value: Plain) -> str | None:
+    return None if value is None else str(value)
 
 
 def config_as_yaml(stored: StoredConfig, *, only_set: bool) -> str:
@@ -266,10 +269,11 @@ def config_as_yaml(stored: StoredConfig, *, only_set: bool) -> str:
 
 def model_as_yaml(stored: StoredConfig, model: str) -> str:
     """The whole section of one model; `{}` of one that is not in the config."""
-    return _as_yaml(_as_written(stored, only_set=False).get("models", {}).get(model, {}))
+    models = _as_written(stored, only_set=False).get("models")
+    return _as_yaml(models.get(model, {}) if isinstance(models, Mapping) else {})
 
 
-def _as_written(stored: StoredConfig, *, only_set: bool) -> dict[str, Any]:
+def _as_written(stored: StoredConfig, *, only_set: bool) -> dict[str, Plain]:
     """As plain data; an older daemon's config as it was stored."""
     content = redact_config(stored.content or {})
     try:

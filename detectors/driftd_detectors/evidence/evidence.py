@@ -12,6 +12,7 @@ from driftd_detectors.columns import Numbers
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.evidence.history import History, Season, change_point, ladder, not_learned, season_for
 from driftd_detectors.evidence.residuals import ANY_WANDER, AutocorrelationMargin, Fit, Floats
+from driftd_detectors.serialization import JsonObject
 
 LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in sds of a window, that are betted on
 CLIP = 4.0  # one glitch cannot raise an alarm
@@ -271,9 +272,9 @@ class Evidence:
             return None
         return replace(found, wander=self.wander, waits_for=self.waits_for, quarantine=self.quarantine)
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
-        values = {
+        values: JsonObject = {
             "season": str(self.fit.season),
             "window_seconds": self.fit.window_seconds,
             "windows": self.fit.windows,

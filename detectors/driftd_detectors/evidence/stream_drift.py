@@ -15,6 +15,7 @@ from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView
 from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.scores.scoring import Stream, WindowScores, score_window, streams_of
+from driftd_detectors.serialization import JsonObject
 from driftd_detectors.settings import MonitorSettings
 
 LINEAR = frozenset({"location", "spread", "proportion"})  # in the window's shares
@@ -201,12 +202,12 @@ class StreamDrift(EvidenceView):
                 margin[at] = self.tolerance * np.sqrt(rows)
         return margin
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         values, arrays = self.evidence.pack()
         return values | {"streams": len(self.streams)}, arrays
 
-    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Self | None:
+    def restore_from(self, values: dict[str, object], arrays: dict[str, NDArray[Any]]) -> Self | None:
         """This, with the state that `pack` gave; None when that is of other streams."""
         if values.pop("streams") != len(self.streams):
             return None

@@ -14,6 +14,7 @@ from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.evidence.history import CHANGE_WINDOWS, change_point
 from driftd_detectors.performance.cohort_loss import CohortEstimate
 from driftd_detectors.performance.loss_reference import LossReference
+from driftd_detectors.serialization import JsonObject
 
 RATIOS = np.array([1.1, 1.2, 1.35, 1.6, 2.0, 3.0])  # of the loss, that are betted on
 _MOST_LOG = 80.0
@@ -171,10 +172,10 @@ class CertifiedPerformance:
             return None if self.standing is None else self.standing.change_start
         return float(self.starts[change_point(self.values[:, None], latest=self.since)])
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         standing = None if self.standing is None else asdict(self.standing)
-        values = {"theta": self.theta, "standing": standing, "since": self.since, "seen": self.seen}
+        values: JsonObject = {"theta": self.theta, "standing": standing, "since": self.since, "seen": self.seen}
         return values, {"bets": self.logs, "starts": self.starts, "values": self.values}
 
     def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> CertifiedPerformance | None:

@@ -14,6 +14,7 @@ from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.profile.counting import bins_of
 from driftd_detectors.profile.layout import Layout, feature_values, predicted_classes
 from driftd_detectors.profile.profile import Profile
+from driftd_detectors.serialization import JsonObject
 
 _WIDE = 1.96
 
@@ -73,7 +74,7 @@ class ExpectedLoss:
         """The sd of a mean loss over so many labels around the estimate, while the world is as the reference was."""
         return float(np.sqrt(self.rest_sd**2 * (1 / max(labels, 1.0) + 1 / self.rows) + self.between_sd**2))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """A JSON-ready form that `from_dict` reads back."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "weights"}
         return plain | {"weights": self.weights.tolist()}

@@ -18,6 +18,7 @@ from driftd_detectors.performance.level_spread import Stretch, places_of
 from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.profile.profile import Profile
+from driftd_detectors.serialization import JsonObject
 
 _REMEMBERED = 1000  # estimates that wait for their labels
 _COMPARED = 20  # matured windows on which the estimate is judged ...
@@ -195,7 +196,7 @@ class Harm(LevelView):
         }
         return figures if np.isnan(self.coverage) else figures | {"estimate_coverage": self.coverage}
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         values, arrays = pack_level(self.evidence)
         waiting = [[start, loss, rows] for start, (loss, rows) in self.waiting.items()]

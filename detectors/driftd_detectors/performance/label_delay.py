@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers, Outcomes
+from driftd_detectors.serialization import JsonObject
 
 FIRST_SHARE = 0.3  # of each group's labels: from this age on a cohort is evaluated and a row may be trained on
 LEAST_SHARE = 0.2  # below, a weight of more than five would multiply too few rows
@@ -166,7 +167,7 @@ class LabelDelay:
         own = self.share(values, ages)
         return np.where(young, 0.0, 1.0 / np.where(young, 1.0, own))
 
-    def to_dict(self) -> dict[str, Any] | None:
+    def to_dict(self) -> JsonObject | None:
         """A JSON-ready form that `from_dict` reads back; None while the delay is unknown."""
         if not self.is_known:
             return None

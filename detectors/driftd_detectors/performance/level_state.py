@@ -12,6 +12,7 @@ from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.performance.level_averages import Judged
 from driftd_detectors.performance.level_evidence import LevelAlarm, LevelEvidence, Promise
 from driftd_detectors.performance.level_spread import SpreadPrior, Stretch
+from driftd_detectors.serialization import JsonObject
 
 
 class LevelView:
@@ -76,9 +77,9 @@ _LIVE, _PROMISED = "level", "promised"  # prefixes of arrays
 _MARK = f"{_LIVE}_values"  # an array that only this detector writes
 
 
-def pack_level(evidence: LevelEvidence) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def pack_level(evidence: LevelEvidence) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
     """The state without what follows from the reference and the settings: about 40 bytes a window."""
-    values: dict[str, Any] = {name: getattr(evidence, name) for name in _COUNTED}
+    values: JsonObject = {name: getattr(evidence, name) for name in _COUNTED}
     values["prior"] = asdict(evidence.prior)
     values["alarm"] = None if evidence.alarm is None else asdict(evidence.alarm)
     values["judged"] = [evidence.judged.evidence, evidence.judged.span, _or_none(evidence.judged.average)]

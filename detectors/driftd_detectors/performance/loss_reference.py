@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.performance.losses import MEAN_METRICS, loss_of, losses, metric_value
 from driftd_detectors.schema import Task
+from driftd_detectors.serialization import JsonObject
 
 _DECILES = 10
 _BLOCKS = 20
@@ -42,7 +43,7 @@ class LossReference:
             return np.full(outcomes.rows, self.mean)
         return np.asarray(self.by_part[part_of(outcomes, self.edges, len(self.by_part))])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """A JSON-ready form that `from_dict` reads back."""
         plain = {
             name: getattr(self, name) for name in ("metric", "mean", "rows", "row_sd", "part_sd", "rest_sd", "bound")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.evidence.evidence import Evidence, StreamWeights
 from driftd_detectors.performance.label_delay import LEAST_SHARE, MATURE_SHARE, LabelDelay
+from driftd_detectors.serialization import JsonObject
 
 FEWEST_LABELS = 10
 DEFAULT_PATIENCE = 30 * 86_400.0
@@ -116,7 +117,7 @@ class Maturity:
         values = samples[:, 1] if classes else samples[:, 2]
         return LabelDelay.learn(np.zeros(len(samples)), samples[:, 0], values, len(classes))
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays."""
         values, arrays = self.pace.pack()
         return {"curve": self.delay.to_dict(), "changed": self.changed, "pace": values}, arrays | {

@@ -17,7 +17,7 @@ from driftd_detectors.performance.level_spread import SpreadPrior, Stretch, plac
 from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import BOUNDED
-from driftd_detectors.serialization import as_array, pack, unpack
+from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
 TOLERATED_SHARE = 0.10  # of the reference's loss, when nothing else is said
 
@@ -98,11 +98,11 @@ class Performance(LevelView):
         """What the detector of the next version begins with."""
         return self.evidence.successor_prior()
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return pack_level(self.evidence)
 
-    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Performance | None:
+    def restore_from(self, values: dict[str, object], arrays: dict[str, NDArray[Any]]) -> Performance | None:
         """This, with the state that `pack` gave; None when the state is of another detector."""
         found = unpack_level(self.evidence, values, arrays)
         return None if found is None else replace(self, evidence=found)
@@ -266,11 +266,11 @@ class PerformancePair:
         """Take the losses since the change for what is promised from now on."""
         return PerformancePair(self.first.rebaseline(), self.beside.rebaseline())
 
-    def pack(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         return {"pair": True}, {name: as_array(pack(*getattr(self, name).pack())) for name in ("first", "beside")}
 
-    def restore_from(self, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> PerformancePair | None:
+    def restore_from(self, values: dict[str, object], arrays: dict[str, NDArray[Any]]) -> PerformancePair | None:
         """This, with the state that `pack` gave; None when the state is of another detector."""
         if not values.get("pair"):
             return None

@@ -12,6 +12,7 @@ import numpy as np
 
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Kind
+from driftd_detectors.serialization import JsonObject
 
 
 class Scale(StrEnum):
@@ -66,7 +67,7 @@ class ColumnLayout:
         other = len(self.labels)
         return {label: bin_ for bin_, label in enumerate(self.labels)} | dict.fromkeys(self.rare, other)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """A JSON-ready form that `from_dict` reads back."""
         return {
             "name": self.name,

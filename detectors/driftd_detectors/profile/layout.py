@@ -20,6 +20,7 @@ from driftd_detectors.columns import Column, Columns, Outcomes
 from driftd_detectors.profile.binning import learn_column
 from driftd_detectors.profile.column_layout import ColumnLayout, Scale
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.serialization import JsonObject
 
 MOST_JOINT = 20  # columns whose pairs are watched: the cost grows with their square
 
@@ -60,7 +61,7 @@ class Layout:
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """A JSON-ready form that `from_dict` reads back."""
         return {
             "features": [column.to_dict() for column in self.features],

@@ -20,7 +20,7 @@ from driftd_detectors.profile.column_layout import ColumnLayout
 from driftd_detectors.profile.counting import NO_MOMENTS, ColumnMoments, Moments, bins_of, count_labels, count_numbers
 from driftd_detectors.profile.joint import Joint, joint_of, merge_joint, no_joint
 from driftd_detectors.profile.layout import Layout, feature_values, predicted_classes
-from driftd_detectors.serialization import pack, unpack
+from driftd_detectors.serialization import JsonObject, pack, unpack
 
 Counts = NDArray[np.int64]
 
@@ -52,7 +52,7 @@ class Profile:
 
     def to_bytes(self) -> bytes:
         """A compact form that `from_bytes` reads back."""
-        values = {"layout": self.layout, "rows": self.rows, "joint_rows": self.joint.rows}
+        values: JsonObject = {"layout": self.layout, "rows": self.rows, "joint_rows": self.joint.rows}
         width = np.triu_indices(len(self.joint.sums))
         arrays: dict[str, NDArray[Any]] = {
             "counts": _narrow(self.counts),

@@ -9,12 +9,11 @@ The log stands in the folder `data`; the lines of `schema` beside it are no rows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from driftd.sources.formats.payloads import Rows
 
 
-def read_line(line: Mapping[str, Any], _features: Sequence[str]) -> Rows:
+def read_line(line: Mapping[str, object], _features: Sequence[str]) -> Rows:
     """The one row of a record. Raises ValueError for a line that is none."""
     if "request_id" not in line or "timestamp" not in line:
         raise ValueError("no request_id and timestamp: is this the log in `schema`, not in `data`?")

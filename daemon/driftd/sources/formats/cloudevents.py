@@ -10,14 +10,13 @@ and `time` where the data have no `prediction_id` and `at`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from driftd.sources.formats.payloads import Rows, body_of, join_rows, rows_of_request, rows_of_response
 
 _KSERVE = "org.kubeflow.serving.inference."
 
 
-def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
+def read_line(line: Mapping[str, object], features: Sequence[str]) -> Rows:
     """The rows of one event. Raises ValueError for a line that is no CloudEvent with data of JSON."""
     if "specversion" not in line or "id" not in line:
         raise ValueError("no CloudEvent: specversion and id are required")

@@ -9,7 +9,6 @@ the columns `databricks_request_id`, `client_request_id`, `timestamp_ms` or `req
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from driftd.sources.formats.payloads import Rows, body_of, join_rows, rows_of_request, rows_of_response
 
@@ -18,12 +17,12 @@ _TIMES = ("request_time", "at", "timestamp", "time")
 _GOOD = 200
 
 
-def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
+def read_line(line: Mapping[str, object], features: Sequence[str]) -> Rows:
     """The rows of one request. Raises ValueError for a line that is none, or whose request failed."""
     if "request" not in line or "response" not in line:
         raise ValueError("no request and response")
     status = line.get("status_code")
-    if status is not None and int(status) != _GOOD:
+    if status is not None and (not isinstance(status, int | float | str) or int(status) != _GOOD):
         raise ValueError(f"the request failed with status {status}")
     requests = rows_of_request(body_of(line["request"]), features)
     responses = rows_of_response(body_of(line["response"]))
@@ -31,7 +30,7 @@ def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
     return join_rows(requests, responses, identity, _time(line))
 
 
-def _time(line: Mapping[str, Any]) -> object:
+def _time(line: Mapping[str, object]) -> object:
     milliseconds = line.get("timestamp_ms")
     if isinstance(milliseconds, int | float):
         return milliseconds / 1000

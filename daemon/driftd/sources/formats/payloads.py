@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Rows = list[dict[str, Any]]
-Adapter = Callable[[Mapping[str, Any], Sequence[str]], Rows]
+Rows = list[dict[str, object]]
+Adapter = Callable[[Mapping[str, object], Sequence[str]], Rows]
 """The rows that one line holds, where values without names are the given features in their order.
 
 Raises ValueError, with the reason, for a line that is not of its format.
@@ -79,11 +79,13 @@ def rows_of_response(body: object) -> Rows:
     return [_answer(item) for item in _to_list(body)]
 
 
-def rows_of_tensors(tensors: Sequence[Mapping[str, Any]]) -> Rows:
+def rows_of_tensors(tensors: Sequence[Mapping[str, object]]) -> Rows:
     """V2 tensors as rows: the first dimension counts rows, a wide tensor `x` gives the columns `x_0`, `x_1`, ..."""
     columns: dict[str, list[Any]] = {}
     for tensor in tensors:
-        shape, name = list(tensor.get("shape") or []), str(tensor["name"])
+        shape, name = tensor.get("shape") or [], str(tensor["name"])
+        if not isinstance(shape, list):
+            raise ValueError(f"the tensor {name!r} has no list as its shape")  # noqa: TRY004 - a line that is no row
         data = _flat(tensor["data"])
         count = int(shape[0]) if shape else len(data)
         width = len(data) // count if count else 0
@@ -121,13 +123,13 @@ def identity_of(identity: object, place: int, count: int) -> object:
     return identity if count == 1 or identity is None else f"{identity}-{place}"
 
 
-def join_responses(rows: list[Mapping[str, Any]]) -> tuple[list[Mapping[str, Any]], int]:
+def join_responses(rows: list[Mapping[str, object]]) -> tuple[list[Mapping[str, object]], int]:
     """Answers that came in lines of their own, put into the rows of their requests; and how many found none."""
     if not any(RESPONSE in row for row in rows):
         return rows, 0
     answers = [row for row in rows if RESPONSE in row]
     by_identity = {row["prediction_id"]: row for row in answers if row["prediction_id"] is not None}
-    whole: list[Mapping[str, Any]] = []
+    whole: list[Mapping[str, object]] = []
     found = 0
     for row in rows:
         if RESPONSE not in row:
@@ -151,13 +153,13 @@ def _rows_of_input(given: object, names: Sequence[str]) -> Rows:
     return [dict(row) if isinstance(row, Mapping) else _with_names(row, names) for row in given]
 
 
-def _with_names(row: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+def _with_names(row: Sequence[Any], names: Sequence[str]) -> dict[str, object]:
     if len(row) > len(names):
         raise ValueError(f"{len(row)} values for {len(names)} names")
     return dict(zip(names, row, strict=False))
 
 
-def _answer(value: object) -> dict[str, Any]:
+def _answer(value: object) -> dict[str, object]:
     """One prediction: a value, a list of values, or an object."""
     if isinstance(value, Mapping):
         row = dict(value)
@@ -171,7 +173,7 @@ def _answer(value: object) -> dict[str, Any]:
     return {**row, "prediction": values[0]} if values else row
 
 
-def _answer_of_outputs(row: dict[str, Any]) -> dict[str, Any]:
+def _answer_of_outputs(row: dict[str, object]) -> dict[str, object]:
     """V2 outputs: probabilities by their usual names, and the first other one is the prediction."""
     scores = [name for name in row if name.rstrip("_0123456789") in _PROBABILITIES]
     others = [name for name in row if name not in scores]

@@ -9,7 +9,6 @@ values are the features of the model in their order. A captured request has one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from driftd.sources.formats.payloads import (
     Rows,
@@ -24,7 +23,7 @@ from driftd.sources.formats.payloads import (
 _MOST_OUTPUTS = 1000
 
 
-def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
+def read_line(line: Mapping[str, object], features: Sequence[str]) -> Rows:
     """The rows of one captured request. Raises ValueError for a line that is none."""
     capture, about = line.get("captureData"), line.get("eventMetadata")
     if not isinstance(capture, Mapping) or not isinstance(about, Mapping):
@@ -55,7 +54,7 @@ def _outputs(part: object) -> Rows:
     return [{**row, "prediction": row.get("output_0")} for row in rows_of_csv(text, names)]
 
 
-def _text(part: Mapping[str, Any]) -> tuple[str, bool]:
+def _text(part: Mapping[str, object]) -> tuple[str, bool]:
     encoding, kind = str(part.get("encoding", "")).upper(), str(part.get("observedContentType", ""))
     data = part.get("data")
     text = text_of_base64(data) if encoding == "BASE64" else data

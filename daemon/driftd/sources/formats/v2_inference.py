@@ -9,14 +9,13 @@ joined. The protocol has no time: one is taken from `at`, `time` or `timestamp` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from driftd.sources.formats.payloads import Rows, body_of, join_rows, rows_of_request, rows_of_response
 
 _TIMES = ("at", "time", "timestamp")
 
 
-def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
+def read_line(line: Mapping[str, object], features: Sequence[str]) -> Rows:
     """The rows of one request, of one response, or of both. Raises ValueError for a line that is none."""
     request = _body(line.get("request", line if "inputs" in line else None))
     response = _body(line.get("response", line if "outputs" in line else None))
@@ -29,13 +28,14 @@ def read_line(line: Mapping[str, Any], features: Sequence[str]) -> Rows:
     return join_rows(requests, responses, identity, at)
 
 
-def _body(given: object) -> Mapping[str, Any]:
+def _body(given: object) -> Mapping[str, object]:
     body = body_of(given) if given is not None else {}
     if not isinstance(body, Mapping):
         raise ValueError("expected an object")  # noqa: TRY004 - a line that is no row
     return body
 
 
-def _has_data(response: Mapping[str, Any]) -> bool:
+def _has_data(response: Mapping[str, object]) -> bool:
     """A request may name the outputs that it asks for: those hold no data."""
-    return any(isinstance(output, Mapping) and "data" in output for output in response["outputs"])
+    outputs = response["outputs"]
+    return isinstance(outputs, list) and any(isinstance(output, Mapping) and "data" in output for output in outputs)

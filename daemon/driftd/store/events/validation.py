@@ -41,7 +41,7 @@ def read_events(
     """
     batch = Batch(received_at=now, features=schema.features, predictions=[], columns=[], feedback=[])
     refused: list[tuple[Refusal, object]] = []
-    rows: list[Mapping[str, Any]] = []
+    rows: list[Mapping[str, object]] = []
     origins: list[int] = []  # the index of each prediction in `raw`
     events = list(raw)
     for index, given in enumerate(events):
@@ -50,8 +50,9 @@ def read_events(
             if "label" in event if only is None else only == "feedback":
                 batch.feedback.append(_feedback(event, schema, now))
             else:
+                features = _features(event)
                 batch.predictions.append(_prediction(event, schema, now))
-                rows.append(event["features"])
+                rows.append(features)
                 origins.append(index)
         except _RefusedError as error:
             refused.append((Refusal(index, _id_of(given), error.field, error.reason), given))
@@ -69,7 +70,7 @@ def read_events(
     return batch, [refusal for refusal, _ in refused]
 
 
-def _object(given: object) -> Mapping[str, Any]:
+def _object(given: object) -> Mapping[str, object]:
     if isinstance(given, PredictionEvent | FeedbackEvent):
         return asdict(given)
     if not isinstance(given, Mapping):
@@ -77,14 +78,20 @@ def _object(given: object) -> Mapping[str, Any]:
     return given
 
 
-def _prediction(
-    event: Mapping[str, Any], schema: Schema, now: float
-) -> tuple[str, float, int | None, str | float, float | None]:
+def _features(event: Mapping[str, object]) -> Mapping[str, object]:
+    """The values of the features that a prediction brings."""
     if "label" in event:
         raise _RefusedError("label", "a label is feedback, which is handed in by itself")
-    if not isinstance(event.get("features"), Mapping):
-        what = _describe(event["features"]) if "features" in event else "nothing"
+    features = event.get("features")
+    if not isinstance(features, Mapping):
+        what = _describe(features) if "features" in event else "nothing"
         raise _RefusedError("features", f"expected an object of values (feedback has a `label` instead), got {what}")
+    return features
+
+
+def _prediction(
+    event: Mapping[str, object], schema: Schema, now: float
+) -> tuple[str, float, int | None, str | float, float | None]:
     return (
         _identity(event),
         _time(event, now),
@@ -94,11 +101,11 @@ def _prediction(
     )
 
 
-def _feedback(event: Mapping[str, Any], schema: Schema, now: float) -> tuple[str, float, str | float]:
+def _feedback(event: Mapping[str, object], schema: Schema, now: float) -> tuple[str, float, str | float]:
     return _identity(event), _time(event, now), _outcome(event, "label", schema)
 
 
-def _identity(event: Mapping[str, Any]) -> str:
+def _identity(event: Mapping[str, object]) -> str:
     value = event.get("prediction_id")
     if type(value) is not str:
         value = _id_name(value)
@@ -127,7 +134,7 @@ def _id_name(value: object) -> str:
     raise _RefusedError("prediction_id", f"expected a text, got {_describe(value)}")
 
 
-def _time(event: Mapping[str, Any], now: float) -> float:
+def _time(event: Mapping[str, object], now: float) -> float:
     value = event.get("at")
     if value is None:
         return now
@@ -151,7 +158,7 @@ def _version(value: object) -> int | None:
     return value
 
 
-def _outcome(event: Mapping[str, Any], field: str, schema: Schema) -> str | float:
+def _outcome(event: Mapping[str, object], field: str, schema: Schema) -> str | float:
     """A prediction or a label: class text, or a finite number."""
     value = event.get(field)
     if schema.task is Task.CLASSIFICATION:
@@ -198,7 +205,7 @@ def _score(value: object, schema: Schema) -> float | None:
     raise _RefusedError("score", f"expected a probability from 0 to 1, or null, got {_describe(value)}")
 
 
-def _columns(rows: list[Mapping[str, Any]], schema: Schema) -> tuple[list[list[Any]], dict[int, FeatureError]]:
+def _columns(rows: list[Mapping[str, object]], schema: Schema) -> tuple[list[list[Any]], dict[int, FeatureError]]:
     """The features column by column, and the first fault of each row that has one."""
     columns = []
     faults: dict[int, FeatureError] = {}
@@ -213,7 +220,7 @@ def _columns(rows: list[Mapping[str, Any]], schema: Schema) -> tuple[list[list[A
     return columns, faults
 
 
-def _unknown(rows: list[Mapping[str, Any]], schema: Schema) -> int:
+def _unknown(rows: list[Mapping[str, object]], schema: Schema) -> int:
     known = frozenset(schema.names)
     return sum(len(row.keys() - known) for row in rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -211,7 +211,7 @@ class StateReader:
         row = self._db.execute(query, (model, kind)).fetchone()
         return int(row["next_index"]) if row else None
 
-    def monitor(self, model: str) -> tuple[int, dict[str, Any], bytes] | None:
+    def monitor(self, model: str) -> tuple[int, dict[str, object], bytes] | None:
         """The stored evidence of a model: the version it belongs to, its settings, its bytes."""
         row = self._db.execute("select version, settings, monitor from monitors where model = ?", (model,)).fetchone()
         return (row["version"], json.loads(row["settings"]), row["monitor"]) if row else None

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -111,7 +110,7 @@ class StateStore(StateReader):
         self._save_scores(model, window, assessment.scores)
 
     def save_config(
-        self, digest: str, *, at: float, content: Mapping[str, Any] | None = None, error: str | None = None
+        self, digest: str, *, at: float, content: Mapping[str, object] | None = None, error: str | None = None
     ) -> None:
         """Record a config that was read, unless it is the last one again with the same outcome."""
         last = self._db.execute("select hash, error from configs order by id desc limit 1").fetchone()
@@ -172,7 +171,7 @@ class StateStore(StateReader):
             (model, window_index, at, *span),
         )
 
-    def save_report(self, alarm: int, path: str | None, second_opinion: list[dict[str, Any]]) -> None:
+    def save_report(self, alarm: int, path: str | None, second_opinion: list[dict[str, object]]) -> None:
         """Link an alarm to its report."""
         self._db.execute(
             "update alarms set report = ?, second_opinion = ? where id = ?", (path, _json(second_opinion), alarm)
@@ -186,7 +185,7 @@ class StateStore(StateReader):
             (model, window.index, window.start, version, rows, profile),
         )
 
-    def save_monitor(self, model: str, version: int, settings: dict[str, Any], monitor: bytes) -> None:
+    def save_monitor(self, model: str, version: int, settings: dict[str, object], monitor: bytes) -> None:
         """Keep the evidence of a model."""
         self._db.execute(
             "insert or replace into monitors(model, version, settings, monitor) values (?, ?, ?, ?)",
@@ -197,7 +196,7 @@ class StateStore(StateReader):
         """Mark an action as started."""
         self._db.execute("update actions set status = 'started', started_at = ? where id = ?", (at, action))
 
-    def finish_action(self, action: int, *, at: float, status: str, result: Mapping[str, Any]) -> None:
+    def finish_action(self, action: int, *, at: float, status: str, result: Mapping[str, object]) -> None:
         """Mark an action as done, failed or dropped, with what came of it."""
         self._db.execute(
             "update actions set status = ?, finished_at = ?, result = ? where id = ?",
@@ -257,7 +256,7 @@ class StateStore(StateReader):
         return int(cursor.lastrowid or 0)
 
 
-def post_request(path: Path, *, at: float, who: str, model: str, kind: str, arguments: dict[str, Any]) -> int:
+def post_request(path: Path, *, at: float, who: str, model: str, kind: str, arguments: Mapping[str, object]) -> int:
     """Ask something of the daemon from another process; returns the request's id.
 
     Raises StateAbsentError when there is no database, sqlite3.OperationalError when it may not be written.
@@ -276,11 +275,11 @@ def post_request(path: Path, *, at: float, who: str, model: str, kind: str, argu
         connection.close()
 
 
-def _evidence(kind: KindAssessment) -> dict[str, Any]:
+def _evidence(kind: KindAssessment) -> dict[str, object]:
     return {"evidence": kind.evidence, "threshold": kind.threshold, "verdict": kind.verdict, "sentence": kind.sentence}
 
 
-def _faults(assessment: Assessment) -> dict[str, Any]:
+def _faults(assessment: Assessment) -> dict[str, object]:
     seen = [{"subject": fault.subject, "fault": fault.fault, "share": fault.share} for fault in assessment.faults]
     return {"faults": seen} if seen else {}
 

@@ -26,6 +26,7 @@ from driftd.training.adoption_records import AdoptionError, AdoptionOrder
 from driftd.training.job_context import JobContext
 from driftd.training.references import PROBE, compare_probe, write_probe
 from driftd.training.snapshots import Snapshot, read_snapshot
+from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import DataSplit, part
 from driftd.training.trainer_code import libraries
 from driftd.training.training_rows import TrainingRows, rows_of
@@ -36,20 +37,44 @@ _LABELLED = 20_000  # rows from which the order of a graph's classes is learned
 _RTOL, _ATOL = 1e-5, 1e-7  # the user's frame may hold float32
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class Arguments(TaskArguments, frozen=True, kw_only=True):
+    """A version to make of the model of an `AdoptionOrder`, on a snapshot that was taken at `until` (epoch seconds)."""
+
+    version: int
+    snapshot: str
+    seed: int
+    until: float
+    trigger: str
+    source: str
+    sha256: str
+    parent: int | None = None
+    allow_pickle: bool
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    unseen: bool
+    sample: str | None
+
+    def order(self) -> AdoptionOrder:
+        """What is to be adopted."""
+        return AdoptionOrder(
+            self.source, self.sha256, self.allow_pickle, self.classes, self.names, self.unseen, self.sample
+        )
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """Make version `version` of a model that exists. Raises AdoptionError, ArtefactError, PredictionError."""
-    order, adoption = JobContext.of(arguments), AdoptionOrder.from_dict(arguments)
-    version = int(arguments["version"])
+    order, adoption = JobContext.of(arguments), arguments.order()
+    version = arguments.version
     if version in order.registry.versions(order.model):
         return _value(_made_before(order, adoption, version))
     found = read_model(adoption.source, allow_pickle=adoption.allow_pickle)
     if found.sha256 != adoption.sha256:
         raise AdoptionError(f"{adoption.source} changed while it was read: run the command again")
-    snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
+    snapshot = read_snapshot(order.places, order.model, arguments.snapshot)
     rows = rows_of(snapshot.table, snapshot.schema)
     adoption = replace(adoption, names=adoption.names or _names_by_answers(found.estimator, rows))
     estimator = NamedClasses(found.estimator, adoption.names) if adoption.names else found.estimator
-    parted = part(rows, float(arguments["until"]), None, order.config.promote.min_labels)
+    parted = part(rows, arguments.until, None, order.config.promote.min_labels)
     _require_answers(estimator, found, rows)
     _require_same_answers(estimator, snapshot.schema, adoption.sample)
     staged = order.registry.stage(order.model)
@@ -147,29 +172,29 @@ def _manifest(
     adoption: AdoptionOrder,
     found: FoundModel,
     snapshot: Snapshot,
-    arguments: Mapping[str, Any],
-    data: Mapping[str, Any],
+    arguments: Arguments,
+    data: Mapping[str, object],
 ) -> Manifest:
     named = f", version {found.version} there" if found.version else ""
     return Manifest(
         model=order.model,
-        version=int(arguments["version"]),
-        created_at=float(arguments["until"]),
+        version=arguments.version,
+        created_at=arguments.until,
         schema=snapshot.schema,
         snapshot=snapshot.digest,
         trainer=Trainer(f"adopted from {adoption.source}", found.sha256),
-        seed=int(arguments["seed"]),
-        trigger=str(arguments["trigger"]),
+        seed=arguments.seed,
+        trigger=arguments.trigger,
         reason=f"adopted from {adoption.source}{named} (SHA-256 {found.sha256[:12]})",
         artefact=found.artefact,
-        parent=arguments["parent"],
+        parent=arguments.parent,
         libraries=libraries(type(found.estimator).__module__),
         data=data,
         adopted=Adopted(adoption.source, found.sha256, found.version, adoption.names),
     )
 
 
-def _data(parted: DataSplit, *, unseen: bool) -> dict[str, Any]:
+def _data(parted: DataSplit, *, unseen: bool) -> dict[str, object]:
     """What `train` records; nothing was trained on here, and with `unseen` every row is held out."""
     training, held_out = parted.training, parted.held_out
     first = training if unseen else held_out
@@ -187,5 +212,5 @@ def _data(parted: DataSplit, *, unseen: bool) -> dict[str, Any]:
     }
 
 
-def _value(manifest: Manifest) -> dict[str, Any]:
+def _value(manifest: Manifest) -> dict[str, object]:
     return {"version": manifest.version, "metrics": dict(manifest.metrics), "artefact": manifest.artefact}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import msgspec
 
 from driftd.training.adoption import read_model
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class Arguments(msgspec.Struct, frozen=True):
+    """A file, or the address of a model in a registry of models."""
+
+    source: str
+    allow_pickle: bool = False
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """The `ModelCard` of the model that `source` names. Raises AdoptionError, ArtefactError."""
-    return read_model(arguments["source"], allow_pickle=bool(arguments["allow_pickle"])).card().to_dict()
+    return read_model(arguments.source, allow_pickle=arguments.allow_pickle).card().to_dict()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from driftd.formatting import json_safe_object
@@ -26,6 +25,7 @@ from driftd.training.job_context import JobContext
 from driftd.training.judged_rows import judged_rows
 from driftd.training.label_weights import label_weights
 from driftd.training.references import reference_of
+from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.gate import Judgement, judge
@@ -39,35 +39,71 @@ TOLERATED = 0.02  # of the champion's loss: what such a challenger may be worse 
 _BOUND_AT = 0.99  # quantile of the champion's loss that bounds the losses of probation
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class Arguments(TaskArguments, frozen=True, kw_only=True):
+    """The version to judge, and the one that serves; `until` in epoch seconds."""
+
+    challenger: int
+    champion: int | None = None
+    trigger: str
+    until: float
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What the manifest keeps of a judgement as `gate`, and `metrics`, which it keeps beside that."""
+
+    decision: str
+    sentence: str
+    gain: float
+    lower: float
+    upper: float
+    rows: int
+    blocks: int
+    guards: list[dict[str, object]]
+    metric: str
+    champion: int | None
+    champion_metrics: dict[str, float]
+    look: int
+    until: str  # ISO 8601
+    overdispersion: float
+    loss_bound: float
+    metrics: dict[str, float]
+    mature_after: float | None = None  # seconds; None: nobody knows how late labels come
+    champion_fault: str | None = None
+    class_change: str | None = None
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """Judge, learn the reference, and write both into the challenger's folder."""
     order = JobContext.of(arguments)
-    until = float(arguments["until"])
-    challenger = order.load(int(arguments["challenger"]))
-    champion, fault = _opponent(order, arguments["champion"], challenger.version)
+    until = arguments.until
+    challenger = order.load(arguments.challenger)
+    champion, fault = _opponent(order, arguments.champion, challenger.version)
     rows, delay = judged_rows(order, challenger.manifest, until)
     weight = label_weights(rows, delay, until)
     rows, weight = rows.take(weight > 0), weight[weight > 0]
     found = predict_rows(challenger, rows)
-    comparison = _compare(order, challenger, champion, rows, weight, found, arguments, until)
-    comparison["mature_after"] = delay.mature_age  # None: nobody knows how late labels come
+    comparison = _compare(order, challenger, champion, rows, weight, found, arguments)
     mature_until = until - (delay.mature_age or 0.0)
-    reference = reference_of(order, challenger, rows, found, comparison["metric"], mature_until)
-    comparison["champion_fault"] = fault
+    reference = reference_of(order, challenger, rows, found, comparison.metric, mature_until)
     change = class_change(challenger, champion, rows)
-    if change is not None:
-        comparison["sentence"] = f"{comparison['sentence']}; {change}"
-    comparison["class_change"] = None if is_named(challenger.schema.classes, order.config.classes) else change
-    decision = comparison["decision"]
+    comparison = msgspec.structs.replace(
+        comparison,
+        sentence=comparison.sentence if change is None else f"{comparison.sentence}; {change}",
+        mature_after=delay.mature_age,
+        champion_fault=fault,
+        class_change=None if is_named(challenger.schema.classes, order.config.classes) else change,
+    )
+    gate = msgspec.structs.asdict(comparison)
+    metrics = gate.pop("metrics")
     order.registry.amend(
         order.model,
         challenger.version,
         files={REFERENCE: reference.to_bytes()},
-        status=decision,
-        metrics=json_safe_object(comparison.pop("metrics")),
-        gate=json_safe_object(comparison),
+        status=comparison.decision,
+        metrics=json_safe_object(metrics),
+        gate=json_safe_object(gate),
     )
-    print(f"{decision}: {comparison['sentence']}", flush=True)  # noqa: T201 - the log
+    print(f"{comparison.decision}: {comparison.sentence}", flush=True)  # noqa: T201 - the log
     keys = (
         "decision",
         "sentence",
@@ -81,7 +117,7 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "champion_fault",
         "class_change",
     )
-    return {key: comparison[key] for key in keys}
+    return {key: gate[key] for key in keys}
 
 
 def _opponent(order: JobContext, champion: int | None, challenger: int) -> tuple[LoadedVersion | None, str | None]:
@@ -128,12 +164,12 @@ def _compare(
     rows: TrainingRows,
     weight: Numbers,
     found: Predictions,
-    arguments: Mapping[str, Any],
-    until: float,
-) -> dict[str, Any]:
+    arguments: Arguments,
+) -> Comparison:
     said = (
         [(challenger, found)] if champion is None else [(challenger, found), (champion, predict_rows(champion, rows))]
     )
+    until = arguments.until
     metric, sides = compare(order.metric, rows, said)
     lost = [side.loss for side in sides]
     look = _look(challenger, until)
@@ -141,27 +177,27 @@ def _compare(
     if champion is None:
         judged = _first(lost[0], weight)
     else:
-        judged = _judge(order, lost, rows, weight, str(arguments["trigger"]), look)
+        judged = _judge(order, lost, rows, weight, arguments.trigger, look)
         guards = _guards(order, challenger, champion, rows, weight, lost)
     decision, sentence = _apply_guards(judged, guards)
-    return {
-        "decision": decision,
-        "sentence": sentence,
-        "gain": judged.gain,
-        "lower": judged.lower,
-        "upper": judged.upper,
-        "rows": judged.rows,
-        "blocks": judged.blocks,
-        "guards": [guard.to_dict() for guard in guards],
-        "metric": metric,
-        "champion": None if champion is None else champion.version,
-        "champion_metrics": {} if champion is None else _metrics(order, sides[1], rows, weight, metric),
-        "look": look,
-        "until": datetime.fromtimestamp(until, UTC).isoformat(),
-        "overdispersion": judged.overdispersion,
-        "loss_bound": _upper_bound(metric, lost[-1]),
-        "metrics": _metrics(order, sides[0], rows, weight, metric),
-    }
+    return Comparison(
+        decision=decision,
+        sentence=sentence,
+        gain=judged.gain,
+        lower=judged.lower,
+        upper=judged.upper,
+        rows=judged.rows,
+        blocks=judged.blocks,
+        guards=[guard.to_dict() for guard in guards],
+        metric=metric,
+        champion=None if champion is None else champion.version,
+        champion_metrics={} if champion is None else _metrics(order, sides[1], rows, weight, metric),
+        look=look,
+        until=datetime.fromtimestamp(until, UTC).isoformat(),
+        overdispersion=judged.overdispersion,
+        loss_bound=_upper_bound(metric, lost[-1]),
+        metrics=_metrics(order, sides[0], rows, weight, metric),
+    )
 
 
 def _judge(

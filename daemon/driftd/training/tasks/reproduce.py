@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from driftd.training.compare import mean_loss
 from driftd.training.job_context import JobContext
 from driftd.training.label_weights import label_weights, learn_label_delay
 from driftd.training.snapshots import SnapshotError, read_snapshot
+from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import fit_portion
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
 from driftd.training.training_rows import TrainingRows, TrainingWindow, rows_of
@@ -38,11 +38,18 @@ class Reproduction:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class Arguments(TaskArguments, frozen=True, kw_only=True):
+    """The version to build again, and the folder to do it in."""
+
+    version: int
+    scratch: str
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """Rebuild version `version` into the folder `scratch` and say how it compares with what is recorded."""
     order = JobContext.of(arguments)
-    manifest = order.registry.manifest(order.model, int(arguments["version"]))
-    return asdict(_reproduce(order, manifest, Path(arguments["scratch"])))
+    manifest = order.registry.manifest(order.model, arguments.version)
+    return asdict(_reproduce(order, manifest, Path(arguments.scratch)))
 
 
 def _reproduce(order: JobContext, manifest: Manifest, scratch: Path) -> Reproduction:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
@@ -15,6 +12,7 @@ from driftd.training.compare import compare, logged_predictions, predict_rows
 from driftd.training.job_context import JobContext
 from driftd.training.label_weights import learn_label_delay
 from driftd.training.snapshots import labelled_rows
+from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import rows_of
 from driftd_detectors.comparison.probation import Watch, watch
 from driftd_detectors.schema import Schema
@@ -23,12 +21,21 @@ TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll ba
 UNWATCHED_AFTER = 10  # spans without enough labels, after which the version stays all the same
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class Arguments(TaskArguments, frozen=True, kw_only=True):
+    """The versions to compare, on the rows with `since <= at < until` (epoch seconds)."""
+
+    new: int
+    old: int
+    since: float
+    until: float
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """Decide: roll_back, confirm or continue."""
     order = JobContext.of(arguments)
-    since, until = float(arguments["since"]), float(arguments["until"])
-    new, fault = _load(order, int(arguments["new"]))
-    old, old_fault = _load(order, int(arguments["old"]))
+    since, until = arguments.since, arguments.until
+    new, fault = _load(order, arguments.new)
+    old, old_fault = _load(order, arguments.old)
     if new is None or old is None:
         return _without(order, arguments, fault, old_fault)
     seen = _watch(order, new, old, since, until)
@@ -46,16 +53,16 @@ def _load(order: JobContext, version: int) -> tuple[LoadedVersion | None, str]:
         return None, f"version {version} cannot be loaded: {error}"
 
 
-def _without(order: JobContext, arguments: Mapping[str, Any], fault: str, old_fault: str) -> dict[str, Any]:
+def _without(order: JobContext, arguments: Arguments, fault: str, old_fault: str) -> dict[str, object]:
     """What follows where one of the two is damaged: back from a new one, on without an old one, in time.
 
     Raises ArtefactError when neither can be loaded: then nothing may be decided.
     """
     if fault and old_fault:
         raise ArtefactError(f"{fault}; {old_fault}")
-    passed = float(arguments["until"]) - float(arguments["since"])
+    passed = arguments.until - arguments.since
     if fault:
-        decision, sentence = "roll_back", f"{fault}; version {arguments['old']} can"
+        decision, sentence = "roll_back", f"{fault}; version {arguments.old} can"
     elif passed >= order.config.probation.span:
         decision, sentence = "confirm", f"{old_fault}: there is nothing to go back to, the new version stays unwatched"
     else:

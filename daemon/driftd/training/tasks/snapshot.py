@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,30 +13,40 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.sources import open_source
 from driftd.training.snapshots import read_snapshot, take_snapshot, without_spans
+from driftd.training.tasks import TaskArguments
 from driftd_detectors.schema import Schema
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class Arguments(TaskArguments, frozen=True, kw_only=True):
+    """The rows to take (epoch seconds); the snapshot `base` (its content hash) comes first."""
+
+    schema: dict[str, object]  # of the version that serves
+    since: float
+    until: float
+    change_at: float | None = None
+    base: str | None = None
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """Take every row with `since <= at < until` whose label is known by `until`.
 
     The rows of the snapshot `base` come first: what the champion was built from may be older than the source, as the
     file that `driftd init` began with is. Rows of windows with a fault of the pipeline stay out.
     """
-    places = Places(Path(arguments["state_dir"]))
-    config = ModelConfig.model_validate(arguments["model_config"])
-    schema = Schema.from_dict(arguments["schema"])
-    since, until, change_at = float(arguments["since"]), float(arguments["until"]), arguments["change_at"]
-    source = open_source(arguments["model"], config, schema, places)
+    places = Places(Path(arguments.state_dir))
+    config = ModelConfig.model_validate(arguments.model_config)
+    schema = Schema.from_dict(arguments.schema)
+    since, until, change_at = arguments.since, arguments.until, arguments.change_at
+    source = open_source(arguments.model, config, schema, places)
 
     def tables() -> Iterator[pa.Table]:
-        if arguments.get("base") is not None:
-            base = read_snapshot(places, arguments["model"], arguments["base"]).table
+        if arguments.base is not None:
+            base = read_snapshot(places, arguments.model, arguments.base).table
             yield base.filter(pc.greater_equal(base["driftd_at"], since))
         yield from source.read_labelled(since, until, until)
 
-    faulty = [(float(start), float(end)) for start, end in arguments.get("faulty", ())]
-    sound = (without_spans(table, faulty) for table in tables())
-    snapshot = take_snapshot(places, arguments["model"], sound, schema, config.classes or ())
+    sound = (without_spans(table, arguments.faulty) for table in tables())
+    snapshot = take_snapshot(places, arguments.model, sound, schema, config.classes or ())
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
     print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from driftd.training.job_context import JobContext
 from driftd.training.label_weights import label_weights, learn_label_delay
 from driftd.training.references import PROBE, compare_probe, write_probe
 from driftd.training.snapshots import read_snapshot
+from driftd.training.tasks import TaskArguments
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
 from driftd.training.training_rows import (
     FEWEST_ROWS,
@@ -47,17 +47,30 @@ class DataSplit:
     delay: LabelDelay
 
 
-def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
+class Arguments(TaskArguments, frozen=True, kw_only=True):
+    """A version to make from a snapshot (its content hash) that was taken at `until` (epoch seconds)."""
+
+    version: int
+    snapshot: str
+    seed: int
+    until: float
+    trigger: str
+    reason: str
+    change_at: float | None = None
+    parent: int | None = None
+
+
+def run(arguments: Arguments) -> dict[str, object]:
     """Make version `version` from a snapshot; a version that was made by this very order before is given back."""
     order = JobContext.of(arguments)
-    version, change_at = int(arguments["version"]), arguments["change_at"]
+    version, change_at = arguments.version, arguments.change_at
     if version in order.registry.versions(order.model):
         return _value(_previous_manifest(order, arguments))
-    recipe = order.recipe(int(arguments["seed"]))
+    recipe = order.recipe(arguments.seed)
     code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
-    snapshot = read_snapshot(order.places, order.model, arguments["snapshot"])
+    snapshot = read_snapshot(order.places, order.model, arguments.snapshot)
     rows = rows_of(snapshot.table, snapshot.schema)
-    parted = part(rows, float(arguments["until"]), change_at, order.config.promote.min_labels)
+    parted = part(rows, arguments.until, change_at, order.config.promote.min_labels)
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
     order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
@@ -67,15 +80,15 @@ def run(arguments: Mapping[str, Any]) -> dict[str, Any]:
         manifest = Manifest(
             model=order.model,
             version=version,
-            created_at=float(arguments["until"]),
+            created_at=arguments.until,
             schema=snapshot.schema,
             snapshot=snapshot.digest,
             trainer=code,
             seed=recipe.seed,
-            trigger=str(arguments["trigger"]),
-            reason=str(arguments["reason"]),
+            trigger=arguments.trigger,
+            reason=arguments.reason,
             artefact=store_estimator(estimator, staged, allow_joblib=recipe.allow_joblib),
-            parent=arguments["parent"],
+            parent=arguments.parent,
             parameters=dict(recipe.parameters),
             libraries=libraries(recipe.trainer),
             data={"change_at": change_at, "tried": tried, **_data(parted, portion)},
@@ -107,7 +120,7 @@ def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: 
     return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable, delay)
 
 
-def _data(parted: DataSplit, portion: TrainingWindow) -> dict[str, Any]:
+def _data(parted: DataSplit, portion: TrainingWindow) -> dict[str, object]:
     training, held_out = parted.training, parted.held_out
     return {
         "chosen": portion.name,
@@ -164,15 +177,15 @@ def _metrics(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict
     return {"loss": loss} if np.isfinite(loss) else {}
 
 
-def _previous_manifest(order: JobContext, arguments: Mapping[str, Any]) -> Manifest:
-    manifest = order.registry.manifest(order.model, int(arguments["version"]))
-    wanted = (arguments["snapshot"], int(arguments["seed"]), str(arguments["trigger"]))
+def _previous_manifest(order: JobContext, arguments: Arguments) -> Manifest:
+    manifest = order.registry.manifest(order.model, arguments.version)
+    wanted = (arguments.snapshot, arguments.seed, arguments.trigger)
     if (manifest.snapshot, manifest.seed, manifest.trigger) != wanted or manifest.adopted is not None:
         raise RegistryError(f"{order.model}/{manifest.version} exists already and was made from another order")
     return manifest
 
 
-def _value(manifest: Manifest) -> dict[str, Any]:
+def _value(manifest: Manifest) -> dict[str, object]:
     return {
         "version": manifest.version,
         "rows": manifest.data["rows"],
