@@ -30,7 +30,7 @@ import pandas as pd
 from driftd.config.load import load
 from driftd.paths import Places
 from driftd.serving.event_log import EventLog
-from driftd.store.events.records import Batch, Receipt
+from driftd.store.events.validation import Batch, Receipt
 from driftd.training.bootstrap import FileColumns, make_first_version
 
 FEATURES = 50

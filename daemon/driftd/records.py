@@ -14,6 +14,7 @@ from driftd.actions import (
     ActionArguments,
     ActionKind,
     ActionResult,
+    DecisionFigures,
     JudgeArguments,
     JudgeResult,
     ProbationDecision,
@@ -26,7 +27,6 @@ from driftd.actions import (
     TrainResult,
 )
 from driftd.events import Event, GateDecision, RollbackCause, SwapPurpose, Trigger
-from driftd.figures import DecisionFigures
 from driftd_detectors.assessment import Verdict
 
 __all__ = [

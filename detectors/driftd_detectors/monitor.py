@@ -30,10 +30,10 @@ from driftd_detectors.formatting import number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm
-from driftd_detectors.performance.level_spread import SpreadPrior
+from driftd_detectors.performance.label_delay import Maturity
+from driftd_detectors.performance.level_averages import SpreadPrior
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import automatic_metric
-from driftd_detectors.performance.maturity import Maturity
 from driftd_detectors.performance.performance import Performance, PerformancePair, begin_performance, tolerance_of
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import FaultEvidence, quality_faults, usual_faults

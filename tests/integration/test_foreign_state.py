@@ -206,7 +206,7 @@ def test_a_folder_that_is_closed_to_the_user_is_no_error(place: Path) -> None:
     """`sudo -u driftd driftd status` works in root's home, where that user cannot look for a config."""
     closed = place / "closed"
     closed.mkdir(mode=0o700)
-    probe = "from driftd.cli.options import default_config; print(default_config())"
+    probe = "from driftd.cli.terminal import default_config; print(default_config())"
     run = as_user(OWNER, sys.executable, "-c", probe, cwd=closed)
     assert run.stdout.strip() == "/etc/driftd/config.yaml", run.stderr
 

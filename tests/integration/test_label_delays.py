@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftd.observe import families, model_families, thresholds
+from driftd.observe import alert_rule, families, model_families
 from driftd.serving.client import Driftd
 from driftd.store.state.records import StoredCheck
 from driftd.views.conditions import pressings
@@ -73,11 +73,11 @@ def test_windows_given_up_too_early_are_told_and_then_learned_from(tmp_path: Pat
     world = World.begin(tmp_path, config=WATCHED)
     live(world, 12, 30)
     given_up = label_checks(world)
-    assert len(given_up) >= thresholds.NOT_EVALUATED
+    assert len(given_up) >= alert_rule.NOT_EVALUATED
     assert all("given_up" in check.figures for check in given_up)
     assert shown(world, model_families.COHORTS_NOT_EVALUATED) == 0  # no label came yet: that is another alert
     live(world, 22, 30)
-    assert shown(world, model_families.COHORTS_NOT_EVALUATED) >= thresholds.NOT_EVALUATED
+    assert shown(world, model_families.COHORTS_NOT_EVALUATED) >= alert_rule.NOT_EVALUATED
     assert "DriftdLabelsNotEvaluated" in pressing(world)
     live(world, 64, 30)
     assert "loss" in label_checks(world)[-1].figures

@@ -12,7 +12,7 @@ from evidently.legacy.calculations.stattests import registry
 
 from driftd.second_opinion import adapter
 from driftd.second_opinion.opinions import OTHER, convert_column, opinions, prepare
-from driftd.second_opinion.page import MOST_COLUMNS, PREDICTION, SCORE, Case, page
+from driftd.second_opinion.report import MOST_COLUMNS, PREDICTION, SCORE, Case, page
 from driftd.stattests import STATTESTS, Opinion
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

@@ -16,7 +16,7 @@ from driftd.observe import alert_document
 from driftd.observe.alert_rule import Alert
 from driftd.observe.alerts import ALERTS
 from driftd.observe.families import ALL
-from driftd.observe.serving_families import SERVED
+from driftd.observe.metric_family import SERVED
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "grafana" / "prometheus"

@@ -20,7 +20,6 @@ FOUNDATIONS = {
     "driftd.stattests",
     "driftd.events",
     "driftd.actions",
-    "driftd.figures",
     "driftd.decisions",
     "driftd.errors",
     "driftd.formatting",

@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from driftd.cli.main import COMMANDS, cli, main
-from driftd.cli.options import default_config
+from driftd.cli.terminal import default_config
 from driftd.config.load import digest_of, load
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Http, OverrideConfig

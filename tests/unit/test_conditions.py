@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from driftd.cli.scrape import Scrape
-from driftd.observe import families, model_families, thresholds
+from driftd.cli.watch import Scrape
+from driftd.observe import alert_rule, families, model_families
 from driftd.observe.alerts import ALERTS
 from driftd.observe.exposition import MetricStore
 from driftd.observe.metric_family import Family
@@ -137,7 +137,7 @@ def test_what_never_began_presses_from_when_the_version_began_to_serve() -> None
     made.set(model_families.NEWEST_PREDICTION, NOW, "demand")
     assert alerts(found(made)) == ["DriftdNoCheckSucceeded"]
     made.set(model_families.CHECKED_AT, NOW, "demand", "window")
-    made.set(model_families.COHORTS, thresholds.COHORTS, "demand")
+    made.set(model_families.COHORTS, alert_rule.COHORTS, "demand")
     assert found(made) == []
     made.set(model_families.SWAPPED_AT, NOW - 15 * DAY, "demand")
     assert [one.sentence for one in found(made)] == ["No label ever came."]

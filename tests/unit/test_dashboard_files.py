@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from driftd.observe.families import ALL
-from driftd.observe.serving_families import SERVED
+from driftd.observe.metric_family import SERVED
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "grafana" / "dashboards"

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftd.store.events.records import Batch, FeedbackEvent, PredictionEvent, Refusal
-from driftd.store.events.validation import read_events
+from driftd.store.events.validation import Batch, FeedbackEvent, PredictionEvent, Refusal, read_events
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from event_samples import SCHEMA, START, label, prediction
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from driftd.store.events.columnar import decode_blocks, encode_block, features_of, shape_of
 from driftd.store.events.group_commit import GroupCommit
 from driftd.store.events.reader import EventReader
-from driftd.store.events.records import Receipt
-from driftd.store.events.validation import read_events
+from driftd.store.events.validation import Receipt, read_events
 from driftd.store.events.writer import EventsNotKeptError
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from driftd.actions import JudgeArguments, SwapArguments, decode_arguments, decode_result
+from driftd.actions import DecisionFigures, JudgeArguments, SwapArguments, decode_arguments, decode_result
 from driftd.events import GateDecision, RollbackCause, SwapPurpose, Trigger
-from driftd.figures import DecisionFigures
 from driftd.loop.actions import finding_of
 from driftd.paths import Places
 from driftd.policy import StepFailed

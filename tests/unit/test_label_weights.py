@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftd.training.label_weights import label_weights, learn_label_delay
-from driftd.training.training_rows import TrainingRows
+from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay
 from driftd_detectors.performance.label_delay import FIRST_SHARE, worth_weighing
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

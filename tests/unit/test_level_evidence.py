@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from driftd_detectors.performance.level_evidence import LevelEvidence, Promise, period_of
-from driftd_detectors.performance.level_spread import (
+from driftd_detectors.performance.level_averages import (
     DAYS,
     SpreadPrior,
     Stretch,
@@ -14,7 +13,8 @@ from driftd_detectors.performance.level_spread import (
     learn_spread,
     variance_factor,
 )
-from driftd_detectors.performance.level_state import pack_level, unpack_level
+from driftd_detectors.performance.level_evidence import LevelEvidence, Promise, period_of
+from driftd_detectors.performance.level_view import pack_level, unpack_level
 from driftd_detectors.serialization import pack, unpack
 
 DAY = 86_400.0

@@ -15,7 +15,7 @@ import pytest
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
-from driftd.sources.windows import closed_until
+from driftd.sources.protocol import closed_until
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from event_samples import ALL, START

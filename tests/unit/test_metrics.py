@@ -19,10 +19,10 @@ from driftd.observe import families, model_families
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.document import document
 from driftd.observe.exposition import MetricStore
+from driftd.observe.metric_family import SERVED
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.observe.model_metrics import CheckContext, ModelMetrics
-from driftd.observe.serving_families import SERVED
 from driftd.records import DecisionFigures, ModelState, Phase, Verdict, Window
 from driftd.serving.metrics import ServingMetrics
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score

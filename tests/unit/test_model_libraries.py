@@ -24,10 +24,9 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 
 from driftd.registry.artefact import JOBLIB, SKOPS, ArtefactError, load_estimator, store_estimator
+from driftd.registry.estimator_inputs import NamedClasses, native_frame
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import predict_with
-from driftd.registry.named_classes import NamedClasses
-from driftd.registry.native_inputs import native_frame
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.trainer_code import libraries
 from driftd.training.training_rows import TrainingRows

@@ -12,7 +12,7 @@ PACKAGES = (ROOT / "daemon" / "driftd", ROOT / "detectors" / "driftd_detectors")
 TREES = {path: ast.parse(path.read_text("utf-8")) for package in PACKAGES for path in sorted(package.rglob("*.py"))}
 
 # Lower these numbers when the code allows it; never raise them.
-MOST_MODULES = 298
+MOST_MODULES = 233  # with code: the markers of packages, a docstring each, are not counted
 MOST_UNTYPED_SEAMS = 19  # dict[str, Any] and Mapping[str, Any] in signatures
 MOST_PARTICIPLES = 2  # functions whose whole name is a participle
 
@@ -25,7 +25,6 @@ GERUNDS = {  # words of the field
     "scoring": "how counts become scores",
     "sealing": "hot blocks become immutable segments, the word of log-structured stores",
     "listing": "the listing of a folder",
-    "mapping": "from one record to another",
     "parsing": "from text to values",
     "serving": "the room of that name",
     "training": "the room of that name",
@@ -65,7 +64,7 @@ def is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def test_there_are_few_modules() -> None:
     """Both packages together have at most so many modules."""
-    assert len(TREES) <= MOST_MODULES
+    assert len([path for path, tree in TREES.items() if len(tree.body) > 1]) <= MOST_MODULES
 
 
 def test_modules_are_called_by_nouns() -> None:

@@ -15,8 +15,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from driftd.registry.artefact import ONNX, load_estimator, store_estimator
 from driftd.registry.features import feature_frame
+from driftd.registry.foreign_models import OnnxModel
 from driftd.registry.loaded import PredictionError, predict_with
-from driftd.registry.onnx_model import OnnxModel
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Feature, Kind, Schema, Task

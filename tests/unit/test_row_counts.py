@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile
-from driftd.sources.csv_lines import end_of_rows
+from driftd.sources.dialects import end_of_rows
 from driftd.sources.event_times import read_times
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.protocol import Extent

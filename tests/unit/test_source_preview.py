@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from driftd.cli.source_preview import source_warnings
+from driftd.cli.check_config import source_warnings
 from driftd.config.load import load
 from driftd.doctor.models import source_finding
 from driftd.observe import model_families
 from driftd.observe.exposition import MetricStore
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.sources.protocol import Extent
-from driftd.views.row_counts import row_counts
+from driftd.views.conditions import row_counts
 from event_samples import START
 
 CONFIG = """\

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from driftd.loop.source_timeout import SourceHangsError, TimeoutWorker
+from driftd.loop.supervision import SourceHangsError, TimeoutWorker
 
 
 def test_results_and_errors_come_through() -> None:

@@ -9,8 +9,8 @@ from driftd.config.model_schema import WindowConfig
 from driftd.loop.decide import count_sound_labels, merge_spans
 from driftd.paths import Places
 from driftd.records import Window
+from driftd.sources.protocol import closed_until
 from driftd.sources.store import StoreSource
-from driftd.sources.windows import closed_until
 from driftd.store.events.reader import EventReader
 from driftd.store.events.retention import RetentionLimits, prune
 from driftd.store.events.sealing import seal

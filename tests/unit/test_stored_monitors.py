@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from driftd_detectors.monitor import Monitor, MonitorSettings
-from driftd_detectors.performance.maturity import DEFAULT_PATIENCE
+from driftd_detectors.performance.label_delay import DEFAULT_PATIENCE
 from driftd_detectors.reference import Reference
 from worlds import DAY, day_of, known_by
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from driftd.loop.source_timeout import TimeoutWorker
-from driftd.loop.supervision import Service, StopAskedError, status_line
+from driftd.loop.supervision import Service, StopAskedError, TimeoutWorker, status_line
 from driftd.observe.systemd import LONGEST_STATUS, ServiceManager
 from driftd.records import ModelState, Phase, Verdict
 from driftd_detectors.assessment import LatestVerdicts

@@ -18,7 +18,7 @@ from driftd.views.status import unseen_labels
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.performance.losses import losses, metric_value
-from driftd_detectors.quality.unseen_label import unseen_label
+from driftd_detectors.quality.faults import unseen_label
 from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.store.arrow_texts import read_ids
-from driftd.store.events.arrow_columns import read_column
+from driftd.store.events.arrow_columns import read_column, read_ids
 from driftd_detectors.columns import Coded
-from driftd_detectors.kinds import kind_of_column, kind_of_values
-from driftd_detectors.schema import Kind, Task, learn_schema
+from driftd_detectors.schema import Kind, Task, kind_of_column, kind_of_values, learn_schema
 from driftd_detectors.values import ClassCodes, Vocabulary, canonical_text, class_name, id_text, learn_names
 
 TWO = np.array([0, 1, 1, 0] * 25)

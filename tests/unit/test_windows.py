@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.sources.protocol import Extent
-from driftd.sources.windows import closed_until, default_lateness, due_windows, window_at, window_index
+from driftd.sources.protocol import Extent, closed_until, default_lateness, due_windows, window_at, window_index
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,21 @@ import click
 import msgspec
 from rich.progress import track
 
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
-from driftd.cli.output import console, print_json, print_table, say
+from driftd.cli.terminal import (
+    AbsentError,
+    chosen_model,
+    config_option,
+    console,
+    json_option,
+    open_places,
+    print_json,
+    print_table,
+    say,
+)
 from driftd.config.model_schema import ModelConfig
 from driftd.formatting import format_duration, format_minute, format_time
 from driftd.loop.backtest import Backtest, Era, Moment, versions_on_record
-from driftd.loop.config_mapping import YEAR
+from driftd.loop.config_history import YEAR
 from driftd.observe.logs import configure_logs
 from driftd.paths import Places
 from driftd.records import Window

@@ -12,8 +12,17 @@ import click
 import msgspec
 
 from driftd.cli.operate import whoami
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
-from driftd.cli.output import console, print_json, print_table, say
+from driftd.cli.terminal import (
+    AbsentError,
+    chosen_model,
+    config_option,
+    console,
+    json_option,
+    open_places,
+    print_json,
+    print_table,
+    say,
+)
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
 from driftd.loop.maintenance import backup_plan

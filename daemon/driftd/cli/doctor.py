@@ -9,8 +9,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from driftd.cli.options import config_option, json_option, load_config
-from driftd.cli.output import console, print_json, say
+from driftd.cli.terminal import config_option, console, json_option, load_config, print_json, say
 from driftd.config.schema import Config, Receiver
 from driftd.errors import ExitCode
 

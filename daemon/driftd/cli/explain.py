@@ -8,8 +8,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, open_places
-from driftd.cli.output import console, number, print_json, say
+from driftd.cli.terminal import (
+    AbsentError,
+    chosen_model,
+    config_option,
+    console,
+    json_option,
+    number,
+    open_places,
+    print_json,
+    say,
+)
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
 from driftd.registry.manifest import Manifest

@@ -18,7 +18,6 @@ from driftd.cli.adoption import begin_adoption, extra_lines
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
-from driftd.config.types import text_encoding
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources.dialects import Dialect
@@ -26,8 +25,7 @@ from driftd.sources.formats import FileFormat
 from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
 from driftd.training.adoption_records import AdoptionOrder
-from driftd.training.bootstrap import FileColumns, FirstVersion, FirstVersionError, make_first_version
-from driftd.training.training_frame import frame_of
+from driftd.training.bootstrap import FileColumns, FirstVersion, FirstVersionError, frame_of, make_first_version
 
 CONFIG = """\
 # driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
@@ -78,7 +76,7 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
     "--encoding",
     default="utf-8",
     show_default=True,
-    callback=lambda _context, _option, name: _encoding(name),
+    callback=lambda _context, _option, name: _read_encoding(name),
     help="Of CSV and JSON lines.",
 )
 @click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
@@ -202,7 +200,7 @@ def _first_version(
             raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
 
 
-def _encoding(name: str) -> str:
+def _read_encoding(name: str) -> str:
     try:
         return text_encoding(name)
     except ValueError as error:

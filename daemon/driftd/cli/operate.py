@@ -11,8 +11,7 @@ from pathlib import Path
 
 import click
 
-from driftd.cli.options import Decorated, chosen_model, config_option, json_option, open_places
-from driftd.cli.output import print_json
+from driftd.cli.terminal import Decorated, chosen_model, config_option, json_option, open_places, print_json
 from driftd.config.types import moment, seconds
 from driftd.errors import ExitCode
 from driftd.events import Event

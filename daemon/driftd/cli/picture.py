@@ -11,17 +11,10 @@ from rich.console import ConsoleDimensions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from driftd.cli.output import VERDICT_STYLES, number
+from driftd.cli.terminal import VERDICT_STYLES, number
 from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
-from driftd.views.status import (
-    FleetStatus,
-    ServedStatus,
-    format_condition,
-    format_override,
-    not_watched,
-    sentences,
-)
+from driftd.views.status import FleetStatus, ServedStatus, format_condition, format_override, not_watched, sentences
 from driftd_detectors.formatting import number as format_evidence
 
 BAR, SPARK = 10, 12  # characters

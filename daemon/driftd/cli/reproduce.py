@@ -14,8 +14,17 @@ import click
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from driftd.cli.options import AbsentError, chosen_model, config_option, json_option, load_config
-from driftd.cli.output import console, number, print_json, say
+from driftd.cli.terminal import (
+    AbsentError,
+    chosen_model,
+    config_option,
+    console,
+    json_option,
+    load_config,
+    number,
+    print_json,
+    say,
+)
 from driftd.config.schema import Config
 from driftd.errors import ExitCode
 from driftd.paths import Places

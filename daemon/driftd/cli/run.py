@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from driftd.cli.options import config_option, json_option
-from driftd.cli.output import print_json
+from driftd.cli.terminal import config_option, json_option, print_json
 from driftd.config.schema import Config
 
 LEVEL = click.option(
@@ -114,7 +113,7 @@ def _source_warnings(config: Config) -> list[str]:
     """What is wrong with log files, by the first rows of the newest ones."""
     if all(model.source.kind == "store" for model in config.models.values()):
         return []
-    from driftd.cli.source_preview import source_warnings  # noqa: PLC0415 - Arrow only where files are read
+    from driftd.cli.check_config import source_warnings  # noqa: PLC0415 - Arrow only where files are read
 
     return list(source_warnings(config))
 

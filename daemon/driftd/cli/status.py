@@ -7,9 +7,20 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from driftd.cli.options import chosen_model, config_option, json_option, open_places
-from driftd.cli.output import Cell, console, number, print_json, print_status, print_table, say
-from driftd.cli.scrape import read_scrape
+from driftd.cli.terminal import (
+    Cell,
+    chosen_model,
+    config_option,
+    console,
+    json_option,
+    number,
+    open_places,
+    print_json,
+    print_status,
+    print_table,
+    say,
+)
+from driftd.cli.watch import read_scrape
 from driftd.config.types import seconds
 from driftd.formatting import format_minute
 from driftd.paths import Places

@@ -10,13 +10,12 @@ from driftd.config.model_schema import ModelConfig
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.fsutil import sha256_of
 from driftd.loop.backtest import eras_of
-from driftd.loop.source_timeout import SourceDamagedError, SourceHangsError, TimeoutWorker
+from driftd.loop.supervision import SourceDamagedError, SourceHangsError, TimeoutWorker
 from driftd.observe.model_families import SET_ASIDE
 from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.registry import ManifestError, Registry
 from driftd.sources import open_source
-from driftd.sources.protocol import Extent
-from driftd.sources.windows import default_lateness
+from driftd.sources.protocol import Extent, default_lateness
 from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck

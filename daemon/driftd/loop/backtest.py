@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from driftd.actions import DecisionFigures
 from driftd.clock import VirtualClock
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config, OverrideConfig
 from driftd.errors import DriftdError
 from driftd.events import Event
-from driftd.figures import DecisionFigures
 from driftd.loop.checks import TRIES, extent_of
 from driftd.loop.factory import Assembly
 from driftd.loop.model_runner import ModelRunner
@@ -27,8 +27,8 @@ from driftd.paths import Places
 from driftd.records import ActionKind, ModelState, Transition, Window
 from driftd.registry import Registry
 from driftd.sources import open_source
-from driftd.sources.recorded import RecordedSource
-from driftd.sources.windows import default_lateness, due_windows, window_index
+from driftd.sources.open import RecordedSource
+from driftd.sources.protocol import default_lateness, due_windows, window_index
 from driftd.store.backups import copy_database
 from driftd.store.state.records import StoredAlarm, StoredCheck, StoredTransition
 from driftd.store.state.writer import StateStore

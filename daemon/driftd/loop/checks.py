@@ -12,17 +12,16 @@ import numpy as np
 import structlog
 
 from driftd.loop.resume import MonitorState
-from driftd.loop.source_timeout import SourceDamagedError, TimeoutWorker
+from driftd.loop.supervision import SourceDamagedError, TimeoutWorker
 from driftd.records import Alarm, Verdict, Window
-from driftd.sources.protocol import Extent, Source
-from driftd.sources.windows import WindowSpec, due_windows, window_at
+from driftd.sources.protocol import Extent, Source, WindowSpec, due_windows, window_at
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
-from driftd_detectors.quality.unseen_label import unseen_label
+from driftd_detectors.quality.faults import unseen_label
 from driftd_detectors.reference import Reference
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)

@@ -15,13 +15,11 @@ from driftd.clock import Clock
 from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
-from driftd.loop.config_history import ConfigHistory
-from driftd.loop.config_mapping import active_overrides, rules_of
+from driftd.loop.config_history import ConfigHistory, active_overrides, rules_of
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import state_sentence
 from driftd.loop.model_runner import ModelRunner
-from driftd.loop.source_timeout import SourceDamagedError
-from driftd.loop.supervision import LogThrottle, StopAskedError, status_line
+from driftd.loop.supervision import LogThrottle, SourceDamagedError, StopAskedError, status_line
 from driftd.notify import Notifier
 from driftd.store.integrity import DamagedError, damage_marked, handle_failure, is_damage, mark_damaged
 

@@ -16,13 +16,12 @@ from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.checks import CheckScheduler
-from driftd.loop.config_mapping import monitor_settings, rules_of
+from driftd.loop.config_history import monitor_settings, rules_of
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.resume import MonitorState, restore
-from driftd.loop.source_timeout import TimeoutWorker
-from driftd.loop.supervision import Service
+from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.policy import reconcile_restored
@@ -41,8 +40,7 @@ from driftd.records import (
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
 from driftd.sources import open_source
-from driftd.sources.protocol import Source
-from driftd.sources.windows import default_lateness, window_index
+from driftd.sources.protocol import Source, default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobLimits

@@ -34,7 +34,7 @@ from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, LatestVerdicts
 from driftd_detectors.monitor import Monitor
-from driftd_detectors.performance.maturity import FEWEST_LABELS
+from driftd_detectors.performance.label_delay import FEWEST_LABELS
 
 log = structlog.get_logger()
 

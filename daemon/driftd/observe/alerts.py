@@ -6,7 +6,7 @@ Metric names may be renamed only here and in `families` together: a test runs ev
 
 from __future__ import annotations
 
-from driftd.observe import thresholds
+from driftd.observe import alert_rule
 from driftd.observe.alert_rule import Alert, Figure
 
 NOT_PAUSED = 'unless on (instance, job, model) driftd_phase{phase="paused"} == 1'
@@ -20,16 +20,16 @@ def _since(moment: str, began: str = "driftd_last_swap_timestamp_seconds") -> st
 _CHECKED = 'max without (kind) (driftd_last_check_timestamp_seconds{kind="window"})'
 _BEGAN_WITH_PREDICTIONS = "(driftd_last_swap_timestamp_seconds and driftd_newest_prediction_timestamp_seconds)"
 _WINDOWS_LATE = (
-    f"{thresholds.GRACE:g} + {thresholds.WINDOWS} * (driftd_window_seconds"
-    f" + (driftd_window_seconds == bool 0) * {thresholds.WINDOW_OF_ROWS:g})"
+    f"{alert_rule.GRACE:g} + {alert_rule.WINDOWS} * (driftd_window_seconds"
+    f" + (driftd_window_seconds == bool 0) * {alert_rule.WINDOW_OF_ROWS:g})"
 )
 _LABELS_LATE = (
-    f"{thresholds.LABEL_GRACE:g} + {thresholds.WINDOWS} * driftd_window_seconds"
-    f" + {thresholds.LABEL_WAITS} * driftd_label_wait_seconds"
+    f"{alert_rule.LABEL_GRACE:g} + {alert_rule.WINDOWS} * driftd_window_seconds"
+    f" + {alert_rule.LABEL_WAITS} * driftd_label_wait_seconds"
 )
-_COHORTS_WAIT = f"driftd_cohorts_waiting >= {thresholds.COHORTS}"
+_COHORTS_WAIT = f"driftd_cohorts_waiting >= {alert_rule.COHORTS}"
 _NO_LABEL_EVER = (
-    f"(time() - driftd_last_swap_timestamp_seconds > {_LABELS_LATE} + {thresholds.NEVER_LABELLED:.0f})"
+    f"(time() - driftd_last_swap_timestamp_seconds > {_LABELS_LATE} + {alert_rule.NEVER_LABELLED:.0f})"
     f" and {_COHORTS_WAIT} unless driftd_newest_feedback_timestamp_seconds"
 )
 
@@ -107,7 +107,7 @@ ALERTS = (
     ),
     Alert(
         "DriftdGateRefusedRepeatedly",
-        f"driftd_gate_refusals_in_a_row >= {thresholds.REFUSALS}",
+        f"driftd_gate_refusals_in_a_row >= {alert_rule.REFUSALS}",
         "warning",
         "{model}: the gate let none of the last {refusals} builds through (last gain {gain})",
         "Retraining does not help: the data do not hold what the model would need, or the trainer does not fit them.",
@@ -119,7 +119,7 @@ ALERTS = (
     Alert(
         "DriftdRolledBack",
         'sum without (outcome) (time() - driftd_last_rollback_timestamp_seconds{outcome="done"})'
-        f" < {thresholds.RECENT:.0f}",
+        f" < {alert_rule.RECENT:.0f}",
         "critical",
         "{model}: rolled back to version {version} {value} ago",
         "A new version was worse in production than the one before it, or a person went back. It serves again by now.",
@@ -129,7 +129,7 @@ ALERTS = (
     Alert(
         "DriftdRollbackRefused",
         'sum without (outcome) (time() - driftd_last_rollback_timestamp_seconds{outcome="refused"})'
-        f" < {thresholds.RECENT:.0f}",
+        f" < {alert_rule.RECENT:.0f}",
         "critical",
         "{model}: a rollback failed {value} ago, version {version} still serves",
         "The version to go back to cannot be loaded. The one that was found worse goes on serving.",
@@ -198,7 +198,7 @@ ALERTS = (
     ),
     Alert(
         "DriftdLabelsNotEvaluated",
-        f"driftd_cohorts_not_evaluated >= {thresholds.NOT_EVALUATED}",
+        f"driftd_cohorts_not_evaluated >= {alert_rule.NOT_EVALUATED}",
         "warning",
         "{model}: labels come, but those of the last {value} windows were not evaluated",
         "Labels come later than they are waited for, or for too few predictions. Performance is not watched.",
@@ -207,7 +207,7 @@ ALERTS = (
     Alert(
         "DriftdNoCheckSucceeded",
         f"({_since(_CHECKED, _BEGAN_WITH_PREDICTIONS)}"
-        f" > {thresholds.GRACE:g} + {thresholds.WINDOWS} * driftd_window_seconds)"
+        f" > {alert_rule.GRACE:g} + {alert_rule.WINDOWS} * driftd_window_seconds)"
         " and (driftd_window_seconds > 0 or driftd_windows_behind > 0)"
         f" {NOT_PAUSED}",
         "critical",
@@ -352,8 +352,8 @@ ALERTS = (
     ),
     Alert(
         "DriftdDiskAlmostFull",
-        f"driftd_disk_free_bytes < {thresholds.DISK_SHARE:g} * driftd_disk_size_bytes"
-        f" or driftd_disk_free_bytes < {thresholds.DISK_BYTES}",
+        f"driftd_disk_free_bytes < {alert_rule.DISK_SHARE:g} * driftd_disk_size_bytes"
+        f" or driftd_disk_free_bytes < {alert_rule.DISK_BYTES}",
         "critical",
         "{value} are free for state_dir, {events} are taken by events",
         "When the disk is full, no event, check or build can be kept. Lower `retention`, or make room.",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from driftd.actions import DecisionFigures
 from driftd.decisions import meaning_of
 from driftd.events import BuildOutcome, Event, GateDecision, RollbackCause, Trigger
-from driftd.figures import DecisionFigures
 from driftd.observe import model_families
 from driftd.observe.metric_family import Family
 from driftd.observe.model_families import DECISIONS, OUTCOMES, PURPOSES, ROLLBACK_OUTCOMES, ROLLBACK_TRIGGERS

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 
 from driftd.observe.families import ALL
-from driftd.observe.metric_family import Family
+from driftd.observe.metric_family import SERVED, Family
 from driftd.observe.model_families import FEATURES_SHOWN
-from driftd.observe.serving_families import SERVED
 
 HEAD = f"""# Metrics of the daemon
 

@@ -80,7 +80,7 @@ def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iter
     waiting = state.build.number if state.phase is Phase.AWAITING_APPROVAL and state.build is not None else None
     for version in (override.approve, override.reject):
         if version is not None and version != waiting:
-            yield f"version {version} does not wait for approval now ({_waiting(state, waiting)})"
+            yield f"version {version} does not wait for approval now ({_other_wait(state, waiting)})"
     if waiting is not None and waiting == override.approve and override.pin is not None:
         yield f"version {waiting} cannot be promoted while version {override.pin} is pinned"
     if override.retrain is not None and override.retrain in state.asked:
@@ -94,7 +94,7 @@ def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iter
         yield f"there is no feature {', '.join(unknown)} (there are: {', '.join(sorted(facts.features))})"
 
 
-def _waiting(state: ModelState, waiting: int | None) -> str:
+def _other_wait(state: ModelState, waiting: int | None) -> str:
     return f"version {waiting} does" if waiting is not None else f"the model is {state.phase}"
 
 

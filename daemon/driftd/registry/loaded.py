@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from driftd.errors import DriftdError
 from driftd.registry.artefact import load_estimator
+from driftd.registry.estimator_inputs import NamedClasses, native_frame
 from driftd.registry.manifest import Manifest, check_file, read_manifest
-from driftd.registry.named_classes import NamedClasses
-from driftd.registry.native_inputs import native_frame
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Schema, Task
 from driftd_detectors.values import class_name

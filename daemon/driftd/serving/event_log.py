@@ -16,8 +16,7 @@ from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.versions import CurrentLink, version_of
 from driftd.store.events.group_commit import GroupCommit
-from driftd.store.events.records import Batch, Receipt, Refusal
-from driftd.store.events.validation import read_events
+from driftd.store.events.validation import Batch, Receipt, Refusal, read_events
 from driftd.store.events.writer import EventsNotKeptError, EventStore
 from driftd.store.schema_versions import DatabaseError
 from driftd_detectors.schema import Schema

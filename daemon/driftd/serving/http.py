@@ -20,11 +20,11 @@ from starlette.types import Receive, Scope, Send
 
 from driftd.registry import ManifestError
 from driftd.registry.versions import NothingServedError
-from driftd.serving.differences import Differences, differences_of, merge_differences
 from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError
 from driftd.serving.metrics import ROUTES, ServingMetrics
-from driftd.serving.model_routes import model_routes
+from driftd.serving.openapi import model_routes
+from driftd.serving.predict import Differences, differences_of, merge_differences
 from driftd.serving.requests import (
     BAD_REQUEST,
     FAILED,
@@ -41,7 +41,7 @@ from driftd.serving.requests import (
     predictions_reply,
     read_posted,
 )
-from driftd.store.events.records import Batch, Receipt, Refusal
+from driftd.store.events.validation import Batch, Receipt, Refusal
 from driftd.store.events.writer import EventsNotKeptError
 from driftd.web.server import encoder_for
 

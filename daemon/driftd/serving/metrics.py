@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from driftd.observe import serving_families as families
+from driftd.observe import metric_family as families
 from driftd.observe.families import REFUSALS_OF_REQUESTS
-from driftd.observe.metric_family import Family
-from driftd.observe.serving_families import OUTCOMES
-from driftd.store.events.records import Receipt, Refusal
+from driftd.observe.metric_family import OUTCOMES, Family
+from driftd.store.events.validation import Receipt, Refusal
 
 ROUTES = ("predict", "predictions", "feedback")
 

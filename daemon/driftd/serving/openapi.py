@@ -1,16 +1,74 @@
-"""The OpenAPI document of `driftd serve`: every route, and for each model the row that it takes. Pure."""
+"""What `driftd serve` says of itself: its OpenAPI document, its models, what each model takes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
-from driftd_detectors.schema import Kind, Task
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-if TYPE_CHECKING:
-    from driftd.serving.descriptions import Description
+from driftd.registry import ManifestError
+from driftd.serving.endpoint import Endpoint
+from driftd.serving.event_log import NoSchemaError
+from driftd_detectors.schema import Kind, Schema, Task
+
+
+class FeatureDescription(TypedDict):
+    """One feature that a model takes."""
+
+    name: str
+    kind: str
+
+
+class _Shape(TypedDict):
+    task: str | None
+    target: str | None
+    features: list[FeatureDescription]
+    classes: list[str]
+    score: str | None
+
+
+class Description(_Shape):
+    """What the API tells of a model."""
+
+    name: str
+    version: int | None
+    fault: str | None
+
+
+def describe(endpoint: Endpoint) -> Description:
+    """The served version and its schema; `fault` says why there is none, or why another version answers."""
+    fault = endpoint.fault
+    shape: _Shape = {"task": None, "target": None, "features": [], "classes": [], "score": None}
+    try:
+        shape = _shape(endpoint.log.schema())
+    except (NoSchemaError, ManifestError) as error:
+        fault = str(error)
+    return {"name": endpoint.model, "version": endpoint.version, "fault": fault, **shape}
+
+
+def _shape(schema: Schema) -> _Shape:
+    return {
+        "task": str(schema.task),
+        "target": schema.target,
+        "features": [{"name": feature.name, "kind": str(feature.kind)} for feature in schema.features],
+        "classes": list(schema.classes),
+        "score": _score(schema),
+    }
+
+
+def _score(schema: Schema) -> str | None:
+    """What the score of an answer is."""
+    if schema.task is Task.REGRESSION:
+        return None
+    if schema.is_binary:
+        return f"the probability of {schema.classes[1]}"
+    return "the probability of the predicted class"
+
 
 Json = dict[str, Any]
 
@@ -224,3 +282,27 @@ def _own_version() -> str:
         return version("driftd")
     except PackageNotFoundError:  # run from a source tree
         return "0"
+
+
+def model_routes(endpoints: Mapping[str, Endpoint]) -> list[Route]:
+    """GET /openapi.json, /v1/models and /v1/models/{model}; they read manifests, so each runs in a thread."""
+
+    def models(_: Request) -> Response:
+        return JSONResponse({"models": [describe(endpoint) for endpoint in endpoints.values()]})
+
+    def model(request: Request) -> Response:
+        endpoint = endpoints.get(request.path_params["model"])
+        if endpoint is None:
+            known = ", ".join(endpoints)
+            error = f"there is no model {request.path_params['model'][:80]!r}; there are {known}"
+            return JSONResponse({"error": error, "field": "model"}, 404)
+        return JSONResponse(describe(endpoint))
+
+    def openapi(_: Request) -> Response:
+        return JSONResponse(openapi_document([describe(endpoint) for endpoint in endpoints.values()]))
+
+    return [
+        Route("/openapi.json", openapi),
+        Route("/v1/models", models),
+        Route("/v1/models/{model}", model),
+    ]

@@ -11,8 +11,8 @@ import msgspec
 from starlette.types import Message, Receive
 
 from driftd.errors import DriftdError
-from driftd.serving.differences import Differences
-from driftd.store.events.records import Receipt, Refusal
+from driftd.serving.predict import Differences
+from driftd.store.events.validation import Receipt, Refusal
 
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered

@@ -10,11 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from driftd.sources.event_times import read_times
-from driftd.sources.mapped_columns import NOWHERE, ColumnMapping
+from driftd.sources.files_settings import NOWHERE, ColumnMapping
 from driftd.sources.protocol import CHUNK_ROWS
-from driftd.sources.tables import table_of
-from driftd.store.arrow_texts import read_ids
-from driftd.store.events.arrow_columns import read_column, read_feature
+from driftd.store.events.arrow_columns import read_column, read_feature, read_ids, table_of
 from driftd.store.events.columnar import stack_columns, take_rows
 from driftd.store.events.reader import EventReader
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes

@@ -18,9 +18,8 @@ from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.event_times import are_possible, usable_rows
 from driftd.sources.feedback_files import FeedbackFiles
 from driftd.sources.file_rows import FileRows, gather, ids_of
-from driftd.sources.files_settings import FilesSettings
+from driftd.sources.files_settings import ColumnMapping, FilesSettings
 from driftd.sources.log_files import LogFiles
-from driftd.sources.mapped_columns import ColumnMapping
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.protocol import Extent, at_most
 from driftd.sources.row_counts import LabelJoins, counts_of

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.join_counts import COUNT_SECONDS, JoinCounts
+from driftd.sources.protocol import COUNT_SECONDS, JoinCounts
 from driftd.store.events.reader import EventReader
 
 REASONS = {

@@ -10,8 +10,7 @@ import numpy as np
 
 from driftd.paths import Places
 from driftd.records import Window
-from driftd.sources.join_counts import COUNT_SECONDS, JoinCounts
-from driftd.sources.protocol import CHUNK_ROWS, Extent, at_most
+from driftd.sources.protocol import CHUNK_ROWS, COUNT_SECONDS, Extent, JoinCounts, at_most
 from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema
@@ -106,7 +105,7 @@ class StoreSource:
         return np.arange(int(window.start) + 1, int(window.end) + 1, dtype=np.int64)
 
     def _table(self, seqs: Seqs, known_by: float) -> pa.Table:
-        from driftd.sources.tables import table_of  # noqa: PLC0415 - Arrow is not for the daemon at rest
+        from driftd.store.events.arrow_columns import table_of  # noqa: PLC0415 - Arrow is not for the daemon at rest
 
         rows, columns = self._read(seqs, known_by)
         return table_of(rows.ids, columns, rows.outcomes, self._schema)

@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from driftd.sources.catalogue import LogFile, Stretch, span_of
-from driftd.sources.csv_lines import end_of_rows, header_names, parse_csv
-from driftd.sources.dialects import Dialect, open_text
+from driftd.sources.dialects import Dialect, end_of_rows, header_names, open_text, parse_csv
 from driftd.sources.event_times import Found, FoundTimes, read_times
 from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
 from driftd.sources.listing import with_partition

@@ -25,10 +25,10 @@ class DatabaseKind:
 
 KINDS = {
     "events": DatabaseKind(
-        "driftd.store.events.schema:EVENTS_MIGRATIONS", "driftd.events", ("m001_predictions_and_feedback",)
+        "driftd.store.schema:EVENTS_MIGRATIONS", "driftd.events", ("m001_predictions_and_feedback",)
     ),
     "state": DatabaseKind(
-        "driftd.store.state.schema:STATE_MIGRATIONS",
+        "driftd.store.schema:STATE_MIGRATIONS",
         "driftd.state",
         ("m001_the_loop", "m002_configs", "m003_receivers", "m004_restores", "m005_alarms_as_levels"),
     ),

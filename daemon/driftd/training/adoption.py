@@ -19,8 +19,7 @@ import yaml
 from sklearn.base import is_classifier, is_regressor
 
 from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, load_skops, skops_content
-from driftd.registry.mlflow_model import MlflowModel, archive_folder, mlflow_library
-from driftd.registry.onnx_model import OnnxModel
+from driftd.registry.foreign_models import MlflowModel, OnnxModel, archive_folder, mlflow_library
 from driftd.training.adoption_records import MLFLOW_SCHEME, PICKLES, AdoptionError, ModelCard, refusal
 from driftd_detectors.schema import class_name
 

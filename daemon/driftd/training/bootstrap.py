@@ -1,4 +1,4 @@
-"""Trains version 1 from a file of labelled rows, by the jobs of the daemon: for `driftd init` and `driftd demo`."""
+"""Trains or adopts version 1 from a file of labelled rows, by the jobs of the daemon: for `driftd init`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,62 @@ from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources.event_times import read_times
-from driftd.sources.tables import table_of
-from driftd.store.arrow_texts import read_ids
+from driftd.sources.json_lines import quoted_number
+from driftd.sources.whole_files import WholeFiles
+from driftd.store.events.arrow_columns import read_column, read_ids, table_of, to_arrow
 from driftd.store.events.columnar import in_words_of
 from driftd.training.adoption_records import AdoptionOrder
 from driftd.training.jobs import Job, JobLimits, read_result, start_job
 from driftd.training.snapshots import take_snapshot
-from driftd.training.training_frame import arrow_of, read_series
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task, learn_schema
-from driftd_detectors.values import ClassCodes
+from driftd_detectors.values import ClassCodes, class_name
+
+
+def frame_of(files: WholeFiles) -> pd.DataFrame:
+    """The rows of files, one column of plain pandas types each; missing values are NaN, NaT or None."""
+    columns = {name: _series(files, name, kind) for name, kind in files.kinds.items()}
+    return pd.DataFrame(columns, index=pd.RangeIndex(files.rows), copy=False)
+
+
+def read_series(column: pd.Series[Any], kind: Kind) -> tuple[Column, int]:
+    """A pandas column as values of a kind, and how many could not be read, as the files source reads them.
+
+    Text is no number, also among numbers.
+    """
+    array, is_mixed = arrow_of(column, kind)
+    return read_column(array, kind, numeric_text=is_mixed)
+
+
+def arrow_of(column: pd.Series[Any], kind: Kind) -> tuple[pa.Array, bool]:
+    """A pandas column of any type in Arrow, and whether it held objects of several types, which are text now.
+
+    In such a text numbers are bare, and where numbers are wanted, texts that look like numbers are quoted.
+    """
+    try:
+        return pa.array(column, from_pandas=True), False
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        missing = column.isna().tolist()
+        name = quoted_number if kind is Kind.NUMBER else class_name
+        values = zip(column.astype(object), missing, strict=True)
+        return pa.array([None if absent else name(value) for value, absent in values], pa.string()), True
+
+
+def _series(files: WholeFiles, name: str, kind: Kind) -> pd.Series[Any]:
+    if name in files.integers:
+        whole = files.integers[name]
+        return pd.Series(
+            whole.to_pandas(types_mapper=None if not whole.null_count else {pa.int64(): pd.Int64Dtype()}.get)
+        )
+    values: Column = files.columns[name]
+    if kind is Kind.BOOLEAN or kind is Kind.TIMESTAMP:
+        found = to_arrow(values, kind)
+        return pd.Series(found.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get))
+    if isinstance(values, Coded):
+        texts = np.array([*values.labels, None], dtype=object)
+        return pd.Series(texts[values.codes], dtype=object)
+    return pd.Series(values)
+
 
 POLL_SECONDS = 0.02
 FIRST = 1

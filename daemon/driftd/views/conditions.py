@@ -1,4 +1,4 @@
-"""Conditions that need attention besides the evidence: those of the alert rules, by the same figures and thresholds."""
+"""Conditions that need attention besides the evidence, and where the rows of a source ended, by metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from driftd.formatting import format_time
-from driftd.observe import families, model_families, thresholds
+from driftd.observe import alert_rule, families, model_families
 from driftd.observe.metric_family import Family
 
 DOCTOR = "driftd doctor"
@@ -133,7 +133,7 @@ def _missing_checks(model: _Model) -> ActiveCondition | None:
     began = (
         model.value(model_families.SWAPPED_AT) if model.value(model_families.NEWEST_PREDICTION) is not None else None
     )
-    if not model.is_past(last if last is not None else began, thresholds.GRACE + thresholds.WINDOWS * every):
+    if not model.is_past(last if last is not None else began, alert_rule.GRACE + alert_rule.WINDOWS * every):
         return None
     sentence = (
         f"No window was checked since {format_time(last)}." if last is not None else "No window was ever checked."
@@ -156,12 +156,12 @@ def _neglected_alarm(model: _Model) -> ActiveCondition | None:
 def _rollback(model: _Model) -> ActiveCondition | None:
     refused, done = (model.value(model_families.ROLLED_BACK_AT, outcome) for outcome in ("refused", "done"))
     served, command = model.number(model_families.SERVED), f"driftd history {model.name}"
-    if refused is not None and not model.is_past(refused, thresholds.RECENT):
+    if refused is not None and not model.is_past(refused, alert_rule.RECENT):
         sentence = f"A rollback failed at {format_time(refused)}; version {served:.0f} still serves."
         return ActiveCondition(
             "DriftdRollbackRefused", sentence, "The version to go back to cannot be loaded.", command
         )
-    if done is not None and not model.is_past(done, thresholds.RECENT):
+    if done is not None and not model.is_past(done, alert_rule.RECENT):
         sentence = f"Rolled back to version {served:.0f} at {format_time(done)}."
         return ActiveCondition("DriftdRolledBack", sentence, "See why before the next build.", command)
     return None
@@ -170,7 +170,7 @@ def _rollback(model: _Model) -> ActiveCondition | None:
 def _no_prediction(model: _Model) -> ActiveCondition | None:
     newest, every = model.value(model_families.NEWEST_PREDICTION), model.value(model_families.WINDOW_SECONDS)
     since = newest if newest is not None else model.value(model_families.SWAPPED_AT)
-    if every is None or not model.is_past(since, thresholds.silent_after(every)):
+    if every is None or not model.is_past(since, alert_rule.silent_after(every)):
         return None
     sentence = f"No prediction came since {format_time(since)}."
     return ActiveCondition(
@@ -187,11 +187,11 @@ def _unreadable(model: _Model) -> ActiveCondition | None:
 
 
 def _no_label(model: _Model) -> ActiveCondition | None:
-    if model.number(model_families.COHORTS) < thresholds.COHORTS:
+    if model.number(model_families.COHORTS) < alert_rule.COHORTS:
         return None
     newest, every = model.value(model_families.NEWEST_FEEDBACK), model.number(model_families.WINDOW_SECONDS)
     since = newest if newest is not None else model.value(model_families.SWAPPED_AT)
-    late = thresholds.unlabelled_limit(every, model.number(model_families.LABEL_WAIT), ever=newest is not None)
+    late = alert_rule.unlabelled_limit(every, model.number(model_families.LABEL_WAIT), ever=newest is not None)
     if not model.is_past(since, late):
         return None
     sentence = f"No label came since {format_time(since)}." if newest is not None else "No label ever came."
@@ -200,7 +200,7 @@ def _no_label(model: _Model) -> ActiveCondition | None:
 
 def _not_evaluated(model: _Model) -> ActiveCondition | None:
     count = model.number(model_families.COHORTS_NOT_EVALUATED)
-    if count < thresholds.NOT_EVALUATED:
+    if count < alert_rule.NOT_EVALUATED:
         return None
     sentence = f"Labels come, but those of the last {count:.0f} windows were not evaluated."
     detail = "They come too late or for too few predictions: performance is not watched."
@@ -209,7 +209,7 @@ def _not_evaluated(model: _Model) -> ActiveCondition | None:
 
 def _refusals(model: _Model) -> ActiveCondition | None:
     count = model.number(model_families.REFUSALS)
-    if count < thresholds.REFUSALS:
+    if count < alert_rule.REFUSALS:
         return None
     detail = "Retraining does not help: the data do not hold what the model needs, or the trainer does not fit them."
     sentence = f"The gate let none of the last {count:.0f} builds through."
@@ -218,7 +218,7 @@ def _refusals(model: _Model) -> ActiveCondition | None:
 
 def _little_room(metrics: ExportedValues, _now: float) -> ActiveCondition | None:
     free, size = metrics.value(families.DISK_FREE), metrics.value(families.DISK_SIZE)
-    if free is None or size is None or (free >= thresholds.DISK_SHARE * size and free >= thresholds.DISK_BYTES):
+    if free is None or size is None or (free >= alert_rule.DISK_SHARE * size and free >= alert_rule.DISK_BYTES):
         return None
     sentence = f"Only {free / GIB:.1f} GiB are free for state_dir."
     return ActiveCondition(
@@ -236,3 +236,55 @@ def _no_backup(metrics: ExportedValues, now: float) -> ActiveCondition | None:
         f"No backup was made since {format_time(last)}." if last is not None else "There is no backup of the state."
     )
     return ActiveCondition("DriftdBackupFails", sentence, f"{failed:.0f} tries have failed since the daemon started.")
+
+
+_WORDS = {
+    "duplicates": "sent before",
+    "refused": "refused",
+    "malformed": "malformed",
+    "no_time": "without a readable time",
+    "impossible_time": "with an impossible time",
+    "no_label": "of feedback without a label",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """How many rows are in no window, by reason; how many came late; and how many labels joined no prediction."""
+
+    set_aside: dict[str, int] = field(default_factory=dict)
+    late: int = 0
+    labels: int = 0
+    unjoined: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """All that is not zero, in words; empty when every row is where it belongs."""
+        parts = [f"{count:,} {_WORDS[reason]}" for reason, count in self.set_aside.items()]
+        if self.late:
+            parts.append(f"{self.late:,} late (in no check, but in training)")
+        rows = [f"rows set aside: {', '.join(parts)}"] if parts else []
+        if self.unjoined:
+            joined = self.labels - self.unjoined
+            rows.append(f"label feed: {self.labels:,} came, {joined:,} joined a prediction")
+        return "; ".join(rows)
+
+
+def row_counts(metrics: ExportedValues, model: str) -> RowCounts:
+    """What the daemon counts of one model's rows."""
+
+    def count(family: Family, *labels: str) -> int:
+        return int(metrics.value(family, model, *labels) or 0)
+
+    by_reason = {reason: count(model_families.EVENTS_SET_ASIDE, reason) for reason in model_families.SET_ASIDE}
+    return RowCounts(
+        {reason: number for reason, number in by_reason.items() if number},
+        count(model_families.LATE),
+        count(model_families.LABEL_IDS),
+        count(model_families.LABEL_IDS_UNJOINED),
+    )
+
+
+def all_row_counts(metrics: ExportedValues, models: Iterable[str]) -> dict[str, RowCounts]:
+    """What the daemon counts of the rows of some models."""
+    return {model: row_counts(metrics, model) for model in models}

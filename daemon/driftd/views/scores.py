@@ -1,17 +1,26 @@
-"""Features x time: how far every stream was from what is usual, and its evidence, for a heat map."""
+"""Features over time: how far each stream was from what is usual; and one feature's distribution."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
 
 import msgspec
+import numpy as np
 
+from driftd.registry import ManifestError, Registry
 from driftd.store.state.chart_queries import ScoreMean, SeriesReader
 from driftd.views.config import config_in_force
 from driftd.views.model import window_range
 from driftd.views.series import Grouping, round_numbers
 from driftd_detectors.assessment import share_of_limit
+from driftd_detectors.profile.column_layout import ColumnLayout
+from driftd_detectors.profile.layout import Layout
+from driftd_detectors.profile.profile import Profile
+from driftd_detectors.reference import layout_of
 
 MOST_COLUMNS = 96
 MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour
@@ -109,3 +118,149 @@ def _heat(components: dict[str, list[float]], evidence: list[float], threshold: 
 def _recent_movement(row: StreamScores) -> float:
     recent = [value for value in row.heat[-max(1, len(row.heat) // 10) :] if value is not None]
     return sum(recent) / len(recent) if recent else 0.0
+
+
+MERGED_SECONDS, MERGED_ROW_WINDOWS, MOST_MERGED = 86_400.0, 5, 200
+MOST_LABELS = 25
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """The shares of rows in one bin; `usual` bins are those that ordinary values fall in."""
+
+    name: str
+    usual: bool
+    reference: float
+    current: float
+
+
+class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the values of one feature lie."""
+
+    feature: str
+
+
+class MissingReference(FeatureView, frozen=True, kw_only=True):
+    """A feature whose reference cannot be read; `missing` says why."""
+
+    missing: str
+
+
+class ReferenceView(FeatureView, frozen=True, kw_only=True):
+    """A feature in the reference of a version."""
+
+    version: int
+    kind: str
+    reference_rows: int
+    bins: list[Bin]
+
+
+class UncheckedDistribution(ReferenceView, frozen=True, kw_only=True):
+    """A feature that no window is compared with yet."""
+
+    missing: str = "no window of this version was checked yet"
+
+
+class Distribution(ReferenceView, frozen=True, kw_only=True):
+    """A feature in the reference and in the latest windows."""
+
+    rows: int
+    windows: int
+    since: float | None  # the start of the first of these windows; None for windows of rows
+
+
+def distribution_view(reader: SeriesReader, registry: Registry, model: str, feature: str) -> FeatureView | None:
+    """Shares of rows by bin, in the reference and in the last day's windows (the last five windows of rows).
+
+    None for a model or a feature that is not known.
+    """
+    state, version = reader.model(model), reader.profiled_version(model)
+    if state is None or state.champion is None:
+        return None
+    version = version or state.champion  # right after a swap: what was seen last, against what it was compared with
+    try:
+        path = registry.file(model, version, "reference.bin")
+    except ManifestError as error:
+        return MissingReference(feature=feature, missing=str(error))
+    layout = _layout(path)
+    place = next((number for number, column in enumerate(layout.columns) if column.name == feature), None)
+    if place is None:
+        return None
+    current = _current(reader, model, layout)
+    column = layout.columns[place]
+    kind = str(column.kind)
+    if not current:
+        return UncheckedDistribution(
+            feature=feature, version=version, kind=kind, reference_rows=layout.rows, bins=_bins(column, None)
+        )
+    counts = np.sum([profile.counts for _, profile in current], axis=0)
+    counts = counts[layout.starts[place] : layout.starts[place + 1]]
+    return Distribution(
+        feature=feature,
+        version=version,
+        kind=kind,
+        reference_rows=layout.rows,
+        bins=_bins(column, counts.tolist()),
+        rows=sum(profile.rows for _, profile in current),
+        windows=len(current),
+        since=current[-1][0] if not config_in_force(reader).by_rows(model) else None,
+    )
+
+
+@lru_cache(maxsize=8)
+def _layout(path: Path) -> Layout:
+    """A version's files never change."""
+    return layout_of(path.read_bytes())
+
+
+def _current(reader: SeriesReader, model: str, layout: Layout) -> list[tuple[float, Profile]]:
+    """The Profiles of the latest windows that are on this layout, newest first."""
+    last = reader.last_window(model, "window")
+    if last is None:
+        return []
+    every = config_in_force(reader).window_seconds(model)
+    wanted = MERGED_ROW_WINDOWS if every is None else min(MOST_MERGED, max(1, round(MERGED_SECONDS / every)))
+    read = ((start, Profile.from_bytes(stored)) for _, start, stored in reader.profiles_upto(model, last, wanted))
+    return [(start, profile) for start, profile in read if profile.layout == layout.fingerprint]
+
+
+def _bins(column: ColumnLayout, current: list[int] | None) -> list[Bin]:
+    names = _numeric_names(column) if column.numeric else _label_names(column)
+    expected, seen = column.counts, current or [0] * column.bins
+    all_expected, all_seen = max(1, sum(expected)), max(1, sum(seen))
+    bins = [
+        Bin(name, usual, was / all_expected, now / all_seen)
+        for (name, usual), was, now in zip(names, expected, seen, strict=True)
+    ]
+    kept = [share for share in bins if share.usual or share.reference or share.current]
+    return kept if column.numeric else _few(kept)
+
+
+def _numeric_names(column: ColumnLayout) -> list[tuple[str, bool]]:
+    edges = [f"{edge:.4g}" for edge in column.edges]
+    inside = [(low if low == high else f"{low} to {high}", True) for low, high in pairwise(edges)]
+    lowest, highest = (edges[0], edges[-1]) if edges else ("", "")
+    before = [("-infinity", False), ("far below", False), (f"below {lowest}", False)]
+    return [
+        *before,
+        *inside,
+        (f"above {highest}", False),
+        ("far above", False),
+        ("infinity", False),
+        ("missing", False),
+    ]
+
+
+def _label_names(column: ColumnLayout) -> list[tuple[str, bool]]:
+    return [*((label, True) for label in column.labels), ("other rare", False), ("new", False), ("missing", False)]
+
+
+def _few(bins: list[Bin]) -> list[Bin]:
+    """The labels that hold or have gained most; the rest together."""
+    usual = [share for share in bins if share.usual]
+    if len(usual) <= MOST_LABELS:
+        return bins
+    largest = sorted(usual, key=lambda share: max(share.reference, share.current), reverse=True)
+    rest = largest[MOST_LABELS:]
+    reference, current = sum(share.reference for share in rest), sum(share.current for share in rest)
+    together = Bin(f"{len(rest)} more labels", usual=True, reference=reference, current=current)
+    return [*largest[:MOST_LABELS], together, *(share for share in bins if not share.usual)]

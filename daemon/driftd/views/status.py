@@ -17,9 +17,8 @@ from driftd.records import Build, ModelState, Phase, Probation, Verdict
 from driftd.registry import Registry
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
-from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, pressings
+from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, RowCounts, pressings, row_counts
 from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, override_in_force, readable
-from driftd.views.row_counts import RowCounts, row_counts
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds

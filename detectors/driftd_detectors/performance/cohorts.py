@@ -10,10 +10,10 @@ from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
-from driftd_detectors.performance.level_sentences import alarm_sentence, cleared_sentence, suspicion_sentence
+from driftd_detectors.performance.label_delay import FEWEST_LABELS, Maturity
+from driftd_detectors.performance.level_view import alarm_sentence, cleared_sentence, suspicion_sentence
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import value_of
-from driftd_detectors.performance.maturity import FEWEST_LABELS, Maturity
 from driftd_detectors.performance.performance import Performance, PerformancePair
 
 Detector = Performance | CertifiedPerformance | PerformancePair

@@ -12,10 +12,16 @@ from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.formatting import number
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
+from driftd_detectors.performance.level_averages import Stretch, places_of
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
-from driftd_detectors.performance.level_sentences import alarm_sentence, cleared_sentence, suspicion_sentence
-from driftd_detectors.performance.level_spread import Stretch, places_of
-from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
+from driftd_detectors.performance.level_view import (
+    LevelView,
+    alarm_sentence,
+    cleared_sentence,
+    pack_level,
+    suspicion_sentence,
+    unpack_level,
+)
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.serialization import JsonObject

@@ -11,23 +11,21 @@ from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK, change_point
 from driftd_detectors.performance.level_averages import (
+    DAYS,
     FEWEST_AVERAGED,
+    FEWEST_CYCLES,
+    HOURLY_PRIOR,
+    HOURS,
     LONGEST,
     NOT_JUDGED,
     Judged,
     Level,
-    Recent,
-    judge_averages,
-)
-from driftd_detectors.performance.level_spread import (
-    DAYS,
-    FEWEST_CYCLES,
-    HOURLY_PRIOR,
-    HOURS,
     Pace,
+    Recent,
     Rhythm,
     SpreadPrior,
     Stretch,
+    judge_averages,
     learn_rhythm,
     learn_spread,
 )

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import StandingAlarm
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate
-from driftd_detectors.performance.level_averages import LONGEST, ROUGHEST
+from driftd_detectors.performance.level_averages import LONGEST, ROUGHEST, SpreadPrior, Stretch, places_of
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
-from driftd_detectors.performance.level_spread import SpreadPrior, Stretch, places_of
-from driftd_detectors.performance.level_state import LevelView, pack_level, unpack_level
+from driftd_detectors.performance.level_view import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import BOUNDED
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack

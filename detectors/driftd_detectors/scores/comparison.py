@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from driftd_detectors.columns import Numbers
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.profile.column_layout import ColumnLayout, Scale
-from driftd_detectors.profile.joint import Joint, ranked_bins
 from driftd_detectors.profile.layout import Layout
-from driftd_detectors.profile.profile import Profile
+from driftd_detectors.profile.profile import Joint, Profile, ranked_bins
 
 EXPECTED = 5.0  # rows that a pooled bin must expect (Cochran, 1954)
 Places = NDArray[np.intp]

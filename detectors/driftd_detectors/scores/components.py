@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.profile.joint import Joint
+from driftd_detectors.profile.profile import Joint
 from driftd_detectors.scores.comparison import Bins, Comparison
 
 

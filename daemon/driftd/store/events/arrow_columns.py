@@ -1,24 +1,122 @@
-"""Between Arrow and the arrays of the statistics: for sealed segments, log files and snapshots.
-
-Text goes from Arrow's dictionaries to codes without becoming Python objects, one object a *distinct* value only.
-"""
+"""Between Arrow and the arrays of the statistics: texts, numbers, times, booleans, identifiers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftd.store.arrow_texts import encode_texts, is_text
-from driftd.store.events.columnar import BOOLEAN_LABELS
+from driftd.store.events.columnar import BOOLEAN_LABELS, join_columns, missing_column
 from driftd.store.events.feature_parsing import read_time_text
-from driftd_detectors.columns import Coded, Column, rename_labels
-from driftd_detectors.schema import Feature, Kind
-from driftd_detectors.values import number_of_text, truth_of_text
+from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes, rename_labels
+from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.values import class_name, id_text, number_of_text, truth_of_text
+
+_UUID_BYTES = 16
+_NO_PLAIN_ID = r"^\s|\s$|\.0*$|[eE]"  # of the texts that `id_text` may change
+
+
+def encode_texts(array: pa.ChunkedArray) -> tuple[Coded, int]:
+    """A column as codes into the text of its distinct values, and how many values have no text (lists, objects)."""
+    parts: list[Column] = []
+    faults = 0
+    for chunk in array.chunks:
+        if has_text(chunk.type):
+            parts.append(_coded_chunk(chunk))
+        else:
+            parts.append(Coded(np.full(len(chunk), -1, dtype=np.int32), ()))
+            faults += len(chunk) - chunk.null_count
+    if not parts:
+        return Coded(np.empty(0, dtype=np.int32), ()), 0
+    whole = join_columns(parts)
+    assert isinstance(whole, Coded)
+    return whole, faults
+
+
+def has_text(kind: pa.DataType) -> bool:
+    """Whether single values stand in a column of this type: no lists, no objects."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return not pa.types.is_nested(kind)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def read_ids(array: pa.ChunkedArray) -> pa.Array:
+    """Identities of any type as text: 5, 5.0 and "5.0" are one, and so are UUIDs as text and as 16 bytes."""
+    array = _plain(array)
+    kind = array.type
+    if pa.types.is_integer(kind):
+        return _whole(array.cast(pa.string()))
+    if pa.types.is_string(kind):
+        odd = pc.any(pc.match_substring_regex(array, _NO_PLAIN_ID)).as_py()
+        if not odd:
+            return _whole(array)
+    found, _ = encode_texts(array)
+    names = pa.array([id_text(label) for label in found.labels], pa.string())
+    codes = pa.array(found.codes, mask=found.codes < 0)
+    return names.take(codes)
+
+
+def values_of(dictionary: pa.Array) -> list[Any]:
+    """The distinct values of a column as Python or NumPy scalars, floats in their own precision."""
+    kind = dictionary.type
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width == _UUID_BYTES:
+        return [None if value is None else UUID(bytes=value) for value in dictionary.to_pylist()]
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return list(dictionary.to_numpy(zero_copy_only=False))
+    values: list[Any] = dictionary.to_pylist()
+    return values
+
+
+def _coded_chunk(chunk: pa.Array) -> Coded:
+    if isinstance(chunk, pa.ExtensionArray):
+        chunk = chunk.storage
+    if pa.types.is_null(chunk.type):
+        return Coded(np.full(len(chunk), -1, dtype=np.int32), ())
+    if not pa.types.is_dictionary(chunk.type):
+        chunk = chunk.dictionary_encode()
+    codes = chunk.indices.cast(pa.int32())
+    codes = (codes.fill_null(-1) if codes.null_count else codes).to_numpy(zero_copy_only=False)
+    return encode_names(codes, values_of(chunk.dictionary), class_name)
+
+
+def encode_names(codes: NDArray[np.int32], values: list[Any], name: Callable[[Any], str]) -> Coded:
+    """Codes into any values as codes into distinct texts: 1 and 1.0 meet, None and NaN are missing."""
+    table: dict[str, int] = {}
+    places = []
+    for value in values:
+        if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+            places.append(-1)
+        else:
+            places.append(table.setdefault(name(value), len(table)))
+    if places == list(range(len(places))):
+        return Coded(codes, tuple(table))
+    return Coded(np.array([*places, -1], dtype=np.int32)[codes], tuple(table))
+
+
+def _plain(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    if isinstance(array.type, pa.BaseExtensionType):
+        return pa.chunked_array([chunk.storage for chunk in array.chunks], array.type.storage_type)
+    if pa.types.is_dictionary(array.type):
+        return array.cast(array.type.value_type)
+    return array.cast(pa.string()) if is_text(array.type) else array
+
+
+def _whole(array: pa.ChunkedArray) -> pa.Array:
+    return array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+
 
 _BASIC_DATES = (1e7, 1e8)  # numbers of eight digits
 
@@ -141,3 +239,27 @@ def _booleans(texts: Coded) -> tuple[Coded, int]:
     places = np.array([*(-1 if truth is None else truth for truth in truths), -1], dtype=np.int32)
     codes = places[texts.codes]
     return Coded(codes, BOOLEAN_LABELS), int(np.count_nonzero((codes < 0) & (texts.codes >= 0)))
+
+
+def table_of(ids: Sequence[str] | pa.Array, columns: Columns, outcomes: Outcomes, schema: Schema) -> pa.Table:
+    """Every feature (all null where the source has none), the target, and the columns named `driftd_...`."""
+    arrays = {
+        feature.name: to_arrow(
+            columns.values.get(feature.name, missing_column(feature.kind, columns.rows)), feature.kind
+        )
+        for feature in schema.features
+    }
+    arrays[schema.target] = _outcome(outcomes.label, outcomes, schema)
+    arrays["driftd_id"] = pa.array(ids, pa.string())
+    arrays["driftd_at"] = pa.array(outcomes.at, pa.float64())
+    arrays["driftd_label_at"] = pa.array(outcomes.label_at, pa.float64(), from_pandas=True)
+    arrays["driftd_version"] = pa.array(outcomes.version, pa.int64())
+    arrays["driftd_prediction"] = _outcome(outcomes.prediction, outcomes, schema)
+    arrays["driftd_score"] = pa.array(outcomes.score, pa.float64(), from_pandas=True)
+    return pa.table(arrays)
+
+
+def _outcome(values: Numbers, outcomes: Outcomes, schema: Schema) -> pa.Array:
+    if schema.task is Task.REGRESSION:
+        return pa.array(values, pa.float64(), from_pandas=True)
+    return to_arrow(outcomes.texts(values), Kind.CATEGORY)

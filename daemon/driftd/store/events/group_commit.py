@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 
-from driftd.store.events.records import Batch, Receipt
+from driftd.store.events.validation import Batch, Receipt
 from driftd.store.events.writer import EventsNotKeptError, EventStore
 
 _GROUP_EVENTS = 5_000  # a transaction of more would hold other writers up

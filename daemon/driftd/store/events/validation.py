@@ -1,10 +1,10 @@
-"""Reading events that strangers send: one bad event is refused with its field named, its neighbours are kept."""
+"""The events as they cross walls, and reading those that strangers send: one bad event never takes its neighbours."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
@@ -13,9 +13,68 @@ import msgspec
 
 from driftd.errors import DriftdError
 from driftd.store.events.feature_parsing import READERS, FeatureError, read_time, time_obstacle
-from driftd.store.events.records import Batch, FeedbackEvent, PredictionEvent, Refusal
-from driftd_detectors.schema import Kind, Schema, Task
+from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.values import class_name, id_text
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionEvent:
+    """One prediction that the model made, with the row that it was made from. `at` is epoch seconds; None is now."""
+
+    prediction_id: str
+    features: Mapping[str, Any]
+    prediction: Any
+    version: int | None = None
+    score: float | None = None
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackEvent:
+    """The true label of an earlier (or later) prediction. `at` is when it became known; None is now."""
+
+    prediction_id: str
+    label: Any
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one event of a batch was not taken."""
+
+    index: int  # in the batch as it was handed in
+    prediction_id: str | None
+    field: str  # "at", "prediction", "features.age", ...; "" when it is the event itself
+    reason: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Valid events in the form in which they are stored: narrow rows, and the features column by column.
+
+    `columns` has one list for each of `features`, each as long as `predictions`; None is missing.
+    """
+
+    received_at: float
+    features: tuple[Feature, ...]
+    predictions: list[tuple[str, float, int | None, str | float, float | None]]  # id, at, version, prediction, score
+    columns: list[list[Any]]
+    feedback: list[tuple[str, float, str | float]]  # id, at, label
+    refused: list[tuple[Refusal, str]] = field(default_factory=list)  # with the event's own text, for the quarantine
+    ignored: int = 0  # values under names that the schema does not have
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one commit took of a batch, durably."""
+
+    predictions: int = 0
+    feedback: int = 0
+    duplicates: int = 0  # of either kind; the first one stays
+    refused: int = 0
+    ignored: int = 0
+    repeated: tuple[int, ...] = field(default=(), compare=False)  # places of the duplicates among the predictions
+
 
 LONGEST_ID = 200
 _KEPT_TEXT = 2_000  # characters of a refused event that the quarantine keeps

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from driftd.errors import DriftdError
 from driftd.store.events.columnar import encode_block, shape_of
-from driftd.store.events.records import Batch, Receipt
+from driftd.store.events.validation import Batch, Receipt
 from driftd.store.integrity import OPENING_SECONDS, DamagedError, damage_marked, examine, is_damage, mark_damaged
 from driftd.store.migrations import ensure_current
 from driftd.store.schema_versions import DatabaseError

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from driftd.registry import Adopted, Manifest, RegistryError, Trainer
+from driftd.registry.estimator_inputs import NamedClasses
 from driftd.registry.features import feature_frame
+from driftd.registry.foreign_models import OnnxModel
 from driftd.registry.loaded import PredictionError, Predictions, load_version, predict_with
 from driftd.registry.manifest import with_hashes, write_manifest
-from driftd.registry.named_classes import NamedClasses
-from driftd.registry.onnx_model import OnnxModel
 from driftd.training.adoption import FoundModel, kind_of, read_model
 from driftd.training.adoption_records import AdoptionError, AdoptionOrder
 from driftd.training.job_context import JobContext

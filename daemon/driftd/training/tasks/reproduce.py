@@ -15,12 +15,11 @@ from driftd.registry.loaded import PredictionError, predict_with
 from driftd.training.call_trainer import TrainerSpec
 from driftd.training.compare import mean_loss
 from driftd.training.job_context import JobContext
-from driftd.training.label_weights import label_weights, learn_label_delay
 from driftd.training.snapshots import SnapshotError, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import fit_portion
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
-from driftd.training.training_rows import TrainingRows, TrainingWindow, rows_of
+from driftd.training.training_rows import TrainingRows, TrainingWindow, label_weights, learn_label_delay, rows_of
 from driftd_detectors.performance.label_delay import worth_weighing
 
 SAME, DIFFERENT, CANNOT = "same", "different", "cannot"

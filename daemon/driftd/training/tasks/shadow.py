@@ -10,10 +10,9 @@ from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import ManifestError
 from driftd.training.compare import compare, logged_predictions, predict_rows
 from driftd.training.job_context import JobContext
-from driftd.training.label_weights import learn_label_delay
 from driftd.training.snapshots import labelled_rows
 from driftd.training.tasks import TaskArguments
-from driftd.training.training_rows import rows_of
+from driftd.training.training_rows import learn_label_delay, rows_of
 from driftd_detectors.comparison.probation import Watch, watch
 from driftd_detectors.schema import Schema
 

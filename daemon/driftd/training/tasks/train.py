@@ -16,7 +16,6 @@ from driftd.registry.manifest import with_hashes, write_manifest
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss
 from driftd.training.job_context import JobContext
-from driftd.training.label_weights import label_weights, learn_label_delay
 from driftd.training.references import PROBE, compare_probe, write_probe
 from driftd.training.snapshots import read_snapshot
 from driftd.training.tasks import TaskArguments
@@ -28,6 +27,8 @@ from driftd.training.training_rows import (
     choose,
     fixed_portion,
     holdout_start,
+    label_weights,
+    learn_label_delay,
     portions,
     rows_of,
 )
