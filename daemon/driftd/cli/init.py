@@ -18,6 +18,7 @@ from driftd.cli.adoption import begin_adoption, extra_lines
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
+from driftd.config.types import text_encoding
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources.dialects import Dialect
