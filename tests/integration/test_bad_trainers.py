@@ -225,8 +225,8 @@ def test_a_killed_job_takes_along_what_fled_from_it(world: tuple[Places, str], t
 STARTER = """
 import json, sys, time
 from pathlib import Path
-from driftd.training.jobs import Limits, start_job
-job = start_job(Path(sys.argv[1]), "train", json.loads(sys.argv[2]), Limits(threads=1))
+from driftd.training.jobs import JobLimits, start_job
+job = start_job(Path(sys.argv[1]), "train", json.loads(sys.argv[2]), JobLimits(threads=1))
 print(job.pid, flush=True)
 time.sleep(600)
 """

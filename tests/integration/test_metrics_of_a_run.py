@@ -176,18 +176,18 @@ def test_every_family_is_set_somewhere() -> None:
     folder = ROOT / "daemon/driftd/observe"
     names = {
         node.targets[0].id
-        for node in ast.parse((folder / "families.py").read_text()).body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name)
+        for name in ("families.py", "model_families.py")
+        for node in ast.parse((folder / name).read_text()).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if ast.unparse(node.value).startswith(("_gauge(", "_counter(", "_histogram("))
     }
     used = {
         node.attr
-        for path in folder.glob("*metrics.py")
+        for path in (*folder.glob("*metrics.py"), folder / "decision_counts.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "families"
-    } | {
-        node.attr
-        for node in ast.walk(ast.parse((folder / "tally.py").read_text()))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "families"
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in {"families", "model_families"}
     }
     assert names - used - {"_catalogue"} == set()
 

@@ -53,7 +53,7 @@ def test_the_page_of_trainers_names_every_field_and_variable() -> None:
     text = (DOCS / "your-trainer.md").read_text()
     named = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
     assert {field.name for field in dataclasses.fields(TrainingContext)} == {one for one in named if one.islower()}
-    source = (DOCS.parent / "daemon" / "driftd" / "build" / "calling.py").read_text()
+    source = (DOCS.parent / "daemon" / "driftd" / "training" / "call_trainer.py").read_text()
     assert set(re.findall(r'"(DRIFTD_\w+)"', source)) == set(re.findall(r"DRIFTD_\w+", text))
 
 

@@ -25,8 +25,8 @@ from driftd.sources.store import StoreSource
 from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Coded, Columns
-from driftd_detectors.profile.layout import learn_layout
 from driftd_detectors.profile.profile import merge
+from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 Row = Mapping[str, Any]
@@ -302,14 +302,17 @@ def test_profiles_of_windows_add_up(world: World) -> None:
     world.predict(rows_between(0, 60), START + 100)
     world.source.refresh(START + 100)
     columns, outcomes = next(iter(world.source.chunks(Window(0, START, START + 60))))
-    layout = learn_layout(columns, outcomes, SCHEMA, bins=5)
-    whole = read_window(world.source, Window(0, START, START + 60), layout, 1).profile
-    halves = [read_window(world.source, Window(0, START + s, START + s + 30), layout, 1).profile for s in (0, 30)]
+    starts = np.repeat([START, START + 30], 30)
+    reference = learn_reference(
+        columns, outcomes, SCHEMA, starts=starts, importance=dict.fromkeys(SCHEMA.names, 0.2), loss="error"
+    )
+    whole = read_window(world.source, Window(0, START, START + 60), reference, 1).profile
+    halves = [read_window(world.source, Window(0, START + s, START + s + 30), reference, 1).profile for s in (0, 30)]
     merged = merge(*halves)
     assert merged.rows == whole.rows == 60
     for one, other in zip(merged.counts, whole.counts, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert read_window(world.source, Window(0, START + 900, START + 960), layout, 1).profile.rows == 0
+    assert read_window(world.source, Window(0, START + 900, START + 960), reference, 1).profile.rows == 0
 
 
 def test_closing_gives_the_files_back(world: World) -> None:
