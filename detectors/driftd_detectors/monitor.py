@@ -17,6 +17,7 @@ from driftd_detectors.assessment import (
     Verdict,
     loudest,
     loudness,
+    number,
 )
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.stream_drift import (
@@ -26,7 +27,6 @@ from driftd_detectors.evidence.stream_drift import (
     begin_prediction_drift,
     score_reference,
 )
-from driftd_detectors.formatting import number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm

@@ -15,7 +15,7 @@ from driftd.cli.terminal import VERDICT_STYLES, number
 from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
 from driftd.views.status import FleetStatus, ServedStatus, format_condition, format_override, not_watched, sentences
-from driftd_detectors.formatting import number as format_evidence
+from driftd_detectors.assessment import number as format_evidence
 
 BAR, SPARK = 10, 12  # characters
 WIDE = 100  # columns from which on the last check is shown for every model

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy.formatting import moment, span
+from driftd.formatting import format_duration, format_time
 from driftd.policy.inputs import DAY, AlarmCleared, AlarmStanding, OperatorRequest, Override, PolicySettings
 from driftd.records import (
     Acknowledgement,
@@ -151,7 +151,7 @@ def acknowledge(state: ModelState, finding: OperatorRequest, now: float) -> Tran
     alarms = [replace(alarm, acknowledged=said) if alarm in chosen else alarm for alarm in state.open_alarms]
     after = without_acknowledged(_with_alarms(state, alarms), Override(), now)
     numbers = ", ".join(str(alarm.number) for alarm in chosen)
-    reason = f"{finding.who} acknowledges alarm {numbers} until {moment(finding.until)}: {finding.text}"
+    reason = f"{finding.who} acknowledges alarm {numbers} until {format_time(finding.until)}: {finding.text}"
     return Transition(
         after,
         f"{reason}; no build is requested for it until then",
@@ -176,8 +176,8 @@ def report_unattended(transition: Transition, settings: PolicySettings, override
     reported = replace(alarm, reported_at=now, reports=alarm.reports + 1)
     after = _with_alarms(state, [reported if known is alarm else known for known in state.open_alarms])
     reason = (
-        f"{alarm.kind} alarm {alarm.number} has stood for {span(now - alarm.since)} and nothing is being done "
-        f"about it: {waits or transition.reason}; {alarm.sentence}"
+        f"{alarm.kind} alarm {alarm.number} has stood for {format_duration(now - alarm.since)} and nothing is being "
+        f"done about it: {waits or transition.reason}; {alarm.sentence}"
     )
     return Transition(after, reason, Event.ALARM_UNATTENDED, (), _figures(alarm))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.formatting import format_duration, format_time
 from driftd.policy.alarms import open_numbers, pending_request, request_for_alarm
-from driftd.policy.formatting import PIN_AGAIN, moment, span
-from driftd.policy.inputs import Facts, Override, PolicySettings, StepDone, StepFailed
+from driftd.policy.inputs import PIN_AGAIN, Facts, Override, PolicySettings, StepDone, StepFailed
 from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote
 from driftd.policy.triggers import find_obstacle, next_request, request_again, start
 from driftd.records import (
@@ -171,7 +171,7 @@ def _judge_or_rebuild(
     new_labels = facts.labels - build.judged_labels
     wanted = max(settings.min_labels, int(build.judged_rows * (MORE_ROWS - 1)))
     if now - build.started_at > settings.collect_for:
-        time = span(settings.collect_for)
+        time = format_duration(settings.collect_for)
         reason = f"version {build.number} never became clearly better within {time}: {build.decision}"
         return _end_build(
             state, build, settings, now, Event.CHALLENGER_INCONCLUSIVE, reason, DecisionFigures(version=build.number)
@@ -299,7 +299,7 @@ def _fail_build(
         if want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
             want, failures = None, 0
     is_tried_again = want is not None or state.open_alarms
-    after = f"next try at {moment(now + pause)}" if is_tried_again else "no further try until a new alarm or wish"
+    after = f"next try at {format_time(now + pause)}" if is_tried_again else "no further try until a new alarm or wish"
     back = replace(
         state,
         phase=Phase.STEADY,

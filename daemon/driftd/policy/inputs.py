@@ -11,6 +11,8 @@ from driftd.records import ActionArguments, ActionKind, ActionResult, Alarm, Pro
 HOUR = 3600.0
 DAY = 24 * HOUR
 
+PIN_AGAIN = "any change of the override, also of its reason, has the pin tried again"
+
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from driftd.formatting import format_time
 from driftd.policy.alarms import acknowledge, open_numbers, pending_request
-from driftd.policy.formatting import PIN_AGAIN, moment
-from driftd.policy.inputs import Facts, OperatorRequest, Override, PolicySettings
+from driftd.policy.inputs import PIN_AGAIN, Facts, OperatorRequest, Override, PolicySettings
 from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, swap_action
 from driftd.policy.triggers import is_interruptible, request_build
 from driftd.records import (
@@ -43,10 +43,14 @@ def record_override_change(
         after = replace(after, pinned=None, pin_refused=None)  # whatever changed, the pin is tried anew
     if asks is None:
         lapsed = configured.expires is not None and configured.expires <= now
-        how = f"expired at {moment(configured.expires)}" if lapsed and configured.expires is not None else "was lifted"
+        how = (
+            f"expired at {format_time(configured.expires)}"
+            if lapsed and configured.expires is not None
+            else "was lifted"
+        )
         return Transition(after, f"the override {how}; it was: {state.override}", Event.OVERRIDE_ENDED, actor=ACTOR)
     event = Event.OVERRIDE_BEGAN if state.override is None else Event.OVERRIDE_CHANGED
-    until = f", until {moment(override.expires)}" if override.expires is not None else ""
+    until = f", until {format_time(override.expires)}" if override.expires is not None else ""
     notes = "".join(f"; {note}" for note in _without_effect(state, facts, override))
     return Transition(
         after, f"the override holds: {asks}{until}{notes}", event, (), DecisionFigures(asks=asks), actor=ACTOR
@@ -64,9 +68,9 @@ def _clauses(override: Override) -> Iterator[str]:
     if override.pin is not None:
         yield f"version {override.pin} pinned"
     for feature, until in sorted(override.silence.items()):
-        yield f"{feature} silent until {moment(until)}"
+        yield f"{feature} silent until {format_time(until)}"
     for number, until in sorted(override.acknowledge.items()):
-        yield f"alarm {number} acknowledged until {moment(until)}"
+        yield f"alarm {number} acknowledged until {format_time(until)}"
     if override.retrain is not None:
         yield f"a build asked for: {override.retrain}"
     if override.approve is not None:
@@ -194,7 +198,7 @@ def answer_request(
 ) -> Transition:
     """Answer a request of the CLI; the transition's reason is the answer."""
     if finding.at is not None and now - finding.at > REQUEST_LASTS:
-        stale = f"{finding.kind} was asked at {moment(finding.at)}, and nothing could answer until now"
+        stale = f"{finding.kind} was asked at {format_time(finding.at)}, and nothing could answer until now"
         return Transition(state, f"{stale}: ask again if it still holds", Event.REQUEST_REFUSED)
     match finding.kind:
         case "retrain":

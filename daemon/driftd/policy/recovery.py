@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.formatting import format_time
 from driftd.policy.alarms import pending_request
-from driftd.policy.formatting import moment
 from driftd.policy.swaps import phase_without_probation
 from driftd.records import BuildStep, DecisionFigures, Event, ModelState, Phase, Probation, Transition
 
@@ -29,7 +29,7 @@ def reconcile_restored(
     under way has ended.
     """
     champion = state.champion
-    clauses = [f"the state is that of the backup of {moment(made_at)}; what was decided after it is forgotten"]
+    clauses = [f"the state is that of the backup of {format_time(made_at)}; what was decided after it is forgotten"]
     after = _without_swap(state, served)
     if after.build is None and state.build is not None:
         clauses.append(f"build {state.build.number} ended in that time")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.formatting import format_time
 from driftd.policy.alarms import pending_request
-from driftd.policy.formatting import moment
 from driftd.policy.inputs import Facts, PolicySettings, ProbationResult
 from driftd.policy.triggers import next_request
 from driftd.records import (
@@ -151,7 +151,7 @@ def _awaited_labels(probation: Probation, labels: int, settings: PolicySettings,
     return (
         None
         if now >= next_look
-        else f"{labels} labelled rows since the swap, the next comparison at {moment(next_look)}"
+        else f"{labels} labelled rows since the swap, the next comparison at {format_time(next_look)}"
     )
 
 

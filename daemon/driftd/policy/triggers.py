@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from driftd.formatting import format_time
 from driftd.policy.alarms import (
     LEVELS,
     clear_alarm,
@@ -13,7 +14,6 @@ from driftd.policy.alarms import (
     pending_request,
     request_for_alarm,
 )
-from driftd.policy.formatting import moment
 from driftd.policy.inputs import AlarmCleared, AlarmRaised, AlarmStanding, Facts, Override, PolicySettings
 from driftd.records import (
     Action,
@@ -113,7 +113,7 @@ def _standing_consequence(state: ModelState) -> str:
     if state.build is not None:
         return f"build {state.build.number} is already under way"
     return (
-        f"a build is already wanted since {moment(state.want.since)}"
+        f"a build is already wanted since {format_time(state.want.since)}"
         if state.want is not None
         else "it is acknowledged"
     )
@@ -221,19 +221,19 @@ def _passing_obstacle(
     state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, now: float
 ) -> str | None:
     if now < state.backoff_until and (want.failures or want.trigger is not Trigger.MANUAL):
-        return f"{state.failures} builds failed in a row; next try at {moment(state.backoff_until)}"
+        return f"{state.failures} builds failed in a row; next try at {format_time(state.backoff_until)}"
     if want.trigger is Trigger.MANUAL:
         return None
     labels = facts.labels if facts.labels_of_request is None else facts.labels_of_request
     recent = [at for at in state.build_starts if at > now - settings.budget_per]
     if labels < want.labels_needed:
-        since = f" since {moment(want.change_at)}" if want.change_at is not None else ""
+        since = f" since {format_time(want.change_at)}" if want.change_at is not None else ""
         return f"{labels} of {want.labels_needed} labelled rows{since}"
     if now < state.cooldown_until:
-        return f"the cool-down ends at {moment(state.cooldown_until)}"
+        return f"the cool-down ends at {format_time(state.cooldown_until)}"
     if len(recent) >= settings.budget_builds:
         free_at = min(recent) + settings.budget_per
-        return f"the budget of {settings.budget_builds} builds is used up until {moment(free_at)}"
+        return f"the budget of {settings.budget_builds} builds is used up until {format_time(free_at)}"
     return None
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.event_times import usable_rows
 from driftd.sources.file_rows import FileRows
 from driftd.sources.files_settings import ColumnMapping
 from driftd.sources.log_files import LogFiles
+from driftd.sources.row_counts import usable_rows
 from driftd.store.events.validation import FeedbackEvent, read_events
 from driftd.store.events.writer import EventStore
 from driftd_detectors.columns import Numbers

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftd.sources.event_times import read_times
 from driftd.sources.files_settings import NOWHERE, ColumnMapping
 from driftd.sources.protocol import CHUNK_ROWS
+from driftd.sources.row_counts import read_times
 from driftd.store.events.arrow_columns import read_column, read_feature, read_ids, table_of
 from driftd.store.events.columnar import stack_columns, take_rows
 from driftd.store.events.reader import EventReader

@@ -15,14 +15,13 @@ import pyarrow as pa
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.event_times import are_possible, usable_rows
 from driftd.sources.feedback_files import FeedbackFiles
 from driftd.sources.file_rows import FileRows, gather, ids_of
 from driftd.sources.files_settings import ColumnMapping, FilesSettings
 from driftd.sources.log_files import LogFiles
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.protocol import Extent, at_most
-from driftd.sources.row_counts import LabelJoins, counts_of
+from driftd.sources.row_counts import LabelJoins, are_possible, counts_of, usable_rows
 from driftd.store.events.feature_parsing import time_obstacle
 from driftd.store.events.reader import EventReader
 from driftd.store.events.writer import EventStore

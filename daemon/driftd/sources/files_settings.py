@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from driftd.sources.dialects import Dialect
-from driftd.sources.first_look import Expected
 from driftd.sources.formats import ADAPTERS, FileFormat
 from driftd.sources.json_lines import FEATURES
+from driftd.sources.listing import Expected
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.text_files import TextFormat
 from driftd_detectors.schema import Kind, Schema, Task

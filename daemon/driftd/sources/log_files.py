@@ -13,9 +13,7 @@ import pyarrow as pa
 
 from driftd.sources import parquet_files, text_files
 from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
-from driftd.sources.event_times import Found
 from driftd.sources.files_settings import Layout, Reading
-from driftd.sources.first_look import fault_of_head, is_json_lines, separator_hint, unknown_suffix, wrong_separator
 from driftd.sources.formats import ADAPTERS
 from driftd.sources.json_lines import Lines
 from driftd.sources.listing import (
@@ -23,14 +21,19 @@ from driftd.sources.listing import (
     Kind,
     Listing,
     base_of,
+    fault_of_head,
+    is_json_lines,
     is_there,
     kind_of,
     list_files,
     partition_of,
+    separator_hint,
     table_fault,
+    unknown_suffix,
+    wrong_separator,
 )
 from driftd.sources.parsed import RequestedColumns
-from driftd.sources.row_counts import share_faults
+from driftd.sources.row_counts import Found, share_faults
 from driftd.sources.text_files import TextFormat
 from driftd_detectors.columns import Numbers
 

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftd.sources.catalogue import LogFile, Stretch, span_of
-from driftd.sources.event_times import Found, FoundTimes, read_times
 from driftd.sources.listing import with_partition
 from driftd.sources.nested import as_read, path_in, with_paths
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.protocol import CHUNK_ROWS
+from driftd.sources.row_counts import Found, FoundTimes, read_times
 from driftd_detectors.columns import Numbers
 
 DIGESTED_ROWS = 20

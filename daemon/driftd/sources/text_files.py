@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from driftd.sources.catalogue import LogFile, Stretch, span_of
 from driftd.sources.dialects import Dialect, end_of_rows, header_names, open_text, parse_csv
-from driftd.sources.event_times import Found, FoundTimes, read_times
 from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
 from driftd.sources.listing import with_partition
 from driftd.sources.parsed import Parsed, RequestedColumns
+from driftd.sources.row_counts import Found, FoundTimes, read_times
 from driftd_detectors.columns import Numbers
 
 LONGEST_ROW_BYTES = 2**24

@@ -17,8 +17,8 @@ from driftd.config.model_schema import ModelConfig
 from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry import Registry
-from driftd.sources.event_times import read_times
 from driftd.sources.json_lines import quoted_number
+from driftd.sources.row_counts import read_times
 from driftd.sources.whole_files import WholeFiles
 from driftd.store.events.arrow_columns import read_column, read_ids, table_of, to_arrow
 from driftd.store.events.columnar import in_words_of

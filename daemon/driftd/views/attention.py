@@ -9,7 +9,7 @@ import msgspec
 from driftd.observe.alert_rule import section_of
 from driftd.records import Phase, Verdict
 from driftd.views.status import ModelStatus
-from driftd_detectors.formatting import number as format_evidence
+from driftd_detectors.assessment import number as format_evidence
 
 
 class Urgency(IntEnum):

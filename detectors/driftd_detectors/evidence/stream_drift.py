@@ -9,10 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import EvidenceKind, KindAssessment, Score, Verdict
+from driftd_detectors.assessment import EvidenceKind, KindAssessment, Score, Verdict, format_windows, number
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
-from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.scores.scoring import Stream, WindowScores, score_window, streams_of
 from driftd_detectors.serialization import JsonObject

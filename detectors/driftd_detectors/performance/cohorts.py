@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict, format_windows, number
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.formatting import format_windows, number
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
 from driftd_detectors.performance.label_delay import FEWEST_LABELS, Maturity

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict
+from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict, number
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.formatting import number
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
 from driftd_detectors.performance.level_averages import Stretch, places_of
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import StandingAlarm
+from driftd_detectors.assessment import StandingAlarm, number
 from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK, HOUR
-from driftd_detectors.formatting import number
 from driftd_detectors.performance.level_averages import Judged, SpreadPrior, Stretch
 from driftd_detectors.performance.level_evidence import LevelAlarm, LevelEvidence, Promise
 from driftd_detectors.performance.losses import HIGHER_IS_BETTER, value_of

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import EvidenceKind, Fault, KindAssessment, Verdict
+from driftd_detectors.assessment import EvidenceKind, Fault, KindAssessment, Verdict, number
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.formatting import number
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.faults import (
