@@ -34,9 +34,9 @@ START, HOUR = 1_700_000_000.0, 3600.0
 BATCH, BATCHES, CLIENTS, SECONDS = 100, 1000, 6, 6.0
 UPKEEP = """
 import sys
-from driftd.store.events.retention import Limits, Path, upkeep
+from driftd.store.events.retention import RetentionLimits, Path, upkeep
 path, now, keep = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
-done = upkeep(path, path.parent / "segments", now, Limits(keep))
+done = upkeep(path, path.parent / "segments", now, RetentionLimits(keep))
 print(f"    meanwhile {sum(one.rows for one in done.sealed)} rows were sealed, {done.pruned.rows} deleted")
 """
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import httpx
 from driftd.paths import Places
 from driftd.serving.client import Driftd
-from fault_counts import address, daemon, failing, number, window_indices
+from fault_counts import address, daemon, fail_calls, number, window_indices
 from limits import HANG, wait
 from loop_world import MODEL
 from row_windows import CONFIG, FIRST, first_version, live
@@ -47,7 +47,7 @@ with Driftd(places.root, MODEL) as application:
         wait(lambda: window_indices(places, MODEL) == [0], "the first window")
         mount("mount", "--bind", places.root)
         mount("mount", "-o", "remount,bind,ro")
-        with failing(process.pid, "pwrite64,ftruncate", "EROFS"):
+        with fail_calls(process.pid, "pwrite64,ftruncate", "EROFS"):
             for one in range(1, 12):
                 live(application, FIRST + one)  # its files are open, and nothing is injected into it
             wait(lambda: number(http, "driftd_model_step_errors_total") >= 3, "failures are counted")
