@@ -44,6 +44,7 @@ def test_the_page_of_trainers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     target = data["late"].to_numpy(dtype=object)
     rows = TrainingRows(schema, feature_frame(data, schema), target, at, at, np.zeros(len(data), dtype=np.int64), ids)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # as a service has it: the program's `python` is driftd's all the same
     estimator = fit(TrainerSpec(command, seed=1), rows)
     assert np.mean(estimator.predict(rows.frame) == target) > 0.9
 

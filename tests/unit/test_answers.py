@@ -26,8 +26,7 @@ from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.openapi import openapi_document
-from driftd.serving.predict import MOST_NAMES, Differences, differences_of, merge_differences
-from driftd.serving.requests import RequestLimits
+from driftd.serving.requests import MOST_NAMES, Differences, RequestLimits, differences_of, merge_differences
 from driftd.store.events.reader import EventReader
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

@@ -24,7 +24,6 @@ from driftd.serving.endpoint import Endpoint, NotAnsweredError
 from driftd.serving.event_log import NoSchemaError
 from driftd.serving.metrics import ROUTES, ServingMetrics
 from driftd.serving.openapi import model_routes
-from driftd.serving.predict import Differences, differences_of, merge_differences
 from driftd.serving.requests import (
     BAD_REQUEST,
     FAILED,
@@ -32,12 +31,15 @@ from driftd.serving.requests import (
     UNAVAILABLE,
     BodyLimiter,
     ClientGoneError,
+    Differences,
     EventRequest,
     RefusedError,
     Reply,
     RequestLimits,
     acknowledge,
+    differences_of,
     error_reply,
+    merge_differences,
     predictions_reply,
     read_posted,
 )

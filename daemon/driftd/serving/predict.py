@@ -16,49 +16,9 @@ from threadpoolctl import ThreadpoolController
 
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
+from driftd.serving.requests import Differences, differences_of, merge_differences
 from driftd.store.events.validation import Batch, Receipt, Refusal, read_events
 from driftd_detectors.schema import Schema, Task
-
-MOST_NAMES = 20  # are named; a stranger may send any number
-LONGEST_NAME = 100  # characters of one
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """Names, bounded in number and length. A feature that is null is brought: it says that there is no value."""
-
-    unknown: tuple[str, ...]
-    missing: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, list[str]]:
-        """The JSON form: the keys that have something to say."""
-        named = {"unknown_features": list(self.unknown), "missing_features": list(self.missing)}
-        return {key: names for key, names in named.items() if names}
-
-
-def differences_of(events: Iterable[object], schema: Schema) -> dict[int, Differences]:
-    """The differences of those events that have any, by their place."""
-    known = frozenset(schema.names)
-    found = {}
-    for place, event in enumerate(events):
-        features = event.get("features") if isinstance(event, Mapping) else None
-        if isinstance(features, Mapping) and features.keys() != known:
-            found[place] = _difference(features, known, schema.names)
-    return found
-
-
-def merge_differences(differences: Iterable[Differences]) -> Differences:
-    """All names of several rows, each once."""
-    listed = list(differences)
-    unknown = dict.fromkeys(name for row in listed for name in row.unknown)
-    missing = dict.fromkeys(name for row in listed for name in row.missing)
-    return Differences(tuple(unknown)[:MOST_NAMES], tuple(missing)[:MOST_NAMES])
-
-
-def _difference(features: Mapping[object, object], known: frozenset[str], names: tuple[str, ...]) -> Differences:
-    unknown = [str(name)[:LONGEST_NAME] for name in features if name not in known]
-    missing = [name[:LONGEST_NAME] for name in names if name not in features]
-    return Differences(tuple(unknown[:MOST_NAMES]), tuple(missing[:MOST_NAMES]))
 
 
 def new_ids(count: int) -> list[str]:

@@ -113,6 +113,8 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
         (folder / "context.json").write_text(json.dumps(context_fields, indent=2))
         environment = {
             **os.environ,
+            # systemd's PATH has no virtual environment: `python` means the one that has driftd and its packages.
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
             "DRIFTD_SNAPSHOT": str(folder / "snapshot.parquet"),
             "DRIFTD_CONTEXT": str(folder / "context.json"),
             "DRIFTD_OUTPUT": str(output),
