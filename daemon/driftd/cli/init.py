@@ -21,6 +21,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.config.types import text_encoding
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.serving.event_log import EventLog
 from driftd.sources.dialects import Dialect
 from driftd.sources.formats import FileFormat
 from driftd.sources.whole_files import WholeFilesError, read_whole
@@ -167,6 +168,7 @@ def init(
         )
     with as_owner_of(places.root):
         made = _first_version(guess, config.models[guess.name], rows, places, console, adopt)
+        EventLog(places, guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
     write(output, text, places.root.stat().st_gid)
     which = "" if output == Path("config.yaml") else f" --config {output}"
     origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"
