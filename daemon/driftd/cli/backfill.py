@@ -171,7 +171,7 @@ def sentences(model: str, result: BackfillResult, until: float, keep: float) -> 
     for what, counts in (("predictions", result.predictions), ("labels", result.labels)):
         if counts.rows:
             yield f"{model}: {counts.rows:,} rows of {what}"
-            yield from _ended(counts, keep)
+            yield from _count_sentences(counts, keep)
     if result.labels_beside:
         yield f"  {result.labels_beside:,} labels stood beside their predictions and are kept"
     if result.unjoined:
@@ -190,7 +190,7 @@ def sentences(model: str, result: BackfillResult, until: float, keep: float) -> 
         )
 
 
-def _ended(counts: RowCounts, keep: float) -> Iterator[str]:
+def _count_sentences(counts: RowCounts, keep: float) -> Iterator[str]:
     for name, words in _COUNTS.items():
         if count := getattr(counts, name):
             example = counts.examples.get(name)

@@ -186,7 +186,7 @@ def find_lacking(version: LoadedVersion, frame: pd.DataFrame) -> dict[int, tuple
     Empty where that is not the cause: with something in each missing place the rows cannot be predicted either.
     """
     missing = frame.isna().to_numpy()
-    if not missing.any() or not _can_predict(version, _filled(frame, version.schema)):
+    if not missing.any() or not _can_predict(version, _fill(frame, version.schema)):
         return {}
     groups: dict[tuple[bool, ...], list[int]] = {}
     for row, places in enumerate(missing.tolist()):
@@ -208,7 +208,7 @@ def _can_predict(version: LoadedVersion, frame: pd.DataFrame) -> bool:
     return True
 
 
-def _filled(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def _fill(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """The rows with some value of its kind in each missing place."""
     texts = {feature.name: (*feature.categories, "")[0] for feature in schema.features if feature.kind is Kind.CATEGORY}
     return frame.fillna({name: texts.get(name, 0.0) for name in frame.columns})
