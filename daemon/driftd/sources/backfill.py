@@ -226,8 +226,8 @@ class _Files:
     @classmethod
     def of_labels(cls, settings: FilesSettings, schema: Schema, now: float) -> _Files:
         """Files whose rows have an identity and a label."""
-        names = ColumnMapping.of({"label_at": "at", **settings.columns}, schema)
         own = replace(settings, feedback_columns=settings.columns)
+        names = own.feedback_names(schema)
         with tempfile.TemporaryDirectory(prefix="driftd-backfill-") as folder:
             logs = LogFiles(settings.path, own.reading_of_feedback(names), Path(folder) / "files.json")
             logs.refresh(now + _QUIET_SECONDS, lambda *_: None)

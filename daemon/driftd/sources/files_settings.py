@@ -156,6 +156,10 @@ class FilesSettings:
             expected=expected,
         )
 
+    def feedback_names(self, schema: Schema) -> ColumnMapping:
+        """What the columns of the files of labels are called."""
+        return ColumnMapping.of({"label_at": "at", **self.feedback_columns}, schema)
+
     def reading_of_feedback(self, names: ColumnMapping) -> Reading:
         """How the files of labels are read: in plain formats, and a label without a time became known when it came."""
         plain: FileFormat = "auto" if self.format in ADAPTERS else self.format

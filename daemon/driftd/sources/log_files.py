@@ -65,6 +65,10 @@ class LogFiles:
         lately = [said for said, at in self._read_faults.values() if self._now - at < _REMARK_SECONDS]
         return tuple(dict.fromkeys([*self._found_faults, *lately]))
 
+    def use_reading(self, reading: Reading) -> None:
+        """Read the same files with other columns in mind; what is known of them stays."""
+        self._reading = reading
+
     def refresh(self, now: float, on_rows: OnRows) -> None:
         """Look for new rows, and tell `on_rows` of each stretch of them with the rows' event times.
 

@@ -59,6 +59,10 @@ class RecordedSource:
         """See `Source.sample`."""
         return self.source.sample(window, rows, seed)
 
+    def use_schema(self, schema: Schema) -> None:
+        """See `Source.use_schema`."""
+        self.source.use_schema(schema)
+
     def close(self) -> None:
         """See `Source.close`."""
         self.source.close()

@@ -107,6 +107,11 @@ class StoreSource:
             seqs = np.sort(np.random.default_rng(seed).choice(seqs, rows, replace=False))
         return self._table(seqs, _EVER)
 
+    def use_schema(self, schema: Schema) -> None:
+        """See `Source.use_schema`."""
+        self._schema = schema
+        self._reader.use_schema(schema)
+
     def close(self) -> None:
         """See `Source.close`."""
         self._reader.close()

@@ -63,6 +63,10 @@ class EventReader:
         """Whether there is an event store at all."""
         return self._path.exists()
 
+    def use_schema(self, schema: Schema) -> None:
+        """Give the features and the codes of classes of another version from now on."""
+        self._schema = schema
+
     def close(self) -> None:
         """Close the connection; the next reading opens another."""
         if self._opened is not None:
