@@ -71,6 +71,7 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: Sequen
 @click.option("--separator", help="Between the fields of CSV; a tab in .tsv, else a comma by default.")
 @click.option("--decimal", default=".", show_default=True, help="The decimal sign of CSV.")
 @click.option("--encoding", default="utf-8", show_default=True, help="Of CSV and JSON lines.")
+@click.option("--day-first/--month-first", default=None, help="How dates such as 03/04/2026 begin.")
 @config_option
 @json_option
 def backfill(
@@ -83,6 +84,7 @@ def backfill(
     separator: str | None,
     decimal: str,
     encoding: str,
+    day_first: bool | None,
     config_path: Path,
     as_json: bool,
 ) -> None:
@@ -102,7 +104,7 @@ def backfill(
         raise click.UsageError("name files of predictions, or files of labels with --labels")
     config, places = open_places(config_path, makes=True)
     schema = _schema(config, places, model)
-    dialect = Dialect(separator, decimal, text_encoding(encoding))
+    dialect = Dialect(separator, decimal, text_encoding(encoding), day_first=day_first)
 
     def settings(path: str, names: dict[str, str]) -> FilesSettings:
         return FilesSettings(str(Path(path).absolute()), file_format, names, dialect=dialect)

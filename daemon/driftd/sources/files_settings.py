@@ -113,6 +113,7 @@ class Reading:
     dialect: Dialect = field(default_factory=Dialect)
     features: str = FEATURES
     expected: Expected = field(default_factory=Expected)
+    may_be_empty: bool = False  # labels come later: that there is no file yet is worth a remark alone
 
     @property
     def times_only(self) -> RequestedColumns:
@@ -171,4 +172,5 @@ class FilesSettings:
             format=plain,
             dialect=self.dialect,
             expected=names.expected_feedback(),
+            may_be_empty=True,
         )

@@ -82,6 +82,6 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
     names = {str(meaning): name for meaning, name in chosen.columns.items()}
     feedback_names = {str(meaning): name for meaning, name in chosen.feedback_columns.items()}
     written = chosen.dialect
-    dialect = Dialect(written.separator, written.decimal, written.encoding, written.compression)
+    dialect = Dialect(written.separator, written.decimal, written.encoding, written.compression, written.day_first)
     settings = FilesSettings(chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect)
     return FilesSource(model, schema, places, settings, closed)
