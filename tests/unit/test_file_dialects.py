@@ -484,8 +484,8 @@ def test_a_date_that_does_not_fit_has_no_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("days", "said"),
     [
-        (["03/04/2026", "05/06/2026"], "may begin with the day or with the month"),
-        (["13/04/2026", "04/13/2026"], "1 rows show the one, 1 the other"),
+        (["03/04/2026", "05/06/2026"], "may begin with the day or the month"),
+        (["13/04/2026", "04/13/2026"], "1 rows show one, 1 the other"),
     ],
 )
 def test_dates_of_no_known_order_are_asked_for(tmp_path: Path, days: list[str], said: str) -> None:

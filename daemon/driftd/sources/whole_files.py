@@ -108,9 +108,9 @@ class ColumnKinds:
         month = sum(count for _, second, count in rows if second > _MONTHS)
         if min(day, month) > (1 - MOSTLY) * max(day, month) or day == month:
             name, dates = next(iter(columns.items()))
-            counts = f" ({day:,} rows show the one, {month:,} the other)" if day else ""
+            counts = f" ({day:,} rows show one, {month:,} the other)" if day else ""
             raise WholeFilesError(
-                f"the dates of {name}, such as {next(iter(dates))!r}, may begin with the day or with the month{counts}: "
+                f"the dates of {name}, such as {next(iter(dates))!r}, may begin with the day or the month{counts}: "
                 "set dialect: {day_first: true} or {day_first: false}"
             )
         return replace(dialect, day_first=day > month)
