@@ -47,6 +47,10 @@ class Places:
         """The hot part of a model's event store."""
         return self.root / "events" / model / "events.db"
 
+    def backfill_lock(self, model: str) -> Path:
+        """Held by `driftd backfill` while rows of the past go into a model's event store."""
+        return self.root / "events" / model / "backfill.lock"
+
     def segments(self, model: str) -> Path:
         """The folder of a model's sealed Parquet segments."""
         return self.root / "events" / model / "segments"

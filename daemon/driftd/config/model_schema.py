@@ -34,7 +34,7 @@ class StoreSourceConfig(Section):
 
 
 class Dialect(Section):
-    """How the text of log files is written. Parquet says so itself."""
+    """How the text of log files is written. Parquet says so itself, all but the order in dates that are text."""
 
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
         None, description='between the fields of CSV, such as `";"`; a tab in `.tsv`, else a comma, unless set'
@@ -45,6 +45,12 @@ class Dialect(Section):
     )
     compression: Literal["auto", "none", "gzip", "bz2", "zstd", "lz4"] = Field(
         "auto", description="of text files; `auto` goes by the suffix: `.gz`, `.bz2`, `.zst`, `.lz4`"
+    )
+
+    day_first: Flag | None = Field(
+        None,
+        description="how dates such as `03/04/2026` begin: `true` with the day, `false` with the month; "
+        "unless set they are no times",
     )
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.quality.faults import unseen_label
 from driftd_detectors.reference import Reference
+from driftd_detectors.schema import Schema
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -205,10 +206,18 @@ class CheckScheduler:
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
     has_settled: bool = False  # the oldest waiting cohort waits in vain: its labels came, and it is unknown how late
+    _new_schema: Schema | None = None  # that the source reads by from its next look on
     _run: tuple[int, tuple[StoredCheck, ...]] = (0, ())  # the newest check of labels, and those given up until it
+
+    def use_schema(self, schema: Schema) -> None:
+        """Have the source read by the schema of the version that serves now, from its next look on."""
+        self._new_schema = schema
 
     def refresh(self, now: float) -> None:
         """Read the extent of the source."""
+        if self._new_schema is not None:
+            self.guard.run(self.source.use_schema, self._new_schema)
+            self._new_schema = None
         before, remarks = (self.extent.faults, self.extent.remarks) if self.extent is not None else ((), ())
         self.extent = self.guard.run(self.source.refresh, now)
         faults = self.extent.faults

@@ -323,6 +323,8 @@ class ModelRunner:
         self.verdicts = verdicts
         served_before, self.evidence.monitor = self.evidence.monitor, monitor
         if monitor is not served_before and self.state.champion is not None:
+            if monitor is not None:
+                self.scheduler.use_schema(monitor.reference.schema)
             self.metrics.fresh()
             show_version(self.metrics, self.evidence, self.state.champion)
         self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)

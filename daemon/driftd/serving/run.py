@@ -59,7 +59,16 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
 def endpoints_of(config: Config) -> dict[str, Endpoint]:
     """One endpoint for each model of the config."""
     places = Places(config.state_dir)
-    return {name: Endpoint(name, places, allow_joblib=model.allow_joblib) for name, model in config.models.items()}
+    return {
+        name: Endpoint(
+            name,
+            places,
+            allow_joblib=model.allow_joblib,
+            keep_seconds=config.retention.events,
+            window_seconds=model.window.every or 0.0,
+        )
+        for name, model in config.models.items()
+    }
 
 
 class _Server(uvicorn.Server):
