@@ -117,7 +117,9 @@ def seconds(column: pd.Series) -> np.ndarray:
     """Epoch seconds of times; numbers are that already."""
     if column.dtype.kind in "fiu":
         return column.to_numpy(dtype=np.float64)
-    return pd.to_datetime(column, utc=True).to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
+    return (
+        pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64) / 1e6
+    )
 
 
 def window_of(at: np.ndarray) -> float:

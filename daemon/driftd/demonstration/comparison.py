@@ -40,7 +40,7 @@ def row_errors(predicted: Any, truth: pd.Series) -> Numbers:
     return np.asarray(np.asarray(predicted, dtype=str) != truth.to_numpy().astype(str), dtype=np.float64)
 
 
-def fit(frame: pd.DataFrame, target: pd.Series, at: Numbers, schema: Schema, parameters: Mapping[str, Any]) -> Any:
+def fit(frame: pd.DataFrame, target: pd.Series, at: Numbers, schema: Schema, parameters: Mapping[str, object]) -> Any:
     """An estimator fitted by driftd's default trainer to rows, oldest first, that `feature_frame` made."""
     context = TrainingContext(
         task=str(schema.task),
@@ -72,14 +72,14 @@ class Order(msgspec.Struct, frozen=True):
     until: float
     window: float
     every: dict[str, int]  # windows between two builds, by the name of the curve
-    parameters: dict[str, Any]
+    parameters: dict[str, object]
 
 
 class PolicyComparison:
     """The process that computes the curves of models that are rebuilt on a schedule."""
 
     def __init__(
-        self, folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, Any]
+        self, folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, object]
     ) -> None:
         """Start it once version 1 is there; it writes into `folder` and dies with this process.
 
@@ -129,7 +129,7 @@ class PolicyComparison:
 
 
 def write_order(
-    folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, Any]
+    folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, object]
 ) -> None:
     """Leave in `folder` what `compute` needs."""
     stream.frame.to_parquet(folder / ROWS)
@@ -251,8 +251,8 @@ def _worse_months(served: Curve, static: Curve) -> Iterable[tuple[float, str]]:
         inside = months == month
         ours, theirs = float(served.error[inside].mean()), float(static.error[inside].mean())
         if ours > theirs:
-            told = f"in {month} the served model erred by {ours:.4g}, the first one would have by {theirs:.4g}"
-            yield (ours - theirs) * int(inside.sum()), told
+            sentence = f"in {month} the served model erred by {ours:.4g}, the first one would have by {theirs:.4g}"
+            yield (ours - theirs) * int(inside.sum()), sentence
 
 
 def _day(at: float) -> str:

@@ -32,9 +32,9 @@ class Keeper(StrEnum):
     """The ways of keeping a model that the demonstration compares, as they are called in its report."""
 
     DRIFTD = "driftd"
-    STATIC = "first model left alone"
-    MONTHLY = "rebuilt every 28 days"
-    WEEKLY = "rebuilt every 7 days"
+    STATIC = "left alone"
+    MONTHLY = "rebuilt monthly"
+    WEEKLY = "rebuilt weekly"
 
 
 class MarkKind(StrEnum):
@@ -278,7 +278,10 @@ def _table_html(rows: Sequence[Row]) -> str:
         + "</tr>"
         for row in rows
     )
-    caption = f"Absolute error in {UNIT} over all replayed predictions; saved against the {Keeper.STATIC}."
+    caption = (
+        f"Absolute error in {UNIT} over all replayed predictions; saved against the first model left alone. "
+        "Weekly is every 7 days, monthly every 28, on all rows with labels."
+    )
     return f"<table><caption>{caption}</caption><tr><th>model kept by</th>{heads}</tr>{body}</table>"
 
 
