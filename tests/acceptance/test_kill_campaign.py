@@ -55,6 +55,7 @@ models:
     target: y
     window: {{rows: 200}}
     parameters: {{max_iter: 10}}
+    promote: {{block: 1s}}  # the rows of a window have one time, and windows are independent by construction
     probation: {{span: 1s, min_labels: 300}}
   orders: {{task: regression, target: y, window: {{every: 1h}}, parameters: {{max_iter: 5}}}}
 """

@@ -293,7 +293,7 @@ def test_probation_confirms_or_rolls_back() -> None:
     looking = decide(state, ClockTick(), replace(FACTS, labels=100)).state
     assert decide(looking, ClockTick(), replace(FACTS, labels=110)).actions == ()  # too few new labels for another look
     late = replace(FACTS, labels=110)
-    assert kinds(decide(looking, ClockTick(), late, now=NOW + 2 * DAY)) == [ActionKind.SHADOW]  # they may have matured
+    assert kinds(decide(looking, ClockTick(), late, now=NOW + 8 * DAY)) == [ActionKind.SHADOW]  # they may have matured
     unchanged = decide(
         decide(looking, ClockTick(), late, now=NOW + 2 * DAY).state,
         ProbationResult(ProbationDecision.CONTINUE, "too few", 0),

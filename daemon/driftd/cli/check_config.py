@@ -161,9 +161,9 @@ def _loop(model: ModelConfig) -> list[str]:
         f"at most {retrain.budget.builds} builds in {spell_duration(retrain.budget.per)}, "
         f"none within {spell_duration(retrain.cooldown)} after one ended",
         f"promotes {person} what is better with {promote.confidence:.0%} confidence, on at least "
-        f"{promote.min_labels} labels",
+        f"{promote.min_labels} labels over three blocks of {spell_duration(model.block_seconds)}",
         f"watches a new version for {spell_duration(probation.span)} and {probation.min_labels} labels beside the old "
-        "one, and goes back if it is worse",
+        "one, less where a clearly worse one would have been seen in five blocks, and goes back if it is worse",
     ]
 
 

@@ -51,7 +51,7 @@ models:
       cooldown: 6h
       budget: {{builds: 4, per: 1d}}
     promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
-    probation: {{span: 24h, min_labels: 300}}      # the old version scores beside the new one, which must not be worse
+    probation: {{span: 7d, min_labels: 300}}       # the old version scores beside the new one, which must not be worse
 """
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
 

@@ -207,13 +207,20 @@ class Promote(Section):
     margin: Number = Field(0.0, ge=0, description="how much better the challenger must be, in units of the gate's loss")
     confidence: Number = Field(0.95, gt=0.5, lt=1, description="how sure the gate must be")
     min_labels: Whole = Field(300, ge=20, description="labelled rows that a build and its gate need at least")
+    block: Duration | None = Field(
+        None,
+        description="rows within so long share their luck: the gate and probation count them as one, and the gate "
+        "needs three such blocks; 1d, or a window where windows are longer, unless set",
+    )
 
 
 class ProbationConfig(Section):
     """How long a new champion is watched beside the old one."""
 
-    span: Duration = Field(DAY, description="at least so long")
-    min_labels: Whole = Field(300, ge=20, description="and until so many labels came")
+    span: Duration = Field(
+        7 * DAY, description="so long; less where a model that is worse by a tenth would have been seen in five days"
+    )
+    min_labels: Whole = Field(300, ge=20, description="and until so many labels came; never without one")
     tolerated_harm: Number | None = Field(
         None,
         ge=0,
@@ -257,3 +264,10 @@ class ModelConfig(Section):
     probation: ProbationConfig = Field(
         ProbationConfig(), description="how long a new champion is watched beside the old one"
     )
+
+    @property
+    def block_seconds(self) -> float:
+        """The seconds within which rows share their luck, for the gate and for probation."""
+        if self.promote.block is not None:
+            return self.promote.block
+        return max(DAY, self.window.every or 0.0)

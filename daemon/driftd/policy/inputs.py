@@ -26,7 +26,7 @@ class PolicySettings:
     new_labels: int = 10_000  # the `new_labels` trigger
     approval: Literal["auto", "manual"] = "auto"
     collect_for: float = 60 * DAY  # how long an inconclusive challenger may wait for rows
-    probation_span: float = DAY
+    probation_span: float = 7 * DAY
     probation_min_labels: int = 300
     backoff_first: float = HOUR / 6  # after a failed build; doubles with each
     backoff_most: float = DAY

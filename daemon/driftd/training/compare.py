@@ -147,14 +147,24 @@ class GateGuard:
 
 
 def segment_guards(
-    rows: TrainingRows, weight: Numbers, lost: Sequence[Numbers], columns: Sequence[str], confidence: float
+    rows: TrainingRows,
+    weight: Numbers,
+    lost: Sequence[Numbers],
+    columns: Sequence[str],
+    confidence: float,
+    day: float,
 ) -> list[GateGuard]:
-    """No segment of at least 200 rows significantly worse; the error probability is shared among the segments."""
+    """No segment of at least 200 rows significantly worse; the error probability is shared among the segments.
+
+    `day` is the seconds within which rows share their luck.
+    """
     segments = [segment for column in columns if column in rows.schema.names for segment in _segments(rows, column)]
     guards = []
     for name, inside in segments:
         share = 1 - (1 - confidence) / len(segments)
-        judged = judge(lost[0][inside], lost[1][inside], rows.at[inside], weight=weight[inside], confidence=share)
+        judged = judge(
+            lost[0][inside], lost[1][inside], rows.at[inside], weight=weight[inside], confidence=share, day=day
+        )
         guards.append(GateGuard(f"segment {name}", judged.decision != "reject", f"segment {name}: {judged.sentence}"))
     return guards
 

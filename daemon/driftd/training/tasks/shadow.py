@@ -13,7 +13,7 @@ from driftd.training.job_context import JobContext
 from driftd.training.snapshots import labelled_rows
 from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import learn_label_delay, rows_of
-from driftd_detectors.comparison.probation import Watch, watch
+from driftd_detectors.comparison.probation import NOTABLE_HARM, Watch, watch
 from driftd_detectors.schema import Schema
 
 TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll back
@@ -71,11 +71,19 @@ def _without(order: JobContext, arguments: Arguments, fault: str, old_fault: str
 
 
 def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tuple[str, str]:
-    """What follows from a watch that has lasted `passed` seconds: the decision, and why in one sentence."""
+    """What follows from a watch that has lasted `passed` seconds: the decision, and why in one sentence.
+
+    A version is confirmed once the span and the labels are reached, or sooner where the bet could have seen harm of a
+    tenth; without a label, never.
+    """
     if seen.roll_back:
         return "roll_back", seen.sentence
+    if seen.labels == 0:
+        return "continue", f"{seen.sentence}: probation goes on until labels come"
     if passed >= span and seen.labels >= min_labels:
         return "confirm", f"{seen.sentence}; the span and the {min_labels} labels of probation are reached"
+    if seen.is_telling and seen.labels >= min_labels:
+        return "confirm", f"{seen.sentence}; harm of {NOTABLE_HARM:.0%} would have been seen by now"
     if passed >= UNWATCHED_AFTER * span:
         return "confirm", (
             f"only {seen.labels} of {min_labels} labels came in {UNWATCHED_AFTER} times the span of probation: "
@@ -105,6 +113,7 @@ def _watch(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: flo
         bound=float(gate.get("loss_bound") or np.nanquantile(lost[1], 0.99) or 1.0),
         tolerated=TOLERATED * float(np.nanmean(lost[1])) if harm is None else harm,
         overdispersion=float(gate.get("overdispersion") or 1.0),
+        day=order.config.block_seconds,
     )
 
 
