@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from driftd.config.load import load
 from driftd.events import Event
 from driftd.paths import Places
 from driftd.records import Phase
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state.records import StoredTransition
+from driftd.training.bootstrap import FileColumns, labelled_table
+from driftd.training.job_main import run_task
 from driftd.training.siblings import load_generations
-from driftd.training.snapshots import read_snapshot
+from driftd.training.snapshots import read_snapshot, take_snapshot
+from driftd.training.stretches import first_generations
 from driftd_detectors.reference import Reference
 from fault_counts import daemon, events_of, open_kinds
+from first_versions import first_version_of
 from limits import time_limit, wait
-from loop_world import CONFIG, MODEL, ROWS, World
+from loop_world import CONFIG, HOUR, LABEL_DELAY, MODEL, ROWS, START, World, hour
 from row_windows import CONFIG as ROW_CONFIG
 from row_windows import first_version, live
 
@@ -77,6 +83,10 @@ def test_rows_that_have_grown_are_refreshed_again_and_again_during_probation(tmp
         reference = Reference.from_bytes(stored)
         assert reference.losses["mae"].rows < trained
         assert reference.losses["mae"].mean == pytest.approx(float(np.mean(losses)), rel=0.2)
+    model_config = load(tmp_path / "config.yaml").models[MODEL].model_dump(mode="json")
+    order = {"model": MODEL, "model_config": model_config, "state_dir": str(world.places.root)}
+    again = run_task("reproduce", order | {"version": versions[-1], "scratch": str(tmp_path)})
+    assert again["outcome"] == "same", again["sentence"]
     world.close()
 
 
@@ -106,17 +116,83 @@ def test_an_alarm_brings_refreshes_forward(tmp_path: Path) -> None:
     world.close()
 
 
+CONSTANT = """\
+from sklearn.dummy import DummyRegressor
+
+def train(data, context):
+    return DummyRegressor().fit(data[list(context.features)], data[context.target])
+"""
+
+
+def refresh_once(folder: Path, config: str, **of_the_model: object) -> tuple[Places, dict[str, object]]:
+    """Version 1 of ninety hours, and what a refresh after the last thirty of them, labelled, says."""
+    path, places = folder / "config.yaml", Places(folder / "state")
+    path.write_text(config.format(state=places.root))
+    model = load(path).models[MODEL]
+    parts = []
+    for number in range(90):
+        frame, truth = hour(number)
+        at = START + number * HOUR + np.arange(ROWS) * HOUR / ROWS
+        parts.append(frame.assign(y=truth, at=at, label_at=at + LABEL_DELAY))
+    rows = pd.concat(parts)
+    columns = FileColumns(time="at", label_time="label_at")
+    first = rows[rows["at"] < START + 60 * HOUR]
+    first_version_of(MODEL, model, first, columns, places, now=START + 60 * HOUR)
+    manifest = Registry(places).manifest(MODEL, 1)
+    until = START + 90 * HOUR
+    later = take_snapshot(places, MODEL, [labelled_table(rows, manifest.schema, columns, until)], manifest.schema)
+    order = {
+        "model": MODEL,
+        "model_config": model.model_copy(update=of_the_model).model_dump(mode="json"),
+        "state_dir": str(places.root),
+        "schema": manifest.schema.to_dict(),
+        "since": 0.0,
+        "until": until,
+        "base": later.digest,
+        "version": 2,
+        "seed": 2,
+        "champion": 1,
+        "served": [1],
+        "trigger": "refresh",
+        "reason": "rows have grown",
+    }
+    value = run_task("refresh", order)
+    assert run_task("refresh", order) == value  # the very same job, after a crash
+    return places, dict(value)
+
+
+def test_the_first_refresh_is_judged_by_what_would_have_been_built_before(tmp_path: Path) -> None:
+    """Without siblings on disk, those of the champion's time are built first: the first refresh is judged, too."""
+    places, value = refresh_once(tmp_path, CONFIG)
+    assert value["serves"] == 2
+    assert "judged: 1 on" in str(value["sentence"])
+    assert value["rows"] == pytest.approx(90 * ROWS, abs=2 * ROWS)
+    manifest = Registry(places).manifest(MODEL, 2)
+    assert manifest.status == "promote"
+    assert manifest.parent == 1
+
+
 def test_the_cautious_rule_serves_only_what_is_surely_better(tmp_path: Path) -> None:
-    """With `promote.serve: surely_better` nothing is swapped in a world that does not change, and it says why."""
-    config = REFRESHED + "    promote: {{serve: surely_better}}\n"
-    world = World.begin(tmp_path, hours=60, config=config)
-    world.live(4)
-    assert "promoted" not in world.events
-    kept = [line for line in history(world) if line.event == Event.CHAMPION_KEPT]
-    assert kept
-    assert "is not surely better (promote.serve is surely_better)" in kept[0].reason
-    assert world.daemon.models[MODEL].state.champion == 1
-    world.close()
+    """With `promote.serve: surely_better` the champion stays where nothing changed, and the version's words say why."""
+    places, value = refresh_once(tmp_path, CONFIG + "    promote: {{serve: surely_better}}\n")
+    assert value["serves"] == 1
+    assert "is not surely better (promote.serve is surely_better)" in str(value["sentence"])
+    assert Registry(places).manifest(MODEL, 2).status == "reject"
+
+
+def test_a_refit_that_is_broken_is_not_served_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a trainer begins to say always the same, the champion serves on, and the sentence says why."""
+    (tmp_path / "constant_trainer.py").write_text(CONSTANT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sound = first_generations
+    monkeypatch.setattr(  # siblings of before are of the sound trainer
+        "driftd.training.refit.first_generations",
+        lambda trainer, *rest: sound(replace(trainer, trainer="driftd.trainers:gradient_boosting"), *rest),
+    )
+    _, value = refresh_once(tmp_path, CONFIG, trainer="constant_trainer:train")
+    assert value["serves"] == 1
+    assert value["is_broken"]
+    assert "it says the same of each of the newest 1000 rows" in str(value["sentence"])
 
 
 def test_a_daemon_that_is_killed_in_a_refresh_comes_back_to_the_right_place(tmp_path: Path) -> None:

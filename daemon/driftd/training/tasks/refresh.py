@@ -261,13 +261,21 @@ def _complete(
     }
     loss = reference.losses.get(opponents.metric)
     metrics = {"rows": float(len(rows))} | ({} if loss is None else {"loss": loss.mean})
+    cadence = opponents.cadence
+    refresh = {
+        "until": opponents.known.until,
+        "every": cadence.windows,
+        "window_seconds": cadence.every,
+        "window_rows": cadence.rows,
+        "value": dict(value),
+    }
     complete = Manifest(
         **{
             **{name: getattr(manifest, name) for name in manifest.__slots__},
             "status": str(decision),
             "gate": json_safe_object(gate),
             "metrics": metrics,
-            "data": {**manifest.data, "refresh": {"until": opponents.known.until, "value": dict(value)}},
+            "data": {**manifest.data, "refresh": refresh},
         }
     )
     write_manifest(staged, with_hashes(staged, complete))
