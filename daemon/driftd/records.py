@@ -196,6 +196,7 @@ class Probation:
     looked_at: float = 0.0  # when the two versions were last compared
     seen: int = 0  # labelled rows that there were then, mature or not
     until_refresh: bool = False  # it lasts until the next refresh, which it does not hold up
+    window: int = -1  # that was open at the last comparison; one a window is enough for a watch of weeks
 
 
 @dataclass(frozen=True, slots=True)

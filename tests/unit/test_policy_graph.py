@@ -236,6 +236,8 @@ def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
 def later(world: World) -> World:
     """A day later: every time moves a day back."""
     state = msgspec.convert(_shifted(msgspec.to_builtins(world.state), DAY), ModelState)
+    if state.probation is not None:  # a day later another window is open
+        state = replace(state, probation=replace(state.probation, window=-1))
     if state.refresh is not None:
         refresh = state.refresh
         extra = tuple(max(window - 1, WINDOW) for window in refresh.extra)
@@ -287,6 +289,7 @@ def canonical(world: World) -> World:
         want = replace(want, labels_needed=min(want.labels_needed, 600))
     if probation is not None:
         probation = replace(probation, previous=names.get(probation.previous, 9), sentence="", labels=0)
+        probation = replace(probation, window=min(probation.window, WINDOW))
         looked_at = probation.looked_at and max(probation.looked_at, NOW - 2 * DAY)
         probation = replace(probation, since=max(probation.since, NOW - 2 * DAY), looked_at=looked_at)
     recent = tuple(at for at in state.build_starts if at > NOW - SETTINGS.budget_per)

@@ -160,9 +160,12 @@ def compare_versions(state: ModelState, facts: Facts, settings: PolicySettings, 
         return Transition(state, probation.sentence or "the comparison is being made")
     labels = facts.labels if facts.labels_of_probation is None else facts.labels_of_probation
     missing = _awaited_labels(probation, labels, settings, now)
+    if missing is None and probation.until_refresh and facts.window <= probation.window:
+        missing = f"{labels} labelled rows since the swap, the next comparison after this window"
     if missing is not None:
         return Transition(state, missing)
-    looking = replace(state, probation=replace(probation, looked_at=now, seen=labels))
+    looked = replace(probation, looked_at=now, seen=labels, window=facts.window)
+    looking = replace(state, probation=looked)
     until_refresh = probation.until_refresh and settings.refresh is not None
     action = Action(
         ShadowArguments(new=state.champion, old=probation.previous, since=probation.since, until_refresh=until_refresh)
