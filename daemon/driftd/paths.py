@@ -67,6 +67,10 @@ class Places:
         """The link to the served version."""
         return self.model(model) / "current"
 
+    def siblings(self, model: str) -> Path:
+        """The folder of what the newest refreshes built by each recipe: one folder a refresh."""
+        return self.model(model) / "siblings"
+
     def snapshot(self, model: str, digest: str) -> Path:
         """The folder of one immutable, content-addressed snapshot: `data.parquet` and `manifest.json`."""
         return self.root / "snapshots" / model / digest

@@ -47,7 +47,8 @@ models:
       false_alarms_per_year: 1           # the budget; every threshold follows from it
       performance: {{metric: auto}}        # brier, error, mae, roc_auc, f1, r2, ...
     retrain:
-      on: [performance]                  # data drift alone informs; add data_drift, schedule, ... to build on it
+      on: [performance, refresh]         # data drift alone informs; add data_drift, schedule, ... to build on it
+      refresh: {{rows: 10%, every: 7 windows}}   # a fresh version from all rows; or off
       cooldown: 6h
       budget: {{builds: 4, per: 1d}}
     promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes

@@ -13,7 +13,9 @@ from driftd.config.types import (
     Flag,
     Number,
     Section,
+    Share,
     Whole,
+    Windows,
     class_name_of,
     cron_schedule,
     distinct,
@@ -183,13 +185,38 @@ class TrainingData(Section):
         return {"use": value} if isinstance(value, str) else value
 
 
+class RefreshConfig(Section):
+    """A fresh model from all rows with complete labels; the word `off` is enough for none."""
+
+    enabled: Flag = Field(default=True, description="`false`, or `refresh: off`: no refresh, as without the trigger")
+    rows: Share = Field(
+        0.1, description="when labelled rows have grown by so much, against those that the last refresh weighed"
+    )
+    every: Windows = Field(7, description="at most every so many windows; an alarm brings the next one forward")
+    recipes: Annotated[
+        tuple[Literal["all", "recent", "half_life"], ...], Field(min_length=1), AfterValidator(distinct)
+    ] = Field(
+        ("all", "recent", "half_life"),
+        description="the ways of training that are built each time: all rows, the newest 20 %, all with weights that "
+        "halve every 28 windows. The one whose earlier builds did best on later rows is served",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {"enabled": False} if value in ("off", False) else value
+
+
 class Retrain(Section):
     """When a build starts."""
 
-    on: tuple[Literal["performance", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...] = Field(
-        ("performance",),
+    on: tuple[
+        Literal["performance", "refresh", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...
+    ] = Field(
+        ("performance", "refresh"),
         description="the triggers; data drift and harm estimated without labels inform unless they are named here",
     )
+    refresh: RefreshConfig = Field(RefreshConfig(), description="when a fresh model is built, and how; or `off`")
     schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
         None,
         description='five cron fields in UTC, the day of the week by name: `"0 3 * * sun"`; for the trigger `schedule`',
@@ -205,6 +232,11 @@ class Promote(Section):
 
     approval: Literal["auto", "manual"] = Field("auto", description="`manual`: a person says yes (`driftd approve`)")
     margin: Number = Field(0.0, ge=0, description="how much better the challenger must be, in units of the gate's loss")
+    serve: Literal["fresh", "surely_better"] = Field(
+        "fresh",
+        description="what a refresh serves: `fresh`, what it built, unless an older version is surely better; "
+        "`surely_better`, what it built only where that is surely better than the version that serves",
+    )
     confidence: Number = Field(0.95, gt=0.5, lt=1, description="how sure the gate must be")
     min_labels: Whole = Field(300, ge=20, description="labelled rows that a build and its gate need at least")
     block: Duration | None = Field(

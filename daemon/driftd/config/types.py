@@ -56,6 +56,56 @@ Duration = Annotated[
 ]
 
 
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
+_WINDOWS = re.compile(r"(\d{1,6})\s*windows?")
+
+
+def share(value: Any) -> float:
+    """Read a share: `10%`, or 0.1. Raises ValueError for what is not above 0 % and at most 1000 %."""
+    if isinstance(value, str) and (found := _SHARE.fullmatch(value.strip())):
+        read = float(found[1]) / 100
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        read = float(value)
+    else:
+        raise ValueError(f"a share is a number and a percent sign (10%), not {value!r:.60}")
+    if not 0 < read <= _LARGEST_SHARE:
+        raise ValueError(f"a share is more than 0% and at most 1000%, not {value!r:.60}")
+    return read
+
+
+_LARGEST_SHARE = 10.0
+
+
+def windows(value: Any) -> int:
+    """Read a number of windows: `7 windows`, or 7. Raises ValueError for anything else, and for none."""
+    if isinstance(value, str) and (found := _WINDOWS.fullmatch(value.strip())):
+        read = int(found[1])
+    elif isinstance(value, int) and not isinstance(value, bool):
+        read = value
+    else:
+        raise ValueError(f"a number of windows is written `7 windows`, not {value!r:.60}")
+    if not 0 < read <= _MOST_WINDOWS:
+        raise ValueError(f"a number of windows is at least 1 and at most {_MOST_WINDOWS}, not {value!r:.60}")
+    return read
+
+
+_MOST_WINDOWS = 100_000
+
+
+def spell_share(value: float) -> str:
+    """A share as one would write it in the config."""
+    return f"{100 * value:g}%"
+
+
+def spell_windows(count: int) -> str:
+    """A number of windows as one would write it in the config."""
+    return f"{count} window{'' if count == 1 else 's'}"
+
+
+Share = Annotated[float, BeforeValidator(share), PlainSerializer(spell_share, return_type=str, when_used="json")]
+Windows = Annotated[int, BeforeValidator(windows), PlainSerializer(spell_windows, return_type=str, when_used="json")]
+
+
 HIGHEST_PORT = 65_535
 CRON_FIELDS = 5
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

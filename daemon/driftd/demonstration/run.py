@@ -49,6 +49,8 @@ STYLES: dict[str, str] = {
     Event.ROLLED_BACK: "bold magenta",
     Event.QUALITY_FAULT: "bold red",
     Event.BUILD_FAILED: "bold red",
+    Event.CHAMPION_KEPT: "yellow",
+    Event.REFIT_REFUSED: "bold red",
 }
 
 
@@ -80,6 +82,8 @@ MARKS: dict[str, MarkKind] = {
     Event.PROMOTED: MarkKind.SWAP,
     Event.CHALLENGER_REJECTED: MarkKind.KEPT,
     Event.CHALLENGER_INCONCLUSIVE: MarkKind.KEPT,
+    Event.CHAMPION_KEPT: MarkKind.KEPT,
+    Event.REFIT_REFUSED: MarkKind.KEPT,
     Event.ROLLED_BACK: MarkKind.ROLLBACK,
 }
 

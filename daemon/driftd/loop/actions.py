@@ -25,6 +25,7 @@ TASKS = {
     ActionKind.SNAPSHOT: "snapshot",
     ActionKind.TRAIN: "train",
     ActionKind.JUDGE: "judge",
+    ActionKind.REFRESH: "refresh",
     ActionKind.SWAP: "verify",
     ActionKind.SHADOW: "shadow",
     ActionKind.REPORT: "report",

@@ -17,7 +17,7 @@ from driftd.config.schema import Config, OverrideConfig
 from driftd.config.schema import OverrideConfig as ConfiguredOverride
 from driftd.loop.decide import Rules
 from driftd.observe.metrics import Metrics
-from driftd.policy import Override, PolicySettings
+from driftd.policy import Override, PolicySettings, RefreshSettings
 from driftd.records import Trigger
 from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
@@ -35,8 +35,11 @@ def rules_of(config: Config, model: str) -> Rules:
 def policy_settings(model: ModelConfig) -> PolicySettings:
     """The policy's settings of one model."""
     retrain, promote, probation = model.retrain, model.promote, model.probation
+    refresh = retrain.refresh
+    is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on
     return PolicySettings(
         retrain_on=frozenset(Trigger(trigger) for trigger in retrain.on),
+        refresh=RefreshSettings(growth=refresh.rows, every=refresh.every) if is_refreshed else None,
         cooldown=retrain.cooldown,
         budget_builds=retrain.budget.builds,
         budget_per=retrain.budget.per,

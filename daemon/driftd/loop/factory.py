@@ -16,7 +16,7 @@ from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.checks import CheckScheduler
-from driftd.loop.config_history import monitor_settings, rules_of
+from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
@@ -30,6 +30,7 @@ from driftd.records import (
     DecisionFigures,
     JudgeArguments,
     ModelState,
+    RefreshArguments,
     ReportArguments,
     SnapshotArguments,
     SwapArguments,
@@ -51,7 +52,12 @@ from driftd_detectors.schema import Schema
 log = structlog.get_logger()
 
 CHILDREN = 2
-READS_ROWS = (ActionKind.SNAPSHOT, ActionKind.JUDGE, ActionKind.SHADOW)  # not those of faulty windows
+READS_ROWS = (
+    ActionKind.SNAPSHOT,
+    ActionKind.JUDGE,
+    ActionKind.REFRESH,
+    ActionKind.SHADOW,
+)  # not those of faulty windows
 RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 
 
@@ -174,7 +180,7 @@ class Assembly:
         transition = reconcile_restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
         given_up = [ActionKind.SWAP, ActionKind.SHADOW]
         if transition.state.build is None:
-            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE]
+            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH]
         with self.store.transaction():
             self.store.drop_actions(name, given_up, at=now)
             self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
@@ -205,7 +211,8 @@ class Assembly:
         trainer = model.trainer if isinstance(model.trainer, str) else list(model.trainer.command)
         code = trainer_code(trainer).fingerprint if Trigger.CODE_CHANGED in model.retrain.on else None
         new_labels = Trigger.NEW_LABELS in model.retrain.on
-        return Counts(name, self.registry, schedule, code, new_labels, recount)
+        is_refreshed = policy_settings(model).refresh is not None
+        return Counts(name, self.registry, schedule, code, new_labels, recount, model.window, is_refreshed)
 
     def _performer(self, name: str, config: Config) -> Performer:
         limits = JobLimits(
@@ -240,12 +247,16 @@ class JobArguments:
         faulty = self._store.faulty_spans(self._name, 0.0, action.intended_at) if action.kind in READS_ROWS else []
         return common | {"faulty": faulty} | action.arguments | self._arguments_of_kind(action)
 
-    def _arguments_of_kind(self, action: StoredAction) -> dict[str, object]:
+    def _arguments_of_kind(self, action: StoredAction) -> dict[str, object]:  # noqa: PLR0911 - one for each kind
         match action.typed_arguments:
             case SnapshotArguments():
                 served = self._served_manifest()
                 since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
+            case RefreshArguments(version=version, champion=champion):
+                served = self._registry.readable(self._name, champion)
+                since = action.intended_at - self._keep
+                return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot, "seed": version}
             case TrainArguments(version=version):
                 return {"seed": version}
             case JudgeArguments(version=version):

@@ -43,7 +43,7 @@ ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what
 ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)  # an alarm of harm is a level, and clears by its own rule
 NOT_CHECKED = LatestVerdicts()
 FAULT_LOOK_BACK = 24  # windows: a fault that becomes certain later is rarer
-BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
+BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
 
 
 @dataclass(slots=True)
@@ -106,7 +106,8 @@ class ModelRunner:
             self.metrics.state(self.state, self.performer.registry.current(self.name))
 
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
-        facts = self.counts.facts(state or self.state, self.store, self.scheduler, now)
+        delay = None if self.evidence.monitor is None else self.evidence.monitor.maturity.delay
+        facts = self.counts.facts(state or self.state, self.store, self.scheduler, delay, now)
         return replace(facts, features=self.evidence.features)
 
     # --- check --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from driftd.policy.inputs import (
     StepDone,
     StepFailed,
 )
-from driftd.records import Event, ModelState, Phase, Transition
+from driftd.records import BuildStep, Event, ModelState, Phase, Transition
 
 
 def advance(  # noqa: PLR0911 - one return for each kind of finding
@@ -30,8 +30,9 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     """Decide what follows from a finding.
 
     Pure. Invariants, tested over every pair of phase and finding: the champion changes only by a finished swap; no
-    swap is intended for a challenger without a gate's `promote`, a person's approval or a pin; at most one build and
-    one swap are under way; a fault of the pipeline starts nothing; every event has a reason.
+    swap is intended but to a challenger with a gate's `promote`, to the version that a refresh chose (its own, or an
+    older one that is surely better), by a person's approval or a pin, or back; at most one build and one swap are under
+    way; a fault of the pipeline starts nothing; every event has a reason.
     """
     configured, override = override, override.in_force(now)
     match finding:
@@ -46,7 +47,7 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
         case StepFailed():
             return builds.fail_step(state, finding, settings, now)
         case ProbationResult():
-            return swaps.apply_comparison(state, finding)
+            return swaps.apply_comparison(state, finding, facts)
         case OperatorRequest():
             return operator.answer_request(state, finding, facts, settings, now)
         case ClockTick():
@@ -62,17 +63,37 @@ def _decide_on_tick(
     applied = operator.apply_override(state, facts, settings, override, now)
     if applied is not None:
         return applied
+    decided = _decide_in_phase(state, facts, settings, override, now)
+    if decided.event is not None or decided.actions or not _is_watched(decided.state):
+        return decided
+    return swaps.compare_versions(decided.state, facts, settings, now)
+
+
+def _decide_in_phase(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
     match state.phase:
         case Phase.STEADY:
             return triggers.consider_build(state, facts, settings, override, now)
         case Phase.RETRAINING:
             return builds.collect_rows(state, facts, settings, override, now)
         case Phase.PROBATION:
-            return swaps.compare_versions(state, facts, settings, now)
+            if state.probation is not None and not state.probation.until_refresh:
+                return Transition(state, "probation is under way")
+            return triggers.consider_build(state, facts, settings, override, now)
         case Phase.AWAITING_APPROVAL:
-            return builds.release_challenger(state, settings, override)
+            return builds.release_challenger(state, facts, settings, override, now)
         case Phase.PAUSED:
             return Transition(state, f"paused by the override: {override.reason}")
+
+
+def _is_watched(state: ModelState) -> bool:
+    """Whether the champion is on probation, and nothing under way hinders that it is compared with the one before."""
+    if state.phase is Phase.PROBATION:
+        return True
+    is_idle = state.build is not None and state.build.step is BuildStep.COLLECT
+    waits = state.phase is Phase.AWAITING_APPROVAL or (state.phase is Phase.RETRAINING and is_idle)
+    return state.probation is not None and waits
 
 
 def _block_builds(state: ModelState, fault: QualityFault) -> Transition:

@@ -6,12 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from driftd.records import ActionArguments, ActionKind, ActionResult, Alarm, ProbationDecision, Trigger, Window
+from driftd.records import (
+    ActionArguments,
+    ActionKind,
+    ActionResult,
+    Alarm,
+    ProbationDecision,
+    RefreshState,
+    Trigger,
+    Window,
+)
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 
 PIN_AGAIN = "any change of the override, also of its reason, has the pin tried again"
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshSettings:
+    """When a refresh is due: spans in windows, counts in labelled rows."""
+
+    growth: float = 0.1  # new rows, as a share of those that the last refresh weighed
+    fewest: int = 20  # new rows, at least
+    every: int = 7  # windows, at least
+    after_alarm: tuple[int, ...] = (4, 7)  # windows after the refresh that an alarm brought forward: one more each
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +51,7 @@ class PolicySettings:
     backoff_most: float = DAY
     most_failures: int = 5  # then a request is dropped, unless its alarm still stands
     attend_within: float = DAY  # after so long, a person is told of an alarm that nothing is done about
+    refresh: RefreshSettings | None = None  # None: no fresh version is built without another reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +202,11 @@ class Facts:
     versions: frozenset[int] = frozenset()  # those that can be served
     labels: int = 0  # labelled rows since the change at hand (want, build), or since the swap (probation)
     labels_of_request: int | None = None  # those since the change of a request beside a build; None: as `labels`
+    labels_of_probation: int | None = None  # those since the swap, beside a build or a request; None: as `labels`
     labels_since_build: int = 0
+    window: int = 0  # the index of the window that is open now
+    fresh_labels: int = 0  # rows with complete labels that the last refresh did not know
+    first_refresh: RefreshState | None = None  # what the first refresh counts from: the champion as it was built
     schedule_due: bool = False
     code: str | None = None  # the trainer's fingerprint now
     working: frozenset[ActionKind] = frozenset()  # kinds of the actions that are intended or started

@@ -27,6 +27,7 @@ TASKS = {
     "adopt": "driftd.training.tasks.adopt",
     "judge": "driftd.training.tasks.judge",
     "verify": "driftd.training.tasks.verify",
+    "refresh": "driftd.training.tasks.refresh",
     "shadow": "driftd.training.tasks.shadow",
     "reproduce": "driftd.training.tasks.reproduce",
     "report": "driftd.second_opinion.report",
