@@ -20,13 +20,7 @@ from driftd_detectors.assessment import (
     number,
 )
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.evidence.stream_drift import (
-    ReferenceScores,
-    StreamDrift,
-    begin_data_drift,
-    begin_prediction_drift,
-    score_reference,
-)
+from driftd_detectors.evidence.stream_drift import StreamDrift, begin_data_drift, begin_prediction_drift
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm
@@ -39,7 +33,13 @@ from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import FaultEvidence, quality_faults, usual_faults
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
-from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
+from driftd_detectors.scores.scoring import (
+    FEWEST_ROWS,
+    ReferenceScores,
+    WindowScores,
+    score_reference,
+    score_window,
+)
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings
 
@@ -151,6 +151,11 @@ class Monitor:
             return replace(self, performance=self.performance.rebaseline())
         return self
 
+    def absorbed(self, kind: EvidenceKind) -> str | None:
+        """Since when the level of a kind that was absorbed is so, and how far off the reference; None at its level."""
+        part = {EvidenceKind.DATA: self.data, EvidenceKind.PREDICTION: self.prediction}.get(kind)
+        return None if part is None else part.absorbed
+
     @property
     def loss(self) -> LossReference | None:
         """The reference's losses under the metric that is watched."""
@@ -190,7 +195,11 @@ class Monitor:
             renewed += [name] if keeps and found[name] is None else []
         if any(part is None for part in found.values()):
             fresh = cls.begin(reference, settings)._parts()
-            found = {name: fresh[name] if part is None else part for name, part in found.items()}
+            for name, part in found.items():
+                begun = fresh[name]
+                later = begun.restore_from(*unpack(arrays[name].tobytes())) if name in renewed else None
+                found[name] = part or later or begun
+                renewed = [other for other in renewed if other != name or later is None]
         if found.get("data") is not None and values.get("off", []) != sorted(settings.off):
             found["data"] = found["data"].forget_of_all()
         quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))

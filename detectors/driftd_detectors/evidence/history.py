@@ -130,14 +130,37 @@ class History:
         values[:since] += shift.astype(np.float32)
         return replace(self.all_learned(), values=values)
 
+    def without(self, since: int, until: int) -> History:
+        """As if nothing had been seen from position `since` up to `until`."""
+        values, sds = self.values.copy(), self.sampling_sd.copy()
+        values[since:until] = sds[since:until] = np.nan
+        return replace(self, values=values, sampling_sd=sds)
+
     def regressors(self, season: Season, window_seconds: float | None) -> Numbers:
         """Z of every window, (H, p)."""
         return regressors(season, self.starts, window_seconds)
+
+    def scatter(self, streams: NDArray[np.bool_]) -> History:
+        """The same windows of more streams: these are those of `streams`, (S,); the others were not seen."""
+        values = np.full((len(self.starts), len(streams)), np.nan, dtype=np.float32)
+        sds = values.copy()
+        values[:, streams], sds[:, streams] = self.values, self.sampling_sd
+        return replace(self, values=values, sampling_sd=sds)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays to be kept."""
         names = ("starts", "values", "sampling_sd", "learned")
         return {name: getattr(self, name) for name in names}
+
+
+LEVEL_WINDOWS = 7
+
+
+def level_windows(window_seconds: float | None) -> int:
+    """How many of the last windows a level is taken from: seven, and those of a day at least, so of all its hours."""
+    if window_seconds is None or window_seconds >= DAY:
+        return LEVEL_WINDOWS
+    return max(LEVEL_WINDOWS, int(np.ceil(DAY / window_seconds)))
 
 
 def room(streams: int) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.evidence.history import Season, level_columns, regressors
+from driftd_detectors.evidence.history import History, Season, level_columns, regressors
 
 PRIOR_FREEDOM = 4.0  # what the sampling sd counts for, in windows, when the noise level is estimated
 MOST_AUTOCORRELATION = 0.95
@@ -169,6 +169,13 @@ class Fit:
             freedom=fit.freedom + (moved & (spreads < _IDENTIFIED)),
         )
 
+    def relearn(self, history: History, season: Season) -> Fit:
+        """The learned windows of the history learned anew with richer seasonal regressors."""
+        fresh = Fit.begin(len(self.ssr), season, self.window_seconds)
+        for at in np.flatnonzero(history.learned):
+            fresh = fresh.learn(history.values[at], history.sampling_sd[at], float(history.starts[at]))
+        return replace(fresh, windows=max(self.windows, fresh.windows))
+
     def shift_by(self, shift: Numbers, windows: int) -> Fit:
         """The same streams at a level moved by `shift`, which `windows` windows (at least 1) tell of."""
         level = level_columns(self.season, self.beta.shape[1])
@@ -176,6 +183,26 @@ class Fit:
             self,
             beta=(self.beta + shift[:, None] * level).astype(np.float32),
             covariance=self.covariance + np.outer(level, level) / max(1, windows),
+        )
+
+    def scatter(self, streams: NDArray[np.bool_], others: Fit) -> Fit:
+        """What is known of more streams: this of `streams`, (S,), and what `others` knows of all the others."""
+
+        def lay(own: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
+            whole = theirs.copy()
+            whole[streams] = own
+            return whole
+
+        return replace(
+            self,
+            beta=lay(self.beta, others.beta),
+            ssr=lay(self.ssr, others.ssr),
+            sampling=lay(self.sampling, others.sampling),
+            lagged=lay(self.lagged, others.lagged),
+            previous=lay(self.previous, others.previous),
+            group=lay(self.group, others.group + np.int32(len(self.freedom))),
+            covariance=np.concatenate([self.covariance, others.covariance]),
+            freedom=np.concatenate([self.freedom, others.freedom]),
         )
 
     def _split(self, seen: NDArray[np.bool_]) -> Fit:
