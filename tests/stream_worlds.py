@@ -88,6 +88,7 @@ class Life:
     seed: int
     change: Change = unchanged
     rows: int = ROWS
+    labels_until: float = np.inf  # epoch seconds
     alarms: list[tuple[int, str, str]] = field(default_factory=list)  # day, kind, sentence
     blocked: list[int] = field(default_factory=list)  # days with a fault that blocks builds
     raised: dict[str, int] = field(default_factory=dict)
@@ -112,7 +113,8 @@ class Life:
             self.monitor = self.monitor.rebaseline(EvidenceKind(kind))
             del self.raised[kind]
         profile = profile_of(*day_of(number, self.rng, self.change, self.rows), self.reference.layout)
-        self.monitor, self.last = self.monitor.check(profile, (FIRST + number) * DAY)
+        start = (FIRST + number) * DAY
+        self.monitor, self.last = self.monitor.check(profile, start, min(start, self.labels_until))
         for kind in self.last.kinds:
             if kind.crossed:
                 self.alarms.append((number, str(kind.kind), kind.sentence))

@@ -11,7 +11,7 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
-from driftd.loop.checks import CheckRun, CheckScheduler, alarm_of, fault_in, is_conclusive
+from driftd.loop.checks import CheckRun, CheckScheduler, alarm_of, fault_in, is_conclusive, is_level_fault
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.observe.model_metrics import ModelMetrics
@@ -194,7 +194,8 @@ class ModelRunner:
         assessment = run.result.assessment
         if run.kind == "window" and is_conclusive(assessment, EvidenceKind.QUALITY):
             fault = fault_in(assessment)
-            decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
+            is_level = is_level_fault(assessment)
+            decision.advance(QualityOk() if fault is None else QualityFault(fault, is_level=is_level), facts)
         if run.kind == "labels" and not assessment.waits:
             fault = fault_in(assessment)
             if fault is not None:

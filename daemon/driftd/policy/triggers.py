@@ -201,20 +201,29 @@ def find_obstacle(
     state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> str | None:
     """Why a requested build cannot start now, in one sentence; None when nothing stands in its way."""
-    for standing in (_always_obstacle(state, facts, override), _passing_obstacle(state, want, facts, settings, now)):
+    for standing in (
+        _always_obstacle(state, want, facts, override),
+        _passing_obstacle(state, want, facts, settings, now),
+    ):
         if standing is not None:
             return standing
     return None
 
 
-def _always_obstacle(state: ModelState, facts: Facts, override: Override) -> str | None:
+def _always_obstacle(state: ModelState, want: BuildRequest, facts: Facts, override: Override) -> str | None:
     if "retraining" in override.pause:
         return f"retraining is paused by the override: {override.reason}"
-    if state.blocked is not None:
+    if state.blocked is not None and not _passes_fault(state, want):
         return f"the pipeline is broken: {state.blocked}"
     if ActionKind.SWAP in facts.working:
         return "a swap is under way"
     return None
+
+
+def _passes_fault(state: ModelState, want: BuildRequest) -> bool:
+    """Whether a person asked, and all that is wrong are values that were never seen: they may know these are right."""
+    is_level = state.level_fault is not None and state.label_fault is None
+    return want.trigger is Trigger.MANUAL and is_level
 
 
 def _passing_obstacle(
@@ -263,6 +272,8 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
     )
     action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
+    if state.blocked is not None:
+        reason = f"{reason}; warning: the pipeline may be broken ({state.blocked}), rows of such windows are left out"
     if state.build is not None:
         reason = f"{reason}; build {state.build.number} only collected rows, and ends"
     figures = DecisionFigures(
