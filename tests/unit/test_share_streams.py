@@ -111,7 +111,7 @@ def test_a_second_feature_is_told_while_an_alarm_stands() -> None:
 
 def test_a_state_without_streams_of_shares_goes_on() -> None:
     """What an earlier edition stored is kept stream by stream; the streams of shares begin as the reference is."""
-    life = Life(7, shifted("x", 0.15, 30)).until(40)
+    life = Life(7).until(40)
     monitor = life.monitor
     assert monitor.data is not None
     old = np.array([stream.component not in SHARES for stream in monitor.data.streams])
@@ -124,7 +124,8 @@ def test_a_state_without_streams_of_shares_goes_on() -> None:
         for name, array in inner.items()
     }
     thin |= {name: inner[name][old] for name in ("beta", "ssr", "sampling", "lagged", "previous", "group")}
-    before = {name: part[name] for name in ("season", "window_seconds", "windows", "alarmed", "since", "seen")}
+    kept = ("calendar", "season", "window_seconds", "windows", "alarmed", "since", "seen")
+    before = {name: part[name] for name in kept}
     stored = {**arrays, "data": as_array(pack({**before, "streams": int(old.sum())}, thin))}
     again = Monitor.from_bytes(life.reference, SETTINGS, pack(values, stored))
     assert again.renewed == ()

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from driftd_detectors.columns import Numbers
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.evidence.history import (
+    UTC_CALENDAR,
+    Calendar,
     History,
     Season,
     change_point,
@@ -124,6 +126,7 @@ class Evidence:
         values: Numbers,
         sampling_sd: Numbers,
         window_seconds: float | None,
+        calendar: Calendar = UTC_CALENDAR,
     ) -> Evidence:
         """Learn from reference windows: `starts` (R,), `values` and `sampling_sd` (R, S), in time order.
 
@@ -131,9 +134,10 @@ class Evidence:
         """
         history = History.of(starts, values, sampling_sd)
         if len(starts) < _FEWEST_REFERENCE_WINDOWS:
-            fit = Fit.begin(lanes.streams, Season.NONE, window_seconds, prior=1.0)
+            fit = Fit.begin(lanes.streams, Season.NONE, window_seconds, prior=1.0, calendar=calendar)
         else:
-            fit = Fit.begin(lanes.streams, season_for(window_seconds, len(starts)), window_seconds)
+            season = season_for(window_seconds, len(starts))
+            fit = Fit.begin(lanes.streams, season, window_seconds, calendar=calendar)
             for start, row, sd in zip(starts, values, sampling_sd, strict=True):
                 fit = fit.learn(row, sd, float(start))
         logs = np.full((len(lanes.stream), len(LAMBDAS)), -np.inf, dtype=np.float32)
@@ -270,7 +274,7 @@ class Evidence:
         return float(known.mean()) if len(known) else float("nan")
 
     def _residuals(self, since: int) -> Numbers:
-        z = self.history.regressors(self.fit.season, self.fit.window_seconds)[since:]
+        z = self.history.regressors(self.fit.season, self.fit.window_seconds, self.fit.calendar)[since:]
         return np.asarray(self.history.values[since:] - z @ self.fit.beta.T.astype(np.float64))
 
     def _learn_waiting(self) -> Evidence:
@@ -300,7 +304,8 @@ class Evidence:
         found = Evidence.unpack(self.lanes, self.threshold, values, arrays)
         if found is None:
             return None
-        return replace(found, wander=self.wander, waits_for=self.waits_for, quarantine=self.quarantine)
+        fit = found.fit.under(self.fit.calendar, values.get("calendar", ("UTC", False, False)), found.history)
+        return replace(found, fit=fit, wander=self.wander, waits_for=self.waits_for, quarantine=self.quarantine)
 
     def with_stored(self, stored: Evidence, streams: NDArray[np.bool_]) -> Evidence:
         """This with the state of `stored` for some `streams`, (S,); the others as learned, without evidence."""
@@ -325,6 +330,7 @@ class Evidence:
             "season": str(self.fit.season),
             "window_seconds": self.fit.window_seconds,
             "windows": self.fit.windows,
+            "calendar": list(self.fit.calendar.key),
             "alarmed": self.alarmed,
             "since": self.since,
             "seen": self.seen,
@@ -338,12 +344,7 @@ class Evidence:
         """Read what `pack` wrote; None when it belongs to other streams."""
         if arrays["logs"].shape != (len(lanes.stream), len(LAMBDAS)):
             return None
-        fit = Fit(
-            season=Season(values["season"]),
-            window_seconds=values["window_seconds"],
-            windows=values["windows"],
-            **{name: arrays[name] for name in Fit.begin(0, Season.NONE, None).arrays()},
-        )
+        fit = Fit.of(Season(values["season"]), values["window_seconds"], values["windows"], arrays)
         history = History(**{name: arrays[name] for name in ("starts", "values", "sampling_sd", "learned")})
         return cls(
             lanes,

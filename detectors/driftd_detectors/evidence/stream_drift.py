@@ -57,12 +57,8 @@ class StreamDrift(EvidenceView):
         kind: EvidenceKind,
         layout: Layout,
         reference: ReferenceScores | None,
-        threshold: float,
-        *,
+        settings: MonitorSettings,
         weights: Mapping[str, float],
-        tolerance: float,
-        window_seconds: float | None,
-        waits_for: int = 0,
     ) -> Self | None:
         """Learn from the reference's windows; None where the layout has no stream of this kind, or none is wanted.
 
@@ -81,11 +77,17 @@ class StreamDrift(EvidenceView):
         learned = ReferenceScores(np.empty(0), nothing, nothing) if reference is None else reference
         at = slice(None) if reference is None else places
         evidence = Evidence.begin(
-            lanes, threshold, learned.starts, learned.values[:, at], learned.sampling_sd[:, at], window_seconds
+            lanes,
+            settings.budget.threshold(kind),
+            learned.starts,
+            learned.values[:, at],
+            learned.sampling_sd[:, at],
+            settings.window_seconds,
+            settings.calendar,
         )
-        evidence = replace(evidence, waits_for=waits_for)
+        evidence = replace(evidence, waits_for=settings.learning_windows)
         sentences = StreamSentences.of(streams, layout)
-        return cls(kind, streams, places, directions_of(streams, layout), sentences, tolerance, evidence)
+        return cls(kind, streams, places, directions_of(streams, layout), sentences, settings.tolerance, evidence)
 
     def update(self, scores: WindowScores, start: float) -> Self:
         """One window more; a subject that begins to lead while an alarm stands crosses the threshold for itself."""
@@ -231,9 +233,9 @@ class StreamDrift(EvidenceView):
         since = max(1, evidence.since)
         more = f" (and {', '.join(others[:2])}{' and others' if len(others) > 2 else ''})" if others else ""  # noqa: PLR2004
         if first == self.newest and self.changed_at is not None:
-            since = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
             more = f" (while the alarm on what began on {format_day(self.changed_at)} stands)"
-        said = self.sentences.move(leading, evidence, since)
+        own_since = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
+        said = self.sentences.move(leading, evidence, min(since, own_since))
         return (
             f"{said}{more}: evidence {number(evidence.value)} against a threshold of "
             f"{number(evidence.threshold)}, over {format_windows(since)}"
@@ -266,7 +268,8 @@ class StreamDrift(EvidenceView):
             before = np.array([stream.component not in SHARES for stream in self.streams])
             if count != int(before.sum()) or not len(evidence.history.starts):
                 return None
-            stored = Evidence.unpack(evidence.lanes.only(before), self.threshold, values, arrays)
+            lanes = evidence.lanes.only(before)
+            stored = replace(evidence, lanes=lanes).restore_from(values, arrays)
             found = None if stored is None else evidence.with_stored(stored, before)
         else:
             found = evidence.restore_from(values, arrays)
@@ -336,16 +339,8 @@ def begin_data_drift(
     .. [1] Shin, Ramdas, Rinaldo, *E-detectors*, NEJSDS 2024.
     """
     names = tuple(column.name for column in layout.features)
-    return StreamDrift.begin(
-        EvidenceKind.DATA,
-        layout,
-        reference,
-        settings.budget.threshold(EvidenceKind.DATA),
-        weights=settings.feature_weights(names, importance),
-        tolerance=settings.tolerance,
-        window_seconds=settings.window_seconds,
-        waits_for=settings.learning_windows,
-    )
+    weights = settings.feature_weights(names, importance)
+    return StreamDrift.begin(EvidenceKind.DATA, layout, reference, settings, weights)
 
 
 def begin_prediction_drift(
@@ -387,13 +382,4 @@ def begin_prediction_drift(
     ----------
     .. [1] Shin, Ramdas, Rinaldo, *E-detectors*, NEJSDS 2024.
     """
-    return StreamDrift.begin(
-        EvidenceKind.PREDICTION,
-        layout,
-        reference,
-        settings.budget.threshold(EvidenceKind.PREDICTION),
-        weights={},
-        tolerance=settings.tolerance,
-        window_seconds=settings.window_seconds,
-        waits_for=settings.learning_windows,
-    )
+    return StreamDrift.begin(EvidenceKind.PREDICTION, layout, reference, settings, {})
