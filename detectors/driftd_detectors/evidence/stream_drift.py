@@ -232,9 +232,10 @@ class StreamDrift(EvidenceView):
         leading = int(np.argmax(np.where(own, evidence.shares, -1.0)))
         since = max(1, evidence.since)
         more = f" (and {', '.join(others[:2])}{' and others' if len(others) > 2 else ''})" if others else ""  # noqa: PLR2004
+        own_since = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
         if first == self.newest and self.changed_at is not None:
             more = f" (while the alarm on what began on {format_day(self.changed_at)} stands)"
-        own_since = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
+            since = own_since
         said = self.sentences.move(leading, evidence, min(since, own_since))
         return (
             f"{said}{more}: evidence {number(evidence.value)} against a threshold of "
