@@ -234,6 +234,7 @@ class ModelState:
     last_schedule: float = 0.0
     code: str | None = None  # fingerprint of the trainer of the last build
     blocked: str | None = None  # why no build may start now (a quality fault), in one sentence
+    level_fault: str | None = None  # what blocks, where it is only values that were never seen: a person's build passes
     label_fault: str | None = None  # of the labels; it stands until a cohort shows none
     waits: str | None = None  # why the wanted build has not started yet, in one sentence
     pinned: int | None = None  # the version that the operator's override holds

@@ -21,6 +21,7 @@ from driftd.config.types import (
     distinct,
     text_encoding,
     trainer_reference,
+    zone_name,
 )
 from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
@@ -147,6 +148,21 @@ class Data(Section):
     )
 
 
+class CalendarConfig(Section):
+    """Which days and hours windows fall on, for windows of at most a day."""
+
+    zone: Annotated[str, AfterValidator(zone_name)] = Field(
+        "UTC", description="the time zone that hours and days of the week are told in; windows stay aligned to UTC"
+    )
+    holidays: str | None = Field(
+        None,
+        min_length=1,
+        description="a CSV file whose lines begin with a date, `2026-01-01,New Year`: such days are unlike others, and "
+        "the first of them only teach how; read when the config is",
+    )
+    month_ends: Flag = Field(default=True, description="whether the last two days of a month may be unlike others too")
+
+
 class Detect(Section):
     """What is watched, and how many false alarms that may cost."""
 
@@ -158,6 +174,7 @@ class Detect(Section):
     )
     performance: PerformanceConfig = Field(PerformanceConfig(), description="labelled performance")
     data: Data = Field(Data(), description="data drift")
+    calendar: CalendarConfig = Field(CalendarConfig(), description="local time, holidays and month ends")
     segments: tuple[str, ...] = Field(
         (), description="features by whose values the gate compares too: no group may become clearly worse"
     )

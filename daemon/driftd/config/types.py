@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SerializationInfo, Strict
 
@@ -180,6 +182,37 @@ def without_secret(address: str) -> str:
     """A web address of which only the scheme and the host are left: it may be shown, and still reads as an address."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/**********"
+
+
+def zone_name(text: str) -> str:
+    """A time zone of the IANA database."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        near = difflib.get_close_matches(text, sorted(available_timezones()), n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ", such as Europe/Istanbul or UTC"
+        raise ValueError(f"there is no time zone {text!r:.60}{meant}") from error
+    return text
+
+
+def read_holidays(path: str | Path) -> tuple[date, ...]:
+    """The dates of a calendar file: the first column of a CSV, as in `2026-01-01,New Year`; a header may be there.
+
+    Raises ValueError that names the line when another line does not begin with a date, OSError when it cannot be read.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text("utf-8-sig").splitlines(), start=1):
+        text = line.split(",")[0].strip().strip('"')
+        if not text or text.startswith("#"):
+            continue
+        try:
+            found.append(date.fromisoformat(text))
+        except ValueError as error:
+            if number > 1:
+                raise ValueError(f"{path}, line {number}: {text!r:.40} is no date such as 2026-01-01") from error
+    if not found:
+        raise ValueError(f"{path} holds no date; each line begins with one, such as 2026-01-01,New Year")
+    return tuple(found)
 
 
 def trainer_reference(text: str) -> str:

@@ -103,7 +103,7 @@ def _block_builds(state: ModelState, fault: QualityFault) -> Transition:
         said = sentence if state.blocked in (None, state.label_fault) else state.blocked
         blocked = replace(state, label_fault=sentence, blocked=said)
     else:
-        blocked = replace(state, blocked=sentence)
+        blocked = replace(state, blocked=sentence, level_fault=sentence if fault.is_level else None)
     if state.blocked is not None:
         return Transition(blocked, sentence)
     return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", Event.QUALITY_FAULT)
@@ -115,7 +115,7 @@ def _unblock_builds(state: ModelState, cleared: QualityOk) -> Transition:
         blocked = None if state.blocked == state.label_fault else state.blocked
         whole = replace(state, label_fault=None, blocked=blocked)
     else:
-        whole = replace(state, blocked=state.label_fault)
+        whole = replace(state, blocked=state.label_fault, level_fault=None)
     if state.blocked is None or whole.blocked is not None:
         return Transition(whole, whole.blocked or "no fault of the pipeline")
     return Transition(whole, f"the pipeline is whole again; it was: {state.blocked}", Event.QUALITY_RESTORED)

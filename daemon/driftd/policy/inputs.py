@@ -113,10 +113,14 @@ class AlarmCleared:
 
 @dataclass(frozen=True, slots=True)
 class QualityFault:
-    """A check saw a broken pipeline: that of a window's rows, or that of a cohort's labels."""
+    """A check saw a broken pipeline: that of a window's rows, or that of a cohort's labels.
+
+    `is_level` says that rows came whole, with values that were never seen: a person may know better.
+    """
 
     sentence: str
     of: Literal["window", "labels"] = "window"
+    is_level: bool = False
 
 
 @dataclass(frozen=True, slots=True)

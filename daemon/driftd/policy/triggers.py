@@ -237,20 +237,26 @@ def find_obstacle(
 ) -> str | None:
     """Why a requested build cannot start now, in one sentence; None when nothing stands in its way."""
     return (
-        _always_obstacle(state, facts, override)
+        _always_obstacle(state, want, facts, override)
         or (find_refresh_obstacle(state, facts) if is_refresh(want, settings) else None)
         or _passing_obstacle(state, want, facts, settings, now)
     )
 
 
-def _always_obstacle(state: ModelState, facts: Facts, override: Override) -> str | None:
+def _always_obstacle(state: ModelState, want: BuildRequest, facts: Facts, override: Override) -> str | None:
     if "retraining" in override.pause:
         return f"retraining is paused by the override: {override.reason}"
-    if state.blocked is not None:
+    if state.blocked is not None and not _passes_fault(state, want):
         return f"the pipeline is broken: {state.blocked}"
     if ActionKind.SWAP in facts.working:
         return "a swap is under way"
     return None
+
+
+def _passes_fault(state: ModelState, want: BuildRequest) -> bool:
+    """Whether a person asked, and all that is wrong are values that were never seen: they may know these are right."""
+    is_level = state.level_fault is not None and state.label_fault is None
+    return want.trigger is Trigger.MANUAL and is_level
 
 
 def _passing_obstacle(
@@ -302,6 +308,8 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
     if build.is_refresh:
         action = refresh_action(state, build)
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
+    if state.blocked is not None:
+        reason = f"{reason}; warning: the pipeline may be broken ({state.blocked}), rows of such windows are left out"
     if state.build is not None:
         idle = "waited for a person" if state.phase is Phase.AWAITING_APPROVAL else "only collected rows"
         reason = f"{reason}; build {state.build.number} {idle}, and ends"
