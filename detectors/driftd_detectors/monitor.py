@@ -27,6 +27,7 @@ from driftd_detectors.evidence.stream_drift import (
     begin_prediction_drift,
     score_reference,
 )
+from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm
@@ -220,7 +221,7 @@ class Monitor:
 
     def _chosen_instead(self) -> str | None:
         wanted = self.settings.metric
-        return None if wanted == "auto" or wanted in self.reference.losses else wanted
+        return None if wanted == "auto" or wanted in self.reference.losses else display_name(wanted)
 
 
 def _begin(

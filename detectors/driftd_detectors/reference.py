@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
+from driftd_detectors.metrics import METRICS, is_mean
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
-from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses, rarer_share
+from driftd_detectors.performance.losses import losses, rarer_share
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
@@ -124,7 +125,7 @@ def learn_reference(
     layout = learn_layout(columns, outcomes, schema, importance=importance)
     row_losses = losses(loss, schema.task, outcomes)
     windows = _window_profiles(columns, outcomes, layout, starts, row_losses)
-    learned = {metric: learn_losses(metric, outcomes, starts) for metric in METRICS[schema.task]}
+    learned = {metric: learn_losses(metric, outcomes, starts) for metric in _metrics(schema, loss)}
     return Reference(
         schema=schema,
         layout=layout,
@@ -134,9 +135,14 @@ def learn_reference(
         loss=loss,
         label_delay=LabelDelay.learn_outcomes(outcomes),
         importance=dict(importance),
-        expected=_expected_losses(columns, outcomes, schema, layout, starts, importance),
+        expected=_expected_losses(columns, outcomes, schema, layout, starts, importance, loss),
         rarer=rarer_share(outcomes.label[outcomes.labelled], (0.0, 1.0)[: len(schema.classes)]),
     )
+
+
+def _metrics(schema: Schema, loss: str) -> tuple[str, ...]:
+    """Those of the task, and the gate's where that is the user's own."""
+    return tuple(dict.fromkeys((*METRICS[schema.task], loss)))
 
 
 def _expected_losses(
@@ -146,6 +152,7 @@ def _expected_losses(
     layout: Layout,
     starts: Numbers,
     importance: Mapping[str, float],
+    loss: str,
 ) -> dict[str, ExpectedLoss]:
     from driftd_detectors.performance.estimated_loss import learn_expected  # noqa: PLC0415 - SciPy's sparse matrices: builds only
 
@@ -159,8 +166,8 @@ def _expected_losses(
             starts=starts,
             importance=importance,
         )
-        for metric in METRICS[schema.task]
-        if metric in MEAN_METRICS
+        for metric in _metrics(schema, loss)
+        if is_mean(metric)
     }
     return {metric: expected for metric, expected in found.items() if expected is not None}
 

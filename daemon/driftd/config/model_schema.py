@@ -17,13 +17,16 @@ from driftd.config.types import (
     class_name_of,
     cron_schedule,
     distinct,
+    metric_reference,
     text_encoding,
     trainer_reference,
 )
 from driftd.stattests import stattest_named
+from driftd_detectors.metrics import cost_metric
 from driftd_detectors.schema import Kind, Task
 
 ClassName = Annotated[str, BeforeValidator(class_name_of)]
+Cost = Annotated[Number, Field(ge=0)]
 StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
 
 
@@ -107,13 +110,33 @@ class Command(Section):
     )
 
 
+class CostsConfig(Section):
+    """A metric that says what wrong predictions cost."""
+
+    costs: dict[
+        ClassName,
+        Annotated[
+            Annotated[Cost, Tag("unit")] | Annotated[dict[ClassName, Cost], Tag("classes")],
+            Discriminator(lambda given: "classes" if isinstance(given, dict) else "unit"),
+        ],
+    ] = Field(
+        min_length=1,
+        description="of classes: the label, and under it what each prediction costs (right ones nothing, wrong ones "
+        "that are not named the most); of numbers: what a unit `over` and a unit `under` the label costs",
+    )
+
+
 class PerformanceConfig(Section):
     """Labelled performance."""
 
-    metric: str = Field(
+    metric: Annotated[
+        Annotated[str, AfterValidator(metric_reference), Tag("name")] | Annotated[CostsConfig, Tag("costs")],
+        Discriminator(lambda given: "costs" if isinstance(given, dict | CostsConfig) else "name"),
+    ] = Field(
         "auto",
-        description="what is watched where labels come; `auto`: mae for numbers, brier for classes (error without "
-        "scores; log_loss, with roc_auc beside it, where the rarer of two classes is below 5 %)",
+        description="what is watched and gated where labels come; `auto`: mae for numbers, brier for classes (error "
+        "without scores; log_loss, with roc_auc beside it, where the rarer of two classes is below 5 %); or your own: "
+        "`package.module:function`, or `{costs: {...}}` (docs/your-metric.md)",
     )
     tolerated_loss: Number | None = Field(
         None,
@@ -123,6 +146,11 @@ class PerformanceConfig(Section):
     patience: Duration | None = Field(
         None, description="the age at which a window's missing labels are no longer waited for; learned unless set"
     )
+
+    @property
+    def metric_name(self) -> str:
+        """The metric as the statistics name it, or `auto`; the name of costs holds them."""
+        return self.metric if isinstance(self.metric, str) else cost_metric(self.metric.costs)
 
 
 class Data(Section):

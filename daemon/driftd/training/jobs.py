@@ -182,7 +182,7 @@ class Job:
         """End the child and all that it started. The folder stays unfinished unless the child had finished it."""
         if self._process is None or self._process.returncode is not None:
             return
-        _kill_family(self._process.pid)
+        kill_family(self._process.pid)
         self._process.wait()
 
     def _at_work(self) -> bool:
@@ -195,7 +195,7 @@ class Job:
             return False
         if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return True
-        _kill_family(self._process.pid)
+        kill_family(self._process.pid)
         self._process.wait()
         return False
 
@@ -232,7 +232,7 @@ def start_job(folder: Path, task: str, arguments: Mapping[str, object], limits: 
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(limits),
+            env=job_environment(limits),
             start_new_session=True,
         )
     return Job(folder, limits, process, time.monotonic())
@@ -242,7 +242,7 @@ def _for_us_alone(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _environment(limits: JobLimits) -> dict[str, str]:
+def job_environment(limits: JobLimits) -> dict[str, str]:
     """The parent's environment, with its import paths, its thread limits, and hashes that repeat from run to run.
 
     What is between systemd and the daemon stays there: a trainer needs neither its socket nor its credentials.
@@ -255,7 +255,7 @@ def _environment(limits: JobLimits) -> dict[str, str]:
     return {**os_environment, **limits.environment(), **fixed}
 
 
-def _kill_family(pid: int) -> None:
+def kill_family(pid: int) -> None:
     """Kill a job: first all that descends from its keeper, which adopts what would get away, and then the keeper."""
     end_below(pid)
     with contextlib.suppress(ProcessLookupError):
