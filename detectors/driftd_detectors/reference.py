@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -17,6 +17,7 @@ from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
 from driftd_detectors.performance.losses import losses, rarer_share
+from driftd_detectors.performance.segments import Segment, learn_segments
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
@@ -42,6 +43,7 @@ class Reference:
     label_delay: LabelDelay
     importance: Mapping[str, float]
     expected: Mapping[str, ExpectedLoss] = field(default_factory=dict)  # of every metric that is a mean over rows
+    segments: tuple[Segment, ...] = ()  # whose losses are watched beside the whole's
     rarer: float = float("nan")  # share of the rarer of two classes; NaN where that is not known
 
     def to_bytes(self) -> bytes:
@@ -55,6 +57,7 @@ class Reference:
             "importance": dict(self.importance),
             "starts": [start for start, _ in self.windows],
             "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
+            "segments": [segment.to_dict() for segment in self.segments],
             "rarer": None if np.isnan(self.rarer) else self.rarer,
         }
         arrays: dict[str, NDArray[Any]] = {"profile": as_array(self.profile.to_bytes())}
@@ -78,6 +81,7 @@ class Reference:
             label_delay=LabelDelay.from_dict(values["arrivals"]),
             importance=values["importance"],
             expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
+            segments=tuple(Segment.from_dict(segment) for segment in values.get("segments", ())),
             rarer=float("nan") if values.get("rarer") is None else values["rarer"],
         )
 
@@ -99,6 +103,8 @@ def learn_reference(
     starts: Numbers,
     importance: Mapping[str, float],
     loss: str,
+    metric: str | None = None,
+    segments: Sequence[str] = (),
 ) -> Reference:
     """Learn from the rows on which a version was judged.
 
@@ -112,6 +118,10 @@ def learn_reference(
         How much the loss depends on each feature, non-negative.
     loss
         The metric of the gate, a mean over rows.
+    metric
+        The metric that is watched, where it is another than the gate's.
+    segments
+        Columns whose values are segments of their own; a shallow tree finds more (`performance.segments`).
 
     Raises
     ------
@@ -136,6 +146,15 @@ def learn_reference(
         label_delay=LabelDelay.learn_outcomes(outcomes),
         importance=dict(importance),
         expected=_expected_losses(columns, outcomes, schema, layout, starts, importance, loss),
+        segments=learn_segments(
+            columns,
+            outcomes,
+            schema,
+            starts=starts,
+            loss=loss,
+            metrics=(metric,) if metric in METRICS[schema.task] else (),
+            declared=segments,
+        ),
         rarer=rarer_share(outcomes.label[outcomes.labelled], (0.0, 1.0)[: len(schema.classes)]),
     )
 

@@ -178,9 +178,20 @@ class Detect(Section):
     )
     performance: PerformanceConfig = Field(PerformanceConfig(), description="labelled performance")
     data: Data = Field(Data(), description="data drift")
-    segments: tuple[str, ...] = Field(
-        (), description="features by whose values the gate compares too: no group may become clearly worse"
+    segments: Annotated[
+        Annotated[Literal["auto"], Tag("word")] | Annotated[tuple[str, ...], Tag("list")],
+        Discriminator(lambda given: "word" if isinstance(given, str) else "list"),
+    ] = Field(
+        "auto",
+        description="features by whose values performance is watched apart, and by which the gate compares too: no "
+        "group may become clearly worse; `auto` watches the groups that a shallow tree finds on the reference's losses "
+        "(the gate compares none), `[]` none",
     )
+
+    @property
+    def segment_columns(self) -> tuple[str, ...]:
+        """The features that are named."""
+        return () if self.segments == "auto" else self.segments
 
 
 class BudgetConfig(Section):

@@ -127,7 +127,7 @@ def check_context(monitor: Monitor, rows: int) -> CheckContext:
 def without_absorbed(assessment: Assessment, monitor: Monitor) -> Assessment:
     """An assessment without the alarms that were absorbed since: their evidence has begun anew."""
     parts = {
-        EvidenceKind.DATA: monitor.data,
+        EvidenceKind.DATA: monitor.data_evidence,
         EvidenceKind.PREDICTION: monitor.prediction,
         EvidenceKind.HARM: monitor.harm,
     }

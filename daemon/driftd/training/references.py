@@ -86,6 +86,8 @@ def reference_of(
         starts=order.window_starts(rows.at),
         importance=importance_of(version, own, metric),
         loss=metric,
+        metric=order.metric,
+        segments=order.config.detect.segment_columns,
     )
 
 

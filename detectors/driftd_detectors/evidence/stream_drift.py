@@ -296,7 +296,7 @@ def begin_data_drift(
         EvidenceKind.DATA,
         layout,
         reference,
-        settings.budget.threshold(EvidenceKind.DATA),
+        settings.feature_threshold,
         weights=settings.feature_weights(names, importance),
         tolerance=settings.tolerance,
         window_seconds=settings.window_seconds,

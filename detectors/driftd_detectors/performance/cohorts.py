@@ -10,7 +10,7 @@ from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
-from driftd_detectors.performance.label_delay import FEWEST_LABELS, Maturity
+from driftd_detectors.performance.label_delay import FEWEST_LABELS, LabelDelay, Maturity
 from driftd_detectors.performance.level_view import alarm_sentence, cleared_sentence, suspicion_sentence
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import value_of
@@ -48,9 +48,8 @@ def assess_cohort(
     labels = int(outcomes.labelled.sum())
     if readiness in {"wait", "given_up"}:
         return performance, maturity, _not_yet(outcomes, age, maturity, waits=readiness == "wait")
-    end = float(np.max(outcomes.at)) if window_seconds is None else start + window_seconds
-    known_by = end + age
-    delay = maturity.delay if readiness == "early" else None
+    known_by = end_of(outcomes, start, window_seconds) + age
+    delay = delay_in_use(maturity, outcomes, age)
     estimate = estimate_loss(outcomes, loss, delay, known_by)
     if not np.isfinite(estimate.loss):
         sentence = f"{display_name(loss.metric)} cannot be computed from the {labels} labels of this window"
@@ -83,6 +82,16 @@ def assess_cohort(
         figures=figures,
     )
     return after, known, assessment
+
+
+def end_of(outcomes: Outcomes, start: float, window_seconds: float | None) -> float:
+    """When the window of a cohort with rows ended, in epoch seconds; a window of rows ends with its last row."""
+    return float(np.max(outcomes.at)) if window_seconds is None else start + window_seconds
+
+
+def delay_in_use(maturity: Maturity, outcomes: Outcomes, age: float) -> LabelDelay | None:
+    """How late labels come, where a cohort is evaluated before nearly all of its labels are there; else None."""
+    return maturity.delay if maturity.ready(outcomes, age) == "early" else None
 
 
 def _update(performance: Detector, estimate: CohortEstimate, beside: CohortEstimate | None, start: float) -> Detector:

@@ -104,6 +104,11 @@ class LevelView:
         return self.evidence.threshold
 
     @property
+    def span(self) -> int:
+        """Windows of the average that stands out most."""
+        return self.evidence.judged.span
+
+    @property
     def alarmed(self) -> bool:
         """Whether an alarm stands."""
         return self.evidence.alarmed

@@ -206,6 +206,11 @@ class PerformancePair:
         return max(self.first, self.beside, key=lambda evidence: (evidence.alarmed, evidence.value))
 
     @property
+    def span(self) -> int:
+        """Windows of the average that stands out most."""
+        return self.leading.span
+
+    @property
     def tolerated(self) -> float:
         """The rise of the first metric's loss that is no reason for an alarm."""
         return self.first.tolerated

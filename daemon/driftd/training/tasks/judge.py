@@ -267,7 +267,7 @@ def _guards(
         artefact_bytes(order.places.version(order.model, manifest.version), manifest)
         for manifest in (challenger, champion)
     )
-    segments = segment_guards(rows, weight, lost, order.config.detect.segments, order.config.promote.confidence)
+    segments = segment_guards(rows, weight, lost, order.config.detect.segment_columns, order.config.promote.confidence)
     return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
 
 
