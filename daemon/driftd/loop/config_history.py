@@ -100,10 +100,11 @@ def monitor_settings(model: ModelConfig) -> MonitorSettings:
         ignore=frozenset(detect.data.ignore),
         weights=detect.data.weights,
         tolerance=detect.data.tolerance,
-        metric=detect.performance.metric,
+        metric=detect.performance.metric_name,
         tolerated_loss=detect.performance.tolerated_loss,
         label_patience=detect.performance.patience,
         calendar=_calendar(detect.calendar),
+        segments=None if detect.segments == "auto" else detect.segments,
     )
 
 

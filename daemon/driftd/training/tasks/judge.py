@@ -31,6 +31,7 @@ from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay, rows_of
 from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.gate import Judgement, judge
+from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.losses import metric_value, weighted_mean
 from driftd_detectors.schema import Task
@@ -267,8 +268,9 @@ def _guards(
         artefact_bytes(order.places.version(order.model, manifest.version), manifest)
         for manifest in (challenger, champion)
     )
+    config = order.config
     segments = segment_guards(
-        rows, weight, lost, order.config.detect.segments, order.config.promote.confidence, order.config.block_seconds
+        rows, weight, lost, config.detect.segment_columns, config.promote.confidence, config.block_seconds
     )
     return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
 
@@ -310,7 +312,7 @@ def _metrics(
         return {"rows": 0.0}
     known = {"loss": weighted_mean(side.loss, weight), "rows": float(len(rows))}
     if order.metric is not None:
-        known[order.metric] = metric_value(order.metric, side.outcomes, weight)
+        known[display_name(order.metric)] = metric_value(order.metric, side.outcomes, weight)
     elif used == "log_loss":  # chosen because positives are rare: what people ask for then is told beside it
         known["roc_auc"] = metric_value("roc_auc", side.outcomes, weight)
     if rows.schema.task is Task.CLASSIFICATION:
