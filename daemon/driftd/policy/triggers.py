@@ -308,7 +308,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
     figures = DecisionFigures(
         version=build.number,
         trigger=want.trigger,
-        labels=facts.labels,
+        labels=facts.fresh_labels if build.is_refresh else facts.labels,
         change_at=want.change_at,
         alarm=want.alarm,
     )

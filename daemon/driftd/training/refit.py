@@ -21,7 +21,7 @@ from driftd.training.compare import (
 )
 from driftd.training.job_context import JobContext
 from driftd.training.recipes import Cadence, KnownRows, rows_known
-from driftd.training.siblings import Sibling, load_generations
+from driftd.training.siblings import Sibling, load_generations, store_generation
 from driftd.training.stretches import (
     RefreshRows,
     cut_stretches,
@@ -100,6 +100,8 @@ def load_opponents(
         generations = first_generations(
             order.recipe(version), base.manifest, known.rows, config.retrain.refresh.recipes, cadence
         )
+        for made in generations:  # at once: a job that is ended by its time limit need not make them again
+            store_generation(order.places, order.model, made, allow_joblib=config.allow_joblib)
     refreshes = cut_stretches(generations, known)
     metric = stretch_metric(order.metric, known.rows, versions)
     stretches = [stretch_of(refresh, versions, metric) for refresh in refreshes]
