@@ -107,11 +107,11 @@ def test_rows_that_a_version_was_built_from_do_not_judge_it_nor_does_it_judge_it
 
 def test_more_stretches_are_looked_at_until_there_are_rows_enough() -> None:
     """Two stretches are looked at, more where these are thin, and never more than are kept."""
-    full = [stretch(number) for number in range(1, 6)]
+    full = [stretch(number) for number in range(5, 0, -1)]
     assert [found.built for found in newest_stretches(full)] == [5, 4]
-    thin = [stretch(number, rows=30) for number in range(1, 12)]
+    thin = [stretch(number, rows=30) for number in range(11, 0, -1)]
     assert [found.built for found in newest_stretches(thin)] == [11, 10, 9, 8]
-    assert len(newest_stretches([stretch(number, rows=5) for number in range(1, 12)])) == DEPTH
+    assert len(newest_stretches([stretch(number, rows=5) for number in range(11, 0, -1)])) == DEPTH
 
 
 def rows_of_days(days: int, a_day: int = 50, *, delay: float = 3600.0) -> TrainingRows:

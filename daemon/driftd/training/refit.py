@@ -104,8 +104,8 @@ def load_opponents(
             store_generation(order.places, order.model, made, allow_joblib=config.allow_joblib)
     refreshes = cut_stretches(generations, known)
     metric = stretch_metric(order.metric, known.rows, versions)
-    stretches = [stretch_of(refresh, versions, metric) for refresh in refreshes]
-    recent = newest_stretches(stretches, look=LOOK_LATE if known.is_late else LOOK)
+    newest = (stretch_of(refresh, versions, metric) for refresh in reversed(refreshes))  # older siblings stay on disk
+    recent = newest_stretches(newest, look=LOOK_LATE if known.is_late else LOOK)
     return Opponents(known, cadence, serving, versions, refreshes, recent, metric)
 
 
