@@ -59,7 +59,7 @@ def test_rows_that_have_grown_are_refreshed_again_and_again_during_probation(tmp
     What it promises is the loss of its siblings on unseen rows; its probation lasts until the next refresh.
     """
     world = World.begin(tmp_path, hours=60, config=REFRESHED)
-    world.live(11)
+    world.live(8)
     versions = promoted(world)
     assert len(versions) >= 2
     state, store = world.daemon.models[MODEL].state, world.daemon.assembly.store
