@@ -143,7 +143,7 @@ class SwapArguments(msgspec.Struct, frozen=True):
     from_version: int | None = msgspec.field(default=None, name="from")
 
 
-class ShadowArguments(msgspec.Struct, frozen=True):
+class ShadowArguments(msgspec.Struct, frozen=True, omit_defaults=True):
     """Compare the new champion with the old one on the rows since the swap (epoch seconds)."""
 
     kind: ClassVar[ActionKind] = ActionKind.SHADOW

@@ -90,6 +90,18 @@ def test_the_shape_of_the_design_is_read() -> None:
     assert config.window.every is None
 
 
+def test_a_refresh_is_on_by_default_and_off_by_a_word() -> None:
+    """Shares and windows are written as people say them, and a dump of the config is read back as it was."""
+    assert model().retrain.on == ("performance", "refresh")
+    assert model().retrain.refresh.recipes == ("all", "recent", "half_life")
+    read = model("retrain: {refresh: {rows: 12.5%, every: 14 windows, recipes: [all]}}")
+    assert (read.retrain.refresh.rows, read.retrain.refresh.every) == (0.125, 14)
+    dumped = read.model_dump(mode="json")
+    assert dumped["retrain"]["refresh"]["rows"] == "12.5%"
+    assert type(read).model_validate(dumped) == read
+    assert not model("retrain: {refresh: off}").retrain.refresh.enabled
+
+
 def test_values_are_read_as_yaml_1_2_means_them() -> None:
     """`no` is text, `1e-3` a number, quoted numbers are text: what trainers get is what was written."""
     read = model(

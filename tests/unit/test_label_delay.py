@@ -73,6 +73,17 @@ def test_the_newest_labelled_rows_do_not_make_labels_look_quick() -> None:
     assert found.mature_age == pytest.approx(truth, rel=0.15)
 
 
+def test_windows_are_mature_when_the_slowest_group_has_nearly_all_its_labels() -> None:
+    """With labels after three days at most, the last whole window of three days ago is mature, and not a later one."""
+    found = learned(np.random.default_rng(5).uniform(0, 3 * DAY, 4000), classes=0, values=np.arange(4000.0))
+    until = 100 * DAY + 1000.0
+    mature = found.mature_until(until, DAY)
+    assert mature % DAY == 0
+    assert mature == pytest.approx(until - MATURE_SHARE * 3 * DAY, abs=1.1 * DAY)
+    assert found.mature_until(until) == pytest.approx(until - MATURE_SHARE * 3 * DAY, rel=0.01)
+    assert LabelDelay.unknown().mature_until(until, DAY) == until
+
+
 def test_what_is_stored_is_read_back_as_it_was() -> None:
     """Every age, share and edge survives, and so does not to know."""
     found = learned(np.random.default_rng(4).exponential(DAY, 400), classes=0, values=np.arange(400.0))

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from driftd.cli.check_config import meaning
+from driftd.config.load import parse
 from driftd.events import Event, Trigger
 from driftd.paths import Places
 from driftd.policy import (
@@ -107,11 +109,11 @@ def test_rows_that_a_version_was_built_from_do_not_judge_it_nor_does_it_judge_it
 
 def test_more_stretches_are_looked_at_until_there_are_rows_enough() -> None:
     """Two stretches are looked at, more where these are thin, and never more than are kept."""
-    full = [stretch(number) for number in range(1, 6)]
+    full = [stretch(number) for number in range(5, 0, -1)]
     assert [found.built for found in newest_stretches(full)] == [5, 4]
-    thin = [stretch(number, rows=30) for number in range(1, 12)]
+    thin = [stretch(number, rows=30) for number in range(11, 0, -1)]
     assert [found.built for found in newest_stretches(thin)] == [11, 10, 9, 8]
-    assert len(newest_stretches([stretch(number, rows=5) for number in range(1, 12)])) == DEPTH
+    assert len(newest_stretches([stretch(number, rows=5) for number in range(11, 0, -1)])) == DEPTH
 
 
 def rows_of_days(days: int, a_day: int = 50, *, delay: float = 3600.0) -> TrainingRows:
@@ -377,3 +379,24 @@ def test_a_fresh_state_counts_from_the_champion_as_it_was_built() -> None:
     assert tick(old, 106, 500, first_refresh=first).state.refresh == first
     assert tick(old, 107, 500, first_refresh=first).event == Event.BUILD_STARTED
     assert tick(old, 107, 500).event is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("window: {every: 1d}", "at most every 7 windows: about 42 builds a year, at most 52, each of 3 fits"),
+        ("window: {every: 1h}", "about 1008 builds a year, at most 1252"),
+        ("window: {every: 5m}, promote: {serve: surely_better}", "at most 1461, each of 3 fits"),
+        ("window: {every: 1d}, retrain: {refresh: {rows: 50%}, on: [performance]}", "never refreshes"),
+    ],
+)
+def test_check_config_says_about_how_many_builds_a_year_there_will_be(keys: str, said: str) -> None:
+    """The pace follows from the windows and the growth, and storm control bounds it."""
+    config = parse(f"models:\n  demand: {{task: regression, target: y, {keys}}}\n".encode())
+    assert any(said in sentence for sentence in meaning(config, NOW)["demand"]), meaning(config, NOW)["demand"]
+
+
+def test_check_config_is_silent_about_refreshes_that_are_off() -> None:
+    """With `refresh: off` builds start by alarms alone, through the promoting gate."""
+    config = parse(b"models:\n  demand: {task: regression, target: y, retrain: {refresh: off}}\n")
+    assert not any("refreshes" in sentence for sentence in meaning(config, NOW)["demand"])

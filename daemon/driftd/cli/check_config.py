@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from driftd.config.load import ConfigError
-from driftd.config.model_schema import Data, FilesSourceConfig, ModelConfig
+from driftd.config.model_schema import Data, FilesSourceConfig, ModelConfig, RefreshConfig
 from driftd.config.model_schema import FilesSourceConfig as FilesConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
@@ -180,7 +180,8 @@ def _refresh(model: ModelConfig) -> list[str]:
     """What refreshes will do, and how many of them a year that will be about."""
     retrain, promote, refresh = model.retrain, model.promote, model.retrain.refresh
     if policy_settings(model).refresh is None:
-        return []
+        is_meant = refresh.enabled and refresh != RefreshConfig()
+        return ["never refreshes: retrain.refresh is set, but retrain.on does not name refresh"] if is_meant else []
     windows = monitor_settings(model).windows_per_year
     storm = _SECONDS_A_YEAR * min(1 / retrain.cooldown, retrain.budget.builds / retrain.budget.per)
     most = min(windows / refresh.every, storm)

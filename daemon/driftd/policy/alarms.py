@@ -174,7 +174,8 @@ def report_unattended(transition: Transition, settings: PolicySettings, override
     alarm = next((alarm for alarm in actionable(state, settings, override, now) if now >= _due(alarm, settings)), None)
     if alarm is None:
         return transition
-    waits = state.waits if state.phase in (Phase.STEADY, Phase.RETRAINING) else None
+    is_watched_on = state.probation is not None and state.probation.until_refresh
+    waits = state.waits if is_watched_on or state.phase in (Phase.STEADY, Phase.RETRAINING) else None
     reported = replace(alarm, reported_at=now, reports=alarm.reports + 1)
     after = _with_alarms(state, [reported if known is alarm else known for known in state.open_alarms])
     reason = (

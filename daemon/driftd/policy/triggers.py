@@ -184,8 +184,10 @@ def _request_without_alarm(
     if facts.schedule_due:
         state = replace(state, last_schedule=now)
     if trigger is None:
-        waits = describe_wait(state, facts, settings, _standing(state, settings, override, now))
-        return Transition(replace(state, waits=None), waits or "nothing to do")
+        standing = _standing(state, settings, override, now)
+        waits = describe_wait(state, facts, settings, standing)
+        waited_for = None if standing is None else waits  # without an alarm nobody waits for a refresh
+        return Transition(replace(state, waits=waited_for), waits or "nothing to do")
     want = BuildRequest(trigger, reason, now)
     return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures=DecisionFigures(trigger=trigger))
 
@@ -316,7 +318,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
     figures = DecisionFigures(
         version=build.number,
         trigger=want.trigger,
-        labels=facts.labels,
+        labels=facts.fresh_labels if build.is_refresh else facts.labels,
         change_at=want.change_at,
         alarm=want.alarm,
     )

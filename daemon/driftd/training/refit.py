@@ -21,7 +21,7 @@ from driftd.training.compare import (
 )
 from driftd.training.job_context import JobContext
 from driftd.training.recipes import Cadence, KnownRows, rows_known
-from driftd.training.siblings import Sibling, load_generations
+from driftd.training.siblings import Sibling, load_generations, store_generation
 from driftd.training.stretches import (
     RefreshRows,
     cut_stretches,
@@ -100,10 +100,12 @@ def load_opponents(
         generations = first_generations(
             order.recipe(version), base.manifest, known.rows, config.retrain.refresh.recipes, cadence
         )
+        for made in generations:  # at once: a job that is ended by its time limit need not make them again
+            store_generation(order.places, order.model, made, allow_joblib=config.allow_joblib)
     refreshes = cut_stretches(generations, known)
     metric = stretch_metric(order.metric, known.rows, versions)
-    stretches = [stretch_of(refresh, versions, metric) for refresh in refreshes]
-    recent = newest_stretches(stretches, look=LOOK_LATE if known.is_late else LOOK)
+    newest = (stretch_of(refresh, versions, metric) for refresh in reversed(refreshes))  # older siblings stay on disk
+    recent = newest_stretches(newest, look=LOOK_LATE if known.is_late else LOOK)
     return Opponents(known, cadence, serving, versions, refreshes, recent, metric)
 
 

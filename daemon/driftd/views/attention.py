@@ -74,10 +74,10 @@ def unwatched_attention(version: int | None, obstacle: str | None) -> Attention:
 
 def _for_a_person(status: ModelStatus) -> Attention | None:
     if status.phase is Phase.AWAITING_APPROVAL and status.build is not None:
-        version = status.build.number
+        version, how = status.build.candidate, "is refreshed" if status.build.is_refresh else "won its gate"
         return Attention.of(
             Urgency.ACT,
-            f"Version {version} won its gate and waits for your approval.",
+            f"Version {version} {how} and waits for your approval.",
             status.build.decision,
             f"driftd approve {status.model} {version}",
             "DriftdApprovalWaiting",
@@ -145,7 +145,7 @@ def _evidence_attention(status: ModelStatus) -> Attention | None:
 def _work_attention(status: ModelStatus) -> Attention | None:
     if status.phase is Phase.PAUSED:
         return Attention.of(Urgency.BUSY, "Paused by the override: no check, no build.", status.waits or "")
-    if status.probation is not None:
+    if status.probation is not None and not status.probation.until_refresh:  # that of a refresh is the usual state
         said = status.probation.sentence or "The comparison begins once labels come."
         return Attention.of(Urgency.BUSY, f"Version {status.version} is on probation beside the old one.", said)
     if status.build is not None:

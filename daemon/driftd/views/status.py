@@ -236,9 +236,9 @@ def _not_checked(state: ModelState, checked: StoredCheck | None) -> str:
 def needs_person(state: ModelState) -> str | None:
     """What a person must do, in one sentence; None when nothing."""
     if state.phase is Phase.AWAITING_APPROVAL and state.build is not None:
-        version = state.build.number
+        version = state.build.candidate
         choice = f"`driftd approve {state.model} {version}` or `driftd reject {state.model} {version}`"
-        return f"version {version} won its gate: {choice}"
+        return f"version {version} {'is refreshed' if state.build.is_refresh else 'won its gate'}: {choice}"
     if state.pin_refused is not None:
         return f"the pin was refused: {state.pin_refused}"
     if state.blocked is not None:

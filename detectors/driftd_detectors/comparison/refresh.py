@@ -7,7 +7,8 @@ losses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,10 +62,13 @@ class OlderVersion:
     judgement: Judgement
 
 
-def newest_stretches(stretches: Sequence[Stretch], *, look: int = LOOK, fewest: int = FEWEST_JUDGED) -> list[Stretch]:
-    """The newest stretches with rows, newest first: `look` of them, and more until they hold `fewest` rows."""
+def newest_stretches(stretches: Iterable[Stretch], *, look: int = LOOK, fewest: int = FEWEST_JUDGED) -> list[Stretch]:
+    """Of stretches that come newest first, the first with rows: `look` of them, and more until they hold `fewest` rows.
+
+    No more of them are asked for than are needed.
+    """
     found: list[Stretch] = []
-    for stretch in sorted(stretches, key=lambda stretch: stretch.built, reverse=True)[:DEPTH]:
+    for stretch in itertools.islice(stretches, DEPTH):
         if len(stretch):
             found.append(stretch)
         if len(found) >= look and sum(map(len, found)) >= fewest:
