@@ -1,6 +1,6 @@
 """False alarms and delays of the detectors in several worlds, through real Profiles: nominal beside observed.
 
-Run: PYTHONPATH=detectors:tests python benchmarks/false_alarms.py [--windows 2000] [--runs 9] [--jobs 2] [--only AR]
+Run: PYTHONPATH=detectors python benchmarks/false_alarms.py [--windows 1000] [--runs 9] [--jobs 2] [--only AR]
 
 Rows are drawn, counted by `profile_of` and put to `Monitor.check`: 20 features and a prediction that depends on three
 of them, at A = 1,000 windows between false alarms of the whole model. "observed" counts alarms of any kind (data,
@@ -78,8 +78,8 @@ WORLDS = (
     World("AR(.9), R = 56", 500, 56, None, 1.0, np.nan, ar=0.9, wander=1.0),
     World("AR(.95), R = 56", 500, 56, None, 1.5, np.nan, ar=0.95, wander=1.0),
     World("t4 day effects, twice sampling", 500, 28, DAY, 1.5, np.nan, heavy=2.0),
-    World("month ends, holidays; not told", 500, 56, DAY, np.nan, np.nan, season=3.0, special=4.0),
-    World("month ends, holidays; calendar", 500, 56, DAY, 1.0, np.nan, season=3.0, special=4.0, calendar=YEAR),
+    World("month ends, holidays; not told", 500, 28, DAY, np.nan, np.nan, season=3.0, special=4.0),
+    World("month ends, holidays; calendar", 500, 28, DAY, 1.0, np.nan, season=3.0, special=4.0, calendar=YEAR),
     World("summer time; not told", 500, 336, HOUR, np.nan, np.nan, season=3.0, summer=True),
     World("summer time; zone", 500, 336, HOUR, 1.0, np.nan, season=3.0, summer=True, calendar=BERLIN),
     World("12 column types, n = 100", 100, 28, DAY, 1.0, np.nan, mixed=True),
@@ -237,7 +237,7 @@ def line_of(world: World, windows: int, runs: int, seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--windows", type=int, default=2000, help="clean windows a world")
+    parser.add_argument("--windows", type=int, default=1000, help="clean windows a world")
     parser.add_argument("--runs", type=int, default=9, help="changes a world")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worlds at a time")
