@@ -38,7 +38,7 @@ def unchanged(day: int, rng: np.random.Generator, values: dict[str, Column]) -> 
 
 
 def day_of(number: int, rng: np.random.Generator, change: Change = unchanged, rows: int = ROWS) -> Day:
-    """One day: two numbers, two columns of two values, one constant, one number that a case may count with."""
+    """One day without labels: two numbers, two columns of two values, a constant, a number that a case counts with."""
     sex, vip = ((rng.random(rows) < share).astype(np.int32) for share in (0.5, 0.3))
     values: dict[str, Column] = {
         "x": rng.standard_normal(rows),
@@ -52,9 +52,8 @@ def day_of(number: int, rng: np.random.Generator, change: Change = unchanged, ro
     prediction = values["x"]
     assert isinstance(prediction, np.ndarray)
     at = (FIRST + number) * DAY + np.sort(rng.random(rows)) * DAY
-    label = prediction + rng.standard_normal(rows)
-    ones = np.ones(rows, dtype=np.int64)
-    return Columns(rows, values, {}), Outcomes(at, prediction, np.full(rows, np.nan), label, at + 60, ones, ())
+    unknown, ones = np.full(rows, np.nan), np.ones(rows, dtype=np.int64)
+    return Columns(rows, values, {}), Outcomes(at, prediction, unknown, unknown, unknown, ones, ())
 
 
 def reference_of(days: list[Day]) -> Reference:

@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
+<<<<<<< HEAD
+=======
+from driftd_detectors.evidence.history import UTC_CALENDAR, Calendar, regressors, season_for
+from driftd_detectors.evidence.sentences import format_day
+>>>>>>> streams
 from driftd_detectors.metrics import METRICS, is_mean
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
@@ -21,6 +27,7 @@ from driftd_detectors.performance.segments import Segment, learn_segments
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
+from driftd_detectors.scores.scoring import LINEAR, Stream, score_reference, streams_of
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
@@ -203,6 +210,109 @@ def _window_profiles(
         )
         for rows in np.split(order, cuts)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class InnerDrift:
+    """A change of level inside the reference: of the windows from `since` (epoch seconds) on, `after` of them."""
+
+    subject: str
+    since: float
+    after: int
+    sentence: str
+
+
+def drift_within(
+    reference: Reference, window_seconds: float | None, calendar: Calendar = UTC_CALENDAR
+) -> tuple[InnerDrift, ...]:
+    """The columns whose level changed inside the reference, the surest first: detectors take both levels for normal.
+
+    Parameters
+    ----------
+    reference
+        With its own windows.
+    window_seconds, calendar
+        Of the windows; what a season explains is no change.
+
+    Returns
+    -------
+    tuple of InnerDrift
+        One for each column; empty when there are too few windows to tell.
+
+    Notes
+    -----
+    For each split of a stream's windows z = |mean after - mean before| / (s sqrt(1/k + 1/n) sqrt((1 + rho)/(1 - rho))).
+    s is the spread about the two means, never below chance, rho its lag-1 correlation. A column is named when the
+    largest z would come from chance alone in fewer than one of a hundred references (Bonferroni over splits and
+    streams), at least three windows lie on either side, and the change is a tenth of a standard deviation or more.
+    """
+    starts = np.array([start for start, _ in reference.windows])
+    if len(starts) < 2 * _FEWEST_ASIDE + 2:
+        return ()
+    learned = score_reference(reference.layout, reference.profile, reference.windows)
+    season = season_for(window_seconds, len(starts))
+    streams = streams_of(reference.layout)
+    level = np.array([stream.component in LINEAR | {"missing"} for stream in streams])
+    wanted = np.flatnonzero(level & np.isfinite(learned.values).all(axis=0))
+    z = regressors(season, starts, window_seconds, calendar)
+    sureness, splits, changes = _surest_splits(learned.values[:, wanted], learned.sampling_sd[:, wanted], z)
+    limit = float(-ndtri(_BY_CHANCE / (2 * len(streams) * len(starts))))
+    found: dict[str, InnerDrift] = {}
+    for place in np.argsort(-sureness):
+        stream, split, change = streams[wanted[place]], int(splits[place]), float(changes[place])
+        if sureness[place] >= limit and abs(change) >= _LEAST_CHANGE and stream.subject not in found:
+            said = _inner_sentence(reference, stream, split, change)
+            found[stream.subject] = InnerDrift(stream.subject, float(starts[split]), len(starts) - split, said)
+    return tuple(found.values())
+
+
+_FEWEST_ASIDE, _BY_CHANCE, _LEAST_CHANGE = 3, 0.01, 0.1
+_IDENTIFIED = 1.0  # windows' worth of contrast that the season leaves to a split
+_MOST_SPLITS = 200
+
+
+def _surest_splits(values: Numbers, sampling_sd: Numbers, z: Numbers) -> tuple[Numbers, NDArray[np.intp], Numbers]:
+    """How sure the surest split of each stream is, its position, and by how much the level changes there."""
+    count, streams = values.shape
+    without = np.eye(count) - z @ np.linalg.pinv(z)  # what the season does not explain
+    rest, chance = without @ values, np.mean(sampling_sd**2, axis=0)
+    best, places, changes = np.zeros(streams), np.zeros(streams, dtype=np.intp), np.zeros(streams)
+    freedom = max(1, count - z.shape[1] - 1)
+    for split in np.unique(np.linspace(_FEWEST_ASIDE, count - _FEWEST_ASIDE, _MOST_SPLITS).astype(np.intp)):
+        step = without[:, split:].sum(axis=1)
+        size = float(step @ step)
+        if size < _IDENTIFIED:
+            continue
+        change = step @ rest / size
+        left = rest - step[:, None] * change
+        squares = (left**2).sum(axis=0)
+        rho = np.clip((left[1:] * left[:-1]).sum(axis=0) / np.maximum(squares, 1e-12), 0.0, 0.9)
+        variance = np.maximum(chance, squares / freedom) * (1 + rho) / (1 - rho) / size
+        sureness = np.abs(change) / np.sqrt(variance)
+        better = sureness > best
+        best[better], places[better], changes[better] = sureness[better], split, change[better]
+    return best, places, changes
+
+
+def _inner_sentence(reference: Reference, stream: Stream, split: int, change: float) -> str:
+    windows = reference.windows
+    if stream.component == "missing":
+        place = [column.name for column in reference.layout.columns].index(stream.subject)
+        last = reference.layout.starts[place + 1] - 1
+        shares = [
+            sum(int(part.counts[last]) for _, part in side) / max(1, sum(part.rows for _, part in side))
+            for side in (windows[:split], windows[split:])
+        ]
+        moved = f"is missing in {shares[1]:.1%} of rows, was {shares[0]:.1%},"
+    elif stream.component == "spread":
+        moved = f"spreads {'wider' if change > 0 else 'less wide'} by {abs(change):.2f} sd"
+    else:
+        moved = f"moved {'up' if change > 0 else 'down'} by {abs(change):.2f} sd"
+    since, after = format_day(windows[split][0]), len(windows) - split
+    return (
+        f"{stream.subject} {moved} from {since} on, inside the reference ({after} of its {len(windows)} windows): "
+        "both levels count as normal"
+    )
 
 
 def take_columns(columns: Columns, rows: NDArray[np.intp]) -> Columns:

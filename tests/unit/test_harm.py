@@ -127,7 +127,7 @@ def test_features_that_tell_nothing_are_left_out() -> None:
     expected = learn_expected("brier", loss, columns, outcomes, layout, starts=starts, importance={})
     assert expected is not None
     features = expected.weights[: layout.starts[2]]
-    assert np.abs(features).max() < 0.1 * np.abs(expected.weights).max()
+    assert np.abs(features).max() < 0.15 * np.abs(expected.weights).max()
 
 
 def test_too_few_labelled_rows_give_no_estimate(reference: Reference) -> None:

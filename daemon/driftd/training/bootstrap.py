@@ -28,6 +28,7 @@ from driftd.training.fork_server import ForkServer
 from driftd.training.jobs import Job, JobLimits, job_environment, read_result, start_job
 from driftd.training.snapshots import take_snapshot
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
+from driftd_detectors.reference import Reference, drift_within
 from driftd_detectors.schema import Kind, Schema, Task, learn_schema
 from driftd_detectors.values import ClassCodes, class_name
 
@@ -85,6 +86,9 @@ class FirstVersionError(DriftdError):
     """Version 1 could not be made; the message says at which step and why."""
 
 
+_MOST_REMARKS = 5
+
+
 @dataclass(frozen=True, slots=True)
 class FileColumns:
     """Which columns of the file are no features but the row's identity and times. None: the file has none."""
@@ -108,6 +112,7 @@ class FirstVersion:
     rows: int
     loss: float
     sentence: str
+    remarks: tuple[str, ...] = ()  # what drifted inside the rows that later windows are compared with
 
 
 def make_first_version(
@@ -167,7 +172,15 @@ def _make(
     judged = work("judge", {"challenger": FIRST, "champion": None})
     Registry(places).point(model, FIRST)
     loss = msgspec.convert(dict(trained), _Made).metrics.get("loss", float("nan"))
-    return FirstVersion(FIRST, snapshot.digest, len(snapshot.at), loss, str(judged["sentence"]))
+    remarks = _drift_remarks(Registry(places), model, config)
+    return FirstVersion(FIRST, snapshot.digest, len(snapshot.at), loss, str(judged["sentence"]), remarks)
+
+
+def _drift_remarks(registry: Registry, model: str, config: ModelConfig) -> tuple[str, ...]:
+    stored = registry.file(model, FIRST, "reference.bin")
+    found = drift_within(Reference.from_bytes(stored.read_bytes()), config.window.every)
+    more = (f"and {len(found) - _MOST_REMARKS} more columns drift inside the reference",)
+    return (*(drift.sentence for drift in found[:_MOST_REMARKS]), *(more if len(found) > _MOST_REMARKS else ()))
 
 
 def schema_of(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> Schema:

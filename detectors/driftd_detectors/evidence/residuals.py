@@ -43,11 +43,11 @@ class AutocorrelationMargin:
     begins: float
     whole: float
 
-    def share(self, correlation: float) -> float:
-        """How much of the wander's margin a correlation calls for, 0 to 1."""
+    def share(self, correlation: Numbers) -> Numbers:
+        """How much of the wander's margin each correlation calls for, 0 to 1."""
         if self.whole <= self.begins:
-            return float(correlation > self.begins)
-        return float(np.clip((correlation - self.begins) / (self.whole - self.begins), 0.0, 1.0))
+            return (correlation > self.begins).astype(np.float64)
+        return np.clip((correlation - self.begins) / (self.whole - self.begins), 0.0, 1.0)
 
 
 ANY_WANDER = AutocorrelationMargin(0.25, 0.25)  # STATISTICS 3
@@ -127,8 +127,11 @@ class Fit:
         seen = (self.ssr + PRIOR_FREEDOM * expected) / (freedom + PRIOR_FREEDOM)
         return np.asarray(np.sqrt(sampling_sd**2 + np.maximum(0.0, seen - expected)))
 
-    def autocorrelation(self) -> tuple[Numbers, float]:
-        """Lag-1 correlation of each stream, padded by its error where significant, and the pooled one of all.
+    def autocorrelation(self) -> tuple[Numbers, Numbers]:
+        """Lag-1 correlation of each stream, padded by its error where significant; and what speaks for a slow wander.
+
+        The latter is the pooled one of all, or a stream's own where it is significant and larger: features may wander
+        of which only the levels do, or few.
 
         A stream that varies less than chance would, such as a share of rows that hardly any window has, is judged by
         chance: that its small residuals are alike says nothing. It does not count among all.
@@ -136,13 +139,15 @@ class Fit:
         freedom = self.freedom[self.group]
         known = (freedom >= _FEWEST_FOR_CORRELATION) & (self.ssr > _VARIES * self.sampling)
         if not known.any():
-            return np.zeros(len(self.ssr)), 0.0
+            return np.zeros(len(self.ssr)), np.zeros(len(self.ssr))
         rho = np.divide(self.lagged, self.ssr, out=np.zeros(len(self.ssr)), where=known)
         error = 1 / np.sqrt(np.maximum(freedom, 1.0))
         pooled = float(np.mean(rho[known]))
-        padded = np.where(known & (rho > _SIGNIFICANT * error), rho + error, max(0.0, pooled))
+        significant = known & (rho > _SIGNIFICANT * error)
+        padded = np.where(significant, rho + error, max(0.0, pooled))
         padded[self.ssr <= _VARIES * self.sampling] = 0.0
-        return np.asarray(np.clip(padded, 0.0, MOST_AUTOCORRELATION)), pooled
+        wander = np.where(significant, np.maximum(rho, pooled), pooled)
+        return np.asarray(np.clip(padded, 0.0, MOST_AUTOCORRELATION)), wander
 
     def z_scores(
         self,
@@ -159,9 +164,9 @@ class Fit:
         """
         residual, spread = self.residual(values, z)
         noise = self.noise(sampling_sd)
-        rho, pooled = self.autocorrelation()
+        rho, correlation = self.autocorrelation()
         beyond = np.sqrt(np.maximum(0.0, noise**2 - sampling_sd**2))
-        margin = tolerance + wander.share(pooled) * _WANDER_SDS * beyond
+        margin = tolerance + wander.share(correlation) * _WANDER_SDS * beyond
         scale = noise * np.sqrt(spread)
         usable = np.isfinite(values) & (sampling_sd > 0) & (spread < _IDENTIFIED)
         scale = np.where(usable, scale, np.nan)
