@@ -41,7 +41,7 @@ models:
     target: {target}
 {extra}    features:                            # as they look in {file}; correct what is wrong
 {features}
-    source: {{kind: store}}                # fed by the SDK and `driftd serve`; or: files
+    source: {{kind: store}}                # fed by the SDK and `driftd serve`; or files: docs/your-log-files.md
     window: {window}
     detect:
       false_alarms_per_year: 1           # the budget; every threshold follows from it
