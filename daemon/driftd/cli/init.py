@@ -228,7 +228,7 @@ def read_file(
     except (WholeFilesError, ValueError, OSError) as error:
         options = " (here: --separator, --decimal, --encoding, --day-first)" if "set dialect:" in str(error) else ""
         raise click.ClickException(f"{error}{options}") from error
-    lists = f"left out, because they hold lists: {', '.join(found.nested)}"
+    lists = f"left out, because they hold lists, or a type that driftd does not read: {', '.join(found.nested)}"
     return frame_of(found), (*found.remarks, *([lists] if found.nested else [])), found.folders
 
 
