@@ -13,7 +13,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.values import MOST_NAMES, Vocabulary, class_name, learn_names, number_of_text
+from driftd_detectors.values import MOST_NAMES, Vocabulary, class_name, iso_text, learn_names, number_of_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,8 +67,8 @@ def kind_of_column(column: pd.Series) -> Kind:
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a whole date, with or without a time, as ISO 8601 writes it."""
-    plain = text.strip()
+    """Whether a text is a whole date, with or without a time, as ISO 8601 writes it or nearly so."""
+    plain = iso_text(text)
     if _DATE.fullmatch(plain) is None:
         return False
     try:

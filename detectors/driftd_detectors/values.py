@@ -25,6 +25,8 @@ _NUMBER = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d{1,4}))?", re.ASCI
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0*", re.ASCII)
 _LARGE = re.compile(r"-?[1-9](?:\.\d+)?[eE]\+?\d{1,3}", re.ASCII)
+_UTC_NAMES = ("UTC", "GMT")
+_SLASHES = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(?=$|[T ])", re.ASCII)
 _UUID_BYTES = 16
 
 
@@ -76,6 +78,15 @@ def canonical_text(text: str) -> str:
         return f"-{kept}" if sign == "-" and kept != "0" else kept
     value = float(plain)
     return class_name(value) if math.isfinite(value) else plain
+
+
+def iso_text(text: str) -> str:
+    """A date that is written nearly as ISO 8601 has it ("2026/01/31 10:00", "2026-01-31 10:00:00 UTC") in its form."""
+    plain = text.strip()
+    if plain.endswith(_UTC_NAMES):
+        plain = f"{plain[:-3].rstrip()}Z" if ":" in plain else plain
+    found = _SLASHES.match(plain)
+    return plain if found is None else f"{found[1]}-{int(found[2]):02d}-{int(found[3]):02d}{plain[found.end() :]}"
 
 
 def number_of_text(text: str) -> float:

@@ -1,9 +1,11 @@
-"""The pages "Your trainer", "Your model" and "HTTP and SDK" do what they say, block by block."""
+"""The pages "Your trainer", "Your model", "Your log files" and "HTTP and SDK" do what they say, block by block."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,13 @@ import pytest
 import yaml
 
 from document_examples import DOCS, ask, blocks, run_block, same_shape
+from driftd.cli.check_config import source_warnings
 from driftd.config.load import load
 from driftd.paths import Places
+from driftd.records import Window
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
+from driftd.sources import open_source
 from driftd.trainers import TrainingContext
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.training_rows import TrainingRows
@@ -71,6 +76,39 @@ def test_the_page_of_models_runs(tmp_path: Path) -> None:
         tmp_path, "init", "orders.csv", "--target", "late", "--model", "model.joblib", "--output", "x.yaml"
     )
     assert (refused.returncode, "--allow-pickle" in refused.stderr) == (1, True)
+
+
+def test_the_page_of_log_files_runs(tmp_path: Path) -> None:
+    """Each `source` of the page reads every row of its files without a fault, labels join, and the past is loaded."""
+    sources = 0
+    for block in blocks("your-log-files.md"):
+        if block.language != "yaml":
+            run_block(block, tmp_path)
+            continue
+        sources += 1
+        config = tmp_path / f"source{sources}.yaml"
+        section = yaml.safe_load(block.text)["source"]
+        section |= {key: str(tmp_path / section[key]) for key in ("path", "feedback") if key in section}
+        text = (tmp_path / "config.yaml").read_text()
+        config.write_text(re.sub(r"source: .*", f"source: {json.dumps(section)}", text))
+        assert list(source_warnings(load(config))) == []
+        schema = Registry(Places(tmp_path / "driftd-state")).manifest("orders", 1).schema
+        source = open_source("orders", load(config).models["orders"], schema, Places(tmp_path / f"state{sources}"))
+        extent = source.refresh(time.time())
+        assert (extent.rows, extent.faults, extent.counts["unjoined"]) == (7200, (), 0)
+        window = Window(0, 0.0, time.time())
+        pieces = list(source.chunks(window))
+        assert sum(columns.rows for columns, _ in pieces) == 7200
+        assert all(not columns.unreadable and len(columns.values) == 2 for columns, _ in pieces)
+        labelled = int(source.outcomes(window, time.time()).labelled.sum())
+        assert labelled > 6900 if "feedback" in section else labelled == 0
+        source.close()
+    assert sources == 3
+    names = [word for pair in ("id=order_id", "at=booked_at", "prediction=answer") for word in ("--column", pair)]
+    dialect = ["--separator", ";", "--decimal", ",", "--day-first"]
+    done = driftd(tmp_path, "backfill", "orders", "export", *dialect, *names, "--json")
+    counts = json.loads(done.stdout)["predictions"]
+    assert (counts["rows"], counts["repeated"], counts["kept"]) == (7200, 7200, 0)
 
 
 def test_the_page_of_http_and_sdk_runs(tmp_path: Path) -> None:

@@ -210,3 +210,14 @@ def test_any_json_is_read_or_refused(events: list[object]) -> None:
     assert len(batch.predictions) + len(batch.feedback) + len(refused) == len(events)
     assert [one.index for one in refused] == sorted(one.index for one in refused)
     assert all(len(column) == len(batch.predictions) for column in batch.columns)
+
+
+@pytest.mark.parametrize(
+    ("version", "kept"), [(3.0, 3), (Decimal("3.0"), 3), (float("nan"), None), (np.float64(2.0), 2)]
+)
+def test_a_version_may_be_a_float(version: object, kept: int | None) -> None:
+    """A column with gaps makes floats of whole numbers: 3.0 is version 3, and NaN is none."""
+    batch, refused = read_events([prediction(1, version=version)], SCHEMA, START + 10)
+    assert refused == []
+    assert batch.predictions[0][2] == kept
+    assert read_events([prediction(1, version=1.5)], SCHEMA, START + 10)[1][0].field == "version"

@@ -24,6 +24,7 @@ from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.listing import kind_of
 from driftd.sources.protocol import Extent
 from driftd.sources.whole_files import WholeFilesError, read_whole
+from driftd.store.events.feature_parsing import read_time
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from event_samples import ALL, START
@@ -581,3 +582,68 @@ def test_a_folder_without_files_is_told(tmp_path: Path, names: tuple[str, ...]) 
     assert extent.faults == source.preview(NOW).faults
     ROWS.to_csv(tmp_path / "logs" / "a.csv", index=False)
     assert source.refresh(NOW).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sep=;\nprediction_id;at;size\na;1;2\n", "begins with 'sep=;', which a spreadsheet wrote"),
+        (
+            "# made in May\nprediction_id,at,size\na,1,2\n",
+            "has no header in its first line, '# made in May', but 3 fields",
+        ),
+        ("prediction_id;size\na;2,5\n", 'set dialect: {separator: ";"}'),
+        ("prediction_id,at,size\ra,1,2\rb,1,2\r", "end with a carriage return alone"),
+    ],
+)
+def test_what_stands_before_the_rows_is_named(tmp_path: Path, text: str, said: str) -> None:
+    """Lines that other programs put before the header, and ends of lines that are none, are told as what they are."""
+    source = source_of(tmp_path)
+    (tmp_path / "logs" / "a.csv").write_bytes(text.encode())
+    extent = source.refresh(NOW)
+    assert extent.rows == 0
+    assert said in extent.faults[0]
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S UTC", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S GMT"])
+def test_dates_nearly_as_iso_has_them(tmp_path: Path, form: str) -> None:
+    """What BigQuery and spreadsheets write is read alike by files and by HTTP, and is a timestamp to `init`."""
+    moments = pd.Series(DAYS).dt.strftime(form)
+    source = source_of(tmp_path, columns={"at": "at"})
+    ROWS.assign(at=moments).to_csv(tmp_path / "logs" / "a.csv", index=False)
+    extent = source.refresh(DAYS[-1].timestamp() + 1)
+    assert (extent.rows, extent.faults) == (40, ())
+    assert source.outcomes(ALL, 4e9).at.tolist() == [day.timestamp() for day in DAYS]
+    assert read_whole(str(tmp_path / "logs"), NOW).kinds["at"] is Kind.TIMESTAMP
+    assert [read_time(moment) for moment in moments] == [day.timestamp() for day in DAYS]
+
+
+def test_a_time_may_be_a_feature_too(tmp_path: Path) -> None:
+    """A column that is the time of the event and a feature of the model is read as both."""
+    schema = Schema(Task.REGRESSION, "price", (Feature("size", Kind.NUMBER), Feature("at", Kind.TIMESTAMP)))
+    for suffix in ("csv", "jsonl", "parquet"):
+        folder = tmp_path / suffix
+        folder.mkdir()
+        rows = ROWS.assign(at=DAYS if suffix == "parquet" else DAYS.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if suffix == "csv":
+            rows.to_csv(folder / "a.csv", index=False)
+        elif suffix == "jsonl":
+            rows.to_json(folder / "a.jsonl", orient="records", lines=True)
+        else:
+            rows.to_parquet(folder / "a.parquet")
+        settings = FilesSettings(str(folder), columns={"at": "at"})
+        source = FilesSource("m", schema, Places(tmp_path / f"state-{suffix}"), settings)
+        assert source.refresh(DAYS[-1].timestamp() + 1).faults == ()
+        ((columns, outcomes),) = source.chunks(ALL)
+        assert np.asarray(columns.values["at"]).tolist() == outcomes.at.tolist() == [day.timestamp() for day in DAYS]
+
+
+def test_columns_of_types_that_are_not_read_are_left_out(tmp_path: Path) -> None:
+    """A span of time or bytes beside the features do not keep `init` from the rest of a Parquet file."""
+    table = pa.Table.from_pandas(ROWS, preserve_index=False)
+    table = table.append_column("took", pa.array([1] * 40, pa.duration("s")))
+    table = table.append_column("blob", pa.array([b"\xff\xfe"] * 40))
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = read_whole(str(tmp_path / "a.parquet"), NOW)
+    assert (found.rows, found.nested) == (40, ("took", "blob"))
+    assert set(found.kinds) == set(ROWS.columns)

@@ -278,3 +278,26 @@ def test_the_time_of_a_file_wins_over_that_of_its_folder(tmp_path: Path, time: s
     found, _, folders = read_file(tmp_path / "rows")
     assert folders == ("date",)
     assert guess(found, folders=folders).columns.time == (time or "date")
+
+
+def test_signs_among_numbers_are_told(tmp_path: Path) -> None:
+    """A column that is a category for one sign alone is remarked; the null of Hive and MySQL is missing."""
+    values = [str(number / 7) for number in range(100)]
+    for sign in ("-", "\\N"):
+        some = [sign if place % 5 == 0 else value for place, value in enumerate(values)]
+        frame = pd.DataFrame({"ts": stamps(count=100), "x": some, "c": ["a", "b"] * 50, "y": [0, 1] * 50})
+        frame.to_csv(tmp_path / "rows.csv", index=False)
+        found = guess(read_rows(tmp_path / "rows.csv"))
+        if sign == "-":
+            assert "x is a category for 20 of its 100 values ('-')" in " ".join(found.remarks)
+        else:
+            assert found.features["x"] is Kind.NUMBER
+
+
+@pytest.mark.parametrize(("per_second", "unit"), [(1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds")])
+def test_epoch_times_in_smaller_units_are_told(per_second: float, unit: str) -> None:
+    """They are no times of rows and no features, and the remark says by what to divide."""
+    numbers = ((1_700_000_000 + np.arange(ROWS) * 600) * per_second).astype("int64")
+    found = guess(rows(when=numbers))
+    assert "when" not in found.features
+    assert f"looks like times in {unit}: divide by {per_second:,.0f}" in " ".join(found.remarks)

@@ -31,6 +31,7 @@ from driftd.store.events.writer import EventStore
 from driftd.store.ownership import hold_lock
 from driftd_detectors.schema import Schema
 
+_OF_LABELS = ("id", "label", "label_at")
 _COUNTS = {
     "kept": "kept",
     "repeated": "repeated (kept before; the first one stays)",
@@ -100,6 +101,8 @@ def backfill(
       driftd backfill demand history/ --column at=booked_at --labels outcomes.csv
       driftd backfill demand 'log-2026-*.jsonl.gz' --json
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
+    if other := [meaning for meaning in label_columns if meaning not in _OF_LABELS]:
+        raise click.UsageError(f"--label-column can name {', '.join(_OF_LABELS)}; not {', '.join(other)}")
     if not files and not label_files:
         raise click.UsageError("name files of predictions, or files of labels with --labels")
     config, places = open_places(config_path, makes=True)

@@ -41,7 +41,7 @@ models:
     target: {target}
 {extra}    features:                            # as they look in {file}; correct what is wrong
 {features}
-    source: {{kind: store}}                # fed by the SDK and `driftd serve`; or: files
+    source: {{kind: store}}                # fed by the SDK and `driftd serve`; or files: docs/your-log-files.md
     window: {window}
     detect:
       false_alarms_per_year: 1           # the budget; every threshold follows from it
@@ -234,7 +234,7 @@ def read_file(
     except (WholeFilesError, ValueError, OSError) as error:
         options = " (here: --separator, --decimal, --encoding, --day-first)" if "set dialect:" in str(error) else ""
         raise click.ClickException(f"{error}{options}") from error
-    lists = f"left out, because they hold lists: {', '.join(found.nested)}"
+    lists = f"left out, because they hold lists, or a type that driftd does not read: {', '.join(found.nested)}"
     return frame_of(found), (*found.remarks, *([lists] if found.nested else [])), found.folders
 
 

@@ -15,7 +15,7 @@ from driftd.training.bootstrap import FileColumns, epoch_seconds, read_series
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Kind, Task, is_padded, kind_of_column, learn_schema
 from driftd_detectors.scores.scoring import FEWEST_ROWS
-from driftd_detectors.values import class_name, learn_names
+from driftd_detectors.values import class_name, learn_names, number_of_text
 
 MANY_CATEGORIES = 1_000
 NEWEST = 0.25  # of the rows: what the others are asked about
@@ -46,6 +46,7 @@ def _on_category(column: pd.Series, newest: np.ndarray[tuple[int], np.dtype[np.b
     present = column.notna().to_numpy()
     texts = np.array([class_name(value) for value in column[present]], dtype=object)
     distinct = set(texts.tolist())
+    yield from _on_numbers(column, texts)
     if distinct and all(text.isdigit() for text in distinct) and any(map(is_padded, distinct)):
         yield f"{column.name} is a category, not a number: its digits have leading zeros"
     if len(distinct) > MANY_CATEGORIES:
@@ -60,6 +61,28 @@ def _on_category(column: pd.Series, newest: np.ndarray[tuple[int], np.dtype[np.b
         )
 
 
+def _on_numbers(column: pd.Series, texts: np.ndarray[tuple[int], np.dtype[np.object_]]) -> Iterator[str]:
+    """A column of numbers that is a category for some values alone: signs of what is missing, most often."""
+    names, counts = np.unique(texts.astype(str), return_counts=True)
+    is_text = np.array([says_no_number(str(name)) for name in names], dtype=np.bool_)
+    others = int(counts[is_text].sum())
+    if len(names) > MOST_CLASSES and 0 < others < len(texts) / 2 and is_text.sum() <= MOST_SIGNS:
+        signs = ", ".join(repr(str(name)) for name in names[is_text])
+        yield (
+            f"{column.name} is a category for {others:,} of its {len(texts):,} values ({signs}); the others are "
+            "numbers: if these stand for nothing, write them empty"
+        )
+
+
+def says_no_number(text: str) -> bool:
+    """Whether a text is no number."""
+    try:
+        number_of_text(text)
+    except ValueError:
+        return True
+    return False
+
+
 def _newest(count: int, at: Numbers | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """The newest quarter of the rows; the last ones where rows have no time."""
     order = np.arange(count) if at is None else np.argsort(np.nan_to_num(at, nan=-np.inf), kind="stable")
@@ -69,6 +92,7 @@ def _newest(count: int, at: Numbers | None) -> np.ndarray[tuple[int], np.dtype[n
 
 
 MOST_CLASSES = 20
+MOST_SIGNS = 5  # different texts among numbers that may stand for nothing
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
 FEWEST_ROWS_A_WINDOW = 100
 ROWS_TO_JUDGE = 1.5 * FEWEST_ROWS  # on average: then few windows have too few to say anything
@@ -79,7 +103,7 @@ LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
 UNIQUE_SHARE = 0.95
 EARLIEST, LATEST = 100_000_000.0, 7_258_118_400.0  # 1973 to 2200, in epoch seconds: no hour of the day
 YEAR_2000, YEAR_2100 = 946_684_800.0, 4_102_444_800.0
-IN_MILLISECONDS = "looks like times in milliseconds: divide by 1,000, or write dates"
+UNITS = (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9))
 MOSTLY = 0.99  # of a column's values must be times for it to hold times
 LONGEST_NAME = 63
 
@@ -235,17 +259,21 @@ def _holds_times(column: pd.Series) -> bool:
 
 def _require_times(rows: pd.DataFrame, name: str | None) -> None:
     if name is not None and not _holds_times(rows[name]):
-        remedy = f"; it {IN_MILLISECONDS}" if _is_in_milliseconds(rows[name]) else ""
+        smaller = _smaller_unit(rows[name])
+        remedy = f"; it {smaller}" if smaller is not None else ""
         raise click.ClickException(
             f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973{remedy}"
         )
 
 
-def _is_in_milliseconds(column: pd.Series) -> bool:
-    if kind_of_column(column) is not Kind.NUMBER:
-        return False
-    moments = _numbers(column) / 1000.0
-    return bool(len(moments)) and bool(((moments >= YEAR_2000) & (moments < YEAR_2100)).all())
+def _smaller_unit(column: pd.Series) -> str | None:
+    """That a column looks like epoch times in a unit smaller than the second, and the remedy; None if it does not."""
+    numbers = _numbers(column) if kind_of_column(column) is Kind.NUMBER else np.empty(0)
+    for unit, per_second in UNITS if len(numbers) else ():
+        moments = numbers / per_second
+        if ((moments >= YEAR_2000) & (moments < YEAR_2100)).all():
+            return f"looks like times in {unit}: divide by {per_second:,.0f}, or write dates"
+    return None
 
 
 def _window_section(window: str) -> str:
@@ -272,7 +300,8 @@ def _ignored_columns(rows: pd.DataFrame, candidates: list[str], remarks: list[st
         elif distinct <= 1:
             why[name] = "it is constant"
         elif _names_rows(column, distinct):
-            why[name] = f"it {IN_MILLISECONDS}" if _is_in_milliseconds(column) else "it names the row"
+            smaller = _smaller_unit(column)
+            why[name] = f"it {smaller}" if smaller is not None else "it names the row"
     remarks.extend(
         f"{name or 'the column without a name'} is left out of the features: {reason}" for name, reason in why.items()
     )

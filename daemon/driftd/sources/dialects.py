@@ -198,7 +198,7 @@ class RecodedFile(io.RawIOBase):
 
 
 MISSING = (
-    *("", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None", "NaT"),
+    *("", "\\N", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "#N/A N/A", "NULL", "null", "None", "NaT"),
     *("nan", "NaN", "-nan", "-NaN", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )  # what writes a table as CSV puts where nothing stands
 

@@ -66,7 +66,7 @@ class ColumnMapping:
         plain = self.outcomes()
         texts = tuple(feature.name for feature in schema.features if feature.kind in {Kind.CATEGORY, Kind.BOOLEAN})
         times = tuple(feature.name for feature in schema.features if feature.kind is Kind.TIMESTAMP)
-        columns = (*plain.columns, *schema.names)
+        columns = tuple(dict.fromkeys((*plain.columns, *schema.names)))  # a time may be a feature too
         return RequestedColumns(self.id, columns, (*plain.texts, *texts), (*plain.times, *times), plain.event_times)
 
     def feedback(self) -> RequestedColumns:

@@ -110,7 +110,7 @@ def fault_of_head(path: str, kind: Kind, dialect: Dialect, *, lines_are_checked:
     with open_text(path, dialect) as text:
         head = text.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
     if kind == "csv":
-        return _fault_of_encoding(path, dialect)
+        return _fault_of_lines(head, dialect.separator_of(path)) or _fault_of_encoding(path, dialect)
     return _fault_of_json(head) if lines_are_checked else None
 
 
@@ -154,6 +154,20 @@ def _fault_of_bytes(head: bytes, dialect: Dialect) -> str | None:
             return f"is {name.upper()} text: set dialect: {{encoding: {name}}}"
     if b"\x00" in head:
         return "holds NUL bytes, as UTF-16 text or binary data do: set dialect: {encoding: utf-16le}, or another path"
+    return None
+
+
+def _fault_of_lines(head: bytes, separator: str) -> str | None:
+    """What stands in the place of the header of a CSV file, or at the end of its lines."""
+    first, end, rest = head.partition(b"\n")
+    first, second, sign = first.strip(), rest.partition(b"\n")[0], separator.encode()
+    if not end and first.count(b"\r") > 1:
+        return "has lines that end with a carriage return alone: write them with a newline"
+    if first.lower().startswith(b"sep="):
+        return f"begins with {first[:5].decode(errors='replace')!r}, which a spreadsheet wrote: remove that line"
+    if first and second.count(sign) > 0 and b'"' not in second and not any(mark in first for mark in b",;\t|" + sign):
+        line = first[:_COLUMN_CHARACTERS].decode(errors="replace")
+        return f"has no header in its first line, {line!r}, but {second.count(sign) + 1} fields in the next: remove it"
     return None
 
 

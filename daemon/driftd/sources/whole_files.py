@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from driftd.sources.files_settings import Reading
 from driftd.sources.formats import FileFormat
 from driftd.sources.json_lines import rows_in
 from driftd.sources.log_files import LogFiles
+from driftd.sources.nested import as_read
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.text_files import TextFormat, first_columns
 from driftd.store.events.arrow_columns import has_text, is_text, read_column, values_of
@@ -29,6 +31,8 @@ from driftd_detectors.schema import MOSTLY, Kind, kind_of_values
 from driftd_detectors.values import class_name
 
 _MONTHS = 12
+_FIRST_ROWS = 1_000
+_FIRST_VALUES = 50
 
 
 class ColumnKinds:
@@ -44,7 +48,7 @@ class ColumnKinds:
 
     @property
     def nested(self) -> tuple[str, ...]:
-        """Columns of lists, which no feature can be made of."""
+        """Columns of lists and of types that are not read, which no feature can be made of."""
         return tuple(self._nested)
 
     def kinds(self) -> dict[str, Kind]:
@@ -73,7 +77,11 @@ class ColumnKinds:
 
     def see_parquet(self, parquet: pq.ParquetFile) -> None:
         """The columns of a Parquet file, those inside structs under their paths."""
+        unreadable = _unreadable_columns(parquet)
         for name, kind in leaves(parquet.schema_arrow):
+            if name in unreadable:
+                self._nested[name] = None
+                continue
             found_kind = _kind_of_type(kind)
             if found_kind is not None:
                 self._told.setdefault(name, set()).add(found_kind)
@@ -130,6 +138,9 @@ class ColumnKinds:
 
     def _dates(self, name: str) -> dict[str, tuple[int, int]]:
         """The two numbers before the year of each date of a column of such dates; empty for any other column."""
+        first = [value for value in islice(self.counts(name), _FIRST_VALUES) if isinstance(value, str)]
+        if 2 * sum(begin_of_date(text) is not None for text in first) <= len(first):
+            return {}
         present = self._present(name)
         if (
             not present
@@ -161,6 +172,18 @@ def leaves(fields: Iterable[pa.Field], before: str = "") -> Iterator[tuple[str, 
             yield from leaves(field.type, f"{before}{field.name}.")
         else:
             yield f"{before}{field.name}", field.type
+
+
+def _unreadable_columns(parquet: pq.ParquetFile) -> set[str]:
+    """Columns of types that driftd does not read, such as spans of time and bytes that are no text."""
+    first = next(parquet.iter_batches(batch_size=_FIRST_ROWS), None)
+    table = pa.Table.from_batches([first]) if first is not None else parquet.schema_arrow.empty_table()
+    return {name for name in table.column_names if not is_nested(table, name) and as_read(table.select([name]))[1]}
+
+
+def is_nested(table: pa.Table, name: str) -> bool:
+    """Whether a column has parts of its own, which are looked at one by one."""
+    return bool(pa.types.is_nested(table.schema.field(name).type))
 
 
 def _only_column(table: pa.Table) -> pa.ChunkedArray:
@@ -210,8 +233,8 @@ class WholeFiles:
     """All rows of some files, column by column, as the files source reads them under these kinds.
 
     `integers` holds the columns that are whole numbers of 64 bits in every file: as floats, long ids would lose digits.
-    `nested` names columns of lists, `folders` those that stand in the names of folders (`key=value`) alone. `remarks`
-    say what could not be read.
+    `nested` names columns of lists and of types that are not read, `folders` those that stand in the names of folders
+    (`key=value`) alone. `remarks` say what could not be read.
     """
 
     rows: int

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from driftd_detectors.schema import Kind
-from driftd_detectors.values import class_name, truth_of_text
+from driftd_detectors.values import class_name, iso_text, truth_of_text
 
 FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
 _LIMIT = 1e15  # seconds; 30 million years (only nanoseconds and microseconds are larger)
@@ -85,7 +85,7 @@ def _date_of(at: float) -> str:
 
 def _read_iso(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(iso_text(text))
     except ValueError:
         raise ValueError(f"expected epoch seconds or an ISO 8601 text, got the text {text[:40]!r}") from None
 

@@ -230,6 +230,10 @@ def _version(value: object) -> int | None:
     if value is None:
         return None
     value = _plain(value)
+    if isinstance(value, float | Decimal):  # as pandas writes a column with gaps
+        if math.isnan(value):
+            return None
+        value = int(value) if math.isfinite(value) and value == int(value) else value
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _INTEGER_LIMIT:
         raise _RefusedError("version", f"expected a whole number from 0 on, or null, got {_describe(value)}")
     return value
