@@ -228,7 +228,7 @@ class Monitor:
         for name, part in self._parts().items():
             arrays[name] = as_array(pack(*part.pack()))
         if self.detectors is not None:
-            arrays["detectors"] = as_array(pack(*self.detectors.pack()))
+            arrays["detectors"] = as_array(self.detectors.to_bytes())
         return pack(values, arrays)
 
     @classmethod
@@ -256,7 +256,7 @@ class Monitor:
         detectors = None
         if settings.has_detectors and "detectors" in arrays:
             threshold = settings.budget.threshold(EvidenceKind.DATA)
-            detectors = DetectorDrift.unpack(threshold, *unpack(arrays["detectors"].tobytes()))
+            detectors = DetectorDrift.from_bytes(threshold, arrays["detectors"].tobytes())
         quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))
         return replace(bare, **found, quality=quality, detectors=detectors, renewed=tuple(renewed))
 

@@ -81,7 +81,7 @@ class Reference:
             label_delay=LabelDelay.from_dict(values["arrivals"]),
             importance=values["importance"],
             expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
-            segments=tuple(Segment.from_dict(segment) for segment in values.get("segments", ())),
+            segments=tuple(Segment.from_stored(**segment) for segment in values.get("segments", ())),
             rarer=float("nan") if values.get("rarer") is None else values["rarer"],
         )
 

@@ -16,6 +16,7 @@ from driftd.config.types import (
     Whole,
     class_name_of,
     cron_schedule,
+    detector_reference,
     distinct,
     metric_reference,
     text_encoding,
@@ -167,6 +168,24 @@ class Data(Section):
     )
 
 
+class DetectorConfig(Section):
+    """A score of the user's choice, watched as data drift."""
+
+    use: Annotated[str, AfterValidator(detector_reference)] = Field(
+        description="`evidently:` and a stattest or a metric of Evidently (`evidently:psi`, `evidently:MeanValue`), "
+        "your own `package.module:function`, or the name of a detector that an installed package brings"
+    )
+    columns: tuple[str, ...] = Field(
+        (), description="Evidently scores each of them apart, a function gets them together; all features unless set"
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="handed to the metric of Evidently or to the function, by name"
+    )
+    timeout: Duration = Field(
+        30.0, description="for one window; a score that takes longer is an error of this detector alone"
+    )
+
+
 class Detect(Section):
     """What is watched, and how many false alarms that may cost."""
 
@@ -186,6 +205,10 @@ class Detect(Section):
         description="features by whose values performance is watched apart, and by which the gate compares too: no "
         "group may become clearly worse; `auto` watches the groups that a shallow tree finds on the reference's losses "
         "(the gate compares none), `[]` none",
+    )
+
+    detectors: tuple[DetectorConfig, ...] = Field(
+        (), description="more scores of each window, calibrated on the reference: they share the budget of data drift"
     )
 
     @property

@@ -43,14 +43,14 @@ def with_attribution(
         if is_damage(error):
             raise
         log.warning("alarm_not_attributed", window=window.index, error=str(error), exc_info=True)
-        return _said(assessment, kind, f"It could not be attributed: {error}", kind.leaders)
+        return _with_sentence(assessment, kind, f"It could not be attributed: {error}", kind.leaders)
     if found is None:
         return assessment
     shares = dict(kind.leaders) | dict(found.leaders)  # those that led stay first, by what they have of the rise
-    return _said(assessment, kind, f"{found.sentence}.", tuple(shares.items()))
+    return _with_sentence(assessment, kind, f"{found.sentence}.", tuple(shares.items()))
 
 
-def _said(
+def _with_sentence(
     assessment: Assessment, kind: KindAssessment, more: str, leaders: tuple[tuple[str, float], ...]
 ) -> Assessment:
     after = replace(kind, sentence=f"{kind.sentence.rstrip('.')}. {more}", leaders=leaders)

@@ -98,6 +98,7 @@ def monitor_settings(model: ModelConfig) -> MonitorSettings:
         metric=detect.performance.metric_name,
         tolerated_loss=detect.performance.tolerated_loss,
         label_patience=detect.performance.patience,
+        has_detectors=bool(detect.detectors),
         segments=None if detect.segments == "auto" else detect.segments,
     )
 

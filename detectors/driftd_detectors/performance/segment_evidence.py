@@ -39,7 +39,7 @@ class SegmentPerformance:
     parts: Mapping[str, tuple[Segment, Performance]]
     crossed: bool = False  # by the last cohort: none stood before
     ended: StandingAlarm | None = None  # by the last cohort, after which none stands
-    told: str = ""  # the sentence of the alarm that ended
+    ended_sentence: str = ""  # the sentence of the alarm that ended
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -75,7 +75,9 @@ class SegmentPerformance:
         ends = [name for name, (_, part) in after.items() if part.cleared]
         if self.alarmed and not updated.alarmed and ends:
             part = after[ends[0]][1]
-            return replace(updated, ended=part.ended, told=f"{ends[0]}: {_said(part, cleared_sentence)}")
+            return replace(
+                updated, ended=part.ended, ended_sentence=f"{ends[0]}: {_format_sentence(part, cleared_sentence)}"
+            )
         return replace(updated, crossed=updated.alarmed and not self.alarmed)
 
     def rebaseline(self) -> SegmentPerformance:
@@ -131,11 +133,13 @@ class SegmentPerformance:
         if not names:
             if self.ended is None:
                 return None
-            return replace(whole, verdict=Verdict.OK, sentence=self.told, leaders=(), crossed=False, cleared=self.ended)
+            return replace(
+                whole, verdict=Verdict.OK, sentence=self.ended_sentence, leaders=(), crossed=False, cleared=self.ended
+            )
         segment, part = self.parts[names[0]]
         name = segment.name
         verdict = Verdict.DRIFT if part.alarmed else Verdict.SUSPECTED
-        said = _said(part, alarm_sentence if part.alarmed else suspicion_sentence)
+        said = _format_sentence(part, alarm_sentence if part.alarmed else suspicion_sentence)
         return KindAssessment(
             EvidenceKind.PERFORMANCE,
             verdict,
@@ -207,7 +211,7 @@ def begin_segments(
     return SegmentPerformance(parts) if parts else None
 
 
-def _said(part: Performance, sentence: Callable[[LevelEvidence, str, str], str]) -> str:
+def _format_sentence(part: Performance, sentence: Callable[[LevelEvidence, str, str], str]) -> str:
     metric = part.reference.metric
     said = sentence(part.evidence, metric, display_name(metric))
     return said[:1].lower() + said[1:]
