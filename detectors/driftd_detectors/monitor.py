@@ -25,7 +25,6 @@ from driftd_detectors.evidence.stream_drift import (
     begin_prediction_drift,
     score_reference,
 )
-from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort, delay_in_use, end_of
 from driftd_detectors.performance.harm import Harm
@@ -41,6 +40,7 @@ from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import FaultEvidence, quality_faults, usual_faults
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
+from driftd_detectors.schema import display_name
 from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.metrics import METRICS, is_mean
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
@@ -20,7 +19,7 @@ from driftd_detectors.performance.losses import losses, rarer_share
 from driftd_detectors.performance.segments import Segment, learn_segments
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
-from driftd_detectors.schema import Schema
+from driftd_detectors.schema import METRICS, Schema, is_mean
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from driftd.config.types import is_reached
 from driftd.config.yaml_reader import KeyPath, Plain
-from driftd_detectors.metrics import METRICS
-from driftd_detectors.schema import Task
+from driftd_detectors.schema import METRICS, Task
 
 Contradiction = tuple[KeyPath, str]
 _BY_MODEL = ("pin", "silence", "retrain", "approve", "reject")

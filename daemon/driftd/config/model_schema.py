@@ -23,8 +23,7 @@ from driftd.config.types import (
     trainer_reference,
 )
 from driftd.stattests import stattest_named
-from driftd_detectors.metrics import cost_metric
-from driftd_detectors.schema import Kind, Task
+from driftd_detectors.schema import Kind, Task, cost_metric
 
 ClassName = Annotated[str, BeforeValidator(class_name_of)]
 Cost = Annotated[Number, Field(ge=0)]

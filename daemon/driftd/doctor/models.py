@@ -21,8 +21,7 @@ from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.subprocesses import ChildError, run_apart
-from driftd_detectors.metrics import is_own
-from driftd_detectors.schema import Schema
+from driftd_detectors.schema import Schema, is_own
 
 _SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
 _WINDOWS_LATE = 3.0

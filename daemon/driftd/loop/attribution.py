@@ -15,11 +15,11 @@ from driftd.sources.protocol import Source, WindowSpec, window_at
 from driftd.store.integrity import is_damage
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.metrics import is_own
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.performance.attribution import Attribution, attribute
 from driftd_detectors.performance.losses import losses
 from driftd_detectors.profile.profile import empty_profile, merge, profile_of
+from driftd_detectors.schema import is_own
 
 log = structlog.get_logger()
 

@@ -22,12 +22,11 @@ from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.metrics import is_own
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.quality.faults import unseen_label
 from driftd_detectors.reference import Reference
-from driftd_detectors.schema import Schema
+from driftd_detectors.schema import Schema, is_own
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -114,7 +113,7 @@ def check_labels(
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
         sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
         return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
-    if spec is not None:
+    if spec is not None and any(kind.crossed for kind in assessment.kinds):
         assessment = with_attribution(assessment, source, spec, window, after, KnownRows(now, helper))
     return CheckResult(after, assessment)
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, StandingAlarm, Verdict, loudness
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.cohort_loss import estimate_loss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.level_averages import SpreadPrior
@@ -21,6 +20,7 @@ from driftd_detectors.performance.level_view import alarm_sentence, cleared_sent
 from driftd_detectors.performance.loss_reference import take_outcomes
 from driftd_detectors.performance.performance import Performance, is_too_rough, tolerance_of
 from driftd_detectors.performance.segments import Segment, chosen_segments, segment_columns
+from driftd_detectors.schema import display_name
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings
 
