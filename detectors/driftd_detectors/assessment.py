@@ -127,6 +127,7 @@ class Assessment:
     faults: tuple[Fault, ...] = ()
     learning: str | None = None  # what is not learned yet, in one phrase
     figures: dict[str, float] = field(default_factory=dict)  # loss, baseline, coverage, ...
+    failed_detectors: tuple[str, ...] = ()  # of the user, that gave no score of this window
     waits: bool = False  # inconclusive for now: the cohort's labels are still coming, so ask again later
 
     def of(self, kind: EvidenceKind) -> KindAssessment | None:

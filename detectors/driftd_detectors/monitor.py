@@ -20,7 +20,6 @@ from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.evidence.detector_drift import Calibration, DetectorDrift
 from driftd_detectors.evidence.history import level_windows
 from driftd_detectors.evidence.stream_drift import StreamDrift, begin_data_drift, begin_prediction_drift
-from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort, delay_in_use, end_of
 from driftd_detectors.performance.harm import Harm
@@ -45,6 +44,7 @@ from driftd_detectors.quality.checks import (
 )
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
+from driftd_detectors.schema import display_name
 from driftd_detectors.scores.scoring import (
     FEWEST_ROWS,
     ReferenceScores,
@@ -251,7 +251,7 @@ class Monitor:
         for name, part in self._parts().items():
             arrays[name] = as_array(pack(*part.pack()))
         if self.detectors is not None:
-            arrays["detectors"] = as_array(pack(*self.detectors.pack()))
+            arrays["detectors"] = as_array(self.detectors.to_bytes())
         return pack(values, arrays)
 
     @classmethod
@@ -283,7 +283,7 @@ class Monitor:
         detectors = None
         if settings.has_detectors and "detectors" in arrays:
             threshold = settings.budget.threshold(EvidenceKind.DATA)
-            detectors = DetectorDrift.unpack(threshold, *unpack(arrays["detectors"].tobytes()))
+            detectors = DetectorDrift.from_bytes(threshold, arrays["detectors"].tobytes())
         novelty = {name: Novelty(*seen) for name, seen in values.get("novelty", {}).items()}
         standing = frozenset(values["standing"])
         quality = replace(bare.quality, gathered=values["gathered"], standing=standing, novelty=novelty)

@@ -13,12 +13,8 @@ from scipy.special import ndtri
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
-<<<<<<< HEAD
-=======
 from driftd_detectors.evidence.history import UTC_CALENDAR, Calendar, regressors, season_for
 from driftd_detectors.evidence.sentences import format_day
->>>>>>> streams
-from driftd_detectors.metrics import METRICS, is_mean
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
@@ -26,7 +22,7 @@ from driftd_detectors.performance.losses import losses, rarer_share
 from driftd_detectors.performance.segments import Segment, learn_segments
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
-from driftd_detectors.schema import Schema
+from driftd_detectors.schema import METRICS, Schema, is_mean
 from driftd_detectors.scores.scoring import LINEAR, Stream, score_reference, streams_of
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
@@ -88,7 +84,7 @@ class Reference:
             label_delay=LabelDelay.from_dict(values["arrivals"]),
             importance=values["importance"],
             expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
-            segments=tuple(Segment.from_dict(segment) for segment in values.get("segments", ())),
+            segments=tuple(Segment.from_stored(**segment) for segment in values.get("segments", ())),
             rarer=float("nan") if values.get("rarer") is None else values["rarer"],
         )
 

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from pathlib import Path
+from textwrap import indent
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,11 @@ from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.sources import open_source
 from driftd.trainers import TrainingContext
+from driftd.training.bootstrap import FileColumns
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.training_rows import TrainingRows
 from driftd_processes import driftd, serve
+from first_versions import first_version_of
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +64,28 @@ def test_the_page_of_trainers_names_every_field_and_variable() -> None:
     assert {field.name for field in dataclasses.fields(TrainingContext)} == {one for one in named if one.islower()}
     source = (DOCS.parent / "daemon" / "driftd" / "training" / "call_trainer.py").read_text()
     assert set(re.findall(r'"(DRIFTD_\w+)"', source)) == set(re.findall(r"DRIFTD_\w+", text))
+
+
+def test_the_page_of_metrics_and_detectors_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its functions keep driftd's rules, a version is judged by each of its metrics, and doctor can import them."""
+    monkeypatch.syspath_prepend(tmp_path)
+    found = list(blocks("your-metric.md"))
+    for block in found:
+        run_block(block, tmp_path)
+    rows = pd.read_csv(tmp_path / "orders.csv")
+    for number, block in enumerate(block for block in found if block.language == "yaml"):
+        model = indent(f"task: classification\ntarget: late\n{block.text}", "    ")
+        (tmp_path / "config.yaml").write_text(f"state_dir: {tmp_path / 'state'}\nmodels:\n  m{number}:\n{model}")
+        chosen = load(tmp_path / "config.yaml")
+        places = Places(chosen.state_dir)
+        columns = FileColumns(time="ts")
+        first_version_of(f"m{number}", chosen.models[f"m{number}"], rows, columns, places, now=1_780_000_000.0)
+        gate = Registry(places).manifest(f"m{number}", 1).gate
+        assert gate is not None
+        assert gate["metric"] == chosen.models[f"m{number}"].detect.performance.metric_name
+    done = driftd(tmp_path, "doctor")
+    assert "order_functions:late_cost can be imported" in done.stdout
+    assert "order_functions:price_gap can be imported" in done.stdout
 
 
 def test_the_page_of_models_runs(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from driftd.observe import model_families
+from driftd.plugins import process
 from driftd.plugins.process import HelperError, HelperProcess, LossRequest
 from driftd.training.jobs import JobLimits
 from limits import wait
@@ -35,6 +37,15 @@ def crash(label, prediction, score):
 def wrong_shape(label, prediction, score):
     print("this goes to the log")
     return np.zeros(1)
+
+def far(current, reference, factor=1.0):
+    return factor * abs(current["a"].mean() - reference["a"].mean())
+
+def fails(current, reference):
+    raise KeyError("no such thing")
+
+def stuck(current, reference):
+    time.sleep(3600)
 
 def names(label, prediction, score):
     assert set(label) <= {"good", "bad"} and set(prediction) <= {"good", "bad"}, (label, prediction)
@@ -132,3 +143,50 @@ def test_an_own_metric_is_watched_gated_and_reported(folder: Path) -> None:
     assert pid != os.getpid()
     world.close()
     wait(lambda: not is_alive(pid), "the helper ends with the daemon")
+
+
+def test_detectors_are_streams_of_data_drift(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of Evidently's scores and an own one are calibrated; the alarm of a shift names them, though no feature may.
+
+    One that raises and one that hangs are errors of their own: told in the check's sentence, never its verdict.
+    """
+    monkeypatch.setattr(process, "FIRST_WAIT", 3600.0)  # the one that hangs is asked once
+    detectors = (
+        "[{{use: 'evidently:psi', columns: [a]}}, {{use: 'evidently:MeanValue', columns: [b]}}, "
+        "{{use: 'own_functions:far', parameters: {{factor: 2}}}}, {{use: 'own_functions:fails'}}, "
+        "{{use: 'own_functions:stuck', timeout: 100ms}}]"
+    )
+    config = CONFIG.replace(
+        "    retrain:", f"    detect: {{{{data: {{{{ignore: [a, b, c]}}}}, detectors: {detectors}}}}}\n    retrain:"
+    )
+    world = World.begin(folder, hours=48, config=config)
+    world.live(3)
+    store, runner = world.daemon.assembly.store, world.daemon.models[MODEL]
+    seen = runner.evidence.current.detectors
+    assert seen is not None
+    assert seen.names == ("evidently:psi of a", "evidently:MeanValue of b", "own_functions:far")
+    assert not seen.is_learning
+    check = store.checks(MODEL, limit=1, kind="window")[0]
+    assert check.verdict == "ok", check.reason
+    assert "own_functions:fails gave no score: own_functions:fails raised KeyError: 'no such thing'" in check.reason
+    assert "own_functions:stuck gave no score: own_functions:stuck" in check.reason
+    assert check.evidence["data"].evidence < 5
+    assert world.daemon.assembly.metrics.board.value(model_families.DETECTORS_FAILED, MODEL) == 2
+
+    def shifted(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+        return frame.assign(a=frame["a"] + 0.6), truth + 3 * 0.6
+
+    world.live(12, shifted, until=lambda world: "alarm" in world.events)
+    alarm = next(alarm for alarm in store.alarms(MODEL) if alarm.kind == "data")
+    assert alarm.subject in {"own_functions:far", "evidently:psi of a"}
+    assert "on the reference's windows" in alarm.sentence
+    held = runner.evidence.current.detectors
+    world.close()
+    world.reopen()
+    world.daemon.watch(world.clock.now())
+    again = world.daemon.models[MODEL].evidence.current.detectors
+    assert held is not None
+    assert again is not None
+    assert (again.names, again.alarmed) == (held.names, held.alarmed)
+    assert not {"evidently", "own_functions"} & set(sys.modules)
+    world.close()

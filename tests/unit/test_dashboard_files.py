@@ -30,6 +30,7 @@ NOT_ON_A_BOARD = {
     "driftd_disk_measured_timestamp_seconds": "only tells how old the figure beside it is",
     "driftd_upkeep_last_success_timestamp_seconds": "its failures are shown",
     "driftd_unseen_labels_total": "a share of them that matters is a fault of quality, which is shown",
+    "driftd_detectors_failed": "the sentence of each check names the detector and says why",
     "driftd_values_ignored_total": "a note for who sends the events",
     "driftd_labels_evaluated_total": "coverage and cohorts say more",
     "driftd_rows_checked_total": "the rows of the last window say more",

@@ -11,12 +11,11 @@ from sklearn import metrics as sk
 from driftd_detectors.assessment import EvidenceKind
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.metrics import HIGHER_IS_BETTER, METRICS, cost_metric, display_name
 from driftd_detectors.performance.cohort_loss import estimate_loss
 from driftd_detectors.performance.label_delay import FIRST_SHARE, LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses
 from driftd_detectors.performance.losses import loss_of, losses, metric_value, value_of
-from driftd_detectors.schema import Task
+from driftd_detectors.schema import HIGHER_IS_BETTER, METRICS, Task, cost_metric, display_name
 from driftd_detectors.serialization import pack, unpack
 from driftd_detectors.settings import Budget
 from worlds import DAY, day_of, known_by, together
@@ -167,6 +166,8 @@ def test_costs_of_classes() -> None:
     assert np.isnan(found[6])
     assert metric_value(metric, outcomes) == pytest.approx(16 / 6)
     assert display_name(metric) == "cost"
+    with pytest.raises(DetectorError, match=r"the costs name .*, and the classes are bad, good, new"):
+        losses(cost_metric({"0": {"1": 5.0}}), Task.CLASSIFICATION, outcomes)
 
 
 def test_costs_of_numbers() -> None:

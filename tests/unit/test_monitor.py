@@ -10,12 +10,11 @@ import pytest
 from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Coded, Columns
 from driftd_detectors.evidence.evidence import Evidence, StreamWeights
-from driftd_detectors.metrics import METRICS
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.profile.profile import empty_profile, profile_of
 from driftd_detectors.reference import Reference, learn_reference
-from driftd_detectors.schema import Task
+from driftd_detectors.schema import METRICS, Task
 from driftd_detectors.scores.scoring import score_window
 from driftd_detectors.serialization import as_array, pack, unpack
 from worlds import DAY, LABELS, SCHEMA, day_of, known_by, reference_of, together

@@ -181,4 +181,4 @@ def test_conditions_are_told() -> None:
     assert Condition("x", low=3.0).name == "x from 3"
     assert Condition("x", low=3.0, high=4.0).name == "x from 3 to 4"
     assert Condition("x", with_missing=True).name == "x missing"
-    assert Condition.from_dict(Condition("x", low=3.0).to_dict()) == Condition("x", low=3.0)
+    assert Condition.from_stored(**Condition("x", low=3.0).to_dict()) == Condition("x", low=3.0)

@@ -173,12 +173,9 @@ def init(
         )
     with as_owner_of(places.root):
         made = _first_version(guess, config.models[guess.name], rows, places, console, adopt)
-<<<<<<< HEAD
         EventLog(places, guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
-=======
     for remark in made.remarks:
         console.print(f"  {remark}", soft_wrap=True)
->>>>>>> streams
     write(output, text, places.root.stat().st_gid)
     which = "" if output == Path("config.yaml") else f" --config {output}"
     origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from driftd.config.types import is_reached, read_holidays
 from driftd.config.yaml_reader import KeyPath, Plain
-from driftd_detectors.metrics import METRICS
-from driftd_detectors.schema import Task
+from driftd_detectors.schema import METRICS, Task
 
 Contradiction = tuple[KeyPath, str]
 _BY_MODEL = ("pin", "silence", "retrain", "approve", "reject")
@@ -104,6 +103,10 @@ def _check_named_features(detect: Mapping[str, Plain], features: list[str]) -> I
         (("segments",), _list(detect.get("segments"))),
         (("data", "weights"), list(_mapping(data.get("weights")))),
         (("data", "stattests"), list(_mapping(data.get("stattests")))),
+        *(
+            (("detectors", number, "columns"), _list(_mapping(detector).get("columns")))
+            for number, detector in enumerate(_list(detect.get("detectors")))
+        ),
     ):
         for index, name in enumerate(names):
             if isinstance(name, str) and name not in features:

@@ -18,6 +18,7 @@ from driftd.config.types import (
     Windows,
     class_name_of,
     cron_schedule,
+    detector_reference,
     distinct,
     metric_reference,
     text_encoding,
@@ -25,8 +26,7 @@ from driftd.config.types import (
     zone_name,
 )
 from driftd.stattests import stattest_named
-from driftd_detectors.metrics import cost_metric
-from driftd_detectors.schema import Kind, Task
+from driftd_detectors.schema import Kind, Task, cost_metric
 
 ClassName = Annotated[str, BeforeValidator(class_name_of)]
 Cost = Annotated[Number, Field(ge=0)]
@@ -191,6 +191,24 @@ class CalendarConfig(Section):
     month_ends: Flag = Field(default=True, description="whether the last two days of a month may be unlike others too")
 
 
+class DetectorConfig(Section):
+    """A score of the user's choice, watched as data drift."""
+
+    use: Annotated[str, AfterValidator(detector_reference)] = Field(
+        description="`evidently:` and a stattest or a metric of Evidently (`evidently:psi`, `evidently:MeanValue`), "
+        "your own `package.module:function`, or the name of a detector that an installed package brings"
+    )
+    columns: tuple[str, ...] = Field(
+        (), description="Evidently scores each of them apart, a function gets them together; all features unless set"
+    )
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="handed to the metric of Evidently or to the function, by name"
+    )
+    timeout: Duration = Field(
+        30.0, description="for one window; a score that takes longer is an error of this detector alone"
+    )
+
+
 class Detect(Section):
     """What is watched, and how many false alarms that may cost."""
 
@@ -211,6 +229,10 @@ class Detect(Section):
         description="features by whose values performance is watched apart, and by which the gate compares too: no "
         "group may become clearly worse; `auto` watches the groups that a shallow tree finds on the reference's losses "
         "(the gate compares none), `[]` none",
+    )
+
+    detectors: tuple[DetectorConfig, ...] = Field(
+        (), description="more scores of each window, calibrated on the reference: they share the budget of data drift"
     )
 
     @property

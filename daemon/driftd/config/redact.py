@@ -33,8 +33,13 @@ def redact_config(content: Mapping[str, Plain]) -> dict[str, Plain]:
 
 
 def redact_model(content: Mapping[str, Plain]) -> dict[str, Plain]:
-    """One model's section of it: what a trainer is handed is the only place where a key's name says what it holds."""
-    return {key: redact(value, by_name=key == "parameters") for key, value in content.items()}
+    """One model's section of it: what trainers and detectors are handed is where a key's name says what it holds."""
+    plain = {key: redact(value, by_name=key == "parameters") for key, value in content.items()}
+    detect = plain.get("detect")
+    if not isinstance(detect, dict) or not isinstance(detect.get("detectors"), list):
+        return plain
+    detectors = [redact_model(found) if isinstance(found, Mapping) else found for found in detect["detectors"]]
+    return plain | {"detect": detect | {"detectors": detectors}}
 
 
 def redact_section(content: Mapping[str, Plain], *, by_name: bool = False) -> dict[str, Plain]:

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SerializationInfo, Strict
 
+from driftd.stattests import EVIDENTLY, check_detector
 from driftd_detectors.values import class_name
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -111,6 +112,7 @@ HIGHEST_PORT = 65_535
 CRON_FIELDS = 5
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):(\d{1,5})")
+_ENTRY_POINT = re.compile(r"[A-Za-z_][\w.-]*")
 _TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -214,6 +216,15 @@ def metric_reference(text: str) -> str:
     """The name of a metric, or `package.module:function`."""
     if ":" in text and _TRAINER.fullmatch(text) is None:
         raise ValueError(f"a metric of yours is package.module:function, not {text!r:.80}")
+    return text
+
+
+def detector_reference(text: str) -> str:
+    """`evidently:name`, `package.module:function`, or the name of an entry point."""
+    if text.startswith(EVIDENTLY):
+        check_detector(text)
+    elif _TRAINER.fullmatch(text) is None and _ENTRY_POINT.fullmatch(text) is None:
+        raise ValueError(f"a detector is evidently:NAME, package.module:function or an installed one, not {text!r:.80}")
     return text
 
 

@@ -18,6 +18,7 @@ CHECKS: dict[str, Check] = {
     "backlog": daemon.backlog,
     "sources": models.sources,
     "trainers": models.trainers,
+    "functions": models.own_functions,
     "versions": models.versions,
     "progress": models.progress,
 }

@@ -16,11 +16,12 @@ from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.registry import ManifestError, Registry
 from driftd.sources import open_source
 from driftd.sources.protocol import Extent, default_lateness
+from driftd.stattests import EVIDENTLY
 from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.subprocesses import ChildError, run_apart
-from driftd_detectors.schema import Schema
+from driftd_detectors.schema import Schema, is_own
 
 _SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
 _WINDOWS_LATE = 3.0
@@ -120,6 +121,22 @@ def trainers(installation: Installation) -> Iterator[Finding]:
             yield fail(name, f"its trainer {model.trainer} cannot be imported: {error}", todo)
         else:
             yield ok(name, f"its trainer {model.trainer} can be imported")
+
+
+def own_functions(installation: Installation) -> Iterator[Finding]:
+    """Each metric and detector of the user can be imported, in a process of its own."""
+    for name, model in installation.config.models.items():
+        metric = model.detect.performance.metric_name
+        wanted = [metric] if is_own(metric) else []
+        wanted += [detector.use for detector in model.detect.detectors if is_own(detector.use)]
+        for use in dict.fromkeys(use for use in wanted if not use.startswith(EVIDENTLY)):
+            try:
+                run_apart("driftd.doctor.import_trainer", [use], _IMPORT_SECONDS)
+            except ChildError as error:
+                todo = "install its package into driftd's environment, or put its folder on PYTHONPATH of the unit"
+                yield fail(name, f"{use} cannot be imported: {error}", todo)
+            else:
+                yield ok(name, f"{use} can be imported")
 
 
 def progress(installation: Installation) -> Iterator[Finding]:

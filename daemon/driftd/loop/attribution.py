@@ -15,11 +15,11 @@ from driftd.sources.protocol import Source, WindowSpec, window_at
 from driftd.store.integrity import is_damage
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.metrics import is_own
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.performance.attribution import Attribution, attribute
 from driftd_detectors.performance.losses import losses
 from driftd_detectors.profile.profile import empty_profile, merge, profile_of
+from driftd_detectors.schema import is_own
 
 log = structlog.get_logger()
 
@@ -43,14 +43,14 @@ def with_attribution(
         if is_damage(error):
             raise
         log.warning("alarm_not_attributed", window=window.index, error=str(error), exc_info=True)
-        return _said(assessment, kind, f"It could not be attributed: {error}", kind.leaders)
+        return _with_sentence(assessment, kind, f"It could not be attributed: {error}", kind.leaders)
     if found is None:
         return assessment
     shares = dict(kind.leaders) | dict(found.leaders)  # those that led stay first, by what they have of the rise
-    return _said(assessment, kind, f"{found.sentence}.", tuple(shares.items()))
+    return _with_sentence(assessment, kind, f"{found.sentence}.", tuple(shares.items()))
 
 
-def _said(
+def _with_sentence(
     assessment: Assessment, kind: KindAssessment, more: str, leaders: tuple[tuple[str, float], ...]
 ) -> Assessment:
     after = replace(kind, sentence=f"{kind.sentence.rstrip('.')}. {more}", leaders=leaders)

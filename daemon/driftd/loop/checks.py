@@ -14,7 +14,7 @@ import structlog
 from driftd.loop.attribution import KnownRows, with_attribution
 from driftd.loop.resume import MonitorState
 from driftd.loop.supervision import SourceDamagedError, TimeoutWorker
-from driftd.plugins.client import with_own_loss
+from driftd.plugins.client import WantedScore, score_window, with_own_loss
 from driftd.plugins.process import HelperProcess
 from driftd.records import Alarm, Verdict, Window
 from driftd.sources.protocol import Extent, Source, WindowSpec, due_windows, window_at
@@ -22,13 +22,12 @@ from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.metrics import is_own
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.quality.checks import LEVEL_FAULTS
 from driftd_detectors.quality.faults import unseen_label
 from driftd_detectors.reference import Reference
-from driftd_detectors.schema import Schema
+from driftd_detectors.schema import Schema, is_own
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -117,7 +116,7 @@ def check_labels(
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
         sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
         return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
-    if spec is not None:
+    if spec is not None and any(kind.crossed for kind in assessment.kinds):
         assessment = with_attribution(assessment, source, spec, window, after, KnownRows(now, helper))
     return CheckResult(after, assessment)
 
@@ -242,6 +241,7 @@ class CheckScheduler:
     lateness: float  # seconds that stragglers have after a window's end
     classes: frozenset[str] = frozenset()  # that the config names
     helper: HelperProcess | None = None  # for the user's own metric and detectors
+    detectors: Callable[[int, Schema], list[WantedScore]] | None = None  # of a version with this schema
     tries: int = 0
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
@@ -287,7 +287,22 @@ class CheckScheduler:
             run = self._try("window", window, monitor, check)
             if run is None:
                 return
-            yield run
+            yield self._with_detectors(run, champion)
+
+    def _with_detectors(self, run: CheckRun, champion: int) -> CheckRun:
+        """The check of a window with the scores of the user's detectors; of a broken window they are not asked."""
+        result, monitor = run.result, run.result.monitor
+        broken = any(fault.alarm for fault in result.assessment.faults)
+        if self.helper is None or self.detectors is None or not result.assessment.kinds or broken or not result.span:
+            return run
+        said = score_window(self.helper, self.detectors(champion, monitor.reference.schema), monitor, run.window)
+        for name, error in said.errors.items():
+            log.warning("detector_failed", model=self.model, detector=name, window=run.window.index, error=error)
+        after, assessment = said.monitor.check_detectors(result.assessment, said.scores, result.span[0])
+        failed = [f"{name} gave no score: {error}" for name, error in said.errors.items()]
+        sentence = "; ".join([assessment.sentence, *failed])
+        assessment = replace(assessment, sentence=sentence, failed_detectors=tuple(said.errors))
+        return replace(run, result=replace(result, monitor=after, assessment=assessment))
 
     def _labelled_at(self, monitor: Monitor, window: Window) -> float | None:
         """The time of the newest label; rows are only read for it where the source does not say and a column is new."""

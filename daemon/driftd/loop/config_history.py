@@ -104,6 +104,7 @@ def monitor_settings(model: ModelConfig) -> MonitorSettings:
         tolerated_loss=detect.performance.tolerated_loss,
         label_patience=detect.performance.patience,
         calendar=_calendar(detect.calendar),
+        has_detectors=bool(detect.detectors),
         segments=None if detect.segments == "auto" else detect.segments,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -24,6 +25,7 @@ from driftd.loop.resume import MonitorState, restore
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
+from driftd.plugins.client import WantedScore
 from driftd.plugins.process import HelperProcess
 from driftd.policy import reconcile_restored
 from driftd.records import (
@@ -128,6 +130,7 @@ class Assembly:
                 lateness,
                 frozenset(model.classes or ()),
                 self.helper,
+                partial(WantedScore.all_of, name, model, self.places) if model.detect.detectors else None,
             ),
             evidence=MonitorState(name, self.registry, monitor_settings(model)),
             counts=self._counts(name, model),

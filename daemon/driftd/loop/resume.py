@@ -14,9 +14,9 @@ from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
-from driftd_detectors.metrics import display_name
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.reference import Reference
+from driftd_detectors.schema import display_name
 
 log = structlog.get_logger()
 

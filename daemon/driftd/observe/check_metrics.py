@@ -10,14 +10,15 @@ from driftd.observe.exposition import MetricStore
 from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.records import Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, Score
-from driftd_detectors.metrics import HIGHER_IS_BETTER
 from driftd_detectors.performance.losses import value_of
+from driftd_detectors.schema import HIGHER_IS_BETTER
 
 SEEN_BY = {
     "window": (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.QUALITY, EvidenceKind.HARM),
     "labels": (EvidenceKind.PERFORMANCE,),
 }
 EITHER_WAY = frozenset({"location", "spread", "proportion", "missing"})  # components whose scores have a direction
+DETECTOR_COMPONENT = "detector"  # of the scores that the user's detectors give
 OF_MANY = ("all features", "joint", "prediction", "score")  # subjects that are no feature: always shown
 OF_VERSION = (  # what was seen of one version says nothing of the next
     model_families.SCORE,
@@ -75,6 +76,7 @@ def show_window(
     _show_scores(board, model, assessment.scores, tolerances)  # none in a window that says nothing: rather no score
     if assessment.kinds:  # than an old one; its faults stay, because they block builds until a window shows none
         board.set(model_families.LEARNING, assessment.learning is not None, model)
+        board.set(model_families.DETECTORS_FAILED, len(assessment.failed_detectors), model)
         _show_faults(board, model, assessment.faults)
 
 
@@ -83,9 +85,11 @@ def _show_scores(
 ) -> None:
     features = [name for name in dict.fromkeys(subject for subject, _ in tolerances) if name not in OF_MANY]
     names = {*features[:FEATURES_SHOWN], *OF_MANY}
-    seen = {(score.subject, score.component): score for score in scores if score.subject in names}
+    visible = [score for score in scores if score.subject in names or score.component == DETECTOR_COMPONENT]
+    seen = {(score.subject, score.component): score for score in visible}
     board.replace(model_families.SCORE, model, {series: _size(score) for series, score in seen.items()})
-    board.replace(model_families.SCORE_THRESHOLD, model, {series: tolerances[series] for series in seen})
+    within: dict[tuple[str, ...], float] = {series: tolerances[series] for series in seen if series in tolerances}
+    board.replace(model_families.SCORE_THRESHOLD, model, within)
     board.set(model_families.HIDDEN, max(0, len(features) - FEATURES_SHOWN), model)
 
 

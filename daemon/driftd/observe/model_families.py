@@ -108,6 +108,11 @@ SCORE_THRESHOLD = _gauge(
 HIDDEN = _gauge(
     "features_hidden", f"Features without series of their own, because a model shows {FEATURES_SHOWN}.", "model"
 )
+DETECTORS_FAILED = _gauge(
+    "detectors_failed",
+    "Detectors of detect.detectors that gave no score of the last window: the log says why.",
+    "model",
+)
 QUALITY_FAULTS = _gauge(
     "quality_faults", f"Columns with this fault in the last window: {', '.join(FAULTS)}.", "model", "fault"
 )

@@ -18,9 +18,8 @@ from driftd.training.training_rows import TrainingRows
 from driftd.training.user_functions import with_own_loss
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.comparison.gate import judge
-from driftd_detectors.metrics import MEAN_METRICS, is_cost, is_own
 from driftd_detectors.performance.losses import automatic_metric, losses, rarer_share
-from driftd_detectors.schema import Kind, Schema, Task
+from driftd_detectors.schema import MEAN_METRICS, Kind, Schema, Task, is_cost, is_own
 
 
 def gate_metric(metric: str | None, task: Task, *, scored: bool, rarer: float = float("nan")) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from driftd.errors import DriftdError
 from driftd_detectors.columns import Numbers, Outcomes
-from driftd_detectors.metrics import is_own
+from driftd_detectors.schema import is_own
 
 GROUP = "driftd.detectors"  # of entry points
 

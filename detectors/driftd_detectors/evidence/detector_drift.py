@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,10 @@ from driftd_detectors.assessment import (
 )
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
-from driftd_detectors.serialization import JsonObject
+from driftd_detectors.serialization import pack, unpack
 from driftd_detectors.settings import DETECTORS_SHARE
 
-_FLOOR = 0.5  # of what the reference's windows vary by: what a window's score varies by at least
-_LEAST = 1e-3  # of the largest score: the same, where the reference's windows are all alike
+_LEAST = 1e-3  # of the largest score: what windows vary by where the reference's are all alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class DetectorDrift(EvidenceView):
         roots = ~two_sided & np.array([bool((calibration.scores >= 0).all()) for calibration in calibrations])
         followed = _follow(values, roots)
         size = np.nanmax(np.abs(followed), axis=0, initial=0.0, where=np.isfinite(followed))
-        floor = np.maximum(_FLOOR * np.nan_to_num(np.nanstd(followed, axis=0)), np.maximum(_LEAST * size, 1e-9))
+        floor = np.maximum(np.nan_to_num(np.nanstd(followed, axis=0)), np.maximum(_LEAST * size, 1e-9))
         lanes = StreamWeights.of(np.ones(len(calibrations)), two_sided)
         sds = np.broadcast_to(floor, followed.shape)
         evidence = Evidence.begin(lanes, threshold / DETECTORS_SHARE, starts, followed, sds, window_seconds)
@@ -148,7 +146,7 @@ class DetectorDrift(EvidenceView):
     def scores(self) -> tuple[Score, ...]:
         """The scores of the last window, as they were given."""
         return tuple(
-            Score(EvidenceKind.DATA, name, "score", float(value), float(sd), float(own))
+            Score(EvidenceKind.DATA, name, "detector", float(value), float(sd), float(own))
             for name, value, sd, own in zip(self.names, self.last, self.floor, self.evidence.of_streams, strict=True)
             if np.isfinite(value)
         )
@@ -170,16 +168,17 @@ class DetectorDrift(EvidenceView):
             f"{number(DETECTORS_SHARE * evidence.threshold)}, over {format_windows(since)}"
         )
 
-    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
+    def to_bytes(self) -> bytes:
         """The whole state, calibration included, without the threshold."""
         values, arrays = self.evidence.pack()
         values |= {"names": list(self.names), "keys": list(self.keys), "waits_for": self.evidence.waits_for}
         own = {"roots": self.roots, "usual": self.usual, "floor": self.floor, "two_sided": self.two_sided}
-        return values, arrays | {f"own_{name}": array for name, array in own.items()}
+        return pack(values, arrays | {f"own_{name}": array for name, array in own.items()})
 
     @classmethod
-    def unpack(cls, threshold: float, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> DetectorDrift | None:
-        """Read what `pack` wrote; None when it is something else."""
+    def from_bytes(cls, threshold: float, stored: bytes) -> DetectorDrift | None:
+        """Read what `to_bytes` wrote; None when it is something else."""
+        values, arrays = unpack(stored)
         if "keys" not in values:
             return None
         roots, usual, floor, two_sided = (arrays[f"own_{name}"] for name in ("roots", "usual", "floor", "two_sided"))

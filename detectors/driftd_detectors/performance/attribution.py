@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.metrics import display_name
 from driftd_detectors.profile.column_layout import ColumnLayout, Scale
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.profile.profile import LossSums, Profile
 from driftd_detectors.reference import Reference
-from driftd_detectors.schema import Kind
+from driftd_detectors.schema import Kind, display_name
 
 FEWEST_ROWS = 100  # labelled, of the time since the change
 _SURE = 4.0  # sds of chance, from which a column is named for where the loss grew

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftd_detectors.columns import Numbers, Outcomes
-from driftd_detectors.metrics import is_mean
 from driftd_detectors.performance.label_delay import LEAST_SHARE, LabelDelay, group_values
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import loss_of, losses, metric_value, weighted_mean
-from driftd_detectors.schema import Task
+from driftd_detectors.schema import Task, is_mean
 
 BAND = 1.959964  # two-sided 95 % of a normal
 

@@ -7,7 +7,6 @@ import numpy as np
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict, format_windows, number
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
 from driftd_detectors.performance.label_delay import FEWEST_LABELS, LabelDelay, Maturity
@@ -15,6 +14,7 @@ from driftd_detectors.performance.level_view import alarm_sentence, cleared_sent
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.performance.performance import Performance, PerformancePair
+from driftd_detectors.schema import display_name
 
 Detector = Performance | CertifiedPerformance | PerformancePair
 

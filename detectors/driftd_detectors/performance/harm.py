@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict, number
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
 from driftd_detectors.performance.level_averages import Stretch, places_of
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
@@ -24,6 +23,7 @@ from driftd_detectors.performance.level_view import (
 )
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.profile.profile import Profile
+from driftd_detectors.schema import display_name
 from driftd_detectors.serialization import JsonObject
 
 _REMEMBERED = 1000  # estimates that wait for their labels

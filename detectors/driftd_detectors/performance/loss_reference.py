@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers, Outcomes
-from driftd_detectors.metrics import is_mean
 from driftd_detectors.performance.losses import loss_of, losses, metric_value
-from driftd_detectors.schema import Task
+from driftd_detectors.schema import Task, is_mean
 from driftd_detectors.serialization import JsonObject
 
 _DECILES = 10

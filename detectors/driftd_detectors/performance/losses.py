@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.metrics import (
+from driftd_detectors.schema import (
     CLASSIFICATION_MEANS,
     HIGHER_IS_BETTER,
     MEAN_METRICS,
     METRICS,
     REGRESSION_MEANS,
+    Task,
     class_costs,
     is_cost,
     is_mean,
     is_own,
     unit_costs,
 )
-from driftd_detectors.schema import Task
 
 BINARY = 2
 RARE = 0.05  # share of the rarer of two classes below which Brier and error hardly tell a useless model from a good one
@@ -140,6 +140,10 @@ def _costs(metric: str, outcomes: Outcomes) -> Numbers:
         off = outcomes.prediction - outcomes.label
         return np.asarray(np.where(off > 0, over * off, -under * off))
     costs = class_costs(metric)
+    if not any(
+        label in outcomes.classes and prediction in outcomes.classes for label in costs for prediction in costs[label]
+    ):
+        raise DetectorError(f"the costs name {sorted(costs)}, and the classes are {', '.join(outcomes.classes)}")
     classes, most = outcomes.classes, max(cost for row in costs.values() for cost in row.values())
     table = np.full((len(classes) + 1, len(classes) + 1), most)
     for place, label in enumerate(classes):

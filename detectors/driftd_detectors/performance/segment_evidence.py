@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, StandingAlarm, Verdict, loudness
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
-from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.cohort_loss import estimate_loss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.level_averages import SpreadPrior
@@ -21,6 +20,7 @@ from driftd_detectors.performance.level_view import alarm_sentence, cleared_sent
 from driftd_detectors.performance.loss_reference import take_outcomes
 from driftd_detectors.performance.performance import Performance, is_too_rough, tolerance_of
 from driftd_detectors.performance.segments import Segment, chosen_segments, segment_columns
+from driftd_detectors.schema import display_name
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings
 
@@ -39,7 +39,7 @@ class SegmentPerformance:
     parts: Mapping[str, tuple[Segment, Performance]]
     crossed: bool = False  # by the last cohort: none stood before
     ended: StandingAlarm | None = None  # by the last cohort, after which none stands
-    told: str = ""  # the sentence of the alarm that ended
+    ended_sentence: str = ""  # the sentence of the alarm that ended
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -75,7 +75,9 @@ class SegmentPerformance:
         ends = [name for name, (_, part) in after.items() if part.cleared]
         if self.alarmed and not updated.alarmed and ends:
             part = after[ends[0]][1]
-            return replace(updated, ended=part.ended, told=f"{ends[0]}: {_said(part, cleared_sentence)}")
+            return replace(
+                updated, ended=part.ended, ended_sentence=f"{ends[0]}: {_format_sentence(part, cleared_sentence)}"
+            )
         return replace(updated, crossed=updated.alarmed and not self.alarmed)
 
     def rebaseline(self) -> SegmentPerformance:
@@ -131,11 +133,13 @@ class SegmentPerformance:
         if not names:
             if self.ended is None:
                 return None
-            return replace(whole, verdict=Verdict.OK, sentence=self.told, leaders=(), crossed=False, cleared=self.ended)
+            return replace(
+                whole, verdict=Verdict.OK, sentence=self.ended_sentence, leaders=(), crossed=False, cleared=self.ended
+            )
         segment, part = self.parts[names[0]]
         name = segment.name
         verdict = Verdict.DRIFT if part.alarmed else Verdict.SUSPECTED
-        said = _said(part, alarm_sentence if part.alarmed else suspicion_sentence)
+        said = _format_sentence(part, alarm_sentence if part.alarmed else suspicion_sentence)
         return KindAssessment(
             EvidenceKind.PERFORMANCE,
             verdict,
@@ -207,7 +211,7 @@ def begin_segments(
     return SegmentPerformance(parts) if parts else None
 
 
-def _said(part: Performance, sentence: Callable[[LevelEvidence, str, str], str]) -> str:
+def _format_sentence(part: Performance, sentence: Callable[[LevelEvidence, str, str], str]) -> str:
     metric = part.reference.metric
     said = sentence(part.evidence, metric, display_name(metric))
     return said[:1].lower() + said[1:]

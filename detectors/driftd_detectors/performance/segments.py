@@ -64,21 +64,17 @@ class Condition:
         return f"{self.column} from {self.low:.4g}" + ("" if np.isinf(self.high) else f" to {self.high:.4g}")
 
     def to_dict(self) -> JsonObject:
-        """A JSON-ready form that `from_dict` reads back."""
+        """A JSON-ready form that `from_stored` reads back."""
         ends = {"low": None if np.isinf(self.low) else self.low, "high": None if np.isinf(self.high) else self.high}
         return {"column": self.column, "categories": list(self.categories), **ends, "with_missing": self.with_missing}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Condition:
+    def from_stored(
+        cls, *, column: str, categories: Sequence[str], low: float | None, high: float | None, with_missing: bool
+    ) -> Condition:
         """Read what `to_dict` wrote."""
-        low, high = stored["low"], stored["high"]
-        return cls(
-            stored["column"],
-            tuple(stored["categories"]),
-            -np.inf if low is None else low,
-            np.inf if high is None else high,
-            stored["with_missing"],
-        )
+        ends = -np.inf if low is None else low, np.inf if high is None else high
+        return cls(column, tuple(categories), *ends, with_missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class Segment:
         return _all_hold(self.conditions, columns)
 
     def to_dict(self) -> JsonObject:
-        """A JSON-ready form that `from_dict` reads back."""
+        """A JSON-ready form that `from_stored` reads back."""
         return {
             "conditions": [condition.to_dict() for condition in self.conditions],
             "losses": {metric: loss.to_dict() for metric, loss in self.losses.items()},
@@ -116,14 +112,12 @@ class Segment:
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Segment:
+    def from_stored(
+        cls, *, conditions: Sequence[Any], losses: Mapping[str, JsonObject], share: float, found: bool
+    ) -> Segment:
         """Read what `to_dict` wrote."""
-        return cls(
-            tuple(Condition.from_dict(condition) for condition in stored["conditions"]),
-            {metric: LossReference.from_dict(loss) for metric, loss in stored["losses"].items()},
-            stored["share"],
-            stored["found"],
-        )
+        learned = {metric: LossReference.from_dict(loss) for metric, loss in losses.items()}
+        return cls(tuple(Condition.from_stored(**condition) for condition in conditions), learned, share, found)
 
 
 def learn_segments(
@@ -171,7 +165,7 @@ def learn_segments(
         learn((condition,), known, found=False)
         for name in declared
         if name in columns.values
-        for condition in _declared(name, columns.values[name], known)
+        for condition in _conditions_of(name, columns.values[name], known)
     ]
     largest = sorted((segment for segment in named if segment is not None), key=lambda segment: -segment.share)[:MOST]
     row_losses = losses(loss, schema.task, outcomes)
@@ -197,7 +191,7 @@ def _all_hold(conditions: Sequence[Condition], columns: Columns) -> Mask:
     return np.asarray(np.logical_and.reduce(masks))
 
 
-def _declared(name: str, column: Column, known: NDArray[np.intp]) -> Iterator[Condition]:
+def _conditions_of(name: str, column: Column, known: NDArray[np.intp]) -> Iterator[Condition]:
     if isinstance(column, Coded):
         codes = column.codes[known]
         counts = np.bincount(codes[codes >= 0], minlength=len(column.labels))

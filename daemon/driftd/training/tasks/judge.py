@@ -31,10 +31,9 @@ from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay, rows_of
 from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.gate import Judgement, judge
-from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.losses import metric_value, weighted_mean
-from driftd_detectors.schema import Task
+from driftd_detectors.schema import Task, display_name
 
 
 def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[TrainingRows, LabelDelay]:
