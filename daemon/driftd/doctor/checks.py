@@ -18,6 +18,7 @@ CHECKS: dict[str, Check] = {
     "backlog": daemon.backlog,
     "sources": models.sources,
     "trainers": models.trainers,
+    "hand-overs": models.hand_overs,
     "versions": models.versions,
     "progress": models.progress,
 }

@@ -38,6 +38,24 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedBy:
+    """Whose predictions the rows of a window should be, and which rows are surely another version's."""
+
+    champion: int
+    others: frozenset[int] | None = None  # versions of ours, where the champion is known by its log alone: whatever
+    # number the system that serves it gives it, it is none of these
+    since: float = -np.inf  # epoch seconds: older rows that name no version were predicted by the version before
+
+    def foreign_rows(self, outcomes: Outcomes) -> int:
+        """How many predictions are another version's; 0 stands for "made elsewhere"."""
+        version = outcomes.version
+        if self.others is not None:
+            return int(np.count_nonzero(np.isin(version, list(self.others))))
+        unnamed = (version <= 0) & (outcomes.at < self.since)
+        return int(np.count_nonzero(((version != self.champion) & (version > 0)) | unnamed))
+
+
+@dataclass(frozen=True, slots=True)
 class WindowData:
     """One window read once."""
 
@@ -47,7 +65,7 @@ class WindowData:
     foreign: int  # rows that another version than the champion predicted
 
 
-def read_window(source: Source, window: Window, reference: Reference, champion: int) -> WindowData:
+def read_window(source: Source, window: Window, reference: Reference, served: ServedBy) -> WindowData:
     """Merge the Profiles of a window's chunks, in the words of the reference; memory is bounded by one chunk."""
     layout, schema = reference.layout, reference.schema
     names = {feature.name: feature.vocabulary.resolve for feature in schema.features if feature.categories}
@@ -55,24 +73,19 @@ def read_window(source: Source, window: Window, reference: Reference, champion: 
     first_at = last_at = float("nan")
     for columns, outcomes in source.chunks(window):
         profile = merge(profile, profile_of(columns.rename_categories(names), outcomes.among(schema.classes), layout))
-        foreign += foreign_rows(outcomes, champion)
+        foreign += served.foreign_rows(outcomes)
         if outcomes.rows:
             first_at = float(np.fmin(first_at, np.min(outcomes.at)))
             last_at = float(np.fmax(last_at, np.max(outcomes.at)))
     return WindowData(profile, first_at, last_at, foreign)
 
 
-def foreign_rows(outcomes: Outcomes, champion: int) -> int:
-    """How many predictions name another version than the champion; 0 stands for "made elsewhere"."""
-    return int(np.count_nonzero((outcomes.version != champion) & (outcomes.version > 0)))
-
-
-def check_window(source: Source, window: Window, monitor: Monitor, champion: int) -> CheckResult:
+def check_window(source: Source, window: Window, monitor: Monitor, served: ServedBy) -> CheckResult:
     """Evaluate data, prediction and quality of one window."""
-    read = read_window(source, window, monitor.reference, champion)
+    read = read_window(source, window, monitor.reference, served)
     rows = read.profile.rows
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
-        sentence = f"{read.foreign} of {rows} predictions were made by another version than {champion}"
+        sentence = f"{read.foreign} of {rows} predictions were made by another version than {served.champion}"
         return CheckResult(monitor, Assessment(Verdict.INCONCLUSIVE, sentence, rows), read.profile)
     if window.by == "time":
         span = window.start, window.end
@@ -83,7 +96,7 @@ def check_window(source: Source, window: Window, monitor: Monitor, champion: int
 
 
 def check_labels(
-    source: Source, window: Window, monitor: Monitor, champion: int, now: float, classes: Collection[str] = ()
+    source: Source, window: Window, monitor: Monitor, served: ServedBy, now: float, classes: Collection[str] = ()
 ) -> CheckResult:
     """Evaluate the performance of one window's predictions by the labels known now.
 
@@ -94,9 +107,9 @@ def check_labels(
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end))
     assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
     assessment = _with_strays(assessment, outcomes, classes)
-    foreign = foreign_rows(outcomes, champion)
+    foreign = served.foreign_rows(outcomes)
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
-        sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
+        sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {served.champion}"
         return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
     return CheckResult(after, assessment)
 
@@ -226,19 +239,19 @@ class CheckScheduler:
             return []
         return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
 
-    def windows(self, due: list[Window], evidence: MonitorState, champion: int) -> Iterator[CheckRun]:
+    def windows(self, due: list[Window], evidence: MonitorState, served: ServedBy) -> Iterator[CheckRun]:
         """Check the due windows in order.
 
         The caller records each run, which moves `evidence` on, before it takes the next.
         """
         for window in due[:WINDOWS_A_STEP]:
             monitor = evidence.current
-            run = self._try("window", window, monitor, partial(check_window, self.source, window, monitor, champion))
+            run = self._try("window", window, monitor, partial(check_window, self.source, window, monitor, served))
             if run is None:
                 return
             yield run
 
-    def cohorts(self, store: StateReader, evidence: MonitorState, champion: int, now: float) -> Iterator[CheckRun]:
+    def cohorts(self, store: StateReader, evidence: MonitorState, served: ServedBy, now: float) -> Iterator[CheckRun]:
         """Check the cohorts whose labels have had their time, in order, up to the first that must wait."""
         last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
         if last is None or now < self.labels_not_before:
@@ -249,7 +262,7 @@ class CheckScheduler:
             if store.is_faulty(self.model, number):
                 yield CheckRun("labels", window, CheckResult(monitor, FAULTY), 0.0)
                 continue
-            check = partial(check_labels, self.source, window, monitor, champion, now, self.classes)
+            check = partial(check_labels, self.source, window, monitor, served, now, self.classes)
             run = self._try("labels", window, monitor, check)
             if run is None or run.result.assessment.waits:
                 self.has_settled = run is not None and "settled" in run.result.assessment.figures

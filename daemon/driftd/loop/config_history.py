@@ -45,6 +45,10 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         approval=promote.approval,
         probation_span=probation.span,
         probation_min_labels=probation.min_labels,
+        is_external=model.is_external,
+        can_train=model.trainer is not None,
+        can_tell=model.deploy.way is not None,
+        confirm_within=model.deploy.confirm_within,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import alarms, builds, operator, swaps, triggers
+from driftd.policy import alarms, builds, hand_over, operator, swaps, triggers
 from driftd.policy.inputs import (
     AlarmCleared,
     AlarmRaised,
@@ -24,7 +24,7 @@ from driftd.policy.inputs import (
 from driftd.records import Event, ModelState, Phase, Transition
 
 
-def advance(  # noqa: PLR0911 - one return for each kind of finding
+def advance(
     state: ModelState, finding: Finding, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     """Decide what follows from a finding.
@@ -33,6 +33,16 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     swap is intended for a challenger without a gate's `promote`, a person's approval or a pin; at most one build and
     one swap are under way; a fault of the pipeline starts nothing; every event has a reason.
     """
+    own = hand_over.apply_to_hand_over(state, finding, facts, settings, now)
+    if own is not None:
+        return own
+    decided = _decide(state, finding, hand_over.count_as_swap(state, facts), settings, override, now)
+    return hand_over.divert_swap(state, finding, decided, facts, settings, now)
+
+
+def _decide(  # noqa: PLR0911 - one return for each kind of finding
+    state: ModelState, finding: Finding, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
     configured, override = override, override.in_force(now)
     match finding:
         case AlarmRaised() | AlarmStanding() | AlarmCleared():
@@ -55,7 +65,7 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
             return alarms.report_unattended(decided, settings, override, now)
 
 
-def _decide_on_tick(
+def _decide_on_tick(  # noqa: PLR0911 - one return for each phase
     state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     state = alarms.without_acknowledged(state, override, now)
@@ -63,10 +73,14 @@ def _decide_on_tick(
     if applied is not None:
         return applied
     match state.phase:
+        case Phase.STEADY if not settings.can_train:
+            return hand_over.ask_for_version(state, facts, settings, override, now)
         case Phase.STEADY:
             return triggers.consider_build(state, facts, settings, override, now)
         case Phase.RETRAINING:
             return builds.collect_rows(state, facts, settings, override, now)
+        case Phase.PROBATION if state.probation is not None and state.probation.previous in facts.logged:
+            return hand_over.watch_alone(state, facts, settings, now)
         case Phase.PROBATION:
             return swaps.compare_versions(state, facts, settings, now)
         case Phase.AWAITING_APPROVAL:

@@ -11,12 +11,18 @@ from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry.versions import CurrentLink, version_of
 from driftd.serving.event_log import EventLog
+from driftd.serving.requests import CONFLICT, RefusedError
 
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered
     from driftd.serving.served_version import ServedVersion
 
 WAITING_EVENTS = 100_000  # some seconds of ingestion at full speed
+
+
+def _watches(model: str) -> str:
+    posts = f"/v1/models/{model}/predictions, the labels to /v1/models/{model}/feedback"
+    return f"only watches it: ask the system that serves it, and post what it predicted to {posts}"
 
 
 class NotAnsweredError(DriftdError):
@@ -26,8 +32,9 @@ class NotAnsweredError(DriftdError):
 class Endpoint:
     """A server that only takes events in never loads pandas and scikit-learn: they come with the first prediction."""
 
-    def __init__(self, model: str, places: Places, *, allow_joblib: bool) -> None:
+    def __init__(self, model: str, places: Places, *, allow_joblib: bool, is_external: bool = False) -> None:
         self.model = model
+        self._is_external = is_external
         self.log = EventLog(places, model, waiting=WAITING_EVENTS)
         self._places = places
         self._link = CurrentLink(places, model)
@@ -51,7 +58,11 @@ class Endpoint:
         return self._served.fault if self._served is not None else None
 
     def answer(self, rows: Sequence[object], *, probabilities: bool = False) -> Answered:
-        """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError."""
+        """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError, RefusedError."""
+        if self._is_external:
+            raise RefusedError(
+                CONFLICT, f"{self.model} is served elsewhere (serving: external), and driftd {_watches(self.model)}"
+            )
         from driftd.registry.loaded import PredictionError  # noqa: PLC0415 - pandas only when needed
         from driftd.serving.predict import answer  # noqa: PLC0415 - see above
 

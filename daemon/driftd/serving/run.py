@@ -59,7 +59,10 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
 def endpoints_of(config: Config) -> dict[str, Endpoint]:
     """One endpoint for each model of the config."""
     places = Places(config.state_dir)
-    return {name: Endpoint(name, places, allow_joblib=model.allow_joblib) for name, model in config.models.items()}
+    return {
+        name: Endpoint(name, places, allow_joblib=model.allow_joblib, is_external=model.is_external)
+        for name, model in config.models.items()
+    }
 
 
 class _Server(uvicorn.Server):

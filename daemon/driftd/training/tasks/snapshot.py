@@ -46,7 +46,7 @@ def run(arguments: Arguments) -> dict[str, object]:
         yield from source.read_labelled(since, until, until)
 
     sound = (without_spans(table, arguments.faulty) for table in tables())
-    snapshot = take_snapshot(places, arguments.model, sound, schema, config.classes or ())
+    snapshot = take_snapshot(places, arguments.model, sound, schema, config.classes or (), logged=config.is_external)
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
     print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log
