@@ -406,5 +406,5 @@ def test_the_near_graph_of_an_external_model_holds_every_law() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("external")
 def test_the_far_graph_of_an_external_model_holds_every_law() -> None:
-    """The same of the first eight thousand states."""
-    assert hold_the_graph(8_000) >= 8_000
+    """The same of the first three thousand states."""
+    assert hold_the_graph(3_000) >= 3_000

@@ -244,20 +244,16 @@ def make_logged_version(
     running it again takes up what is done.
     """
     on_step("log")
-    schema = logged_schema(config, rows, columns)
-    table = labelled_rows([labelled_table(rows, schema, columns, now)], schema, logged=True, unlabelled=True)
+    table, schema = read_logged(config, rows, columns, now)
     if table.num_rows == 0:
         raise FirstVersionError(f"{source} holds no prediction with a time that can be read")
-    named = name_values(table, schema, config.classes or schema.classes)
-    table, schema = named.table, named.schema
     labelled = table.filter(pc.is_valid(table[schema.target]))
     snapshot = ""
     if labelled.num_rows:
         snapshot = take_snapshot(places, model, [labelled], schema, config.classes or (), logged=True).digest
-    described = table.replace_schema_metadata({"driftd_schema": json.dumps(schema.to_dict())})
     with tempfile.TemporaryDirectory(prefix="driftd-init-") as name:
         path = Path(name) / DATA
-        pq.write_table(described, path, compression="zstd")
+        pq.write_table(table, path, compression="zstd")
         digest = sha256_of(path)
         on_step("reference")
         folder = places.job(f"{model}-logged-{digest[:12]}")
@@ -277,6 +273,15 @@ def make_logged_version(
     Registry(places).point(model, FIRST)
     loss = msgspec.convert(dict(made), _Made).metrics.get("loss", float("nan"))
     return FirstVersion(FIRST, snapshot, table.num_rows, loss, str(made["sentence"]))
+
+
+def read_logged(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns, now: float) -> tuple[pa.Table, Schema]:
+    """The rows of a log that have a prediction and a time, labelled or not, as the `logged` task reads them."""
+    schema = logged_schema(config, rows, columns)
+    table = labelled_rows([labelled_table(rows, schema, columns, now)], schema, logged=True, unlabelled=True)
+    named = name_values(table, schema, config.classes or schema.classes)
+    described = {"driftd_schema": json.dumps(named.schema.to_dict())}
+    return named.table.replace_schema_metadata(described), named.schema
 
 
 def logged_schema(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> Schema:

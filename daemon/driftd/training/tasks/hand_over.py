@@ -69,8 +69,8 @@ def run(arguments: Arguments) -> dict[str, object]:
     if manifest is not None and manifest.is_logged:
         manifest = None  # there is nothing of it to hand over
     loaded = None if manifest is None else _load(registry, manifest, arguments)
-    message = message_of(arguments, registry, manifest)
-    path = message["artefact"]
+    path = None if manifest is None else registry.file(manifest.model, manifest.version, manifest.artefact)
+    message = message_of(arguments, path, None if manifest is None else manifest.files[manifest.artefact])
     file = f"{path}, SHA-256 {message['sha256']}" if path is not None else "no artefact"
     return {"sentence": f"{_tell(arguments, message, loaded)}: {file}"}
 
@@ -81,17 +81,16 @@ def _load(registry: Registry, manifest: Manifest, arguments: Arguments) -> Loade
     return loaded
 
 
-def message_of(arguments: Arguments, registry: Registry, manifest: Manifest | None) -> dict[str, object]:
+def message_of(arguments: Arguments, artefact: Path | None, sha256: str | None = None) -> dict[str, object]:
     """What the other system gets as JSON; None where there is nothing to say."""
-    path = None if manifest is None else registry.file(manifest.model, manifest.version, manifest.artefact)
     until = arguments.until
     return {
         "action": str(arguments.action),
         "model": arguments.model,
         "version": arguments.version,
         "from": arguments.from_version,
-        "artefact": None if path is None else str(path),
-        "sha256": None if manifest is None else manifest.files[manifest.artefact],
+        "artefact": None if artefact is None else str(artefact),
+        "sha256": sha256,
         "reason": arguments.reason,
         "confirm_by": None if until is None else datetime.fromtimestamp(until, UTC).isoformat(),
     }
