@@ -60,6 +60,7 @@ def test_drift_is_found_and_a_version_is_handed_over_and_confirmed_by_its_predic
     assert world.events[-1] == "rolled_back"
 
 
+@pytest.mark.soak
 def test_a_hand_over_that_nobody_confirms_is_taken_back(tmp_path: Path) -> None:
     """The system does not follow: in time the champion stays, the command is told so, and the next build waits."""
     world = ExternalWorld.prepare(tmp_path, confirm_within="2h")
@@ -82,6 +83,7 @@ def test_a_hand_over_that_nobody_confirms_is_taken_back(tmp_path: Path) -> None:
     assert world.daemon.models[MODEL].state.champion == 8
 
 
+@pytest.mark.soak
 def test_a_command_that_fails_or_hangs_is_told_and_tried_again(tmp_path: Path) -> None:
     """Checks go on while the command fails; once it does its work, the version awaits its confirmation."""
     world = ExternalWorld.prepare(tmp_path, confirm_within="6h")
@@ -100,6 +102,7 @@ def test_a_command_that_fails_or_hangs_is_told_and_tried_again(tmp_path: Path) -
     assert world.events[-1] == "hand_over_taken_back"
 
 
+@pytest.mark.soak
 def test_without_a_trainer_a_new_version_is_asked_for(tmp_path: Path) -> None:
     """An alarm builds nothing: the command is told `ask`, once, and a person is told while nothing follows."""
     world = ExternalWorld.prepare(tmp_path, trainer="null")
@@ -115,6 +118,7 @@ def test_without_a_trainer_a_new_version_is_asked_for(tmp_path: Path) -> None:
     assert "alarm_unattended" in world.events
 
 
+@pytest.mark.soak
 def test_rows_without_a_version_count_for_the_version_before_until_the_confirmation(tmp_path: Path) -> None:
     """A system that logs no version is confirmed by a person; what came before that is none of the new version's."""
     world = ExternalWorld.prepare(tmp_path, has_command=False)

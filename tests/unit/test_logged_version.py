@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from threadpoolctl import threadpool_limits
 
 from driftd.config.model_schema import ModelConfig
 from driftd.loop.checks import ServedBy
@@ -24,8 +26,17 @@ from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.reference import Reference
 from driftd_detectors.settings import MonitorSettings
 
+pytestmark = pytest.mark.slow
+
 HOUR, START, ROWS = 3600.0, 1_800_000_000.0 // 3600 * 3600, 2000
 COLUMNS = FileColumns(id="id", time="at", label_time="label_at", prediction="said", score="score", version="version")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in a job, whose threads are limited."""
+    with threadpool_limits(1):
+        yield
 
 
 def log(*, task: str = "classification", labelled: float = 0.9) -> pd.DataFrame:
