@@ -6,11 +6,13 @@ that failed is tried again: whoever is told must be able to hear the same thing 
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +26,7 @@ from driftd.errors import DriftdError
 from driftd.events import HandOverAction
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
+from driftd.registry.artefact import SKOPS, TRUSTED
 from driftd.registry.foreign_models import OnnxModel, mlflow_library
 from driftd.registry.loaded import LoadedVersion
 from driftd.training.references import PROBE, compare_probe
@@ -191,6 +194,13 @@ def _registered_version(client: Any, name: str, loaded: LoadedVersion) -> str | 
     return str(own[0].version) if own else None
 
 
+def _format_of(log_model: Callable[..., Any], artefact: str) -> dict[str, object]:
+    """As skops with the types that driftd trusts, where its own artefact is that and this MLflow can; else a pickle."""
+    if artefact == SKOPS and "skops_trusted_types" in inspect.signature(log_model).parameters:
+        return {"serialization_format": "skops", "skops_trusted_types": sorted(TRUSTED)}
+    return {"serialization_format": "cloudpickle"}
+
+
 def _register(mlflow: Any, client: Any, where: RegisteredAlias, loaded: LoadedVersion) -> str:
     import mlflow.sklearn  # noqa: PLC0415 - a part of MLflow that is imported by itself
 
@@ -203,7 +213,11 @@ def _register(mlflow: Any, client: Any, where: RegisteredAlias, loaded: LoadedVe
     pinned = [f"{library}=={version}" for library, version in loaded.manifest.libraries.items() if library != "python"]
     with mlflow.start_run(experiment_id=number, run_name=f"{loaded.manifest.model}/{loaded.version}"):
         made = mlflow.sklearn.log_model(
-            loaded.estimator, name="model", registered_model_name=where.name, pip_requirements=pinned
+            loaded.estimator,
+            name="model",
+            registered_model_name=where.name,
+            pip_requirements=pinned,
+            **_format_of(mlflow.sklearn.log_model, loaded.manifest.artefact),
         )
     version = str(made.registered_model_version)
     client.set_model_version_tag(where.name, version, _OWN, str(loaded.version))
