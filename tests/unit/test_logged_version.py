@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 from threadpoolctl import threadpool_limits
 
+from driftd import Driftd
 from driftd.config.model_schema import ModelConfig
 from driftd.loop.checks import ServedBy
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
 from driftd.registry.artefact import ArtefactError
+from driftd.registry.versions import NothingServedError
 from driftd.training.bootstrap import FileColumns, read_logged
 from driftd.training.compare import predicted_by_logged
+from driftd.training.snapshots import take_snapshot
+from driftd.training.tasks import judge, train
 from driftd.training.tasks.logged import Arguments, run
 from driftd_detectors.columns import Outcomes, columns_of
 from driftd_detectors.monitor import Monitor
@@ -29,6 +34,7 @@ from driftd_detectors.settings import MonitorSettings
 pytestmark = pytest.mark.slow
 
 HOUR, START, ROWS = 3600.0, 1_800_000_000.0 // 3600 * 3600, 2000
+BASE = {"task": "classification", "target": "y", "serving": "external", "window": {"every": "1h"}}
 COLUMNS = FileColumns(id="id", time="at", label_time="label_at", prediction="said", score="score", version="version")
 
 
@@ -60,8 +66,7 @@ def made_of(
     folder: Path, rows: pd.DataFrame, columns: FileColumns = COLUMNS, **keys: Any
 ) -> tuple[Manifest, Reference, Registry]:
     """The version that the job makes of a log."""
-    given = {"task": "classification", "target": "y", "serving": "external", "window": {"every": "1h"}, **keys}
-    config, places = ModelConfig.model_validate(given), Places(folder / "state")
+    config, places = ModelConfig.model_validate({**BASE, **keys}), Places(folder / "state")
     now = float(rows["at"].max()) + HOUR
     table, _ = read_logged(config, rows, columns, now)
     pq.write_table(table, folder / "log.parquet")
@@ -96,6 +101,12 @@ def test_the_reference_is_of_the_log(tmp_path: Path) -> None:
     assert "orders.parquet" in manifest.reason
     with pytest.raises(ArtefactError, match="the version is served elsewhere"):
         registry.load("demand", 1)
+    registry.point("demand", 1)
+    with Driftd(tmp_path / "state", "demand") as sdk:
+        with pytest.raises(NothingServedError, match="the version is served elsewhere"):
+            sdk.predict({"price": 20.0, "noise": 0.0})
+        event = {"prediction_id": "1", "features": {"price": 20.0, "noise": 0.0}, "prediction": "late", "version": 41}
+        assert sdk.log([event])[0].predictions == 1
 
 
 def test_a_log_without_labels_is_watched_by_features_and_predictions(tmp_path: Path) -> None:
@@ -150,6 +161,34 @@ def test_classes_that_only_one_side_has_are_classes(tmp_path: Path) -> None:
     (tmp_path / "named").mkdir()
     named, _, _ = made_of(tmp_path / "named", log(), classes=["late", "early"])
     assert named.schema.classes == ("late", "early")
+
+
+@pytest.mark.parametrize("scored", [True, False])
+@pytest.mark.parametrize("on_record", [True, False])
+def test_a_challenger_is_judged_against_what_was_logged(tmp_path: Path, scored: bool, on_record: bool) -> None:
+    """By the score where there is one, else by the plain error; where no prediction is on record, by nothing."""
+    rows, columns = log(), COLUMNS if scored else replace(COLUMNS, score=None)
+    manifest, _, registry = made_of(tmp_path, rows, columns)
+    config = ModelConfig.model_validate({**BASE, "parameters": {"max_iter": 10}})
+    places, now = Places(tmp_path / "state"), float(rows["at"].max()) + HOUR
+    table, schema = read_logged(config, rows, columns, now)
+    snapshot = take_snapshot(places, "demand", [table], schema, logged=on_record)
+    told: dict[str, Any] = {"model": "demand", "model_config": config.model_dump(mode="json"), "until": now}
+    told |= {"state_dir": str(places.root), "trigger": "performance"}
+    train.run(train.Arguments(**told, version=42, snapshot=snapshot.digest, seed=1, reason="drift", parent=1))
+    judged = judge.run(judge.Arguments(**told, challenger=42, champion=1))
+    gate = registry.manifest("demand", 42).gate or {}
+    assert str(judged["sentence"]).endswith("it is compared with what version 1 logged for these rows")
+    if not on_record:
+        assert (judged["decision"], judged["rows"]) == ("inconclusive", 0)
+        return
+    held_out = rows.dropna(subset=["y"]).tail(int(str(judged["rows"])))
+    assert gate["metric"] == ("brier" if scored else "error")
+    wrong = float(np.mean(held_out["said"] != held_out["y"]))
+    late = (held_out["y"] == "late").to_numpy()
+    brier = float(np.mean((held_out["score"].to_numpy() - late) ** 2))
+    assert gate["champion_metrics"]["loss"] == pytest.approx(brier if scored else wrong, rel=1e-6)
+    assert manifest.version == gate["champion"]
 
 
 def test_rows_are_told_apart_by_the_numbers_of_driftd() -> None:

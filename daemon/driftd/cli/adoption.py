@@ -200,6 +200,10 @@ def _require_class_count(card: ModelCard, names: Sequence[str]) -> None:
 
 
 LABEL = "label"  # the column of labels in a log, unless another is named
+UNLABELLED = (
+    "the log has no labels in {target}: features and predictions are watched, performance is not before a version has "
+    "labels: one that is built later, or version 1 of another --name from a log that has some"
+)
 _MEANINGS = {"prediction": "prediction", "score": "score", "version": "version", "id": "prediction_id"}
 
 

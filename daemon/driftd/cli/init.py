@@ -16,6 +16,7 @@ from rich.console import Console
 
 from driftd.cli.adoption import (
     LABEL,
+    UNLABELLED,
     begin_adoption,
     external_lines,
     extra_lines,
@@ -205,7 +206,8 @@ def init(
         with as_owner_of(state_dir.resolve()):
             adopt = adoption.order(guess, rows)
         guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))
-    for remark in (*unread, *guess.remarks):
+    unlabelled = () if known is rows else (UNLABELLED.format(target=wanted),)
+    for remark in (*unread, *guess.remarks, *unlabelled):
         console.print(f"  {remark}", soft_wrap=True)
     if is_external:
         require_logged(rows, guess)

@@ -224,7 +224,7 @@ def _compare(
         judged = _first(lost[0], weight)
     else:
         judged = _judge(order, lost, rows, weight, arguments.trigger, look)
-        guards = _guards(order, challenger, champion, rows, weight, lost)
+        guards = _guards(order, challenger, champion, rows, weight, lost) if len(rows) else []
     decision, sentence = _apply_guards(judged, guards)
     if champion is not None and champion.manifest.is_logged:
         sentence = f"{sentence}; it is compared with what version {champion.version} logged for these rows"
