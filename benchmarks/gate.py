@@ -6,12 +6,14 @@ Run: PYTHONPATH=detectors python benchmarks/gate.py
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import stdtrit
 from scipy.stats import binomtest
 
 from driftd_detectors.comparison.gate import DAY, judge
 
 REPEATS = 2000
 ROWS_A_DAY = 200
+LOOKS = (3, 6, 12, 24, 48)  # days
 
 
 def losses(rng, days, *, gain=0.0, day_sd=0.0, error=0.10, apart=0.06):
@@ -27,15 +29,48 @@ def losses(rng, days, *, gain=0.0, day_sd=0.0, error=0.10, apart=0.06):
     return challenger, champion, at
 
 
+def day_effects(rng, days, rho):
+    """One standard normal a day, AR(rho)."""
+    effect = np.zeros(days)
+    effect[0] = rng.standard_normal()
+    for day in range(1, days):
+        effect[day] = rho * effect[day - 1] + np.sqrt(1 - rho**2) * rng.standard_normal()
+    return effect
+
+
+def errors(rng, days, *, gain=0.0, day_sd=0.0, rho=0.0, per_day=100):
+    """Absolute errors of about .8 of two regressors; `gain` and `day_sd` are shares of the loss."""
+    rows = days * per_day
+    at = np.repeat(np.arange(days), per_day) * DAY + np.sort(rng.uniform(0, DAY, (days, per_day)), axis=1).ravel()
+    base = np.abs(rng.standard_normal(rows))
+    apart = 0.3 * rng.standard_normal(rows) - 0.8 * (gain + day_sd * np.repeat(day_effects(rng, days, rho), per_day))
+    return np.maximum(0, base + apart / 2), np.maximum(0, base - apart / 2), at
+
+
 def mcnemar(challenger, champion):
     won, lost = int((champion > challenger).sum()), int((challenger > champion).sum())
     return won + lost > 0 and binomtest(won, won + lost, alternative="greater").pvalue < 0.05
 
 
-def main():
-    rng = np.random.default_rng(20261122)
-    print(f"{REPEATS} gates each of {ROWS_A_DAY} rows a day; share promoted")
-    print(f"{'world':44s} {'nominal':>8s} {'block t':>8s} {'McNemar':>8s} {'point':>8s}")
+def parts_of_days(challenger, champion, look):
+    """The same t test at the same looks, with the rows cut into ten parts: "promote", "reject" or neither."""
+    means = np.array([part.mean() for part in np.array_split(champion - challenger, 10)])
+    half = stdtrit(9, 1 - 0.05 / 2**look) * means.std(ddof=1) / np.sqrt(10)
+    return "promote" if means.mean() > half else "reject" if means.mean() < -half else "inconclusive"
+
+
+def first_decision(decide):
+    """What is said at the first look that is conclusive."""
+    for look, days in enumerate(LOOKS, start=1):
+        decision = decide(days, look)
+        if decision != "inconclusive":
+            return decision
+    return "inconclusive"
+
+
+def print_single_looks(rng):
+    print(f"{REPEATS} gates, each looked at once, {ROWS_A_DAY} rows a day; share promoted")
+    print(f"{'world':44s} {'nominal':>8s} {'driftd':>8s} {'McNemar':>8s} {'point':>8s}")
     for name, days, gain, day_sd in (
         ("equal, independent rows, 4 days", 4, 0.0, 0.0),
         ("equal, independent rows, 20 days", 20, 0.0, 0.0),
@@ -53,12 +88,43 @@ def main():
             got += (judge(new, old, at).decision == "promote", mcnemar(new, old), new.mean() < old.mean())
         nominal = "<= 0.05" if gain <= 0 else "power"
         print(f"{name:44s} {nominal:>8s} " + " ".join(f"{repeat:8.3f}" for repeat in got / REPEATS))
-    wrong = 0
-    for _ in range(REPEATS):
-        new, old, at = losses(rng, 60, day_sd=0.15)
-        looks = [judge(new[:n], old[:n], at[:n], look=k) for k, n in enumerate((2000, 4000, 8000, 12000), start=1)]
-        wrong += any(look.decision == "promote" for look in looks)
-    print(f"{'equal, day effects, judged four times':44s} {'<= 0.05':>8s} {wrong / REPEATS:8.3f}")
+
+
+def print_all_looks(rng):
+    after = ", ".join(map(str, LOOKS))
+    print(f"\n{REPEATS} gates, looked at after {after} days of 100 rows; share promoted at any look")
+    print(f"{'world (sd of days in % of the loss)':44s} {'nominal':>8s} {'driftd':>8s} {'ten parts':>10s}")
+    for name, gain, day_sd, rho in (
+        ("equal, days alike", 0.0, 0.0, 0.0),
+        ("equal, day effects 5 %", 0.0, 0.05, 0.0),
+        ("equal, day effects 10 %", 0.0, 0.10, 0.0),
+        ("equal, AR(.5) days 5 %", 0.0, 0.05, 0.5),
+        ("equal, AR(.5) days 10 %", 0.0, 0.10, 0.5),
+        ("equal, AR(.8) days 5 %", 0.0, 0.05, 0.8),
+        ("better by 5 %, day effects 5 %", 0.05, 0.05, 0.0),
+        ("better by 5 %, day effects 10 %", 0.05, 0.10, 0.0),
+        ("better by 2 %, days alike", 0.02, 0.0, 0.0),
+    ):
+        got = np.zeros(2)
+        for _ in range(REPEATS):
+            new, old, at = errors(rng, LOOKS[-1], gain=gain, day_sd=day_sd, rho=rho)
+
+            def ours(days, look, new=new, old=old, at=at):
+                rows = days * 100
+                return judge(new[:rows], old[:rows], at[:rows], look=look).decision
+
+            def parts(days, look, new=new, old=old):
+                return parts_of_days(new[: days * 100], old[: days * 100], look)
+
+            got += (first_decision(ours) == "promote", first_decision(parts) == "promote")
+        nominal = "power" if gain > 0 else "<= 0.05" if rho == 0 else "<= 0.10" if rho <= 0.5 else "-"
+        print(f"{name:44s} {nominal:>8s} {got[0] / REPEATS:8.3f} {got[1] / REPEATS:10.3f}")
+
+
+def main():
+    rng = np.random.default_rng(20261122)
+    print_single_looks(rng)
+    print_all_looks(rng)
 
 
 if __name__ == "__main__":

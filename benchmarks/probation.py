@@ -1,63 +1,84 @@
-"""How often probation rolls back an equal version, and how fast a worse one: nominal beside observed.
+"""How often probation rolls back an equal version, and how often a worse one: nominal beside observed.
 
-Run: PYTHONPATH=detectors python benchmarks/probation.py
+Run: PYTHONPATH=daemon:detectors python benchmarks/probation.py
 """
 
 from __future__ import annotations
 
 import numpy as np
-from gate import ROWS_A_DAY, losses
+from gate import errors
 from scipy.stats import ttest_1samp
 
-from driftd_detectors.comparison.gate import judge
+from driftd.training.tasks.shadow import TOLERATED, conclude
+from driftd_detectors.comparison.gate import DAY, judge
 from driftd_detectors.comparison.probation import watch
 
-REPEATS = 400
-DAYS = 28
-TOLERATED = 0.002  # 2 % of an error of .10
+REPEATS = 300
+DAYS = 7
+RULES = {"7 days": 7 * DAY, "1 day": DAY}  # `probation.span`: the default, and what it was; 300 labels each
 
 
-def labels_until(new, old, at, overdispersion):
-    """After how many labels a daily look first says roll back; 0 for never."""
+def looks(new, old, at, overdispersion, per_day):
+    """What the watch says at the end of each day."""
+    bound, found = float(np.quantile(old, 0.99)), []
     for day in range(1, DAYS + 1):
-        n = day * ROWS_A_DAY
-        if watch(new[:n], old[:n], at[:n], tolerated=TOLERATED, overdispersion=overdispersion).roll_back:
-            return n
-    return 0
+        rows = slice(0, day * per_day)
+        tolerated = TOLERATED * float(old[rows].mean())
+        found.append(
+            watch(new[rows], old[rows], at[rows], bound=bound, tolerated=tolerated, overdispersion=overdispersion)
+        )
+    return found
 
 
-def daily_t(new, old):
-    means = (new - old).reshape(DAYS, ROWS_A_DAY).mean(axis=1)
-    return any(
-        ttest_1samp(means[:day], 0, alternative="greater").pvalue < 0.05
-        for day in range(3, DAYS + 1)
-        if means[:day].std() > 0
-    )
+def end_of(seen, span):
+    """On which day probation ends, and whether by a rollback."""
+    for day, look in enumerate(seen, start=1):
+        decision, _ = conclude(look, day * DAY, span=span, min_labels=300)
+        if decision != "continue":
+            return day, decision == "roll_back"
+    return DAYS, False
+
+
+def daily_t(new, old, per_day):
+    """Whether a t test over days, looked at daily, ever says that the new version is worse."""
+    means = (new - old).reshape(DAYS, per_day).mean(axis=1)
+    return any(ttest_1samp(means[:day], 0, alternative="greater").pvalue < 0.05 for day in range(3, DAYS + 1))
 
 
 def main():
     rng = np.random.default_rng(20261123)
-    print(f"{REPEATS} watches of {DAYS} days x {ROWS_A_DAY} labels, looked at daily")
-    print(f"{'world':44s} {'nominal':>10s} {'bet':>7s} {'daily t':>8s} {'median labels to roll back':>27s}")
-    for name, harm, day_sd in (
-        ("equal, independent rows", 0.0, 0.0),
-        ("equal, day effects", 0.0, 0.15),
-        ("equal, strong day effects", 0.0, 0.3),
-        ("better by one point", -0.01, 0.0),
-        ("worse by two points", 0.02, 0.0),
-        ("worse by two points, day effects", 0.02, 0.15),
+    print(f"{REPEATS} probations each, looked at daily; share rolled back, and median days until probation ends")
+    heads = " ".join(f"{name:>8s} {'ends':>5s}" for name in RULES)
+    print(f"{'world (sd of days in % of the loss)':44s} {'labels/day':>10s} {'nominal':>8s} {heads} {'daily t':>8s}")
+    for name, per_day, harm, day_sd, rho in (
+        ("equal, days alike", 100, 0.0, 0.0, 0.0),
+        ("equal, day effects 5 %", 100, 0.0, 0.05, 0.0),
+        ("equal, day effects 10 %", 100, 0.0, 0.10, 0.0),
+        ("equal, AR(.8) days 10 %", 100, 0.0, 0.10, 0.8),
+        ("better by 5 %, day effects 5 %", 100, -0.05, 0.05, 0.0),
+        ("worse by 5 %, days alike", 100, 0.05, 0.0, 0.0),
+        ("worse by 10 %, days alike", 100, 0.10, 0.0, 0.0),
+        ("worse by 10 %, days alike", 300, 0.10, 0.0, 0.0),
+        ("worse by 20 %, days alike", 100, 0.20, 0.0, 0.0),
+        ("worse by 10 %, day effects 5 %", 100, 0.10, 0.05, 0.0),
+        ("worse by 20 %, day effects 5 %", 100, 0.20, 0.05, 0.0),
+        ("worse by 50 %, day effects 10 %", 100, 0.50, 0.10, 0.0),
     ):
-        stopped, t_stopped = [], 0
+        ended = {rule: [] for rule in RULES}
+        by_t = 0
         for _ in range(REPEATS):
-            judged = judge(*losses(rng, 20, gain=0.01, day_sd=day_sd))
-            new, old, at = losses(rng, DAYS, gain=-harm, day_sd=day_sd)
-            stopped.append(labels_until(new, old, at, judged.overdispersion))
-            t_stopped += daily_t(new, old)
-        found = [n for n in stopped if n]
-        nominal = "<= 0.05" if harm <= 0 else "800-2000"
-        delay = f"{np.median(found):.0f}" if harm > 0 and found else "-"
-        share = len(found) / REPEATS
-        print(f"{name:44s} {nominal:>10s} {share:7.3f} {t_stopped / REPEATS:8.3f} {delay:>27s}")
+            gate = judge(*errors(rng, 20, gain=0.05, day_sd=day_sd, rho=rho, per_day=per_day))
+            new, old, at = errors(rng, DAYS, gain=-harm, day_sd=day_sd, rho=rho, per_day=per_day)
+            seen = looks(new, old, at, gate.overdispersion, per_day)
+            for rule, span in RULES.items():
+                ended[rule].append(end_of(seen, span))
+            by_t += daily_t(new, old, per_day)
+        nominal = "<= 0.05" if harm <= 0 else "power"
+        cells = " ".join(
+            f"{np.mean([back for _, back in ends]):8.3f} {np.median([day for day, _ in ends]):5.0f}"
+            for ends in ended.values()
+        )
+        print(f"{name:44s} {per_day:10d} {nominal:>8s} {cells} {by_t / REPEATS:8.3f}", flush=True)
 
 
 if __name__ == "__main__":

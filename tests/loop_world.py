@@ -34,7 +34,8 @@ models:
     target: y
     window: {{every: 1h, lateness: 1s}}
     parameters: {{max_iter: 30}}
-    retrain: {{cooldown: 1h}}
+    retrain: {{on: [performance], cooldown: 1h}}
+    promote: {{block: 1h}}  # its hours are independent by construction: an hour may count as a day does
     probation: {{span: 2h, min_labels: 300}}
 """
 

@@ -25,6 +25,8 @@ models:
     target: y
     window: {{rows: 200}}
     parameters: {{max_iter: 30}}
+    retrain: {{on: [performance]}}
+    promote: {{block: 1s}}  # the rows of a window have one time, and windows are independent by construction
     probation: {{span: 1s, min_labels: 300}}
 """
 

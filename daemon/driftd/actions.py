@@ -36,6 +36,7 @@ class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     upper: float | None = None
     rows: int | None = None
     blocks: int | None = None
+    recipe: str | None = None  # by which a refresh built
     # what people ask
     who: str | None = None
     cause: RollbackCause | None = None
@@ -78,6 +79,7 @@ class ActionKind(StrEnum):
     SNAPSHOT = "snapshot"
     TRAIN = "train"
     JUDGE = "judge"
+    REFRESH = "refresh"  # snapshot, fits of every recipe, choice and judgement in one job
     SWAP = "swap"  # make `version` the served one (promotion, rollback and pin alike)
     SHADOW = "shadow"  # score the old champion on the rows of probation
     REPORT = "report"  # render Evidently's HTML for an alarm
@@ -121,6 +123,19 @@ class JudgeArguments(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Trigger
 
 
+class RefreshArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Make `version` from every row, by the recipe whose siblings did best, and compare with what serves and served."""
+
+    kind: ClassVar[ActionKind] = ActionKind.REFRESH
+    version: int
+    champion: int
+    served: tuple[int, ...] = ()  # the versions that served last, the newest at the end
+    recipe: str | None = None  # in charge; None: the first of the config
+    trigger: Trigger
+    reason: str
+    change_at: float | None = None
+
+
 class SwapArguments(msgspec.Struct, frozen=True):
     """Make `version` the served one instead of `from_version`."""
 
@@ -137,6 +152,7 @@ class ShadowArguments(msgspec.Struct, frozen=True):
     new: int
     old: int
     since: float
+    until_refresh: bool = False  # the probation lasts until the next refresh: it is never confirmed before
 
 
 class ReportArguments(msgspec.Struct, frozen=True):
@@ -163,6 +179,7 @@ ActionArguments = (
     SnapshotArguments
     | TrainArguments
     | JudgeArguments
+    | RefreshArguments
     | SwapArguments
     | ShadowArguments
     | ReportArguments
@@ -199,6 +216,24 @@ class JudgeResult(msgspec.Struct, frozen=True):
     class_change: str | None = None  # how the classes of the challenger differ from the champion's
 
 
+class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version is to serve: the one that was built, or an older one; and by what that was judged."""
+
+    serves: int
+    sentence: str
+    recipe: str  # in charge from now on
+    rows: int  # trained on
+    effective: float  # rows of equal weight that say as much
+    mature_until: float  # epoch seconds: labels of rows before were taken for complete
+    is_broken: bool = False
+    judged: int = 0  # rows that chose the recipe and judged
+    gain: float | None = None  # of the siblings over the champion, in loss
+    lower: float | None = None
+    upper: float | None = None
+    blocks: int | None = None
+    class_change: str | None = None  # how its classes differ from the champion's, where a person must say yes
+
+
 class SwapResult(msgspec.Struct, frozen=True):
     """How many rows of the probe the version predicted as it did at its training."""
 
@@ -226,12 +261,22 @@ class HandOverResult(msgspec.Struct, frozen=True):
     sentence: str
 
 
-ActionResult = SnapshotResult | TrainResult | JudgeResult | SwapResult | ShadowResult | ReportResult | HandOverResult
+ActionResult = (
+    SnapshotResult
+    | TrainResult
+    | JudgeResult
+    | RefreshResult
+    | SwapResult
+    | ShadowResult
+    | ReportResult
+    | HandOverResult
+)
 
 _ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
     ActionKind.SNAPSHOT: SnapshotArguments,
     ActionKind.TRAIN: TrainArguments,
     ActionKind.JUDGE: JudgeArguments,
+    ActionKind.REFRESH: RefreshArguments,
     ActionKind.SWAP: SwapArguments,
     ActionKind.SHADOW: ShadowArguments,
     ActionKind.REPORT: ReportArguments,
@@ -241,6 +286,7 @@ _RESULTS: Mapping[ActionKind, type[ActionResult]] = {
     ActionKind.SNAPSHOT: SnapshotResult,
     ActionKind.TRAIN: TrainResult,
     ActionKind.JUDGE: JudgeResult,
+    ActionKind.REFRESH: RefreshResult,
     ActionKind.SWAP: SwapResult,
     ActionKind.SHADOW: ShadowResult,
     ActionKind.REPORT: ReportResult,

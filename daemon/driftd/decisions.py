@@ -114,6 +114,23 @@ MEANINGS: dict[Event, Meaning] = {
         is_marked=True,
         build=BuildOutcome.REJECTED,
     ),
+    Event.CHAMPION_KEPT: Meaning(
+        Severity.INFO,
+        "Champion kept",
+        "What the refresh built does not serve: on rows that neither had seen, the version that serves is surely "
+        "better (or, under promote.serve: surely_better, nothing is surely better than it).",
+        is_marked=True,
+        build=BuildOutcome.REJECTED,
+    ),
+    Event.REFIT_REFUSED: Meaning(
+        Severity.WARNING,
+        "Refit refused",
+        "What the refresh built is broken (always the same answer, far from its sibling, slow or large) or worse for a "
+        "segment: the champion serves on.",
+        by_default=True,
+        is_marked=True,
+        build=BuildOutcome.REJECTED,
+    ),
     Event.CHALLENGER_INCONCLUSIVE: Meaning(
         Severity.INFO,
         "Challenger never clearly better",

@@ -24,6 +24,8 @@ class Event(StrEnum):
     GATE_INCONCLUSIVE = "gate_inconclusive"
     JUDGED_AGAIN = "judged_again"
     CHALLENGER_REJECTED = "challenger_rejected"
+    CHAMPION_KEPT = "champion_kept"
+    REFIT_REFUSED = "refit_refused"
     CHALLENGER_INCONCLUSIVE = "challenger_inconclusive"
     APPROVAL_WANTED = "approval_wanted"
     SWAP_STARTED = "swap_started"
@@ -57,6 +59,7 @@ class Trigger(StrEnum):
     """Why a build starts."""
 
     PERFORMANCE = "performance"
+    REFRESH = "refresh"  # labelled rows have grown
     HARM = "harm"  # performance estimated without labels
     DATA_DRIFT = "data_drift"
     SCHEDULE = "schedule"

@@ -47,6 +47,10 @@ class Places:
         """The hot part of a model's event store."""
         return self.root / "events" / model / "events.db"
 
+    def backfill_lock(self, model: str) -> Path:
+        """Held by `driftd backfill` while rows of the past go into a model's event store."""
+        return self.root / "events" / model / "backfill.lock"
+
     def segments(self, model: str) -> Path:
         """The folder of a model's sealed Parquet segments."""
         return self.root / "events" / model / "segments"
@@ -62,6 +66,10 @@ class Places:
     def current(self, model: str) -> Path:
         """The link to the served version."""
         return self.model(model) / "current"
+
+    def siblings(self, model: str) -> Path:
+        """The folder of what the newest refreshes built by each recipe: one folder a refresh."""
+        return self.model(model) / "siblings"
 
     def snapshot(self, model: str, digest: str) -> Path:
         """The folder of one immutable, content-addressed snapshot: `data.parquet` and `manifest.json`."""

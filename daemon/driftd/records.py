@@ -20,6 +20,8 @@ from driftd.actions import (
     JudgeArguments,
     JudgeResult,
     ProbationDecision,
+    RefreshArguments,
+    RefreshResult,
     ReportArguments,
     ShadowArguments,
     SnapshotArguments,
@@ -57,6 +59,9 @@ __all__ = [
     "Phase",
     "Probation",
     "ProbationDecision",
+    "RefreshArguments",
+    "RefreshResult",
+    "RefreshState",
     "ReportArguments",
     "RollbackCause",
     "ShadowArguments",
@@ -90,6 +95,7 @@ class BuildStep(StrEnum):
     SNAPSHOT = "snapshot"
     TRAIN = "train"
     JUDGE = "judge"
+    REFRESH = "refresh"  # of a refresh: everything up to the swap in one job
     COLLECT = "collect"  # the gate was inconclusive: wait for more labelled rows, then judge again
     SWAP = "swap"
 
@@ -178,6 +184,13 @@ class Build:
     hold: str = ""  # why only a person may promote it, in one sentence
     alarm: int | None = None  # the id of the alarm that caused it
     requested_at: float | None = None  # `since` of its request
+    is_refresh: bool = False  # made and judged by one job, from all rows
+    serves: int | None = None  # the older version that is to serve, where a refresh found that better than its own
+
+    @property
+    def candidate(self) -> int:
+        """The version that is to serve when this build ends well."""
+        return self.number if self.serves is None else self.serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +203,21 @@ class Probation:
     sentence: str = ""
     looked_at: float = 0.0  # when the two versions were last compared
     seen: int = 0  # labelled rows that there were then, mature or not
+    until_refresh: bool = False  # it lasts until the next refresh, which it does not hold up
+    window: int = -1  # that was open at the last comparison; one a window is enough for a watch of weeks
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshState:
+    """What the last refresh left for the next; before the first one, what the champion was built from."""
+
+    window: int  # that was open then
+    effective: float  # rows of equal weight that the recipe in charge trained on
+    mature_until: float  # epoch seconds: rows from here on are new
+    recipe: str | None = None  # in charge; None: the first of the config
+    alarm: int | None = None  # the id of the last alarm that brought a refresh forward
+    extra: tuple[int, ...] = ()  # the windows from which on one more refresh each is due for that alarm
+    change_at: float | None = None  # when the change behind it most likely began
 
 
 class HandOverStage(StrEnum):
@@ -250,6 +278,7 @@ class ModelState:
     last_schedule: float = 0.0
     code: str | None = None  # fingerprint of the trainer of the last build
     blocked: str | None = None  # why no build may start now (a quality fault), in one sentence
+    level_fault: str | None = None  # what blocks, where it is only values that were never seen: a person's build passes
     label_fault: str | None = None  # of the labels; it stands until a cohort shows none
     waits: str | None = None  # why the wanted build has not started yet, in one sentence
     pinned: int | None = None  # the version that the operator's override holds
@@ -259,6 +288,8 @@ class ModelState:
     served_since: float = 0.0  # when the champion was confirmed by a hand-over, epoch seconds
     hand_over: HandOver | None = None  # only of a model that is served elsewhere
     version_request: VersionRequest | None = None  # only of a model without a trainer
+    refresh: RefreshState | None = None  # None: no refresh was ever considered
+    served: tuple[int, ...] = ()  # the versions that served last, the newest at the end
 
     @property
     def is_attended(self) -> bool:

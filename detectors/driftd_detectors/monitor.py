@@ -19,14 +19,9 @@ from driftd_detectors.assessment import (
     loudness,
     number,
 )
-from driftd_detectors.columns import Outcomes
-from driftd_detectors.evidence.stream_drift import (
-    ReferenceScores,
-    StreamDrift,
-    begin_data_drift,
-    begin_prediction_drift,
-    score_reference,
-)
+from driftd_detectors.columns import Numbers, Outcomes
+from driftd_detectors.evidence.history import level_windows
+from driftd_detectors.evidence.stream_drift import StreamDrift, begin_data_drift, begin_prediction_drift
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort
 from driftd_detectors.performance.harm import Harm
@@ -36,10 +31,25 @@ from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import automatic_metric
 from driftd_detectors.performance.performance import Performance, PerformancePair, begin_performance, tolerance_of
 from driftd_detectors.profile.profile import Profile
-from driftd_detectors.quality.checks import FaultEvidence, quality_faults, usual_faults
+from driftd_detectors.quality.checks import (
+    LEVEL_FAULTS,
+    FaultEvidence,
+    Novelty,
+    follow_novelty,
+    largest_outlying,
+    moving_columns,
+    quality_faults,
+    usual_faults,
+)
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
-from driftd_detectors.scores.scoring import FEWEST_ROWS, WindowScores, score_window
+from driftd_detectors.scores.scoring import (
+    FEWEST_ROWS,
+    ReferenceScores,
+    WindowScores,
+    score_reference,
+    score_window,
+)
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 from driftd_detectors.settings import MonitorSettings
 
@@ -60,6 +70,7 @@ class Monitor:
     maturity: Maturity
     quality: FaultEvidence
     harm: Harm | None = None
+    outlying: Numbers | None = None  # (columns,): the largest share of outlying values in a window of the reference
     renewed: tuple[str, ...] = ()  # parts whose stored state could not be read, so that they began anew (`from_bytes`)
 
     @classmethod
@@ -71,13 +82,19 @@ class Monitor:
         learned = score_reference(reference.layout, reference.profile, reference.windows, settings.off)
         return _begin(reference, settings, learned, predecessor)
 
-    def check(self, profile: Profile, start: float) -> tuple[Monitor, Assessment]:
-        """Evaluate data, prediction and quality of the window that begins at `start` (epoch seconds)."""
+    def check(self, profile: Profile, start: float, labelled_at: float | None = None) -> tuple[Monitor, Assessment]:
+        """Evaluate data, prediction and quality of the window that begins at `start` (epoch seconds).
+
+        `labelled_at` is the time of the newest label of any row: values that were never seen before are drift, and no
+        longer a fault, once they last and labels arrive. None: no label is known to arrive.
+        """
         if profile.rows < FEWEST_ROWS:
             sentence = f"only {profile.rows} rows; {FEWEST_ROWS} are needed to say anything"
             return self, Assessment(Verdict.INCONCLUSIVE, sentence, profile.rows, learning=self._learning_sentence())
-        quality, faults = self.quality.update(self._faults(profile))
         reference, layout = self.reference.profile, self.reference.layout
+        lasting = level_windows(self.settings.window_seconds)
+        novelty = follow_novelty(self.quality.novelty, profile, reference, layout, start)
+        quality, faults = self.quality.with_novelty(novelty, lasting, labelled_at).update(self._faults(profile))
         scores = score_window(profile, reference, layout, faults=faults, left_out=self.settings.off)
         data = None if self.data is None else self.data.update(scores, start)
         broken = any(fault.alarm for fault in faults)
@@ -151,6 +168,11 @@ class Monitor:
             return replace(self, performance=self.performance.rebaseline())
         return self
 
+    def absorbed(self, kind: EvidenceKind) -> str | None:
+        """Since when the level of a kind that was absorbed is so, and how far off the reference; None at its level."""
+        part = {EvidenceKind.DATA: self.data, EvidenceKind.PREDICTION: self.prediction}.get(kind)
+        return None if part is None else part.absorbed
+
     @property
     def loss(self) -> LossReference | None:
         """The reference's losses under the metric that is watched."""
@@ -163,6 +185,7 @@ class Monitor:
             "standing": sorted(self.quality.standing),
             "gathered": dict(self.quality.gathered),
             "off": sorted(self.settings.off),
+            "novelty": {name: [seen.windows, seen.since, seen.share] for name, seen in self.quality.novelty.items()},
         }
         arrays: dict[str, NDArray[Any]] = {}
         loss = self.loss
@@ -190,10 +213,16 @@ class Monitor:
             renewed += [name] if keeps and found[name] is None else []
         if any(part is None for part in found.values()):
             fresh = cls.begin(reference, settings)._parts()
-            found = {name: fresh[name] if part is None else part for name, part in found.items()}
+            for name, part in found.items():
+                begun = fresh[name]
+                later = begun.restore_from(*unpack(arrays[name].tobytes())) if name in renewed else None
+                found[name] = part or later or begun
+                renewed = [other for other in renewed if other != name or later is None]
         if found.get("data") is not None and values.get("off", []) != sorted(settings.off):
             found["data"] = found["data"].forget_of_all()
-        quality = replace(bare.quality, gathered=values["gathered"], standing=frozenset(values["standing"]))
+        novelty = {name: Novelty(*seen) for name, seen in values.get("novelty", {}).items()}
+        standing = frozenset(values["standing"])
+        quality = replace(bare.quality, gathered=values["gathered"], standing=standing, novelty=novelty)
         return replace(bare, **found, quality=quality, renewed=tuple(renewed))
 
     def _parts(self) -> dict[str, Any]:
@@ -207,7 +236,7 @@ class Monitor:
         return {name: part for name, part in parts.items() if part is not None}
 
     def _faults(self, profile: Profile) -> tuple[Fault, ...]:
-        found = _faults(self.reference, profile, QualitySettings(certain=self.quality.certain))
+        found = _faults(self.reference, profile, QualitySettings(certain=self.quality.certain), self.outlying)
         return tuple(fault for fault in found if fault.subject not in self.settings.off)
 
     def _scores(self, scores: WindowScores, start: float) -> tuple[Score, ...]:
@@ -241,10 +270,18 @@ def _begin(
         FaultEvidence(
             settings.budget.threshold(EvidenceKind.QUALITY),
             len(reference.layout.columns),
-            usual_faults([_faults(reference, profile, QualitySettings()) for _, profile in reference.windows]),
+            _usual_faults(reference),
         ),
         _begin_harm(reference, settings, loss),
+        largest_outlying([profile.counts for _, profile in reference.windows], reference.layout),
     )
+
+
+def _usual_faults(reference: Reference) -> frozenset[str]:
+    """What the reference's own windows show too; of a column that moves on and on, every fault of its level."""
+    moving = moving_columns([profile.counts for _, profile in reference.windows], reference.layout)
+    seen = usual_faults([_faults(reference, profile, QualitySettings()) for _, profile in reference.windows])
+    return seen | {f"{name}: {fault}" for name in moving for fault in LEVEL_FAULTS}
 
 
 def _begin_harm(reference: Reference, settings: MonitorSettings, loss: LossReference | None) -> Harm | None:
@@ -300,8 +337,11 @@ def _spread_priors(predecessor: Monitor | None) -> dict[str, SpreadPrior]:
     return {part.reference.metric: part.successor_prior() for part in parts if isinstance(part, Performance)}
 
 
-def _faults(reference: Reference, profile: Profile, settings: QualitySettings) -> tuple[Fault, ...]:
-    return quality_faults(profile, reference.profile, reference.layout, settings=settings)
+def _faults(
+    reference: Reference, profile: Profile, settings: QualitySettings, outlying: Numbers | None = None
+) -> tuple[Fault, ...]:
+    layout, whole = reference.layout, reference.profile
+    return quality_faults(profile, whole, layout, settings=settings, usually_outlying=outlying)
 
 
 def _loss_of(reference: Reference, metric: str) -> LossReference | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from driftd_detectors.assessment import EvidenceKind
+from driftd_detectors.evidence.history import UTC_CALENDAR, Calendar
 
 FEWEST_WINDOWS = 20.0  # between two false alarms, whatever the budget: below, an alarm says hardly more than a coin
 SHARES: Mapping[EvidenceKind, float] = {
@@ -83,7 +84,8 @@ class MonitorSettings:
     in standard deviations of a feature; `tolerated_loss` in units of the metric (None: 10 % of the reference's loss).
     `label_patience` is the age in seconds at which a cohort's labels are no longer waited for (None: twice what the
     reference's labels took, 30 days where that is not known). `learning_windows` must be known, from the reference or
-    live, before anything counts as evidence: fewer do not show what windows always do.
+    live, before anything counts as evidence: fewer do not show what windows always do. `calendar` says what the days
+    and hours of a window are, and which days are special.
     """
 
     windows_per_year: float
@@ -98,6 +100,7 @@ class MonitorSettings:
     tolerated_loss: float | None = None
     label_patience: float | None = None
     learning_windows: int = 14
+    calendar: Calendar = UTC_CALENDAR
 
     @property
     def budget(self) -> Budget:

@@ -55,6 +55,8 @@ models:
     target: y
     window: {{rows: 200}}
     parameters: {{max_iter: 10}}
+    retrain: {{on: [performance]}}
+    promote: {{block: 1s}}  # the rows of a window have one time, and windows are independent by construction
     probation: {{span: 1s, min_labels: 300}}
   orders: {{task: regression, target: y, window: {{every: 1h}}, parameters: {{max_iter: 5}}}}
 """
@@ -150,9 +152,9 @@ class Campaign:
     def reloads(self) -> None:
         """Kill the daemon just after it was told to read a changed config."""
         before = CONFIG.format(state=self.places.root)
-        place = "target: y\n    window: {rows"
+        place = "retrain: {on: [performance]}"
         for number in range(self.kills.reload):
-            retrain = f"target: y\n    retrain: {{cooldown: {5 + number % 2}h}}\n    window: {{rows"
+            retrain = f"retrain: {{on: [performance], cooldown: {5 + number % 2}h}}"
             self._one_reload(before.replace(place, retrain))
             self.counts.kills["reload"] += 1
             self._look()

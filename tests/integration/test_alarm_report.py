@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from driftd.demonstration import stream
-from driftd.demonstration.comparison import SCHEMA, train
+from driftd.demonstration.comparison import fit
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Manifest, Registry, Trainer
@@ -24,10 +24,17 @@ from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
 from driftd.training.jobs import JobLimits, JobResult, start_job
 from driftd.training.snapshots import take_snapshot
+from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 pytestmark = pytest.mark.slow
 
 MODEL = "airtime"
+TEXTS = ("carrier", "origin", "dest")
+SCHEMA = Schema(
+    Task.REGRESSION,
+    stream.TARGET,
+    tuple(Feature(name, Kind.CATEGORY if name in TEXTS else Kind.NUMBER) for name in stream.FEATURES),
+)
 JULY = Window(195, 15_900 * stream.DAY, 15_914 * stream.DAY)  # 14 days from 14 July 2013
 
 
@@ -38,7 +45,8 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places, registry = Places(root), Registry(Places(root))
     first, rest = stream.split(stream.load())
     snapshot = take_snapshot(places, MODEL, [_labelled(first)], SCHEMA)
-    estimator = train(first, 1, 30)
+    rows, target = feature_frame(first, SCHEMA), first[stream.TARGET]
+    estimator = fit(rows, target, first["at"].to_numpy(), SCHEMA, {"max_iter": 30})
     folder = registry.stage(MODEL)
     artefact = store_estimator(estimator, folder, allow_joblib=False)
     trainer = Trainer("driftd.trainers:gradient_boosting", "f")

@@ -26,7 +26,7 @@ from notify_samples import decision
 
 pytestmark = pytest.mark.slow
 
-WATCHED = CONFIG.replace("retrain: {{cooldown: 1h}}", "retrain: {{on: []}}")
+WATCHED = CONFIG.replace("retrain: {{on: [performance], cooldown: 1h}}", "retrain: {{on: []}}")
 Run = Callable[..., tuple[int, str, str]]
 
 

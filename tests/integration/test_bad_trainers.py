@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import pytest
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.training.fork_server import ForkServer
 from driftd.training.jobs import JobLimits, JobResult, start_job
 from driftd.training.process_tree import descendants
 from driftd.training.snapshots import take_snapshot
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from fault_counts import environment
-from limits import HANG, wait
+from limits import wait
+from warm_server import finish, warm_server
 
 pytestmark = pytest.mark.slow
 
@@ -111,8 +113,28 @@ def forgetful(data, context):
 """
 
 
+World = tuple[Places, str, ForkServer | None]  # the state, the snapshot's digest, and what forks the jobs
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with warm_server(tmp_path_factory.mktemp("server"), JobLimits(threads=1)) as found:
+        yield found
+
+
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Places, str]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ForkServer) -> World:
+    return make_world(tmp_path, monkeypatch, server)
+
+
+@pytest.fixture(params=["started", "forked"])
+def any_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ForkServer, request: pytest.FixtureRequest
+) -> World:
+    return make_world(tmp_path, monkeypatch, server if request.param == "forked" else None)
+
+
+def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: ForkServer | None) -> World:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "shop_trainers.py").write_text(TRAINERS)
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
@@ -129,20 +151,16 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Places, str]
         }
     )
     places = Places(tmp_path / "state")
-    return places, take_snapshot(places, "demand", [table], SCHEMA).digest
+    return places, take_snapshot(places, "demand", [table], SCHEMA).digest, server
 
 
-def train(world: tuple[Places, str], trainer: Any, limits: JobLimits | None = None, **more: Any) -> JobResult:
-    job = start_job(world[0].job("train"), "train", arguments(world, trainer, **more), limits or JobLimits(threads=1))
-    until = time.monotonic() + HANG
-    while (result := job.poll()) is None:
-        assert time.monotonic() < until, "the job did not end"
-        time.sleep(0.02)
-    return result
+def train(world: World, trainer: Any, limits: JobLimits | None = None, **more: Any) -> JobResult:
+    limits = limits or JobLimits(threads=1)
+    return finish(start_job(world[0].job("train"), "train", arguments(world, trainer, **more), limits, world[2]))
 
 
-def arguments(world: tuple[Places, str], trainer: Any, **more: Any) -> dict[str, Any]:
-    places, digest = world
+def arguments(world: World, trainer: Any, **more: Any) -> dict[str, Any]:
+    places, digest, _ = world
     config = ModelConfig.model_validate(
         {"task": "regression", "target": "y", "trainer": trainer, "retrain": {"data": "all"}, **more}
     )
@@ -177,7 +195,7 @@ def arguments(world: tuple[Places, str], trainer: Any, **more: Any) -> dict[str,
         ("no_such_function", "cannot be imported"),
     ],
 )
-def test_a_bad_trainer_fails_with_one_sentence(world: tuple[Places, str], trainer: str, sentence: str) -> None:
+def test_a_bad_trainer_fails_with_one_sentence(world: World, trainer: str, sentence: str) -> None:
     """The result says what was wrong, the log's tail is with it, and no version comes to be."""
     result = train(world, f"shop_trainers:{trainer}")
     assert not result.ok
@@ -186,14 +204,14 @@ def test_a_bad_trainer_fails_with_one_sentence(world: tuple[Places, str], traine
     assert not list(world[0].model("demand").glob("versions/.staged*")) or trainer in {"crashes", "leaves"}
 
 
-def test_a_trainer_that_eats_memory_meets_its_limit(world: tuple[Places, str]) -> None:
+def test_a_trainer_that_eats_memory_meets_its_limit(any_world: World) -> None:
     """128 GiB are not had under a limit of 4 GiB."""
-    result = train(world, "shop_trainers:eats", JobLimits(threads=1, memory_bytes=4 << 30))
+    result = train(any_world, "shop_trainers:eats", JobLimits(threads=1, memory_bytes=4 << 30))
     assert not result.ok
     assert "ran out of the memory that its limits allow" in result.error
 
 
-def test_a_hanging_trainer_is_ended_with_all_that_it_started(world: tuple[Places, str], tmp_path: Path) -> None:
+def test_a_hanging_trainer_is_ended_with_all_that_it_started(world: World, tmp_path: Path) -> None:
     """After the wall time, the child, its children, and one that fled into its own session are gone."""
     pids = tmp_path / "pids"
     result = train(world, "shop_trainers:hangs", JobLimits(threads=1, wall_seconds=25), parameters={"pids": str(pids)})
@@ -203,19 +221,19 @@ def test_a_hanging_trainer_is_ended_with_all_that_it_started(world: tuple[Places
     assert not any(_runs(pid) for pid in started)
 
 
-def test_a_trainer_that_ends_well_leaves_no_process_behind(world: tuple[Places, str], tmp_path: Path) -> None:
+def test_a_trainer_that_ends_well_leaves_no_process_behind(any_world: World, tmp_path: Path) -> None:
     """A process that was forked twice, into a session of its own, ends with the job; the version stands."""
     pids = tmp_path / "pids"
-    result = train(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 0})
+    result = train(any_world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 0})
     assert result.ok, result.error
     assert not _runs(int(pids.read_text()))
 
 
-def test_a_killed_job_takes_along_what_fled_from_it(world: tuple[Places, str], tmp_path: Path) -> None:
+def test_a_killed_job_takes_along_what_fled_from_it(any_world: World, tmp_path: Path) -> None:
     """Ending a training ends also the process that has neither its session nor its parent any more."""
     pids = tmp_path / "pids"
-    told = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
-    job = start_job(world[0].job("train"), "train", told, JobLimits(threads=1))
+    told = arguments(any_world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
+    job = start_job(any_world[0].job("train"), "train", told, JobLimits(threads=1), any_world[2])
     wait(pids.exists, "the training")
     assert _runs(int(pids.read_text()))
     job.kill()
@@ -232,7 +250,7 @@ time.sleep(600)
 """
 
 
-def test_nothing_of_a_training_outlives_a_killed_daemon(world: tuple[Places, str], tmp_path: Path) -> None:
+def test_nothing_of_a_training_outlives_a_killed_daemon(world: World, tmp_path: Path) -> None:
     """`kill -9` of the process that started a training ends its keeper, its work, and what fled from it."""
     pids = tmp_path / "pids"
     told = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
@@ -254,7 +272,7 @@ def test_nothing_of_a_training_outlives_a_killed_daemon(world: tuple[Places, str
     wait(lambda: not any(_runs(pid) for pid in family), "the end of the family")
 
 
-def test_an_estimator_that_changes_when_stored_is_refused(world: tuple[Places, str]) -> None:
+def test_an_estimator_that_changes_when_stored_is_refused(world: World) -> None:
     """What is read back must predict the same; joblib is allowed here, so only the read-back can find it."""
     result = train(world, "shop_trainers:forgetful", allow_joblib=True)
     assert not result.ok
@@ -262,19 +280,24 @@ def test_an_estimator_that_changes_when_stored_is_refused(world: tuple[Places, s
     assert Registry(world[0]).versions("demand") == ()
 
 
-def test_joblib_is_used_only_where_the_config_allows_it(world: tuple[Places, str]) -> None:
+def test_joblib_is_used_only_where_the_config_allows_it(world: World) -> None:
     """A foreign estimator that predicts well is kept as joblib, by the config's word."""
     result = train(world, "shop_trainers:good", allow_joblib=True)
     assert result.ok, result.error
     assert "model.skops" in Registry(world[0]).manifest("demand", 1).files
 
 
-def test_a_good_trainer_leaves_its_whole_lineage(world: tuple[Places, str]) -> None:
+def test_a_good_trainer_leaves_its_whole_lineage(any_world: World) -> None:
     """The manifest says from what, by what, why and when a version was made; its prints are in the log."""
-    result = train(world, "shop_trainers:good", parameters={"depth": 3})
+    result = train(any_world, "shop_trainers:good", parameters={"depth": 3})
     assert result.ok, result.error
-    manifest = Registry(world[0]).manifest("demand", 1)
-    assert (manifest.snapshot, manifest.trigger, manifest.reason, manifest.seed) == (world[1], "manual", "a test", 1)
+    manifest = Registry(any_world[0]).manifest("demand", 1)
+    assert (manifest.snapshot, manifest.trigger, manifest.reason, manifest.seed) == (
+        any_world[1],
+        "manual",
+        "a test",
+        1,
+    )
     assert manifest.trainer.reference == "shop_trainers:good"
     assert len(manifest.trainer.fingerprint) == 64
     assert manifest.parameters == {"depth": 3}
@@ -283,10 +306,10 @@ def test_a_good_trainer_leaves_its_whole_lineage(world: tuple[Places, str]) -> N
     assert manifest.data["held_out_from"] > manifest.data["trained_from"]
     assert manifest.data["last_at"] == (ROWS - 1) * 60.0
     assert manifest.created_at == 1e6
-    assert "training on 200 rows" in (world[0].job("train") / "log.txt").read_text()
+    assert "training on 200 rows" in (any_world[0].job("train") / "log.txt").read_text()
 
 
-def test_a_build_that_was_published_before_a_crash_is_taken_up(world: tuple[Places, str]) -> None:
+def test_a_build_that_was_published_before_a_crash_is_taken_up(world: World) -> None:
     """The same order again gives the same version; another order for that number is refused."""
     first = train(world, "shop_trainers:good")
     (world[0].job("train") / "result.json").unlink()  # killed between the rename of the version and its result
@@ -305,7 +328,7 @@ skops.io.dump(model, os.path.join(os.environ["DRIFTD_OUTPUT"], "model.skops"))
 """
 
 
-def test_a_command_trains_by_its_environment(world: tuple[Places, str], tmp_path: Path) -> None:
+def test_a_command_trains_by_its_environment(world: World, tmp_path: Path) -> None:
     """A program finds the rows that it may see, and leaves a model; it never sees the hold-out."""
     (tmp_path / "train.py").write_text(COMMAND)
     result = train(world, {"command": [sys.executable, str(tmp_path / "train.py")]})
@@ -323,7 +346,7 @@ def test_a_command_trains_by_its_environment(world: tuple[Places, str], tmp_path
         (["no-such-program-at-all"], "ended with exit code"),
     ],
 )
-def test_a_bad_command_fails_with_one_sentence(world: tuple[Places, str], command: list[str], sentence: str) -> None:
+def test_a_bad_command_fails_with_one_sentence(world: World, command: list[str], sentence: str) -> None:
     """A program's failure, silence or rubbish is said, and makes no version."""
     result = train(world, {"command": command})
     assert not result.ok

@@ -16,6 +16,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources import open_source
+from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema, Task, class_name, learn_schema
@@ -23,7 +24,7 @@ from limits import HANG
 
 pytestmark = pytest.mark.slow
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+STREAMS = Path(__file__).parents[3] / "shared" / "data"
 LATE = 1e7  # seconds after the last row: every label is known
 
 
@@ -40,7 +41,7 @@ class World:
         """Run a job to its end and return its value."""
         told = {"model": "m", "model_config": self.config.model_dump(mode="json"), "state_dir": str(self.places.root)}
         folder = self.places.job(f"{task}-{time.monotonic_ns()}")
-        job = start_job(folder, task, told | arguments, JobLimits(threads=1))
+        job = start_job(folder, task, told | arguments, JobLimits(threads=1), SHARED)
         until = time.monotonic() + HANG
         while (result := job.poll()) is None:
             assert time.monotonic() < until, "the job did not end"
@@ -84,7 +85,7 @@ def world(
     data: str = "all",
 ) -> World:
     """A part of a stream of the catalogue, written as the logs of an application."""
-    path = SHARED / f"{name}.parquet"
+    path = STREAMS / f"{name}.parquet"
     if not path.exists():
         pytest.skip(f"the stream {path} is not on this machine")
     stream = pd.read_parquet(path).iloc[rows].reset_index(drop=True)
@@ -189,7 +190,9 @@ def test_late_labels_do_not_mislead_the_gate(tmp_path: Path) -> None:
 def test_a_class_that_the_champion_never_saw_is_its_error(tmp_path: Path) -> None:
     """Cover types appear over time: champion and challenger know different classes and are still compared."""
     one = world(tmp_path, "covertype", Task.CLASSIFICATION, "accuracy", slice(0, 16_000))
-    seen = {class_name(value) for value in pd.read_parquet(SHARED / "covertype.parquet")["target"].iloc[:1500].tolist()}
+    seen = {
+        class_name(value) for value in pd.read_parquet(STREAMS / "covertype.parquet")["target"].iloc[:1500].tolist()
+    }
     one.schema = replace(one.schema, classes=())
     one.build(1, float(one.at[1_500]))
     one.judge(1, None, float(one.at[1_500]))

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 KNOWN = 120  # hours that version 1 is trained on
 LIVE = 30  # hours: the day of the leap, and the morning after
 # 2:30 by the clock on the wall is the hour that is left out in spring and comes twice in autumn.
-DAILY = CONFIG.replace("{{cooldown: 1h}}", '{{on: [schedule], schedule: "30 2 * * *", cooldown: 1h}}')
+DAILY = CONFIG.replace(
+    "{{on: [performance], cooldown: 1h}}", '{{on: [schedule], schedule: "30 2 * * *", cooldown: 1h}}'
+)
 SPRING, AUTUMN = datetime(2024, 3, 31, 1, tzinfo=UTC), datetime(2024, 10, 27, 1, tzinfo=UTC)
 
 

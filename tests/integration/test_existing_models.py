@@ -25,6 +25,7 @@ from driftd.events import HandOverAction
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
+from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
 from driftd.training.tasks.hand_over import Arguments as HandOverArguments
 from driftd.training.tasks.hand_over import HandOverError, RegisteredAlias
@@ -188,7 +189,7 @@ def test_an_adopted_model_is_retrained_by_the_users_trainer(folder: Path) -> Non
     base |= {"until": first.created_at, "trigger": "manual", "reason": "the next one"}
     order = {"version": 2, "snapshot": first.snapshot, "change_at": None, "seed": 2, "parent": 1}
     for task, arguments in (("train", order), ("judge", {"challenger": 2, "champion": 1})):
-        job = start_job(places.job(task), task, {**base, **arguments}, JobLimits())
+        job = start_job(places.job(task), task, {**base, **arguments}, JobLimits(), SHARED)
         while (result := job.poll()) is None:
             pass
         assert result.ok, result.error

@@ -15,7 +15,7 @@ from loop_world import CONFIG, HOUR, MODEL, World, hour
 
 pytestmark = pytest.mark.slow
 
-WATCHED = CONFIG.replace("retrain: {{cooldown: 1h}}", "retrain: {{on: []}}")
+WATCHED = CONFIG.replace("retrain: {{on: [performance], cooldown: 1h}}", "retrain: {{on: []}}")
 
 
 def live(world: World, hours: int, delay: float) -> None:

@@ -37,7 +37,7 @@ notify:
 """
 
 
-WATCHED = CONFIG.replace("retrain: {{cooldown: 1h}}", "retrain: {{on: []}}")
+WATCHED = CONFIG.replace("retrain: {{on: [performance], cooldown: 1h}}", "retrain: {{on: []}}")
 BY_ROWS = """\
 state_dir: {state}
 http: {{listen: 127.0.0.1:0}}

@@ -97,7 +97,7 @@ def test_the_page_of_http_and_sdk_runs(tmp_path: Path) -> None:
                 same_shape(block, answers[-1])
             else:
                 run_block(block, tmp_path)
-    assert len(answers) == 7
+    assert len(answers) == 8
 
 
 def test_the_page_of_external_models_runs(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,8 @@ def expected(rows: Sequence[Row]) -> dict[str, list[Any]]:
 def test_nothing_yet(world: World) -> None:
     """A source without events has no first event, no rows and empty windows, and raises nothing."""
     extent = world.source.refresh(START)
-    assert (extent.first_at, extent.rows, extent.faults) == (None, 0, ())
+    assert (extent.first_at, extent.rows) == (None, 0)
+    assert all("has no file that is read" in fault for fault in extent.faults)  # a folder of logs is told to be empty
     assert list(world.source.chunks(Window(0, 0.0, START))) == []
     assert world.source.outcomes(Window(0, 0.0, START), START).rows == 0
     assert world.source.count_labelled(0.0, START) == 0
@@ -322,3 +323,25 @@ def test_closing_gives_the_files_back(world: World) -> None:
     world.source.close()
     assert world.source.refresh(START + 11).rows == 3
     assert np.isfinite(world.source.outcomes(Window(0, START, START + 9), START + 9).at).all()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_a_new_version_is_read_by_its_own_schema(tmp_path: Path, suffix: str) -> None:
+    """After a swap new features are read and dropped ones are not; rows keep their numbers, and none is found twice."""
+    world = files_world(tmp_path, suffix)
+    rows = [{**row, "extra": float(place)} for place, row in enumerate(rows_between(0, 20))]
+    world.predict(rows[:10], START + 10)
+    assert world.source.refresh(START + 20).rows == 10
+    features = (*(feature for feature in SCHEMA.features if feature.name != "city"), Feature("extra", Kind.NUMBER))
+    world.source.use_schema(replace(SCHEMA, features=features, classes=("0", "1", "2")))
+    world.predict(rows[10:], START + 20)
+    assert world.source.refresh(START + 21).rows == 20
+    ((columns, outcomes),) = world.source.chunks(Window(0, START, START + 20))
+    assert list(columns.values) == ["age", "member", "joined", "extra"]
+    assert plain(columns)["extra"] == [float(place) for place in range(20)]
+    assert outcomes.classes == ("0", "1", "2")
+    world.label([("p3", "2", START + 21)], START + 22)
+    world.source.refresh(START + 23)
+    found = world.source.outcomes(Window(0, START, START + 20), START + 23)
+    assert [found.label[3], int(found.labelled.sum())] == [2.0, 1]
+    world.source.close()

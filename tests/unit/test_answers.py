@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -20,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.artefact import store_estimator
+from driftd.registry.loaded import PredictionError
 from driftd.registry.manifest import write_manifest
 from driftd.serving.client import Driftd
 from driftd.serving.endpoint import Endpoint
@@ -28,6 +32,9 @@ from driftd.serving.metrics import ServingMetrics
 from driftd.serving.openapi import openapi_document
 from driftd.serving.requests import MOST_NAMES, Differences, RequestLimits, differences_of, merge_differences
 from driftd.store.events.reader import EventReader
+from driftd.store.events.retention import RetentionLimits, prune
+from driftd.store.migrations import migrate
+from driftd.store.state.writer import StateStore
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 MODEL = "fruit"
@@ -39,10 +46,15 @@ ROW = {"size": 1.0, "ripe": True}
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     """A state directory whose model of three classes has one version."""
+    return serve_estimator(make_pipeline(SimpleImputer(), LogisticRegression()), tmp_path)
+
+
+def serve_estimator(estimator: Any, root: Path) -> Places:
+    """A state directory in which an estimator is version 1, fitted."""
     rng = np.random.default_rng(4)
     rows = pd.DataFrame({"size": rng.normal(size=90), "ripe": rng.integers(0, 2, 90).astype(float)})
-    estimator = make_pipeline(SimpleImputer(), LogisticRegression()).fit(rows, np.repeat(SCHEMA.classes, 30))
-    places = Places(tmp_path)
+    estimator.fit(rows, np.repeat(SCHEMA.classes, 30))
+    places = Places(root)
     registry = Registry(places)
     staged = registry.stage(MODEL)
     name = store_estimator(estimator, staged, allow_joblib=False)
@@ -245,3 +257,132 @@ def test_the_document_of_a_regression_has_numbers() -> None:
     schemas = openapi_document([told])["components"]["schemas"]
     assert schemas["m.Answer"]["properties"]["prediction"] == {"type": "number"}
     assert json.dumps(schemas["m.Row"])
+
+
+DAY = 86_400.0
+
+
+def watch(places: Places, *, next_index: int | None, window: dict[str, Any]) -> None:
+    """What a daemon writes of the model: its config, and which window it checks next."""
+    migrate(places.state_db, "state")
+    with closing(StateStore.open(places.state_db)) as store:
+        store.save_config("0" * 12, at=1e9, content={"models": {MODEL: {"window": window}}})
+        if next_index is not None:
+            with store.transaction():
+                store.save_cursor(MODEL, "window", next_index)
+
+
+def test_events_of_the_past_say_whether_their_window_will_be_checked(http: Client, places: Places) -> None:
+    """HTTP and the SDK tell rows whose window is closed from others; rows of this moment say nothing."""
+    now = time.time()
+    watch(places, next_index=int(now // DAY) - 3, window={"every": DAY, "rows": None})
+    old, recent = now - 5 * DAY, now - 2 * DAY
+    batch = [{"features": ROW, "at": at} for at in (old, recent)] + [{"features": ROW}]
+    answers = http("POST", f"/v1/models/{MODEL}/predict", batch).json()
+    assert [answer.get("window") for answer in answers] == ["closed", "will_be_checked", None]
+    made = [
+        {"prediction_id": f"m{place}", "features": ROW, "prediction": "plum", "at": at}
+        for place, at in enumerate((old, old, recent))
+    ]
+    made.append({"prediction_id": "m0", "features": ROW, "prediction": "plum", "at": recent})  # is repeated
+    taken = http("POST", f"/v1/models/{MODEL}/predictions", made).json()
+    assert (taken["accepted"], taken["duplicates"]) == (3, 1)
+    assert taken["windows"] == {"closed": 2, "will_be_checked": 1}
+    assert (
+        "windows"
+        not in http("POST", f"/v1/models/{MODEL}/predictions", {**made[0], "prediction_id": "n", "at": None}).json()
+    )
+    with Driftd(places.root, MODEL) as sdk:
+        assert sdk.predict(ROW, at=old).window == "closed"
+        assert sdk.predict(ROW).window is None
+        assert [answer.window for answer in sdk.predict([ROW, ROW], at=[recent, old])] == ["will_be_checked", "closed"]
+        receipt, _ = sdk.log([{**made[0], "prediction_id": "o"}, {"prediction_id": "o", "label": "plum", "at": old}])
+        assert receipt.windows == {"closed": 1}
+
+
+@pytest.mark.parametrize(
+    ("window", "next_index", "said"),
+    [
+        ({"every": None, "rows": 500}, 7, "will_be_checked"),
+        ({"every": DAY}, None, "will_be_checked"),  # no daemon has begun, and no time of its rows is known
+        (None, 3, None),
+    ],
+)
+def test_windows_of_rows_and_of_models_that_have_not_begun(
+    places: Places, window: dict[str, Any] | None, next_index: int | None, said: str | None
+) -> None:
+    """Row windows are cut as rows arrive, so none is closed; without a daemon's word nothing is said."""
+    if window is not None:
+        watch(places, next_index=next_index, window=window)
+    with Driftd(places.root, MODEL) as sdk:
+        assert sdk.predict(ROW, at=time.time() - 9 * DAY).window == said
+
+
+def test_events_older_than_the_retention_are_refused(places: Places) -> None:
+    """What would be deleted at once is not accepted: HTTP goes by its config, the SDK by what that wrote down."""
+    now = time.time()
+    endpoint = Endpoint(MODEL, places, allow_joblib=False, keep_seconds=30 * DAY, window_seconds=DAY)
+    old = {"prediction_id": "old", "features": ROW, "at": now - 31 * DAY}
+    kept_one = {"prediction_id": "kept", "features": ROW, "at": now - 29 * DAY}
+    answered = endpoint.answer([old, kept_one])
+    assert list(answered.refused) == [0]
+    assert answered.refused[0].field == "at"
+    assert "older than the retention" in answered.refused[0].reason
+    assert len(endpoint.log.submit(answered.batch).result().repeated) == 0
+    _, refused = endpoint.log.read([{"prediction_id": "kept", "label": "plum", "at": now - 40 * DAY}], now)
+    assert [refusal.field for refusal in refused] == ["at"]
+    endpoint.close()
+    with Driftd(places.root, MODEL) as sdk:
+        answer = sdk.predict(ROW, at=now - 31 * DAY)
+        assert (answer.logged, "older than the retention" in str(answer.reason)) == (False, True)
+        assert sdk.predict(ROW, at=now - 29 * DAY).logged
+        receipt, refused = sdk.log([{**old, "prediction": "plum"}])
+        assert (receipt.predictions, refused[0].field) == (0, "at")
+    prune(places.events_db(MODEL), places.segments(MODEL), now, RetentionLimits(10 * DAY))
+    with Driftd(places.root, MODEL) as sdk:  # the daemon's upkeep says it anew
+        assert not sdk.predict(ROW, at=now - 11 * DAY).logged
+
+
+def test_a_row_that_lacks_what_the_model_needs_is_refused_by_name(tmp_path: Path) -> None:
+    """NaN, null or an absent feature is 422 with the feature's name, its neighbours are answered; the SDK raises."""
+    places = serve_estimator(LogisticRegression(), tmp_path)
+    http = Client(places)
+    path = f"/v1/models/{MODEL}/predict"
+    for row in ({"size": None, "ripe": True}, {"ripe": True}):
+        refused = http("POST", path, {"features": row})
+        assert (refused.status_code, refused.json()["field"]) == (422, "features.size")
+        assert "cannot predict without" in refused.json()["error"]
+    answers = http("POST", path, [{"features": ROW}, {"features": {}}, {"features": ROW}]).json()
+    assert [answer.get("field") for answer in answers] == [None, "features.size", None]
+    assert "ripe" in answers[1]["error"]
+    assert [answers[place]["logged"] for place in (0, 2)] == [True, True]
+    assert kept(places) == 2
+    assert http.metrics.events.labels(MODEL, "refused")._value.get() == 3
+    http.close()
+    with Driftd(places.root, MODEL) as sdk:
+        with pytest.raises(PredictionError, match=r"cannot predict row 1 without size"):
+            sdk.predict([ROW, {"size": float("nan"), "ripe": True}])
+        assert sdk.predict(ROW).logged
+
+
+def test_only_what_a_model_cannot_do_without_refuses_a_row(tmp_path: Path) -> None:
+    """A feature that the model imputes may be missing beside one that it needs."""
+    imputed = ColumnTransformer([("some", SimpleImputer(), ["size"]), ("rest", "passthrough", ["ripe"])])
+    places = serve_estimator(make_pipeline(imputed, LogisticRegression()), tmp_path)
+    http = Client(places)
+    batch = [{"features": {"ripe": True}}, {"features": {"size": 1.0}}, {"features": {}}]
+    answers = http("POST", f"/v1/models/{MODEL}/predict", batch).json()
+    assert [answer.get("logged") for answer in answers] == [True, None, None]
+    assert answers[1]["field"] == "features.ripe"
+    http.close()
+
+
+def test_a_model_that_fails_on_whole_rows_too_is_a_fault_of_ours(tmp_path: Path) -> None:
+    """Where the missing value is not the cause, the answer is 500 as before."""
+    places = serve_estimator(LogisticRegression(), tmp_path)
+    http = Client(places)
+    version = http.endpoints[MODEL]._version().get()
+    version.estimator.coef_ = np.full_like(version.estimator.coef_, np.nan)
+    failed = http("POST", f"/v1/models/{MODEL}/predict", {"features": {"size": None, "ripe": True}})
+    assert failed.status_code == 500
+    http.close()

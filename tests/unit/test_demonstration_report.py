@@ -33,9 +33,10 @@ def curve(name: str, error: float, days: int = 60, builds: int = 1) -> Curve:
     return Curve(name, at, np.full(len(at), error), builds)
 
 
-def three() -> list[Curve]:
-    """The three ways, driftd half as wrong as the static model."""
-    return [curve(Keeper.DRIFTD, 6.0, builds=4), curve(Keeper.STATIC, 12.0), curve(Keeper.REBUILT, 5.0, builds=60)]
+def four() -> list[Curve]:
+    """The four ways, driftd half as wrong as the static model."""
+    driftd, static = curve(Keeper.DRIFTD, 6.0, builds=4), curve(Keeper.STATIC, 12.0)
+    return [driftd, static, curve(Keeper.MONTHLY, 8.0, builds=3), curve(Keeper.WEEKLY, 5.0, builds=60)]
 
 
 def test_the_rolling_error_is_the_mean_of_the_predictions_of_seven_days() -> None:
@@ -66,8 +67,8 @@ def test_no_predictions_are_no_line() -> None:
 
 def test_the_table_counts_builds_and_what_was_saved() -> None:
     """The gain is the share of the static model's mean error that is gone."""
-    driftd, static, rebuilt = table(three())
-    assert (driftd.builds, static.builds, rebuilt.builds) == (4, 1, 60)
+    driftd, static, _, weekly = table(four())
+    assert (driftd.builds, static.builds, weekly.builds) == (4, 1, 60)
     assert driftd.gain == pytest.approx(0.5)
     assert static.gain == 0.0
 
@@ -83,7 +84,7 @@ def test_the_worst_month_is_a_calendar_month() -> None:
 
 def test_the_page_is_one_file_that_needs_no_network(tmp_path: Path) -> None:
     """Everything the page loads is inside it, it follows the reader's light or dark, and nothing is left beside it."""
-    path = write(tmp_path / "deep" / "report.html", three(), [], title="A year", lead="Sixty days.", footer="Bye.")
+    path = write(tmp_path / "deep" / "report.html", four(), [], title="A year", lead="Sixty days.", footer="Bye.")
     text = path.read_text("utf-8")
     outside = re.findall(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=[\"'](?!data:)", text)
     assert not outside
@@ -98,7 +99,7 @@ def test_the_page_tells_each_mark_with_its_reason(tmp_path: Path) -> None:
         Mark(START + 20 * DAY, MarkKind.SWAP, "airtime/2 serves: better by 3.1 minutes"),
         Mark(START + 10 * DAY, MarkKind.ALARM, "loss 12.3 <script>alert(1)</script> over 9.1"),
     ]
-    text = write(tmp_path / "r.html", three(), marks, title="t", lead="l").read_text("utf-8")
+    text = write(tmp_path / "r.html", four(), marks, title="t", lead="l").read_text("utf-8")
     rows = text[text.index("What happened, and why") :]
     assert rows.index("loss 12.3") < rows.index("airtime/2 serves")
     assert "<script>alert" not in text
@@ -106,13 +107,25 @@ def test_the_page_tells_each_mark_with_its_reason(tmp_path: Path) -> None:
 
 def test_a_demonstration_where_nothing_happened_says_so(tmp_path: Path) -> None:
     """Without marks the page says that there was no alarm and no build."""
-    assert "no alarm, no build" in write(tmp_path / "r.html", three(), [], title="t", lead="l").read_text("utf-8")
+    assert "no alarm, no build" in write(tmp_path / "r.html", four(), [], title="t", lead="l").read_text("utf-8")
+
+
+def test_the_report_says_where_driftd_was_wrong(tmp_path: Path) -> None:
+    """Each mistake is a line of the page, the costliest few of the terminal; without any the page says so."""
+    mistakes = [f"version {number} was put in place of <1>" for number in range(2, 9)]
+    text = write(tmp_path / "r.html", four(), [], title="t", lead="l", mistakes=mistakes).read_text("utf-8")
+    assert text.count("was put in place of &lt;1&gt;") == 7
+    console = Console(file=StringIO(), width=90, color_system=None)
+    print_summary(console, four(), mistakes=mistakes, chart=False)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert shown.count("was put in place of") == 4
+    assert "Nowhere" in write(tmp_path / "r.html", four(), [], title="t", lead="l").read_text("utf-8")
 
 
 def test_the_terminal_shows_every_way_with_its_figures() -> None:
-    """The summary names the three ways with models trained, mean error and gain, within the width of the terminal."""
+    """The summary names the four ways with models trained, mean error and gain, within the width of the terminal."""
     console = Console(file=StringIO(), width=90, color_system=None)
-    print_summary(console, three())
+    print_summary(console, four())
     text = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
     for expected in (*Keeper, "12.00", "6.00", "50%", "60"):
         assert expected in text
@@ -121,6 +134,6 @@ def test_the_terminal_shows_every_way_with_its_figures() -> None:
 
 def test_the_chart_keeps_to_its_size() -> None:
     """The chart is as wide and high as asked, whatever the terminal."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", terminal_chart(three(), width=100, height=15))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", terminal_chart(four(), width=100, height=15))
     assert len(plain.rstrip("\n").splitlines()) <= 15
     assert 90 <= max(map(len, plain.splitlines())) <= 100

@@ -23,6 +23,7 @@ from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.listing import kind_of
 from driftd.sources.protocol import Extent
+from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from event_samples import ALL, START
@@ -427,3 +428,156 @@ def test_a_log_that_begins_with_other_lines(tmp_path: Path) -> None:
         more.write(json.dumps({"at": START, "size": 1, "town": "x", "prediction": 1}) + "\n")
     extent = source.refresh(NOW)
     assert (extent.rows, extent.faults) == (401, ())
+
+
+DAYS = pd.date_range("2023-11-01", periods=40, freq="1D", tz="UTC")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("form", "day_first"),
+    [("%d/%m/%Y", True), ("%m/%d/%Y", False), ("%d.%m.%Y %H:%M:%S", True), ("%m-%d-%Y %I:%M %p", False)],
+)
+def test_dates_of_another_order(tmp_path: Path, suffix: str, form: str, day_first: bool) -> None:
+    """With the order said, times of events and of features are read; without, no row has one, and the fault says so."""
+    schema = Schema(Task.REGRESSION, "price", (Feature("size", Kind.NUMBER), Feature("since", Kind.TIMESTAMP)))
+    rows = ROWS.assign(at=DAYS.strftime(form), since=DAYS.strftime(form)).drop(columns="town")
+    (tmp_path / "logs").mkdir()
+    path = tmp_path / "logs" / f"a.{suffix}"
+    if suffix == "parquet":
+        rows.to_parquet(path)
+    elif suffix == "csv":
+        rows.to_csv(path, index=False)
+    else:
+        rows.to_json(path, orient="records", lines=True)
+    now = DAYS[-1].timestamp() + 1e6
+
+    def source_with(dialect: Dialect, state: str) -> FilesSource:
+        settings = FilesSettings(str(tmp_path / "logs"), columns={"at": "at"}, dialect=dialect)
+        return FilesSource("m", schema, Places(tmp_path / state), settings)
+
+    source = source_with(Dialect(day_first=day_first), "told")
+    extent = source.refresh(now)
+    assert (extent.rows, extent.faults, extent.first_at) == (40, (), DAYS[0].timestamp())
+    ((columns, outcomes),) = source.chunks(ALL)
+    assert outcomes.at.tolist() == [day.timestamp() for day in DAYS]
+    assert np.asarray(columns.values["since"]).tolist() == outcomes.at.tolist()
+    source.close()
+    silent = source_with(Dialect(), "silent").refresh(now)
+    assert (silent.rows, silent.counts["no_time"]) == (0, 40)
+    assert "40 of 40 rows have no readable time" in silent.faults[0]
+    assert "set dialect: {day_first: true} or {day_first: false}" in silent.faults[0]
+
+
+def test_a_date_that_does_not_fit_has_no_time(tmp_path: Path) -> None:
+    """Among days first, a date whose second number is no month is counted, and never read the other way round."""
+    source = source_of(tmp_path, columns={"at": "at"}, dialect=Dialect(day_first=True))
+    days = ["31/01/2026", "02/01/2026", "01/31/2026", "30/02/2026", "2026-01-05"] * 8
+    ROWS.assign(at=days).to_csv(tmp_path / "logs" / "a.csv", index=False)
+    extent = source.refresh(1.9e9)
+    assert (extent.rows, extent.counts["no_time"]) == (24, 16)
+    assert "'01/31/2026'" in extent.faults[0]
+    dates = np.unique(source.outcomes(ALL, 1.9e9).at)
+    assert [pd.Timestamp(at, unit="s").strftime("%m-%d") for at in dates] == ["01-02", "01-05", "01-31"]
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (["03/04/2026", "05/06/2026"], "may begin with the day or the month"),
+        (["13/04/2026", "04/13/2026"], "1 rows show one, 1 the other"),
+    ],
+)
+def test_dates_of_no_known_order_are_asked_for(tmp_path: Path, days: list[str], said: str) -> None:
+    """Where no number over 12 tells, or both are told, `init` asks; with the answer it reads them."""
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"when": days, "x": [1.5, 2.5]}).to_csv(path, index=False)
+    with pytest.raises(WholeFilesError, match=said) as caught:
+        read_whole(str(path), NOW)
+    assert "set dialect: {day_first: true}" in str(caught.value)
+    found = read_whole(str(path), NOW, dialect=Dialect(day_first=False))
+    assert found.kinds["when"] is Kind.TIMESTAMP
+
+
+def test_one_date_shows_the_order_of_all(tmp_path: Path) -> None:
+    """A day over 12 in one column tells how all dates of the files begin, and a remark says so."""
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"when": ["01/02/2026", "02/02/2026"], "since": ["31/01/2026", "01/02/2026"]}).to_csv(
+        path, index=False
+    )
+    found = read_whole(str(path), NOW)
+    assert np.asarray(found.columns["when"]).tolist() == [pd.Timestamp(f"2026-02-0{day}").timestamp() for day in (1, 2)]
+    assert any("begin with the day" in remark and "day_first: true" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_bytes_of_another_encoding_deep_in_a_file_are_told(tmp_path: Path, suffix: str) -> None:
+    """Beyond the first look too, lines that are not of the encoding are counted, with an example; their rows stay."""
+    rows = pd.concat([ROWS.assign(town="ascii")] * 60, ignore_index=True)
+    rows = rows.assign(prediction_id=[f"p{number}" for number in range(len(rows))])
+    rows.loc[2300:2302, "town"] = "k\u00f6ln"
+    text = (
+        rows.to_csv(index=False) if suffix == "csv" else rows.to_json(orient="records", lines=True, force_ascii=False)
+    )
+    assert text.index("\u00f6") > 2**16
+    source = source_of(tmp_path)
+    path = tmp_path / "logs" / f"a.{suffix}"
+    path.write_bytes(text.encode("latin-1"))
+    extent = source.refresh(NOW)
+    line = 2300 + (2 if suffix == "csv" else 1)
+    assert extent.rows == 2400
+    assert "3 lines are not of the encoding" in extent.faults[0]
+    assert f"{path}, line {line}: " in extent.faults[0]
+    assert "dialect: {encoding: ...}" in extent.faults[0]
+    again = source_of(tmp_path)
+    assert again.refresh(NOW).faults == extent.faults  # it is written down
+
+
+def test_one_damaged_line_is_no_fault(tmp_path: Path) -> None:
+    """A single line may be damaged: its row is read, and nothing is said."""
+    source = source_of(tmp_path)
+    text = ROWS.to_csv(index=False).encode()
+    (tmp_path / "logs" / "a.csv").write_bytes(text.replace("m\u00fcnchen".encode(), b"m\xfcnchen", 1))
+    extent = source.refresh(NOW)
+    assert (extent.rows, extent.faults) == (40, ())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_the_own_column_of_a_file_wins_over_its_folder(tmp_path: Path, suffix: str) -> None:
+    """Where a folder names a column that the file has, the file's values are read, by `init` and by the source."""
+    schema = Schema(Task.REGRESSION, "price", (Feature("size", Kind.NUMBER),))
+    folder = tmp_path / "logs" / "at=1999-01-01" / "size=7"
+    folder.mkdir(parents=True)
+    rows = ROWS[["prediction_id", "at", "prediction", "size"]]
+    path = folder / f"a.{suffix}"
+    if suffix == "parquet":
+        rows.to_parquet(path)
+    elif suffix == "csv":
+        rows.to_csv(path, index=False)
+    else:
+        rows.to_json(path, orient="records", lines=True)
+    settings = FilesSettings(str(tmp_path / "logs"), columns={"at": "at"})
+    source = FilesSource("m", schema, Places(tmp_path / "state"), settings)
+    assert source.refresh(NOW).first_at == START
+    ((columns, outcomes),) = source.chunks(ALL)
+    assert outcomes.at.tolist() == rows["at"].tolist()
+    assert np.asarray(columns.values["size"]).tolist() == rows["size"].tolist()
+    found = read_whole(str(tmp_path / "logs"), NOW)
+    assert (found.kinds["at"], found.kinds["size"], found.folders) == (Kind.NUMBER, Kind.NUMBER, ())
+    assert np.asarray(found.columns["size"]).tolist() == rows["size"].tolist()
+
+
+@pytest.mark.parametrize("names", [(), ("_SUCCESS", ".a.csv.crc", "b.csv.part")])
+def test_a_folder_without_files_is_told(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """An empty folder, or one in which all is passed over, is a fault of predictions, and a remark on labels."""
+    (tmp_path / "labels").mkdir()
+    source = source_of(tmp_path, feedback=str(tmp_path / "labels"))
+    for name in names:
+        (tmp_path / "logs" / name).write_text("x")
+    extent = source.refresh(NOW)
+    assert "logs has no file that is read" in extent.faults[0]
+    assert all(name in extent.faults[0] for name in names)
+    assert "labels has no file that is read" in extent.remarks[0]
+    assert extent.faults == source.preview(NOW).faults
+    ROWS.to_csv(tmp_path / "logs" / "a.csv", index=False)
+    assert source.refresh(NOW).faults == ()

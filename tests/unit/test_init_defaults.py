@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.cli.init import config_text, quote, read_rows
+from driftd.cli.init import config_text, quote, read_file, read_rows
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.yaml_reader import read
@@ -264,3 +264,17 @@ def test_surprises_are_said() -> None:
     assert not any(one.startswith("the values of b rarely") for one in found.remarks)
     assert "code is a category, not a number: its digits have leading zeros" in found.remarks
     assert "3 rows have no readable time in ts and are left out" in found.remarks
+
+
+@pytest.mark.parametrize("time", ["booked", "ts", None])
+def test_the_time_of_a_file_wins_over_that_of_its_folder(tmp_path: Path, time: str | None) -> None:
+    """A date in a folder's name is the time of a row only where the file has none of its own, whatever its name."""
+    frame = pd.DataFrame({"x": np.arange(100) * 0.5, "y": [0, 1] * 50})
+    if time is not None:
+        frame[time] = stamps(count=100)
+    for day, part in (("2024-01-01", frame.head(40)), ("2024-01-02", frame.tail(60))):
+        (folder := tmp_path / "rows" / f"date={day}").mkdir(parents=True)
+        part.to_csv(folder / "part.csv", index=False)
+    found, _, folders = read_file(tmp_path / "rows")
+    assert folders == ("date",)
+    assert guess(found, folders=folders).columns.time == (time or "date")

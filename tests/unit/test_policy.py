@@ -293,7 +293,7 @@ def test_probation_confirms_or_rolls_back() -> None:
     looking = decide(state, ClockTick(), replace(FACTS, labels=100)).state
     assert decide(looking, ClockTick(), replace(FACTS, labels=110)).actions == ()  # too few new labels for another look
     late = replace(FACTS, labels=110)
-    assert kinds(decide(looking, ClockTick(), late, now=NOW + 2 * DAY)) == [ActionKind.SHADOW]  # they may have matured
+    assert kinds(decide(looking, ClockTick(), late, now=NOW + 8 * DAY)) == [ActionKind.SHADOW]  # they may have matured
     unchanged = decide(
         decide(looking, ClockTick(), late, now=NOW + 2 * DAY).state,
         ProbationResult(ProbationDecision.CONTINUE, "too few", 0),
@@ -333,6 +333,21 @@ def test_rows_and_labels_are_faults_of_their_own() -> None:
     assert decide(rows_only, QualityOk()).event == "quality_restored"
     assert decide(both, QualityOk()).state.blocked == "label has values outside"
     assert decide(clean.state, QualityOk("labels")).event == "quality_restored"
+
+
+def test_a_person_passes_a_fault_of_the_level_with_a_warning() -> None:
+    """Values that were never seen hold back an alarm's build, not a person's; a missing column holds back both."""
+    asked = OperatorRequest("retrain", "ann", "the new country is real")
+    level = decide(STATES[Phase.STEADY], QualityFault("city holds new values", is_level=True)).state
+    started = decide(decide(level, asked).state, ClockTick())
+    assert started.event == Event.BUILD_STARTED
+    assert "warning: the pipeline may be broken (city holds new values)" in started.reason
+    gone = decide(level, QualityFault("column x is gone")).state
+    for state in (gone, decide(level, QualityFault("label has values outside", "labels")).state):
+        assert decide(decide(state, asked).state, ClockTick()).actions == ()
+    whole = decide(level, QualityOk()).state
+    assert (whole.blocked, whole.level_fault) == (None, None)
+    assert decide(decide(level, alarm()).state, ClockTick()).actions == ()
 
 
 def test_a_change_of_the_classes_waits_for_a_person() -> None:

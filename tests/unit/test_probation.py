@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from driftd.training.tasks.shadow import conclude
 from driftd_detectors.comparison.gate import DAY, judge
-from driftd_detectors.comparison.probation import watch
+from driftd_detectors.comparison.probation import Watch, watch
 
 ROWS_A_DAY = 200
 
@@ -95,3 +96,37 @@ def test_harm_is_seen_where_both_versions_are_beyond_the_bound() -> None:
     at = np.arange(400) * 600.0
     assert watch(old + 3, old, at, bound=5.0).roll_back
     assert not watch(old - 3, old, at, bound=5.0).roll_back
+
+
+@pytest.mark.parametrize(("days", "telling"), [(2, False), (4, False), (12, True)])
+def test_a_watch_says_whether_it_could_have_seen_harm(days: int, telling: bool) -> None:
+    """Harm of a tenth of the loss is seen in twelve days of 400 labels; four days can say nothing of days."""
+    rng = np.random.default_rng(22)
+    old = 1 + np.abs(rng.normal(0, 0.5, days * 400))
+    new = old + rng.normal(0, 0.3, len(old))
+    seen = watch(new, old, np.repeat(np.arange(days), 400) * DAY, bound=3.0)
+    assert (seen.roll_back, seen.is_telling) == (False, telling)
+    assert not watch(new[:30], old[:30], np.arange(30) * DAY, bound=3.0).is_telling
+
+
+SPAN = 7 * DAY
+
+
+@pytest.mark.parametrize(
+    ("seen", "passed", "decision"),
+    [
+        (Watch(roll_back=True, wealth=25.0, labels=40, sentence="worse"), 1.0, "roll_back"),
+        (Watch(roll_back=False, wealth=1.0, labels=0, sentence="no labels"), 1000 * SPAN, "continue"),
+        (Watch(roll_back=False, wealth=1.0, labels=5000, sentence="so far"), 1 * DAY, "continue"),
+        (Watch(roll_back=False, wealth=1.0, labels=299, sentence="few"), SPAN, "continue"),
+        (Watch(roll_back=False, wealth=1.0, labels=299, sentence="few"), 10 * SPAN, "confirm"),
+        (Watch(roll_back=False, wealth=1.0, labels=300, sentence="enough"), SPAN, "confirm"),
+        (Watch(roll_back=False, wealth=1.0, labels=300, sentence="telling", is_telling=True), 5 * DAY, "confirm"),
+        (Watch(roll_back=False, wealth=1.0, labels=100, sentence="telling", is_telling=True), 5 * DAY, "continue"),
+    ],
+)
+def test_probation_ends_when_it_has_seen_enough(seen: Watch, passed: float, decision: str) -> None:
+    """A version is confirmed after the span, or when harm would have been seen, on labels enough, and never without."""
+    said, sentence = conclude(seen, passed, span=SPAN, min_labels=300)
+    assert said == decision
+    assert seen.sentence in sentence

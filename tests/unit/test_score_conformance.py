@@ -45,7 +45,7 @@ def drifted(rows: int, seed: int) -> Profile:
     changed: Columns = only(
         columns,
         rain=columns.values["distance"],
-        weekend=Coded((rng.random(rows) < 0.8).astype(np.int32), ("0", "1")),
+        weekend=Coded(np.where(rng.random(rows) < 0.1, -1, rng.random(rows) < 0.8).astype(np.int32), ("0", "1")),
         carrier=Coded(rng.integers(0, 60, rows).astype(np.int32), carriers.labels),
     )
     return profile_of(changed, outcomes, LAYOUT)

@@ -13,7 +13,7 @@ from driftd_detectors.profile.layout import learn_layout
 from driftd_detectors.profile.profile import empty_profile, merge, profile_of
 from driftd_detectors.quality.checks import quality_faults
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from driftd_detectors.scores.scoring import score_window, streams_of
+from driftd_detectors.scores.scoring import SHARES, score_window, streams_of
 from profile_samples import SCHEMA, only, part, sample
 
 LAYOUT = learn_layout(*sample(20_000, 0), SCHEMA)
@@ -33,10 +33,12 @@ def standardised(rows: int, windows: int, shift: float = 0.0, scale: float = 1.0
 
 
 def test_streams() -> None:
-    """Ordered columns have three streams, nominal one, binary a signed proportion; weights of a kind sum to one."""
+    """Every column has shares of missing and outside beside its own streams; weights of a kind sum to one."""
     of = {(one.subject, one.component): one for one in STREAMS}
     assert {("distance", "location"), ("distance", "spread"), ("distance", "rest")} <= of.keys()
-    assert [component for subject, component in of if subject == "carrier"] == ["chi_square"]
+    assert [component for subject, component in of if subject == "carrier"] == ["chi_square", "missing", "outside"]
+    assert of["holes", "missing"].two_sided
+    assert not of["weekend", "missing"].two_sided  # the reference had none: the share can only rise
     assert of["weekend", "proportion"].two_sided
     assert not of["all features", "global"].two_sided
     assert of["prediction", "proportion"].kind is EvidenceKind.PREDICTION
@@ -48,6 +50,11 @@ def test_level_without_drift() -> None:
     """Over clean windows every standardised score has about mean 0 and standard deviation 1."""
     drawn = standardised(300, 150)
     assert np.isfinite(drawn).all()
+    shares = [at for at, one in enumerate(STREAMS) if one.component in SHARES]
+    rare = [at for at in shares if (STREAMS[at].subject, STREAMS[at].component) != ("holes", "missing")]
+    assert np.percentile(np.abs(drawn[:, rare]), 99.9) < 3.5  # of rows that hardly any window has: never above 1
+    assert drawn[:, rare].std(axis=0).max() < 1.25
+    drawn = np.delete(drawn, rare, axis=1)
     assert np.abs(drawn.mean(axis=0)).max() < 0.4  # 150 windows: sd .08, and the one reference adds .12 to all
     assert 0.8 < drawn.std(axis=0).min() < drawn.std(axis=0).max() < 1.25
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from driftd.sources.store import StoreSource
 from driftd.store.events.reader import EventReader
 from driftd.store.events.retention import RetentionLimits, prune
 from driftd.store.events.sealing import seal
+from driftd.store.events.validation import read_events
+from driftd_detectors.schema import Feature, Kind
 from event_samples import ALL, SCHEMA, START, keep, label, open_store, prediction
 
 MINUTE = (START // 60 + 1) * 60
@@ -88,3 +91,25 @@ def test_rows_that_went_between_two_looks(tmp_path: Path) -> None:
     assert rows.outcomes.at.tolist() == [START + number for number in range(25, 40)]
     assert reader.features(rows).rows == 15
     store.close()
+
+
+def test_a_new_version_is_read_by_its_own_schema(tmp_path: Path) -> None:
+    """After a swap the open source gives the features and classes of the new version; rows and lateness stay."""
+    source, places = source_of(tmp_path)
+    store = open_store(places.events_db("m").parent)
+    keep(store, [prediction(1, at=MINUTE + 1)], MINUTE + 2)
+    assert source.refresh(MINUTE + 70).rows == 1
+    keep(store, [prediction(2, at=MINUTE + 3)], MINUTE + 71)
+    wider = replace(SCHEMA, features=(*SCHEMA.features[1:], Feature("extra", Kind.NUMBER)), classes=("0", "1", "2"))
+    source.use_schema(wider)
+    event = prediction(3, at=MINUTE + 61, features={"extra": 7.0}, prediction="2")
+    store.append(read_events([event], wider, MINUTE + 72)[0])
+    extent = source.refresh(MINUTE + 72)
+    assert (extent.rows, extent.late) == (3, 1)
+    parts = list(source.chunks(Window(0, MINUTE, MINUTE + 120)))
+    assert [name for name in parts[0][0].values if name in {"age", "extra"}] == ["extra"]
+    assert [value for columns, _ in parts for value in columns.values["extra"]][-1] == 7.0
+    assert parts[-1][1].prediction[-1] == 2.0
+    assert parts[-1][1].unseen == ()
+    store.close()
+    source.close()

@@ -32,6 +32,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.config.types import text_encoding
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.serving.event_log import EventLog
 from driftd.sources.dialects import Dialect
 from driftd.sources.formats import FileFormat
 from driftd.sources.whole_files import WholeFilesError, read_whole
@@ -64,11 +65,12 @@ models:
       false_alarms_per_year: 1           # the budget; every threshold follows from it
       performance: {{metric: auto}}        # brier, error, mae, roc_auc, f1, r2, ...
     retrain:
-      on: [performance]                  # data drift alone informs; add data_drift, schedule, ... to build on it
+      on: [performance, refresh]         # data drift alone informs; add data_drift, schedule, ... to build on it
+      refresh: {{rows: 10%, every: 7 windows}}   # a fresh version from all rows; or off
       cooldown: 6h
       budget: {{builds: 4, per: 1d}}
     promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
-    probation: {{span: 24h, min_labels: 300}}      # the old version scores beside the new one, which must not be worse
+    probation: {{span: 7d, min_labels: 300}}       # the old version scores beside the new one, which must not be worse
 """
 STORE = "{kind: store}                # fed by the SDK and `driftd serve`; or: files"
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
@@ -98,6 +100,9 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
     show_default=True,
     callback=lambda _context, _option, name: _read_encoding(name),
     help="Of CSV and JSON lines.",
+)
+@click.option(
+    "--day-first/--month-first", default=None, help="How dates such as 03/04/2026 begin; read off the dates by default."
 )
 @click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
 @click.option(
@@ -152,6 +157,7 @@ def init(
     separator: str | None,
     decimal: str,
     encoding: str,
+    day_first: bool | None,
     window: str | None,
     state_dir: Path,
     output: Path,
@@ -188,7 +194,7 @@ def init(
     if output.exists() and not force:
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
     with console.status(f"reading {file}"):
-        rows, unread = read_file(file, file_format, Dialect(separator, decimal, encoding))
+        rows, unread, folders = read_file(file, file_format, Dialect(separator, decimal, encoding, day_first=day_first))
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
     known, wanted = rows, target or LABEL
     if is_external:
@@ -199,7 +205,7 @@ def init(
         with as_owner_of(state_dir.resolve()):  # a model may run code: never as root where root sets up a service
             adoption = begin_adoption(source, allow_pickle=allow_pickle, unseen=unseen, class_names=classes)
     named = name or file.absolute().name.partition(".")[0]
-    guess = guess_settings(known, wanted, task=task, columns=given, window=window, name=named)
+    guess = guess_settings(known, wanted, task=task, columns=given, window=window, name=named, folders=folders)
     adopt = None
     if adoption is not None:
         guess, rows = adoption.match_features(guess, rows)
@@ -225,6 +231,7 @@ def init(
         )
     with as_owner_of(places.root):
         made = _first_version(guess, config.models[guess.name], rows, places, console, adopt, log=str(file))
+        EventLog(places, guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
     write(output, text, places.root.stat().st_gid)
     which = "" if output == Path("config.yaml") else f" --config {output}"
     origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"
@@ -283,15 +290,15 @@ def read_rows(file: Path) -> pd.DataFrame:
 
 def read_file(
     file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The same, with what is to be said of the reading."""
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """The same, with what is to be said of the reading, and the columns that only names of folders hold."""
     try:
         found = read_whole(str(file), time.time(), file_format, dialect)
     except (WholeFilesError, ValueError, OSError) as error:
-        options = " (here: --separator, --decimal, --encoding)" if "set dialect:" in str(error) else ""
+        options = " (here: --separator, --decimal, --encoding, --day-first)" if "set dialect:" in str(error) else ""
         raise click.ClickException(f"{error}{options}") from error
     lists = f"left out, because they hold lists: {', '.join(found.nested)}"
-    return frame_of(found), (*found.remarks, *([lists] if found.nested else []))
+    return frame_of(found), (*found.remarks, *([lists] if found.nested else [])), found.folders
 
 
 def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "", source: str = STORE) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import click
@@ -99,9 +99,19 @@ class Guess:
 
 
 def guess_settings(
-    rows: pd.DataFrame, target: str, *, task: str | None, columns: FileColumns, window: str | None, name: str
+    rows: pd.DataFrame,
+    target: str,
+    *,
+    task: str | None,
+    columns: FileColumns,
+    window: str | None,
+    name: str,
+    folders: Collection[str] = (),
 ) -> Guess:
-    """Read off what was not said. Raises click.ClickException when the target is absent or nothing is left."""
+    """Read off what was not said. Raises click.ClickException when the target is absent or nothing is left.
+
+    `folders` are columns that stand in names of folders: none is the time of a row that has one of its own.
+    """
     names = [str(column) for column in rows.columns]
     _require(names, [target, *columns.names])
     remarks: list[str] = []
@@ -112,11 +122,8 @@ def guess_settings(
     free = [name for name in names if name not in {target, *columns.names}]
     label_time = columns.label_time or _time_named(rows, free, LABEL_TIME_NAMES, "time of a row's label", remarks)
     free = [name for name in free if name != label_time]
-    at = (
-        columns.time
-        or _time_named(rows, free, TIME_NAMES, "time of a row", remarks)
-        or _date_column(rows, free, remarks)
-    )
+    own = [name for name in free if name not in folders]
+    at = columns.time or _time_column(rows, own, remarks) or _time_column(rows, free, remarks)
     found = replace(columns, time=at, label_time=label_time)
     for column in (found.time, found.label_time):
         _require_times(rows, column)
@@ -198,6 +205,10 @@ def _time_named(
     if found is not None:
         remarks.append(f"{found} is taken for the {what}")
     return found
+
+
+def _time_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
+    return _time_named(rows, names, TIME_NAMES, "time of a row", remarks) or _date_column(rows, names, remarks)
 
 
 def _date_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:

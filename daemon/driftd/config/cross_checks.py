@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
-from driftd.config.types import METRICS, is_reached
+from driftd.config.types import METRICS, is_reached, read_holidays
 from driftd.config.yaml_reader import KeyPath, Plain
 from driftd_detectors.schema import Task
 
@@ -93,6 +93,7 @@ def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     yield from _metric(model.get("task"), _mapping(_mapping(model.get("detect")).get("performance")).get("metric"))
     yield from _schedule(_mapping(model.get("retrain")))
     yield from _check_serving(model)
+    yield from _holidays(_mapping(_mapping(model.get("detect")).get("calendar")).get("holidays"))
 
 
 def _check_named_features(detect: Mapping[str, Plain], features: list[str]) -> Iterator[Contradiction]:
@@ -115,6 +116,14 @@ def _metric(task: object, metric: object) -> Iterator[Contradiction]:
     if allowed is not None and isinstance(metric, str) and metric not in ("auto", *allowed):
         path: KeyPath = ("detect", "performance", "metric")
         yield path, f"{metric!r} is no metric of a {task}{choices(metric, ('auto', *allowed))}"
+
+
+def _holidays(path: object) -> Iterator[Contradiction]:
+    if isinstance(path, str) and path:
+        try:
+            read_holidays(path)
+        except (OSError, ValueError) as error:
+            yield ("detect", "calendar", "holidays"), f"the calendar cannot be read: {error}"
 
 
 def _schedule(retrain: Mapping[str, Plain]) -> Iterator[Contradiction]:

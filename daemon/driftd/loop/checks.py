@@ -21,8 +21,10 @@ from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.quality.checks import LEVEL_FAULTS
 from driftd_detectors.quality.faults import unseen_label
 from driftd_detectors.reference import Reference
+from driftd_detectors.schema import Schema
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -80,8 +82,10 @@ def read_window(source: Source, window: Window, reference: Reference, served: Se
     return WindowData(profile, first_at, last_at, foreign)
 
 
-def check_window(source: Source, window: Window, monitor: Monitor, served: ServedBy) -> CheckResult:
-    """Evaluate data, prediction and quality of one window."""
+def check_window(
+    source: Source, window: Window, monitor: Monitor, served: ServedBy, labelled_at: float | None = None
+) -> CheckResult:
+    """Evaluate data, prediction and quality of one window; `labelled_at` is the time of the newest label."""
     read = read_window(source, window, monitor.reference, served)
     rows = read.profile.rows
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
@@ -91,7 +95,7 @@ def check_window(source: Source, window: Window, monitor: Monitor, served: Serve
         span = window.start, window.end
     else:
         span = read.first_at, float(np.nextafter(read.last_at, np.inf))
-    after, assessment = monitor.check(read.profile, span[0])
+    after, assessment = monitor.check(read.profile, span[0], labelled_at)
     return CheckResult(after, assessment, read.profile, span)
 
 
@@ -174,6 +178,11 @@ def fault_in(assessment: Assessment) -> str | None:
     return "; ".join(certain[:3]) + more
 
 
+def is_level_fault(assessment: Assessment) -> bool:
+    """Whether the rows came whole, and only hold values that were never seen before."""
+    return all(fault.fault in LEVEL_FAULTS for fault in assessment.faults if fault.alarm)
+
+
 def is_conclusive(assessment: Assessment, kind: EvidenceKind) -> bool:
     """Whether this check reached a verdict on a kind of evidence."""
     found = assessment.of(kind)
@@ -218,10 +227,18 @@ class CheckScheduler:
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
     has_settled: bool = False  # the oldest waiting cohort waits in vain: its labels came, and it is unknown how late
+    _new_schema: Schema | None = None  # that the source reads by from its next look on
     _run: tuple[int, tuple[StoredCheck, ...]] = (0, ())  # the newest check of labels, and those given up until it
+
+    def use_schema(self, schema: Schema) -> None:
+        """Have the source read by the schema of the version that serves now, from its next look on."""
+        self._new_schema = schema
 
     def refresh(self, now: float) -> None:
         """Read the extent of the source."""
+        if self._new_schema is not None:
+            self.guard.run(self.source.use_schema, self._new_schema)
+            self._new_schema = None
         before, remarks = (self.extent.faults, self.extent.remarks) if self.extent is not None else ((), ())
         self.extent = self.guard.run(self.source.refresh, now)
         faults = self.extent.faults
@@ -246,10 +263,23 @@ class CheckScheduler:
         """
         for window in due[:WINDOWS_A_STEP]:
             monitor = evidence.current
-            run = self._try("window", window, monitor, partial(check_window, self.source, window, monitor, served))
+            labelled_at = self._labelled_at(monitor, window)
+            check = partial(check_window, self.source, window, monitor, served, labelled_at)
+            run = self._try("window", window, monitor, check)
             if run is None:
                 return
             yield run
+
+    def _labelled_at(self, monitor: Monitor, window: Window) -> float | None:
+        """The time of the newest label; rows are only read for it where the source does not say and a column is new."""
+        if self.extent is None or self.extent.newest_label_at is not None:
+            return None if self.extent is None else self.extent.newest_label_at
+        spells = monitor.quality.novelty.values()
+        if not spells:
+            return None
+        since, until = min(seen.since for seen in spells), window.end
+        count = self.guard.run(partial(self.source.count_labelled, since, until))
+        return until if count else None
 
     def cohorts(self, store: StateReader, evidence: MonitorState, served: ServedBy, now: float) -> Iterator[CheckRun]:
         """Check the cohorts whose labels have had their time, in order, up to the first that must wait."""

@@ -11,16 +11,18 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from driftd.config.model_schema import ModelConfig
+from driftd.config.model_schema import CalendarConfig, ModelConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Config, OverrideConfig
 from driftd.config.schema import OverrideConfig as ConfiguredOverride
+from driftd.config.types import read_holidays
 from driftd.loop.decide import Rules
 from driftd.observe.metrics import Metrics
-from driftd.policy import Override, PolicySettings
+from driftd.policy import Override, PolicySettings, RefreshSettings
 from driftd.records import Trigger
 from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
+from driftd_detectors.evidence.history import Calendar
 from driftd_detectors.settings import MonitorSettings
 
 YEAR = 365.25 * 86400.0
@@ -35,8 +37,11 @@ def rules_of(config: Config, model: str) -> Rules:
 def policy_settings(model: ModelConfig) -> PolicySettings:
     """The policy's settings of one model."""
     retrain, promote, probation = model.retrain, model.promote, model.probation
+    refresh = retrain.refresh
+    is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on
     return PolicySettings(
         retrain_on=frozenset(Trigger(trigger) for trigger in retrain.on),
+        refresh=RefreshSettings(growth=refresh.rows, every=refresh.every) if is_refreshed else None,
         cooldown=retrain.cooldown,
         budget_builds=retrain.budget.builds,
         budget_per=retrain.budget.per,
@@ -90,7 +95,7 @@ def active_overrides(override: ConfiguredOverride, now: float) -> tuple[set[str]
 
 
 def monitor_settings(model: ModelConfig) -> MonitorSettings:
-    """The settings of a model's evidence."""
+    """The settings of a model's evidence. Reads the file of holidays; raises OSError or ValueError where it is gone."""
     detect, every = model.detect, model.window.every
     return MonitorSettings(
         windows_per_year=YEAR / every if every is not None else ROW_WINDOWS_A_YEAR,
@@ -102,7 +107,13 @@ def monitor_settings(model: ModelConfig) -> MonitorSettings:
         metric=detect.performance.metric,
         tolerated_loss=detect.performance.tolerated_loss,
         label_patience=detect.performance.patience,
+        calendar=_calendar(detect.calendar),
     )
+
+
+def _calendar(given: CalendarConfig) -> Calendar:
+    dates = () if given.holidays is None else read_holidays(given.holidays)
+    return Calendar(given.zone, frozenset(day.toordinal() for day in dates), given.month_ends)
 
 
 log = structlog.get_logger()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
+import numpy as np
 import structlog
 from apscheduler.triggers.cron import CronTrigger
 
@@ -16,11 +18,12 @@ from driftd.loop.checks import CheckScheduler
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Facts, Finding, Override, PolicySettings, advance, pending_request
-from driftd.records import HandOverStage, ModelState, Phase, Transition, Window
+from driftd.records import HandOverStage, ModelState, RefreshState, Transition, Window
 from driftd.registry import ManifestError, Registry
-from driftd.sources.protocol import Source
+from driftd.sources.protocol import Source, WindowSpec, window_index
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import StateStore
+from driftd_detectors.performance.label_delay import LabelDelay
 
 log = structlog.get_logger()
 
@@ -99,20 +102,30 @@ class Counts:
     code: str | None
     count_labels_since_build: bool
     recount_after: float
+    window: WindowSpec
+    is_refreshed: bool = False  # whether refreshes are on: then new rows with complete labels are counted
     is_external: bool = False
     _labels: tuple[float, float, int] = (-1.0, -1.0, 0)  # since, counted at, count
     _of_request: tuple[float, float, int] = (-1.0, -1.0, 0)
     _since_build: tuple[float, float, int] = (-1.0, -1.0, 0)
+    _of_probation: tuple[float, float, int] = (-1.0, -1.0, 0)
+    _fresh: tuple[float, float, int] = (-1.0, -1.0, 0)
+    _first: tuple[int, RefreshState] | None = None  # the champion, and what its first refresh counts from
     _seen: tuple[int, float, bool] = (0, -1.0, False)  # version handed over, looked at, whether its predictions came
     _numbers: dict[int, int | None] = field(default_factory=dict)  # by version: the largest number in its log; None: it
     # has an artefact
 
     def forget(self) -> None:
         """Count anew at the next question."""
-        self._labels = self._of_request = self._since_build = (-1.0, -1.0, 0)
+        self._labels = self._of_request = self._since_build = self._of_probation = self._fresh = (-1.0, -1.0, 0)
 
-    def facts(self, state: ModelState, store: StateReader, scheduler: CheckScheduler, now: float) -> Facts:
-        """The facts of this moment. Labels of windows with a fault of the pipeline do not count."""
+    def facts(
+        self, state: ModelState, store: StateReader, scheduler: CheckScheduler, delay: LabelDelay | None, now: float
+    ) -> Facts:
+        """The facts of this moment. Labels of windows with a fault of the pipeline do not count.
+
+        `delay` says how late labels come, as the evidence has it.
+        """
         versions = self.registry.versions(self.model)
         since = labels_count_from(state)
         if since is not None:
@@ -123,6 +136,12 @@ class Counts:
         if self.count_labels_since_build:
             last_build = state.build_starts[-1] if state.build_starts else 0.0
             self._since_build = self._count_since(self._since_build, last_build, store, scheduler, now)
+        if state.probation is not None:
+            self._of_probation = self._count_since(self._of_probation, state.probation.since, store, scheduler, now)
+        window, first = self._open_window(scheduler, now), self._first_refresh(state, scheduler, now)
+        refresh = state.refresh or first
+        if self.is_refreshed and refresh is not None:
+            self._count_fresh(refresh.mature_until, delay, store, scheduler, now)
         numbers = [*versions, *state.barred, *([state.build.number] if state.build else [])]
         logged = self.logged_among(versions)
         numbers += [self._numbers[version] or 0 for version in logged]
@@ -133,7 +152,11 @@ class Counts:
             versions=frozenset(versions),
             labels=self._labels[2] if since is not None else 0,
             labels_of_request=None if request is None else self._of_request[2],
+            labels_of_probation=None if state.probation is None else self._of_probation[2],
             labels_since_build=self._since_build[2],
+            window=window,
+            fresh_labels=self._fresh[2],
+            first_refresh=first,
             schedule_due=self._is_due(state, now),
             code=self.code,
             working=frozenset(action.kind for action in store.open_actions(self.model)),
@@ -174,6 +197,39 @@ class Counts:
         spans = merge_spans(store.faulty_spans(self.model, since, now))
         return since, now, scheduler.guard.run(partial(count_sound_labels, scheduler.source, since, now, spans))
 
+    def _open_window(self, scheduler: CheckScheduler, now: float) -> int:
+        """The index of the window that is open; of rows, as far as they are read."""
+        if self.window.every is not None:
+            return window_index(now, self.window.every)
+        rows = 0 if scheduler.extent is None else scheduler.extent.rows
+        return rows // (self.window.rows or 1)
+
+    def _first_refresh(self, state: ModelState, scheduler: CheckScheduler, now: float) -> RefreshState | None:
+        """What the first refresh counts from: the rows of the champion's snapshot, and the window after them."""
+        if not self.is_refreshed or state.refresh is not None or state.champion is None:
+            return None
+        if self._first is None or self._first[0] != state.champion:
+            data = self.registry.readable(self.model, state.champion).data
+            rows = float(data.get("training_rows") or 0) + float(data.get("held_out_rows") or 0)
+            last_at = float(data.get("last_at") or now)
+            window = self._open_window(scheduler, min(last_at, now))
+            mature_until = float(np.nextafter(last_at, np.inf))
+            self._first = state.champion, RefreshState(window, max(1.0, rows), mature_until)
+        return self._first[1]
+
+    def _count_fresh(
+        self, since: float, delay: LabelDelay | None, store: StateReader, scheduler: CheckScheduler, now: float
+    ) -> None:
+        """Count the labelled rows from `since` on whose windows have nearly all their labels."""
+        if self._fresh[0] == since and 0 <= now - self._fresh[1] < self.recount_after:
+            return
+        mature_until = now if delay is None else delay.mature_until(now, self.window.every)
+        count = 0
+        if mature_until > since:
+            spans = merge_spans(store.faulty_spans(self.model, since, now))
+            count = scheduler.guard.run(partial(count_sound_labels, scheduler.source, since, now, spans, mature_until))
+        self._fresh = since, now, count
+
     def _is_due(self, state: ModelState, now: float) -> bool:
         if self.schedule is None or state.last_schedule <= 0:
             return False
@@ -193,19 +249,26 @@ def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float
     return merged
 
 
-def count_sound_labels(source: Source, since: float, known_by: float, faulty: list[tuple[float, float]]) -> int:
-    """How many rows with `since <= at` have a label known by then, without those of the faulty spans."""
-    count = source.count_labelled
-    broken = sum(count(max(start, since), known_by) - count(end, known_by) for start, end in faulty)
-    return count(since, known_by) - broken
+def count_sound_labels(
+    source: Source, since: float, known_by: float, faulty: list[tuple[float, float]], until: float = math.inf
+) -> int:
+    """How many rows with `since <= at < until` have a label known by then, without those of the faulty spans."""
+
+    def count(start: float, end: float) -> int:
+        start, end = max(start, since), min(end, until)
+        if start >= end:
+            return 0
+        return source.count_labelled(start, known_by) - (
+            source.count_labelled(end, known_by) if math.isfinite(end) else 0
+        )
+
+    return count(since, until) - sum(count(start, end) for start, end in faulty)
 
 
 def labels_count_from(state: ModelState) -> float | None:
     """From when on labelled rows count for what the model is about; None when nothing waits for labels."""
-    if state.phase is Phase.PROBATION and state.probation is not None:
-        return state.probation.since
     if state.build is not None:
         return state.build.change_at or 0.0
     if state.want is not None:
         return state.want.change_at or 0.0
-    return None
+    return None if state.probation is None else state.probation.since

@@ -16,7 +16,7 @@ from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.checks import CheckScheduler
-from driftd.loop.config_history import monitor_settings, rules_of
+from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
@@ -31,6 +31,7 @@ from driftd.records import (
     HandOverArguments,
     JudgeArguments,
     ModelState,
+    RefreshArguments,
     ReportArguments,
     SnapshotArguments,
     SwapArguments,
@@ -52,7 +53,12 @@ from driftd_detectors.schema import Schema
 log = structlog.get_logger()
 
 CHILDREN = 2
-READS_ROWS = (ActionKind.SNAPSHOT, ActionKind.JUDGE, ActionKind.SHADOW)  # not those of faulty windows
+READS_ROWS = (
+    ActionKind.SNAPSHOT,
+    ActionKind.JUDGE,
+    ActionKind.REFRESH,
+    ActionKind.SHADOW,
+)  # not those of faulty windows
 RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 
 
@@ -175,7 +181,7 @@ class Assembly:
         transition = reconcile_restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
         given_up = [ActionKind.SWAP, ActionKind.SHADOW, ActionKind.HAND_OVER]
         if transition.state.build is None:
-            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE]
+            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH]
         with self.store.transaction():
             self.store.drop_actions(name, given_up, at=now)
             self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
@@ -206,7 +212,18 @@ class Assembly:
         watches_code = Trigger.CODE_CHANGED in model.retrain.on and model.trainer is not None
         code = trainer_code(command_or_reference(model.trainer)).fingerprint if watches_code else None
         new_labels = Trigger.NEW_LABELS in model.retrain.on
-        return Counts(name, self.registry, schedule, code, new_labels, recount, model.is_external)
+        is_refreshed = policy_settings(model).refresh is not None
+        return Counts(
+            name,
+            self.registry,
+            schedule,
+            code,
+            new_labels,
+            recount,
+            model.window,
+            is_refreshed,
+            model.is_external,
+        )
 
     def _performer(self, name: str, config: Config) -> Performer:
         limits = JobLimits(
@@ -241,14 +258,16 @@ class JobArguments:
         faulty = self._store.faulty_spans(self._name, 0.0, action.intended_at) if action.kind in READS_ROWS else []
         return common | {"faulty": faulty} | action.arguments | self._arguments_of_kind(action)
 
-    def _arguments_of_kind(  # noqa: PLR0911 - one return for each kind
-        self, action: StoredAction
-    ) -> dict[str, object]:
+    def _arguments_of_kind(self, action: StoredAction) -> dict[str, object]:  # noqa: PLR0911 - one for each kind
         match action.typed_arguments:
             case SnapshotArguments():
                 served = self._served_manifest()
                 since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot or None}
+            case RefreshArguments(version=version, champion=champion):
+                served = self._registry.readable(self._name, champion)
+                since, base = action.intended_at - self._keep, served.snapshot or None
+                return {"schema": served.schema.to_dict(), "since": since, "base": base, "seed": version}
             case TrainArguments(version=version):
                 return {"seed": version}
             case JudgeArguments(version=version):

@@ -12,7 +12,15 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
-from driftd.loop.checks import CheckRun, CheckScheduler, ServedBy, alarm_of, fault_in, is_conclusive
+from driftd.loop.checks import (
+    CheckRun,
+    CheckScheduler,
+    ServedBy,
+    alarm_of,
+    fault_in,
+    is_conclusive,
+    is_level_fault,
+)
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.observe.model_metrics import ModelMetrics
@@ -46,17 +54,18 @@ from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, LatestVerdicts
+from driftd_detectors.evidence.history import level_windows
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.performance.label_delay import FEWEST_LABELS
 
 log = structlog.get_logger()
 
 ROUNDS = 8  # decisions that may follow from one another within one step
-ABSORB_AFTER = 14  # windows; an alarm that only informs is then taken into what is normal
+ABSORB_AFTER = 2  # times as long as the level of a window is taken from; an alarm that only informs is then normal
 ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)  # an alarm of harm is a level, and clears by its own rule
 NOT_CHECKED = LatestVerdicts()
 FAULT_LOOK_BACK = 24  # windows: a fault that becomes certain later is rarer
-BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE)
+BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
 
 
 @dataclass(slots=True)
@@ -119,7 +128,8 @@ class ModelRunner:
             self.metrics.state(self.state, self.performer.registry.current(self.name))
 
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
-        facts = self.counts.facts(state or self.state, self.store, self.scheduler, now)
+        delay = None if self.evidence.monitor is None else self.evidence.monitor.maturity.delay
+        facts = self.counts.facts(state or self.state, self.store, self.scheduler, delay, now)
         return replace(facts, features=self.evidence.features)
 
     # --- check --------------------------------------------------------------------------------------------------------
@@ -213,7 +223,8 @@ class ModelRunner:
         assessment = run.result.assessment
         if run.kind == "window" and is_conclusive(assessment, EvidenceKind.QUALITY):
             fault = fault_in(assessment)
-            decision.advance(QualityOk() if fault is None else QualityFault(fault), facts)
+            is_level = is_level_fault(assessment)
+            decision.advance(QualityOk() if fault is None else QualityFault(fault, is_level=is_level), facts)
         if run.kind == "labels" and not assessment.waits:
             fault = fault_in(assessment)
             if fault is not None:
@@ -253,11 +264,15 @@ class ModelRunner:
         """Take a standing alarm that only informed into what is normal, so that the next change is seen again."""
         if run.kind != "window" or self.state.phase is not Phase.STEADY:
             return monitor
-        for alarm in self.store.standing_alarms(self.name, self.state.champion):
-            if self._is_absorbable(alarm.kind) and run.window.index - alarm.window_index >= ABSORB_AFTER:
+        wait = ABSORB_AFTER * level_windows(monitor.settings.window_seconds)
+        newest = {alarm.kind: alarm for alarm in self.store.standing_alarms(self.name, self.state.champion)[::-1]}
+        for alarm in newest.values():
+            if self._is_absorbable(alarm.kind) and run.window.index - alarm.window_index >= wait:
                 monitor = monitor.rebaseline(EvidenceKind(alarm.kind))
                 self.store.absorb_alarms(self.name, alarm.kind, now)
-                decision.advance(AlarmCleared(alarm.kind, "its level is taken for normal from now on"), facts)
+                level = monitor.absorbed(EvidenceKind(alarm.kind))
+                sentence = "the level of the last windows is taken for normal from now on"
+                decision.advance(AlarmCleared(alarm.kind, sentence if level is None else f"{sentence}, {level}"), facts)
                 log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)
         return monitor
 
@@ -351,6 +366,8 @@ class ModelRunner:
         self.verdicts = verdicts
         served_before, self.evidence.monitor = self.evidence.monitor, monitor
         if monitor is not served_before and self.state.champion is not None:
+            if monitor is not None:
+                self.scheduler.use_schema(monitor.reference.schema)
             self.metrics.fresh()
             show_version(self.metrics, self.evidence, self.state.champion)
         self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)

@@ -88,7 +88,8 @@ ALERTS = (
         "driftd_builds_blocked == 1",
         "critical",
         "{model}: the pipeline is broken, {faults} columns have a fault; no model is built on it",
-        "A column is missing, constant, unreadable or out of range beyond doubt. Builds are blocked until it is whole.",
+        "A column is missing, constant, unreadable, rescaled or out of range beyond doubt. Builds are blocked until it "
+        "is whole, or until values that were never seen have come for seven windows, and a day, with labels.",
         figures={"faults": Figure("sum without (fault) (driftd_quality_faults{$only})", "count")},
     ),
     # --- builds, gate and versions -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ SEEN_BY = {
     "window": (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.QUALITY, EvidenceKind.HARM),
     "labels": (EvidenceKind.PERFORMANCE,),
 }
-EITHER_WAY = frozenset({"location", "spread", "proportion"})  # components whose scores have a direction
+EITHER_WAY = frozenset({"location", "spread", "proportion", "missing"})  # components whose scores have a direction
 OF_MANY = ("all features", "joint", "prediction", "score")  # subjects that are no feature: always shown
 OF_VERSION = (  # what was seen of one version says nothing of the next
     model_families.SCORE,

@@ -10,7 +10,7 @@ from driftd_detectors.assessment import EvidenceKind
 FEATURES_SHOWN = 200  # a model's features beyond so many get no series of their own; see driftd_features_hidden
 CHECK_SECONDS = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 SET_ASIDE = ("duplicates", "refused", "malformed", "no_time", "impossible_time", "no_label")
-FAULTS = ("constant", "missing", "new_category", "range", "unreadable", "vanished")
+FAULTS = ("constant", "missing", "new_category", "range", "scale", "unreadable", "vanished")
 DECISIONS = tuple(GateDecision)
 OUTCOMES = tuple(BuildOutcome)
 PURPOSES = tuple(SwapPurpose)
@@ -92,7 +92,8 @@ LEARNING = _gauge(
 SCORE = _gauge(
     "score",
     "Size of a feature's shift in the last window beyond what its windows normally do, never negative: in standard "
-    "deviations of the reference for location, spread and proportion, in sds of chance for the other components.",
+    "deviations of the reference for location, spread and proportion, as 2 asin sqrt(share) for missing and outside "
+    "(values that the reference never held), in sds of chance for the other components.",
     "model",
     "feature",
     "component",

@@ -15,6 +15,7 @@ from driftd.policy.inputs import (
     ProbationResult,
     QualityFault,
     QualityOk,
+    RefreshSettings,
     StepDone,
     StepFailed,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "ProbationResult",
     "QualityFault",
     "QualityOk",
+    "RefreshSettings",
     "StepDone",
     "StepFailed",
     "advance",

@@ -21,7 +21,7 @@ from driftd.policy.inputs import (
     StepDone,
     StepFailed,
 )
-from driftd.records import Event, ModelState, Phase, Transition
+from driftd.records import BuildStep, Event, ModelState, Phase, Transition
 
 
 def advance(
@@ -30,8 +30,9 @@ def advance(
     """Decide what follows from a finding.
 
     Pure. Invariants, tested over every pair of phase and finding: the champion changes only by a finished swap; no
-    swap is intended for a challenger without a gate's `promote`, a person's approval or a pin; at most one build and
-    one swap are under way; a fault of the pipeline starts nothing; every event has a reason.
+    swap is intended but to a challenger with a gate's `promote`, to the version that a refresh chose (its own, or an
+    older one that is surely better), by a person's approval or a pin, or back; at most one build and one swap are under
+    way; a fault of the pipeline starts nothing; every event has a reason.
     """
     own = hand_over.apply_to_hand_over(state, finding, facts, settings, now)
     if own is not None:
@@ -56,7 +57,7 @@ def _decide(  # noqa: PLR0911 - one return for each kind of finding
         case StepFailed():
             return builds.fail_step(state, finding, settings, now)
         case ProbationResult():
-            return swaps.apply_comparison(state, finding)
+            return swaps.apply_comparison(state, finding, facts)
         case OperatorRequest():
             return operator.answer_request(state, finding, facts, settings, now)
         case ClockTick():
@@ -65,13 +66,22 @@ def _decide(  # noqa: PLR0911 - one return for each kind of finding
             return alarms.report_unattended(decided, settings, override, now)
 
 
-def _decide_on_tick(  # noqa: PLR0911 - one return for each phase
+def _decide_on_tick(
     state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     state = alarms.without_acknowledged(state, override, now)
     applied = operator.apply_override(state, facts, settings, override, now)
     if applied is not None:
         return applied
+    decided = _decide_in_phase(state, facts, settings, override, now)
+    if decided.event is not None or decided.actions or not _is_watched(decided.state, facts):
+        return decided
+    return swaps.compare_versions(decided.state, facts, settings, now)
+
+
+def _decide_in_phase(  # noqa: PLR0911 - one return for each phase
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
     match state.phase:
         case Phase.STEADY if not settings.can_train:
             return hand_over.ask_for_version(state, facts, settings, override, now)
@@ -82,11 +92,24 @@ def _decide_on_tick(  # noqa: PLR0911 - one return for each phase
         case Phase.PROBATION if state.probation is not None and state.probation.previous in facts.logged:
             return hand_over.watch_alone(state, facts, settings, now)
         case Phase.PROBATION:
-            return swaps.compare_versions(state, facts, settings, now)
+            if state.probation is not None and not state.probation.until_refresh:
+                return Transition(state, "probation is under way")
+            return triggers.consider_build(state, facts, settings, override, now)
         case Phase.AWAITING_APPROVAL:
-            return builds.release_challenger(state, settings, override)
+            return builds.release_challenger(state, facts, settings, override, now)
         case Phase.PAUSED:
             return Transition(state, f"paused by the override: {override.reason}")
+
+
+def _is_watched(state: ModelState, facts: Facts) -> bool:
+    """Whether the champion is on probation, and nothing under way hinders that it is compared with the one before."""
+    if state.probation is not None and state.probation.previous in facts.logged:
+        return False  # that one cannot predict
+    if state.phase is Phase.PROBATION:
+        return True
+    is_idle = state.build is not None and state.build.step is BuildStep.COLLECT
+    waits = state.phase is Phase.AWAITING_APPROVAL or (state.phase is Phase.RETRAINING and is_idle)
+    return state.probation is not None and waits
 
 
 def _block_builds(state: ModelState, fault: QualityFault) -> Transition:
@@ -96,7 +119,7 @@ def _block_builds(state: ModelState, fault: QualityFault) -> Transition:
         said = sentence if state.blocked in (None, state.label_fault) else state.blocked
         blocked = replace(state, label_fault=sentence, blocked=said)
     else:
-        blocked = replace(state, blocked=sentence)
+        blocked = replace(state, blocked=sentence, level_fault=sentence if fault.is_level else None)
     if state.blocked is not None:
         return Transition(blocked, sentence)
     return Transition(blocked, f"the pipeline is broken, no build may start: {sentence}", Event.QUALITY_FAULT)
@@ -108,7 +131,7 @@ def _unblock_builds(state: ModelState, cleared: QualityOk) -> Transition:
         blocked = None if state.blocked == state.label_fault else state.blocked
         whole = replace(state, label_fault=None, blocked=blocked)
     else:
-        whole = replace(state, blocked=state.label_fault)
+        whole = replace(state, blocked=state.label_fault, level_fault=None)
     if state.blocked is None or whole.blocked is not None:
         return Transition(whole, whole.blocked or "no fault of the pipeline")
     return Transition(whole, f"the pipeline is whole again; it was: {state.blocked}", Event.QUALITY_RESTORED)

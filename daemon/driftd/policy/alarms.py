@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from driftd.formatting import format_duration, format_time
 from driftd.policy.inputs import DAY, AlarmCleared, AlarmStanding, OperatorRequest, Override, PolicySettings
+from driftd.policy.refresh import is_refresh, was_hurried, without_extra
 from driftd.records import (
     Acknowledgement,
     Alarm,
@@ -50,6 +51,7 @@ def clear_alarm(state: ModelState, finding: AlarmCleared) -> Transition:
     if cleared is None:
         return Transition(state, f"no {finding.kind} alarm stands")
     after = _with_alarms(state, [known for known in state.open_alarms if known is not cleared])
+    after = without_extra(after, frozenset({cleared.number}))
     reason = f"{cleared.kind} alarm {cleared.number} is cleared: {finding.sentence}"
     want = pending_request(state)
     if want is not None and want.alarm == cleared.number:
@@ -93,25 +95,24 @@ def request_for_alarm(
 ) -> BuildRequest | None:
     """The request that the most urgent standing alarm makes; None where a build is requested or under way.
 
+    Where refreshes are on, an alarm of performance brings one forward once; the others are due by themselves.
+
     A build that only collects rows gives way, unless this alarm caused it. A request of a person, of the schedule or of
     new labels serves the alarm too; one that repeats an earlier build gives way.
     """
     if state.build is not None and state.build.step is not BuildStep.COLLECT:
         return None
-    alarm = next(iter(actionable(state, settings, override, now)), None)
+    standing = actionable(state, settings, override, now)
+    if settings.refresh is not None:
+        standing = [alarm for alarm in standing if alarm.kind != "performance" or not was_hurried(state, alarm)]
+    alarm = next(iter(standing), None)
     if alarm is None or (state.build is not None and _is_caused_by(state.build, alarm)):
         return None
     want = pending_request(state)
     if want is not None and (want.alarm == alarm.number or not _gives_way(want)):
         return None
-    return BuildRequest(
-        LEVELS[alarm.kind],
-        alarm.sentence,
-        now,
-        change_at=alarm.change_at,
-        labels_needed=settings.min_labels,
-        alarm=alarm.number,
-    )
+    want = BuildRequest(LEVELS[alarm.kind], alarm.sentence, now, change_at=alarm.change_at, alarm=alarm.number)
+    return want if is_refresh(want, settings) else replace(want, labels_needed=settings.min_labels)
 
 
 def _is_caused_by(build: Build, alarm: OpenAlarm) -> bool:
@@ -132,6 +133,7 @@ def without_acknowledged(state: ModelState, override: Override, now: float) -> M
     want = pending_request(state)
     if want is not None and want.alarm in known:
         state = replace(state, want=None, waits=None)
+    state = without_extra(state, frozenset(known))
     alarms = [
         replace(alarm, reported_at=None, reports=0) if alarm.number in known else alarm for alarm in state.open_alarms
     ]

@@ -7,8 +7,9 @@ from dataclasses import replace
 from driftd.formatting import format_duration, format_time
 from driftd.policy.alarms import open_numbers, pending_request, request_for_alarm
 from driftd.policy.inputs import PIN_AGAIN, Facts, Override, PolicySettings, StepDone, StepFailed
-from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote
-from driftd.policy.triggers import find_obstacle, next_request, request_again, start
+from driftd.policy.refresh import after_refresh
+from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote, resting_phase
+from driftd.policy.triggers import consider_refresh, find_obstacle, next_request, request_again, start
 from driftd.records import (
     Action,
     ActionArguments,
@@ -22,6 +23,8 @@ from driftd.records import (
     JudgeResult,
     ModelState,
     Phase,
+    RefreshArguments,
+    RefreshResult,
     ReportArguments,
     ShadowArguments,
     SnapshotResult,
@@ -96,6 +99,48 @@ def apply_judgement(
             return Transition(waiting, reason, Event.GATE_INCONCLUSIVE, (), figures)
 
 
+def apply_refresh(
+    state: ModelState,
+    build: Build,
+    arguments: RefreshArguments,
+    result: RefreshResult,
+    facts: Facts,
+    settings: PolicySettings,
+    override: Override,
+    now: float,
+) -> Transition:
+    """Apply what a refresh built and judged: serve it, or an older version that is surely better, or keep the champion.
+
+    It is put aside where a person had another version served meanwhile.
+    """
+    build = replace(
+        build, decision=result.sentence, judgements=1, judged_rows=result.judged, hold=result.class_change or ""
+    )
+    figures = DecisionFigures(
+        version=build.number,
+        champion=state.champion,
+        gain=result.gain,
+        lower=result.lower,
+        upper=result.upper,
+        rows=result.judged,
+        blocks=result.blocks,
+        labels=result.rows,
+        recipe=result.recipe,
+    )
+    if arguments.champion != state.champion:
+        aside = f"version {build.number} is put aside: version {state.champion} serves since it was begun"
+        return _end_build(state, build, settings, now, Event.CHAMPION_KEPT, aside, figures)
+    state = replace(state, refresh=after_refresh(state, build, result, facts, settings))
+    if result.is_broken:
+        refused = f"version {build.number} is refused: {result.sentence}"
+        return _end_build(state, build, settings, now, Event.REFIT_REFUSED, refused, figures)
+    if result.serves == state.champion:
+        kept = f"version {state.champion} serves on, and not the refreshed {build.number}: {result.sentence}"
+        return _end_build(state, build, settings, now, Event.CHAMPION_KEPT, kept, figures)
+    build = replace(build, serves=None if result.serves == build.number else result.serves)
+    return _promote_or_hold(replace(state, build=build), build, settings, override, figures)
+
+
 def _gate_figures(build: Build, result: JudgeResult) -> DecisionFigures:
     return DecisionFigures(
         version=build.number,
@@ -113,11 +158,17 @@ def _promote_or_hold(
 ) -> Transition:
     hold = build.hold or _hold(state, settings, override)
     if hold is not None:
-        reason = f"version {build.number} won its gate ({build.decision}) and waits for a person: {hold}"
+        reason = f"version {build.candidate} {_merit(build)} ({build.decision}) and waits for a person: {hold}"
         return Transition(
             replace(state, phase=Phase.AWAITING_APPROVAL, build=build), reason, Event.APPROVAL_WANTED, (), figures
         )
-    return promote(state, build, f"version {build.number} won its gate: {build.decision}", figures)
+    return promote(state, build, f"version {build.candidate} {_merit(build)}: {build.decision}", figures)
+
+
+def _merit(build: Build) -> str:
+    if not build.is_refresh:
+        return "won its gate"
+    return "is refreshed" if build.serves is None else f"serves rather than the refreshed {build.number}"
 
 
 def _hold(state: ModelState, settings: PolicySettings, override: Override) -> str | None:
@@ -128,16 +179,24 @@ def _hold(state: ModelState, settings: PolicySettings, override: Override) -> st
     return "promote.approval is manual" if settings.approval == "manual" else None
 
 
-def release_challenger(state: ModelState, settings: PolicySettings, override: Override) -> Transition:
-    """Promote a challenger that only the override held back, once the override lets go of it."""
+def release_challenger(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    """Promote a challenger that only the override held back, once the override lets go of it.
+
+    What a refresh built gives way to the next refresh: a person is always asked about the newest.
+    """
     build = state.build
     hold = (build.hold if build is not None else "") or _hold(state, settings, override)
     if build is None or hold is not None:
-        return Transition(state, f"a challenger waits for approval: {hold}")
+        newer = (
+            consider_refresh(state, facts, settings, override, now) if build is not None and build.is_refresh else None
+        )
+        return newer or Transition(state, f"a challenger waits for approval: {hold}")
     if build.judged_against not in (None, state.champion):
         return _judge_again(state, build, f"the override let go of version {build.number}")
-    reason = f"the override let go of version {build.number}, which had won its gate: {build.decision}"
-    return promote(state, build, reason, DecisionFigures(version=build.number))
+    reason = f"the override let go of version {build.candidate}, which {_merit(build)}: {build.decision}"
+    return promote(state, build, reason, DecisionFigures(version=build.candidate))
 
 
 def collect_rows(
@@ -156,11 +215,14 @@ def collect_rows(
     if urgent is not None:
         return request_again(state, urgent)
     want = pending_request(state)
-    if want is not None:
-        obstacle = find_obstacle(state, want, facts, settings, override, now)
-        if obstacle is None:
-            return start(state, want, facts, settings, now)
-        state = replace(state, waits=obstacle)
+    if want is None:
+        begun = consider_refresh(state, facts, settings, override, now)
+    elif (obstacle := find_obstacle(state, want, facts, settings, override, now)) is None:
+        begun = start(state, want, facts, settings, now)
+    else:
+        begun, state = None, replace(state, waits=obstacle)
+    if begun is not None and begun.event is not None:
+        return begun
     return _judge_or_rebuild(state, build, facts, settings, now)
 
 
@@ -198,7 +260,7 @@ def _end_build(
 ) -> Transition:
     ended = replace(
         state,
-        phase=Phase.STEADY,
+        phase=resting_phase(state),
         build=None,
         want=next_request(state, build, now),
         waits=None,
@@ -215,7 +277,7 @@ def advance_build(state: ModelState, build: Build, action: Action, reason: str) 
     return Transition(replace(state, build=build), reason, None, (action,), DecisionFigures(version=build.number))
 
 
-def finish_step(
+def finish_step(  # noqa: PLR0911 - one return for each kind of step
     state: ModelState, done: StepDone, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     """Apply the result of a finished action."""
@@ -233,6 +295,8 @@ def finish_step(
             return advance_build(state, judging, judge(state, build), reason)
         case JudgeArguments() as arguments, JudgeResult() as result:
             return apply_judgement(state, build, arguments, result, facts, settings, override, now)
+        case RefreshArguments() as arguments, RefreshResult() as result:
+            return apply_refresh(state, build, arguments, result, facts, settings, override, now)
         case _:
             return Transition(state, f"{done.kind} done")
 
@@ -240,9 +304,10 @@ def finish_step(
 def _build_of(state: ModelState, arguments: ActionArguments) -> Build | None:
     """The build under way, where an action belongs to it."""
     build = state.build
-    if build is None or isinstance(arguments, ShadowArguments | ReportArguments) or arguments.version != build.number:
+    if build is None or isinstance(arguments, ShadowArguments | ReportArguments):
         return None
-    return build
+    own = build.candidate if isinstance(arguments, SwapArguments) else build.number
+    return build if arguments.version == own else None
 
 
 def _train(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
@@ -302,7 +367,7 @@ def _fail_build(
     after = f"next try at {format_time(now + pause)}" if is_tried_again else "no further try until a new alarm or wish"
     back = replace(
         state,
-        phase=Phase.STEADY,
+        phase=resting_phase(state),
         build=None,
         failures=failures,
         backoff_until=now + pause,

@@ -6,12 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from driftd.records import ActionArguments, ActionKind, ActionResult, Alarm, ProbationDecision, Trigger, Window
+from driftd.records import (
+    ActionArguments,
+    ActionKind,
+    ActionResult,
+    Alarm,
+    ProbationDecision,
+    RefreshState,
+    Trigger,
+    Window,
+)
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 
 PIN_AGAIN = "any change of the override, also of its reason, has the pin tried again"
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshSettings:
+    """When a refresh is due: spans in windows, counts in labelled rows."""
+
+    growth: float = 0.1  # new rows, as a share of those that the last refresh weighed
+    fewest: int = 20  # new rows, at least
+    every: int = 7  # windows, at least
+    after_alarm: tuple[int, ...] = (4, 7)  # windows after the refresh that an alarm brought forward: one more each
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +45,7 @@ class PolicySettings:
     new_labels: int = 10_000  # the `new_labels` trigger
     approval: Literal["auto", "manual"] = "auto"
     collect_for: float = 60 * DAY  # how long an inconclusive challenger may wait for rows
-    probation_span: float = DAY
+    probation_span: float = 7 * DAY
     probation_min_labels: int = 300
     backoff_first: float = HOUR / 6  # after a failed build; doubles with each
     backoff_most: float = DAY
@@ -36,6 +55,7 @@ class PolicySettings:
     can_train: bool = True  # else a new version is asked for
     can_tell: bool = False  # `deploy` names a command, a webhook or a registry by which the other system is told
     confirm_within: float = DAY  # a hand-over that is not confirmed by then is taken back
+    refresh: RefreshSettings | None = None  # None: no fresh version is built without another reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +117,14 @@ class AlarmCleared:
 
 @dataclass(frozen=True, slots=True)
 class QualityFault:
-    """A check saw a broken pipeline: that of a window's rows, or that of a cohort's labels."""
+    """A check saw a broken pipeline: that of a window's rows, or that of a cohort's labels.
+
+    `is_level` says that rows came whole, with values that were never seen: a person may know better.
+    """
 
     sentence: str
     of: Literal["window", "labels"] = "window"
+    is_level: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +210,11 @@ class Facts:
     versions: frozenset[int] = frozenset()  # those that can be served
     labels: int = 0  # labelled rows since the change at hand (want, build), or since the swap (probation)
     labels_of_request: int | None = None  # those since the change of a request beside a build; None: as `labels`
+    labels_of_probation: int | None = None  # those since the swap, beside a build or a request; None: as `labels`
     labels_since_build: int = 0
+    window: int = 0  # the index of the window that is open now
+    fresh_labels: int = 0  # rows with complete labels that the last refresh did not know
+    first_refresh: RefreshState | None = None  # what the first refresh counts from: the champion as it was built
     schedule_due: bool = False
     code: str | None = None  # the trainer's fingerprint now
     working: frozenset[ActionKind] = frozenset()  # kinds of the actions that are intended or started

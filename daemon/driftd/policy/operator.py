@@ -8,7 +8,7 @@ from dataclasses import replace
 from driftd.formatting import format_time
 from driftd.policy.alarms import acknowledge, open_numbers, pending_request
 from driftd.policy.inputs import PIN_AGAIN, Facts, OperatorRequest, Override, PolicySettings
-from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, swap_action
+from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, resting_phase, swap_action
 from driftd.policy.triggers import is_interruptible, request_build
 from driftd.records import (
     ActionKind,
@@ -81,7 +81,7 @@ def _clauses(override: Override) -> Iterator[str]:
 
 def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iterator[str]:
     """The parts of the override that have no effect now, as clauses for the history."""
-    waiting = state.build.number if state.phase is Phase.AWAITING_APPROVAL and state.build is not None else None
+    waiting = state.build.candidate if state.phase is Phase.AWAITING_APPROVAL and state.build is not None else None
     for version in (override.approve, override.reject):
         if version is not None and version != waiting:
             yield f"version {version} does not wait for approval now ({_other_wait(state, waiting)})"
@@ -154,8 +154,8 @@ def _apply_pin(state: ModelState, facts: Facts, override: Override) -> Transitio
 
 def _without_build(state: ModelState) -> ModelState:
     """A challenger that is pinned is no challenger any more: what its judge still says is put aside."""
-    resumes = None if state.resumes is None else Phase.STEADY
-    phase = state.phase if state.phase is Phase.PAUSED else Phase.STEADY
+    resumes = None if state.resumes is None else resting_phase(state)
+    phase = state.phase if state.phase is Phase.PAUSED else resting_phase(state)
     return replace(state, phase=phase, resumes=resumes, build=None, want=pending_request(state), waits=None)
 
 
@@ -176,13 +176,13 @@ def _judge_challenger(state: ModelState, settings: PolicySettings, override: Ove
     build = state.build
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
         return None
-    if override.approve == build.number and state.pinned is None:
-        by = f"version {build.number} is approved by the override: {override.reason}"
-        return replace(promote(state, build, by, DecisionFigures(version=build.number)), actor=ACTOR)
-    if override.reject == build.number:
+    if override.approve == build.candidate and state.pinned is None:
+        by = f"version {build.candidate} is approved by the override: {override.reason}"
+        return replace(promote(state, build, by, DecisionFigures(version=build.candidate)), actor=ACTOR)
+    if override.reject == build.candidate:
         return replace(
             reject_challenger(
-                state, f"version {build.number} is rejected by the override: {override.reason}", settings, now
+                state, f"version {build.candidate} is rejected by the override: {override.reason}", settings, now
             ),
             actor=ACTOR,
         )
@@ -231,9 +231,9 @@ def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: Po
     build = state.build
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
         return Transition(state, f"nothing awaits approval (the model is {state.phase})", Event.REQUEST_REFUSED)
-    if finding.version is not None and finding.version != build.number:
+    if finding.version is not None and finding.version != build.candidate:
         return Transition(
-            state, f"version {build.number} awaits approval, not {finding.version}", Event.REQUEST_REFUSED
+            state, f"version {build.candidate} awaits approval, not {finding.version}", Event.REQUEST_REFUSED
         )
     if finding.kind == "approve" and state.pinned is not None:
         return Transition(
@@ -241,9 +241,9 @@ def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: Po
         )
     text = f": {finding.text}" if finding.text else ""
     if finding.kind == "approve":
-        figures = DecisionFigures(version=build.number, who=finding.who)
-        return promote(state, build, f"version {build.number} is approved by {finding.who}{text}", figures)
-    return reject_challenger(state, f"version {build.number} is rejected by {finding.who}{text}", settings, now)
+        figures = DecisionFigures(version=build.candidate, who=finding.who)
+        return promote(state, build, f"version {build.candidate} is approved by {finding.who}{text}", figures)
+    return reject_challenger(state, f"version {build.candidate} is rejected by {finding.who}{text}", settings, now)
 
 
 def _roll_back(state: ModelState, finding: OperatorRequest, facts: Facts) -> Transition:

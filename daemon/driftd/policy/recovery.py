@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from driftd.formatting import format_time
 from driftd.policy.alarms import pending_request
-from driftd.policy.swaps import phase_without_probation
+from driftd.policy.swaps import phase_without_probation, resting_phase
 from driftd.records import BuildStep, DecisionFigures, Event, ModelState, Phase, Probation, Transition
 
 
@@ -58,8 +58,9 @@ def _without_swap(state: ModelState, served: int | None) -> ModelState:
     build = state.build
     if build is None or (build.number != served and build.step is not BuildStep.SWAP):
         return state
-    phase = Phase.STEADY if state.phase in (Phase.RETRAINING, Phase.AWAITING_APPROVAL) else state.phase
-    resumes = Phase.STEADY if state.resumes in (Phase.RETRAINING, Phase.AWAITING_APPROVAL) else state.resumes
+    rest = resting_phase(state)
+    phase = rest if state.phase in (Phase.RETRAINING, Phase.AWAITING_APPROVAL) else state.phase
+    resumes = rest if state.resumes in (Phase.RETRAINING, Phase.AWAITING_APPROVAL) else state.resumes
     return replace(state, build=None, want=pending_request(state), waits=None, phase=phase, resumes=resumes)
 
 

@@ -34,7 +34,7 @@ FOLLOW_UP = 10  # a build from few rows after a change is repeated with so many 
 def promote(state: ModelState, build: Build, reason: str, figures: DecisionFigures) -> Transition:
     """Intend the swap to a challenger."""
     swapping = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.SWAP))
-    action = swap_action(state, build.number, SwapPurpose.PROMOTE)
+    action = swap_action(state, build.candidate, SwapPurpose.PROMOTE)
     return Transition(swapping, reason, Event.SWAP_STARTED, (action,), figures)
 
 
@@ -49,7 +49,7 @@ def reject_challenger(state: ModelState, reason: str, settings: PolicySettings, 
     want = None if state.build is None else next_request(state, state.build, now)
     steady = replace(
         state,
-        phase=Phase.STEADY,
+        phase=resting_phase(state),
         build=None,
         want=want,
         cooldown_until=now + settings.cooldown,
@@ -63,7 +63,13 @@ def finish_swap(state: ModelState, arguments: SwapArguments, settings: PolicySet
     version, before = arguments.version, state.champion
     figures = DecisionFigures(version=version, from_version=before)
     alarms = state.open_alarms if version == before else ()  # evidence begins anew against another version
-    served = replace(state, champion=version, cooldown_until=now + settings.cooldown, open_alarms=alarms)
+    served = replace(
+        state,
+        champion=version,
+        cooldown_until=now + settings.cooldown,
+        open_alarms=alarms,
+        served=_served_after(state, version),
+    )
     if arguments.purpose is SwapPurpose.PROMOTE:
         return _begin_probation(served, before, figures, now)
     settled = replace(
@@ -79,6 +85,19 @@ def finish_swap(state: ModelState, arguments: SwapArguments, settings: PolicySet
         return Transition(back, f"version {version} serves again instead of {before}", Event.ROLLED_BACK, (), figures)
     pinned = replace(settled, previous=before)
     return Transition(pinned, f"version {version} serves because the override pins it", Event.PINNED, (), figures)
+
+
+KEPT_SERVED = 4  # versions that served last and are remembered
+
+
+def _served_after(state: ModelState, version: int) -> tuple[int, ...]:
+    before = state.served or (() if state.champion is None else (state.champion,))
+    return (*(other for other in before if other != version), version)[-KEPT_SERVED:]
+
+
+def resting_phase(state: ModelState) -> Phase:
+    """The phase where no build is under way."""
+    return Phase.STEADY if state.probation is None else Phase.PROBATION
 
 
 def phase_without_probation(phase: Phase) -> Phase:
@@ -97,7 +116,8 @@ def _begin_probation(served: ModelState, before: int | None, figures: DecisionFi
         return Transition(
             steady, f"version {served.champion} serves as the first champion", Event.PROMOTED, (), figures
         )
-    watched = replace(clean, phase=Phase.PROBATION, previous=before, probation=Probation(before, now))
+    probation = Probation(before, now, until_refresh=build is not None and build.is_refresh)
+    watched = replace(clean, phase=Phase.PROBATION, previous=before, probation=probation)
     decision = build.decision if build is not None else ""
     reason = f"version {served.champion} serves instead of {before} and is on probation: {decision}"
     return Transition(watched, reason, Event.PROMOTED, (), figures)
@@ -105,7 +125,13 @@ def _begin_probation(served: ModelState, before: int | None, figures: DecisionFi
 
 def _follow_up(build: Build | None, now: float) -> BuildRequest | None:
     """A build from few rows after a change is worth repeating when many more are there (STATISTICS 9)."""
-    if build is None or build.change_at is None or build.rows_since_change == 0 or build.is_follow_up:
+    if (
+        build is None
+        or build.is_refresh
+        or build.change_at is None
+        or build.rows_since_change == 0
+        or build.is_follow_up
+    ):
         return None
     needed = FOLLOW_UP * build.rows_since_change
     reason = (
@@ -132,11 +158,18 @@ def compare_versions(state: ModelState, facts: Facts, settings: PolicySettings, 
         return Transition(replace(state, phase=Phase.STEADY), "no probation is under way")
     if facts.working & {ActionKind.SHADOW, ActionKind.SWAP}:
         return Transition(state, probation.sentence or "the comparison is being made")
-    missing = _awaited_labels(probation, facts.labels, settings, now)
+    labels = facts.labels if facts.labels_of_probation is None else facts.labels_of_probation
+    missing = _awaited_labels(probation, labels, settings, now)
+    if missing is None and probation.until_refresh and facts.window <= probation.window:
+        missing = f"{labels} labelled rows since the swap, the next comparison after this window"
     if missing is not None:
         return Transition(state, missing)
-    looking = replace(state, probation=replace(probation, looked_at=now, seen=facts.labels))
-    action = Action(ShadowArguments(new=state.champion, old=probation.previous, since=probation.since))
+    looked = replace(probation, looked_at=now, seen=labels, window=facts.window)
+    looking = replace(state, probation=looked)
+    until_refresh = probation.until_refresh and settings.refresh is not None
+    action = Action(
+        ShadowArguments(new=state.champion, old=probation.previous, since=probation.since, until_refresh=until_refresh)
+    )
     return Transition(looking, f"comparing version {state.champion} with {probation.previous}", None, (action,))
 
 
@@ -155,18 +188,18 @@ def _awaited_labels(probation: Probation, labels: int, settings: PolicySettings,
     )
 
 
-def apply_comparison(state: ModelState, finding: ProbationResult) -> Transition:
+def apply_comparison(state: ModelState, finding: ProbationResult, facts: Facts) -> Transition:
     """Apply a comparison: confirm the champion, roll back, or continue the probation."""
     probation = state.probation
     of_another = finding.version not in (None, state.champion)
-    if state.phase is not Phase.PROBATION or probation is None or of_another:
+    if probation is None or of_another or ActionKind.SWAP in facts.working:
         return Transition(state, "a comparison that nobody waits for any more is put aside")
     watched = replace(state, probation=replace(probation, labels=finding.labels, sentence=finding.sentence))
     cause = RollbackCause.PROBATION if finding.decision is ProbationDecision.ROLL_BACK else None
     figures = DecisionFigures(version=state.champion, previous=probation.previous, labels=finding.labels, cause=cause)
     match finding.decision:
         case ProbationDecision.CONFIRM:
-            steady = replace(state, phase=Phase.STEADY, probation=None)
+            steady = replace(state, phase=phase_without_probation(state.phase), probation=None)
             return Transition(
                 steady, f"version {state.champion} is confirmed: {finding.sentence}", Event.CONFIRMED, (), figures
             )

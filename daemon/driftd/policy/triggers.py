@@ -7,6 +7,7 @@ from dataclasses import replace
 from driftd.formatting import format_time
 from driftd.policy.alarms import (
     LEVELS,
+    actionable,
     clear_alarm,
     keep_open,
     open_alarm,
@@ -15,6 +16,15 @@ from driftd.policy.alarms import (
     request_for_alarm,
 )
 from driftd.policy.inputs import AlarmCleared, AlarmRaised, AlarmStanding, Facts, Override, PolicySettings
+from driftd.policy.refresh import (
+    describe_wait,
+    due_request,
+    find_refresh_obstacle,
+    first_step,
+    is_refresh,
+    refresh_action,
+    with_refresh,
+)
 from driftd.records import (
     Action,
     ActionKind,
@@ -24,6 +34,7 @@ from driftd.records import (
     DecisionFigures,
     Event,
     ModelState,
+    OpenAlarm,
     Phase,
     ReportArguments,
     SnapshotArguments,
@@ -85,8 +96,8 @@ def _consequence(
     )
     if want is None:
         return state, _standing_consequence(state)
-    first = "a build is wanted"
-    if state.phase is Phase.PROBATION:
+    first = "a refresh is brought forward" if is_refresh(want, settings) else "a build is wanted"
+    if state.phase is Phase.PROBATION and not (state.probation is not None and state.probation.until_refresh):
         first = "a build is wanted once probation has decided between this version and the one before"
     return replace(state, want=want), first
 
@@ -127,8 +138,10 @@ def consider_build(
     urgent = request_for_alarm(state, settings, override, now)
     if urgent is not None:
         return request_again(state, urgent)
+    state = with_refresh(state, facts, settings)
     if state.want is None:
-        return _request_without_alarm(state, facts, settings, now)
+        refreshed = consider_refresh(state, facts, settings, override, now)
+        return refreshed or _request_without_alarm(state, facts, settings, override, now)
     obstacle = find_obstacle(state, state.want, facts, settings, override, now)
     if obstacle is not None:
         return Transition(
@@ -137,7 +150,28 @@ def consider_build(
     return start(state, state.want, facts, settings, now)
 
 
-def _request_without_alarm(state: ModelState, facts: Facts, settings: PolicySettings, now: float) -> Transition:
+def consider_refresh(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition | None:
+    """Start the refresh that is due, or record what it waits for; None where none is due."""
+    want = due_request(state, facts, settings, _standing(state, settings, override, now), now)
+    if want is None:
+        return None
+    obstacle = find_obstacle(state, want, facts, settings, override, now)
+    if obstacle is None:
+        return start(state, want, facts, settings, now)
+    return Transition(replace(state, waits=obstacle), f"a refresh is due ({want.reason}) and waits: {obstacle}")
+
+
+def _standing(state: ModelState, settings: PolicySettings, override: Override, now: float) -> OpenAlarm | None:
+    """The alarm of performance that something is to be done about."""
+    standing = actionable(state, settings, override, now)
+    return next((alarm for alarm in standing if alarm.kind == "performance"), None)
+
+
+def _request_without_alarm(
+    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
     """Request a build by the schedule, by new labels or by changed code."""
     trigger, reason = None, ""
     if facts.schedule_due and Trigger.SCHEDULE in settings.retrain_on:
@@ -150,7 +184,8 @@ def _request_without_alarm(state: ModelState, facts: Facts, settings: PolicySett
     if facts.schedule_due:
         state = replace(state, last_schedule=now)
     if trigger is None:
-        return Transition(replace(state, waits=None), "nothing to do")
+        waits = describe_wait(state, facts, settings, _standing(state, settings, override, now))
+        return Transition(replace(state, waits=None), waits or "nothing to do")
     want = BuildRequest(trigger, reason, now)
     return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures=DecisionFigures(trigger=trigger))
 
@@ -172,7 +207,7 @@ def next_request(state: ModelState, build: Build, now: float) -> BuildRequest | 
     """
     pending = pending_request(state)
     is_cleared = build.alarm is not None and build.alarm not in open_numbers(state)
-    if pending is not None or build.trigger not in LEVELS.values() or is_cleared:
+    if pending is not None or build.is_refresh or build.trigger not in LEVELS.values() or is_cleared:
         return pending
     reason = f"version {build.number} was refused with {build.judged_labels} labels; {build.reason}"
     return BuildRequest(
@@ -201,20 +236,27 @@ def find_obstacle(
     state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> str | None:
     """Why a requested build cannot start now, in one sentence; None when nothing stands in its way."""
-    for standing in (_always_obstacle(state, facts, override), _passing_obstacle(state, want, facts, settings, now)):
-        if standing is not None:
-            return standing
-    return None
+    return (
+        _always_obstacle(state, want, facts, override)
+        or (find_refresh_obstacle(state, facts) if is_refresh(want, settings) else None)
+        or _passing_obstacle(state, want, facts, settings, now)
+    )
 
 
-def _always_obstacle(state: ModelState, facts: Facts, override: Override) -> str | None:
+def _always_obstacle(state: ModelState, want: BuildRequest, facts: Facts, override: Override) -> str | None:
     if "retraining" in override.pause:
         return f"retraining is paused by the override: {override.reason}"
-    if state.blocked is not None:
+    if state.blocked is not None and not _passes_fault(state, want):
         return f"the pipeline is broken: {state.blocked}"
     if ActionKind.SWAP in facts.working:
         return "a swap is under way"
     return None
+
+
+def _passes_fault(state: ModelState, want: BuildRequest) -> bool:
+    """Whether a person asked, and all that is wrong are values that were never seen: they may know these are right."""
+    is_level = state.level_fault is not None and state.label_fault is None
+    return want.trigger is Trigger.MANUAL and is_level
 
 
 def _passing_obstacle(
@@ -243,12 +285,13 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         facts.next_version,
         want.trigger,
         want.reason,
-        BuildStep.SNAPSHOT,
+        first_step(want, settings),
         now,
         change_at=want.change_at,
         is_follow_up=want.is_follow_up,
         alarm=want.alarm,
         requested_at=want.since,
+        is_refresh=is_refresh(want, settings),
     )
     pending = pending_request(state)
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
@@ -262,9 +305,14 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         code=facts.code or state.code,
     )
     action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
+    if build.is_refresh:
+        action = refresh_action(state, build)
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
+    if state.blocked is not None:
+        reason = f"{reason}; warning: the pipeline may be broken ({state.blocked}), rows of such windows are left out"
     if state.build is not None:
-        reason = f"{reason}; build {state.build.number} only collected rows, and ends"
+        idle = "waited for a person" if state.phase is Phase.AWAITING_APPROVAL else "only collected rows"
+        reason = f"{reason}; build {state.build.number} {idle}, and ends"
     figures = DecisionFigures(
         version=build.number,
         trigger=want.trigger,

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, overload
@@ -18,11 +18,11 @@ import structlog
 
 from driftd.errors import DriftdError
 from driftd.paths import Places
-from driftd.serving.event_log import EventLog
+from driftd.serving.event_log import EventLog, is_dated
 from driftd.serving.predict import Answered, answer, records_of
 from driftd.serving.requests import MOST_NAMES, REPEATED
 from driftd.serving.served_version import ServedVersion
-from driftd.store.events.validation import Batch, Receipt, Refusal
+from driftd.store.events.validation import Batch, Receipt, Refusal, Window
 from driftd.store.events.writer import EventsNotKeptError
 
 log = structlog.get_logger()
@@ -59,6 +59,7 @@ class Answer:
     probabilities: Mapping[str, float] | None = None  # of every class, where they were asked for
     unknown_features: tuple[str, ...] = ()  # that the row brings and the model does not know
     missing_features: tuple[str, ...] = ()  # that the model knows and the row does not bring
+    window: Window | None = None  # of a logged row that brought its time: `closed` when it is not checked any more
 
 
 class Driftd:
@@ -148,8 +149,9 @@ class Driftd:
     ) -> Answer | list[Answer]:
         """Predict one row (a mapping) or several (a frame or a list of mappings), and log what was predicted.
 
-        `ids` are made up where none are given; `at` is now unless given, one for all or one for each; with
-        `probabilities` each answer has those of every class. An answer names the features that its row has and the
+        `ids` are made up where none are given; `at` is now unless given, one for all or one for each: then `window` of
+        an answer says whether the row's window will be checked. With `probabilities` each answer has those of every
+        class. An answer names the features that its row has and the
         model does not know, and those that are missing. Raises
         NothingServedError when there is no version to answer with, PredictionError when the version answers with
         something that is no prediction, ValueError when there are not as many ids or times as rows.
@@ -182,15 +184,22 @@ class Driftd:
     def log(self, events: Iterable[Mapping[str, object]]) -> tuple[Receipt, list[Refusal]]:
         """Log predictions made elsewhere, and feedback, in the JSON form of `driftd serve`; returns once kept.
 
-        Malformed ones are refused one by one and come back with the field named. Raises EventsNotKeptError.
+        Malformed ones, and those older than the retention, are refused one by one and come back with the field named.
+        `windows` of the receipt says of how many predictions of the past the window will be checked, and of how many it
+        is closed: these are kept for builds and references. Raises EventsNotKeptError.
         """
-        batch, refused = self._events.read(events, time.time())
+        listed = list(events)
+        batch, refused = self._events.read(listed, time.time())
         try:
-            return self._events.submit(batch).result(PATIENCE), refused
+            receipt = self._events.submit(batch).result(PATIENCE)
         except TimeoutError as error:
             raise EventsNotKeptError(
                 f"the disk did not answer within {PATIENCE:.0f} s; hand the events in again"
             ) from error
+        if batch.predictions and any(map(is_dated, listed)):
+            windows = self._events.windows.counts(listed, batch, refused, receipt.repeated)
+            receipt = replace(receipt, windows=windows)
+        return receipt, refused
 
     def close(self) -> None:
         """Keep what is waiting, then let go of the files."""
@@ -220,13 +229,27 @@ class Driftd:
             {"prediction_id": name, "at": moment, "features": row}
             for name, moment, row in zip(ids or itertools.repeat(None, len(rows)), at, records, strict=True)
         ]
-        answered = answer(version, events, time.time(), refused_too=True, probabilities=probabilities)
+        now = time.time()
+        answered = answer(
+            version,
+            events,
+            now,
+            refused_too=True,
+            probabilities=probabilities,
+            oldest=self._oldest(at, now),
+            windows=self._events.windows,
+        )
         unknown = _unknown_columns(rows, version.schema.names)
         reason, repeated = self._keep(answered)
         return [
             _to_answer(answered, place, REPEATED if place in repeated else reason, unknown)
             for place in range(len(events))
         ]
+
+    def _oldest(self, at: Sequence[Moment], now: float) -> float:
+        """Older rows are not logged; asked only where a row brings its time, since the store is opened for it."""
+        dated = any(moment is not None for moment in at)
+        return self._events.oldest(now) if dated and (self._durable or self._events.is_open) else 0.0
 
     def _keep(self, answered: Answered) -> tuple[str | None, frozenset[int]]:
         """Log; None when that is done (or, when not durable, begun), else why it is not; and what was there already."""
@@ -322,6 +345,7 @@ def _to_answer(answered: Answered, place: int, reason: str | None, unknown: tupl
         probabilities=answered.probabilities[place] if answered.probabilities else None,
         unknown_features=unknown or (differences.unknown if differences else ()),
         missing_features=differences.missing if differences else (),
+        window=answered.windows.get(place) if reason is None else None,
     )
 
 

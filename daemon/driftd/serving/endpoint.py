@@ -32,10 +32,22 @@ class NotAnsweredError(DriftdError):
 class Endpoint:
     """A server that only takes events in never loads pandas and scikit-learn: they come with the first prediction."""
 
-    def __init__(self, model: str, places: Places, *, allow_joblib: bool, is_external: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        places: Places,
+        *,
+        allow_joblib: bool,
+        is_external: bool = False,
+        keep_seconds: float | None = None,
+        window_seconds: float | None = None,
+    ) -> None:
+        """See `EventLog` for what the config says of the retention and of windows."""
         self.model = model
         self._is_external = is_external
-        self.log = EventLog(places, model, waiting=WAITING_EVENTS)
+        self.log = EventLog(
+            places, model, waiting=WAITING_EVENTS, keep_seconds=keep_seconds, window_seconds=window_seconds
+        )
         self._places = places
         self._link = CurrentLink(places, model)
         self._allow_joblib = allow_joblib
@@ -66,9 +78,18 @@ class Endpoint:
         from driftd.registry.loaded import PredictionError  # noqa: PLC0415 - pandas only when needed
         from driftd.serving.predict import answer  # noqa: PLC0415 - see above
 
-        version = self._version().get()
+        version, now = self._version().get(), time.time()
+        oldest = self.log.oldest(now)
         try:
-            return answer(version, rows, time.time(), refused_too=False, probabilities=probabilities)
+            return answer(
+                version,
+                rows,
+                now,
+                refused_too=False,
+                probabilities=probabilities,
+                oldest=oldest,
+                windows=self.log.windows,
+            )
         except PredictionError as error:
             raise NotAnsweredError(f"version {version.version} of {self.model} gave no prediction: {error}") from error
 

@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 from driftd.registry import ManifestError
 from driftd.registry.versions import NothingServedError
 from driftd.serving.endpoint import Endpoint, NotAnsweredError
-from driftd.serving.event_log import NoSchemaError
+from driftd.serving.event_log import NoSchemaError, is_dated
 from driftd.serving.metrics import ROUTES, ServingMetrics
 from driftd.serving.openapi import model_routes
 from driftd.serving.requests import (
@@ -43,7 +43,7 @@ from driftd.serving.requests import (
     predictions_reply,
     read_posted,
 )
-from driftd.store.events.validation import Batch, Receipt, Refusal
+from driftd.store.events.validation import Batch, Receipt, Refusal, Window
 from driftd.store.events.writer import EventsNotKeptError
 from driftd.web.server import encoder_for
 
@@ -184,7 +184,10 @@ class Serving:
         posted, batch, refused, differences = await self._aside(read) if len(body) > LARGE_BODY else read()
         receipt = await asyncio.wrap_future(await self._submit(endpoint, batch))
         self._metrics.count_commit(endpoint.model, receipt, refused)
-        return acknowledge(receipt, refused, single=posted.single, differences=differences)
+        windows: Mapping[Window, int] = {}
+        if batch.predictions and any(map(is_dated, posted.events)):
+            windows = endpoint.log.windows.counts(posted.events, batch, refused, receipt.repeated)
+        return acknowledge(receipt, refused, single=posted.single, differences=differences, windows=windows)
 
     async def _predict(self, endpoint: Endpoint, body: bytes, query: bytes) -> Reply:
         probabilities = _wants_probabilities(query) if query else False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,6 +14,7 @@ from starlette.routing import Route
 from driftd.registry import ManifestError
 from driftd.serving.endpoint import Endpoint
 from driftd.serving.event_log import NoSchemaError
+from driftd.store.events.validation import Window
 from driftd_detectors.schema import Kind, Schema, Task
 
 
@@ -79,7 +80,14 @@ _VALUES: dict[Kind, Json] = {
     Kind.TIMESTAMP: {"type": ["string", "number", "null"], "description": "ISO 8601, or epoch seconds"},
 }
 _ID: Json = {"type": ["string", "integer"], "maxLength": 200, "description": "joins the prediction and its label"}
-_AT: Json = {"type": ["string", "number", "null"], "description": "ISO 8601, or epoch seconds; now unless given"}
+_AT: Json = {
+    "type": ["string", "number", "null"],
+    "description": "ISO 8601, or epoch seconds, within the retention; now unless given",
+}
+_WINDOW = (
+    "`will_be_checked`, or `closed`: it was checked before, or lies before the first one that is; what comes later is "
+    "kept for builds and references"
+)
 _NAMES: Json = {"type": "array", "items": {"type": "string"}}
 _TEXT: Json = {"type": "string"}
 _WHOLE: Json = {"type": "integer"}
@@ -110,6 +118,11 @@ _COMMON: dict[str, Json] = {
             "refused": {"type": "array", "items": _REFUSED},
             "unknown_features": _NAMES,
             "missing_features": _NAMES,
+            "windows": {
+                "type": "object",
+                "properties": dict.fromkeys(get_args(Window), _WHOLE),
+                "description": f"how many of the accepted predictions that bring `at`, by their window: {_WINDOW}",
+            },
         },
     },
     "Model": {
@@ -186,6 +199,7 @@ def _schemas_of(model: Description) -> dict[str, Json]:
         "probabilities": {"type": ["object", "null"], "additionalProperties": {"type": "number"}},
         "unknown_features": _NAMES,
         "missing_features": _NAMES,
+        "window": {"enum": [*get_args(Window)], "description": f"of a row that brings `at`: {_WINDOW}"},
     }
     made = {**event, "prediction": outcome, "score": score, "version": {"type": ["integer", "null"]}}
     label = {"prediction_id": _ID, "at": _AT, "label": outcome}

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -16,9 +16,10 @@ from threadpoolctl import ThreadpoolController
 
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
-from driftd.serving.requests import Differences, differences_of, merge_differences
-from driftd.store.events.validation import Batch, Receipt, Refusal, read_events
-from driftd_detectors.schema import Schema, Task
+from driftd.serving.event_log import ClosedWindows, is_dated
+from driftd.serving.requests import MOST_NAMES, Differences, differences_of, merge_differences
+from driftd.store.events.validation import Batch, Receipt, Refusal, Window, event_text, read_events
+from driftd_detectors.schema import Kind, Schema, Task
 
 
 def new_ids(count: int) -> list[str]:
@@ -37,6 +38,7 @@ def _random_bits(drawn: bytes) -> int:
     return (bits >> 68) << 64 | bits & (1 << 62) - 1
 
 
+MOST_PATTERNS = 200  # of missing features are tried in one batch
 SMALL_ROWS = 20_000  # below it, waking OpenMP's threads for each tree costs more than they save
 
 Value = str | float
@@ -54,6 +56,7 @@ class Answered:
     refused: dict[int, Refusal]  # by the row's place
     differences: dict[int, Differences]  # of the rows that do not bring exactly the features of the model
     probabilities: list[dict[str, float] | None]  # of every class; None: refused, or the version gives none
+    windows: Mapping[int, Window] = field(default_factory=dict)  # of the kept rows that brought their time, by place
 
     def repeated_rows(self, receipt: Receipt) -> frozenset[int]:
         """The places of the rows that a commit did not keep because their `prediction_id` has a row already."""
@@ -62,17 +65,26 @@ class Answered:
 
 
 def answer(
-    version: LoadedVersion, requested: Sequence[object], now: float, *, refused_too: bool, probabilities: bool = False
+    version: LoadedVersion,
+    requested: Sequence[object],
+    now: float,
+    *,
+    refused_too: bool,
+    probabilities: bool = False,
+    oldest: float = 0.0,
+    windows: ClosedWindows | None = None,
 ) -> Answered:
     """Predict events that have `features`, and perhaps `prediction_id` and `at`, as JSON has them.
 
     Each event is validated as the store does it. Those that it refuses are predicted only with `refused_too`, what
-    cannot be read counting as missing; they are not part of what is kept. Raises PredictionError.
+    cannot be read counting as missing; they are not part of what is kept. A row that the version cannot predict because
+    a feature is missing is refused, too; with `refused_too` it raises PredictionError, as everything else does that
+    keeps the version from predicting. `oldest` as in `read_events`.
     """
     schema = version.schema
     names = iter(new_ids(len(requested)))
     events = [_event(row, next(names), schema) for row in requested]
-    batch, refusals = read_events(events, schema, now)
+    batch, refusals = read_events(events, schema, now, oldest=oldest)
     refused = {refusal.index: refusal for refusal in refusals}
     rows = [place for place in range(len(events)) if refused_too or place not in refused]
     if len(rows) == len(batch.predictions):
@@ -81,7 +93,19 @@ def answer(
         given = [_features(events[place]) for place in rows]
         columns = {name: [features.get(name) for features in given] for name in schema.names}
     differences = differences_of(events, schema)
-    found = _predict(version, columns, len(rows), differences)
+    frame = feature_frame(columns, schema)
+    try:
+        found = _predict(version, frame)
+    except PredictionError as error:
+        lacking = find_lacking(version, frame)
+        if not lacking or refused_too:
+            raise PredictionError(_explain(error, lacking, differences)) from error
+        for row, features in lacking.items():
+            refusal = _refuse_lacking(rows[row], events[rows[row]], features, error)
+            refused[refusal.index] = refusal
+        batch = _without_rows(batch, [refused[rows[row]] for row in lacking], list(lacking), events, rows)
+        rows = [place for place in rows if place not in refused]
+        found = _predict(version, frame.drop(index=list(lacking)).reset_index(drop=True))
     predictions: list[Value | None] = [None] * len(events)
     scores: list[float | None] = [None] * len(events)
     values: list[Value] = [*found.values()]
@@ -102,7 +126,14 @@ def answer(
         refused=refused,
         differences=differences,
         probabilities=_by_class(found, rows, len(events)) if probabilities else [],
+        windows=_windows(events, kept, batch, windows) if windows is not None else {},
     )
+
+
+def _windows(events: Sequence[object], kept: Sequence[int], batch: Batch, windows: ClosedWindows) -> dict[int, Window]:
+    times = zip(kept, batch.predictions, strict=True)
+    found = {place: windows.of(row[1]) for place, row in times if is_dated(events[place])}
+    return {place: window for place, window in found.items() if window is not None}
 
 
 def records_of(frame: pd.DataFrame, names: Iterable[str]) -> list[dict[str, object]]:
@@ -143,19 +174,88 @@ def _event(row: object, new_id: str, schema: Schema) -> object:
     }
 
 
-def _predict(
-    version: LoadedVersion, columns: Mapping[str, list[Any]], rows: int, differences: Mapping[int, Differences]
-) -> Predictions:
-    frame = feature_frame(columns, version.schema)
+def _predict(version: LoadedVersion, frame: pd.DataFrame) -> Predictions:
     # The number of OpenMP's threads is each thread's own; that of BLAS is the whole process's, and so left alone.
-    with _numerical_libraries().limit(limits=1 if rows < SMALL_ROWS else None, user_api="openmp"):
-        try:
-            return version.predict(frame)
-        except PredictionError as error:
-            missing = merge_differences(differences.values()).missing
-            if not missing:
-                raise
-            raise PredictionError(f"{error} (the request lacks the features {', '.join(missing)})") from error
+    with _numerical_libraries().limit(limits=1 if len(frame) < SMALL_ROWS else None, user_api="openmp"):
+        return version.predict(frame)
+
+
+def find_lacking(version: LoadedVersion, frame: pd.DataFrame) -> dict[int, tuple[str, ...]]:
+    """The rows that a version cannot predict because features are missing, with these features.
+
+    Empty where that is not the cause: with something in each missing place the rows cannot be predicted either.
+    """
+    missing = frame.isna().to_numpy()
+    if not missing.any() or not _can_predict(version, _fill(frame, version.schema)):
+        return {}
+    groups: dict[tuple[bool, ...], list[int]] = {}
+    for row, places in enumerate(missing.tolist()):
+        if any(places):
+            groups.setdefault(tuple(places), []).append(row)
+    lacking: dict[int, tuple[str, ...]] = {}
+    for number, (pattern, rows) in enumerate(groups.items()):
+        if number >= MOST_PATTERNS or not _can_predict(version, frame.iloc[rows[:1]].reset_index(drop=True)):
+            names = tuple(name for name, is_missing in zip(frame.columns, pattern, strict=True) if is_missing)
+            lacking |= dict.fromkeys(rows, names)
+    return dict(sorted(lacking.items()))
+
+
+def _can_predict(version: LoadedVersion, frame: pd.DataFrame) -> bool:
+    try:
+        _predict(version, frame)
+    except PredictionError:
+        return False
+    return True
+
+
+def _fill(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The rows with some value of its kind in each missing place."""
+    texts = {feature.name: (*feature.categories, "")[0] for feature in schema.features if feature.kind is Kind.CATEGORY}
+    return frame.fillna({name: texts.get(name, 0.0) for name in frame.columns})
+
+
+def _explain(
+    error: PredictionError, lacking: Mapping[int, tuple[str, ...]], differences: Mapping[int, Differences]
+) -> str:
+    names = tuple(dict.fromkeys(name for features in lacking.values() for name in features))
+    if names:
+        return f"the version cannot predict {_rows(lacking)} without {', '.join(names)}: {_first_line(error)}"
+    absent = merge_differences(differences.values()).missing
+    return f"{error} (the request lacks the features {', '.join(absent)})" if absent else str(error)
+
+
+def _rows(places: Iterable[int]) -> str:
+    listed = sorted(places)
+    more = f" and {len(listed) - MOST_NAMES} more" if len(listed) > MOST_NAMES else ""
+    return f"row{'s' if len(listed) > 1 else ''} {', '.join(map(str, listed[:MOST_NAMES]))}{more}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _refuse_lacking(place: int, event: object, features: tuple[str, ...], error: PredictionError) -> Refusal:
+    others = f", and so {'are' if len(features) > 2 else 'is'} {', '.join(features[1:])}" if features[1:] else ""  # noqa: PLR2004 - more than one other
+    reason = f"is missing{others}: the version cannot predict without ({_first_line(error)})"
+    return Refusal(place, _id_of(event), f"features.{features[0]}", reason)
+
+
+def _without_rows(
+    batch: Batch, refusals: Sequence[Refusal], places: Sequence[int], events: Sequence[object], rows: Sequence[int]
+) -> Batch:
+    """A batch without some of its predictions, by their place in it, which are refused."""
+    gone = frozenset(places)
+
+    def left(values: list[Any]) -> list[Any]:
+        return [value for place, value in enumerate(values) if place not in gone]
+
+    texts = [event_text(events[rows[place]]) for place in places]
+    return replace(
+        batch,
+        predictions=left(batch.predictions),
+        columns=[left(column) for column in batch.columns],
+        refused=[*batch.refused, *zip(refusals, texts, strict=True)],
+    )
 
 
 @cache

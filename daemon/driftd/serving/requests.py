@@ -11,7 +11,7 @@ import msgspec
 from starlette.types import Message, Receive
 
 from driftd.errors import DriftdError
-from driftd.store.events.validation import Receipt, Refusal
+from driftd.store.events.validation import Receipt, Refusal, Window
 from driftd_detectors.schema import Schema
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ def read_posted(body: bytes, bounds: RequestLimits) -> EventRequest:
 
 
 def acknowledge(
-    receipt: Receipt, refused: Sequence[Refusal], *, single: bool, differences: Differences | None = None
+    receipt: Receipt,
+    refused: Sequence[Refusal],
+    *,
+    single: bool,
+    differences: Differences | None = None,
+    windows: Mapping[Window, int] | None = None,
 ) -> Reply:
     """200 when anything was taken (a duplicate is), 422 when everything was refused."""
     if single and refused:
@@ -101,6 +106,7 @@ def acknowledge(
             for refusal in refused
         ],
         **(differences.to_dict() if differences is not None else {}),
+        **({"windows": windows} if windows else {}),
     }
     return Reply(OK if accepted or receipt.duplicates or not refused else UNPROCESSABLE, _encode(body))
 
@@ -139,6 +145,8 @@ def _to_dict(answered: Answered, place: int, reason: str | None) -> dict[str, ob
     }
     if reason is not None:
         answer["reason"] = reason
+    if reason is None and place in answered.windows:
+        answer["window"] = answered.windows[place]
     if answered.probabilities:
         answer["probabilities"] = answered.probabilities[place]
     differences = answered.differences.get(place)

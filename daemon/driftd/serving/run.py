@@ -60,7 +60,14 @@ def endpoints_of(config: Config) -> dict[str, Endpoint]:
     """One endpoint for each model of the config."""
     places = Places(config.state_dir)
     return {
-        name: Endpoint(name, places, allow_joblib=model.allow_joblib, is_external=model.is_external)
+        name: Endpoint(
+            name,
+            places,
+            allow_joblib=model.allow_joblib,
+            is_external=model.is_external,
+            keep_seconds=config.retention.events,
+            window_seconds=model.window.every or 0.0,
+        )
         for name, model in config.models.items()
     }
 

@@ -64,6 +64,7 @@ class LogFile(msgspec.Struct):
     no_label: int = 0  # of a feedback file, as is `refused`
     refused: int = 0
     late: int = 0
+    undecodable: int = 0  # lines of which some text was not of the encoding; their rows are read with U+FFFD in it
     examples: dict[str, str] = {}  # what was set aside last, by reason
     absent: list[str] | None = None  # the mapped columns that no row of it had; None before the first row
     is_timed: bool = False  # a row had a time

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,20 +17,32 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from driftd.sources.parsed import Parsed, RequestedColumns, example_of_line
+from driftd.store.events.arrow_columns import is_text
+from driftd_detectors.schema import is_date
 
 Compression = Literal["auto", "none", "gzip", "bz2", "zstd", "lz4"]
 SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 _DISCARDED_BYTES = 2**20
+_REPLACEMENT = "\ufffd".encode()
+_DATE = re.compile(
+    r"(\d{1,2})([/.-])(\d{1,2})\2(\d{4})"
+    r"(?:[ T]+(\d{1,2}):(\d\d)(?::(\d\d(?:[.,]\d{1,9})?))?(?: ?([AaPp])\.?[Mm]\.?)?)? ?(Z|[+-]\d\d:?\d\d)?",
+    re.ASCII,
+)  # of numbers in another order than that of ISO 8601, with or without a time
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How text is written. `separator` None: a tab in `.tsv`, else a comma. `auto` goes by the suffix of the file."""
+    """How text is written. `separator` None: a tab in `.tsv`, else a comma. `auto` goes by the suffix of the file.
+
+    `day_first` says how dates such as 03/04/2026 begin; None: they are no dates, because nobody can tell.
+    """
 
     separator: str | None = None
     decimal: str = "."
     encoding: str = "utf-8"
     compression: Compression = "auto"
+    day_first: bool | None = None
 
     def separator_of(self, path: str) -> str:
         """The separator of one file."""
@@ -52,6 +65,41 @@ class Dialect:
         """Whether offsets in the text are offsets in the file."""
         return self.compression_of(path) is None and not self.recodes_stream
 
+    def iso_date(self, text: str) -> str:
+        """A date such as 31/01/2026 as ISO 8601 has it; what is none, or not in the calendar, as it is."""
+        found = None if self.day_first is None else _DATE.fullmatch(text.strip())
+        if found is None:
+            return text
+        first, _, second, year, hour, minute, seconds, half, zone = found.groups()
+        day, month = (first, second) if self.day_first else (second, first)
+        hours = int(hour or 0)
+        if half is not None:
+            hours = hours % 12 + (12 if half in "Pp" else 0)
+        time = "" if hour is None else f"T{hours:02d}:{minute}:{(seconds or '00').replace(',', '.')}"
+        written = f"{year}-{int(month):02d}-{int(day):02d}{time}{zone or ''}"
+        return written if is_date(written) else text
+
+    def with_iso_dates(self, table: pa.Table, names: Iterable[str]) -> pa.Table:
+        """A table whose columns of times have such dates as ISO 8601 has them."""
+        for name in names if self.day_first is not None else ():
+            if name in table.column_names and is_text(table.schema.field(name).type):
+                coded = table.column(name).cast(pa.string()).combine_chunks().dictionary_encode()
+                texts = [None if text is None else self.iso_date(text) for text in coded.dictionary.to_pylist()]
+                dates = pa.array(texts, pa.string()).take(coded.indices)
+                table = table.set_column(table.column_names.index(name), name, dates)
+        return table
+
+    def undecodable(self, lines: bytes) -> list[int]:
+        """The places of the lines, from 0 on, that are not of the encoding: some of their text becomes U+FFFD."""
+        if lines.isascii():
+            return []
+        parts = lines.split(b"\n")
+        if self.recodes_stream:
+            return [place for place, line in enumerate(parts) if _REPLACEMENT in line]
+        if is_of(lines, self.encoding):
+            return []
+        return [place for place, line in enumerate(parts) if not is_of(line, self.encoding)]
+
     def as_utf8(self, lines: bytes) -> bytes:
         """Lines as valid UTF-8 without a byte order mark; what is not of the encoding becomes U+FFFD."""
         lines = lines.removeprefix(codecs.BOM_UTF8)
@@ -64,6 +112,15 @@ class Dialect:
         except UnicodeDecodeError:
             text = lines.decode(self.encoding, errors="replace")
         return text.encode(errors="replace")
+
+
+def is_of(text: bytes, encoding: str) -> bool:
+    """Whether bytes are text of an encoding."""
+    try:
+        text.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def open_text(path: str, dialect: Dialect) -> BinaryIO:
@@ -146,6 +203,12 @@ MISSING = (
 )  # what writes a table as CSV puts where nothing stands
 
 
+def begin_of_date(text: str) -> tuple[int, int] | None:
+    """The two numbers before the year in a date such as 31/01/2026 or 1.31.2026 2:05 PM; None of what is none."""
+    found = _DATE.fullmatch(text.strip())
+    return None if found is None else (int(found[1]), int(found[3]))
+
+
 def end_of_rows(piece: bytes, separator: str) -> int:
     """Where the last whole row ends; 0 when no row is whole. A line end inside a quoted field ends no row."""
     if b'"' not in piece:
@@ -194,6 +257,7 @@ def parse_csv(lines: bytes, header: str, separator: str, dialect: Dialect, wante
             decimal_point=dialect.decimal,
         ),
     )
+    table = dialect.with_iso_dates(table, (*wanted.times, *wanted.event_times))
     if dialect.decimal != ".":
         table = _with_points(table, dialect.decimal, texts - {*wanted.event_times})
     example = example_of_line(lines, malformed[0].encode()) if malformed else None

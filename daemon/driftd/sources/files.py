@@ -68,6 +68,7 @@ class FilesSource:
         closed_until: Callable[[float], float] | None = None,
     ) -> None:
         """`closed_until` tells up to which event time windows are closed at a time; rows older than that are late."""
+        self._model, self._places = model, places
         self._schema = schema
         self._settings = settings
         self._names = ColumnMapping.of(settings.columns, schema)
@@ -75,11 +76,9 @@ class FilesSource:
         self._logs = LogFiles(settings.path, settings.to_reading(self._names, schema), folder / "files.json")
         self._feedback: FeedbackFiles | None = None
         if settings.feedback is not None:
-            feedback_names = ColumnMapping.of({"label_at": "at", **settings.feedback_columns}, schema)
-            reading = settings.reading_of_feedback(feedback_names)
+            reading = settings.reading_of_feedback(settings.feedback_names(schema))
             logs = LogFiles(settings.feedback, reading, folder / "feedback.json")
-            store = partial(EventStore.open, places.events_db(model), schema, segments=places.segments(model))
-            self._feedback = FeedbackFiles(logs, feedback_names, schema, store)
+            self._feedback = self._read_labels_of(logs)
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._closed_until = closed_until or (lambda _now: -_EVER)
         self._closed = self._complete_until = -_EVER
@@ -188,9 +187,26 @@ class FilesSource:
             keys = keys[keys < bar]
         return FileRows.stack(kept, self._schema).table(self._schema)
 
+    def use_schema(self, schema: Schema) -> None:
+        """See `Source.use_schema`."""
+        self._schema = schema
+        self._names = ColumnMapping.of(self._settings.columns, schema)
+        self._logs.use_reading(self._settings.to_reading(self._names, schema))
+        if self._feedback is not None:
+            logs = self._feedback.logs
+            logs.use_reading(self._settings.reading_of_feedback(self._settings.feedback_names(schema)))
+            self._feedback = self._read_labels_of(logs)
+        self._reader.use_schema(schema)
+        self._counted.clear()
+
     def close(self) -> None:
         """See `Source.close`."""
         self._reader.close()
+
+    def _read_labels_of(self, logs: LogFiles) -> FeedbackFiles:
+        path, segments = self._places.events_db(self._model), self._places.segments(self._model)
+        store = partial(EventStore.open, path, self._schema, segments=segments)
+        return FeedbackFiles(logs, self._settings.feedback_names(self._schema), self._schema, store)
 
     def _rows(self, window: Window, wanted: RequestedColumns, known_by: float) -> Iterator[FileRows]:
         known = self._logs.known

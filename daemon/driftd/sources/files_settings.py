@@ -113,6 +113,7 @@ class Reading:
     dialect: Dialect = field(default_factory=Dialect)
     features: str = FEATURES
     expected: Expected = field(default_factory=Expected)
+    may_be_empty: bool = False  # labels come later: that there is no file yet is worth a remark alone
 
     @property
     def times_only(self) -> RequestedColumns:
@@ -156,6 +157,10 @@ class FilesSettings:
             expected=expected,
         )
 
+    def feedback_names(self, schema: Schema) -> ColumnMapping:
+        """What the columns of the files of labels are called."""
+        return ColumnMapping.of({"label_at": "at", **self.feedback_columns}, schema)
+
     def reading_of_feedback(self, names: ColumnMapping) -> Reading:
         """How the files of labels are read: in plain formats, and a label without a time became known when it came."""
         plain: FileFormat = "auto" if self.format in ADAPTERS else self.format
@@ -167,4 +172,5 @@ class FilesSettings:
             format=plain,
             dialect=self.dialect,
             expected=names.expected_feedback(),
+            may_be_empty=True,
         )

@@ -6,13 +6,14 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.json
 
+from driftd.sources.dialects import Dialect
 from driftd.sources.formats.payloads import Adapter, join_responses
 from driftd.sources.nested import has_path, value_at, with_object_spread, with_paths, with_struct_spread
 from driftd.sources.parsed import Example, Parsed, RequestedColumns, shorten
@@ -29,6 +30,7 @@ class Lines:
     features: str = FEATURES
     adapter: Adapter | None = None
     feature_names: tuple[str, ...] = ()  # of the model, in their order
+    dialect: Dialect = field(default_factory=Dialect)
 
     def rows_of(self, line: bytes) -> Sequence[Mapping[str, object]]:
         """The rows of one line. Raises ValueError when it holds none."""
@@ -61,19 +63,20 @@ def parse_json_lines(lines: bytes, wanted: RequestedColumns, how: Lines) -> Pars
     table = with_paths(with_struct_spread(table, how.features), {name: name for name in wanted.columns})
     if any(name in table.column_names and pa.types.is_temporal(table.schema.field(name).type) for name in wanted.texts):
         return _one_by_one(lines, wanted, how)  # Arrow took a text for a time, and its form is lost
+    table = how.dialect.with_iso_dates(table, (*wanted.times, *wanted.event_times))
     return Parsed(_as_one_by_one(table, wanted))
 
 
 def _as_one_by_one(table: pa.Table, wanted: RequestedColumns) -> pa.Table:
     """A table with its values in the form that lines read one by one have: a row means one thing among any others."""
     as_they_are = {*wanted.texts, *wanted.times, *wanted.event_times, wanted.identity}
-    for place, field in enumerate(table.schema):
-        if field.name in wanted.times and pa.types.is_integer(field.type):  # seconds, never a date such as 20240131
-            table = table.set_column(place, field.name, table.column(place).cast(pa.float64(), safe=False))
-        elif field.name in wanted.columns and field.name not in as_they_are and pa.types.is_string(field.type):
+    for place, column in enumerate(table.schema):
+        if column.name in wanted.times and pa.types.is_integer(column.type):  # seconds, never a date such as 20240131
+            table = table.set_column(place, column.name, table.column(place).cast(pa.float64(), safe=False))
+        elif column.name in wanted.columns and column.name not in as_they_are and pa.types.is_string(column.type):
             coded = table.column(place).combine_chunks().dictionary_encode()
             texts = pa.array([quoted_number(text) for text in coded.dictionary.to_pylist()], pa.string())
-            table = table.set_column(place, field.name, texts.take(coded.indices))
+            table = table.set_column(place, column.name, texts.take(coded.indices))
     return table
 
 
@@ -106,7 +109,7 @@ def _one_by_one(lines: bytes, wanted: RequestedColumns, how: Lines) -> Parsed:
     arrays = {"": pa.nulls(len(rows))}  # some column, so that rows are counted
     for name in wanted.columns:
         if any(has_path(row, name) for row in rows):
-            arrays[name] = _read([value_at(row, name) for row in rows], name, wanted)
+            arrays[name] = _read([value_at(row, name) for row in rows], name, wanted, how.dialect)
     return Parsed(pa.table(arrays), malformed + answers, example)
 
 
@@ -166,7 +169,9 @@ def _decode_line(line: bytes) -> Mapping[str, object]:
     return row
 
 
-def _read(values: list[Any], name: str, wanted: RequestedColumns) -> pa.Array:
+def _read(values: list[Any], name: str, wanted: RequestedColumns, dialect: Dialect) -> pa.Array:
+    if dialect.day_first is not None and name in {*wanted.event_times, *wanted.times}:
+        values = [dialect.iso_date(value) if isinstance(value, str) else value for value in values]
     if name in wanted.event_times:
         return pa.array([_event_time(value) for value in values], pa.float64())
     return _column(values, text=name in wanted.texts or name == wanted.identity, time=name in wanted.times)

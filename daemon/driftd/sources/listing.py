@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from driftd.sources.dialects import SUFFIXES as COMPRESSED
-from driftd.sources.dialects import Dialect, open_text
+from driftd.sources.dialects import Dialect, is_of, open_text
 
 HEAD_BYTES = 4096
 _ENCODED_BYTES = 2**16
@@ -166,18 +166,10 @@ def _fault_of_encoding(path: str, dialect: Dialect) -> str | None:
     if head.isascii():
         return None
     lines = head.split(b"\n")
-    odd = [number for number, line in enumerate(lines[:-1], 1) if not _is_of(line, dialect.encoding)]
+    odd = [number for number, line in enumerate(lines[:-1], 1) if not is_of(line, dialect.encoding)]
     if not odd or (len(odd) == 1 and odd[0] > 1):
         return None
     return f"is no {dialect.encoding.upper()} text (line {odd[0]}): set dialect: {{encoding: ...}}, such as cp1252"
-
-
-def _is_of(line: bytes, encoding: str) -> bool:
-    try:
-        line.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _fault_of_json(head: bytes) -> str | None:
@@ -231,6 +223,7 @@ class Listing:
     """The finished-looking files with their facts, and the folders that are tables of another system, by their kind."""
 
     files: list[tuple[Path, stat_result]] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)  # names of what is hidden or unfinished
     tables: dict[Path, str] = field(default_factory=dict)
 
 
@@ -246,6 +239,7 @@ def list_files(pattern: str) -> Listing:
     for path in found:
         inside = path.relative_to(base).parts if path != base else (path.name,)
         if any(part.startswith((".", "_")) for part in inside) or path.suffix in _UNFINISHED:
+            listing.passed_over.append(path.name)
             continue
         if any(path.is_relative_to(table) for table in listing.tables):
             continue

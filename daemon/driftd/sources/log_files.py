@@ -27,13 +27,14 @@ from driftd.sources.listing import (
     kind_of,
     list_files,
     partition_of,
+    quote_names,
     separator_hint,
     table_fault,
     unknown_suffix,
     wrong_separator,
 )
 from driftd.sources.parsed import RequestedColumns
-from driftd.sources.row_counts import Found, share_faults
+from driftd.sources.row_counts import NO_TIME, Found, share_faults
 from driftd.sources.text_files import TextFormat
 from driftd_detectors.columns import Numbers
 
@@ -65,6 +66,10 @@ class LogFiles:
         lately = [said for said, at in self._read_faults.values() if self._now - at < _REMARK_SECONDS]
         return tuple(dict.fromkeys([*self._found_faults, *lately]))
 
+    def use_reading(self, reading: Reading) -> None:
+        """Read the same files with other columns in mind; what is known of them stays."""
+        self._reading = reading
+
     def refresh(self, now: float, on_rows: OnRows) -> None:
         """Look for new rows, and tell `on_rows` of each stretch of them with the rows' event times.
 
@@ -90,7 +95,7 @@ class LogFiles:
             if numbers:
                 self.known.save()
                 self._stored_at = self._place.stat().st_mtime_ns
-        said_faults, said_remarks = self._shortfalls()
+        said_faults, said_remarks = self._shortfalls(listing)
         self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
         self.remarks = (*said_remarks, *self._describe_replaced(now))
 
@@ -106,7 +111,7 @@ class LogFiles:
             number = self.known.begin(str(path), stat.st_ino)
             if (fault := self._look(number, now, lambda *_: None, most=1)) is not None:
                 faults.append(fault)
-        said_faults, said_remarks = self._shortfalls()
+        said_faults, said_remarks = self._shortfalls(listing)
         self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
         self.remarks = tuple(said_remarks)
 
@@ -120,8 +125,10 @@ class LogFiles:
                 kind = self._kind_of(file)
                 if kind == "parquet":
                     path, partition = Path(file.path), partition_of(file.path, self._base)
-                    inside = self._reading.features
-                    yield from parquet_files.read_stretches(path, mine, wanted, inside, partition, self._on_column)
+                    inside, times = self._reading.features, (*wanted.times, *wanted.event_times)
+                    tables = parquet_files.read_stretches(path, mine, wanted, inside, partition, self._on_column)
+                    for stretch, table in tables:
+                        yield stretch, self._reading.dialect.with_iso_dates(table, times)
                 else:
                     yield from text_files.read_stretches(file, self._text_format(file, kind), mine, wanted)
             except (OSError, EOFError, ValueError, pa.ArrowException) as error:
@@ -154,8 +161,12 @@ class LogFiles:
             return f"{self._pattern} has none of the files any more that were read from it: is it mounted?"
         return None
 
-    def _shortfalls(self) -> tuple[list[str], list[str]]:
-        """What to say of columns that no file has had."""
+    def _shortfalls(self, listing: Listing) -> tuple[list[str], list[str]]:
+        """What to say, as faults and as remarks, of files that are not there and of columns that none has had."""
+        if not listing.files and not listing.tables and is_there(self._pattern) and not self.known.rows:
+            passed = f": {quote_names(listing.passed_over)} are passed over" if listing.passed_over else ""
+            empty = [f"{self._pattern} has no file that is read{passed}"]
+            return ([], empty) if self._reading.may_be_empty else (empty, [])
         read = [set(file.absent) for file in self.known.files if file.rows and file.absent is not None]
         return self._reading.expected.shortfalls(set.intersection(*read)) if read else ([], [])
 
@@ -197,7 +208,9 @@ class LogFiles:
         null_at = now if self._reading.nulls_are_new else None
         if kind == "parquet":
             partition = partition_of(file.path, self._base)
-            yield from parquet_files.find_stretches(file, wanted, now, partition, timed=timed, null_at=null_at)
+            yield from parquet_files.find_stretches(
+                file, wanted, now, partition, timed=timed, null_at=null_at, dialect=self._reading.dialect
+            )
         else:
             how = self._text_format(file, kind)
             yield from text_files.find_stretches(file, how, wanted, now, timed=timed, null_at=null_at)
@@ -209,7 +222,7 @@ class LogFiles:
         file.impossible_time += times.impossible
         for fault in times.faults:
             row = file.rows - len(times.times) + fault.place + 1
-            reason = "no_time" if fault.reason == "no readable time" else "impossible_time"
+            reason = "no_time" if fault.reason.startswith(NO_TIME) else "impossible_time"
             file.examples[reason] = f"{file.path}, row {row}, column {self._reading.at!r}: {fault.reason}"
         on_rows(file, stretch, times.kept)
 
@@ -272,7 +285,7 @@ class LogFiles:
             "csv" if kind == "csv" else "jsonl",
             reading.dialect,
             reading.dialect.separator_of(file.path),
-            Lines(reading.features, ADAPTERS.get(reading.format), reading.expected.features),
+            Lines(reading.features, ADAPTERS.get(reading.format), reading.expected.features, reading.dialect),
             partition_of(file.path, self._base),
         )
 

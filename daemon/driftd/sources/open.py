@@ -59,6 +59,10 @@ class RecordedSource:
         """See `Source.sample`."""
         return self.source.sample(window, rows, seed)
 
+    def use_schema(self, schema: Schema) -> None:
+        """See `Source.use_schema`."""
+        self.source.use_schema(schema)
+
     def close(self) -> None:
         """See `Source.close`."""
         self.source.close()
@@ -78,6 +82,6 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
     names = {str(meaning): name for meaning, name in chosen.columns.items()}
     feedback_names = {str(meaning): name for meaning, name in chosen.feedback_columns.items()}
     written = chosen.dialect
-    dialect = Dialect(written.separator, written.decimal, written.encoding, written.compression)
+    dialect = Dialect(written.separator, written.decimal, written.encoding, written.compression, written.day_first)
     settings = FilesSettings(chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect)
     return FilesSource(model, schema, places, settings, closed)

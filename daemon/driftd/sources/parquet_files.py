@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftd.sources.catalogue import LogFile, Stretch, span_of
+from driftd.sources.dialects import Dialect
 from driftd.sources.listing import with_partition
 from driftd.sources.nested import as_read, path_in, with_paths
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.protocol import CHUNK_ROWS
 from driftd.sources.row_counts import Found, FoundTimes, read_times
-from driftd_detectors.columns import Numbers
 
 DIGESTED_ROWS = 20
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
@@ -67,6 +67,7 @@ def find_stretches(
     *,
     timed: bool,
     null_at: float | None,
+    dialect: Dialect,
 ) -> Iterator[Found]:
     """The rows that a file has beyond `file.done`, with their event times; at most `CHUNK_ROWS` at once.
 
@@ -81,15 +82,16 @@ def find_stretches(
         for group in range(parquet.metadata.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
             if row + rows > file.done:
-                times = _times(parquet, group, at, partition, null_at)
-                if times is None:
+                column = _time_column(parquet, group, at, partition, dialect)
+                if column is None:
                     times = np.full(rows, np.nan if timed else found_at)
                 else:
-                    file.is_timed = True
+                    times, file.is_timed = read_times(column, null_at), True
                 is_timed = file.is_timed or timed
                 for start in range(max(row, file.done), row + rows, CHUNK_ROWS):
                     stop = min(start + CHUNK_ROWS, row + rows)
-                    found = FoundTimes.of(times[start - row : stop - row], found_at if is_timed else np.inf)
+                    read_from = None if column is None else column.slice(start - row, stop - start)
+                    found = FoundTimes.of(times[start - row : stop - row], found_at if is_timed else np.inf, read_from)
                     file.done = stop
                     file.rows += stop - start
                     yield Found(_stretch(start, stop, found, found_at, is_timed=is_timed), found)
@@ -103,19 +105,17 @@ def _stretch(start: int, stop: int, found: FoundTimes, found_at: float, *, is_ti
     return Stretch(0, start, stop, kept, 0, first_at, last_at, aside, found_at, found.first_future, is_timed)
 
 
-def _times(
-    parquet: pq.ParquetFile, group: int, at: str, partition: Mapping[str, str | None], null_at: float | None
-) -> Numbers | None:
-    """The times of a row group; None when the file has none."""
+def _time_column(
+    parquet: pq.ParquetFile, group: int, at: str, partition: Mapping[str, str | None], dialect: Dialect
+) -> pa.ChunkedArray | None:
+    """The column of times of a row group; None when the file has none."""
     if path_in(parquet.schema_arrow, at):
         read = with_paths(parquet.read_row_group(group, columns=[at]), {at: at})
-        column = as_read(read)[0].column(at)
-    elif at in partition:
+        return dialect.with_iso_dates(as_read(read)[0], [at]).column(at)
+    if at in partition:
         rows = parquet.metadata.row_group(group).num_rows
-        column = with_partition(_empty_rows(rows), partition, [at], [at]).column(at)
-    else:
-        column = None
-    return None if column is None else read_times(column, null_at)
+        return with_partition(_empty_rows(rows), partition, [at], [at]).column(at)
+    return None
 
 
 def read_stretches(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from driftd.records import Window
 from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.schema import Schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +69,10 @@ class Source(Protocol):
 
     def sample(self, window: Window, rows: int, seed: int) -> pa.Table:
         """At most so many rows of a window, drawn evenly; as in `labelled`, but the label may be null."""
+        ...
+
+    def use_schema(self, schema: Schema) -> None:
+        """Read by the schema of another version from now on; what was read so far, and how far, stays."""
         ...
 
     def close(self) -> None:

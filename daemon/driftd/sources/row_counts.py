@@ -11,12 +11,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftd.sources.catalogue import LogFile, Stretch
+from driftd.sources.dialects import begin_of_date
 from driftd.sources.protocol import COUNT_SECONDS, JoinCounts
 from driftd.store.events.arrow_columns import read_numbers
 from driftd.store.events.feature_parsing import FUTURE_SECONDS, time_obstacle
 from driftd.store.events.reader import EventReader
 from driftd_detectors.columns import Numbers
 
+NO_TIME = "no readable time"
+DAY_FIRST_REMEDY = ": set dialect: {day_first: true} or {day_first: false}"
+_SHOWN_CHARACTERS = 40
 _BASIC_DATE = 8  # characters of 20240131, which is a date and not a count of seconds
 _WHOLE_COLUMN = (pa.timestamp("us", "UTC"), pa.timestamp("us"), pa.float64())
 
@@ -74,6 +78,14 @@ class TimeFault:
     reason: str
 
 
+def _unreadable(place: int, read_from: pa.ChunkedArray | None) -> TimeFault:
+    text = None if read_from is None else read_from[place].as_py()
+    if not isinstance(text, str):
+        return TimeFault(place, NO_TIME)
+    remedy = DAY_FIRST_REMEDY if begin_of_date(text) is not None else ""
+    return TimeFault(place, f"{NO_TIME} in {text[:_SHOWN_CHARACTERS]!r}{remedy}")
+
+
 @dataclass(frozen=True, slots=True)
 class FoundTimes:
     """The times of the rows that one look found.
@@ -90,15 +102,15 @@ class FoundTimes:
     faults: tuple[TimeFault, ...]
 
     @classmethod
-    def of(cls, times: Numbers, found_at: float) -> FoundTimes:
-        """Sort times by what can be done with them."""
+    def of(cls, times: Numbers, found_at: float, read_from: pa.ChunkedArray | None = None) -> FoundTimes:
+        """Sort times by what can be done with them. The column that they were read from gives the example."""
         usable = are_possible(times, found_at)
         if usable.all():
             return cls(times, usable, 0, 0, None, ())
         unreadable = np.isnan(times)
         impossible = ~usable & ~unreadable
         future = times[impossible & (times > 0)]
-        faults = [TimeFault(int(np.argmax(unreadable)), "no readable time")] if unreadable.any() else []
+        faults = [_unreadable(int(np.argmax(unreadable)), read_from)] if unreadable.any() else []
         if impossible.any():
             place = int(np.argmax(impossible))
             faults.append(TimeFault(place, time_obstacle(float(times[place]), found_at) or "impossible"))
@@ -133,6 +145,7 @@ REASONS = {
     "refused": "were refused",
 }
 FAULT_SHARE = 0.05  # of what was read lately; beyond it the rows that are left tell little of the whole
+_ODD_LINES = 2
 _LATELY_NANOSECONDS = 86_400 * 10**9
 
 
@@ -157,7 +170,20 @@ def share_faults(files: Sequence[LogFile]) -> list[str]:
         if count > FAULT_SHARE * total and reason != "no_label":
             example = next((file.examples[reason] for file in reversed(lately) if reason in file.examples), "")
             faults.append(f"{count:,} of {total:,} rows {said}" + (f" ({example})" if example else ""))
-    return faults
+    return [*faults, *_encoding_faults(lately)]
+
+
+def _encoding_faults(files: Sequence[LogFile]) -> list[str]:
+    """Lines that are not of the encoding: one may be damaged; with more, different texts become the same one."""
+    odd = [file for file in files if file.undecodable]
+    count = sum(file.undecodable for file in odd)
+    if count < _ODD_LINES:
+        return []
+    example = odd[-1].examples.get("undecodable", odd[-1].path)
+    return [
+        f"{count:,} lines are not of the encoding and are read with signs replaced ({example}): "
+        "set dialect: {encoding: ...}, such as cp1252, or mend what writes them"
+    ]
 
 
 ROWS_AT_ONCE = 200_000

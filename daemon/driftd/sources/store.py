@@ -12,6 +12,7 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.protocol import CHUNK_ROWS, COUNT_SECONDS, Extent, JoinCounts, at_most
 from driftd.store.events.reader import EventReader, Rows, Seqs
+from driftd.store.ownership import holder
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema
 
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EVER = float("inf")
+_BACKFILL = "driftd backfill loads rows of the past: no window is checked before it has ended"
 
 
 class StoreSource:
-    """Events that the SDK and `driftd serve` wrote. What is committed is complete; nothing has to be waited for."""
+    """Events that the SDK and `driftd serve` wrote. What is committed is complete; nothing has to be waited for.
+
+    But while `driftd backfill` loads rows of the past, no window becomes complete: a part of one would be checked.
+    """
 
     def __init__(
         self, model: str, schema: Schema, places: Places, closed_until: Callable[[float], float] | None = None
@@ -30,6 +35,8 @@ class StoreSource:
         """`closed_until` tells up to which event time windows are closed at a time; rows older than that are late."""
         self._closed_until = closed_until or (lambda _now: -_EVER)
         self._schema = schema
+        self._backfill = places.backfill_lock(model)
+        self._complete_until = -_EVER  # no window becomes complete while rows of the past are loaded
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._seen: tuple[int, float] | None = None  # rows, and the event time up to which windows were closed
         self._late = 0
@@ -38,6 +45,9 @@ class StoreSource:
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`."""
+        backfill = holder(self._backfill)
+        if backfill is None:
+            self._complete_until = now
         with self._reader.snapshot():
             rows, first_at, newest_at = self._reader.count(), self._reader.first_at(), self._reader.newest_at()
             newest_label_at, counts = self._reader.newest_label_at(), self._reader.counters()
@@ -49,7 +59,17 @@ class StoreSource:
         counts |= {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
         faults = (joins.fault,) if joins.fault is not None and rows else ()
         newest_at, newest_label_at = at_most(newest_at, now), at_most(newest_label_at, now)
-        return Extent(first_at, now, rows, self._late, faults, newest_at, newest_label_at, counts)
+        return Extent(
+            first_at,
+            self._complete_until,
+            rows,
+            self._late,
+            faults,
+            newest_at,
+            newest_label_at,
+            counts,
+            remarks=() if backfill is None else (_BACKFILL,),
+        )
 
     def _count_joins(self, now: float) -> JoinCounts:
         """How many labels have their prediction; counted anew now and then, because the whole index is read."""
@@ -86,6 +106,11 @@ class StoreSource:
         if len(seqs) > rows:
             seqs = np.sort(np.random.default_rng(seed).choice(seqs, rows, replace=False))
         return self._table(seqs, _EVER)
+
+    def use_schema(self, schema: Schema) -> None:
+        """See `Source.use_schema`."""
+        self._schema = schema
+        self._reader.use_schema(schema)
 
     def close(self) -> None:
         """See `Source.close`."""

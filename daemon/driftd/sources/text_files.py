@@ -14,7 +14,7 @@ from driftd.sources.catalogue import LogFile, Stretch, span_of
 from driftd.sources.dialects import Dialect, end_of_rows, header_names, open_text, parse_csv
 from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
 from driftd.sources.listing import with_partition
-from driftd.sources.parsed import Parsed, RequestedColumns
+from driftd.sources.parsed import Parsed, RequestedColumns, shorten
 from driftd.sources.row_counts import Found, FoundTimes, read_times
 from driftd_detectors.columns import Numbers
 
@@ -114,9 +114,10 @@ def find_stretches(
             file.absent = [name for name in file.absent or () if name not in parsed.table.column_names]
             file.is_timed = file.is_timed or timed or at in parsed.table.column_names
             times = _times(parsed.table, at, null_at, np.nan if file.is_timed else found_at)
-            found = FoundTimes.of(times, found_at if file.is_timed else np.inf)
+            read_from = parsed.table.column(at) if at in parsed.table.column_names else None
+            found = FoundTimes.of(times, found_at if file.is_timed else np.inf, read_from)
             stretch = _stretch(file, len(rows), found, found_at)
-            _count(file, parsed, rows)
+            _count(file, parsed, rows, how.dialect)
             yield Found(stretch, found)
 
 
@@ -135,7 +136,12 @@ def _times(table: pa.Table, at: str, null_at: float | None, without: float) -> N
     return np.full(len(table), without)
 
 
-def _count(file: LogFile, parsed: Parsed, rows: bytes) -> None:
+def _count(file: LogFile, parsed: Parsed, rows: bytes, dialect: Dialect) -> None:
+    odd = dialect.undecodable(rows)
+    if odd:
+        file.undecodable += len(odd)
+        text = shorten(dialect.as_utf8(rows.split(b"\n")[odd[0]]))
+        file.examples["undecodable"] = f"{file.path}, line {file.lines + odd[0] + 1}: {text}"
     if parsed.malformed:
         file.malformed += parsed.malformed
         if parsed.example is not None:

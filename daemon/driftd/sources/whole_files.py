@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from driftd.errors import DriftdError
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.dialects import Dialect, open_text
+from driftd.sources.dialects import Dialect, begin_of_date, open_text
 from driftd.sources.files_settings import Reading
 from driftd.sources.formats import FileFormat
 from driftd.sources.json_lines import rows_in
@@ -25,8 +25,10 @@ from driftd.sources.text_files import TextFormat, first_columns
 from driftd.store.events.arrow_columns import has_text, is_text, read_column, values_of
 from driftd.store.events.columnar import join_columns, missing_column
 from driftd_detectors.columns import Column
-from driftd_detectors.schema import Kind, kind_of_values
+from driftd_detectors.schema import MOSTLY, Kind, kind_of_values
 from driftd_detectors.values import class_name
+
+_MONTHS = 12
 
 
 class ColumnKinds:
@@ -38,6 +40,7 @@ class ColumnKinds:
         self._told: dict[str, set[Kind]] = {}
         self._nested: dict[str, None] = {}
         self._untyped = False
+        self.folders: dict[str, None] = {}  # columns that are named by folders alone
 
     @property
     def nested(self) -> tuple[str, ...]:
@@ -82,14 +85,70 @@ class ColumnKinds:
                     _count(_only_column(pa.table(batch)), counts)
 
     def see_partition(self, values: Mapping[str, str | None], rows: int) -> None:
-        """Columns that the folders of a file name; they have no types."""
+        """Columns that the folders of a file name and the file itself has not; they have no types."""
         self._untyped = self._untyped or bool(values)
+        self.folders |= dict.fromkeys(values)
         for name, value in values.items():
             self._counts.setdefault(name, Counter())[value] += rows
 
+    def order_dates(self, dialect: Dialect) -> Dialect:
+        """The dialect with the order of dates such as 31/01/2026 that it says, or that numbers over 12 show.
+
+        It stays open where there are no such dates. Raises WholeFilesError where nothing shows it, or both are shown.
+        """
+        columns = {name: dates for name in self._counts if (dates := self._dates(name))}
+        if dialect.day_first is not None or not columns:
+            return dialect
+        rows = [
+            (first, second, self.counts(name)[text])
+            for name in columns
+            for text, (first, second) in columns[name].items()
+        ]
+        day = sum(count for first, _, count in rows if first > _MONTHS)
+        month = sum(count for _, second, count in rows if second > _MONTHS)
+        if min(day, month) > (1 - MOSTLY) * max(day, month) or day == month:
+            name, dates = next(iter(columns.items()))
+            counts = f" ({day:,} rows show one, {month:,} the other)" if day else ""
+            raise WholeFilesError(
+                f"the dates of {name}, such as {next(iter(dates))!r}, may begin with the day or the month{counts}: "
+                "set dialect: {day_first: true} or {day_first: false}"
+            )
+        return replace(dialect, day_first=day > month)
+
+    def remarks_on_dates(self, dialect: Dialect) -> Iterator[str]:
+        """One sentence on each column of such dates."""
+        begin = "day" if dialect.day_first else "month"
+        for name in self._counts:
+            if dates := self._dates(name):
+                yield (
+                    f"the dates of {name}, such as {next(iter(dates))!r}, begin with the {begin}: a source that reads "
+                    f"such files needs dialect: {{day_first: {str(dialect.day_first).lower()}}}"
+                )
+
+    def _present(self, name: str) -> dict[Any, int]:
+        return {value: count for value, count in self.counts(name).items() if value is not None and value == value}  # noqa: PLR0124 - NaN
+
+    def _dates(self, name: str) -> dict[str, tuple[int, int]]:
+        """The two numbers before the year of each date of a column of such dates; empty for any other column."""
+        present = self._present(name)
+        if (
+            not present
+            or name in self._told
+            or name in self._nested
+            or not all(isinstance(value, str) for value in present)
+        ):
+            return {}
+        begins = {text: begin_of_date(text) for text in present}
+        rows = sum(count for text, count in present.items() if begins[text] is not None)
+        if rows < MOSTLY * sum(present.values()):
+            return {}
+        return {text: begin for text, begin in begins.items() if begin is not None}
+
     def _kind(self, name: str) -> Kind:
         kinds = self._told.get(name, set())
-        present = {value: count for value, count in self.counts(name).items() if value is not None and value == value}  # noqa: PLR0124 - NaN
+        present = self._present(name)
+        if self._dates(name):
+            return Kind.TIMESTAMP
         if present or not kinds:
             kinds = {*kinds, kind_of_values(present, untyped=self._untyped)}
         return next(iter(kinds)) if len(kinds) == 1 else Kind.CATEGORY
@@ -151,7 +210,8 @@ class WholeFiles:
     """All rows of some files, column by column, as the files source reads them under these kinds.
 
     `integers` holds the columns that are whole numbers of 64 bits in every file: as floats, long ids would lose digits.
-    `nested` names columns of lists. `remarks` say what could not be read.
+    `nested` names columns of lists, `folders` those that stand in the names of folders (`key=value`) alone. `remarks`
+    say what could not be read.
     """
 
     rows: int
@@ -160,6 +220,7 @@ class WholeFiles:
     integers: Mapping[str, pa.ChunkedArray]
     nested: tuple[str, ...]
     remarks: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
 
 def read_whole(
@@ -177,9 +238,11 @@ def read_whole(
         if not logs.known.rows:
             raise WholeFilesError(f"{pattern} holds no rows")
         seen = _kinds_of(logs)
+        ordered = seen.order_dates(reading.dialect)
+        logs.use_reading(replace(reading, dialect=ordered))
         found = _read(logs, seen.kinds(), seen.nested)
         _require_whole(logs)
-    return found
+    return replace(found, remarks=(*seen.remarks_on_dates(ordered), *found.remarks), folders=tuple(seen.folders))
 
 
 def _require_whole(logs: LogFiles) -> None:
@@ -196,14 +259,21 @@ def _kinds_of(logs: LogFiles) -> ColumnKinds:
         if layout.text is None:
             with pq.ParquetFile(file.path) as parquet:
                 seen.see_parquet(parquet)
+                own = set(parquet.schema_arrow.names)
         elif layout.text.kind == "csv":
-            names = tuple(name for name in first_columns(file, layout.text) or () if name not in layout.partition)
+            columns = first_columns(file, layout.text) or []
+            names = tuple(columns[: len(columns) - len(layout.partition)])
+            own = set(names)
             for _, table in logs.read(stretches, RequestedColumns(_NO_COLUMN, names, names)):
                 seen.see_texts(table)
         else:
+            own = set()
             for lines in _lines_of(file, layout.text, stretches):
-                seen.see_rows(rows_in(lines, layout.text.lines))
-        seen.see_partition(layout.partition, file.rows)
+                rows = list(rows_in(lines, layout.text.lines))
+                own |= {name for row in rows for name in row}
+                seen.see_rows(rows)
+        folders = {name: value for name, value in layout.partition.items() if name not in own}
+        seen.see_partition(folders, file.rows)
     return seen
 
 

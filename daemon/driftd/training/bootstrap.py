@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from driftd.sources.whole_files import WholeFiles
 from driftd.store.events.arrow_columns import read_column, read_ids, table_of, to_arrow
 from driftd.store.events.columnar import in_words_of
 from driftd.training.adoption_records import AdoptionOrder
-from driftd.training.jobs import Job, JobLimits, read_result, start_job
+from driftd.training.fork_server import ForkServer
+from driftd.training.jobs import Job, JobLimits, job_environment, read_result, start_job
 from driftd.training.snapshots import DATA, labelled_rows, name_values, take_snapshot
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.schema import Kind, Schema, Task, learn_schema
@@ -135,6 +137,24 @@ def make_first_version(
     `on_step` is called with the name of each step as it begins. Raises FirstVersionError, and SnapshotError when no
     row has a label. Running it again after an interruption takes up what is done, and does anew what failed.
     """
+    limits = limits or JobLimits()
+    with closing(ForkServer()) as server:  # one process loads the libraries for all steps, beside the snapshot
+        server.begin(job_environment(limits))
+        return _make(model, config, rows, columns, places, now, on_step, limits, adopt, server)
+
+
+def _make(
+    model: str,
+    config: ModelConfig,
+    rows: pd.DataFrame,
+    columns: FileColumns,
+    places: Places,
+    now: float,
+    on_step: Callable[[str], None],
+    limits: JobLimits,
+    adopt: AdoptionOrder | None,
+    server: ForkServer,
+) -> FirstVersion:
     on_step("snapshot")
     schema = schema_of(config, rows, columns)
     if adopt is not None and adopt.classes:
@@ -143,7 +163,6 @@ def make_first_version(
     base = {"model": model, "model_config": config.model_dump(mode="json"), "state_dir": str(places.root), "until": now}
     order = {"version": FIRST, "snapshot": snapshot.digest, "change_at": None, "seed": FIRST, "parent": None}
     why = {"trigger": "manual", "reason": "the first version"}
-    limits = limits or JobLimits()
     key = f"{model}-first-{snapshot.digest[:12]}" + (f"-{adopt.sha256[:12]}" if adopt is not None else "")
 
     def work(task: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
@@ -151,7 +170,8 @@ def make_first_version(
         folder = places.job(f"{key}-{task}")
         if (before := read_result(folder)) is not None and not before.ok:
             shutil.rmtree(folder)  # whoever runs it again has changed something: the trainer, a library, the model
-        return _finish(start_job(folder, task, {**base, **why, **arguments}, limits), task)
+        server.await_ready()
+        return _finish(start_job(folder, task, {**base, **why, **arguments}, limits, server), task)
 
     trained = work("train", order) if adopt is None else work("adopt", {**order, **adopt.to_dict()})
     judged = work("judge", {"challenger": FIRST, "champion": None})

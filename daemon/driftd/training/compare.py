@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -42,11 +43,30 @@ def outcomes_of(predictions: Predictions, rows: TrainingRows, classes: tuple[str
         return Outcomes(rows.at, predictions.prediction, predictions.score, rows.target, label_at, _all(version, rows))
     own = np.array([classes.index(name) for name in predictions.classes], dtype=np.float64)
     prediction = own[predictions.prediction.astype(np.intp)] if len(rows) else np.empty(0)
-    score = _score_among(predictions, len(classes))
+    score = score_among(predictions, len(classes))
     codes = {name: float(code) for code, name in enumerate(classes)}
     # A label that is no class of either version has the code -1.
     label = np.array([codes.get(str(label), -1.0) for label in rows.target], dtype=np.float64)
     return Outcomes(rows.at, prediction, score, label, label_at, _all(version, rows), classes)
+
+
+class Comparable(Protocol):
+    """Whatever can be compared on rows: a version, or a sibling, which has no number."""
+
+    @property
+    def version(self) -> int:
+        """Its number; 0 for none."""
+        ...
+
+    @property
+    def estimator(self) -> Any:
+        """What predicts."""
+        ...
+
+    @property
+    def schema(self) -> Schema:
+        """What it was trained under."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +78,7 @@ class ComparedVersion:
 
 
 def compare(
-    metric: str | None, rows: TrainingRows, sides: Sequence[tuple[LoadedVersion, Predictions]]
+    metric: str | None, rows: TrainingRows, sides: Sequence[tuple[Comparable, Predictions]]
 ) -> tuple[str, list[ComparedVersion]]:
     """The metric by which versions are compared row by row, and each version's side.
 
@@ -68,17 +88,17 @@ def compare(
     classes = _common_classes([version for version, _ in sides], rows)
     outcomes = [outcomes_of(found, rows, classes, version.version) for version, found in sides]
     scored = all(bool(np.isfinite(side.score).all()) for side in outcomes)
-    used = gate_metric(metric, rows.schema.task, scored=scored, rarer=rarer_class_share(rows))
+    used = gate_metric(metric, rows.schema.task, scored=scored, rarer=rarer_class(rows))
     return used, [ComparedVersion(side, losses(used, rows.schema.task, side)) for side in outcomes]
 
 
-def _common_classes(versions: Iterable[LoadedVersion], rows: TrainingRows) -> tuple[str, ...]:
+def _common_classes(versions: Iterable[Comparable], rows: TrainingRows) -> tuple[str, ...]:
     if rows.schema.task is Task.REGRESSION:
         return ()
     return tuple(dict.fromkeys(name for version in versions for name in version.schema.classes))
 
 
-def predict_rows(version: LoadedVersion, rows: TrainingRows) -> Predictions:
+def predict_rows(version: Comparable, rows: TrainingRows) -> Predictions:
     """The predictions of a version for rows of any schema of the same model."""
     return predict_with(version.estimator, version.schema, rows.under(version.schema).frame)
 
@@ -121,16 +141,16 @@ def mean_loss(predictions: Predictions, rows: TrainingRows, metric: str | None) 
 def row_losses(outcomes: Outcomes, rows: TrainingRows, metric: str | None) -> Numbers:
     """The loss of each row under the metric that the gate would use."""
     scored = bool(np.isfinite(outcomes.score).all())
-    used = gate_metric(metric, rows.schema.task, scored=scored, rarer=rarer_class_share(rows))
+    used = gate_metric(metric, rows.schema.task, scored=scored, rarer=rarer_class(rows))
     return losses(used, rows.schema.task, outcomes)
 
 
-def rarer_class_share(rows: TrainingRows) -> float:
-    """The share of the rarer of two classes among the labels; NaN where there are not two."""
+def rarer_class(rows: TrainingRows) -> float:
+    """The share of the rarer of two classes; NaN for other tasks."""
     return rarer_share(np.asarray(rows.target, dtype=str) if rows.schema.classes else rows.target, rows.schema.classes)
 
 
-def _score_among(predictions: Predictions, classes: int) -> Numbers:
+def score_among(predictions: Predictions, classes: int) -> Numbers:
     """A binary version's score is of its second class; among more classes it must be of the predicted one."""
     if len(predictions.classes) == 2 and classes > 2:  # noqa: PLR2004 - binary means two
         return np.where(predictions.prediction == 1, predictions.score, 1 - predictions.score)
@@ -163,14 +183,24 @@ class GateGuard:
 
 
 def segment_guards(
-    rows: TrainingRows, weight: Numbers, lost: Sequence[Numbers], columns: Sequence[str], confidence: float
+    rows: TrainingRows,
+    weight: Numbers,
+    lost: Sequence[Numbers],
+    columns: Sequence[str],
+    confidence: float,
+    day: float,
 ) -> list[GateGuard]:
-    """No segment of at least 200 rows significantly worse; the error probability is shared among the segments."""
+    """No segment of at least 200 rows significantly worse; the error probability is shared among the segments.
+
+    `day` is the seconds within which rows share their luck.
+    """
     segments = [segment for column in columns if column in rows.schema.names for segment in _segments(rows, column)]
     guards = []
     for name, inside in segments:
         share = 1 - (1 - confidence) / len(segments)
-        judged = judge(lost[0][inside], lost[1][inside], rows.at[inside], weight=weight[inside], confidence=share)
+        judged = judge(
+            lost[0][inside], lost[1][inside], rows.at[inside], weight=weight[inside], confidence=share, day=day
+        )
         guards.append(GateGuard(f"segment {name}", judged.decision != "reject", f"segment {name}: {judged.sentence}"))
     return guards
 

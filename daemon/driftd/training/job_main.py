@@ -29,16 +29,22 @@ TASKS = {
     "hand_over": "driftd.training.tasks.hand_over",
     "judge": "driftd.training.tasks.judge",
     "verify": "driftd.training.tasks.verify",
+    "refresh": "driftd.training.tasks.refresh",
     "shadow": "driftd.training.tasks.shadow",
     "reproduce": "driftd.training.tasks.reproduce",
     "report": "driftd.second_opinion.report",
 }
 
 
-def main(folder: Path) -> int:
-    """Run the job of a folder and write its result; 0 when there is one, whatever it says."""
+def run_folder(folder: Path, *, parent: int | None = None) -> int:
+    """Run the job of a folder and write its result; 0 when there is one, whatever it says.
+
+    `parent` is the process that the job must not outlive; None: the one that the order names.
+    """
     order = json.loads((folder / JOB).read_bytes())
-    keep(order["parent"])  # from here on this is the work, and the process that was started its keeper
+    keep(
+        order["parent"] if parent is None else parent
+    )  # from here on this is the work, and the process that was started its keeper
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a predecessor may still be dying
         if read_result(folder) is None:
@@ -76,6 +82,6 @@ def run_task(name: str, arguments: Mapping[str, object]) -> Mapping[str, object]
 
 
 if __name__ == "__main__":
-    code = main(Path(sys.argv[1]))
+    code = run_folder(Path(sys.argv[1]))
     sys.stdout.flush()
     os._exit(code)  # a trainer's left-over threads must not keep a finished job alive

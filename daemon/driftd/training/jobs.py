@@ -13,12 +13,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from driftd.fsutil import write_durably
+from driftd.training.fork_server import ForkedProcess, ForkServer
 from driftd.training.process_tree import end_below
 
-__all__ = ["Job", "JobLimits", "JobResult", "read_result", "start_job"]
+__all__ = ["Job", "JobLimits", "JobResult", "job_environment", "read_result", "start_job"]
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -142,11 +143,43 @@ def log_tail(folder: Path) -> str:
 _OF_THE_DAEMON = {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"}
 
 
+class SpawnedProcess:
+    """The child of a job that this process started. Until `reap` its process id is not given to another process."""
+
+    def __init__(self, command: list[str], log: IO[bytes], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, negative for a signal; None until it was reaped."""
+        return self._process.returncode
+
+    def has_ended(self) -> bool:
+        """Whether the child has ended; it may be a zombie."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def reap(self) -> int:
+        """Wait for the end, bury the child and return its exit code."""
+        return self._process.wait()
+
+
 class Job:
     """A child process at work, or a finished folder."""
 
     def __init__(
-        self, folder: Path, limits: JobLimits, process: subprocess.Popen[bytes] | None, started: float
+        self, folder: Path, limits: JobLimits, process: SpawnedProcess | ForkedProcess | None, started: float
     ) -> None:
         self.folder = folder
         self._limits = limits
@@ -183,7 +216,7 @@ class Job:
         if self._process is None or self._process.returncode is not None:
             return
         _kill_family(self._process.pid)
-        self._process.wait()
+        self._process.reap()
 
     def _at_work(self) -> bool:
         """Whether the child still runs.
@@ -193,17 +226,17 @@ class Job:
         """
         if self._process is None or self._process.returncode is not None:
             return False
-        if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if not self._process.has_ended():
             return True
         _kill_family(self._process.pid)
-        self._process.wait()
+        self._process.reap()
         return False
 
     def _conclude(self) -> JobResult:
         if (result := read_result(self.folder)) is not None:
             return result
         code = self._process.returncode if self._process else 0
-        return self._fail(_why(code, self._limits))
+        return self._fail(_why(code or 0, self._limits))
 
     def _fail(self, sentence: str) -> JobResult:
         result = JobResult(ok=False, error=sentence, tail=log_tail(self.folder))
@@ -211,10 +244,17 @@ class Job:
         return result
 
 
-def start_job(folder: Path, task: str, arguments: Mapping[str, object], limits: JobLimits | None = None) -> Job:
+def start_job(
+    folder: Path,
+    task: str,
+    arguments: Mapping[str, object],
+    limits: JobLimits | None = None,
+    server: ForkServer | None = None,
+) -> Job:
     """Start a task of `driftd.training.tasks` as a child process in its own session, or take up a finished folder.
 
-    Call it from a thread that lives as long as its process: the child dies with the thread that started it.
+    With a `server`, the child is forked from it where that can be. Call it from a thread that lives as long as its
+    process: the child dies with the thread that started it.
     """
     limits = limits or JobLimits()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # parameters of trainers may hold passwords
@@ -226,14 +266,11 @@ def start_job(folder: Path, task: str, arguments: Mapping[str, object], limits: 
     with open(temporary, "w", opener=_for_us_alone) as file:
         file.write(json.dumps(order, indent=2))
     temporary.replace(folder / JOB)
+    environment = job_environment(limits)
     with open(folder / LOG, "wb", opener=_for_us_alone) as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "driftd.training.job_main", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(limits),
-            start_new_session=True,
+        forked = server.fork(folder, folder / LOG, environment) if server is not None else None
+        process = forked or SpawnedProcess(
+            [sys.executable, "-m", "driftd.training.job_main", str(folder)], log, environment
         )
     return Job(folder, limits, process, time.monotonic())
 
@@ -242,7 +279,7 @@ def _for_us_alone(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _environment(limits: JobLimits) -> dict[str, str]:
+def job_environment(limits: JobLimits) -> dict[str, str]:
     """The parent's environment, with its import paths, its thread limits, and hashes that repeat from run to run.
 
     What is between systemd and the daemon stays there: a trainer needs neither its socket nor its credentials.

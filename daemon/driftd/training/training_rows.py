@@ -59,6 +59,21 @@ class TrainingRows:
         )
 
 
+def join_rows(parts: Sequence[TrainingRows]) -> TrainingRows:
+    """Rows under one schema, put together in the order given."""
+    if len(parts) == 1:
+        return parts[0]
+    return TrainingRows(
+        parts[0].schema,
+        pd.concat([part.frame for part in parts], ignore_index=True),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.at for part in parts]),
+        np.concatenate([part.label_at for part in parts]),
+        np.concatenate([part.version for part in parts]),
+        np.concatenate([part.ids for part in parts]),
+    )
+
+
 def rows_of(table: pa.Table, schema: Schema) -> TrainingRows:
     """The rows of a table that `labelled_rows` or a snapshot holds."""
     features = [name for name in schema.names if name in table.column_names]

@@ -24,7 +24,13 @@ from driftd_detectors.reference import layout_of
 
 MOST_COLUMNS = 96
 MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour
-IN_STANDARD_DEVIATIONS = ("location", "spread", "proportion")  # all other components are in sds of chance
+IN_STANDARD_DEVIATIONS = (
+    "location",
+    "spread",
+    "proportion",
+    "missing",
+    "outside",
+)  # all other components are in sds of chance
 NOTABLE = {True: 0.5, False: 6.0}  # where the colour is full: standard deviations of the reference, or sigmas
 SHOWN_KINDS = ("data", "prediction")
 

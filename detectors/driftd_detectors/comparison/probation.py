@@ -4,6 +4,9 @@ The bet is an e-process (Waudby-Smith, Ramdas, *Estimating means of bounded rand
 the new version is not worse than the old by more than the tolerated harm, the wealth exceeds 20 at *any* time with
 probability at most 1/20 (Ville, 1939), however often one looks. A daily t test, looked at daily, rolls back 27 % of
 equal versions.
+
+A bet that rolls nothing back says little until it could have: so a watch also says whether harm of a tenth would have
+been seen by now, in these very rows.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from driftd_detectors.comparison.gate import DAY
 
 BETS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7)
 ROLL_BACK_AT = 20.0
+NOTABLE_HARM = 0.10  # of the old version's loss: what a watch must have been able to see
 _DAYS_TO_LEARN_FROM = 5
 _FEWEST_A_DAY = 5
 
@@ -33,6 +37,7 @@ class Watch:
     sentence: str
     harm: float = math.nan  # mean loss of the new version minus that of the old, in units of the loss
     overdispersion: float = 1.0
+    is_telling: bool = False  # whether harm of `NOTABLE_HARM` would have been seen by now, over days enough
 
 
 def watch(
@@ -44,6 +49,7 @@ def watch(
     tolerated: float = 0.0,
     overdispersion: float = 1.0,
     threshold: float = ROLL_BACK_AT,
+    day: float = DAY,
 ) -> Watch:
     """Bet that the new version is worse.
 
@@ -62,6 +68,8 @@ def watch(
         day shares the day's luck, so n rows of a day count as n / overdispersion: the log wealth is divided by it.
         To second order that is exact for normal day effects. From five days on, the larger of this and of what the
         earlier watched days show counts; only earlier ones, so that the bet never knows the future.
+    day
+        Seconds within which rows share their luck: a day, or a window where windows are longer.
     """
     usable = np.isfinite(new_loss) & np.isfinite(old_loss)
     # The difference is clipped, not the losses: where both are beyond the bound, the worse one is still the worse.
@@ -69,12 +77,12 @@ def watch(
     rows = len(difference)
     if rows == 0:
         return Watch(roll_back=False, wealth=1.0, labels=0, sentence="no labels yet for the new version")
-    dispersion = _dispersions(difference, at[usable], overdispersion)
-    bets = np.array(BETS)[:, None]
-    logs = np.cumsum(np.log1p(bets * (difference - tolerated / bound)[None, :]) / dispersion, axis=1)
-    path = np.logaddexp.reduce(logs, axis=0) - math.log(len(BETS))
-    wealth = float(np.exp(min(700.0, path.max(initial=0.0))))
+    days = np.floor(at[usable] / day)
+    dispersion = _dispersions(difference, days, overdispersion)
+    wealth = _wealth(difference - tolerated / bound, dispersion)
     harm = float(difference.mean()) * bound
+    harmed = difference - difference.mean() + NOTABLE_HARM * float(old_loss[usable].mean()) / bound
+    sees = _wealth(np.clip(harmed, -1.0, 1.0) - tolerated / bound, dispersion) >= threshold
     return Watch(
         wealth >= threshold,
         wealth,
@@ -82,24 +90,33 @@ def watch(
         _sentence(harm, wealth, rows, threshold),
         harm=harm,
         overdispersion=float(dispersion[-1]),
+        is_telling=sees and len(np.unique(days)) >= _DAYS_TO_LEARN_FROM,
     )
 
 
-def _dispersions(difference: Numbers, at: Numbers, given: float) -> Numbers:
+def _wealth(excess: Numbers, dispersion: Numbers) -> float:
+    """The largest wealth that the mixture of bets reaches on harm beyond the tolerated, in units of the bound."""
+    bets = np.array(BETS)[:, None]
+    logs = np.cumsum(np.log1p(bets * excess[None, :]) / dispersion, axis=1)
+    path = np.logaddexp.reduce(logs, axis=0) - math.log(len(BETS))
+    return float(np.exp(min(700.0, path.max(initial=0.0))))
+
+
+def _dispersions(difference: Numbers, days: Numbers, given: float) -> Numbers:
     """The over-dispersion that holds for each row: learned from the rows before its day first appeared."""
-    _, first = np.unique(np.floor(at / DAY), return_index=True)
-    starts = [*sorted(int(start) for start in first), len(at)]
-    dispersion = np.full(len(at), max(1.0, given))
+    _, first = np.unique(days, return_index=True)
+    starts = [*sorted(int(start) for start in first), len(days)]
+    dispersion = np.full(len(days), max(1.0, given))
     for start, end in itertools.pairwise(starts):
-        dispersion[start:end] = np.maximum(dispersion[start:end], _of_days(difference[:start], at[:start]))
+        dispersion[start:end] = np.maximum(dispersion[start:end], _of_days(difference[:start], days[:start]))
     return dispersion
 
 
-def _of_days(difference: Numbers, at: Numbers) -> float:
+def _of_days(difference: Numbers, days: Numbers) -> float:
     """The over-dispersion of whole days; 1 while there are too few of them to say."""
-    if len(at) == 0:
+    if len(days) == 0:
         return 1.0
-    _, day_of = np.unique(np.floor(at / DAY), return_inverse=True)
+    _, day_of = np.unique(days, return_inverse=True)
     sizes = np.bincount(day_of)
     kept = sizes >= _FEWEST_A_DAY
     within = float(difference.var())

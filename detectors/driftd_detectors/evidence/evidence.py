@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers
 from driftd_detectors.errors import DetectorError
-from driftd_detectors.evidence.history import History, Season, change_point, ladder, not_learned, season_for
+from driftd_detectors.evidence.history import (
+    UTC_CALENDAR,
+    Calendar,
+    History,
+    Season,
+    change_point,
+    ladder,
+    level_windows,
+    not_learned,
+    season_for,
+)
 from driftd_detectors.evidence.residuals import ANY_WANDER, AutocorrelationMargin, Fit, Floats
 from driftd_detectors.serialization import JsonObject
 
@@ -43,6 +53,12 @@ class StreamWeights:
         upward = np.arange(len(stream)) < len(weights)
         shares = weights / total / np.where(two_sided, 2, 1)
         return cls(stream, upward, shares[stream], len(weights))
+
+    def only(self, streams: NDArray[np.bool_]) -> StreamWeights:
+        """The lanes of some streams, (S,), as they were before there were others."""
+        kept = streams[self.stream]
+        places = np.cumsum(streams)[self.stream[kept]] - 1
+        return StreamWeights(places, self.upward[kept], self.weight[kept], int(streams.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +126,7 @@ class Evidence:
         values: Numbers,
         sampling_sd: Numbers,
         window_seconds: float | None,
+        calendar: Calendar = UTC_CALENDAR,
     ) -> Evidence:
         """Learn from reference windows: `starts` (R,), `values` and `sampling_sd` (R, S), in time order.
 
@@ -117,9 +134,10 @@ class Evidence:
         """
         history = History.of(starts, values, sampling_sd)
         if len(starts) < _FEWEST_REFERENCE_WINDOWS:
-            fit = Fit.begin(lanes.streams, Season.NONE, window_seconds, prior=1.0)
+            fit = Fit.begin(lanes.streams, Season.NONE, window_seconds, prior=1.0, calendar=calendar)
         else:
-            fit = Fit.begin(lanes.streams, season_for(window_seconds, len(starts)), window_seconds)
+            season = season_for(window_seconds, len(starts))
+            fit = Fit.begin(lanes.streams, season, window_seconds, calendar=calendar)
             for start, row, sd in zip(starts, values, sampling_sd, strict=True):
                 fit = fit.learn(row, sd, float(start))
         logs = np.full((len(lanes.stream), len(LAMBDAS)), -np.inf, dtype=np.float32)
@@ -137,9 +155,14 @@ class Evidence:
         return self._per_stream(np.exp(self.logs.astype(np.float64)).mean(axis=1)) / self._directions()
 
     @property
+    def gathered(self) -> Numbers:
+        """What each stream adds to the evidence, (S,)."""
+        return self._per_stream(self.lanes.weight * np.exp(self.logs.astype(np.float64)).mean(axis=1))
+
+    @property
     def shares(self) -> Numbers:
         """Which share of the evidence each stream has, (S,); zeros before any."""
-        weighted = self._per_stream(self.lanes.weight * np.exp(self.logs.astype(np.float64)).mean(axis=1))
+        weighted = self.gathered
         total = float(weighted.sum())
         return weighted / total if total > 0 else weighted
 
@@ -165,7 +188,7 @@ class Evidence:
         Streams without weight gather evidence and learn nothing: whether they drift is not looked at, so what they do
         must not become normal.
         """
-        history = self.history.with_window(start, np.where(self._has_weight(), values, np.nan), sampling_sd)
+        history = self.history.with_window(start, np.where(self.has_weight, values, np.nan), sampling_sd)
         if self.is_learning:
             return replace(self, history=history, crossed=False, seen=self.seen + 1)._learn_waiting()
         up, down = self.fit.z_scores(values, sampling_sd, self.fit.regressors(start), tolerance, self.wander)
@@ -185,20 +208,23 @@ class Evidence:
         return after if evidence >= self.quarantine else after._learn_waiting()
 
     def rebaseline(self) -> Evidence:
-        """Take the new level into what is normal: evidence is reset, the level moved by what came since the change.
+        """Take the level of the last windows into what is normal.
 
-        The shape of the season and the noise level stay as learned; how uncertain the new level is follows from the
-        number of windows since the change.
+        Evidence is reset. The level is that of the last seven windows and the last day, not of all since the change: a
+        spike of a few days must not become a level that the days after it are far from. What came between the change
+        and those windows is forgotten. The shape of the season and the noise level stay as learned; how uncertain the
+        new level is follows from the number of windows that it is taken from.
         """
         since = self.change_at()
-        residuals = self._residuals(since)
+        first = max(since, len(self.history.starts) - level_windows(self.fit.window_seconds))
+        residuals = self._residuals(first)
         known = np.isfinite(residuals)
         count = np.maximum(known.sum(axis=0), 1)
         shift = np.where(known, residuals, 0.0).sum(axis=0) / count
         return replace(
             self,
             fit=self.fit.shift_by(shift, len(residuals)),
-            history=self.history.shift_by(shift, since),
+            history=self.history.shift_by(shift, since).without(since, first),
             logs=np.full_like(self.logs, -np.inf),
             alarmed=False,
             crossed=False,
@@ -216,8 +242,10 @@ class Evidence:
         stands = self.alarmed and rest.value >= self.threshold
         return replace(rest, alarmed=stands, since=self.since if rest.value >= SUSPECTED else 0)
 
-    def change_at(self) -> int:
-        """The position in the history at which the change most likely began (see `history.change_point`)."""
+    def change_at(self, streams: NDArray[np.bool_] | None = None) -> int:
+        """The position in the history at which the leading streams, or those of `streams`, most likely changed."""
+        if streams is not None:
+            return change_point(self._residuals(0)[:, streams])
         shares = self.shares
         leading = shares >= max(0.05, 0.5 * float(shares.max(initial=0.0)))
         return change_point(self._residuals(0)[:, leading], latest=self.since)
@@ -235,14 +263,18 @@ class Evidence:
         varies = np.sqrt(np.maximum(0.0, self.fit.noise(sampling_sd) ** 2 - sampling_sd**2))
         return np.asarray(np.sign(residual) * np.maximum(0.0, np.abs(residual) - _VARIES_SDS * varies))
 
-    def recent_mean(self, stream: int, windows: int) -> float:
-        """How far one stream was off its prediction in the last windows, on average; NaN when it was never there."""
-        recent = self._residuals(max(0, len(self.history.starts) - windows))[:, stream]
+    def recent_mean(self, stream: int, windows: int, *, absolute: bool = False) -> float:
+        """How far one stream was off its prediction in the last windows, on average; NaN when it was never there.
+
+        `absolute` gives its own mean instead.
+        """
+        first = max(0, len(self.history.starts) - windows)
+        recent = self.history.values[first:, stream] if absolute else self._residuals(first)[:, stream]
         known = recent[np.isfinite(recent)]
         return float(known.mean()) if len(known) else float("nan")
 
     def _residuals(self, since: int) -> Numbers:
-        z = self.history.regressors(self.fit.season, self.fit.window_seconds)[since:]
+        z = self.history.regressors(self.fit.season, self.fit.window_seconds, self.fit.calendar)[since:]
         return np.asarray(self.history.values[since:] - z @ self.fit.beta.T.astype(np.float64))
 
     def _learn_waiting(self) -> Evidence:
@@ -253,13 +285,15 @@ class Evidence:
         season = season_for(fit.window_seconds, fit.windows)
         needed = dict(ladder(fit.window_seconds)).get(season, 0)
         if season is not fit.season and len(history.starts) >= needed:
-            fit = refit(fit, history, season)
+            fit = fit.relearn(history, season)
         return replace(self, fit=fit, history=history)
 
     def _per_stream(self, of_lanes: Numbers) -> Numbers:
         return np.asarray(np.bincount(self.lanes.stream, weights=of_lanes, minlength=self.lanes.streams))
 
-    def _has_weight(self) -> NDArray[np.bool_]:
+    @property
+    def has_weight(self) -> NDArray[np.bool_]:
+        """Which streams, (S,), are looked at."""
         return self._per_stream(self.lanes.weight) > 0
 
     def _directions(self) -> NDArray[np.intp]:
@@ -270,7 +304,25 @@ class Evidence:
         found = Evidence.unpack(self.lanes, self.threshold, values, arrays)
         if found is None:
             return None
-        return replace(found, wander=self.wander, waits_for=self.waits_for, quarantine=self.quarantine)
+        fit = found.fit.under(self.fit.calendar, values.get("calendar", ("UTC", False, False)), found.history)
+        return replace(found, fit=fit, wander=self.wander, waits_for=self.waits_for, quarantine=self.quarantine)
+
+    def with_stored(self, stored: Evidence, streams: NDArray[np.bool_]) -> Evidence:
+        """This with the state of `stored` for some `streams`, (S,); the others as learned, without evidence."""
+        kept, fit = streams[self.lanes.stream], self.fit
+        logs = np.full_like(self.logs, -np.inf)
+        logs[kept] = stored.logs
+        if fit.season is not stored.fit.season:
+            fit = fit.relearn(self.history, stored.fit.season)
+        return replace(
+            self,
+            logs=logs,
+            fit=stored.fit.scatter(streams, fit),
+            history=stored.history.scatter(streams),
+            alarmed=stored.alarmed,
+            since=stored.since,
+            seen=stored.seen,
+        )
 
     def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
@@ -278,6 +330,7 @@ class Evidence:
             "season": str(self.fit.season),
             "window_seconds": self.fit.window_seconds,
             "windows": self.fit.windows,
+            "calendar": list(self.fit.calendar.key),
             "alarmed": self.alarmed,
             "since": self.since,
             "seen": self.seen,
@@ -291,12 +344,7 @@ class Evidence:
         """Read what `pack` wrote; None when it belongs to other streams."""
         if arrays["logs"].shape != (len(lanes.stream), len(LAMBDAS)):
             return None
-        fit = Fit(
-            season=Season(values["season"]),
-            window_seconds=values["window_seconds"],
-            windows=values["windows"],
-            **{name: arrays[name] for name in Fit.begin(0, Season.NONE, None).arrays()},
-        )
+        fit = Fit.of(Season(values["season"]), values["window_seconds"], values["windows"], arrays)
         history = History(**{name: arrays[name] for name in ("starts", "values", "sampling_sd", "learned")})
         return cls(
             lanes,
@@ -308,14 +356,6 @@ class Evidence:
             since=values["since"],
             seen=values["seen"],
         )
-
-
-def refit(fit: Fit, history: History, season: Season) -> Fit:
-    """The learned windows of the history learned anew with richer seasonal regressors."""
-    fresh = Fit.begin(len(fit.ssr), season, fit.window_seconds)
-    for at in np.flatnonzero(history.learned):
-        fresh = fresh.learn(history.values[at], history.sampling_sd[at], float(history.starts[at]))
-    return replace(fresh, windows=max(fit.windows, fresh.windows))
 
 
 class EvidenceView:

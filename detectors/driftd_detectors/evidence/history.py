@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import date, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,30 +57,91 @@ def not_learned(window_seconds: float | None, windows: int) -> str | None:
     return f"seasonality not learned yet ({windows} of {first[1]} windows)"
 
 
-def regressors(season: Season, starts: Numbers, window_seconds: float | None) -> Numbers:
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """What the days and hours of a window are where the model is used, and which days are unlike the others.
+
+    Two days at the end of a month and the `holidays` (ordinals of dates in the zone) have an effect of their own, which
+    is learned like a season; the first of them only teach. Raises ZoneInfoNotFoundError when there is no such zone.
+    """
+
+    zone: str = "UTC"
+    holidays: frozenset[int] = frozenset()
+    month_ends: bool = True
+
+    def __post_init__(self) -> None:
+        ZoneInfo(self.zone)
+
+    @property
+    def key(self) -> tuple[str, bool, bool]:
+        """Equal for calendars whose regressors mean the same."""
+        return self.zone, self.month_ends, bool(self.holidays)
+
+    def local(self, starts: Numbers, window_seconds: float) -> Numbers:
+        """The middles of windows in local time, as seconds since the epoch of that clock."""
+        middles = starts + window_seconds / 2
+        if self.zone == "UTC":
+            return middles
+        return np.array([middle + _offset(self.zone, float(middle)) for middle in middles])
+
+    def special(self, local: Numbers) -> Numbers:
+        """Indicators of special days: shape (windows, number of kinds)."""
+        days = np.floor(local / DAY).astype(np.int64)
+        kinds = []
+        if self.month_ends:
+            dates = days.astype("datetime64[D]")
+            kinds.append((dates + _MONTH_END).astype("datetime64[M]") != dates.astype("datetime64[M]"))
+        if self.holidays:
+            kinds.append(np.isin(days + _EPOCH, list(self.holidays)))
+        return np.array(kinds, dtype=np.float64).reshape(len(kinds), len(local)).T
+
+
+UTC_CALENDAR = Calendar()
+_MONTH_END = 2  # days
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+@lru_cache(maxsize=8192)
+def _offset(zone: str, moment: float) -> float:
+    span = datetime.fromtimestamp(moment, ZoneInfo(zone)).utcoffset()
+    return span.total_seconds() if span is not None else 0.0
+
+
+def regressors(
+    season: Season, starts: Numbers, window_seconds: float | None, calendar: Calendar = UTC_CALENDAR
+) -> Numbers:
     """The regressors of windows that begin at `starts` (epoch seconds): shape (windows, number of regressors).
 
     Every row has exactly one 1 in its first columns, so that adding a constant to their coefficients moves the level.
+    The last columns are the special days of the calendar, of windows of at most a day.
     """
-    days = np.floor(starts / DAY)
-    weekday = (days - _FIRST_MONDAY) % DAYS_A_WEEK
-    if season is Season.NONE or window_seconds is None:
+    if window_seconds is None or window_seconds > DAY:
         return np.ones((len(starts), 1))
+    local = calendar.local(starts, window_seconds)
+    return np.column_stack([_seasonal(season, local, window_seconds), calendar.special(local)])
+
+
+def _seasonal(season: Season, local: Numbers, window_seconds: float) -> Numbers:
+    days = np.floor(local / DAY)
+    weekday = (days - _FIRST_MONDAY) % DAYS_A_WEEK
+    if season is Season.NONE:
+        return np.ones((len(local), 1))
     if season is Season.WEEKDAY:
         return _indicators(weekday, DAYS_A_WEEK)
     slot_seconds = max(window_seconds, HOUR)
     slots = int(np.ceil(DAY / slot_seconds))
-    slot = np.floor((starts - days * DAY) / slot_seconds)
+    slot = np.floor((local - days * DAY) / slot_seconds)
     if season is Season.HOUR_OF_WEEK:
         return _indicators(weekday * slots + slot, DAYS_A_WEEK * slots)
     return np.column_stack([_indicators(slot, slots), (weekday >= _SATURDAY).astype(np.float64)])
 
 
-def level_columns(season: Season, columns: int) -> Numbers:
-    """1 for the regressors that together make the level, 0 for the others."""
+def level_columns(season: Season, columns: int, specials: int = 0) -> Numbers:
+    """1 for the regressors that together make the level, 0 for the others; the last `specials` are of special days."""
     level = np.ones(columns)
     if season is Season.HOUR_AND_WEEKEND:
-        level[-1] = 0.0
+        level[columns - specials - 1] = 0.0
+    level[columns - specials :] = 0.0
     return level
 
 
@@ -130,14 +194,37 @@ class History:
         values[:since] += shift.astype(np.float32)
         return replace(self.all_learned(), values=values)
 
-    def regressors(self, season: Season, window_seconds: float | None) -> Numbers:
+    def without(self, since: int, until: int) -> History:
+        """As if nothing had been seen from position `since` up to `until`."""
+        values, sds = self.values.copy(), self.sampling_sd.copy()
+        values[since:until] = sds[since:until] = np.nan
+        return replace(self, values=values, sampling_sd=sds)
+
+    def regressors(self, season: Season, window_seconds: float | None, calendar: Calendar = UTC_CALENDAR) -> Numbers:
         """Z of every window, (H, p)."""
-        return regressors(season, self.starts, window_seconds)
+        return regressors(season, self.starts, window_seconds, calendar)
+
+    def scatter(self, streams: NDArray[np.bool_]) -> History:
+        """The same windows of more streams: these are those of `streams`, (S,); the others were not seen."""
+        values = np.full((len(self.starts), len(streams)), np.nan, dtype=np.float32)
+        sds = values.copy()
+        values[:, streams], sds[:, streams] = self.values, self.sampling_sd
+        return replace(self, values=values, sampling_sd=sds)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays to be kept."""
         names = ("starts", "values", "sampling_sd", "learned")
         return {name: getattr(self, name) for name in names}
+
+
+LEVEL_WINDOWS = 7
+
+
+def level_windows(window_seconds: float | None) -> int:
+    """How many of the last windows a level is taken from: seven, and those of a day at least, so of all its hours."""
+    if window_seconds is None or window_seconds >= DAY:
+        return LEVEL_WINDOWS
+    return max(LEVEL_WINDOWS, int(np.ceil(DAY / window_seconds)))
 
 
 def room(streams: int) -> int:

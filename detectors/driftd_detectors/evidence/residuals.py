@@ -7,6 +7,7 @@ are independent over t and t-distributed, and over-dispersion is learned instead
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,16 +16,19 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.evidence.history import Season, level_columns, regressors
+from driftd_detectors.evidence.history import UTC_CALENDAR, Calendar, History, Season, level_columns, regressors
 
 PRIOR_FREEDOM = 4.0  # what the sampling sd counts for, in windows, when the noise level is estimated
 MOST_AUTOCORRELATION = 0.95
 _WANDER_SDS = 1.5
 _SIGNIFICANT = 1.64  # standard errors, one-sided 5 %
 _FEWEST_FOR_CORRELATION = 8
+_VARIES = 0.25  # of the variance of chance
 _DIFFUSE = 1e6  # prior variance of beta: nothing is known before the first windows
 _IDENTIFIED = 50.0  # a prediction variance above this says that beta is not known yet in this season
 _MOST_GROUPS = 16
+
+_KEPT = ("beta", "ssr", "sampling", "lagged", "previous", "group", "covariance", "freedom")
 
 Floats = NDArray[np.float32]
 
@@ -65,11 +69,22 @@ class Fit:
     group: NDArray[np.int32]  # streams of one group missed the same windows, so they share one covariance
     covariance: Numbers  # (groups, p, p), of beta in units of the noise variance
     freedom: Numbers  # (groups,) residual degrees of freedom
+    calendar: Calendar = UTC_CALENDAR
 
     @classmethod
-    def begin(cls, streams: int, season: Season, window_seconds: float | None, *, prior: float | None = None) -> Fit:
-        """Know nothing yet. `prior` is the variance of beta about 0, in units of the noise; None: unknown."""
-        p = regressors(season, np.zeros(1), window_seconds).shape[1]
+    def begin(
+        cls,
+        streams: int,
+        season: Season,
+        window_seconds: float | None,
+        *,
+        prior: float | None = None,
+        calendar: Calendar = UTC_CALENDAR,
+    ) -> Fit:
+        """Know nothing yet. `prior` is the variance of the level about 0, in units of the noise; None: unknown."""
+        p = regressors(season, np.zeros(1), window_seconds, calendar).shape[1]
+        variances = np.full(p, _DIFFUSE if prior is None else prior)
+        variances[p - _specials(window_seconds, calendar) :] = _DIFFUSE
         zero = np.zeros(streams, dtype=np.float32)
         return cls(
             season=season,
@@ -81,13 +96,20 @@ class Fit:
             lagged=zero,
             previous=np.full(streams, np.nan, dtype=np.float32),
             group=np.zeros(streams, dtype=np.int32),
-            covariance=np.eye(p)[None] * (_DIFFUSE if prior is None else prior),
+            covariance=np.diag(variances)[None],
             freedom=np.zeros(1),
+            calendar=calendar,
         )
+
+    @classmethod
+    def of(cls, season: Season, window_seconds: float | None, windows: int, arrays: Mapping[str, NDArray[Any]]) -> Fit:
+        """Read what `arrays` gave."""
+        beta, ssr, sampling, lagged, previous, group, covariance, freedom = (arrays[name] for name in _KEPT)
+        return cls(season, window_seconds, windows, beta, ssr, sampling, lagged, previous, group, covariance, freedom)
 
     def regressors(self, start: float) -> Numbers:
         """Z of the window that begins at `start`."""
-        return np.asarray(regressors(self.season, np.array([start]), self.window_seconds)[0])
+        return np.asarray(regressors(self.season, np.array([start]), self.window_seconds, self.calendar)[0])
 
     def residual(self, values: Numbers, z: Numbers) -> tuple[Numbers, Numbers]:
         """Value minus prediction, and f = 1 + z'Pz, the variance of that in units of the noise."""
@@ -106,15 +128,20 @@ class Fit:
         return np.asarray(np.sqrt(sampling_sd**2 + np.maximum(0.0, seen - expected)))
 
     def autocorrelation(self) -> tuple[Numbers, float]:
-        """Lag-1 correlation of each stream, padded by its error where significant, and the pooled one of all."""
+        """Lag-1 correlation of each stream, padded by its error where significant, and the pooled one of all.
+
+        A stream that varies less than chance would, such as a share of rows that hardly any window has, is judged by
+        chance: that its small residuals are alike says nothing. It does not count among all.
+        """
         freedom = self.freedom[self.group]
-        known = (freedom >= _FEWEST_FOR_CORRELATION) & (self.ssr > 0)
+        known = (freedom >= _FEWEST_FOR_CORRELATION) & (self.ssr > _VARIES * self.sampling)
         if not known.any():
             return np.zeros(len(self.ssr)), 0.0
         rho = np.divide(self.lagged, self.ssr, out=np.zeros(len(self.ssr)), where=known)
         error = 1 / np.sqrt(np.maximum(freedom, 1.0))
         pooled = float(np.mean(rho[known]))
         padded = np.where(known & (rho > _SIGNIFICANT * error), rho + error, max(0.0, pooled))
+        padded[self.ssr <= _VARIES * self.sampling] = 0.0
         return np.asarray(np.clip(padded, 0.0, MOST_AUTOCORRELATION)), pooled
 
     def z_scores(
@@ -169,13 +196,54 @@ class Fit:
             freedom=fit.freedom + (moved & (spreads < _IDENTIFIED)),
         )
 
+    def relearn(self, history: History, season: Season) -> Fit:
+        """The learned windows of the history learned anew with richer seasonal regressors."""
+        fresh = Fit.begin(len(self.ssr), season, self.window_seconds, calendar=self.calendar)
+        for at in np.flatnonzero(history.learned):
+            fresh = fresh.learn(history.values[at], history.sampling_sd[at], float(history.starts[at]))
+        return replace(fresh, windows=max(self.windows, fresh.windows))
+
     def shift_by(self, shift: Numbers, windows: int) -> Fit:
         """The same streams at a level moved by `shift`, which `windows` windows (at least 1) tell of."""
-        level = level_columns(self.season, self.beta.shape[1])
+        level = level_columns(self.season, self.beta.shape[1], _specials(self.window_seconds, self.calendar))
         return replace(
             self,
             beta=(self.beta + shift[:, None] * level).astype(np.float32),
             covariance=self.covariance + np.outer(level, level) / max(1, windows),
+        )
+
+    def under(self, calendar: Calendar, key: Sequence[Any], history: History) -> Fit:
+        """The same under another calendar than that of `key`: special days that are new are not known yet."""
+        if tuple(key) == calendar.key:
+            return replace(self, calendar=calendar)
+        more = _specials(self.window_seconds, calendar)
+        if key[0] != calendar.zone or any(key[1:]):
+            return replace(self, calendar=calendar).relearn(history, self.season)
+        streams, p = self.beta.shape
+        covariance = np.zeros((len(self.covariance), p + more, p + more))
+        covariance[:, :p, :p] = self.covariance
+        covariance[:, range(p, p + more), range(p, p + more)] = _DIFFUSE
+        beta = np.concatenate([self.beta, np.zeros((streams, more), dtype=np.float32)], axis=1)
+        return replace(self, beta=beta, covariance=covariance, calendar=calendar)
+
+    def scatter(self, streams: NDArray[np.bool_], others: Fit) -> Fit:
+        """What is known of more streams: this of `streams`, (S,), and what `others` knows of all the others."""
+
+        def lay(own: NDArray[Any], theirs: NDArray[Any]) -> NDArray[Any]:
+            whole = theirs.copy()
+            whole[streams] = own
+            return whole
+
+        return replace(
+            self,
+            beta=lay(self.beta, others.beta),
+            ssr=lay(self.ssr, others.ssr),
+            sampling=lay(self.sampling, others.sampling),
+            lagged=lay(self.lagged, others.lagged),
+            previous=lay(self.previous, others.previous),
+            group=lay(self.group, others.group + np.int32(len(self.freedom))),
+            covariance=np.concatenate([self.covariance, others.covariance]),
+            freedom=np.concatenate([self.freedom, others.freedom]),
         )
 
     def _split(self, seen: NDArray[np.bool_]) -> Fit:
@@ -196,8 +264,12 @@ class Fit:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays to be kept."""
-        names = ("beta", "ssr", "sampling", "lagged", "previous", "group", "covariance", "freedom")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _KEPT}
+
+
+def _specials(window_seconds: float | None, calendar: Calendar) -> int:
+    """How many of the last regressors are of special days."""
+    return int(regressors(Season.NONE, np.zeros(1), window_seconds, calendar).shape[1]) - 1
 
 
 def _lower(covariance: Numbers, directions: Numbers, spreads: Numbers, moved: NDArray[np.bool_]) -> Numbers:

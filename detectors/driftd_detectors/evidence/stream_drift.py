@@ -12,47 +12,26 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Score, Verdict, format_windows, number
 from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
+from driftd_detectors.evidence.sentences import StreamSentences, format_day
 from driftd_detectors.profile.layout import Layout
-from driftd_detectors.scores.scoring import Stream, WindowScores, score_window, streams_of
+from driftd_detectors.scores.scoring import (
+    LINEAR,
+    OF_ALL,
+    SHARES,
+    ReferenceScores,
+    Stream,
+    WindowScores,
+    directions_of,
+    streams_of,
+    tolerated_sizes,
+)
 from driftd_detectors.serialization import JsonObject
 from driftd_detectors.settings import MonitorSettings
 
-LINEAR = frozenset({"location", "spread", "proportion"})  # in the window's shares
-OF_ALL = frozenset({"global", "largest", "together"})  # of many columns at once
+_WORTH_SAYING = 0.1  # sds off the reference, or of 2 asin sqrt(share), that an absorbed level is told from
+_LATER = 3  # windows: a feature whose change began so much later than that of a standing alarm is another change
 _NAMED = 0.02  # share of the evidence from which a subject is named among the leaders
 _MOST_LEADERS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceScores:
-    """The scores of the reference's own windows, each against the rest: (R,), (R, S), (R, S)."""
-
-    starts: Numbers
-    values: Numbers
-    sampling_sd: Numbers
-
-
-def score_reference(
-    layout: Layout, profile: Any, windows: Any, left_out: frozenset[str] = frozenset()
-) -> ReferenceScores:
-    """Score every reference window leave-one-out; features `left_out` do not enter the scores of many columns.
-
-    Against the rest a window's distance from the whole is 1 / (1 - its share of the rows) too large; that is undone
-    for the scores that are linear in the shares.
-    """
-    linear = np.array([stream.component in LINEAR for stream in streams_of(layout)])
-    rows, sds = [], []
-    for _, window in windows:
-        scores = score_window(window, profile, layout, leave_out=True, left_out=left_out)
-        part = 1 - window.rows / max(1, profile.rows)
-        rows.append(np.where(linear, scores.values * part, scores.values))
-        sds.append(scores.sampling_sd)
-    width = len(linear)
-    return ReferenceScores(
-        np.array([start for start, _ in windows], dtype=np.float64),
-        np.array(rows).reshape(-1, width),
-        np.array(sds).reshape(-1, width),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +42,14 @@ class StreamDrift(EvidenceView):
     streams: tuple[Stream, ...]
     places: NDArray[np.intp]  # of the streams among all of the layout
     shapes: Numbers  # per stream: for chi-squares the degrees of freedom, about; for others NaN
-    seconds: Mapping[str, str]  # of columns with two labels: the one whose share is followed
+    sentences: StreamSentences
     tolerance: float
     evidence: Evidence
+    named: frozenset[str] = frozenset()  # subjects that the standing alarm has told of
+    changed_at: float | None = None  # the change that the standing alarm told of first
+    newest: str | None = None  # the subject that the last window has told of, beside a standing alarm
+    absorbed_at: float | None = None  # the change that was taken for normal last
+    offset: Numbers | None = None  # per stream, how far the level that is normal now lies off the reference
 
     @classmethod
     def begin(
@@ -73,12 +57,8 @@ class StreamDrift(EvidenceView):
         kind: EvidenceKind,
         layout: Layout,
         reference: ReferenceScores | None,
-        threshold: float,
-        *,
+        settings: MonitorSettings,
         weights: Mapping[str, float],
-        tolerance: float,
-        window_seconds: float | None,
-        waits_for: int = 0,
     ) -> Self | None:
         """Learn from the reference's windows; None where the layout has no stream of this kind, or none is wanted.
 
@@ -97,20 +77,87 @@ class StreamDrift(EvidenceView):
         learned = ReferenceScores(np.empty(0), nothing, nothing) if reference is None else reference
         at = slice(None) if reference is None else places
         evidence = Evidence.begin(
-            lanes, threshold, learned.starts, learned.values[:, at], learned.sampling_sd[:, at], window_seconds
+            lanes,
+            settings.budget.threshold(kind),
+            learned.starts,
+            learned.values[:, at],
+            learned.sampling_sd[:, at],
+            settings.window_seconds,
+            settings.calendar,
         )
-        evidence = replace(evidence, waits_for=waits_for)
-        seconds = {column.name: column.labels[1] for column in layout.columns if len(column.labels) == 2}  # noqa: PLR2004
-        return cls(kind, streams, places, _shapes(streams, layout), seconds, tolerance, evidence)
+        evidence = replace(evidence, waits_for=settings.learning_windows)
+        sentences = StreamSentences.of(streams, layout)
+        return cls(kind, streams, places, directions_of(streams, layout), sentences, settings.tolerance, evidence)
 
     def update(self, scores: WindowScores, start: float) -> Self:
-        """One window more."""
+        """One window more; a subject that begins to lead while an alarm stands crosses the threshold for itself."""
         values, sds = scores.values[self.places], scores.sampling_sd[self.places]
-        return replace(self, evidence=self.evidence.update(values, sds, self._tolerances(scores.rows), start))
+        after = replace(
+            self, evidence=self.evidence.update(values, sds, self._tolerances(scores.rows), start), newest=None
+        )
+        evidence = after.evidence
+        if evidence.crossed or (evidence.alarmed and after.changed_at is None):
+            return replace(
+                after, named=frozenset(after._subjects_beyond(SUSPECTED)), changed_at=evidence.change_start()
+            )
+        if not evidence.alarmed:
+            return replace(after, named=frozenset(), changed_at=None) if self.named else after
+        return after._with_newly_leading()
 
     def rebaseline(self) -> Self:
-        """Take the new level into what is normal."""
-        return replace(self, evidence=self.evidence.rebaseline())
+        """Take the level of the last windows into what is normal (`Evidence.rebaseline`)."""
+        after = self.evidence.rebaseline()
+        shift = (after.fit.beta - self.evidence.fit.beta)[:, 0].astype(np.float64)  # the first column is of the level
+        before = np.zeros(len(self.streams)) if self.offset is None else self.offset
+        return replace(
+            self,
+            evidence=after,
+            named=frozenset(),
+            changed_at=None,
+            newest=None,
+            absorbed_at=self.evidence.change_start(),
+            offset=before + shift,
+        )
+
+    @property
+    def absorbed(self) -> str | None:
+        """Since when the level that is normal now is so, and what of it lies furthest off the reference; or None."""
+        if self.absorbed_at is None or self.offset is None:
+            return None
+        lasting = np.array([stream.component in LINEAR | SHARES for stream in self.streams])
+        sizes = np.where(lasting & self.evidence.has_weight, np.abs(self.offset), 0.0)
+        furthest = int(np.argmax(sizes))
+        if sizes[furthest] < _WORTH_SAYING:
+            return None
+        still = self.sentences.offset(furthest, float(self.offset[furthest]), self.evidence)
+        return f"as since {format_day(self.absorbed_at)}; {still}"
+
+    def _with_newly_leading(self) -> Self:
+        """Tell of subjects whose own evidence reaches the threshold, and whose change began later than the first's."""
+        found = []
+        for subject in self._subjects_beyond(self.threshold, weighted=True) - self.named:
+            own = [at for at, stream in enumerate(self.streams) if stream.subject == subject]
+            leading = max(own, key=lambda at: float(self.evidence.shares[at]))
+            first = self.evidence.change_at(self._only(leading))
+            if first - self._position(self.changed_at) >= _LATER:
+                found.append((float(self.evidence.shares[leading]), subject))
+        if not found:
+            return self
+        newest = max(found)[1]
+        named = self.named | {subject for _, subject in found}
+        return replace(self, newest=newest, named=named, evidence=replace(self.evidence, crossed=True))
+
+    def _only(self, at: int) -> NDArray[np.bool_]:
+        return np.asarray(np.arange(len(self.streams)) == at)
+
+    def _position(self, start: float | None) -> int:
+        return 0 if start is None else int(np.searchsorted(self.evidence.history.starts, start))
+
+    def _subjects_beyond(self, least: float, *, weighted: bool = False) -> set[str]:
+        """Subjects of which a stream has gathered so much: on its own, or as a part of all evidence."""
+        gathered = self.evidence.gathered if weighted else self.evidence.of_streams
+        wanted = np.flatnonzero((gathered >= least) & self.evidence.has_weight)
+        return {self.streams[at].subject for at in wanted}
 
     def forget_of_all(self) -> Self:
         """Begin the evidence of the streams of many columns anew, because other columns enter them from now on."""
@@ -125,6 +172,7 @@ class StreamDrift(EvidenceView):
         if evidence.is_learning:
             return KindAssessment(self.kind, Verdict.INCONCLUSIVE, value, threshold, evidence.learning or "learning")
         calm = f"nothing moved: evidence {number(value)} of {number(threshold)}"
+        calm += "" if self.absorbed is None else f", {self.absorbed}"
         return KindAssessment(
             self.kind,
             verdict,
@@ -163,8 +211,10 @@ class StreamDrift(EvidenceView):
         shares: dict[str, float] = {}
         for stream, share in zip(self.streams, self.evidence.shares, strict=True):
             shares[stream.subject] = shares.get(stream.subject, 0.0) + float(share)
-        named = [(name, round(share, 4)) for name, share in shares.items() if share >= _NAMED]
-        ranked = sorted(named, key=lambda leader: (not self._tells(leader[0]), -leader[1], leader[0]))
+        named = [(name, round(share, 4)) for name, share in shares.items() if share >= _NAMED or name == self.newest]
+        ranked = sorted(
+            named, key=lambda leader: (leader[0] != self.newest, not self._tells(leader[0]), -leader[1], leader[0])
+        )
         return tuple(ranked[:_MOST_LEADERS])
 
     def _tells(self, subject: str) -> bool:
@@ -182,65 +232,63 @@ class StreamDrift(EvidenceView):
         leading = int(np.argmax(np.where(own, evidence.shares, -1.0)))
         since = max(1, evidence.since)
         more = f" (and {', '.join(others[:2])}{' and others' if len(others) > 2 else ''})" if others else ""  # noqa: PLR2004
-        said = _describe_move(
-            self.streams[leading], evidence.recent_mean(leading, since), self.seconds.get(first, "its second value")
-        )
+        own_since = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
+        if first == self.newest and self.changed_at is not None:
+            more = f" (while the alarm on what began on {format_day(self.changed_at)} stands)"
+            since = own_since
+        said = self.sentences.move(leading, evidence, min(since, own_since))
         return (
             f"{said}{more}: evidence {number(evidence.value)} against a threshold of "
             f"{number(evidence.threshold)}, over {format_windows(since)}"
         )
 
     def _tolerances(self, rows: int) -> Numbers:
-        margin = np.full(len(self.streams), self.tolerance)
-        chi = np.isfinite(self.shapes)
-        margin[chi] = rows * self.tolerance**2 * np.sqrt(self.shapes[chi] / 2)
-        for at, stream in enumerate(self.streams):
-            if stream.component in {"rest", "chi_square"}:
-                margin[at] = rows * self.tolerance**2 / np.sqrt(2 * self.shapes[at])
-            elif stream.component == "largest":
-                margin[at] = self.tolerance * np.sqrt(rows)
-        return margin
+        return tolerated_sizes(self.streams, self.shapes, self.tolerance, rows)
 
     def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""
         values, arrays = self.evidence.pack()
-        return values | {"streams": len(self.streams)}, arrays
+        said: JsonObject = {
+            "streams": len(self.streams),
+            "named": sorted(self.named),
+            "changed_at": self.changed_at,
+            "absorbed_at": self.absorbed_at,
+        }
+        if self.offset is not None:
+            arrays["offset"] = self.offset.astype(np.float32)
+        return values | said, arrays
 
     def restore_from(self, values: dict[str, object], arrays: dict[str, NDArray[Any]]) -> Self | None:
-        """This, with the state that `pack` gave; None when that is of other streams."""
-        if values.pop("streams") != len(self.streams):
+        """This, with the state that `pack` gave; None when that is of other streams, or needs them to be learned.
+
+        A state of before there were streams of shares is taken up by a detector that has learned from the reference:
+        the streams of shares begin as learned, all others go on.
+        """
+        evidence, count = self.evidence, values["streams"]
+        if count != len(self.streams):
+            before = np.array([stream.component not in SHARES for stream in self.streams])
+            if count != int(before.sum()) or not len(evidence.history.starts):
+                return None
+            lanes = evidence.lanes.only(before)
+            stored = replace(evidence, lanes=lanes).restore_from(values, arrays)
+            found = None if stored is None else evidence.with_stored(stored, before)
+        else:
+            found = evidence.restore_from(values, arrays)
+        if found is None:
             return None
-        found = self.evidence.restore_from(values, arrays)
-        return None if found is None else replace(self, evidence=found)
+        offset, named = arrays.get("offset"), values.get("named")
+        return replace(
+            self,
+            evidence=found,
+            named=frozenset(named if isinstance(named, list) else ()),
+            changed_at=_start(values.get("changed_at")),
+            absorbed_at=_start(values.get("absorbed_at")),
+            offset=None if offset is None else offset.astype(np.float64),
+        )
 
 
-def _shapes(streams: tuple[Stream, ...], layout: Layout) -> Numbers:
-    """About how many directions a chi-square stream looks into at once."""
-    bins = {column.name: max(1, column.bins - 3) for column in layout.columns}
-    pairs = max(1, len(layout.joint) * (len(layout.joint) - 1) // 2)
-    of_all = {"global": 2 * len(layout.features), "together": pairs}
-    looked = {"rest", "chi_square"}
-    return np.array(
-        [
-            float(bins[stream.subject]) if stream.component in looked else float(of_all.get(stream.component, np.nan))
-            for stream in streams
-        ]
-    )
-
-
-def _describe_move(stream: Stream, amount: float, second: str) -> str:
-    up = amount > 0
-    said = {
-        "location": f"{stream.subject} moved {'up' if up else 'down'} by {abs(amount):.2f} sd",
-        "proportion": f"{stream.subject} is {second} {'more' if up else 'less'} often (by {abs(amount):.2f} sd)",
-        "spread": f"{stream.subject} spreads {'wider' if up else 'less wide'} (by {abs(amount):.2f} sd)",
-        "rest": f"{stream.subject} changed its shape ({amount:.1f} sds beyond chance)",
-        "chi_square": f"{stream.subject} has other shares of its values ({amount:.1f} sds beyond chance)",
-        "global": f"all features together moved ({amount:.1f} sds beyond chance)",
-        "largest": f"a pair of features no longer moves together as it did ({amount:.1f} sds beyond chance)",
-        "together": f"features no longer move together as they did ({amount:.1f} sds beyond chance)",
-    }
-    return said[stream.component]
+def _start(stored: object) -> float | None:
+    return stored if isinstance(stored, float) else None
 
 
 def begin_data_drift(
@@ -292,16 +340,8 @@ def begin_data_drift(
     .. [1] Shin, Ramdas, Rinaldo, *E-detectors*, NEJSDS 2024.
     """
     names = tuple(column.name for column in layout.features)
-    return StreamDrift.begin(
-        EvidenceKind.DATA,
-        layout,
-        reference,
-        settings.budget.threshold(EvidenceKind.DATA),
-        weights=settings.feature_weights(names, importance),
-        tolerance=settings.tolerance,
-        window_seconds=settings.window_seconds,
-        waits_for=settings.learning_windows,
-    )
+    weights = settings.feature_weights(names, importance)
+    return StreamDrift.begin(EvidenceKind.DATA, layout, reference, settings, weights)
 
 
 def begin_prediction_drift(
@@ -343,13 +383,4 @@ def begin_prediction_drift(
     ----------
     .. [1] Shin, Ramdas, Rinaldo, *E-detectors*, NEJSDS 2024.
     """
-    return StreamDrift.begin(
-        EvidenceKind.PREDICTION,
-        layout,
-        reference,
-        settings.budget.threshold(EvidenceKind.PREDICTION),
-        weights={},
-        tolerance=settings.tolerance,
-        window_seconds=settings.window_seconds,
-        waits_for=settings.learning_windows,
-    )
+    return StreamDrift.begin(EvidenceKind.PREDICTION, layout, reference, settings, {})

@@ -24,6 +24,7 @@ _FEW_GROUPS = 8  # up to so many have quantiles of their own among the ages: a r
 _FEWEST = 30  # labels, to know a delay; a group with fewer shares the curve of all
 _FEWEST_COMPLETE = 100  # rows that are old enough for their labels to be complete
 _WORTH_WEIGHING = 1.05
+_PARTS_OF_A_WINDOW = 16  # at whose middles the share of a window's labels is read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,6 +117,23 @@ class LabelDelay:
         """The age in seconds at which labels are no longer waited for; None while the delay is unknown."""
         last = self.age_of(LAST_SHARE)
         return None if last is None else max(1.0, _LAST_AGES * last)
+
+    def mature_until(self, until: float, window: float | None = None) -> float:
+        """Up to when (epoch seconds) predictions have nearly all their labels at `until`.
+
+        Of windows of so many seconds the last whole one counts of whose labels .9 are there, if its predictions came
+        evenly and are of the slowest group. While the delay is unknown, all are taken to be there.
+        """
+        mature_age = self.mature_age
+        if mature_age is None:
+            return until
+        if window is None:
+            return until - mature_age
+        last = np.floor(until / window) * window
+        ends = last - window * np.arange(int(mature_age // window) + 2)
+        middles = (np.arange(_PARTS_OF_A_WINDOW) + 0.5) / _PARTS_OF_A_WINDOW * window
+        shares = self._at(self.shares.min(axis=0), (until - ends)[:, None] + middles).mean(axis=1)
+        return float(ends[int(np.argmax(shares >= MATURE_SHARE))] if (shares >= MATURE_SHARE).any() else ends[-1])
 
     def age_of(self, share: float) -> float | None:
         """The smallest age at which every group has `share` of its labels; None while the delay is unknown."""

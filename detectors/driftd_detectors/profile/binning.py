@@ -16,6 +16,7 @@ FEW_LEVELS = 20  # integers with at most so many distinct values are ordered cat
 MOST_LABELS = 50  # labels with bins of their own
 SMALLEST_SHARE = 0.005  # of a label with a bin of its own
 MOST_RARE = 2000  # labels remembered beyond those; more are not worth their room
+_END = 0.005  # of the values lies beyond the first and the last cut of a column with many
 FAR = 9.0  # so many times its own reach beyond the reference's range is no longer drift
 _BIGGEST = 1e300
 
@@ -66,6 +67,7 @@ def _edges(levels: Numbers, counts: NDArray[np.intp], bins: int) -> tuple[tuple[
     left = [levels[:1], levels[atoms], np.nextafter(levels[atoms], np.inf)]
     if not atoms.all():
         left.append(_quantiles(levels[~atoms], counts[~atoms], int(counts.sum()), bins))
+        left.append(_ends(levels, counts))
     edges = np.unique(np.concatenate(left))
     scale = Scale.CONSTANT if len(levels) == 1 else Scale.BINARY if len(levels) == 2 else Scale.ORDERED  # noqa: PLR2004
     return (*(float(edge) for edge in edges if edge < end), end), scale
@@ -88,6 +90,14 @@ def _quantiles(levels: Numbers, counts: NDArray[np.intp], total: int, bins: int)
     ranks = np.arange(1, parts) * cumulated[-1] / parts
     found: Numbers = levels[np.minimum(np.searchsorted(cumulated, ranks, side="right"), len(levels) - 1)]
     return found
+
+
+def _ends(levels: Numbers, counts: NDArray[np.intp]) -> Numbers:
+    """Cuts that leave at most .5 % of the values below the first, and as many at the second or above."""
+    cumulated, total = np.cumsum(counts), int(counts.sum())
+    low = int(np.searchsorted(cumulated, _END * total, side="right"))
+    high = int(np.searchsorted(cumulated, (1 - _END) * total, side="left")) + 1
+    return levels[[place for place in (low, high) if 0 < place < len(levels)]]
 
 
 def _learn_labels(feature: Feature, coded: Coded, order: Order | None) -> ColumnLayout:

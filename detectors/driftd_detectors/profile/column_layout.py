@@ -56,6 +56,14 @@ class ColumnLayout:
         return len(self.counts)
 
     @cached_property
+    def has_levels(self) -> bool:
+        """Whether it holds few whole numbers, each with a bin of its own."""
+        used = [at for at, count in enumerate(self.counts[3:-4]) if count]
+        starts = np.array(self.edges)
+        whole = bool(np.all(starts[:-1] == np.floor(starts[:-1])))
+        return self.numeric and whole and all(starts[at + 1] - starts[at] <= 1 for at in used)
+
+    @cached_property
     def all_edges(self) -> Numbers:
         """Every left end but that of the -inf bin, with NaN for missing: what values are searched in."""
         biggest = float(np.finfo(np.float64).max)

@@ -1,4 +1,4 @@
-"""The faults of a pipeline: vanished, constant, missing, unreadable, out of range, new categories, unseen labels."""
+"""The faults of a pipeline: vanished, constant, missing, unreadable, out of range, rescaled, new and unseen labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from driftd_detectors.assessment import Fault
 from driftd_detectors.columns import Outcomes
-from driftd_detectors.profile.column_layout import ColumnLayout
+from driftd_detectors.profile.column_layout import ColumnLayout, Scale
 
 FEWEST_ROWS = 20  # of a window in which anything is certain
 MOST_EVIDENCE = 1e12  # evidence is not told beyond this
@@ -28,11 +28,12 @@ class QualitySettings:
     new_category: float = 0.3
     unseen_label: float = 0.05
     range: float = 0.1  # of values far beyond the reference's range
+    scale: float = 0.3  # of values on one side of nearly all that the reference held; more than half are, for a fault
     overdispersion: float = 3.0  # rows come in bunches: so many count as one
     certain: float = 1e4  # evidence at which a fault alarms and blocks builds
 
     def __post_init__(self) -> None:
-        for name in ("missing", "vanished", "unreadable", "new_category", "unseen_label", "range"):
+        for name in ("missing", "vanished", "unreadable", "new_category", "unseen_label", "range", "scale"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; a tolerated share lies between 0 and 1")
         if self.overdispersion < 1 or self.certain <= 1:
@@ -57,6 +58,9 @@ class ColumnWindow:
     finite: int
     low: float
     high: float
+    outlying: int = 0  # values on one side of 99 % of the reference, see `checks.outlying_rows`
+    usual_ends: tuple[float, float] = (math.nan, math.nan)  # of those 99 %
+    usually_outlying: float = 0.0  # the largest share of such values in a window of the reference, against the others
 
     @property
     def delivered(self) -> int:
@@ -244,6 +248,51 @@ def out_of_range(window: ColumnWindow, settings: QualitySettings) -> Suspicion |
     reach = f"{window.column.edges[0]:.4g} to {window.column.edges[-1]:.4g}"
     said = f"is far out of the reference's range ({reach}) in {share} of {window.present} values"
     return suspect(hits, window.present, usual, settings.range, said, settings)
+
+
+_STAYS = 0.9  # a column that holds its value longer, such as a month, has few values in a window
+
+
+def changed_scale(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:
+    """More than half of the numbers lie on one side of nearly all that the reference held: x100, /100, or Fahrenheit.
+
+    Parameters
+    ----------
+    window, settings
+        The column in the window and in the reference; what is tolerated.
+
+    Notes
+    -----
+    The window's median lies outside the .5 to 99.5 % range of the reference. What is tested is the share of values
+    beyond that end, against what is tolerated beyond five times the most that a window of the reference had, as with
+    weather, which the rows of a day share; never against more than .9. Left out are columns of few whole numbers (codes
+    or counts), those whose neighbouring rows mostly hold the same value, those that the reference's own windows show it
+    of (`checks.moving_columns`), as an order number does, and what is far out of range already.
+
+    Examples
+    --------
+    >>> QualitySettings().scale
+    0.3
+
+    References
+    ----------
+    Breck et al., *Data validation for machine learning*, MLSys, 2019.
+    """
+    far = int(window.counts[[0, 1, -3, -2]].sum())
+    if window.column.scale is not Scale.ORDERED or window.column.has_levels or window.column.stay > _STAYS:
+        return None
+    if not window.outlying > window.present / 2 > far:
+        return None
+    share, (low, high) = percent(window.outlying, window.present), window.usual_ends
+    said = (
+        f"lies beyond {low:.4g} to {high:.4g}, which held 99 % of the reference, in {share} of {window.present} values"
+    )
+    said += "; its scale or unit changed"
+    tolerated = min(_ALL_BUT, _MORE_THAN_USUAL * window.usually_outlying + settings.scale)
+    return suspect(window.outlying, window.present, 0.0, tolerated, said, settings)
+
+
+_ALL_BUT, _MORE_THAN_USUAL = 0.9, 5.0
 
 
 def unreadable(window: ColumnWindow, settings: QualitySettings) -> Suspicion | None:

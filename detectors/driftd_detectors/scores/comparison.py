@@ -32,6 +32,15 @@ class Bins:
 
 
 @dataclass(frozen=True, eq=False)
+class OddBins:
+    """The bins of missing values, and those of values that the reference never held; and how usual the latter are."""
+
+    missing: Places  # (columns,), places in the flat vector
+    outside: NDArray[np.bool_]  # (bins,)
+    usual: Numbers  # (columns,): the share of present values outside, to be expected without drift
+
+
+@dataclass(frozen=True, eq=False)
 class Pooling:
     """Bins put together until each group expects enough rows: the group of each bin, and the groups as bins."""
 
@@ -55,6 +64,7 @@ class Comparison:
     whole: Numbers  # (bins,): the reference with all its windows; what bins mean is taken from it
     window_joint: Joint
     reference_joint: Joint
+    delivered: tuple[int, int] = (0, 0)  # rows of window and reference, also those without the column
 
     @property
     def bins(self) -> Bins:
@@ -91,15 +101,16 @@ def compare(window: Profile, reference: Profile, layout: Layout, *, leave_out: b
                 f"the {name} was profiled on layout {profile.layout}, not on {layout.fingerprint}; profile it again"
             )
     own, whole = window.counts.astype(np.float64), reference.counts.astype(np.float64)
-    theirs, joint = whole, reference.joint
+    theirs, joint, rows = whole, reference.joint, reference.rows
     if leave_out:
+        rows = max(0, rows - window.rows)
         theirs = np.maximum(whole - own, 0.0)
         joint = Joint(
             max(0, joint.rows - window.joint.rows),
             joint.sums - window.joint.sums,
             joint.products - window.joint.products,
         )
-    return Comparison(layout, own, theirs, whole, window.joint, joint)
+    return Comparison(layout, own, theirs, whole, window.joint, joint, (window.rows, rows))
 
 
 @lru_cache(maxsize=64)
@@ -112,6 +123,32 @@ def bins_of_layout(layout: Layout) -> Bins:
     ]
     owner = np.repeat(np.arange(len(sizes)), sizes)
     return Bins(layout.starts[:-1], owner, np.concatenate(ranked) if ranked else np.zeros(0, dtype=np.bool_))
+
+
+@lru_cache(maxsize=64)
+def odd_bins(layout: Layout) -> OddBins:
+    """The bins of a layout for what is missing and for what the reference never held.
+
+    Of labels that is `new`; of numbers all that lies below, above or in a gap between the reference's values, and what
+    is infinite. Of m rows of the same kind a new one is the lowest or highest with probability 2 / (m + 1); a label is
+    new as often as Good (1953) says (`ColumnLayout.unseen`).
+    """
+    parts, usual = [], []
+    for column in layout.columns:
+        counts = np.array(column.counts)
+        outside = np.zeros(column.bins, dtype=np.bool_)
+        if column.numeric:
+            outside = counts == 0
+            outside[[0, -2]] = True
+            outside[-1] = False
+        else:
+            outside[-2] = True
+        present = int(counts[:-1].sum())
+        expected = int(counts[outside].sum()) + 2 if column.numeric else column.unseen * (present + 1)
+        parts.append(outside)
+        usual.append(min(1.0, expected / (present + 1)))
+    every = np.concatenate(parts) if parts else np.zeros(0, dtype=np.bool_)
+    return OddBins(layout.starts[1:] - 1, every, np.array(usual))
 
 
 @lru_cache(maxsize=256)

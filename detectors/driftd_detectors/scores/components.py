@@ -10,7 +10,7 @@ from scipy.special import ndtr, ndtri
 
 from driftd_detectors.columns import Numbers
 from driftd_detectors.profile.profile import Joint
-from driftd_detectors.scores.comparison import Bins, Comparison
+from driftd_detectors.scores.comparison import Bins, Comparison, odd_bins
 
 
 def wilson_hilferty(statistic: Numbers, freedom: Numbers) -> Numbers:
@@ -277,3 +277,101 @@ def global_score(location: Numbers, spread: Numbers, sampling_sd: Numbers) -> fl
         terms = np.concatenate([location / sampling_sd, spread / sampling_sd])
     terms = terms[np.isfinite(terms)]
     return float(wilson_hilferty(np.array([terms @ terms]), np.array([float(len(terms))]))[0])
+
+
+_CONTINUITY, _ROWS_MORE = 3 / 8, 3 / 4  # Anscombe's
+
+
+def missing_change(comparison: Comparison) -> tuple[Numbers, Numbers]:
+    """How far the share of missing values of every column moved.
+
+    Parameters
+    ----------
+    comparison
+        Window and reference on one layout.
+
+    Returns
+    -------
+    change, sampling_sd
+        Arrays of shape (columns,): 2 asin sqrt(share) of the window less that of the reference, and its standard
+        deviation without drift, sqrt(1/n + 1/m). Rows that came without the column count as missing.
+
+    Notes
+    -----
+    2 asin sqrt((k + 3/8) / (n + 3/4)) has a variance of about 1/n whatever the share (Anscombe 1948), also where hardly
+    any row is hit. Of the reference its expected count n q is taken, so that rows of windows do not move the level.
+
+    Examples
+    --------
+    >>> x = share_change(np.array([25.0]), np.array([500.0]), np.array([0.0]))
+    >>> float(x[0].round(2)), float(share_of(x, np.array([500.0]), np.array([0.0]))[0].round(3))
+    (0.4, 0.05)
+
+    References
+    ----------
+    Anscombe, *The transformation of Poisson, binomial and negative-binomial data*, Biometrika, 1948.
+    """
+    odd, (window_rows, reference_rows) = odd_bins(comparison.layout), comparison.delivered
+    rows = [np.maximum(comparison.rows[0], window_rows), np.maximum(comparison.rows[1], reference_rows)]
+    present = [
+        whole - counts[odd.missing]
+        for whole, counts in zip(comparison.rows, (comparison.window, comparison.reference), strict=True)
+    ]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        usual = 1.0 - present[1] / rows[1]
+        sampling_sd = np.sqrt(1.0 / rows[0] + 1.0 / rows[1])
+        return share_change(rows[0] - present[0], rows[0], usual), sampling_sd
+
+
+def outside_change(comparison: Comparison, *, leave_out: bool = False) -> tuple[Numbers, Numbers]:
+    """How far the share of values that the reference never held moved, in every column.
+
+    Parameters
+    ----------
+    comparison
+        Window and reference on one layout.
+    leave_out
+        The window is part of the reference. What of it the rest never held is not known, so it is as expected: 0.
+
+    Returns
+    -------
+    change, sampling_sd
+        As of `missing_change`, of present values; NaN where there is none.
+
+    Notes
+    -----
+    Never held are new labels, numbers outside the range or in a gap of the reference, infinite ones (see `odd_bins`).
+
+    Examples
+    --------
+    >>> share_change(np.array([0.0]), np.array([500.0]), np.array([0.0])).tolist()
+    [0.0]
+
+    References
+    ----------
+    Good, *The population frequencies of species and the estimation of population parameters*, Biometrika, 1953.
+    """
+    odd, bins = odd_bins(comparison.layout), comparison.bins
+    rows = comparison.rows[0] - comparison.window[odd.missing]
+    reference_rows = comparison.rows[1] - comparison.reference[odd.missing]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sampling_sd = np.sqrt(1.0 / rows + 1.0 / reference_rows)
+        hits = bins.sums(comparison.window * odd.outside)
+        change = np.zeros(len(hits)) if leave_out else share_change(hits, rows, odd.usual)
+    return np.where((rows > 0) & (reference_rows > 0), change, np.nan), sampling_sd
+
+
+def share_change(hits: Numbers, rows: Numbers, usual: Numbers) -> Numbers:
+    """2 asin sqrt of the share of `hits` in `rows`, less that of the share `usual`; arrays of one shape."""
+    seen, expected = (
+        2 * np.arcsin(np.sqrt(np.clip((count + _CONTINUITY) / (rows + _ROWS_MORE), 0.0, 1.0)))
+        for count in (hits, usual * rows)
+    )
+    return np.asarray(seen - expected)
+
+
+def share_of(change: Numbers, rows: Numbers, usual: Numbers) -> Numbers:
+    """The share that a change of `share_change` stands for; arrays of one shape."""
+    expected = 2 * np.arcsin(np.sqrt(np.clip((usual * rows + _CONTINUITY) / (rows + _ROWS_MORE), 0.0, 1.0)))
+    seen = np.sin(np.clip(expected + change, 0.0, np.pi) / 2) ** 2
+    return np.asarray(np.clip((seen * (rows + _ROWS_MORE) - _CONTINUITY) / np.maximum(rows, 1.0), 0.0, 1.0))

@@ -13,14 +13,25 @@ from numpy.typing import NDArray
 from driftd_detectors.assessment import EvidenceKind, Fault
 from driftd_detectors.columns import Numbers
 from driftd_detectors.profile.column_layout import ColumnLayout, Scale
-from driftd_detectors.profile.layout import Layout
+from driftd_detectors.profile.layout import Layout, is_empty
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.scores.comparison import Comparison, compare
-from driftd_detectors.scores.components import chi_square_rest, correlation_scores, global_score, location_spread
+from driftd_detectors.scores.components import (
+    chi_square_rest,
+    correlation_scores,
+    global_score,
+    location_spread,
+    missing_change,
+    outside_change,
+)
 
 FEWEST_ROWS = 30  # of a column in a window, and in the reference: below, nothing is said
 _GLOBAL, _JOINT = 0.1, 0.1  # shares of the evidence; features have the rest between them
 _COUNTED_SHARE = 0.01  # a reference bin with less hardly ever survives pooling
+LINEAR = frozenset({"location", "spread", "proportion"})  # in the window's shares
+OF_ALL = frozenset({"global", "largest", "together"})  # of many columns at once
+SHARES = frozenset({"missing", "outside"})  # the components that are shares of rows
+_ODD = 0.075  # share of a column's evidence that each of them has; a constant column has no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +39,8 @@ class Stream:
     """One number per window that evidence is gathered on.
 
     `subject` is a feature, "prediction", "score", "all features" or "joint"; `component` is location, spread, rest,
-    proportion, chi_square, global, largest or together. The weights of the streams of one kind sum to one, features
-    counting alike: who knows importance multiplies by it.
+    proportion, chi_square, missing, outside, global, largest or together. The weights of the streams of one kind sum to
+    one, features counting alike, constant ones for less: who knows importance multiplies by it.
     """
 
     kind: EvidenceKind
@@ -44,7 +55,7 @@ class WindowScores:
     """Arrays aligned with `streams_of(layout)`; NaN where nothing can be said."""
 
     rows: int
-    values: Numbers  # effect sizes; location, spread and proportion in reference sds, the others standard normal
+    values: Numbers  # location, spread, proportion in reference sds; shares as 2 asin sqrt; the others standard normal
     sampling_sd: Numbers  # the standard deviation of each value without drift
 
 
@@ -94,11 +105,13 @@ def score_window(
     comparison = compare(window, reference, layout, leave_out=leave_out)
     location, spread, sampling_sd = location_spread(comparison)
     rest = chi_square_rest(comparison)
+    missing, outside = missing_change(comparison), outside_change(comparison, leave_out=leave_out)
     broken = _broken_columns(layout, faults)
     few = np.minimum(*comparison.rows) < FEWEST_ROWS
     unranked = np.minimum(*comparison.ranked_rows) < FEWEST_ROWS
     location[broken | few | unranked] = spread[broken | few | unranked] = np.nan
-    rest[broken | few] = np.nan
+    for scores in (rest, missing[0], outside[0]):
+        scores[broken | few] = np.nan
     ones = np.ones(len(location))
     plan = _plan(layout)
     values, sds = np.full(len(plan.component), np.nan), np.ones(len(plan.component))
@@ -108,6 +121,8 @@ def score_window(
         ("spread", spread, sampling_sd),
         ("rest", rest, ones),
         ("chi_square", rest, ones),
+        ("missing", *missing),
+        ("outside", *outside),
     ):
         at, of = plan.of(component)
         values[at], sds[at] = column_values[of], column_sds[of]
@@ -121,8 +136,87 @@ def score_window(
     return WindowScores(window.rows, values, sds)
 
 
+@dataclass(frozen=True, slots=True)
+class ReferenceScores:
+    """The scores of the reference's own windows, each against the rest: (R,), (R, S), (R, S)."""
+
+    starts: Numbers
+    values: Numbers
+    sampling_sd: Numbers
+
+
+def score_reference(
+    layout: Layout,
+    profile: Profile,
+    windows: Sequence[tuple[float, Profile]],
+    left_out: frozenset[str] = frozenset(),
+) -> ReferenceScores:
+    """Score every reference window leave-one-out; features `left_out` do not enter the scores of many columns.
+
+    Against the rest a window's distance from the whole is 1 / (1 - its share of the rows) too large; that is undone
+    for the scores that are linear in the shares.
+    """
+    linear = np.array([stream.component in LINEAR or stream.component == "missing" for stream in streams_of(layout)])
+    rows, sds = [], []
+    for _, window in windows:
+        scores = score_window(window, profile, layout, leave_out=True, left_out=left_out)
+        part = 1 - window.rows / max(1, profile.rows)
+        rows.append(np.where(linear, scores.values * part, scores.values))
+        sds.append(scores.sampling_sd)
+    width = len(linear)
+    return ReferenceScores(
+        np.array([start for start, _ in windows], dtype=np.float64),
+        np.array(rows).reshape(-1, width),
+        np.array(sds).reshape(-1, width),
+    )
+
+
+def directions_of(streams: Sequence[Stream], layout: Layout) -> Numbers:
+    """About how many directions each chi-square stream looks into at once; NaN for the others."""
+    bins = {column.name: max(1, column.bins - 3) for column in layout.columns}
+    pairs = max(1, len(layout.joint) * (len(layout.joint) - 1) // 2)
+    of_all = {"global": 2 * len(layout.features), "together": pairs}
+    looked = {"rest", "chi_square"}
+    return np.array(
+        [
+            float(bins[stream.subject]) if stream.component in looked else float(of_all.get(stream.component, np.nan))
+            for stream in streams
+        ]
+    )
+
+
+def tolerated_sizes(streams: Sequence[Stream], directions: Numbers, tolerance: float, rows: int) -> Numbers:
+    """Up to which size a score of each stream in a window of so many rows does not matter.
+
+    `tolerance` is in standard deviations of a feature; a change of so much in one of nu directions has the
+    noncentrality rows tolerance^2, which is rows tolerance^2 / sqrt(2 nu) of the sds of a chi-square.
+    """
+    margin = np.full(len(streams), tolerance)
+    for at, stream in enumerate(streams):
+        if stream.component in {"rest", "chi_square"}:
+            margin[at] = rows * tolerance**2 / np.sqrt(2 * directions[at])
+        elif stream.component == "largest":
+            margin[at] = tolerance * np.sqrt(rows)
+        elif np.isfinite(directions[at]):
+            margin[at] = rows * tolerance**2 * np.sqrt(directions[at] / 2)
+    return margin
+
+
 def _streams(column: ColumnLayout, kind: EvidenceKind) -> list[Stream]:
-    """The streams of one column, with weights that sum to one."""
+    """The streams of one column; weights sum to one, in a constant column to less: it can only break.
+
+    A share that the reference had none of can only rise. A prediction that was never seen has no streams.
+    """
+    if kind is EvidenceKind.PREDICTION and is_empty(column):
+        return []
+    weighed = {name: part * (1 - 2 * _ODD) for name, part in _main_parts(column).items()}
+    directed = {"location", "spread", "proportion"} | ({"missing"} if column.counts[-1] else set())
+    every = weighed | {"missing": _ODD, "outside": _ODD}
+    return [Stream(kind, column.name, name, name in directed, part) for name, part in every.items()]
+
+
+def _main_parts(column: ColumnLayout) -> dict[str, float]:
+    """What a column can do besides going missing or outside, with weights that sum to one; nothing when constant."""
     parts: dict[str, float] = {}
     if column.scale is Scale.ORDERED:
         parts = {"location": 0.5, "spread": 0.25}
@@ -131,8 +225,7 @@ def _streams(column: ColumnLayout, kind: EvidenceKind) -> list[Stream]:
     if _shapes(column) > 1 + len(parts):
         parts["rest" if parts else "chi_square"] = 0.25
     total = sum(parts.values())
-    directed = {"location", "spread", "proportion"}
-    return [Stream(kind, column.name, name, name in directed, part / total) for name, part in parts.items()]
+    return {name: part / total for name, part in parts.items()}
 
 
 def _shapes(column: ColumnLayout) -> int:
@@ -144,16 +237,13 @@ def _shapes(column: ColumnLayout) -> int:
 
 
 def _share_out(streams: list[Stream]) -> list[Stream]:
-    """Weights so that columns are alike, and all together sum to one."""
-    together = sum(stream.weight for stream in streams if stream.component in _OF_ALL)
-    columns = len({stream.subject for stream in streams if stream.component not in _OF_ALL})
+    """Weights so that all together sum to one."""
+    together = sum(stream.weight for stream in streams if stream.component in OF_ALL)
+    own = sum(stream.weight for stream in streams if stream.component not in OF_ALL)
     return [
-        stream if stream.component in _OF_ALL else replace(stream, weight=stream.weight * (1 - together) / columns)
+        stream if stream.component in OF_ALL else replace(stream, weight=stream.weight * (1 - together) / own)
         for stream in streams
     ]
-
-
-_OF_ALL = {"global", "largest", "together"}
 
 
 @dataclass(frozen=True, eq=False)

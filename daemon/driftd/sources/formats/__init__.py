@@ -1,4 +1,4 @@
-"""JSON lines of other systems, by name: each module turns one line into rows.
+"""JSON lines of other systems, by name: each reader turns one line into rows.
 
 A row has `prediction_id`, `at`, `prediction` and `score` where the line says them, and features under their names.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from driftd.sources.formats import bentoml, cloudevents, mlflow_inference, sagemaker_capture, v2_inference
+from driftd.sources.formats import sagemaker_capture
+from driftd.sources.formats.event_logs import read_bentoml, read_cloudevent
+from driftd.sources.formats.inference_logs import read_mlflow_inference, read_v2_inference
 from driftd.sources.formats.payloads import Adapter
 
 FileFormat = Literal[
@@ -16,8 +18,8 @@ FileFormat = Literal[
 ]
 ADAPTERS: Mapping[str, Adapter] = {
     "sagemaker_capture": sagemaker_capture.read_line,
-    "v2_inference": v2_inference.read_line,
-    "cloudevents": cloudevents.read_line,
-    "bentoml": bentoml.read_line,
-    "mlflow_inference": mlflow_inference.read_line,
+    "v2_inference": read_v2_inference,
+    "cloudevents": read_cloudevent,
+    "bentoml": read_bentoml,
+    "mlflow_inference": read_mlflow_inference,
 }

@@ -66,6 +66,16 @@ def time_obstacle(at: float, now: float) -> str | None:
     return f"{at:.0f} ({_date_of(at)}) is more than a day ahead; correct the clock or the zone of what writes it"
 
 
+def retention_obstacle(at: float, oldest: float) -> str | None:
+    """Why an event of the time `at` is not taken in where older ones than `oldest` are deleted; None if it is."""
+    if at >= oldest:
+        return None
+    return (
+        f"{_date_of(at)} is older than the retention, which keeps events since {_date_of(oldest)}: it would be deleted "
+        "at once; raise retention.events to keep it"
+    )
+
+
 def _date_of(at: float) -> str:
     try:
         return datetime.fromtimestamp(at, UTC).isoformat()

@@ -63,6 +63,10 @@ class EventReader:
         """Whether there is an event store at all."""
         return self._path.exists()
 
+    def use_schema(self, schema: Schema) -> None:
+        """Give the features and the codes of classes of another version from now on."""
+        self._schema = schema
+
     def close(self) -> None:
         """Close the connection; the next reading opens another."""
         if self._opened is not None:
@@ -107,7 +111,7 @@ class EventReader:
 
     def counters(self) -> dict[str, float]:
         """What the writers counted: `duplicates`, `refused`, `ignored` since the database was made."""
-        return dict(self._all("select name, value from counters where name not in ('first_at', 'newest_label_at')"))
+        return dict(self._all("select name, value from counters where name in ('duplicates', 'refused', 'ignored')"))
 
     def refusals(self, since: float, until: float) -> dict[str, int]:
         """Refused events by field, counted by the minute of their arrival (minutes that begin within the span)."""
@@ -168,6 +172,13 @@ class EventReader:
         """How many identities have a label and no prediction here, and one of them."""
         found = self._all(_UNJOINED)
         return (int(found[0][0]), found[0][1]) if found else (0, None)
+
+    def count_absent(self, ids: Sequence[str]) -> tuple[int, str | None]:
+        """How many of these identities no prediction here has, and one of them."""
+        absent: list[str] = []
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            absent += [name for (name,) in self._all(_ABSENT, json.dumps(ids[start : start + _IDS_AT_ONCE]))]
+        return len(absent), absent[0] if absent else None
 
     def stamp(self) -> int:
         """A number that changes whenever another connection committed something."""
@@ -328,6 +339,9 @@ _LABELLED_AFTER = """
 _UNJOINED = """
     select count(distinct prediction_id), min(prediction_id) from feedback f
     where not exists (select 1 from predictions p where p.prediction_id = f.prediction_id)"""
+_ABSENT = """
+    select asked.value from json_each(?) asked
+    where not exists (select 1 from predictions p where p.prediction_id = asked.value)"""
 _FIRST_LABEL_AT = """
     select asked.key, min(f.at) from json_each(?) asked join feedback f on f.prediction_id = asked.value
     group by asked.key"""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from driftd.store.events.sealing import Sealed, seal
-from driftd.store.events.writer import MINUTE, connect, transaction
+from driftd.store.events.writer import MINUTE, SAVE_KEEP_SECONDS, connect, transaction
 from driftd.store.migrations import ensure_current
 from driftd.store.subprocesses import run_apart
 
@@ -65,6 +65,8 @@ def prune(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Pr
     with closing(connect(path)) as connection:
         connection.execute("pragma synchronous = normal")  # nothing here is lost that could not be done again
         cutoff = now - limits.keep_seconds
+        with transaction(connection):  # those who write events refuse what is older, and know no config
+            connection.execute(SAVE_KEEP_SECONDS, (limits.keep_seconds,))
         rows = _delete_rows(connection, _OLD_ROWS, (cutoff,))
         if limits.most_bytes is not None:
             rows += _shrink(connection, limits.most_bytes)

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from driftd.errors import DriftdError
-from driftd.store.events.feature_parsing import READERS, FeatureError, read_time, time_obstacle
+from driftd.store.events.feature_parsing import READERS, FeatureError, read_time, retention_obstacle, time_obstacle
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.values import class_name, id_text
 
@@ -64,6 +64,9 @@ class Batch:
     ignored: int = 0  # values under names that the schema does not have
 
 
+Window = Literal["will_be_checked", "closed"]  # what becomes of the window of an event of the past
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What one commit took of a batch, durably."""
@@ -74,11 +77,20 @@ class Receipt:
     refused: int = 0
     ignored: int = 0
     repeated: tuple[int, ...] = field(default=(), compare=False)  # places of the duplicates among the predictions
+    windows: Mapping[Window, int] = field(default_factory=dict, compare=False)  # of the kept ones that brought a time
 
 
 LONGEST_ID = 200
 _KEPT_TEXT = 2_000  # characters of a refused event that the quarantine keeps
 _INTEGER_LIMIT = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Between which times an event is kept, in epoch seconds."""
+
+    now: float
+    oldest: float
 
 
 class _RefusedError(DriftdError):
@@ -89,13 +101,19 @@ class _RefusedError(DriftdError):
 
 
 def read_events(
-    raw: Iterable[object], schema: Schema, now: float, *, only: Literal["prediction", "feedback"] | None = None
+    raw: Iterable[object],
+    schema: Schema,
+    now: float,
+    *,
+    only: Literal["prediction", "feedback"] | None = None,
+    oldest: float = 0.0,
 ) -> tuple[Batch, list[Refusal]]:
     """Validate events (JSON objects, `PredictionEvent`s, `FeedbackEvent`s, in any mixture) one by one.
 
     An object with the key `label` is feedback, every other one is a prediction; where `only` one of the two is
     expected, the other is refused. `now` (epoch seconds) is the time of
-    arrival, and the `at` of events that bring none. Features that the schema does not name are ignored and counted;
+    arrival, and the `at` of events that bring none; what is older than `oldest` (epoch seconds) is refused, because the
+    retention would delete it at once. Features that the schema does not name are ignored and counted;
     features that an event does not bring are missing. Returns what can be stored, and why the rest cannot.
     """
     batch = Batch(received_at=now, features=schema.features, predictions=[], columns=[], feedback=[])
@@ -107,10 +125,10 @@ def read_events(
         try:
             event = _object(given)
             if "label" in event if only is None else only == "feedback":
-                batch.feedback.append(_feedback(event, schema, now))
+                batch.feedback.append(_feedback(event, schema, _Bounds(now, oldest)))
             else:
                 features = _features(event)
-                batch.predictions.append(_prediction(event, schema, now))
+                batch.predictions.append(_prediction(event, schema, _Bounds(now, oldest)))
                 rows.append(features)
                 origins.append(index)
         except _RefusedError as error:
@@ -125,7 +143,7 @@ def read_events(
         refused.append((Refusal(index, prediction_id, f"features.{fault.feature}", fault.reason), events[index]))
     batch.ignored = _unknown(rows, schema)
     refused.sort(key=lambda pair: pair[0].index)
-    batch.refused = [(refusal, _text(event)) for refusal, event in refused]
+    batch.refused = [(refusal, event_text(event)) for refusal, event in refused]
     return batch, [refusal for refusal, _ in refused]
 
 
@@ -149,19 +167,19 @@ def _features(event: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _prediction(
-    event: Mapping[str, object], schema: Schema, now: float
+    event: Mapping[str, object], schema: Schema, bounds: _Bounds
 ) -> tuple[str, float, int | None, str | float, float | None]:
     return (
         _identity(event),
-        _time(event, now),
+        _time(event, bounds),
         _version(event.get("version")),
         _outcome(event, "prediction", schema),
         _score(event.get("score"), schema),
     )
 
 
-def _feedback(event: Mapping[str, object], schema: Schema, now: float) -> tuple[str, float, str | float]:
-    return _identity(event), _time(event, now), _outcome(event, "label", schema)
+def _feedback(event: Mapping[str, object], schema: Schema, bounds: _Bounds) -> tuple[str, float, str | float]:
+    return _identity(event), _time(event, bounds), _outcome(event, "label", schema)
 
 
 def _identity(event: Mapping[str, object]) -> str:
@@ -193,16 +211,16 @@ def _id_name(value: object) -> str:
     raise _RefusedError("prediction_id", f"expected a text, got {_describe(value)}")
 
 
-def _time(event: Mapping[str, object], now: float) -> float:
+def _time(event: Mapping[str, object], bounds: _Bounds) -> float:
     value = event.get("at")
     if value is None:
-        return now
+        return bounds.now
     value = value if type(value) is float else _plain(value)
     try:  # a number goes to its bounds, which name the unit that it seems to be in
         at = value if isinstance(value, float) else read_time(value)
     except ValueError as error:
         raise _RefusedError("at", str(error)) from None
-    obstacle = time_obstacle(at, now)
+    obstacle = time_obstacle(at, bounds.now) or retention_obstacle(at, bounds.oldest)
     if obstacle is not None:
         raise _RefusedError("at", obstacle)
     return at
@@ -302,7 +320,7 @@ def _describe(value: object) -> str:
     return f"the {kind} {str(value)[:40]!r}" if kind in {"text", "number", "boolean"} else f"a {kind}"
 
 
-def _text(event: object) -> str:
+def event_text(event: object) -> str:
     """The event as text for the quarantine, whatever it is."""
     try:
         kept = msgspec.json.encode(event, enc_hook=str).decode()

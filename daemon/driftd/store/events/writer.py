@@ -105,6 +105,26 @@ class EventStore:
                     raise EventsNotKeptError(f"{self.path}: {error}") from error
                 raise
 
+    def keep_seconds(self) -> float | None:
+        """For how long events are kept, as whoever knows the config said last; None where nobody has.
+
+        Raises EventsNotKeptError when the database cannot be read.
+        """
+        try:
+            with self._lock:
+                row = self._db.execute("select value from counters where name = 'keep_seconds'").fetchone()
+        except sqlite3.Error as error:
+            raise EventsNotKeptError(f"{self.path}: {error}") from error
+        return None if row is None else float(row[0])
+
+    def save_keep_seconds(self, seconds: float) -> None:
+        """Say for how long events are kept. Raises EventsNotKeptError when the disk does not take it."""
+        try:
+            with self._lock, self._turns.enter_to_write(), self._in_place(), transaction(self._db):
+                self._db.execute(SAVE_KEEP_SECONDS, (seconds,))
+        except sqlite3.OperationalError as error:
+            raise EventsNotKeptError(f"{self.path}: {error}") from error
+
     def close(self) -> None:
         """Close the connection; the store cannot be used afterwards."""
         with self._lock:
@@ -272,6 +292,9 @@ _COUNT_REFUSAL = """
 _COUNT = """
     insert into counters(name, value) values (?, ?)
     on conflict(name) do update set value = value + excluded.value"""
+SAVE_KEEP_SECONDS = """
+    insert into counters(name, value) values ('keep_seconds', ?)
+    on conflict(name) do update set value = excluded.value where excluded.value <> value"""
 _RAISE_NEWEST_LABEL_AT = """
     insert into counters(name, value) values ('newest_label_at', ?)
     on conflict(name) do update set value = excluded.value where excluded.value > value"""

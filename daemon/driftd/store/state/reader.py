@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -219,3 +220,16 @@ class StateReader:
     def _latest(self, table: str, model: str | None, limit: int) -> sqlite3.Cursor:
         query = f"select * from {table} where (:model is null or model = :model)"  # noqa: S608 - our own table names
         return self._db.execute(f"{query} order by id desc limit :limit", {"model": model, "limit": limit})
+
+
+def read_cursor(path: Path, model: str) -> tuple[int | None, Mapping[str, object] | None]:
+    """The index of the next window that the daemon at `path` checks, and the config in force; for who writes events.
+
+    Raises StateAbsentError, and DatabaseError when it cannot be read just now.
+    """
+    try:
+        with StateReader.read_only(path) as reader:
+            config = reader.config_in_force()
+            return reader.cursor(model, "window"), config.content if config is not None else None
+    except sqlite3.Error as error:
+        raise DatabaseError(f"{path} cannot be read: {error}") from error

@@ -272,6 +272,7 @@ def _judge(
         min_rows=promote.min_labels,
         look=look,
         tolerance=tolerance,
+        day=order.config.block_seconds,
     )
 
 
@@ -292,7 +293,9 @@ def _guards(
     weight: Numbers,
     lost: list[Numbers],
 ) -> list[GateGuard]:
-    segments = segment_guards(rows, weight, lost, order.config.detect.segments, order.config.promote.confidence)
+    segments = segment_guards(
+        rows, weight, lost, order.config.detect.segments, order.config.promote.confidence, order.config.block_seconds
+    )
     if champion.manifest.is_logged:
         return segments  # nobody knows here how fast and how large it is
     sizes = tuple(
@@ -313,12 +316,15 @@ def _apply_guards(judged: Judgement, guards: list[GateGuard]) -> tuple[str, str]
 
 
 def _look(challenger: LoadedVersion, until: float) -> int:
-    """Which judgement this is; the same one again when the same job runs again after a crash."""
+    """Which look at this pair it is; the same one again when the same job runs again after a crash.
+
+    A judgement that had too few rows or days to bound the gain was no look: it spends nothing of the error.
+    """
     before = challenger.manifest.gate
     if before is None:
         return 1
     again = before["until"] == datetime.fromtimestamp(until, UTC).isoformat()
-    return int(before["look"]) + (0 if again else 1)
+    return int(before["look"]) + (0 if again or before["lower"] is None else 1)
 
 
 def _upper_bound(metric: str, loss: Numbers) -> float:

@@ -23,7 +23,7 @@ from driftd.registry import Adopted, Manifest, RegistryError, Trainer
 from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
 from driftd.registry.manifest import LOGGED, with_hashes, write_manifest
 from driftd.training.call_trainer import TrainerSpec, fit
-from driftd.training.compare import gate_metric, logged_predictions, outcomes_of, rarer_class_share
+from driftd.training.compare import gate_metric, logged_predictions, outcomes_of, rarer_class
 from driftd.training.job_context import JobContext
 from driftd.training.references import REFERENCE, importance_of
 from driftd.training.tasks import TaskArguments
@@ -64,7 +64,7 @@ def run(arguments: Arguments) -> dict[str, object]:
         order.metric,
         schema.task,
         scored=bool(np.isfinite(outcomes.score).all()),
-        rarer=rarer_class_share(rows.take(outcomes.labelled)),
+        rarer=rarer_class(rows.take(outcomes.labelled)),
     )
     reference = _reference(order, schema, rows, outcomes, metric)
     comparison = _describe(order, rows, outcomes, metric, delay, arguments)

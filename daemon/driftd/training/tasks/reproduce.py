@@ -13,9 +13,10 @@ from driftd.fsutil import sha256_of
 from driftd.registry import Manifest, ManifestError
 from driftd.registry.artefact import ArtefactError, store_estimator
 from driftd.registry.loaded import PredictionError, predict_with
-from driftd.training.call_trainer import TrainerSpec
+from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss
 from driftd.training.job_context import JobContext
+from driftd.training.recipes import Cadence, rows_known, training_part
 from driftd.training.snapshots import SnapshotError, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import fit_portion
@@ -24,6 +25,7 @@ from driftd.training.training_rows import TrainingRows, TrainingWindow, label_we
 from driftd_detectors.performance.label_delay import worth_weighing
 
 SAME, DIFFERENT, CANNOT = "same", "different", "cannot"
+_COMPARED = 1000  # of the rows that it was trained on, where a version has no hold-out
 _RTOL, _ATOL = 1e-9, 1e-12  # of another machine's rounding
 
 
@@ -143,9 +145,21 @@ class _Ingredients:
         return ", ".join(f"{name} {now.get(name) or 'none'} (was {recorded.get(name) or 'none'})" for name in changed)
 
 
+def _fit_recipe(trainer: TrainerSpec, manifest: Manifest, rows: TrainingRows) -> Any:
+    """Train as a refresh did: by its recipe, on what was known when it was built, in windows as they were then."""
+    refresh = manifest.data["refresh"]
+    cadence = Cadence(refresh["window_seconds"], refresh["window_rows"], int(refresh["every"]))
+    known = rows_known(rows, float(refresh["until"]), cadence)
+    part = training_part(str(manifest.data["chosen"]), known, cadence, manifest.data["change_at"])
+    assert part is not None  # it was built, and the rows are those of its snapshot
+    return fit(trainer, known.rows.take(slice(part.start, part.end)), part.weight)
+
+
 def _fit(recipe: TrainerSpec, manifest: Manifest, rows: TrainingRows) -> Any:
     """Train as `train` did in the end: on the recorded part of the rows, weighted as at that time."""
     data = manifest.data
+    if "refresh" in data:
+        return _fit_recipe(recipe, manifest, rows)
     training = rows.take(slice(None, int(data["training_rows"])))
     weights = label_weights(rows, learn_label_delay(rows, manifest.created_at), manifest.created_at)
     late = worth_weighing(weights[: len(training)]) if data["weighted_for_late_labels"] else None
@@ -159,8 +173,9 @@ def _compare(order: JobContext, manifest: Manifest, estimator: Any, rows: Traini
     if digest == recorded:
         return Reproduction(SAME, "is reproduced byte for byte", figures=figures)
     data = manifest.data
-    start = int(data["training_rows"])
-    held_out = rows.take(slice(start, start + int(data["held_out_rows"])))
+    start, count = int(data["training_rows"]), data.get("held_out_rows")
+    newest = slice(max(0, start - _COMPARED), start)  # a refresh holds nothing out
+    held_out = rows.take(newest if count is None else slice(start, start + int(count)))
     try:
         then = order.load(manifest.version).predict(held_out.frame)
     except (ManifestError, ArtefactError, PredictionError) as error:

@@ -13,7 +13,7 @@ from driftd.training.job_context import JobContext
 from driftd.training.snapshots import labelled_rows
 from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import learn_label_delay, rows_of
-from driftd_detectors.comparison.probation import Watch, watch
+from driftd_detectors.comparison.probation import NOTABLE_HARM, Watch, watch
 from driftd_detectors.schema import Schema
 
 TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll back
@@ -27,6 +27,7 @@ class Arguments(TaskArguments, frozen=True, kw_only=True):
     old: int
     since: float
     until: float
+    until_refresh: bool = False  # the watch goes on until the next refresh: nothing is confirmed before
 
 
 def run(arguments: Arguments) -> dict[str, object]:
@@ -37,10 +38,12 @@ def run(arguments: Arguments) -> dict[str, object]:
     old, old_fault = _load(order, arguments.old)
     if new is None or old is None:
         return _without(order, arguments, fault, old_fault)
-    seen = _watch(order, new, old, since, until)
-    decision, sentence = conclude(
-        seen, until - since, span=order.config.probation.span, min_labels=order.config.probation.min_labels
-    )
+    probation, until_refresh = order.config.probation, arguments.until_refresh
+    seen = _watch(order, new, old, since, until, tolerates=not until_refresh)
+    if until_refresh and not seen.roll_back:
+        decision, sentence = "continue", f"{seen.sentence}; the watch goes on until the next refresh"
+    else:
+        decision, sentence = conclude(seen, until - since, span=probation.span, min_labels=probation.min_labels)
     print(f"{decision}: {sentence}", flush=True)  # noqa: T201 - the log
     return {"decision": decision, "sentence": sentence, "labels": seen.labels, "wealth": seen.wealth, "harm": seen.harm}
 
@@ -62,7 +65,7 @@ def _without(order: JobContext, arguments: Arguments, fault: str, old_fault: str
     passed = arguments.until - arguments.since
     if fault:
         decision, sentence = "roll_back", f"{fault}; version {arguments.old} can"
-    elif passed >= order.config.probation.span:
+    elif passed >= order.config.probation.span and not arguments.until_refresh:
         decision, sentence = "confirm", f"{old_fault}: there is nothing to go back to, the new version stays unwatched"
     else:
         decision, sentence = "continue", f"{old_fault}: the two cannot be compared"
@@ -71,11 +74,19 @@ def _without(order: JobContext, arguments: Arguments, fault: str, old_fault: str
 
 
 def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tuple[str, str]:
-    """What follows from a watch that has lasted `passed` seconds: the decision, and why in one sentence."""
+    """What follows from a watch that has lasted `passed` seconds: the decision, and why in one sentence.
+
+    A version is confirmed once the span and the labels are reached, or sooner where the bet could have seen harm of a
+    tenth; without a label, never.
+    """
     if seen.roll_back:
         return "roll_back", seen.sentence
+    if seen.labels == 0:
+        return "continue", f"{seen.sentence}: probation goes on until labels come"
     if passed >= span and seen.labels >= min_labels:
         return "confirm", f"{seen.sentence}; the span and the {min_labels} labels of probation are reached"
+    if seen.is_telling and seen.labels >= min_labels:
+        return "confirm", f"{seen.sentence}; harm of {NOTABLE_HARM:.0%} would have been seen by now"
     if passed >= UNWATCHED_AFTER * span:
         return "confirm", (
             f"only {seen.labels} of {min_labels} labels came in {UNWATCHED_AFTER} times the span of probation: "
@@ -85,7 +96,10 @@ def conclude(seen: Watch, passed: float, *, span: float, min_labels: int) -> tup
     return "continue", f"{seen.sentence}; probation goes on ({missing})"
 
 
-def _watch(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: float, until: float) -> Watch:
+def _watch(
+    order: JobContext, new: LoadedVersion, old: LoadedVersion, since: float, until: float, *, tolerates: bool
+) -> Watch:
+    """The bet on live rows; of a refresh, whose version before stays warm anyway, no harm is tolerated."""
     table = labelled_rows(order.read_labelled(new.schema, since, until), new.schema, logged=True)
     own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
     gate = new.manifest.gate or {}
@@ -103,8 +117,9 @@ def _watch(order: JobContext, new: LoadedVersion, old: LoadedVersion, since: flo
         lost[1],
         rows.at,
         bound=float(gate.get("loss_bound") or np.nanquantile(lost[1], 0.99) or 1.0),
-        tolerated=TOLERATED * float(np.nanmean(lost[1])) if harm is None else harm,
+        tolerated=harm if harm is not None else TOLERATED * float(np.nanmean(lost[1])) if tolerates else 0.0,
         overdispersion=float(gate.get("overdispersion") or 1.0),
+        day=order.config.block_seconds,
     )
 
 

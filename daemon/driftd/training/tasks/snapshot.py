@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.sources import open_source
-from driftd.training.snapshots import read_snapshot, take_snapshot, without_spans
+from driftd.training.snapshots import Snapshot, read_snapshot, take_snapshot, without_spans
 from driftd.training.tasks import TaskArguments
 from driftd_detectors.schema import Schema
 
@@ -28,31 +28,14 @@ class Arguments(TaskArguments, frozen=True, kw_only=True):
 
 
 def run(arguments: Arguments) -> dict[str, object]:
-    """Take every row with `since <= at < until` whose label is known by `until`.
-
-    The rows of the snapshot `base` come first: what the champion was built from may be older than the source, as the
-    file that `driftd init` began with is. Rows of windows with a fault of the pipeline stay out.
-    """
-    places = Places(Path(arguments.state_dir))
-    config = ModelConfig.model_validate(arguments.model_config)
-    schema = Schema.from_dict(arguments.schema)
-    since, until, change_at = arguments.since, arguments.until, arguments.change_at
-    source = open_source(arguments.model, config, schema, places)
-
-    def tables() -> Iterator[pa.Table]:
-        if arguments.base is not None:
-            base = read_snapshot(places, arguments.model, arguments.base).table
-            yield base.filter(pc.greater_equal(base["driftd_at"], since))
-        yield from source.read_labelled(since, until, until)
-
-    sound = (without_spans(table, arguments.faulty) for table in tables())
-    snapshot = take_snapshot(places, arguments.model, sound, schema, config.classes or (), logged=config.is_external)
+    """Take every row with `since <= at < until` whose label is known by `until`."""
+    change_at = arguments.change_at
+    snapshot = snapshot_of(
+        arguments, Schema.from_dict(arguments.schema), arguments.since, arguments.until, arguments.base
+    )
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
     print(f"snapshot {snapshot.digest}: {len(at)} rows, {after} of them since the change", flush=True)  # noqa: T201 - the log
-    if snapshot.left_out:
-        counts = ", ".join(f"{label!r}: {rows}" for label, rows in snapshot.left_out.items())
-        print(f"rows left out, because their label is no class: {counts}", flush=True)  # noqa: T201 - the log
     return {
         "digest": snapshot.digest,
         "left_out": sum(snapshot.left_out.values()),
@@ -61,3 +44,27 @@ def run(arguments: Arguments) -> dict[str, object]:
         "first_at": float(at[0]),
         "last_at": float(at[-1]),
     }
+
+
+def snapshot_of(order: TaskArguments, schema: Schema, since: float, until: float, base: str | None) -> Snapshot:
+    """Store the labelled rows of a span of time, as they are known at its end.
+
+    The rows of the snapshot `base` come first: what the champion was built from may be older than the source, as the
+    file that `driftd init` began with is. Rows of windows with a fault of the pipeline stay out.
+    """
+    places = Places(Path(order.state_dir))
+    config = ModelConfig.model_validate(order.model_config)
+    source = open_source(order.model, config, schema, places)
+
+    def tables() -> Iterator[pa.Table]:
+        if base is not None:
+            stored = read_snapshot(places, order.model, base).table
+            yield stored.filter(pc.greater_equal(stored["driftd_at"], since))
+        yield from source.read_labelled(since, until, until)
+
+    sound = (without_spans(table, order.faulty) for table in tables())
+    snapshot = take_snapshot(places, order.model, sound, schema, config.classes or ())
+    if snapshot.left_out:
+        counts = ", ".join(f"{label!r}: {rows}" for label, rows in snapshot.left_out.items())
+        print(f"rows left out, because their label is no class: {counts}", flush=True)  # noqa: T201 - the log
+    return snapshot

@@ -5,7 +5,7 @@ import { colour } from "./theme.js";
 
 const ROW = 24;
 const FIRST = 16; // rows before "all features"
-const IN_SD = new Set(["location", "spread", "proportion"]);
+const IN_SD = new Set(["location", "spread", "proportion", "missing", "outside"]); // shares as 2 asin sqrt(share): of unit variance too
 let all = false;
 
 /** The map of `scores` (as the API tells them); `chosen` is the feature that is open, `choose(name)` opens one. */
@@ -86,9 +86,9 @@ function scale(scores) {
 }
 
 function latest(scores) {
-  const rows = scores.subjects.map((one) => [one.subject, ...["location", "spread", "rest", "chi_square"].map((name) => {
+  const rows = scores.subjects.map((one) => [one.subject, ...["location", "spread", "rest", "chi_square", "missing", "outside"].map((name) => {
     const value = one.components[name]?.findLast((at) => at !== null);
     return value === undefined ? "–" : figure(Number(value.toPrecision(3)));
   })]);
-  return table("The latest score of every feature", ["Feature", "Location (sd)", "Spread (sd)", "Rest (sds of chance)", "Chi-square (sds of chance)"], rows);
+  return table("The latest score of every feature", ["Feature", "Location (sd)", "Spread (sd)", "Rest (sds of chance)", "Chi-square (sds of chance)", "Missing (sd)", "Never held (sd)"], rows);
 }

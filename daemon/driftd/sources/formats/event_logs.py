@@ -1,4 +1,13 @@
-"""`format: cloudevents`: events in the JSON format of CloudEvents 1.0, one a line.
+"""Logs of single events: `format: bentoml` and `format: cloudevents`.
+
+`format: bentoml`: the data log of BentoML's monitoring (`bentoml.monitor`), one JSON object a line.
+
+After "Monitoring" in BentoML's documentation (1.4) and its default monitor: the logged columns under their names, with
+`timestamp` (ISO 8601 of the server's local clock, without a zone: read as UTC, so run the server in UTC), `request_id`
+and `trace_id`. Which column is the prediction is the service's own choice: name it with `columns: {prediction: NAME}`.
+The log stands in the folder `data`; the lines of `schema` beside it are no rows.
+
+`format: cloudevents`: events in the JSON format of CloudEvents 1.0, one a line.
 
 After "JSON Event Format for CloudEvents - Version 1.0.2": `specversion`, `id`, `type`, `time` (RFC 3339), and the
 payload in `data` (an object, or text of JSON) or `data_base64`. Events of the types
@@ -16,7 +25,14 @@ from driftd.sources.formats.payloads import Rows, body_of, join_rows, rows_of_re
 _KSERVE = "org.kubeflow.serving.inference."
 
 
-def read_line(line: Mapping[str, object], features: Sequence[str]) -> Rows:
+def read_bentoml(line: Mapping[str, object], _features: Sequence[str]) -> Rows:
+    """The one row of a record of BentoML. Raises ValueError for a line that is none."""
+    if "request_id" not in line or "timestamp" not in line:
+        raise ValueError("no request_id and timestamp: is this the log in `schema`, not in `data`?")
+    return [{**line, "prediction_id": line["request_id"], "at": line["timestamp"]}]
+
+
+def read_cloudevent(line: Mapping[str, object], features: Sequence[str]) -> Rows:
     """The rows of one event. Raises ValueError for a line that is no CloudEvent with data of JSON."""
     if "specversion" not in line or "id" not in line:
         raise ValueError("no CloudEvent: specversion and id are required")

@@ -1,0 +1,281 @@
+"""The `refresh` task: a fresh version from all rows, by the recipe whose siblings did best on rows they never saw."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from driftd.events import GateDecision
+from driftd.formatting import format_time, json_safe_object
+from driftd.registry import Manifest, RegistryError
+from driftd.registry.artefact import store_estimator
+from driftd.registry.loaded import LoadedVersion, load_version
+from driftd.registry.manifest import read_manifest, with_hashes, write_manifest
+from driftd.training.job_context import JobContext
+from driftd.training.recipes import WEIGHTED, KnownRows, TrainingPart, recipes_of, training_part
+from driftd.training.references import PROBE, compare_probe, reference_of, write_probe
+from driftd.training.refit import Opponents, RefitVerdict, judge_refit, load_opponents, loss_bound
+from driftd.training.siblings import Generation, prune_generations, store_generation
+from driftd.training.snapshots import Snapshot
+from driftd.training.stretches import fit_generation, unseen_outcomes
+from driftd.training.tasks import TaskArguments
+from driftd.training.tasks.judge import REFERENCE, class_change, is_named
+from driftd.training.tasks.snapshot import snapshot_of
+from driftd.training.trainer_code import TrainerError, libraries, trainer_code
+from driftd.training.training_rows import rows_of
+from driftd_detectors.comparison.refresh import RecipeChoice, choose_recipe
+from driftd_detectors.schema import Schema
+
+REFERENCE_WINDOWS, REFERENCE_ROWS = 28, 300  # of the newest rows that siblings had not seen: what a version promises
+
+
+class Arguments(TaskArguments, frozen=True, kw_only=True):
+    """A version to make from every row known at `until` (epoch seconds), and what it must stand beside."""
+
+    version: int
+    seed: int
+    schema: dict[str, object]  # of the version that serves
+    since: float
+    until: float
+    trigger: str
+    reason: str
+    champion: int
+    recipe: str | None = None  # in charge so far; None: the first of the config
+    served: tuple[int, ...] = ()  # the versions that served last
+    base: str | None = None  # the snapshot whose rows come first
+    change_at: float | None = None
+
+
+@dataclass(slots=True)
+class Omissions:
+    """The recipes that are left out, as clauses for the version's words."""
+
+    clauses: list[str] = field(default_factory=list)
+
+    def add(self, recipe: str, why: str) -> None:
+        """Leave a recipe out, and say so."""
+        print(f"recipe {recipe} is left out: {why}", flush=True)  # noqa: T201 - the log
+        self.clauses.append(f"{recipe} is left out: {why}")
+
+
+def run(arguments: Arguments) -> dict[str, object]:
+    """Make version `version` and say which version is to serve; what this very job made before is given back."""
+    order = JobContext.of(arguments)
+    if arguments.version in order.registry.versions(order.model):
+        return _previous_value(order, arguments)
+    schema = Schema.from_dict(arguments.schema)
+    snapshot = snapshot_of(arguments, schema, arguments.since, arguments.until, arguments.base)
+    opponents = load_opponents(
+        order, arguments.version, rows_of(snapshot.table, snapshot.schema), arguments.until, arguments.champion,
+        arguments.served,
+    )  # fmt: skip
+    omissions = Omissions()
+    made = fit_generation(
+        arguments.version,
+        order.recipe(arguments.seed),
+        opponents.known,
+        order.config.retrain.refresh.recipes,
+        opponents.cadence,
+        arguments.change_at,
+        omissions.add,
+    )
+    choice = choose_recipe(opponents.recent, _in_charge(order, arguments, opponents), made.recipes)
+    if choice.recipe not in made.recipes:
+        raise TrainerError(f"the recipe {choice.recipe} could not be built: {'; '.join(omissions.clauses)}")
+    order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
+    staged = order.registry.stage(order.model)
+    try:
+        value = _build(order, arguments, snapshot, opponents, made, choice, omissions, staged)
+        store_generation(order.places, order.model, made, allow_joblib=order.config.allow_joblib)
+        order.registry.publish(order.model, arguments.version, staged)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    prune_generations(order.places, order.model)
+    print(value["sentence"], flush=True)  # noqa: T201 - the log
+    return value
+
+
+def _previous_value(order: JobContext, arguments: Arguments) -> dict[str, object]:
+    manifest = order.registry.manifest(order.model, arguments.version)
+    made = manifest.data.get("refresh")
+    if made is None or (manifest.seed, manifest.trigger) != (arguments.seed, arguments.trigger):
+        raise RegistryError(f"{order.model}/{manifest.version} exists already and was made from another order")
+    value: dict[str, object] = made["value"]
+    return value
+
+
+def _in_charge(order: JobContext, arguments: Arguments, opponents: Opponents) -> str:
+    """The recipe in charge, where it still is one: the config may name others, and a change grows old."""
+    configured = order.config.retrain.refresh.recipes
+    recipes = recipes_of(configured, opponents.known, opponents.cadence, arguments.change_at)
+    return arguments.recipe if arguments.recipe in recipes else recipes[0]
+
+
+def _build(
+    order: JobContext,
+    arguments: Arguments,
+    snapshot: Snapshot,
+    opponents: Opponents,
+    made: Generation,
+    choice: RecipeChoice,
+    omissions: Omissions,
+    staged: Path,
+) -> dict[str, object]:
+    """Fill the staged folder of the version that the chosen recipe made; returns the job's value."""
+    known = opponents.known
+    part = training_part(choice.recipe, known, opponents.cadence, arguments.change_at)
+    assert part is not None  # it was built
+    estimator = made.estimators[choice.recipe]
+    write_probe(estimator, known.rows.take(slice(part.start, part.end)), staged)
+    trainer = order.recipe(arguments.seed)
+    manifest = Manifest(
+        model=order.model,
+        version=arguments.version,
+        created_at=arguments.until,
+        schema=snapshot.schema,
+        snapshot=snapshot.digest,
+        trainer=trainer_code(trainer.trainer if isinstance(trainer.trainer, str) else list(trainer.trainer)),
+        seed=trainer.seed,
+        trigger=arguments.trigger,
+        reason=arguments.reason,
+        artefact=store_estimator(estimator, staged, allow_joblib=trainer.allow_joblib),
+        parent=arguments.champion,
+        parameters=dict(trainer.parameters),
+        libraries=libraries(trainer.trainer),
+        data=_data(known, part, made, choice, arguments),
+    )
+    write_manifest(staged, with_hashes(staged, manifest))
+    refit = load_version(staged, allow_joblib=trainer.allow_joblib)
+    compare_probe(refit, staged / PROBE)
+    verdict = judge_refit(order, refit, staged, opponents, choice)
+    change = class_change(refit, opponents.champion, known.rows)
+    value = _value(opponents, made, choice, verdict, part, omissions)
+    value["class_change"] = None if is_named(refit.schema.classes, order.config.classes) else change
+    _complete(order, staged, refit, opponents, verdict, choice, json_safe_object(value))
+    return value
+
+
+def _data(
+    known: KnownRows, part: TrainingPart, made: Generation, choice: RecipeChoice, arguments: Arguments
+) -> dict[str, object]:
+    delay = known.delay
+    return {
+        "chosen": choice.recipe,
+        "tried": dict(choice.losses),
+        "rows": part.end - part.start,
+        "trained_from": float(known.rows.at[part.start]),
+        "last_at": float(known.rows.at[-1]),
+        "seen_until": made.seen_until,
+        "training_rows": part.end,
+        "too_young": len(known.rows) - known.mature,
+        "weighted_for_late_labels": choice.recipe.endswith(WEIGHTED),
+        "label_delay": {"first_age": delay.first_age, "mature_age": delay.mature_age} if delay.is_known else None,
+        "change_at": arguments.change_at,
+        "portion": {"start": part.start, "pivot": None},
+    }
+
+
+def _value(
+    opponents: Opponents,
+    made: Generation,
+    choice: RecipeChoice,
+    verdict: RefitVerdict,
+    part: TrainingPart,
+    omissions: Omissions,
+) -> dict[str, object]:
+    """What policy is told; see `driftd.actions.RefreshResult`."""
+    known, judgement = opponents.known, verdict.judgement
+    rows = part.end - part.start
+    clauses = [
+        f"built by {choice.recipe} from {rows} rows until {format_time(made.seen_until)}",
+        choice.sentence,
+        *omissions.clauses,
+        verdict.sentence,
+    ]
+    return {
+        "serves": verdict.serves,
+        "sentence": "; ".join(clauses),
+        "recipe": choice.recipe,
+        "rows": rows,
+        "effective": part.effective,
+        "mature_until": known.mature_until if known.delay.is_known else float(known.rows.at[-1]),
+        "is_broken": verdict.is_broken,
+        "judged": sum(map(len, opponents.recent)),
+        "gain": None if judgement is None else judgement.gain,
+        "lower": None if judgement is None else judgement.lower,
+        "upper": None if judgement is None else judgement.upper,
+        "blocks": None if judgement is None else judgement.blocks,
+    }
+
+
+def _complete(
+    order: JobContext,
+    staged: Path,
+    refit: LoadedVersion,
+    opponents: Opponents,
+    verdict: RefitVerdict,
+    choice: RecipeChoice,
+    value: Mapping[str, object],
+) -> None:
+    """Add the reference and what was said of the version to its staged folder.
+
+    The level that a version promises must come from rows that it has not seen, and it has seen them all: so the
+    reference is what its siblings predicted of the newest rows that they had not seen.
+    """
+    unseen = unseen_outcomes(
+        opponents.refreshes,
+        choice.recipe,
+        refit.schema,
+        windows=REFERENCE_WINDOWS,
+        rows=REFERENCE_ROWS,
+        seconds=opponents.cadence.seconds(opponents.known.rows.at),
+    )
+    if unseen is None:
+        raise TrainerError("there is no labelled row that an earlier build did not see: nothing can be promised yet")
+    rows, found = unseen
+    reference = reference_of(order, refit, rows, found, opponents.metric, opponents.known.until)
+    (staged / REFERENCE).write_bytes(reference.to_bytes())
+    judgement = verdict.judgement
+    manifest = read_manifest(staged)
+    decision = GateDecision.PROMOTE if verdict.serves == refit.version else GateDecision.REJECT
+    gate = {
+        "decision": decision,
+        "sentence": value["sentence"],
+        "gain": value["gain"],
+        "lower": value["lower"],
+        "upper": value["upper"],
+        "rows": value["judged"],
+        "blocks": value["blocks"],
+        "guards": verdict.guards,
+        "metric": opponents.metric,
+        "champion": None if opponents.champion is None else opponents.champion.version,
+        "champion_metrics": {},
+        "look": 1,
+        "until": datetime.fromtimestamp(opponents.known.until, UTC).isoformat(),
+        "overdispersion": 1.0 if judgement is None else judgement.overdispersion,
+        "loss_bound": loss_bound(opponents),
+        "mature_after": opponents.known.delay.mature_age,
+    }
+    loss = reference.losses.get(opponents.metric)
+    metrics = {"rows": float(len(rows))} | ({} if loss is None else {"loss": loss.mean})
+    cadence = opponents.cadence
+    refresh = {
+        "until": opponents.known.until,
+        "every": cadence.windows,
+        "window_seconds": cadence.every,
+        "window_rows": cadence.rows,
+        "value": dict(value),
+    }
+    complete = Manifest(
+        **{
+            **{name: getattr(manifest, name) for name in manifest.__slots__},
+            "status": str(decision),
+            "gate": json_safe_object(gate),
+            "metrics": metrics,
+            "data": {**manifest.data, "refresh": refresh},
+        }
+    )
+    write_manifest(staged, with_hashes(staged, complete))
