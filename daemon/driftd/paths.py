@@ -79,6 +79,11 @@ class Places:
         """The folder of one child process: `job.json`, `log.txt`, `result.json`."""
         return self.root / "jobs" / key
 
+    @property
+    def helper(self) -> Path:
+        """The folder of the process in which the user's metrics and detectors run: `log.txt`."""
+        return self.root / "helper"
+
     def report(self, model: str, alarm: int) -> Path:
         """The HTML second opinion of one alarm."""
         return self.root / "reports" / model / f"{alarm}.html"

@@ -10,6 +10,22 @@ import difflib
 from dataclasses import dataclass
 
 NUMBER, CATEGORY, TEXT = "num", "cat", "text"  # Evidently's words for the types of a column
+EVIDENTLY = "evidently:"  # begins the name of a detector that Evidently gives
+COLUMN_METRICS = (  # Evidently's metrics of one column that are one number, or a count with its share
+    "CategoryCount",
+    "InListValueCount",
+    "InRangeValueCount",
+    "MaxValue",
+    "MeanValue",
+    "MedianValue",
+    "MinValue",
+    "MissingValueCount",
+    "OutListValueCount",
+    "OutRangeValueCount",
+    "QuantileValue",
+    "StdValue",
+    "SumValue",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,17 @@ def stattest_named(name: str) -> Stattest:
     near = difflib.get_close_matches(name.lower(), [known.lower() for known in STATTESTS], n=1)
     hint = next((f"did you mean {known!r}? " for known in STATTESTS if near and known.lower() == near[0]), "")
     raise ValueError(f"{name!r} is no Evidently stattest; {hint}Allowed: {', '.join(sorted(STATTESTS, key=str.lower))}")
+
+
+def check_detector(use: str) -> None:
+    """Raise ValueError unless this names a detector: a stattest or a metric of Evidently, or something of the user."""
+    name = use.removeprefix(EVIDENTLY)
+    if name == use or name in STATTESTS or name in COLUMN_METRICS:
+        return
+    near = difflib.get_close_matches(name, [*STATTESTS, *COLUMN_METRICS], n=1)
+    hint = f"did you mean {EVIDENTLY}{near[0]}? " if near else ""
+    known = ", ".join(sorted([*STATTESTS, *COLUMN_METRICS], key=str.lower))
+    raise ValueError(f"{name!r} is neither a stattest nor a metric of Evidently; {hint}Allowed: {known}")
 
 
 @dataclass(frozen=True, slots=True)

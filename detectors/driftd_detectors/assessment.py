@@ -134,6 +134,20 @@ class Assessment:
         return next((found for found in self.kinds if found.kind is kind), None)
 
 
+def summary_of(kinds: tuple[KindAssessment, ...]) -> tuple[Verdict, str]:
+    """The verdict of a window, and why in one sentence, from its kinds of evidence.
+
+    An estimate without labels that is not believed (yet) makes nothing unclear.
+    """
+    silent = (EvidenceKind.HARM, Verdict.INCONCLUSIVE)
+    believed = [kind for kind in kinds if (kind.kind, kind.verdict) != silent]
+    first = max(believed, key=lambda kind: loudness(kind.verdict))
+    if first.verdict is not Verdict.OK:
+        return first.verdict, first.sentence
+    most = max(believed, key=lambda kind: kind.evidence / kind.threshold)
+    return Verdict.OK, f"nothing moved: {most.kind} evidence {number(most.evidence)} of {number(most.threshold)}"
+
+
 def share_of_limit(evidence: float, threshold: float) -> float:
     """How far evidence has come from 1 to its threshold, in 0 .. 1, by logarithms: evidence multiplies."""
     if threshold <= 1 or evidence <= 1:

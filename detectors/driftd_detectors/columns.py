@@ -71,6 +71,7 @@ class Outcomes:
     classes: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()  # texts outside the classes
     unreadable_scores: int = 0  # values that are no probability, counted as missing too
+    own_loss: Numbers | None = None  # of each row under the user's own function; None where nobody has called it
 
     @property
     def rows(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,24 +12,26 @@ from driftd_detectors.assessment import (
     Assessment,
     EvidenceKind,
     Fault,
-    KindAssessment,
     Score,
     Verdict,
-    loudest,
-    loudness,
-    number,
+    summary_of,
 )
-from driftd_detectors.columns import Numbers, Outcomes
+from driftd_detectors.columns import Columns, Numbers, Outcomes
+from driftd_detectors.evidence.detector_drift import Calibration, DetectorDrift
 from driftd_detectors.evidence.history import level_windows
 from driftd_detectors.evidence.stream_drift import StreamDrift, begin_data_drift, begin_prediction_drift
+from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.betting import CertifiedPerformance
-from driftd_detectors.performance.cohorts import assess_cohort
+from driftd_detectors.performance.cohorts import assess_cohort, delay_in_use, end_of
 from driftd_detectors.performance.harm import Harm
 from driftd_detectors.performance.label_delay import Maturity
 from driftd_detectors.performance.level_averages import SpreadPrior
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import automatic_metric
 from driftd_detectors.performance.performance import Performance, PerformancePair, begin_performance, tolerance_of
+from driftd_detectors.performance.segment_evidence import SHARE as SEGMENTS_SHARE
+from driftd_detectors.performance.segment_evidence import SegmentPerformance, begin_segments
+from driftd_detectors.performance.segments import Segment
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import (
     LEVEL_FAULTS,
@@ -55,7 +57,7 @@ from driftd_detectors.settings import MonitorSettings
 
 __all__ = ["Monitor", "MonitorSettings"]
 
-_OF_LOSS = {"performance", "harm"}  # evidence that begins anew under another metric
+_OF_LOSS = {"performance", "harm", "segments"}  # evidence that begins anew under another metric
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Monitor:
     quality: FaultEvidence
     harm: Harm | None = None
     outlying: Numbers | None = None  # (columns,): the largest share of outlying values in a window of the reference
+    segments: SegmentPerformance | None = None
+    detectors: DetectorDrift | None = None  # None until they are calibrated
     renewed: tuple[str, ...] = ()  # parts whose stored state could not be read, so that they began anew (`from_bytes`)
 
     @classmethod
@@ -103,9 +107,10 @@ class Monitor:
         after = replace(self, data=data, prediction=prediction, quality=quality, harm=harm)
         scored = [detector.assess() for detector in (data, prediction, harm) if detector is not None]
         kinds = (*scored, quality.assess(faults))
+        verdict, sentence = summary_of(kinds)
         assessment = Assessment(
-            loudest(kind.verdict for kind in _believed_kinds(kinds)) or Verdict.OK,
-            _summary(_believed_kinds(kinds)),
+            verdict,
+            sentence,
             profile.rows,
             kinds,
             after._scores(scores, start),
@@ -115,8 +120,12 @@ class Monitor:
         )
         return after, assessment
 
-    def check_labels(self, outcomes: Outcomes, start: float, age: float) -> tuple[Monitor, Assessment]:
+    def check_labels(
+        self, outcomes: Outcomes, start: float, age: float, columns: Columns | None = None
+    ) -> tuple[Monitor, Assessment]:
         """Evaluate the cohort of the window that begins at `start`, `age` seconds after the window's end.
+
+        `columns` has the same rows as `outcomes`: those of `segment_columns`. Without them segments are not evaluated.
 
         An assessment that `waits` says: the labels are still coming, ask for this cohort again. An inconclusive one
         that does not wait is final: too few labels ever came.
@@ -135,10 +144,35 @@ class Monitor:
             self.settings.window_seconds,
             self._chosen_instead(),
         )
+        segments = self.segments
+        if segments is not None and columns is not None and assessment.kinds:
+            known_by = end_of(outcomes, start, self.settings.window_seconds) + age
+            segments = segments.update(columns, outcomes, delay_in_use(self.maturity, outcomes, age), known_by, start)
+            assessment = segments.complete(assessment)
         harm = self.harm
         if harm is not None and loss.metric == harm.expected.metric and "loss" in assessment.figures:
             harm = harm.with_realised_loss(start, assessment.figures["loss"], assessment.figures["labels"])
-        return replace(self, performance=performance, maturity=maturity, harm=harm), assessment
+        return replace(self, performance=performance, maturity=maturity, harm=harm, segments=segments), assessment
+
+    def calibrate_detectors(self, calibrations: Sequence[Calibration]) -> Monitor:
+        """Begin the evidence of the user's detectors from their scores of the reference's windows."""
+        settings = self.settings
+        begun = DetectorDrift.begin(
+            calibrations,
+            settings.budget.threshold(EvidenceKind.DATA),
+            window_seconds=settings.window_seconds,
+            waits_for=settings.learning_windows,
+        )
+        return replace(self, detectors=begun)
+
+    def check_detectors(
+        self, assessment: Assessment, scores: Mapping[str, float], start: float
+    ) -> tuple[Monitor, Assessment]:
+        """The assessment of a window with what the user's detectors say of it; one without a score says nothing."""
+        if self.detectors is None:
+            return self, assessment
+        detectors = self.detectors.update(scores, start)
+        return replace(self, detectors=detectors), detectors.complete(assessment)
 
     def learn_late_labels(self, cohorts: Sequence[Outcomes], known_by: float) -> Monitor:
         """Learn how late labels come from cohorts that were given up, oldest first, by what came until `known_by`."""
@@ -158,20 +192,44 @@ class Monitor:
 
     def rebaseline(self, kind: EvidenceKind) -> Monitor:
         """Take an alarm that was judged benign into what is normal: its evidence is reset, the new level learned."""
-        if kind is EvidenceKind.DATA and self.data is not None:
-            return replace(self, data=self.data.rebaseline())
+        if kind is EvidenceKind.DATA:
+            data, detectors = self.data, self.detectors
+            data = None if data is None else data.rebaseline()
+            return replace(self, data=data, detectors=None if detectors is None else detectors.rebaseline())
         if kind is EvidenceKind.PREDICTION and self.prediction is not None:
             return replace(self, prediction=self.prediction.rebaseline())
         if kind is EvidenceKind.HARM and self.harm is not None:
             return replace(self, harm=self.harm.rebaseline())
         if kind is EvidenceKind.PERFORMANCE and self.performance is not None:
-            return replace(self, performance=self.performance.rebaseline())
+            segments = None if self.segments is None else self.segments.rebaseline()
+            return replace(self, performance=self.performance.rebaseline(), segments=segments)
         return self
 
     def absorbed(self, kind: EvidenceKind) -> str | None:
         """Since when the level of a kind that was absorbed is so, and how far off the reference; None at its level."""
         part = {EvidenceKind.DATA: self.data, EvidenceKind.PREDICTION: self.prediction}.get(kind)
         return None if part is None else part.absorbed
+
+    @property
+    def segment_columns(self) -> tuple[str, ...]:
+        """The columns by which rows belong to the segments that are watched."""
+        return () if self.segments is None else self.segments.columns
+
+    @property
+    def data_evidence(self) -> StreamDrift | DetectorDrift | None:
+        """What bears the verdict on data drift: the user's detectors where their alarm stands, else the features."""
+        return self.detectors if self.detectors is not None and self.detectors.alarmed else self.data
+
+    @property
+    def watched_segments(self) -> tuple[Segment, ...]:
+        """The segments whose losses are watched apart."""
+        return () if self.segments is None else tuple(segment for segment, _ in self.segments.parts.values())
+
+    @property
+    def alarm_span(self) -> int:
+        """How many windows the average has that says most of a loss above the reference; at least one."""
+        spans = [] if self.performance is None else [self.performance.span]
+        return max([*spans, *([] if self.segments is None else [self.segments.span]), 1])
 
     @property
     def loss(self) -> LossReference | None:
@@ -192,6 +250,8 @@ class Monitor:
         values["metric"] = None if loss is None else loss.metric
         for name, part in self._parts().items():
             arrays[name] = as_array(pack(*part.pack()))
+        if self.detectors is not None:
+            arrays["detectors"] = as_array(pack(*self.detectors.pack()))
         return pack(values, arrays)
 
     @classmethod
@@ -220,10 +280,14 @@ class Monitor:
                 renewed = [other for other in renewed if other != name or later is None]
         if found.get("data") is not None and values.get("off", []) != sorted(settings.off):
             found["data"] = found["data"].forget_of_all()
+        detectors = None
+        if settings.has_detectors and "detectors" in arrays:
+            threshold = settings.budget.threshold(EvidenceKind.DATA)
+            detectors = DetectorDrift.unpack(threshold, *unpack(arrays["detectors"].tobytes()))
         novelty = {name: Novelty(*seen) for name, seen in values.get("novelty", {}).items()}
         standing = frozenset(values["standing"])
         quality = replace(bare.quality, gathered=values["gathered"], standing=standing, novelty=novelty)
-        return replace(bare, **found, quality=quality, renewed=tuple(renewed))
+        return replace(bare, **found, quality=quality, detectors=detectors, renewed=tuple(renewed))
 
     def _parts(self) -> dict[str, Any]:
         parts = {
@@ -232,6 +296,7 @@ class Monitor:
             "performance": self.performance,
             "maturity": self.maturity,
             "harm": self.harm,
+            "segments": self.segments,
         }
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -249,7 +314,7 @@ class Monitor:
 
     def _chosen_instead(self) -> str | None:
         wanted = self.settings.metric
-        return None if wanted == "auto" or wanted in self.reference.losses else wanted
+        return None if wanted == "auto" or wanted in self.reference.losses else display_name(wanted)
 
 
 def _begin(
@@ -260,12 +325,15 @@ def _begin(
 ) -> Monitor:
     threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
     loss = _loss_of(reference, settings.metric)
+    before = None if predecessor is None else predecessor.segments
+    segments = None if loss is None else begin_segments(reference.segments, settings, threshold, loss.metric, before)
+    of_whole = threshold if segments is None else threshold / (1 - SEGMENTS_SHARE)
     return Monitor(
         reference,
         settings,
         begin_data_drift(reference.layout, learned, settings, reference.importance),
         begin_prediction_drift(reference.layout, learned, settings),
-        _begin_performance(reference, settings, threshold, loss, predecessor),
+        _begin_performance(reference, settings, of_whole, loss, predecessor),
         Maturity.begin(reference.label_delay, threshold, settings.label_patience),
         FaultEvidence(
             settings.budget.threshold(EvidenceKind.QUALITY),
@@ -274,6 +342,7 @@ def _begin(
         ),
         _begin_harm(reference, settings, loss),
         largest_outlying([profile.counts for _, profile in reference.windows], reference.layout),
+        segments,
     )
 
 
@@ -352,17 +421,3 @@ def _loss_of(reference: Reference, metric: str) -> LossReference | None:
 
 def _metric(loss: LossReference | None) -> str | None:
     return None if loss is None else loss.metric
-
-
-def _believed_kinds(kinds: tuple[KindAssessment, ...]) -> tuple[KindAssessment, ...]:
-    """Those that the window's verdict follows from: an estimate that is not believed (yet) makes nothing unclear."""
-    silent = (EvidenceKind.HARM, Verdict.INCONCLUSIVE)
-    return tuple(kind for kind in kinds if (kind.kind, kind.verdict) != silent)
-
-
-def _summary(kinds: tuple[KindAssessment, ...]) -> str:
-    first = max(kinds, key=lambda kind: loudness(kind.verdict))
-    if first.verdict is not Verdict.OK:
-        return first.sentence
-    most = max(kinds, key=lambda kind: kind.evidence / kind.threshold)
-    return f"nothing moved: {most.kind} evidence {number(most.evidence)} of {number(most.threshold)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
+from driftd_detectors.metrics import METRICS, is_mean
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes
-from driftd_detectors.performance.losses import MEAN_METRICS, METRICS, losses, rarer_share
+from driftd_detectors.performance.losses import losses, rarer_share
+from driftd_detectors.performance.segments import Segment, learn_segments
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
@@ -41,6 +43,7 @@ class Reference:
     label_delay: LabelDelay
     importance: Mapping[str, float]
     expected: Mapping[str, ExpectedLoss] = field(default_factory=dict)  # of every metric that is a mean over rows
+    segments: tuple[Segment, ...] = ()  # whose losses are watched beside the whole's
     rarer: float = float("nan")  # share of the rarer of two classes; NaN where that is not known
 
     def to_bytes(self) -> bytes:
@@ -54,6 +57,7 @@ class Reference:
             "importance": dict(self.importance),
             "starts": [start for start, _ in self.windows],
             "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
+            "segments": [segment.to_dict() for segment in self.segments],
             "rarer": None if np.isnan(self.rarer) else self.rarer,
         }
         arrays: dict[str, NDArray[Any]] = {"profile": as_array(self.profile.to_bytes())}
@@ -77,6 +81,7 @@ class Reference:
             label_delay=LabelDelay.from_dict(values["arrivals"]),
             importance=values["importance"],
             expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
+            segments=tuple(Segment.from_dict(segment) for segment in values.get("segments", ())),
             rarer=float("nan") if values.get("rarer") is None else values["rarer"],
         )
 
@@ -98,6 +103,8 @@ def learn_reference(
     starts: Numbers,
     importance: Mapping[str, float],
     loss: str,
+    metric: str | None = None,
+    segments: Sequence[str] = (),
 ) -> Reference:
     """Learn from the rows on which a version was judged.
 
@@ -111,6 +118,10 @@ def learn_reference(
         How much the loss depends on each feature, non-negative.
     loss
         The metric of the gate, a mean over rows.
+    metric
+        The metric that is watched, where it is another than the gate's.
+    segments
+        Columns whose values are segments of their own; a shallow tree finds more (`performance.segments`).
 
     Raises
     ------
@@ -124,7 +135,7 @@ def learn_reference(
     layout = learn_layout(columns, outcomes, schema, importance=importance)
     row_losses = losses(loss, schema.task, outcomes)
     windows = _window_profiles(columns, outcomes, layout, starts, row_losses)
-    learned = {metric: learn_losses(metric, outcomes, starts) for metric in METRICS[schema.task]}
+    learned = {metric: learn_losses(metric, outcomes, starts) for metric in _metrics(schema, loss)}
     return Reference(
         schema=schema,
         layout=layout,
@@ -134,9 +145,23 @@ def learn_reference(
         loss=loss,
         label_delay=LabelDelay.learn_outcomes(outcomes),
         importance=dict(importance),
-        expected=_expected_losses(columns, outcomes, schema, layout, starts, importance),
+        expected=_expected_losses(columns, outcomes, schema, layout, starts, importance, loss),
+        segments=learn_segments(
+            columns,
+            outcomes,
+            schema,
+            starts=starts,
+            loss=loss,
+            metrics=(metric,) if metric in METRICS[schema.task] else (),
+            declared=segments,
+        ),
         rarer=rarer_share(outcomes.label[outcomes.labelled], (0.0, 1.0)[: len(schema.classes)]),
     )
+
+
+def _metrics(schema: Schema, loss: str) -> tuple[str, ...]:
+    """Those of the task, and the gate's where that is the user's own."""
+    return tuple(dict.fromkeys((*METRICS[schema.task], loss)))
 
 
 def _expected_losses(
@@ -146,6 +171,7 @@ def _expected_losses(
     layout: Layout,
     starts: Numbers,
     importance: Mapping[str, float],
+    loss: str,
 ) -> dict[str, ExpectedLoss]:
     from driftd_detectors.performance.estimated_loss import learn_expected  # noqa: PLC0415 - SciPy's sparse matrices: builds only
 
@@ -159,8 +185,8 @@ def _expected_losses(
             starts=starts,
             importance=importance,
         )
-        for metric in METRICS[schema.task]
-        if metric in MEAN_METRICS
+        for metric in _metrics(schema, loss)
+        if is_mean(metric)
     }
     return {metric: expected for metric, expected in found.items() if expected is not None}
 

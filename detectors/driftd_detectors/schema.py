@@ -176,6 +176,11 @@ class Schema:
         """The names that the text of a class is resolved against."""
         return Vocabulary(self.classes)
 
+    @cached_property
+    def category_names(self) -> dict[str, Callable[[str], str]]:
+        """How the categories of each feature with a vocabulary are called here, by feature."""
+        return {feature.name: feature.vocabulary.resolve for feature in self.features if feature.categories}
+
     def kind_of(self, name: str) -> Kind:
         """The kind of a feature; raises KeyError with the name when there is no such feature."""
         for feature in self.features:

@@ -17,6 +17,7 @@ SHARES: Mapping[EvidenceKind, float] = {
     EvidenceKind.QUALITY: 0.1,
     EvidenceKind.HARM: 0.05,
 }
+DETECTORS_SHARE = 0.25  # of data's budget, that all detectors of the user have together
 MONTHS_A_YEAR = 12
 _DAYS_A_YEAR = 365.25
 _MONTHS_TOLD_AS_MONTHS = 24
@@ -85,7 +86,9 @@ class MonitorSettings:
     `label_patience` is the age in seconds at which a cohort's labels are no longer waited for (None: twice what the
     reference's labels took, 30 days where that is not known). `learning_windows` must be known, from the reference or
     live, before anything counts as evidence: fewer do not show what windows always do. `calendar` says what the days
-    and hours of a window are, and which days are special.
+    and hours of a window are, and which days are special. `segments` are the columns whose values are watched apart
+    (None: those that a tree found on the reference; empty: none). `has_detectors`: the user's own share the budget of
+    data drift.
     """
 
     windows_per_year: float
@@ -101,11 +104,18 @@ class MonitorSettings:
     label_patience: float | None = None
     learning_windows: int = 14
     calendar: Calendar = UTC_CALENDAR
+    segments: tuple[str, ...] | None = None
+    has_detectors: bool = False
 
     @property
     def budget(self) -> Budget:
         """The budget of false alarms and its shares."""
         return Budget(self.windows_per_year, self.false_alarms_per_year, self.shares)
+
+    @property
+    def feature_threshold(self) -> float:
+        """The evidence at which the features' drift alarms: data's, beside the share of the user's detectors."""
+        return self.budget.threshold(EvidenceKind.DATA) / (1 - DETECTORS_SHARE if self.has_detectors else 1)
 
     @property
     def off(self) -> frozenset[str]:

@@ -250,6 +250,23 @@ def test_outcomes(world: World) -> None:
     assert outcomes.version.tolist() == [row["version"] for row in rows]
 
 
+def test_a_cohort_has_some_features_of_the_rows_of_its_outcomes(world: World) -> None:
+    """It equals the outcomes, with the features that were asked for and the labels known by then."""
+    rows = rows_between(40, 60)
+    world.predict(rows, START + 100)
+    world.label([("p41", "1", START + 50), ("p42", "0", START + 150)], START + 200)
+    world.source.refresh(START + 200)
+    window = Window(0, START, START + 100)
+    columns, outcomes = world.source.cohort(window, START + 100, ["city"])
+    expected = world.source.outcomes(window, START + 100)
+    for name in ("at", "prediction", "score", "label", "label_at", "version"):
+        np.testing.assert_array_equal(getattr(outcomes, name), getattr(expected, name))
+    assert columns.rows == outcomes.rows
+    city = columns.values["city"]
+    assert isinstance(city, Coded)
+    assert [None if code < 0 else city.labels[code] for code in city.codes] == [row["city"] for row in rows]
+
+
 def test_labelled_rows_for_a_snapshot(world: World) -> None:
     """Labelled rows have every feature, the target and driftd's own columns; unlabelled ones are left out."""
     world.predict(rows_between(0, 20), START + 100)

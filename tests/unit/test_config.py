@@ -18,9 +18,8 @@ from driftd.config import document
 from driftd.config.load import LONGEST, ConfigError, load, parse
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
-from driftd.config.types import METRICS, seconds, spell_duration
-from driftd_detectors.performance import losses
-from driftd_detectors.schema import Kind, Task
+from driftd.config.types import seconds, spell_duration
+from driftd_detectors.schema import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = sorted((Path(__file__).parent / "bad_configs").glob("*.yaml"))
@@ -177,11 +176,17 @@ def test_a_span_reads_back_as_it_is_spelled(span: int) -> None:
     assert seconds(spell_duration(float(span))) == span
 
 
-def test_the_metrics_that_may_be_configured_are_those_that_there_are() -> None:
-    """The config's list of metrics, kept apart so that reading needs no NumPy, equals that of the detectors."""
-    assert {task: set(names) for task, names in METRICS.items()} == {
-        task: set(losses.METRICS[task]) for task in (Task.CLASSIFICATION, Task.REGRESSION)
-    }
+def test_costs_are_a_metric_that_their_name_holds() -> None:
+    """Costs in another order are the same metric, other costs another; numbers and booleans name classes too."""
+    path = {"task": "classification", "target": "y"}
+    names = []
+    for costs in ({"1": {0: 5}, "0": {True: 1}}, {0: {1: 1.0}, 1: {"0": 5}}, {0: {1: 2}, 1: {0: 5}}):
+        model = ModelConfig.model_validate({**path, "detect": {"performance": {"metric": {"costs": costs}}}})
+        names.append(model.detect.performance.metric_name)
+    assert names[0] == names[1] == 'cost{"0":{"1":1.0},"1":{"0":5.0}}'
+    assert names[2] != names[0]
+    dumped = ModelConfig.model_validate(model.model_dump(mode="json"))
+    assert dumped.detect.performance.metric_name == names[2]
 
 
 def test_the_documentation_is_that_of_the_types() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 from driftd_detectors.assessment import EvidenceKind
 from driftd_detectors.columns import Outcomes
+from driftd_detectors.errors import DetectorError
+from driftd_detectors.metrics import HIGHER_IS_BETTER, METRICS, cost_metric, display_name
 from driftd_detectors.performance.cohort_loss import estimate_loss
 from driftd_detectors.performance.label_delay import FIRST_SHARE, LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses
-from driftd_detectors.performance.losses import HIGHER_IS_BETTER, METRICS, loss_of, losses, metric_value, value_of
+from driftd_detectors.performance.losses import loss_of, losses, metric_value, value_of
 from driftd_detectors.schema import Task
 from driftd_detectors.serialization import pack, unpack
 from driftd_detectors.settings import Budget
@@ -149,3 +153,36 @@ def test_a_loss_reference_and_packed_arrays_come_back_as_they_were() -> None:
     assert arrays["none"].shape == (0, 2)
     with pytest.raises(ValueError, match="not written by"):
         unpack(b"something else")
+
+
+def test_costs_of_classes() -> None:
+    """A right answer costs nothing, a wrong one what the pair costs, an unnamed pair and a stray label the most."""
+    metric = cost_metric({"bad": {"good": 5.0}, "good": {"bad": 1.0}})
+    label, prediction = np.array([0.0, 0.0, 1.0, 1.0, 2.0, -2.0, -1.0]), np.array([0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    label_at = np.where(label == -1, np.nan, 1.0)
+    score, version = np.full(7, np.nan), np.zeros(7, dtype=np.int64)
+    outcomes = Outcomes(np.zeros(7), prediction, score, label, label_at, version, ("bad", "good", "new"))
+    found = losses(metric, Task.CLASSIFICATION, outcomes)
+    assert found[:6].tolist() == [0.0, 5.0, 1.0, 0.0, 5.0, 5.0]
+    assert np.isnan(found[6])
+    assert metric_value(metric, outcomes) == pytest.approx(16 / 6)
+    assert display_name(metric) == "cost"
+
+
+def test_costs_of_numbers() -> None:
+    """A unit too much and a unit too little have prices of their own."""
+    two = np.array([3.0, 1.0])
+    outcomes = Outcomes(np.zeros(2), two, np.full(2, np.nan), np.full(2, 2.0), np.ones(2), np.zeros(2, dtype=np.int64))
+    found = losses(cost_metric({"over": 1.0, "under": 4.0}), Task.REGRESSION, outcomes)
+    assert found.tolist() == [1.0, 4.0]
+
+
+def test_the_losses_of_an_own_function_come_with_the_rows() -> None:
+    """They are read off the outcomes, only of labelled rows; without them nothing is guessed."""
+    label_at = np.array([1.0, np.nan])
+    bare = Outcomes(np.zeros(2), np.zeros(2), np.zeros(2), np.zeros(2), label_at, np.zeros(2, dtype=np.int64))
+    own = replace(bare, own_loss=np.array([3.0, 4.0]))
+    assert losses("pkg.mod:loss", Task.REGRESSION, own)[0] == 3.0
+    assert np.isnan(losses("pkg.mod:loss", Task.REGRESSION, own)[1])
+    with pytest.raises(DetectorError, match="nobody has computed the losses"):
+        losses("pkg.mod:loss", Task.REGRESSION, bare)

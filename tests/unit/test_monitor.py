@@ -10,9 +10,9 @@ import pytest
 from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Coded, Columns
 from driftd_detectors.evidence.evidence import Evidence, StreamWeights
+from driftd_detectors.metrics import METRICS
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.performance.label_delay import LabelDelay
-from driftd_detectors.performance.losses import METRICS
 from driftd_detectors.profile.profile import empty_profile, profile_of
 from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Task

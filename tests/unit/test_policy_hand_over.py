@@ -43,7 +43,7 @@ from driftd.records import (
 )
 
 NOW, HOUR, DAY = 1_800_000_000.0, 3600.0, 86_400.0
-SETTINGS = PolicySettings(is_external=True, can_tell=True, confirm_within=6 * HOUR)
+SETTINGS = PolicySettings(is_external=True, can_tell=True, confirm_within=6 * HOUR, probation_span=DAY)
 BUILD = Build(2, Trigger.PERFORMANCE, "mae rose", BuildStep.JUDGE, NOW - HOUR)
 JUDGED = ModelState("demand", Phase.RETRAINING, champion=1, build=BUILD)
 FACTS = Facts(next_version=3, versions=frozenset({1, 2}), logged=frozenset({1}), labels=1000)

@@ -284,7 +284,7 @@ def external_lines(trainer: str | None, classes: str | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def log_source(file: Path, file_format: str, dialect: Dialect, guess: Guess, *, has_label: bool) -> str:
+def log_source(file: Path, file_format: str, dialect: Dialect, guess: Guess, rows: pd.DataFrame) -> str:
     """The source of later predictions, where they are logged beside the file that was read, as YAML."""
     columns = guess.columns
     meanings = {
@@ -293,14 +293,19 @@ def log_source(file: Path, file_format: str, dialect: Dialect, guess: Guess, *, 
         "prediction": columns.prediction,
         "score": columns.score,
         "version": columns.version,
-        "label": guess.target if has_label else None,
+        "label": guess.target if guess.target in rows.columns else None,
         "label_at": columns.label_time,
     }
     settings: dict[str, object] = {"kind": "files", "path": str(file.absolute())}
     if file_format != "auto":
         settings["format"] = file_format
-    written = {"separator": dialect.separator, "decimal": dialect.decimal, "encoding": dialect.encoding}
-    usual = {"separator": None, "decimal": ".", "encoding": "utf-8"}
+    written = {
+        "separator": dialect.separator,
+        "decimal": dialect.decimal,
+        "encoding": dialect.encoding,
+        "day_first": dialect.day_first,
+    }
+    usual = {"separator": None, "decimal": ".", "encoding": "utf-8", "day_first": None}
     if other := {key: value for key, value in written.items() if value != usual[key]}:
         settings["dialect"] = other
     settings["columns"] = {meaning: name for meaning, name in meanings.items() if name is not None}

@@ -67,8 +67,9 @@ def _alarm(alarm: StoredAlarm, explanation: Explanation, to: Console) -> None:
     say(to, f"  evidence {alarm.evidence:,.0f} reached the threshold {alarm.threshold:,.0f} of the false-alarm budget")
     if alarm.change_start:
         say(to, f"  the change most likely began at {format_time(alarm.change_start)}")
+    whole = "rise" if alarm.kind == "performance" else "evidence"
     for subject, share in alarm.leaders[:LEADERS_SHOWN]:
-        say(to, f"  {share:.0%} of the evidence: {subject}")
+        say(to, f"  {share:.0%} of the {whole}: {subject}")
     for opinion in alarm.second_opinion or []:
         say(to, f"  second opinion: {opinion.get('sentence', opinion)}")
     say(to, f"  report: {alarm.report or 'not rendered (yet)'}")

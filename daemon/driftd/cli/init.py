@@ -145,7 +145,7 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
     help="Where later predictions come from: handed in over HTTP or the SDK, or logged where FILE is.",
 )
 @click.option("--unseen", is_flag=True, help="The model was trained on none of the rows of FILE.")
-def init(
+def init(  # noqa: PLR0915 - one line for each option
     file: Path,
     target: str | None,
     task: str | None,
@@ -193,8 +193,9 @@ def init(
     require_options(is_external, target, (prediction, score, version_column), source_kind, model=source)
     if output.exists() and not force:
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
+    dialect = Dialect(separator, decimal, encoding, day_first=day_first)
     with console.status(f"reading {file}"):
-        rows, unread, folders = read_file(file, file_format, Dialect(separator, decimal, encoding, day_first=day_first))
+        rows, unread, folders = read_file(file, file_format, dialect)
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
     known, wanted = rows, target or LABEL
     if is_external:
@@ -218,9 +219,8 @@ def init(
     if is_external:
         require_logged(rows, guess)
     extra = external_lines(trainer, classes) if is_external else extra_lines(adoption, trainer)
-    dialect = Dialect(separator, decimal, encoding)
-    log = log_source(file, file_format, dialect, guess, has_label=wanted in rows.columns)
-    text = config_text(guess, file, state_dir, extra, log if source_kind == "files" else STORE)
+    log = log_source(file, file_format, dialect, guess, rows) if source_kind == "files" else STORE
+    text = config_text(guess, file, state_dir, extra, log)
     config = parse(text.encode(), f"the config for {file.name}")
     places = Places(config.state_dir)
     served = Registry(places).current(guess.name)

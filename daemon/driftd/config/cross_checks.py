@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
-from driftd.config.types import METRICS, is_reached, read_holidays
+from driftd.config.types import is_reached, read_holidays
 from driftd.config.yaml_reader import KeyPath, Plain
+from driftd_detectors.metrics import METRICS
 from driftd_detectors.schema import Task
 
 Contradiction = tuple[KeyPath, str]
@@ -90,7 +91,8 @@ def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
         yield from _check_named_features(_mapping(model.get("detect")), [str(name) for name in features])
     if model.get("classes") and model.get("task") == Task.REGRESSION:
         yield ("classes",), "a regression has no classes: leave them out, or say task: classification"
-    yield from _metric(model.get("task"), _mapping(_mapping(model.get("detect")).get("performance")).get("metric"))
+    metric = _mapping(_mapping(model.get("detect")).get("performance")).get("metric")
+    yield from _metric(model.get("task"), metric, [str(name) for name in _list(model.get("classes"))])
     yield from _schedule(_mapping(model.get("retrain")))
     yield from _check_serving(model)
     yield from _holidays(_mapping(_mapping(model.get("detect")).get("calendar")).get("holidays"))
@@ -111,11 +113,26 @@ def _check_named_features(detect: Mapping[str, Plain], features: list[str]) -> I
                 yield path, f"{name!r} is not one of the features{choices(name, features, 'features')}"
 
 
-def _metric(task: object, metric: object) -> Iterator[Contradiction]:
+def _metric(task: Plain, metric: Plain, classes: Sequence[str]) -> Iterator[Contradiction]:
     allowed = METRICS[Task(task)] if isinstance(task, str) and task in set(Task) else None
-    if allowed is not None and isinstance(metric, str) and metric not in ("auto", *allowed):
-        path: KeyPath = ("detect", "performance", "metric")
-        yield path, f"{metric!r} is no metric of a {task}{choices(metric, ('auto', *allowed))}"
+    path: KeyPath = ("detect", "performance", "metric")
+    if allowed is not None and isinstance(metric, str) and metric not in ("auto", *allowed) and ":" not in metric:
+        listed = choices(metric, ("auto", *allowed))
+        yield path, f"{metric!r} is no metric of a {task}{listed}; or your own: package.module:function"
+    costs = _mapping(_mapping(metric).get("costs"))
+    if costs and task == Task.REGRESSION and set(costs) != {"over", "under"}:
+        yield (*path, "costs"), "the costs of numbers are two: over (of a unit too much) and under (of one too little)"
+    if costs and task == Task.CLASSIFICATION:
+        yield from _class_costs((*path, "costs"), costs, classes)
+
+
+def _class_costs(path: KeyPath, costs: Mapping[str, Plain], classes: Sequence[str]) -> Iterator[Contradiction]:
+    if not any(isinstance(row, Mapping) and row for row in costs.values()):
+        yield path, "the costs of classes stand by label, then by prediction: {bad: {good: 5}, good: {bad: 1}}"
+    for label, row in costs.items():
+        for name in (label, *_mapping(row)):
+            if classes and name not in classes:
+                yield (*path, label), f"{name!r} is not one of the classes{choices(str(name), classes, 'classes')}"
 
 
 def _holidays(path: object) -> Iterator[Contradiction]:

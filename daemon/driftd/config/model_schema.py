@@ -21,14 +21,17 @@ from driftd.config.types import (
     class_name_of,
     cron_schedule,
     distinct,
+    metric_reference,
     text_encoding,
     trainer_reference,
     zone_name,
 )
 from driftd.stattests import stattest_named
+from driftd_detectors.metrics import cost_metric
 from driftd_detectors.schema import Kind, Task
 
 ClassName = Annotated[str, BeforeValidator(class_name_of)]
+Cost = Annotated[Number, Field(ge=0)]
 StattestName = Annotated[str, AfterValidator(lambda name: stattest_named(name).name)]
 
 
@@ -118,13 +121,33 @@ class Command(Section):
     )
 
 
+class CostsConfig(Section):
+    """A metric that says what wrong predictions cost."""
+
+    costs: dict[
+        ClassName,
+        Annotated[
+            Annotated[Cost, Tag("unit")] | Annotated[dict[ClassName, Cost], Tag("classes")],
+            Discriminator(lambda given: "classes" if isinstance(given, dict) else "unit"),
+        ],
+    ] = Field(
+        min_length=1,
+        description="of classes: the label, and under it what each prediction costs (right ones nothing, wrong ones "
+        "that are not named the most); of numbers: what a unit `over` and a unit `under` the label costs",
+    )
+
+
 class PerformanceConfig(Section):
     """Labelled performance."""
 
-    metric: str = Field(
+    metric: Annotated[
+        Annotated[str, AfterValidator(metric_reference), Tag("name")] | Annotated[CostsConfig, Tag("costs")],
+        Discriminator(lambda given: "costs" if isinstance(given, dict | CostsConfig) else "name"),
+    ] = Field(
         "auto",
-        description="what is watched where labels come; `auto`: mae for numbers, brier for classes (error without "
-        "scores; log_loss, with roc_auc beside it, where the rarer of two classes is below 5 %)",
+        description="what is watched and gated where labels come; `auto`: mae for numbers, brier for classes (error "
+        "without scores; log_loss, with roc_auc beside it, where the rarer of two classes is below 5 %); or your own: "
+        "`package.module:function`, or `{costs: {...}}` (docs/your-metric.md)",
     )
     tolerated_loss: Number | None = Field(
         None,
@@ -134,6 +157,11 @@ class PerformanceConfig(Section):
     patience: Duration | None = Field(
         None, description="the age at which a window's missing labels are no longer waited for; learned unless set"
     )
+
+    @property
+    def metric_name(self) -> str:
+        """The metric as the statistics name it, or `auto`; the name of costs holds them."""
+        return self.metric if isinstance(self.metric, str) else cost_metric(self.metric.costs)
 
 
 class Data(Section):
@@ -177,9 +205,20 @@ class Detect(Section):
     performance: PerformanceConfig = Field(PerformanceConfig(), description="labelled performance")
     data: Data = Field(Data(), description="data drift")
     calendar: CalendarConfig = Field(CalendarConfig(), description="local time, holidays and month ends")
-    segments: tuple[str, ...] = Field(
-        (), description="features by whose values the gate compares too: no group may become clearly worse"
+    segments: Annotated[
+        Annotated[Literal["auto"], Tag("word")] | Annotated[tuple[str, ...], Tag("list")],
+        Discriminator(lambda given: "word" if isinstance(given, str) else "list"),
+    ] = Field(
+        "auto",
+        description="features by whose values performance is watched apart, and by which the gate compares too: no "
+        "group may become clearly worse; `auto` watches the groups that a shallow tree finds on the reference's losses "
+        "(the gate compares none), `[]` none",
     )
+
+    @property
+    def segment_columns(self) -> tuple[str, ...]:
+        """The features that are named."""
+        return () if self.segments == "auto" else self.segments
 
 
 class BudgetConfig(Section):

@@ -22,7 +22,6 @@ from pydantic import (
     Strict,
 )
 
-from driftd_detectors.schema import Task
 from driftd_detectors.values import class_name
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -122,20 +121,6 @@ CRON_FIELDS = 5
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):(\d{1,5})")
 _TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-METRICS = {
-    Task.CLASSIFICATION: (
-        "accuracy",
-        "balanced_accuracy",
-        "brier",
-        "error",
-        "f1",
-        "log_loss",
-        "precision",
-        "recall",
-        "roc_auc",
-    ),
-    Task.REGRESSION: ("mae", "mse", "r2", "rmse"),
-}  # those of driftd_detectors.performance.losses, held equal by a test: this module stays free of NumPy
 
 
 def listen_address(text: str) -> str:
@@ -231,6 +216,13 @@ def trainer_reference(text: str) -> str:
             "" if any(character.isspace() for character in text) else f", not {text!r:.80}"
         )  # a command may hold a secret
         raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}{given}")
+    return text
+
+
+def metric_reference(text: str) -> str:
+    """The name of a metric, or `package.module:function`."""
+    if ":" in text and _TRAINER.fullmatch(text) is None:
+        raise ValueError(f"a metric of yours is package.module:function, not {text!r:.80}")
     return text
 
 

@@ -111,6 +111,7 @@ class Backtest:
         if self._runner is not None:
             self._runner.close()
             self._runner.scheduler.source.close()
+        self._assembly.helper.close()
         self._store.close()
 
     def windows(self) -> list[Window]:

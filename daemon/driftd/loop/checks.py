@@ -11,14 +11,18 @@ from itertools import takewhile
 import numpy as np
 import structlog
 
+from driftd.loop.attribution import KnownRows, with_attribution
 from driftd.loop.resume import MonitorState
 from driftd.loop.supervision import SourceDamagedError, TimeoutWorker
+from driftd.plugins.client import with_own_loss
+from driftd.plugins.process import HelperProcess
 from driftd.records import Alarm, Verdict, Window
 from driftd.sources.protocol import Extent, Source, WindowSpec, due_windows, window_at
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
-from driftd_detectors.columns import Outcomes
+from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.metrics import is_own
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.quality.checks import LEVEL_FAULTS
@@ -70,7 +74,7 @@ class WindowData:
 def read_window(source: Source, window: Window, reference: Reference, served: ServedBy) -> WindowData:
     """Merge the Profiles of a window's chunks, in the words of the reference; memory is bounded by one chunk."""
     layout, schema = reference.layout, reference.schema
-    names = {feature.name: feature.vocabulary.resolve for feature in schema.features if feature.categories}
+    names = schema.category_names
     profile, foreign = empty_profile(layout), 0
     first_at = last_at = float("nan")
     for columns, outcomes in source.chunks(window):
@@ -100,22 +104,49 @@ def check_window(
 
 
 def check_labels(
-    source: Source, window: Window, monitor: Monitor, served: ServedBy, now: float, classes: Collection[str] = ()
+    source: Source,
+    window: Window,
+    monitor: Monitor,
+    served: ServedBy,
+    now: float,
+    classes: Collection[str] = (),
+    helper: HelperProcess | None = None,
+    spec: WindowSpec | None = None,
 ) -> CheckResult:
     """Evaluate the performance of one window's predictions by the labels known now.
 
     `classes` are those that the config names beyond those of the version: labels of them are not counted as a fault.
+    `helper` is asked where the metric is a function of the user; with `spec`, how windows are cut, an alarm that is
+    raised says where the loss comes from.
     """
-    outcomes = source.outcomes(window, now).among(monitor.reference.schema.classes)
+    columns, outcomes = read_cohort(source, window, monitor, now)
+    if helper is not None and (metric := own_metric(monitor)) is not None:
+        outcomes = with_own_loss(helper, metric, outcomes)
     start, end = extent_of(window, outcomes)
-    after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end))
+    after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end), columns)
     assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
     assessment = _with_strays(assessment, outcomes, classes)
     foreign = served.foreign_rows(outcomes)
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
         sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {served.champion}"
         return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
+    if spec is not None:
+        assessment = with_attribution(assessment, source, spec, window, after, KnownRows(now, helper))
     return CheckResult(after, assessment)
+
+
+def read_cohort(source: Source, window: Window, monitor: Monitor, now: float) -> tuple[Columns | None, Outcomes]:
+    """The predictions of a window with the labels known now, and the features by which its segments are told."""
+    schema, wanted = monitor.reference.schema, monitor.segment_columns
+    if not wanted:
+        return None, source.outcomes(window, now).among(schema.classes)
+    columns, outcomes = source.cohort(window, now, wanted)
+    return columns.rename_categories(schema.category_names), outcomes.among(schema.classes)
+
+
+def own_metric(monitor: Monitor) -> str | None:
+    """The function of the user that gives the losses; None where the metric is one of driftd's."""
+    return monitor.loss.metric if monitor.loss is not None and is_own(monitor.loss.metric) else None
 
 
 def learn_late_labels(source: Source, abandoned: Sequence[Window], monitor: Monitor, now: float) -> Monitor:
@@ -223,6 +254,7 @@ class CheckScheduler:
     guard: TimeoutWorker
     lateness: float  # seconds that stragglers have after a window's end
     classes: frozenset[str] = frozenset()  # that the config names
+    helper: HelperProcess | None = None  # for the user's own metric and detectors
     tries: int = 0
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
@@ -292,7 +324,11 @@ class CheckScheduler:
             if store.is_faulty(self.model, number):
                 yield CheckRun("labels", window, CheckResult(monitor, FAULTY), 0.0)
                 continue
-            check = partial(check_labels, self.source, window, monitor, served, now, self.classes)
+            if self.helper is not None and own_metric(monitor) is not None:
+                self.helper.start()  # here: it ends with the thread that starts it, and the guard's may be left behind
+            check = partial(
+                check_labels, self.source, window, monitor, served, now, self.classes, self.helper, self.window
+            )
             run = self._try("labels", window, monitor, check)
             if run is None or run.result.assessment.waits:
                 self.has_settled = run is not None and "settled" in run.result.assessment.figures

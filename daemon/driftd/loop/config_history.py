@@ -38,7 +38,8 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
     """The policy's settings of one model."""
     retrain, promote, probation = model.retrain, model.promote, model.probation
     refresh = retrain.refresh
-    is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on
+    # Each refresh serves unless it is surely worse: of a model that is served elsewhere that were a hand-over a week.
+    is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on and not model.is_external
     return PolicySettings(
         retrain_on=frozenset(Trigger(trigger) for trigger in retrain.on),
         refresh=RefreshSettings(growth=refresh.rows, every=refresh.every) if is_refreshed else None,
@@ -104,10 +105,11 @@ def monitor_settings(model: ModelConfig) -> MonitorSettings:
         ignore=frozenset(detect.data.ignore),
         weights=detect.data.weights,
         tolerance=detect.data.tolerance,
-        metric=detect.performance.metric,
+        metric=detect.performance.metric_name,
         tolerated_loss=detect.performance.tolerated_loss,
         label_patience=detect.performance.patience,
         calendar=_calendar(detect.calendar),
+        segments=None if detect.segments == "auto" else detect.segments,
     )
 
 

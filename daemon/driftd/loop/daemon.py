@@ -254,6 +254,7 @@ class Daemon:
             self.notifier.stop()
             if self.damage is None:
                 self._save_confirmations()
+        self.assembly.helper.close()
         self.assembly.store.close()
         log.info("stopped", reason=self.stopping)
 
@@ -310,6 +311,7 @@ class Daemon:
                 self.models[name].rules = rules_of(config, name)
             if name not in config.models:
                 self.assembly.metrics.remove_model(name)
+        self.assembly.helper.close()  # it begins anew with the user's code as it is now
         self.obstacles.clear()
         self._apply_receivers()
         self.watch(now)

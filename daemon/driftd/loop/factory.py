@@ -24,6 +24,7 @@ from driftd.loop.resume import MonitorState, restore
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places, credential
+from driftd.plugins.process import HelperProcess
 from driftd.policy import reconcile_restored
 from driftd.records import (
     ActionKind,
@@ -90,6 +91,8 @@ class Assembly:
         self.service = service or Service()
         self.registry = Registry(places)
         self.events = EventsWatch(places, config_path)
+        limits = JobLimits(memory_bytes=config.limits.memory, threads=config.limits.threads)
+        self.helper = HelperProcess(places.helper, limits, self.service.alive)
         self._slots = JobSlots(children)
         self._open_source = open_source
 
@@ -125,6 +128,7 @@ class Assembly:
                 guard,
                 lateness,
                 frozenset(model.classes or ()),
+                self.helper,
             ),
             evidence=MonitorState(name, self.registry, monitor_settings(model)),
             counts=self._counts(name, model),

@@ -14,6 +14,7 @@ from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
+from driftd_detectors.metrics import display_name
 from driftd_detectors.monitor import Monitor, MonitorSettings
 from driftd_detectors.reference import Reference
 
@@ -108,23 +109,25 @@ def show_version(metrics: ModelMetrics, evidence: MonitorState, version: int) ->
     metrics.version(evidence.registry.manifest(evidence.model, version).created_at)
     if monitor.loss is not None and monitor.performance is not None:
         mean = monitor.loss.mean
-        metrics.baseline(monitor.loss.metric, mean, mean + monitor.performance.tolerated)
+        metrics.baseline(display_name(monitor.loss.metric), mean, mean + monitor.performance.tolerated)
     if monitor.harm is not None:
         expected = monitor.harm.expected
-        metrics.baseline(expected.metric, expected.mean, expected.mean + monitor.harm.tolerated, estimated=True)
+        metrics.baseline(
+            display_name(expected.metric), expected.mean, expected.mean + monitor.harm.tolerated, estimated=True
+        )
 
 
 def check_context(monitor: Monitor, rows: int) -> CheckContext:
     """What the checks of a window of so many rows compare with."""
-    metric = monitor.loss.metric if monitor.loss is not None else None
-    estimated = monitor.harm.expected.metric if monitor.harm is not None else None
+    metric = display_name(monitor.loss.metric) if monitor.loss is not None else None
+    estimated = display_name(monitor.harm.expected.metric) if monitor.harm is not None else None
     return CheckContext(monitor.tolerances(rows), metric, estimated, monitor.label_age())
 
 
 def without_absorbed(assessment: Assessment, monitor: Monitor) -> Assessment:
     """An assessment without the alarms that were absorbed since: their evidence has begun anew."""
     parts = {
-        EvidenceKind.DATA: monitor.data,
+        EvidenceKind.DATA: monitor.data_evidence,
         EvidenceKind.PREDICTION: monitor.prediction,
         EvidenceKind.HARM: monitor.harm,
     }

@@ -10,7 +10,8 @@ from driftd.observe.exposition import MetricStore
 from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.records import Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, Score
-from driftd_detectors.performance.losses import HIGHER_IS_BETTER, value_of
+from driftd_detectors.metrics import HIGHER_IS_BETTER
+from driftd_detectors.performance.losses import value_of
 
 SEEN_BY = {
     "window": (EvidenceKind.DATA, EvidenceKind.PREDICTION, EvidenceKind.QUALITY, EvidenceKind.HARM),

@@ -361,7 +361,8 @@ def watch_alone(state: ModelState, facts: Facts, settings: PolicySettings, now: 
         return Transition(replace(state, phase=Phase.STEADY), "no probation is under way")
     if ActionKind.SWAP in facts.working:
         return Transition(state, "another version is being handed over")
-    before, labels, passed = probation.previous, facts.labels, now - probation.since
+    labels = facts.labels if facts.labels_of_probation is None else facts.labels_of_probation
+    before, passed = probation.previous, now - probation.since
     how = f"version {before} predicts none of these rows, so the evidence against its own reference alone watches it"
     alarm = next((alarm for alarm in state.open_alarms if alarm.kind == "performance"), None)
     figures = DecisionFigures(version=version, previous=before, labels=labels)

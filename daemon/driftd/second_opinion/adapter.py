@@ -72,6 +72,39 @@ def ask_stattest(name: str, reference: pd.Series, current: pd.Series, column_typ
     return answer
 
 
+def ask_metric(
+    name: str,
+    reference: pd.DataFrame,
+    current: pd.DataFrame,
+    column: str,
+    *,
+    is_number: bool,
+    parameters: Mapping[str, object],
+) -> float:
+    """Evidently's metric `name` of one column of the current sample: its number, or the share of what it counts.
+
+    Raises EvidentlyError when the metric does not know the parameters, does not fit the column, or gives no number.
+    """
+
+    def ask() -> float:
+        import evidently.metrics
+        from evidently import DataDefinition, Dataset, Report
+
+        columns = [column]
+        definition = DataDefinition(
+            numerical_columns=columns if is_number else [], categorical_columns=[] if is_number else columns
+        )
+        samples = (Dataset.from_pandas(frame[columns], data_definition=definition) for frame in (current, reference))
+        metric = getattr(evidently.metrics, name)(column=column, **parameters)
+        value = Report([metric]).run(*samples).dict()["metrics"][0]["value"]
+        return float(value["share"] if isinstance(value, dict) else value)
+
+    found = _guard(ask)
+    if not math.isfinite(found):
+        raise EvidentlyError(f"it gave {found}")
+    return found
+
+
 def render(
     reference: pd.DataFrame, current: pd.DataFrame, roles: Roles, presets: Sequence[str], methods: Mapping[str, str]
 ) -> str:

@@ -132,8 +132,8 @@ def _opinion(
 ) -> Opinion:
     try:
         stattest = stattest_named(name)
-        before, now, column_type = _question(stattest, reference, current, schema, column)
-        answer = _ask(stattest, before, now, column_type, seed)
+        before, now, column_type = samples_for(stattest, reference, current, schema, column)
+        answer = ask(stattest, before, now, column_type, seed)
     except (ValueError, EvidentlyError) as error:
         return Opinion(column, name, None, None, None, f"{name} could not be asked about {column!r}: {error}.")
     own, tried = _cries_wolf(stattest, before, len(now), column_type, seed, trials)
@@ -143,7 +143,7 @@ def _opinion(
     )
 
 
-def _question(
+def samples_for(
     stattest: Stattest, reference: pd.DataFrame, current: pd.DataFrame, schema: Schema, column: str
 ) -> tuple[Series, Series, str]:
     """The two samples of the column as the test wants them, and their type; raises ValueError with why not."""
@@ -191,7 +191,7 @@ def _present(values: Series, column_type: str) -> Series:
     return values.astype("float64") if column_type == NUMBER else values.astype(str).astype(object)
 
 
-def _ask(stattest: Stattest, before: Series, now: Series, column_type: str, seed: int) -> StattestAnswer:
+def ask(stattest: Stattest, before: Series, now: Series, column_type: str, seed: int) -> StattestAnswer:
     """Ask within the test's limits of size. The seed is set for the tests that permute by NumPy's global state."""
     limit = ROW_LIMITS.get(stattest.name, max(len(before), len(now)))
     sizes = (min(limit, len(before)), min(limit, len(now)))
@@ -225,7 +225,7 @@ def _cries_wolf(
         inside = np.zeros(len(before), dtype=bool)
         inside[first : first + length] = True
         try:
-            answer = _ask(
+            answer = ask(
                 stattest,
                 before[~inside].reset_index(drop=True),
                 before[inside].reset_index(drop=True),

@@ -306,7 +306,7 @@ def run(arguments: Arguments) -> dict[str, object]:
 def _reference(places: Places, model: str, loaded: LoadedVersion) -> pd.DataFrame:
     """A sample of the hold-out of the version's snapshot, oldest first, with what this version says of each row."""
     path = places.snapshot(model, loaded.manifest.snapshot) / "data.parquet"
-    rows = _newest(path, loaded.manifest.data.get("held_out_rows"))
+    rows = held_out_rows(path, loaded.manifest.data.get("held_out_rows"))
     rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE_ROWS)).astype(int))]
     rows = rows.reset_index(drop=True)
     predictions = loaded.predict(feature_frame(rows, loaded.schema))
@@ -321,7 +321,7 @@ def _logged_reference(path: Path) -> pd.DataFrame:
     return rows
 
 
-def _newest(path: Path, held_out: int | None) -> pd.DataFrame:
+def held_out_rows(path: Path, held_out: int | None) -> pd.DataFrame:
     """The hold-out: the newest rows of a snapshot, read from the file's end so that little more is in memory.
 
     Where the manifest does not say how many they are, a quarter.

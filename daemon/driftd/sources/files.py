@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import TypeVar
@@ -149,6 +149,12 @@ class FilesSource:
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
         """See `Source.outcomes`."""
         return FileRows.stack(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
+        """See `Source.cohort`."""
+        some = replace(self._schema, features=tuple(known for known in self._schema.features if known.name in features))
+        rows = FileRows.stack(list(self._rows(window, self._names.with_features(some), known_by)), self._schema)
+        return rows.columns, rows.outcomes
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,6 +46,10 @@ class RecordedSource:
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
         """See `Source.outcomes`."""
         return self.source.outcomes(window, known_by)
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
+        """See `Source.cohort`."""
+        return self.source.cohort(window, known_by, features)
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""

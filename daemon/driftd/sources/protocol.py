@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,6 +53,10 @@ class Source(Protocol):
 
     def outcomes(self, window: Window, known_by: float) -> Outcomes:
         """Predictions of a window with the labels that were known by then. No feature is read."""
+        ...
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
+        """As `outcomes`, with some features of the same rows; one that the source does not deliver is absent."""
         ...
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from driftd.sources.protocol import CHUNK_ROWS, COUNT_SECONDS, Extent, JoinCount
 from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd.store.ownership import holder
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.schema import Schema
+from driftd_detectors.schema import Feature, Schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,6 +91,12 @@ class StoreSource:
         """See `Source.outcomes`."""
         return self._reader.rows(self._seqs(window), known_by).outcomes
 
+    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
+        """See `Source.cohort`."""
+        wanted = tuple(feature for feature in self._schema.features if feature.name in features)
+        rows, columns = self._read(self._seqs(window), known_by, wanted)
+        return columns, rows.outcomes
+
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
         for seqs in _pieces(self._reader.labelled_between(since, until, known_by)):
@@ -135,16 +141,16 @@ class StoreSource:
         rows, columns = self._read(seqs, known_by)
         return table_of(rows.ids, columns, rows.outcomes, self._schema)
 
-    def _read(self, seqs: Seqs, known_by: float) -> tuple[Rows, Columns]:
+    def _read(self, seqs: Seqs, known_by: float, features: Sequence[Feature] | None = None) -> tuple[Rows, Columns]:
         try:
-            return self._read_once(seqs, known_by)
+            return self._read_once(seqs, known_by, features)
         except FileNotFoundError:  # retention took a segment between our look at the database and at the file
-            return self._read_once(seqs, known_by)
+            return self._read_once(seqs, known_by, features)
 
-    def _read_once(self, seqs: Seqs, known_by: float) -> tuple[Rows, Columns]:
+    def _read_once(self, seqs: Seqs, known_by: float, features: Sequence[Feature] | None) -> tuple[Rows, Columns]:
         with self._reader.snapshot():
             rows = self._reader.rows(seqs, known_by)
-            return rows, self._reader.features(rows)
+            return rows, self._reader.features(rows, features)
 
 
 def _with_refused(columns: Columns, shares: dict[str, float]) -> Columns:

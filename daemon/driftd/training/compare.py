@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from driftd.registry.loaded import LoadedVersion, Predictions, predict_with
 from driftd.training.training_rows import TrainingRows
+from driftd.training.user_functions import with_own_loss
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.comparison.gate import judge
-from driftd_detectors.performance.losses import MEAN_METRICS, automatic_metric, losses, rarer_share
+from driftd_detectors.metrics import MEAN_METRICS, is_cost, is_own
+from driftd_detectors.performance.losses import automatic_metric, losses, rarer_share
 from driftd_detectors.schema import Kind, Schema, Task
 
 
@@ -27,8 +29,10 @@ def gate_metric(metric: str | None, task: Task, *, scored: bool, rarer: float = 
 
     AUC, F1, R2 and their like are no means over rows; the Brier score and the absolute error stand for them, log loss
     where the rarer of two classes has a share `rarer` below 5 %. Without scores (an estimator without probabilities)
-    only the plain error can be compared.
+    only the plain error can be compared, or what the user's own metric makes of the predictions.
     """
+    if metric is not None and (is_cost(metric) or is_own(metric)):
+        return metric
     chosen = metric if metric is not None and metric in MEAN_METRICS else automatic_metric(task, rarer)
     return "error" if task is Task.CLASSIFICATION and not scored else chosen
 
@@ -89,6 +93,7 @@ def compare(
     outcomes = [outcomes_of(found, rows, classes, version.version) for version, found in sides]
     scored = all(bool(np.isfinite(side.score).all()) for side in outcomes)
     used = gate_metric(metric, rows.schema.task, scored=scored, rarer=rarer_class(rows))
+    outcomes = [with_own_loss(used, side) for side in outcomes]
     return used, [ComparedVersion(side, losses(used, rows.schema.task, side)) for side in outcomes]
 
 
@@ -142,7 +147,7 @@ def row_losses(outcomes: Outcomes, rows: TrainingRows, metric: str | None) -> Nu
     """The loss of each row under the metric that the gate would use."""
     scored = bool(np.isfinite(outcomes.score).all())
     used = gate_metric(metric, rows.schema.task, scored=scored, rarer=rarer_class(rows))
-    return losses(used, rows.schema.task, outcomes)
+    return losses(used, rows.schema.task, with_own_loss(used, outcomes))
 
 
 def rarer_class(rows: TrainingRows) -> float:

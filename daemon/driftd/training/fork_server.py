@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import os
 import select
 import signal
@@ -24,7 +23,8 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from driftd.training.process_tree import die_with_parent
 
@@ -41,6 +41,32 @@ PRELOADED = (
 _MOST_BYTES = 1 << 20
 _READ_AT_START = ("OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "ARROW_", "LOKY_", "PYTHON", "LD_", "LC_", "MALLOC_")
 _READ_AT_START_NAMES = ("LANG", "TZ", "LANGUAGE", "HOME")
+
+
+class ForkOrder(msgspec.Struct, frozen=True, tag="fork"):
+    """A job to fork: its folder, its log, and the world in which it works."""
+
+    folder: str
+    log: str
+    cwd: str
+    environment: dict[str, str]
+
+
+class ReapOrder(msgspec.Struct, frozen=True, tag="reap"):
+    """A child to bury."""
+
+    pid: int
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What the server answers: the process id of a child, or the exit code of one. The first says that it is ready."""
+
+    number: int
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_order = msgspec.json.Decoder(ForkOrder | ReapOrder).decode
+_decode_reply = msgspec.json.Decoder(Reply).decode
 
 
 class ForkedProcess:
@@ -123,14 +149,14 @@ class ForkServer:
             return None
         if not self.is_ready or _read_at_start(environment) != self._fixed:
             return None
-        order = {"folder": str(folder.absolute()), "log": str(log.absolute()), "cwd": str(Path.cwd())}
-        reply = self._ask({**order, "environment": dict(environment)})
-        return ForkedProcess(int(reply["pid"]), self) if reply is not None and "pid" in reply else None
+        order = ForkOrder(str(folder.absolute()), str(log.absolute()), str(Path.cwd()), dict(environment))
+        reply = self._ask(order)
+        return None if reply is None else ForkedProcess(reply.number, self)
 
     def reap(self, pid: int) -> int:
         """The exit code of a child that has ended; that of SIGKILL when the server is gone."""
-        reply = self._ask({"reap": pid})
-        return int(reply["code"]) if reply is not None and "code" in reply else -signal.SIGKILL
+        reply = self._ask(ReapOrder(pid))
+        return -signal.SIGKILL if reply is None else reply.number
 
     def close(self) -> None:
         """End the server, and with it every child that it still has."""
@@ -142,12 +168,12 @@ class ForkServer:
         self._socket = self._process = None
         self._is_warm = False
 
-    def _ask(self, question: Mapping[str, object]) -> dict[str, Any] | None:
+    def _ask(self, order: ForkOrder | ReapOrder) -> Reply | None:
         """One question and its answer; None when the server has ended (it does, when idle) or cannot."""
         if self._socket is None or not self.is_ready:
             return None
         try:
-            self._socket.sendall(json.dumps(question).encode())
+            self._socket.sendall(_encode(order))
         except OSError as error:
             if not isinstance(error, BrokenPipeError | ConnectionError):
                 return None  # a message that is too large for the socket: this job goes the other way
@@ -155,7 +181,7 @@ class ForkServer:
             return None
         return self._receive()
 
-    def _receive(self) -> dict[str, Any] | None:
+    def _receive(self) -> Reply | None:
         assert self._socket is not None
         try:
             answer = self._socket.recv(_MOST_BYTES)
@@ -164,8 +190,7 @@ class ForkServer:
         if not answer:
             self.close()
             return None
-        found: dict[str, Any] = json.loads(answer)
-        return found
+        return _decode_reply(answer)
 
 
 SHARED = ForkServer()  # one for each process, as `multiprocessing` has it
@@ -191,21 +216,26 @@ def main(parent: int, idle: float) -> None:
         return  # a fork would copy locks that no thread will ever release
     own_paths = [path for path in sys.path[1:] if path not in os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     with socket.socket(fileno=os.dup(0)) as client:
-        client.sendall(b'{"warm": true}')
+        client.sendall(_encode(Reply(os.getpid())))
         children: set[int] = set()
         while message := _next(client, children, idle):
-            order = json.loads(message)
-            if "reap" in order:
-                children.discard(order["reap"])
-                answer: dict[str, object] = {"code": os.waitstatus_to_exitcode(os.waitpid(order["reap"], 0)[1])}
+            order = _decode_order(message)
+            if isinstance(order, ReapOrder):
+                children.discard(order.pid)
+                number = os.waitstatus_to_exitcode(os.waitpid(order.pid, 0)[1])
             else:
-                server, child = os.getpid(), os.fork()
-                if child == 0:
-                    client.close()
-                    _work(order, own_paths, server)
-                children.add(child)
-                answer = {"pid": child}
-            client.sendall(json.dumps(answer).encode())
+                number = _fork(client, order, own_paths)
+                children.add(number)
+            client.sendall(_encode(Reply(number)))
+
+
+def _fork(client: socket.socket, order: ForkOrder, own_paths: list[str]) -> int:
+    """The process id of the child that does the job; in the child it does not return."""
+    server, child = os.getpid(), os.fork()
+    if child == 0:
+        client.close()
+        _work(order, own_paths, server)
+    return child
 
 
 def _next(client: socket.socket, children: set[int], idle: float) -> bytes:
@@ -222,25 +252,25 @@ def _lives(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
-def _work(order: Mapping[str, Any], own_paths: list[str], server: int) -> None:
+def _work(order: ForkOrder, own_paths: list[str], server: int) -> None:
     """Become the process that `python -m driftd.training.job_main FOLDER` would be, and end as it ends."""
     code = 1
     try:
         os.setsid()
-        for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, order["log"], os.O_WRONLY | os.O_APPEND)):
+        for descriptor, path, flags in ((0, os.devnull, os.O_RDONLY), (1, order.log, os.O_WRONLY | os.O_APPEND)):
             opened = os.open(path, flags)
             os.dup2(opened, descriptor)
             os.close(opened)
         os.dup2(1, 2)
-        os.chdir(order["cwd"])
+        os.chdir(order.cwd)
         os.environ.clear()
-        os.environ.update(order["environment"])
+        os.environ.update(order.environment)
         given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        sys.path[:] = [order["cwd"], *given, *own_paths]
+        sys.path[:] = [order.cwd, *given, *own_paths]
         importlib.invalidate_caches()
         from driftd.training.job_main import run_folder  # noqa: PLC0415 - the parent never needs it
 
-        code = run_folder(Path(order["folder"]), parent=server)
+        code = run_folder(Path(order.folder), parent=server)
     except BaseException:  # noqa: BLE001 - the end of a process: what it died of goes into its log
         traceback.print_exc()
     sys.stdout.flush()

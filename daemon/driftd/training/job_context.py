@@ -44,7 +44,7 @@ class JobContext:
     @property
     def metric(self) -> str | None:
         """What the config watches; None where it leaves that to us."""
-        metric = self.config.detect.performance.metric
+        metric = self.config.detect.performance.metric_name
         return None if metric == "auto" else metric
 
     def load(self, version: int) -> LoadedVersion:

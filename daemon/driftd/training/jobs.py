@@ -215,7 +215,7 @@ class Job:
         """End the child and all that it started. The folder stays unfinished unless the child had finished it."""
         if self._process is None or self._process.returncode is not None:
             return
-        _kill_family(self._process.pid)
+        kill_family(self._process.pid)
         self._process.reap()
 
     def _at_work(self) -> bool:
@@ -228,7 +228,7 @@ class Job:
             return False
         if not self._process.has_ended():
             return True
-        _kill_family(self._process.pid)
+        kill_family(self._process.pid)
         self._process.reap()
         return False
 
@@ -292,7 +292,7 @@ def job_environment(limits: JobLimits) -> dict[str, str]:
     return {**os_environment, **limits.environment(), **fixed}
 
 
-def _kill_family(pid: int) -> None:
+def kill_family(pid: int) -> None:
     """Kill a job: first all that descends from its keeper, which adopts what would get away, and then the keeper."""
     end_below(pid)
     with contextlib.suppress(ProcessLookupError):

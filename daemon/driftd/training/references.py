@@ -13,6 +13,7 @@ from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions, 
 from driftd.training.compare import outcomes_of, row_losses
 from driftd.training.job_context import JobContext
 from driftd.training.training_rows import TrainingRows
+from driftd.training.user_functions import with_own_loss
 from driftd_detectors.columns import Numbers, columns_of
 from driftd_detectors.reference import Reference, learn_reference
 
@@ -78,7 +79,7 @@ def reference_of(
     if mature.sum() >= _FEWEST:
         rows, found = rows.take(mature), found.take(mature)
     own = rows.under(version.schema)
-    outcomes = outcomes_of(found, own, version.schema.classes, version.version)
+    outcomes = with_own_loss(metric, outcomes_of(found, own, version.schema.classes, version.version))
     return learn_reference(
         columns_of(own.frame, version.schema),
         outcomes,
@@ -86,6 +87,8 @@ def reference_of(
         starts=order.window_starts(rows.at),
         importance=importance_of(version, own, metric),
         loss=metric,
+        metric=order.metric,
+        segments=order.config.detect.segment_columns,
     )
 
 

@@ -124,11 +124,11 @@ def judge_refit(
     config says `promote.serve: surely_better`.
     """
     champion = opponents.champion
-    confidence = order.config.promote.confidence
+    confidence, day = order.config.promote.confidence, order.config.block_seconds
     judgement = None
     if champion is not None:
         judgement = compare_with_siblings(
-            opponents.recent, choice.recipe, champion.version, confidence=confidence, siblings_win=True
+            opponents.recent, choice.recipe, champion.version, confidence=confidence, siblings_win=True, day=day
         )
     guards = _guards(order, refit, folder, opponents, choice)
     said = [guard.to_dict() for guard in guards]
@@ -140,9 +140,8 @@ def judge_refit(
         order.config.promote.serve == "surely_better" or champion.manifest.adopted is not None
     ):
         return _cautious(refit, champion, judgement, said)
-    better = find_better(
-        opponents.recent, choice.recipe, [version.version for version in opponents.versions], confidence=confidence
-    )
+    competing = [version.version for version in opponents.versions]
+    better = find_better(opponents.recent, choice.recipe, competing, confidence=confidence, day=day)
     if better is not None:
         sentence = (
             f"version {better.version} is surely better on rows that neither had seen: {_figures(better.judgement)}"
@@ -230,7 +229,7 @@ def _far(refit: LoadedVersion, sibling: Sibling, rows: TrainingRows, metric: str
 
 def _segments(order: JobContext, opponents: Opponents, choice: RecipeChoice) -> list[GateGuard]:
     """No declared segment in which the siblings are surely worse than the champion."""
-    champion, columns = opponents.champion, order.config.detect.segments
+    champion, columns = opponents.champion, order.config.detect.segment_columns
     if champion is None or not columns:
         return []
     judged = comparable_stretches(opponents.recent, choice.recipe, champion.version)
@@ -245,7 +244,8 @@ def _segments(order: JobContext, opponents: Opponents, choice: RecipeChoice) -> 
     rows = join_rows([some for some, _ in use])
     siblings = np.concatenate([stretch.siblings[choice.recipe] for _, stretch in use])
     old = np.concatenate([stretch.versions[champion.version] for _, stretch in use])
-    return segment_guards(rows, np.ones(len(rows)), [siblings, old], columns, order.config.promote.confidence)
+    weight, config = np.ones(len(rows)), order.config
+    return segment_guards(rows, weight, [siblings, old], columns, config.promote.confidence, config.block_seconds)
 
 
 def loss_bound(opponents: Opponents) -> float:

@@ -32,7 +32,7 @@ class WindowKeys(msgspec.Struct, frozen=True):
 class PerformanceKeys(msgspec.Struct, frozen=True):
     """The metric that is watched; `auto` and None leave the choice to the daemon."""
 
-    metric: str | None = None
+    metric: str | dict[str, object] | None = None  # a mapping: costs
 
 
 class DetectKeys(msgspec.Struct, frozen=True):
@@ -89,7 +89,7 @@ class ConfigInForce:
     def metric(self, model: str, reader: SeriesReader) -> str | None:
         """The metric that is watched; what `auto` came to is known from the last evaluated labels."""
         named = self._keys(model).detect.performance.metric
-        return reader.latest_subject(model, "performance") if named in {None, "auto"} else named
+        return named if isinstance(named, str) and named != "auto" else reader.latest_subject(model, "performance")
 
     def _keys(self, model: str) -> ModelKeys:
         return self.models.get(model, ModelKeys())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.comparison.gate import Judgement, judge
+from driftd_detectors.comparison.gate import DAY, Judgement, judge
 
 LOOK = 2  # stretches that choose and judge, at least; more of them until there are rows enough
 LOOK_LATE = 4  # where labels come later than the cadence
@@ -107,16 +107,22 @@ def _choice_sentence(best: str, in_charge: str, share: float, rows: int, availab
 
 
 def find_better(
-    stretches: Sequence[Stretch], recipe: str, versions: Sequence[int], *, confidence: float = CONFIDENCE
+    stretches: Sequence[Stretch],
+    recipe: str,
+    versions: Sequence[int],
+    *,
+    confidence: float = CONFIDENCE,
+    day: float = DAY,
 ) -> OlderVersion | None:
     """The version with the largest sure gain over the siblings of a recipe; None where none is surely better.
 
-    The error of one refresh (1 - `confidence`) is shared among the `versions` that compete.
+    The error of one refresh (1 - `confidence`) is shared among the `versions` that compete. `day` is the seconds within
+    which rows share their luck (see `gate.judge`).
     """
     best: OlderVersion | None = None
     for version in versions:
         judgement = compare_with_siblings(
-            stretches, recipe, version, confidence=1 - (1 - confidence) / len(versions), siblings_win=False
+            stretches, recipe, version, confidence=1 - (1 - confidence) / len(versions), siblings_win=False, day=day
         )
         if judgement is None or judgement.decision != "promote":
             continue
@@ -126,7 +132,13 @@ def find_better(
 
 
 def compare_with_siblings(
-    stretches: Sequence[Stretch], recipe: str, version: int, *, confidence: float, siblings_win: bool
+    stretches: Sequence[Stretch],
+    recipe: str,
+    version: int,
+    *,
+    confidence: float,
+    siblings_win: bool,
+    day: float = DAY,
 ) -> Judgement | None:
     """Judge a version and the siblings of a recipe on the rows that neither saw; None where these are too few.
 
@@ -139,7 +151,7 @@ def compare_with_siblings(
     older = np.concatenate([stretch.versions[version] for stretch in use])
     at = np.concatenate([stretch.at for stretch in use])
     first, second = (siblings, older) if siblings_win else (older, siblings)
-    return judge(first, second, at, confidence=confidence, min_rows=FEWEST_JUDGED)
+    return judge(first, second, at, confidence=confidence, min_rows=FEWEST_JUDGED, day=day)
 
 
 def comparable_stretches(stretches: Sequence[Stretch], recipe: str, version: int) -> list[Stretch]:

@@ -78,7 +78,7 @@ class StreamDrift(EvidenceView):
         at = slice(None) if reference is None else places
         evidence = Evidence.begin(
             lanes,
-            settings.budget.threshold(kind),
+            settings.feature_threshold if kind is EvidenceKind.DATA else settings.budget.threshold(kind),
             learned.starts,
             learned.values[:, at],
             learned.sampling_sd[:, at],

@@ -156,6 +156,11 @@ class CertifiedPerformance:
     def _end_alarm(self, alarm: StandingAlarm) -> CertifiedPerformance:
         return replace(self, standing=None, ended=alarm, logs=np.full_like(self.logs, -np.inf), since=0)
 
+    @property
+    def span(self) -> int:
+        """Windows in a row that have been suspected; at least one."""
+        return max(1, self.since)
+
     def rebaseline(self) -> CertifiedPerformance:
         """Take the loss since the change for what is tolerated from now on."""
         at = change_point(self.values[:, None], latest=self.since)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from driftd_detectors.columns import Numbers, Outcomes
+from driftd_detectors.metrics import is_mean
 from driftd_detectors.performance.label_delay import LEAST_SHARE, LabelDelay, group_values
 from driftd_detectors.performance.loss_reference import LossReference
-from driftd_detectors.performance.losses import MEAN_METRICS, loss_of, losses, metric_value, weighted_mean
+from driftd_detectors.performance.losses import loss_of, losses, metric_value, weighted_mean
 from driftd_detectors.schema import Task
 
 BAND = 1.959964  # two-sided 95 % of a normal
@@ -80,7 +81,7 @@ def estimate_loss(
     expected = float("nan") if known_delay is None or outcomes.rows == 0 else known_delay.expected_share(ages)
     labels, rows = int(known.sum()), outcomes.rows
     coverage = labels / rows if rows else 0.0
-    if reference.metric not in MEAN_METRICS:
+    if not is_mean(reference.metric):
         value = metric_value(reference.metric, outcomes, weights) if labels else float("nan")
         counted = _effective_count(weights[known])
         sd = reference.row_sd / np.sqrt(max(counted, 1.0))

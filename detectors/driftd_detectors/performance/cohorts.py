@@ -7,9 +7,10 @@ import numpy as np
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict, format_windows, number
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
+from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
-from driftd_detectors.performance.label_delay import FEWEST_LABELS, Maturity
+from driftd_detectors.performance.label_delay import FEWEST_LABELS, LabelDelay, Maturity
 from driftd_detectors.performance.level_view import alarm_sentence, cleared_sentence, suspicion_sentence
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import value_of
@@ -47,12 +48,11 @@ def assess_cohort(
     labels = int(outcomes.labelled.sum())
     if readiness in {"wait", "given_up"}:
         return performance, maturity, _not_yet(outcomes, age, maturity, waits=readiness == "wait")
-    end = float(np.max(outcomes.at)) if window_seconds is None else start + window_seconds
-    known_by = end + age
-    delay = maturity.delay if readiness == "early" else None
+    known_by = end_of(outcomes, start, window_seconds) + age
+    delay = delay_in_use(maturity, outcomes, age)
     estimate = estimate_loss(outcomes, loss, delay, known_by)
     if not np.isfinite(estimate.loss):
-        sentence = f"{loss.metric} cannot be computed from the {labels} labels of this window"
+        sentence = f"{display_name(loss.metric)} cannot be computed from the {labels} labels of this window"
         return performance, maturity, Assessment(Verdict.INCONCLUSIVE, sentence, outcomes.rows)
     beside = None
     if isinstance(performance, PerformancePair):
@@ -71,16 +71,27 @@ def assess_cohort(
         value, usual = value_of(other.metric, beside.loss), value_of(other.metric, other.mean)
         notes.append(f"{other.metric} {value:.3g}, {usual:.3g} on the reference")
         figures |= {other.metric: value, f"{other.metric}_baseline": usual}
+    name = display_name(loss.metric)
     assessment = Assessment(
         kind.verdict,
         "; ".join([kind.sentence, *notes]),
         outcomes.rows,
         (kind,),
-        (Score(EvidenceKind.PERFORMANCE, loss.metric, "loss", estimate.loss, estimate.sampling_sd, after.value),),
+        (Score(EvidenceKind.PERFORMANCE, name, "loss", estimate.loss, estimate.sampling_sd, after.value),),
         learning=after.learning,
         figures=figures,
     )
     return after, known, assessment
+
+
+def end_of(outcomes: Outcomes, start: float, window_seconds: float | None) -> float:
+    """When the window of a cohort with rows ended, in epoch seconds; a window of rows ends with its last row."""
+    return float(np.max(outcomes.at)) if window_seconds is None else start + window_seconds
+
+
+def delay_in_use(maturity: Maturity, outcomes: Outcomes, age: float) -> LabelDelay | None:
+    """How late labels come, where a cohort is evaluated before nearly all of its labels are there; else None."""
+    return maturity.delay if maturity.ready(outcomes, age) == "early" else None
 
 
 def _update(performance: Detector, estimate: CohortEstimate, beside: CohortEstimate | None, start: float) -> Detector:
@@ -135,7 +146,7 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
         value,
         threshold,
         _sentence(after, verdict, estimate, loss),
-        leaders=() if calm else ((_leading_metric(after, loss), 1.0),),
+        leaders=() if calm else ((display_name(_leading_metric(after, loss)), 1.0),),
         change_start=None if calm else after.change_start,
         crossed=after.crossed,
         standing=after.standing,
@@ -151,11 +162,14 @@ def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss:
         return f"{seen}: {'the alarm has cleared' if after.cleared else gathered + over}"
     leading = after.leading if isinstance(after, PerformancePair) else after
     if after.alarmed:
-        return alarm_sentence(leading.evidence, metric, metric)
+        return alarm_sentence(leading.evidence, metric, display_name(metric))
     if after.cleared:
         ended = after.first if isinstance(after, PerformancePair) and after.first.cleared else leading
-        return cleared_sentence(ended.evidence, ended.reference.metric, ended.reference.metric)
-    return f"{seen}: {gathered}" if verdict is Verdict.OK else suspicion_sentence(leading.evidence, metric, metric)
+        metric = ended.reference.metric
+        return cleared_sentence(ended.evidence, metric, display_name(metric))
+    if verdict is Verdict.OK:
+        return f"{seen}: {gathered}"
+    return suspicion_sentence(leading.evidence, metric, display_name(metric))
 
 
 def _leading_metric(after: Detector, loss: LossReference) -> str:
@@ -164,4 +178,4 @@ def _leading_metric(after: Detector, loss: LossReference) -> str:
 
 def _describe_loss(estimate: CohortEstimate, loss: LossReference) -> str:
     now, usual = (f"{value_of(loss.metric, loss_value):.4g}" for loss_value in (estimate.loss, loss.mean))
-    return f"{loss.metric} {now} on {estimate.labels} labels, {usual} on the reference"
+    return f"{display_name(loss.metric)} {now} on {estimate.labels} labels, {usual} on the reference"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict, number
 from driftd_detectors.evidence.evidence import SUSPECTED
+from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
 from driftd_detectors.performance.level_averages import Stretch, places_of
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
@@ -162,7 +163,7 @@ class Harm(LevelView):
             evidence.value,
             evidence.threshold,
             self._sentence(verdict, self.last),
-            leaders=() if calm else ((self.expected.metric, 1.0),),
+            leaders=() if calm else ((display_name(self.expected.metric), 1.0),),
             change_start=None if calm else evidence.change_start,
             crossed=evidence.crossed,
             standing=self.standing,
@@ -173,8 +174,8 @@ class Harm(LevelView):
         evidence, metric = self.evidence, self.expected.metric
         estimated, usual = (f"{value_of(metric, value):.4g}" for value in (last.loss, self.expected.mean))
         seen, name = (
-            f"estimated without labels {metric} is {estimated}, {usual} on the reference",
-            f"estimated {metric}",
+            f"estimated without labels {display_name(metric)} is {estimated}, {usual} on the reference",
+            f"estimated {display_name(metric)}",
         )
         if verdict is Verdict.DRIFT:
             return f"{seen}. {alarm_sentence(evidence, metric, name)}"

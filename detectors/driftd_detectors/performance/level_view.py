@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from driftd_detectors.assessment import StandingAlarm, number
 from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK, HOUR
+from driftd_detectors.metrics import HIGHER_IS_BETTER
 from driftd_detectors.performance.level_averages import Judged, SpreadPrior, Stretch
 from driftd_detectors.performance.level_evidence import LevelAlarm, LevelEvidence, Promise
-from driftd_detectors.performance.losses import HIGHER_IS_BETTER, value_of
+from driftd_detectors.performance.losses import value_of
 from driftd_detectors.serialization import JsonObject
 
 _UNITS = {DAY: "day", HOUR: "hour", DAYS_A_WEEK * DAY: "week", 60.0: "minute"}
@@ -101,6 +102,11 @@ class LevelView:
     def threshold(self) -> float:
         """The evidence at which it alarms."""
         return self.evidence.threshold
+
+    @property
+    def span(self) -> int:
+        """Windows of the average that stands out most."""
+        return self.evidence.judged.span
 
     @property
     def alarmed(self) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers, Outcomes
-from driftd_detectors.performance.losses import MEAN_METRICS, loss_of, losses, metric_value
+from driftd_detectors.metrics import is_mean
+from driftd_detectors.performance.losses import loss_of, losses, metric_value
 from driftd_detectors.schema import Task
 from driftd_detectors.serialization import JsonObject
 
@@ -77,7 +78,7 @@ def learn_losses(metric: str, outcomes: Outcomes, starts: Numbers) -> LossRefere
         "counts": np.array([float(rows.labelled.sum()) for _, rows in windows])[kept],
     }
     rows = int(known.sum())
-    if metric not in MEAN_METRICS:
+    if not is_mean(metric):
         sd = _block_sd(metric, outcomes)
         empty = np.empty(0)
         return LossReference(metric, mean, rows, sd, 0.0, sd, 1.0, empty, empty, **seen)
@@ -166,4 +167,5 @@ def take_outcomes(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
         outcomes.label_at[rows],
         outcomes.version[rows],
         outcomes.classes,
+        own_loss=None if outcomes.own_loss is None else outcomes.own_loss[rows],
     )

@@ -10,18 +10,21 @@ from numpy.typing import NDArray
 
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
+from driftd_detectors.metrics import (
+    CLASSIFICATION_MEANS,
+    HIGHER_IS_BETTER,
+    MEAN_METRICS,
+    METRICS,
+    REGRESSION_MEANS,
+    class_costs,
+    is_cost,
+    is_mean,
+    is_own,
+    unit_costs,
+)
 from driftd_detectors.schema import Task
 
 BINARY = 2
-CLASSIFICATION_MEANS = frozenset({"error", "accuracy", "brier", "log_loss"})
-REGRESSION_MEANS = frozenset({"mae", "mse", "rmse"})
-MEAN_METRICS = CLASSIFICATION_MEANS | REGRESSION_MEANS  # those that follow from a mean of per-row losses
-BOUNDED = frozenset({"error", "accuracy", "brier"})  # losses in [0, 1]
-HIGHER_IS_BETTER = frozenset({"accuracy", "roc_auc", "f1", "precision", "recall", "balanced_accuracy", "r2"})
-METRICS = {
-    Task.CLASSIFICATION: (*sorted(CLASSIFICATION_MEANS), "balanced_accuracy", "f1", "precision", "recall", "roc_auc"),
-    Task.REGRESSION: (*sorted(REGRESSION_MEANS), "r2"),
-}
 RARE = 0.05  # share of the rarer of two classes below which Brier and error hardly tell a useless model from a good one
 _SMALLEST_PROBABILITY = 1e-7
 
@@ -52,9 +55,16 @@ def losses(metric: str, task: Task, outcomes: Outcomes) -> Numbers:
 
     `accuracy` has the loss of `error`, `rmse` that of `mse`. A label outside the version's classes (a code below 0
     with a label time) is an error, and the worst of its kind. With more than two classes the score tells the
-    probability of the predicted class alone; the rest counts as spread evenly over the others. Raises ValueError for
-    a metric that is no mean over rows, or of the other task.
+    probability of the predicted class alone; the rest counts as spread evenly over the others. The losses of a user's
+    function are those that the outcomes bring along. Raises ValueError for a metric that is no mean over rows, or of
+    the other task.
     """
+    if is_cost(metric):
+        return np.where(outcomes.labelled, _costs(metric, outcomes), np.nan)
+    if is_own(metric):
+        if outcomes.own_loss is None:
+            raise DetectorError(f"nobody has computed the losses of {metric}")
+        return np.where(outcomes.labelled, outcomes.own_loss, np.nan)
     if metric not in (CLASSIFICATION_MEANS if task is Task.CLASSIFICATION else REGRESSION_MEANS):
         raise DetectorError(
             f"{metric!r} has no loss per row for {task}; those that have: {', '.join(sorted(MEAN_METRICS))}"
@@ -69,11 +79,11 @@ def metric_value(metric: str, outcomes: Outcomes, weights: Numbers | None = None
     Not defined: no label, no score where one is needed, one class alone for `roc_auc`, more than two classes for it.
     """
     task = Task.CLASSIFICATION if outcomes.classes else Task.REGRESSION
-    if metric not in METRICS[task]:
+    if metric not in METRICS[task] and not is_mean(metric):
         raise DetectorError(f"no metric {metric!r} for {task}; choose one of {', '.join(METRICS[task])}")
     known = outcomes.labelled
     weight = (np.ones(outcomes.rows) if weights is None else weights)[known]
-    if metric in MEAN_METRICS:
+    if is_mean(metric):
         return value_of(metric, weighted_mean(losses(metric, task, outcomes)[known], weight))
     label, prediction, score = outcomes.label[known], outcomes.prediction[known], outcomes.score[known]
     if metric == "roc_auc":
@@ -121,6 +131,24 @@ def _classification(metric: str, outcomes: Outcomes) -> Numbers:
     chance, brier = np.where(unknown & scored, 0.0, chance), np.where(unknown & scored, 1.0, brier)
     loss = brier if metric == "brier" else -np.log(np.clip(chance, _SMALLEST_PROBABILITY, 1.0))
     return np.asarray(loss)
+
+
+def _costs(metric: str, outcomes: Outcomes) -> Numbers:
+    """Of classes: 0 for what is right; a wrong pair that has no cost, and a label of no class, cost the most."""
+    if not outcomes.classes:
+        over, under = unit_costs(metric)
+        off = outcomes.prediction - outcomes.label
+        return np.asarray(np.where(off > 0, over * off, -under * off))
+    costs = class_costs(metric)
+    classes, most = outcomes.classes, max(cost for row in costs.values() for cost in row.values())
+    table = np.full((len(classes) + 1, len(classes) + 1), most)
+    for place, label in enumerate(classes):
+        table[place, place] = 0.0
+        for other, prediction in enumerate(classes):
+            table[place, other] = costs.get(label, {}).get(prediction, table[place, other])
+    codes = (np.where(values < 0, -1, np.nan_to_num(values)) for values in (outcomes.label, outcomes.prediction))
+    label_code, prediction_code = (values.astype(np.intp) for values in codes)
+    return np.asarray(table[label_code, prediction_code])
 
 
 def _regression(metric: str, outcomes: Outcomes) -> Numbers:

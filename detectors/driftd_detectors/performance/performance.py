@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.assessment import StandingAlarm
+from driftd_detectors.metrics import BOUNDED
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate
 from driftd_detectors.performance.level_averages import LONGEST, ROUGHEST, SpreadPrior, Stretch, places_of
 from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
 from driftd_detectors.performance.level_view import LevelView, pack_level, unpack_level
 from driftd_detectors.performance.loss_reference import LossReference
-from driftd_detectors.performance.losses import BOUNDED
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
 TOLERATED_SHARE = 0.10  # of the reference's loss, when nothing else is said
@@ -204,6 +204,11 @@ class PerformancePair:
     def leading(self) -> Performance:
         """The one that says more: that whose alarm stands, else that of more evidence."""
         return max(self.first, self.beside, key=lambda evidence: (evidence.alarmed, evidence.value))
+
+    @property
+    def span(self) -> int:
+        """Windows of the average that stands out most."""
+        return self.leading.span
 
     @property
     def tolerated(self) -> float:

@@ -33,6 +33,7 @@ from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay, rows_of
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.comparison.gate import Judgement, judge
+from driftd_detectors.metrics import display_name
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.losses import metric_value, weighted_mean
 
@@ -293,8 +294,9 @@ def _guards(
     weight: Numbers,
     lost: list[Numbers],
 ) -> list[GateGuard]:
+    config = order.config
     segments = segment_guards(
-        rows, weight, lost, order.config.detect.segments, order.config.promote.confidence, order.config.block_seconds
+        rows, weight, lost, config.detect.segment_columns, config.promote.confidence, config.block_seconds
     )
     if champion.manifest.is_logged:
         return segments  # nobody knows here how fast and how large it is
@@ -345,7 +347,7 @@ def measure(order: JobContext, outcomes: Outcomes, loss: Numbers, weight: Number
     """What a manifest says of a version's quality on some rows: the loss, their number, and what people ask for."""
     known = {"loss": weighted_mean(loss, weight), "rows": float(outcomes.rows)}
     if order.metric is not None:
-        known[order.metric] = metric_value(order.metric, outcomes, weight)
+        known[display_name(order.metric)] = metric_value(order.metric, outcomes, weight)
     elif used == "log_loss":  # chosen because positives are rare: what people ask for then is told beside it
         known["roc_auc"] = metric_value("roc_auc", outcomes, weight)
     if outcomes.classes:

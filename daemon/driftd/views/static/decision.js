@@ -53,7 +53,7 @@ function seen({ alarm, report, window_by: by }) {
       alarm.change_start && by !== "rows" ? ["Most likely since", moment(alarm.change_start)] : null,
       alarm.absorbed_at ? ["Taken for normal since", moment(alarm.absorbed_at)] : null,
     ].filter(Boolean)),
-    alarm.leaders.length ? table("Where the evidence comes from", ["Subject", "Share"], alarm.leaders.slice(0, 10).map(([subject, part]) => [subject, `${Math.round(part * 100)} %`])) : null,
+    alarm.leaders.length ? table(alarm.kind === "performance" ? "Where the rise comes from" : "Where the evidence comes from", ["Subject", "Share"], alarm.leaders.slice(0, 10).map(([subject, part]) => [subject, `${Math.round(part * 100)} %`])) : null,
     (alarm.second_opinion ?? []).map((one) => make("p", null, "Second opinion: ", one.sentence ?? JSON.stringify(one))),
     report ? shownReport(alarm) : make("p", { class: "dim" }, "Evidently's report of this alarm is not rendered yet."));
 }

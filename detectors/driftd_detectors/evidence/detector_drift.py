@@ -1,0 +1,203 @@
+"""Scores of the user's own detectors as streams of data drift: calibrated on reference windows, within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftd_detectors.assessment import (
+    Assessment,
+    EvidenceKind,
+    KindAssessment,
+    Score,
+    Verdict,
+    format_windows,
+    loudness,
+    number,
+    summary_of,
+)
+from driftd_detectors.columns import Numbers
+from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
+from driftd_detectors.serialization import JsonObject
+from driftd_detectors.settings import DETECTORS_SHARE
+
+_FLOOR = 0.5  # of what the reference's windows vary by: what a window's score varies by at least
+_LEAST = 1e-3  # of the largest score: the same, where the reference's windows are all alike
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One detector and its scores of the reference's own windows, each against the rest of the reference."""
+
+    name: str
+    key: str  # what it is made with: other parameters are another detector
+    two_sided: bool  # whether a score that falls is drift too
+    starts: Numbers  # of the windows
+    scores: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorDrift(EvidenceView):
+    """Evidence that scores of the user's detectors have left what the reference's windows gave. Immutable.
+
+    Notes
+    -----
+    A detector is one stream, one number a window, of unknown level and spread, both learned from the reference's
+    windows and on (`evidence.Evidence`): whatever a score says on its own scale, it alarms at the rate that the budget
+    grants. Distances are skewed to the right, as chi-squares are; where no score of the reference is negative the cube
+    root is followed instead, which makes chi-squares nearly normal (Wilson, Hilferty 1931) and keeps their order.
+    A window that a detector gives no score of changes nothing of its stream.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    roots: NDArray[np.bool_]  # (S,) whose cube root is followed
+    usual: Numbers  # (S,) the mean score of the reference's windows
+    floor: Numbers  # (S,) what a window's followed score varies by at least
+    two_sided: NDArray[np.bool_]
+    evidence: Evidence
+    last: Numbers  # (S,) the scores of the last window; NaN where there was none
+
+    @classmethod
+    def begin(
+        cls,
+        calibrations: Sequence[Calibration],
+        threshold: float,
+        *,
+        window_seconds: float | None,
+        waits_for: int = 0,
+    ) -> DetectorDrift:
+        """Learn from the scores of the reference's windows; `threshold` is that of data drift as a whole."""
+        starts = np.unique(np.concatenate([calibration.starts for calibration in calibrations]))
+        values = np.full((len(starts), len(calibrations)), np.nan)
+        for stream, calibration in enumerate(calibrations):
+            values[np.searchsorted(starts, calibration.starts), stream] = calibration.scores
+        two_sided = np.array([calibration.two_sided for calibration in calibrations], dtype=np.bool_)
+        roots = ~two_sided & np.array([bool((calibration.scores >= 0).all()) for calibration in calibrations])
+        followed = _follow(values, roots)
+        size = np.nanmax(np.abs(followed), axis=0, initial=0.0, where=np.isfinite(followed))
+        floor = np.maximum(_FLOOR * np.nan_to_num(np.nanstd(followed, axis=0)), np.maximum(_LEAST * size, 1e-9))
+        lanes = StreamWeights.of(np.ones(len(calibrations)), two_sided)
+        sds = np.broadcast_to(floor, followed.shape)
+        evidence = Evidence.begin(lanes, threshold / DETECTORS_SHARE, starts, followed, sds, window_seconds)
+        return cls(
+            tuple(calibration.name for calibration in calibrations),
+            tuple(calibration.key for calibration in calibrations),
+            roots,
+            np.nanmean(values, axis=0),
+            floor,
+            two_sided,
+            replace(evidence, waits_for=waits_for),
+            np.full(len(calibrations), np.nan),
+        )
+
+    def update(self, scores: Mapping[str, float], start: float) -> DetectorDrift:
+        """One window more, with the scores of those detectors that gave one."""
+        values = np.array([scores.get(name, np.nan) for name in self.names])
+        evidence = self.evidence.update(_follow(values, self.roots), self.floor, np.zeros(len(values)), start)
+        return replace(self, evidence=evidence, last=values)
+
+    def rebaseline(self) -> DetectorDrift:
+        """Take the new level into what is normal."""
+        return replace(self, evidence=self.evidence.rebaseline())
+
+    def assess(self) -> KindAssessment:
+        """What the evidence says after the last window, on the scale of data drift as a whole."""
+        evidence = self.evidence
+        value, threshold = DETECTORS_SHARE * evidence.value, DETECTORS_SHARE * evidence.threshold
+        if evidence.is_learning:
+            return KindAssessment(EvidenceKind.DATA, Verdict.INCONCLUSIVE, value, threshold, evidence.learning or "")
+        verdict = Verdict.DRIFT if evidence.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
+        calm = verdict is Verdict.OK
+        return KindAssessment(
+            EvidenceKind.DATA,
+            verdict,
+            value,
+            threshold,
+            f"nothing moved: evidence {number(value)} of {number(threshold)}" if calm else self._sentence(),
+            leaders=() if calm else self._leaders(),
+            change_start=None if calm else evidence.change_start(),
+            crossed=evidence.crossed,
+        )
+
+    def complete(self, assessment: Assessment) -> Assessment:
+        """The assessment of a window with what the detectors say."""
+        others = tuple(kind for kind in assessment.kinds if kind.kind is not EvidenceKind.DATA)
+        kinds = (self.join(assessment.of(EvidenceKind.DATA)), *others)
+        verdict, sentence = summary_of(kinds)
+        scores = (*assessment.scores, *self.scores())
+        return replace(assessment, verdict=verdict, sentence=sentence, kinds=kinds, scores=scores)
+
+    def join(self, features: KindAssessment | None) -> KindAssessment:
+        """The assessment of data drift: of the features, or of the detectors where these say more."""
+        own = self.assess()
+        if features is None:
+            return own
+        louder = own.verdict is not Verdict.INCONCLUSIVE and loudness(own.verdict) > loudness(features.verdict)
+        stood = features.verdict is Verdict.DRIFT and not features.crossed
+        stood = stood or (self.alarmed and not self.crossed)
+        crossed = (own.crossed or features.crossed) and not stood
+        scale = features.threshold / own.threshold
+        scaled = replace(own, evidence=scale * own.evidence, threshold=features.threshold)
+        return replace(scaled if louder else features, crossed=crossed)
+
+    def scores(self) -> tuple[Score, ...]:
+        """The scores of the last window, as they were given."""
+        return tuple(
+            Score(EvidenceKind.DATA, name, "score", float(value), float(sd), float(own))
+            for name, value, sd, own in zip(self.names, self.last, self.floor, self.evidence.of_streams, strict=True)
+            if np.isfinite(value)
+        )
+
+    def _leaders(self) -> tuple[tuple[str, float], ...]:
+        ranked = sorted(zip(self.names, self.evidence.shares.tolist(), strict=True), key=lambda leader: -leader[1])
+        return tuple((name, round(share, 4)) for name, share in ranked if share > 0)
+
+    def _sentence(self) -> str:
+        evidence = self.evidence
+        stream = int(np.argmax(evidence.shares))
+        since = max(1, evidence.since)
+        recent = np.asarray(evidence.history.values[-since:, stream], dtype=np.float64)
+        now = float(np.nanmean(recent)) if np.isfinite(recent).any() else float("nan")
+        now = now**3 if self.roots[stream] else now
+        return (
+            f"{self.names[stream]} is {now:.3g}, {self.usual[stream]:.3g} on the reference's windows: evidence "
+            f"{number(DETECTORS_SHARE * evidence.value)} against a threshold of "
+            f"{number(DETECTORS_SHARE * evidence.threshold)}, over {format_windows(since)}"
+        )
+
+    def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
+        """The whole state, calibration included, without the threshold."""
+        values, arrays = self.evidence.pack()
+        values |= {"names": list(self.names), "keys": list(self.keys), "waits_for": self.evidence.waits_for}
+        own = {"roots": self.roots, "usual": self.usual, "floor": self.floor, "two_sided": self.two_sided}
+        return values, arrays | {f"own_{name}": array for name, array in own.items()}
+
+    @classmethod
+    def unpack(cls, threshold: float, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> DetectorDrift | None:
+        """Read what `pack` wrote; None when it is something else."""
+        if "keys" not in values:
+            return None
+        roots, usual, floor, two_sided = (arrays[f"own_{name}"] for name in ("roots", "usual", "floor", "two_sided"))
+        lanes = StreamWeights.of(np.ones(len(usual)), two_sided.astype(np.bool_))
+        evidence = Evidence.unpack(lanes, threshold / DETECTORS_SHARE, values, arrays)
+        if evidence is None:
+            return None
+        return cls(
+            tuple(values["names"]),
+            tuple(values["keys"]),
+            roots.astype(np.bool_),
+            usual,
+            floor,
+            two_sided.astype(np.bool_),
+            replace(evidence, waits_for=values["waits_for"]),
+            np.full(len(usual), np.nan),
+        )
+
+
+def _follow(values: Numbers, roots: NDArray[np.bool_]) -> Numbers:
+    return np.asarray(np.where(roots, np.cbrt(values), values))
