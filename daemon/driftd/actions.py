@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from driftd.events import GateDecision, RollbackCause, SwapPurpose, Trigger
+from driftd.events import GateDecision, HandOverAction, RollbackCause, SwapPurpose, Trigger
 
 
 class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -42,6 +42,7 @@ class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     cause: RollbackCause | None = None
     asks: str | None = None  # of the override
     backup: float | None = None  # when the backup was made, epoch seconds
+    until: float | None = None  # by when a hand-over must be confirmed, epoch seconds
 
     @property
     def rollback_cause(self) -> RollbackCause:
@@ -82,6 +83,7 @@ class ActionKind(StrEnum):
     SWAP = "swap"  # make `version` the served one (promotion, rollback and pin alike)
     SHADOW = "shadow"  # score the old champion on the rows of probation
     REPORT = "report"  # render Evidently's HTML for an alarm
+    HAND_OVER = "hand_over"  # tell the system that serves which version it is to serve
 
 
 class ProbationDecision(StrEnum):
@@ -161,6 +163,18 @@ class ReportArguments(msgspec.Struct, frozen=True):
     sentence: str
 
 
+class HandOverArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell the system that serves what to do with `version`, which comes instead of `from_version`."""
+
+    kind: ClassVar[ActionKind] = ActionKind.HAND_OVER
+    action: HandOverAction
+    version: int | None = None  # None: a version of somebody's making is asked for
+    from_version: int | None = msgspec.field(default=None, name="from")
+    reason: str
+    until: float | None = None  # by when it must be confirmed, epoch seconds
+    attempt: int = 1
+
+
 ActionArguments = (
     SnapshotArguments
     | TrainArguments
@@ -169,6 +183,7 @@ ActionArguments = (
     | SwapArguments
     | ShadowArguments
     | ReportArguments
+    | HandOverArguments
 )
 
 
@@ -240,7 +255,22 @@ class ReportResult(msgspec.Struct, frozen=True):
     stattests: list[dict[str, Any]] = []
 
 
-ActionResult = SnapshotResult | TrainResult | JudgeResult | RefreshResult | SwapResult | ShadowResult | ReportResult
+class HandOverResult(msgspec.Struct, frozen=True):
+    """What was told, in a clause: how, and which file with which SHA-256."""
+
+    sentence: str
+
+
+ActionResult = (
+    SnapshotResult
+    | TrainResult
+    | JudgeResult
+    | RefreshResult
+    | SwapResult
+    | ShadowResult
+    | ReportResult
+    | HandOverResult
+)
 
 _ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
     ActionKind.SNAPSHOT: SnapshotArguments,
@@ -250,6 +280,7 @@ _ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
     ActionKind.SWAP: SwapArguments,
     ActionKind.SHADOW: ShadowArguments,
     ActionKind.REPORT: ReportArguments,
+    ActionKind.HAND_OVER: HandOverArguments,
 }
 _RESULTS: Mapping[ActionKind, type[ActionResult]] = {
     ActionKind.SNAPSHOT: SnapshotResult,
@@ -259,6 +290,7 @@ _RESULTS: Mapping[ActionKind, type[ActionResult]] = {
     ActionKind.SWAP: SwapResult,
     ActionKind.SHADOW: ShadowResult,
     ActionKind.REPORT: ReportResult,
+    ActionKind.HAND_OVER: HandOverResult,
 }
 
 

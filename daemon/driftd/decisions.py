@@ -229,6 +229,44 @@ MEANINGS: dict[Event, Meaning] = {
         by_default=True,
     ),
     Event.REQUEST_REFUSED: Meaning(Severity.INFO, "Request refused", "What a person asked cannot be done now."),
+    Event.HANDED_OVER: Meaning(
+        Severity.INFO,
+        "Handed over, awaits confirmation",
+        "Another system is to serve this version: it must be confirmed in time, or it is taken back.",
+        by_default=True,
+        is_marked=True,
+    ),
+    Event.HAND_OVER_FAILED: Meaning(
+        Severity.WARNING,
+        "Hand-over failed",
+        "The command, the webhook or the registry that another system is told by failed; it is tried again.",
+        by_default=True,
+    ),
+    Event.HAND_OVER_CONFIRMED: Meaning(
+        Severity.INFO, "Hand-over confirmed", "The other system serves the version: a person or its predictions say so."
+    ),
+    Event.HAND_OVER_TAKEN_BACK: Meaning(
+        Severity.WARNING,
+        "Hand-over taken back",
+        "Nobody confirmed that the version serves: the champion of before stays, and the other system is told so.",
+        by_default=True,
+        is_marked=True,
+        build=BuildOutcome.FAILED,
+    ),
+    Event.VERSION_WANTED: Meaning(
+        Severity.WARNING,
+        "A new version is asked for",
+        "No trainer is configured for this model: whoever makes its versions is asked for a new one.",
+        by_default=True,
+        is_marked=True,
+    ),
+    Event.PROBATION_ENDED: Meaning(
+        Severity.WARNING,
+        "Worse, and no way back",
+        "The version on probation became worse, and the one before it is none that can be handed over.",
+        by_default=True,
+        is_marked=True,
+    ),
 }
 UNKNOWN = Meaning(Severity.WARNING, "Decision", "", by_default=True)  # of a newer or older driftd's store: rather told
 DEFAULT, ALL = "default", "all"

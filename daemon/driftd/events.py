@@ -47,6 +47,12 @@ class Event(StrEnum):
     OVERRIDE_CHANGED = "override_changed"
     OVERRIDE_ENDED = "override_ended"
     REQUEST_REFUSED = "request_refused"
+    HANDED_OVER = "handed_over"
+    HAND_OVER_FAILED = "hand_over_failed"
+    HAND_OVER_CONFIRMED = "hand_over_confirmed"
+    HAND_OVER_TAKEN_BACK = "hand_over_taken_back"
+    VERSION_WANTED = "version_wanted"
+    PROBATION_ENDED = "probation_ended"
 
 
 class Trigger(StrEnum):
@@ -76,6 +82,15 @@ class SwapPurpose(StrEnum):
     PROMOTE = "promote"
     ROLLBACK = "rollback"
     PIN = "pin"
+
+
+class HandOverAction(StrEnum):
+    """What the system that serves is told to do: `DRIFTD_ACTION`."""
+
+    DEPLOY = "deploy"
+    ROLL_BACK = "roll_back"
+    TAKE_BACK = "take_back"  # it was not confirmed in time: serve what served before
+    ASK = "ask"  # no trainer is configured: a new version is wanted
 
 
 class BuildOutcome(StrEnum):

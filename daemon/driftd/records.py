@@ -15,6 +15,8 @@ from driftd.actions import (
     ActionKind,
     ActionResult,
     DecisionFigures,
+    HandOverArguments,
+    HandOverResult,
     JudgeArguments,
     JudgeResult,
     ProbationDecision,
@@ -28,7 +30,7 @@ from driftd.actions import (
     TrainArguments,
     TrainResult,
 )
-from driftd.events import Event, GateDecision, RollbackCause, SwapPurpose, Trigger
+from driftd.events import Event, GateDecision, HandOverAction, RollbackCause, SwapPurpose, Trigger
 from driftd_detectors.assessment import Verdict
 
 __all__ = [
@@ -45,6 +47,11 @@ __all__ = [
     "DecisionFigures",
     "Event",
     "GateDecision",
+    "HandOver",
+    "HandOverAction",
+    "HandOverArguments",
+    "HandOverResult",
+    "HandOverStage",
     "JudgeArguments",
     "JudgeResult",
     "ModelState",
@@ -67,6 +74,7 @@ __all__ = [
     "Transition",
     "Trigger",
     "Verdict",
+    "VersionRequest",
     "Window",
 ]
 
@@ -212,6 +220,42 @@ class RefreshState:
     change_at: float | None = None  # when the change behind it most likely began
 
 
+class HandOverStage(StrEnum):
+    """How far a hand-over to the system that serves has come."""
+
+    DELIVER = "deliver"  # the other system is being told, or told again after a failure
+    AWAIT = "await"  # it was told; somebody must confirm that it serves the version
+    CONFIRMED = "confirmed"  # it serves the version; driftd begins to watch that
+    TAKE_BACK = "take_back"  # it is being told to serve what served before
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """A version that another system is to serve. Times are epoch seconds."""
+
+    version: int
+    purpose: SwapPurpose
+    stage: HandOverStage
+    since: float
+    until: float  # confirmed by then, or taken back
+    reason: str
+    from_version: int | None = None
+    attempts: int = 1  # to tell the other system what the stage says
+    retry_at: float | None = None  # after a failure; None while nothing failed
+    error: str = ""  # of the last try
+    delivery: str = ""  # what the other system was told, in a clause
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRequest:
+    """A version that whoever trains elsewhere was asked for. Times are epoch seconds."""
+
+    since: float  # of the request that it passes on
+    reason: str
+    attempts: int = 1
+    retry_at: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelState:
     """Everything that policy remembers of one model."""
@@ -241,6 +285,9 @@ class ModelState:
     pin_refused: str | None = None  # why that version does not serve, in one sentence
     override: str | None = None  # what the override in force asks of this model, as the history told it
     open_alarms: tuple[OpenAlarm, ...] = ()  # that stand against the champion, at most one of a kind
+    served_since: float = 0.0  # when the champion was confirmed by a hand-over, epoch seconds
+    hand_over: HandOver | None = None  # only of a model that is served elsewhere
+    version_request: VersionRequest | None = None  # only of a model without a trainer
     refresh: RefreshState | None = None  # None: no refresh was ever considered
     served: tuple[int, ...] = ()  # the versions that served last, the newest at the end
 

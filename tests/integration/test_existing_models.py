@@ -21,10 +21,15 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 import library_trainers
 from driftd import Driftd
 from driftd.config.load import load
+from driftd.events import HandOverAction
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.registry.features import feature_frame
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
+from driftd.training.tasks.hand_over import Arguments as HandOverArguments
+from driftd.training.tasks.hand_over import HandOverError, RegisteredAlias
+from driftd.training.tasks.hand_over import run as hand_over
 from driftd_processes import driftd, serve
 from library_trainers import LIBRARIES, sample_rows
 
@@ -302,6 +307,41 @@ def test_a_model_of_mlflows_registry_is_adopted(folder: Path, registered: Any) -
     absent = init(folder, "absent", "--model", "mlflow:models:/late@nobody")
     assert absent.returncode == 1
     assert "MLflow gives no model at models:/late@nobody" in absent.stderr
+
+
+def test_a_version_is_handed_over_by_moving_an_alias(folder: Path, registered: Any) -> None:
+    """The version is registered once, its alias names it, and a take-back gives the alias back to what had it."""
+    sklearn_flavour = pytest.importorskip("mlflow.sklearn")
+
+    rows = seen(folder)
+    with registered.start_run():
+        sklearn_flavour.log_model(
+            plain_pipeline(rows), name="m", registered_model_name="orders", pip_requirements=["scikit-learn"]
+        )
+    client = registered.MlflowClient()
+    client.set_registered_model_alias("orders", "live", "1")
+    assert init(folder, "handed").returncode == 0
+    state = load(folder / "handed.yaml").state_dir
+
+    def tell(action: HandOverAction, version: int | None) -> str:
+        given = RegisteredAlias("orders", "live")
+        where = HandOverArguments(
+            model="handed", state_dir=str(state), action=action, version=version, reason="", timeout=60, mlflow=given
+        )
+        return str(hand_over(where)["sentence"])
+
+    def alias() -> str:
+        return str(client.get_model_version_by_alias("orders", "live").version)
+
+    assert "orders@live names version 2" in tell(HandOverAction.DEPLOY, 1)
+    tell(HandOverAction.DEPLOY, 1)  # after a crash
+    assert (alias(), len(client.search_model_versions("name='orders'"))) == ("2", 2)
+    served = registered.pyfunc.load_model("models:/orders@live")
+    assert len(served.predict(feature_frame(rows.tail(5), Registry(Places(state)).manifest("handed", 1).schema))) == 5
+    tell(HandOverAction.TAKE_BACK, None)  # to what is only known by its log
+    assert alias() == "1"
+    with pytest.raises(HandOverError, match="cannot be asked"):
+        tell(HandOverAction.ASK, None)
 
 
 def test_a_function_of_mlflow_is_adopted_with_permission(folder: Path, registered: Any) -> None:

@@ -1,10 +1,13 @@
-"""The pages "Your trainer", "Your model", "Your log files" and "HTTP and SDK" do what they say, block by block."""
+"""The pages "Your trainer", "Your model", "Your log files", "HTTP and SDK", ... do what they say, block by block."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from textwrap import indent
@@ -17,6 +20,7 @@ import yaml
 from document_examples import DOCS, ask, blocks, run_block, same_shape
 from driftd.cli.check_config import source_warnings
 from driftd.config.load import load
+from driftd.events import HandOverAction
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Registry
@@ -25,8 +29,9 @@ from driftd.sources import open_source
 from driftd.trainers import TrainingContext
 from driftd.training.bootstrap import FileColumns
 from driftd.training.call_trainer import TrainerSpec, fit
+from driftd.training.tasks.hand_over import Arguments, message_of, variables_of
 from driftd.training.training_rows import TrainingRows
-from driftd_processes import driftd, serve
+from driftd_processes import driftd, environment, serve
 from first_versions import first_version_of
 
 pytestmark = pytest.mark.slow
@@ -155,3 +160,52 @@ def test_the_page_of_http_and_sdk_runs(tmp_path: Path) -> None:
             else:
                 run_block(block, tmp_path)
     assert len(answers) == 8
+
+
+def test_the_page_of_external_models_runs(tmp_path: Path) -> None:
+    """Its log is watched by both sources, its requests get their answers, and its program hears what driftd tells."""
+    found = list(blocks("external.md"))
+    for block in (block for block in found if block.language in ("python", "sh")):
+        run_block(block, tmp_path)
+    config = tmp_path / "config.yaml"
+    for name, path in (("orders", config), ("orders-by-files", tmp_path / "files.yaml")):
+        manifest = Registry(Places(load(path).state_dir)).manifest(name, 1)
+        assert (manifest.is_logged, manifest.schema.classes) == (True, ("late", "on time"))
+    (way,) = [yaml.safe_load(block.text) for block in found if block.language == "yaml"]
+    text = config.read_text().replace("127.0.0.1:9465", '"127.0.0.1:0"')
+    text = re.sub(r"    trainer: .*", f"    trainer: {way['trainer']}", text)
+    config.write_text(re.sub(r"    # deploy: .*", lambda _: f"    deploy: {json.dumps(way['deploy'])}", text))
+    assert load(config).models["orders"].deploy.command == tuple(way["deploy"]["command"])
+    (message,) = [json.loads(block.text) for block in found if block.language == "json" and "artefact" in block.text]
+    with serve(config) as (http, _):
+        answers = []
+        for block in found:
+            if block.language == "http":
+                answers.append(ask(block, http))
+            elif block.language == "json" and "artefact" not in block.text:
+                same_shape(block, answers[-1])
+    assert [answer.status_code for answer in answers] == [200, 200, 409]
+    artefact = Registry(Places(tmp_path / "driftd-state")).file("orders", 1, "logged.parquet")
+    digest = hashlib.sha256(artefact.read_bytes()).hexdigest()
+    for action, path, sha256, code in (
+        ("deploy", str(artefact), digest, 0),
+        ("deploy", str(artefact), "0" * 64, 1),
+        ("take_back", None, None, 0),
+        ("ask", None, None, 0),
+    ):
+        told = {**message, "action": action, "artefact": path, "sha256": sha256}
+        variables = {**environment(), **variables_of(told)}
+        program = [sys.executable, *way["deploy"]["command"][1:]]
+        done = subprocess.run(program, cwd=tmp_path, env=variables, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr
+    assert (tmp_path / "serving-5.parquet").is_file()
+
+
+def test_the_page_of_external_models_names_every_field_and_action() -> None:
+    """What another system is told stands on the page, field by field, and so does every action."""
+    text = (DOCS / "external.md").read_text()
+    told = message_of(Arguments(model="m", state_dir=".", action=HandOverAction.ASK, reason="", timeout=1), None)
+    (message,) = [json.loads(block.text) for block in blocks("external.md") if '"artefact"' in block.text]
+    assert set(message) == set(told)
+    assert {f"| `{action}` |" in text for action in HandOverAction} == {True}
+    assert set(re.findall(r"DRIFTD_[A-Z0-9]+", text)) <= set(variables_of(told))

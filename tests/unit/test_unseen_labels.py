@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftd.loop.checks import check_labels, fault_in
+from driftd.loop.checks import ServedBy, check_labels, fault_in
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.store import StoreSource
@@ -107,12 +107,12 @@ def test_a_share_of_stray_labels_is_a_fault(tmp_path: Path, strays: int, blocks:
     good = source_with(tmp_path / "good", with_strays(0))
     monitor = monitor_of(good.outcomes(EVER, NOW))
     source = source_with(tmp_path / "strays", with_strays(strays))
-    seen = check_labels(source, Window(0, NOW - 3600, NOW), monitor, 1, NOW)
+    seen = check_labels(source, Window(0, NOW - 3600, NOW), monitor, ServedBy(1), NOW)
     assert seen.assessment.figures["unseen_labels"] == strays
     assert "'unknown'" in seen.assessment.sentence
     fault = fault_in(seen.assessment)
     assert (fault is not None) is blocks
-    named = check_labels(source, Window(0, NOW - 3600, NOW), monitor, 1, NOW, {"unknown"})
+    named = check_labels(source, Window(0, NOW - 3600, NOW), monitor, ServedBy(1), NOW, {"unknown"})
     assert fault_in(named.assessment) is None
 
 

@@ -1,7 +1,8 @@
-"""`driftd init --model`: what the model says of itself, held beside the columns of the user's file."""
+"""`driftd init --model` and `--serving external`: what a model or its log says, held beside the user's columns."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,9 @@ import pandas as pd
 import pyarrow as pa
 
 from driftd.cli.init_defaults import Guess
+from driftd.sources.dialects import Dialect
 from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
+from driftd.training.bootstrap import FileColumns
 from driftd.training.jobs import JobLimits, start_job
 from driftd_detectors.schema import Task, class_name, learn_schema
 
@@ -194,3 +197,116 @@ def _require_class_count(card: ModelCard, names: Sequence[str]) -> None:
         raise click.ClickException(
             f"--classes names {len(names)} classes, and the model has {len(card.classes)}: {', '.join(card.classes)}"
         )
+
+
+LABEL = "label"  # the column of labels in a log, unless another is named
+UNLABELLED = (
+    "the log has no labels in {target}: features and predictions are watched, performance is not before a version has "
+    "labels: one that is built later, or version 1 of another --name from a log that has some"
+)
+_MEANINGS = {"prediction": "prediction", "score": "score", "version": "version", "id": "prediction_id"}
+
+
+def require_options(
+    is_external: bool, target: str | None, columns: Sequence[str | None], source: str, *, model: str | None
+) -> None:
+    """Raises click.UsageError for options that do not go together."""
+    if is_external and model is not None:
+        raise click.UsageError("--model adopts a model for driftd to serve; with --serving external another one serves")
+    if not is_external and target is None:
+        raise click.UsageError("Missing option '--target'.")
+    if not is_external and (source != "store" or any(column is not None for column in columns)):
+        raise click.UsageError(
+            "--prediction, --score, --version-column and --source are of a log of predictions: say --serving external"
+        )
+
+
+def logged_columns(
+    rows: pd.DataFrame,
+    given: FileColumns,
+    target: str,
+    prediction: str | None,
+    score: str | None,
+    version: str | None,
+) -> FileColumns:
+    """Which columns of a log say what: those that are named, else those with the usual names.
+
+    Raises click.ClickException where there is no prediction, or a column that was named is absent.
+    """
+    named = {"prediction": prediction, "score": score, "version": version, "id": given.id}
+    usual = {meaning: name for meaning, name in _MEANINGS.items() if name in rows.columns}
+    found = {meaning: named[meaning] or usual.get(meaning) for meaning in _MEANINGS}
+    absent = [name for name in named.values() if name is not None and name not in rows.columns]
+    listed = f"the log has {', '.join(map(str, rows.columns))}"
+    if absent:
+        raise click.ClickException(f"no column {', '.join(map(repr, absent))}; {listed}")
+    if found["prediction"] is None:
+        raise click.ClickException(f"no column holds what was predicted: name it with --prediction; {listed}")
+    if target == found["prediction"]:
+        raise click.ClickException(
+            f"{target} cannot be both the prediction and the label: name the label with --target"
+        )
+    return replace(given, **found)
+
+
+def with_target(rows: pd.DataFrame, target: str, columns: FileColumns) -> pd.DataFrame:
+    """The rows with what was predicted as their target, where no label tells what that looks like."""
+    if target in rows.columns and rows[target].notna().any():
+        return rows
+    return rows.assign(**{target: rows[columns.prediction]})
+
+
+def require_logged(rows: pd.DataFrame, guess: Guess) -> None:
+    """Raises click.ClickException for predictions that are none of the task: a probability is a score, not a class."""
+    said = rows[guess.columns.prediction].dropna()
+    name = guess.columns.prediction
+    if guess.task is Task.CLASSIFICATION and pd.api.types.is_float_dtype(said) and (said % 1 != 0).any():
+        raise click.ClickException(
+            f"{name} holds numbers such as {said[said % 1 != 0].iloc[0]:g}, and {guess.target} holds classes: name the "
+            f"column of the predicted class with --prediction, that of the probability with --score, or say "
+            "--task regression"
+        )
+    if guess.task is Task.REGRESSION and not pd.api.types.is_numeric_dtype(said):
+        raise click.ClickException(
+            f"{name} holds {said.iloc[0]!r}, and a regression predicts numbers: say --task classification"
+        )
+
+
+def external_lines(trainer: str | None, classes: str | None) -> str:
+    """The lines of the config of a model that another system serves."""
+    given = f"[{', '.join(json.dumps(name.strip()) for name in classes.split(','))}]" if classes else None
+    lines = [
+        *([f"    classes: {given}"] if given else []),
+        "    serving: external                    # another system predicts; driftd only watches: docs/external.md",
+        f"    trainer: {(trainer or 'null'):<27} # null: nothing is built, a new version is asked for",
+        "    # deploy: {command: [./deploy.sh], confirm_within: 1d}   # how another version is handed over",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def log_source(file: Path, file_format: str, dialect: Dialect, guess: Guess, rows: pd.DataFrame) -> str:
+    """The source of later predictions, where they are logged beside the file that was read, as YAML."""
+    columns = guess.columns
+    meanings = {
+        "id": columns.id,
+        "at": columns.time,
+        "prediction": columns.prediction,
+        "score": columns.score,
+        "version": columns.version,
+        "label": guess.target if guess.target in rows.columns else None,
+        "label_at": columns.label_time,
+    }
+    settings: dict[str, object] = {"kind": "files", "path": str(file.absolute())}
+    if file_format != "auto":
+        settings["format"] = file_format
+    written = {
+        "separator": dialect.separator,
+        "decimal": dialect.decimal,
+        "encoding": dialect.encoding,
+        "day_first": dialect.day_first,
+    }
+    usual = {"separator": None, "decimal": ".", "encoding": "utf-8", "day_first": None}
+    if other := {key: value for key, value in written.items() if value != usual[key]}:
+        settings["dialect"] = other
+    settings["columns"] = {meaning: name for meaning, name in meanings.items() if name is not None}
+    return json.dumps(settings, ensure_ascii=False)

@@ -94,9 +94,29 @@ def _address(access: Access) -> str:
 def _model(model: ModelConfig) -> list[str]:
     return [
         f"{model.task} of {model.target}{_features(model)}, {_source(model)}",
+        *_describe_serving(model),
         _windows(model),
         *_budget(model),
         *_loop(model),
+    ]
+
+
+def _describe_serving(model: ModelConfig) -> list[str]:
+    """Nothing of a model that driftd serves: it is what one expects."""
+    if not model.is_external:
+        return []
+    deploy = model.deploy
+    way = {
+        None: "people, who are told and confirm",
+        "command": f"the program {deploy.command[0] if deploy.command else ''}",
+        "webhook": "a webhook",
+        "webhook_file": f"the webhook in {deploy.webhook_file}",
+        "mlflow": "" if deploy.mlflow is None else f"MLflow's alias {deploy.mlflow.name}@{deploy.mlflow.alias}",
+    }[deploy.way]
+    return [
+        "another system serves it: driftd watches what that predicts, and predicts nothing itself",
+        f"hands a version over by {way}, and takes it back unless it is confirmed within "
+        f"{spell_duration(deploy.confirm_within)}",
     ]
 
 
@@ -150,6 +170,9 @@ def _data(data: Data) -> list[str]:
 
 def _loop(model: ModelConfig) -> list[str]:
     retrain, promote, probation = model.retrain, model.promote, model.probation
+    if model.trainer is None:
+        asks = ", ".join(retrain.on).replace("_", " ") or "nothing: retrain.on is empty"
+        return [f"builds nothing (trainer: null), and asks for a new version on {asks}"]
     if not retrain.on:
         return ["never builds by itself: retrain.on is empty, every alarm only informs"]
     triggers = ", ".join(retrain.on).replace("_", " ")

@@ -88,7 +88,10 @@ def _window(alarm: StoredAlarm, *, by_rows: bool) -> str:
 def _version(manifest: Manifest, to: Console) -> None:
     gate, data = manifest.gate, manifest.data
     say(to, f"version {manifest.version} of {manifest.model}", "bold")
-    say(to, f"  made from snapshot {manifest.snapshot[:12]} by {manifest.trainer.reference}, seed {manifest.seed}")
+    if manifest.is_logged:
+        say(to, f"  {manifest.reason}; there is no artefact of it")
+    else:
+        say(to, f"  made from snapshot {manifest.snapshot[:12]} by {manifest.trainer.reference}, seed {manifest.seed}")
     if data.get("rows") is not None:
         choice = f", the choice {str(data['chosen']).replace('_', ' ')!r}" if data.get("chosen") else ""
         say(to, f"  trained on {data['rows']:,} rows{choice}{_describe_trials(data.get('tried'))}")

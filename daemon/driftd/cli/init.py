@@ -14,7 +14,18 @@ import click
 import pandas as pd
 from rich.console import Console
 
-from driftd.cli.adoption import begin_adoption, extra_lines
+from driftd.cli.adoption import (
+    LABEL,
+    UNLABELLED,
+    begin_adoption,
+    external_lines,
+    extra_lines,
+    log_source,
+    logged_columns,
+    require_logged,
+    require_options,
+    with_target,
+)
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
@@ -27,7 +38,14 @@ from driftd.sources.formats import FileFormat
 from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
 from driftd.training.adoption_records import AdoptionOrder
-from driftd.training.bootstrap import FileColumns, FirstVersion, FirstVersionError, frame_of, make_first_version
+from driftd.training.bootstrap import (
+    FileColumns,
+    FirstVersion,
+    FirstVersionError,
+    frame_of,
+    make_first_version,
+    make_logged_version,
+)
 
 CONFIG = """\
 # driftd: what is watched, and what may be done about it. Every key is told in docs/configuration.md.
@@ -41,7 +59,7 @@ models:
     target: {target}
 {extra}    features:                            # as they look in {file}; correct what is wrong
 {features}
-    source: {{kind: store}}                # fed by the SDK and `driftd serve`; or files: docs/your-log-files.md
+    source: {source}
     window: {window}
     detect:
       false_alarms_per_year: 1           # the budget; every threshold follows from it
@@ -54,12 +72,13 @@ models:
     promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
     probation: {{span: 7d, min_labels: 300}}       # the old version scores beside the new one, which must not be worse
 """
+STORE = "{kind: store}                # fed by the SDK and `driftd serve`; or files: docs/your-log-files.md"
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--target", required=True, help="The column to predict.")
+@click.option("--target", help="The column to predict; of logged predictions their label, `label` by default.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="Guessed from the target by default.")
 @click.option("--time", "time_column", help="When a row happened; guessed by default.")
 @click.option("--label-time", help="When the label of a row became known.")
@@ -105,10 +124,30 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 @click.option("--model", "source", help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
 @click.option("--allow-pickle", is_flag=True, help="Load a model that is a pickle, which runs the code in it.")
 @click.option("--classes", help="The target's names of the model's classes, in its order: no,yes.")
+@click.option(
+    "--serving",
+    type=click.Choice(["embedded", "external"]),
+    default="embedded",
+    show_default=True,
+    help="external: FILE is a log of predictions that another system makes; docs/external.md.",
+)
+@click.option("--prediction", help="The column of logged predictions; `prediction` by default.")
+@click.option("--score", help="The column of their scores; `score` by default, if there is one.")
+@click.option(
+    "--version-column", help="The column of the version that predicted; `version` by default, if there is one."
+)
+@click.option(
+    "--source",
+    "source_kind",
+    type=click.Choice(["store", "files"]),
+    default="store",
+    show_default=True,
+    help="Where later predictions come from: handed in over HTTP or the SDK, or logged where FILE is.",
+)
 @click.option("--unseen", is_flag=True, help="The model was trained on none of the rows of FILE.")
-def init(
+def init(  # noqa: PLR0915 - one line for each option
     file: Path,
-    target: str,
+    target: str | None,
     task: str | None,
     time_column: str | None,
     label_time: str | None,
@@ -127,6 +166,11 @@ def init(
     source: str | None,
     allow_pickle: bool,
     classes: str | None,
+    serving: str,
+    prediction: str | None,
+    score: str | None,
+    version_column: str | None,
+    source_kind: str,
     unseen: bool,
 ) -> None:
     """Write a commented config for the labelled rows of FILE, and train version 1.
@@ -134,35 +178,49 @@ def init(
     FILE is Parquet, CSV, TSV or JSON lines, compressed or not, or a folder or a pattern of such files: whatever a
     source reads, in the same way.
 
-    With --model, version 1 is not trained but is the model that you have; FILE says what its rows look like.
+    With --model, version 1 is not trained but is the model that you have; FILE says what its rows look like. With
+    --serving external, FILE is a log of predictions that another system makes, and driftd only watches them.
 
     \b
     Example:
       driftd init bookings.parquet --target cancelled --time booked_at
       driftd init bookings.parquet --target cancelled --trainer mycompany.models:train
       driftd init bookings.parquet --target cancelled --model model.skops
+      driftd init "logs/*.parquet" --serving external --source files
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     console = Console(stderr=True)
+    is_external = serving == "external"
+    require_options(is_external, target, (prediction, score, version_column), source_kind, model=source)
     if output.exists() and not force:
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
+    dialect = Dialect(separator, decimal, encoding, day_first=day_first)
     with console.status(f"reading {file}"):
-        rows, unread, folders = read_file(file, file_format, Dialect(separator, decimal, encoding, day_first=day_first))
+        rows, unread, folders = read_file(file, file_format, dialect)
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
+    known, wanted = rows, target or LABEL
+    if is_external:
+        given = logged_columns(rows, given, wanted, prediction, score, version_column)
+        known = with_target(rows, wanted, given)
     adoption = None
     if source is not None:
         with as_owner_of(state_dir.resolve()):  # a model may run code: never as root where root sets up a service
             adoption = begin_adoption(source, allow_pickle=allow_pickle, unseen=unseen, class_names=classes)
     named = name or file.absolute().name.partition(".")[0]
-    guess = guess_settings(rows, target, task=task, columns=given, window=window, name=named, folders=folders)
+    guess = guess_settings(known, wanted, task=task, columns=given, window=window, name=named, folders=folders)
     adopt = None
     if adoption is not None:
         guess, rows = adoption.match_features(guess, rows)
         with as_owner_of(state_dir.resolve()):
             adopt = adoption.order(guess, rows)
         guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))
-    for remark in (*unread, *guess.remarks):
+    unlabelled = () if known is rows else (UNLABELLED.format(target=wanted),)
+    for remark in (*unread, *guess.remarks, *unlabelled):
         console.print(f"  {remark}", soft_wrap=True)
-    text = config_text(guess, file, state_dir, extra_lines(adoption, trainer))
+    if is_external:
+        require_logged(rows, guess)
+    extra = external_lines(trainer, classes) if is_external else extra_lines(adoption, trainer)
+    log = log_source(file, file_format, dialect, guess, rows) if source_kind == "files" else STORE
+    text = config_text(guess, file, state_dir, extra, log)
     config = parse(text.encode(), f"the config for {file.name}")
     places = Places(config.state_dir)
     served = Registry(places).current(guess.name)
@@ -172,18 +230,20 @@ def init(
             "or have the daemon build on it with `driftd retrain`"
         )
     with as_owner_of(places.root):
-        made = _first_version(guess, config.models[guess.name], rows, places, console, adopt)
+        made = _first_version(guess, config.models[guess.name], rows, places, console, adopt, log=str(file))
         EventLog(places, guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
     for remark in made.remarks:
         console.print(f"  {remark}", soft_wrap=True)
     write(output, text, places.root.stat().st_gid)
     which = "" if output == Path("config.yaml") else f" --config {output}"
     origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"
-    click.echo(f"version 1 of {guess.name} {origin} and serves: {made.sentence}")
+    stands = "stands for what your system serves" if is_external else f"{origin} and serves"
+    click.echo(f"version 1 of {guess.name} {stands}: {made.sentence}")
     click.echo(f"its config is {output}; its state is in {config.state_dir}")
     click.echo(f"next: driftd check-config{which}   what this config means")
     click.echo(f"      driftd run{which}            the daemon")
-    click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
+    if source_kind == "store":
+        click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
 def _first_version(
@@ -193,8 +253,12 @@ def _first_version(
     places: Places,
     console: Console,
     adopt: AdoptionOrder | None,
+    log: str,
 ) -> FirstVersion:
-    """Make version 1 and tell each step. Raises click.ClickException with one sentence when that fails."""
+    """Make version 1 and tell each step. Raises click.ClickException with one sentence when that fails.
+
+    `log` is what the user calls the file of the rows.
+    """
     now = time.time() if guess.last_at is None else guess.last_at
     with console.status("version 1") as status:
 
@@ -202,6 +266,10 @@ def _first_version(
             status.update(f"version 1: {step}")
 
         try:
+            if model.is_external:
+                return make_logged_version(
+                    guess.name, model, rows, guess.columns, places, source=log, now=now, on_step=tell
+                )
             return make_first_version(
                 guess.name, model, rows, guess.columns, places, now=now, on_step=tell, adopt=adopt
             )
@@ -235,8 +303,8 @@ def read_file(
     return frame_of(found), (*found.remarks, *([lists] if found.nested else [])), found.folders
 
 
-def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "") -> str:
-    """The commented config, with the lines `extra` below the target."""
+def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "", source: str = STORE) -> str:
+    """The commented config, with the lines `extra` below the target, and its source as YAML."""
     features = "\n".join(f"      {quote(name)}: {kind}" for name, kind in guess.features.items())
     return CONFIG.format(
         state_dir=quote(str(state_dir.resolve())),
@@ -246,6 +314,7 @@ def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "") -> s
         file=quote(file.name),
         features=features,
         extra=extra,
+        source=source,
         window=guess.window,
     )
 

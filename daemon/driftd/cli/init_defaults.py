@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import click
 import numpy as np
@@ -148,7 +148,7 @@ def guess_settings(
     free = [name for name in free if name != label_time]
     own = [name for name in free if name not in folders]
     at = columns.time or _time_column(rows, own, remarks) or _time_column(rows, free, remarks)
-    found = FileColumns(id=columns.id, time=at, label_time=label_time)
+    found = replace(columns, time=at, label_time=label_time)
     for column in (found.time, found.label_time):
         _require_times(rows, column)
     ignored = _ignored_columns(rows, [column for column in names if column not in {target, *found.names}], remarks)

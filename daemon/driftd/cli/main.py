@@ -28,6 +28,7 @@ COMMANDS = {
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),
+    "confirm": ("driftd.cli.operate:confirm", "Say which version the other system serves."),
     "rollback": ("driftd.cli.operate:rollback", "Go back to an earlier version."),
     "acknowledge": ("driftd.cli.operate:acknowledge", "Do nothing about a standing alarm for a while."),
     "doctor": ("driftd.cli.doctor:doctor", "Look over a whole installation, and say what to do."),

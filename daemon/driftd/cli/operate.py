@@ -1,4 +1,4 @@
-"""The commands that ask the daemon for something through the store: retrain, approve, reject, rollback, acknowledge."""
+"""The commands that ask the daemon for something through the store: retrain, approve, reject, rollback, confirm, ..."""
 
 from __future__ import annotations
 
@@ -78,6 +78,23 @@ def reject(config_path: Path, model: str, version: int, why: str, wait: float, a
       driftd reject demand 8 --why "region north is worse"
     """  # noqa: D301 - see above
     _ask(config_path, model, "reject", {"version": version, "text": why}, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("version", type=int)
+@request_options
+def confirm(config_path: Path, model: str, version: int, why: str, wait: float, as_json: bool) -> None:
+    """Say that the system that serves MODEL, which is not driftd, serves VERSION now.
+
+    A version that was handed over is confirmed by this, or by the first prediction that names it; else it is taken
+    back in time. Any other version that the system serves instead, such as the one before, is taken up too.
+
+    \b
+    Example:
+      driftd confirm demand 8 --why "rolled out to all hosts"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "confirm", {"version": version, "text": why}, wait=wait, as_json=as_json)
 
 
 @click.command()

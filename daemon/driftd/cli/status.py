@@ -156,7 +156,7 @@ def _version_row(manifest: Manifest, served: int | None) -> list[Cell]:
         format_minute(manifest.created_at),
         manifest.trigger,
         str(manifest.parent or "-"),
-        manifest.snapshot[:8],
+        manifest.snapshot[:8] or "-",
         str(manifest.data.get("rows") or "-"),
         "-" if loss is None else number(float(loss)),
         gate if manifest.status == gate else f"{gate} ({manifest.status})",

@@ -93,6 +93,7 @@ def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     metric = _mapping(_mapping(model.get("detect")).get("performance")).get("metric")
     yield from _metric(model.get("task"), metric, [str(name) for name in _list(model.get("classes"))])
     yield from _schedule(_mapping(model.get("retrain")))
+    yield from _check_serving(model)
     yield from _holidays(_mapping(_mapping(model.get("detect")).get("calendar")).get("holidays"))
 
 
@@ -149,6 +150,16 @@ def _schedule(retrain: Mapping[str, Plain]) -> Iterator[Contradiction]:
     triggers, schedule = retrain.get("on"), retrain.get("schedule")
     if isinstance(triggers, list) and "schedule" in triggers and schedule is None:
         yield ("retrain", "on", triggers.index("schedule")), 'the trigger needs its times: schedule: "0 3 * * sun"'
+
+
+def _check_serving(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
+    """What belongs to a model that is served elsewhere alone."""
+    if model.get("serving") == "external":
+        return
+    if "trainer" in model and model["trainer"] is None:
+        yield ("trainer",), "a model that driftd serves needs a trainer: name one, or say serving: external"
+    if model.get("deploy"):
+        yield ("deploy",), "a version is handed over only to another system: say serving: external, or leave it out"
 
 
 def _mapping(value: Plain) -> Mapping[str, Plain]:

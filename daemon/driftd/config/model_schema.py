@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -14,6 +15,7 @@ from driftd.config.types import (
     Number,
     Section,
     Share,
+    WebAddress,
     Whole,
     Windows,
     class_name_of,
@@ -338,8 +340,61 @@ class ProbationConfig(Section):
     )
 
 
+class MlflowAlias(Section):
+    """A version of MLflow's registry of models; its alias says which one the serving system loads."""
+
+    name: str = Field(min_length=1, description="the registered model")
+    alias: str = Field("champion", min_length=1, description="the alias that moves to the version handed over")
+    tracking_uri: str | None = Field(None, description="MLflow's server or store; MLFLOW_TRACKING_URI unless set")
+
+
+class Deploy(Section):
+    """How another version is handed over to the system that serves (`serving: external`): at most one way."""
+
+    command: tuple[str, ...] | None = Field(
+        None, min_length=1, description="a program and its arguments; gets JSON on stdin and DRIFTD_* variables"
+    )
+    webhook: WebAddress | None = Field(
+        None, description="address that gets the same JSON by POST; a secret, shown nowhere"
+    )
+    webhook_file: Path | None = Field(
+        None,
+        description="a file that holds the address, read at each hand-over; a bare name is a credential of systemd",
+    )
+    mlflow: MlflowAlias | None = Field(None, description="register the version with MLflow and move an alias to it")
+    confirm_within: Duration = Field(
+        DAY, ge=1, description="a hand-over that is not confirmed in this time is taken back"
+    )
+    timeout: Duration = Field(300.0, ge=1, description="one try takes at most so long; then it is ended and repeated")
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Deploy:
+        ways = [way for way in DEPLOY_WAYS if getattr(self, way) is not None]
+        if len(ways) > 1:
+            raise ValueError(f"a version is handed over in one way, not by {' and '.join(ways)}")
+        return self
+
+    @property
+    def way(self) -> str | None:
+        """The key that says how; None: people are told, and confirm."""
+        return next((way for way in DEPLOY_WAYS if getattr(self, way) is not None), None)
+
+
+DEPLOY_WAYS = ("command", "webhook", "webhook_file", "mlflow")
+
+
 def _trainer_shape(given: Any) -> str:
     return "command" if isinstance(given, dict | Command) else "reference"
+
+
+def command_or_reference(trainer: str | Command | None) -> str | tuple[str, ...]:
+    """A trainer without its section: the reference of a function, or the words of a command.
+
+    Raises ValueError where no trainer is configured.
+    """
+    if trainer is None:
+        raise ValueError("no trainer is configured (trainer: null)")
+    return trainer if isinstance(trainer, str) else tuple(trainer.command)
 
 
 class ModelConfig(Section):
@@ -359,10 +414,21 @@ class ModelConfig(Section):
         StoreSourceConfig(), description="where predictions and labels are read from"
     )
     window: WindowConfig = Field(WindowConfig(every=HOUR), description="what one check evaluates")
-    trainer: Annotated[
-        Annotated[str, AfterValidator(trainer_reference), Tag("reference")] | Annotated[Command, Tag("command")],
-        Discriminator(_trainer_shape),
-    ] = Field("driftd.trainers:gradient_boosting", description="`package.module:function`, or `{command: [...]}`")
+    serving: Literal["embedded", "external"] = Field(
+        "embedded",
+        description="`external`: predictions are made elsewhere, and driftd watches them; docs/external.md",
+    )
+    trainer: (
+        Annotated[
+            Annotated[str, AfterValidator(trainer_reference), Tag("reference")] | Annotated[Command, Tag("command")],
+            Discriminator(_trainer_shape),
+        ]
+        | None
+    ) = Field(
+        "driftd.trainers:gradient_boosting",
+        description="`package.module:function`, or `{command: [...]}`; `null`, for `serving: external` alone: nothing "
+        "is built, a new version is asked for",
+    )
     parameters: dict[str, Any] = Field(default_factory=dict, description="handed to the trainer as they are")
     allow_joblib: Flag = Field(
         default=False,
@@ -374,6 +440,12 @@ class ModelConfig(Section):
     probation: ProbationConfig = Field(
         ProbationConfig(), description="how long a new champion is watched beside the old one"
     )
+    deploy: Deploy = Field(Deploy(), description="how another version is handed over, for `serving: external`")
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the predictions are made elsewhere."""
+        return self.serving == "external"
 
     @property
     def block_seconds(self) -> float:

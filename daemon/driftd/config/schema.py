@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, PrivateAttr, SecretStr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from driftd.config.model_schema import ModelConfig
 from driftd.config.types import (
@@ -17,12 +17,12 @@ from driftd.config.types import (
     Moment,
     Reason,
     Section,
+    WebAddress,
     Whole,
     listen_address,
     model_name,
     receiver_name,
     web_address,
-    without_secret,
 )
 from driftd.decisions import DEFAULT, event_or_severity
 from driftd.errors import DriftdError
@@ -140,18 +140,6 @@ class OverrideConfig(Section):
 LONGEST_ADDRESS = 4000  # bytes of a file that are read for one
 
 EventOrSeverity = Annotated[str, AfterValidator(event_or_severity)]
-
-
-def _web_address(secret: SecretStr) -> SecretStr:
-    web_address(secret.get_secret_value())
-    return secret
-
-
-WebAddress = Annotated[
-    SecretStr,
-    AfterValidator(_web_address),
-    PlainSerializer(lambda secret: without_secret(secret.get_secret_value()), return_type=str, when_used="json"),
-]
 
 
 class AddressFileError(DriftdError):

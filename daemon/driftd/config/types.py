@@ -11,7 +11,16 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SerializationInfo, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+    Strict,
+)
 
 from driftd.stattests import EVIDENTLY, check_detector
 from driftd_detectors.values import class_name
@@ -302,6 +311,11 @@ def cron_schedule(text: str) -> str:
     return text
 
 
+def _secret_address(secret: SecretStr) -> SecretStr:
+    web_address(secret.get_secret_value())
+    return secret
+
+
 HOUR, DAY = 3600.0, 86400.0
 Flag = Annotated[bool, Strict()]  # `yes`, "true" and 1 are no answers to a question of this weight
 Whole = Annotated[int, Strict()]
@@ -309,6 +323,11 @@ Number = Annotated[float, Strict()]
 Moment = Annotated[datetime, AfterValidator(moment), BeforeValidator(no_number)]
 Reason = Annotated[str, AfterValidator(reason)]
 Folder = Annotated[Path, BeforeValidator(folder)]
+WebAddress = Annotated[
+    SecretStr,
+    AfterValidator(_secret_address),
+    PlainSerializer(lambda secret: without_secret(secret.get_secret_value()), return_type=str, when_used="json"),
+]
 
 
 class Section(BaseModel):

@@ -19,6 +19,7 @@ CHECKS: dict[str, Check] = {
     "sources": models.sources,
     "trainers": models.trainers,
     "functions": models.own_functions,
+    "hand-overs": models.hand_overs,
     "versions": models.versions,
     "progress": models.progress,
 }

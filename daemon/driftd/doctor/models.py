@@ -21,6 +21,7 @@ from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.subprocesses import ChildError, run_apart
+from driftd.views.status import describe_hand_over, is_awaited
 from driftd_detectors.schema import Schema, is_own
 
 _SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
@@ -105,6 +106,9 @@ def _set_aside(extent: Extent) -> str:
 def trainers(installation: Installation) -> Iterator[Finding]:
     """Each trainer can be found, as a build would: imported in a process of its own."""
     for name, model in installation.config.models.items():
+        if model.trainer is None:
+            yield ok(name, "no trainer is configured: a new version is asked for where one would be built")
+            continue
         if not isinstance(model.trainer, str):
             program = model.trainer.command[0]
             if shutil.which(program) is None:
@@ -137,6 +141,24 @@ def own_functions(installation: Installation) -> Iterator[Finding]:
                 yield fail(name, f"{use} cannot be imported: {error}", todo)
             else:
                 yield ok(name, f"{use} can be imported")
+
+
+def hand_overs(installation: Installation) -> Iterator[Finding]:
+    """Of models that another system serves: what tells that system is there, and nothing awaits its confirmation."""
+    states = installation.states()
+    for name, model in installation.config.models.items():
+        if not model.is_external:
+            continue
+        way, program = model.deploy.way, (model.deploy.command or ("",))[0]
+        if way == "command" and shutil.which(program) is None:
+            yield fail(name, f"the program {program!r} of deploy is not found", "install it, or give its whole path")
+        else:
+            by = f"by {way}" if way is not None else "by people, who are told of it"
+            yield ok(name, f"another system serves it; a version is handed over {by}")
+        state = states.get(name)
+        if state is not None and state.hand_over is not None and is_awaited(state.hand_over):
+            todo = f"`{installation.command(f'confirm {name} {state.hand_over.version}')}` once that is so"
+            yield warn(name, describe_hand_over(name, state.hand_over), todo)
 
 
 def progress(installation: Installation) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ TASKS = {
     ActionKind.SWAP: "verify",
     ActionKind.SHADOW: "shadow",
     ActionKind.REPORT: "report",
+    ActionKind.HAND_OVER: "hand_over",
 }
 
 

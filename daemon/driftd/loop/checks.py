@@ -43,6 +43,24 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedBy:
+    """Whose predictions the rows of a window should be, and which rows are surely another version's."""
+
+    champion: int
+    others: frozenset[int] | None = None  # versions of ours, where the champion is known by its log alone: whatever
+    # number the system that serves it gives it, it is none of these
+    since: float = -np.inf  # epoch seconds: older rows that name no version were predicted by the version before
+
+    def foreign_rows(self, outcomes: Outcomes) -> int:
+        """How many predictions are another version's; 0 stands for "made elsewhere"."""
+        version = outcomes.version
+        if self.others is not None:
+            return int(np.count_nonzero(np.isin(version, list(self.others))))
+        unnamed = (version <= 0) & (outcomes.at < self.since)
+        return int(np.count_nonzero(((version != self.champion) & (version > 0)) | unnamed))
+
+
+@dataclass(frozen=True, slots=True)
 class WindowData:
     """One window read once."""
 
@@ -52,7 +70,7 @@ class WindowData:
     foreign: int  # rows that another version than the champion predicted
 
 
-def read_window(source: Source, window: Window, reference: Reference, champion: int) -> WindowData:
+def read_window(source: Source, window: Window, reference: Reference, served: ServedBy) -> WindowData:
     """Merge the Profiles of a window's chunks, in the words of the reference; memory is bounded by one chunk."""
     layout, schema = reference.layout, reference.schema
     names = schema.category_names
@@ -60,26 +78,21 @@ def read_window(source: Source, window: Window, reference: Reference, champion: 
     first_at = last_at = float("nan")
     for columns, outcomes in source.chunks(window):
         profile = merge(profile, profile_of(columns.rename_categories(names), outcomes.among(schema.classes), layout))
-        foreign += foreign_rows(outcomes, champion)
+        foreign += served.foreign_rows(outcomes)
         if outcomes.rows:
             first_at = float(np.fmin(first_at, np.min(outcomes.at)))
             last_at = float(np.fmax(last_at, np.max(outcomes.at)))
     return WindowData(profile, first_at, last_at, foreign)
 
 
-def foreign_rows(outcomes: Outcomes, champion: int) -> int:
-    """How many predictions name another version than the champion; 0 stands for "made elsewhere"."""
-    return int(np.count_nonzero((outcomes.version != champion) & (outcomes.version > 0)))
-
-
 def check_window(
-    source: Source, window: Window, monitor: Monitor, champion: int, labelled_at: float | None = None
+    source: Source, window: Window, monitor: Monitor, served: ServedBy, labelled_at: float | None = None
 ) -> CheckResult:
     """Evaluate data, prediction and quality of one window; `labelled_at` is the time of the newest label."""
-    read = read_window(source, window, monitor.reference, champion)
+    read = read_window(source, window, monitor.reference, served)
     rows = read.profile.rows
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
-        sentence = f"{read.foreign} of {rows} predictions were made by another version than {champion}"
+        sentence = f"{read.foreign} of {rows} predictions were made by another version than {served.champion}"
         return CheckResult(monitor, Assessment(Verdict.INCONCLUSIVE, sentence, rows), read.profile)
     if window.by == "time":
         span = window.start, window.end
@@ -93,7 +106,7 @@ def check_labels(
     source: Source,
     window: Window,
     monitor: Monitor,
-    champion: int,
+    served: ServedBy,
     now: float,
     classes: Collection[str] = (),
     helper: HelperProcess | None = None,
@@ -112,9 +125,9 @@ def check_labels(
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end), columns)
     assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
     assessment = _with_strays(assessment, outcomes, classes)
-    foreign = foreign_rows(outcomes, champion)
+    foreign = served.foreign_rows(outcomes)
     if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
-        sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {champion}"
+        sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {served.champion}"
         return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
     if spec is not None and any(kind.crossed for kind in assessment.kinds):
         assessment = with_attribution(assessment, source, spec, window, after, KnownRows(now, helper))
@@ -275,7 +288,7 @@ class CheckScheduler:
             return []
         return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
 
-    def windows(self, due: list[Window], evidence: MonitorState, champion: int) -> Iterator[CheckRun]:
+    def windows(self, due: list[Window], evidence: MonitorState, served: ServedBy) -> Iterator[CheckRun]:
         """Check the due windows in order.
 
         The caller records each run, which moves `evidence` on, before it takes the next.
@@ -283,11 +296,11 @@ class CheckScheduler:
         for window in due[:WINDOWS_A_STEP]:
             monitor = evidence.current
             labelled_at = self._labelled_at(monitor, window)
-            check = partial(check_window, self.source, window, monitor, champion, labelled_at)
+            check = partial(check_window, self.source, window, monitor, served, labelled_at)
             run = self._try("window", window, monitor, check)
             if run is None:
                 return
-            yield self._with_detectors(run, champion)
+            yield self._with_detectors(run, served.champion)
 
     def _with_detectors(self, run: CheckRun, champion: int) -> CheckRun:
         """The check of a window with the scores of the user's detectors; of a broken window they are not asked."""
@@ -315,7 +328,7 @@ class CheckScheduler:
         count = self.guard.run(partial(self.source.count_labelled, since, until))
         return until if count else None
 
-    def cohorts(self, store: StateReader, evidence: MonitorState, champion: int, now: float) -> Iterator[CheckRun]:
+    def cohorts(self, store: StateReader, evidence: MonitorState, served: ServedBy, now: float) -> Iterator[CheckRun]:
         """Check the cohorts whose labels have had their time, in order, up to the first that must wait."""
         last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
         if last is None or now < self.labels_not_before:
@@ -329,7 +342,7 @@ class CheckScheduler:
             if self.helper is not None and own_metric(monitor) is not None:
                 self.helper.start()  # here: it ends with the thread that starts it, and the guard's may be left behind
             check = partial(
-                check_labels, self.source, window, monitor, champion, now, self.classes, self.helper, self.window
+                check_labels, self.source, window, monitor, served, now, self.classes, self.helper, self.window
             )
             run = self._try("labels", window, monitor, check)
             if run is None or run.result.assessment.waits:

@@ -38,7 +38,8 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
     """The policy's settings of one model."""
     retrain, promote, probation = model.retrain, model.promote, model.probation
     refresh = retrain.refresh
-    is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on
+    # Each refresh serves unless it is surely worse: of a model that is served elsewhere that were a hand-over a week.
+    is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on and not model.is_external
     return PolicySettings(
         retrain_on=frozenset(Trigger(trigger) for trigger in retrain.on),
         refresh=RefreshSettings(growth=refresh.rows, every=refresh.every) if is_refreshed else None,
@@ -50,6 +51,10 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         approval=promote.approval,
         probation_span=probation.span,
         probation_min_labels=probation.min_labels,
+        is_external=model.is_external,
+        can_train=model.trainer is not None,
+        can_tell=model.deploy.way is not None,
+        confirm_within=model.deploy.confirm_within,
     )
 
 

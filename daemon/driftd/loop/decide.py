@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ from driftd.loop.checks import CheckScheduler
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Facts, Finding, Override, PolicySettings, advance, pending_request
-from driftd.records import ModelState, RefreshState, Transition
-from driftd.registry import Registry
+from driftd.records import HandOverStage, ModelState, RefreshState, Transition, Window
+from driftd.registry import ManifestError, Registry
 from driftd.sources.protocol import Source, WindowSpec, window_index
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import StateStore
@@ -86,6 +87,8 @@ def _report(before: ModelState, transition: Transition, metrics: ModelMetrics, n
     )
 
 
+LOOK_SECONDS = 60.0  # predictions of a version that is handed over are looked for so often
+LOOK_BACK_SECONDS = 3600.0  # they may be logged so late
 COUNTS_A_WINDOW = 20  # labels are counted so many times in the span of a window
 
 
@@ -101,12 +104,16 @@ class Counts:
     recount_after: float
     window: WindowSpec
     is_refreshed: bool = False  # whether refreshes are on: then new rows with complete labels are counted
+    is_external: bool = False
     _labels: tuple[float, float, int] = (-1.0, -1.0, 0)  # since, counted at, count
     _of_request: tuple[float, float, int] = (-1.0, -1.0, 0)
     _since_build: tuple[float, float, int] = (-1.0, -1.0, 0)
     _of_probation: tuple[float, float, int] = (-1.0, -1.0, 0)
     _fresh: tuple[float, float, int] = (-1.0, -1.0, 0)
     _first: tuple[int, RefreshState] | None = None  # the champion, and what its first refresh counts from
+    _seen: tuple[int, float, bool] = (0, -1.0, False)  # version handed over, looked at, whether its predictions came
+    _numbers: dict[int, int | None] = field(default_factory=dict)  # by version: the largest number in its log; None: it
+    # has an artefact
 
     def forget(self) -> None:
         """Count anew at the next question."""
@@ -136,8 +143,12 @@ class Counts:
         if self.is_refreshed and refresh is not None:
             self._count_fresh(refresh.mature_until, delay, store, scheduler, now)
         numbers = [*versions, *state.barred, *([state.build.number] if state.build else [])]
+        logged = self.logged_among(versions)
+        numbers += [self._numbers[version] or 0 for version in logged]
         return Facts(
             next_version=max(numbers, default=0) + 1,
+            logged=logged,
+            is_seen=self._is_seen(state, scheduler, now),
             versions=frozenset(versions),
             labels=self._labels[2] if since is not None else 0,
             labels_of_request=None if request is None else self._of_request[2],
@@ -150,6 +161,33 @@ class Counts:
             code=self.code,
             working=frozenset(action.kind for action in store.open_actions(self.model)),
         )
+
+    def logged_among(self, versions: Iterable[int]) -> frozenset[int]:
+        """The versions of which there are only logged predictions. What a version is never changes."""
+        if not self.is_external:
+            return frozenset()
+        for version in versions:
+            if version not in self._numbers:
+                with contextlib.suppress(ManifestError):
+                    manifest = self.registry.manifest(self.model, version)
+                    number = int(manifest.data.get("logged_version", 0))
+                    self._numbers[version] = number if manifest.is_logged else None
+        return frozenset(version for version in versions if self._numbers.get(version) is not None)
+
+    def _is_seen(self, state: ModelState, scheduler: CheckScheduler, now: float) -> bool:
+        """Whether predictions have come that name the version that is being handed over."""
+        hand_over = state.hand_over
+        if hand_over is None or hand_over.stage not in (HandOverStage.DELIVER, HandOverStage.AWAIT):
+            return False
+        version, looked_at, seen = self._seen
+        if version != hand_over.version or now < looked_at:
+            looked_at, seen = hand_over.since - LOOK_BACK_SECONDS, False
+        elif seen or now - looked_at < min(self.recount_after, LOOK_SECONDS):
+            return seen
+        window = Window(0, max(hand_over.since, looked_at - LOOK_BACK_SECONDS), now)
+        outcomes = scheduler.guard.run(partial(scheduler.source.outcomes, window, now))
+        self._seen = hand_over.version, now, bool((outcomes.version == hand_over.version).any())
+        return self._seen[2]
 
     def _count_since(
         self, last: tuple[float, float, int], since: float, store: StateReader, scheduler: CheckScheduler, now: float

@@ -11,7 +11,7 @@ import structlog
 from apscheduler.triggers.cron import CronTrigger
 
 from driftd.config.load import ConfigError, load
-from driftd.config.model_schema import ModelConfig
+from driftd.config.model_schema import ModelConfig, command_or_reference
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.events import Event
@@ -24,13 +24,14 @@ from driftd.loop.model_runner import ModelRunner
 from driftd.loop.resume import MonitorState, restore
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
-from driftd.paths import Places
+from driftd.paths import Places, credential
 from driftd.plugins.client import WantedScore
 from driftd.plugins.process import HelperProcess
 from driftd.policy import reconcile_restored
 from driftd.records import (
     ActionKind,
     DecisionFigures,
+    HandOverArguments,
     JudgeArguments,
     ModelState,
     RefreshArguments,
@@ -185,7 +186,7 @@ class Assembly:
         retrain = config.override.retrain.get(name)
         versions = frozenset(self.registry.versions(name))
         transition = reconcile_restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
-        given_up = [ActionKind.SWAP, ActionKind.SHADOW]
+        given_up = [ActionKind.SWAP, ActionKind.SHADOW, ActionKind.HAND_OVER]
         if transition.state.build is None:
             given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH]
         with self.store.transaction():
@@ -215,11 +216,21 @@ class Assembly:
         schedule = CronTrigger.from_crontab(model.retrain.schedule, "UTC") if model.retrain.schedule else None
         every = model.window.every
         recount = every / COUNTS_A_WINDOW if every is not None else RECOUNT_SECONDS
-        trainer = model.trainer if isinstance(model.trainer, str) else list(model.trainer.command)
-        code = trainer_code(trainer).fingerprint if Trigger.CODE_CHANGED in model.retrain.on else None
+        watches_code = Trigger.CODE_CHANGED in model.retrain.on and model.trainer is not None
+        code = trainer_code(command_or_reference(model.trainer)).fingerprint if watches_code else None
         new_labels = Trigger.NEW_LABELS in model.retrain.on
         is_refreshed = policy_settings(model).refresh is not None
-        return Counts(name, self.registry, schedule, code, new_labels, recount, model.window, is_refreshed)
+        return Counts(
+            name,
+            self.registry,
+            schedule,
+            code,
+            new_labels,
+            recount,
+            model.window,
+            is_refreshed,
+            model.is_external,
+        )
 
     def _performer(self, name: str, config: Config) -> Performer:
         limits = JobLimits(
@@ -259,21 +270,36 @@ class JobArguments:
             case SnapshotArguments():
                 served = self._served_manifest()
                 since = action.intended_at - self._keep
-                return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot}
+                return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot or None}
             case RefreshArguments(version=version, champion=champion):
                 served = self._registry.readable(self._name, champion)
-                since = action.intended_at - self._keep
-                return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot, "seed": version}
+                since, base = action.intended_at - self._keep, served.snapshot or None
+                return {"schema": served.schema.to_dict(), "since": since, "base": base, "seed": version}
             case TrainArguments(version=version):
                 return {"seed": version}
             case JudgeArguments(version=version):
                 return {"challenger": version}
             case SwapArguments():
-                return {"allow_joblib": self._model.allow_joblib}
+                return {"allow_joblib": self._model.allow_joblib, "is_external": self._model.is_external}
+            case HandOverArguments():
+                return self._ways_to_tell()
             case ReportArguments(alarm=alarm, sentence=sentence):
                 return self._alarm_arguments(alarm, sentence)
             case _:
                 return {}
+
+    def _ways_to_tell(self) -> dict[str, object]:
+        """How the system that serves is told; the secret is in no other job's arguments."""
+        deploy = self._model.deploy
+        file = deploy.webhook_file
+        return {
+            "allow_joblib": self._model.allow_joblib,
+            "command": deploy.command,
+            "webhook": None if deploy.webhook is None else deploy.webhook.get_secret_value(),
+            "webhook_file": None if file is None else str(credential(file)),
+            "mlflow": None if deploy.mlflow is None else deploy.mlflow.model_dump(mode="json"),
+            "timeout": deploy.timeout,
+        }
 
     def _served_manifest(self) -> Manifest:
         served = self._registry.current(self._name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,15 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
-from driftd.loop.checks import CheckRun, CheckScheduler, alarm_of, fault_in, is_conclusive, is_level_fault
+from driftd.loop.checks import (
+    CheckRun,
+    CheckScheduler,
+    ServedBy,
+    alarm_of,
+    fault_in,
+    is_conclusive,
+    is_level_fault,
+)
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.observe.model_metrics import ModelMetrics
@@ -28,7 +37,19 @@ from driftd.policy import (
     QualityOk,
     StepDone,
 )
-from driftd.records import ActionKind, ModelState, Phase, ReportArguments, SwapArguments, SwapPurpose, Verdict, Window
+from driftd.records import (
+    ActionArguments,
+    ActionKind,
+    HandOverAction,
+    HandOverArguments,
+    ModelState,
+    Phase,
+    ReportArguments,
+    SwapArguments,
+    SwapPurpose,
+    Verdict,
+    Window,
+)
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
@@ -120,10 +141,11 @@ class ModelRunner:
         self.scheduler.refresh(now)
         due = self.scheduler.due(self.store, now)
         self._show_source()
-        for run in self.scheduler.windows(due, self.evidence, champion):
+        served = self._served_by(champion)
+        for run in self.scheduler.windows(due, self.evidence, served):
             self._record(run, champion, now)
         cohorts = 0
-        for run in self.scheduler.cohorts(self.store, self.evidence, champion, now):
+        for run in self.scheduler.cohorts(self.store, self.evidence, served, now):
             self._record(run, champion, now)
             cohorts += 1
         left = self.scheduler.due(self.store, now)
@@ -133,6 +155,12 @@ class ModelRunner:
             not_evaluated=self.scheduler.cohorts_not_evaluated(self.store),
         )
         return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
+
+    def _served_by(self, champion: int) -> ServedBy:
+        """Whose predictions the windows should hold; a system that serves by itself may name no version."""
+        versions = frozenset(self.performer.registry.versions(self.name))
+        is_logged = champion in self.counts.logged_among(versions)
+        return ServedBy(champion, versions - {champion} if is_logged else None, self.state.served_since or -math.inf)
 
     def _show_source(self) -> None:
         extent = self.scheduler.extent
@@ -306,8 +334,16 @@ class ModelRunner:
         if self.state.phase is Phase.PAUSED:
             arguments = action.typed_arguments
             is_swap = isinstance(arguments, SwapArguments) and arguments.purpose is not SwapPurpose.PROMOTE
-            return not (is_swap or action.kind is ActionKind.REPORT)
+            return not (is_swap or action.kind is ActionKind.REPORT or self._is_asked_hand_over(arguments))
         return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
+
+    def _is_asked_hand_over(self, arguments: ActionArguments) -> bool:
+        """Whether an action hands over what an operator asked for, or takes a hand-over back."""
+        if not isinstance(arguments, HandOverArguments):
+            return False
+        hand_over = self.state.hand_over
+        asked = hand_over is not None and hand_over.purpose is not SwapPurpose.PROMOTE
+        return asked or arguments.action is not HandOverAction.DEPLOY
 
     def _finish(self, action: StoredAction, result: JobResult, now: float) -> None:
         finding = finding_of(action, result, self.performer.registry)

@@ -149,6 +149,26 @@ ALERTS = (
         },
     ),
     Alert(
+        "DriftdHandOverWaiting",
+        "driftd_hand_over_waiting == 1",
+        "warning",
+        "{model}: a version is handed over and not confirmed; it is taken back in {left} ({failed} tries failed)",
+        "`driftd confirm`, or the first prediction that names the version, confirms it; else it is taken back.",
+        figures={
+            "left": Figure("driftd_hand_over_confirm_by_timestamp_seconds{$only} - time()", "span"),
+            "failed": Figure("driftd_hand_over_failures{$only}", "count"),
+        },
+    ),
+    Alert(
+        "DriftdHandOverTakenBack",
+        f"time() - driftd_last_take_back_timestamp_seconds < {alert_rule.RECENT:.0f}",
+        "warning",
+        "{model}: a hand-over was taken back {value} ago, version {version} stays",
+        "Nobody confirmed in time that the system that serves has taken the version up.",
+        value="span",
+        figures={"version": SERVED},
+    ),
+    Alert(
         "DriftdServedVersionNotAsked",
         "driftd_served_version != driftd_asked_version",
         "critical",

@@ -38,6 +38,7 @@ class DecisionCounts:
     last_outcome: str | None = None
     last_build_at: float | None = None
     rolled_back_at: dict[str, float] = field(default_factory=dict)  # by outcome
+    taken_back_at: float | None = None
     refusals: int = 0  # builds that did not get through the gate since the last one that did
     gain: tuple[float, float, float] | None = None  # of the last judgement, with its band
     _trigger: dict[int, str] = field(default_factory=dict)  # of the builds under way, by their version
@@ -60,6 +61,8 @@ class DecisionCounts:
             self.phase, self.phase_since = happened.phase_to, happened.at
         if happened.event == Event.ALARM:
             self._count(model_families.ALARMS, str(happened.figures.kind))
+        if happened.event == Event.HAND_OVER_TAKEN_BACK:
+            self.taken_back_at = happened.at
         self._take_build(happened)
         self._take_gate(happened)
         self._take_swap(happened)

@@ -246,6 +246,22 @@ UNATTENDED = _gauge("alarm_unattended", "1 while performance is too low and noth
 ALARM_SINCE = _gauge("alarm_since_timestamp_seconds", "Since when an alarm of performance stands.", "model", "kind")
 BLOCKED = _gauge("builds_blocked", "1 while a broken pipeline blocks builds.", "model")
 APPROVAL = _gauge("approval_waiting", "1 while a challenger waits for a person.", "model")
+HAND_OVER = _gauge(
+    "hand_over_waiting", "1 while a version is handed over to the system that serves and not confirmed yet.", "model"
+)
+HAND_OVER_UNTIL = _gauge(
+    "hand_over_confirm_by_timestamp_seconds",
+    "By when the version that is handed over must be confirmed; absent while there is none.",
+    "model",
+)
+HAND_OVER_FAILURES = _gauge(
+    "hand_over_failures", "Tries to tell the system that serves that failed, of the hand-over under way.", "model"
+)
+TAKEN_BACK_AT = _gauge(
+    "last_take_back_timestamp_seconds",
+    "When a hand-over was last taken back, because nobody confirmed it; absent before the first.",
+    "model",
+)
 BUILDS_STARTED = _counter("builds_started", "Builds that started, by trigger.", "model", "trigger", lasting=True)
 BUILDS_ENDED = _counter(
     "builds_ended",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from driftd.observe import check_metrics, families, model_families
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.exposition import MetricStore
-from driftd.records import ActionKind, ModelState, Phase, Trigger, Verdict, Window
+from driftd.records import ActionKind, HandOver, HandOverStage, ModelState, Phase, Trigger, Verdict, Window
 from driftd_detectors.assessment import Assessment, EvidenceKind
 
 
@@ -111,7 +111,9 @@ class ModelMetrics:
             return
         board.states(model_families.PHASE, Phase, state.phase, model)
         board.set(model_families.SERVED, served or 0, model)
-        board.set(model_families.ASKED, state.pinned or state.champion or 0, model)
+        asked = state.champion if state.hand_over is not None else state.pinned or state.champion
+        board.set(model_families.ASKED, asked or 0, model)
+        self._show_hand_over(state.hand_over)
         board.set(model_families.PINNED, state.pinned or 0, model)
         board.set(model_families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
         board.set(model_families.UNATTENDED, state.unattended is not None, model)
@@ -119,6 +121,14 @@ class ModelMetrics:
         board.set(model_families.BLOCKED, state.blocked is not None, model)
         wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
         board.states(model_families.WANTED, Trigger, wanted, model)
+
+    def _show_hand_over(self, hand_over: HandOver | None) -> None:
+        board, model = self._board, self._model
+        awaited = hand_over is not None and hand_over.stage in (HandOverStage.DELIVER, HandOverStage.AWAIT)
+        failed = 0 if hand_over is None else hand_over.attempts - (hand_over.retry_at is None)
+        board.set(model_families.HAND_OVER, awaited, model)
+        board.set(model_families.HAND_OVER_FAILURES, failed, model)
+        board.replace(model_families.HAND_OVER_UNTIL, model, {(): hand_over.until} if hand_over and awaited else {})
 
     def count_decision(self, happened: DecisionEvent) -> None:
         """Count a decision that landed in the store."""
@@ -233,6 +243,7 @@ class ModelMetrics:
                 (model_families.PHASE_SINCE, tally.phase_since),
                 (model_families.SWAPPED_AT, tally.swapped_at),
                 (model_families.LAST_BUILD_AT, tally.last_build_at),
+                (model_families.TAKEN_BACK_AT, tally.taken_back_at),
             ):
                 if at is not None:
                     board.set(family, at, model)

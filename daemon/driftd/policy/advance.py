@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import alarms, builds, operator, swaps, triggers
+from driftd.policy import alarms, builds, hand_over, operator, swaps, triggers
 from driftd.policy.inputs import (
     AlarmCleared,
     AlarmRaised,
@@ -24,7 +24,7 @@ from driftd.policy.inputs import (
 from driftd.records import BuildStep, Event, ModelState, Phase, Transition
 
 
-def advance(  # noqa: PLR0911 - one return for each kind of finding
+def advance(
     state: ModelState, finding: Finding, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     """Decide what follows from a finding.
@@ -34,6 +34,16 @@ def advance(  # noqa: PLR0911 - one return for each kind of finding
     older one that is surely better), by a person's approval or a pin, or back; at most one build and one swap are under
     way; a fault of the pipeline starts nothing; every event has a reason.
     """
+    own = hand_over.apply_to_hand_over(state, finding, facts, settings, now)
+    if own is not None:
+        return own
+    decided = _decide(state, finding, hand_over.count_as_swap(state, facts), settings, override, now)
+    return hand_over.divert_swap(state, finding, decided, facts, settings, now)
+
+
+def _decide(  # noqa: PLR0911 - one return for each kind of finding
+    state: ModelState, finding: Finding, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
     configured, override = override, override.in_force(now)
     match finding:
         case AlarmRaised() | AlarmStanding() | AlarmCleared():
@@ -64,19 +74,23 @@ def _decide_on_tick(
     if applied is not None:
         return applied
     decided = _decide_in_phase(state, facts, settings, override, now)
-    if decided.event is not None or decided.actions or not _is_watched(decided.state):
+    if decided.event is not None or decided.actions or not _is_watched(decided.state, facts):
         return decided
     return swaps.compare_versions(decided.state, facts, settings, now)
 
 
-def _decide_in_phase(
+def _decide_in_phase(  # noqa: PLR0911 - one return for each phase
     state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     match state.phase:
+        case Phase.STEADY if not settings.can_train:
+            return hand_over.ask_for_version(state, facts, settings, override, now)
         case Phase.STEADY:
             return triggers.consider_build(state, facts, settings, override, now)
         case Phase.RETRAINING:
             return builds.collect_rows(state, facts, settings, override, now)
+        case Phase.PROBATION if state.probation is not None and state.probation.previous in facts.logged:
+            return hand_over.watch_alone(state, facts, settings, now)
         case Phase.PROBATION:
             if state.probation is not None and not state.probation.until_refresh:
                 return Transition(state, "probation is under way")
@@ -87,8 +101,10 @@ def _decide_in_phase(
             return Transition(state, f"paused by the override: {override.reason}")
 
 
-def _is_watched(state: ModelState) -> bool:
+def _is_watched(state: ModelState, facts: Facts) -> bool:
     """Whether the champion is on probation, and nothing under way hinders that it is compared with the one before."""
+    if state.probation is not None and state.probation.previous in facts.logged:
+        return False  # that one cannot predict
     if state.phase is Phase.PROBATION:
         return True
     is_idle = state.build is not None and state.build.step is BuildStep.COLLECT

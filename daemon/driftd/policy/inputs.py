@@ -51,6 +51,10 @@ class PolicySettings:
     backoff_most: float = DAY
     most_failures: int = 5  # then a request is dropped, unless its alarm still stands
     attend_within: float = DAY  # after so long, a person is told of an alarm that nothing is done about
+    is_external: bool = False  # another system serves: a swap is a hand-over to it
+    can_train: bool = True  # else a new version is asked for
+    can_tell: bool = False  # `deploy` names a command, a webhook or a registry by which the other system is told
+    confirm_within: float = DAY  # a hand-over that is not confirmed by then is taken back
     refresh: RefreshSettings | None = None  # None: no fresh version is built without another reason
 
 
@@ -168,7 +172,7 @@ class ProbationResult:
 
 @dataclass(frozen=True, slots=True)
 class OperatorRequest:
-    """A request of a person by the CLI: retrain | approve | reject | rollback | acknowledge."""
+    """A request of a person by the CLI: retrain | approve | reject | rollback | acknowledge | confirm."""
 
     kind: str
     who: str
@@ -215,3 +219,5 @@ class Facts:
     code: str | None = None  # the trainer's fingerprint now
     working: frozenset[ActionKind] = frozenset()  # kinds of the actions that are intended or started
     features: frozenset[str] | None = None  # of the champion; None where they are not known
+    logged: frozenset[int] = frozenset()  # versions of which there are only logged predictions, no artefact
+    is_seen: bool = False  # predictions of the version that is being handed over have come

@@ -16,6 +16,7 @@ from skops.io.exceptions import UntrustedTypesFoundException
 
 from driftd.errors import DriftdError
 from driftd.registry.foreign_models import MlflowModel, OnnxModel
+from driftd.registry.manifest import LOGGED
 
 # `functools.partial` is safe here because the function that it wraps must be trusted too.
 _PLAIN = (
@@ -192,6 +193,11 @@ def load_estimator(path: Path, *, allow_joblib: bool) -> Any:
     Raises ArtefactError for untrusted types, for a format that runs code where that is not allowed, for a library
     that is not installed, and for files that are none of `ARTEFACTS`.
     """
+    if path.name == LOGGED:
+        raise ArtefactError(
+            f"{path} holds logged predictions: the version is served elsewhere, driftd has no model of it and cannot "
+            "predict. Ask the system that serves it"
+        )
     if path.name in CODE_RUNS and not allow_joblib:
         kind = "a joblib file" if path.name == JOBLIB else "an MLflow model"
         raise ArtefactError(f"{path} is {kind}, which runs code when loaded; set `allow_joblib: true` to load it")

@@ -14,6 +14,7 @@ from driftd.fsutil import sha256_of, write_durably
 from driftd_detectors.schema import Schema
 
 MANIFEST = "manifest.json"
+LOGGED = "logged.parquet"  # in the place of an artefact: the predictions that a version made elsewhere, as logged
 FORMAT = 1
 
 
@@ -60,12 +61,12 @@ class Manifest:
     version: int
     created_at: float  # epoch seconds; ISO 8601 in the file
     schema: Schema
-    snapshot: str  # content hash
+    snapshot: str  # content hash; empty where a logged version came without labels
     trainer: Trainer
     seed: int
     trigger: str
     reason: str
-    artefact: str  # one of registry.artefact.ARTEFACTS
+    artefact: str  # one of registry.artefact.ARTEFACTS, or LOGGED
     parent: int | None = None
     status: str = "candidate"
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -75,6 +76,11 @@ class Manifest:
     gate: Mapping[str, Any] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     adopted: Adopted | None = None  # None: driftd trained it
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether there are only logged predictions of this version, and no model that could predict here."""
+        return self.artefact == LOGGED
 
     def to_dict(self) -> dict[str, object]:
         """The JSON form."""

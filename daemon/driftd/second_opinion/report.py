@@ -21,6 +21,7 @@ from driftd.records import Window
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion
+from driftd.registry.manifest import LOGGED
 from driftd.second_opinion.adapter import EvidentlyError, Roles, render
 from driftd.second_opinion.opinions import Prepared, convert_column, opinions, prepare
 from driftd.sources.open import open_source
@@ -238,6 +239,8 @@ def _list(lead: str, sentences: Sequence[str]) -> str:
 
 
 SAMPLE_ROWS = 5_000
+NEVER_SEEN = "rows of its snapshot that its trainer never saw"
+LOGGED_ROWS = "what the system that serves it logged"
 HELD_OUT = 0.25  # of a snapshot, where the manifest does not say which rows the trainer never saw
 
 
@@ -271,24 +274,29 @@ def run(arguments: Arguments) -> dict[str, object]:
     model, version, alarm, window = arguments.model, arguments.version, arguments.alarm, arguments.window
     number = alarm.id
     places, config = Places(Path(arguments.state_dir)), ModelConfig.model_validate(arguments.model_config)
-    loaded = Registry(places).load(model, version, allow_joblib=config.allow_joblib)
-    reference = _reference(places, model, loaded)
-    source = open_source(model, config, loaded.schema, places)
+    registry = Registry(places)
+    manifest = registry.manifest(model, version)
+    schema, notes_of_reference = manifest.schema, NEVER_SEEN
+    if manifest.is_logged:
+        reference, notes_of_reference = _logged_reference(registry.file(model, version, LOGGED)), LOGGED_ROWS
+    else:
+        reference = _reference(places, model, registry.load(model, version, allow_joblib=config.allow_joblib))
+    source = open_source(model, config, schema, places)
     current = source.sample(window, SAMPLE_ROWS, number).to_pandas()
     source.close()
 
     chosen = dict(config.detect.data.stattests)
-    answers = opinions(reference, current, loaded.schema, chosen, seed=number)
+    answers = opinions(reference, current, schema, chosen, seed=number)
     case = Case(
         title=f"Alarm {number} of {model}",
         sentence=alarm.sentence,
         reference=reference,
         current=current,
-        schema=loaded.schema,
+        schema=schema,
         methods=chosen,
         quality=alarm.kind == EvidenceKind.PERFORMANCE,
         leaders=_leaders(alarm.leaders),
-        notes=[f"The reference is of version {version}: rows of its snapshot that its trainer never saw."],
+        notes=[f"The reference is of version {version}: {notes_of_reference}."],
     )
     html, notes = page(case, answers)
     path = _write(places.report(model, number), html)
@@ -303,6 +311,14 @@ def _reference(places: Places, model: str, loaded: LoadedVersion) -> pd.DataFram
     rows = rows.reset_index(drop=True)
     predictions = loaded.predict(feature_frame(rows, loaded.schema))
     return rows.assign(**{PREDICTION: predictions.values(), SCORE: predictions.score})
+
+
+def _logged_reference(path: Path) -> pd.DataFrame:
+    """An even sample of the log of a version that is served elsewhere, oldest first, with what it predicted."""
+    table = pq.read_table(path)
+    places = np.unique(np.linspace(0, table.num_rows - 1, min(table.num_rows, SAMPLE_ROWS)).astype(int))
+    rows: pd.DataFrame = table.take(places).to_pandas()
+    return rows
 
 
 def held_out_rows(path: Path, held_out: int | None) -> pd.DataFrame:

@@ -11,12 +11,18 @@ from driftd.errors import DriftdError
 from driftd.paths import Places
 from driftd.registry.versions import CurrentLink, version_of
 from driftd.serving.event_log import EventLog
+from driftd.serving.requests import CONFLICT, RefusedError
 
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered
     from driftd.serving.served_version import ServedVersion
 
 WAITING_EVENTS = 100_000  # some seconds of ingestion at full speed
+
+
+def _watches(model: str) -> str:
+    posts = f"/v1/models/{model}/predictions, the labels to /v1/models/{model}/feedback"
+    return f"only watches it: ask the system that serves it, and post what it predicted to {posts}"
 
 
 class NotAnsweredError(DriftdError):
@@ -32,11 +38,13 @@ class Endpoint:
         places: Places,
         *,
         allow_joblib: bool,
+        is_external: bool = False,
         keep_seconds: float | None = None,
         window_seconds: float | None = None,
     ) -> None:
         """See `EventLog` for what the config says of the retention and of windows."""
         self.model = model
+        self._is_external = is_external
         self.log = EventLog(
             places, model, waiting=WAITING_EVENTS, keep_seconds=keep_seconds, window_seconds=window_seconds
         )
@@ -62,7 +70,11 @@ class Endpoint:
         return self._served.fault if self._served is not None else None
 
     def answer(self, rows: Sequence[object], *, probabilities: bool = False) -> Answered:
-        """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError."""
+        """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError, RefusedError."""
+        if self._is_external:
+            raise RefusedError(
+                CONFLICT, f"{self.model} is served elsewhere (serving: external), and driftd {_watches(self.model)}"
+            )
         from driftd.registry.loaded import PredictionError  # noqa: PLC0415 - pandas only when needed
         from driftd.serving.predict import answer  # noqa: PLC0415 - see above
 

@@ -17,7 +17,8 @@ from driftd_detectors.schema import Schema
 if TYPE_CHECKING:
     from driftd.serving.predict import Answered
 
-OK, BAD_REQUEST, NOT_FOUND, TOO_LARGE, UNPROCESSABLE, FAILED, UNAVAILABLE = 200, 400, 404, 413, 422, 500, 503
+OK, BAD_REQUEST, NOT_FOUND, CONFLICT, TOO_LARGE, UNPROCESSABLE = 200, 400, 404, 409, 413, 422
+FAILED, UNAVAILABLE = 500, 503
 REPEATED = "a prediction of this prediction_id is kept already, and the first one stays"
 MOST_NAMES = 20  # are named; a stranger may send any number
 LONGEST_NAME = 100  # characters of one

@@ -64,6 +64,7 @@ def endpoints_of(config: Config) -> dict[str, Endpoint]:
             name,
             places,
             allow_joblib=model.allow_joblib,
+            is_external=model.is_external,
             keep_seconds=config.retention.events,
             window_seconds=model.window.every or 0.0,
         )

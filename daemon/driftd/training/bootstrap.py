@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from driftd.config.model_schema import ModelConfig
 from driftd.errors import DriftdError
+from driftd.fsutil import sha256_of
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources.json_lines import quoted_number
@@ -26,11 +32,11 @@ from driftd.store.events.columnar import in_words_of
 from driftd.training.adoption_records import AdoptionOrder
 from driftd.training.fork_server import ForkServer
 from driftd.training.jobs import Job, JobLimits, job_environment, read_result, start_job
-from driftd.training.snapshots import take_snapshot
+from driftd.training.snapshots import DATA, labelled_rows, name_values, take_snapshot
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.reference import Reference, drift_within
 from driftd_detectors.schema import Kind, Schema, Task, learn_schema
-from driftd_detectors.values import ClassCodes, class_name
+from driftd_detectors.values import ClassCodes, class_name, learn_names
 
 
 def frame_of(files: WholeFiles) -> pd.DataFrame:
@@ -96,11 +102,15 @@ class FileColumns:
     id: str | None = None
     time: str | None = None
     label_time: str | None = None
+    prediction: str | None = None  # of a log of predictions that were made elsewhere, as the two below
+    score: str | None = None
+    version: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Those that are given."""
-        return tuple(name for name in (self.id, self.time, self.label_time) if name is not None)
+        known = (self.id, self.time, self.label_time, self.prediction, self.score, self.version)
+        return tuple(name for name in known if name is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +217,17 @@ def labelled_table(rows: pd.DataFrame, schema: Schema, columns: FileColumns, now
         ids = read_ids(pa.chunked_array([arrow_of(rows[columns.id], Kind.CATEGORY)[0]]))
     else:
         ids = pa.array([f"first-{number}" for number in range(count)], pa.string())
-    label, unseen = _labels(rows[schema.target], schema)
-    nothing = np.full(count, np.nan)
+    missing = np.full(count, np.nan if schema.task is Task.REGRESSION else -1.0)
+    label, unseen = _labels(rows[schema.target], schema) if schema.target in rows.columns else (missing, ())
+    prediction = _labels(rows[columns.prediction], schema)[0] if columns.prediction is not None else missing
+    score = read_series(rows[columns.score], Kind.NUMBER)[0] if columns.score is not None else np.full(count, np.nan)
+    assert isinstance(score, np.ndarray)
+    score = np.where((score >= 0) & (score <= 1), score, np.nan)
     version = np.full(count, -1, dtype=np.int64)
-    prediction = nothing if schema.task is Task.REGRESSION else np.full(count, -1.0)
-    outcomes = Outcomes(at, prediction, nothing, label, label_at, version, schema.classes, unseen)
+    if columns.version is not None:
+        numbers, _ = read_series(rows[columns.version], Kind.NUMBER)
+        version = np.nan_to_num(np.asarray(numbers, dtype=np.float64), nan=0.0).astype(np.int64)
+    outcomes = Outcomes(at, prediction, score, label, label_at, version, schema.classes, unseen)
     return table_of(ids, features_of(rows, schema), outcomes, schema)
 
 
@@ -241,6 +257,77 @@ def _labels(target: pd.Series[Any], schema: Schema) -> tuple[Numbers, tuple[str,
 def epoch_seconds(column: pd.Series[Any]) -> Numbers:
     """Times of a file as epoch seconds: numbers are that already, everything else is read as a date (UTC)."""
     return read_times(arrow_of(column, Kind.TIMESTAMP)[0])
+
+
+def make_logged_version(
+    model: str,
+    config: ModelConfig,
+    rows: pd.DataFrame,
+    columns: FileColumns,
+    places: Places,
+    *,
+    source: str,
+    now: float,
+    on_step: Callable[[str], None] = lambda _step: None,
+    limits: JobLimits | None = None,
+) -> FirstVersion:
+    """Make version 1 of a model that is served elsewhere: its reference is learned from its own logged predictions.
+
+    `source` names the log, for the lineage. Labels may be absent, in part or altogether. Raises FirstVersionError;
+    running it again takes up what is done.
+    """
+    on_step("log")
+    table, schema = read_logged(config, rows, columns, now)
+    if table.num_rows == 0:
+        raise FirstVersionError(f"{source} holds no prediction with a time that can be read")
+    labelled = table.filter(pc.is_valid(table[schema.target]))
+    snapshot = ""
+    if labelled.num_rows:
+        snapshot = take_snapshot(places, model, [labelled], schema, config.classes or (), logged=True).digest
+    with tempfile.TemporaryDirectory(prefix="driftd-init-") as name:
+        path = Path(name) / DATA
+        pq.write_table(table, path, compression="zstd")
+        digest = sha256_of(path)
+        on_step("reference")
+        folder = places.job(f"{model}-logged-{digest[:12]}")
+        if (before := read_result(folder)) is not None and not before.ok:
+            shutil.rmtree(folder)
+        arguments = {
+            "model": model,
+            "model_config": config.model_dump(mode="json"),
+            "state_dir": str(places.root),
+            "version": FIRST,
+            "until": now,
+            "rows": str(path),
+            "source": source,
+            "snapshot": snapshot,
+        }
+        made = _finish(start_job(folder, "logged", arguments, limits or JobLimits()), "logged")
+    Registry(places).point(model, FIRST)
+    loss = msgspec.convert(dict(made), _Made).metrics.get("loss", float("nan"))
+    return FirstVersion(FIRST, snapshot, table.num_rows, loss, str(made["sentence"]))
+
+
+def read_logged(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns, now: float) -> tuple[pa.Table, Schema]:
+    """The rows of a log that have a prediction and a time, labelled or not, as the `logged` task reads them."""
+    schema = logged_schema(config, rows, columns)
+    table = labelled_rows([labelled_table(rows, schema, columns, now)], schema, logged=True, unlabelled=True)
+    named = name_values(table, schema, config.classes or schema.classes)
+    described = {"driftd_schema": json.dumps(named.schema.to_dict())}
+    return named.table.replace_schema_metadata(described), named.schema
+
+
+def logged_schema(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> Schema:
+    """The schema of a log: its classes are those of the predictions and of the labels, in sorted order."""
+    assert columns.prediction is not None
+    known = rows if config.target in rows.columns else rows.assign(**{config.target: rows[columns.prediction]})
+    schema = schema_of(config, known, columns)
+    if config.classes is not None or not schema.classes:
+        return schema
+    said = {
+        class_name(value) for name in (columns.prediction, config.target) for value in known[name].dropna().unique()
+    }
+    return replace(schema, classes=learn_names(said))
 
 
 class _Made(msgspec.Struct):

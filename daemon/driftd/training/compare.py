@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftd.registry.loaded import LoadedVersion, Predictions, predict_with
@@ -106,10 +107,13 @@ def predict_rows(version: Comparable, rows: TrainingRows) -> Predictions:
     return predict_with(version.estimator, version.schema, rows.under(version.schema).frame)
 
 
-def logged_predictions(table: pa.Table, schema: Schema) -> Predictions | None:
-    """What was predicted when the rows were live; None unless every row has a prediction (and its score) on record."""
+def logged_predictions(table: pa.Table, schema: Schema, *, scored: bool = True) -> Predictions | None:
+    """What was predicted when the rows were live; None unless every row has a prediction on record.
+
+    With `scored`, as where another version has scores too, also None unless every row of a classification has one.
+    """
     said, score = table["driftd_prediction"], table["driftd_score"]
-    if said.null_count or (schema.classes and score.null_count):
+    if said.null_count or (scored and schema.classes and score.null_count):
         return None
     if not schema.classes:
         return Predictions(said.to_numpy().astype(np.float64), np.full(len(said), np.nan))
@@ -118,6 +122,17 @@ def logged_predictions(table: pa.Table, schema: Schema) -> Predictions | None:
         return None
     codes = np.array([schema.classes.index(name) for name in names], dtype=np.float64)
     return Predictions(codes, score.to_numpy().astype(np.float64), schema.classes)
+
+
+def predicted_by_logged(table: pa.Table, schema: Schema, others: Collection[int]) -> NDArray[np.bool_]:
+    """Which rows of a table were predicted elsewhere, by a version of which there is only its log.
+
+    Whatever number its system gives it, it is none of `others`, the numbers of versions of ours.
+    """
+    version = table["driftd_version"].fill_null(0).to_numpy()
+    said = table["driftd_prediction"]
+    known = pc.is_in(said, value_set=pa.array(schema.classes, pa.string())) if schema.classes else pc.is_finite(said)
+    return np.asarray(pc.fill_null(known, fill_value=False).to_numpy()) & ~np.isin(version, list(others))
 
 
 def mean_loss(predictions: Predictions, rows: TrainingRows, metric: str | None) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from driftd.config.model_schema import ModelConfig
+from driftd.config.model_schema import ModelConfig, command_or_reference
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.loaded import LoadedVersion
@@ -53,9 +53,8 @@ class JobContext:
 
     def recipe(self, seed: int) -> TrainerSpec:
         """How the config trains."""
-        trainer = self.config.trainer
         return TrainerSpec(
-            trainer=trainer if isinstance(trainer, str) else tuple(trainer.command),
+            trainer=command_or_reference(self.config.trainer),
             seed=seed,
             metric=self.metric,
             parameters=self.config.parameters,

@@ -25,6 +25,8 @@ TASKS = {
     "train": "driftd.training.tasks.train",
     "inspect": "driftd.training.tasks.inspect_model",
     "adopt": "driftd.training.tasks.adopt",
+    "logged": "driftd.training.tasks.logged",
+    "hand_over": "driftd.training.tasks.hand_over",
     "judge": "driftd.training.tasks.judge",
     "verify": "driftd.training.tasks.verify",
     "refresh": "driftd.training.tasks.refresh",

@@ -18,6 +18,7 @@ from driftd_detectors.columns import Numbers, columns_of
 from driftd_detectors.reference import Reference, learn_reference
 
 PROBE = "probe.parquet"
+REFERENCE = "reference.bin"
 _ROWS = 64
 _DOUBLE, _SINGLE = (1e-9, 1e-12), (1e-5, 1e-7)  # relative and absolute: what another machine may round otherwise
 

@@ -62,15 +62,19 @@ def _with_categories(table: pa.Table, feature: Feature) -> tuple[pa.Table, Featu
 def _with_classes(table: pa.Table, schema: Schema, named: tuple[str, ...], enough: int) -> NamedRows:
     target = schema.target
     known = (*schema.classes, *(name for name in named if name not in schema.classes))
-    texts = pc.unique(table[target]).to_pylist()
+    texts = pc.unique(table[target]).drop_null().to_pylist()
     table = _rename_values(table, target, Vocabulary(learn_names(texts, known)))
-    counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(table[target]).to_pylist()})
+    counts = Counter(
+        {pair["values"]: pair["counts"] for pair in pc.value_counts(table[target].drop_null()).to_pylist()}
+    )
     strays = sorted(set(counts) - set(known))
     joins = [name for name in strays if not known or (not named and counts[name] >= enough)]
     classes = (*known, *joins)
     left_out = {name: counts[name] for name in strays if name not in joins}
     if left_out:
-        table = table.filter(pc.is_in(table[target], value_set=pa.array(classes, pa.string())))
+        table = table.filter(
+            pc.or_(pc.is_null(table[target]), pc.is_in(table[target], value_set=pa.array(classes, pa.string())))
+        )
     return NamedRows(table, replace(schema, classes=classes), left_out)
 
 
@@ -115,15 +119,21 @@ class Snapshot:
 
 
 def take_snapshot(
-    places: Places, model: str, tables: Iterable[pa.Table], schema: Schema, classes: Sequence[str] = ()
+    places: Places,
+    model: str,
+    tables: Iterable[pa.Table],
+    schema: Schema,
+    classes: Sequence[str] = (),
+    *,
+    logged: bool = False,
 ) -> Snapshot:
     """Store labelled rows (the columns of `Source.labelled`) durably and return them as they were stored.
 
     Rows without a usable label or time are left out, of several rows with one `driftd_id` the newest label wins.
     Classes and categories that the rows bring join the schema as `name_values` has it, with the `classes` of the
-    config. Raises SnapshotError when no row is left.
+    config. With `logged` they keep what was predicted when they were live. Raises SnapshotError when no row is left.
     """
-    named = name_values(labelled_rows(tables, schema), schema, classes)
+    named = name_values(labelled_rows(tables, schema, logged=logged), schema, classes)
     table, schema = named.table.combine_chunks(), named.schema
     if table.num_rows == 0:
         raise SnapshotError(f"there is no labelled row of {model} to build from")
@@ -151,17 +161,21 @@ def read_snapshot(places: Places, model: str, digest: str) -> Snapshot:
     return Snapshot(digest, Schema.from_dict(json.loads(table.schema.metadata[b"driftd_schema"])), table)
 
 
-def labelled_rows(tables: Iterable[pa.Table], schema: Schema, *, logged: bool = False) -> pa.Table:
+def labelled_rows(
+    tables: Iterable[pa.Table], schema: Schema, *, logged: bool = False, unlabelled: bool = False
+) -> pa.Table:
     """The usable rows of some tables in the one form of snapshots: fixed columns and types, each row once, in order.
 
-    With `logged`, also what was predicted when the row was live: `driftd_prediction` and `driftd_score`.
+    With `logged`, also what was predicted when the row was live: `driftd_prediction` and `driftd_score`. With
+    `unlabelled`, also rows without a label, which have a prediction.
     """
     fields = _fields(schema, logged=logged)
     pieces = [_shape(table, fields) for table in tables] or [fields.empty_table()]
     table = pa.concat_tables(pieces).combine_chunks()
-    usable = pc.and_(pc.is_finite(table["driftd_at"]), pc.is_valid(table[schema.target]))
+    needed = "driftd_prediction" if unlabelled else schema.target
+    usable = pc.and_(pc.is_finite(table["driftd_at"]), pc.is_valid(table[needed]))
     if schema.task is Task.REGRESSION:
-        usable = pc.and_(usable, pc.is_finite(table[schema.target]))
+        usable = pc.and_(usable, pc.is_finite(table[needed]))
     table = table.filter(pc.fill_null(usable, fill_value=False))
     return _newest_labels(table).sort_by([("driftd_at", "ascending"), ("driftd_id", "ascending")]).combine_chunks()
 

@@ -6,9 +6,10 @@ from enum import IntEnum
 
 import msgspec
 
+from driftd.formatting import format_time
 from driftd.observe.alert_rule import section_of
 from driftd.records import Phase, Verdict
-from driftd.views.status import ModelStatus
+from driftd.views.status import ModelStatus, is_awaited
 from driftd_detectors.assessment import number as format_evidence
 
 
@@ -82,11 +83,12 @@ def _for_a_person(status: ModelStatus) -> Attention | None:
             f"driftd approve {status.model} {version}",
             "DriftdApprovalWaiting",
         )
-    if status.pin_refused is not None:
-        return Attention.of(
+    awaited = _hand_over_attention(status)
+    if awaited is not None or status.pin_refused is not None:
+        return awaited or Attention.of(
             Urgency.ACT,
             "The pin of the override was refused.",
-            status.pin_refused,
+            status.pin_refused or "",
             alert="DriftdServedVersionNotAsked",
         )
     if status.blocked is not None:
@@ -101,6 +103,22 @@ def _for_a_person(status: ModelStatus) -> Attention | None:
             Urgency.ACT, times, status.waits or "", f"driftd history {status.model}", "DriftdRetrainFailed"
         )
     return None
+
+
+def _hand_over_attention(status: ModelStatus) -> Attention | None:
+    """A version that another system is to serve: what is awaited, or why it could not be told."""
+    model, hand_over = status.model, status.hand_over
+    if hand_over is None or not is_awaited(hand_over):
+        return None
+    version, until = hand_over.version, format_time(hand_over.until)
+    command = f"driftd confirm {model} {version}"
+    if hand_over.error:
+        sentence = f"Version {version} could not be handed over ({hand_over.attempts} tries)."
+        detail = f"{hand_over.error}; it is tried again, and taken back at {until}."
+        return Attention.of(Urgency.ACT, sentence, detail, command, "DriftdHandOverWaiting")
+    sentence = f"Version {version} was handed over and awaits its confirmation."
+    detail = f"Its first prediction confirms it too; it is taken back at {until}. {hand_over.delivery}"
+    return Attention.of(Urgency.ACT, sentence, detail, command, "DriftdHandOverWaiting")
 
 
 def _attention_by_state(status: ModelStatus) -> Attention:
@@ -127,7 +145,7 @@ def _answer(status: ModelStatus) -> str:
     if status.build is not None:
         return f"Version {status.build.number} is being built ({str(status.build.step).replace('_', ' ')})."
     if status.waits:
-        return f"A build is wanted and waits: {status.waits}."
+        return f"{'A new version' if status.version_asked else 'A build'} is wanted and waits: {status.waits}."
     return "A build is wanted." if status.wanted else "Nothing is built: this alarm only informs."
 
 
@@ -147,7 +165,8 @@ def _work_attention(status: ModelStatus) -> Attention | None:
         return Attention.of(Urgency.BUSY, "Paused by the override: no check, no build.", status.waits or "")
     if status.probation is not None and not status.probation.until_refresh:  # that of a refresh is the usual state
         said = status.probation.sentence or "The comparison begins once labels come."
-        return Attention.of(Urgency.BUSY, f"Version {status.version} is on probation beside the old one.", said)
+        beside = "" if status.is_external else " beside the old one"
+        return Attention.of(Urgency.BUSY, f"Version {status.version} is on probation{beside}.", said)
     if status.build is not None:
         build = status.build
         step = str(build.step).replace("_", " ")

@@ -58,7 +58,7 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
 def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
     values = _Model(lambda family, *labels: metrics.value(family, model, *labels), model, now)
-    first = (_damage, _not_asked, _missing_checks, _neglected_alarm, _rollback)
+    first = (_damage, _not_asked, _missing_checks, _neglected_alarm, _rollback, _taken_back)
     for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refusals):
         pressing = look(values)
         if pressing is not None:
@@ -165,6 +165,17 @@ def _rollback(model: _Model) -> ActiveCondition | None:
         sentence = f"Rolled back to version {served:.0f} at {format_time(done)}."
         return ActiveCondition("DriftdRolledBack", sentence, "See why before the next build.", command)
     return None
+
+
+def _taken_back(model: _Model) -> ActiveCondition | None:
+    at = model.value(model_families.TAKEN_BACK_AT)
+    if at is None or model.is_past(at, alert_rule.RECENT):
+        return None
+    sentence = (
+        f"A hand-over was taken back at {format_time(at)}; version {model.number(model_families.SERVED):.0f} stays."
+    )
+    detail = "Nobody confirmed in time that the system that serves has taken the version up."
+    return ActiveCondition("DriftdHandOverTakenBack", sentence, detail, f"driftd history {model.name}")
 
 
 def _no_prediction(model: _Model) -> ActiveCondition | None:

@@ -46,6 +46,7 @@ class ModelKeys(msgspec.Struct, frozen=True):
 
     window: WindowKeys = WindowKeys()
     detect: DetectKeys = DetectKeys()
+    serving: str = "embedded"
 
     @classmethod
     def of(cls, stored: object) -> ModelKeys:
@@ -80,6 +81,10 @@ class ConfigInForce:
     def by_rows(self, model: str) -> bool:
         """Whether a model's windows count rows."""
         return self._keys(model).window.rows is not None
+
+    def is_external(self, model: str) -> bool:
+        """Whether another system serves a model."""
+        return self._keys(model).serving == "external"
 
     def metric(self, model: str, reader: SeriesReader) -> str | None:
         """The metric that is watched; what `auto` came to is known from the last evaluated labels."""

@@ -177,7 +177,9 @@ def decision_line(decision: StoredTransition) -> DecisionLine:
 
 def model_head(reader: SeriesReader, state: ModelState, config: ConfigInForce, beside: LiveState) -> ModelHead:
     """What stands at the head of a model. One that cannot be watched says so, whatever its state is."""
-    status = model_status(reader, state, beside.pressing.of.get(state.model, ()))
+    status = model_status(
+        reader, state, beside.pressing.of.get(state.model, ()), is_external=config.is_external(state.model)
+    )
     obstacle = beside.obstacles.get(state.model)
     rows = beside.rows.get(state.model, RowCounts())
     return ModelHead(

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 
+from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config, OverrideConfig
-from driftd.formatting import format_minute
+from driftd.formatting import format_minute, format_time
 from driftd.paths import Places
-from driftd.records import Build, ModelState, Phase, Probation, Verdict
+from driftd.records import Build, HandOver, HandOverStage, ModelState, Phase, Probation, Verdict
 from driftd.registry import Registry
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
@@ -84,6 +85,9 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     figures: Mapping[str, object]  # of the last labels, as they are stored: `label_figures` has their types
     standing_alarms: list[int]
     pressing: tuple[ActiveCondition, ...] = ()
+    is_external: bool = False  # another system serves it; driftd only watches
+    hand_over: HandOver | None = None  # of a version to that system
+    version_asked: str | None = None  # why a new version was asked for, where no trainer is configured
 
     @property
     def loudness(self) -> int:
@@ -139,7 +143,12 @@ def fleet_status(
     try:
         with StateReader.read_only(places.state_db) as reader:
             states = [state for state in reader.models() if state.model in wanted]
-            models = [_served_status(reader, state, places, found.of.get(state.model, ()), metrics) for state in states]
+            models = [
+                _served_status(
+                    reader, state, places, found.of.get(state.model, ()), metrics, config.models[state.model]
+                )
+                for state in states
+            ]
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
             applied = readable(in_force) if in_force is not None else None
             override = applied.override if applied is not None else override
@@ -163,9 +172,10 @@ def _served_status(
     places: Places,
     pressing: tuple[ActiveCondition, ...],
     metrics: ExportedValues | None,
+    model: ModelConfig,
 ) -> ServedStatus:
     """A person must look first at what the state says, then at the versions on disk, then at what the daemon says."""
-    status = model_status(reader, state, pressing)
+    status = model_status(reader, state, pressing, is_external=model.is_external)
     fault = served_fault(places, state.model, state.champion)
     needs = status.needs or fault or next(map(format_condition, pressing), None)
     rows = row_counts(metrics, state.model) if metrics is not None else RowCounts()
@@ -173,7 +183,9 @@ def _served_status(
     return ServedStatus(**msgspec.structs.asdict(status), served_fault=fault, rows=rows)
 
 
-def model_status(reader: StateReader, state: ModelState, pressing: tuple[ActiveCondition, ...] = ()) -> ModelStatus:
+def model_status(
+    reader: StateReader, state: ModelState, pressing: tuple[ActiveCondition, ...] = (), *, is_external: bool = False
+) -> ModelStatus:
     """The status of one model, from the store."""
     newest = {kind: _newest(reader, state, kind) for kind in CHECKS}
     evidence = {key: value for kind in CHECKS for key, value in _evidence(newest[kind]).items()}
@@ -203,6 +215,9 @@ def model_status(reader: StateReader, state: ModelState, pressing: tuple[ActiveC
         figures=newest["labels"][0].figures if newest["labels"] else {},
         standing_alarms=[alarm.id for alarm in reader.standing_alarms(state.model, state.champion)],
         pressing=pressing,
+        is_external=is_external,
+        hand_over=state.hand_over,
+        version_asked=None if state.version_request is None else state.version_request.reason,
     )
 
 
@@ -239,6 +254,8 @@ def needs_person(state: ModelState) -> str | None:
         version = state.build.candidate
         choice = f"`driftd approve {state.model} {version}` or `driftd reject {state.model} {version}`"
         return f"version {version} {'is refreshed' if state.build.is_refresh else 'won its gate'}: {choice}"
+    if state.hand_over is not None and is_awaited(state.hand_over):
+        return describe_hand_over(state.model, state.hand_over)
     if state.pin_refused is not None:
         return f"the pin was refused: {state.pin_refused}"
     if state.blocked is not None:
@@ -248,6 +265,27 @@ def needs_person(state: ModelState) -> str | None:
         what = f"nothing is being done about {alarm.kind} alarm {alarm.number}: {state.waits or 'no build is at work'}"
         return f"{what} (`driftd acknowledge {state.model} {alarm.number}` if that is known)"
     return None
+
+
+def is_awaited(hand_over: HandOver) -> bool:
+    """Whether a person can do something about a hand-over: confirm it, or see why it cannot be told."""
+    failing = hand_over.stage is HandOverStage.DELIVER and hand_over.error != ""
+    return failing or hand_over.stage is HandOverStage.AWAIT
+
+
+def describe_hand_over(model: str, hand_over: HandOver) -> str:
+    """What is awaited of a version that another system is to serve."""
+    version, until = hand_over.version, format_time(hand_over.until)
+    confirm = f"`driftd confirm {model} {version}`"
+    if hand_over.error:
+        return (
+            f"version {version} could not be handed over ({hand_over.attempts} tries): {hand_over.error}; it is tried "
+            f"again until {until}, and {confirm} says that it serves all the same"
+        )
+    return (
+        f"version {version} was handed over ({hand_over.delivery}): {confirm} or its first prediction confirms it, "
+        f"else it is taken back at {until}"
+    )
 
 
 def unseen_labels(figures: CheckFigures) -> list[str]:
@@ -278,6 +316,7 @@ def lapse_of(override: OverrideConfig, now: float) -> str | None:
 def sentences(status: ServedStatus) -> list[str]:
     """What there is to say of one model, most important first."""
     said = [f"{status.reason} ({status.verdict})" if status.verdict else status.reason]
+    said += _of_external(status)
     if status.served_fault and status.served_fault != status.needs:
         said.append(status.served_fault)
     said += [sentence for sentence in map(format_condition, status.pressing) if sentence != status.needs]
@@ -301,6 +340,17 @@ def sentences(status: ServedStatus) -> list[str]:
         alarms = ", ".join(map(str, status.standing_alarms))
         said.append(f"standing alarms: {alarms} (`driftd explain --alarm {status.standing_alarms[0]}` tells why)")
     return said
+
+
+def _of_external(status: ServedStatus) -> list[str]:
+    """What there is to say of a model because another system serves it."""
+    said = [f"another system serves it, with version {status.version} as far as driftd knows"]
+    if status.version_asked is not None and status.wanted:
+        said.append(f"a new version was asked for: {status.version_asked}")
+    if status.hand_over is not None and not is_awaited(status.hand_over):
+        stage = str(status.hand_over.stage).replace("_", " ")
+        said.append(f"the hand-over of version {status.hand_over.version} is at its stage: {stage}")
+    return said if status.is_external else []
 
 
 def not_watched(version: int | None) -> str:

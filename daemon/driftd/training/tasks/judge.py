@@ -21,25 +21,28 @@ from driftd.training.compare import (
     artefact_bytes,
     compare,
     cost_guards,
+    logged_predictions,
     predict_rows,
+    predicted_by_logged,
     segment_guards,
 )
 from driftd.training.job_context import JobContext
-from driftd.training.references import reference_of
+from driftd.training.references import REFERENCE, reference_of
 from driftd.training.snapshots import labelled_rows, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay, rows_of
-from driftd_detectors.columns import Numbers
+from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.comparison.gate import Judgement, judge
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.losses import metric_value, weighted_mean
-from driftd_detectors.schema import Task, display_name
+from driftd_detectors.schema import display_name
 
 
-def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[TrainingRows, LabelDelay]:
+def judged_table(order: JobContext, challenger: Manifest, until: float) -> tuple[pa.Table, LabelDelay]:
     """Every labelled row that is later than those the challenger was trained on, with the labels known by `until`.
 
-    With them comes how late labels come, learned from the whole snapshot.
+    With them comes how late labels come, learned from the whole snapshot. Of a model that is served elsewhere the rows
+    have what was predicted when they were live.
     """
     snapshot = read_snapshot(order.places, order.model, challenger.snapshot)
     trained = int(challenger.data["training_rows"])
@@ -48,9 +51,8 @@ def judged_rows(order: JobContext, challenger: Manifest, until: float) -> tuple[
     ties = ties.filter(pc.greater_equal(ties["driftd_at"], since))  # trained on, at the very moment of the cut
     later = (_without(table, ties) for table in order.read_labelled(snapshot.schema, since, until))
     held_out = order.without_faulty(held_out.replace_schema_metadata(None))
-    table = labelled_rows([held_out, *later], snapshot.schema)
-    delay = learn_label_delay(rows_of(snapshot.table, snapshot.schema), until)
-    return rows_of(table, snapshot.schema), delay
+    table = labelled_rows([held_out, *later], snapshot.schema, logged=order.config.is_external)
+    return table, learn_label_delay(rows_of(snapshot.table, snapshot.schema), until)
 
 
 def _without(table: pa.Table, ties: pa.Table) -> pa.Table:
@@ -59,7 +61,6 @@ def _without(table: pa.Table, ties: pa.Table) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table["driftd_id"], value_set=ties["driftd_id"].combine_chunks())))
 
 
-REFERENCE = "reference.bin"
 UNLOADABLE = (ManifestError, ArtefactError, OSError)
 NON_INFERIORITY = frozenset({"schedule", "code_changed"})  # triggers that do not say that the champion is bad
 TOLERATED = 0.02  # of the champion's loss: what such a challenger may be worse by
@@ -105,11 +106,25 @@ def run(arguments: Arguments) -> dict[str, object]:
     until = arguments.until
     challenger = order.load(arguments.challenger)
     champion, fault = _opponent(order, arguments.champion, challenger.version)
-    rows, delay = judged_rows(order, challenger.manifest, until)
+    table, delay = judged_table(order, challenger.manifest, until)
+    rows = rows_of(table, challenger.schema)
     weight = label_weights(rows, delay, until)
-    rows, weight = rows.take(weight > 0), weight[weight > 0]
+    rows, table, weight = rows.take(weight > 0), table.filter(pa.array(weight > 0)), weight[weight > 0]
     found = predict_rows(challenger, rows)
-    comparison = _compare(order, challenger, champion, rows, weight, found, arguments)
+    compared = np.ones(len(rows), dtype=np.bool_)
+    if champion is not None and champion.manifest.is_logged:
+        others = [version for version in order.registry.versions(order.model) if version != champion.version]
+        compared = predicted_by_logged(table, champion.schema, others)
+    comparison = _compare(
+        order,
+        challenger,
+        champion,
+        rows.take(compared),
+        weight[compared],
+        found.take(compared),
+        table.filter(pa.array(compared)),
+        arguments,
+    )
     mature_until = until - (delay.mature_age or 0.0)
     reference = reference_of(order, challenger, rows, found, comparison.metric, mature_until)
     change = class_change(challenger, champion, rows)
@@ -151,10 +166,14 @@ def _opponent(order: JobContext, champion: int | None, challenger: int) -> tuple
     """Whom to judge against: the champion, or the newest other version that loads, and why not the champion.
 
     A damaged champion must not end all building; but a challenger that only beat another is for a person to promote.
+    A champion of which there are only logged predictions is one without an estimator.
     """
     if champion is None:
         return None, None
     try:
+        manifest = order.registry.manifest(order.model, champion)
+        if manifest.is_logged:
+            return LoadedVersion(champion, None, manifest.schema, manifest), None
         return order.load(champion), None
     except UNLOADABLE as error:
         others = [version for version in order.registry.versions(order.model) if version not in (champion, challenger)]
@@ -191,11 +210,12 @@ def _compare(
     rows: TrainingRows,
     weight: Numbers,
     found: Predictions,
+    table: pa.Table,
     arguments: Arguments,
 ) -> Comparison:
-    said = (
-        [(challenger, found)] if champion is None else [(challenger, found), (champion, predict_rows(champion, rows))]
-    )
+    said = [(challenger, found)]
+    if champion is not None:
+        said.append((champion, _champion_predictions(champion, rows, table)))
     until = arguments.until
     metric, sides = compare(order.metric, rows, said)
     lost = [side.loss for side in sides]
@@ -205,8 +225,10 @@ def _compare(
         judged = _first(lost[0], weight)
     else:
         judged = _judge(order, lost, rows, weight, arguments.trigger, look)
-        guards = _guards(order, challenger, champion, rows, weight, lost)
+        guards = _guards(order, challenger, champion, rows, weight, lost) if len(rows) else []
     decision, sentence = _apply_guards(judged, guards)
+    if champion is not None and champion.manifest.is_logged:
+        sentence = f"{sentence}; it is compared with what version {champion.version} logged for these rows"
     return Comparison(
         decision=decision,
         sentence=sentence,
@@ -225,6 +247,15 @@ def _compare(
         loss_bound=_upper_bound(metric, lost[-1]),
         metrics=_metrics(order, sides[0], rows, weight, metric),
     )
+
+
+def _champion_predictions(champion: LoadedVersion, rows: TrainingRows, table: pa.Table) -> Predictions:
+    """What the champion says of the rows now, or said when they were live where there is only its log."""
+    if not champion.manifest.is_logged:
+        return predict_rows(champion, rows)
+    logged = logged_predictions(table, champion.schema, scored=False)
+    assert logged is not None  # rows without a prediction of its classes were left out
+    return logged
 
 
 def _judge(
@@ -263,13 +294,15 @@ def _guards(
     weight: Numbers,
     lost: list[Numbers],
 ) -> list[GateGuard]:
-    sizes = tuple(
-        artefact_bytes(order.places.version(order.model, manifest.version), manifest)
-        for manifest in (challenger, champion)
-    )
     config = order.config
     segments = segment_guards(
         rows, weight, lost, config.detect.segment_columns, config.promote.confidence, config.block_seconds
+    )
+    if champion.manifest.is_logged:
+        return segments  # nobody knows here how fast and how large it is
+    sizes = tuple(
+        artefact_bytes(order.places.version(order.model, manifest.version), manifest)
+        for manifest in (challenger, champion)
     )
     return [*segments, *cost_guards(challenger, champion, rows, (sizes[0], sizes[1]))]
 
@@ -307,13 +340,16 @@ def _upper_bound(metric: str, loss: Numbers) -> float:
 def _metrics(
     order: JobContext, side: ComparedVersion, rows: TrainingRows, weight: Numbers, used: str
 ) -> dict[str, float]:
-    if len(rows) == 0:
-        return {"rows": 0.0}
-    known = {"loss": weighted_mean(side.loss, weight), "rows": float(len(rows))}
+    return {"rows": 0.0} if len(rows) == 0 else measure(order, side.outcomes, side.loss, weight, used)
+
+
+def measure(order: JobContext, outcomes: Outcomes, loss: Numbers, weight: Numbers, used: str) -> dict[str, float]:
+    """What a manifest says of a version's quality on some rows: the loss, their number, and what people ask for."""
+    known = {"loss": weighted_mean(loss, weight), "rows": float(outcomes.rows)}
     if order.metric is not None:
-        known[display_name(order.metric)] = metric_value(order.metric, side.outcomes, weight)
+        known[display_name(order.metric)] = metric_value(order.metric, outcomes, weight)
     elif used == "log_loss":  # chosen because positives are rare: what people ask for then is told beside it
-        known["roc_auc"] = metric_value("roc_auc", side.outcomes, weight)
-    if rows.schema.task is Task.CLASSIFICATION:
-        known["accuracy"] = metric_value("accuracy", side.outcomes, weight)
+        known["roc_auc"] = metric_value("roc_auc", outcomes, weight)
+    if outcomes.classes:
+        known["accuracy"] = metric_value("accuracy", outcomes, weight)
     return {name: value for name, value in known.items() if np.isfinite(value)}

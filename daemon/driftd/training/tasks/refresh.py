@@ -16,13 +16,13 @@ from driftd.registry.loaded import LoadedVersion, load_version
 from driftd.registry.manifest import read_manifest, with_hashes, write_manifest
 from driftd.training.job_context import JobContext
 from driftd.training.recipes import WEIGHTED, KnownRows, TrainingPart, recipes_of, training_part
-from driftd.training.references import PROBE, compare_probe, reference_of, write_probe
+from driftd.training.references import PROBE, REFERENCE, compare_probe, reference_of, write_probe
 from driftd.training.refit import Opponents, RefitVerdict, judge_refit, load_opponents, loss_bound
 from driftd.training.siblings import Generation, prune_generations, store_generation
 from driftd.training.snapshots import Snapshot
 from driftd.training.stretches import fit_generation, unseen_outcomes
 from driftd.training.tasks import TaskArguments
-from driftd.training.tasks.judge import REFERENCE, class_change, is_named
+from driftd.training.tasks.judge import class_change, is_named
 from driftd.training.tasks.snapshot import snapshot_of
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
 from driftd.training.training_rows import rows_of

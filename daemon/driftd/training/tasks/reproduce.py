@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from driftd.config.model_schema import Command
 from driftd.fsutil import sha256_of
 from driftd.registry import Manifest, ManifestError
 from driftd.registry.artefact import ArtefactError, store_estimator
@@ -85,7 +86,7 @@ def _recipe(order: JobContext, manifest: Manifest) -> TrainerSpec | None:
     """The recorded recipe; a command was recorded as text, so its words are those of the config where they agree."""
     trainer: str | tuple[str, ...] = manifest.trainer.reference
     configured = order.config.trainer
-    if not isinstance(configured, str) and " ".join(configured.command) == manifest.trainer.reference:
+    if isinstance(configured, Command) and " ".join(configured.command) == manifest.trainer.reference:
         trainer = tuple(configured.command)
     elif " " in manifest.trainer.reference or ":" not in manifest.trainer.reference:
         return None

@@ -40,6 +40,7 @@ export function attention(one) {
 export function chips(one) {
   return [
     make("span", { class: "chip" }, plain(one.phase)),
+    one.is_external ? make("span", { class: "chip" }, "served elsewhere") : null,
     one.version ? make("span", { class: "chip" }, `version ${one.version}${one.pinned ? ", pinned" : ""}`) : null,
     one.worst && one.worst !== "-" ? make("span", { class: `chip verdict ${one.worst}` }, one.worst) : null,
     one.last_check ? make("span", { class: "dim" }, "checked ", ago(one.last_check)) : null,

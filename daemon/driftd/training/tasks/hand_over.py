@@ -1,0 +1,227 @@
+"""The `hand_over` task: tells the system that serves what to do with a version, by a program, a webhook or MLflow.
+
+A version to deploy is first loaded and compared with its own predictions. A task that was killed runs again, and one
+that failed is tried again: whoever is told must be able to hear the same thing twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from driftd.config.redact import redact_command
+from driftd.config.schema import address_in
+from driftd.errors import DriftdError
+from driftd.events import HandOverAction
+from driftd.paths import Places
+from driftd.registry import Manifest, Registry
+from driftd.registry.artefact import SKOPS, TRUSTED
+from driftd.registry.foreign_models import OnnxModel, mlflow_library
+from driftd.registry.loaded import LoadedVersion
+from driftd.training.references import PROBE, compare_probe
+
+_LINE_SHOWN = 200
+_ANSWER_BYTES = 2000
+
+
+class HandOverError(DriftdError):
+    """The other system could not be told; the message says how it answered, and holds no secret."""
+
+
+class RegisteredAlias(msgspec.Struct, frozen=True):
+    """A model of MLflow's registry, and the alias that says which version of it serves."""
+
+    name: str
+    alias: str
+    tracking_uri: str | None = None
+
+
+class Arguments(msgspec.Struct, frozen=True, kw_only=True):
+    """What to tell, and by which of the ways; `until` (epoch seconds) is when the confirmation is due."""
+
+    model: str
+    state_dir: str
+    action: HandOverAction
+    version: int | None = None
+    from_version: int | None = msgspec.field(default=None, name="from")
+    reason: str
+    until: float | None = None
+    allow_joblib: bool = False
+    command: tuple[str, ...] | None = None
+    webhook: str | None = None
+    webhook_file: str | None = None
+    mlflow: RegisteredAlias | None = None
+    timeout: float
+
+
+def run(arguments: Arguments) -> dict[str, object]:
+    """Tell it. Raises HandOverError, and what loading the version raises."""
+    registry = Registry(Places(Path(arguments.state_dir)))
+    manifest = None if arguments.version is None else registry.manifest(arguments.model, arguments.version)
+    if manifest is not None and manifest.is_logged:
+        manifest = None  # there is nothing of it to hand over
+    loaded = None if manifest is None else _load(registry, manifest, arguments)
+    path = None if manifest is None else registry.file(manifest.model, manifest.version, manifest.artefact)
+    message = message_of(arguments, path, None if manifest is None else manifest.files[manifest.artefact])
+    file = f"{path}, SHA-256 {message['sha256']}" if path is not None else "no artefact"
+    return {"sentence": f"{_tell(arguments, message, loaded)}: {file}"}
+
+
+def _load(registry: Registry, manifest: Manifest, arguments: Arguments) -> LoadedVersion:
+    loaded = registry.load(manifest.model, manifest.version, allow_joblib=arguments.allow_joblib)
+    compare_probe(loaded, registry.file(manifest.model, manifest.version, PROBE))
+    return loaded
+
+
+def message_of(arguments: Arguments, artefact: Path | None, sha256: str | None = None) -> dict[str, object]:
+    """What the other system gets as JSON; None where there is nothing to say."""
+    until = arguments.until
+    return {
+        "action": str(arguments.action),
+        "model": arguments.model,
+        "version": arguments.version,
+        "from": arguments.from_version,
+        "artefact": None if artefact is None else str(artefact),
+        "sha256": sha256,
+        "reason": arguments.reason,
+        "confirm_by": None if until is None else datetime.fromtimestamp(until, UTC).isoformat(),
+    }
+
+
+def variables_of(message: dict[str, object]) -> dict[str, str]:
+    """The same for simple programs: DRIFTD_ACTION, DRIFTD_MODEL, ...; empty where there is nothing to say."""
+    return {f"DRIFTD_{name.upper()}": "" if value is None else str(value) for name, value in message.items()}
+
+
+def _tell(arguments: Arguments, message: dict[str, object], loaded: LoadedVersion | None) -> str:
+    if arguments.command is not None:
+        return _run(arguments.command, message, arguments.timeout)
+    if arguments.webhook is not None:
+        return _post(arguments.webhook, message, arguments.timeout)
+    if arguments.webhook_file is not None:
+        return _post(address_in(Path(arguments.webhook_file)), message, arguments.timeout)
+    if arguments.mlflow is not None:
+        return _move_alias(arguments.mlflow, arguments, loaded)
+    return "nothing is configured that tells it (deploy), so people do"
+
+
+def _run(command: tuple[str, ...], message: dict[str, object], timeout: float) -> str:
+    """Run a program; what it started ends with this job."""
+    program = " ".join(redact_command(command))
+    leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    environment = {**os.environ, "PATH": path, **variables_of(message)}
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+        stdin.write(json.dumps(message).encode())
+        stdin.seek(0)
+        try:
+            code = subprocess.run(
+                leash, stdin=stdin, stdout=output, stderr=output, env=environment, timeout=timeout, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise HandOverError(f"`{program}` was ended: it took longer than {timeout:g} s") from None
+        said = _end_of(output)
+    print("\n".join(said), flush=True)  # noqa: T201 - the log
+    if code != 0:
+        last = f": {said[-1][:_LINE_SHOWN]}" if said else ""
+        raise HandOverError(f"`{program}` ended with exit code {code}{last}")
+    return f"by `{program}`"
+
+
+def _end_of(output: IO[bytes]) -> list[str]:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - _ANSWER_BYTES))
+    return output.read().decode("utf-8", "replace").strip().splitlines()
+
+
+def _post(address: str, message: dict[str, object], timeout: float) -> str:
+    import httpx  # noqa: PLC0415 - only where a webhook is the way
+
+    try:
+        answer = httpx.post(address, json=message, timeout=timeout, follow_redirects=False)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        reason = str(error).replace(address, "the webhook") or "no words"
+        raise HandOverError(f"the webhook cannot be told: {type(error).__name__}: {reason}") from None
+    if not answer.is_success:
+        words = " ".join(answer.text[:_ANSWER_BYTES].split())[:_LINE_SHOWN]
+        raise HandOverError(f"the webhook answers {answer.status_code}{f': {words}' if words else ''}")
+    return f"by a POST to {urlsplit(address).hostname}"
+
+
+_EXPERIMENT, _OWN, _BEFORE = "driftd", "driftd_version", "driftd_before"  # the tags of versions and models there
+
+
+def _move_alias(where: RegisteredAlias, arguments: Arguments, loaded: LoadedVersion | None) -> str:
+    """Register the version where it is not yet, and move the alias to it; back to what it named before driftd."""
+    mlflow = mlflow_library()
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - only where MLflow is the way
+
+    if arguments.action is HandOverAction.ASK:
+        raise HandOverError("MLflow's registry cannot be asked for a new version: use a command or a webhook")
+    if where.tracking_uri is not None:
+        mlflow.set_tracking_uri(where.tracking_uri)
+    client = mlflow.MlflowClient()
+    try:
+        if loaded is not None:
+            number = _registered_version(client, where.name, loaded) or _register(mlflow, client, where, loaded)
+        else:
+            number = client.get_registered_model(where.name).tags.get(_BEFORE)
+        if number is None:
+            client.delete_registered_model_alias(where.name, where.alias)
+            return f"by MLflow: {where.name}@{where.alias} names no version, as before"
+        client.set_registered_model_alias(where.name, where.alias, number)
+    except (MlflowException, OSError) as error:
+        raise HandOverError(f"MLflow cannot be told: {str(error).rstrip('.')}") from error
+    return f"by MLflow: {where.name}@{where.alias} names version {number}"
+
+
+def _registered_version(client: Any, name: str, loaded: LoadedVersion) -> str | None:
+    """The number there of a version that was registered before."""
+    if not client.search_registered_models(filter_string=f"name='{name}'"):
+        return None
+    found = client.search_model_versions(f"name='{name}'")
+    own = [version for version in found if version.tags.get(_OWN) == str(loaded.version)]
+    return str(own[0].version) if own else None
+
+
+def _format_of(log_model: Callable[..., Any], artefact: str) -> dict[str, object]:
+    """As skops with the types that driftd trusts, where its own artefact is that and this MLflow can; else a pickle."""
+    if artefact == SKOPS and "skops_trusted_types" in inspect.signature(log_model).parameters:
+        return {"serialization_format": "skops", "skops_trusted_types": sorted(TRUSTED)}
+    return {"serialization_format": "cloudpickle"}
+
+
+def _register(mlflow: Any, client: Any, where: RegisteredAlias, loaded: LoadedVersion) -> str:
+    import mlflow.sklearn  # noqa: PLC0415 - a part of MLflow that is imported by itself
+
+    if isinstance(loaded.estimator, OnnxModel):
+        raise HandOverError("an ONNX graph is not registered with MLflow by driftd: use a command or a webhook")
+    known = client.search_registered_models(filter_string=f"name='{where.name}'")
+    before = known[0].aliases.get(where.alias) if known else None
+    experiment = client.get_experiment_by_name(_EXPERIMENT)
+    number = client.create_experiment(_EXPERIMENT) if experiment is None else experiment.experiment_id
+    pinned = [f"{library}=={version}" for library, version in loaded.manifest.libraries.items() if library != "python"]
+    with mlflow.start_run(experiment_id=number, run_name=f"{loaded.manifest.model}/{loaded.version}"):
+        made = mlflow.sklearn.log_model(
+            loaded.estimator,
+            name="model",
+            registered_model_name=where.name,
+            pip_requirements=pinned,
+            **_format_of(mlflow.sklearn.log_model, loaded.manifest.artefact),
+        )
+    version = str(made.registered_model_version)
+    client.set_model_version_tag(where.name, version, _OWN, str(loaded.version))
+    is_own = before is not None and _OWN in client.get_model_version(where.name, before).tags
+    if before is not None and not is_own:
+        client.set_registered_model_tag(where.name, _BEFORE, str(before))
+    return version
