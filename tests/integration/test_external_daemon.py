@@ -28,7 +28,7 @@ from loop_world import HOUR, LABEL_DELAY, hour
 
 pytestmark = pytest.mark.slow
 
-LOGGED, DRIFTED = 72, 8  # hours
+LOGGED, DRIFTED = 72, 16  # hours; the newest quarter of what came since the change judges
 
 
 @contextmanager
