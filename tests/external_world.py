@@ -46,7 +46,8 @@ models:
     {deploy}
     window: {{every: 1h, lateness: 1s}}
     parameters: {{max_iter: 30}}
-    retrain: {{cooldown: 1h}}
+    retrain: {{on: [performance], cooldown: 1h}}
+    promote: {{block: 1h}}
     probation: {{span: 2h, min_labels: 300}}
 """
 COLUMNS = FileColumns(id="id", time="at", label_time="label_at", prediction="prediction", version="version")
