@@ -99,7 +99,7 @@ def stream_of(name: str, raw: pd.DataFrame, *, window: float | None, first: floa
     frame["prediction_id"] = [f"{name}-{number}" for number in range(len(frame))]
     frame = frame[frame["target"].notna()].sort_values("at", kind="stable").reset_index(drop=True)
     until = math.ceil(frame["at"].iloc[int(first * len(frame))] / window) * window
-    stream = Stream(name, task, "target", features, frame, until, window).known()
+    stream = Stream(name, task, "target", features, frame, until, window).without_late_labels()
     thinned = "" if step == 1 else f" (one of {step})"
     return Case(stream, f"{len(frame):,} rows{thinned}")
 

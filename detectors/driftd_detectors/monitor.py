@@ -24,13 +24,12 @@ from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohorts import assess_cohort, delay_in_use, end_of
 from driftd_detectors.performance.harm import Harm
 from driftd_detectors.performance.label_delay import Maturity
-from driftd_detectors.performance.level_averages import SpreadPrior
 from driftd_detectors.performance.loss_reference import LossReference
-from driftd_detectors.performance.losses import automatic_metric
-from driftd_detectors.performance.performance import Performance, PerformancePair, begin_performance, tolerance_of
+from driftd_detectors.performance.performance import Performance, PerformancePair
 from driftd_detectors.performance.segment_evidence import SHARE as SEGMENTS_SHARE
 from driftd_detectors.performance.segment_evidence import SegmentPerformance, begin_segments
 from driftd_detectors.performance.segments import Segment
+from driftd_detectors.performance.watch import begin_estimated_loss, begin_labelled_loss, chosen_loss
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import (
     LEVEL_FAULTS,
@@ -205,7 +204,7 @@ class Monitor:
             return replace(self, performance=self.performance.rebaseline(), segments=segments)
         return self
 
-    def absorbed(self, kind: EvidenceKind) -> str | None:
+    def absorbed_level(self, kind: EvidenceKind) -> str | None:
         """Since when the level of a kind that was absorbed is so, and how far off the reference; None at its level."""
         part = {EvidenceKind.DATA: self.data, EvidenceKind.PREDICTION: self.prediction}.get(kind)
         return None if part is None else part.absorbed
@@ -234,7 +233,7 @@ class Monitor:
     @property
     def loss(self) -> LossReference | None:
         """The reference's losses under the metric that is watched."""
-        return _loss_of(self.reference, self.settings.metric)
+        return chosen_loss(self.reference, self.settings.metric)
 
     def to_bytes(self) -> bytes:
         """The evidence, without the reference and the settings."""
@@ -324,23 +323,24 @@ def _begin(
     predecessor: Monitor | None = None,
 ) -> Monitor:
     threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
-    loss = _loss_of(reference, settings.metric)
+    loss = chosen_loss(reference, settings.metric)
     before = None if predecessor is None else predecessor.segments
     segments = None if loss is None else begin_segments(reference.segments, settings, threshold, loss.metric, before)
+    loss_before = None if predecessor is None else predecessor.performance
     of_whole = threshold if segments is None else threshold / (1 - SEGMENTS_SHARE)
     return Monitor(
         reference,
         settings,
         begin_data_drift(reference.layout, learned, settings, reference.importance),
         begin_prediction_drift(reference.layout, learned, settings),
-        _begin_performance(reference, settings, of_whole, loss, predecessor),
+        begin_labelled_loss(reference, settings, of_whole, loss, loss_before),
         Maturity.begin(reference.label_delay, threshold, settings.label_patience),
         FaultEvidence(
             settings.budget.threshold(EvidenceKind.QUALITY),
             len(reference.layout.columns),
             _usual_faults(reference),
         ),
-        _begin_harm(reference, settings, loss),
+        begin_estimated_loss(reference, settings, loss),
         largest_outlying([profile.counts for _, profile in reference.windows], reference.layout),
         segments,
     )
@@ -353,70 +353,11 @@ def _usual_faults(reference: Reference) -> frozenset[str]:
     return seen | {f"{name}: {fault}" for name in moving for fault in LEVEL_FAULTS}
 
 
-def _begin_harm(reference: Reference, settings: MonitorSettings, loss: LossReference | None) -> Harm | None:
-    """The estimate of the metric that is watched; of the gate's loss where that is no mean over rows."""
-    names = (reference.loss,) if loss is None else (loss.metric, reference.loss)
-    expected = next((reference.expected[name] for name in names if name in reference.expected), None)
-    if expected is None:
-        return None
-    tolerated = settings.tolerated_loss if loss is not None and loss.metric == expected.metric else None
-    return Harm.begin(
-        expected,
-        settings.budget.threshold(EvidenceKind.HARM),
-        reference.windows,
-        tolerated=tolerance_of(reference.losses[expected.metric], tolerated),
-        window_seconds=settings.window_seconds,
-        waits_for=settings.learning_windows,
-    )
-
-
-def _begin_performance(
-    reference: Reference,
-    settings: MonitorSettings,
-    threshold: float,
-    loss: LossReference | None,
-    predecessor: Monitor | None,
-) -> Performance | CertifiedPerformance | PerformancePair | None:
-    """What watches labelled losses: two metrics together where log loss was chosen because positives are rare."""
-    if loss is None:
-        return None
-    carried, tolerated, every = _spread_priors(predecessor), settings.tolerated_loss, settings.window_seconds
-    waits_for, beside = settings.learning_windows, reference.losses.get("roc_auc")
-    if settings.metric == "auto" and loss.metric == "log_loss" and beside is not None:
-        priors = (carried.get(loss.metric), carried.get(beside.metric))
-        return PerformancePair.begin(
-            loss, beside, threshold, tolerated=tolerated, window_seconds=every, waits_for=waits_for, priors=priors
-        )
-    return begin_performance(
-        loss,
-        threshold,
-        tolerated=tolerated,
-        window_seconds=every,
-        waits_for=waits_for,
-        prior=carried.get(loss.metric),
-    )
-
-
-def _spread_priors(predecessor: Monitor | None) -> dict[str, SpreadPrior]:
-    """What the predecessor learned of how windows differ, by metric."""
-    if predecessor is None:
-        return {}
-    before = predecessor.performance
-    parts = (before.first, before.beside) if isinstance(before, PerformancePair) else (before,)
-    return {part.reference.metric: part.successor_prior() for part in parts if isinstance(part, Performance)}
-
-
 def _faults(
     reference: Reference, profile: Profile, settings: QualitySettings, outlying: Numbers | None = None
 ) -> tuple[Fault, ...]:
     layout, whole = reference.layout, reference.profile
     return quality_faults(profile, whole, layout, settings=settings, usually_outlying=outlying)
-
-
-def _loss_of(reference: Reference, metric: str) -> LossReference | None:
-    """The chosen metric's losses; those of the automatic one where it is not defined for the reference."""
-    names = (metric, automatic_metric(reference.schema.task, reference.rarer), "brier", reference.loss, "error")
-    return next((reference.losses[name] for name in names if name in reference.losses), None)
 
 
 def _metric(loss: LossReference | None) -> str | None:

@@ -218,8 +218,9 @@ def test_rows_go_in_by_their_time(tmp_path: Path) -> None:
 def test_windows_wait_for_the_end_of_a_load(tmp_path: Path) -> None:
     """While rows of the past are loaded no window is due; afterwards all are, in order."""
     places = Places(tmp_path / "state")
-    load(tmp_path, [write(ROWS, tmp_path / "h.csv")])
     source = StoreSource("m", SCHEMA, places)
+    assert source.refresh(NOW).complete_until == NOW  # the daemon runs already
+    load(tmp_path, [write(ROWS, tmp_path / "h.csv")])
     with hold_lock(places.backfill_lock("m"), "driftd backfill"):
         extent = source.refresh(NOW)
         assert list(due_windows(DAILY, extent, None, NOW, 1.0)) == []

@@ -217,12 +217,12 @@ def test_siblings_are_stored_in_one_step_pruned_and_left_out_when_damaged(tmp_pa
     found = load_generations(places, "demand", 8, allow_joblib=False)
     assert [generation.number for generation in found] == [3, 4, 5, 6, 7]
     assert found[-1].seen_until == NOW + 7
-    whole = found[-1].sibling("all")
+    whole = found[-1].load("all")
     assert whole is not None
     assert whole.estimator.predict(np.array([[2.0]])) == pytest.approx(2.0)
     artefact = next((places.siblings("demand") / "6" / "all").iterdir())
     artefact.write_bytes(artefact.read_bytes()[:-1])
-    assert found[-2].sibling("all") is None
+    assert found[-2].load("all") is None
 
 
 SETTINGS = PolicySettings(

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from driftd.config.detect_schema import Data
 from driftd.config.load import ConfigError
-from driftd.config.model_schema import Data, FilesSourceConfig, ModelConfig, RefreshConfig
+from driftd.config.model_schema import FilesSourceConfig, ModelConfig, RefreshConfig
 from driftd.config.model_schema import FilesSourceConfig as FilesConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver

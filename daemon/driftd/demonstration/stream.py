@@ -56,7 +56,7 @@ class Stream:
         """The rows to replay."""
         return self.frame[self.frame["at"] >= self.until]
 
-    def known(self) -> Stream:
+    def without_late_labels(self) -> Stream:
         """The same without the rows of version 1 whose labels came later: no way of keeping a model gets them."""
         late = (self.frame["at"] < self.until) & (self.frame["label_at"] > self.until)
         return replace(self, frame=self.frame[~late].reset_index(drop=True))
@@ -111,7 +111,9 @@ def split(frame: pd.DataFrame, span: float = FIRST_PART) -> tuple[pd.DataFrame, 
 def flights() -> Stream:
     """The demonstration's stream."""
     frame = load()
-    return Stream(MODEL, "regression", TARGET, FEATURES, frame, start_of(frame) + FIRST_PART, WINDOW).known()
+    return Stream(
+        MODEL, "regression", TARGET, FEATURES, frame, start_of(frame) + FIRST_PART, WINDOW
+    ).without_late_labels()
 
 
 def batches(

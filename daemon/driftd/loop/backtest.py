@@ -19,7 +19,8 @@ from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config, OverrideConfig
 from driftd.errors import DriftdError
 from driftd.events import Event
-from driftd.loop.checks import TRIES, extent_of
+from driftd.loop.check_schedule import TRIES
+from driftd.loop.checks import extent_of
 from driftd.loop.factory import Assembly
 from driftd.loop.model_runner import ModelRunner
 from driftd.observe.metrics import Metrics

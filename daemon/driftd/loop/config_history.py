@@ -11,7 +11,8 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from driftd.config.model_schema import CalendarConfig, ModelConfig
+from driftd.config.detect_schema import CalendarConfig
+from driftd.config.model_schema import ModelConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Config, OverrideConfig
 from driftd.config.schema import OverrideConfig as ConfiguredOverride

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from apscheduler.triggers.cron import CronTrigger
 
-from driftd.loop.checks import CheckScheduler
+from driftd.loop.check_schedule import CheckScheduler
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Facts, Finding, Override, PolicySettings, advance, pending_request

@@ -16,7 +16,7 @@ from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
-from driftd.loop.checks import CheckScheduler
+from driftd.loop.check_schedule import CheckScheduler
 from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint

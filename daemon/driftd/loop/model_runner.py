@@ -12,15 +12,8 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.loop.actions import Performer, finding_of
-from driftd.loop.checks import (
-    CheckRun,
-    CheckScheduler,
-    ServedBy,
-    alarm_of,
-    fault_in,
-    is_conclusive,
-    is_level_fault,
-)
+from driftd.loop.check_schedule import CheckRun, CheckScheduler
+from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.observe.model_metrics import ModelMetrics
@@ -270,7 +263,7 @@ class ModelRunner:
             if self._is_absorbable(alarm.kind) and run.window.index - alarm.window_index >= wait:
                 monitor = monitor.rebaseline(EvidenceKind(alarm.kind))
                 self.store.absorb_alarms(self.name, alarm.kind, now)
-                level = monitor.absorbed(EvidenceKind(alarm.kind))
+                level = monitor.absorbed_level(EvidenceKind(alarm.kind))
                 sentence = "the level of the last windows is taken for normal from now on"
                 decision.advance(AlarmCleared(alarm.kind, sentence if level is None else f"{sentence}, {level}"), facts)
                 log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)

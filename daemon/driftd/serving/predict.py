@@ -246,14 +246,14 @@ def _without_rows(
     """A batch without some of its predictions, by their place in it, which are refused."""
     gone = frozenset(places)
 
-    def left(values: list[Any]) -> list[Any]:
+    def keep(values: list[Any]) -> list[Any]:
         return [value for place, value in enumerate(values) if place not in gone]
 
     texts = [event_text(events[rows[place]]) for place in places]
     return replace(
         batch,
-        predictions=left(batch.predictions),
-        columns=[left(column) for column in batch.columns],
+        predictions=keep(batch.predictions),
+        columns=[keep(column) for column in batch.columns],
         refused=[*batch.refused, *zip(refusals, texts, strict=True)],
     )
 

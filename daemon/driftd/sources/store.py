@@ -36,7 +36,6 @@ class StoreSource:
         self._closed_until = closed_until or (lambda _now: -_EVER)
         self._schema = schema
         self._backfill = places.backfill_lock(model)
-        self._complete_until = -_EVER  # no window becomes complete while rows of the past are loaded
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._seen: tuple[int, float] | None = None  # rows, and the event time up to which windows were closed
         self._late = 0
@@ -46,8 +45,6 @@ class StoreSource:
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`."""
         backfill = holder(self._backfill)
-        if backfill is None:
-            self._complete_until = now
         with self._reader.snapshot():
             rows, first_at, newest_at = self._reader.count(), self._reader.first_at(), self._reader.newest_at()
             newest_label_at, counts = self._reader.newest_label_at(), self._reader.counters()
@@ -61,7 +58,7 @@ class StoreSource:
         newest_at, newest_label_at = at_most(newest_at, now), at_most(newest_label_at, now)
         return Extent(
             first_at,
-            self._complete_until,
+            now if backfill is None else -_EVER,  # also windows long past are complete only after a load
             rows,
             self._late,
             faults,

@@ -201,7 +201,7 @@ def _newest_sibling(opponents: Opponents, recipe: str) -> tuple[TrainingRows, Si
     """The newest sibling of a recipe with rows that it has not seen, and these rows."""
     for refresh in reversed(opponents.refreshes):
         if recipe in refresh.generation.recipes and len(refresh.rows):
-            return refresh.rows, refresh.generation.sibling(recipe)
+            return refresh.rows, refresh.generation.load(recipe)
     return opponents.known.rows.take(slice(0, 0)), None
 
 

@@ -48,7 +48,7 @@ class Generation:
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name and SHA-256 by recipe
     allow_joblib: bool = False
 
-    def sibling(self, recipe: str) -> Sibling | None:
+    def load(self, recipe: str) -> Sibling | None:
         """What a recipe built. None, and a line in the log, where it is damaged or cannot be loaded any more."""
         if recipe not in self.estimators and self.folder is not None:
             stored = self.files[recipe]

@@ -115,7 +115,7 @@ def stretch_metric(metric: str | None, rows: TrainingRows, versions: Iterable[Lo
 def stretch_of(refresh: RefreshRows, versions: Iterable[LoadedVersion], metric: str) -> Stretch:
     """What the siblings lost on the rows after their refresh, and those versions that did not see the rows either."""
     generation, rows = refresh.generation, refresh.rows
-    siblings = {recipe: generation.sibling(recipe) for recipe in generation.recipes}
+    siblings = {recipe: generation.load(recipe) for recipe in generation.recipes}
     if len(rows) == 0:
         return Stretch(generation.number, rows.at, {recipe: np.empty(0) for recipe in generation.recipes})
     others = [version for version in versions if seen_until(version.manifest) <= rows.at[-1]]
@@ -150,7 +150,7 @@ def unseen_outcomes(
     """
     parts: list[tuple[TrainingRows, Predictions]] = []
     for refresh in reversed(refreshes):
-        sibling = refresh.generation.sibling(recipe) if recipe in refresh.generation.recipes else None
+        sibling = refresh.generation.load(recipe) if recipe in refresh.generation.recipes else None
         if sibling is None or len(refresh.rows) == 0:
             continue
         found = predict_rows(sibling, refresh.rows)

@@ -1,0 +1,227 @@
+"""When which window and which cohort of labels of a model is checked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import takewhile
+
+import structlog
+
+from driftd.loop.checks import (
+    CheckResult,
+    ServedBy,
+    check_labels,
+    check_window,
+    error_assessment,
+    learn_late_labels,
+    own_metric,
+)
+from driftd.loop.resume import MonitorState
+from driftd.loop.supervision import SourceDamagedError, TimeoutWorker
+from driftd.plugins.client import WantedScore, score_window
+from driftd.plugins.process import HelperProcess
+from driftd.records import Verdict, Window
+from driftd.sources.protocol import Extent, Source, WindowSpec, due_windows, window_at
+from driftd.store.state.reader import StateReader
+from driftd.store.state.records import StoredCheck
+from driftd_detectors.assessment import Assessment
+from driftd_detectors.monitor import Monitor
+from driftd_detectors.schema import Schema
+
+log = structlog.get_logger()
+
+WINDOWS_A_STEP = 32  # so that a model that catches up leaves the others their turn
+TRIES = 3  # a check that fails is tried again before the failure becomes its verdict
+LOOKS_A_SPAN = 20  # how often a waiting cohort is looked at within the time its labels usually take
+LONGEST_LOOK = 3600.0  # seconds between looks where it is unknown how late labels come
+LOOK_OF_ROWS = 60.0  # the same where windows have no length
+RUN = 336  # checks of labels that are searched for those that were given up in a row
+FAULTY = Assessment(
+    Verdict.INCONCLUSIVE, "the pipeline was broken in this window: its labels say nothing of the model", 0
+)
+LATE_COHORTS = 4  # that were given up, and are asked again how late their labels came
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRun:
+    """One check made: `kind` is `window` (data, prediction, quality) or `labels` (performance)."""
+
+    kind: str
+    window: Window
+    result: CheckResult
+    seconds: float
+
+
+@dataclass(slots=True)
+class CheckScheduler:
+    """Schedules the checks of one model. The cursors are in the store and move with every recorded check."""
+
+    model: str
+    window: WindowSpec
+    source: Source
+    guard: TimeoutWorker
+    lateness: float  # seconds that stragglers have after a window's end
+    classes: frozenset[str] = frozenset()  # that the config names
+    helper: HelperProcess | None = None  # for the user's own metric and detectors
+    detectors: Callable[[int, Schema], list[WantedScore]] | None = None  # of a version with this schema
+    tries: int = 0
+    extent: Extent | None = None
+    labels_not_before: float = 0.0  # no cohort can be ready sooner
+    has_settled: bool = False  # the oldest waiting cohort waits in vain: its labels came, and it is unknown how late
+    _new_schema: Schema | None = None  # that the source reads by from its next look on
+    _run: tuple[int, tuple[StoredCheck, ...]] = (0, ())  # the newest check of labels, and those given up until it
+
+    def use_schema(self, schema: Schema) -> None:
+        """Have the source read by the schema of the version that serves now, from its next look on."""
+        self._new_schema = schema
+
+    def refresh(self, now: float) -> None:
+        """Read the extent of the source."""
+        if self._new_schema is not None:
+            self.guard.run(self.source.use_schema, self._new_schema)
+            self._new_schema = None
+        before, remarks = (self.extent.faults, self.extent.remarks) if self.extent is not None else ((), ())
+        self.extent = self.guard.run(self.source.refresh, now)
+        faults = self.extent.faults
+        if faults and faults != before:
+            log.warning("source_faults", model=self.model, count=len(faults), first=faults[0])
+        elif before and not faults:
+            log.info("source_whole_again", model=self.model)
+        for remark in self.extent.remarks:
+            if remark not in remarks:
+                log.info("source_remark", model=self.model, remark=remark)
+
+    def due(self, store: StateReader, now: float) -> list[Window]:
+        """The complete windows that no check has evaluated, oldest first."""
+        if self.extent is None:
+            return []
+        return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
+
+    def windows(self, due: list[Window], evidence: MonitorState, served: ServedBy) -> Iterator[CheckRun]:
+        """Check the due windows in order.
+
+        The caller records each run, which moves `evidence` on, before it takes the next.
+        """
+        for window in due[:WINDOWS_A_STEP]:
+            monitor = evidence.current
+            labelled_at = self._labelled_at(monitor, window)
+            check = partial(check_window, self.source, window, monitor, served, labelled_at)
+            run = self._try("window", window, monitor, check)
+            if run is None:
+                return
+            yield self._with_detectors(run, served.champion)
+
+    def _with_detectors(self, run: CheckRun, champion: int) -> CheckRun:
+        """The check of a window with the scores of the user's detectors; of a broken window they are not asked."""
+        result, monitor = run.result, run.result.monitor
+        broken = any(fault.alarm for fault in result.assessment.faults)
+        if self.helper is None or self.detectors is None or not result.assessment.kinds or broken or not result.span:
+            return run
+        said = score_window(self.helper, self.detectors(champion, monitor.reference.schema), monitor, run.window)
+        for name, error in said.errors.items():
+            log.warning("detector_failed", model=self.model, detector=name, window=run.window.index, error=error)
+        after, assessment = said.monitor.check_detectors(result.assessment, said.scores, result.span[0])
+        failed = [f"{name} gave no score: {error}" for name, error in said.errors.items()]
+        sentence = "; ".join([assessment.sentence, *failed])
+        assessment = replace(assessment, sentence=sentence, failed_detectors=tuple(said.errors))
+        return replace(run, result=replace(result, monitor=after, assessment=assessment))
+
+    def _labelled_at(self, monitor: Monitor, window: Window) -> float | None:
+        """The time of the newest label; rows are only read for it where the source does not say and a column is new."""
+        if self.extent is None or self.extent.newest_label_at is not None:
+            return None if self.extent is None else self.extent.newest_label_at
+        spells = monitor.quality.novelty.values()
+        if not spells:
+            return None
+        since, until = min(seen.since for seen in spells), window.end
+        count = self.guard.run(partial(self.source.count_labelled, since, until))
+        return until if count else None
+
+    def cohorts(self, store: StateReader, evidence: MonitorState, served: ServedBy, now: float) -> Iterator[CheckRun]:
+        """Check the cohorts whose labels have had their time, in order, up to the first that must wait."""
+        last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
+        if last is None or now < self.labels_not_before:
+            return
+        first = index if index is not None else self._first_index(last)
+        for number in range(first, min(last, first + WINDOWS_A_STEP)):
+            window, monitor = window_at(self.window, number), evidence.current
+            if store.is_faulty(self.model, number):
+                yield CheckRun("labels", window, CheckResult(monitor, FAULTY), 0.0)
+                continue
+            if self.helper is not None and own_metric(monitor) is not None:
+                self.helper.start()  # here: it ends with the thread that starts it, and the guard's may be left behind
+            check = partial(
+                check_labels, self.source, window, monitor, served, now, self.classes, self.helper, self.window
+            )
+            run = self._try("labels", window, monitor, check)
+            if run is None or run.result.assessment.waits:
+                self.has_settled = run is not None and "settled" in run.result.assessment.figures
+                self.labels_not_before = now + self._between_looks(monitor)
+                return
+            self.has_settled = False
+            yield self._with_late_labels(run, store, now) if "given_up" in run.result.assessment.figures else run
+
+    def cohorts_waiting(self, store: StateReader) -> int:
+        """How many checked windows have labels that are not evaluated yet."""
+        last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
+        return 0 if last is None else max(0, last - (index if index is not None else self._first_index(last)))
+
+    def cohorts_not_evaluated(self, store: StateReader) -> int:
+        """How many windows in a row had labels that came and were not evaluated: given up, or waiting in vain."""
+        abandoned = self._abandoned_checks(store)
+        newest = None if self.extent is None else self.extent.newest_label_at
+        come = any(check.figures.get("labels") for check in abandoned)
+        if abandoned and not come:
+            come = newest is not None and newest > abandoned[0].at
+        return (len(abandoned) if come else 0) + (self.cohorts_waiting(store) if self.has_settled else 0)
+
+    def _abandoned_checks(self, store: StateReader) -> tuple[StoredCheck, ...]:
+        """The checks of the cohorts that were given up since one was evaluated last, oldest first."""
+        newest = store.newest_checks(self.model, "labels", 1)
+        if not newest or "loss" in newest[0].figures:
+            return ()
+        if newest[0].id != self._run[0]:  # a round reads the whole run once for each check, not each time
+            run = takewhile(lambda check: "loss" not in check.figures, store.newest_checks(self.model, "labels", RUN))
+            self._run = newest[0].id, tuple(check for check in run if "given_up" in check.figures)[::-1]
+        return self._run[1]
+
+    def _with_late_labels(self, run: CheckRun, store: StateReader, now: float) -> CheckRun:
+        """The monitor has learned from cohorts that were given up before, if their labels have come by now."""
+        windows = [window_at(self.window, check.window_index) for check in self._abandoned_checks(store)[:LATE_COHORTS]]
+        if not windows:
+            return run
+        monitor = self.guard.run(partial(learn_late_labels, self.source, windows, run.result.monitor, now))
+        return replace(run, result=replace(run.result, monitor=monitor))
+
+    def _between_looks(self, monitor: Monitor) -> float:
+        age = monitor.label_age()
+        if age is not None:
+            return max(1.0, age / LOOKS_A_SPAN)
+        return LOOK_OF_ROWS if self.window.every is None else min(LONGEST_LOOK, self.window.every / LOOKS_A_SPAN)
+
+    def _first_index(self, last: int) -> int:
+        """Cohorts begin with the window of the first event: none before it was ever checked."""
+        if self.extent is None:
+            return last
+        every_window = due_windows(self.window, self.extent, None, float("inf"), self.lateness)
+        return next((window.index for window in every_window), last)
+
+    def _try(self, kind: str, window: Window, monitor: Monitor, check: Callable[[], CheckResult]) -> CheckRun | None:
+        started = time.perf_counter()
+        try:
+            result = self.guard.run(check)
+        except SourceDamagedError:
+            raise  # no verdict: the window is checked once its rows are restored
+        except Exception as error:
+            log.warning(
+                "check_failed", model=self.model, kind=kind, window=window.index, error=str(error), exc_info=True
+            )
+            self.tries += 1
+            if self.tries < TRIES:
+                return None
+            result = CheckResult(monitor, error_assessment(error))
+        self.tries = 0
+        return CheckRun(kind, window, result, time.perf_counter() - started)
