@@ -127,7 +127,9 @@ def train(data, context):
 """
 
 
-def refresh_once(folder: Path, config: str, **of_the_model: object) -> tuple[Places, dict[str, object]]:
+def refresh_once(
+    folder: Path, config: str, delay: float = LABEL_DELAY, **of_the_model: object
+) -> tuple[Places, dict[str, object]]:
     """Version 1 of ninety hours, and what a refresh after the last thirty of them, labelled, says."""
     path, places = folder / "config.yaml", Places(folder / "state")
     path.write_text(config.format(state=places.root))
@@ -136,14 +138,15 @@ def refresh_once(folder: Path, config: str, **of_the_model: object) -> tuple[Pla
     for number in range(90):
         frame, truth = hour(number)
         at = START + number * HOUR + np.arange(ROWS) * HOUR / ROWS
-        parts.append(frame.assign(y=truth, at=at, label_at=at + LABEL_DELAY))
+        parts.append(frame.assign(y=truth, at=at, label_at=at + delay * np.linspace(0.5, 1.5, ROWS)))
     rows = pd.concat(parts)
     columns = FileColumns(time="at", label_time="label_at")
-    first = rows[rows["at"] < START + 60 * HOUR]
+    first = rows[np.fmax(rows["at"], rows["label_at"]) < START + 60 * HOUR]
     first_version_of(MODEL, model, first, columns, places, now=START + 60 * HOUR)
     manifest = Registry(places).manifest(MODEL, 1)
     until = START + 90 * HOUR
-    later = take_snapshot(places, MODEL, [labelled_table(rows, manifest.schema, columns, until)], manifest.schema)
+    known = rows[rows["label_at"] < until]
+    later = take_snapshot(places, MODEL, [labelled_table(known, manifest.schema, columns, until)], manifest.schema)
     order = {
         "model": MODEL,
         "model_config": model.model_copy(update=of_the_model).model_dump(mode="json"),
@@ -173,6 +176,16 @@ def test_the_first_refresh_is_judged_by_what_would_have_been_built_before(tmp_pa
     manifest = Registry(places).manifest(MODEL, 2)
     assert manifest.status == "promote"
     assert manifest.parent == 1
+
+
+def test_where_labels_come_late_recipes_have_twins_and_the_refresh_is_still_judged(tmp_path: Path) -> None:
+    """Labels after twenty windows: young rows count by their arrival, and what is promised comes from mature ones."""
+    places, value = refresh_once(tmp_path, CONFIG, delay=20 * HOUR)
+    assert value["serves"] == 2, value["sentence"]
+    (newest,) = load_generations(places, MODEL, 1000, allow_joblib=False)[-1:]
+    assert newest.recipes == ("all", "recent", "all_weighted", "half_life_weighted")
+    assert newest.unseen_from("all") < newest.unseen_from("all_weighted") == newest.seen_until
+    assert "reference.bin" in Registry(places).manifest(MODEL, 2).files
 
 
 def test_the_cautious_rule_serves_only_what_is_surely_better(tmp_path: Path) -> None:

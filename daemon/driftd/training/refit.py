@@ -45,6 +45,7 @@ from driftd_detectors.comparison.refresh import (
     newest_stretches,
 )
 
+PENDING = 2  # generations that wait for the labels of the rows after them, where these come late
 KEPT = 3  # versions that served last and compete, beside the champion and the first version
 FAR = 1.5  # times its sibling's loss on rows that it was trained on and the sibling was not: such a refit is broken
 _ASKED = 1000  # of the newest rows, to see whether a refit says always the same
@@ -62,6 +63,18 @@ class Opponents:
     refreshes: Sequence[RefreshRows]  # oldest first
     recent: Sequence[Stretch]  # newest first: those that choose and judge
     metric: str
+
+    @property
+    def wants_siblings(self) -> bool:
+        """Whether this refresh shall leave siblings: each does, but where labels come late.
+
+        Siblings can be judged once the rows after them are mature. So that six generations reach so far back, one is
+        kept for each half of that age.
+        """
+        mature_age = self.known.delay.mature_age
+        if not self.known.is_late or mature_age is None or not self.refreshes:
+            return True
+        return self.known.until - self.refreshes[-1].generation.built_at >= mature_age / PENDING
 
 
 @dataclass(frozen=True, slots=True)

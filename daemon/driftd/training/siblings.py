@@ -36,7 +36,10 @@ class Sibling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The siblings of one refresh. None of them saw a row at or after `seen_until` (epoch seconds)."""
+    """The siblings of one refresh. None of them saw a row at or after `seen_until` (epoch seconds).
+
+    Those that train on mature rows alone saw less, where labels come late: `seen` says so by recipe.
+    """
 
     number: int
     seen_until: float
@@ -47,6 +50,12 @@ class Generation:
     folder: Path | None = None
     files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name and SHA-256 by recipe
     allow_joblib: bool = False
+    seen: Mapping[str, float] = field(default_factory=dict)
+    built_at: float = 0.0  # epoch seconds
+
+    def unseen_from(self, recipe: str) -> float:
+        """From when on (epoch seconds) the sibling of a recipe saw no row."""
+        return self.seen.get(recipe, self.seen_until)
 
     def load(self, recipe: str) -> Sibling | None:
         """What a recipe built. None, and a line in the log, where it is damaged or cannot be loaded any more."""
@@ -72,10 +81,13 @@ def store_generation(places: Places, model: str, made: Generation, *, allow_jobl
             (staged / recipe).mkdir()
             name = f"{recipe}/{store_estimator(estimator, staged / recipe, allow_joblib=allow_joblib)}"
             files[recipe] = {"file": name, "sha256": sha256_of(staged / name)}
+        seen = {recipe: made.unseen_from(recipe) for recipe in files}
         record = {
             "format": _FORMAT,
             "number": made.number,
             "seen_until": made.seen_until,
+            "seen": seen,
+            "built_at": made.built_at,
             "schema": made.schema.to_dict(),
             "takes_weights": made.takes_weights,
             "recipes": files,
@@ -117,6 +129,8 @@ def _load(folder: Path, *, allow_joblib: bool) -> Generation | None:
             folder=folder,
             files=record["recipes"],
             allow_joblib=allow_joblib,
+            seen=record["seen"],
+            built_at=record["built_at"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.warning("siblings_left_out", folder=str(folder), reason=str(error))

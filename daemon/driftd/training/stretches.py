@@ -60,7 +60,8 @@ def first_generations(
     for number, until in zip((champion.version - 1, champion.version), times, strict=True):
         known = rows_known(rows, until, cadence)
         if known.mature >= FEWEST_ROWS:
-            found.append(fit_generation(number, trainer, known, configured, cadence, None, lambda _recipe, _why: None))
+            recipes = recipes_of(configured, known, cadence, None)
+            found.append(fit_generation(number, trainer, known, recipes, cadence, None, lambda _recipe, _why: None))
     return [generation for generation in found if generation.recipes]
 
 
@@ -68,19 +69,20 @@ def fit_generation(
     number: int,
     trainer: TrainerSpec,
     known: KnownRows,
-    configured: Sequence[str],
+    recipes: Sequence[str],
     cadence: Cadence,
     change_at: float | None,
     on_failure: Callable[[str, str], None],
 ) -> Generation:
-    """Fit every recipe on what is known. One that fails is left out, and `on_failure` is called with it and with why.
+    """Fit some recipes on what is known. One that fails is left out, and `on_failure` is called with it and with why.
 
     A recipe that differs from another by its weights alone, and predicts the same, is left out too: then the trainer
     makes nothing of weights.
     """
     estimators: dict[str, Any] = {}
-    seen_until, weighed = -np.inf, False
-    for recipe in recipes_of(configured, known, cadence, change_at):
+    seen: dict[str, float] = {}
+    weighed = False
+    for recipe in recipes:
         part = training_part(recipe, known, cadence, change_at)
         if part is None:
             continue
@@ -89,13 +91,22 @@ def fit_generation(
         except (TrainerError, PredictionError) as error:
             on_failure(recipe, str(error))
             continue
-        seen_until = max(seen_until, float(np.nextafter(known.rows.at[part.end - 1], np.inf)))
+        seen[recipe] = float(np.nextafter(known.rows.at[part.end - 1], np.inf))
         weighed = weighed or (recipe == HALF_LIFE and part.weight is not None)
     takes_weights = not (weighed and ALL in estimators and _same_answers(estimators, known))
     if not takes_weights:
         del estimators[HALF_LIFE]
         on_failure(HALF_LIFE, NO_WEIGHTS)
-    return Generation(number, seen_until, known.rows.schema, tuple(estimators), takes_weights, estimators)
+    return Generation(
+        number,
+        max(seen.values(), default=-np.inf),
+        known.rows.schema,
+        tuple(estimators),
+        takes_weights,
+        estimators,
+        seen=seen,
+        built_at=known.until,
+    )
 
 
 def _same_answers(estimators: Mapping[str, object], known: KnownRows) -> bool:
@@ -142,28 +153,38 @@ def seen_until(manifest: Manifest) -> float:
 
 
 def unseen_outcomes(
-    refreshes: Sequence[RefreshRows], recipe: str, schema: Schema, *, windows: int, rows: int, seconds: float
+    generations: Sequence[Generation],
+    known: KnownRows,
+    recipe: str,
+    schema: Schema,
+    *,
+    windows: int,
+    rows: int,
+    seconds: float,
 ) -> tuple[TrainingRows, Predictions] | None:
-    """What the siblings of a recipe predicted of the newest rows that they never saw, in time order.
+    """What the siblings of a recipe predicted of the newest mature rows that they never saw, in time order.
 
-    As many of the newest stretches as make up so many windows (of so many seconds) and rows. None without any.
+    As many of the newest as make up so many windows (of so many seconds) and rows. None without any.
     """
     parts: list[tuple[TrainingRows, Predictions]] = []
-    for refresh in reversed(refreshes):
-        sibling = refresh.generation.load(recipe) if recipe in refresh.generation.recipes else None
-        if sibling is None or len(refresh.rows) == 0:
+    at, end = known.rows.at[: known.mature], known.mature
+    for generation in reversed(generations):
+        sibling = generation.load(recipe) if recipe in generation.recipes else None
+        start = int(np.searchsorted(at, generation.unseen_from(recipe), side="left"))
+        if sibling is None or start >= end:
             continue
-        found = predict_rows(sibling, refresh.rows)
-        parts.insert(0, (refresh.rows, _in_classes(found, schema.classes)))
-        first, last = float(parts[0][0].at[0]), float(parts[-1][0].at[-1])
-        if last - first >= windows * seconds and sum(len(some) for some, _ in parts) >= rows:
+        some = known.rows.take(slice(start, end))
+        parts.insert(0, (some, in_classes(predict_rows(sibling, some), schema.classes)))
+        end = start
+        if float(at[-1] - at[start]) >= windows * seconds and known.mature - start >= rows:
             break
     if not parts:
         return None
     return join_rows([some for some, _ in parts]), _join([found for _, found in parts])
 
 
-def _in_classes(found: Predictions, classes: tuple[str, ...]) -> Predictions:
+def in_classes(found: Predictions, classes: tuple[str, ...]) -> Predictions:
+    """Predictions in the codes of other classes, among which are all of their own."""
     if found.classes == classes or not classes:
         return Predictions(found.prediction, found.score, classes)
     codes = np.array([classes.index(name) for name in found.classes], dtype=np.float64)

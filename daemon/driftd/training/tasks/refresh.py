@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import numpy as np
 
 from driftd.events import GateDecision
 from driftd.formatting import format_time, json_safe_object
 from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
-from driftd.registry.loaded import LoadedVersion, load_version
+from driftd.registry.loaded import LoadedVersion, Predictions, load_version
 from driftd.registry.manifest import read_manifest, with_hashes, write_manifest
+from driftd.training.compare import predict_rows
 from driftd.training.job_context import JobContext
 from driftd.training.recipes import WEIGHTED, KnownRows, TrainingPart, recipes_of, training_part
 from driftd.training.references import PROBE, REFERENCE, compare_probe, reference_of, write_probe
 from driftd.training.refit import Opponents, RefitVerdict, judge_refit, load_opponents, loss_bound
 from driftd.training.siblings import Generation, prune_generations, store_generation
 from driftd.training.snapshots import Snapshot
-from driftd.training.stretches import fit_generation, unseen_outcomes
+from driftd.training.stretches import fit_generation, in_classes, seen_until, unseen_outcomes
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.judge import class_change, is_named
 from driftd.training.tasks.snapshot import snapshot_of
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
-from driftd.training.training_rows import rows_of
+from driftd.training.training_rows import FEWEST_ROWS, TrainingRows, rows_of
 from driftd_detectors.comparison.refresh import RecipeChoice, choose_recipe
 from driftd_detectors.schema import Schema
 
@@ -72,24 +75,35 @@ def run(arguments: Arguments) -> dict[str, object]:
         order, arguments.version, rows_of(snapshot.table, snapshot.schema), arguments.until, arguments.champion,
         arguments.served,
     )  # fmt: skip
-    omissions = Omissions()
+    known, cadence, omissions = opponents.known, opponents.cadence, Omissions()
+    recipes = [
+        recipe
+        for recipe in recipes_of(order.config.retrain.refresh.recipes, known, cadence, arguments.change_at)
+        if training_part(recipe, known, cadence, arguments.change_at) is not None
+    ]
+    in_charge = arguments.recipe if arguments.recipe in recipes else recipes[0]  # the config may name others by now
+    choice = choose_recipe(opponents.recent, in_charge, recipes)
+    has_siblings = opponents.wants_siblings
     made = fit_generation(
         arguments.version,
         order.recipe(arguments.seed),
-        opponents.known,
-        order.config.retrain.refresh.recipes,
-        opponents.cadence,
+        known,
+        recipes if has_siblings else [choice.recipe],
+        cadence,
         arguments.change_at,
         omissions.add,
     )
-    choice = choose_recipe(opponents.recent, _in_charge(order, arguments, opponents), made.recipes)
+    if not made.recipes:
+        raise TrainerError(f"no recipe could be built: {'; '.join(omissions.clauses)}")
     if choice.recipe not in made.recipes:
-        raise TrainerError(f"the recipe {choice.recipe} could not be built: {'; '.join(omissions.clauses)}")
+        instead = f"{made.recipes[0]} takes the place of {choice.recipe}, which could not be built"
+        choice = replace(choice, recipe=made.recipes[0], sentence=instead)
     order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
     staged = order.registry.stage(order.model)
     try:
         value = _build(order, arguments, snapshot, opponents, made, choice, omissions, staged)
-        store_generation(order.places, order.model, made, allow_joblib=order.config.allow_joblib)
+        if has_siblings:
+            store_generation(order.places, order.model, made, allow_joblib=order.config.allow_joblib)
         order.registry.publish(order.model, arguments.version, staged)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -105,13 +119,6 @@ def _previous_value(order: JobContext, arguments: Arguments) -> dict[str, object
         raise RegistryError(f"{order.model}/{manifest.version} exists already and was made from another order")
     value: dict[str, object] = made["value"]
     return value
-
-
-def _in_charge(order: JobContext, arguments: Arguments, opponents: Opponents) -> str:
-    """The recipe in charge, where it still is one: the config may name others, and a change grows old."""
-    configured = order.config.retrain.refresh.recipes
-    recipes = recipes_of(configured, opponents.known, opponents.cadence, arguments.change_at)
-    return arguments.recipe if arguments.recipe in recipes else recipes[0]
 
 
 def _build(
@@ -150,12 +157,55 @@ def _build(
     write_manifest(staged, with_hashes(staged, manifest))
     refit = load_version(staged, allow_joblib=trainer.allow_joblib)
     compare_probe(refit, staged / PROBE)
-    verdict = judge_refit(order, refit, staged, opponents, choice)
+    unseen = _unseen(opponents, choice, refit)
+    verdict = (
+        _unpromised(arguments.champion) if unseen is None else judge_refit(order, refit, staged, opponents, choice)
+    )
+    if unseen is not None:
+        rows, found = unseen
+        reference = reference_of(order, refit, rows, found, opponents.metric, known.until)
+        (staged / REFERENCE).write_bytes(reference.to_bytes())
     change = class_change(refit, opponents.champion, known.rows)
     value = _value(opponents, made, choice, verdict, part, omissions)
     value["class_change"] = None if is_named(refit.schema.classes, order.config.classes) else change
-    _complete(order, staged, refit, opponents, verdict, choice, json_safe_object(value))
+    loss = None if unseen is None else reference.losses.get(opponents.metric)
+    metrics = {} if loss is None else {"rows": float(loss.rows), "loss": loss.mean}
+    _complete(staged, refit, opponents, verdict, metrics, json_safe_object(value))
     return value
+
+
+def _unseen(
+    opponents: Opponents, choice: RecipeChoice, refit: LoadedVersion
+) -> tuple[TrainingRows, Predictions] | None:
+    """What was predicted of the newest rows by who had not seen them: the level that the version promises.
+
+    That level must come from rows that it has not seen, and it has seen them all: so the siblings of its recipe speak
+    for it, or, where labels come so late that these have seen all that is mature, the champion does.
+    """
+    known, champion = opponents.known, opponents.champion
+    found = unseen_outcomes(
+        [refresh.generation for refresh in opponents.refreshes],
+        known,
+        choice.recipe,
+        refit.schema,
+        windows=REFERENCE_WINDOWS,
+        rows=REFERENCE_ROWS,
+        seconds=opponents.cadence.seconds(known.rows.at),
+    )
+    if champion is None or (found is not None and len(found[0]) >= FEWEST_ROWS):
+        return found
+    mature = known.rows.at[: known.mature]
+    rows = known.rows.take(slice(int(np.searchsorted(mature, seen_until(champion.manifest))), known.mature))
+    if len(rows) < FEWEST_ROWS:
+        return found
+    return rows, in_classes(predict_rows(champion, rows), refit.schema.classes)
+
+
+def _unpromised(champion: int) -> RefitVerdict:
+    sentence = (
+        "it is not served: there is no row with complete labels that no build has seen, so it can promise nothing"
+    )
+    return RefitVerdict(champion, sentence, None)
 
 
 def _data(
@@ -212,32 +262,14 @@ def _value(
 
 
 def _complete(
-    order: JobContext,
     staged: Path,
     refit: LoadedVersion,
     opponents: Opponents,
     verdict: RefitVerdict,
-    choice: RecipeChoice,
+    metrics: Mapping[str, float],
     value: Mapping[str, object],
 ) -> None:
-    """Add the reference and what was said of the version to its staged folder.
-
-    The level that a version promises must come from rows that it has not seen, and it has seen them all: so the
-    reference is what its siblings predicted of the newest rows that they had not seen.
-    """
-    unseen = unseen_outcomes(
-        opponents.refreshes,
-        choice.recipe,
-        refit.schema,
-        windows=REFERENCE_WINDOWS,
-        rows=REFERENCE_ROWS,
-        seconds=opponents.cadence.seconds(opponents.known.rows.at),
-    )
-    if unseen is None:
-        raise TrainerError("there is no labelled row that an earlier build did not see: nothing can be promised yet")
-    rows, found = unseen
-    reference = reference_of(order, refit, rows, found, opponents.metric, opponents.known.until)
-    (staged / REFERENCE).write_bytes(reference.to_bytes())
+    """Add what was said of the version to its staged folder."""
     judgement = verdict.judgement
     manifest = read_manifest(staged)
     decision = GateDecision.PROMOTE if verdict.serves == refit.version else GateDecision.REJECT
@@ -259,8 +291,6 @@ def _complete(
         "loss_bound": loss_bound(opponents),
         "mature_after": opponents.known.delay.mature_age,
     }
-    loss = reference.losses.get(opponents.metric)
-    metrics = {"rows": float(len(rows))} | ({} if loss is None else {"loss": loss.mean})
     cadence = opponents.cadence
     refresh = {
         "until": opponents.known.until,
@@ -274,7 +304,7 @@ def _complete(
             **{name: getattr(manifest, name) for name in manifest.__slots__},
             "status": str(decision),
             "gate": json_safe_object(gate),
-            "metrics": metrics,
+            "metrics": dict(metrics),
             "data": {**manifest.data, "refresh": refresh},
         }
     )
