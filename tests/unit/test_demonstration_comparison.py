@@ -11,6 +11,7 @@ import pytest
 from driftd.config.load import load
 from driftd.demonstration.comparison import (
     PolicyComparison,
+    Schedule,
     compute,
     find_mistakes,
     fit,
@@ -29,7 +30,7 @@ from driftd.registry.features import feature_frame
 from driftd.registry.manifest import write_manifest
 from driftd.store.state.records import StoredTransition
 
-EVERY = {"every 2": 2, "every 4": 4}
+EVERY = {"every 2": Schedule(2), "every 4": Schedule(4, newest=2)}
 PARAMETERS = {"max_iter": 20}
 
 
@@ -83,7 +84,7 @@ def test_a_rival_knows_no_label_before_its_time(days: Stream, places: Places, tm
     curves = []
     for name, frame in (("a", days.frame), ("b", changed)):
         (tmp_path / name).mkdir()
-        write_order(tmp_path / name, replace(days, frame=frame), places, {"every 2": 2}, PARAMETERS)
+        write_order(tmp_path / name, replace(days, frame=frame), places, {"every 2": Schedule(2)}, PARAMETERS)
         compute(tmp_path / name)
         curves += read_curves(tmp_path / name)
     same = (days.rest["at"] < second + 2 * DAY).to_numpy() & ~late[days.rest.index].to_numpy()

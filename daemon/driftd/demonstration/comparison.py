@@ -62,6 +62,13 @@ def static_curve(places: Places, stream: Stream) -> Curve:
     return Curve(Keeper.STATIC, rest["at"].to_numpy(), row_errors(predicted, rest[stream.target]), builds=1)
 
 
+class Schedule(msgspec.Struct, frozen=True):
+    """Windows between two builds, and of how many windows the rows are built from; None: all rows."""
+
+    every: int
+    newest: int | None = None
+
+
 class Order(msgspec.Struct, frozen=True):
     """What the process of a comparison is asked for; its rows are beside it."""
 
@@ -71,7 +78,7 @@ class Order(msgspec.Struct, frozen=True):
     target: str
     until: float
     window: float
-    every: dict[str, int]  # windows between two builds, by the name of the curve
+    schedules: dict[str, Schedule]  # by the name of the curve
     parameters: dict[str, object]
 
 
@@ -79,18 +86,23 @@ class PolicyComparison:
     """The process that computes the curves of models that are rebuilt on a schedule."""
 
     def __init__(
-        self, folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, object]
+        self,
+        folder: Path,
+        stream: Stream,
+        places: Places,
+        schedules: Mapping[str, Schedule],
+        parameters: Mapping[str, object],
     ) -> None:
         """Start it once version 1 is there; it writes into `folder` and dies with this process.
 
-        `every` has the windows between two builds of each curve by its name, `parameters` are the trainer's. The
-        thread that starts it must live on.
+        `schedules` are those of the curves by their names, `parameters` are the trainer's. The thread that starts it
+        must live on.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         for name in (RESULT, PROGRESS):
             (folder / name).unlink(missing_ok=True)
-        write_order(folder, stream, places, every, parameters)
+        write_order(folder, stream, places, schedules, parameters)
         with (folder / LOG).open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "driftd.demonstration.comparison", str(folder), str(os.getpid())],
@@ -129,7 +141,7 @@ class PolicyComparison:
 
 
 def write_order(
-    folder: Path, stream: Stream, places: Places, every: Mapping[str, int], parameters: Mapping[str, object]
+    folder: Path, stream: Stream, places: Places, schedules: Mapping[str, Schedule], parameters: Mapping[str, object]
 ) -> None:
     """Leave in `folder` what `compute` needs."""
     stream.frame.to_parquet(folder / ROWS)
@@ -140,7 +152,7 @@ def write_order(
         stream.target,
         stream.until,
         stream.window,
-        dict(every),
+        dict(schedules),
         dict(parameters),
     )
     (folder / ORDER).write_bytes(msgspec.json.encode(order))
@@ -153,7 +165,7 @@ def read_curves(folder: Path) -> list[Curve]:
         at = stored["at"]
         return [
             Curve(name, at, stored[f"error-{number}"], int(stored["builds"][number]), float(stored["seconds"][number]))
-            for number, name in enumerate(order.every)
+            for number, name in enumerate(order.schedules)
         ]
 
 
@@ -164,13 +176,13 @@ def compute(folder: Path) -> None:
     at = frame["at"].to_numpy()
     kept: dict[str, Any] = {"at": at[at >= order.until]}
     builds, seconds = [], []
-    for number, every in enumerate(order.every.values()):
+    for number, schedule in enumerate(order.schedules.values()):
 
         def on_progress(share: float, number: int = number) -> None:
-            (folder / PROGRESS).write_text(f"{(number + share) / len(order.every):.4f}")
+            (folder / PROGRESS).write_text(f"{(number + share) / len(order.schedules):.4f}")
 
         began = time.process_time()
-        kept[f"error-{number}"], count = _rebuilt(order, frame, first, every, on_progress)
+        kept[f"error-{number}"], count = _rebuilt(order, frame, first, schedule, on_progress)
         builds.append(count)
         seconds.append(time.process_time() - began)
     unfinished = folder / f"unfinished-{RESULT}"
@@ -179,17 +191,19 @@ def compute(folder: Path) -> None:
 
 
 def _rebuilt(
-    order: Order, frame: pd.DataFrame, first: LoadedVersion, every: int, on_progress: Callable[[float], None]
+    order: Order, frame: pd.DataFrame, first: LoadedVersion, schedule: Schedule, on_progress: Callable[[float], None]
 ) -> tuple[NDArray[np.float64], int]:
-    """The errors of a model rebuilt every so many windows on all rows known by then, and how many builds."""
+    """The errors of a model rebuilt on a schedule from rows known by then, and how many builds."""
     estimator, schema = first.estimator, first.schema
     at, known, truth = frame["at"].to_numpy(), frame["label_at"].to_numpy(), frame[order.target]
     rows = feature_frame(frame, schema)
     starts = np.arange(order.until, at[-1] + 1e-6, order.window)
     errors, builds = np.full(len(frame), np.nan), 1
     for number, start in enumerate(starts):
-        if number and number % every == 0:
+        if number and number % schedule.every == 0:
             usable = (at < start) & (known <= start)
+            if schedule.newest is not None:
+                usable &= at >= start - schedule.newest * order.window
             estimator, builds = fit(rows[usable], truth[usable], at[usable], schema, order.parameters), builds + 1
         window = (at >= start) & (at < start + order.window)
         if window.any():

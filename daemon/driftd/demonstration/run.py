@@ -20,7 +20,7 @@ from driftd.clock import VirtualClock
 from driftd.config.load import load
 from driftd.config.schema import Config
 from driftd.demonstration import report
-from driftd.demonstration.comparison import PolicyComparison, find_mistakes, row_errors, static_curve
+from driftd.demonstration.comparison import PolicyComparison, Schedule, find_mistakes, row_errors, static_curve
 from driftd.demonstration.report import Curve, Keeper, Mark, MarkKind
 from driftd.demonstration.stream import MODEL, Batch, Stream, batches, flights, start_of
 from driftd.errors import DriftdError
@@ -65,7 +65,7 @@ def format_decision(line: StoredTransition) -> Text:
 
 STEPS = 4  # of a window: how often predictions and labels are handed over
 PARAMETERS = {"max_iter": 60}  # of the trainer, for every way of keeping the model: it takes two minutes, not ten
-RIVALS: dict[str, int] = {Keeper.MONTHLY: 28, Keeper.WEEKLY: 7}  # windows between two builds
+RIVALS: dict[str, Schedule] = {Keeper.MONTHLY: Schedule(28), Keeper.WEEKLY: Schedule(7)}
 CONFIG = """\
 # The config of the demonstration: one model, windows of a day, so many trees; everything else by default.
 state_dir: {state_dir}
