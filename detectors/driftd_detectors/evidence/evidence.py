@@ -265,7 +265,7 @@ class Evidence:
         return np.asarray(np.sign(residual) * np.maximum(0.0, np.abs(residual) - _VARIES_SDS * varies))
 
     def recent_mean(self, stream: int, windows: int, *, absolute: bool = False) -> float:
-        """How far one stream was off its prediction, or off 0 (`absolute`), in the last windows on average; else NaN."""
+        """How far one stream was off its prediction (or off 0: `absolute`) in the last windows on average; else NaN."""
         first = max(0, len(self.history.starts) - windows)
         recent = self.history.values[first:, stream] if absolute else self._residuals(first)[:, stream]
         known = recent[np.isfinite(recent)]
