@@ -62,7 +62,7 @@ class World:
     heavy: float = 0.0
     mixed: bool = False  # columns of twelve kinds instead of twenty normal ones
     special: float = 0.0  # the last two days of a month and eight holidays a year
-    summer: bool = False  # the first two features go by the local hour of a zone with summer time
+    summer: bool = False  # features go by the local hours of a zone with summer time
     calendar: Calendar = PLAIN
     begins: float = MONDAY
     life: int = 1000  # windows until a new reference is drawn: short where what is special soon stops being new
@@ -163,8 +163,7 @@ class Run:
         if world.special and ((day + timedelta(2)).month != day.month or day.toordinal() in YEAR.holidays):
             effect += world.special * self.odd
         if world.summer:
-            local = BERLIN.local(np.array([start]), HOUR)[0]
-            effect[:2] = self.pattern[int(local // HOUR) % 24, :2]
+            effect = self.pattern[int(BERLIN.local(np.array([start]), HOUR)[0] // HOUR) % 168].copy()
         if world.wander:
             self.level = world.ar * self.level + world.wander * rng.normal(0, np.sqrt(1 - world.ar**2), FEATURES)
             effect += self.level

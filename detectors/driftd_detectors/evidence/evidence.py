@@ -26,7 +26,8 @@ from driftd_detectors.serialization import JsonObject
 
 LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in sds of a window, that are betted on
 CLIP = 4.0  # one glitch cannot raise an alarm
-SUSPECTED = 5.0  # from this evidence on, windows are quarantined from learning
+SUSPECTED = 5.0  # evidence that somebody may want to know of
+QUARANTINE = 2.0  # from this evidence on, windows are not learned: docs/decisions/016
 _MOST_LOG = 80.0
 _VARIES_SDS = 2.0  # of the windows' own variation; what is shown as a shift is beyond it
 _FEWEST_REFERENCE_WINDOWS = 2
@@ -84,7 +85,7 @@ class Evidence:
     the variance, the sampling floor, quarantine and autocorrelation it is calibrated by simulation
     (benchmarks/false_alarms.py), not proved.
 
-    From M >= 5 windows are quarantined: they count as evidence but are learned only if the evidence falls again. Once
+    From M >= 2 windows are quarantined: they count as evidence but are learned only if the evidence falls again. Once
     over the threshold the alarm stands until `rebaseline`.
 
     Examples
@@ -115,7 +116,7 @@ class Evidence:
     seen: int = 0  # windows since it began or was last absorbed
     wander: AutocorrelationMargin = ANY_WANDER
     waits_for: int = 0  # windows to learn before any counts as evidence
-    quarantine: float = SUSPECTED  # from this evidence on, windows are not learned
+    quarantine: float = QUARANTINE  # from this evidence on, windows are not learned
 
     @classmethod
     def begin(
@@ -264,10 +265,7 @@ class Evidence:
         return np.asarray(np.sign(residual) * np.maximum(0.0, np.abs(residual) - _VARIES_SDS * varies))
 
     def recent_mean(self, stream: int, windows: int, *, absolute: bool = False) -> float:
-        """How far one stream was off its prediction in the last windows, on average; NaN when it was never there.
-
-        `absolute` gives its own mean instead.
-        """
+        """How far one stream was off its prediction (or off 0: `absolute`) in the last windows on average; else NaN."""
         first = max(0, len(self.history.starts) - windows)
         recent = self.history.values[first:, stream] if absolute else self._residuals(first)[:, stream]
         known = recent[np.isfinite(recent)]

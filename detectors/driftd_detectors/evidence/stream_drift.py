@@ -18,12 +18,11 @@ from driftd_detectors.scores.scoring import (
     LINEAR,
     OF_ALL,
     SHARES,
+    Margins,
     ReferenceScores,
     Stream,
     WindowScores,
-    directions_of,
     streams_of,
-    tolerated_sizes,
 )
 from driftd_detectors.serialization import JsonObject
 from driftd_detectors.settings import MonitorSettings
@@ -41,7 +40,7 @@ class StreamDrift(EvidenceView):
     kind: EvidenceKind
     streams: tuple[Stream, ...]
     places: NDArray[np.intp]  # of the streams among all of the layout
-    shapes: Numbers  # per stream: for chi-squares the degrees of freedom, about; for others NaN
+    margins: Margins
     sentences: StreamSentences
     tolerance: float
     evidence: Evidence
@@ -87,7 +86,7 @@ class StreamDrift(EvidenceView):
         )
         evidence = replace(evidence, waits_for=settings.learning_windows)
         sentences = StreamSentences.of(streams, layout)
-        return cls(kind, streams, places, directions_of(streams, layout), sentences, settings.tolerance, evidence)
+        return cls(kind, streams, places, Margins.of(streams, layout), sentences, settings.tolerance, evidence)
 
     def update(self, scores: WindowScores, start: float) -> Self:
         """One window more; a subject that begins to lead while an alarm stands crosses the threshold for itself."""
@@ -243,7 +242,7 @@ class StreamDrift(EvidenceView):
         )
 
     def _tolerances(self, rows: int) -> Numbers:
-        return tolerated_sizes(self.streams, self.shapes, self.tolerance, rows)
+        return self.margins.sizes(self.tolerance, rows)
 
     def pack(self) -> tuple[JsonObject, dict[str, NDArray[Any]]]:
         """The state as JSON-ready values and arrays, without what follows from the settings."""

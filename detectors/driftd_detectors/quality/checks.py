@@ -129,7 +129,7 @@ def outlying_rows(
     most = _BEYOND * present[owner]
     low = up_to - before[owner] <= most
     high = present[owner] - (up_to - before[owner] - known) <= most
-    numeric = np.array([column.numeric for column in layout.columns])[owner] & ~missing & (present[owner] > 0)
+    numeric = _numeric(layout)[owner] & ~missing & (present[owner] > 0)
     own = np.where(numeric, window, 0)
     beyond = np.maximum(np.add.reduceat(own * low, starts), np.add.reduceat(own * high, starts))
     edges = _left_ends(layout)
@@ -179,11 +179,16 @@ def _worth_a_look(window: Profile, reference: Profile, layout: Layout) -> NDArra
     gone, usually_gone = counts[ends - 1], usual[ends - 1]
     more_missing = gone * np.add.reduceat(usual, starts) > usually_gone * delivered
     one_bin = np.maximum.reduceat(np.where(_missing_bins(layout), 0, counts), starts) == delivered - gone
-    numeric = np.array([column.numeric for column in layout.columns])
+    numeric = _numeric(layout)
     new = ~numeric & (counts[ends - 2] > 0)
     strange = numeric & (counts[starts] + counts[starts + 1] + counts[ends - 3] + counts[ends - 2] > 0)
     found: NDArray[np.bool_] = (window.absent > 0) | (window.unreadable > 0) | more_missing | one_bin | new | strange
     return found
+
+
+@lru_cache(maxsize=64)
+def _numeric(layout: Layout) -> NDArray[np.bool_]:
+    return np.array([column.numeric for column in layout.columns], dtype=np.bool_)
 
 
 @lru_cache(maxsize=64)

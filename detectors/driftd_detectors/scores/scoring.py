@@ -185,21 +185,31 @@ def directions_of(streams: Sequence[Stream], layout: Layout) -> Numbers:
     )
 
 
-def tolerated_sizes(streams: Sequence[Stream], directions: Numbers, tolerance: float, rows: int) -> Numbers:
-    """Up to which size a score of each stream in a window of so many rows does not matter.
+@dataclass(frozen=True, slots=True, eq=False)
+class Margins:
+    """Up to which size a score of each stream does not matter: arrays of shape (streams,), by what multiplies them."""
 
-    `tolerance` is in standard deviations of a feature; a change of so much in one of nu directions has the
-    noncentrality rows tolerance^2, which is rows tolerance^2 / sqrt(2 nu) of the sds of a chi-square.
-    """
-    margin = np.full(len(streams), tolerance)
-    for at, stream in enumerate(streams):
-        if stream.component in {"rest", "chi_square"}:
-            margin[at] = rows * tolerance**2 / np.sqrt(2 * directions[at])
-        elif stream.component == "largest":
-            margin[at] = tolerance * np.sqrt(rows)
-        elif np.isfinite(directions[at]):
-            margin[at] = rows * tolerance**2 * np.sqrt(directions[at] / 2)
-    return margin
+    flat: Numbers  # the tolerance
+    by_rows: Numbers  # rows times its square
+    by_root: Numbers  # the tolerance times the root of the rows
+
+    @classmethod
+    def of(cls, streams: Sequence[Stream], layout: Layout) -> Margins:
+        """A change of `tolerance` sds in one of nu directions has the noncentrality rows tolerance^2.
+
+        That is rows tolerance^2 / sqrt(2 nu) of the sds of a chi-square.
+        """
+        nu = directions_of(streams, layout)
+        one_column = np.array([stream.component in {"rest", "chi_square"} for stream in streams], dtype=np.bool_)
+        chi, root = np.isfinite(nu), np.array([stream.component == "largest" for stream in streams], dtype=np.bool_)
+        known = np.where(chi, nu, 1.0)
+        by_rows = np.where(chi, np.where(one_column, 1 / np.sqrt(2 * known), np.sqrt(known / 2)), 0.0)
+        return cls((~chi & ~root).astype(np.float64), by_rows, root.astype(np.float64))
+
+    def sizes(self, tolerance: float, rows: int) -> Numbers:
+        """The margins in a window of so many rows; `tolerance` is in standard deviations of a feature."""
+        by_rows = rows * tolerance**2 * self.by_rows
+        return np.asarray(tolerance * self.flat + by_rows + tolerance * np.sqrt(rows) * self.by_root)
 
 
 def _streams(column: ColumnLayout, kind: EvidenceKind) -> list[Stream]:
