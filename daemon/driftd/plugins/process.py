@@ -24,10 +24,17 @@ from driftd_detectors.serialization import pack, unpack
 
 log = structlog.get_logger()
 
+LOAD_SECONDS = 120.0  # for importing what a function needs, once for each helper
 FIRST_WAIT, LONGEST_WAIT = 5.0, 3600.0  # seconds before a function that hung or crashed is asked again
 _HEAD = 8  # bytes of a message's length
 _PIECE = 1 << 16
 _WAKE_SECONDS = 1.0  # how often a waiting main loop says that it is alive
+
+
+class LoadRequest(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
+    """To import what a function needs, before it is asked: a library may take longer to import than a score to make."""
+
+    use: str
 
 
 class LossRequest(msgspec.Struct, frozen=True, kw_only=True, tag="losses"):
@@ -77,6 +84,7 @@ class HelperProcess:
     limits: JobLimits
     waiting: Callable[[], None] = lambda: None
     _process: subprocess.Popen[bytes] | None = None
+    _loaded: set[str] = field(default_factory=set)  # functions that the child has imported
     _failures: dict[str, tuple[int, float]] = field(default_factory=dict)  # how often in a row, and when to ask again
 
     @property
@@ -119,15 +127,25 @@ class HelperProcess:
             raise HelperError(f"{use} hung or crashed {count} times in a row; it is asked again in {left:.0f} s")
         if self._process is None or self._process.poll() is not None:
             raise HelperError("the helper process does not run")
+        if use not in self._loaded:
+            self._answer(LoadRequest(use=use), {}, LOAD_SECONDS, count)
+            self._loaded.add(use)
+        found = self._answer(request, arrays, seconds, count)
+        self._failures.pop(use, None)
+        return found
+
+    def _answer(
+        self, request: LoadRequest | LossRequest | ScoreRequest, arrays: Arrays, seconds: float, count: int
+    ) -> tuple[Answer, Arrays]:
+        """One request and its answer; `count` failures of the function came before."""
         message = pack(msgspec.to_builtins(request), arrays)
         try:
             answer = self._exchange(len(message).to_bytes(_HEAD, "big") + message, time.monotonic() + seconds)
         except (TimeoutError, OSError) as error:
-            self._give_up(use, count + 1, error)
+            self._give_up(request.use, count + 1, error)
             late = isinstance(error, TimeoutError)
             why = f"gave no answer within {seconds:.0f} s" if late else "crashed the helper process"
-            raise HelperError(f"{use} {why}; see {self.folder / 'log.txt'}") from error
-        self._failures.pop(use, None)
+            raise HelperError(f"{request.use} {why}; see {self.folder / 'log.txt'}") from error
         values, found = unpack(answer)
         said = msgspec.convert(values, Answer)
         if said.error:
@@ -136,6 +154,7 @@ class HelperProcess:
 
     def close(self) -> None:
         """End the child and all that it started."""
+        self._loaded.clear()
         if self._process is None:
             return
         if self._process.returncode is None:

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd.errors import DriftdError
-from driftd.plugins.process import Answer, Arrays, LossRequest, ScoreRequest
+from driftd.plugins.process import Answer, Arrays, LoadRequest, LossRequest, ScoreRequest
 from driftd.records import Window
+from driftd.stattests import EVIDENTLY
 from driftd.training.jobs import JobLimits, apply_limits
 from driftd.training.process_tree import keep
-from driftd.training.user_functions import call_loss
+from driftd.training.user_functions import call_loss, import_function
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.serialization import pack, unpack
@@ -63,7 +64,10 @@ def read_messages(stream: BinaryIO) -> Iterator[bytes]:
 def _answer(request: bytes) -> tuple[Answer, Arrays]:
     try:
         values, arrays = unpack(request)
-        match msgspec.convert(values, LossRequest | ScoreRequest):
+        match msgspec.convert(values, LoadRequest | LossRequest | ScoreRequest):
+            case LoadRequest(use=use):
+                _load(use)
+                return Answer(), {}
             case LossRequest() as asked:
                 return Answer(), {"losses": _losses(asked, arrays)}
             case asked:
@@ -74,6 +78,16 @@ def _answer(request: bytes) -> tuple[Answer, Arrays]:
         traceback.print_exc()
         sys.stderr.flush()
         return Answer(error=f"{type(error).__name__}: {error}"), {}
+
+
+def _load(use: str) -> None:
+    if not use.startswith(EVIDENTLY):
+        import_function(use)
+        return
+    from driftd.plugins import detectors  # noqa: F401, PLC0415 - pandas, for those who ask for scores
+    from driftd.second_opinion.adapter import load_evidently  # noqa: PLC0415 - seconds, and only if asked
+
+    load_evidently()
 
 
 def _losses(request: LossRequest, arrays: Arrays) -> NDArray[np.float64]:

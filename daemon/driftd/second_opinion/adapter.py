@@ -51,6 +51,16 @@ class Roles:
     classes: tuple[str, ...] = ()
 
 
+def load_evidently() -> None:
+    """Import what the questions below need, which takes seconds. Raises EvidentlyError when it cannot be imported."""
+
+    def load() -> None:
+        import evidently.legacy.calculations.stattests
+        import evidently.metrics  # noqa: F401
+
+    _guard(load)
+
+
 def ask_stattest(name: str, reference: pd.Series, current: pd.Series, column_type: str) -> StattestAnswer:
     """Put one column to Evidently's stattest `name`, at its default threshold.
 
