@@ -159,7 +159,7 @@ def _build(
     compare_probe(refit, staged / PROBE)
     unseen = _unseen(opponents, choice, refit)
     verdict = (
-        _unpromised(arguments.champion) if unseen is None else judge_refit(order, refit, staged, opponents, choice)
+        _without_promise(arguments.champion) if unseen is None else judge_refit(order, refit, staged, opponents, choice)
     )
     if unseen is not None:
         rows, found = unseen
@@ -201,7 +201,7 @@ def _unseen(
     return rows, in_classes(predict_rows(champion, rows), refit.schema.classes)
 
 
-def _unpromised(champion: int) -> RefitVerdict:
+def _without_promise(champion: int) -> RefitVerdict:
     sentence = (
         "it is not served: there is no row with complete labels that no build has seen, so it can promise nothing"
     )
@@ -218,7 +218,7 @@ def _data(
         "rows": part.end - part.start,
         "trained_from": float(known.rows.at[part.start]),
         "last_at": float(known.rows.at[-1]),
-        "seen_until": made.seen_until,
+        "seen_until": made.unseen_from(choice.recipe),
         "training_rows": part.end,
         "too_young": len(known.rows) - known.mature,
         "weighted_for_late_labels": choice.recipe.endswith(WEIGHTED),
@@ -240,7 +240,7 @@ def _value(
     known, judgement = opponents.known, verdict.judgement
     rows = part.end - part.start
     clauses = [
-        f"built by {choice.recipe} from {rows} rows until {format_time(made.seen_until)}",
+        f"built by {choice.recipe} from {rows} rows until {format_time(made.unseen_from(choice.recipe))}",
         choice.sentence,
         *omissions.clauses,
         verdict.sentence,
