@@ -27,7 +27,7 @@ from driftd_detectors.serialization import JsonObject
 LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in sds of a window, that are betted on
 CLIP = 4.0  # one glitch cannot raise an alarm
 SUSPECTED = 5.0  # evidence that somebody may want to know of
-QUARANTINE = 2.0  # from this evidence on, windows are not learned: docs/decisions/016
+QUARANTINE = 2.0  # from this evidence on, windows are not learned: docs/decisions/019
 _MOST_LOG = 80.0
 _VARIES_SDS = 2.0  # of the windows' own variation; what is shown as a shift is beyond it
 _FEWEST_REFERENCE_WINDOWS = 2
