@@ -103,7 +103,8 @@ def _set_aside(extent: Extent) -> str:
 
 
 def trainers(installation: Installation) -> Iterator[Finding]:
-    """Each trainer can be found, as a build would: imported in a process of its own."""
+    """Each trainer, metric and detector of the user can be found, as a build would: imported apart from us."""
+    yield from own_functions(installation)
     for name, model in installation.config.models.items():
         if not isinstance(model.trainer, str):
             program = model.trainer.command[0]
