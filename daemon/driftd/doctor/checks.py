@@ -18,7 +18,6 @@ CHECKS: dict[str, Check] = {
     "backlog": daemon.backlog,
     "sources": models.sources,
     "trainers": models.trainers,
-    "functions": models.own_functions,
     "hand-overs": models.hand_overs,
     "versions": models.versions,
     "progress": models.progress,

@@ -104,7 +104,8 @@ def _set_aside(extent: Extent) -> str:
 
 
 def trainers(installation: Installation) -> Iterator[Finding]:
-    """Each trainer can be found, as a build would: imported in a process of its own."""
+    """Each trainer, metric and detector of the user can be found, as a build would: imported apart from us."""
+    yield from own_functions(installation)
     for name, model in installation.config.models.items():
         if model.trainer is None:
             yield ok(name, "no trainer is configured: a new version is asked for where one would be built")
