@@ -276,3 +276,39 @@ def test_features_are_read_by_kind_and_never_fail() -> None:
     assert frame["gone"].isna().all()
     again = feature_frame(frame, schema)
     assert again.equals(frame)
+
+
+def snapshot_of(places: Places, digest: str) -> None:
+    folder = places.snapshot("demand", digest)
+    folder.mkdir(parents=True)
+    (folder / "data.parquet").write_bytes(b"x" * 50_000)
+
+
+def snapshots_in(places: Places) -> set[str]:
+    return {path.name for path in places.snapshot("demand", "x").parent.iterdir()}
+
+
+def test_the_oldest_snapshots_go_over_the_limit_and_those_in_use_stay(registry: Registry, tmp_path: Path) -> None:
+    """What no version was built from goes first, then the oldest; within the limit nothing goes."""
+    places = Places(tmp_path)
+    for version, digest in ((1, "a"), (2, "b"), (3, "c"), (4, "d")):
+        publish(registry, version, snapshot=digest)
+    for digest in ("a", "b", "c", "d", "of-a-failed-build"):
+        snapshot_of(places, digest)
+    assert registry.prune_snapshots("demand", {1, 4}, 1 << 30) == ()
+    assert registry.prune_snapshots("demand", {1, 4}, 4 * 53_248) == ("of-a-failed-build",)
+    assert registry.prune_snapshots("demand", {1, 4}, 0) == ("b", "c")
+    assert snapshots_in(places) == {"a", "d"}
+    assert registry.prune_snapshots("other", (), 0) == ()
+
+
+def test_while_a_manifest_is_damaged_what_it_was_built_from_stays(registry: Registry, tmp_path: Path) -> None:
+    """A snapshot that seems to belong to no version may belong to the one whose manifest cannot be read."""
+    places = Places(tmp_path)
+    publish(registry, 1, snapshot="a")
+    publish(registry, 2, snapshot="b")
+    for digest in ("a", "b"):
+        snapshot_of(places, digest)
+    (places.version("demand", 2) / "manifest.json").write_text("{")
+    assert registry.prune_snapshots("demand", (), 0) == ("a",)
+    assert snapshots_in(places) == {"b"}

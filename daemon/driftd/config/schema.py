@@ -85,6 +85,12 @@ class RetentionConfig(Section):
         ge=1 << 20,
         description="bytes of one model's event store; over them the oldest go, however young; no limit unless set",
     )
+    snapshot_bytes: Whole = Field(
+        10 << 30,
+        ge=0,
+        description="bytes of one model's snapshots; over them the oldest go, but for those of the versions that serve, "
+        "served last, or are being built; a version whose snapshot is gone cannot be built again",
+    )
 
 
 class BackupConfig(Section):

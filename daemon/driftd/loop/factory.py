@@ -138,6 +138,7 @@ class Assembly:
             performer=self._performer(name, config),
             store=self.store,
             metrics=self.metrics.model(name),
+            snapshot_bytes=config.retention.snapshot_bytes,
         )
         runner.verdicts = latest_verdicts(self.store, state)
         try:

@@ -74,6 +74,7 @@ class ModelRunner:
     performer: Performer
     store: StateStore
     metrics: ModelMetrics
+    snapshot_bytes: int
     is_blind: bool = False  # the champion's files are damaged: nothing is checked, but requests are answered
     standing: str = "not looked yet"  # the last step in one sentence
     verdicts: LatestVerdicts = NOT_CHECKED  # of the champion
@@ -364,3 +365,14 @@ class ModelRunner:
             self.metrics.fresh()
             show_version(self.metrics, self.evidence, self.state.champion)
         self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)
+        if action.kind in (*BUILDING, ActionKind.SWAP) and self.state.build is None:
+            self._prune_snapshots()
+
+    def _prune_snapshots(self) -> None:
+        """Refreshes store a snapshot each: the oldest go where they would fill the disk."""
+        registry, state = self.performer.registry, self.state
+        ways_back = (state.champion, state.previous, state.pinned, *state.served)
+        in_use = {*(version for version in ways_back if version is not None), *registry.versions(self.name)[:1]}
+        removed = registry.prune_snapshots(self.name, in_use, self.snapshot_bytes)
+        if removed:
+            log.info("snapshots_pruned", model=self.name, count=len(removed), first=removed[0])

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,33 @@ class Registry:
         write_manifest(folder, manifest)
         return manifest
 
+    def prune_snapshots(self, model: str, in_use: Collection[int], most_bytes: int) -> tuple[str, ...]:
+        """Remove a model's oldest snapshots while all together are larger than `most_bytes`; returns their digests.
+
+        Those of the versions `in_use` stay; what no version was built from goes first. Call it while no build is at
+        work, which would not be known here. While a manifest cannot be read, what it was built from is unknown, and
+        only snapshots of readable versions go.
+        """
+        built: dict[str, int] = {}  # the newest version from each snapshot
+        is_known = True
+        for version in self.versions(model):
+            try:
+                built[self.manifest(model, version).snapshot] = version
+            except ManifestError:
+                is_known = False
+        kept = {digest for digest, version in built.items() if version in in_use}
+        folder = self._places.snapshot(model, "x").parent
+        sizes = {path.name: _bytes_in(path) for path in folder.iterdir()} if folder.is_dir() else {}
+        removable = [name for name in sizes if name not in kept and (name in built or is_known)]
+        removed = []
+        for digest in sorted(removable, key=lambda name: built.get(name, 0)):
+            if sum(sizes.values()) <= most_bytes:
+                break
+            shutil.rmtree(folder / digest, ignore_errors=True)
+            del sizes[digest]
+            removed.append(digest)
+        return tuple(removed)
+
     def current(self, model: str) -> int | None:
         """The version that the `current` link names; None when there is no link, or it names no published version."""
         try:
@@ -163,6 +191,10 @@ class Registry:
         from driftd.registry.loaded import load_version  # noqa: PLC0415 - only who loads pays for scikit-learn
 
         return load_version(self._places.version(model, version), allow_joblib=allow_joblib)
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
 
 
 class NothingServedError(DriftdError):
