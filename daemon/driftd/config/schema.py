@@ -88,8 +88,8 @@ class RetentionConfig(Section):
     snapshot_bytes: Whole = Field(
         10 << 30,
         ge=0,
-        description="bytes of one model's snapshots; over them the oldest go, but for those of the versions that serve, "
-        "served last, or are being built; a version whose snapshot is gone cannot be built again",
+        description="bytes of one model's snapshots; over them the oldest go, but for those of the versions that serve "
+        "or served last; a version whose snapshot is gone cannot be built again",
     )
 
 
