@@ -104,6 +104,8 @@ def confirm(config_path: Path, model: str, version: int, why: str, wait: float, 
 def rollback(config_path: Path, model: str | None, version: int | None, why: str, wait: float, as_json: bool) -> None:
     """Go back to an earlier version of MODEL; the one that serves now is barred.
 
+    It serves until the next build wins or the next refresh is due; `override.pin` in the config holds a version.
+
     \b
     Example:
       driftd rollback demand --to 3 --why "complaints from the north"
