@@ -33,6 +33,7 @@ models:
     target: y
     features: {a: number, b: number, c: category}
     window: {rows: 50}
+    retrain: {on: [performance]}
 """
 LIBRARIES = "/opt/libraries"  # where the host sees the packages of the environment that runs the tests
 POST = f"""\

@@ -30,7 +30,8 @@ from loop_world import CONFIG, HOUR, MODEL, World
 pytestmark = pytest.mark.slow
 
 FIRES, WAITS = "DriftdPerformanceBelowTolerance", "DriftdApprovalWaiting"
-MANUAL = "    promote: {{approval: manual}}\n"  # so that nothing is swapped before the message came
+# Nothing is swapped before the message came.
+MANUAL = CONFIG.replace("promote: {{", "promote: {{approval: manual, ")
 RUNBOOK = "https://wiki.example/runbook"
 PROMETHEUS = """\
 global: {{scrape_interval: 500ms, evaluation_interval: 500ms}}
@@ -175,7 +176,7 @@ def monitored(world: World, folder: Path) -> Iterator[tuple[Webhook, Watcher]]:
 def test_a_drift_wakes_somebody_and_the_swap_ends_it(tmp_path: Path) -> None:
     """The rule on performance goes pending and fires, the message has the figures, and it resolves after the swap."""
     start = (time.time() // HOUR - 119) * HOUR  # rules compare with the time now
-    world = World.begin(tmp_path, config=CONFIG + MANUAL, start=start)
+    world = World.begin(tmp_path, config=MANUAL, start=start)
     with monitored(world, tmp_path) as (webhook, watcher):
         world.live(2)
         time.sleep(2)  # for a scrape, and an evaluation of the rules

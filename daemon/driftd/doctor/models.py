@@ -147,9 +147,10 @@ def own_functions(installation: Installation) -> Iterator[Finding]:
 def hand_overs(installation: Installation) -> Iterator[Finding]:
     """Of models that another system serves: what tells that system is there, and nothing awaits its confirmation."""
     states = installation.states()
-    for name, model in installation.config.models.items():
-        if not model.is_external:
-            continue
+    external = {name: model for name, model in installation.config.models.items() if model.is_external}
+    if not external:
+        yield ok("hand-overs", "driftd serves every model itself")
+    for name, model in external.items():
         way, program = model.deploy.way, (model.deploy.command or ("",))[0]
         if way == "command" and shutil.which(program) is None:
             yield fail(name, f"the program {program!r} of deploy is not found", "install it, or give its whole path")

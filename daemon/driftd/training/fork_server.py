@@ -262,7 +262,8 @@ def _work(order: ForkOrder, own_paths: list[str], server: int) -> None:
             os.dup2(opened, descriptor)
             os.close(opened)
         os.dup2(1, 2)
-        os.chdir(order.cwd)
+        if str(Path.cwd()) != order.cwd:  # a folder that was entered as root may be closed to the owner of the state
+            os.chdir(order.cwd)
         os.environ.clear()
         os.environ.update(order.environment)
         given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
