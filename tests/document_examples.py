@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -39,7 +40,8 @@ def run_block(block: Block, folder: Path) -> None:
         name = re.match(r"# (\w+\.py)\n", block.text)
         assert name is not None, "a program of a page begins with a comment that is its file's name"
         (folder / name[1]).write_text(block.text)
-        if "\ndef " not in block.text and "DRIFTD_" not in block.text:
+        does_something = any(isinstance(step, ast.Expr | ast.With) for step in ast.parse(block.text).body)
+        if does_something and "DRIFTD_" not in block.text:
             done = subprocess.run(
                 [sys.executable, name[1]], cwd=folder, env=environment(), capture_output=True, text=True, check=False
             )

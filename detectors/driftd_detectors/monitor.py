@@ -25,11 +25,12 @@ from driftd_detectors.performance.cohorts import assess_cohort, delay_in_use, en
 from driftd_detectors.performance.harm import Harm
 from driftd_detectors.performance.label_delay import Maturity
 from driftd_detectors.performance.loss_reference import LossReference
+from driftd_detectors.performance.losses import automatic_metric
 from driftd_detectors.performance.performance import Performance, PerformancePair
 from driftd_detectors.performance.segment_evidence import SHARE as SEGMENTS_SHARE
 from driftd_detectors.performance.segment_evidence import SegmentPerformance, begin_segments
 from driftd_detectors.performance.segments import Segment
-from driftd_detectors.performance.watch import begin_estimated_loss, begin_labelled_loss, chosen_loss
+from driftd_detectors.performance.watch import begin_estimated_loss, begin_labelled_loss
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import (
     LEVEL_FAULTS,
@@ -233,7 +234,7 @@ class Monitor:
     @property
     def loss(self) -> LossReference | None:
         """The reference's losses under the metric that is watched."""
-        return chosen_loss(self.reference, self.settings.metric)
+        return _chosen_loss(self.reference, self.settings.metric)
 
     def to_bytes(self) -> bytes:
         """The evidence, without the reference and the settings."""
@@ -323,7 +324,7 @@ def _begin(
     predecessor: Monitor | None = None,
 ) -> Monitor:
     threshold = settings.budget.threshold(EvidenceKind.PERFORMANCE)
-    loss = chosen_loss(reference, settings.metric)
+    loss = _chosen_loss(reference, settings.metric)
     before = None if predecessor is None else predecessor.segments
     segments = None if loss is None else begin_segments(reference.segments, settings, threshold, loss.metric, before)
     loss_before = None if predecessor is None else predecessor.performance
@@ -358,6 +359,12 @@ def _faults(
 ) -> tuple[Fault, ...]:
     layout, whole = reference.layout, reference.profile
     return quality_faults(profile, whole, layout, settings=settings, usually_outlying=outlying)
+
+
+def _chosen_loss(reference: Reference, metric: str) -> LossReference | None:
+    """The chosen metric's losses; those of the automatic one where it is not defined for the reference."""
+    names = (metric, automatic_metric(reference.schema.task, reference.rarer), "brier", reference.loss, "error")
+    return next((reference.losses[name] for name in names if name in reference.losses), None)
 
 
 def _metric(loss: LossReference | None) -> str | None:

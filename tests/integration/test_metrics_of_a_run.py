@@ -46,6 +46,8 @@ ELSEWHERE = {
     *(one for one in families.ALL if one.owner == "receiver"),  # see test_notifications
     families.OVERRIDE_SINCE,  # this run has no override; see test_config_history
     model_families.ROLLED_BACK_AT,  # and no rollback; see test_metrics
+    model_families.HAND_OVER_UNTIL,  # only of models that are served elsewhere; see test_external
+    model_families.TAKEN_BACK_AT,
     model_families.ESTIMATE_HELD,  # needs ten windows with labels; see test_metrics
 }
 SINCE_START = {one.name for one in families.ALL if one.type in {"counter", "histogram"} and not one.lasting}

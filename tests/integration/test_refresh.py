@@ -190,7 +190,7 @@ def test_where_labels_come_late_recipes_have_twins_and_the_refresh_is_still_judg
 
 def test_the_cautious_rule_serves_only_what_is_surely_better(tmp_path: Path) -> None:
     """With `promote.serve: surely_better` the champion stays where nothing changed, and the version's words say why."""
-    places, value = refresh_once(tmp_path, CONFIG + "    promote: {{serve: surely_better}}\n")
+    places, value = refresh_once(tmp_path, CONFIG.replace("promote: {{", "promote: {{serve: surely_better, "))
     assert value["serves"] == 1
     assert "is not surely better (promote.serve is surely_better)" in str(value["sentence"])
     assert Registry(places).manifest(MODEL, 2).status == "reject"

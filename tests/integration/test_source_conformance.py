@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlite_utils  # noqa: F401 - so that migrations run in this process: a child takes half a second each
 
-from driftd.loop.checks import read_window
+from driftd.loop.checks import ServedBy, read_window
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
@@ -324,13 +324,15 @@ def test_profiles_of_windows_add_up(world: World) -> None:
     reference = learn_reference(
         columns, outcomes, SCHEMA, starts=starts, importance=dict.fromkeys(SCHEMA.names, 0.2), loss="error"
     )
-    whole = read_window(world.source, Window(0, START, START + 60), reference, 1).profile
-    halves = [read_window(world.source, Window(0, START + s, START + s + 30), reference, 1).profile for s in (0, 30)]
+    whole = read_window(world.source, Window(0, START, START + 60), reference, ServedBy(1)).profile
+    halves = [
+        read_window(world.source, Window(0, START + s, START + s + 30), reference, ServedBy(1)).profile for s in (0, 30)
+    ]
     merged = merge(*halves)
     assert merged.rows == whole.rows == 60
     for one, other in zip(merged.counts, whole.counts, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert read_window(world.source, Window(0, START + 900, START + 960), reference, 1).profile.rows == 0
+    assert read_window(world.source, Window(0, START + 900, START + 960), reference, ServedBy(1)).profile.rows == 0
 
 
 def test_closing_gives_the_files_back(world: World) -> None:

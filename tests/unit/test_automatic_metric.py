@@ -127,7 +127,7 @@ def test_a_metric_that_the_config_names_has_nothing_beside_it(reference) -> None
 
 @pytest.mark.slow
 def test_the_gate_promotes_a_good_model_of_rare_positives() -> None:
-    """On 3,000 rows a calibrated challenger beats the base rate in three of four cases, and hardly by Brier."""
+    """On 3,000 rows a calibrated challenger beats the base rate in two of three cases, and hardly by Brier."""
     rng, promoted = np.random.default_rng(3), {"log_loss": 0, "brier": 0}
     for _ in range(100):
         _, outcomes = rare_rows(rng, 0)
@@ -137,5 +137,5 @@ def test_the_gate_promotes_a_good_model_of_rare_positives() -> None:
         square = [(one - label) ** 2 for one in (score, base)]
         promoted["log_loss"] += judge(log[0], log[1], at).decision == "promote"
         promoted["brier"] += judge(square[0], square[1], at).decision == "promote"
-    assert promoted["log_loss"] >= 75
+    assert promoted["log_loss"] >= 65  # whole days judge: five blocks of two days here
     assert promoted["brier"] < 50

@@ -9,7 +9,6 @@ from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.harm import Harm
 from driftd_detectors.performance.level_averages import SpreadPrior
 from driftd_detectors.performance.loss_reference import LossReference
-from driftd_detectors.performance.losses import automatic_metric
 from driftd_detectors.performance.performance import Performance, PerformancePair, begin_performance, tolerance_of
 from driftd_detectors.reference import Reference
 from driftd_detectors.settings import MonitorSettings
@@ -65,9 +64,3 @@ def _spread_priors(before: WatchedLoss | None) -> dict[str, SpreadPrior]:
     """What the version before learned of how windows differ, by metric."""
     parts = (before.first, before.beside) if isinstance(before, PerformancePair) else (before,)
     return {part.reference.metric: part.successor_prior() for part in parts if isinstance(part, Performance)}
-
-
-def chosen_loss(reference: Reference, metric: str) -> LossReference | None:
-    """The chosen metric's losses; those of the automatic one where it is not defined for the reference."""
-    names = (metric, automatic_metric(reference.schema.task, reference.rarer), "brier", reference.loss, "error")
-    return next((reference.losses[name] for name in names if name in reference.losses), None)
