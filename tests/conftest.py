@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from fault_counts import COUNTED
@@ -27,6 +28,13 @@ def pytest_runtest_makereport(
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped where it must run: {reason}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_ever() -> Generator[None, None, None]:
+    """A command that runs in the process of the tests sets the logs up: not for the next test."""
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -321,6 +321,7 @@ def _end(one: Campaign) -> dict[str, object]:
 def _litter(places: Places) -> list[str]:
     """Temporary names that nobody will come back for."""
     found = [path for path in places.root.rglob("*") if re.search(r"(^\.|-new$|\.tmp|\.part)", path.name)]
+    found = [path for path in found if path.parent != places.backups]  # the next backup sweeps those
     return sorted(str(one.relative_to(places.root)) for one in found if "jobs" not in one.parts and one.name != ".lock")
 
 

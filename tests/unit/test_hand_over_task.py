@@ -42,7 +42,13 @@ def test_a_program_gets_the_message_twice(tmp_path: Path) -> None:
 
 def test_a_program_that_fails_says_why_by_its_last_line(tmp_path: Path) -> None:
     """The error names the exit code; what follows an option of a secret is not shown."""
-    command = (sys.executable, "-c", "print('working'); raise SystemExit('the cluster is away')", "--token", "s3cret")
+    command = (
+        sys.executable,
+        "-c",
+        "print('working', flush=True); raise SystemExit('the cluster is away')",
+        "--token",
+        "s3cret",
+    )
     with pytest.raises(HandOverError, match=r"exit code 1: the cluster is away") as failed:
         run(order(tmp_path, command=command))
     assert "s3cret" not in str(failed.value)

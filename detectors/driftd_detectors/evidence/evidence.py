@@ -27,7 +27,7 @@ from driftd_detectors.serialization import JsonObject
 LAMBDAS = np.array([0.5, 1.0, 1.5, 2.25, 3.25, 4.5])  # the sizes of change, in sds of a window, that are betted on
 CLIP = 4.0  # one glitch cannot raise an alarm
 SUSPECTED = 5.0  # evidence that somebody may want to know of
-QUARANTINE = 2.0  # from this evidence on, windows are not learned: docs/decisions/019
+QUARANTINE = 5.0  # from this evidence on, windows are not learned: docs/decisions/019
 _MOST_LOG = 80.0
 _VARIES_SDS = 2.0  # of the windows' own variation; what is shown as a shift is beyond it
 _FEWEST_REFERENCE_WINDOWS = 2
@@ -85,7 +85,7 @@ class Evidence:
     the variance, the sampling floor, quarantine and autocorrelation it is calibrated by simulation
     (benchmarks/false_alarms.py), not proved.
 
-    From M >= 2 windows are quarantined: they count as evidence but are learned only if the evidence falls again. Once
+    From M >= 5 windows are quarantined: they count as evidence but are learned only if the evidence falls again. Once
     over the threshold the alarm stands until `rebaseline`.
 
     Examples
