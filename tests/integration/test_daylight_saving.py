@@ -34,7 +34,7 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.parametrize("leap", [SPRING, AUTUMN], ids=["spring", "autumn"])
+@pytest.mark.parametrize("leap", [SPRING, pytest.param(AUTUMN, marks=pytest.mark.soak)], ids=["spring", "autumn"])
 @pytest.mark.usefixtures("berlin")
 def test_each_window_is_checked_once_and_the_daily_build_begins_once_a_day(tmp_path: Path, leap: datetime) -> None:
     """Over either leap of local time hourly windows have no gap and no double, and a schedule keeps its hour of UTC."""

@@ -68,6 +68,7 @@ def test_a_stream_that_is_not_there_is_named(decisions: ModuleType, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.soak
 def test_the_ways_of_keeping_a_model_are_measured_side_by_side(tmp_path: Path) -> None:
     """Every prediction counts for each of them, builds are those of the schedule, fits are counted."""
     file = tmp_path / "small.parquet"

@@ -457,7 +457,7 @@ def test_the_near_graph_of_an_external_model_holds_every_law(external: World) ->
     assert hold_the_graph(external, 400) >= 400
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_far_graph_of_an_external_model_holds_every_law(external: World) -> None:
     """The same of the first three thousand states."""
     assert hold_the_graph(external, 3_000) >= 3_000

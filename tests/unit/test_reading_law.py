@@ -91,7 +91,7 @@ def test_formats_agree(table: Drawn, first: str, second: str) -> None:
     law_across(table, first, second)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 @settings(max_examples=2_500, **QUIET)
 @given(tables(), st.sampled_from(FORMATS))
@@ -100,7 +100,7 @@ def test_the_source_returns_what_init_trained_on_in_many_files(table: Drawn, nam
     law(table, name)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 @settings(max_examples=500, **QUIET)
 @given(tables(TYPED, ("0 and 1", "floats", "truths", "decimals", "number")), *[st.sampled_from(FORMATS)] * 2)

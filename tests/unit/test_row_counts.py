@@ -122,7 +122,7 @@ def in_hours(source: FilesSource) -> int:
 
 @pytest.mark.parametrize(
     ("name", "examples"),
-    [(name, 10) for name in FORMATS] + [pytest.param(name, 500, marks=pytest.mark.slow) for name in FORMATS],
+    [(name, 10) for name in FORMATS] + [pytest.param(name, 500, marks=pytest.mark.soak) for name in FORMATS],
 )
 def test_rows_in_the_files_are_the_sum_of_the_counts(name: str, examples: int) -> None:
     """Whatever the rows of a file are like, each is in one window or counted under one reason."""
