@@ -27,7 +27,7 @@ $(READY): pyproject.toml $(LOCKS)/build.txt $(LOCKS)/dev.txt
 	$(BIN)/python $(PIP) check
 	@touch $@
 
-demo: $(READY)  ## Show the whole loop on a real year of flights (about two minutes)
+demo: $(READY)  ## Show the whole loop on a real year of flights (about six minutes)
 	$(BIN)/driftd demo --folder $(DEMO)
 
 test: lint types  ## Everything: lint, types, unit tests, then the slow ones
