@@ -28,7 +28,7 @@ LEVEL = click.option(
     help="Where the state and the report go.",
 )
 def demo(folder: Path) -> None:
-    """Show the whole loop on a real year of flights, in about two minutes.
+    """Show the whole loop on a real year of flights, in about six minutes.
 
     Version 1 is trained on two months, the other ten are replayed through the real event store and the real daemon on a
     virtual clock. FOLDER is made anew; a folder that holds anything else is left alone.
