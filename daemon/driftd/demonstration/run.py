@@ -64,7 +64,7 @@ def format_decision(line: StoredTransition) -> Text:
 
 
 STEPS = 4  # of a window: how often predictions and labels are handed over
-PARAMETERS = {"max_iter": 60}  # of the trainer, for every way of keeping the model: fewer would not learn, more take longer
+PARAMETERS = {"max_iter": 60}  # of the trainer, for every way of keeping the model: few, so that a refresh is cheap
 RIVALS: dict[str, Schedule] = {Keeper.MONTHLY: Schedule(28), Keeper.WEEKLY: Schedule(7)}
 CONFIG = """\
 # The config of the demonstration: one model, windows of a day, so many trees; everything else by default.
