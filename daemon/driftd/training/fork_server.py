@@ -37,6 +37,7 @@ PRELOADED = (
     "driftd.training.tasks.judge",
     "driftd.training.tasks.verify",
     "driftd.training.tasks.shadow",
+    "driftd.training.tasks.refresh",
 )
 _MOST_BYTES = 1 << 20
 _READ_AT_START = ("OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "ARROW_", "LOKY_", "PYTHON", "LD_", "LC_", "MALLOC_")
