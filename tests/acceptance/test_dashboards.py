@@ -148,8 +148,10 @@ def story(world: World, prometheus: str) -> None:
     http.start()
     try:
         let_scrape(prometheus, http.address)  # counters must be seen at 0
-        for change in (loop_world.keep_rows, broken, loop_world.keep_rows, *([worse] * 14)):
-            world.live(1, change)
+        calm = loop_world.keep_rows
+        # ten calm hours before the change: the estimate is held against ten windows before its share is shown
+        for hours, change in ((1, calm), (1, broken), (10, calm), *([(1, worse)] * 10)):
+            world.live(hours, change)
             let_scrape(prometheus, http.address)
         back = {"version": 1, "text": "to see it on the boards"}
         post_request(
@@ -203,7 +205,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
     prometheus, daemon, server = free_address(), free_address(), free_address()
     started_at = time.time()
     with ExitStack() as stack:
-        start = (time.time() // HOUR - 140) * HOUR  # so that the story ends about now
+        start = (time.time() // HOUR - 144) * HOUR  # so that the story ends about now
         text = CONFIG.replace("127.0.0.1:0", daemon) + f'serve: {{{{listen: "{server}"}}}}\n'
         world = World.begin(folder, config=text, start=start)
         (folder / "prometheus.yml").write_text(PROMETHEUS.format(daemon=daemon, server=server))
