@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,32 @@ def rename_labels(column: Coded, name: Callable[[str], str]) -> Coded:
     if tuple(table) == column.labels:
         return column
     return Coded(np.array([*places, -1], dtype=np.int32)[column.codes], tuple(table))
+
+
+def join_columns(parts: Sequence[Column]) -> Column:
+    """Columns of one feature, one after the other; the labels of coded ones are united."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    if not isinstance(first, Coded):
+        return np.concatenate([part for part in parts if not isinstance(part, Coded)])
+    table: dict[str, int] = {}
+    codes = []
+    for part in parts:
+        assert isinstance(part, Coded)
+        places = [table.setdefault(label, len(table)) for label in part.labels]
+        if places == list(range(len(places))):  # the labels stand where they stood
+            codes.append(part.codes)
+        else:
+            codes.append(np.array([*places, -1], dtype=np.int32)[part.codes])
+    return Coded(np.concatenate(codes), tuple(table))
+
+
+def take_rows(column: Column, positions: NDArray[np.int64]) -> Column:
+    """Some rows of a column."""
+    if isinstance(column, Coded):
+        return Coded(column.codes[positions], column.labels)
+    return column[positions]
 
 
 def columns_of(frame: pd.DataFrame, schema: Schema) -> Columns:

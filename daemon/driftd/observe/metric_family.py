@@ -10,7 +10,7 @@ OWNERS = (("model",), ("receiver",))
 
 @dataclass(frozen=True, slots=True, eq=False)  # a key of many dictionaries: hashing the texts would cost the most
 class Family:
-    """One metric family. `owner`: the first label, where series come and go with what it names; else empty."""
+    """One metric family. `owner`: `model` or `receiver`, where series come and go with what it names; else empty."""
 
     name: str
     type: Literal["gauge", "counter", "histogram"]
@@ -18,11 +18,10 @@ class Family:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     lasting: bool = False  # a counter that goes on over restarts, because the store knows it
+    owner: str = field(init=False)
 
-    @property
-    def owner(self) -> str:
-        """`model` or `receiver` where each series belongs to one, else empty."""
-        return self.labels[0] if self.labels[:1] in OWNERS else ""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "owner", self.labels[0] if self.labels[:1] in OWNERS else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,13 @@ def advance(
     older one that is surely better), by a person's approval or a pin, or back; at most one build and one swap are under
     way; a fault of the pipeline starts nothing; every event has a reason.
     """
+    match finding:  # what a check finds swaps nothing: it concerns no hand-over
+        case AlarmRaised() | AlarmStanding() | AlarmCleared():
+            return triggers.apply_alarm(state, finding, settings, override.in_force(now), now)
+        case QualityFault():
+            return _block_builds(state, finding)
+        case QualityOk():
+            return _unblock_builds(state, finding)
     own = hand_over.apply_to_hand_over(state, finding, facts, settings, now)
     if own is not None:
         return own
@@ -41,17 +48,16 @@ def advance(
     return hand_over.divert_swap(state, finding, decided, facts, settings, now)
 
 
-def _decide(  # noqa: PLR0911 - one return for each kind of finding
-    state: ModelState, finding: Finding, facts: Facts, settings: PolicySettings, override: Override, now: float
+def _decide(
+    state: ModelState,
+    finding: StepDone | StepFailed | ProbationResult | OperatorRequest | ClockTick,
+    facts: Facts,
+    settings: PolicySettings,
+    override: Override,
+    now: float,
 ) -> Transition:
     configured, override = override, override.in_force(now)
     match finding:
-        case AlarmRaised() | AlarmStanding() | AlarmCleared():
-            return triggers.apply_alarm(state, finding, settings, override, now)
-        case QualityFault():
-            return _block_builds(state, finding)
-        case QualityOk():
-            return _unblock_builds(state, finding)
         case StepDone():
             return builds.finish_step(state, finding, facts, settings, override, now)
         case StepFailed():

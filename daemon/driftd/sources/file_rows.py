@@ -13,9 +13,9 @@ from driftd.sources.files_settings import NOWHERE, ColumnMapping
 from driftd.sources.protocol import CHUNK_ROWS
 from driftd.sources.row_counts import read_times
 from driftd.store.events.arrow_columns import read_column, read_feature, read_ids, table_of
-from driftd.store.events.columnar import stack_columns, take_rows
+from driftd.store.events.columnar import stack_columns
 from driftd.store.events.reader import EventReader
-from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
+from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes, take_rows
 from driftd_detectors.schema import Kind, Schema, Task
 from driftd_detectors.values import ClassCodes
 

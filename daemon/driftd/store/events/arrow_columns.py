@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import BOOLEAN_LABELS, join_columns, missing_column
+from driftd.store.events.columnar import BOOLEAN_LABELS, missing_column
 from driftd.store.events.feature_parsing import read_time_text
-from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes, rename_labels
+from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes, join_columns, rename_labels
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.values import class_name, id_text, number_of_text, truth_of_text
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from driftd_detectors.columns import Coded, Column, Columns, rename_labels
+from driftd_detectors.columns import Coded, Column, Columns, join_columns, rename_labels
 from driftd_detectors.schema import Feature, Kind
 
 BOOLEAN_LABELS = ("0", "1")
@@ -42,32 +41,6 @@ def decode_blocks(blocks: Sequence[bytes], features: Sequence[Feature], rows: Se
         feature.name: _UNPACK[feature.kind]([block[place] for block in packed], rows)
         for place, feature in enumerate(features)
     }
-
-
-def join_columns(parts: Sequence[Column]) -> Column:
-    """Columns of one feature, one after the other; the labels of coded ones are united."""
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    if not isinstance(first, Coded):
-        return np.concatenate([part for part in parts if not isinstance(part, Coded)])
-    table: dict[str, int] = {}
-    codes = []
-    for part in parts:
-        assert isinstance(part, Coded)
-        places = [table.setdefault(label, len(table)) for label in part.labels]
-        if places == list(range(len(places))):  # the labels stand where they stood
-            codes.append(part.codes)
-        else:
-            codes.append(np.array([*places, -1], dtype=np.int32)[part.codes])
-    return Coded(np.concatenate(codes), tuple(table))
-
-
-def take_rows(column: Column, positions: NDArray[np.int64]) -> Column:
-    """Some rows of a column."""
-    if isinstance(column, Coded):
-        return Coded(column.codes[positions], column.labels)
-    return column[positions]
 
 
 def _pack(values: list[Any], kind: Kind) -> object:

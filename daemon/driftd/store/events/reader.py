@@ -25,11 +25,10 @@ from driftd.store.events.columnar import (
     features_of,
     missing_column,
     stack_columns,
-    take_rows,
 )
 from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
-from driftd_detectors.columns import Columns, Numbers, Outcomes
+from driftd_detectors.columns import Columns, Numbers, Outcomes, take_rows
 from driftd_detectors.schema import Feature, Schema, Task
 from driftd_detectors.values import ClassCodes
 

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from driftd.store.events.columnar import decode_blocks, features_of, take_rows
+from driftd.store.events.columnar import decode_blocks, features_of
 from driftd.store.events.writer import connect, transaction
 from driftd.store.migrations import ensure_current
+from driftd_detectors.columns import take_rows
 
 SEGMENT_ROWS = 100_000
 _SPARE_SECONDS = 86_400.0  # a small stream is sealed once its oldest rows have been cold for so long
