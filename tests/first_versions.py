@@ -1,12 +1,12 @@
-"""First versions for tests that need one and do not test how it is made: trained once in a process, then copied."""
+"""First versions for tests that do not test how one is made: trained once in a run of tests, then copied."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -15,12 +15,22 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.training.bootstrap import FileColumns, make_first_version
 
-_MADE: set[str] = set()  # the keys of those that are whole
+_own_folder: list[tempfile.TemporaryDirectory[str]] = []
+_shared_folder: list[Path] = []
 
 
-@cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="driftd-first-versions.")
+def share_first_versions(folder: Path) -> None:
+    """Keep the versions in a folder that the processes of one run of tests share."""
+    folder.mkdir(exist_ok=True)
+    _shared_folder[:] = [folder]
+
+
+def _folder() -> Path:
+    if _shared_folder:
+        return _shared_folder[0]
+    if not _own_folder:
+        _own_folder.append(tempfile.TemporaryDirectory(prefix="driftd-first-versions."))
+    return Path(_own_folder[0].name)
 
 
 def first_version_of(
@@ -31,16 +41,19 @@ def first_version_of(
     Rows without times are then those of the first call's `now`, some minutes earlier.
     """
     key = _key(model, config, rows, columns)
-    made = Places(Path(_folder().name) / key)
-    if key not in _MADE:
-        make_first_version(model, config, rows, columns, made, now=now)
-        _MADE.add(key)
+    made = Places(_folder() / key)
+    whole = _folder() / f"{key}.whole"
+    with (_folder() / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this run may be making it
+        if not whole.exists():
+            make_first_version(model, config, rows, columns, made, now=now)
+            whole.touch()
     shutil.copytree(made.root, places.root, symlinks=True, dirs_exist_ok=True)
     for order in (places.root / "jobs").glob("*/job.json"):  # they alone name the folder that they were made in
         order.write_text(order.read_text().replace(str(made.root), str(places.root)))
 
 
 def _key(model: str, config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> str:
-    told = json.dumps([model, config.model_dump(mode="json"), repr(columns), list(rows.columns)], sort_keys=True)
+    described = json.dumps([model, config.model_dump(mode="json"), repr(columns), list(rows.columns)], sort_keys=True)
     content = pd.util.hash_pandas_object(rows).to_numpy().tobytes()
-    return hashlib.sha256(told.encode() + content).hexdigest()[:24]
+    return hashlib.sha256(described.encode() + content).hexdigest()[:24]

@@ -179,13 +179,13 @@ def served(address: str) -> None:
 class Scraped:
     """A Prometheus that has seen the run."""
 
-    address: str
+    http: httpx.Client
     since: float
     until: float
 
     def get(self, path: str, **parameters: Any) -> Any:
         """The data of an answer of its API."""
-        found = httpx.get(f"http://{self.address}/api/v1/{path}", params=parameters, timeout=HANG)
+        found = self.http.get(f"/api/v1/{path}", params=parameters)
         assert found.status_code == 200, found.text
         return found.json()["data"]
 
@@ -220,7 +220,8 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         run, serve = ([*driftd, verb, "--config", str(path)] for verb in ("run", "serve"))
         stack.enter_context(started(run, f"http://{daemon}/-/ready", folder))
         stack.enter_context(started(serve, f"http://{server}/metrics", folder))
-        found = Scraped(prometheus, started_at, 0)
+        http = stack.enter_context(httpx.Client(base_url=f"http://{prometheus}", timeout=HANG))
+        found = Scraped(http, started_at, 0)
         eventually(
             lambda: bool(found.get("query", query="driftd_serve_version")["result"]), "the server is not scraped"
         )
@@ -228,7 +229,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
         served(server)
         eventually(lambda: bool(found.get("query", query="driftd_store_size_bytes")["result"]), "no store size")
         time.sleep(4)
-        yield Scraped(prometheus, started_at, time.time())
+        yield Scraped(http, started_at, time.time())
 
 
 def choices(scraped: Scraped) -> Iterator[dict[str, str]]:

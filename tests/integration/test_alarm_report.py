@@ -22,7 +22,8 @@ from driftd.registry.features import feature_frame
 from driftd.registry.manifest import write_manifest
 from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
-from driftd.training.jobs import JobLimits, JobResult, start_job
+from driftd.training.fork_server import SHARED
+from driftd.training.jobs import JobLimits, JobResult, job_environment, start_job
 from driftd.training.snapshots import take_snapshot
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
@@ -100,7 +101,9 @@ def order(state: Path, **changes: Any) -> dict[str, Any]:
 
 def run_job(folder: Path, arguments: dict[str, Any]) -> JobResult:
     """Run the job as the daemon does and wait for its end."""
-    job = start_job(folder, "report", arguments, JobLimits(wall_seconds=240, nice=0))
+    SHARED.ensure(job_environment(JobLimits()))
+    SHARED.await_ready()
+    job = start_job(folder, "report", arguments, JobLimits(wall_seconds=240, nice=0), SHARED)
     while (result := job.poll()) is None:
         time.sleep(0.1)
     return result

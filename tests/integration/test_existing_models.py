@@ -32,6 +32,7 @@ from driftd.training.tasks.hand_over import HandOverError, RegisteredAlias
 from driftd.training.tasks.hand_over import run as hand_over
 from driftd_processes import driftd, serve
 from library_trainers import LIBRARIES, sample_rows
+from warm_server import finish
 
 pytestmark = pytest.mark.slow
 
@@ -189,9 +190,7 @@ def test_an_adopted_model_is_retrained_by_the_users_trainer(folder: Path) -> Non
     base |= {"until": first.created_at, "trigger": "manual", "reason": "the next one"}
     order = {"version": 2, "snapshot": first.snapshot, "change_at": None, "seed": 2, "parent": 1}
     for task, arguments in (("train", order), ("judge", {"challenger": 2, "champion": 1})):
-        job = start_job(places.job(task), task, {**base, **arguments}, JobLimits(), SHARED)
-        while (result := job.poll()) is None:
-            pass
+        result = finish(start_job(places.job(task), task, {**base, **arguments}, JobLimits(), SHARED))
         assert result.ok, result.error
     assert result.value["decision"] in {"promote", "inconclusive", "reject"}
     reproduced = driftd(folder, "reproduce", name, "1", "--config", f"{name}.yaml")

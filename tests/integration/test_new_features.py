@@ -12,6 +12,7 @@ import pytest
 from driftd.config.load import load
 from driftd.registry import Registry
 from driftd.training.bootstrap import FileColumns, labelled_table, schema_of
+from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
 from driftd.training.snapshots import take_snapshot
 from loop_world import HOUR, LABEL_DELAY, MODEL, ROWS, World, hour
@@ -39,7 +40,7 @@ def second_version(world: World) -> None:
     base |= {"until": now, "trigger": "manual", "reason": "other features"}
     order = {"version": 2, "snapshot": snapshot.digest, "change_at": None, "seed": 2, "parent": 1}
     for task, arguments in (("train", order), ("judge", {"challenger": 2, "champion": None})):
-        job = start_job(world.places.job(f"second-{task}"), task, {**base, **arguments}, JobLimits())
+        job = start_job(world.places.job(f"second-{task}"), task, {**base, **arguments}, JobLimits(), SHARED)
         while (result := job.poll()) is None:
             time.sleep(0.02)
         assert result.ok, result.error

@@ -20,6 +20,7 @@ from driftd import Driftd
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.artefact import ArtefactError
+from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
 from real_servers import MODEL, ROW, make_state, run_server
 
@@ -93,7 +94,7 @@ def test_nothing_that_loads_versions_runs_what_they_hold(config: Path, tmp_path:
     with Driftd(places.root, MODEL) as sdk, pytest.raises(Exception, match=r"\w+ \w+"):
         sdk.predict(ROW)
     arguments = {"model": MODEL, "state_dir": str(places.root), "version": 1, "allow_joblib": False}
-    job = start_job(places.job("verify"), "verify", arguments, JobLimits())
+    job = start_job(places.job("verify"), "verify", arguments, JobLimits(), SHARED)
     while (result := job.poll()) is None:
         time.sleep(0.02)
     assert not result.ok

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +16,7 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.manifest import write_manifest
 from driftd.training.bootstrap import FileColumns, make_first_version
+from driftd_processes import driftd
 from loop_world import LABEL_DELAY, MODEL, hour
 
 CONFIG = """\
@@ -48,14 +46,7 @@ def reproduce(tmp_path: Path) -> Reproduce:
     """Run the real command; its exit code and what it printed."""
 
     def run(*arguments: str, version: int = 1) -> tuple[int, str]:
-        roots = [str(tmp_path), *(one for one in sys.path if one)]
-        done = subprocess.run(
-            [sys.executable, "-m", "driftd.cli.main", "reproduce", MODEL, str(version), *arguments],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(roots), "DRIFTD_CONFIG": str(tmp_path / "config.yaml")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = driftd(tmp_path, "reproduce", MODEL, str(version), *arguments)
         return done.returncode, done.stdout + done.stderr
 
     return run

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import driftd_processes
 from driftd.loop.integrity import require_whole_state
 from driftd.loop.maintenance import back_up, backup_plan
 from driftd.observe.metrics import Metrics
@@ -31,12 +32,8 @@ pytestmark = pytest.mark.slow
 
 
 def driftd(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a process on the world's config."""
-    roots = os.pathsep.join(one for one in sys.path if one)
-    command = [sys.executable, "-m", "driftd.cli.main", *arguments, "--config", str(world.folder / "config.yaml")]
-    return subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": roots}, capture_output=True, text=True, check=False, timeout=HANG
-    )
+    """Run a command on the world's config."""
+    return driftd_processes.driftd(world.folder, *arguments)
 
 
 def rubbish(path: Path, page: int = 2, pages: int = 3) -> None:

@@ -18,6 +18,7 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
 from driftd.training.bootstrap import FileColumns, make_first_version
+from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
 from driftd_processes import serve
 from limits import time_limit, wait
@@ -57,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "trigger": "manual",
         "reason": "a second version to swap to",
     }
-    job = start_job(places.job("second"), "train", order, JobLimits())
+    job = start_job(places.job("second"), "train", order, JobLimits(), SHARED)
     while (result := job.poll()) is None:
         time.sleep(0.02)
     assert result.ok, result.error

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
-import sys
 import tarfile
 from contextlib import closing
 from pathlib import Path
@@ -28,7 +26,8 @@ from driftd.serving.client import Driftd
 from driftd.store.migrations import ensure_current
 from driftd.store.schema_versions import pending_steps
 from driftd.store.state.reader import StateReader
-from fault_counts import daemon, environment, events_of, wait
+from driftd_processes import driftd
+from fault_counts import daemon, events_of, wait
 from loop_world import MODEL, World, hour
 
 pytestmark = pytest.mark.slow
@@ -58,8 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 def printed(folder: Path, *command: str) -> Any:
     """What a command prints as JSON."""
-    words = [sys.executable, "-m", "driftd.cli.main", *command, "--config", str(folder / "config.yaml"), "--json"]
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=False, timeout=120)
+    done = driftd(folder, *command, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -17,7 +17,8 @@ from driftd.cli.init_defaults import Guess
 from driftd.sources.dialects import Dialect
 from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
 from driftd.training.bootstrap import FileColumns
-from driftd.training.jobs import JobLimits, start_job
+from driftd.training.fork_server import SHARED
+from driftd.training.jobs import JobLimits, job_environment, start_job
 from driftd_detectors.schema import Task, class_name, learn_schema
 
 POLL_SECONDS = 0.02
@@ -124,7 +125,10 @@ def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names
 
 
 def _inspect(source: str, folder: Path, *, allow_pickle: bool) -> ModelCard:
-    job = start_job(folder, "inspect", {"source": source, "allow_pickle": allow_pickle}, JobLimits())
+    limits = JobLimits()
+    SHARED.ensure(job_environment(limits))  # what the next steps need too
+    SHARED.await_ready()
+    job = start_job(folder, "inspect", {"source": source, "allow_pickle": allow_pickle}, limits, SHARED)
     try:
         while (result := job.poll()) is None:
             time.sleep(POLL_SECONDS)

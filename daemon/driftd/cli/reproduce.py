@@ -29,6 +29,7 @@ from driftd.config.schema import Config
 from driftd.errors import ExitCode
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
+from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
 
 POLL_SECONDS = 0.05
@@ -126,7 +127,7 @@ def _rebuilt(config: Config, places: Places, manifest: Manifest, scratch: Path, 
         "version": manifest.version,
         "scratch": str(scratch),
     }
-    job = start_job(scratch / "job", "reproduce", arguments, _limits(config, manifest))
+    job = start_job(scratch / "job", "reproduce", arguments, _limits(config, manifest), SHARED)
     to = console()
     to.quiet = quiet or not to.is_terminal
     try:

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from driftd.sources.whole_files import WholeFiles
 from driftd.store.events.arrow_columns import read_column, read_ids, table_of, to_arrow
 from driftd.store.events.columnar import in_words_of
 from driftd.training.adoption_records import AdoptionOrder
-from driftd.training.fork_server import ForkServer
+from driftd.training.fork_server import SHARED
 from driftd.training.jobs import Job, JobLimits, job_environment, read_result, start_job
 from driftd.training.snapshots import DATA, labelled_rows, name_values, take_snapshot
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
@@ -143,9 +142,8 @@ def make_first_version(
     row has a label. Running it again after an interruption takes up what is done, and does anew what failed.
     """
     limits = limits or JobLimits()
-    with closing(ForkServer()) as server:  # one process loads the libraries for all steps, beside the snapshot
-        server.begin(job_environment(limits))
-        return _make(model, config, rows, columns, places, now, on_step, limits, adopt, server)
+    SHARED.ensure(job_environment(limits))  # one process loads the libraries for all steps, beside the snapshot
+    return _make(model, config, rows, columns, places, now, on_step, limits, adopt)
 
 
 def _make(
@@ -158,7 +156,6 @@ def _make(
     on_step: Callable[[str], None],
     limits: JobLimits,
     adopt: AdoptionOrder | None,
-    server: ForkServer,
 ) -> FirstVersion:
     on_step("snapshot")
     schema = schema_of(config, rows, columns)
@@ -175,8 +172,8 @@ def _make(
         folder = places.job(f"{key}-{task}")
         if (before := read_result(folder)) is not None and not before.ok:
             shutil.rmtree(folder)  # whoever runs it again has changed something: the trainer, a library, the model
-        server.await_ready()
-        return _finish(start_job(folder, task, {**base, **why, **arguments}, limits, server), task)
+        SHARED.await_ready()
+        return _finish(start_job(folder, task, {**base, **why, **arguments}, limits, SHARED), task)
 
     trained = work("train", order) if adopt is None else work("adopt", {**order, **adopt.to_dict()})
     judged = work("judge", {"challenger": FIRST, "champion": None})
@@ -302,7 +299,7 @@ def make_logged_version(
             "source": source,
             "snapshot": snapshot,
         }
-        made = _finish(start_job(folder, "logged", arguments, limits or JobLimits()), "logged")
+        made = _finish(start_job(folder, "logged", arguments, limits or JobLimits(), SHARED), "logged")
     Registry(places).point(model, FIRST)
     loss = msgspec.convert(dict(made), _Made).metrics.get("loss", float("nan"))
     return FirstVersion(FIRST, snapshot, table.num_rows, loss, str(made["sentence"]))

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -101,7 +101,8 @@ class ForkServer:
     """The daemon's side: begins the server when jobs come in quick succession, and asks it for children."""
 
     def __init__(self, idle: float = IDLE) -> None:
-        self._idle = idle
+        self.idle = idle  # this and the modules that are loaded: of the next server that begins
+        self.preloaded = PRELOADED
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._fixed: dict[str, str] = {}
@@ -128,12 +129,24 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "driftd.training.fork_server", str(os.getpid()), str(self._idle)],
+                [
+                    sys.executable,
+                    "-m",
+                    "driftd.training.fork_server",
+                    str(os.getpid()),
+                    str(self.idle),
+                    *self.preloaded,
+                ],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env=dict(environment),
             )
         self._socket, self._fixed = ours, _read_at_start(environment)
+
+    def ensure(self, environment: Mapping[str, str]) -> None:
+        """Begin the server unless there is one."""
+        if self._process is None or self._process.poll() is not None:
+            self.begin(environment)
 
     def await_ready(self) -> None:
         """Wait until the server has loaded its libraries, or has ended instead."""
@@ -206,10 +219,10 @@ def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def main(parent: int, idle: float) -> None:
+def main(parent: int, idle: float, preloaded: Sequence[str]) -> None:
     """Load, say so, and fork as told until the parent has gone or nothing was to do for a minute."""
     die_with_parent(parent)
-    for name in PRELOADED:
+    for name in preloaded:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # what was loaded is not touched again, so that the children share its pages
@@ -281,4 +294,4 @@ def _work(order: ForkOrder, own_paths: list[str], server: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])
