@@ -13,7 +13,7 @@ LOCKS := requirements
 PIP := -m pip --disable-pip-version-check --quiet
 LOCKED := install --require-hashes --no-deps --only-binary :all:
 
-.PHONY: help demo test unit slow soak lint types bench docs dashboards lock newest clean
+.PHONY: help demo test suite unit slow soak lint types bench docs dashboards lock newest clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,15 +22,18 @@ $(READY): pyproject.toml $(LOCKS)/build.txt $(LOCKS)/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "driftd needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) $(LOCKED) --requirement $(LOCKS)/build.txt
-	$(BIN)/python $(PIP) $(LOCKED) --requirement $(LOCKS)/dev.txt
+	$(BIN)/python $(PIP) $(LOCKED) --no-compile --requirement $(LOCKS)/dev.txt
 	$(BIN)/python $(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	$(BIN)/python $(PIP) check
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib daemon detectors || true  # on all cores, unlike pip
 	@touch $@
 
 demo: $(READY)  ## Show the whole loop on a real year of flights (about six minutes)
 	$(BIN)/driftd demo --folder $(DEMO)
 
-test: lint types  ## Everything: lint, types, unit tests, then the slow ones
+test: lint types suite  ## Everything: lint, types, all tests; `make -j3 test` does the three at once
+
+suite: $(READY)  ## All tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 unit: $(READY)  ## The quick tests alone
