@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from driftd.training.fork_server import ForkServer
+from driftd.training.fork_server import PRELOADED, ForkServer
 from driftd.training.jobs import Job, JobLimits, JobResult, start_job
 from limits import wait
 
@@ -25,9 +25,12 @@ def finish(job: Job) -> JobResult:
 
 
 @contextmanager
-def warm_server(folder: Path, limits: JobLimits | None = None, idle: float = 60.0) -> Iterator[ForkServer]:
+def warm_server(
+    folder: Path, limits: JobLimits | None = None, idle: float = 60.0, preloaded: tuple[str, ...] = PRELOADED
+) -> Iterator[ForkServer]:
     """A server that two jobs in quick succession began."""
     server = ForkServer(idle)
+    server.preloaded = preloaded
     try:
         for name in ("first", "second"):
             assert server.pid is None

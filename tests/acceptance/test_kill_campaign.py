@@ -1,6 +1,6 @@
 """Many a `kill -9`, at drawn moments of everything that writes, and a twin that nobody disturbed.
 
-`make test` kills about 130 times, `make soak` more than 300.
+`make test` kills about 120 times, `make soak` more than 300.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Kills:
 
 
 NONE = Kills()
-SOME = Kills(ingest=(50, 15), start=5, step=3, reload=2, serve=5, migrate=35)
+SOME = Kills(ingest=(50, 15), start=2, step=2, reload=1, serve=3, migrate=35)
 MANY = Kills(ingest=(120, 40), start=15, step=5, reload=8, serve=24, migrate=60)
 
 

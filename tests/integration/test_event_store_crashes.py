@@ -80,12 +80,13 @@ def killed_after_lines(process: subprocess.Popen[str], lines: int) -> list[str]:
     return told
 
 
-def test_killed_writers_lose_nothing_acknowledged(tmp_path: Path) -> None:
-    """Twenty writers are killed in the middle of their batches: every acknowledged event is there, and whole."""
+@pytest.mark.parametrize("lives", [8, pytest.param(40, marks=pytest.mark.soak)])
+def test_killed_writers_lose_nothing_acknowledged(tmp_path: Path, lives: int) -> None:
+    """Writers are killed in the middle of their batches: every acknowledged event is there, and whole."""
     chance = random.Random(1)
     acknowledged: set[int] = set()
     open_store(tmp_path).close()
-    for life in range(20):
+    for life in range(lives):
         writer = start(WRITER, tmp_path, life * 100_000, 90_000)
         acknowledged |= {int(line) for line in killed_after_lines(writer, chance.randrange(3, 60))}
     rows = {row[0]: row for row in stored_rows(tmp_path)}
@@ -96,12 +97,13 @@ def test_killed_writers_lose_nothing_acknowledged(tmp_path: Path) -> None:
     assert len(rows) % 7 == 0  # a batch is there whole or not at all
 
 
-def test_killed_sealers_beside_a_writer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lives", [6, pytest.param(24, marks=pytest.mark.soak)])
+def test_killed_sealers_beside_a_writer(tmp_path: Path, lives: int) -> None:
     """While sealers are killed at random beside a writer, each row is read exactly once, all the time."""
     chance = random.Random(2)
     open_store(tmp_path).close()
     writer = start(WRITER, tmp_path, 0, 4000)
-    for _ in range(12):
+    for _ in range(lives):
         sealer = start(SEALER, tmp_path)
         time.sleep(0.35 + chance.random() * 0.25)
         before = stored_rows(tmp_path)

@@ -19,6 +19,7 @@ from limits import wait
 from warm_server import finish, warm_server
 
 pytestmark = pytest.mark.slow
+FEW = ("sqlite3",)  # libraries, where it does not matter which
 
 
 def is_alive(pid: int | None) -> bool:
@@ -83,7 +84,7 @@ def test_a_job_with_other_threads_is_started(tmp_path: Path, server: ForkServer)
 
 def test_a_killed_server_takes_its_jobs_along_and_is_not_missed(tmp_path: Path) -> None:
     """The child of a server that was killed is a failed job, and the next job is started by the daemon itself."""
-    with warm_server(tmp_path) as server, at_work(tmp_path / "job", server) as job:
+    with warm_server(tmp_path, preloaded=FEW) as server, at_work(tmp_path / "job", server) as job:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
         wait(lambda: not is_alive(job.pid), "the job ends with its server")
@@ -95,7 +96,7 @@ def test_a_killed_server_takes_its_jobs_along_and_is_not_missed(tmp_path: Path) 
 
 def test_a_server_without_work_ends(tmp_path: Path) -> None:
     """A daemon at rest keeps no libraries in memory; a job that comes later is started as ever."""
-    with warm_server(tmp_path, idle=0.2) as server:
+    with warm_server(tmp_path, idle=0.2, preloaded=FEW) as server:
         wait(lambda: not is_alive(server.pid), "the server ends")
         with at_work(tmp_path / "next", server) as job:
             assert parent_of(job) == os.getpid()
@@ -107,7 +108,7 @@ import sys, time
 from pathlib import Path
 from warm_server import warm_server
 from driftd.training.jobs import start_job
-with warm_server(Path(sys.argv[1])) as server:
+with warm_server(Path(sys.argv[1]), preloaded=("sqlite3",)) as server:
     print(server.pid, start_job(Path(sys.argv[2]), "dance", {}, None, server).pid, flush=True)
     time.sleep(600)
 """

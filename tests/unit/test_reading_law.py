@@ -77,14 +77,14 @@ def law_across(table: Drawn, first: str, second: str) -> None:
         compare(paths[0], Path(folder), paths[1])
 
 
-@settings(max_examples=60, **QUIET)
+@settings(max_examples=30, **QUIET)
 @given(tables(), st.sampled_from(FORMATS))
 def test_the_source_returns_what_init_trained_on(table: Drawn, name: str) -> None:
     """For any file that init takes, features, labels and times are those of the training table, whatever the format."""
     law(table, name)
 
 
-@settings(max_examples=20, **QUIET)
+@settings(max_examples=12, **QUIET)
 @given(tables(TYPED, ("0 and 1", "floats", "truths", "decimals", "number")), *[st.sampled_from(FORMATS)] * 2)
 def test_formats_agree(table: Drawn, first: str, second: str) -> None:
     """A version trained on one format reads the same values from another."""
