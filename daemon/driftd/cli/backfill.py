@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import get_args
 
 import click
 import msgspec
 from rich.console import Console
 from rich.progress import Progress
 
+from driftd.cli.file_options import file_options
 from driftd.cli.terminal import AbsentError, config_option, json_option, open_places, print_json
 from driftd.config.schema import Config
-from driftd.config.types import spell_duration, text_encoding
+from driftd.config.types import spell_duration
 from driftd.errors import ExitCode
 from driftd.formatting import format_time
 from driftd.paths import Places
@@ -61,18 +61,7 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: Sequen
 @click.option(
     "--label-column", "label_columns", multiple=True, callback=_columns, metavar="MEANING=NAME", help="Of --labels."
 )
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(get_args(FileFormat)),
-    default="auto",
-    show_default=True,
-    help="How the rows are written; by the suffix of the file by default.",
-)
-@click.option("--separator", help="Between the fields of CSV; a tab in .tsv, else a comma by default.")
-@click.option("--decimal", default=".", show_default=True, help="The decimal sign of CSV.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Of CSV and JSON lines.")
-@click.option("--day-first/--month-first", default=None, help="How dates such as 03/04/2026 begin.")
+@file_options
 @config_option
 @json_option
 def backfill(
@@ -82,10 +71,7 @@ def backfill(
     columns: dict[str, str],
     label_columns: dict[str, str],
     file_format: FileFormat,
-    separator: str | None,
-    decimal: str,
-    encoding: str,
-    day_first: bool | None,
+    dialect: Dialect,
     config_path: Path,
     as_json: bool,
 ) -> None:
@@ -107,7 +93,6 @@ def backfill(
         raise click.UsageError("name files of predictions, or files of labels with --labels")
     config, places = open_places(config_path, makes=True)
     schema = _schema(config, places, model)
-    dialect = Dialect(separator, decimal, text_encoding(encoding), day_first=day_first)
 
     def settings(path: str, names: dict[str, str]) -> FilesSettings:
         return FilesSettings(str(Path(path).absolute()), file_format, names, dialect=dialect)

@@ -6,9 +6,10 @@ import json
 import os
 import re
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import click
 import pandas as pd
@@ -26,10 +27,10 @@ from driftd.cli.adoption import (
     require_options,
     with_target,
 )
+from driftd.cli.file_options import file_options
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
-from driftd.config.types import text_encoding
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.event_log import EventLog
@@ -76,6 +77,56 @@ STORE = "{kind: store}                # fed by the SDK and `driftd serve`; or fi
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InitOptions:
+    """The command line; None is what is not said."""
+
+    file: Path
+    file_format: FileFormat
+    dialect: Dialect
+    target: str | None
+    task: str | None
+    time_column: str | None
+    label_time: str | None
+    id_column: str | None
+    name: str | None
+    window: str | None
+    state_dir: Path
+    output: Path
+    force: bool
+    trainer: str | None
+    model: str | None
+    allow_pickle: bool
+    classes: str | None
+    serving: str
+    prediction: str | None
+    score: str | None
+    version_column: str | None
+    source_kind: str
+    unseen: bool
+
+    @property
+    def is_external(self) -> bool:
+        """Whether the file is a log of predictions that another system makes."""
+        return self.serving == "external"
+
+    @property
+    def label(self) -> str:
+        """The column to predict."""
+        return self.target or LABEL
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What version 1 is made from, and what the user should know of it."""
+
+    rows: pd.DataFrame
+    guess: Guess
+    extra: str  # lines of the config below the target
+    remarks: tuple[str, ...]
+    adopt: AdoptionOrder | None = None
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--target", help="The column to predict; of logged predictions their label, `label` by default.")
@@ -84,26 +135,7 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 @click.option("--label-time", help="When the label of a row became known.")
 @click.option("--id", "id_column", help="What names a row.")
 @click.option("--name", help="The model's name; the file's name by default.")
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(get_args(FileFormat)),
-    default="auto",
-    show_default=True,
-    help="How the rows are written; by the suffix of the file by default.",
-)
-@click.option("--separator", help="Between the fields of CSV; a tab in .tsv, else a comma by default.")
-@click.option("--decimal", default=".", show_default=True, help="The decimal sign of CSV.")
-@click.option(
-    "--encoding",
-    default="utf-8",
-    show_default=True,
-    callback=lambda _context, _option, name: _read_encoding(name),
-    help="Of CSV and JSON lines.",
-)
-@click.option(
-    "--day-first/--month-first", default=None, help="How dates such as 03/04/2026 begin; read off the dates by default."
-)
+@file_options
 @click.option("--window", help="1h, 1d, or a number of rows; guessed by default.")
 @click.option(
     "--state-dir",
@@ -121,7 +153,7 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 )
 @click.option("--force", is_flag=True, help="Replace an existing config.")
 @click.option("--trainer", help="Your own trainer, package.module:function; docs/your-trainer.md.")
-@click.option("--model", "source", help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
+@click.option("--model", help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
 @click.option("--allow-pickle", is_flag=True, help="Load a model that is a pickle, which runs the code in it.")
 @click.option("--classes", help="The target's names of the model's classes, in its order: no,yes.")
 @click.option(
@@ -145,34 +177,7 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
     help="Where later predictions come from: handed in over HTTP or the SDK, or logged where FILE is.",
 )
 @click.option("--unseen", is_flag=True, help="The model was trained on none of the rows of FILE.")
-def init(  # noqa: PLR0915 - one line for each option
-    file: Path,
-    target: str | None,
-    task: str | None,
-    time_column: str | None,
-    label_time: str | None,
-    id_column: str | None,
-    name: str | None,
-    file_format: FileFormat,
-    separator: str | None,
-    decimal: str,
-    encoding: str,
-    day_first: bool | None,
-    window: str | None,
-    state_dir: Path,
-    output: Path,
-    force: bool,
-    trainer: str | None,
-    source: str | None,
-    allow_pickle: bool,
-    classes: str | None,
-    serving: str,
-    prediction: str | None,
-    score: str | None,
-    version_column: str | None,
-    source_kind: str,
-    unseen: bool,
-) -> None:
+def init(**options: Any) -> None:
     """Write a commented config for the labelled rows of FILE, and train version 1.
 
     FILE is Parquet, CSV, TSV or JSON lines, compressed or not, or a folder or a pattern of such files: whatever a
@@ -188,61 +193,90 @@ def init(  # noqa: PLR0915 - one line for each option
       driftd init bookings.parquet --target cancelled --model model.skops
       driftd init "logs/*.parquet" --serving external --source files
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    console = Console(stderr=True)
-    is_external = serving == "external"
-    require_options(is_external, target, (prediction, score, version_column), source_kind, model=source)
-    if output.exists() and not force:
-        raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
-    dialect = Dialect(separator, decimal, encoding, day_first=day_first)
-    with console.status(f"reading {file}"):
-        rows, unread, folders = read_file(file, file_format, dialect)
-    given = FileColumns(id=id_column, time=time_column, label_time=label_time)
-    known, wanted = rows, target or LABEL
-    if is_external:
-        given = logged_columns(rows, given, wanted, prediction, score, version_column)
-        known = with_target(rows, wanted, given)
-    adoption = None
-    if source is not None:
-        with as_owner_of(state_dir.resolve()):  # a model may run code: never as root where root sets up a service
-            adoption = begin_adoption(source, allow_pickle=allow_pickle, unseen=unseen, class_names=classes)
-    named = name or file.absolute().name.partition(".")[0]
-    guess = guess_settings(known, wanted, task=task, columns=given, window=window, name=named, folders=folders)
-    adopt = None
-    if adoption is not None:
-        guess, rows = adoption.match_features(guess, rows)
-        with as_owner_of(state_dir.resolve()):
-            adopt = adoption.order(guess, rows)
-        guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))
-    unlabelled = () if known is rows else (UNLABELLED.format(target=wanted),)
-    for remark in (*unread, *guess.remarks, *unlabelled):
-        console.print(f"  {remark}", soft_wrap=True)
-    if is_external:
-        require_logged(rows, guess)
-    extra = external_lines(trainer, classes) if is_external else extra_lines(adoption, trainer)
-    log = log_source(file, file_format, dialect, guess, rows) if source_kind == "files" else STORE
-    text = config_text(guess, file, state_dir, extra, log)
-    config = parse(text.encode(), f"the config for {file.name}")
+    given, console = InitOptions(**options), Console(stderr=True)
+    columns = (given.prediction, given.score, given.version_column)
+    require_options(given.is_external, given.target, columns, given.source_kind, model=given.model)
+    if given.output.exists() and not given.force:
+        raise click.ClickException(f"{given.output} exists; name another with --output, or replace it with --force")
+    with console.status(f"reading {given.file}"):
+        found = read_file(given.file, given.file_format, given.dialect)
+    plan = _plan_of(given, *found)
+    _print_remarks(plan.remarks, console)
+    if given.is_external:
+        require_logged(plan.rows, plan.guess)
+    text = _text_of(given, plan)
+    config = parse(text.encode(), f"the config for {given.file.name}")
     places = Places(config.state_dir)
-    served = Registry(places).current(guess.name)
+    _require_new(places, plan.guess.name)
+    with as_owner_of(places.root):
+        model = config.models[plan.guess.name]
+        made = _first_version(plan.guess, model, plan.rows, places, console, plan.adopt, log=str(given.file))
+        EventLog(places, plan.guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
+    _print_remarks(made.remarks, console)
+    write(given.output, text, places.root.stat().st_gid)
+    _print_next(given, plan, made, places)
+
+
+def _plan_of(given: InitOptions, rows: pd.DataFrame, unread: tuple[str, ...], folders: tuple[str, ...]) -> Plan:
+    """What the options and the rows say together. Raises click.ClickException where they do not fit."""
+    columns = FileColumns(id=given.id_column, time=given.time_column, label_time=given.label_time)
+    known = rows
+    if given.is_external:
+        columns = logged_columns(rows, columns, given.label, given.prediction, given.score, given.version_column)
+        known = with_target(rows, given.label, columns)
+    unlabelled = () if known is rows else (UNLABELLED.format(target=given.label),)
+    adoption = None
+    if given.model is not None:
+        with as_owner_of(given.state_dir.resolve()):  # a model may run code: never as root where root sets up a service
+            adoption = begin_adoption(
+                given.model, allow_pickle=given.allow_pickle, unseen=given.unseen, class_names=given.classes
+            )
+    name = given.name or given.file.absolute().name.partition(".")[0]
+    guess = guess_settings(
+        known, given.label, task=given.task, columns=columns, window=given.window, name=name, folders=folders
+    )
+    if adoption is None:
+        extra = external_lines(given.trainer, given.classes) if given.is_external else extra_lines(None, given.trainer)
+        return Plan(rows, guess, extra, (*unread, *guess.remarks, *unlabelled))
+    guess, rows = adoption.match_features(guess, rows)
+    with as_owner_of(given.state_dir.resolve()):
+        adopt = adoption.order(guess, rows)
+    remarks = (*unread, *guess.remarks, *adoption.sentences(adopt, guess, trainer=given.trainer))
+    return Plan(rows, guess, extra_lines(adoption, given.trainer), remarks, adopt)
+
+
+def _text_of(given: InitOptions, plan: Plan) -> str:
+    """The config, with the source of later predictions."""
+    log = STORE
+    if given.source_kind == "files":
+        log = log_source(given.file, given.file_format, given.dialect, plan.guess, plan.rows)
+    return config_text(plan.guess, given.file, given.state_dir, plan.extra, log)
+
+
+def _require_new(places: Places, name: str) -> None:
+    served = Registry(places).current(name)
     if served is not None:
         raise click.ClickException(
-            f"{guess.name} has version {served} in {config.state_dir} already: choose another --name or --state-dir, "
+            f"{name} has version {served} in {places.root} already: choose another --name or --state-dir, "
             "or have the daemon build on it with `driftd retrain`"
         )
-    with as_owner_of(places.root):
-        made = _first_version(guess, config.models[guess.name], rows, places, console, adopt, log=str(file))
-        EventLog(places, guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
-    for remark in made.remarks:
+
+
+def _print_remarks(remarks: Sequence[str], console: Console) -> None:
+    for remark in remarks:
         console.print(f"  {remark}", soft_wrap=True)
-    write(output, text, places.root.stat().st_gid)
-    which = "" if output == Path("config.yaml") else f" --config {output}"
-    origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"
-    stands = "stands for what your system serves" if is_external else f"{origin} and serves"
-    click.echo(f"version 1 of {guess.name} {stands}: {made.sentence}")
-    click.echo(f"its config is {output}; its state is in {config.state_dir}")
+
+
+def _print_next(given: InitOptions, plan: Plan, made: FirstVersion, places: Places) -> None:
+    """Say what was made, and what to do with it."""
+    which = "" if given.output == Path("config.yaml") else f" --config {given.output}"
+    origin = f"is adopted from {given.model}" if given.model is not None else f"is trained on {made.rows:,} rows"
+    stands = "stands for what your system serves" if given.is_external else f"{origin} and serves"
+    click.echo(f"version 1 of {plan.guess.name} {stands}: {made.sentence}")
+    click.echo(f"its config is {given.output}; its state is in {places.root}")
     click.echo(f"next: driftd check-config{which}   what this config means")
     click.echo(f"      driftd run{which}            the daemon")
-    if source_kind == "store":
+    if given.source_kind == "store":
         click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
@@ -276,13 +310,6 @@ def _first_version(
         except FirstVersionError as error:
             sentence = str(error).partition("\n")[0]
             raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
-
-
-def _read_encoding(name: str) -> str:
-    try:
-        return text_encoding(name)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def read_rows(file: Path) -> pd.DataFrame:
