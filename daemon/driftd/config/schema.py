@@ -72,7 +72,9 @@ class LimitsConfig(Section):
     memory: Whole = Field(8 << 30, ge=256 << 20, description="bytes of address space of each child process")
     timeout: Duration = Field(HOUR, description="a job that takes longer is ended and counts as failed")
     threads: Whole | None = Field(None, ge=1, description="threads of a job; half of the cores unless set")
-    check_timeout: Duration = Field(120.0, description="a check that takes longer gets the verdict `error`")
+    check_timeout: Duration = Field(
+        120.0, description="a source that does not answer for so long hangs: the model's windows wait until it does"
+    )
 
 
 class RetentionConfig(Section):

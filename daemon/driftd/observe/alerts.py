@@ -203,7 +203,7 @@ ALERTS = (
         "warning",
         "{model}: its source has {value} faults",
         "Log files are broken, hold other columns, rows without usable times or labels of strangers, or cannot be "
-        "read; where they are gone as a whole, windows wait until they are back.",
+        "read; where they are gone as a whole, or do not answer, windows wait until they are back.",
         value="count",
         hold="15m",
     ),
