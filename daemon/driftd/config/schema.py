@@ -19,6 +19,7 @@ from driftd.config.types import (
     Section,
     WebAddress,
     Whole,
+    host_name,
     listen_address,
     model_name,
     receiver_name,
@@ -28,6 +29,7 @@ from driftd.decisions import DEFAULT, event_or_severity
 from driftd.errors import DriftdError
 
 Listen = Annotated[str, AfterValidator(listen_address)]
+Host = Annotated[str, AfterValidator(host_name)]
 
 
 class Tls(Section):
@@ -47,8 +49,20 @@ class Access(Section):
         "a bare name is a credential of systemd",
     )
     tls: Tls | None = Field(None, description="answer by HTTPS alone")
+    protect: Literal["changes", "all"] = Field(
+        "changes",
+        description="what needs a token of `token_file`: what changes or hands in something, or `all` but `/-/healthy`; "
+        "browsers ask for it as the password of any user",
+    )
+    hosts: tuple[Host, ...] = Field(
+        (),
+        description="names by which it may be asked without a token, besides numbers, localhost, what `listen` names "
+        "and the host's own name; `*` is any name",
+    )
     allow_anonymous: Flag = Field(
-        default=False, description="listen beyond this host without tokens: a proxy or a firewall guards the address"
+        default=False,
+        description="listen beyond this host without tokens: a proxy or a firewall guards the address. It may then be "
+        "asked by any name, unless `hosts` has some",
     )
 
 

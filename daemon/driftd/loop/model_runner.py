@@ -323,6 +323,8 @@ class ModelRunner:
         with self._decide(now) as decision:
             transition = decision.advance(finding, facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
+        reason = transition.reason
+        log.info("request_answered", model=self.name, kind=request.kind, who=request.who, outcome=reason)
 
     # --- act ---------------------------------------------------------------------------------------------------------
 

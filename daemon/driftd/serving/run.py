@@ -21,7 +21,7 @@ from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.requests import RequestLimits
-from driftd.web.security import RequestGuard, Tokens
+from driftd.web.security import RequestGuard
 from driftd.web.server import bound_socket, format_address, server_config
 
 log = structlog.get_logger()
@@ -43,10 +43,7 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     metrics = ServingMetrics(sorted(endpoints))
     app = Serving(endpoints, RequestLimits(config.serve.max_body, config.serve.max_batch), metrics)
     try:
-        tokens = None if config.serve.token_file is None else Tokens(config.serve.token_file)
-        fenced = RequestGuard(
-            app, tokens=tokens, refused=metrics.count_refused_request, any_name=config.serve.allow_anonymous
-        )
+        fenced = RequestGuard.of(app, config.serve, metrics.count_refused_request)
         run_app(fenced, config.serve.listen, models=sorted(endpoints), manager=manager, tls=config.serve.tls)
     finally:
         app.close()
