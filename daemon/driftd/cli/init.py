@@ -27,6 +27,7 @@ from driftd.cli.adoption import (
     with_target,
 )
 from driftd.cli.init_defaults import Guess, guess_settings
+from driftd.cli.terminal import console, echo, say
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.config.types import text_encoding
@@ -188,13 +189,13 @@ def init(  # noqa: PLR0915 - one line for each option
       driftd init bookings.parquet --target cancelled --model model.skops
       driftd init "logs/*.parquet" --serving external --source files
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    console = Console(stderr=True)
+    to = console(stderr=True)
     is_external = serving == "external"
     require_options(is_external, target, (prediction, score, version_column), source_kind, model=source)
     if output.exists() and not force:
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
     dialect = Dialect(separator, decimal, encoding, day_first=day_first)
-    with console.status(f"reading {file}"):
+    with to.status(f"reading {file}"):
         rows, unread, folders = read_file(file, file_format, dialect)
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
     known, wanted = rows, target or LABEL
@@ -215,7 +216,7 @@ def init(  # noqa: PLR0915 - one line for each option
         guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))
     unlabelled = () if known is rows else (UNLABELLED.format(target=wanted),)
     for remark in (*unread, *guess.remarks, *unlabelled):
-        console.print(f"  {remark}", soft_wrap=True)
+        say(to, f"  {remark}")
     if is_external:
         require_logged(rows, guess)
     extra = external_lines(trainer, classes) if is_external else extra_lines(adoption, trainer)
@@ -230,20 +231,20 @@ def init(  # noqa: PLR0915 - one line for each option
             "or have the daemon build on it with `driftd retrain`"
         )
     with as_owner_of(places.root):
-        made = _first_version(guess, config.models[guess.name], rows, places, console, adopt, log=str(file))
+        made = _first_version(guess, config.models[guess.name], rows, places, to, adopt, log=str(file))
         EventLog(places, guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
     for remark in made.remarks:
-        console.print(f"  {remark}", soft_wrap=True)
+        say(to, f"  {remark}")
     write(output, text, places.root.stat().st_gid)
     which = "" if output == Path("config.yaml") else f" --config {output}"
     origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"
     stands = "stands for what your system serves" if is_external else f"{origin} and serves"
-    click.echo(f"version 1 of {guess.name} {stands}: {made.sentence}")
-    click.echo(f"its config is {output}; its state is in {config.state_dir}")
-    click.echo(f"next: driftd check-config{which}   what this config means")
-    click.echo(f"      driftd run{which}            the daemon")
+    echo(f"version 1 of {guess.name} {stands}: {made.sentence}")
+    echo(f"its config is {output}; its state is in {config.state_dir}")
+    echo(f"next: driftd check-config{which}   what this config means")
+    echo(f"      driftd run{which}            the daemon")
     if source_kind == "store":
-        click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
+        echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
 def _first_version(
@@ -251,7 +252,7 @@ def _first_version(
     model: ModelConfig,
     rows: pd.DataFrame,
     places: Places,
-    console: Console,
+    to: Console,
     adopt: AdoptionOrder | None,
     log: str,
 ) -> FirstVersion:
@@ -260,7 +261,7 @@ def _first_version(
     `log` is what the user calls the file of the rows.
     """
     now = time.time() if guess.last_at is None else guess.last_at
-    with console.status("version 1") as status:
+    with to.status("version 1") as status:
 
         def tell(step: str) -> None:
             status.update(f"version 1: {step}")
