@@ -51,8 +51,8 @@ class Access(Section):
     tls: Tls | None = Field(None, description="answer by HTTPS alone")
     protect: Literal["changes", "all"] = Field(
         "changes",
-        description="what needs a token of `token_file`: what changes or hands in something, or `all` but `/-/healthy`; "
-        "browsers ask for it as the password of any user",
+        description="what needs a token of `token_file`: what changes or hands in something, or `all` but "
+        "`/-/healthy`; browsers ask for it as the password of any user",
     )
     hosts: tuple[Host, ...] = Field(
         (),
@@ -76,6 +76,16 @@ class Serve(Access):
     """`driftd serve`: predictions, feedback, ingestion."""
 
     listen: Listen = Field("127.0.0.1:9465", description="host:port")
+    preload: Flag = Field(
+        default=True,
+        description="load and warm the served version of each model at the start and after each swap; `/-/ready` waits "
+        "for it. `false` for a server that only takes events in",
+    )
+    fallback: Flag = Field(
+        default=False,
+        description="where the served version cannot be loaded at the start, answer with the one before it, unless "
+        "one is pinned; else there is no answer and the server is not ready",
+    )
     max_body: Whole = Field(8_000_000, ge=1000, description="bytes of one request; a longer one is refused whole")
     max_batch: Whole = Field(10_000, ge=1, description="events of one request; more are refused whole")
 

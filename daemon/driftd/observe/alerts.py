@@ -183,7 +183,7 @@ ALERTS = (
         "driftd_serve_version != driftd_serve_linked_version",
         "critical",
         "{model}: `driftd serve` answers with version {value}, but version {linked} should answer",
-        "The server cannot load the version that should serve, and goes on with the one that it has.",
+        "The server cannot load the version that should serve. It goes on with the one that it has, if any (0: none).",
         value="count",
         figures={"linked": Figure("driftd_serve_linked_version{$only}", "count")},
         hold="5m",
