@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 
 import msgspec
 
+# What acts on a terminal instead of being seen there: the control characters of ASCII and Latin-1, separators of lines,
+# marks and overrides of the direction of writing, and halves of characters, which no stream can encode.
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _UNITS = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0))
 
 
@@ -46,3 +50,20 @@ def format_duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
     return f"{seconds:.0f} s"
+
+
+def visible(text: str) -> str:
+    r"""A text from data or people as one line that does nothing to a terminal: what acts there is spelled (`\x1b`).
+
+    Every text that is shown passes through here at the border: tables, sentences, log lines, the manager's status.
+    """
+    return _ACTING.sub(_spell, text) if _ACTING.search(text) else text
+
+
+def visible_lines(text: str) -> str:
+    """A text of several lines of our own, each as `visible` shows it."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def _spell(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")

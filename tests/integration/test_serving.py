@@ -95,7 +95,7 @@ def test_predict_feedback_and_ingestion_over_http(made: Path, places: Places) ->
         assert http.post(f"/v1/models/{MODEL}/predictions", json=elsewhere).json()["accepted"] == 1
         again = http.post(f"/v1/models/{MODEL}/predictions", json=elsewhere)
         assert (again.status_code, again.json()["duplicates"]) == (200, 1)
-        assert http.get("/-/ready").status_code == 200
+        wait(lambda: http.get("/-/ready").status_code == 200, "the version is warm")
         assert "driftd_serve_events_total" in http.get("/metrics").text
 
 

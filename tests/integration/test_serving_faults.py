@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from driftd.registry.manifest import write_manifest
 from driftd.store.events.reader import EventReader
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from fault_counts import fail_calls
-from limits import HANG, wait
+from limits import HANG, time_limit, wait
 
 pytestmark = pytest.mark.slow
 
@@ -136,12 +137,13 @@ def test_errors_of_the_disk_are_refused_and_leave_nothing_behind(config: Path, c
 
 
 def test_a_server_that_only_ingests_stays_small(config: Path) -> None:
-    """Pandas and scikit-learn come with the first prediction, not before."""
+    """Without `preload`, pandas and scikit-learn come with the first prediction, not before."""
 
     def loaded(process: subprocess.Popen[bytes]) -> set[str]:
         maps = Path(f"/proc/{process.pid}/maps").read_text()
         return {name for name in ("pandas", "sklearn", "scipy", "pyarrow") if f"/{name}/" in maps}
 
+    config.write_text(config.read_text().replace("max_body:", "preload: false, max_body:"))
     with serving(config) as (http, process):
         assert post(http, "predictions", [event(number) for number in range(20)]).json()["accepted"] == 20
         assert post(http, "feedback", {"prediction_id": "e1", "label": "no"}).json()["accepted"] == 1
@@ -205,8 +207,26 @@ def test_requests_are_bounded_and_misdirected_ones_are_told_where_to_go(config: 
         assert "/v1/models/{model}/predict" in http.get("/etc/passwd").json()["error"]
         assert http.post("/v1/models/empty/predict", json=GOOD).status_code == 503
         assert http.post("/v1/models/empty/predictions", json=event(1)).status_code == 503
-        ready = http.get("/-/ready")
-        assert (ready.status_code, "empty: no version" in ready.text) == (200, True)
+        wait(lambda: http.get("/-/ready").status_code == 200, "the version is warm")
+        assert "empty: no version" in http.get("/-/ready").text
+
+
+def test_ready_is_said_when_the_first_prediction_is_fast(config: Path) -> None:
+    """Ready means that the version is loaded and has predicted a row; a server that cannot load it says 0 and why."""
+    with serving(config) as (http, process):
+        wait(lambda: http.get("/-/ready").status_code == 200, "the version is warm")
+        assert "sklearn" in Path(f"/proc/{process.pid}/maps").read_text()
+        assert f'driftd_serve_version{{model="{MODEL}"}} 1.0' in http.get("/metrics").text
+        began = time.perf_counter()
+        assert post(http, "predict", GOOD).status_code == 200
+        assert time.perf_counter() - began < time_limit(0.5)
+    artefact = config.parent / "state" / "models" / MODEL / "versions" / "1" / "model.skops"
+    artefact.write_bytes(b"damaged")
+    with serving(config) as (http, _):
+        wait(lambda: "does not match its manifest" in http.get("/-/ready").text, "the damage is told")
+        assert http.get("/-/ready").status_code == 503
+        assert f'driftd_serve_version{{model="{MODEL}"}} 0.0' in http.get("/metrics").text
+        assert f'driftd_serve_linked_version{{model="{MODEL}"}} 1.0' in http.get("/metrics").text
 
 
 def test_a_used_address_is_told_in_one_sentence(config: Path) -> None:

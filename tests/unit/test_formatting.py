@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,7 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.formatting import format_duration, format_minute, format_time, json_safe, json_safe_object
+from driftd.formatting import (
+    format_duration,
+    format_minute,
+    format_time,
+    json_safe,
+    json_safe_object,
+    visible,
+    visible_lines,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -78,3 +87,23 @@ def test_times_are_in_utc_to_the_minute() -> None:
 def test_a_duration_is_told_in_its_largest_unit(seconds: float, text: str) -> None:
     """The unit is the largest of which the duration is at least one; a whole number has no decimals."""
     assert format_duration(seconds) == text
+
+
+@given(st.text(st.characters(codec=None)))
+def test_nothing_in_a_visible_text_acts_on_a_terminal(text: str) -> None:
+    """No control character, separator of lines or override of direction stays, and a stream can encode the text."""
+    shown = visible(text)
+    assert not {unicodedata.category(sign) for sign in shown} & {"Cc", "Zl", "Zp", "Cs"}
+    assert not any(unicodedata.bidirectional(sign) in BIDI for sign in shown)
+    assert visible(shown) == shown
+    assert shown.encode() or not text
+    assert visible_lines(f"{text}\n{text}") == "\n".join([visible_lines(text)] * 2)
+
+
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def test_what_acts_is_spelled() -> None:
+    """The characters that were there can still be read, and letters of every language stay."""
+    assert visible("\x1b[31mred\x1b[0m\r\nFAKE\x9b2J\u202eevil") == r"\x1b[31mred\x1b[0m\r\nFAKE\x9b2J\u202eevil"
+    assert visible("größe 価格 السعر 👩‍🔬") == "größe 価格 السعر 👩‍🔬"

@@ -66,3 +66,26 @@ def test_only_the_stream_that_systemd_names_is_the_journal(tmp_path: Path) -> No
         assert not is_journal(file.fileno(), {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
         assert not is_journal(file.fileno(), {})
     assert not is_journal(-1, {"JOURNAL_STREAM": "1:1"})
+
+
+SHOWN = """\
+from driftd.observe.logs import configure_logs
+configure_logs(json_lines=False)
+import structlog
+evil = "\\x1b[2J\\r\\nFORGED \\x9b31m\\u202e"
+structlog.get_logger().info("check", model=evil, models=[evil])
+try:
+    raise ValueError(evil)
+except ValueError:
+    structlog.get_logger().warning("failed", exc_info=True)
+"""
+
+
+def test_a_line_on_a_terminal_does_nothing_but_show() -> None:
+    """Values, lists and tracebacks are spelled where they would act; the colours of the line itself stay."""
+    roots = os.pathsep.join(path for path in sys.path if path)
+    command = [sys.executable, "-c", SHOWN]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, capture_output=True, check=True)
+    text = done.stderr.decode()
+    assert text.count(r"\x1b[2J\r\nFORGED \x9b31m\u202e") >= 3
+    assert not any(sign in text for sign in ("\x1b[2J", "\r", "\x9b", "\u202e", "\nFORGED"))

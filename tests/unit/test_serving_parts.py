@@ -21,6 +21,7 @@ from driftd.registry.features import feature_frame
 from driftd.registry.manifest import write_manifest
 from driftd.registry.versions import NothingServedError, version_of
 from driftd.serving.client import Driftd, FeedbackError
+from driftd.serving.endpoint import Endpoint
 from driftd.serving.event_log import EventLog
 from driftd.serving.predict import answer, new_ids, records_of
 from driftd.serving.requests import RefusedError, RequestLimits, read_posted
@@ -34,14 +35,15 @@ NUMBER_ONLY = Schema(Task.REGRESSION, "y", FEATURES[:1])
 BOUNDS = RequestLimits(1000, 3)
 
 
-def publish(places: Places, version: int, slope: float) -> None:
+def publish(places: Places, version: int, slope: float, parent: int | None = None) -> None:
     """A version that predicts `slope` times x."""
     registry = Registry(places)
     frame = pd.DataFrame({"x": np.arange(10.0)})
     folder = registry.stage(MODEL)
     artefact = store_estimator(LinearRegression().fit(frame, slope * frame["x"]), folder, allow_joblib=False)
     trainer = Trainer("a:b", "f")
-    write_manifest(folder, Manifest(MODEL, version, 0.0, NUMBER_ONLY, "s", trainer, 0, "manual", "asked", artefact))
+    manifest = Manifest(MODEL, version, 0.0, NUMBER_ONLY, "s", trainer, 0, "manual", "asked", artefact, parent)
+    write_manifest(folder, manifest)
     registry.publish(MODEL, version, folder)
 
 
@@ -139,6 +141,56 @@ def test_while_a_version_is_loaded_the_old_one_answers(places: Places) -> None:
     with served._loading:
         assert served.get().version == 1
     assert served.get().version == 2
+
+
+def damage(places: Places, version: int) -> None:
+    """Take a byte of a version's artefact away."""
+    artefact = places.version(MODEL, version) / "model.skops"
+    artefact.write_bytes(artefact.read_bytes()[:-1])
+
+
+def test_a_version_that_is_damaged_at_the_start_is_replaced_where_that_is_allowed(places: Places) -> None:
+    """The versions that it was built to replace are tried, newest first; one that never served is not among them."""
+    publish(places, 3, 4.0, parent=1)
+    publish(places, 4, 5.0, parent=3)
+    Registry(places).point(MODEL, 4)
+    damage(places, 4)
+    damage(places, 3)
+    with pytest.raises(NothingServedError, match="version 4 of demand cannot be loaded"):
+        ServedVersion(places, MODEL).get()
+    served = ServedVersion(places, MODEL, fallback=True)
+    assert [served.get().version, served.get().version] == [1, 1]
+    assert served.fault is not None
+    assert served.fault.endswith("; version 1 answers instead")
+    Registry(places).point(MODEL, 2)
+    assert (served.get().version, served.fault) == (2, None)
+    damage(places, 1)
+    Registry(places).point(MODEL, 4)
+    with pytest.raises(NothingServedError):
+        ServedVersion(places, MODEL, fallback=True).get()
+
+
+def test_an_endpoint_is_ready_when_its_version_is_warm(places: Places) -> None:
+    """Before it is loaded and has predicted a row there is an obstacle, and no version answers; a swap brings none."""
+    endpoint = Endpoint(MODEL, places, allow_joblib=False, preload=True)
+    assert (endpoint.version, endpoint.obstacle) == (None, "version 1 is being loaded")
+    endpoint.prepare()
+    assert (endpoint.version, endpoint.obstacle) == (1, None)
+    Registry(places).point(MODEL, 2)
+    assert (endpoint.version, endpoint.linked, endpoint.obstacle) == (1, 2, None)
+    endpoint.prepare()
+    assert (endpoint.version, endpoint.obstacle) == (2, None)
+    damage(places, 2)
+    anew = Endpoint(MODEL, places, allow_joblib=False, preload=True)
+    anew.prepare()
+    assert anew.version is None
+    assert "does not match its manifest" in (anew.obstacle or "")
+    lazy = Endpoint(MODEL, places, allow_joblib=False)
+    lazy.prepare()
+    assert (lazy.version, lazy.obstacle) == (2, None)  # as far as anybody has asked
+    elsewhere = Endpoint(MODEL, places, allow_joblib=False, preload=True, is_external=True)
+    elsewhere.prepare()
+    assert elsewhere.obstacle is None
 
 
 def test_nothing_is_served_where_nothing_is_linked(tmp_path: Path) -> None:

@@ -1,12 +1,63 @@
-"""The time limit on reading from a source."""
+"""The time limit on reading from a source, which may hang: whom it costs what, and what happens afterwards."""
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from driftd.loop.supervision import SourceHangsError, TimeoutWorker
+from driftd.loop import supervision
+from driftd.loop.supervision import SourceBusyError, SourceHangsError, TimeoutWorker
+from driftd.store.subprocesses import PathProbe, probe_hangs
+from limits import HANG, wait
+
+
+class HungFolder:
+    """A folder whose one file does not answer: opening a pipe that nobody writes to hangs as a mount without host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "logs"
+        self.path.mkdir()
+        self.file = self.path / "events.jsonl"
+        os.mkfifo(self.file)
+        self.reads = 0
+
+    def read(self) -> bytes:
+        """Hang until the file is mended."""
+        self.reads += 1
+        return self.file.read_bytes()
+
+    def release(self) -> None:
+        """Let those go on who hang."""
+        while True:
+            try:
+                os.close(os.open(self.file, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:  # nobody reads
+                return
+
+    def mend(self) -> None:
+        """Put a file in the place of the one that hangs; who hangs already, goes on to."""
+        self.file.rename(self.path.with_name("pipe"))
+        self.file.write_bytes(b"{}\n")
+
+
+@pytest.fixture
+def hung(tmp_path: Path) -> Iterator[HungFolder]:
+    """A folder that hangs until the test is over."""
+    made = HungFolder(tmp_path)
+    yield made
+    made.file = made.file if made.file.is_fifo() else made.path.with_name("pipe")
+    made.release()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks come one after the other."""
+    monkeypatch.setattr(supervision, "FIRST_LOOK", 0.0)
+    monkeypatch.setattr(supervision, "LONGEST_LOOK", 0.0)
 
 
 def test_results_and_errors_come_through() -> None:
@@ -25,11 +76,100 @@ def test_all_reading_happens_in_one_thread() -> None:
     guard.close()
 
 
-def test_a_hanging_source_is_left_behind() -> None:
-    """After a hang the guard raises, names the model, and answers the next call from a new thread."""
-    guard, release = TimeoutWorker("demand", 0.05), threading.Event()
-    with pytest.raises(SourceHangsError, match="demand did not answer within"):
-        guard.run(release.wait)
-    assert guard.run(len, "abc") == 3
+def test_a_slow_source_is_left_and_its_answer_taken_later() -> None:
+    """A caller with little patience goes on; who asks with the same key later gets the answer, made once."""
+    guard, release, made = TimeoutWorker("demand", HANG, patience=0.0), threading.Event(), []
+
+    def read() -> str:
+        release.wait(HANG)
+        made.append("window 3")
+        return made[-1]
+
+    with pytest.raises(SourceBusyError, match="demand is still being read"):
+        guard.resume("window 3", read)
+    with pytest.raises(SourceBusyError):  # something else, which waits for its turn
+        guard.resume("refresh", lambda: "extent")
     release.set()
+    wait(lambda: made, "the read ends")
+    wait(lambda: not guard.is_under_way, "the thread is free")
+    assert guard.resume("window 3", read) == "window 3"
+    assert made == ["window 3"]
     guard.close()
+
+
+def test_the_end_of_a_left_call_is_told() -> None:
+    """Whoever went on is told that there is an answer now."""
+    told = threading.Event()
+    release = threading.Event()
+    guard = TimeoutWorker("demand", HANG, patience=0.0, finished=told.set)
+    with pytest.raises(SourceBusyError):
+        guard.resume("refresh", lambda: release.wait(HANG))
+    assert not told.is_set()
+    release.set()
+    assert told.wait(HANG)
+    guard.close()
+
+
+def test_a_hanging_source_costs_one_thread(hung: HungFolder) -> None:
+    """After its time a source that hangs is not asked again, however often a round comes by, until it is back."""
+    guard = TimeoutWorker("demand", 0.05, paths=[str(hung.path)])
+    before = threading.active_count()
+    for _ in range(20):
+        with pytest.raises(SourceHangsError, match="demand has not answered for"):
+            guard.resume("refresh", hung.read)
+    assert (hung.reads, guard.hangs, threading.active_count()) == (1, 1, before)
+    hung.release()
+    wait(lambda: not guard.is_under_way, "the thread is back")
+    assert guard.resume("refresh", hung.read) == b""  # the answer that came late
+    assert guard.run(len, "abc") == 3
+    guard.close()
+
+
+def test_a_lost_thread_is_replaced_once_its_paths_answer(hung: HungFolder, impatient: None) -> None:
+    """A mount that was replaced under a hanging thread is read by a new one; a third is never begun beside both."""
+    guard = TimeoutWorker("demand", 0.05, paths=[str(hung.path)])
+    threads = threading.active_count()
+    with pytest.raises(SourceHangsError):
+        guard.resume("refresh", hung.read)
+    hung.mend()
+
+    def is_replaced() -> bool:
+        with pytest.raises((SourceHangsError, SourceBusyError)):
+            guard.resume("refresh", hung.read)
+        return guard.generation == 1
+
+    wait(is_replaced, "the look says that the paths answer")
+    assert guard.resume("refresh", hung.read) == b"{}\n"
+    again = threading.Event()
+    with pytest.raises(SourceHangsError):
+        guard.resume("refresh", lambda: again.wait(HANG))
+    for _ in range(50):
+        with pytest.raises(SourceHangsError):
+            guard.resume("refresh", hung.read)
+    assert (guard.hangs, guard.generation, threading.active_count()) == (2, 1, threads + 1)
+    again.set()
+    guard.close()
+
+
+def test_a_late_answer_does_not_outlive_its_source() -> None:
+    """After `close` (a reload) the same guard goes on with a new source, and the old one's answer is nobody's."""
+    guard, release = TimeoutWorker("demand", 0.05), threading.Event()
+    with pytest.raises(SourceHangsError):
+        guard.resume("refresh", lambda: release.wait(HANG) and "old")
+    guard.close()
+    release.set()
+    wait(lambda: not guard.is_under_way, "the thread is back")
+    assert guard.resume("refresh", lambda: "new") == "new"
+    guard.close()
+
+
+def test_a_probe_tells_what_hangs(hung: HungFolder, tmp_path: Path) -> None:
+    """Folders, files and patterns that hang are told from those that answer, are absent or are closed to us."""
+    (tmp_path / "closed").write_bytes(b"x")
+    (tmp_path / "closed").chmod(0)
+    assert PathProbe([str(tmp_path / "absent"), str(tmp_path / "closed")]).wait() == "reached"
+    assert probe_hangs([str(hung.path)], 0.5)
+    assert probe_hangs([str(hung.path / "*.jsonl")], 0.5)
+    assert not probe_hangs([])
+    hung.mend()
+    assert not probe_hangs([str(hung.path), str(hung.path / "*.jsonl")])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -13,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
 
 from driftd.config.load import parse
 from driftd.config.redact import HIDDEN, redact_model, redacted_dict
-from driftd.config.schema import Tls
+from driftd.config.schema import Http, Tls
 from driftd.web import security as tokens_module
 from driftd.web.security import REPORT_POLICY, RequestGuard, TokenFileError, Tokens
 from driftd.web.server import TlsError, context_of
@@ -95,7 +99,9 @@ def test_a_bare_name_is_a_credential_of_systemd(path: Path, monkeypatch: pytest.
     assert Tokens(Path("token")).accept(f"Bearer {TOKEN}")
 
 
-def fenced(tokens: Tokens | None = None) -> tuple[TestClient, list[str]]:
+def fenced(
+    tokens: Tokens | None = None, *, access: Http | None = None, has_journal: bool = False
+) -> tuple[TestClient, list[str]]:
     async def answer(request: Request) -> Response:
         if request.url.path == "/report":
             return PlainTextResponse("report", headers={"Content-Security-Policy": REPORT_POLICY})
@@ -103,9 +109,79 @@ def fenced(tokens: Tokens | None = None) -> tuple[TestClient, list[str]]:
 
     app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST", "PUT", "DELETE"])])
     refused: list[str] = []
-    return TestClient(
-        RequestGuard(app, tokens=tokens, refused=refused.append), base_url="http://127.0.0.1:9464"
-    ), refused
+    guard = RequestGuard(app, tokens=tokens, refused=refused.append, has_journal=has_journal)
+    if access is not None:
+        guard = RequestGuard.of(app, access, refused.append, has_journal=has_journal)
+    return TestClient(guard, base_url="http://127.0.0.1:9464"), refused
+
+
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def basic(password: str) -> dict[str, str]:
+    """What a browser sends that asked for a user and a password."""
+    return {"Authorization": "Basic " + base64.b64encode(f"anna:{password}".encode()).decode()}
+
+
+@pytest.mark.parametrize("has_tokens", [False, True])
+def test_a_foreign_name_reads_nothing(path: Path, has_tokens: bool) -> None:
+    """With and without tokens, whoever asks by a name that is none of ours reads only with a token."""
+    access = Http(token_file=path if has_tokens else None, hosts=("drift.example.org",))
+    client, refused = fenced(access=access)
+    own = socket.gethostname()
+    for name in ("127.0.0.1:9464", "localhost", "[::1]:9464", "Drift.Example.org.:9464", own, own.partition(".")[0]):
+        assert client.get("/api/config", headers={"Host": name}).status_code == 200
+    for name in ("evil.example", "evil.example:9464", "127.0.0.1.evil.example", "localhost.evil.example"):
+        assert client.get("/api/config", headers={"Host": name}).status_code == 403
+    status = client.get("/api/config", headers={"Host": "evil.example", **BEARER}).status_code
+    assert status == (200 if has_tokens else 403)
+    assert set(refused) == {"host"}
+
+
+@pytest.mark.parametrize(
+    ("access", "is_any"),
+    [
+        (Http(allow_anonymous=True), True),
+        (Http(allow_anonymous=True, hosts=("drift.example.org",)), False),
+        (Http(hosts=("*",)), True),
+        (Http(listen="ml1.example.org:9464"), False),
+    ],
+)
+def test_any_name_is_known_where_the_config_says_so(access: Http, is_any: bool) -> None:
+    """A proxy passes names of its own; once the config names hosts, only these are known. What it listens on is."""
+    client, _ = fenced(access=access)
+    assert client.get("/", headers={"Host": "proxy.example"}).status_code == (200 if is_any else 403)
+    assert client.get("/", headers={"Host": access.listen}).status_code == 200
+
+
+def test_reading_can_be_made_to_need_a_token(path: Path) -> None:
+    """With `protect: all` only the sign of life is open; a browser gives the token as a password, to look alone."""
+    client, refused = fenced(access=Http(token_file=path, protect="all"))
+    assert client.get("/-/healthy").status_code == 200
+    for place in ("/", "/metrics", "/api/config", "/-/ready", "//-/healthy"):
+        answer = client.get(place)
+        assert answer.status_code == 401
+        assert "Basic" in answer.headers["www-authenticate"]
+        assert client.get(place, headers=BEARER).status_code == 200
+        assert client.get(place, headers=basic(TOKEN)).status_code == 200
+    assert client.get("/", headers=basic("wrong")).status_code == 401
+    assert client.get("/", headers={"Authorization": "Basic ***"}).status_code == 401
+    assert client.post("/-/reload", headers=basic(TOKEN)).status_code == 401
+    assert client.post("/-/reload", headers=BEARER).status_code == 200
+    assert set(refused) == {"token"}
+
+
+def test_what_changes_something_is_in_the_journal_with_who(path: Path) -> None:
+    """A request that is let in and may change something names its client and which token it bore, not the token."""
+    client, _ = fenced(Tokens(path), has_journal=True)
+    with capture_logs() as lines:
+        client.get("/metrics", headers=BEARER)
+        client.post("/-/reload", headers={**BEARER, "User-Agent": "curl/8"})
+        client.post("/-/reload")
+    taken = [line for line in lines if line["event"] == "request_taken"]
+    assert [(line["method"], line["path"], line["agent"]) for line in taken] == [("POST", "/-/reload", "curl/8")]
+    assert taken[0]["who"] == f"token {hashlib.sha256(TOKEN.encode()).hexdigest()[:8]}"
+    assert TOKEN not in str(lines)
 
 
 def test_reading_needs_no_token_and_changing_does(path: Path) -> None:

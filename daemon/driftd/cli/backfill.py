@@ -10,11 +10,10 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.progress import Progress
 
 from driftd.cli.file_options import file_options
-from driftd.cli.terminal import AbsentError, config_option, json_option, open_places, print_json
+from driftd.cli.terminal import AbsentError, config_option, console, echo, json_option, open_places, print_json
 from driftd.config.schema import Config
 from driftd.config.types import spell_duration
 from driftd.errors import ExitCode
@@ -103,7 +102,7 @@ def backfill(
         result, until = _load(config, places, model, schema, predictions, labels)
     except BackfillError as error:
         raise click.ClickException(
-            f"{error}\n--column MEANING=NAME says what a column holds, --labels names files that hold labels alone"
+            f"{error}; --column MEANING=NAME says what a column holds, --labels names files that hold labels alone"
         ) from error
     except ValueError as error:  # a meaning that there is not
         raise click.UsageError(str(error)) from error
@@ -112,7 +111,7 @@ def backfill(
         print_json({**said, **msgspec.to_builtins(result)})
     else:
         for sentence in sentences(model, result, until, config.retention.events):
-            click.echo(sentence)
+            echo(sentence)
     taken = result.predictions.kept + result.predictions.repeated + result.labels.kept + result.labels.repeated
     raise SystemExit(ExitCode.DONE if taken else ExitCode.FAILED)
 
@@ -145,7 +144,7 @@ def _load(
     until = -math.inf if closed is None else closed
     with (
         hold_lock(places.backfill_lock(model), "driftd backfill"),
-        Progress(console=Console(stderr=True), transient=True) as progress,
+        Progress(console=console(stderr=True), transient=True) as progress,
         closing(EventReader(places.events_db(model), schema, places.segments(model))) as reader,
         closing(EventStore.open(places.events_db(model), schema, segments=places.segments(model))) as store,
     ):

@@ -17,6 +17,7 @@ from driftd.cli.terminal import (
     chosen_model,
     config_option,
     console,
+    echo,
     json_option,
     open_places,
     print_json,
@@ -55,10 +56,10 @@ def backup(config_path: Path, as_json: bool) -> None:
     if as_json:
         print_json(_line(plan.folder / made.name, made))
         return
-    click.echo(f"backup {made.name} is made and checked ({_size(made.bytes)}) in {plan.folder}")
+    echo(f"backup {made.name} is made and checked ({_size(made.bytes)}) in {plan.folder}")
     for name, model in made.models.items():
         if model.events.startswith("left out"):
-            click.echo(f"  the events of {name} are {model.events}")
+            echo(f"  the events of {name} are {model.events}")
 
 
 @click.command()
@@ -146,7 +147,7 @@ def _list(found: Found, *, as_json: bool) -> None:
         print_json([_line(path, backup) for path, backup in found])
         return
     if not found:
-        click.echo("there is no backup yet: the daemon makes the first within a minute of its start")
+        echo("there is no backup yet: the daemon makes the first within a minute of its start")
         return
     rows = [(b.name, format_minute(b.made_at), _size(b.bytes), b.schema, _models(b)) for _, b in found]
     print_table(console(), ("backup", "made (UTC)", "size", "schema", "models"), rows, long="models")

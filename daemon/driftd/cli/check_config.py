@@ -21,7 +21,9 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources import open_source
 from driftd.sources.files import FilesSource
+from driftd.sources.open import paths_of
 from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.store.subprocesses import PROBE_SECONDS, probe_hangs
 from driftd_detectors.schema import Feature, Schema
 from driftd_detectors.settings import FEWEST_WINDOWS
 
@@ -35,15 +37,18 @@ def source_warnings(config: Config) -> Iterator[str]:
     """
     for name, model in config.models.items():
         if isinstance(model.source, FilesConfig):
-            for sentence in _sentences(name, model, _schema(config, name, model)):
+            for sentence in _sentences(name, model, config):
                 yield f"models.{name}.source: {sentence}"
 
 
-def _sentences(name: str, model: ModelConfig, schema: Schema) -> Iterator[str]:
+def _sentences(name: str, model: ModelConfig, config: Config) -> Iterator[str]:
+    if probe_hangs(paths_of(name, model, Places(config.state_dir))):
+        yield f"did not answer within {PROBE_SECONDS:.0f} s: look whether its files can be reached"
+        return
     guard = TimeoutWorker(name, _SECONDS)
     with TemporaryDirectory(prefix="driftd-preview-") as scratch:
         try:
-            source = open_source(name, model, schema, Places(Path(scratch)))
+            source = open_source(name, model, _schema(config, name, model), Places(Path(scratch)))
             assert isinstance(source, FilesSource)
             found = guard.run(source.preview, time.time())
         except SourceHangsError:

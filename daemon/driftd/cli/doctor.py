@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from driftd.cli.terminal import config_option, console, json_option, load_config, print_json, say
 from driftd.config.schema import Config, Receiver
 from driftd.errors import ExitCode
+from driftd.formatting import visible
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -22,7 +22,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def doctor(config_path: Path, as_json: bool) -> None:
     """Look over a whole installation, and say what to do about each finding.
 
-    Files, disk, clock, libraries, databases, config, secrets, daemon, backups, sources, trainers, hand-overs,
+    Files, disk, clock, libraries, databases, config, secrets, daemon, server, backups, sources, trainers, hand-overs,
     versions, progress.
     Changes nothing. Ends with 0 when nothing fails (warnings do not count), else with 1.
 
@@ -34,7 +34,7 @@ def doctor(config_path: Path, as_json: bool) -> None:
     from driftd.doctor.checks import CHECKS  # noqa: PLC0415 - sources and their like only when examined
     from driftd.doctor.installation import examine_all  # noqa: PLC0415 - see above
 
-    with Console(stderr=True).status("looking") as status:
+    with console(stderr=True).status("looking") as status:
         found = list(examine_all(config_path, time.time(), CHECKS, lambda name: status.update(f"looking at {name}")))
     count = {level: sum(finding.level == level for finding in found) for level in _STYLES}
     if as_json:
@@ -44,7 +44,8 @@ def doctor(config_path: Path, as_json: bool) -> None:
         for finding in found:
             head = Text(f"{finding.level:<6}", style=_STYLES[finding.level])
             out.print(
-                head.append(f"{finding.check}: {finding.subject}: {finding.said}", style="default"), soft_wrap=True
+                head.append(visible(f"{finding.check}: {finding.subject}: {finding.said}"), style="default"),
+                soft_wrap=True,
             )
             if finding.todo:
                 say(out, f"      -> {finding.todo}")

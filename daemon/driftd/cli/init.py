@@ -29,6 +29,7 @@ from driftd.cli.adoption import (
 )
 from driftd.cli.file_options import file_options
 from driftd.cli.init_defaults import Guess, guess_settings
+from driftd.cli.terminal import console, echo, say
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
@@ -193,15 +194,15 @@ def init(**options: Any) -> None:
       driftd init bookings.parquet --target cancelled --model model.skops
       driftd init "logs/*.parquet" --serving external --source files
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    given, console = InitOptions(**options), Console(stderr=True)
+    given, to = InitOptions(**options), console(stderr=True)
     columns = (given.prediction, given.score, given.version_column)
     require_options(given.is_external, given.target, columns, given.source_kind, model=given.model)
     if given.output.exists() and not given.force:
         raise click.ClickException(f"{given.output} exists; name another with --output, or replace it with --force")
-    with console.status(f"reading {given.file}"):
+    with to.status(f"reading {given.file}"):
         found = read_file(given.file, given.file_format, given.dialect)
     plan = _plan_of(given, *found)
-    _print_remarks(plan.remarks, console)
+    _print_remarks(plan.remarks, to)
     if given.is_external:
         require_logged(plan.rows, plan.guess)
     text = _text_of(given, plan)
@@ -210,9 +211,9 @@ def init(**options: Any) -> None:
     _require_new(places, plan.guess.name)
     with as_owner_of(places.root):
         model = config.models[plan.guess.name]
-        made = _first_version(plan.guess, model, plan.rows, places, console, plan.adopt, log=str(given.file))
+        made = _first_version(plan.guess, model, plan.rows, places, to, plan.adopt, log=str(given.file))
         EventLog(places, plan.guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
-    _print_remarks(made.remarks, console)
+    _print_remarks(made.remarks, to)
     write(given.output, text, places.root.stat().st_gid)
     _print_next(given, plan, made, places)
 
@@ -262,9 +263,9 @@ def _require_new(places: Places, name: str) -> None:
         )
 
 
-def _print_remarks(remarks: Sequence[str], console: Console) -> None:
+def _print_remarks(remarks: Sequence[str], to: Console) -> None:
     for remark in remarks:
-        console.print(f"  {remark}", soft_wrap=True)
+        say(to, f"  {remark}")
 
 
 def _print_next(given: InitOptions, plan: Plan, made: FirstVersion, places: Places) -> None:
@@ -272,12 +273,12 @@ def _print_next(given: InitOptions, plan: Plan, made: FirstVersion, places: Plac
     which = "" if given.output == Path("config.yaml") else f" --config {given.output}"
     origin = f"is adopted from {given.model}" if given.model is not None else f"is trained on {made.rows:,} rows"
     stands = "stands for what your system serves" if given.is_external else f"{origin} and serves"
-    click.echo(f"version 1 of {plan.guess.name} {stands}: {made.sentence}")
-    click.echo(f"its config is {given.output}; its state is in {places.root}")
-    click.echo(f"next: driftd check-config{which}   what this config means")
-    click.echo(f"      driftd run{which}            the daemon")
+    echo(f"version 1 of {plan.guess.name} {stands}: {made.sentence}")
+    echo(f"its config is {given.output}; its state is in {places.root}")
+    echo(f"next: driftd check-config{which}   what this config means")
+    echo(f"      driftd run{which}            the daemon")
     if given.source_kind == "store":
-        click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
+        echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
 def _first_version(
@@ -285,7 +286,7 @@ def _first_version(
     model: ModelConfig,
     rows: pd.DataFrame,
     places: Places,
-    console: Console,
+    to: Console,
     adopt: AdoptionOrder | None,
     log: str,
 ) -> FirstVersion:
@@ -294,7 +295,7 @@ def _first_version(
     `log` is what the user calls the file of the rows.
     """
     now = time.time() if guess.last_at is None else guess.last_at
-    with console.status("version 1") as status:
+    with to.status("version 1") as status:
 
         def tell(step: str) -> None:
             status.update(f"version 1: {step}")

@@ -6,7 +6,7 @@ import errno
 import importlib
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -62,6 +62,16 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a complaint that quotes data does nothing to the terminal."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            from driftd.formatting import visible  # noqa: PLC0415 - `driftd --help` loads click alone
+
+            error.message = visible(error.message)  # type: ignore[misc]  # no other way leads to what click shows
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without loading them."""
         del ctx
@@ -110,7 +120,9 @@ def main() -> None:
 
 
 def _end(report: str, code: int = ExitCode.FAILED) -> NoReturn:
-    click.echo(report, err=True)
+    from driftd.formatting import visible_lines  # noqa: PLC0415 - `driftd --help` loads click alone
+
+    click.echo(visible_lines(report), err=True)
     sys.exit(code)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from driftd.cli.terminal import Decorated, chosen_model, config_option, json_option, open_places, print_json
+from driftd.cli.terminal import Decorated, chosen_model, config_option, echo, json_option, open_places, print_json
 from driftd.config.types import moment, seconds
 from driftd.errors import ExitCode
 from driftd.events import Event
@@ -169,11 +169,9 @@ def _ask(
     if as_json:
         print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
     elif outcome is None:
-        click.echo(
-            f"asked (request {number}); no daemon has answered within {wait:g} s: it will when it runs within a day"
-        )
+        echo(f"asked (request {number}); no daemon has answered within {wait:g} s: it will when it runs within a day")
     else:
-        click.echo(outcome)
+        echo(outcome)
     raise SystemExit(ExitCode.UNANSWERED if outcome is None else ExitCode.REFUSED if refused else ExitCode.DONE)
 
 

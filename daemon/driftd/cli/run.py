@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from driftd.cli.terminal import config_option, json_option, print_json
+from driftd.cli.terminal import config_option, echo, json_option, print_json
 from driftd.config.schema import Config
 
 LEVEL = click.option(
@@ -100,13 +100,13 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     if as_json:
         print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": redacted_dict(config)})
         return
-    click.echo(f"{config_path} is good (hash {config.hash})")
+    echo(f"{config_path} is good (hash {config.hash})")
     for warning in warnings:
-        click.echo(f"warning: {warning}")
+        echo(f"warning: {warning}")
     for subject, sentences in meanings.items():
-        click.echo(f"{subject}:")
+        echo(f"{subject}:")
         for sentence in sentences:
-            click.echo(f"  {sentence}")
+            echo(f"  {sentence}")
 
 
 def _source_warnings(config: Config) -> list[str]:

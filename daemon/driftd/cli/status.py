@@ -12,6 +12,7 @@ from driftd.cli.terminal import (
     chosen_model,
     config_option,
     console,
+    echo,
     json_option,
     number,
     open_places,
@@ -115,7 +116,8 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
     ]
     print_table(to, ["id", "when (UTC)", "model", "what", "why"], rows, long="why")
     if to.is_terminal:
-        say(to, f"\n{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")
+        to.print()
+        say(to, f"{len(lines)} decisions; `driftd explain ID` tells one whole", "dim")
 
 
 @click.command()
@@ -170,5 +172,5 @@ def _manifests(places: Places, model: str) -> list[Manifest]:
         try:
             found.append(registry.manifest(model, version))
         except ManifestError as error:
-            click.echo(f"driftd: version {version}: {error}", err=True)
+            echo(f"driftd: version {version}: {error}", err=True)
     return found

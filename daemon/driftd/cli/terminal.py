@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from driftd.config.load import ConfigError, load
 from driftd.config.schema import Config
 from driftd.errors import DriftdError, ExitCode
-from driftd.formatting import format_minute, json_safe
+from driftd.formatting import format_minute, json_safe, visible, visible_lines
 from driftd.paths import Places
 from driftd.store.ownership import as_owner_of, rather_as_owner
 from driftd.views.config import last_applied
@@ -27,15 +28,34 @@ Cell = str | Text
 VERDICT_STYLES = {"drift": "bold red", "error": "bold red", "suspected": "yellow", "inconclusive": "dim", "ok": "green"}
 
 
-def console() -> Console:
-    """Standard output: coloured and wrapped on a terminal, whole plain lines in a pipe."""
-    found = Console(markup=False, highlight=False)
-    return found if found.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
+class SafeConsole(Console):
+    """A console on which no text does anything but be seen; only its own styles and movements act."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of what is printed, their texts made visible."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text == "\n":
+                yield segment
+            else:
+                yield segment._replace(text=visible_lines(segment.text))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output, or error: coloured and wrapped on a terminal, whole plain lines in a pipe."""
+    found = SafeConsole(markup=False, highlight=False, stderr=stderr)
+    if found.is_terminal:
+        return found
+    return SafeConsole(markup=False, highlight=False, width=PIPED_WIDTH, stderr=stderr)
 
 
 def say(to: Console, text: str, style: str = "") -> None:
     """One sentence; the terminal wraps it, a pipe does not."""
-    to.print(Text(text, style=style), soft_wrap=True)
+    to.print(Text(visible(text), style=style), soft_wrap=True)
+
+
+def echo(sentence: str, *, err: bool = False) -> None:
+    """One sentence on standard output, or error, whole on one line."""
+    click.echo(visible(sentence), err=err)
 
 
 def print_table(
@@ -46,8 +66,12 @@ def print_table(
     for heading in headings:
         table.add_column(heading, no_wrap=heading != long, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        table.add_row(*map(_cell_text, row))
     to.print(table)
+
+
+def _cell_text(cell: Cell) -> Text:
+    return Text(visible(cell)) if isinstance(cell, str) else Text(visible(cell.plain), style=cell.style)
 
 
 def print_json(value: object) -> None:
@@ -163,7 +187,9 @@ def load_config(config_path: Path) -> Config:
         in_force = last_applied(config_path)
         if in_force is None:
             raise
-        click.echo(f"{error}\ndriftd: going by the config that is in force ({in_force.hash})", err=True)
+        click.echo(
+            f"{visible_lines(str(error))}\ndriftd: going by the config that is in force ({in_force.hash})", err=True
+        )
         config = in_force
     return config
 

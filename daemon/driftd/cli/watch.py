@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
 
@@ -67,10 +68,10 @@ def read_scrape(http: Http) -> Scrape | None:
     if not can_be_asked(http):
         return None
     try:
-        _, text = ask(http, "/metrics", SCRAPE_SECONDS)
+        status, text = ask(http, "/metrics", SCRAPE_SECONDS)
     except NoAnswerError:
         return None
-    return Scrape.of(text)
+    return Scrape.of(text) if status == HTTPStatus.OK else None
 
 
 PAST = 60  # evaluated cohorts of labels whose loss is drawn

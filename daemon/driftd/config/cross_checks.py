@@ -48,6 +48,8 @@ def _open_addresses(data: Mapping[str, Plain]) -> Iterator[Contradiction]:
         if isinstance(listen, str) and not guarded and is_reached(listen):
             ways = "set token_file, or allow_anonymous: true where a proxy guards it"
             yield (section, "listen"), f"{listen} is reached from other hosts: {ways}"
+        if given.get("protect") == "all" and not given.get("token_file"):
+            yield (section, "protect"), "all needs tokens: set token_file (docs/security.md), or leave protect out"
 
 
 def _override(override: Mapping[str, Plain], models: Mapping[str, Plain]) -> Iterator[Contradiction]:

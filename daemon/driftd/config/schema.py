@@ -19,6 +19,7 @@ from driftd.config.types import (
     Section,
     WebAddress,
     Whole,
+    host_name,
     listen_address,
     model_name,
     receiver_name,
@@ -28,6 +29,7 @@ from driftd.decisions import DEFAULT, event_or_severity
 from driftd.errors import DriftdError
 
 Listen = Annotated[str, AfterValidator(listen_address)]
+Host = Annotated[str, AfterValidator(host_name)]
 
 
 class Tls(Section):
@@ -47,8 +49,20 @@ class Access(Section):
         "a bare name is a credential of systemd",
     )
     tls: Tls | None = Field(None, description="answer by HTTPS alone")
+    protect: Literal["changes", "all"] = Field(
+        "changes",
+        description="what needs a token of `token_file`: what changes or hands in something, or `all` but "
+        "`/-/healthy`; browsers ask for it as the password of any user",
+    )
+    hosts: tuple[Host, ...] = Field(
+        (),
+        description="names by which it may be asked without a token, besides numbers, localhost, what `listen` names "
+        "and the host's own name; `*` is any name",
+    )
     allow_anonymous: Flag = Field(
-        default=False, description="listen beyond this host without tokens: a proxy or a firewall guards the address"
+        default=False,
+        description="listen beyond this host without tokens: a proxy or a firewall guards the address. It may then be "
+        "asked by any name, unless `hosts` has some",
     )
 
 
@@ -62,6 +76,16 @@ class Serve(Access):
     """`driftd serve`: predictions, feedback, ingestion."""
 
     listen: Listen = Field("127.0.0.1:9465", description="host:port")
+    preload: Flag = Field(
+        default=True,
+        description="load and warm the served version of each model at the start and after each swap; `/-/ready` waits "
+        "for it. `false` for a server that only takes events in",
+    )
+    fallback: Flag = Field(
+        default=False,
+        description="where the served version cannot be loaded at the start, answer with the one before it, unless "
+        "one is pinned; else there is no answer and the server is not ready",
+    )
     max_body: Whole = Field(8_000_000, ge=1000, description="bytes of one request; a longer one is refused whole")
     max_batch: Whole = Field(10_000, ge=1, description="events of one request; more are refused whole")
 
@@ -72,7 +96,9 @@ class LimitsConfig(Section):
     memory: Whole = Field(8 << 30, ge=256 << 20, description="bytes of address space of each child process")
     timeout: Duration = Field(HOUR, description="a job that takes longer is ended and counts as failed")
     threads: Whole | None = Field(None, ge=1, description="threads of a job; half of the cores unless set")
-    check_timeout: Duration = Field(120.0, description="a check that takes longer gets the verdict `error`")
+    check_timeout: Duration = Field(
+        120.0, description="a source that does not answer for so long hangs: the model's windows wait until it does"
+    )
 
 
 class RetentionConfig(Section):

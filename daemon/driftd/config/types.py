@@ -120,6 +120,7 @@ Windows = Annotated[int, BeforeValidator(windows), PlainSerializer(spell_windows
 HIGHEST_PORT = 65_535
 CRON_FIELDS = 5
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _LISTEN = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^:\s\[\]]+):(\d{1,5})")
 _ENTRY_POINT = re.compile(r"[A-Za-z_][\w.-]*")
 _TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -130,6 +131,13 @@ def listen_address(text: str) -> str:
     found = _LISTEN.fullmatch(text)
     if found is None or int(found[1]) > HIGHEST_PORT:
         raise ValueError(f"an address is host:port, such as 127.0.0.1:9464 or [::1]:9464, not {text!r}")
+    return text
+
+
+def host_name(text: str) -> str:
+    """A name as a Host header has it, without a port; `*` is any."""
+    if text != "*" and _HOST_NAME.fullmatch(text) is None:
+        raise ValueError(f"a host is a name without a port, such as ml1.example.org, or *, not {text!r}")
     return text
 
 

@@ -14,6 +14,7 @@ CHECKS: dict[str, Check] = {
     "config": daemon.config,
     "secrets": daemon.secrets,
     "daemon": daemon.daemon,
+    "server": daemon.server,
     "backups": daemon.backups,
     "backlog": daemon.backlog,
     "sources": models.sources,

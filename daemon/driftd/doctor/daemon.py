@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from http import HTTPStatus
 from pathlib import Path
 
 from driftd.config.load import digest_of
@@ -177,3 +178,27 @@ def backups(installation: Installation) -> Iterator[Finding]:
         yield fail(str(folder), said, f"grep the daemon's log for backup_failed; `{by_hand}` makes one now")
     else:
         yield ok(str(folder), said)
+
+
+def server(installation: Installation) -> Iterator[Finding]:
+    """`driftd serve`, where it answers, has the version of each model that should serve."""
+    serve = installation.config.serve
+    if not can_be_asked(serve):
+        yield ok("server", "answers on a port of the system's choice, if at all")
+        return
+    try:
+        status, text = ask(serve, "/-/ready", _ANSWER_SECONDS)
+    except NoAnswerError:
+        yield ok("server", f"none answers at {serve.listen}: applications predict by the SDK, or elsewhere")
+        return
+    if status in _UNAUTHORIZED:
+        yield ok("server", f"answers at {serve.listen} (whether it is ready is told with a token)")
+        return
+    said = "; ".join(line for line in text.splitlines() if ": " in line)
+    todo = f"`{installation.command('versions MODEL')}`; a damaged version: see the findings on versions"
+    if status != HTTPStatus.OK:
+        yield fail("server", f"answers at {serve.listen}, but is not ready: {said or text.strip()}", todo)
+    elif said:
+        yield warn("server", f"is ready at {serve.listen}, but {said}", todo)
+    else:
+        yield ok("server", f"is ready at {serve.listen}")

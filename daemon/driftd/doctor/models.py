@@ -15,12 +15,13 @@ from driftd.observe.model_families import SET_ASIDE
 from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.registry import ManifestError, Registry
 from driftd.sources import open_source
+from driftd.sources.open import paths_of
 from driftd.sources.protocol import Extent, default_lateness
 from driftd.stattests import EVIDENTLY
 from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
-from driftd.store.subprocesses import ChildError, run_apart
+from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs, run_apart
 from driftd.views.status import describe_hand_over, is_awaited
 from driftd_detectors.schema import Schema, is_own
 
@@ -55,6 +56,9 @@ def _source(installation: Installation, name: str, model: ModelConfig, schema: S
 
 def _extent(installation: Installation, name: str, model: ModelConfig, schema: Schema) -> Extent | Finding:
     """What the source has, after a row of it was read as the daemon would; or why that failed."""
+    if probe_hangs(paths_of(name, model, installation.places)):
+        said = f"its source ({model.source.kind}) does not answer within {PROBE_SECONDS:.0f} s"
+        return fail(name, f"{said}: its windows wait", "bring its mount, disk or database back")
     guard = TimeoutWorker(name, _SOURCE_SECONDS)
     try:
         source = open_source(name, model, schema, installation.places)
@@ -68,7 +72,7 @@ def _extent(installation: Installation, name: str, model: ModelConfig, schema: S
         todo = installation.command(f"restore --events {name}")
         return fail(name, f"its event store is damaged: {error}", todo)
     except SourceHangsError as error:
-        return fail(name, str(error), "bring its files or database back; the check is tried again every round")
+        return fail(name, str(error), "bring its mount, disk or database back: windows wait for it")
     except Exception as error:  # noqa: BLE001 - whatever a source raises is what is to be told
         return fail(name, f"its source ({model.source.kind}) fails: {error}", "correct `source` or what it names")
     finally:

@@ -20,11 +20,11 @@ from driftd.loop.checks import (
     own_metric,
 )
 from driftd.loop.resume import MonitorState
-from driftd.loop.supervision import SourceDamagedError, TimeoutWorker
+from driftd.loop.supervision import SourceDamagedError, SourceUnansweredError, TimeoutWorker
 from driftd.plugins.client import WantedScore, score_window
 from driftd.plugins.process import HelperProcess
 from driftd.records import Verdict, Window
-from driftd.sources.protocol import Extent, Source, WindowSpec, due_windows, window_at
+from driftd.sources.protocol import Extent, Source, WindowSpec, due_windows, window_at, window_index
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd_detectors.assessment import Assessment
@@ -71,20 +71,31 @@ class CheckScheduler:
     extent: Extent | None = None
     labels_not_before: float = 0.0  # no cohort can be ready sooner
     has_settled: bool = False  # the oldest waiting cohort waits in vain: its labels came, and it is unknown how late
+    open_source: Callable[[], Source] | None = None  # again, after a hang
+    _generation: int = 0  # of the guard's threads, which the source is read in
+    _schema: Schema | None = None  # of a later version than the one that the source is opened for
     _new_schema: Schema | None = None  # that the source reads by from its next look on
     _run: tuple[int, tuple[StoredCheck, ...]] = (0, ())  # the newest check of labels, and those given up until it
 
     def use_schema(self, schema: Schema) -> None:
         """Have the source read by the schema of the version that serves now, from its next look on."""
-        self._new_schema = schema
+        self._new_schema = self._schema = schema
+
+    def current_source(self) -> Source:
+        """The source; another one after a hang whose thread is lost with what it held."""
+        if self.open_source is not None and self._generation != self.guard.generation:
+            self.source, self._generation = self.open_source(), self.guard.generation
+            self._new_schema = self._schema
+        return self.source
 
     def refresh(self, now: float) -> None:
         """Read the extent of the source."""
-        if self._new_schema is not None:
-            self.guard.run(self.source.use_schema, self._new_schema)
+        source = self.current_source()
+        if (schema := self._new_schema) is not None:
+            self.guard.resume(("schema", id(schema)), partial(source.use_schema, schema))
             self._new_schema = None
         before, remarks = (self.extent.faults, self.extent.remarks) if self.extent is not None else ((), ())
-        self.extent = self.guard.run(self.source.refresh, now)
+        self.extent = self.guard.resume("refresh", partial(source.refresh, now))
         faults = self.extent.faults
         if faults and faults != before:
             log.warning("source_faults", model=self.model, count=len(faults), first=faults[0])
@@ -99,6 +110,17 @@ class CheckScheduler:
         if self.extent is None:
             return []
         return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
+
+    def behind(self, store: StateReader, now: float) -> int:
+        """How many windows wait for their check, by the clock: also those of a source that is silent or away."""
+        next_index = store.cursor(self.model, "window")
+        if self.window.every is None:
+            return 0 if self.extent is None else max(0, self.extent.rows // (self.window.rows or 1) - (next_index or 0))
+        if next_index is None:
+            if self.extent is None or self.extent.first_at is None:
+                return 0
+            next_index = window_index(self.extent.first_at, self.window.every)
+        return max(0, window_index(now - self.lateness, self.window.every) - next_index)
 
     def windows(self, due: list[Window], evidence: MonitorState, served: ServedBy) -> Iterator[CheckRun]:
         """Check the due windows in order.
@@ -137,7 +159,7 @@ class CheckScheduler:
         if not spells:
             return None
         since, until = min(seen.since for seen in spells), window.end
-        count = self.guard.run(partial(self.source.count_labelled, since, until))
+        count = self.guard.resume(("labelled", since, until), partial(self.source.count_labelled, since, until))
         return until if count else None
 
     def cohorts(self, store: StateReader, evidence: MonitorState, served: ServedBy, now: float) -> Iterator[CheckRun]:
@@ -193,7 +215,9 @@ class CheckScheduler:
         windows = [window_at(self.window, check.window_index) for check in self._abandoned_checks(store)[:LATE_COHORTS]]
         if not windows:
             return run
-        monitor = self.guard.run(partial(learn_late_labels, self.source, windows, run.result.monitor, now))
+        before = run.result.monitor
+        learn = partial(learn_late_labels, self.source, windows, before, now)
+        monitor = self.guard.resume(("late labels", windows[0].index, id(before)), learn)
         return replace(run, result=replace(run.result, monitor=monitor))
 
     def _between_looks(self, monitor: Monitor) -> float:
@@ -212,9 +236,9 @@ class CheckScheduler:
     def _try(self, kind: str, window: Window, monitor: Monitor, check: Callable[[], CheckResult]) -> CheckRun | None:
         started = time.perf_counter()
         try:
-            result = self.guard.run(check)
-        except SourceDamagedError:
-            raise  # no verdict: the window is checked once its rows are restored
+            result = self.guard.resume((kind, window.index, id(monitor)), check)
+        except (SourceDamagedError, SourceUnansweredError):
+            raise  # no verdict: the window is checked once its rows are restored, or the answer has come
         except Exception as error:
             log.warning(
                 "check_failed", model=self.model, kind=kind, window=window.index, error=str(error), exc_info=True

@@ -83,6 +83,7 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self.configs = ConfigHistory(self.assembly.store, self.assembly.metrics)
+        self.assembly.on_wake(self.post_tick)
 
     def begin(self, now: float) -> None:
         """Put the first config in force; it is recorded and shown from here on. Raises where it cannot be recorded."""

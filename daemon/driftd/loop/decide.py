@@ -15,6 +15,7 @@ import structlog
 from apscheduler.triggers.cron import CronTrigger
 
 from driftd.loop.check_schedule import CheckScheduler
+from driftd.loop.supervision import SourceUnansweredError
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import Facts, Finding, Override, PolicySettings, advance, pending_request
@@ -185,7 +186,12 @@ class Counts:
         elif seen or now - looked_at < min(self.recount_after, LOOK_SECONDS):
             return seen
         window = Window(0, max(hand_over.since, looked_at - LOOK_BACK_SECONDS), now)
-        outcomes = scheduler.guard.run(partial(scheduler.source.outcomes, window, now))
+        try:
+            outcomes = scheduler.guard.resume(
+                ("seen", hand_over.version), partial(scheduler.current_source().outcomes, window, now)
+            )
+        except SourceUnansweredError:
+            return seen
         self._seen = hand_over.version, now, bool((outcomes.version == hand_over.version).any())
         return self._seen[2]
 
@@ -195,7 +201,11 @@ class Counts:
         if last[0] == since and 0 <= now - last[1] < self.recount_after:
             return last
         spans = merge_spans(store.faulty_spans(self.model, since, now))
-        return since, now, scheduler.guard.run(partial(count_sound_labels, scheduler.source, since, now, spans))
+        count = partial(count_sound_labels, scheduler.current_source(), since, now, spans)
+        try:
+            return since, now, scheduler.guard.resume(("labels since", since), count)
+        except SourceUnansweredError:
+            return last if last[0] == since else (since, -math.inf, 0)  # what was known, until the source answers
 
     def _open_window(self, scheduler: CheckScheduler, now: float) -> int:
         """The index of the window that is open; of rows, as far as they are read."""
@@ -224,11 +234,16 @@ class Counts:
         if self._fresh[0] == since and 0 <= now - self._fresh[1] < self.recount_after:
             return
         mature_until = now if delay is None else delay.mature_until(now, self.window.every)
-        count = 0
+        found = 0
         if mature_until > since:
             spans = merge_spans(store.faulty_spans(self.model, since, now))
-            count = scheduler.guard.run(partial(count_sound_labels, scheduler.source, since, now, spans, mature_until))
-        self._fresh = since, now, count
+            count = partial(count_sound_labels, scheduler.current_source(), since, now, spans, mature_until)
+            try:
+                found = scheduler.guard.resume(("fresh", since), count)
+            except SourceUnansweredError:
+                self._fresh = self._fresh if self._fresh[0] == since else (since, -math.inf, 0)
+                return
+        self._fresh = since, now, found
 
     def _is_due(self, state: ModelState, now: float) -> bool:
         if self.schedule is None or state.last_schedule <= 0:

@@ -45,6 +45,7 @@ from driftd.records import (
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
 from driftd.sources import open_source
+from driftd.sources.open import paths_of
 from driftd.sources.protocol import Source, default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
@@ -82,9 +83,14 @@ class Assembly:
         service: Service | None = None,
         *,
         children: int = CHILDREN,
+        patience: float | None = None,
         open_source: Callable[[str, ModelConfig, Schema, Places], Source] = open_source,
     ) -> None:
-        """`children` may work at once, over all models; with 0 what is decided is recorded and not performed."""
+        """`children` may work at once, over all models; with 0 what is decided is recorded and not performed.
+
+        A round waits so long (`patience`, seconds) for a source before it leaves its model for a later one; for the
+        whole time that a check may take unless set. `wake` is then to be told of answers that come meanwhile.
+        """
         self.config_path = config_path
         self.config = config
         self.places = places
@@ -97,6 +103,17 @@ class Assembly:
         self.helper = HelperProcess(places.helper, limits, self.service.alive)
         self._slots = JobSlots(children)
         self._open_source = open_source
+        self._patience = patience
+        self._guards: dict[str, tuple[tuple[tuple[str, ...], float], TimeoutWorker]] = {}
+        self._wake: Callable[[], None] = lambda: None
+
+    def wake(self) -> None:
+        """A source has answered that a round did not wait for."""
+        self._wake()
+
+    def on_wake(self, act: Callable[[], None]) -> None:
+        """What to do then; called in a thread of the source."""
+        self._wake = act
 
     def reread(self) -> Config:
         """The config on disk now. Raises ConfigError; nothing live is touched."""
@@ -118,7 +135,8 @@ class Assembly:
         lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
         if model.source.kind == "store":
             self.events.require_whole(name)
-        guard = TimeoutWorker(name, config.limits.check_timeout, self.service.alive)
+        guard = self._guard(name, config)
+        open_source = partial(self._open_source, name, model, schema, self.places)
         runner = ModelRunner(
             name=name,
             state=state,
@@ -126,12 +144,13 @@ class Assembly:
             scheduler=CheckScheduler(
                 name,
                 model.window,
-                self._open_source(name, model, schema, self.places),
+                open_source(),
                 guard,
                 lateness,
                 frozenset(model.classes or ()),
                 self.helper,
                 partial(WantedScore.all_of, name, model, self.places) if model.detect.detectors else None,
+                open_source=open_source,
             ),
             evidence=MonitorState(name, self.registry, monitor_settings(model)),
             counts=self._counts(name, model),
@@ -150,6 +169,18 @@ class Assembly:
         restore(runner.metrics, self.store, runner.evidence, state.champion, model.window.every)
         runner.show()
         return runner
+
+    def _guard(self, name: str, config: Config) -> TimeoutWorker:
+        """The thread that reads a source: of one that hangs, the same as before, so that no reload loses another."""
+        limits, paths = config.limits, paths_of(name, config.models[name], self.places)
+        before = self._guards.get(name)
+        if before is not None and before[0] == (paths, limits.check_timeout) and before[1].is_hanging:
+            return before[1]
+        guard = TimeoutWorker(
+            name, limits.check_timeout, self.service.alive, patience=self._patience, paths=paths, finished=self.wake
+        )
+        self._guards[name] = (paths, limits.check_timeout), guard
+        return guard
 
     def _mark_blind(self, runner: ModelRunner, state: ModelState, fault: str) -> None:
         """A champion whose own files are damaged is not checked, but a person can still go back from it."""

@@ -16,6 +16,7 @@ from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
+from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
     LEVELS,
@@ -132,6 +133,13 @@ class ModelRunner:
         champion = self.state.champion
         if self.state.phase is Phase.PAUSED or self.evidence.monitor is None or champion is None:
             return False
+        try:
+            return self._check_due(champion, now)
+        except SourceUnansweredError as error:  # it costs this model its checks, not what people and jobs ask of it
+            self._show_unanswered(error, now)
+            return False
+
+    def _check_due(self, champion: int, now: float) -> bool:
         self.scheduler.refresh(now)
         due = self.scheduler.due(self.store, now)
         self._show_source()
@@ -143,12 +151,22 @@ class ModelRunner:
             self._record(run, champion, now)
             cohorts += 1
         left = self.scheduler.due(self.store, now)
+        self._show_waiting(now)
+        return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
+
+    def _show_waiting(self, now: float) -> None:
         self.metrics.waits(
-            windows=len(left),
+            windows=self.scheduler.behind(self.store, now),
             cohorts=self.scheduler.cohorts_waiting(self.store),
             not_evaluated=self.scheduler.cohorts_not_evaluated(self.store),
         )
-        return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
+
+    def _show_unanswered(self, error: SourceUnansweredError, now: float) -> None:
+        """What is known of a source that is still being read, or hangs."""
+        self._show_waiting(now)
+        if isinstance(error, SourceHangsError):
+            extent = self.scheduler.extent
+            self.metrics.source_hangs(self.scheduler.guard.hangs, len(extent.faults) if extent is not None else 0)
 
     def _served_by(self, champion: int) -> ServedBy:
         """Whose predictions the windows should hold; a system that serves by itself may name no version."""
@@ -305,6 +323,8 @@ class ModelRunner:
         with self._decide(now) as decision:
             transition = decision.advance(finding, facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
+        reason = transition.reason
+        log.info("request_answered", model=self.name, kind=request.kind, who=request.who, outcome=reason)
 
     # --- act ---------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ from driftd.views.routes import PageWiring, StatusPage
 log = structlog.get_logger()
 
 TICK_SECONDS = 1.0
+PATIENCE_SECONDS = 0.5  # that a round waits for one source; the others' windows are due too
 WATCH_SECONDS = 1.0
 RELOAD_SECONDS = 30.0
 ROOM_SECONDS = 15.0
@@ -69,7 +70,8 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
 
 
 def _run(config_path: Path, config: Config, places: Places, service: Service) -> int:
-    assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics(), service)
+    store = StateStore.open(places.state_db)
+    assembly = Assembly(config_path, config, places, store, Metrics(), service, patience=PATIENCE_SECONDS)
     daemon, clock = Daemon(assembly), RealClock()
     page = StatusPage(_page_wiring(daemon, assembly, places, clock))
     app = application(_wiring(daemon, assembly, places), page.routes())

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
-from typing import ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TypeVar, cast
+
+import structlog
 
 from driftd.errors import DriftdError
+from driftd.formatting import format_duration
 from driftd.observe.systemd import ServiceManager
 from driftd.records import ModelState
 from driftd.store.integrity import is_damage
+from driftd.store.subprocesses import PathProbe
 from driftd_detectors.assessment import LatestVerdicts
+
+log = structlog.get_logger()
 
 APART_SECONDS = 60.0
 
@@ -84,78 +91,232 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WAKE_SECONDS = 1.0  # how often a waiting main loop says that it is alive
+KEPT_SECONDS = 60.0  # beyond the time of a call: an answer that nobody has asked for by then is too old
+FIRST_LOOK, LONGEST_LOOK, MOST_DOUBLINGS = 15.0, 600.0, 10  # seconds from a hang to the next look; doubles each time
 
 
-class SourceHangsError(DriftdError):
-    """A source did not answer in time; its thread is left behind and the source is opened anew."""
+class SourceUnansweredError(DriftdError):
+    """A source has not answered yet: nothing is known of it just now, and the others are not kept waiting."""
+
+
+class SourceBusyError(SourceUnansweredError):
+    """A source is still at work on what it was asked; the answer is there for a later round."""
+
+
+class SourceHangsError(SourceUnansweredError):
+    """A source did not answer in time. It is not asked again before its thread is back or its paths answer."""
 
 
 class SourceDamagedError(DriftdError):
     """The database that a source reads is damaged; the message is SQLite's."""
 
 
-class TimeoutWorker:
-    """One worker thread, in which all reading of one source happens; replaced when it hangs.
+@dataclass(slots=True)
+class _Call:
+    """One call of a source in the worker thread, and what came of it."""
 
-    A thread cannot be killed: the abandoned one is a daemon thread and ends when its read does. `waiting` is called
-    before and during every wait, by the caller's own thread; what it raises ends the wait.
+    key: Hashable
+    function: Callable[[], object]
+    began: float = field(default_factory=time.monotonic)
+    done: threading.Event = field(default_factory=threading.Event)
+    results: list[object] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
+    is_left: bool = False  # whoever asked went on meanwhile
+
+    def make(self) -> None:
+        """Call the function."""
+        try:
+            self.results.append(self.function())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, not swallowed
+            self.errors.append(error)
+        self.done.set()
+
+    def outcome(self) -> object:
+        """What the function returned; raises what it raised, damage of a database as SourceDamagedError."""
+        if self.errors and is_damage(self.errors[0]):
+            raise SourceDamagedError(str(self.errors[0])) from self.errors[0]
+        if self.errors:
+            raise self.errors[0]
+        return self.results[0]
+
+
+class TimeoutWorker:
+    """One worker thread, in which all reading of one source happens.
+
+    A thread cannot be killed. When a call takes longer than `seconds` the source hangs: nothing is asked of it until
+    the thread is back, or until a child process that can be killed has found that `paths` answer again; then a new
+    thread takes over (`generation` counts them, and the source must be opened anew). So one thread is lost to a source
+    that hangs, and never a second one while the first may come back.
+
+    Parameters
+    ----------
+    name
+        The model, for messages.
+    seconds
+        The time that one call may take.
+    waiting
+        Called before and during every wait, by the caller's own thread; what it raises ends the wait.
+    patience
+        How long a caller waits for a call before it goes on without the answer (SourceBusyError); the call's whole
+        time unless set.
+    paths
+        What the source reads from, for the look whether it answers again; without any, only its thread can tell.
+    finished
+        Called in the worker thread when a call has ended that its caller did not wait for.
     """
 
-    def __init__(self, name: str, seconds: float, waiting: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        waiting: Callable[[], None] = lambda: None,
+        *,
+        patience: float | None = None,
+        paths: Sequence[str] = (),
+        finished: Callable[[], None] = lambda: None,
+    ) -> None:
         self._name = name
         self._seconds = seconds
         self._waiting = waiting
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._patience = seconds if patience is None else min(patience, seconds)
+        self._paths = tuple(paths)
+        self._finished = finished
+        self._under_way: _Call | None = None
+        self._kept: dict[Hashable, _Call] = {}  # that ended after their callers had gone on
+        self._lost: _Call | None = None  # in whose thread nothing else can be done
+        self._probe: PathProbe | None = None
+        self._looks = 0
+        self._next_look = 0.0
+        self._is_closed = False
+        self.generation = 0
+        self.hangs = 0  # how often the source hung so far
         self._start()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a call is not over."""
+        return self._under_way is not None and not self._under_way.done.is_set()
+
+    @property
+    def is_hanging(self) -> bool:
+        """Whether a call has taken longer than it may and is not over."""
+        call = self._under_way
+        return call is not None and self.is_under_way and time.monotonic() - call.began >= self._seconds
+
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in the worker thread; see `resume`. An answer that comes later is lost."""
+        return self.resume(object(), partial(function, *args, **kwargs))
+
+    def resume(self, key: Hashable, function: Callable[[], R]) -> R:
         """Call a function in the worker thread; its exceptions come out here.
 
-        Raises SourceHangsError when it has not returned within the limit, SourceDamagedError when what it read from is
-        broken (every further look would be wasted, and its verdict wrong), and whatever `waiting` raises.
+        The answer to a call that was left is given to whoever asks next with the same `key`, without a new call.
+        Raises SourceBusyError, SourceHangsError, SourceDamagedError when what it read from is broken (every further
+        look would be wasted, and its verdict wrong), and whatever `waiting` raises.
         """
         self._waiting()
-        done = threading.Event()
-        result: list[R] = []
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                result.append(function(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - handed to the caller, not swallowed
-                errors.append(error)
-            done.set()
-
-        self._work.put(work)
-        if not self._wait(done):
+        self._collect()
+        if (kept := self._kept.pop(key, None)) is not None:
+            return cast("R", kept.outcome())
+        if self._under_way is not None:
+            self._raise_unanswered(self._under_way)
+        if self._is_closed:
+            self._is_closed = False
             self._start()
-            raise SourceHangsError(
-                f"the source of {self._name} did not answer within {self._seconds:.0f} s: look whether its files or "
-                "database can be reached, or raise limits.check_timeout"
-            )
-        if errors and is_damage(errors[0]):
-            raise SourceDamagedError(str(errors[0])) from errors[0]
-        if errors:
-            raise errors[0]
-        return result[0]
+        call = self._under_way = _Call(key, function)
+        self._work.put(call)
+        if not self._wait(call):
+            call.is_left = True
+            self._raise_unanswered(call)
+        self._under_way = None
+        return cast("R", call.outcome())
 
-    def _wait(self, done: threading.Event) -> bool:
-        end = time.monotonic() + self._seconds
-        while not done.wait(max(0.0, min(WAKE_SECONDS, end - time.monotonic()))):
+    def close(self) -> None:
+        """Let the worker thread end, now or when it is back; the next call begins another. Late answers are lost."""
+        self._work.put(None)
+        self._is_closed = True
+        self._kept.clear()
+        if self._under_way is not None:
+            self._under_way.key = object()  # that nobody asks for
+        if self._probe is not None:
+            self._probe.close()
+
+    def _collect(self) -> None:
+        """Keep the answer to a call that has ended since; of those that nobody has asked for, not for long."""
+        call, now = self._under_way, time.monotonic()
+        self._kept = {key: kept for key, kept in self._kept.items() if now - kept.began < KEPT_SECONDS + self._seconds}
+        if call is None or not call.done.is_set():
+            return
+        self._under_way = None
+        self._kept[call.key] = call
+        if self._looks:
+            log.info("source_answers_again", model=self._name, after_seconds=round(now - call.began, 1))
+            self._end_looks()
+
+    def _raise_unanswered(self, call: _Call) -> NoReturn:
+        waited = time.monotonic() - call.began
+        if waited < self._seconds - 1e-6:  # of a float's rounding
+            raise SourceBusyError(f"the source of {self._name} is still being read, for {waited:.0f} s now")
+        if not self._looks:
+            self.hangs += 1
+            log.warning("source_hangs", model=self._name, seconds=round(waited, 1), paths=list(self._paths))
+            self._wait_for_look()
+        elif self._is_reached():
+            self._replace(call)
+            raise SourceBusyError(f"the source of {self._name} answers again and is opened anew")
+        raise SourceHangsError(
+            f"the source of {self._name} has not answered for {format_duration(waited)}: look whether its files or "
+            "database can be reached, or raise limits.check_timeout"
+        )
+
+    def _is_reached(self) -> bool:
+        """Whether the paths answer, by a look every now and then. Never waits."""
+        if self._lost is not None and not self._lost.done.is_set():
+            return False  # a second thread would be lost beside the first
+        if self._probe is None:
+            if self._paths and time.monotonic() >= self._next_look:
+                self._probe = PathProbe(self._paths)
+            return False
+        found = self._probe.poll()
+        if found == "hangs":
+            self._wait_for_look()
+        return found == "reached"
+
+    def _wait_for_look(self) -> None:
+        self._probe = None
+        self._next_look = time.monotonic() + min(LONGEST_LOOK, FIRST_LOOK * 2.0**self._looks)
+        self._looks = min(self._looks + 1, MOST_DOUBLINGS)
+
+    def _end_looks(self) -> None:
+        if self._probe is not None:
+            self._probe.close()
+        self._probe, self._looks = None, 0
+
+    def _replace(self, call: _Call) -> None:
+        """Leave the thread that hangs, and go on with a new one."""
+        log.info("source_opened_anew", model=self._name, after_seconds=round(time.monotonic() - call.began, 1))
+        self._lost, self._under_way = call, None
+        self._kept.clear()
+        self._end_looks()
+        self._work.put(None)  # for the lost thread, when it is back
+        self.generation += 1
+        self._start()
+
+    def _wait(self, call: _Call) -> bool:
+        end = call.began + self._patience
+        while not call.done.wait(max(0.0, min(WAKE_SECONDS, end - time.monotonic()))):
             if time.monotonic() >= end:
                 return False
             self._waiting()
         return True
 
-    def close(self) -> None:
-        """Let the worker thread end."""
-        self._work.put(None)
-
     def _start(self) -> None:
-        self._work = SimpleQueue()
-        threading.Thread(target=self._serve, args=(self._work,), name=f"source-{self._name}", daemon=True).start()
+        self._work: SimpleQueue[_Call | None] = SimpleQueue()
+        work = self._work
+        threading.Thread(target=self._serve, args=(work,), name=f"source-{self._name}", daemon=True).start()
 
-    @staticmethod
-    def _serve(work: SimpleQueue[Callable[[], None] | None]) -> None:
+    def _serve(self, work: SimpleQueue[_Call | None]) -> None:
         while (call := work.get()) is not None:
-            call()
+            call.make()
+            if call.is_left:
+                self._finished()

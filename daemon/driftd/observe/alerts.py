@@ -183,7 +183,7 @@ ALERTS = (
         "driftd_serve_version != driftd_serve_linked_version",
         "critical",
         "{model}: `driftd serve` answers with version {value}, but version {linked} should answer",
-        "The server cannot load the version that should serve, and goes on with the one that it has.",
+        "The server cannot load the version that should serve. It goes on with the one that it has, if any (0: none).",
         value="count",
         figures={"linked": Figure("driftd_serve_linked_version{$only}", "count")},
         hold="5m",
@@ -203,7 +203,7 @@ ALERTS = (
         "warning",
         "{model}: its source has {value} faults",
         "Log files are broken, hold other columns, rows without usable times or labels of strangers, or cannot be "
-        "read; where they are gone as a whole, windows wait until they are back.",
+        "read; where they are gone as a whole, or do not answer, windows wait until they are back.",
         value="count",
         hold="15m",
     ),

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from driftd.config.schema import Http
 from driftd.observe.metrics import Metrics
-from driftd.web.security import REPORT_POLICY, Refused, RequestGuard, Tokens
+from driftd.web.security import REPORT_POLICY, Refused, RequestGuard
 from driftd.web.server import bound_socket, format_address, server_config
 
 log = structlog.get_logger()
@@ -88,8 +88,7 @@ class HttpThread:
     """
 
     def __init__(self, app: ASGIApp, http: Http, refused: Refused = lambda _: None) -> None:
-        tokens = None if http.token_file is None else Tokens(http.token_file)
-        fenced = RequestGuard(app, tokens=tokens, refused=refused, any_name=http.allow_anonymous)
+        fenced = RequestGuard.of(app, http, refused, has_journal=True)
         config = server_config(fenced, http.tls, grace_seconds=GRACE_SECONDS, backlog=ACCEPTED_AT_ONCE)
         self._server = uvicorn.Server(config)
         self._socket = config.doorway = bound_socket(http.listen)

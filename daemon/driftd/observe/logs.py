@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import structlog
 
+from driftd.formatting import visible, visible_lines
+
 # sd-daemon(3): journald takes the mark off and keeps the level, so that `journalctl -p warning` shows what matters.
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
 
@@ -36,7 +38,12 @@ def configure_logs(*, level: str = "info", json_lines: bool | None = None) -> No
     ]
     rendering: list[structlog.typing.Processor]
     if not as_json:
-        rendering = [structlog.dev.ConsoleRenderer()]
+        plain = structlog.dev.plain_traceback  # as text, so that what it quotes can be made visible
+        rendering = [
+            structlog.processors.format_exc_info,
+            _make_visible,
+            structlog.dev.ConsoleRenderer(exception_formatter=plain),
+        ]
     else:
         render = _mark_priority if is_journal(_number_of_stderr(), os.environ) else _plain
         rendering = [structlog.processors.format_exc_info, render]
@@ -54,6 +61,14 @@ def configure_logs(*, level: str = "info", json_lines: bool | None = None) -> No
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(True)  # noqa: FBT003 - the one argument that it has
+
+
+def _make_visible(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Let no value act on the terminal that shows the line; JSON, and Python of all but texts, spell by themselves."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = visible_lines(value) if key == "exception" else visible(value)
+    return event
 
 
 def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:

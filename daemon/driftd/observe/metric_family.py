@@ -66,7 +66,7 @@ EVENTS = _counter("events", f"Events by what became of them: {', '.join(OUTCOMES
 REFUSALS = _counter("refusals", "Refused events by field; all features together.", "field")
 NOT_KEPT = _counter("not_kept", "Requests answered 503 because the store could not keep them.")
 UNLOGGED = _counter("unlogged_predictions", "Predictions answered but not logged.")
-VERSION = Family("driftd_serve_version", "gauge", "The version that answers; 0 when there is none.", ("model",))
+VERSION = Family("driftd_serve_version", "gauge", "The version that answers; 0 while none is loaded.", ("model",))
 LINKED = Family(
     "driftd_serve_linked_version",
     "gauge",

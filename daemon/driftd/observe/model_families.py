@@ -40,8 +40,12 @@ VALUES_IGNORED = _counter(
 LATE = _counter("late_predictions", "Predictions that came after the check of their window.", "model")
 SOURCE_FAULTS = _gauge(
     "source_faults",
-    "Faults of the source: files that cannot be read or hold other columns, rows set aside, labels of no prediction.",
+    "Faults of the source: files that cannot be read or hold other columns, rows set aside, labels of no prediction, "
+    "no answer within `limits.check_timeout`.",
     "model",
+)
+SOURCE_HANGS = _counter(
+    "source_hangs", "Reads of the source that took longer than `limits.check_timeout`; its windows wait.", "model"
 )
 LABEL_IDS = _gauge("label_ids", "Predictions that a label came for, known here or not, as of the last count.", "model")
 LABEL_IDS_UNJOINED = _gauge(
@@ -136,7 +140,7 @@ WINDOW_ROWS = _gauge("window_rows", "Predictions in the last window that was che
 WINDOW_END = _gauge(
     "window_end_timestamp_seconds", "End of the last window that was checked; absent for windows of rows.", "model"
 )
-BEHIND = _gauge("windows_behind", "Complete windows that wait for their check: the lag of catching up.", "model")
+BEHIND = _gauge("windows_behind", "Windows that have ended and wait for their check, by the clock.", "model")
 ALARMS = _counter("alarms", "Alarms by kind of evidence.", "model", "kind", lasting=True)
 
 # --- performance and labels ------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class ModelMetrics:
         self._board = board
         self._model = model
         self._tally = DecisionCounts()
-        self._late = 0
+        self._late = self._hangs = 0
         self._shown: dict[str, object] = {}
         self._newest_label_at = float("-inf")
 
@@ -56,6 +56,7 @@ class ModelMetrics:
                 model_families.STEP_ERRORS,
                 families.UPKEEP_FAILURES,
                 model_families.LATE,
+                model_families.SOURCE_HANGS,
             ):
                 board.add(family, 0, model)
             for evidence, threshold in thresholds.items():
@@ -172,6 +173,13 @@ class ModelMetrics:
         self._board.set(model_families.BEHIND, windows, self._model)
         self._board.set(model_families.COHORTS, cohorts, self._model)
         self._board.set(model_families.COHORTS_NOT_EVALUATED, not_evaluated, self._model)
+
+    def source_hangs(self, hangs: int, faults: int) -> None:
+        """The source does not answer, `hangs` times since it was opened, beside the faults that it had."""
+        with self._board.together():
+            self._board.set(model_families.SOURCE_FAULTS, faults + 1, self._model)
+            self._board.add(model_families.SOURCE_HANGS, hangs - self._hangs if hangs > self._hangs else 0, self._model)
+            self._hangs = hangs
 
     def source(
         self,

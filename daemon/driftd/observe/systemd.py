@@ -10,6 +10,8 @@ import time
 from collections.abc import MutableMapping
 from types import FrameType
 
+from driftd.formatting import visible
+
 
 class SighupLatch:
     """Whether SIGHUP came since anybody asked. The handler only leaves a mark: it may interrupt a log line half-way."""
@@ -85,7 +87,7 @@ class ServiceManager:
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`, sent when it changes."""
-        line = " ".join(text.split())[:LONGEST_STATUS]
+        line = visible(" ".join(text.split()))[:LONGEST_STATUS]
         if line != self._status and self._send(f"STATUS={line}"):
             self._status = line
 

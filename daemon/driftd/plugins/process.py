@@ -7,8 +7,10 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from driftd_detectors.serialization import pack, unpack
 
 log = structlog.get_logger()
 
+CLOSE_SECONDS = 5.0  # that the end of a child waits for the thread that asks it
 LOAD_SECONDS = 120.0  # for importing what a function needs, once for each helper
 FIRST_WAIT, LONGEST_WAIT = 5.0, 3600.0  # seconds before a function that hung or crashed is asked again
 _HEAD = 8  # bytes of a message's length
@@ -83,6 +86,7 @@ class HelperProcess:
     folder: Path  # for its log
     limits: JobLimits
     waiting: Callable[[], None] = lambda: None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: subprocess.Popen[bytes] | None = None
     _loaded: set[str] = field(default_factory=set)  # functions that the child has imported
     _failures: dict[str, tuple[int, float]] = field(default_factory=dict)  # how often in a row, and when to ask again
@@ -94,9 +98,12 @@ class HelperProcess:
 
     def start(self) -> None:
         """Start the child unless it runs. Raises OSError when none can be started."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        self.close()
+        with self._alone():
+            if self._process is None or self._process.poll() is not None:
+                self._close()
+                self._begin()
+
+    def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         arguments = [str(os.getpid()), json.dumps(self.limits.to_dict())]
         with (self.folder / "log.txt").open("wb") as output:
@@ -120,6 +127,20 @@ class HelperProcess:
         Raises HelperError when the function fails, when there is no answer in time (then the child is ended), when the
         child ends, or when it did so lately and the wait is not over.
         """
+        with self._alone():
+            return self._ask(request, arrays, seconds)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One thread at a time: those of several models' sources may ask at once."""
+        while not self._lock.acquire(timeout=_WAKE_SECONDS):
+            self.waiting()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _ask(self, request: LossRequest | ScoreRequest, arrays: Arrays, seconds: float) -> tuple[Answer, Arrays]:
         use = request.use
         count, not_before = self._failures.get(use, (0, 0.0))
         left = not_before - time.monotonic()
@@ -153,7 +174,16 @@ class HelperProcess:
         return said, found
 
     def close(self) -> None:
-        """End the child and all that it started."""
+        """End the child and all that it started; whoever waits for its answer is told so."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            kill_family(process.pid)
+        is_alone = self._lock.acquire(timeout=CLOSE_SECONDS)
+        self._close()
+        if is_alone:
+            self._lock.release()
+
+    def _close(self) -> None:
         self._loaded.clear()
         if self._process is None:
             return
@@ -169,7 +199,7 @@ class HelperProcess:
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (count - 1))
         self._failures[use] = count, time.monotonic() + wait
         log.warning("helper_ended", function=use, error=str(error), again_in_seconds=wait)
-        self.close()
+        self._close()
 
     def _exchange(self, request: bytes, end: float) -> bytes:
         """Write a request, then read the answer. Raises TimeoutError, and OSError when the child is gone."""

@@ -1,7 +1,8 @@
-"""One model behind `driftd serve`: its event log, and its served version once somebody asks for a prediction."""
+"""One model behind `driftd serve`: its event log, and its served version, loaded at the start or when asked for."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from driftd.errors import DriftdError
 from driftd.paths import Places
-from driftd.registry.versions import CurrentLink, version_of
+from driftd.registry.versions import CurrentLink, NothingServedError, version_of
 from driftd.serving.event_log import EventLog
 from driftd.serving.requests import CONFLICT, RefusedError
 
@@ -30,7 +31,7 @@ class NotAnsweredError(DriftdError):
 
 
 class Endpoint:
-    """A server that only takes events in never loads pandas and scikit-learn: they come with the first prediction."""
+    """Without `preload` pandas and scikit-learn come with the first prediction: a server may only take events in."""
 
     def __init__(
         self,
@@ -39,10 +40,12 @@ class Endpoint:
         *,
         allow_joblib: bool,
         is_external: bool = False,
+        preload: bool = False,
+        fallback: bool = False,
         keep_seconds: float | None = None,
         window_seconds: float | None = None,
     ) -> None:
-        """See `EventLog` for what the config says of the retention and of windows."""
+        """See `EventLog` for what the config says of the retention and of windows, `ServedVersion` for `fallback`."""
         self.model = model
         self._is_external = is_external
         self.log = EventLog(
@@ -51,6 +54,8 @@ class Endpoint:
         self._places = places
         self._link = CurrentLink(places, model)
         self._allow_joblib = allow_joblib
+        self._preload = preload and not is_external
+        self._fallback = fallback
         self._making = threading.Lock()
         self._served: ServedVersion | None = None
 
@@ -61,8 +66,26 @@ class Endpoint:
 
     @property
     def version(self) -> int | None:
-        """The version that answers; before the first prediction, the one that the link names."""
-        return (self._served.number if self._served is not None else None) or self.linked
+        """The version that answers: the one in memory; where none was to be loaded yet, the one that the link names."""
+        if self._served is None and not self._preload:
+            return self.linked
+        return self._served.number if self._served is not None else None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the next prediction is not answered at once; None when a version is loaded and warm, or none need be."""
+        linked = self.linked
+        if self._is_external or linked is None or (self._served is None and not self._preload):
+            return None
+        if self._served is None or self._served.number is None:
+            return self.fault or f"version {linked} is being loaded"
+        return None if self._served.is_warm or not self._preload else f"version {self._served.number} is being warmed"
+
+    def prepare(self) -> None:
+        """Load and warm what the link names now, where that is to be done before anybody asks. Never raises."""
+        if self._preload and self.linked is not None:
+            with contextlib.suppress(NothingServedError):  # `fault` says why, and the log has it
+                self._version().warm()
 
     @property
     def fault(self) -> str | None:
@@ -102,5 +125,7 @@ class Endpoint:
             if self._served is None:
                 from driftd.serving.served_version import ServedVersion  # noqa: PLC0415 - scikit-learn only when needed
 
-                self._served = ServedVersion(self._places, self.model, allow_joblib=self._allow_joblib)
+                self._served = ServedVersion(
+                    self._places, self.model, allow_joblib=self._allow_joblib, fallback=self._fallback
+                )
             return self._served

@@ -69,10 +69,11 @@ def pages(endpoints: Mapping[str, Endpoint], metrics: ServingMetrics) -> Starlet
         return PlainTextResponse("driftd serve is healthy\n")
 
     async def ready(_: Request) -> Response:
-        """Ready when anything can be served: one model without a version must not take the others down."""
-        obstacles = {name: _obstacle(endpoint) for name, endpoint in endpoints.items()}
-        text = "".join(f"{name}: {obstacle}\n" for name, obstacle in obstacles.items() if obstacle)
-        able = any(endpoint.version is not None for endpoint in endpoints.values())
+        """Ready when the version of each model that has one is loaded and warm; one without takes no other down."""
+        remarks = {name: endpoint.obstacle or _remark(endpoint) for name, endpoint in endpoints.items()}
+        text = "".join(f"{name}: {sentence}\n" for name, sentence in remarks.items() if sentence)
+        able = any(endpoint.linked is not None for endpoint in endpoints.values())
+        able = able and not any(endpoint.obstacle for endpoint in endpoints.values())
         return PlainTextResponse(("driftd serve is ready\n" if able else "") + text, status_code=200 if able else 503)
 
     async def refuse(_: Request, error: Exception) -> Response:
@@ -95,8 +96,8 @@ def pages(endpoints: Mapping[str, Endpoint], metrics: ServingMetrics) -> Starlet
     )
 
 
-def _obstacle(endpoint: Endpoint) -> str | None:
-    if endpoint.version is None:
+def _remark(endpoint: Endpoint) -> str | None:
+    if endpoint.linked is None:
         return "no version can be served yet; `driftd init` makes the first one"
     return endpoint.fault
 

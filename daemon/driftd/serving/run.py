@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -21,11 +23,12 @@ from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.requests import RequestLimits
-from driftd.web.security import RequestGuard, Tokens
+from driftd.web.security import RequestGuard
 from driftd.web.server import bound_socket, format_address, server_config
 
 log = structlog.get_logger()
 
+PREPARE_SECONDS = 1.0  # between two looks at the links
 GRACE_SECONDS = 5  # for requests under way when told to stop
 
 
@@ -40,20 +43,27 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(max(1, len(os.sched_getaffinity(0)) - 1)))
     config = load(config_path)
     endpoints = endpoints_of(config)
-    metrics = ServingMetrics(sorted(endpoints))
+    metrics, ended = ServingMetrics(sorted(endpoints)), threading.Event()
     app = Serving(endpoints, RequestLimits(config.serve.max_body, config.serve.max_batch), metrics)
     try:
-        tokens = None if config.serve.token_file is None else Tokens(config.serve.token_file)
-        fenced = RequestGuard(
-            app, tokens=tokens, refused=metrics.count_refused_request, any_name=config.serve.allow_anonymous
-        )
+        fenced = RequestGuard.of(app, config.serve, metrics.count_refused_request)
+        threading.Thread(target=_prepare, args=(list(endpoints.values()), ended), name="prepare", daemon=True).start()
         run_app(fenced, config.serve.listen, models=sorted(endpoints), manager=manager, tls=config.serve.tls)
     finally:
+        ended.set()
         app.close()
         for endpoint in endpoints.values():
             endpoint.close()
         log.info("stopped")
     return 0
+
+
+def _prepare(endpoints: Sequence[Endpoint], ended: threading.Event) -> None:
+    """Load and warm what serves, at the start and after each swap, so that no prediction waits for it."""
+    while not ended.is_set():
+        for endpoint in endpoints:
+            endpoint.prepare()
+        ended.wait(PREPARE_SECONDS)
 
 
 def endpoints_of(config: Config) -> dict[str, Endpoint]:
@@ -65,6 +75,8 @@ def endpoints_of(config: Config) -> dict[str, Endpoint]:
             places,
             allow_joblib=model.allow_joblib,
             is_external=model.is_external,
+            preload=config.serve.preload,
+            fallback=config.serve.fallback and name not in config.override.pin,
             keep_seconds=config.retention.events,
             window_seconds=model.window.every or 0.0,
         )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
 
 from driftd.paths import Places
-from driftd.registry import Registry
-from driftd.registry.loaded import LoadedVersion
+from driftd.registry import ManifestError, Registry
+from driftd.registry.features import feature_frame
+from driftd.registry.loaded import LoadedVersion, PredictionError
 from driftd.registry.versions import CurrentLink, NothingServedError, version_of
+from driftd_detectors.schema import Kind, Schema
 
 log = structlog.get_logger()
 
@@ -33,15 +36,18 @@ class ServedVersion:
     The link is read at every call, so that a swap is taken up by the next prediction. The new version is loaded beside
     the old one, by the call that saw the swap; other calls are answered by the old one meanwhile. It is replaced in one
     assignment. When the new version cannot be loaded the old one goes on serving, `fault` says why, and the new one is
-    tried again every few seconds.
+    tried again every few seconds. A process that has no old one in memory answers nothing then; with `fallback` it
+    loads the newest version that the linked one, directly or not, was built to replace.
     """
 
-    def __init__(self, places: Places, model: str, *, allow_joblib: bool = False) -> None:
+    def __init__(self, places: Places, model: str, *, allow_joblib: bool = False, fallback: bool = False) -> None:
         self._registry = Registry(places)
         self._link = CurrentLink(places, model)
         self._root = places.root
         self._model = model
         self._allow_joblib = allow_joblib
+        self._fallback = fallback
+        self._warm: int | None = None  # the version that has predicted a row
         self._loading = threading.Lock()
         self._served: tuple[str, LoadedVersion] | None = None  # what the link said, and what was loaded for it
         self._refused: _Refused | None = None
@@ -54,8 +60,26 @@ class ServedVersion:
     @property
     def fault(self) -> str | None:
         """Why the version that the link names is not the one that answers; None when it is, or nobody asked yet."""
-        refused = self._refused
-        return refused.reason if refused is not None and refused.target == self._link.read() else None
+        refused, served = self._refused, self._served
+        if refused is None or refused.target != self._link.read():
+            return None
+        return refused.reason if served is None else f"{refused.reason}; version {served[1].version} answers instead"
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether a version has predicted a row here: the first time, libraries are imported and threads begun."""
+        return self._warm is not None
+
+    def warm(self) -> None:
+        """Load what the link names now, and have it predict a row of its schema. Raises NothingServedError."""
+        version = self.get()
+        if self._warm == version.version:
+            return
+        try:
+            version.predict(feature_frame(_sample(version.schema), version.schema))
+        except PredictionError as error:  # a row that was never seen: only a real one tells whether the version answers
+            log.info("version_not_warmed", model=self._model, version=version.version, reason=str(error))
+        self._warm = version.version
 
     def get(self) -> LoadedVersion:
         """The version to answer with. Raises NothingServedError when there is none."""
@@ -87,8 +111,34 @@ class ServedVersion:
                     log.error("version_not_loaded", model=self._model, version=number, reason=str(error))
                 refused = self._refused = _Refused(target, reason, time.monotonic() + RETRY_SECONDS)
         if served is None:
-            raise NothingServedError(refused.reason)
+            return self._load_before(target, refused)
         return served[1]
+
+    def _load_before(self, target: str, refused: _Refused) -> LoadedVersion:
+        """The newest version before the linked one that can be loaded. Raises NothingServedError."""
+        number = version_of(target)
+        for before in self._replaced_by(number) if self._fallback and number is not None else ():
+            try:
+                fresh = self._registry.load(self._model, before, allow_joblib=self._allow_joblib)
+            except Exception as error:  # noqa: BLE001 - as in `_renew`: the one before it may be whole
+                log.error("version_not_loaded", model=self._model, version=before, reason=str(error))
+                continue
+            self._served = (f"instead of {target}", fresh)
+            log.warning("version_before_served", model=self._model, version=before, linked=number)
+            return fresh
+        raise NothingServedError(refused.reason)
+
+    def _replaced_by(self, version: int) -> Iterator[int]:
+        """The versions that served when each of them was built, newest first: a rejected or barred one is none."""
+        while True:
+            try:
+                parent = self._registry.manifest(self._model, version).parent
+            except ManifestError:
+                return
+            if parent is None or parent >= version:
+                return
+            yield parent
+            version = parent
 
     def _load(self, target: str) -> LoadedVersion:
         number = version_of(target)
@@ -98,3 +148,12 @@ class ServedVersion:
         log.info("version_served", model=self._model, version=number, before=self.number)
         self._served, self._refused = (target, fresh), None
         return fresh
+
+
+def _sample(schema: Schema) -> dict[str, list[object]]:
+    """A row that a version of this schema should be able to predict."""
+    of_kind: dict[Kind, object] = {Kind.NUMBER: 0.0, Kind.BOOLEAN: False, Kind.TIMESTAMP: 0.0}
+    return {
+        feature.name: [feature.categories[0] if feature.categories else of_kind.get(feature.kind)]
+        for feature in schema.features
+    }

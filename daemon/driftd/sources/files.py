@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -35,13 +36,36 @@ _END = object()
 
 
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items; the next one is made while the caller works on this one. At most two exist at once."""
+    """The same items; the next one is made while the caller works on this one. At most two exist at once.
+
+    The thread is no obstacle to the end of the process: what it reads may hang.
+    """
     source = iter(items)
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
-        waiting = thread.submit(next, source, _END)
-        while (item := waiting.result()) is not _END:
-            waiting = thread.submit(next, source, _END)
-            yield item  # type: ignore[misc]  # everything but _END is an Item
+    wanted: SimpleQueue[bool] = SimpleQueue()
+    made: SimpleQueue[Item | _Raised | object] = SimpleQueue()
+
+    def make() -> None:
+        while wanted.get():
+            try:
+                made.put(next(source, _END))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
+                made.put(_Raised(error))
+
+    wanted.put(True)  # noqa: FBT003 - the one value that a queue takes
+    threading.Thread(target=make, name="read-ahead", daemon=True).start()
+    try:
+        while (item := made.get()) is not _END:
+            if isinstance(item, _Raised):
+                raise item.error
+            wanted.put(True)  # noqa: FBT003 - see above
+            yield item  # type: ignore[misc]  # everything else is an Item
+    finally:
+        wanted.put(False)  # noqa: FBT003 - see above
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: BaseException
 
 
 _EVER = float("inf")

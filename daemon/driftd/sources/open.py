@@ -72,6 +72,13 @@ class RecordedSource:
         self.source.close()
 
 
+def paths_of(model: str, config: ModelConfig, places: Places) -> tuple[str, ...]:
+    """The files, folders and patterns that the source of a model reads from."""
+    if config.source.kind == "store":
+        return (str(places.events_db(model)),)
+    return tuple(path for path in (config.source.path, config.source.feedback) if path is not None)
+
+
 def open_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:
     """The source that the config of `model` names. Nothing is read before the first call of a method."""
     window = config.window

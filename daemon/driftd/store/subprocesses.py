@@ -1,4 +1,4 @@
-"""Runs one module of ours in a short child process, so that the memory it takes is given back."""
+"""Short child processes: for work whose memory is given back, and for looks that may hang."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from typing import Literal
 
 from driftd.errors import DriftdError
 
@@ -54,3 +56,69 @@ def end_children() -> None:
     _ending.set()
     for child in list(_running):
         child.kill()
+
+
+PROBE_SECONDS = 10.0
+_PROBE = """
+import glob, os, sys
+for pattern in sys.argv[1:]:
+    for path in glob.glob(pattern):
+        os.stat(path)
+        names = []
+        for folder, _, files in os.walk(path):
+            names += [os.path.join(folder, file) for file in files]
+            if len(names) > 2000:
+                break
+        names = sorted(names) if os.path.isdir(path) else [path]
+        for name in names[:2] + names[-4:]:
+            try:
+                with open(name, "rb") as file:
+                    file.read(1)
+            except OSError:  # closed to us, or gone meanwhile: that is an answer
+                pass
+"""
+
+Reached = Literal["waiting", "reached", "hangs"]
+
+
+class PathProbe:
+    """A look at paths in a child process: it can be killed where a thread that hangs cannot.
+
+    `paths` are files, folders or patterns of files; a folder is listed and some of its files are opened;
+    what is absent or closed to us answers too. Only `wait` waits.
+    """
+
+    def __init__(self, paths: Sequence[str], seconds: float = PROBE_SECONDS) -> None:
+        self._end = time.monotonic() + seconds
+        self._is_killed = False
+        command = [sys.executable, "-I", "-S", "-c", _PROBE, *paths]
+        null = subprocess.DEVNULL
+        self._child = subprocess.Popen(command, stdin=null, stdout=null, stderr=null, start_new_session=True)
+
+    def poll(self) -> Reached:
+        """How the look goes. A child that even SIGKILL does not end is `waiting` until it is gone."""
+        if self._child.poll() is not None:
+            return "hangs" if self._is_killed else "reached"
+        if not self._is_killed and time.monotonic() >= self._end:
+            self.close()
+        return "waiting"
+
+    def wait(self) -> Reached:
+        """Wait for the answer, no longer than the probe's time and a little for its end."""
+        try:
+            self._child.wait(max(0.0, self._end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.close()
+            return "hangs"
+        return self.poll()
+
+    def close(self) -> None:
+        """Kill the child; `poll` collects it."""
+        self._is_killed = self._child.poll() is None
+        if self._is_killed:
+            self._child.kill()
+
+
+def probe_hangs(paths: Sequence[str], seconds: float = PROBE_SECONDS) -> bool:
+    """Whether paths do not answer within some seconds, before a thread of this process is lost to them."""
+    return bool(paths) and PathProbe(paths, seconds).wait() == "hangs"

@@ -8,6 +8,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from driftd.config.schema import Access, Tls
 from driftd.errors import DriftdError
 from driftd.paths import credential
+from driftd.web.security import first_token
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - compared, not bound
 _UNKNOWN_PORT = "0"  # of the system's choice: only the log says which
@@ -27,10 +28,12 @@ def can_be_asked(access: Access) -> bool:
 
 
 def ask(access: Access, path: str, seconds: float) -> tuple[int, str]:
-    """The status and the text of a GET, without a token. Raises NoAnswerError."""
+    """The status and the text of a GET, with a token only where looking needs one. Raises NoAnswerError."""
     connection = _connection(access, seconds)
+    file = access.token_file if access.protect == "all" else None
+    token = first_token(file) if file is not None else None
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={} if token is None else {"Authorization": f"Bearer {token}"})
         answer = connection.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace")
     except ssl.SSLCertVerificationError as error:

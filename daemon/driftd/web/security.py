@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import ipaddress
 import json
+import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from driftd.config.schema import Access
 from driftd.errors import DriftdError, ExitCode
 from driftd.paths import credential
 
 SHORTEST = 16  # characters; what is shorter can be guessed
 LONGEST_FILE = 65_536
+SHOWN_DIGITS = 8  # of a token's SHA-256: which of them it was, and nothing that helps to guess it
 LOOK_SECONDS = 1.0  # how often the file is looked at for another content
 
 
@@ -47,12 +51,23 @@ class Tokens:
 
     def accept(self, authorization: str | None) -> bool:
         """Whether an `Authorization` header bears one of the tokens."""
+        return self.name_of(authorization) is not None
+
+    def name_of(self, authorization: str | None, *, as_password: bool = False) -> str | None:
+        """The token that a header bears, as the journal calls it; None where it bears none.
+
+        `as_password`: also as the password of any user (Basic), as browsers ask people for it. For what is only looked
+        at: a browser sends a password along with the requests of other sites' pages.
+        """
         scheme, _, given = (authorization or "").partition(" ")
-        digest = _digest(given.strip())
+        given = given.strip()
+        if as_password and scheme.lower() == "basic":
+            scheme, given = "bearer", _password_in(given)
+        digest = _digest(given)
         found = False
         for known in self._current():
             found = hmac.compare_digest(known, digest) or found  # every one is compared, whichever fits
-        return found and scheme.lower() == "bearer"
+        return f"token {digest.hex()[:SHOWN_DIGITS]}" if found and scheme.lower() == "bearer" else None
 
     def _current(self) -> tuple[bytes, ...]:
         now = time.monotonic()
@@ -100,6 +115,22 @@ def _read(path: Path) -> tuple[bytes, ...]:
     return tuple(_digest(token) for token in tokens)
 
 
+def first_token(path: Path) -> str | None:
+    """A token of a file, for a request of our own; None where this user cannot read one."""
+    try:
+        lines = credential(path).read_text("ascii")[:LONGEST_FILE].splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), None)
+
+
+def _password_in(given: str) -> str:
+    try:
+        return base64.b64decode(given, validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
+    except ValueError:
+        return ""
+
+
 def _digest(token: str) -> bytes:
     """Of equal length whatever the token, so that the time of a comparison tells nothing."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
@@ -107,6 +138,8 @@ def _digest(token: str) -> bytes:
 
 log = structlog.get_logger()
 
+ANY_HOST = "*"
+ALWAYS_OPEN = "/-/healthy"  # for whoever watches whether the process is there
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LONGEST_PATH = 1000  # characters; Python refuses numbers of over 4300 digits, file systems names of over 255
 LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
@@ -142,26 +175,53 @@ class RequestGuard:
         Whoever changes something must bear one of these; None: nobody need.
     refused
         Called with why a request was refused: `token`, `origin`, `host` or `address`.
-    any_name
-        Answer without tokens by whatever name is asked: a proxy stands before it and passes the names of its own.
+    hosts
+        The names by which it may be asked, besides numbers and localhost; `*` is any name.
+    protects_all
+        Whoever only looks must bear a token too.
+    has_journal
+        Each request that may change something is a line of the log, with who.
 
     Notes
     -----
-    Requests that change something are those with another method than GET, HEAD and OPTIONS. Without tokens a web page
-    in an operator's browser could still send them to 127.0.0.1: what a browser says of its origin must then be the
-    very address that is asked, and that address must be a number or localhost, so that a name that was made to point
-    here (DNS rebinding) is none. The latter holds for what is only looked at too: such a page could read it.
+    Requests that change something are those with another method than GET, HEAD and OPTIONS. A name that was made to
+    point here (DNS rebinding) would let a web page in an operator's browser read everything: the Host header must be a
+    number, localhost or one of `hosts`, unless the request bears a token, which no such page has. Without tokens such a
+    page could also send requests to 127.0.0.1 that change something: what a browser says of its origin must then be the
+    very address that is asked.
     """
 
     def __init__(
-        self, app: ASGIApp, *, tokens: Tokens | None = None, refused: Refused = lambda _: None, any_name: bool = False
+        self,
+        app: ASGIApp,
+        *,
+        tokens: Tokens | None = None,
+        refused: Refused = lambda _: None,
+        hosts: Collection[str] = (),
+        protects_all: bool = False,
+        has_journal: bool = False,
     ) -> None:
         self._app = app
-        self._any_name = any_name
+        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
         self._tokens = tokens
         self._refused = refused
+        self._protects_all = protects_all
+        self._has_journal = has_journal
         self._told_at = float("-inf")
         self._untold = 0
+
+    @classmethod
+    def of(cls, app: ASGIApp, access: Access, refused: Refused, *, has_journal: bool = False) -> RequestGuard:
+        """As a config says it. Raises TokenFileError."""
+        tokens = None if access.token_file is None else Tokens(access.token_file)
+        return cls(
+            app,
+            tokens=tokens,
+            refused=refused,
+            hosts=hosts_of(access),
+            protects_all=access.protect == "all",
+            has_journal=has_journal,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on; every answer gets the headers that it has not itself."""
@@ -189,14 +249,37 @@ class RequestGuard:
             return 414, "address", f"a path has at most {LONGEST_PATH} characters"
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         host, looks = headers.get(b"host", ""), scope["method"] in SAFE_METHODS
+        who = None
         if self._tokens is not None:
-            if looks or self._tokens.accept(headers.get(b"authorization")):
-                return None
-            return 401, "token", "this needs a token: Authorization: Bearer ... (token_file in the config)"
-        nameless = looks and not host  # an old client, but no browser
-        if not (self._any_name or nameless or _is_plain(host)):
-            return 403, "host", "ask by a number or localhost, or set token_file: a name may point here by fraud"
-        return None if looks or _is_own(headers, host) else (403, "origin", "a page of another origin may not do this")
+            who = self._tokens.name_of(headers.get(b"authorization"), as_password=looks)
+            needed = not looks or (self._protects_all and scope["path"] != ALWAYS_OPEN)
+            if who is None and needed:
+                return 401, "token", "this needs a token: Authorization: Bearer ... (token_file in the config)"
+        if (
+            who is None and not (looks and not host) and not self._knows(host)
+        ):  # an old client names none, a browser does
+            known = "ask by a number, localhost or one of `hosts` in the config, or bear a token"
+            return 403, "host", f"{known}: a name may point here by fraud"
+        if self._tokens is None and not looks and not _is_own(headers, host):
+            return 403, "origin", "a page of another origin may not do this"
+        if self._has_journal and not looks:
+            self._journal(who, scope, headers)
+        return None
+
+    def _knows(self, host: str) -> bool:
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        return ANY_HOST in self._hosts or name.lower().rstrip(".") in self._hosts or _is_plain(name)
+
+    def _journal(self, who: str | None, scope: Scope, headers: Mapping[bytes, str]) -> None:
+        client = scope.get("client") or ("unknown", 0)
+        log.info(
+            "request_taken",
+            method=scope["method"],
+            path=scope["path"][:200],
+            client=client[0],
+            who=who or "no token",
+            agent=headers.get(b"user-agent", "")[:100],
+        )
 
     async def _refuse(self, status: int, reason: str, sentence: str, scope: Scope, send: Send) -> None:
         self._refused(reason)
@@ -210,6 +293,8 @@ class RequestGuard:
         ]
         if status == 401:  # noqa: PLR2004 - Unauthorized
             headers.append((b"www-authenticate", b'Bearer realm="driftd"'))
+            if self._protects_all:
+                headers.append((b"www-authenticate", b'Basic realm="driftd: any user, a token as the password"'))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -231,9 +316,19 @@ def _is_own(headers: Mapping[bytes, str], host: str) -> bool:
     return b"origin" not in headers or headers[b"origin"] in {f"http://{host}", f"https://{host}"}
 
 
-def _is_plain(host: str) -> bool:
-    """Whether a Host header is a number or localhost, with or without its port."""
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+def hosts_of(access: Access) -> frozenset[str]:
+    """The names by which a server may be asked: those of the config, what it listens on, this host's own.
+
+    Any name where a proxy is said to guard the address, unless the config names some.
+    """
+    if access.allow_anonymous and not access.hosts:
+        return frozenset({ANY_HOST})
+    own = socket.gethostname()
+    return frozenset({*access.hosts, access.listen.rpartition(":")[0], own, own.partition(".")[0]}) - {""}
+
+
+def _is_plain(name: str) -> bool:
+    """Whether the name in a Host header is a number or localhost."""
     if name.lower() == "localhost":
         return True
     try:

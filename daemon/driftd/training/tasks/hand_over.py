@@ -33,6 +33,7 @@ from driftd.training.references import PROBE, compare_probe
 
 _LINE_SHOWN = 200
 _ANSWER_BYTES = 2000
+MLFLOW_RETRIES = 1  # of a request; the whole hand-over is tried again later
 
 
 class HandOverError(DriftdError):
@@ -163,6 +164,10 @@ _EXPERIMENT, _OWN, _BEFORE = "driftd", "driftd_version", "driftd_before"  # the 
 
 def _move_alias(where: RegisteredAlias, arguments: Arguments, loaded: LoadedVersion | None) -> str:
     """Register the version where it is not yet, and move the alias to it; back to what it named before driftd."""
+    for name, value in (("TIMEOUT", max(1, round(arguments.timeout))), ("MAX_RETRIES", MLFLOW_RETRIES)):
+        os.environ.setdefault(
+            f"MLFLOW_HTTP_REQUEST_{name}", str(value)
+        )  # by itself it goes on for a quarter of an hour
     mlflow = mlflow_library()
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - only where MLflow is the way
 
