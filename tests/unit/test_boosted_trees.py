@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +28,11 @@ from driftd.registry.features import feature_frame
 from driftd.registry.loaded import Predictions, predict_with
 from driftd.registry.manifest import PROBE, write_manifest
 from driftd.serving.boosted_trees import FEW_ROWS, DirectEstimator, NotDirectError, direct_estimator
+from driftd.serving.endpoint import Endpoint
+from driftd.serving.http import Serving
+from driftd.serving.metrics import ServingMetrics
 from driftd.serving.predict import answer
+from driftd.serving.requests import RequestLimits
 from driftd.serving.served_version import ServedVersion
 from driftd.trainers import TrainingContext, gradient_boosting
 from driftd_detectors.schema import Feature, Kind, Schema, Task
@@ -222,16 +230,16 @@ def test_rows_that_are_too_many_for_memory_are_summed_in_parts(monkeypatch: pyte
     assert direct._trees.sums(numbers).tobytes() == at_once.tobytes()
 
 
-def publish(estimator: Any, schema: Schema, probe: pd.DataFrame | None, root: Path) -> ServedVersion:
+def publish(estimator: Any, schema: Schema, probe: pd.DataFrame | None, root: Path, version: int = 1) -> ServedVersion:
     registry = Registry(Places(root))
     staged = registry.stage("m")
     name = store_estimator(estimator, staged, allow_joblib=False)
     if probe is not None:
         probe.to_parquet(staged / PROBE)
     trainer = Trainer("a:b", "f")
-    write_manifest(staged, Manifest("m", 1, 0.0, schema, "s", trainer, 0, "manual", "asked", name))
-    registry.publish("m", 1, staged)
-    registry.point("m", 1)
+    write_manifest(staged, Manifest("m", version, 0.0, schema, "s", trainer, 0, "manual", "asked", name))
+    registry.publish("m", version, staged)
+    registry.point("m", version)
     return ServedVersion(Places(root), "m")
 
 
@@ -248,6 +256,42 @@ def test_the_served_version_answers_from_the_trees(tmp_path: Path, monkeypatch: 
     assert found.predictions == expected.values()
     assert list(found.probabilities[0] or {}) == list(schema.classes)
     assert np.array_equal(list((found.probabilities[0] or {}).values()), expected.probability[0])  # type: ignore[index]
+
+
+def test_a_few_rows_are_answered_without_a_worker_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over HTTP, a direct version in memory answers a small request at once; loading one is left to a worker thread."""
+    estimator, schema, frame = fitted("two classes", 9)
+    publish(estimator, schema, frame, tmp_path)
+    endpoint = Endpoint("m", Places(tmp_path), allow_joblib=False)
+    threads: list[bool] = []
+    inner = endpoint.answer
+
+    def answer_noting_the_thread(*given: Any, **more: Any) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return inner(*given, **more)
+
+    monkeypatch.setattr(endpoint, "answer", answer_noting_the_thread)
+    app = Serving({"m": endpoint}, RequestLimits(1_000_000, 1000), ServingMetrics(["m"]))
+    event = {"features": {"x": 1, "few": "a"}}
+    with closing(app), closing(endpoint):
+        first = [ask(app, event) for _ in range(3)]
+        publish(estimator, schema, frame, tmp_path, version=2)
+        swapped = [ask(app, event) for _ in range(2)]
+        large = ask(app, [event] * 400)
+    assert [answer["version"] for answer in first + swapped] == [1, 1, 1, 2, 2]
+    assert all(answer["logged"] for answer in [*first, *swapped, *large])
+    assert {(answer["prediction"], answer["score"]) for answer in [*first, *swapped, *large]} == {
+        (first[0]["prediction"], first[0]["score"])
+    }
+    assert threads == [False, True, True, False, True, False]
+
+
+def ask(app: Serving, body: Any) -> Any:
+    async def post() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            return await client.post("/v1/models/m/predict", json=body)
+
+    return asyncio.run(post()).json()
 
 
 @pytest.mark.parametrize("fault", ["no probe", "a damaged probe", "another estimator"])

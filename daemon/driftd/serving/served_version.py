@@ -61,6 +61,12 @@ class ServedVersion:
         refused = self._refused
         return refused.reason if refused is not None and refused.target == self._link.read() else None
 
+    def linked_direct(self) -> LoadedVersion | None:
+        """The version in memory if the link names it and it has direct answers. Never loads anything."""
+        served = self._served
+        is_direct = served is not None and served[1].direct is not None and served[0] == self._link.read()
+        return served[1] if served is not None and is_direct else None
+
     def get(self) -> LoadedVersion:
         """The version to answer with. Raises NothingServedError when there is none."""
         served, target = self._served, self._link.read()
