@@ -12,7 +12,8 @@ import pytest
 
 from driftd.registry import Manifest, Trainer
 from driftd.registry.loaded import LoadedVersion, PredictionError
-from driftd.training.references import PROBE, compare_probe, write_probe
+from driftd.registry.manifest import PROBE
+from driftd.training.references import compare_probe, write_probe
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,13 @@ class Predictions:
         return [self.classes[int(code)] for code in self.prediction]
 
 
+class DirectAnswers(Protocol):
+    """An estimator that takes numbers where the version's own takes a frame, and answers the same to the last bit."""
+
+    def numbers_of(self, columns: Mapping[str, list[Any]]) -> Numbers | None:
+        """The rows as numbers; None where a value has to be read by `feature_frame` first."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
     """A version that can predict."""
@@ -62,10 +69,19 @@ class LoadedVersion:
     estimator: Any
     schema: Schema
     manifest: Manifest
+    direct: DirectAnswers | None = None  # a quicker way to the answers of the estimator, where there is one
 
     def predict(self, frame: pd.DataFrame) -> Predictions:
         """Predict rows that `feature_frame` made for this version's schema. Raises PredictionError."""
         return predict_with(self.estimator, self.schema, frame)
+
+    def predict_columns(self, columns: Mapping[str, list[Any]]) -> Predictions | None:
+        """Predict rows by columns of plain values, one for each feature; None where only `predict` can.
+
+        Raises PredictionError.
+        """
+        numbers = self.direct.numbers_of(columns) if self.direct is not None else None
+        return None if numbers is None else predict_with(self.direct, self.schema, numbers)
 
 
 def load_version(folder: Path, *, allow_joblib: bool) -> LoadedVersion:
@@ -78,8 +94,8 @@ def load_version(folder: Path, *, allow_joblib: bool) -> LoadedVersion:
     return LoadedVersion(manifest.version, estimator, manifest.schema, manifest)
 
 
-def predict_with(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Predictions:
-    """Predictions of any fitted estimator of this schema.
+def predict_with(estimator: Any, schema: Schema, frame: pd.DataFrame | Numbers) -> Predictions:
+    """Predictions of any fitted estimator of this schema; it is given the rows as they are.
 
     A classifier whose `classes_` are the numbers from 0 on, one for each class of the schema, was trained on the
     codes of the classes: its class i is the schema's class i, unless the schema has classes of these names.
@@ -107,7 +123,7 @@ def predict_with(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Predict
     return Predictions(prediction, score, schema.classes, probability)
 
 
-def _answer(estimator: Any, method: str, frame: pd.DataFrame) -> Any:
+def _answer(estimator: Any, method: str, frame: Any) -> Any:
     if not callable(getattr(estimator, method, None)):
         raise PredictionError(f"the trainer returned {type(estimator).__name__}, which has no {method} method")
     try:
@@ -154,7 +170,7 @@ def _name_of(label: object, code_of: Mapping[str, int], schema: Schema) -> str:
     return name if name in code_of else schema.class_vocabulary.resolve(name)
 
 
-def _predicted_codes(estimator: Any, schema: Schema, frame: pd.DataFrame) -> Numbers:
+def _predicted_codes(estimator: Any, schema: Schema, frame: Any) -> Numbers:
     answer = _one_a_row(np.asarray(_answer(estimator, "predict", frame)), len(frame))
     if answer.shape != (len(frame),):
         raise PredictionError(f"predict answered with shape {answer.shape} where {(len(frame),)} was expected")

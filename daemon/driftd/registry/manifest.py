@@ -15,6 +15,7 @@ from driftd_detectors.schema import Schema
 
 MANIFEST = "manifest.json"
 LOGGED = "logged.parquet"  # in the place of an artefact: the predictions that a version made elsewhere, as logged
+PROBE = "probe.parquet"  # rows with the predictions that the version made of them at its training
 FORMAT = 1
 
 

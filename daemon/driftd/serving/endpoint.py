@@ -15,6 +15,7 @@ from driftd.serving.event_log import EventLog
 from driftd.serving.requests import CONFLICT, RefusedError
 
 if TYPE_CHECKING:
+    from driftd.registry.loaded import LoadedVersion
     from driftd.serving.predict import Answered
     from driftd.serving.served_version import ServedVersion
 
@@ -92,8 +93,20 @@ class Endpoint:
         """Why the linked version does not answer."""
         return self._served.fault if self._served is not None else None
 
-    def answer(self, rows: Sequence[object], *, probabilities: bool = False) -> Answered:
-        """Predict; called in a worker thread. Raises NothingServedError, NotAnsweredError, RefusedError."""
+    def direct_version(self) -> LoadedVersion | None:
+        """The version that the link names, where it answers a few rows in less time than a worker thread takes to wake.
+
+        None too while the store is not open. Never loads or opens anything.
+        """
+        return self._served.linked_direct() if self._served is not None and self.log.is_open else None
+
+    def answer(
+        self, rows: Sequence[object], *, probabilities: bool = False, version: LoadedVersion | None = None
+    ) -> Answered:
+        """Predict with a version, by default the served one, which may have to be loaded: then in a worker thread.
+
+        Raises NothingServedError, NotAnsweredError, RefusedError.
+        """
         if self._is_external:
             raise RefusedError(
                 CONFLICT, f"{self.model} is served elsewhere (serving: external), and driftd {_watches(self.model)}"
@@ -101,7 +114,7 @@ class Endpoint:
         from driftd.registry.loaded import PredictionError  # noqa: PLC0415 - pandas only when needed
         from driftd.serving.predict import answer  # noqa: PLC0415 - see above
 
-        version, now = self._version().get(), time.time()
+        version, now = version or self._version().get(), time.time()
         oldest = self.log.oldest(now)
         try:
             return answer(

@@ -105,6 +105,7 @@ def _remark(endpoint: Endpoint) -> str | None:
 log = structlog.get_logger()
 
 LARGE_BODY = 100_000  # bytes; reading more in the event loop would keep others waiting
+SMALL_BODY = 8_000  # bytes; the rows of so many are answered from the trees before a worker thread would wake
 LONGEST_WAIT = 5.0  # seconds that a prediction waits for the disk before it is answered as not logged
 
 PROBABILITIES = "probabilities"  # the parameter of a predict request that asks for those of every class
@@ -192,12 +193,13 @@ class Serving:
 
     async def _predict(self, endpoint: Endpoint, body: bytes, query: bytes) -> Reply:
         probabilities = _wants_probabilities(query) if query else False
+        version = endpoint.direct_version() if len(body) <= SMALL_BODY else None
 
         def work() -> tuple[EventRequest, Answered]:
             posted = read_posted(body, self._bounds)
-            return posted, endpoint.answer(posted.events, probabilities=probabilities)
+            return posted, endpoint.answer(posted.events, probabilities=probabilities, version=version)
 
-        posted, answered = await self._aside(work)
+        posted, answered = work() if version is not None else await self._aside(work)
         reason = None
         repeated: frozenset[int] = frozenset()
         try:

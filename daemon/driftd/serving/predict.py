@@ -93,10 +93,10 @@ def answer(
         given = [_features(events[place]) for place in rows]
         columns = {name: [features.get(name) for features in given] for name in schema.names}
     differences = differences_of(events, schema)
-    frame = feature_frame(columns, schema)
     try:
-        found = _predict(version, frame)
+        found = _predict_columns(version, columns, len(rows))
     except PredictionError as error:
+        frame = feature_frame(columns, schema)
         lacking = find_lacking(version, frame)
         if not lacking or refused_too:
             raise PredictionError(_explain(error, lacking, differences)) from error
@@ -172,6 +172,12 @@ def _event(row: object, new_id: str, schema: Schema) -> object:
         "features": row.get("features"),
         "prediction": stand_in,
     }
+
+
+def _predict_columns(version: LoadedVersion, columns: Mapping[str, list[Any]], rows: int) -> Predictions:
+    """Without a frame where the version can, unless so many rows are worth OpenMP's threads."""
+    found = version.predict_columns(columns) if 0 < rows < SMALL_ROWS else None
+    return _predict(version, feature_frame(columns, version.schema)) if found is None else found
 
 
 def _predict(version: LoadedVersion, frame: pd.DataFrame) -> Predictions:

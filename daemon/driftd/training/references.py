@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions, predict_with
+from driftd.registry.manifest import PROBE
 from driftd.training.compare import outcomes_of, row_losses
 from driftd.training.job_context import JobContext
 from driftd.training.training_rows import TrainingRows
@@ -17,7 +18,6 @@ from driftd.training.user_functions import with_own_loss
 from driftd_detectors.columns import Numbers, columns_of
 from driftd_detectors.reference import Reference, learn_reference
 
-PROBE = "probe.parquet"
 REFERENCE = "reference.bin"
 _ROWS = 64
 _DOUBLE, _SINGLE = (1e-9, 1e-12), (1e-5, 1e-7)  # relative and absolute: what another machine may round otherwise

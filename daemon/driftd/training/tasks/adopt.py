@@ -20,11 +20,11 @@ from driftd.registry.estimator_inputs import NamedClasses
 from driftd.registry.features import feature_frame
 from driftd.registry.foreign_models import OnnxModel
 from driftd.registry.loaded import PredictionError, Predictions, load_version, predict_with
-from driftd.registry.manifest import with_hashes, write_manifest
+from driftd.registry.manifest import PROBE, with_hashes, write_manifest
 from driftd.training.adoption import FoundModel, kind_of, read_model
 from driftd.training.adoption_records import AdoptionError, AdoptionOrder
 from driftd.training.job_context import JobContext
-from driftd.training.references import PROBE, compare_probe, write_probe
+from driftd.training.references import compare_probe, write_probe
 from driftd.training.snapshots import Snapshot, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import DataSplit, part

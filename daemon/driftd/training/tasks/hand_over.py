@@ -29,7 +29,8 @@ from driftd.registry import Manifest, Registry
 from driftd.registry.artefact import SKOPS, TRUSTED
 from driftd.registry.foreign_models import OnnxModel, mlflow_library
 from driftd.registry.loaded import LoadedVersion
-from driftd.training.references import PROBE, compare_probe
+from driftd.registry.manifest import PROBE
+from driftd.training.references import compare_probe
 
 _LINE_SHOWN = 200
 _ANSWER_BYTES = 2000

@@ -15,11 +15,11 @@ from driftd.formatting import format_time, json_safe_object
 from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import LoadedVersion, Predictions, load_version
-from driftd.registry.manifest import read_manifest, with_hashes, write_manifest
+from driftd.registry.manifest import PROBE, read_manifest, with_hashes, write_manifest
 from driftd.training.compare import predict_rows
 from driftd.training.job_context import JobContext
 from driftd.training.recipes import WEIGHTED, KnownRows, TrainingPart, recipes_of, training_part
-from driftd.training.references import PROBE, REFERENCE, compare_probe, reference_of, write_probe
+from driftd.training.references import REFERENCE, compare_probe, reference_of, write_probe
 from driftd.training.refit import Opponents, RefitVerdict, judge_refit, load_opponents, loss_bound
 from driftd.training.siblings import Generation, prune_generations, store_generation
 from driftd.training.snapshots import Snapshot

@@ -12,11 +12,11 @@ import pandas as pd
 from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import load_version, predict_with
-from driftd.registry.manifest import with_hashes, write_manifest
+from driftd.registry.manifest import PROBE, with_hashes, write_manifest
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss
 from driftd.training.job_context import JobContext
-from driftd.training.references import PROBE, compare_probe, write_probe
+from driftd.training.references import compare_probe, write_probe
 from driftd.training.snapshots import read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code

@@ -8,7 +8,8 @@ import msgspec
 
 from driftd.paths import Places
 from driftd.registry import Registry
-from driftd.training.references import PROBE, REFERENCE, compare_probe
+from driftd.registry.manifest import PROBE
+from driftd.training.references import REFERENCE, compare_probe
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True):

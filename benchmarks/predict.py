@@ -1,0 +1,211 @@
+"""How long one prediction takes: scikit-learn's pipeline alone, the SDK, `driftd serve`, and a minimal uvicorn app.
+
+Run: PYTHONPATH=daemon:detectors python benchmarks/predict.py [--rounds 400]
+
+The model is the default trainer's, on 20 features (six of text) and 100 trees. The SDK and `driftd serve` answer after
+the prediction is synced to the disk; what one bare sync takes is printed beside it. The minimal app makes a frame of
+the request, asks the same pipeline and keeps nothing. Each is asked once a round, one after the other, so that what
+else the machine does meets all of them. The pipeline may use one thread, with which it is quicker on one row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+
+from driftd import Driftd
+from driftd.config.load import load
+from driftd.paths import Places
+from driftd.registry import Registry
+from driftd.registry.features import feature_frame
+from driftd.serving.served_version import ServedVersion
+from driftd.training.bootstrap import FileColumns, make_first_version
+
+MANY = 1000  # rows of a batch
+CONFIG = """\
+state_dir: {state}
+serve: {{listen: 127.0.0.1:0}}
+models:
+  bench: {{task: classification, target: y, window: {{every: 1h}}, parameters: {{max_iter: 100}}}}
+"""
+HEAD = "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+
+
+def drawn_rows(count: int, seed: int) -> pd.DataFrame:
+    """14 numbers, some missing, and 6 texts of 5 to 55 categories, with a target that depends on both."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({f"x{i}": rng.normal(size=count) for i in range(14)})
+    rows.loc[rng.random(count) < 0.05, "x5"] = np.nan
+    for i in range(6):
+        rows[f"c{i}"] = [f"v{number}" for number in rng.integers(0, 5 + 10 * i, count)]
+    signal = rows["x0"] + rows["x1"] * rows["x2"] + rows["c3"].str.len() + np.sin(3 * rows["x4"]) - 2.5
+    return rows.assign(y=np.where(signal + rng.logistic(size=count) > 0, "yes", "no"))
+
+
+def prepare(folder: Path) -> Path:
+    """A state directory with a version of the default trainer."""
+    path = folder / "config.yaml"
+    path.write_text(CONFIG.format(state=folder / "state"))
+    config, places = load(path).models["bench"], Places(folder / "state")
+    make_first_version("bench", config, drawn_rows(5000, 1), FileColumns(), places, now=time.time())
+    return path
+
+
+def serve_minimal(state: Path) -> None:
+    """What one writes in an afternoon: JSON in, the pipeline, JSON out; nothing is validated or kept."""
+    import uvicorn
+
+    version = Registry(Places(state)).load("bench", 1, allow_joblib=False)
+    pipeline, names = version.estimator, list(version.schema.names)
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        body = (await receive())["body"]
+        shares = pipeline.predict_proba(pd.DataFrame([json.loads(body)["features"]], columns=names))
+        answer = json.dumps({"score": float(shares[0, 1])}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    print(f"127.0.0.1:{listening.getsockname()[1]}", file=sys.stderr, flush=True)
+    uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False)).run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def server(*command: str) -> Iterator[socket.socket]:
+    """A server in a process of its own, and a connection to it."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
+                break
+        with socket.create_connection(("127.0.0.1", int(found[1]))) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield connection
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def ask(connection: socket.socket, path: str, body: bytes) -> bytes:
+    """One request on a connection that stays; HTTP by hand, since a client library takes longer than the answer."""
+    connection.sendall(HEAD.format(path, len(body)).encode() + body)
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(65536)
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), answer
+    length = int(LENGTH.search(head)[1])
+    while len(content) < length:
+        content += connection.recv(65536)
+    return content
+
+
+def measure(subjects: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """The milliseconds of each, once a round in turn; the first rounds warm up."""
+    waits: dict[str, list[float]] = {name: [] for name in subjects}
+    for turn in range(rounds + 20):
+        for name, run in subjects.items():
+            began = time.perf_counter()
+            run()
+            if turn >= 20:
+                waits[name].append((time.perf_counter() - began) * 1000)
+    return waits
+
+
+def show(title: str, waits: dict[str, list[float]], base: str) -> None:
+    """The quantiles of each, and how many times quicker than the first it is."""
+    print(title)
+    for name, found in waits.items():
+        p10, p50, p99 = np.quantile(found, [0.1, 0.5, 0.99])
+        ratio = p50 / np.median(waits[base])
+        print(f"  {name:44} p10 {p10:8.2f}  p50 {p50:8.2f}  p99 {p99:8.2f} ms   {ratio:5.2f} x the pipeline")
+
+
+def sync_once(file: Any) -> None:
+    """One append of 4 KB, as a commit's, durably."""
+    file.write(bytes(4096))
+    file.flush()
+    os.fdatasync(file.fileno())
+
+
+def main() -> None:
+    """Print the figures and their ratios."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=400)
+    options.add_argument("--serve-minimal", type=Path, metavar="STATE")
+    given = options.parse_args()
+    if given.serve_minimal is not None:
+        serve_minimal(given.serve_minimal)
+        return
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        path = prepare(folder)
+        state = folder / "state"
+        real = stack.enter_context(server("-m", "driftd.cli.main", "serve", "--config", str(path)))
+        minimal = stack.enter_context(server(__file__, "--serve-minimal", str(state)))
+        model = stack.enter_context(Driftd(state, "bench"))
+        file = stack.enter_context((folder / "bare").open("wb"))
+        rows = drawn_rows(MANY, 2).drop(columns="y")
+        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        version = ServedVersion(Places(state), "bench").get()
+        assert version.direct is not None
+        schema, pipeline, row = version.schema, version.estimator, records[0]
+        single, many = feature_frame(rows[:1], schema), feature_frame(rows, schema)
+        columns = {feature: [record[feature] for record in records] for feature in schema.names}
+        body, batch = (
+            json.dumps(events).encode() for events in ({"features": row}, [{"features": r} for r in records])
+        )
+        route = "/v1/models/bench/predict"
+        waits = measure(
+            {
+                "scikit-learn's pipeline, frame at hand": lambda: pipeline.predict_proba(single),
+                "the trees, values at hand": lambda: version.predict_columns({key: [row[key]] for key in row}),
+                "a bare sync of 4 KB": lambda: sync_once(file),
+                "SDK, durable": lambda: model.predict(row),
+                "driftd serve, durable": lambda: ask(real, route, body),
+                "minimal uvicorn app, keeps nothing": lambda: ask(minimal, "/", body),
+            },
+            given.rounds,
+        )
+        show("one row", waits, "scikit-learn's pipeline, frame at hand")
+        waits = measure(
+            {
+                "scikit-learn's pipeline, frame at hand": lambda: pipeline.predict_proba(many),
+                "the trees, values at hand": lambda: version.predict_columns(columns),
+                "SDK, durable": lambda: model.predict(records),
+                "driftd serve, durable": lambda: ask(real, route, batch),
+            },
+            max(10, given.rounds // 10),
+        )
+        show(f"{MANY} rows", waits, "scikit-learn's pipeline, frame at hand")
+        if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("mlflow") is None:
+            print("mlflow models serve: not measured, the whole of MLflow is not installed here")
+
+
+if __name__ == "__main__":
+    main()
