@@ -238,10 +238,15 @@ def _evidence(checks: list[StoredCheck]) -> Mapping[str, KindEvidence]:
 
 
 def _newest(reader: StateReader, state: ModelState, kind: str) -> list[StoredCheck]:
-    """The last check, with those before it where it had nothing to say; what was said before the last swap is over."""
+    """The last check, with those before it where it had nothing to say; not what was said before a swap or a reset."""
     last = reader.newest_checks(state.model, kind, 1)
     found = last if last and last[0].evidence else reader.newest_checks(state.model, kind, LOOKED_BACK)
-    return list(takewhile(lambda check: check.version in {None, state.champion}, found))
+    return list(takewhile(lambda check: _is_of(state, check), found))
+
+
+def _is_of(state: ModelState, check: StoredCheck) -> bool:
+    """Whether a check speaks of the evidence as it is gathered now."""
+    return check.version in {None, state.champion} and check.at > state.evidence_since
 
 
 def _not_checked(state: ModelState, checked: StoredCheck | None) -> str:
