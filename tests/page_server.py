@@ -58,7 +58,8 @@ def serve_page(
             last_round=time.time,
         )
     )
-    wiring = Wiring(metrics, lambda: None, lambda: None, dict, places.report)
+    status = lambda: {name: {"obstacle": obstacle} for name, obstacle in (obstacles or {}).items()}  # noqa: E731
+    wiring = Wiring(metrics, lambda: None, lambda: None, status, places.report)
     http = HttpThread(application(wiring, page.routes()), Http(listen=listen))
     http.start()
     try:

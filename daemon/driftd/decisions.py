@@ -72,6 +72,12 @@ MEANINGS: dict[Event, Meaning] = {
         "Alarm acknowledged",
         "A person knows of the alarm: nothing is done about it until the time that they gave.",
     ),
+    Event.EVIDENCE_RESET: Meaning(
+        Severity.INFO,
+        "Evidence begun anew",
+        "A person had the evidence against the served version begin anew: all that was gathered is put aside.",
+        is_marked=True,
+    ),
     Event.QUALITY_FAULT: Meaning(
         Severity.CRITICAL,
         "Data pipeline broken",

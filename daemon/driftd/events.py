@@ -16,6 +16,7 @@ class Event(StrEnum):
     ALARM_CLEARED = "alarm_cleared"
     ALARM_UNATTENDED = "alarm_unattended"
     ALARM_ACKNOWLEDGED = "alarm_acknowledged"
+    EVIDENCE_RESET = "evidence_reset"
     QUALITY_FAULT = "quality_fault"
     QUALITY_RESTORED = "quality_restored"
     BUILD_WANTED = "build_wanted"

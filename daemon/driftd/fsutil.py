@@ -31,7 +31,8 @@ def sync(path: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Force everything below a folder, and the folder itself, to the disk."""
     for path in sorted(folder.rglob("*"), reverse=True):  # what a folder holds before the folder
-        sync(path)
+        if not path.is_symlink():  # a link is an entry of its folder
+            sync(path)
     sync(folder)
 
 

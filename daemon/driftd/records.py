@@ -290,6 +290,7 @@ class ModelState:
     version_request: VersionRequest | None = None  # only of a model without a trainer
     refresh: RefreshState | None = None  # None: no refresh was ever considered
     served: tuple[int, ...] = ()  # the versions that served last, the newest at the end
+    evidence_since: float = 0.0  # when a person had the evidence begin anew: what checks said before is over
 
     @property
     def is_attended(self) -> bool:

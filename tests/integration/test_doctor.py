@@ -73,12 +73,15 @@ def bad(findings: list[Finding]) -> list[tuple[FindingLevel, str]]:
     ]
 
 
+NOT_HERE = {"clock", "libraries", "config", "daemon", "conditions"}  # of this machine, or of a daemon that answers
+
+
 def test_a_sound_installation_has_no_failure(place: Path, sound: tuple[Path, float]) -> None:
     """With its daemon at work nothing fails but what this machine itself lacks."""
     with hold_lock(place / "state" / "driftd.lock", "driftd run"):
-        findings = found(place, sound[1], *(name for name in CHECKS if name not in {"clock", "libraries", "config"}))
+        findings = found(place, sound[1], *(name for name in CHECKS if name not in NOT_HERE))
     assert bad(findings) == []
-    assert {one.check for one in findings} == set(CHECKS) - {"clock", "libraries", "config"}
+    assert {one.check for one in findings} == set(CHECKS) - NOT_HERE
 
 
 Break = Callable[[Path], object]
@@ -253,6 +256,29 @@ BROKEN: dict[str, tuple[str, Break, FindingLevel, str]] = {
         FindingLevel.FAIL,
         "which is not there; the store says 1, whose folder is gone -> put its folder back",
     ),
+    "unreadable evidence": (
+        "evidence",
+        lambda p: sql(p / "state/state.db", "update monitors set monitor = zeroblob(40)"),
+        FindingLevel.FAIL,
+        "its stored evidence cannot be read.*driftd reset-evidence demand --reason",
+    ),
+    "action put off": (
+        "progress",
+        lambda p: sql(
+            p / "state/state.db",
+            "insert into actions(model, kind, arguments, status, intended_at)"
+            " values ('demand', 'train', '{}', 'intended', 5)",
+        ),
+        FindingLevel.WARN,
+        r"action \d+ \(train\) is put off since",
+    ),
+    "no check yet": (
+        "progress",
+        lambda p: sql(p / "state/state.db", "delete from checks"),
+        FindingLevel.WARN,
+        "no window of it was checked yet",
+    ),
+    "nobody to ask": ("conditions", lambda _: None, FindingLevel.WARN, "could not be looked at: .*system's choice"),
     "no state": ("progress", lambda p: (p / "state/state.db").unlink(), FindingLevel.FAIL, "no state database"),
 }
 
@@ -345,7 +371,8 @@ def test_a_daemon_is_asked_by_tls(place: Path, sound: tuple[Path, float]) -> Non
 def test_times_out_of_step(place: Path, sound: tuple[Path, float]) -> None:
     """A clock behind what is stored, checks that stand still and an old backup are found by their times."""
     assert any("in the future" in said for _, said in bad(found(place, sound[1] - 10 * HOUR, "clock")))
-    late = bad(found(place, sound[1] + 100 * HOUR, "progress", "backups"))
+    late = bad(found(place, sound[1] + 100 * HOUR, "progress", "backups", "sources"))
+    assert any("its newest prediction is 10" in said for _, said in late)
     assert any("the last checked window ended" in said for _, said in late)
     assert any("backup_failed" in said for _, said in late)
 

@@ -357,7 +357,7 @@ def test_status_for_machines(driftd: Run, store: StateStore) -> None:
     assert (model["model"], model["phase"], model["version"], model["needs"]) == ("demand", "steady", 1, None)
     assert model["evidence"]["data"]["evidence"] == 90
     assert model["evidence"]["data"]["threshold"] == 900
-    assert told["not_watched"] == [{"model": "supply", "version": None}]
+    assert told["not_watched"] == [{"model": "supply", "version": None, "obstacle": None}]
 
 
 def test_history_is_told_newest_first(driftd: Run, store: StateStore) -> None:

@@ -6,17 +6,20 @@ from collections.abc import Iterable
 
 import pytest
 
-from driftd.cli.watch import Scrape
+from driftd.doctor.scrape import Scrape
 from driftd.observe import alert_rule, families, model_families
 from driftd.observe.alerts import ALERTS
 from driftd.observe.exposition import MetricStore
 from driftd.observe.metric_family import Family
-from driftd.views.conditions import ActiveCondition, pressings
+from driftd.views.conditions import ActiveCondition, blind_spots, pressings
 
 NOW, HOUR, DAY = 1_700_000_000.0, 3600.0, 86_400.0
 Series = tuple[Family, float, str]  # a family, its value, its labels with commas between
 
 CALM: tuple[Series, ...] = (
+    (model_families.WATCHED, 1, "demand"),
+    (model_families.STEP_FAILING, 0, "demand"),
+    (families.LAST_STEP, NOW - 10, ""),
     (model_families.WINDOW_SECONDS, HOUR, "demand"),
     (model_families.NEWEST_PREDICTION, NOW - 60, "demand"),
     (model_families.NEWEST_FEEDBACK, NOW - HOUR, "demand"),
@@ -56,6 +59,9 @@ PRESSING: dict[str, tuple[Series, ...]] = {
     "DriftdRollbackRefused": ((model_families.ROLLED_BACK_AT, NOW - HOUR, "demand,refused"),),
     "DriftdHandOverTakenBack": ((model_families.TAKEN_BACK_AT, NOW - HOUR, "demand"),),
     "DriftdServedVersionNotAsked": ((model_families.ASKED, 4, "demand"),),
+    "DriftdModelNotWatched": ((model_families.WATCHED, 0, "demand"),),
+    "DriftdModelStepFails": ((model_families.STEP_FAILING, 1, "demand"),),
+    "DriftdHangs": ((families.LAST_STEP, NOW - 1000, ""),),
     "DriftdDamagedVersion": ((families.VERSION_DAMAGED, 1, "demand"),),
     "DriftdDamagedDatabase": ((families.EVENTS_DAMAGED, 1, "demand"),),
     "DriftdDiskAlmostFull": ((families.DISK_FREE, 2 * 2**30, ""),),
@@ -71,13 +77,10 @@ ELSEWHERE = {
     "DriftdApprovalWaiting": "the phase (attention)",
     "DriftdHandOverWaiting": "the hand-over (attention)",
     "DriftdCheckFails": "the last verdict (attention)",
-    "DriftdModelNotWatched": "its obstacle (attention)",
-    "DriftdModelStepFails": "no check is made (DriftdNoCheckSucceeded)",
     "DriftdFallsBehind": "the time of the last check; where it stands still, DriftdNoCheckSucceeded",
     "DriftdConfigReloadFailed": "a band above every view",
     "DriftdOverrideActiveLong": "a band above every view",
     "DriftdDown": "a band above every view: driftd does not answer",
-    "DriftdHangs": "a band above every view: the main loop has not been round",
     "DriftdRestartsOften": "only Prometheus remembers earlier processes",
     "DriftdServeDown": "another process",
     "DriftdServerBehind": "another process",
@@ -162,3 +165,20 @@ def test_a_swap_that_is_under_way_and_a_pause_press_nobody() -> None:
     assert found(board(*swapping)) == []
     paused = ((model_families.CHECKED_AT, NOW - DAY, "demand,window"), (model_families.PHASE, 1, "demand,paused"))
     assert found(board(*paused)) == []
+
+
+BLIND: tuple[tuple[Series, str], ...] = (
+    ((model_families.COHORTS_NOT_EVALUATED, 6, "demand"), "labels of the last 6 windows were not evaluated"),
+    ((model_families.ESTIMATE_OFF, 1, "demand"), "estimate without labels raises no alarm"),
+    ((model_families.DETECTORS_FAILED, 2, "demand"), "2 of your own detectors gave no score"),
+    ((model_families.LABEL_DELAY_CHANGED, 1, "demand"), "labels arrive otherwise"),
+    ((families.WAITING, 1, "demand,train"), "an action is put off until a process is free or a pause ends: train"),
+)
+
+
+def test_what_is_not_watched_now_is_said_though_no_alert_fires_on_it() -> None:
+    """Cohorts given up, watches that stopped and actions that are put off have a sentence each."""
+    for series, words in BLIND:
+        (only,) = blind_spots(board((model_families.COHORTS_NOT_EVALUATED, 0, "demand"), series), "demand")
+        assert words in only.lower()
+        assert found(board(series)) == []

@@ -274,3 +274,31 @@ def test_a_wish_that_came_during_a_build_outlives_its_promotion() -> None:
     )
     assert promoted.event == Event.PROMOTED
     assert promoted.state.want == wish
+
+
+def test_evidence_that_begins_anew_ends_its_alarms_and_their_requests() -> None:
+    """A person resets it with a reason: the alarm and its request are gone, and the history says who."""
+    want = BuildRequest(Trigger.PERFORMANCE, "mae rose", NOW, alarm=11)
+    wanted = replace(decide(STEADY, RAISED).state, want=want)
+    reset = decide(wanted, OperatorRequest("reset_evidence", "ada", "test traffic"))
+    assert (reset.event, reset.figures.who, reset.figures.version) == (Event.EVIDENCE_RESET, "ada", 3)
+    assert "test traffic; alarm 11 is put aside with it" in reset.reason
+    assert (reset.state.open_alarms, reset.state.want, reset.state.evidence_since) == ((), None, NOW)
+    assert reset.state.blocked == wanted.blocked
+
+
+@pytest.mark.parametrize(
+    ("state", "request_", "words"),
+    [
+        (STEADY, OperatorRequest("reset_evidence", "ada", " "), "needs a reason"),
+        (ModelState("demand"), OperatorRequest("reset_evidence", "ada", "x"), "no version serves"),
+        (STEADY, OperatorRequest("reset_evidence", "ada", "x", obstacle="its reference is damaged"), "is damaged"),
+    ],
+)
+def test_evidence_does_not_begin_anew_without_reason_version_or_reference(
+    state: ModelState, request_: OperatorRequest, words: str
+) -> None:
+    """What cannot be reset is refused, and nothing changes."""
+    refused = decide(state, request_)
+    assert (refused.event, refused.state) == (Event.REQUEST_REFUSED, state)
+    assert words in refused.reason

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from driftd.cli.terminal import (
     console,
     echo,
     json_option,
+    load_config,
     open_places,
     print_json,
     print_table,
@@ -32,24 +34,36 @@ from driftd.store.backups import BY_HAND, BackedUpModel, Backup, BackupError, ba
 from driftd.store.integrity import damage_marked
 from driftd.store.ownership import StateInUseError, hold_lock
 from driftd.store.restore import Restored, newest_good, restore_events, restore_state
+from driftd.store.standby import make_standby, read_standby, take_over
 
 Found = Sequence[tuple[Path, Backup]]
 
 
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
 @click.command()
+@click.option("--to", type=_FOLDER, metavar="DIR", help="Make a whole copy for another host in DIR instead.")
 @config_option
 @json_option
-def backup(config_path: Path, as_json: bool) -> None:
+def backup(config_path: Path, to: Path | None, as_json: bool) -> None:
     """Make a backup now, beside the daily ones; the daemon may be running.
+
+    With --to, a whole copy of the state, the event stores, versions and snapshots, for `driftd restore --from` on
+    another host; what the copy before holds unchanged is linked (docs/standby.md).
 
     \b
     Example:
       sudo driftd backup
       driftd restore --list
+      sudo driftd backup --to /mnt/standby/driftd
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     config, places = open_places(config_path, makes=True)
     if not places.state_db.exists():
         raise AbsentError(f"there is no state database at {places.state_db}: nothing to back up")
+    if to is not None:
+        _copy(config, config_path, places, to, as_json=as_json)
+        return
     plan = backup_plan(config, config_path, places, time.time(), reason=BY_HAND)
     with console().status("reading, copying, checking"):
         made = backup_apart(plan)
@@ -62,15 +76,35 @@ def backup(config_path: Path, as_json: bool) -> None:
             echo(f"  the events of {name} are {model.events}")
 
 
+def _copy(config: Config, config_path: Path, places: Places, to: Path, *, as_json: bool) -> None:
+    now, began = time.time(), time.monotonic()
+    with console().status("copying"):
+        made = make_standby(places, config_path, tuple(config.models), to, program=version("driftd"), now=now)
+    content = read_standby(made)
+    seconds, size = time.monotonic() - began, sum(content.files.values())
+    if as_json:
+        print_json({"path": made, "made_at": now, "bytes": size, "copied": content.copied, "seconds": seconds})
+        return
+    figures = f"{_size(size)}, {_size(content.copied)} new, {seconds:.1f} s"
+    click.echo(f"{made} holds everything acknowledged until {format_time(now)} ({figures})")
+
+
 @click.command()
 @click.option("--list", "only_list", is_flag=True, help="Show the backups there are, and do nothing.")
 @click.option("--backup", "name", help="The backup to restore; the newest good one by default.")
 @click.option("--events", "model", metavar="MODEL", help="Restore the event store of MODEL instead of the state.")
+@click.option("--from", "source", type=_FOLDER, metavar="DIR", help="Take over from the copies of `backup --to DIR`.")
 @click.option("--empty", is_flag=True, help="With --events: begin with an empty event store.")
 @config_option
 @json_option
 def restore(
-    config_path: Path, only_list: bool, name: str | None, model: str | None, empty: bool, as_json: bool
+    config_path: Path,
+    only_list: bool,
+    name: str | None,
+    model: str | None,
+    source: Path | None,
+    empty: bool,
+    as_json: bool,
 ) -> None:
     """Put a backup in the place of a broken state database, or of a broken event store.
 
@@ -82,7 +116,13 @@ def restore(
       driftd restore --list
       sudo systemctl stop driftd; sudo driftd restore; sudo systemctl start driftd
       sudo driftd restore --events demand
+      sudo driftd restore --from /mnt/standby/driftd
     """  # noqa: D301 - see above
+    if source is not None:
+        if only_list or name or model or empty:
+            raise click.UsageError("--from takes over a whole state: no other option goes with it")
+        _take_over(config_path, source, as_json=as_json)
+        return
     if empty and model is None:
         raise click.UsageError("--empty is for an event store: name its model with --events")
     who = whoami()
@@ -102,6 +142,20 @@ def restore(
             assert chosen is not None
             done = restore_state(places, chosen.path, chosen.backup, who=who, now=time.time())
     _tell(done, chosen, config, config_path, model, as_json=as_json)
+
+
+def _take_over(config_path: Path, source: Path, *, as_json: bool) -> None:
+    who, began = whoami(), time.monotonic()
+    Places(load_config(config_path).state_dir).root.mkdir(parents=True, exist_ok=True, mode=0o750)
+    _, places = open_places(config_path, makes=True)
+    with hold_lock(places.lock, "driftd restore", patience=0.0), console().status("checking and copying"):
+        chosen, content = take_over(places, source, who=who, now=time.time())
+    seconds, size = time.monotonic() - began, sum(content.files.values())
+    if as_json:
+        print_json({"path": chosen, "made_at": content.made_at, "bytes": size, "seconds": seconds})
+        return
+    click.echo(f"the state is that of {chosen}, of {format_time(content.made_at)}; it took {seconds:.1f} s")
+    click.echo(f"next: start driftd (--config {config_path}); what came to the other host later is not here")
 
 
 @dataclass(frozen=True, slots=True)

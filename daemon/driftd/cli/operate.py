@@ -150,6 +150,24 @@ def acknowledge(
     _ask(config_path, model, "acknowledge", arguments, wait=wait, as_json=as_json)
 
 
+@click.command("reset-evidence")
+@click.argument("model")
+@click.option("--reason", "why", required=True, help="Why, for the history.")
+@answer_options
+def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json: bool) -> None:
+    """Have the evidence against the served version of MODEL begin anew, as after a swap.
+
+    For evidence that cannot be read any more, or that garbage of a broken feed has poisoned. What was gathered is put
+    aside: standing alarms end, the next windows and labels count from zero. Versions and events are not touched; the
+    history keeps who asked and why. A fault that blocks builds stays until a window without it.
+
+    \b
+    Example:
+      driftd reset-evidence demand --reason "INC-123: two days of test traffic"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "reset_evidence", {"text": why}, wait=wait, as_json=as_json)
+
+
 def _ask(
     config_path: Path,
     model: str | None,

@@ -14,7 +14,8 @@ from rich.text import Text
 from driftd.cli.terminal import VERDICT_STYLES, number
 from driftd.formatting import format_duration
 from driftd.store.state.records import StoredTransition
-from driftd.views.status import FleetStatus, ServedStatus, format_condition, format_override, not_watched, sentences
+from driftd.views.config import format_override
+from driftd.views.status import FleetStatus, ServedStatus, format_condition, not_watched, sentences
 from driftd_detectors.assessment import number as format_evidence
 
 BAR, SPARK = 10, 12  # characters
@@ -143,7 +144,7 @@ def _table(models: Sequence[WatchedStatus], found: WatchedFleet, width: int, pen
 
 def _one(found: WatchedFleet, size: ConsoleDimensions, pen: Pen) -> list[RenderableType]:
     lines: list[RenderableType] = [
-        _line(f"! {absent.model}: {not_watched(absent.version)}", "yellow") for absent in found.not_watched
+        _line(f"! {absent.model}: {not_watched(absent)}", "yellow") for absent in found.not_watched
     ]
     for status in found.models:
         title = f"{status.model}  {status.phase.replace('_', ' ')}  version {status.version or '-'}  "
@@ -209,7 +210,7 @@ def _unwatched_lines(found: WatchedFleet) -> list[RenderableType]:
     """One line for all models without a version, and for each version that no daemon has watched."""
     by_reason: dict[str, list[str]] = {}
     for absent in found.not_watched:
-        by_reason.setdefault(not_watched(absent.version), []).append(absent.model)
+        by_reason.setdefault(not_watched(absent), []).append(absent.model)
     return [_short_line(f"{', '.join(names)}: {why}", "yellow") for why, names in by_reason.items()]
 
 

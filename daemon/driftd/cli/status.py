@@ -21,8 +21,8 @@ from driftd.cli.terminal import (
     print_table,
     say,
 )
-from driftd.cli.watch import read_scrape
 from driftd.config.types import seconds
+from driftd.doctor.scrape import ask_daemon
 from driftd.formatting import format_minute
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
@@ -64,14 +64,14 @@ def status(config_path: Path, model: str | None, watch: bool, every: float, as_j
         from driftd.cli.watch import watch_status  # noqa: PLC0415 - only here
 
         raise SystemExit(watch_status(config_path, name, every, as_json=as_json))
-    metrics = read_scrape(config.http)
-    fleet = fleet_status(config, places, config_path, name, metrics)
+    said = ask_daemon(config.http)
+    fleet = fleet_status(config, places, config_path, name, said.metrics, said.obstacles)
     if as_json:
         print_json(fleet)
         return
     print_status(fleet, console())
-    if metrics is None and can_be_asked(config.http):
-        say(console(), "no daemon answers: this is how the last one left it", "yellow")
+    if said.metrics is None and can_be_asked(config.http):
+        say(console(), f"no daemon tells what only it knows ({said.fault}): this is what the state says", "yellow")
 
 
 def _span(given: str) -> float:

@@ -20,8 +20,8 @@ from driftd.errors import DriftdError, ExitCode
 from driftd.formatting import format_minute, json_safe, visible, visible_lines
 from driftd.paths import Places
 from driftd.store.ownership import as_owner_of, rather_as_owner
-from driftd.views.config import last_applied
-from driftd.views.status import FleetStatus, ModelStatus, format_condition, format_override, not_watched, sentences
+from driftd.views.config import format_override, last_applied
+from driftd.views.status import FleetStatus, ModelStatus, format_condition, not_watched, sentences
 
 PIPED_WIDTH = 500  # columns; what is not a terminal gets whole lines
 Cell = str | Text
@@ -101,7 +101,7 @@ def print_status(fleet: FleetStatus, to: Console) -> None:
 def _print_whole(fleet: FleetStatus, to: Console) -> None:
     """What concerns no single model that is watched."""
     for absent in fleet.not_watched:
-        say(to, f"  {absent.model}: {not_watched(absent.version)}", "yellow")
+        say(to, f"  {absent.model}: {not_watched(absent)}", "yellow")
     if fleet.override is not None:
         say(to, f"override in force: {format_override(fleet.override)}", "bold yellow")
     for condition in fleet.host:

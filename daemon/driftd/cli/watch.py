@@ -1,16 +1,13 @@
-"""`driftd status --watch`, and what only the daemon knows, read from its metrics."""
+"""`driftd status --watch`, as a picture in a terminal, as lines in a pipe."""
 
 from __future__ import annotations
 
 import io
 import json
-import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,58 +18,14 @@ from rich.live import Live
 from driftd.cli.picture import Unreadable, WatchedFleet, WatchedStatus, picture
 from driftd.cli.terminal import console, print_status, say
 from driftd.config.load import ConfigError, load
-from driftd.config.schema import Config, Http
+from driftd.config.schema import Config
+from driftd.doctor.scrape import DaemonAnswer, ask_daemon
 from driftd.formatting import format_minute, json_safe
-from driftd.observe.metric_family import Family
 from driftd.paths import Places
 from driftd.records import Phase
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.views.config import last_applied
 from driftd.views.status import ServedStatus, fleet_status
-from driftd.web.local_client import NoAnswerError, ask, can_be_asked
-
-SCRAPE_SECONDS = 2.0
-_LINE = re.compile(r"^(driftd_\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_LONG = ("driftd_score", "driftd_quality_fault_ratio")  # a line for every feature, and nobody here asks for them
-
-
-@dataclass(frozen=True, slots=True)
-class Scrape:
-    """The values of a daemon's metrics, as one scrape gave them."""
-
-    values: Mapping[tuple[str, ...], float]  # by the name and the values of its labels in their order
-
-    @classmethod
-    def of(cls, text: str) -> Scrape:
-        """Read a scrape."""
-        return cls(
-            {
-                (name, *(label for _, label in _LABEL.findall(labels or ""))): float(value)
-                for name, labels, value in _LINE.findall(text)
-                if not name.startswith(_LONG)
-            }
-        )
-
-    def value(self, family: Family, *labels: str) -> float | None:
-        """The value of one series; None where there is none."""
-        return self.values.get((family.name, *labels))
-
-    def owners(self, family: Family) -> tuple[str, ...]:
-        """The models or receivers that have series of a family."""
-        return tuple(dict.fromkeys(key[1] for key in self.values if key[0] == family.name and len(key) > 1))
-
-
-def read_scrape(http: Http) -> Scrape | None:
-    """What the daemon of this config shows; None where none answers."""
-    if not can_be_asked(http):
-        return None
-    try:
-        status, text = ask(http, "/metrics", SCRAPE_SECONDS)
-    except NoAnswerError:
-        return None
-    return Scrape.of(text) if status == HTTPStatus.OK else None
-
 
 PAST = 60  # evaluated cohorts of labels whose loss is drawn
 DECISIONS = 40
@@ -127,7 +80,8 @@ def snapshot(config_path: Path, model: str | None, now: float) -> WatchedFleet:
     config = _config(config_path)
     places = Places(config.state_dir)
     answers = _answers(config.http.listen)
-    fleet = fleet_status(config, places, config_path, model, read_scrape(config.http) if answers else None)
+    said = ask_daemon(config.http) if answers else DaemonAnswer()
+    fleet = fleet_status(config, places, config_path, model, said.metrics, said.obstacles)
     whole = msgspec.structs.asdict(fleet)
     try:
         with StateReader.read_only(places.state_db) as reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftd.doctor import daemon, machine, models
+from driftd.doctor import daemon, machine, models, scrape
 from driftd.doctor.installation import Check
 
 CHECKS: dict[str, Check] = {
@@ -21,5 +21,7 @@ CHECKS: dict[str, Check] = {
     "trainers": models.trainers,
     "hand-overs": models.hand_overs,
     "versions": models.versions,
+    "evidence": models.evidence,
     "progress": models.progress,
+    "conditions": scrape.conditions,
 }

@@ -26,7 +26,7 @@ def secrets(installation: Installation) -> Iterator[Finding]:
     for secret in named:
         unknown = unknown_of(secret)
         if unknown is not None:
-            yield ok(secret.key, unknown)
+            yield warn(secret.key, unknown, "run this as root, while the unit runs")
             continue
         with nullcontext() if secret.is_credential else rather_as_owner(installation.places):
             fault = fault_of(secret)
@@ -89,7 +89,8 @@ def daemon(installation: Installation) -> Iterator[Finding]:
         return
     http = installation.config.http
     if not can_be_asked(http):
-        yield ok("daemon", f"runs as process {found.pid} ({found.task}), on a port of the system's choice")
+        said = f"runs as process {found.pid} ({found.task}), on a port of the system's choice: it could not be asked"
+        yield warn("daemon", said, "name a port in http.listen")
         return
     try:
         status, text = ask(http, "/metrics", _ANSWER_SECONDS)
@@ -105,7 +106,8 @@ def daemon(installation: Installation) -> Iterator[Finding]:
 
 def _answer(found: Holder, address: str, status: int, text: str, now: float) -> Finding:
     if status in _UNAUTHORIZED:
-        return ok("daemon", f"runs as process {found.pid} and answers at {address} (its metrics want a token)")
+        said = f"runs as process {found.pid} and answers at {address}; its metrics want a token, so they were not seen"
+        return warn("daemon", said, "look at the page with the token: it says whether the main loop moves")
     step = next((line for line in text.splitlines() if line.startswith(_LAST_STEP)), None)
     age = now - float(step.split()[1]) if step is not None else None
     if age is not None and age > _STALE_SECONDS:
@@ -154,8 +156,8 @@ def backlog(installation: Installation) -> Iterator[Finding]:
     """Events that were never sealed into segments: the daemon's upkeep does that."""
     for name, model in installation.config.models.items():
         path = installation.places.events_db(name)
-        if model.source.kind != "store" or damage_marked(path) is not None:
-            continue
+        if model.source.kind != "store" or not path.exists() or damage_marked(path) is not None:
+            continue  # told by the checks of sources and of databases
         oldest = oldest_unsealed(path)
         if oldest is not None and installation.now - oldest > _UNSEALED_SECONDS:
             said = f"its oldest unsealed events are {(installation.now - oldest) / DAY:.0f} days old"

@@ -10,7 +10,10 @@ from driftd.config.model_schema import ModelConfig
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.fsutil import sha256_of
 from driftd.loop.backtest import eras_of
+from driftd.loop.config_history import monitor_settings
+from driftd.loop.resume import EvidenceUnreadableError, read_monitor
 from driftd.loop.supervision import SourceDamagedError, SourceHangsError, TimeoutWorker
+from driftd.observe.alert_rule import silent_after
 from driftd.observe.model_families import SET_ASIDE
 from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.registry import ManifestError, Registry
@@ -22,12 +25,14 @@ from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs, run_apart
-from driftd.views.status import describe_hand_over, is_awaited
+from driftd.views.status import describe_hand_over, is_awaited, needs_person
+from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema, is_own
 
 _SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
 _WINDOWS_LATE = 3.0
 _SPARE_SECONDS = 900.0
+_PUT_OFF = 900.0  # seconds that an action may wait for a free process
 _LONG_ACTION = 1.5  # times limits.timeout
 
 
@@ -49,7 +54,7 @@ def _source(installation: Installation, name: str, model: ModelConfig, schema: S
     if isinstance(extent, Finding):
         yield extent
         return
-    yield source_finding(name, model.source.kind, extent)
+    yield _silence(name, model, extent, installation.now) or source_finding(name, model.source.kind, extent)
     for remark in extent.remarks:
         yield warn(name, f"its source ({model.source.kind}): {remark}", "see `source` in docs/configuration.md")
 
@@ -78,6 +83,15 @@ def _extent(installation: Installation, name: str, model: ModelConfig, schema: S
     finally:
         guard.close()
     return extent
+
+
+def _silence(name: str, model: ModelConfig, extent: Extent, now: float) -> Finding | None:
+    """That a sound source has said nothing for longer than the alert on it waits."""
+    limit = silent_after(model.window.every or 0.0)
+    if extent.faults or extent.newest_at is None or now - extent.newest_at <= limit:
+        return None
+    said = f"its source ({model.source.kind}) answers, but its newest prediction is {_ago(now - extent.newest_at)}"
+    return warn(name, said, "does the application still log, and into this source?")
 
 
 def source_finding(name: str, kind: str, extent: Extent) -> Finding:
@@ -167,6 +181,30 @@ def hand_overs(installation: Installation) -> Iterator[Finding]:
             yield warn(name, describe_hand_over(name, state.hand_over), todo)
 
 
+def evidence(installation: Installation) -> Iterator[Finding]:
+    """The stored evidence of each model can be read, against the reference of the version that serves."""
+    registry = Registry(installation.places)
+    with installation.reader() as reader:
+        for name, model in installation.config.models.items():
+            stored = reader.monitor(name)
+            if stored is None:
+                yield warn(name, "no evidence is gathered yet", "start the daemon; a first window brings the first")
+                continue
+            version, _, content = stored
+            try:
+                reference = Reference.from_bytes(registry.file(name, version, "reference.bin").read_bytes())
+                read_monitor(reference, monitor_settings(model), name, content)
+            except ManifestError as error:
+                yield warn(name, f"its evidence could not be looked at: {error}", "see the findings on versions")
+            except EvidenceUnreadableError as error:
+                todo = installation.command(f"reset-evidence {name} --reason ...")
+                yield fail(
+                    name, str(error).partition(": `")[0], f"`{todo}` begins it anew; restore goes back to a backup"
+                )
+            else:
+                yield ok(name, f"its evidence against version {version} can be read ({len(content):,} bytes)")
+
+
 def progress(installation: Installation) -> Iterator[Finding]:
     """Checks keep up with their windows, actions end, builds do not fail again and again."""
     with installation.reader() as reader:
@@ -178,13 +216,17 @@ def progress(installation: Installation) -> Iterator[Finding]:
                 continue
             last = reader.checks(name, 1, "window")
             faults = [*_check_last(installation, state, last), *_check_actions(installation, name, reader)]
+            needs = needs_person(state) if state.hand_over is None else None  # else told by the check of hand-overs
+            if needs is not None and not state.failures:
+                faults.append(warn(name, needs, "see `driftd status`"))
             if state.failures:
                 todo = f"`{installation.command(f'explain last --model {name}')}` and the log of the job say why"
                 faults.append(warn(name, f"{state.failures} builds failed in a row", todo))
             yield from faults
-            if not faults:
-                ended = f", its last window ended {_ago(installation.now - last[0].window_end)}" if last else ""
-                yield ok(name, f"is {state.phase}{ended}")
+            if not faults and not last:
+                yield warn(name, f"is {state.phase}, and no window of it was checked yet", "wait for a whole window")
+            elif not faults:
+                yield ok(name, f"is {state.phase}, its last window was checked {_ago(installation.now - last[0].at)}")
 
 
 def _check_last(installation: Installation, state: ModelState, last: list[StoredCheck]) -> Iterator[Finding]:
@@ -203,6 +245,11 @@ def _check_last(installation: Installation, state: ModelState, last: list[Stored
 
 def _check_actions(installation: Installation, name: str, reader: StateReader) -> Iterator[Finding]:
     for action in reader.open_actions(name):
+        waited = installation.now - action.intended_at
+        if action.started_at is None and waited > _PUT_OFF:
+            said = f"its action {action.id} ({action.kind}) is put off since {_ago(waited)}"
+            yield warn(name, said, "others are at work, or the override pauses it: see `driftd status`")
+            continue
         hours = (installation.now - (action.started_at or action.intended_at)) / 3600
         if hours * 3600 > _LONG_ACTION * installation.config.limits.timeout:
             said = f"its action {action.id} ({action.kind}) is open for {hours:.1f} h"

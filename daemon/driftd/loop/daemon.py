@@ -193,8 +193,8 @@ class Daemon:
 
     def status_line(self) -> str:
         """Where every model stands, in one short line."""
-        standings = ((model.state, model.verdicts) for model in self.models.values())
-        return status_line(standings, self.obstacles, self.refusal)
+        standings = ((model.state, model.verdicts) for model in self.models.values() if model.obstacle is None)
+        return status_line(standings, self.unwatched, self.refusal)
 
     def watch(self, now: float) -> None:
         """Take under watch what the config names and is not yet; what cannot be is told once and tried again."""
@@ -339,6 +339,12 @@ class Daemon:
         with self.assembly.store.transaction():
             self.assembly.store.prune(before=now - self.assembly.config.retention.checks)
         self.pruned_at = now
+
+    @property
+    def unwatched(self) -> dict[str, str]:
+        """Why models of the config are not checked, as far as the daemon knows."""
+        blind = {name: model.obstacle for name, model in list(self.models.items()) if model.obstacle is not None}
+        return {**blind, **self.obstacles}
 
     def _next(self, idle_seconds: float) -> Message:
         try:

@@ -21,7 +21,7 @@ from driftd.loop.config_history import monitor_settings, policy_settings, rules_
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
-from driftd.loop.resume import MonitorState, restore
+from driftd.loop.resume import EvidenceUnreadableError, MonitorState, restore
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places, credential
@@ -165,8 +165,11 @@ class Assembly:
         except ManifestError as error:
             self._mark_blind(runner, state, str(error))
             return runner
+        except EvidenceUnreadableError as error:
+            self._mark_unreadable(runner, state, str(error))
+            return runner
         check_version(self.registry, name, state.champion, self.metrics)
-        restore(runner.metrics, self.store, runner.evidence, state.champion, model.window.every)
+        restore(runner.metrics, self.store, runner.evidence, state, model.window.every)
         runner.show()
         return runner
 
@@ -190,6 +193,14 @@ class Assembly:
         )
         runner.metrics.mark_unwatched()
         runner.metrics.set_version_damaged(damaged=True)
+        runner.is_blind = True
+        runner.metrics.state(state, self.registry.current(runner.name))
+
+    def _mark_unreadable(self, runner: ModelRunner, state: ModelState, fault: str) -> None:
+        """A model whose evidence cannot be read is not checked, but a person can have it begin anew."""
+        runner.standing = runner.obstacle = fault
+        log.error("evidence_unreadable", model=runner.name, version=state.champion, reason=fault)
+        runner.metrics.mark_unwatched()
         runner.is_blind = True
         runner.metrics.state(state, self.registry.current(runner.name))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from driftd.actions import ReportResult
+from driftd.events import Event
 from driftd.loop.actions import Performer, finding_of
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
@@ -76,7 +77,8 @@ class ModelRunner:
     store: StateStore
     metrics: ModelMetrics
     snapshot_bytes: int
-    is_blind: bool = False  # the champion's files are damaged: nothing is checked, but requests are answered
+    is_blind: bool = False  # the champion's files, or its evidence, are damaged: only requests are answered
+    obstacle: str | None = None  # why its evidence cannot be read; None: it can, or the champion's files are damaged
     standing: str = "not looked yet"  # the last step in one sentence
     verdicts: LatestVerdicts = NOT_CHECKED  # of the champion
 
@@ -319,10 +321,18 @@ class ModelRunner:
             given.get("alarm"),
             given.get("until"),
         )
-        facts = self._facts(now)
+        facts, is_reset = self._facts(now), request.kind == "reset_evidence"
+        fresh, obstacle = self.evidence.begin_anew(self.state.champion) if is_reset else (None, "")
         with self._decide(now) as decision:
-            transition = decision.advance(finding, facts, actor=request.who)
+            transition = decision.advance(replace(finding, obstacle=obstacle), facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
+            if transition.event is Event.EVIDENCE_RESET and fresh is not None and decision.state.champion is not None:
+                self.evidence.save(decision.state.champion, fresh, self.store)
+                for kind in EvidenceKind:
+                    self.store.clear_alarms(self.name, str(kind), now)
+        if transition.event is Event.EVIDENCE_RESET:
+            self.evidence.monitor, self.verdicts = fresh, NOT_CHECKED
+            self.metrics.fresh()
         reason = transition.reason
         log.info("request_answered", model=self.name, kind=request.kind, who=request.who, outcome=reason)
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from driftd.errors import DriftdError
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.model_metrics import CheckContext, ModelMetrics
-from driftd.records import Verdict, Window
-from driftd.registry import Registry
+from driftd.records import ModelState, Verdict, Window
+from driftd.registry import ManifestError, Registry
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.state.writer import StateStore
@@ -19,6 +20,10 @@ from driftd_detectors.reference import Reference
 from driftd_detectors.schema import display_name
 
 log = structlog.get_logger()
+
+
+class EvidenceUnreadableError(DriftdError):
+    """The stored evidence of a model cannot be read; the message says what to do."""
 
 
 @dataclass(slots=True)
@@ -39,6 +44,13 @@ class MonitorState:
     def fresh(self, version: int) -> Monitor:
         """New evidence against a version, from its own reference; how losses vary is known from the one before."""
         return Monitor.begin(self._reference(version), self.settings, self.monitor)
+
+    def begin_anew(self, version: int | None) -> tuple[Monitor | None, str]:
+        """Evidence that owes nothing to what was gathered before; or why there can be none, in one sentence."""
+        try:
+            return (None if version is None else Monitor.begin(self._reference(version), self.settings)), ""
+        except ManifestError as error:
+            return None, f"the evidence cannot begin anew, because its reference is damaged: {error}"
 
     @property
     def features(self) -> frozenset[str] | None:
@@ -61,10 +73,13 @@ class MonitorState:
         store.save_monitor(self.model, version, {}, monitor.to_bytes())
 
     def resume(self, version: int, store: StateStore) -> None:
-        """Load the stored evidence; begin anew when it belongs to another version."""
+        """Load the stored evidence; begin anew when it belongs to another version.
+
+        Raises EvidenceUnreadableError: what was gathered is never thrown away without being asked to.
+        """
         stored = store.monitor(self.model)
         if stored is not None and stored[0] == version:
-            self.monitor = Monitor.from_bytes(self._reference(version), self.settings, stored[2])
+            self.monitor = read_monitor(self._reference(version), self.settings, self.model, stored[2])
             self._warn_of_renewal(version)
             return
         self.monitor = self.fresh(version)
@@ -86,10 +101,22 @@ class MonitorState:
         return Reference.from_bytes(self.registry.file(self.model, version, "reference.bin").read_bytes())
 
 
+def read_monitor(reference: Reference, settings: MonitorSettings, model: str, stored: bytes) -> Monitor:
+    """The evidence of a model as it is stored. Raises EvidenceUnreadableError."""
+    try:
+        return Monitor.from_bytes(reference, settings, stored)
+    except Exception as error:
+        said = f"its stored evidence cannot be read ({type(error).__name__}: {error}), so nothing is checked"
+        todo = f"`driftd reset-evidence {model} --reason ...` begins it anew, `driftd restore` goes back to a backup"
+        raise EvidenceUnreadableError(f"{said}: {todo}") from error
+
+
 def restore(
-    metrics: ModelMetrics, store: StateReader, evidence: MonitorState, version: int, every: float | None
+    metrics: ModelMetrics, store: StateReader, evidence: MonitorState, state: ModelState, every: float | None
 ) -> None:
     """Begin a model's series where the last daemon left them. `every` is the length of a time window."""
+    version = state.champion
+    assert version is not None  # a model without a version is not under watch
     monitor = evidence.current
     thresholds = {kind: monitor.settings.budget.threshold(kind) for kind in EvidenceKind}
     metrics.begin(count_decisions(store, evidence.model), window_seconds=every, thresholds=thresholds)
@@ -97,10 +124,10 @@ def restore(
     for kind in ("window", "labels"):
         last = store.checks(evidence.model, limit=1, kind=kind)
         check = store.last_check(evidence.model, kind, version)
-        if check is not None:
-            _show(metrics, store, check, monitor, every)
-        if last and last[0].verdict is Verdict.ERROR and last[0].version == version:
-            _show(metrics, store, last[0], monitor, every)
+        failed = [newest for newest in last if newest.verdict is Verdict.ERROR and newest.version == version]
+        for shown in (check, *failed):
+            if shown is not None and shown.at > state.evidence_since:
+                _show(metrics, store, shown, monitor, every)
 
 
 def show_version(metrics: ModelMetrics, evidence: MonitorState, version: int) -> None:

@@ -109,7 +109,7 @@ def _page_wiring(daemon: Daemon, assembly: Assembly, places: Places, clock: Cloc
         places,
         assembly.config_path,
         models=lambda: tuple(assembly.config.models),
-        obstacles=lambda: dict(daemon.obstacles),
+        obstacles=lambda: daemon.unwatched,
         metrics=assembly.metrics.board,
         now=clock.now,
         last_round=lambda: daemon.rounded_at,
@@ -198,10 +198,13 @@ def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
         return answers[0]
 
     def status() -> dict[str, object]:
-        return {
+        watched: dict[str, dict[str, object]] = {
             name: {"phase": model.state.phase, "version": model.state.champion, "standing": model.standing}
-            for name, model in daemon.models.items()
+            for name, model in list(daemon.models.items())
         }
+        for name, obstacle in daemon.unwatched.items():
+            watched[name] = {**watched.get(name, {}), "standing": obstacle, "obstacle": obstacle}
+        return {**watched}
 
     def report(model: str, alarm: int) -> Path:
         return places.report(model, alarm) if model in daemon.models else Path("/nonexistent")

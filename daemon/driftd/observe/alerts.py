@@ -294,7 +294,7 @@ ALERTS = (
     ),
     Alert(
         "DriftdHangs",
-        "time() - driftd_last_step_timestamp_seconds > 900",
+        f"time() - driftd_last_step_timestamp_seconds > {alert_rule.STANDSTILL:.0f}",
         "critical",
         "the main loop ended its last round {value} ago, {messages} messages wait for it",
         "The process answers scrapes, but its main loop stands still.",

@@ -72,6 +72,7 @@ WATCHED = _gauge(
     "model",
 )
 STEP_ERRORS = _counter("model_step_errors", "Rounds in which a model's step failed as a whole.", "model")
+STEP_FAILING = _gauge("model_step_failing", "1 while the last round of a model failed as a whole, else 0.", "model")
 WINDOW_SECONDS = _gauge("window_seconds", "Length of the model's windows; 0 for windows of rows.", "model")
 VERDICT = _gauge(
     "verdict",

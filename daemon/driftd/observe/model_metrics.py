@@ -104,10 +104,12 @@ class ModelMetrics:
     def count_failed_step(self) -> None:
         """Count a step that failed as a whole."""
         self._board.add(model_families.STEP_ERRORS, 1, self._model)
+        self._board.set(model_families.STEP_FAILING, 1, self._model)
 
     def state(self, state: ModelState, served: int | None) -> None:
         """Where the model stands, and which version the link `current` names."""
         board, model = self._board, self._model
+        board.set(model_families.STEP_FAILING, 0, model)
         if not self._is_new("state", (state, served)):
             return
         board.states(model_families.PHASE, Phase, state.phase, model)

@@ -163,6 +163,28 @@ def acknowledge(state: ModelState, finding: OperatorRequest, now: float) -> Tran
     )
 
 
+def reset_evidence(state: ModelState, finding: OperatorRequest, now: float) -> Transition:
+    """Begin the evidence anew because a person says so; its alarms end, with the requests that they made.
+
+    A fault that blocks builds is no evidence: the next window, or cohort of labels, decides on it as ever.
+    """
+    if state.champion is None:
+        return Transition(state, "no version serves, so there is no evidence to begin anew", Event.REQUEST_REFUSED)
+    if not finding.text.strip():
+        return Transition(state, "beginning the evidence anew needs a reason (--reason)", Event.REQUEST_REFUSED)
+    numbers = open_numbers(state)
+    after = without_extra(_with_alarms(state, []), numbers)
+    reason = f"{finding.who} has the evidence against version {state.champion} begin anew: {finding.text}"
+    if numbers:
+        reason = f"{reason}; alarm {', '.join(map(str, sorted(numbers)))} is put aside with it"
+    want = pending_request(state)
+    if want is not None and want.alarm in numbers:
+        after, reason = replace(after, want=None, waits=None), f"{reason}; the build that it requested is not needed"
+    after = replace(after, evidence_since=now)
+    figures = DecisionFigures(version=state.champion, who=finding.who)
+    return Transition(after, reason, Event.EVIDENCE_RESET, (), figures)
+
+
 def report_unattended(transition: Transition, settings: PolicySettings, override: Override, now: float) -> Transition:
     """Tell a person, where nothing was decided now, that an alarm has stood for long and no build is under way for it.
 

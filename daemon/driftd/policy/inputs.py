@@ -172,7 +172,10 @@ class ProbationResult:
 
 @dataclass(frozen=True, slots=True)
 class OperatorRequest:
-    """A request of a person by the CLI: retrain | approve | reject | rollback | acknowledge | confirm."""
+    """A request of a person by the CLI.
+
+    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset_evidence.
+    """
 
     kind: str
     who: str
@@ -181,6 +184,7 @@ class OperatorRequest:
     at: float | None = None  # when; None is now
     alarm: int | None = None  # that is acknowledged; None: every alarm that stands
     until: float | None = None  # epoch seconds
+    obstacle: str = ""  # why the loop cannot do it, in one sentence
 
 
 @dataclass(frozen=True, slots=True)

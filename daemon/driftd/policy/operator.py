@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from driftd.formatting import format_time
-from driftd.policy.alarms import acknowledge, open_numbers, pending_request
+from driftd.policy.alarms import acknowledge, open_numbers, pending_request, reset_evidence
 from driftd.policy.inputs import PIN_AGAIN, Facts, OperatorRequest, Override, PolicySettings
 from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, resting_phase, swap_action
 from driftd.policy.triggers import is_interruptible, request_build
@@ -200,6 +200,14 @@ def answer_request(
     if finding.at is not None and now - finding.at > REQUEST_LASTS:
         stale = f"{finding.kind} was asked at {format_time(finding.at)}, and nothing could answer until now"
         return Transition(state, f"{stale}: ask again if it still holds", Event.REQUEST_REFUSED)
+    if finding.obstacle:
+        return Transition(state, finding.obstacle, Event.REQUEST_REFUSED)
+    return _answer(state, finding, facts, settings, now)
+
+
+def _answer(
+    state: ModelState, finding: OperatorRequest, facts: Facts, settings: PolicySettings, now: float
+) -> Transition:
     match finding.kind:
         case "retrain":
             return _retrain(state, finding, now)
@@ -209,10 +217,13 @@ def answer_request(
             return _roll_back(state, finding, facts)
         case "acknowledge":
             return acknowledge(state, finding, now)
+        case "reset_evidence":
+            return reset_evidence(state, finding, now)
         case _:
             return Transition(
                 state,
-                f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge",
+                f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge, "
+                "reset_evidence",
                 Event.REQUEST_REFUSED,
             )
 

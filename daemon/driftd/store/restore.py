@@ -57,7 +57,7 @@ def restore_state(places: Places, chosen: Path, backup: Backup, *, who: str, now
     try:
         shutil.copyfile(chosen / STATE, fresh)
         ensure_current(fresh, "state", keep=False)
-        newest_action = _prepare(fresh, backup, who, now)
+        newest_action = mark_restored(fresh, backup=backup.name, made_at=backup.made_at, who=who, now=now)
         sync(fresh)
         jobs = _later_jobs_aside(places, newest_action, now)
         kept = _replace(path, fresh, now)
@@ -94,14 +94,14 @@ def restore_events(places: Places, model: str, chosen: Path | None, *, now: floa
     return Restored(kept, (aside,) if aside is not None else ())
 
 
-def _prepare(fresh: Path, backup: Backup, who: str, now: float) -> int:
+def mark_restored(fresh: Path, *, backup: str, made_at: float, who: str, now: float) -> int:
     """Note the restore for every model, so that the next start reconciles it; returns the newest action's id."""
     with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
         connection.execute("pragma journal_mode = wal")
         connection.execute("begin immediate")
         connection.execute(
             "insert into restores(at, who, backup, made_at, model) select ?, ?, ?, ?, model from models",
-            (now, who, backup.name, backup.made_at),
+            (now, who, backup, made_at),
         )
         connection.execute(
             "update requests set handled_at = ?, outcome = ? where handled_at is null", (now, UNANSWERED)

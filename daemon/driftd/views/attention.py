@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
@@ -11,6 +12,8 @@ from driftd.observe.alert_rule import section_of
 from driftd.records import Phase, Verdict
 from driftd.views.status import ModelStatus, is_awaited
 from driftd_detectors.assessment import number as format_evidence
+
+_NOT_WATCHED = "DriftdModelNotWatched"
 
 
 class Urgency(IntEnum):
@@ -48,21 +51,23 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def attention(status: ModelStatus) -> Attention:
-    """What is most urgent of a model."""
+def attention(status: ModelStatus, obstacle: str | None = None, blind_spots: Sequence[str] = ()) -> Attention:
+    """What is most urgent of a model. `obstacle` is why it is not watched: it comes before all else."""
     pressing = [
         Attention.of(Urgency.ACT, condition.sentence, condition.detail, condition.command, condition.alert)
         for condition in status.pressing
+        if obstacle is None or condition.alert != _NOT_WATCHED
     ]
-    needed = _for_a_person(status)
-    first, *rest = [*([needed] if needed is not None else []), *pressing] or [_attention_by_state(status)]
-    return msgspec.structs.replace(first, also=tuple(other.sentence for other in rest))
+    stops = unwatched_attention(status.version, obstacle) if obstacle is not None else None
+    needed = [found for found in (stops, _for_a_person(status)) if found is not None]
+    first, *rest = [*needed, *pressing] or [_attention_by_state(status)]
+    return msgspec.structs.replace(first, also=(*(other.sentence for other in rest), *blind_spots))
 
 
 def unwatched_attention(version: int | None, obstacle: str | None) -> Attention:
     """A model of the config that no state is known of."""
     if obstacle is not None:
-        return Attention.of(Urgency.ACT, "It cannot be watched.", obstacle)
+        return Attention.of(Urgency.ACT, "It cannot be watched.", obstacle, "driftd doctor", _NOT_WATCHED)
     if version is None:
         return Attention.of(
             Urgency.ACT,

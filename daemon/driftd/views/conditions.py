@@ -9,6 +9,7 @@ from typing import Protocol
 from driftd.formatting import format_time
 from driftd.observe import alert_rule, families, model_families
 from driftd.observe.metric_family import Family
+from driftd.records import ActionKind
 
 DOCTOR = "driftd doctor"
 FAILED_OFTEN = 3  # tries: one that fails is tried again
@@ -58,7 +59,7 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
 def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
     values = _Model(lambda family, *labels: metrics.value(family, model, *labels), model, now)
-    first = (_damage, _not_asked, _missing_checks, _neglected_alarm, _rollback, _taken_back)
+    first = (_damage, _not_watched, _not_asked, _step_fails, _missing_checks, _neglected_alarm, _rollback, _taken_back)
     for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refusals):
         pressing = look(values)
         if pressing is not None:
@@ -67,7 +68,7 @@ def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[Active
 
 def of_host(metrics: ExportedValues, now: float) -> Iterator[ActiveCondition]:
     """What presses of the machine and of what is told outside, not of a model."""
-    for look in (_little_room, _no_backup):
+    for look in (_standstill, _little_room, _no_backup):
         pressing = look(metrics, now)
         if pressing is not None:
             yield pressing
@@ -111,6 +112,20 @@ def _damage(model: _Model) -> ActiveCondition | None:
             "DriftdDamagedVersion", f"The files of version {served:.0f}, which serves, are damaged.", detail
         )
     return None
+
+
+def _not_watched(model: _Model) -> ActiveCondition | None:
+    if model.value(model_families.WATCHED) != 0:
+        return None
+    detail = "Its version, its reference, its evidence or its source cannot be opened."
+    return ActiveCondition("DriftdModelNotWatched", "It is in the config and is not watched.", detail)
+
+
+def _step_fails(model: _Model) -> ActiveCondition | None:
+    if not model.is_on(model_families.STEP_FAILING) or not model.is_on(model_families.WATCHED):
+        return None
+    detail = "Its source, its state or its registry cannot be read or written; each round tries again."
+    return ActiveCondition("DriftdModelStepFails", "Its last round failed as a whole.", detail)
 
 
 def _not_asked(model: _Model) -> ActiveCondition | None:
@@ -227,6 +242,14 @@ def _refusals(model: _Model) -> ActiveCondition | None:
     return ActiveCondition("DriftdGateRefusedRepeatedly", sentence, detail, f"driftd history {model.name}")
 
 
+def _standstill(metrics: ExportedValues, now: float) -> ActiveCondition | None:
+    last = metrics.value(families.LAST_STEP)
+    if last is None or now - last <= alert_rule.STANDSTILL:
+        return None
+    sentence = f"The main loop has not been round since {format_time(last)}."
+    return ActiveCondition("DriftdHangs", sentence, "The process answers, but nothing is checked or decided.")
+
+
 def _little_room(metrics: ExportedValues, _now: float) -> ActiveCondition | None:
     free, size = metrics.value(families.DISK_FREE), metrics.value(families.DISK_SIZE)
     if free is None or size is None or (free >= alert_rule.DISK_SHARE * size and free >= alert_rule.DISK_BYTES):
@@ -247,6 +270,33 @@ def _no_backup(metrics: ExportedValues, now: float) -> ActiveCondition | None:
         f"No backup was made since {format_time(last)}." if last is not None else "There is no backup of the state."
     )
     return ActiveCondition("DriftdBackupFails", sentence, f"{failed:.0f} tries have failed since the daemon started.")
+
+
+def blind_spots(metrics: ExportedValues, model: str) -> tuple[str, ...]:
+    """What of a model is not watched, not evaluated or put off now, a sentence each; no alert fires on it."""
+
+    def count(family: Family, *labels: str) -> int:
+        return int(metrics.value(family, model, *labels) or 0)
+
+    said = []
+    unevaluated, failed = count(model_families.COHORTS_NOT_EVALUATED), count(model_families.DETECTORS_FAILED)
+    if 0 < unevaluated < alert_rule.NOT_EVALUATED:
+        said.append(f"The labels of the last {unevaluated} windows were not evaluated.")
+    if count(model_families.LABEL_DELAY_CHANGED):
+        said.append("Labels arrive otherwise than they did: windows wait for theirs until the new way is learned.")
+    if count(model_families.ESTIMATE_OFF):
+        said.append("The estimate without labels raises no alarm: labels have shown that it cannot be believed.")
+    if failed:
+        said.append(f"{failed} of your own detectors gave no score of the last window.")
+    waiting = [kind.replace("_", " ") for kind in ActionKind if count(families.WAITING, kind)]
+    if waiting:
+        said.append(f"An action is put off until a process is free or a pause ends: {', '.join(waiting)}.")
+    return tuple(said)
+
+
+def all_blind_spots(metrics: ExportedValues, models: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """What of some models is not watched, not evaluated or put off; those without any are left out."""
+    return {model: said for model in models if (said := blind_spots(metrics, model))}
 
 
 _WORDS = {

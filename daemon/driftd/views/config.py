@@ -298,3 +298,31 @@ def _words(value: object) -> str:
             f"{key} ({_words(item)})" if isinstance(item, Mapping) else f"{key} {item}" for key, item in value.items()
         )
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def lapse_of(override: OverrideConfig, now: float) -> str | None:
+    """What of the override stands in the config and has no effect any more; None when all of it has."""
+    if override.expires is not None and override.expires.timestamp() <= now:
+        return f"the override lapsed at {override.expires.isoformat()} and has no effect: remove it from the config"
+    lapsed = [name for name, own in override.models.items() if own.expires.timestamp() <= now]
+    if lapsed:
+        return f"the acknowledgements of {', '.join(lapsed)} lapsed: remove them from the config"
+    over = [
+        f"{feature} of {model}"
+        for model, features in override.silence.items()
+        for feature, until in features.items()
+        if until.timestamp() <= now
+    ]
+    return f"the silence of {', '.join(over)} lapsed: remove it from the config" if over else None
+
+
+def format_override(override: OverrideInForce) -> str:
+    """What an override asks, until when and why."""
+    asked = msgspec.to_builtins(msgspec.structs.replace(override, reason=None, expires=None, models={}))
+    words = [f"{key} {value}" for key, value in asked.items()]
+    until = f" until {override.expires}" if override.expires is not None else ""
+    sentences = [f"{'; '.join(words)}{until}: {override.reason}"] if words else []
+    for model, own in override.models.items():
+        alarms = ", ".join(map(str, own.acknowledge))
+        sentences.append(f"alarm {alarms} of {model} acknowledged until {own.expires}: {own.reason}")
+    return "; ".join(sentences)

@@ -29,6 +29,7 @@ class LiveState:
     obstacles: Mapping[str, str] = field(default_factory=dict)  # why models of the config are not under watch
     pressing: ActiveConditions = field(default_factory=ActiveConditions)
     rows: Mapping[str, RowCounts] = field(default_factory=dict)  # where the rows of each model's source ended
+    blind_spots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what of a model is not watched now
 
 
 class Headline(msgspec.Struct, frozen=True):
@@ -180,11 +181,11 @@ def model_head(reader: SeriesReader, state: ModelState, config: ConfigInForce, b
     status = model_status(
         reader, state, beside.pressing.of.get(state.model, ()), is_external=config.is_external(state.model)
     )
-    obstacle = beside.obstacles.get(state.model)
+    needed = attention(status, beside.obstacles.get(state.model), beside.blind_spots.get(state.model, ()))
     rows = beside.rows.get(state.model, RowCounts())
     return ModelHead(
         **msgspec.structs.asdict(status),
-        attention=attention(status) if obstacle is None else unwatched_attention(state.champion, obstacle),
+        attention=needed,
         window_seconds=config.window_seconds(state.model),
         rows=rows,
         rows_sentence=rows.sentence,

@@ -24,7 +24,7 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader, StateUnreadableError
 from driftd.store.state.reader import StateAbsentError
-from driftd.views.conditions import ExportedValues, all_row_counts, pressings
+from driftd.views.conditions import ExportedValues, all_blind_spots, all_row_counts, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.fleet import FleetView, LiveState, fleet_view
@@ -161,8 +161,13 @@ class StatusPage:
 
     def _beside(self) -> LiveState:
         wiring = self._wiring
-        pressing = pressings(wiring.metrics, wiring.models(), wiring.now())
-        return LiveState(wiring.obstacles(), pressing, all_row_counts(wiring.metrics, wiring.models()))
+        models = wiring.models()
+        return LiveState(
+            wiring.obstacles(),
+            pressings(wiring.metrics, models, wiring.now()),
+            all_row_counts(wiring.metrics, models),
+            all_blind_spots(wiring.metrics, models),
+        )
 
     async def _index(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

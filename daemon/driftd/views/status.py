@@ -7,19 +7,28 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
 from driftd.config.model_schema import ModelConfig
-from driftd.config.schema import Config, OverrideConfig
+from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
 from driftd.paths import Places
 from driftd.records import Build, HandOver, HandOverStage, ModelState, Phase, Probation, Verdict
 from driftd.registry import Registry
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
-from driftd.views.conditions import ActiveCondition, ActiveConditions, ExportedValues, RowCounts, pressings, row_counts
-from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, override_in_force, readable
+from driftd.views.conditions import (
+    ActiveCondition,
+    ActiveConditions,
+    ExportedValues,
+    RowCounts,
+    blind_spots,
+    pressings,
+    row_counts,
+)
+from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, lapse_of, override_in_force, readable
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
@@ -110,6 +119,8 @@ class ServedStatus(ModelStatus, frozen=True, kw_only=True):
 
     served_fault: str | None
     rows: RowCounts
+    obstacle: str | None = None  # why the daemon does not watch it
+    blind_spots: tuple[str, ...] = ()  # what of it is not watched, not evaluated or put off
 
 
 class NotWatched(msgspec.Struct, frozen=True):
@@ -117,6 +128,7 @@ class NotWatched(msgspec.Struct, frozen=True):
 
     model: str
     version: int | None
+    obstacle: str | None = None
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,9 +143,14 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fleet_status(
-    config: Config, places: Places, config_path: Path, only: str | None, metrics: ExportedValues | None = None
+    config: Config,
+    places: Places,
+    config_path: Path,
+    only: str | None,
+    metrics: ExportedValues | None = None,
+    obstacles: Mapping[str, str] = MappingProxyType({}),
 ) -> FleetStatus:
-    """The status of all models or of one. `metrics` are those of the daemon, where one answers."""
+    """The status of all models or of one. `metrics` and `obstacles` are those of the daemon, where one answers."""
     wanted = [name for name in config.models if only in {None, name}]
     now = time.time()
     found = pressings(metrics, wanted, now) if metrics is not None else ActiveConditions()
@@ -149,6 +166,7 @@ def fleet_status(
                 )
                 for state in states
             ]
+            models = [_with_obstacle(status, obstacles.get(status.model)) for status in models]
             standing, in_force = config_standing(reader, config_path), reader.config_in_force()
             applied = readable(in_force) if in_force is not None else None
             override = applied.override if applied is not None else override
@@ -162,7 +180,9 @@ def fleet_status(
         lapsed=lapse_of(override, now),
         host=found.host,
         models=models,
-        not_watched=[NotWatched(name, registry.current(name)) for name in wanted if name not in known],
+        not_watched=[
+            NotWatched(name, registry.current(name), obstacles.get(name)) for name in wanted if name not in known
+        ],
     )
 
 
@@ -180,7 +200,15 @@ def _served_status(
     needs = status.needs or fault or next(map(format_condition, pressing), None)
     rows = row_counts(metrics, state.model) if metrics is not None else RowCounts()
     status = msgspec.structs.replace(status, needs=needs)
-    return ServedStatus(**msgspec.structs.asdict(status), served_fault=fault, rows=rows)
+    spots = blind_spots(metrics, state.model) if metrics is not None else ()
+    return ServedStatus(**msgspec.structs.asdict(status), served_fault=fault, rows=rows, blind_spots=spots)
+
+
+def _with_obstacle(status: ServedStatus, obstacle: str | None) -> ServedStatus:
+    """A model that is not watched says so before all else."""
+    if obstacle is None:
+        return status
+    return msgspec.structs.replace(status, obstacle=obstacle, needs=f"it is not watched: {obstacle}")
 
 
 def model_status(
@@ -238,10 +266,15 @@ def _evidence(checks: list[StoredCheck]) -> Mapping[str, KindEvidence]:
 
 
 def _newest(reader: StateReader, state: ModelState, kind: str) -> list[StoredCheck]:
-    """The last check, with those before it where it had nothing to say; what was said before the last swap is over."""
+    """The last check, with those before it where it had nothing to say; not what was said before a swap or a reset."""
     last = reader.newest_checks(state.model, kind, 1)
     found = last if last and last[0].evidence else reader.newest_checks(state.model, kind, LOOKED_BACK)
-    return list(takewhile(lambda check: check.version in {None, state.champion}, found))
+    return list(takewhile(lambda check: _is_of(state, check), found))
+
+
+def _is_of(state: ModelState, check: StoredCheck) -> bool:
+    """Whether a check speaks of the evidence as it is gathered now."""
+    return check.version in {None, state.champion} and check.at > state.evidence_since
 
 
 def _not_checked(state: ModelState, checked: StoredCheck | None) -> str:
@@ -297,22 +330,6 @@ def unseen_labels(figures: CheckFigures) -> list[str]:
     return [f"{strays} of the last {labels} labels are outside the classes of the version; each counts as wrong"]
 
 
-def lapse_of(override: OverrideConfig, now: float) -> str | None:
-    """What of the override stands in the config and has no effect any more; None when all of it has."""
-    if override.expires is not None and override.expires.timestamp() <= now:
-        return f"the override lapsed at {override.expires.isoformat()} and has no effect: remove it from the config"
-    lapsed = [name for name, own in override.models.items() if own.expires.timestamp() <= now]
-    if lapsed:
-        return f"the acknowledgements of {', '.join(lapsed)} lapsed: remove them from the config"
-    over = [
-        f"{feature} of {model}"
-        for model, features in override.silence.items()
-        for feature, until in features.items()
-        if until.timestamp() <= now
-    ]
-    return f"the silence of {', '.join(over)} lapsed: remove it from the config" if over else None
-
-
 def sentences(status: ServedStatus) -> list[str]:
     """What there is to say of one model, most important first."""
     said = [f"{status.reason} ({status.verdict})" if status.verdict else status.reason]
@@ -320,6 +337,7 @@ def sentences(status: ServedStatus) -> list[str]:
     if status.served_fault and status.served_fault != status.needs:
         said.append(status.served_fault)
     said += [sentence for sentence in map(format_condition, status.pressing) if sentence != status.needs]
+    said += status.blind_spots
     if status.rows.sentence:
         said.append(status.rows.sentence)
     said += unseen_labels(status.label_figures)
@@ -332,6 +350,9 @@ def sentences(status: ServedStatus) -> list[str]:
     if status.probation is not None:
         sentence = status.probation.sentence or "no labels yet"
         said.append(f"on probation since {format_minute(status.probation.since)}: {sentence}")
+    if status.failures:
+        times = "the last build failed" if status.failures == 1 else f"the last {status.failures} builds failed"
+        said.append(f"{times}: `driftd history {status.model}` says why")
     if status.waits:
         said.append(f"a build is wanted and waits: {status.waits}")
     if status.pinned is not None and status.pin_refused is None:
@@ -353,8 +374,11 @@ def _of_external(status: ServedStatus) -> list[str]:
     return said if status.is_external else []
 
 
-def not_watched(version: int | None) -> str:
+def not_watched(absent: NotWatched) -> str:
     """Why a model of the config is not in the state, and what to do."""
+    version = absent.version
+    if absent.obstacle is not None and version is not None:
+        return f"it is not watched: {absent.obstacle}"
     if version is None:
         return "it has no version yet: `driftd init` makes the first"
     return f"version {version} serves, but no daemon has watched it yet: start `driftd run`"
@@ -363,15 +387,3 @@ def not_watched(version: int | None) -> str:
 def format_condition(condition: ActiveCondition) -> str:
     """What presses, on one line, with the command to begin with."""
     return f"{condition.sentence[:1].lower()}{condition.sentence[1:].rstrip('.')}: `{condition.command}`"
-
-
-def format_override(override: OverrideInForce) -> str:
-    """What an override asks, until when and why."""
-    asked = msgspec.to_builtins(msgspec.structs.replace(override, reason=None, expires=None, models={}))
-    words = [f"{key} {value}" for key, value in asked.items()]
-    until = f" until {override.expires}" if override.expires is not None else ""
-    sentences = [f"{'; '.join(words)}{until}: {override.reason}"] if words else []
-    for model, own in override.models.items():
-        alarms = ", ".join(map(str, own.acknowledge))
-        sentences.append(f"alarm {alarms} of {model} acknowledged until {own.expires}: {own.reason}")
-    return "; ".join(sentences)
