@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from driftd.cli.main import main
+from limits import HANG
 
 
 def environment() -> dict[str, str]:
@@ -67,7 +68,7 @@ def serve(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     try:
         for line in process.stderr:
             if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
-                with httpx.Client(base_url=f"http://127.0.0.1:{found[1].decode()}", timeout=20) as client:
+                with httpx.Client(base_url=f"http://127.0.0.1:{found[1].decode()}", timeout=HANG) as client:
                     yield client, process
                 break
     finally:

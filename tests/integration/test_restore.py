@@ -32,8 +32,13 @@ pytestmark = pytest.mark.slow
 
 
 def driftd(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command on the world's config."""
-    return driftd_processes.driftd(world.folder, *arguments)
+    """Run a command on the world's config; the daemon as a process."""
+    arguments = (*arguments, "--config", str(world.folder / "config.yaml"))
+    if arguments[0] != "run":
+        return driftd_processes.driftd(world.folder, *arguments)
+    command = [sys.executable, "-m", "driftd.cli.main", *arguments]
+    environment = driftd_processes.environment()
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=HANG)
 
 
 def rubbish(path: Path, page: int = 2, pages: int = 3) -> None:
