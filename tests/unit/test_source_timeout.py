@@ -93,11 +93,13 @@ def test_a_slow_source_is_left_and_its_answer_taken_later() -> None:
         guard.resume("window 3", read)
     with pytest.raises(SourceBusyError):  # something else, which waits for its turn
         guard.resume("refresh", lambda: "extent")
-    release.set()
+    assert not made
+    threading.Timer(0.02, release.set).start()
     wait(lambda: made, "the read ends")
     wait(lambda: not guard.is_under_way, "the thread is free")
     assert guard.resume("window 3", read) == "window 3"
     assert made == ["window 3"]
+    assert guard.took > 0.01  # of the read, not of fetching its answer
     guard.close()
 
 
