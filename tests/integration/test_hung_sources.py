@@ -31,7 +31,7 @@ MODEL = "    task: regression\n    target: y\n    window: {every: 4s, lateness: 
 CONFIG = f"""\
 state_dir: {{folder}}/state
 http: {{{{listen: "127.0.0.1:0"}}}}
-limits: {{{{check_timeout: 1s}}}}
+limits: {{{{check_timeout: 3s}}}}
 models:
   stuck:
 {MODEL}    source: {{{{kind: files, path: {{folder}}/logs}}}}

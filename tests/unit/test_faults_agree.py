@@ -140,10 +140,6 @@ def build_failed(stand: Stand) -> None:
     stand.decided(replace(stand.state, failures=1), Event.BUILD_STARTED, Event.BUILD_FAILED)
 
 
-def check_failed(stand: Stand) -> None:
-    stand.check(Assessment(Verdict.ERROR, "the source of demand did not answer within 60 s", 0))
-
-
 def pipeline_broken(stand: Stand) -> None:
     blocked = "the pipeline is broken: column a is unreadable"
     stand.decided(replace(stand.state, blocked=blocked), Event.QUALITY_FAULT)

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from driftd.loop import supervision
+from driftd.config.load import parse
+from driftd.loop import maintenance, supervision
+from driftd.loop.maintenance import back_up
 from driftd.loop.supervision import SourceBusyError, SourceHangsError, TimeoutWorker
+from driftd.observe.metrics import Metrics
+from driftd.paths import Places
 from driftd.store.subprocesses import PathProbe, probe_hangs
 from limits import HANG, wait
 
@@ -89,11 +93,13 @@ def test_a_slow_source_is_left_and_its_answer_taken_later() -> None:
         guard.resume("window 3", read)
     with pytest.raises(SourceBusyError):  # something else, which waits for its turn
         guard.resume("refresh", lambda: "extent")
-    release.set()
+    assert not made
+    threading.Timer(0.02, release.set).start()
     wait(lambda: made, "the read ends")
     wait(lambda: not guard.is_under_way, "the thread is free")
     assert guard.resume("window 3", read) == "window 3"
     assert made == ["window 3"]
+    assert guard.took > 0.01  # of the read, not of fetching its answer
     guard.close()
 
 
@@ -173,3 +179,18 @@ def test_a_probe_tells_what_hangs(hung: HungFolder, tmp_path: Path) -> None:
     assert not probe_hangs([])
     hung.mend()
     assert not probe_hangs([str(hung.path), str(hung.path / "*.jsonl")])
+
+
+def test_a_hung_folder_of_backups_loses_no_thread(
+    hung: HungFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup that is due on a mount that hangs is told and counted, and tried again."""
+    monkeypatch.setattr(maintenance, "PROBE_SECONDS", 0.3)
+    text = (
+        f"state_dir: {tmp_path}\nbackup: {{folder: {hung.path}}}\nmodels: {{demand: {{task: regression, target: y}}}}\n"
+    )
+    metrics, before = Metrics(), threading.active_count()
+    config = parse(text.encode(), "config.yaml")
+    assert back_up(config, tmp_path / "config.yaml", Places(tmp_path), metrics, 1e9) is None
+    assert threading.active_count() == before
+    assert b"driftd_backup_failures_total 1" in metrics.expose("")[0]

@@ -14,6 +14,7 @@ from driftd.store.events.retention import oldest_unsealed
 from driftd.store.integrity import damage_marked, examine
 from driftd.store.ownership import Holder, name_of, rather_as_owner
 from driftd.store.schema_versions import DatabaseError, pending_steps
+from driftd.store.subprocesses import PROBE_SECONDS, probe_hangs
 from driftd.web.local_client import CertificateError, NoAnswerError, ask, can_be_asked
 from driftd.web.secrets import Secret, fault_of, secrets_of, unknown_of
 
@@ -170,6 +171,10 @@ def backups(installation: Installation) -> Iterator[Finding]:
     """The newest backup is as young as the config wants."""
     config, by_hand = installation.config.backup, installation.command("backup")
     folder = config.folder or installation.places.backups
+    if probe_hangs([str(folder)]):
+        said = f"does not answer within {PROBE_SECONDS:.0f} s"
+        yield fail(str(folder), said, "bring its mount or disk back, or name another (backup.folder)")
+        return
     found = [backup for _, backup in list_backups([folder])]
     if not found:
         yield warn(str(folder), "holds no backup", f"a running daemon makes one within a minute; else: {by_hand}")

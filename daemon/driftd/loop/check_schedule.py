@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -234,7 +233,6 @@ class CheckScheduler:
         return next((window.index for window in every_window), last)
 
     def _try(self, kind: str, window: Window, monitor: Monitor, check: Callable[[], CheckResult]) -> CheckRun | None:
-        started = time.perf_counter()
         try:
             result = self.guard.resume((kind, window.index, id(monitor)), check)
         except (SourceDamagedError, SourceUnansweredError):
@@ -248,4 +246,4 @@ class CheckScheduler:
                 return None
             result = CheckResult(monitor, error_assessment(error))
         self.tries = 0
-        return CheckRun(kind, window, result, time.perf_counter() - started)
+        return CheckRun(kind, window, result, self.guard.took)

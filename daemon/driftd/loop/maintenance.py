@@ -16,7 +16,7 @@ from driftd.store.backups import DAILY, Backup, BackupError, Plan, backup_apart,
 from driftd.store.events.retention import RetentionLimits, upkeep_apart
 from driftd.store.integrity import damage_marked
 from driftd.store.schema_versions import DatabaseError
-from driftd.store.subprocesses import ChildError
+from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs
 
 FOLDERS = {"events": "events", "models": "versions", "snapshots": "snapshots", "jobs": "jobs", "reports": "reports"}
 
@@ -86,6 +86,8 @@ def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics,
     """Make the daily backup when it is due, in a child; returns it. A failure is told and tried again."""
     folder = config.backup.folder or places.backups
     try:
+        if config.backup.folder is not None:
+            _require_answer(folder)
         if not is_due([folder], config.backup.every, now):
             newest = list_backups([folder])[0][1]
             metrics.record_backup(newest.made_at, newest.bytes)
@@ -101,6 +103,12 @@ def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics,
         "backup_made", backup=str(folder / made.name), bytes=made.bytes, **({"left_out": left_out} if left_out else {})
     )
     return made
+
+
+def _require_answer(folder: Path) -> None:
+    """Look by a child process: a thread that hangs would be lost, and the end of the daemon would wait for it."""
+    if probe_hangs([str(folder)], PROBE_SECONDS):
+        raise BackupError(f"{folder} does not answer within {PROBE_SECONDS:.0f} s")
 
 
 def backup_plan(config: Config, config_path: Path, places: Places, now: float, *, reason: str = DAILY) -> Plan:

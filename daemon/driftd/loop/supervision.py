@@ -122,6 +122,7 @@ class _Call:
     results: list[object] = field(default_factory=list)
     errors: list[BaseException] = field(default_factory=list)
     is_left: bool = False  # whoever asked went on meanwhile
+    took: float = 0.0  # seconds
 
     def make(self) -> None:
         """Call the function."""
@@ -129,6 +130,7 @@ class _Call:
             self.results.append(self.function())
         except BaseException as error:  # noqa: BLE001 - handed to the caller, not swallowed
             self.errors.append(error)
+        self.took = time.monotonic() - self.began
         self.done.set()
 
     def outcome(self) -> object:
@@ -190,6 +192,7 @@ class TimeoutWorker:
         self._is_closed = False
         self.generation = 0
         self.hangs = 0  # how often the source hung so far
+        self.took = 0.0  # seconds, of the call whose answer was given last
         self._start()
 
     @property
@@ -217,7 +220,7 @@ class TimeoutWorker:
         self._waiting()
         self._collect()
         if (kept := self._kept.pop(key, None)) is not None:
-            return cast("R", kept.outcome())
+            return cast("R", self._answer(kept))
         if self._under_way is not None:
             self._raise_unanswered(self._under_way)
         if self._is_closed:
@@ -229,7 +232,11 @@ class TimeoutWorker:
             call.is_left = True
             self._raise_unanswered(call)
         self._under_way = None
-        return cast("R", call.outcome())
+        return cast("R", self._answer(call))
+
+    def _answer(self, call: _Call) -> object:
+        self.took = call.took
+        return call.outcome()
 
     def close(self) -> None:
         """Let the worker thread end, now or when it is back; the next call begins another. Late answers are lost."""
