@@ -91,8 +91,8 @@ def serve_minimal(state: Path) -> None:
 
 
 @contextlib.contextmanager
-def server(*command: str) -> Iterator[socket.socket]:
-    """A server in a process of its own, and a connection to it."""
+def server(*command: str) -> Iterator[int]:
+    """A server in a process of its own, on a port that it says."""
     process = subprocess.Popen(
         [sys.executable, *command],
         stderr=subprocess.PIPE,
@@ -102,27 +102,33 @@ def server(*command: str) -> Iterator[socket.socket]:
     try:
         for line in process.stderr:
             if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
+                yield int(found[1])
                 break
-        with socket.create_connection(("127.0.0.1", int(found[1]))) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield connection
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
+def connect(port: int) -> socket.socket:
+    """A connection that stays; its first request loads the model."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
 def ask(connection: socket.socket, path: str, body: bytes) -> bytes:
     """One request on a connection that stays; HTTP by hand, since a client library takes longer than the answer."""
     connection.sendall(HEAD.format(path, len(body)).encode() + body)
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += connection.recv(65536)
-    head, _, content = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200"), answer
-    length = int(LENGTH.search(head)[1])
-    while len(content) < length:
-        content += connection.recv(65536)
-    return content
+    answer, length = b"", None
+    while length is None or len(answer) < length:
+        part = connection.recv(65536)
+        assert part, "the server closed the connection"
+        answer += part
+        if length is None and b"\r\n\r\n" in answer:
+            head = answer.partition(b"\r\n\r\n")[0]
+            assert head.startswith(b"HTTP/1.1 200"), answer
+            length = len(head) + 4 + int(LENGTH.search(head)[1])
+    return answer
 
 
 def measure(subjects: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -166,8 +172,10 @@ def main() -> None:
         folder = Path(name)
         path = prepare(folder)
         state = folder / "state"
-        real = stack.enter_context(server("-m", "driftd.cli.main", "serve", "--config", str(path)))
-        minimal = stack.enter_context(server(__file__, "--serve-minimal", str(state)))
+        ports = (
+            stack.enter_context(server("-m", "driftd.cli.main", "serve", "--config", str(path))),
+            stack.enter_context(server(__file__, "--serve-minimal", str(state))),
+        )
         model = stack.enter_context(Driftd(state, "bench"))
         file = stack.enter_context((folder / "bare").open("wb"))
         rows = drawn_rows(MANY, 2).drop(columns="y")
@@ -181,6 +189,7 @@ def main() -> None:
             json.dumps(events).encode() for events in ({"features": row}, [{"features": r} for r in records])
         )
         route = "/v1/models/bench/predict"
+        real, minimal = (stack.enter_context(connect(port)) for port in ports)
         waits = measure(
             {
                 "scikit-learn's pipeline, frame at hand": lambda: pipeline.predict_proba(single),
