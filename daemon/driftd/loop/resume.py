@@ -125,9 +125,9 @@ def restore(
         last = store.checks(evidence.model, limit=1, kind=kind)
         check = store.last_check(evidence.model, kind, version)
         failed = [newest for newest in last if newest.verdict is Verdict.ERROR and newest.version == version]
-        for shown in (check, *failed):
-            if shown is not None and shown.at > state.evidence_since:
-                _show(metrics, store, shown, monitor, every)
+        for stored in (check, *failed):
+            if stored is not None and stored.at > state.evidence_since:
+                _show(metrics, store, stored, monitor, every)
 
 
 def show_version(metrics: ModelMetrics, evidence: MonitorState, version: int) -> None:
