@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import multiprocessing
 import os
 import random
 import socket
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,10 +194,15 @@ class Soak:
         self.environment |= {"PYTHONPATH": roots, **hangs}
         os.environ["PYTHONPATH"] = roots  # of the jobs that make version 1
         now = time.time()
-        frame = self._frame(4000).assign(at=now - 4100 + np.arange(4000.0), label_at=now - 60)
-        for model in MODELS:
-            columns = FileColumns(time="at", label_time="label_at")
-            make_first_version(model, load(self.config).models[model], frame, columns, self.places, now=now)
+        frame = self._frame(2000).assign(at=now - 2100 + np.arange(2000.0), label_at=now - 60)
+        columns = FileColumns(time="at", label_time="label_at")
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as beside:
+            begun = [
+                beside.submit(make_first_version, name, model, frame, columns, self.places, now=now)
+                for name, model in load(self.config).models.items()
+            ]
+            for version in begun:
+                version.result()
         (self.folder / "hung" / "rows.jsonl").write_text("{}\n")
 
     def run(self) -> Figures:
