@@ -1,4 +1,4 @@
-"""A standby on another host: copies while everything runs, a takeover, and never two that both write copies."""
+"""A standby on another host, by the commands of its page: copies while everything runs, and a takeover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from driftd.events import Event
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
-from driftd.store.standby import StandbyError, make_standby, read_standby, take_over
 from driftd_processes import driftd
 from loop_world import CONFIG, MODEL, ROWS, World
 
@@ -74,28 +73,3 @@ def test_the_page_takes_another_host_to_where_the_last_copy_was(tmp_path: Path) 
     assert again.returncode == 1
     assert "is not empty" in again.stderr
     assert driftd(second, "backup", "--to", str(to)).returncode == 0
-
-
-def test_a_copy_links_what_never_changes_and_one_that_is_not_whole_is_passed_over(tmp_path: Path) -> None:
-    """The second copy copies the databases alone; a damaged newest gives way to the one before; two stay."""
-    world = World.begin(tmp_path, hours=40)
-    world.live(1)
-    world.close()
-    to, config = tmp_path / "standby", tmp_path / "config.yaml"
-    made = [make_standby(world.places, config, (MODEL,), to, program="1", now=1e9 + day) for day in range(3)]
-    assert not made[0].exists()
-    names = [name for name in read_standby(made[2]).files if name.startswith(("models/", "snapshots/"))]
-    assert names
-    assert all((made[1] / name).samefile(made[2] / name) for name in names)
-    sizes = [made[2].joinpath(name).stat().st_size for name in ("state.db", f"events/{MODEL}/events.db")]
-    assert read_standby(made[2]).copied == sum(sizes)
-    with (made[2] / "state.db").open("r+b") as file:
-        file.seek(5000)
-        file.write(b"rubbish")
-    other = Places(tmp_path / "other")
-    other.root.mkdir()
-    chosen, _ = take_over(other, to, who="ada@host", now=1e9)
-    assert chosen == made[1]
-    assert Registry(other).fault(MODEL, 1) is None
-    with pytest.raises(StandbyError, match="ada@host took over"):
-        make_standby(world.places, config, (MODEL,), to, program="1", now=2e9)

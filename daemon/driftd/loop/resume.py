@@ -125,9 +125,9 @@ def restore(
         last = store.checks(evidence.model, limit=1, kind=kind)
         check = store.last_check(evidence.model, kind, version)
         failed = [newest for newest in last if newest.verdict is Verdict.ERROR and newest.version == version]
-        for known in (check, *failed):
-            if known is not None and known.at > state.evidence_since:
-                _show(metrics, store, known, monitor, every)
+        for stored in (check, *failed):
+            if stored is not None and stored.at > state.evidence_since:
+                _show(metrics, store, stored, monitor, every)
 
 
 def show_version(metrics: ModelMetrics, evidence: MonitorState, version: int) -> None:
