@@ -14,6 +14,7 @@ from types import FrameType
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
@@ -76,7 +77,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
-    scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
+    scheduler.add_job(watch.look, Interval(WATCH_SECONDS), id="config")
     _add_upkeep(scheduler, assembly, places, clock)
     daemon.on_clock_jump = lambda: _run_all_soon(scheduler)
     _on_signals(daemon.inbox.put, service)
@@ -121,11 +122,28 @@ def _notifier(daemon: Daemon, places: Places, clock: Clock) -> Notifier:
     return Notifier(places.state_db, confirm, daemon.assembly.metrics, clock.now)
 
 
+class Interval(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Every so many seconds, whatever the wall clock is set to.
+
+    APScheduler's own interval counts on from the last run: after a jump of years it makes a list of every missed one,
+    which takes gigabytes. This one counts from the present moment where it is not the next.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._between = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The run after `previous`, as APScheduler asks for it; it never lies in the past."""
+        if previous is not None and previous <= now < previous + self._between:
+            return previous + self._between
+        return now + self._between
+
+
 def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundScheduler:
     """A scheduler that ticks. Late ticks are dropped together into one, never lost."""
     options = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
     scheduler = BackgroundScheduler(job_defaults=options, timezone="UTC")
-    scheduler.add_job(post_tick, "interval", seconds=TICK_SECONDS, id="tick")
+    scheduler.add_job(post_tick, Interval(TICK_SECONDS), id="tick")
 
     def count(event: JobExecutionEvent) -> None:
         metrics.count_missed_tick(str(event.job_id))
@@ -148,7 +166,7 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
         for model, ended_well in maintain_events(assembly.config, places, clock.now()).items():
             metrics.upkeep(model, clock.now(), ok=ended_well)
 
-    scheduler.add_job(upkeep, "interval", seconds=EVERY_SECONDS, id="upkeep")
+    scheduler.add_job(upkeep, Interval(EVERY_SECONDS), id="upkeep")
 
     def backup() -> None:
         back_up(assembly.config, assembly.config_path, places, metrics, clock.now())
@@ -157,13 +175,13 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
         check_versions(assembly.config, places, metrics)
 
     soon = datetime.now(UTC) + timedelta(seconds=BACKUP_FIRST_SECONDS)
-    scheduler.add_job(backup, "interval", seconds=BACKUP_LOOK_SECONDS, id="backup", next_run_time=soon)
-    scheduler.add_job(versions, "interval", seconds=VERSIONS_LOOK_SECONDS, id="versions", next_run_time=soon)
+    scheduler.add_job(backup, Interval(BACKUP_LOOK_SECONDS), id="backup", next_run_time=soon)
+    scheduler.add_job(versions, Interval(VERSIONS_LOOK_SECONDS), id="versions", next_run_time=soon)
     for function, seconds, name in (
         (lambda: metrics.room(*disk_free(places), clock.now()), ROOM_SECONDS, "room"),
         (lambda: metrics.sizes(sizes(places)), EVERY_SECONDS, "sizes"),
     ):
-        scheduler.add_job(function, "interval", seconds=seconds, id=name, next_run_time=datetime.now(UTC))
+        scheduler.add_job(function, Interval(seconds), id=name, next_run_time=datetime.now(UTC))
 
 
 def _on_signals(post: Callable[[Message], None], service: Service) -> None:
@@ -204,4 +222,4 @@ def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
     def report(model: str, alarm: int) -> Path:
         return places.report(model, alarm) if model in daemon.models else Path("/nonexistent")
 
-    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report)
+    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report, assembly.service.standstill)
