@@ -17,6 +17,7 @@ from driftd.config.types import (
     Moment,
     Reason,
     Section,
+    Share,
     WebAddress,
     Whole,
     listen_address,
@@ -80,6 +81,11 @@ class RetentionConfig(Section):
 
     events: Duration = Field(400 * DAY, description="predictions and feedback in the embedded event store")
     checks: Duration = Field(800 * DAY, description="what each check said, with its scores and Profiles")
+    share: Share = Field(
+        0.2,
+        description="of one model's events or checks that may go by age at once; more wait until `driftd prune` is "
+        "called, because a clock that is wrong looks the same. 1: all may go",
+    )
     event_bytes: Whole | None = Field(
         None,
         ge=1 << 20,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from driftd.config.load import digest_of
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
-from driftd.store.backups import list_backups
+from driftd.store.backups import list_backups, of_the_past
 from driftd.store.events.retention import oldest_unsealed
 from driftd.store.integrity import damage_marked, examine
 from driftd.store.ownership import Holder, name_of, rather_as_owner
@@ -167,7 +167,12 @@ def backups(installation: Installation) -> Iterator[Finding]:
     """The newest backup is as young as the config wants."""
     config, by_hand = installation.config.backup, installation.command("backup")
     folder = config.folder or installation.places.backups
-    found = [backup for _, backup in list_backups([folder])]
+    every = list_backups([folder])
+    found = [backup for _, backup in of_the_past(every, installation.now)]
+    if len(found) < len(every):
+        ahead = ", ".join(backup.name for _, backup in every if backup.is_ahead(installation.now))
+        said = f"the time of {ahead} is yet to come: a clock was ahead, or is behind now"
+        yield warn(str(folder), said, "`driftd restore` takes others first; delete them once the clock is right")
     if not found:
         yield warn(str(folder), "holds no backup", f"a running daemon makes one within a minute; else: {by_hand}")
         return

@@ -58,6 +58,7 @@ ABSORB_AFTER = 2  # times as long as the level of a window is taken from; an ala
 ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)  # an alarm of harm is a level, and clears by its own rule
 NOT_CHECKED = LatestVerdicts()
 FAULT_LOOK_BACK = 24  # windows: a fault that becomes certain later is rarer
+RESET_CURSOR = "reset-cursor"  # the request of `driftd reset-cursor`
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
 
 
@@ -133,7 +134,7 @@ class ModelRunner:
         if self.state.phase is Phase.PAUSED or self.evidence.monitor is None or champion is None:
             return False
         self.scheduler.refresh(now)
-        due = self.scheduler.due(self.store, now)
+        due, waiting = self.scheduler.due(self.store, now), self.scheduler.count_due(self.store, now)
         self._show_source()
         served = self._served_by(champion)
         for run in self.scheduler.windows(due, self.evidence, served):
@@ -142,13 +143,14 @@ class ModelRunner:
         for run in self.scheduler.cohorts(self.store, self.evidence, served, now):
             self._record(run, champion, now)
             cohorts += 1
-        left = self.scheduler.due(self.store, now)
+        left = self.scheduler.count_due(self.store, now)
+        self.metrics.doubts(ahead=self.scheduler.count_ahead(self.store, now), clock=self.scheduler.doubts_clock(now))
         self.metrics.waits(
-            windows=len(left),
+            windows=left,
             cohorts=self.scheduler.cohorts_waiting(self.store),
             not_evaluated=self.scheduler.cohorts_not_evaluated(self.store),
         )
-        return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
+        return bool(cohorts) or (len(due) > 1 and left < waiting)
 
     def _served_by(self, champion: int) -> ServedBy:
         """Whose predictions the windows should hold; a system that serves by itself may name no version."""
@@ -291,7 +293,7 @@ class ModelRunner:
                 self._answer(request, now)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
-        given = request.arguments
+        given, monitor = request.arguments, self.evidence.monitor
         finding = OperatorRequest(
             request.kind,
             request.who,
@@ -303,8 +305,24 @@ class ModelRunner:
         )
         facts = self._facts(now)
         with self._decide(now) as decision:
+            if request.kind == RESET_CURSOR:
+                finding, monitor = self._reset_cursor(finding, monitor, now)
             transition = decision.advance(finding, facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
+        self.evidence.monitor = monitor
+
+    def _reset_cursor(
+        self, finding: OperatorRequest, monitor: Monitor | None, now: float
+    ) -> tuple[OperatorRequest, Monitor | None]:
+        """Mend what a clock that was ahead did to the windows; returns the request with that, and the evidence."""
+        done, is_anew = self.scheduler.reset_cursor(self.store, now)
+        self.scheduler.labels_not_before = 0.0
+        champion = self.state.champion
+        if is_anew and champion is not None and monitor is not None:
+            monitor = self.evidence.fresh(champion)
+            self.evidence.save(champion, monitor, self.store)
+        why = f" ({finding.text})" if finding.text and done else ""
+        return replace(finding, text=f"{done}{why}"), monitor
 
     # --- act ---------------------------------------------------------------------------------------------------------
 

@@ -161,10 +161,17 @@ def _run_all_soon(scheduler: BackgroundScheduler) -> None:
 def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Places, clock: Clock) -> None:
     """What is done beside the main loop, because it takes long or may hang: upkeep, and measuring the disk."""
     metrics = assembly.metrics
+    reasons_logged: dict[str, str] = {}  # why old events of a model are kept, as the log was told last
 
     def upkeep() -> None:
-        for model, ended_well in maintain_events(assembly.config, places, clock.now()).items():
-            metrics.upkeep(model, clock.now(), ok=ended_well)
+        reasons: dict[str, str] = {}
+        ended = maintain_events(assembly.config, places, clock.now(), reasons.__setitem__)
+        for model, ended_well in ended.items():
+            reason = reasons.get(model, "")
+            metrics.upkeep(model, clock.now(), ok=ended_well, held=bool(reason))
+            if reason and reasons_logged.get(model) != reason:
+                log.warning("deletion_held", model=model, rows="events", reason=reason)
+            reasons_logged[model] = reason
 
     scheduler.add_job(upkeep, Interval(EVERY_SECONDS), id="upkeep")
 

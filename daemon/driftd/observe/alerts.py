@@ -372,6 +372,43 @@ ALERTS = (
         figures={"failed": Figure("driftd_notifications_failed_total{$only}", "count")},
     ),
     Alert(
+        "DriftdWindowsAhead",
+        "driftd_windows_ahead > 0",
+        "critical",
+        "{model}: {value} windows that cannot have been yet were passed over; none is checked until then",
+        "The clock was ahead, or is behind now. Set it, then `driftd reset-cursor` has the windows checked in their time.",
+        value="count",
+        hold="10m",
+    ),
+    Alert(
+        "DriftdClockDoubted",
+        "driftd_clock_doubted == 1",
+        "critical",
+        "{model}: the clock is months ahead of the newest prediction; no window after that is checked",
+        "The clock of the host is wrong, or the feed has ended. Nothing is deleted by its age meanwhile.",
+    ),
+    Alert(
+        "DriftdDeletionHeld",
+        "driftd_deletion_held == 1",
+        "warning",
+        "{model}: {rows} over their age are kept, because deleting them might be a mistake",
+        "The clock disagrees with them by months, or more than `retention.share` of them would go at once.",
+        labels=("model", "rows"),
+        hold="1h",
+    ),
+    Alert(
+        "DriftdDiskFillsUp",
+        f"driftd_disk_full_timestamp_seconds - time() < {alert_rule.DISK_SOON:.0f}",
+        "warning",
+        "state_dir has room for {value} more, {free} are free",
+        "So it is at the rate of the last day; `driftd_store_growth_bytes` says which part grows. Lower `retention`, set "
+        "`retention.disk`, or make room.",
+        labels=(),
+        value="span",
+        figures={"free": Figure("driftd_disk_free_bytes{$only}", "bytes")},
+        hold="15m",
+    ),
+    Alert(
         "DriftdDiskAlmostFull",
         f"driftd_disk_free_bytes < {alert_rule.DISK_SHARE:g} * driftd_disk_size_bytes"
         f" or driftd_disk_free_bytes < {alert_rule.DISK_BYTES}",

@@ -120,11 +120,11 @@ class Metrics:
             else:
                 self.board.clear(families.OVERRIDE_EXPIRES)
 
-    def upkeep(self, model: str, now: float, *, ok: bool) -> None:
+    def upkeep(self, model: str, now: float, *, ok: bool, held: bool = False) -> None:
         """A model's event store was sealed and pruned, or that failed; the model may be gone meanwhile."""
         metrics = self._models.get(model)
         if metrics is not None:
-            metrics.upkeep(now, ok=ok)
+            metrics.upkeep(now, ok=ok, held=held)
 
     def room(self, free: int, size: int, now: float) -> None:
         """How much room there is on the disk, in bytes."""

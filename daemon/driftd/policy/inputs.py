@@ -172,7 +172,7 @@ class ProbationResult:
 
 @dataclass(frozen=True, slots=True)
 class OperatorRequest:
-    """A request of a person by the CLI: retrain | approve | reject | rollback | acknowledge | confirm."""
+    """A request by the CLI: retrain | approve | reject | rollback | acknowledge | confirm | reset-cursor."""
 
     kind: str
     who: str
