@@ -139,3 +139,35 @@ def test_the_daemon_starts_on_it(folder: Path) -> None:
         printed(folder, "retrain", MODEL)
         wait(lambda: events_of(places, MODEL).count("build_started") == 2, "a build starts")
     assert "Traceback" not in log.read_text("utf-8")
+
+
+LATER = Path(__file__).parents[1] / "data" / "state_e02b064"
+LATER_HOURS, LATER_LEFT_AT = 64, 1_700_230_260.0
+
+
+def test_a_state_with_refreshes_goes_on(tmp_path: Path) -> None:
+    """A day that e02b064 ran: refreshes with siblings, two snapshots gone, alarms, an unchecked hour, a request.
+
+    The hour is checked with the stored evidence, the request becomes version 6, nothing that is in use is pruned, and
+    no window counts as passed over.
+    """
+    with tarfile.open(LATER / "state.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text("utf-8").replace("/srv/driftd", str(tmp_path)))
+    places = Places(tmp_path / "state")
+    world = World(tmp_path, VirtualClock(LATER_LEFT_AT), places, World.open(config, places), LATER_HOURS)
+    try:
+        before = world.daemon.assembly.store.cursor(MODEL, "window")
+        world.daemon.begin(LATER_LEFT_AT)
+        world.daemon.watch(LATER_LEFT_AT)
+        world.daemon.catch_up(LATER_LEFT_AT)
+        store = world.daemon.assembly.store
+        assert not world.daemon.obstacles
+        assert store.cursor(MODEL, "window") == (before or 0) + 1
+        assert store.waiting_requests() == []
+        world.live(3, concept, until=lambda one: 6 in Registry(places).versions(MODEL))
+        assert Registry(places).versions(MODEL) == (1, 2, 3, 4, 5, 6)
+        assert world.daemon.models[MODEL].scheduler.count_ahead(store, world.clock.now()) == 0
+    finally:
+        world.close()

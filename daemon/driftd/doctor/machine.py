@@ -95,9 +95,7 @@ def clock(installation: Installation) -> Iterator[Finding]:
     if newest is not None and newest > installation.now + _AHEAD:
         ahead = (newest - installation.now) / 60
         said = f"state.db holds times {ahead:.0f} min in the future: the clock was ahead, or is behind now"
-        todo = (
-            "set the clock (timedatectl); if it is right now, `driftd reset-cursor MODEL` for each model that is told"
-        )
+        todo = "set the clock (timedatectl); if it is right: `driftd reset-cursor MODEL` where windows were passed over"
         yield fail("clock", said, todo)
     synchronized = _is_synchronized()
     if synchronized is False:

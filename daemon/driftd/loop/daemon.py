@@ -16,6 +16,7 @@ from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.loop.config_history import ConfigHistory, active_overrides, rules_of
+from driftd.loop.disk import sweep
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import state_sentence
 from driftd.loop.maintenance import prune_checks
@@ -336,6 +337,10 @@ class Daemon:
         """Once a day, forget the checks that are older than `retention.checks`."""
         if 0 <= now - self.pruned_at < DAY:
             return
+        for path in sweep(self.assembly.places, now):
+            log.info("leftover_removed", path=str(path))
+        for model in self.models.values():
+            model.prune_disk()
         prune_checks(self.assembly.store, self.assembly.config, self.assembly.metrics, now)
         self.pruned_at = now
 

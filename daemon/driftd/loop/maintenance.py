@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,7 +22,14 @@ from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.writer import StateStore
 from driftd.store.subprocesses import ChildError
 
-FOLDERS = {"events": "events", "models": "versions", "snapshots": "snapshots", "jobs": "jobs", "reports": "reports"}
+FOLDERS = {
+    "events": "events",
+    "models": "versions",
+    "snapshots": "snapshots",
+    "jobs": "jobs",
+    "reports": "reports",
+    "backups": "backups",
+}
 
 
 def disk_free(places: Places) -> tuple[int, int]:
@@ -63,15 +71,23 @@ def retention_limits(config: Config) -> RetentionLimits:
 
 
 def maintain_events(
-    config: Config, places: Places, now: float, held: Callable[[str, str], None] = lambda _model, _reason: None
+    config: Config,
+    places: Places,
+    now: float,
+    held: Callable[[str, str], None] = lambda _model, _reason: None,
+    *,
+    most_bytes: int | None = None,
 ) -> dict[str, bool]:
     """Seal and prune the event store of each model in a child; one model's failure never touches another.
 
     A run that fails (a full disk) loses nothing: the next one goes on from there. `held` is told, by model, why rows
-    over their age were kept; empty when none were. Returns, by model, whether it ended well.
+    over their age were kept; empty when none were. `most_bytes` is what one store may take by `retention.disk`.
+    Returns, by model, whether it ended well.
     """
     ended_well = dict.fromkeys(config.models, True)
     limits = retention_limits(config)
+    if most_bytes is not None:
+        limits = replace(limits, most_bytes=min(most_bytes, limits.most_bytes or most_bytes))
     for model in config.models:
         if damage_marked(places.events_db(model)) is not None:
             ended_well[model] = False  # nothing is written to it until it is restored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,7 @@ from driftd.loop.actions import Performer, finding_of
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
+from driftd.loop.disk import DiskLimits, prune_model
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
@@ -75,7 +76,7 @@ class ModelRunner:
     performer: Performer
     store: StateStore
     metrics: ModelMetrics
-    snapshot_bytes: int
+    disk_limits: Callable[[], DiskLimits]
     is_blind: bool = False  # the champion's files are damaged: nothing is checked, but requests are answered
     standing: str = "not looked yet"  # the last step in one sentence
     verdicts: LatestVerdicts = NOT_CHECKED  # of the champion
@@ -384,13 +385,15 @@ class ModelRunner:
             show_version(self.metrics, self.evidence, self.state.champion)
         self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)
         if action.kind in (*BUILDING, ActionKind.SWAP) and self.state.build is None:
-            self._prune_snapshots()
+            self.prune_disk()
 
-    def _prune_snapshots(self) -> None:
-        """Refreshes store a snapshot each: the oldest go where they would fill the disk."""
-        registry, state = self.performer.registry, self.state
-        ways_back = (state.champion, state.previous, state.pinned, *state.served)
-        in_use = {*(version for version in ways_back if version is not None), *registry.versions(self.name)[:1]}
-        removed = registry.prune_snapshots(self.name, in_use, self.snapshot_bytes)
-        if removed:
-            log.info("snapshots_pruned", model=self.name, count=len(removed), first=removed[0])
+    def prune_disk(self) -> None:
+        """Let the oldest snapshots, versions, jobs and reports go, where there are too many and none is in use."""
+        actions = self.store.open_actions(self.name)
+        prune_model(
+            self.performer.places,
+            self.state,
+            self.rules.override,
+            {action.id for action in actions},
+            self.disk_limits(),
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -165,7 +166,8 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
 
     def upkeep() -> None:
         reasons: dict[str, str] = {}
-        ended = maintain_events(assembly.config, places, clock.now(), reasons.__setitem__)
+        most = assembly.disk.event_bytes(assembly.config.retention.disk, len(assembly.config.models))
+        ended = maintain_events(assembly.config, places, clock.now(), reasons.__setitem__, most_bytes=most)
         for model, ended_well in ended.items():
             reason = reasons.get(model, "")
             metrics.upkeep(model, clock.now(), ok=ended_well, held=bool(reason))
@@ -184,9 +186,17 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
     soon = datetime.now(UTC) + timedelta(seconds=BACKUP_FIRST_SECONDS)
     scheduler.add_job(backup, Interval(BACKUP_LOOK_SECONDS), id="backup", next_run_time=soon)
     scheduler.add_job(versions, Interval(VERSIONS_LOOK_SECONDS), id="versions", next_run_time=soon)
+
+    def measure() -> None:
+        taken, (free, _) = sizes(places), disk_free(places)
+        assembly.disk.measured(time.monotonic(), free, taken)
+        metrics.sizes(taken)
+        full_in = assembly.disk.full_in()
+        metrics.forecast(None if full_in is None else clock.now() + full_in, assembly.disk.growth())
+
     for function, seconds, name in (
         (lambda: metrics.room(*disk_free(places), clock.now()), ROOM_SECONDS, "room"),
-        (lambda: metrics.sizes(sizes(places)), EVERY_SECONDS, "sizes"),
+        (measure, EVERY_SECONDS, "sizes"),
     ):
         scheduler.add_job(function, Interval(seconds), id=name, next_run_time=datetime.now(UTC))
 

@@ -376,7 +376,7 @@ ALERTS = (
         "driftd_windows_ahead > 0",
         "critical",
         "{model}: {value} windows that cannot have been yet were passed over; none is checked until then",
-        "The clock was ahead, or is behind now. Set it, then `driftd reset-cursor` has the windows checked in their time.",
+        "The clock was ahead, or is behind now. Set it; then `driftd reset-cursor` has them checked in their time.",
         value="count",
         hold="10m",
     ),
@@ -401,8 +401,8 @@ ALERTS = (
         f"driftd_disk_full_timestamp_seconds - time() < {alert_rule.DISK_SOON:.0f}",
         "warning",
         "state_dir has room for {value} more, {free} are free",
-        "So it is at the rate of the last day; `driftd_store_growth_bytes` says which part grows. Lower `retention`, set "
-        "`retention.disk`, or make room.",
+        "So it is at the rate of the last day; `driftd_store_growth_bytes` says which part grows. "
+        "Lower `retention`, set `retention.disk`, or make room.",
         labels=(),
         value="span",
         figures={"free": Figure("driftd_disk_free_bytes{$only}", "bytes")},

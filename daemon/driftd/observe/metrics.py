@@ -139,6 +139,13 @@ class Metrics:
             for part, taken in parts.items():
                 self.board.set(families.STORE_SIZE, taken, part)
 
+    def forecast(self, full_at: float | None, growth: Mapping[str, float]) -> None:
+        """When the disk is full at its rate, None when it does not fill; what each part grows by, in bytes a day."""
+        with self.board.together():
+            self.board.set(families.DISK_FULL_AT, nan if full_at is None else full_at)
+            for part, grown in growth.items():
+                self.board.set(families.GROWTH, grown, part)
+
     def receivers(self) -> set[str]:
         """The receivers of notifications that have series."""
         return set(self._receivers)

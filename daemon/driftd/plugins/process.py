@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from driftd.errors import DriftdError
 from driftd.records import Window
+from driftd.training.job_output import LOG
 from driftd.training.jobs import JobLimits, job_environment, kill_family
 from driftd_detectors.serialization import pack, unpack
 
@@ -98,8 +99,8 @@ class HelperProcess:
             return
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        arguments = [str(os.getpid()), json.dumps(self.limits.to_dict())]
-        with (self.folder / "log.txt").open("wb") as output:
+        arguments = [str(os.getpid()), json.dumps(self.limits.to_dict()), str(self.folder)]
+        with (self.folder / LOG).open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "driftd.plugins.worker", *arguments],
                 stdin=subprocess.PIPE,

@@ -281,9 +281,7 @@ def _filling(metrics: ExportedValues, now: float) -> ActiveCondition | None:
         return None
     grown = {part: metrics.value(families.GROWTH, part) or 0.0 for part in families.PARTS}
     part = max(grown, key=lambda name: grown[name])
-    what = (
-        f"; {part} grow by {grown[part] / GIB:.1f} GiB a day" if grown[part] > 0 else "; what fills it is not driftd's"
-    )
+    what = f"; {part}: {grown[part] / GIB:.1f} GiB a day" if grown[part] > 0 else "; what fills it is not driftd's"
     sentence = f"The disk of state_dir is full at {format_time(full_at)}, at its rate of the last day{what}."
     return ActiveCondition("DriftdDiskFillsUp", sentence, "Lower retention, set retention.disk, or make room.")
 
