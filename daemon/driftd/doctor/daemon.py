@@ -8,8 +8,11 @@ from pathlib import Path
 
 from driftd.config.load import digest_of
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.formatting import format_time
+from driftd.loop.maintenance import retention_limits
+from driftd.observe.alert_rule import DISK_SOON
 from driftd.store.backups import list_backups, of_the_past
-from driftd.store.events.retention import oldest_unsealed
+from driftd.store.events.retention import count_old, oldest_unsealed
 from driftd.store.integrity import damage_marked, examine
 from driftd.store.ownership import Holder, name_of, rather_as_owner
 from driftd.store.schema_versions import DatabaseError, pending_steps
@@ -53,6 +56,7 @@ def _reader(installation: Installation) -> str:
 _ANSWER_SECONDS = 5.0
 _STALE_SECONDS = 120.0
 _LAST_STEP = "driftd_last_step_timestamp_seconds "
+_DISK_FULL = "driftd_disk_full_timestamp_seconds "
 _UNAUTHORIZED = (401, 403)
 
 
@@ -100,6 +104,15 @@ def daemon(installation: Installation) -> Iterator[Finding]:
         yield fail("daemon", said, "see `journalctl -u driftd`; if it hangs, systemctl restart driftd")
     else:
         yield _answer(found, http.listen, status, text, installation.now)
+        yield from _full_disk(text, installation.now)
+
+
+def _full_disk(text: str, now: float) -> Iterator[Finding]:
+    """When the disk is full at its rate, as the daemon measures it."""
+    line = next((line for line in text.splitlines() if line.startswith(_DISK_FULL)), None)
+    if line is not None and (full_at := float(line.split()[1])) - now < DISK_SOON:
+        todo = "lower retention, set retention.disk, or make room: docs/disk.md has what each part should take"
+        yield warn("disk", f"is full at {format_time(full_at)}, at the rate of the last day", todo)
 
 
 def _answer(found: Holder, address: str, status: int, text: str, now: float) -> Finding:
@@ -155,12 +168,23 @@ def backlog(installation: Installation) -> Iterator[Finding]:
         path = installation.places.events_db(name)
         if model.source.kind != "store" or damage_marked(path) is not None:
             continue
+        yield from _old_events(installation, name, path)
         oldest = oldest_unsealed(path)
         if oldest is not None and installation.now - oldest > _UNSEALED_SECONDS:
             said = f"its oldest unsealed events are {(installation.now - oldest) / DAY:.0f} days old"
             yield warn(name, said, "upkeep does not end well: grep the daemon's log for upkeep_failed")
         else:
             yield ok(name, "no backlog of events to seal")
+
+
+def _old_events(installation: Installation, name: str, path: Path) -> Iterator[Finding]:
+    """Events over their age that the daemon keeps, because the clock or their number speaks against deleting them."""
+    if not path.exists() or pending_steps(path, "events"):
+        return
+    old, _, allowed = count_old(path, installation.now, retention_limits(installation.config))
+    if old and allowed.reason:
+        todo = f"set the clock if it is wrong; else {installation.command(f'prune {name}')} deletes them"
+        yield warn(name, f"{old:,} predictions over retention.events are kept: {allowed.reason}", todo)
 
 
 def backups(installation: Installation) -> Iterator[Finding]:
