@@ -25,7 +25,8 @@ from driftd.config.types import moment, seconds, spell_duration
 from driftd.errors import ExitCode
 from driftd.events import Event
 from driftd.loop.maintenance import retention_limits
-from driftd.store.events.retention import count_old, upkeep_apart
+from driftd.store.events.retention import count_old
+from driftd.store.events.retention import prune as delete_old
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import post_request
 
@@ -199,7 +200,7 @@ def prune(config_path: Path, model: str | None, dry_run: bool, as_json: bool) ->
     if not path.exists():
         raise AbsentError(f"{name} has no event store at {path}: nothing to delete")
     old, total, allowed = count_old(path, now, limits)
-    gone = 0 if dry_run else upkeep_apart(path, segments, now, replace(limits, is_ordered=True)).pruned.rows
+    gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
     if as_json:
         print_json({"model": name, "rows": total, "old": old, "deleted": gone, "held": allowed.reason})
         return

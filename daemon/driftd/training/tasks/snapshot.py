@@ -46,7 +46,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     }
 
 
-def _base_rows(places: Places, model: str, base: str, since: float) -> Iterator[pa.Table]:
+def base_rows(places: Places, model: str, base: str, since: float) -> Iterator[pa.Table]:
     """The rows of what the champion was built from; none where it is gone: the source has what came since."""
     try:
         stored = read_snapshot(places, model, base).table
@@ -68,7 +68,7 @@ def snapshot_of(order: TaskArguments, schema: Schema, since: float, until: float
 
     def tables() -> Iterator[pa.Table]:
         if base is not None:
-            yield from _base_rows(places, order.model, base, since)
+            yield from base_rows(places, order.model, base, since)
         yield from source.read_labelled(since, until, until)
 
     sound = (without_spans(table, order.faulty) for table in tables())
