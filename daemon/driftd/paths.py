@@ -63,7 +63,7 @@ class Places:
         """The folder of one immutable version."""
         return self.model(model) / "versions" / str(version)
 
-    def retired(self, model: str, version: int) -> Path:
+    def retired_manifest(self, model: str, version: int) -> Path:
         """The manifest of a version that retention has removed."""
         return self.model(model) / "retired" / f"{version}.json"
 

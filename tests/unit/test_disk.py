@@ -54,7 +54,7 @@ def test_what_is_in_use_stays_and_the_oldest_of_the_rest_goes(places: Places) ->
     """The champion, the ways back, the first and the newest version stay; their manifests outlive the others."""
     prune_model(places, STATE, Override(pin=9), {1}, LIMITS)
     assert kept(places) == [1, 4, 5, 6, 7, 9, 11]
-    assert json.loads(places.retired("demand", 2).read_text())["snapshot"] == "s2"
+    assert json.loads(places.retired_manifest("demand", 2).read_text())["snapshot"] == "s2"
     assert sorted(path.name for path in places.job("x").parent.iterdir()) == [
         "demand-1-shadow",  # of an action that is open
         "demand-10-shadow",
@@ -112,23 +112,23 @@ def test_the_disk_is_full_when_its_rate_says(tmp_path: Path) -> None:
     use = DiskUse()
     for minute in range(0, 70, 10):
         assert use.full_in() is None
-        use.measured(minute * 60.0, 100 * GIB - minute * GIB, {"events": minute * GIB, "jobs": 5})
+        use.record(minute * 60.0, 100 * GIB - minute * GIB, {"events": minute * GIB, "jobs": 5})
     assert use.full_in() == pytest.approx(40 * 60.0)
     assert use.growth() == {"events": pytest.approx(24 * 60 * GIB), "jobs": 0}
-    use.measured(DAY + 3600.0, 120 * GIB, {"events": 0, "jobs": 5})
+    use.record(DAY + 3600.0, 120 * GIB, {"events": 0, "jobs": 5})
     assert use.full_in() is None
 
 
 def test_a_budget_takes_what_is_not_in_use_before_events() -> None:
     """Under the budget the config's numbers hold; over it little else stays, and events share what is left."""
     retention, use = RetentionConfig(disk=10 * GIB), DiskUse()
-    use.measured(0.0, GIB, {"events": 5 * GIB, "versions": 4 * GIB})
+    use.record(0.0, GIB, {"events": 5 * GIB, "versions": 4 * GIB})
     assert use.limits(retention).versions == retention.versions
     assert use.event_bytes(retention.disk, 2) is None
-    use.measured(600.0, GIB, {"events": 8 * GIB, "versions": 4 * GIB})
+    use.record(600.0, GIB, {"events": 8 * GIB, "versions": 4 * GIB})
     assert use.limits(retention) == DiskLimits(3, 10, 10, 0)
     assert use.event_bytes(retention.disk, 2) == 3 * GIB
-    use.measured(1200.0, GIB, {"events": 8 * GIB, "versions": 40 * GIB})
+    use.record(1200.0, GIB, {"events": 8 * GIB, "versions": 40 * GIB})
     assert use.event_bytes(retention.disk, 1) == GIB
     assert use.event_bytes(None, 1) is None
 

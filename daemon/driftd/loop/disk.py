@@ -51,7 +51,7 @@ class DiskUse:
 
     _measured: deque[tuple[float, int, Mapping[str, int]]] = field(default_factory=deque)
 
-    def measured(self, at: float, free: int, sizes: Mapping[str, int]) -> None:
+    def record(self, at: float, free: int, sizes: Mapping[str, int]) -> None:
         """Note free bytes and the bytes of each part; `at` is in seconds. A day of it is kept."""
         self._measured.append((at, free, dict(sizes)))
         while at - self._measured[0][0] > DAY:

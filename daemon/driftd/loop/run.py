@@ -189,7 +189,7 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
 
     def measure() -> None:
         taken, (free, _) = sizes(places), disk_free(places)
-        assembly.disk.measured(time.monotonic(), free, taken)
+        assembly.disk.record(time.monotonic(), free, taken)
         metrics.sizes(taken)
         full_in = assembly.disk.full_in()
         metrics.forecast(None if full_in is None else clock.now() + full_in, assembly.disk.growth())

@@ -140,7 +140,7 @@ class Registry:
         removable = [number for number in versions[:-1] if number not in in_use]
         gone = removable[: max(0, len(versions) - keep)]
         for number in gone:
-            folder, retired = self._places.version(model, number), self._places.retired(model, number)
+            folder, retired = self._places.version(model, number), self._places.retired_manifest(model, number)
             retired.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 write_durably(retired, (folder / MANIFEST).read_bytes())

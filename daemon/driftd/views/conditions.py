@@ -76,7 +76,7 @@ def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[Active
 
 def of_host(metrics: ExportedValues, now: float) -> Iterator[ActiveCondition]:
     """What presses of the machine and of what is told outside, not of a model."""
-    for look in (_little_room, _filling, _no_backup):
+    for look in (_little_room, _disk_full, _no_backup):
         pressing = look(metrics, now)
         if pressing is not None:
             yield pressing
@@ -275,7 +275,7 @@ def _little_room(metrics: ExportedValues, _now: float) -> ActiveCondition | None
     )
 
 
-def _filling(metrics: ExportedValues, now: float) -> ActiveCondition | None:
+def _disk_full(metrics: ExportedValues, now: float) -> ActiveCondition | None:
     full_at = metrics.value(families.DISK_FULL_AT)
     if full_at is None or full_at - now >= alert_rule.DISK_SOON:
         return None
