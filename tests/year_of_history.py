@@ -71,13 +71,14 @@ def _write_model(store: StateStore, name: str, windows: int, features: int, rng:
     for place in range(windows):
         window = Window(first + place, (first + place) * HOUR, (first + place + 1) * HOUR)
         at = window.end + 60
-        store.save_check(name, "window", window, _assess_scores(values[place]), at=at, version=1)
-        store.save_check(name, "labels", window, _assess_loss(float(losses[place])), at=at, version=1)
+        store.save_check(name, "window", window, assess_scores(values[place]), at=at, version=1)
+        store.save_check(name, "labels", window, assess_loss(float(losses[place])), at=at, version=1)
         if place % 700 == 699:
             _alarm(store, state, window, at)
 
 
-def _assess_scores(values: np.ndarray) -> Assessment:
+def assess_scores(values: np.ndarray) -> Assessment:
+    """What a calm check of a window says; `values` has a row for each feature, a column for each component."""
     scores = tuple(
         Score(EvidenceKind.DATA, f"feature_{feature}", component, float(values[feature, place]), 0.1, 1.0)
         for feature in range(len(values))
@@ -91,7 +92,8 @@ def _assess_scores(values: np.ndarray) -> Assessment:
     return Assessment(Verdict.OK, kinds[0].sentence, 200, kinds, scores, figures=figures)
 
 
-def _assess_loss(loss: float) -> Assessment:
+def assess_loss(loss: float) -> Assessment:
+    """What the labels of a window say at a loss."""
     sentence = f"mae {loss:.4g} on 200 labels, 0.4 on the reference: evidence 0.2 against a threshold of 21,915"
     figures = {
         "loss": loss,

@@ -234,6 +234,11 @@ MEANINGS: dict[Event, Meaning] = {
         "The override asks nothing of this model any more: it was lifted, or its time is over.",
         by_default=True,
     ),
+    Event.CURSOR_RESET: Meaning(
+        Severity.INFO,
+        "Cursor set back",
+        "The clock had been ahead, and windows were passed over that cannot have been yet; they are checked in time.",
+    ),
     Event.REQUEST_REFUSED: Meaning(Severity.INFO, "Request refused", "What a person asked cannot be done now."),
     Event.HANDED_OVER: Meaning(
         Severity.INFO,

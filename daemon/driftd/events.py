@@ -47,6 +47,7 @@ class Event(StrEnum):
     OVERRIDE_BEGAN = "override_began"
     OVERRIDE_CHANGED = "override_changed"
     OVERRIDE_ENDED = "override_ended"
+    CURSOR_RESET = "cursor_reset"
     REQUEST_REFUSED = "request_refused"
     HANDED_OVER = "handed_over"
     HAND_OVER_FAILED = "hand_over_failed"

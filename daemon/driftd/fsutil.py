@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CHUNK = 1 << 20
@@ -34,6 +39,59 @@ def sync_tree(folder: Path) -> None:
         if not path.is_symlink():  # a link is an entry of its folder
             sync(path)
     sync(folder)
+
+
+STAGED = ".staged-"
+_YOUNG, _DAY = 60.0, 86_400.0  # seconds
+
+
+def make_staging(parent: Path) -> Path:
+    """An empty folder, invisible to readers, to fill and to rename; its name says which process does."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=parent, prefix=f"{STAGED}{os.getpid()}-"))
+
+
+def sweep_staging(parent: Path, now: float) -> list[Path]:
+    """Remove the staging folders below a folder whose process has ended without renaming them; returns them.
+
+    What is younger than a minute stays, and for a day what names no process of this host.
+    """
+    left = []
+    for path in parent.glob(f"{STAGED}*"):
+        owner = path.name.removeprefix(STAGED).split("-")[0]
+        with contextlib.suppress(FileNotFoundError):
+            age = now - path.stat().st_mtime
+            is_alive = owner.isdecimal() and Path("/proc", owner).exists()
+            if not is_alive and age > (_YOUNG if owner.isdecimal() else _DAY):
+                shutil.rmtree(path, ignore_errors=True)
+                left.append(path)
+    return left
+
+
+@contextmanager
+def hold_in_use(folder: Path) -> Iterator[None]:
+    """Keep retention away from what is in a folder, for as long as another process than the daemon reads it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether another process holds a folder by `hold_in_use`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def write_durably(path: Path, content: bytes) -> None:

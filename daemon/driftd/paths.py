@@ -63,6 +63,10 @@ class Places:
         """The folder of one immutable version."""
         return self.model(model) / "versions" / str(version)
 
+    def retired_manifest(self, model: str, version: int) -> Path:
+        """The manifest of a version that retention has removed."""
+        return self.model(model) / "retired" / f"{version}.json"
+
     def current(self, model: str) -> Path:
         """The link to the served version."""
         return self.model(model) / "current"

@@ -61,8 +61,18 @@ time_t time(time_t *at) {
 """
 
 
-def test_the_clock_is_set_by_hours_both_ways(tmp_path: Path) -> None:
-    """After each leap rounds go on, and a changed config is seen within seconds and not after an hour."""
+YEAR = 31_557_600
+LEAPS = (-3600, -7200, 10_800, -10 * YEAR, YEAR, 5 * YEAR, 0)  # seconds beside the true time
+
+
+def resident_bytes(process: subprocess.Popen[bytes]) -> int:
+    """The memory of a process."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
+
+
+def test_the_clock_is_set_by_hours_and_by_years_and_comes_back(tmp_path: Path) -> None:
+    """After each leap rounds go on, a changed config is seen within seconds, and no memory goes into missed runs."""
     if shutil.which("gcc") is None:
         pytest.skip("Debian package gcc is not installed")
     (tmp_path / "clock.c").write_text(CLOCK)
@@ -78,7 +88,8 @@ def test_the_clock_is_set_by_hours_both_ways(tmp_path: Path) -> None:
         httpx.Client(base_url=address(log), timeout=HANG) as http,
     ):
         wait(lambda: http.get("/-/ready").status_code == 200, "the first round")
-        for done, seconds in enumerate((-3600, -7200, 10_800, 0), start=1):
+        memory = resident_bytes(process)
+        for done, seconds in enumerate(LEAPS, start=1):
             offset.write_text(str(seconds))
             counts.faults["clock set"] += 1
             wait(lambda jumps=done: number(http, "driftd_clock_jumps_total") >= jumps, "the leap is seen")
@@ -86,6 +97,8 @@ def test_the_clock_is_set_by_hours_both_ways(tmp_path: Path) -> None:
             wait(lambda jumps=done: log.read_bytes().count(b"config_applied") >= jumps, "the config is seen")
             rounds = number(http, "driftd_round_duration_seconds_count")
             wait(lambda: number(http, "driftd_round_duration_seconds_count") >= rounds + 3, "ticks go on")  # noqa: B023
+            assert http.get("/-/healthy").status_code == 200
+        assert resident_bytes(process) < memory + (100 << 20)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=time_limit(10)) == 0

@@ -17,7 +17,11 @@ DAY = 86_400.0
 def config_of(root: Path, *models: str, **retention: object) -> Config:
     one = {"task": "classification", "target": SCHEMA.target}
     return Config.model_validate(
-        {"state_dir": str(root), "retention": {"events": "3d"} | retention, "models": dict.fromkeys(models, one)}
+        {
+            "state_dir": str(root),
+            "retention": {"events": "3d", "share": 1} | retention,
+            "models": dict.fromkeys(models, one),
+        }
     )
 
 
@@ -42,7 +46,7 @@ def test_each_model_is_sealed_and_pruned(tmp_path: Path) -> None:
     places.events_db("bad").parent.mkdir(parents=True)
     places.events_db("bad").write_bytes(b"no database " * 100)
     maintain_events(config_of(tmp_path, "bad", "absent", "good"), places, START + 5.5 * DAY)
-    assert stored_rows(places.events_db("good").parent) == before[30:]
+    assert stored_rows(places.events_db("good").parent) == before[20:]
     assert len(list(places.segments("good").glob("*.parquet"))) == 1
     assert not places.events_db("absent").exists()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tarfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,18 @@ import pandas as pd
 import pytest
 
 from driftd.clock import VirtualClock
+from driftd.config.load import load
+from driftd.loop.daemon import Daemon
+from driftd.loop.factory import Assembly
+from driftd.observe import families, model_families
+from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.migrations import ensure_current
 from driftd.store.schema_versions import pending_steps
 from driftd.store.state.reader import StateReader
+from driftd.store.state.writer import StateStore, post_request
 from driftd_processes import driftd
 from fault_counts import daemon, events_of, wait
 from loop_world import MODEL, World, hour
@@ -134,6 +141,72 @@ def test_the_daemon_starts_on_it(folder: Path) -> None:
     with daemon(folder / "config.yaml", log):
         wait(is_checked, "the hour is checked and the request is answered")
         assert events_of(places, MODEL).count("request_refused") == 2
+        with StateReader.read_only(places.state_db) as reader:  # a clock years ahead of the events: nothing is skipped
+            assert reader.cursor(MODEL, "window") == UNCHECKED + 1
         printed(folder, "retrain", MODEL)
         wait(lambda: events_of(places, MODEL).count("build_started") == 2, "a build starts")
     assert "Traceback" not in log.read_text("utf-8")
+
+
+LATER = Path(__file__).parents[1] / "data" / "state_e02b064"
+LATER_LEFT_AT, LATER_UNCHECKED, YEAR = 1_700_230_260.0, 472_285, 31_557_600.0
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon over a day that e02b064 ran: refreshes with siblings, snapshots gone, an unchecked hour, a request."""
+    with tarfile.open(LATER / "state.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    config, places = tmp_path / "config.yaml", Places(tmp_path / "state")
+    config.write_text(config.read_text("utf-8").replace("/srv/driftd", str(tmp_path)))
+    store = StateStore.open(places.state_db)
+    daemon = Daemon(Assembly(config, load(config), places, store, Metrics(), children=0))
+    daemon.begin(LATER_LEFT_AT)
+    daemon.round(LATER_LEFT_AT)
+    yield daemon
+    daemon.close()
+
+
+def doubts(daemon: Daemon) -> tuple[float | None, ...]:
+    """What the daemon says of the clock: windows passed over, whether it is doubted, whether old checks are kept."""
+    board = daemon.assembly.metrics.board
+    ahead = board.value(model_families.AHEAD, MODEL)
+    return ahead, board.value(model_families.CLOCK_DOUBTED, MODEL), board.value(families.DELETION_HELD, MODEL, "checks")
+
+
+def test_a_state_with_refreshes_goes_on(later: Daemon) -> None:
+    """The hour is checked with the stored evidence, the request begins a build, and nothing counts as passed over."""
+    store = later.assembly.store
+    assert not later.obstacles
+    assert store.cursor(MODEL, "window") == LATER_UNCHECKED + 1
+    assert store.waiting_requests() == []
+    assert store.history(MODEL, 1)[0].event == "build_started"
+    assert doubts(later) == (0, 0, 0)
+    assert Registry(later.assembly.places).versions(MODEL) == (1, 2, 3, 4, 5)
+
+
+def test_no_clock_of_another_year_harms_it(later: Daemon) -> None:
+    """One and five years ahead and ten behind no window is passed over and no check goes; back again all is as before.
+
+    What an older daemon passed over on such a clock is told, and mended by `driftd reset-cursor`, once.
+    """
+    store, places = later.assembly.store, later.assembly.places
+    checks = len(store.check_times(MODEL))
+    for years, expected in ((1, (0, 1, 1)), (5, (0, 1, 1)), (-10, (87_659, 0, 1)), (0, (0, 0, 0))):
+        later.round(LATER_LEFT_AT + years * YEAR)
+        assert store.cursor(MODEL, "window") == LATER_UNCHECKED + 1
+        assert len(store.check_times(MODEL)) == checks
+        assert doubts(later) == expected
+    for kind, number in (("window", 11_111), ("labels", 11_000)):
+        store.save_cursor(MODEL, kind, LATER_UNCHECKED + number)
+    later.round(LATER_LEFT_AT)
+    assert doubts(later)[0] == 11_109
+    for outcome in ("11,109 windows were passed over", "is the clock right?"):
+        number = post_request(
+            places.state_db, at=LATER_LEFT_AT, who="ada", model=MODEL, kind="reset-cursor", arguments={"text": ""}
+        )
+        later.round(LATER_LEFT_AT)
+        answered = store.request(number)
+        assert answered is not None
+        assert outcome in str(answered.outcome)
+    assert doubts(later) == (0, 0, 0)

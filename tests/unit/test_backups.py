@@ -19,10 +19,12 @@ from driftd.store.backups import (
     is_due,
     list_backups,
     make_backup,
+    of_the_past,
     read_backup,
 )
 from driftd.store.events.writer import EventStore
 from driftd.store.integrity import damage_marked, mark_damaged
+from driftd.store.restore import newest_good
 from driftd.store.schema_versions import KINDS
 from driftd.store.state.writer import StateStore
 from event_samples import SCHEMA, keep, prediction
@@ -141,6 +143,24 @@ def test_due_by_the_clock_and_through_its_jumps(places: Places) -> None:
     assert is_due(folders, DAY, NOW - DAY)
     make_backup(plan(places, NOW - DAY))
     assert not is_due(folders, DAY, NOW - DAY + 60)
+
+
+def test_backups_of_a_clock_that_was_ahead_are_set_aside(places: Places) -> None:
+    """They neither push others out nor are pushed out, and `restore` takes one only where there is no other."""
+    folder, year = places.backups, 365 * DAY
+    ahead = [make_backup(plan(places, NOW + year + day * DAY, keep=2)) for day in range(2)]
+    past = [make_backup(plan(places, NOW + day * DAY, keep=2)) for day in range(3)]
+    now = NOW + 3 * DAY
+    listed = list_backups([folder])
+    assert [backup.made_at for _, backup in of_the_past(listed, now)] == [past[2].made_at, past[1].made_at]
+    assert len(listed) == 4
+    _, chosen, refused = newest_good(listed, now)
+    assert chosen.made_at == past[2].made_at
+    assert len(refused) == 2
+    assert newest_good([item for item in listed if item[1].is_ahead(now)], now)[1].made_at == ahead[1].made_at
+    make_backup(plan(places, NOW - 10 * year, keep=2))  # the clock is ten years behind: all of them lie ahead of it
+    assert len(list_backups([folder])) == 5
+    assert not is_due([folder], DAY, NOW - 10 * year + 60)
 
 
 def test_beside_a_writer(places: Places) -> None:

@@ -101,7 +101,7 @@ def test_retention_by_age(tmp_path: Path) -> None:
     keep(store, [label(number) for number in range(0, 60, 2)])
     seal(tmp_path / "events.db", tmp_path / "segments", LATER, hot_seconds=60, segment_rows=20)
     before = stored_rows(tmp_path)
-    pruned = prune(tmp_path / "events.db", tmp_path / "segments", START + 1045, RetentionLimits(keep_seconds=1000))
+    pruned = prune(tmp_path / "events.db", tmp_path / "segments", START + 1045, RetentionLimits(keep_seconds=14))
     assert (pruned.rows, pruned.segments) == (45, 2)
     assert stored_rows(tmp_path) == before[45:]
     assert len(list((tmp_path / "segments").glob("*.parquet"))) == 1
@@ -128,7 +128,7 @@ def test_feedback_whose_prediction_never_came(tmp_path: Path) -> None:
     """Old labels without a prediction go; young ones and those of predictions stay."""
     store = open_store(tmp_path)
     keep(store, [prediction(1), label(1, at=START + 2), label(500, at=START), label(501, at=START + 900)])
-    pruned = prune(tmp_path / "events.db", tmp_path / "segments", START + 1000, RetentionLimits(keep_seconds=999.5))
+    pruned = prune(tmp_path / "events.db", tmp_path / "segments", START + 1000, RetentionLimits(keep_seconds=0.5))
     assert (pruned.rows, pruned.orphans) == (0, 1)
     with sqlite3.connect(tmp_path / "events.db") as connection:
         kept = connection.execute("select prediction_id from feedback order by 1").fetchall()
@@ -139,7 +139,7 @@ def test_feedback_whose_prediction_never_came(tmp_path: Path) -> None:
 def test_numbers_are_never_used_twice(tmp_path: Path) -> None:
     """After every row went, the next one still gets a new number, so that no row window is seen twice."""
     fill(tmp_path, batches=2)
-    prune(tmp_path / "events.db", tmp_path / "segments", LATER, RetentionLimits(keep_seconds=1.0))
+    prune(tmp_path / "events.db", tmp_path / "segments", LATER, RetentionLimits(1.0, is_ordered=True))
     store = open_store(tmp_path)
     keep(store, [prediction(99)], LATER)
     with sqlite3.connect(tmp_path / "events.db") as connection:

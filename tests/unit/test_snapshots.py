@@ -12,6 +12,7 @@ import pytest
 
 from driftd.paths import Places
 from driftd.training.snapshots import SnapshotError, labelled_rows, read_snapshot, take_snapshot, without_spans
+from driftd.training.tasks.snapshot import base_rows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 FEATURES = (Feature("x", Kind.NUMBER), Feature("c", Kind.CATEGORY))
@@ -150,3 +151,9 @@ def test_spellings_of_one_value_are_one_in_a_snapshot(tmp_path: Path) -> None:
     assert taken.table["y"].to_pylist() == ["0", "1", "1", "1", "1", "0"]
     assert taken.schema.features[1].categories == ("1", "2")
     assert taken.table["c"].to_pylist() == ["1", "1", "2", "2", "1", "1"]
+
+
+def test_a_snapshot_that_is_gone_is_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build whose base was removed goes on with the rows of the source alone, and its log says so."""
+    assert list(base_rows(Places(tmp_path), "m", "0" * 64, 0.0)) == []
+    assert "goes on with the rows of the source alone" in capsys.readouterr().out

@@ -172,7 +172,7 @@ def test_windows_with_a_fault_are_remembered_by_their_times(store: StateStore) -
     assert not store.is_faulty("price", 7)
     assert store.faulty_spans("demand", 0.0, known_by=15.0) == [(700.0, 800.0)]
     assert store.faulty_spans("demand", 800.0, known_by=99.0) == [(800.0, 900.0)]
-    store.prune(before=850.0)
+    store.prune("demand", before=850.0)
     assert store.faulty_spans("demand", 0.0, known_by=99.0) == [(800.0, 900.0)]
 
 
@@ -223,7 +223,7 @@ def test_pruning_keeps_decisions_and_alarms(store: StateStore) -> None:
         store.save_check("demand", "window", window, assessment(), at=at, version=4)
         store.save_profile("demand", window, version=4, rows=5, profile=b"p")
     store.save_transition(STATE, Transition(STATE, "because", Event.CONFIRMED), at=1.0, actor="driftd", config_hash="")
-    store.prune(before=15.0)
+    store.prune("demand", before=15.0)
     assert [check.window_index for check in store.checks("demand")] == [8]
     assert {score.window_index for score in store.scores("demand")} == {8}
     assert len(store.history("demand")) == 1

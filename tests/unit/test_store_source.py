@@ -85,7 +85,7 @@ def test_rows_that_went_between_two_looks(tmp_path: Path) -> None:
     seal(path, segments, START + 1e6, hot_seconds=0.0, segment_rows=20)
     reader = EventReader(path, SCHEMA, segments)
     seqs = reader.seqs_between(ALL.start, ALL.end)
-    prune(path, segments, START + 1025, RetentionLimits(keep_seconds=1000.0))
+    prune(path, segments, START + 1025, RetentionLimits(keep_seconds=14.0))
     rows = reader.rows(seqs, 4e9)
     assert len(seqs) == 40
     assert rows.outcomes.at.tolist() == [START + number for number in range(25, 40)]

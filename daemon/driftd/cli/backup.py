@@ -185,7 +185,7 @@ def _choose(found: Found, name: str | None, model: str | None) -> _Chosen:
             way = "" if model is None else "; `--empty` begins with an empty event store, and the broken one is kept"
             raise AbsentError(f"there is {what}{way}")
         with console().status("checking backups"):
-            return _Chosen(*newest_good(found))
+            return _Chosen(*newest_good(found, time.time()))
     for path, backup in found:
         if backup.name == name:
             fault = check_backup(path, backup)
@@ -203,7 +203,11 @@ def _list(found: Found, *, as_json: bool) -> None:
     if not found:
         echo("there is no backup yet: the daemon makes the first within a minute of its start")
         return
-    rows = [(b.name, format_minute(b.made_at), _size(b.bytes), b.schema, _models(b)) for _, b in found]
+    now = time.time()
+    rows = [
+        (b.name, format_minute(b.made_at) + " (ahead)" * b.is_ahead(now), _size(b.bytes), b.schema, _models(b))
+        for _, b in found
+    ]
     print_table(console(), ("backup", "made (UTC)", "size", "schema", "models"), rows, long="models")
 
 

@@ -32,6 +32,8 @@ COMMANDS = {
     "rollback": ("driftd.cli.operate:rollback", "Go back to an earlier version."),
     "acknowledge": ("driftd.cli.operate:acknowledge", "Do nothing about a standing alarm for a while."),
     "reset-evidence": ("driftd.cli.operate:reset_evidence", "Begin the evidence of a model anew."),
+    "reset-cursor": ("driftd.cli.operate:reset_cursor", "Check windows that a clock ahead of time passed over."),
+    "prune": ("driftd.cli.operate:prune", "Delete the events over their age that the daemon keeps back."),
     "doctor": ("driftd.cli.doctor:doctor", "Look over a whole installation, and say what to do."),
     "backup": ("driftd.cli.backup:backup", "Make a backup now."),
     "restore": ("driftd.cli.backup:restore", "Put a backup in a broken database's place."),

@@ -6,15 +6,28 @@ import os
 import pwd
 import socket
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from driftd.cli.terminal import Decorated, chosen_model, config_option, echo, json_option, open_places, print_json
-from driftd.config.types import moment, seconds
+from driftd.cli.terminal import (
+    AbsentError,
+    Decorated,
+    chosen_model,
+    config_option,
+    echo,
+    json_option,
+    open_places,
+    print_json,
+)
+from driftd.config.types import moment, seconds, spell_duration
 from driftd.errors import ExitCode
 from driftd.events import Event
+from driftd.loop.maintenance import retention_limits
+from driftd.store.events.retention import count_old
+from driftd.store.events.retention import prune as delete_old
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import post_request
 
@@ -166,6 +179,56 @@ def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json
       driftd reset-evidence demand --reason "INC-123: two days of test traffic"
     """  # noqa: D301 - see above
     _ask(config_path, model, "reset_evidence", {"text": why}, wait=wait, as_json=as_json)
+
+
+@click.command("reset-cursor")
+@click.argument("model", required=False)
+@request_options
+def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, as_json: bool) -> None:
+    """After the clock was ahead: check the windows of MODEL that were passed over before their time.
+
+    Set the clock right first (`timedatectl`). What that clock checked is checked again, and nothing waits any more for
+    a time that it wrote down. No event, version or decision is touched.
+
+    \b
+    Example:
+      driftd reset-cursor demand --why "the host was a year ahead"
+    """  # noqa: D301 - see above
+    _ask(config_path, model, "reset-cursor", {"text": why}, wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@config_option
+@json_option
+def prune(config_path: Path, model: str | None, dry_run: bool, as_json: bool) -> None:
+    """Delete the events of MODEL that are older than `retention.events`, by the clock of now, however many they are.
+
+    The daemon does so by itself every ten minutes, but not where the clock disagrees with the events by months, nor
+    where more than `retention.share` of them would go at once: this says that it is right. The daemon may be running.
+
+    \b
+    Example:
+      driftd prune demand --dry-run
+      sudo driftd prune demand
+    """  # noqa: D301 - see above
+    config, places = open_places(config_path, makes=not dry_run)
+    name = chosen_model(config, model)
+    path, segments, limits, now = places.events_db(name), places.segments(name), retention_limits(config), time.time()
+    if not path.exists():
+        raise AbsentError(f"{name} has no event store at {path}: nothing to delete")
+    old, total, allowed = count_old(path, now, limits)
+    gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
+    if as_json:
+        print_json({"model": name, "rows": total, "old": old, "deleted": gone, "held": allowed.reason})
+        return
+    spell = spell_duration(config.retention.events)
+    echo(f"{name}: {old:,} of about {total:,} predictions are older than {spell} (retention.events)")
+    if allowed.reason:
+        echo(f"the daemon keeps them: {allowed.reason}")
+    if not dry_run:
+        echo(f"{gone:,} are deleted, with their labels")
 
 
 def _ask(

@@ -27,6 +27,7 @@ from driftd.cli.terminal import (
 )
 from driftd.config.schema import Config
 from driftd.errors import ExitCode
+from driftd.fsutil import hold_in_use
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
 from driftd.training.fork_server import SHARED
@@ -90,7 +91,7 @@ def reproduce(config_path: Path, model: str, version: int, keep: Path | None, as
         known = ", ".join(map(str, registry.versions(name))) or "none"
         raise AbsentError(f"{name} has no version {version}; there are: {known}")
     manifest = registry.manifest(name, version)
-    with _scratch(keep) as scratch:
+    with _scratch(keep) as scratch, hold_in_use(places.model(name)):
         found = _rebuilt(config, places, manifest, scratch, quiet=as_json)
     if as_json:
         print_json({"model": name, "version": version, **msgspec.structs.asdict(found)})

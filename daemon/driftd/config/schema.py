@@ -17,6 +17,7 @@ from driftd.config.types import (
     Moment,
     Reason,
     Section,
+    Share,
     WebAddress,
     Whole,
     host_name,
@@ -94,6 +95,11 @@ class LimitsConfig(Section):
     """What child processes and checks may use."""
 
     memory: Whole = Field(8 << 30, ge=256 << 20, description="bytes of address space of each child process")
+    disk: Whole = Field(
+        32 << 30,
+        ge=1 << 20,
+        description="bytes of one file of a job, and of all its temporary files; a log has its own",
+    )
     timeout: Duration = Field(HOUR, description="a job that takes longer is ended and counts as failed")
     threads: Whole | None = Field(None, ge=1, description="threads of a job; half of the cores unless set")
     check_timeout: Duration = Field(
@@ -106,6 +112,24 @@ class RetentionConfig(Section):
 
     events: Duration = Field(400 * DAY, description="predictions and feedback in the embedded event store")
     checks: Duration = Field(800 * DAY, description="what each check said, with its scores and Profiles")
+    share: Share = Field(
+        0.2,
+        description="of one model's events or checks that may go by age at once; more wait until `driftd prune` is "
+        "called, because a clock that is wrong looks the same. 1: all may go",
+    )
+    versions: Whole = Field(
+        200,
+        ge=3,
+        description="of one model; over them the oldest go, but for those that serve, served last or are being built",
+    )
+    jobs: Whole = Field(500, ge=10, description="folders of one model's builds and reports, with their logs")
+    reports: Whole = Field(500, ge=1, description="second opinions of one model")
+    disk: Whole | None = Field(
+        None,
+        ge=1 << 26,
+        description="bytes of state_dir altogether (docs/disk.md has what to expect); over them only what is in use "
+        "stays of snapshots, versions, jobs and reports, and then the oldest events go. No limit unless set",
+    )
     event_bytes: Whole | None = Field(
         None,
         ge=1 << 20,

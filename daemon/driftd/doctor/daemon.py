@@ -9,8 +9,11 @@ from pathlib import Path
 
 from driftd.config.load import digest_of
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
-from driftd.store.backups import list_backups
-from driftd.store.events.retention import oldest_unsealed
+from driftd.formatting import format_time
+from driftd.loop.maintenance import retention_limits
+from driftd.observe.alert_rule import DISK_SOON
+from driftd.store.backups import list_backups, of_the_past
+from driftd.store.events.retention import count_old, oldest_unsealed
 from driftd.store.integrity import damage_marked, examine
 from driftd.store.ownership import Holder, name_of, rather_as_owner
 from driftd.store.schema_versions import DatabaseError, pending_steps
@@ -55,6 +58,7 @@ def _reader(installation: Installation) -> str:
 _ANSWER_SECONDS = 5.0
 _STALE_SECONDS = 120.0
 _LAST_STEP = "driftd_last_step_timestamp_seconds "
+_DISK_FULL = "driftd_disk_full_timestamp_seconds "
 _UNAUTHORIZED = (401, 403)
 
 
@@ -103,6 +107,15 @@ def daemon(installation: Installation) -> Iterator[Finding]:
         yield fail("daemon", said, "see `journalctl -u driftd`; if it hangs, systemctl restart driftd")
     else:
         yield _answer(found, http.listen, status, text, installation.now)
+        yield from _full_disk(text, installation.now)
+
+
+def _full_disk(text: str, now: float) -> Iterator[Finding]:
+    """When the disk is full at its rate, as the daemon measures it."""
+    line = next((line for line in text.splitlines() if line.startswith(_DISK_FULL)), None)
+    if line is not None and (full_at := float(line.split()[1])) - now < DISK_SOON:
+        todo = "lower retention, set retention.disk, or make room: docs/disk.md has what each part should take"
+        yield warn("disk", f"is full at {format_time(full_at)}, at the rate of the last day", todo)
 
 
 def _answer(found: Holder, address: str, status: int, text: str, now: float) -> Finding:
@@ -159,12 +172,23 @@ def backlog(installation: Installation) -> Iterator[Finding]:
         path = installation.places.events_db(name)
         if model.source.kind != "store" or not path.exists() or damage_marked(path) is not None:
             continue  # told by the checks of sources and of databases
+        yield from _old_events(installation, name, path)
         oldest = oldest_unsealed(path)
         if oldest is not None and installation.now - oldest > _UNSEALED_SECONDS:
             said = f"its oldest unsealed events are {(installation.now - oldest) / DAY:.0f} days old"
             yield warn(name, said, "upkeep does not end well: grep the daemon's log for upkeep_failed")
         else:
             yield ok(name, "no backlog of events to seal")
+
+
+def _old_events(installation: Installation, name: str, path: Path) -> Iterator[Finding]:
+    """Events over their age that the daemon keeps, because the clock or their number speaks against deleting them."""
+    if not path.exists() or pending_steps(path, "events"):
+        return
+    old, _, allowed = count_old(path, installation.now, retention_limits(installation.config))
+    if old and allowed.reason:
+        todo = f"set the clock if it is wrong; else {installation.command(f'prune {name}')} deletes them"
+        yield warn(name, f"{old:,} predictions over retention.events are kept: {allowed.reason}", todo)
 
 
 def backups(installation: Installation) -> Iterator[Finding]:
@@ -175,7 +199,12 @@ def backups(installation: Installation) -> Iterator[Finding]:
         said = f"does not answer within {PROBE_SECONDS:.0f} s"
         yield fail(str(folder), said, "bring its mount or disk back, or name another (backup.folder)")
         return
-    found = [backup for _, backup in list_backups([folder])]
+    every = list_backups([folder])
+    found = [backup for _, backup in of_the_past(every, installation.now)]
+    if len(found) < len(every):
+        ahead = ", ".join(backup.name for _, backup in every if backup.is_ahead(installation.now))
+        said = f"the time of {ahead} is yet to come: a clock was ahead, or is behind now"
+        yield warn(str(folder), said, "`driftd restore` takes others first; delete them once the clock is right")
     if not found:
         yield warn(str(folder), "holds no backup", f"a running daemon makes one within a minute; else: {by_hand}")
         return

@@ -95,9 +95,8 @@ def clock(installation: Installation) -> Iterator[Finding]:
     if newest is not None and newest > installation.now + _AHEAD:
         ahead = (newest - installation.now) / 60
         said = f"state.db holds times {ahead:.0f} min in the future: the clock was ahead, or is behind now"
-        yield fail(
-            "clock", said, "set the clock (timedatectl); windows up to that time are checked already, none is lost"
-        )
+        todo = "set the clock (timedatectl); if it is right: `driftd reset-cursor MODEL` where windows were passed over"
+        yield fail("clock", said, todo)
     synchronized = _is_synchronized()
     if synchronized is False:
         yield warn("clock", "is not synchronized with a time server", "enable it: timedatectl set-ntp true")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from driftd.config.model_schema import ModelConfig
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.formatting import format_time
 from driftd.fsutil import sha256_of
 from driftd.loop.backtest import eras_of
 from driftd.loop.config_history import monitor_settings
@@ -236,6 +237,10 @@ def _check_last(installation: Installation, state: ModelState, last: list[Stored
     if window.every is not None and state.phase is not Phase.PAUSED:
         lateness = window.lateness if window.lateness is not None else default_lateness(window)
         behind = installation.now - last[0].window_end
+        if -behind > window.every + _SPARE_SECONDS:
+            said = f"windows until {format_time(last[0].window_end)} count as checked: the clock was ahead"
+            todo = f"set the clock; then {installation.command(f'reset-cursor {name}')}"
+            yield fail(name, said, todo)
         if behind > _WINDOWS_LATE * window.every + lateness + _SPARE_SECONDS:
             todo = "is the daemon running, and its source answering? See `driftd status`"
             yield fail(name, f"the last checked window ended {behind / window.every:.0f} windows ago", todo)

@@ -174,7 +174,7 @@ class Backtest:
         self._store.drop_actions(self._model, list(ActionKind), at=now)
         moment = Moment(window, tuple(self._new_checks()), tuple(self._new_alarms()))
         if window is not None and window.index % KEPT_WINDOWS == 0 and window.index - KEPT_WINDOWS in self._starts:
-            self._store.prune(before=self._starts[window.index - KEPT_WINDOWS])
+            self._store.prune(self._model, before=self._starts[window.index - KEPT_WINDOWS])
         return moment
 
     @property

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import structlog
 
+from driftd.formatting import format_time
 from driftd.loop.checks import (
     CheckResult,
     ServedBy,
@@ -23,9 +24,20 @@ from driftd.loop.supervision import SourceDamagedError, SourceUnansweredError, T
 from driftd.plugins.client import WantedScore, score_window
 from driftd.plugins.process import HelperProcess
 from driftd.records import Verdict, Window
-from driftd.sources.protocol import Extent, Source, WindowSpec, due_windows, window_at, window_index
+from driftd.sources.protocol import (
+    Extent,
+    Source,
+    WindowSpec,
+    believed_now,
+    count_ahead,
+    count_due,
+    due_windows,
+    window_at,
+    window_index,
+)
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
+from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.schema import Schema
@@ -33,9 +45,11 @@ from driftd_detectors.schema import Schema
 log = structlog.get_logger()
 
 WINDOWS_A_STEP = 32  # so that a model that catches up leaves the others their turn
+CLOCKS_DIFFER = 120.0  # seconds that a check may lie ahead: the clock is slewed, or was set a little
 TRIES = 3  # a check that fails is tried again before the failure becomes its verdict
 LOOKS_A_SPAN = 20  # how often a waiting cohort is looked at within the time its labels usually take
 LONGEST_LOOK = 3600.0  # seconds between looks where it is unknown how late labels come
+LONGEST_WAIT = 30 * 86_400.0  # seconds that a look at labels lies ahead at most; more is a clock that was set back
 LOOK_OF_ROWS = 60.0  # the same where windows have no length
 RUN = 336  # checks of labels that are searched for those that were given up in a row
 FAULTY = Assessment(
@@ -105,13 +119,56 @@ class CheckScheduler:
                 log.info("source_remark", model=self.model, remark=remark)
 
     def due(self, store: StateReader, now: float) -> list[Window]:
-        """The complete windows that no check has evaluated, oldest first."""
+        """The complete windows that no check has evaluated, oldest first: those of one step."""
         if self.extent is None:
             return []
-        return list(due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness))
+        now = believed_now(self.window, self.extent, now, self.lateness)
+        windows = due_windows(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness)
+        return list(islice(windows, WINDOWS_A_STEP))
+
+    def count_due(self, store: StateReader, now: float) -> int:
+        """How many complete windows no check has evaluated."""
+        if self.extent is None:
+            return 0
+        now = believed_now(self.window, self.extent, now, self.lateness)
+        return count_due(self.window, self.extent, store.cursor(self.model, "window"), now, self.lateness)
+
+    def count_ahead(self, store: StateReader, now: float) -> int:
+        """How many windows that cannot have been yet were passed over, by a clock that was ahead."""
+        return (
+            0 if self.extent is None else count_ahead(self.window, self.extent, store.cursor(self.model, "window"), now)
+        )
+
+    def reset_cursor(self, store: StateStore, now: float) -> tuple[str, bool]:
+        """Set the cursors back from windows that cannot have been yet; call it inside a transaction.
+
+        The checks that a clock ahead of `now` made are forgotten, because their windows come again. Returns what was
+        done, empty where there was nothing, and whether forgotten checks had evidence: then that must begin anew.
+        """
+        first, had_evidence = store.forget_checks_after(self.model, now + CLOCKS_DIFFER)
+        cursor = store.cursor(self.model, "window")
+        if cursor is None:
+            return "", False
+        target = min(cursor - self.count_ahead(store, now), cursor if first is None else first)
+        if target == cursor:
+            return "", False
+        store.save_cursor(self.model, "window", target)
+        labels = store.cursor(self.model, "labels")
+        if labels is not None and labels > target:
+            store.save_cursor(self.model, "labels", target)
+        start = window_at(self.window, target).start
+        where = f"the window of {format_time(start)}" if self.window.every is not None else f"row {start + 1:,.0f}"
+        anew = "; the evidence begins anew, because some of it was of that time" if had_evidence else ""
+        return f"{cursor - target:,} windows were passed over; checks go on with {where}{anew}", had_evidence
+
+    def doubts_clock(self, now: float) -> bool:
+        """Whether the clock is so far ahead of the newest event that it is not believed."""
+        return self.extent is not None and believed_now(self.window, self.extent, now, self.lateness) < now
 
     def behind(self, store: StateReader, now: float) -> int:
         """How many windows wait for their check, by the clock: also those of a source that is silent or away."""
+        if self.extent is not None:
+            now = believed_now(self.window, self.extent, now, self.lateness)
         next_index = store.cursor(self.model, "window")
         if self.window.every is None:
             return 0 if self.extent is None else max(0, self.extent.rows // (self.window.rows or 1) - (next_index or 0))
@@ -126,7 +183,7 @@ class CheckScheduler:
 
         The caller records each run, which moves `evidence` on, before it takes the next.
         """
-        for window in due[:WINDOWS_A_STEP]:
+        for window in due:
             monitor = evidence.current
             labelled_at = self._labelled_at(monitor, window)
             check = partial(check_window, self.source, window, monitor, served, labelled_at)
@@ -164,6 +221,8 @@ class CheckScheduler:
     def cohorts(self, store: StateReader, evidence: MonitorState, served: ServedBy, now: float) -> Iterator[CheckRun]:
         """Check the cohorts whose labels have had their time, in order, up to the first that must wait."""
         last, index = store.cursor(self.model, "window"), store.cursor(self.model, "labels")
+        if now + LONGEST_WAIT < self.labels_not_before:  # the clock was set back
+            self.labels_not_before = now
         if last is None or now < self.labels_not_before:
             return
         first = index if index is not None else self._first_index(last)

@@ -16,8 +16,10 @@ from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.loop.config_history import ConfigHistory, active_overrides, rules_of
+from driftd.loop.disk import sweep
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import state_sentence
+from driftd.loop.maintenance import prune_checks
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.supervision import LogThrottle, SourceDamagedError, StopAskedError, status_line
 from driftd.notify import Notifier
@@ -336,8 +338,11 @@ class Daemon:
         """Once a day, forget the checks that are older than `retention.checks`."""
         if 0 <= now - self.pruned_at < DAY:
             return
-        with self.assembly.store.transaction():
-            self.assembly.store.prune(before=now - self.assembly.config.retention.checks)
+        for path in sweep(self.assembly.places, now):
+            log.info("leftover_removed", path=str(path))
+        for model in self.models.values():
+            model.prune_disk()
+        prune_checks(self.assembly.store, self.assembly.config, self.assembly.metrics, now)
         self.pruned_at = now
 
     @property

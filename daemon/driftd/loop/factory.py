@@ -19,6 +19,7 @@ from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.check_schedule import CheckScheduler
 from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
+from driftd.loop.disk import DiskUse
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.resume import EvidenceUnreadableError, MonitorState, restore
@@ -99,8 +100,11 @@ class Assembly:
         self.service = service or Service()
         self.registry = Registry(places)
         self.events = EventsWatch(places, config_path)
-        limits = JobLimits(memory_bytes=config.limits.memory, threads=config.limits.threads)
+        limits = JobLimits(
+            memory_bytes=config.limits.memory, threads=config.limits.threads, disk_bytes=config.limits.disk
+        )
         self.helper = HelperProcess(places.helper, limits, self.service.alive)
+        self.disk = DiskUse()
         self._slots = JobSlots(children)
         self._open_source = open_source
         self._patience = patience
@@ -157,7 +161,7 @@ class Assembly:
             performer=self._performer(name, config),
             store=self.store,
             metrics=self.metrics.model(name),
-            snapshot_bytes=config.retention.snapshot_bytes,
+            disk_limits=partial(self.disk.limits, config.retention),
         )
         runner.verdicts = latest_verdicts(self.store, state)
         try:
@@ -277,7 +281,10 @@ class Assembly:
 
     def _performer(self, name: str, config: Config) -> Performer:
         limits = JobLimits(
-            memory_bytes=config.limits.memory, wall_seconds=config.limits.timeout, threads=config.limits.threads
+            memory_bytes=config.limits.memory,
+            wall_seconds=config.limits.timeout,
+            threads=config.limits.threads,
+            disk_bytes=config.limits.disk,
         )
         arguments = JobArguments(name, config, self.places, self.registry, self.store)
         return Performer(self.places, self.registry, name, self._slots, arguments.build, limits)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,13 +14,22 @@ import structlog
 from driftd.config.schema import Config
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from driftd.store.backups import DAILY, Backup, BackupError, Plan, backup_apart, is_due, list_backups
+from driftd.store.backups import DAILY, Backup, BackupError, Plan, backup_apart, is_due, list_backups, of_the_past
+from driftd.store.cutoff import SortedTimes, choose_cutoff
 from driftd.store.events.retention import RetentionLimits, upkeep_apart
 from driftd.store.integrity import damage_marked
 from driftd.store.schema_versions import DatabaseError
+from driftd.store.state.writer import StateStore
 from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs
 
-FOLDERS = {"events": "events", "models": "versions", "snapshots": "snapshots", "jobs": "jobs", "reports": "reports"}
+FOLDERS = {
+    "events": "events",
+    "models": "versions",
+    "snapshots": "snapshots",
+    "jobs": "jobs",
+    "reports": "reports",
+    "backups": "backups",
+}
 
 
 def disk_free(places: Places) -> tuple[int, int]:
@@ -53,14 +64,30 @@ EVERY_SECONDS = 600.0
 BACKUP_FIRST_SECONDS, BACKUP_LOOK_SECONDS = 30.0, 120.0
 
 
-def maintain_events(config: Config, places: Places, now: float) -> dict[str, bool]:
+def retention_limits(config: Config) -> RetentionLimits:
+    """What the config says of events."""
+    retention = config.retention
+    return RetentionLimits(retention.events, retention.event_bytes, share=retention.share)
+
+
+def maintain_events(
+    config: Config,
+    places: Places,
+    now: float,
+    held: Callable[[str, str], None] = lambda _model, _reason: None,
+    *,
+    most_bytes: int | None = None,
+) -> dict[str, bool]:
     """Seal and prune the event store of each model in a child; one model's failure never touches another.
 
-    A run that fails (a full disk) loses nothing: the next one goes on from there. Returns, by model, whether it ended
-    well.
+    A run that fails (a full disk) loses nothing: the next one goes on from there. `held` is told, by model, why rows
+    over their age were kept; empty when none were. `most_bytes` is what one store may take by `retention.disk`.
+    Returns, by model, whether it ended well.
     """
     ended_well = dict.fromkeys(config.models, True)
-    limits = RetentionLimits(config.retention.events, config.retention.event_bytes)
+    limits = retention_limits(config)
+    if most_bytes is not None:
+        limits = replace(limits, most_bytes=min(most_bytes, limits.most_bytes or most_bytes))
     for model in config.models:
         if damage_marked(places.events_db(model)) is not None:
             ended_well[model] = False  # nothing is written to it until it is restored
@@ -71,6 +98,7 @@ def maintain_events(config: Config, places: Places, now: float) -> dict[str, boo
             log.warning("upkeep_failed", model=model, error=str(error))
             ended_well[model] = False
             continue
+        held(model, done.pruned.held)
         if done.sealed or done.pruned.rows:
             log.info(
                 "upkeep_done",
@@ -82,6 +110,22 @@ def maintain_events(config: Config, places: Places, now: float) -> dict[str, boo
     return ended_well
 
 
+def prune_checks(store: StateStore, config: Config, metrics: Metrics, now: float) -> None:
+    """Forget the checks of every model that are older than `retention.checks`, unless the clock is in doubt."""
+    for state in store.models():
+        times = store.check_times(state.model)
+        if not times:
+            continue
+        cutoff = choose_cutoff(SortedTimes(times), now, config.retention.checks, config.retention.share)
+        if state.model in config.models:
+            metrics.model(state.model).hold_deletion("checks", held=cutoff.at is None)
+        if cutoff.at is None:
+            log.warning("deletion_held", model=state.model, rows="checks", reason=cutoff.reason)
+            continue
+        with store.transaction():
+            store.prune(state.model, before=cutoff.at)
+
+
 def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics, now: float) -> Backup | None:
     """Make the daily backup when it is due, in a child; returns it. A failure is told and tried again."""
     folder = config.backup.folder or places.backups
@@ -89,7 +133,7 @@ def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics,
         if config.backup.folder is not None:
             _require_answer(folder)
         if not is_due([folder], config.backup.every, now):
-            newest = list_backups([folder])[0][1]
+            newest = of_the_past(list_backups([folder]), now)[0][1]
             metrics.record_backup(newest.made_at, newest.bytes)
             return None
         made = backup_apart(backup_plan(config, config_path, places, now))

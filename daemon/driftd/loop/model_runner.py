@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,8 @@ from driftd.loop.actions import Performer, finding_of
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
 from driftd.loop.decide import Counts, Decision, Rules, open_decision
+from driftd.loop.disk import DiskLimits, prune_model
+from driftd.loop.requests import RESET_CURSOR, RESET_EVIDENCE, begin_evidence, request_of, reset_cursor
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
@@ -26,7 +28,6 @@ from driftd.policy import (
     AlarmStanding,
     ClockTick,
     Facts,
-    OperatorRequest,
     ProbationResult,
     QualityFault,
     QualityOk,
@@ -76,7 +77,7 @@ class ModelRunner:
     performer: Performer
     store: StateStore
     metrics: ModelMetrics
-    snapshot_bytes: int
+    disk_limits: Callable[[], DiskLimits]
     is_blind: bool = False  # the champion's files, or its evidence, are damaged: only requests are answered
     obstacle: str | None = None  # why its evidence cannot be read; None: it can, or the champion's files are damaged
     standing: str = "not looked yet"  # the last step in one sentence
@@ -143,7 +144,7 @@ class ModelRunner:
 
     def _check_due(self, champion: int, now: float) -> bool:
         self.scheduler.refresh(now)
-        due = self.scheduler.due(self.store, now)
+        due, waiting = self.scheduler.due(self.store, now), self.scheduler.count_due(self.store, now)
         self._show_source()
         served = self._served_by(champion)
         for run in self.scheduler.windows(due, self.evidence, served):
@@ -152,9 +153,10 @@ class ModelRunner:
         for run in self.scheduler.cohorts(self.store, self.evidence, served, now):
             self._record(run, champion, now)
             cohorts += 1
-        left = self.scheduler.due(self.store, now)
+        left = self.scheduler.count_due(self.store, now)
+        self.metrics.doubts(ahead=self.scheduler.count_ahead(self.store, now), clock=self.scheduler.doubts_clock(now))
         self._show_waiting(now)
-        return bool(cohorts) or (len(due) > 1 and len(left) < len(due))
+        return bool(cohorts) or (len(due) > 1 and left < waiting)
 
     def _show_waiting(self, now: float) -> None:
         self.metrics.waits(
@@ -311,25 +313,17 @@ class ModelRunner:
                 self._answer(request, now)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
-        given = request.arguments
-        finding = OperatorRequest(
-            request.kind,
-            request.who,
-            str(given.get("text") or ""),
-            given.get("version"),
-            request.at,
-            given.get("alarm"),
-            given.get("until"),
-        )
-        facts, is_reset = self._facts(now), request.kind == "reset_evidence"
-        fresh, obstacle = self.evidence.begin_anew(self.state.champion) if is_reset else (None, "")
+        finding, facts, monitor = request_of(request), self._facts(now), self.evidence.monitor
+        champion, is_reset = self.state.champion, request.kind == RESET_EVIDENCE
+        fresh, obstacle = self.evidence.begin_anew(champion) if is_reset else (None, "")
         with self._decide(now) as decision:
+            if request.kind == RESET_CURSOR:
+                finding, monitor = reset_cursor(finding, self.scheduler, self.evidence, champion, self.store, now)
             transition = decision.advance(replace(finding, obstacle=obstacle), facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
-            if transition.event is Event.EVIDENCE_RESET and fresh is not None and decision.state.champion is not None:
-                self.evidence.save(decision.state.champion, fresh, self.store)
-                for kind in EvidenceKind:
-                    self.store.clear_alarms(self.name, str(kind), now)
+            if transition.event is Event.EVIDENCE_RESET and fresh is not None and champion is not None:
+                begin_evidence(self.name, champion, fresh, self.evidence, self.store, now)
+        self.evidence.monitor = monitor
         if transition.event is Event.EVIDENCE_RESET:
             self.evidence.monitor, self.verdicts = fresh, NOT_CHECKED
             self.metrics.fresh()
@@ -396,13 +390,15 @@ class ModelRunner:
             show_version(self.metrics, self.evidence, self.state.champion)
         self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)
         if action.kind in (*BUILDING, ActionKind.SWAP) and self.state.build is None:
-            self._prune_snapshots()
+            self.prune_disk()
 
-    def _prune_snapshots(self) -> None:
-        """Refreshes store a snapshot each: the oldest go where they would fill the disk."""
-        registry, state = self.performer.registry, self.state
-        ways_back = (state.champion, state.previous, state.pinned, *state.served)
-        in_use = {*(version for version in ways_back if version is not None), *registry.versions(self.name)[:1]}
-        removed = registry.prune_snapshots(self.name, in_use, self.snapshot_bytes)
-        if removed:
-            log.info("snapshots_pruned", model=self.name, count=len(removed), first=removed[0])
+    def prune_disk(self) -> None:
+        """Let the oldest snapshots, versions, jobs and reports go, where there are too many and none is in use."""
+        actions = self.store.open_actions(self.name)
+        prune_model(
+            self.performer.places,
+            self.state,
+            self.rules.override,
+            {action.id for action in actions},
+            self.disk_limits(),
+        )

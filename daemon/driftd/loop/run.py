@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from types import FrameType
 import structlog
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
@@ -78,7 +80,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
-    scheduler.add_job(watch.look, "interval", seconds=WATCH_SECONDS, id="config")
+    scheduler.add_job(watch.look, Interval(WATCH_SECONDS), id="config")
     _add_upkeep(scheduler, assembly, places, clock)
     daemon.on_clock_jump = lambda: _run_all_soon(scheduler)
     _on_signals(daemon.inbox.put, service)
@@ -123,11 +125,28 @@ def _notifier(daemon: Daemon, places: Places, clock: Clock) -> Notifier:
     return Notifier(places.state_db, confirm, daemon.assembly.metrics, clock.now)
 
 
+class Interval(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Every so many seconds, whatever the wall clock is set to.
+
+    APScheduler's own interval counts on from the last run: after a jump of years it makes a list of every missed one,
+    which takes gigabytes. This one counts from the present moment where it is not the next.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._between = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        """The run after `previous`, as APScheduler asks for it; it never lies in the past."""
+        if previous is not None and previous <= now < previous + self._between:
+            return previous + self._between
+        return now + self._between
+
+
 def _scheduler(post_tick: Callable[[], None], metrics: Metrics) -> BackgroundScheduler:
     """A scheduler that ticks. Late ticks are dropped together into one, never lost."""
     options = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
     scheduler = BackgroundScheduler(job_defaults=options, timezone="UTC")
-    scheduler.add_job(post_tick, "interval", seconds=TICK_SECONDS, id="tick")
+    scheduler.add_job(post_tick, Interval(TICK_SECONDS), id="tick")
 
     def count(event: JobExecutionEvent) -> None:
         metrics.count_missed_tick(str(event.job_id))
@@ -145,12 +164,20 @@ def _run_all_soon(scheduler: BackgroundScheduler) -> None:
 def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Places, clock: Clock) -> None:
     """What is done beside the main loop, because it takes long or may hang: upkeep, and measuring the disk."""
     metrics = assembly.metrics
+    reasons_logged: dict[str, str] = {}  # why old events of a model are kept, as the log was told last
 
     def upkeep() -> None:
-        for model, ended_well in maintain_events(assembly.config, places, clock.now()).items():
-            metrics.upkeep(model, clock.now(), ok=ended_well)
+        reasons: dict[str, str] = {}
+        most = assembly.disk.event_bytes(assembly.config.retention.disk, len(assembly.config.models))
+        ended = maintain_events(assembly.config, places, clock.now(), reasons.__setitem__, most_bytes=most)
+        for model, ended_well in ended.items():
+            reason = reasons.get(model, "")
+            metrics.upkeep(model, clock.now(), ok=ended_well, held=bool(reason))
+            if reason and reasons_logged.get(model) != reason:
+                log.warning("deletion_held", model=model, rows="events", reason=reason)
+            reasons_logged[model] = reason
 
-    scheduler.add_job(upkeep, "interval", seconds=EVERY_SECONDS, id="upkeep")
+    scheduler.add_job(upkeep, Interval(EVERY_SECONDS), id="upkeep")
 
     def backup() -> None:
         back_up(assembly.config, assembly.config_path, places, metrics, clock.now())
@@ -159,13 +186,21 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
         check_versions(assembly.config, places, metrics)
 
     soon = datetime.now(UTC) + timedelta(seconds=BACKUP_FIRST_SECONDS)
-    scheduler.add_job(backup, "interval", seconds=BACKUP_LOOK_SECONDS, id="backup", next_run_time=soon)
-    scheduler.add_job(versions, "interval", seconds=VERSIONS_LOOK_SECONDS, id="versions", next_run_time=soon)
+    scheduler.add_job(backup, Interval(BACKUP_LOOK_SECONDS), id="backup", next_run_time=soon)
+    scheduler.add_job(versions, Interval(VERSIONS_LOOK_SECONDS), id="versions", next_run_time=soon)
+
+    def measure() -> None:
+        taken, (free, _) = sizes(places), disk_free(places)
+        assembly.disk.record(time.monotonic(), free, taken)
+        metrics.sizes(taken)
+        full_in = assembly.disk.full_in()
+        metrics.forecast(None if full_in is None else clock.now() + full_in, assembly.disk.growth())
+
     for function, seconds, name in (
         (lambda: metrics.room(*disk_free(places), clock.now()), ROOM_SECONDS, "room"),
-        (lambda: metrics.sizes(sizes(places)), EVERY_SECONDS, "sizes"),
+        (measure, EVERY_SECONDS, "sizes"),
     ):
-        scheduler.add_job(function, "interval", seconds=seconds, id=name, next_run_time=datetime.now(UTC))
+        scheduler.add_job(function, Interval(seconds), id=name, next_run_time=datetime.now(UTC))
 
 
 def _on_signals(post: Callable[[Message], None], service: Service) -> None:
@@ -209,4 +244,4 @@ def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
     def report(model: str, alarm: int) -> Path:
         return places.report(model, alarm) if model in daemon.models else Path("/nonexistent")
 
-    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report)
+    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report, assembly.service.standstill)

@@ -50,21 +50,33 @@ class StopAskedError(BaseException):
     """The main loop was told to stop while it waited. No Exception: nothing that handles failures may hold it up."""
 
 
+STANDSTILL_SECONDS = 120.0  # as WatchdogSec of the unit: longer without a sign of life, and the main loop hangs
+
+
 @dataclass(slots=True)
 class Service:
     """The process as its manager sees it."""
 
     manager: ServiceManager = field(default_factory=ServiceManager)
     stop_asked: str | None = None  # why; set by a signal handler
+    alive_at: float = field(default_factory=time.monotonic)  # the last sign of life, by the monotonic clock
 
     def alive(self) -> None:
         """Say that the main loop turns; call it only where nothing is half done.
 
         Raises StopAskedError when the process was told to stop.
         """
+        self.alive_at = time.monotonic()
         self.manager.alive()
         if self.stop_asked is not None:
             raise StopAskedError(self.stop_asked)
+
+    def standstill(self) -> str | None:
+        """Why the process is not healthy: the main loop gave no sign of life for long. None while it moves."""
+        seconds = time.monotonic() - self.alive_at
+        if seconds < STANDSTILL_SECONDS:
+            return None
+        return f"the main loop has not moved for {seconds:.0f} s: systemctl restart driftd, and keep the log"
 
 
 def status_line(

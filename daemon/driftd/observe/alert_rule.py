@@ -19,6 +19,7 @@ NOT_EVALUATED = 7  # windows in a row whose labels come and are not evaluated
 REFUSALS = 3  # builds in a row that the gate let through none of
 RECENT = 6 * 3600.0  # seconds that a rollback or a take-back is news
 STANDSTILL = 900.0  # seconds that the main loop may take for a round
+DISK_SOON = 7 * 86_400.0  # seconds until the disk is full, at its rate
 DISK_SHARE, DISK_BYTES = 0.05, 1 << 30  # of free room
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from driftd.observe import alert_rule
 from driftd.observe.alert_rule import Alert, Figure
+from driftd.observe.host_alerts import HOST_ALERTS
 
 NOT_PAUSED = 'unless on (instance, job, model) driftd_phase{phase="paused"} == 1'
 
@@ -352,34 +353,5 @@ ALERTS = (
         "It goes on serving from memory and is never loaded from these files: a restarted server has none to load.",
         figures={"served": SERVED},
     ),
-    Alert(
-        "DriftdBackupFails",
-        "increase(driftd_backup_failures_total[30m]) > 5",
-        "warning",
-        "no backup can be made, the newest is {age} old",
-        "Each try fails, every two minutes: the place for backups is full, or cannot be written.",
-        labels=(),
-        figures={"age": Figure("time() - driftd_backup_last_success_timestamp_seconds{$only}", "span")},
-    ),
-    Alert(
-        "DriftdNotificationsFail",
-        "driftd_notifications_pending > 0 and increase(driftd_notifications_failed_total[30m]) > 2",
-        "warning",
-        "{receiver}: {value} decisions could not be told to it, {failed} tries have failed",
-        "A receiver of notifications does not answer, or refuses. Everything is told in one digest when it is back.",
-        labels=("receiver",),
-        value="count",
-        figures={"failed": Figure("driftd_notifications_failed_total{$only}", "count")},
-    ),
-    Alert(
-        "DriftdDiskAlmostFull",
-        f"driftd_disk_free_bytes < {alert_rule.DISK_SHARE:g} * driftd_disk_size_bytes"
-        f" or driftd_disk_free_bytes < {alert_rule.DISK_BYTES}",
-        "critical",
-        "{value} are free for state_dir, {events} are taken by events",
-        "When the disk is full, no event, check or build can be kept. Lower `retention`, or make room.",
-        labels=(),
-        value="bytes",
-        figures={"events": Figure('sum without (part) (driftd_store_size_bytes{part="events",$only})', "bytes")},
-    ),
+    *HOST_ALERTS,
 )

@@ -15,7 +15,7 @@ ROUND_SECONDS = (0.01, 0.05, 0.25, 1.0, 5.0, 30.0, 120.0)
 RELOADS = ("applied", "unchanged", "refused")
 PAUSES = ("pause_checks", "pause_retraining", "pause_promotion")
 OVERRIDES = (*PAUSES, "pin", "silence", "retrain", "approve", "reject", "acknowledge")
-PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports")
+PARTS = ("state", "events", "versions", "snapshots", "jobs", "reports", "backups")
 
 
 _catalogue = MetricCatalogue()
@@ -71,6 +71,15 @@ OVERRIDE_EXPIRES = _gauge(
 DISK_FREE = _gauge("disk_free_bytes", "Free room for driftd on the file system of state_dir.")
 DISK_SIZE = _gauge("disk_size_bytes", "Size of the file system of state_dir.")
 STORE_SIZE = _gauge("store_size_bytes", f"What each part of state_dir takes: {', '.join(PARTS)}.", "part")
+DISK_FULL_AT = _gauge(
+    "disk_full_timestamp_seconds",
+    "When the file system of state_dir is full at the rate of the last day; absent while it does not fill.",
+)
+GROWTH = _gauge(
+    "store_growth_bytes",
+    f"By how much each part of state_dir grew within a day, at the rate of the last day: {', '.join(PARTS)}.",
+    "part",
+)
 MEASURED = _gauge("disk_measured_timestamp_seconds", "When free room was last measured.")
 UPKEEP_AT = _gauge(
     "upkeep_last_success_timestamp_seconds",
@@ -79,6 +88,15 @@ UPKEEP_AT = _gauge(
 )
 UPKEEP_FAILURES = _counter(
     "upkeep_failures", "Runs of sealing and pruning that failed; the next run goes on from there.", "model"
+)
+
+KEPT_ROWS = ("events", "checks")
+DELETION_HELD = _gauge(
+    "deletion_held",
+    "1 while rows over their age are kept, because the clock disagrees with them or too many would go at once: "
+    f"{', '.join(KEPT_ROWS)}.",
+    "model",
+    "rows",
 )
 
 # --- backups and damage ----------------------------------------------------------------------------------------------

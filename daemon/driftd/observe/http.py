@@ -38,6 +38,7 @@ class Wiring:
     reload: Callable[[], str | None]  # posts a reload and waits for its answer
     status: Callable[[], dict[str, Any]]
     report: Callable[[str, int], Path]
+    standstill: Callable[[], str | None] = lambda: None  # why the main loop counts as hung; None while it moves
 
 
 def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
@@ -48,7 +49,8 @@ def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
         return Response(body, headers={"Content-Type": content_type})
 
     async def healthy(_: Request) -> Response:
-        return PlainTextResponse("driftd is healthy\n")
+        obstacle = wiring.standstill()
+        return PlainTextResponse(f"{obstacle or 'driftd is healthy'}\n", status_code=503 if obstacle else 200)
 
     async def ready(_: Request) -> Response:
         obstacle = wiring.is_ready()

@@ -120,11 +120,11 @@ class Metrics:
             else:
                 self.board.clear(families.OVERRIDE_EXPIRES)
 
-    def upkeep(self, model: str, now: float, *, ok: bool) -> None:
+    def upkeep(self, model: str, now: float, *, ok: bool, held: bool = False) -> None:
         """A model's event store was sealed and pruned, or that failed; the model may be gone meanwhile."""
         metrics = self._models.get(model)
         if metrics is not None:
-            metrics.upkeep(now, ok=ok)
+            metrics.upkeep(now, ok=ok, held=held)
 
     def room(self, free: int, size: int, now: float) -> None:
         """How much room there is on the disk, in bytes."""
@@ -138,6 +138,13 @@ class Metrics:
         with self.board.together():
             for part, taken in parts.items():
                 self.board.set(families.STORE_SIZE, taken, part)
+
+    def forecast(self, full_at: float | None, growth: Mapping[str, float]) -> None:
+        """When the disk is full at its rate, None when it does not fill; what each part grows by, in bytes a day."""
+        with self.board.together():
+            self.board.set(families.DISK_FULL_AT, nan if full_at is None else full_at)
+            for part, grown in growth.items():
+                self.board.set(families.GROWTH, grown, part)
 
     def receivers(self) -> set[str]:
         """The receivers of notifications that have series."""

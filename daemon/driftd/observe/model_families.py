@@ -141,6 +141,16 @@ WINDOW_ROWS = _gauge("window_rows", "Predictions in the last window that was che
 WINDOW_END = _gauge(
     "window_end_timestamp_seconds", "End of the last window that was checked; absent for windows of rows.", "model"
 )
+AHEAD = _gauge(
+    "windows_ahead",
+    "Windows that cannot have been yet and were passed over, because the clock was ahead: until then none is checked.",
+    "model",
+)
+CLOCK_DOUBTED = _gauge(
+    "clock_doubted",
+    "1 while the clock is months ahead of the newest prediction: no window after that is checked, no row is deleted.",
+    "model",
+)
 BEHIND = _gauge("windows_behind", "Windows that have ended and wait for their check, by the clock.", "model")
 ALARMS = _counter("alarms", "Alarms by kind of evidence.", "model", "kind", lasting=True)
 

@@ -44,6 +44,9 @@ class ModelMetrics:
             board.set(model_families.WINDOW_SECONDS, window_seconds or 0, model)
             board.set(model_families.WATCHED, 1, model)
             board.set(families.EVENTS_DAMAGED, 0, model)
+            self.doubts(ahead=0, clock=False)
+            for rows in families.KEPT_ROWS:
+                self.hold_deletion(rows, held=False)
             for kind in families.CHECK_KINDS:
                 for verdict in Verdict:
                     board.add(model_families.CHECKS, 0, model, kind, verdict)
@@ -183,6 +186,15 @@ class ModelMetrics:
             self._board.add(model_families.SOURCE_HANGS, hangs - self._hangs if hangs > self._hangs else 0, self._model)
             self._hangs = hangs
 
+    def doubts(self, *, ahead: int, clock: bool) -> None:
+        """How many windows were passed over that cannot have been, and whether the clock is not believed."""
+        self._board.set(model_families.AHEAD, ahead, self._model)
+        self._board.set(model_families.CLOCK_DOUBTED, clock, self._model)
+
+    def hold_deletion(self, rows: str, *, held: bool) -> None:
+        """Whether rows over their age are kept, of `families.KEPT_ROWS`."""
+        self._board.set(families.DELETION_HELD, held, self._model, rows)
+
     def source(
         self,
         *,
@@ -224,9 +236,10 @@ class ModelMetrics:
         if not ok:
             self._board.add(families.ACTION_FAILURES, 1, self._model, kind)
 
-    def upkeep(self, now: float, *, ok: bool) -> None:
-        """The model's event store was sealed and pruned, or that failed."""
+    def upkeep(self, now: float, *, ok: bool, held: bool = False) -> None:
+        """The model's event store was sealed and pruned, or that failed; `held` where old rows are kept for now."""
         if ok:
+            self.hold_deletion("events", held=held)
             self._board.set(families.UPKEEP_AT, now, self._model)
         else:
             self._board.add(families.UPKEEP_FAILURES, 1, self._model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from driftd.errors import DriftdError
 from driftd.records import Window
+from driftd.training.job_output import LOG, SCRATCH
 from driftd.training.jobs import JobLimits, job_environment, kill_family
 from driftd_detectors.serialization import pack, unpack
 
@@ -105,8 +107,9 @@ class HelperProcess:
 
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        arguments = [str(os.getpid()), json.dumps(self.limits.to_dict())]
-        with (self.folder / "log.txt").open("wb") as output:
+        shutil.rmtree(self.folder / SCRATCH, ignore_errors=True)  # of one that was killed
+        arguments = [str(os.getpid()), json.dumps(self.limits.to_dict()), str(self.folder)]
+        with (self.folder / LOG).open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "driftd.plugins.worker", *arguments],
                 stdin=subprocess.PIPE,

@@ -23,6 +23,7 @@ from driftd.errors import DriftdError
 from driftd.plugins.process import Answer, Arrays, LoadRequest, LossRequest, ScoreRequest
 from driftd.records import Window
 from driftd.stattests import EVIDENTLY
+from driftd.training.job_output import JobOutput
 from driftd.training.jobs import JobLimits, apply_limits
 from driftd.training.process_tree import keep
 from driftd.training.user_functions import call_loss, import_function
@@ -41,9 +42,9 @@ MOST_WINDOWS = 60  # of the reference, the newest, that a detector is calibrated
 FEWEST_ROWS = 10  # of a window that is scored
 
 
-def main(parent: int, limits: JobLimits) -> None:
+def main(parent: int, limits: JobLimits, folder: Path) -> None:
     """Answer requests. What the user's code prints goes to standard error: standard output is the answers'."""
-    keep(parent)
+    keep(parent, JobOutput(folder, limits.disk_bytes, print), streams=(2,))
     with os.fdopen(os.dup(1), "wb") as answers, os.fdopen(os.dup(0), "rb") as requests:
         os.dup2(2, 1)
         for sentence in apply_limits(limits):
@@ -178,6 +179,6 @@ def _context(key: bytes):  # type: ignore[no-untyped-def]  # JobContext, whose i
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), JobLimits.from_dict(json.loads(sys.argv[2])))
+    main(int(sys.argv[1]), JobLimits.from_dict(json.loads(sys.argv[2])), Path(sys.argv[3]))
     sys.stdout.flush()
     os._exit(0)  # threads of the user's code must not keep a closed helper alive

@@ -174,7 +174,7 @@ class ProbationResult:
 class OperatorRequest:
     """A request of a person by the CLI.
 
-    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset_evidence.
+    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset_evidence | reset-cursor.
     """
 
     kind: str

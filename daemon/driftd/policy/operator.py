@@ -8,6 +8,7 @@ from dataclasses import replace
 from driftd.formatting import format_time
 from driftd.policy.alarms import acknowledge, open_numbers, pending_request, reset_evidence
 from driftd.policy.inputs import PIN_AGAIN, Facts, OperatorRequest, Override, PolicySettings
+from driftd.policy.recovery import without_future_times
 from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, resting_phase, swap_action
 from driftd.policy.triggers import is_interruptible, request_build
 from driftd.records import (
@@ -217,15 +218,32 @@ def _answer(
             return _roll_back(state, finding, facts)
         case "acknowledge":
             return acknowledge(state, finding, now)
-        case "reset_evidence":
-            return reset_evidence(state, finding, now)
+        case "reset_evidence" | "reset-cursor":
+            is_cursor = finding.kind == "reset-cursor"
+            return _reset_cursor(state, finding, facts, now) if is_cursor else reset_evidence(state, finding, now)
         case _:
             return Transition(
                 state,
                 f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge, "
-                "reset_evidence",
+                "reset_evidence, reset-cursor",
                 Event.REQUEST_REFUSED,
             )
+
+
+def _reset_cursor(state: ModelState, finding: OperatorRequest, facts: Facts, now: float) -> Transition:
+    """What a clock that was ahead left in the state; `text` says what the loop found and mended of the windows."""
+    mended = without_future_times(state, facts.window, now)
+    if mended == state and not finding.text:
+        return Transition(
+            state, "no window, check or time of this model lies ahead of the clock: is the clock right?",
+            Event.REQUEST_REFUSED,
+        )  # fmt: skip
+    times = "" if mended == state else "; what was to wait for a time ahead of the clock waits no more"
+    return Transition(
+        mended,
+        f"{finding.who} resets the cursor: {finding.text or 'no window is concerned'}{times}",
+        Event.CURSOR_RESET,
+    )
 
 
 def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transition:

@@ -1,4 +1,4 @@
-"""Reconciles a state that comes from a backup with the versions and the link on disk, which are newer."""
+"""Reconciles a state with the disk after a restore, and with the clock after that was ahead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from dataclasses import replace
 from driftd.formatting import format_time
 from driftd.policy.alarms import pending_request
 from driftd.policy.swaps import phase_without_probation, resting_phase
-from driftd.records import BuildStep, DecisionFigures, Event, ModelState, Phase, Probation, Transition
+from driftd.records import (
+    BuildStep,
+    DecisionFigures,
+    Event,
+    ModelState,
+    Phase,
+    Probation,
+    RefreshState,
+    Transition,
+)
 
 
 def reconcile_restored(
@@ -86,3 +95,55 @@ def _with_served(state: ModelState, served: int, versions: frozenset[int], now: 
 
 def _probation_clause(state: ModelState) -> str:
     return f", on probation beside {state.previous}" if state.probation is not None else ""
+
+
+LONGEST_WAIT = 7 * 86_400.0  # seconds that a pause of builds is believed to last
+
+
+def without_future_times(state: ModelState, window: int, now: float) -> ModelState:
+    """The state without times that a clock that was ahead has left in it. Pure.
+
+    `window` is the index of the window that is open now. Nothing may wait for such a time: a build's budget would stay
+    used up, a refresh or a schedule would not be due for years, a probation would not end.
+    """
+    state = replace(
+        state,
+        last_schedule=min(state.last_schedule, now),
+        build_starts=tuple(min(at, now) for at in state.build_starts),
+        cooldown_until=state.cooldown_until if state.cooldown_until <= now + LONGEST_WAIT else now,
+        backoff_until=state.backoff_until if state.backoff_until <= now + LONGEST_WAIT else now,
+        served_since=min(state.served_since, now),
+        open_alarms=tuple(
+            replace(alarm, since=min(alarm.since, now), change_at=_past(alarm.change_at, now))
+            for alarm in state.open_alarms
+        ),
+    )
+    if state.want is not None:
+        want = state.want
+        state = replace(state, want=replace(want, since=min(want.since, now), change_at=_past(want.change_at, now)))
+    if state.build is not None:
+        build = state.build
+        started_at, change_at = min(build.started_at, now), _past(build.change_at, now)
+        state = replace(state, build=replace(build, started_at=started_at, change_at=change_at))
+    if state.probation is not None:
+        state = replace(state, probation=_probation_until(state.probation, window, now))
+    return state if state.refresh is None else replace(state, refresh=_refresh_until(state.refresh, window, now))
+
+
+def _probation_until(probation: Probation, window: int, now: float) -> Probation:
+    since, looked_at = min(probation.since, now), min(probation.looked_at, now)
+    return replace(probation, since=since, looked_at=looked_at, window=min(probation.window, window))
+
+
+def _refresh_until(refresh: RefreshState, window: int, now: float) -> RefreshState:
+    return replace(
+        refresh,
+        window=min(refresh.window, window),
+        mature_until=min(refresh.mature_until, now),
+        extra=tuple(index for index in refresh.extra if index <= window),
+        change_at=_past(refresh.change_at, now),
+    )
+
+
+def _past(at: float | None, now: float) -> float | None:
+    return None if at is None else min(at, now)

@@ -5,21 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from driftd.errors import DriftdError
-from driftd.fsutil import sync, write_durably
+from driftd.fsutil import STAGED, make_staging, sync, write_durably
 from driftd.paths import Places
-from driftd.registry.manifest import Manifest, ManifestError, check_file, read_manifest, with_hashes, write_manifest
+from driftd.registry.manifest import (
+    MANIFEST,
+    Manifest,
+    ManifestError,
+    check_file,
+    read_manifest,
+    with_hashes,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
     from driftd.registry.loaded import LoadedVersion
-
-_STAGED = ".staged-"
 
 
 class RegistryError(DriftdError):
@@ -34,13 +39,11 @@ class Registry:
 
     def stage(self, model: str) -> Path:
         """An empty folder, invisible to readers, to fill with a version's files and to hand to `publish`."""
-        versions = self._places.model(model) / "versions"
-        versions.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=versions, prefix=_STAGED))
+        return make_staging(self._places.model(model) / "versions")
 
     def sweep(self, model: str) -> int:
         """Remove what interrupted builds left behind; only while no build of this model runs. Returns how many."""
-        left = list((self._places.model(model) / "versions").glob(f"{_STAGED}*"))
+        left = list((self._places.model(model) / "versions").glob(f"{STAGED}*"))
         for folder in left:
             shutil.rmtree(folder, ignore_errors=True)
         return len(left)
@@ -127,6 +130,24 @@ class Registry:
             del sizes[digest]
             removed.append(digest)
         return tuple(removed)
+
+    def retire(self, model: str, in_use: Collection[int], keep: int) -> tuple[int, ...]:
+        """Remove a model's oldest versions over `keep`, but for those `in_use` and the newest; returns their numbers.
+
+        Their manifests stay beside the versions, in `retired/NUMBER.json`: what a decision of then was about.
+        """
+        versions = self.versions(model)
+        removable = [number for number in versions[:-1] if number not in in_use]
+        gone = removable[: max(0, len(versions) - keep)]
+        for number in gone:
+            folder, retired = self._places.version(model, number), self._places.retired_manifest(model, number)
+            retired.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                write_durably(retired, (folder / MANIFEST).read_bytes())
+            leaving = folder.with_name(f"{STAGED}retired-{number}")  # gone in one step for whoever lists; then swept
+            folder.rename(leaving)
+            shutil.rmtree(leaving, ignore_errors=True)
+        return tuple(gone)
 
     def current(self, model: str) -> int | None:
         """The version that the `current` link names; None when there is no link, or it names no published version."""

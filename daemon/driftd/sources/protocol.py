@@ -14,6 +14,7 @@ from driftd_detectors.schema import Schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
+DISAGREES = 90 * 86_400.0  # seconds between the clock and the newest event: then the clock is not believed
 CHUNK_ROWS = 50_000  # the memory of a check is bounded by one chunk
 
 
@@ -114,6 +115,41 @@ def due_windows(
             yield window_at(spec, index)
     else:
         raise ValueError("a window needs `every` or `rows`")
+
+
+def count_due(spec: WindowSpec, extent: Extent, next_index: int | None, now: float, lateness: float) -> int:
+    """How many windows `due_windows` gives, without making them."""
+    if spec.rows is not None:
+        return max(0, extent.rows // spec.rows - (next_index or 0))
+    first = next(due_windows(spec, extent, next_index, now, lateness), None)
+    if first is None or spec.every is None:
+        return 0
+    complete = min(now, extent.complete_until) - lateness
+    return window_index(complete, spec.every) - first.index
+
+
+def count_ahead(spec: WindowSpec, extent: Extent, next_index: int | None, now: float) -> int:
+    """How many windows that cannot have been yet were passed over: 0 but after the clock was ahead, or rows went.
+
+    The window that is open, and one more, may have been learned from before the model came under watch.
+    """
+    if next_index is None:
+        return 0
+    if spec.rows is not None:
+        return max(0, next_index - extent.rows // spec.rows)
+    assert spec.every is not None  # a window has one of the two
+    return max(0, next_index - window_index(now, spec.every) - 1)
+
+
+def believed_now(spec: WindowSpec, extent: Extent, now: float, lateness: float) -> float:
+    """The moment up to which windows count as over: `now`, but for a clock that is months ahead of the newest event.
+
+    Then the clock is wrong or the feed has ended. Until one of the two is known, the windows after that event wait.
+    """
+    newest = extent.newest_at
+    if newest is None or now - newest <= DISAGREES:
+        return now
+    return min(now, newest + (spec.every or 0.0) + lateness)
 
 
 def window_at(spec: WindowSpec, index: int) -> Window:

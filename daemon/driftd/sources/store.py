@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EVER = float("inf")
+CLOCK_SET_BACK = 86_400.0  # seconds that closed windows lie ahead: the clock that closed them was wrong
 _BACKFILL = "driftd backfill loads rows of the past: no window is checked before it has ended"
 
 
@@ -51,7 +52,9 @@ class StoreSource:
             if self._seen is not None and rows > self._seen[0]:
                 self._late += self._reader.arrived_late(*self._seen)
         closed = self._closed_until(now)
-        self._seen = (rows, closed if self._seen is None else max(closed, self._seen[1]))
+        if self._seen is not None and self._seen[1] - closed < CLOCK_SET_BACK:
+            closed = max(closed, self._seen[1])
+        self._seen = (rows, closed)
         joins = self._count_joins(now)
         counts |= {"labels": float(joins.labels), "unjoined": float(joins.unjoined)}
         faults = (joins.fault,) if joins.fault is not None and rows else ()

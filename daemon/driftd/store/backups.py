@@ -24,6 +24,7 @@ CONTENT = "backup.json"
 STATE, CONFIG, MANIFESTS = "state.db", "config.yaml", "manifests"
 DAILY, BY_HAND = "daily", "by-hand"
 _UNFINISHED = ".unfinished-"
+_CLOCKS_DIFFER = 120.0  # seconds
 _LATER_KEPT = 3  # of the backups that were made for another reason than the time of day
 _FULL_CHECK_SECONDS = 3600.0
 _LARGE_CHECK_SECONDS = 600.0  # for what is too large to be copied: read, so that damage does not stay unseen
@@ -53,6 +54,10 @@ class Backup(msgspec.Struct, frozen=True):
     files: dict[str, str]
     bytes: int
     name: str = ""  # of the folder; not written
+
+    def is_ahead(self, now: float) -> bool:
+        """Whether its time is yet to come: a clock that was ahead made it, or the clock is behind now."""
+        return self.made_at > now + _CLOCKS_DIFFER
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -91,7 +96,7 @@ def make_backup(plan: Plan) -> Backup:
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-    prune_backups(plan.folder, plan.keep)
+    prune_backups(plan.folder, plan.keep, plan.now)
     return msgspec.structs.replace(made, name=final.name)
 
 
@@ -114,6 +119,11 @@ def read_backup(path: Path) -> Backup | None:
         return None
 
 
+def of_the_past(backups: Sequence[tuple[Path, Backup]], now: float) -> list[tuple[Path, Backup]]:
+    """Those of some backups that a clock which is right can have made, in their order."""
+    return [(path, backup) for path, backup in backups if not backup.is_ahead(now)]
+
+
 def check_backup(path: Path, backup: Backup) -> str | None:
     """Why a backup cannot be used, read whole; None when it can."""
     for name, digest in backup.files.items():
@@ -125,15 +135,21 @@ def check_backup(path: Path, backup: Backup) -> str | None:
     return examine(path / STATE, seconds=_FULL_CHECK_SECONDS)
 
 
-def prune_backups(folder: Path, keep: int) -> list[str]:
-    """Delete the oldest daily backups over `keep`, and the oldest others over three; returns their names."""
+def prune_backups(folder: Path, keep: int, now: float) -> list[str]:
+    """Delete the oldest daily backups over `keep`, and the oldest others over three; returns their names.
+
+    Those whose time is yet to come are counted for themselves: whichever clock is wrong, they push nothing out.
+    """
     gone = []
-    backups = list_backups([folder])
-    of_the_day = [path for path, backup in backups if backup.reason == DAILY]
-    others = [path for path, backup in backups if backup.reason != DAILY]
-    for path in [*of_the_day[keep:], *others[_LATER_KEPT:]]:
-        path.rename(path.with_name(f"{_UNFINISHED}{path.name}"))  # gone in one step for whoever lists
-        gone.append(path.name)
+    found = list_backups([folder])
+    past = of_the_past(found, now)
+    ahead = [item for item in found if item not in past]
+    for backups, times in ((past, 1), (ahead, 2)):  # on a clock that is behind, the good ones are among those
+        of_the_day = [path for path, backup in backups if backup.reason == DAILY]
+        others = [path for path, backup in backups if backup.reason != DAILY]
+        for path in [*of_the_day[times * keep :], *others[times * _LATER_KEPT :]]:
+            path.rename(path.with_name(f"{_UNFINISHED}{path.name}"))  # gone in one step for whoever lists
+            gone.append(path.name)
     _sweep(folder)
     return gone
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from driftd.fsutil import sync
 from driftd.paths import Places
-from driftd.store.backups import STATE, Backup, BackupError, check_backup, events_in
+from driftd.store.backups import STATE, Backup, BackupError, check_backup, events_in, of_the_past
 from driftd.store.events.writer import FileGate, connect, transaction
 from driftd.store.integrity import clear_mark
 from driftd.store.migrations import ensure_current
@@ -32,10 +32,15 @@ class Restored:
     aside: tuple[Path, ...] = ()
 
 
-def newest_good(backups: Sequence[tuple[Path, Backup]]) -> tuple[Path, Backup, list[str]]:
-    """The newest backup that can be used, and a sentence for each newer one that cannot. Raises BackupError."""
-    refused: list[str] = []
-    for path, backup in backups:
+def newest_good(backups: Sequence[tuple[Path, Backup]], now: float) -> tuple[Path, Backup, list[str]]:
+    """The newest backup that can be used, and a sentence for each newer one that cannot. Raises BackupError.
+
+    One whose time is yet to come is used where there is no other.
+    """
+    past = of_the_past(backups, now)
+    ahead = [item for item in backups if item not in past]
+    refused = [f"{backup.name} is set aside: its time is yet to come (a clock was ahead)" for _, backup in ahead]
+    for path, backup in [*past, *ahead]:
         fault = check_backup(path, backup)
         if fault is None:
             return path, backup, refused

@@ -98,7 +98,7 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
     JSON file, DRIFTD_OUTPUT a folder that must hold `model.skops` or `model.onnx` (or `model.joblib`, where the config
     allows it) at the end; DRIFTD_TASK, DRIFTD_TARGET and DRIFTD_SEED save simple programs from reading the JSON.
     """
-    with tempfile.TemporaryDirectory(prefix="driftd-train-") as name:
+    with tempfile.TemporaryDirectory(prefix="driftd-train-", dir=os.environ.get("DRIFTD_SCRATCH")) as name:
         folder = Path(name)
         (output := folder / "output").mkdir()
         data = rows.frame.copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib
 import json
@@ -15,7 +16,8 @@ import msgspec
 
 from driftd.errors import DriftdError
 from driftd.formatting import json_safe_object
-from driftd.training.jobs import JOB, JobLimits, JobResult, apply_limits, log_tail, read_result, write_result
+from driftd.training.job_output import JobOutput
+from driftd.training.jobs import JOB, JobLimits, JobResult, apply_limits, read_result, write_result
 from driftd.training.process_tree import keep
 from driftd_detectors.errors import DetectorError
 
@@ -42,31 +44,37 @@ def run_folder(folder: Path, *, parent: int | None = None) -> int:
     `parent` is the process that the job must not outlive; None: the one that the order names.
     """
     order = json.loads((folder / JOB).read_bytes())
-    keep(
-        order["parent"] if parent is None else parent
-    )  # from here on this is the work, and the process that was started its keeper
+    limits = JobLimits.from_dict(order["limits"])
+
+    def fail(sentence: str) -> None:
+        write_result(folder, JobResult(ok=False, error=sentence))
+
+    # From here on this is the work, and the process that was started its keeper.
+    keep(order["parent"] if parent is None else parent, JobOutput(folder, limits.disk_bytes, fail))
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a predecessor may still be dying
         if read_result(folder) is None:
-            for sentence in apply_limits(JobLimits.from_dict(order["limits"])):
+            for sentence in apply_limits(limits):
                 print(sentence, flush=True)  # noqa: T201 - standard output is the job's log
-            result = _result_of(order["task"], order["arguments"], folder)
+            result = _result_of(order["task"], order["arguments"])
             write_result(folder, result)
     return 0
 
 
-def _result_of(task: str, arguments: Mapping[str, object], folder: Path) -> JobResult:
+def _result_of(task: str, arguments: Mapping[str, object]) -> JobResult:
     try:
         return JobResult(ok=True, value=json_safe_object(run_task(task, arguments)))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
         traceback.print_exc()
         sys.stderr.flush()
-        return JobResult(ok=False, error=_sentence(error), tail=log_tail(folder))
+        return JobResult(ok=False, error=_sentence(error))
 
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "the child ran out of the memory that its limits allow (MemoryError)"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"a file of the job grew over the bytes that limits.disk allows ({error})"
     if isinstance(error, SystemExit):
         return f"the trainer called sys.exit({error.code!r}) instead of returning an estimator"
     return str(error) if isinstance(error, DriftdError | DetectorError) else f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import IO, Any
 
 from driftd.fsutil import write_durably
 from driftd.training.fork_server import ForkedProcess, ForkServer
+from driftd.training.job_output import LOG, LOG_BEFORE, SCRATCH
 from driftd.training.process_tree import end_below
 
 __all__ = ["Job", "JobLimits", "JobResult", "job_environment", "read_result", "start_job"]
@@ -43,6 +45,7 @@ class JobLimits:
     cpu_seconds: int | None = None  # of each process of the job
     wall_seconds: float = 3600.0  # of the whole job; the parent enforces it
     open_files: int | None = 1024
+    disk_bytes: int | None = 32 << 30  # of one file of the job (RLIMIT_FSIZE), and of all in its scratch folder
     threads: int | None = None  # None: half the cores, at least one
     nice: int = 10
     oom_score: int = 500  # where memory ends, a job is killed before the daemon or anything else on the host
@@ -72,6 +75,7 @@ def apply_limits(limits: JobLimits) -> list[str]:
         ("memory_bytes", resource.RLIMIT_AS, limits.memory_bytes),
         ("cpu_seconds", resource.RLIMIT_CPU, limits.cpu_seconds),
         ("open_files", resource.RLIMIT_NOFILE, limits.open_files),
+        ("disk_bytes", resource.RLIMIT_FSIZE, limits.disk_bytes),
         ("core dumps", resource.RLIMIT_CORE, 0),
     ):
         if value is None:
@@ -94,9 +98,9 @@ def apply_limits(limits: JobLimits) -> list[str]:
 
 
 JOB = "job.json"
-LOG = "log.txt"
 RESULT = "result.json"
 _TAIL_BYTES = 4000
+_RESULT_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +116,15 @@ class JobResult:
 def read_result(folder: Path) -> JobResult | None:
     """The result of a finished job; None while there is none."""
     try:
+        if (size := (folder / RESULT).stat().st_size) > _RESULT_BYTES:
+            return JobResult(ok=False, error=f"its result of {size:,} bytes is too large to be read")
         stored = json.loads((folder / RESULT).read_bytes())
     except FileNotFoundError:
         return None
-    return JobResult(stored["ok"], stored.get("value", {}), stored.get("error", ""), stored.get("tail", ""))
+    if stored["ok"]:
+        return JobResult(ok=True, value=stored.get("value", {}))
+    tail = stored.get("tail") or log_tail(folder)  # the keeper writes the last words after the result
+    return JobResult(ok=False, error=stored.get("error", ""), tail=tail)
 
 
 def write_result(folder: Path, result: JobResult) -> None:
@@ -123,21 +132,22 @@ def write_result(folder: Path, result: JobResult) -> None:
     stored = (
         {"ok": True, "value": dict(result.value)}
         if result.ok
-        else {"ok": False, "error": result.error, "tail": result.tail}
+        else {"ok": False, "error": result.error[:_TAIL_BYTES], "tail": result.tail}
     )
     write_durably(folder / RESULT, json.dumps(stored, allow_nan=False).encode())
 
 
 def log_tail(folder: Path) -> str:
     """The end of a job's log, whole lines, at most about 4 kB."""
-    path = folder / LOG
-    if not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-    return text.split("\n", 1)[-1] if size > _TAIL_BYTES and "\n" in text else text
+    found = b""
+    for path in (folder / LOG, folder / LOG_BEFORE):
+        if path.is_file() and len(found) <= _TAIL_BYTES:
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _TAIL_BYTES - 1))
+                found = file.read() + found
+    text = found[-_TAIL_BYTES:].decode(errors="replace")
+    return text.split("\n", 1)[-1] if len(found) > _TAIL_BYTES and "\n" in text else text
 
 
 _OF_THE_DAEMON = {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"}
@@ -267,6 +277,8 @@ def start_job(
         file.write(json.dumps(order, indent=2))
     temporary.replace(folder / JOB)
     environment = job_environment(limits)
+    (folder / LOG_BEFORE).unlink(missing_ok=True)
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)  # of a run that was killed
     with open(folder / LOG, "wb", opener=_for_us_alone) as log:
         forked = server.fork(folder, folder / LOG, environment) if server is not None else None
         process = forked or SpawnedProcess(
@@ -306,6 +318,8 @@ def _why(code: int, limits: JobLimits) -> str:
     if code > 0:
         return f"the child ended with exit code {code} and wrote no result"
     name = signal.Signals(-code).name
+    if -code == signal.SIGXFSZ:
+        return f"a file of the child grew over {limits.disk_bytes or 0:,} bytes (limits.disk)"
     if -code == signal.SIGXCPU:
         return f"the child used up its {limits.cpu_seconds} s of CPU time (SIGXCPU)"
     if -code == signal.SIGKILL:

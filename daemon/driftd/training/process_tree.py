@@ -8,9 +8,11 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -40,24 +42,57 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
 
+_LAST_WORDS_SECONDS = 10.0  # for what is still in the pipe when all who wrote to it have ended
 _SWEEPS = 200  # a family that forks as fast as it is killed is given up after so many
 
 
-def keep(parent: int) -> None:
+class Output(Protocol):
+    """What a keeper does with the output of its worker."""
+
+    def enter(self) -> None:
+        """Called in the worker, before it works."""
+        ...
+
+    def watch(self, pipe: int, worker: int) -> None:
+        """Read what the worker prints until all is read; called in a thread of the keeper, with the worker's pid."""
+        ...
+
+    def close(self) -> None:
+        """Called in the keeper when the worker, and all that it started, has ended."""
+        ...
+
+
+def keep(parent: int, output: Output | None = None, streams: tuple[int, ...] = (1, 2)) -> None:
     """Fork: returns in the child, which does the work; the keeper stays behind and ends as the child ended.
 
-    `parent` is the process that both must not outlive.
+    `parent` is the process that both must not outlive. With an `output`, what the child prints to `streams` goes there.
     """
     adopt_orphans()
     signal.signal(signal.SIGTERM, _abandon)
     die_with_parent(parent, by=signal.SIGTERM)
     keeper = os.getpid()
+    reading, writing = (-1, -1) if output is None else os.pipe()
     worker = os.fork()
     if worker == 0:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         die_with_parent(keeper)
+        if output is not None:
+            os.close(reading)
+            for stream in streams:
+                os.dup2(writing, stream)
+            os.close(writing)
+            output.enter()
         return
-    _end_as(_await_worker(worker))
+    if output is None:
+        _end_as(_await_worker(worker))
+        return
+    os.close(writing)
+    watcher = threading.Thread(target=output.watch, args=(reading, worker), daemon=True)
+    watcher.start()
+    status = _await_worker(worker)
+    watcher.join(_LAST_WORDS_SECONDS)
+    output.close()
+    _end_as(status)
 
 
 def end_below(pid: int) -> None:

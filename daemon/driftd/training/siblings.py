@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from driftd.fsutil import sha256_of, sync_tree, write_durably
+from driftd.fsutil import STAGED, make_staging, sha256_of, sync_tree, write_durably
 from driftd.paths import Places
 from driftd.registry.artefact import ArtefactError, load_estimator, store_estimator
 from driftd_detectors.comparison.refresh import DEPTH
@@ -22,7 +21,6 @@ log = structlog.get_logger()
 
 RECORD = "siblings.json"
 _FORMAT = 1
-_STAGED = ".staged-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,7 @@ class Generation:
 def store_generation(places: Places, model: str, made: Generation, *, allow_joblib: bool) -> None:
     """Store the siblings of a refresh in one rename, in the place of what an interrupted run of it left."""
     folder = places.siblings(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(dir=folder, prefix=_STAGED))
+    staged = make_staging(folder)
     try:
         files = {}
         for recipe, estimator in made.estimators.items():
@@ -105,7 +102,7 @@ def store_generation(places: Places, model: str, made: Generation, *, allow_jobl
 def prune_generations(places: Places, model: str) -> None:
     """Remove the siblings of all but the newest refreshes, and what interrupted runs left; one refresh runs at once."""
     folder = places.siblings(model)
-    for path in [*folder.glob(f"{_STAGED}*"), *(folder / str(number) for number in _numbers(folder)[:-DEPTH])]:
+    for path in [*folder.glob(f"{STAGED}*"), *(folder / str(number) for number in _numbers(folder)[:-DEPTH])]:
         shutil.rmtree(path, ignore_errors=True)
 
 

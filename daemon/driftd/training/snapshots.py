@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from driftd.errors import DriftdError
-from driftd.fsutil import sha256_of, sync, write_durably
+from driftd.fsutil import make_staging, sha256_of, sync, write_durably
 from driftd.paths import Places
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.values import MOST_NAMES, Vocabulary, learn_names
@@ -140,8 +139,7 @@ def take_snapshot(
     text = json.dumps(schema.to_dict())  # in the order of the features: it is part of the schema
     table = table.replace_schema_metadata({"driftd_schema": text})
     folder = places.snapshot(model, "x").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(dir=folder, prefix=".staged-"))
+    staged = make_staging(folder)
     try:
         digest = _write(staged, table, schema)
         _publish(staged, places.snapshot(model, digest), digest)

@@ -59,8 +59,19 @@ def pressings(metrics: ExportedValues, models: Iterable[str], now: float) -> Act
 def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[ActiveCondition]:
     """What presses of one model, the most urgent first."""
     values = _Model(lambda family, *labels: metrics.value(family, model, *labels), model, now)
-    first = (_damage, _not_watched, _not_asked, _step_fails, _missing_checks, _neglected_alarm, _rollback, _taken_back)
-    for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refusals):
+    first = (
+        _damage,
+        _not_watched,
+        _windows_ahead,
+        _clock_doubted,
+        _not_asked,
+        _step_fails,
+        _missing_checks,
+        _neglected_alarm,
+        _rollback,
+        _taken_back,
+    )
+    for look in (*first, _no_prediction, _unreadable, _no_label, _not_evaluated, _refusals, _deletion_held):
         pressing = look(values)
         if pressing is not None:
             yield pressing
@@ -68,7 +79,7 @@ def of_model(metrics: ExportedValues, model: str, now: float) -> Iterator[Active
 
 def of_host(metrics: ExportedValues, now: float) -> Iterator[ActiveCondition]:
     """What presses of the machine and of what is told outside, not of a model."""
-    for look in (_standstill, _little_room, _no_backup):
+    for look in (_standstill, _little_room, _disk_full, _no_backup):
         pressing = look(metrics, now)
         if pressing is not None:
             yield pressing
@@ -224,6 +235,35 @@ def _no_label(model: _Model) -> ActiveCondition | None:
     return ActiveCondition("DriftdLabelFeedSilent", sentence, "Performance is not watched, and no build can be judged.")
 
 
+def _windows_ahead(model: _Model) -> ActiveCondition | None:
+    count = model.number(model_families.AHEAD)
+    if not count:
+        return None
+    sentence = (
+        f"{count:,.0f} windows that cannot have been yet were passed over: the clock was ahead, or is behind now."
+    )
+    detail = "No window is checked before the clock has passed them. Set the clock first (timedatectl)."
+    return ActiveCondition("DriftdWindowsAhead", sentence, detail, f"driftd reset-cursor {model.name}")
+
+
+def _clock_doubted(model: _Model) -> ActiveCondition | None:
+    if not model.is_on(model_families.CLOCK_DOUBTED):
+        return None
+    newest = model.number(model_families.NEWEST_PREDICTION)
+    sentence = f"The clock is months ahead of the newest prediction ({format_time(newest)}): no window is checked."
+    detail = "The clock is wrong, or the feed has ended. Nothing is deleted by its age meanwhile."
+    return ActiveCondition("DriftdClockDoubted", sentence, detail)
+
+
+def _deletion_held(model: _Model) -> ActiveCondition | None:
+    held = [rows for rows in families.KEPT_ROWS if model.is_on(families.DELETION_HELD, rows)]
+    if not held:
+        return None
+    sentence = f"Its {' and '.join(held)} over their age are kept: deleting them might be a mistake."
+    detail = "The clock disagrees with them by months, or more than retention.share of them would go at once."
+    return ActiveCondition("DriftdDeletionHeld", sentence, detail, f"driftd prune {model.name} --dry-run")
+
+
 def _not_evaluated(model: _Model) -> ActiveCondition | None:
     count = model.number(model_families.COHORTS_NOT_EVALUATED)
     if count < alert_rule.NOT_EVALUATED:
@@ -258,6 +298,17 @@ def _little_room(metrics: ExportedValues, _now: float) -> ActiveCondition | None
     return ActiveCondition(
         "DriftdDiskAlmostFull", sentence, "When the disk is full, no event, check or build can be kept."
     )
+
+
+def _disk_full(metrics: ExportedValues, now: float) -> ActiveCondition | None:
+    full_at = metrics.value(families.DISK_FULL_AT)
+    if full_at is None or full_at - now >= alert_rule.DISK_SOON:
+        return None
+    grown = {part: metrics.value(families.GROWTH, part) or 0.0 for part in families.PARTS}
+    part = max(grown, key=lambda name: grown[name])
+    what = f"; {part}: {grown[part] / GIB:.1f} GiB a day" if grown[part] > 0 else "; what fills it is not driftd's"
+    sentence = f"The disk of state_dir is full at {format_time(full_at)}, at its rate of the last day{what}."
+    return ActiveCondition("DriftdDiskFillsUp", sentence, "Lower retention, set retention.disk, or make room.")
 
 
 def _no_backup(metrics: ExportedValues, now: float) -> ActiveCondition | None:

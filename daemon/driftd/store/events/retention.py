@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from driftd.store.cutoff import Cutoff, choose_cutoff
 from driftd.store.events.sealing import Sealed, seal
 from driftd.store.events.writer import MINUTE, SAVE_KEEP_SECONDS, connect, transaction
 from driftd.store.migrations import ensure_current
@@ -37,11 +39,17 @@ _BREATH = 0.005  # seconds between two small transactions, for the writers
 
 @dataclass(frozen=True, slots=True)
 class RetentionLimits:
-    """What is kept: so many seconds of events; if given, at most so many bytes of segments and used database pages."""
+    """What is kept: so many seconds of events; if given, at most so many bytes of segments and used database pages.
+
+    By age at most `share` of the rows goes at once. With `is_ordered` a person said that what is too old must go: the
+    clock and the share are not asked.
+    """
 
     keep_seconds: float
     most_bytes: int | None = None
     keep_refused_seconds: float = 30 * 86_400.0
+    share: float = 1.0
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Pruned:
     segments: int = 0
     orphans: int = 0  # labels whose prediction never came
     quarantined: int = 0
+    held: str = ""  # why nothing went by its age; empty when the clock and the share allowed it
 
 
 def prune(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Pruned:
@@ -64,18 +73,74 @@ def prune(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Pr
     ensure_current(path, "events")
     with closing(connect(path)) as connection:
         connection.execute("pragma synchronous = normal")  # nothing here is lost that could not be done again
-        cutoff = now - limits.keep_seconds
+        allowed = _cutoff(connection, now, limits)
         with transaction(connection):  # those who write events refuse what is older, and know no config
             connection.execute(SAVE_KEEP_SECONDS, (limits.keep_seconds,))
+        cutoff = 0.0 if allowed.at is None else allowed.at  # no event is older than 1970
         rows = _delete_rows(connection, _OLD_ROWS, (cutoff,))
+        orphans = _delete_orphans(connection, _orphans_cutoff(connection, cutoff))
         if limits.most_bytes is not None:
+            orphans += _shrink_orphans(connection, limits.most_bytes)
             rows += _shrink(connection, limits.most_bytes)
         gone = _drop_segments(connection, segments)
         _delete_dead_blocks(connection, cutoff)
-        orphans = _delete_orphans(connection, cutoff)
-        quarantined = _delete_refused(connection, now - limits.keep_refused_seconds)
+        quarantined = _delete_refused(connection, cutoff + limits.keep_seconds - limits.keep_refused_seconds)
         _give_pages_back(connection)
-    return Pruned(rows, gone, orphans, quarantined)
+    return Pruned(rows, gone, orphans, quarantined, allowed.reason)
+
+
+def count_old(path: Path, now: float, limits: RetentionLimits) -> tuple[int, int, Cutoff]:
+    """How many predictions are too old, how many there are, and up to which time `prune` would delete them."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        times = PredictionTimes(connection)
+        total, allowed = times.count(), _cutoff(connection, now, limits)
+        ordered = _cutoff(connection, now, replace(limits, is_ordered=True)).at
+        assert ordered is not None  # nothing is held back where a person orders it
+        return times.count_before(ordered, total), total, allowed
+
+
+def _cutoff(connection: sqlite3.Connection, now: float, limits: RetentionLimits) -> Cutoff:
+    times = PredictionTimes(connection)
+    if limits.is_ordered or not times.count():
+        return Cutoff(now - limits.keep_seconds)
+    return choose_cutoff(times, now, limits.keep_seconds, limits.share)
+
+
+class PredictionTimes:
+    """The times of the predictions of an events database, by its index: see `Times`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def newest(self) -> float:
+        """See `Times.newest`."""
+        return float(self._value("select max(at) from predictions", ()))
+
+    def last_until(self, at: float) -> float | None:
+        """See `Times.last_until`."""
+        found = self._value("select max(at) from predictions where at <= ?", (at,))
+        return None if found is None else float(found)
+
+    def first_after(self, at: float) -> float:
+        """See `Times.first_after`."""
+        return float(self._value("select min(at) from predictions where at > ?", (at,)))
+
+    def count_from(self, at: float, most: int) -> int:
+        """See `Times.count_from`."""
+        query = "select count(*) from (select 1 from predictions indexed by predictions_by_time where at >= ? limit ?)"
+        return int(self._value(query, (at, most)))
+
+    def count_before(self, at: float, most: int) -> int:
+        """See `Times.count_before`."""
+        query = "select count(*) from (select 1 from predictions indexed by predictions_by_time where at < ? limit ?)"
+        return int(self._value(query, (at, most)))
+
+    def count(self) -> int:
+        """See `Times.count`; by the numbers of arrival, so that not every row is read for it: at least so many."""
+        return int(self._value("select coalesce(max(seq) - min(seq) + 1, 0) from predictions", ()))
+
+    def _value(self, query: str, arguments: tuple[float, ...]) -> Any:
+        return self._db.execute(query, arguments).fetchone()[0]
 
 
 def _delete_rows(connection: sqlite3.Connection, chosen: str, arguments: Sequence[Any]) -> int:
@@ -135,7 +200,7 @@ def _delete_dead_blocks(connection: sqlite3.Connection, cutoff: float) -> None:
 
 
 def _delete_orphans(connection: sqlite3.Connection, cutoff: float) -> int:
-    """Old labels without a prediction; the table is looked through in short pieces."""
+    """Labels without a prediction that are older than a time; the table is looked through in short pieces."""
     total = 0
     after = ""
     while piece := connection.execute(_FEEDBACK, (after, _ROWS_AT_ONCE * 10)).fetchall():
@@ -146,6 +211,33 @@ def _delete_orphans(connection: sqlite3.Connection, cutoff: float) -> int:
                 connection.executemany(_DELETE_ORPHAN, orphans)
             total += len(orphans)
         time.sleep(_BREATH)
+    return total
+
+
+_MOST_ORPHANS = 100_000  # labels without a prediction, or as many as there are predictions: they may yet come
+
+
+def _orphans_cutoff(connection: sqlite3.Connection, cutoff: float) -> float:
+    """The time up to which labels without a prediction go: by age, and the oldest of them over their number."""
+    most = max(_MOST_ORPHANS, PredictionTimes(connection).count())
+    (labels,) = connection.execute("select count(*) from feedback").fetchone()
+    found = connection.execute(_ORPHAN_FROM_NEWEST, (most,)).fetchone() if labels > most else None
+    return cutoff if found is None else max(cutoff, math.nextafter(found[0], math.inf))
+
+
+def _shrink_orphans(connection: sqlite3.Connection, most_bytes: int) -> int:
+    """Delete labels without a prediction, the oldest first, before any prediction goes."""
+    total = 0
+    (held,) = connection.execute("select coalesce(sum(bytes), 0) from segments").fetchone()
+    while _used_bytes(connection) + held > most_bytes:
+        (orphans,) = connection.execute(_COUNT_ORPHANS).fetchone()
+        if not orphans:
+            break
+        found = connection.execute(_ORPHAN_FROM_NEWEST, (orphans // 2,)).fetchone()
+        gone = _delete_orphans(connection, math.nextafter(found[0], math.inf))
+        total += gone
+        if not gone:
+            break
     return total
 
 
@@ -177,6 +269,10 @@ _EMPTY_SEGMENTS = """
 _FEEDBACK = """
     select f.prediction_id, max(f.at), p.seq from feedback f left join predictions p using (prediction_id)
     where f.prediction_id > ? group by f.prediction_id order by f.prediction_id limit ?"""
+_ORPHANS = """
+    from feedback f where not exists (select 1 from predictions p where p.prediction_id = f.prediction_id)"""
+_COUNT_ORPHANS = f"select count(*) {_ORPHANS}"
+_ORPHAN_FROM_NEWEST = f"select f.at {_ORPHANS} order by f.at desc limit 1 offset ?"
 _DELETE_ORPHAN = """
     delete from feedback where prediction_id = ? and at < ?
     and not exists (select 1 from predictions p where p.prediction_id = feedback.prediction_id)"""

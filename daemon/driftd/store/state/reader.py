@@ -150,6 +150,11 @@ class StateReader:
         row = self._db.execute(query, (model, kind, window_index)).fetchone()
         return StoredCheck.from_row(row) if row else None
 
+    def check_times(self, model: str) -> list[float]:
+        """When each check of a model's windows was made (epoch seconds), as far as checks are kept."""
+        query = "select at from checks where model = ? and kind = 'window'"
+        return [row["at"] for row in self._db.execute(query, (model,))]
+
     def newest_checks(self, model: str, kind: str, limit: int) -> list[StoredCheck]:
         """The checks of the latest windows of one model: by its index, so as quick among many models as alone."""
         query = "select * from checks where model = ? and kind = ? order by window_index desc limit ?"

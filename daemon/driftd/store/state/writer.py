@@ -232,16 +232,34 @@ class StateStore(StateReader):
         """Remember that a receiver was told of every decision up to this one; it never goes back."""
         self._db.execute("update receivers set told_until = max(told_until, ?) where receiver = ?", (until, receiver))
 
-    def prune(self, *, before: float) -> None:
-        """Forget the checks made before a time, with their scores and Profiles. Transitions and alarms stay."""
-        query = "select model, max(window_index) as last from checks where kind = 'window' and at < ? group by model"
-        for row in self._db.execute(query, (before,)).fetchall():
+    def prune(self, model: str, *, before: float) -> None:
+        """Forget a model's checks made before a time, with their scores and Profiles. Transitions and alarms stay."""
+        query = "select max(window_index) from checks where model = ? and kind = 'window' and at < ?"
+        (last,) = self._db.execute(query, (model, before)).fetchone()
+        if last is not None:
             for table in ("scores", "profiles"):
-                where = "where model = ? and window_index <= ?"
-                self._db.execute(f"delete from {table} {where}", (row["model"], row["last"]))  # noqa: S608 - our own table names
-        self._db.execute("delete from checks where at < ?", (before,))
-        self._db.execute("delete from faulty_windows where end_at < ?", (before,))
-        self._db.execute("delete from requests where handled_at < ?", (before,))
+                self._db.execute(f"delete from {table} where model = ? and window_index <= ?", (model, last))  # noqa: S608 - our own table names
+        self._db.execute("delete from checks where model = ? and at < ?", (model, before))
+        self._db.execute("delete from faulty_windows where model = ? and end_at < ?", (model, before))
+        self._db.execute("delete from requests where model = ? and handled_at < ?", (model, before))
+
+    def forget_checks_after(self, model: str, now: float) -> tuple[int | None, bool]:
+        """Forget the checks of a model that were made after `now`, by a clock that was ahead.
+
+        Returns the index of the first window that is to be checked again, None where there is none, and whether any of
+        what is forgotten had evidence.
+        """
+        row = self._db.execute(
+            """select min(case when kind = 'window' then window_index end), max(evidence <> '{}')
+               from checks where model = ? and at > ?""",
+            (model, now),
+        ).fetchone()
+        first = None if row[0] is None else int(row[0])
+        self._db.execute("delete from checks where model = ? and at > ?", (model, now))
+        if first is not None:
+            for table in ("scores", "profiles", "checks", "faulty_windows"):  # also labels of windows that come again
+                self._db.execute(f"delete from {table} where model = ? and window_index >= ?", (model, first))  # noqa: S608 - our own table names
+        return first, bool(row[1])
 
     def _save_scores(self, model: str, window: Window, scores: Sequence[Score]) -> None:
         self._db.executemany(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.sources import open_source
-from driftd.training.snapshots import Snapshot, read_snapshot, take_snapshot, without_spans
+from driftd.training.snapshots import Snapshot, SnapshotError, read_snapshot, take_snapshot, without_spans
 from driftd.training.tasks import TaskArguments
 from driftd_detectors.schema import Schema
 
@@ -46,6 +46,16 @@ def run(arguments: Arguments) -> dict[str, object]:
     }
 
 
+def base_rows(places: Places, model: str, base: str, since: float) -> Iterator[pa.Table]:
+    """The rows of what the champion was built from; none where it is gone: the source has what came since."""
+    try:
+        stored = read_snapshot(places, model, base).table
+    except SnapshotError as error:
+        print(f"the build goes on with the rows of the source alone: {error}", flush=True)  # noqa: T201 - the log
+        return
+    yield stored.filter(pc.greater_equal(stored["driftd_at"], since))
+
+
 def snapshot_of(order: TaskArguments, schema: Schema, since: float, until: float, base: str | None) -> Snapshot:
     """Store the labelled rows of a span of time, as they are known at its end.
 
@@ -58,8 +68,7 @@ def snapshot_of(order: TaskArguments, schema: Schema, since: float, until: float
 
     def tables() -> Iterator[pa.Table]:
         if base is not None:
-            stored = read_snapshot(places, order.model, base).table
-            yield stored.filter(pc.greater_equal(stored["driftd_at"], since))
+            yield from base_rows(places, order.model, base, since)
         yield from source.read_labelled(since, until, until)
 
     sound = (without_spans(table, order.faulty) for table in tables())
