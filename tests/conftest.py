@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, settings
 
 from driftd.training.fork_server import PRELOADED, SHARED
 from fault_counts import COUNTED
-from first_versions import share_first_versions
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # how long an example takes says more of the machine than of the code
@@ -36,7 +35,8 @@ def pytest_runtest_makereport(
 def _shared_over_tests(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
     """First versions are trained once in a run of tests, and jobs of this process are forked from one server."""
     base = tmp_path_factory.getbasetemp()
-    share_first_versions((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "first-versions")
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["DRIFTD_FIRST_VERSIONS"] = str(shared / "first-versions")
     SHARED.idle, SHARED.preloaded = 900.0, (*PRELOADED, "second_opinion_libraries")
     yield
     SHARED.close()

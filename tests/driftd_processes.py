@@ -12,8 +12,14 @@ from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import httpx
+from starlette.testclient import TestClient
 
 from driftd.cli.main import main
+from driftd.config.load import load
+from driftd.serving.http import Serving
+from driftd.serving.metrics import ServingMetrics
+from driftd.serving.requests import RequestLimits
+from driftd.serving.run import endpoints_of
 from limits import HANG
 
 
@@ -53,6 +59,21 @@ def in_folder(folder: Path) -> Iterator[None]:
         for name in set(sys.modules) - loaded:
             if str(getattr(sys.modules[name], "__file__", None)).startswith(f"{folder}/"):
                 del sys.modules[name]
+
+
+@contextmanager
+def serve_here(path: Path) -> Iterator[TestClient]:
+    """The routes of `driftd serve` in this process, where its own process is not what is tested."""
+    config = load(path)
+    endpoints = endpoints_of(config)
+    limits = RequestLimits(config.serve.max_body, config.serve.max_batch)
+    app = Serving(endpoints, limits, ServingMetrics(sorted(endpoints)))
+    try:
+        yield TestClient(app)
+    finally:
+        app.close()
+        for endpoint in endpoints.values():
+            endpoint.close()
 
 
 @contextmanager

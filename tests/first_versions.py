@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -15,22 +17,17 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.training.bootstrap import FileColumns, make_first_version
 
-_own_folder: list[tempfile.TemporaryDirectory[str]] = []
-_shared_folder: list[Path] = []
 
-
-def share_first_versions(folder: Path) -> None:
-    """Keep the versions in a folder that the processes of one run of tests share."""
-    folder.mkdir(exist_ok=True)
-    _shared_folder[:] = [folder]
+@cache
+def _own_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="driftd-first-versions.")
 
 
 def _folder() -> Path:
-    if _shared_folder:
-        return _shared_folder[0]
-    if not _own_folder:
-        _own_folder.append(tempfile.TemporaryDirectory(prefix="driftd-first-versions."))
-    return Path(_own_folder[0].name)
+    """The folder that the processes of one run of tests share (see conftest.py), or one of this process."""
+    folder = Path(os.environ.get("DRIFTD_FIRST_VERSIONS") or _own_folder().name)
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def first_version_of(

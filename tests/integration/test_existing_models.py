@@ -30,7 +30,7 @@ from driftd.training.jobs import JobLimits, start_job
 from driftd.training.tasks.hand_over import Arguments as HandOverArguments
 from driftd.training.tasks.hand_over import HandOverError, RegisteredAlias
 from driftd.training.tasks.hand_over import run as hand_over
-from driftd_processes import driftd, serve
+from driftd_processes import driftd, serve_here
 from library_trainers import LIBRARIES, sample_rows
 from warm_server import finish
 
@@ -79,10 +79,8 @@ def init(folder: Path, name: str, *arguments: str, file: str = "orders.csv", tar
 
 def scores_over_http(folder: Path, name: str, rows: pd.DataFrame) -> list[float]:
     """The scores that `driftd serve` answers."""
-    config = (folder / f"{name}.yaml").read_text().replace("127.0.0.1:9465", '"127.0.0.1:0"')
-    (folder / f"{name}-serve.yaml").write_text(config)
     given = rows[FEATURES].astype(object).where(rows[FEATURES].notna(), None)
-    with serve(folder / f"{name}-serve.yaml") as (http, _):
+    with serve_here(folder / f"{name}.yaml") as http:
         answer = http.post(f"/v1/models/{name}/predict", json=[{"features": row} for row in given.to_dict("records")])
     assert answer.status_code == 200, answer.text
     return [row["score"] for row in answer.json()]
