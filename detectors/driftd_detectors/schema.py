@@ -162,7 +162,7 @@ class Schema:
     features: tuple[Feature, ...]
     classes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The feature names, in order."""
         return tuple(feature.name for feature in self.features)

@@ -193,8 +193,24 @@ BOOSTING = HistGradientBoostingRegressor(max_iter=2)
             ),
             "other columns for categories",
         ),
+        (
+            make_pipeline(
+                _columns(("n", "passthrough", ["x"]), ("coded", CODES, ["y1"])),
+                HistGradientBoostingRegressor(max_iter=2, categorical_features=[1]),
+            ),
+            "other columns for categories",
+        ),
     ],
-    ids=["forest", "bare", "scaler", "scaled column", "three steps", "coded number", "number as category"],
+    ids=[
+        "forest",
+        "bare",
+        "scaler",
+        "scaled column",
+        "three steps",
+        "coded number",
+        "number as category",
+        "categories last",
+    ],
 )
 def test_any_other_estimator_keeps_its_own_way(estimator: Any, why: str) -> None:
     """What the default trainer would not make is refused with what differs."""

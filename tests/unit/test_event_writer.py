@@ -66,6 +66,23 @@ def test_repetitions_leave_no_gap_in_the_order_of_arrival(tmp_path: Path) -> Non
         assert connection.execute("select seq from predictions order by seq").fetchall() == [(1,), (2,), (3,), (4,)]
 
 
+@pytest.mark.parametrize("again", [(), (7,), tuple(range(60))], ids=["none", "one", "all"])
+def test_a_large_batch_with_repetitions_is_kept_as_a_small_one_is(again: tuple[int, ...], tmp_path: Path) -> None:
+    """First rows stay, no arrival number is lost, labels that came before are joined, repetitions are named."""
+    store = open_store(tmp_path)
+    keep(store, [label(5), *(prediction(number, prediction="1") for number in again)])
+    batch, _ = read_events([prediction(number, prediction="0") for number in range(60)], SCHEMA, NOW)
+    receipt = store.append(batch)
+    assert (receipt.predictions, receipt.duplicates, receipt.repeated) == (60 - len(again), len(again), again)
+    with sqlite3.connect(tmp_path / "events.db") as connection:
+        found = connection.execute("select seq, prediction_id, prediction, first_label_at from predictions").fetchall()
+    assert [row[0] for row in found] == list(range(1, 61))
+    assert sorted(row[1] for row in found) == sorted(f"p{number}" for number in range(60))
+    assert [row[1] for row in found if row[3] is not None] == ["p5"]
+    firsts = {f"p{number}" for number in again}
+    assert all((row[2] == "0") == (row[1] not in firsts) for row in found)
+
+
 def test_a_repeated_request_leaves_no_block(tmp_path: Path) -> None:
     """When all of a batch was there already, the database does not grow by its features."""
     store = open_store(tmp_path)

@@ -249,7 +249,8 @@ def _texts_of(pipeline: Any) -> dict[str, list[str] | None]:
     coded = [texts is not None for texts in found.values()]
     if len(found) != model.n_features_in_ or not all(isinstance(column, str) for column in found):
         raise NotDirectError("its columns are not chosen by their names, each once")
-    if model.is_categorical_ is not None and list(model.is_categorical_) != sorted(coded, reverse=True) == coded:
+    is_first = coded == sorted(coded, reverse=True)  # where the model itself puts its categories
+    if model.is_categorical_ is not None and not (is_first and list(model.is_categorical_) == coded):
         raise NotDirectError("its model takes other columns for categories than those that are encoded")
     return found
 

@@ -111,7 +111,7 @@ def _is_feedback(event: object) -> bool:
 
 def is_dated(event: object) -> bool:
     """Whether an event brings the time at which it happened."""
-    return isinstance(event, Mapping) and event.get("at") is not None
+    return (type(event) is dict or isinstance(event, Mapping)) and event.get("at") is not None
 
 
 class EventLog:

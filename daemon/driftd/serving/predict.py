@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -29,7 +28,8 @@ def new_ids(count: int) -> list[str]:
     """
     begins = (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | 0b10 << 62
     drawn = os.urandom(10 * count)
-    return [str(uuid.UUID(int=begins | _random_bits(drawn[at : at + 10]))) for at in range(0, 10 * count, 10)]
+    texts = (f"{begins | _random_bits(drawn[at : at + 10]):032x}" for at in range(0, 10 * count, 10))
+    return [f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}" for text in texts]
 
 
 def _random_bits(drawn: bytes) -> int:
@@ -162,7 +162,7 @@ def _by_class(found: Predictions, rows: Sequence[int], events: int) -> list[dict
 
 def _event(row: object, new_id: str, schema: Schema) -> object:
     """What the store would be given, with a stand-in for the prediction that is yet to be made."""
-    if not isinstance(row, Mapping):
+    if type(row) is not dict and not isinstance(row, Mapping):  # asking for the type alone is much quicker
         return row
     name = row.get("prediction_id")
     stand_in = schema.classes[0] if schema.task is Task.CLASSIFICATION else 0.0

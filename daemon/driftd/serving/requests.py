@@ -225,8 +225,8 @@ def differences_of(events: Iterable[object], schema: Schema) -> dict[int, Differ
     known = frozenset(schema.names)
     found = {}
     for place, event in enumerate(events):
-        features = event.get("features") if isinstance(event, Mapping) else None
-        if isinstance(features, Mapping) and features.keys() != known:
+        features = event.get("features") if type(event) is dict or isinstance(event, Mapping) else None
+        if (type(features) is dict or isinstance(features, Mapping)) and features.keys() != known:
             found[place] = _difference(features, known, schema.names)
     return found
 

@@ -52,6 +52,7 @@ class FileGate:
 
 BUSY_SECONDS = 5.0
 QUARANTINE_ROWS = 10_000
+_BATCH_ROWS = 20
 MINUTE = 60
 
 
@@ -180,7 +181,7 @@ class EventStore:
             narrow = [
                 (*row, batch.received_at, block, place) for place, row in enumerate(batch.predictions, start=position)
             ]
-            kept = max(self._db.executemany(_INSERT_PREDICTION, narrow).rowcount, 0)
+            kept = self._insert_narrow(narrow)
             repeated.append(self._find_repeated(batch, block, position) if kept < len(narrow) else ())
             position, new = position + len(narrow), new + kept
         if not new:  # a repeated request: nothing refers to the block
@@ -189,6 +190,24 @@ class EventStore:
             first_at = min(row[1] for batch in batches for row in batch.predictions)
             self._db.execute(_LOWER_FIRST_AT, (first_at,))
         return repeated
+
+    def _insert_narrow(self, narrow: Sequence[tuple[object, ...]]) -> int:
+        """Insert rows but those whose `prediction_id` has one already; returns how many went in.
+
+        An insert that looks into its own table first takes twice as long: a batch is tried without, since nearly all
+        ids are new.
+        """
+        if len(narrow) >= _BATCH_ROWS:
+            self._db.execute("savepoint batch")
+            try:
+                rows = ((*row, row[0]) for row in narrow)
+                count = self._db.executemany(_INSERT_NEW_PREDICTION, rows).rowcount
+                self._db.execute("release batch")
+                return max(count, 0)
+            except sqlite3.IntegrityError:
+                self._db.execute("rollback to batch")  # which gives the numbers of `seq` back, too
+                self._db.execute("release batch")
+        return max(self._db.executemany(_INSERT_PREDICTION, narrow).rowcount, 0)
 
     def _find_repeated(self, batch: Batch, block: int | None, first: int) -> tuple[int, ...]:
         """The rows of a batch whose `prediction_id` has another row; its own begin at `first` in the block."""
@@ -273,6 +292,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+_INSERT_NEW_PREDICTION = """
+    insert into predictions(
+        prediction_id, at, version, prediction, score, received_at, block, position, first_label_at)
+    values (?, ?, ?, ?, ?, ?, ?, ?, (select min(at) from feedback where prediction_id = ?))"""
 _INSERT_PREDICTION = """
     insert into predictions(
         prediction_id, at, version, prediction, score, received_at, block, position, first_label_at)
