@@ -43,7 +43,8 @@ from driftd.store.state.writer import post_request
 from driftd.training.bootstrap import FileColumns, make_first_version
 
 STORED, MODELS = ("store", "talkative"), ("store", "files", "hung", "talkative")
-TICK = 0.1  # seconds between two batches
+TICK = 0.5  # seconds between two batches
+SEND_SECONDS = 1.0  # that sending may take of a tick: a server that comes back finds a backlog
 SHARES = {
     "store": 0.4,
     "talkative": 0.1,
@@ -162,6 +163,8 @@ class Figures:
 
 
 def _median(uses: list[Use]) -> Use:
+    if not uses:
+        raise RuntimeError("no process was measured in the quiet half: the machine is too busy, or the time too short")
     return Use(*(int(statistics.median(getattr(use, name) for use in uses)) for name in ("rss", "files", "threads")))
 
 
@@ -285,7 +288,7 @@ class Soak:
     def _log_files(self, events: list[dict[str, Any]]) -> None:
         """As an application logs: a file for each minute, to which lines are appended."""
         path = self.folder / "logs" / f"{int(time.time() // 60)}.jsonl"
-        lines = [json.dumps({**event, **event.pop("features")}) for event in events]
+        lines = [json.dumps({**event.pop("features"), **event}) for event in events]
         with path.open("a") as file:
             file.write("\n".join(lines) + "\n")
         self.figures.rows_of_files += len(lines)
@@ -293,7 +296,8 @@ class Soak:
     def _send(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.ports["serve"], timeout=10)
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-            while self.waiting:
+            until = time.monotonic() + SEND_SECONDS
+            while self.waiting and time.monotonic() < until:
                 model, kind, ids, body = self.waiting[0]
                 connection.request("POST", f"/v1/models/{model}/{kind}", body)
                 answer = connection.getresponse()

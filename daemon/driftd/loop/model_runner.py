@@ -15,9 +15,9 @@ from driftd.events import Event
 from driftd.loop.actions import Performer, finding_of
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
-from driftd.loop.decide import Counts, Decision, Rules, open_decision
+from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, save_fault
 from driftd.loop.disk import DiskLimits, prune_model
-from driftd.loop.requests import RESET_CURSOR, RESET_EVIDENCE, begin_evidence, request_of, reset_cursor
+from driftd.loop.requests import RESET_CURSOR, RESET_EVIDENCE, request_of, reset_cursor
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
@@ -50,17 +50,12 @@ from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, LatestVerdicts
-from driftd_detectors.evidence.history import level_windows
-from driftd_detectors.monitor import Monitor
 from driftd_detectors.performance.label_delay import FEWEST_LABELS
 
 log = structlog.get_logger()
 
 ROUNDS = 8  # decisions that may follow from one another within one step
-ABSORB_AFTER = 2  # times as long as the level of a window is taken from; an alarm that only informs is then normal
-ABSORBABLE = (EvidenceKind.DATA, EvidenceKind.PREDICTION)  # an alarm of harm is a level, and clears by its own rule
 NOT_CHECKED = LatestVerdicts()
-FAULT_LOOK_BACK = 24  # windows: a fault that becomes certain later is rarer
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
 
 
@@ -196,9 +191,9 @@ class ModelRunner:
         assessment, monitor = run.result.assessment, run.result.monitor
         facts = self._facts(now)
         with self._decide(now) as decision:
-            monitor = self._absorb(run, monitor, decision, facts, now)
+            monitor = absorb_alarms(decision, run, monitor, facts)
             self.store.save_check(self.name, run.kind, run.window, assessment, at=now, version=champion)
-            self._save_fault(run, now)
+            save_fault(decision, run)
             if run.result.profile is not None:
                 profile = run.result.profile
                 self.store.save_profile(
@@ -221,19 +216,6 @@ class ModelRunner:
             reason=assessment.sentence,
             seconds=round(run.seconds, 4),
         )
-
-    def _save_fault(self, run: CheckRun, now: float) -> None:
-        """Remember a window with a fault beyond doubt, and those just before it in which the fault was not sure yet."""
-        faults = {(fault.subject, fault.fault) for fault in run.result.assessment.faults if fault.alarm}
-        if run.kind != "window" or not faults or run.result.span is None:
-            return
-        self.store.save_faulty_window(self.name, run.window.index, run.result.span, now)
-        for index in range(run.window.index - 1, run.window.index - 1 - FAULT_LOOK_BACK, -1):
-            check = self.store.check(self.name, "window", index) if run.window.by == "time" else None
-            before = () if check is None else check.figures.get("faults", ())
-            if check is None or not faults & {(seen["subject"], seen["fault"]) for seen in before}:
-                return
-            self.store.save_faulty_window(self.name, index, (check.window_start, check.window_end), now)
 
     def _raise_alarms(self, run: CheckRun, decision: Decision, facts: Facts, champion: int, now: float) -> None:
         assessment = run.result.assessment
@@ -276,25 +258,6 @@ class ModelRunner:
             self.store.clear_alarms(self.name, name, now)
             decision.advance(AlarmCleared(name, kind.sentence), facts)
 
-    def _absorb(self, run: CheckRun, monitor: Monitor, decision: Decision, facts: Facts, now: float) -> Monitor:
-        """Take a standing alarm that only informed into what is normal, so that the next change is seen again."""
-        if run.kind != "window" or self.state.phase is not Phase.STEADY:
-            return monitor
-        wait = ABSORB_AFTER * level_windows(monitor.settings.window_seconds)
-        newest = {alarm.kind: alarm for alarm in self.store.standing_alarms(self.name, self.state.champion)[::-1]}
-        for alarm in newest.values():
-            if self._is_absorbable(alarm.kind) and run.window.index - alarm.window_index >= wait:
-                monitor = monitor.rebaseline(EvidenceKind(alarm.kind))
-                self.store.absorb_alarms(self.name, alarm.kind, now)
-                level = monitor.absorbed_level(EvidenceKind(alarm.kind))
-                sentence = "the level of the last windows is taken for normal from now on"
-                decision.advance(AlarmCleared(alarm.kind, sentence if level is None else f"{sentence}, {level}"), facts)
-                log.info("alarm_absorbed", model=self.name, alarm=alarm.id, kind=alarm.kind)
-        return monitor
-
-    def _is_absorbable(self, kind: str) -> bool:
-        return kind in ABSORBABLE and LEVELS.get(kind) not in self.rules.settings.retrain_on
-
     # --- decide ------------------------------------------------------------------------------------------------------
 
     def _settle(self, now: float) -> None:
@@ -321,8 +284,8 @@ class ModelRunner:
                 finding, monitor = reset_cursor(finding, self.scheduler, self.evidence, champion, self.store, now)
             transition = decision.advance(replace(finding, obstacle=obstacle), facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
-            if transition.event is Event.EVIDENCE_RESET and fresh is not None and champion is not None:
-                begin_evidence(self.name, champion, fresh, self.evidence, self.store, now)
+            if transition.event is Event.EVIDENCE_RESET:
+                self.evidence.put_aside(decision.state.champion, fresh, self.store, now)
         self.evidence.monitor = monitor
         if transition.event is Event.EVIDENCE_RESET:
             self.evidence.monitor, self.verdicts = fresh, NOT_CHECKED

@@ -9,7 +9,6 @@ from driftd.loop.resume import MonitorState
 from driftd.policy.inputs import OperatorRequest
 from driftd.store.state.records import StoredRequest
 from driftd.store.state.writer import StateStore
-from driftd_detectors.assessment import EvidenceKind
 from driftd_detectors.monitor import Monitor
 
 RESET_CURSOR = "reset-cursor"  # the request of `driftd reset-cursor`
@@ -50,12 +49,3 @@ def reset_cursor(
         evidence.save(champion, monitor, store)
     why = f" ({finding.text})" if finding.text and done else ""
     return replace(finding, text=f"{done}{why}"), monitor
-
-
-def begin_evidence(
-    model: str, champion: int, fresh: Monitor, evidence: MonitorState, store: StateStore, now: float
-) -> None:
-    """Save evidence that begins anew, and end the alarms of what it replaces. Call it inside the transaction."""
-    evidence.save(champion, fresh, store)
-    for kind in EvidenceKind:
-        store.clear_alarms(model, str(kind), now)

@@ -52,6 +52,14 @@ class MonitorState:
         except ManifestError as error:
             return None, f"the evidence cannot begin anew, because its reference is damaged: {error}"
 
+    def put_aside(self, version: int | None, fresh: Monitor | None, store: StateStore, at: float) -> None:
+        """Keep fresh evidence in place of what was gathered, whose alarms end; call it inside the transaction."""
+        if version is None or fresh is None:
+            return
+        self.save(version, fresh, store)
+        for kind in EvidenceKind:
+            store.clear_alarms(self.model, str(kind), at)
+
     @property
     def features(self) -> frozenset[str] | None:
         """The features of the version under watch; None before there is one."""
