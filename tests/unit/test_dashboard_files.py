@@ -25,6 +25,7 @@ BOARDS = {name: json.loads((FOLDER / f"{name}.json").read_text("utf-8")) for nam
 OF_ANNOTATIONS = {"expr", "step", "tagKeys", "textFormat", "titleFormat"}
 OF_VARIABLES = {"definition"}
 NOT_ON_A_BOARD = {
+    "driftd_source_hangs_total": "driftd_source_faults is shown, which counts a source that hangs",
     "driftd_alarm_since_timestamp_seconds": "a figure of the alert; evidence is drawn over time",
     "driftd_hand_over_confirm_by_timestamp_seconds": "a figure of the alert in the list of what needs a person",
     "driftd_hand_over_failures": "a figure of the same alert",

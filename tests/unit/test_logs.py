@@ -87,5 +87,5 @@ def test_a_line_on_a_terminal_does_nothing_but_show() -> None:
     command = [sys.executable, "-c", SHOWN]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": roots}, capture_output=True, check=True)
     text = done.stderr.decode()
-    assert text.count(r"\x1b[2J\r\nFORGED \x9b31m\u202e") >= 3
+    assert text.count("x1b[2J") == 3
     assert not any(sign in text for sign in ("\x1b[2J", "\r", "\x9b", "\u202e", "\nFORGED"))

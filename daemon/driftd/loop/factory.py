@@ -178,10 +178,10 @@ class Assembly:
         return runner
 
     def _guard(self, name: str, config: Config) -> TimeoutWorker:
-        """The thread that reads a source: of one that hangs, the same as before, so that no reload loses another."""
+        """The thread that reads a source: while one is at work, the same as before, so that no reload loses another."""
         limits, paths = config.limits, paths_of(name, config.models[name], self.places)
         before = self._guards.get(name)
-        if before is not None and before[0] == (paths, limits.check_timeout) and before[1].is_hanging:
+        if before is not None and before[0] == (paths, limits.check_timeout) and before[1].is_under_way:
             return before[1]
         guard = TimeoutWorker(
             name, limits.check_timeout, self.service.alive, patience=self._patience, paths=paths, finished=self.wake

@@ -212,12 +212,6 @@ class TimeoutWorker:
         """Whether a call is not over."""
         return self._under_way is not None and not self._under_way.done.is_set()
 
-    @property
-    def is_hanging(self) -> bool:
-        """Whether a call has taken longer than it may and is not over."""
-        call = self._under_way
-        return call is not None and self.is_under_way and time.monotonic() - call.began >= self._seconds
-
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function in the worker thread; see `resume`. An answer that comes later is lost."""
         return self.resume(object(), partial(function, *args, **kwargs))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from driftd.formatting import visible, visible_lines
+from driftd.formatting import visible
 
 # sd-daemon(3): journald takes the mark off and keeps the level, so that `journalctl -p warning` shows what matters.
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
@@ -67,8 +67,13 @@ def _make_visible(_logger: object, _name: str, event: structlog.typing.EventDict
     """Let no value act on the terminal that shows the line; JSON, and Python of all but texts, spell by themselves."""
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = visible_lines(value) if key == "exception" else visible(value)
+            event[key] = _indent(value) if key == "exception" else visible(value)
     return event
+
+
+def _indent(traceback: str) -> str:
+    """Its lines, none of which can be taken for a line of the log: what an exception quotes may have several."""
+    return "\n".join(f"    {visible(line)}" for line in traceback.split("\n"))
 
 
 def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
