@@ -6,7 +6,8 @@ import json
 import os
 import re
 import time
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -26,7 +27,7 @@ from driftd.cli.adoption import (
     require_options,
     with_target,
 )
-from driftd.cli.init_defaults import Guess, guess_settings
+from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.config.types import text_encoding
@@ -35,6 +36,7 @@ from driftd.registry import Registry
 from driftd.serving.event_log import EventLog
 from driftd.sources.dialects import Dialect
 from driftd.sources.formats import FileFormat
+from driftd.sources.listing import quote_names
 from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
 from driftd.training.adoption_records import AdoptionOrder
@@ -65,12 +67,18 @@ models:
       false_alarms_per_year: 1           # the budget; every threshold follows from it
       performance: {{metric: auto}}        # brier, error, mae, roc_auc, f1, r2, ...
     retrain:
-      on: [performance, refresh]         # data drift alone informs; add data_drift, schedule, ... to build on it
-      refresh: {{rows: 10%, every: 7 windows}}   # a fresh version from all rows; or off
-      cooldown: 6h
+{triggers}      cooldown: 6h
       budget: {{builds: 4, per: 1d}}
     promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
     probation: {{span: 7d, min_labels: 300}}       # the old version scores beside the new one, which must not be worse
+"""
+TRIGGERS = """\
+      on: [performance, refresh]         # data drift alone informs; add data_drift, schedule, ... to build on it
+      refresh: {rows: 10%, every: 7 windows}   # a fresh version from all rows; or off
+"""
+TRIGGERS_ELSEWHERE = """\
+      on: [performance]                  # data drift alone informs; add data_drift, schedule, ... to act on it
+      refresh: off                       # each would be a hand-over to the system that serves
 """
 STORE = "{kind: store}                # fed by the SDK and `driftd serve`; or files: docs/your-log-files.md"
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
@@ -195,7 +203,9 @@ def init(  # noqa: PLR0915 - one line for each option
         raise click.ClickException(f"{output} exists; name another with --output, or replace it with --force")
     dialect = Dialect(separator, decimal, encoding, day_first=day_first)
     with console.status(f"reading {file}"):
-        rows, unread, folders = read_file(file, file_format, dialect)
+        read = read_file(file, file_format, dialect)
+    _tell(console, read.remarks)
+    rows, now = read.rows, time.time()
     given = FileColumns(id=id_column, time=time_column, label_time=label_time)
     known, wanted = rows, target or LABEL
     if is_external:
@@ -206,21 +216,23 @@ def init(  # noqa: PLR0915 - one line for each option
         with as_owner_of(state_dir.resolve()):  # a model may run code: never as root where root sets up a service
             adoption = begin_adoption(source, allow_pickle=allow_pickle, unseen=unseen, class_names=classes)
     named = name or file.absolute().name.partition(".")[0]
-    guess = guess_settings(known, wanted, task=task, columns=given, window=window, name=named, folders=folders)
+    unlabelled = () if known is rows else (UNLABELLED.format(target=wanted),)
+    guess = guess_settings(
+        known, wanted, task=task, columns=given, window=window, name=named, folders=read.folders, now=now
+    )
+    rows = possible_rows(rows, guess, now)
     adopt = None
     if adoption is not None:
         guess, rows = adoption.match_features(guess, rows)
         with as_owner_of(state_dir.resolve()):
             adopt = adoption.order(guess, rows)
         guess = replace(guess, remarks=(*guess.remarks, *adoption.sentences(adopt, guess, trainer=trainer)))
-    unlabelled = () if known is rows else (UNLABELLED.format(target=wanted),)
-    for remark in (*unread, *guess.remarks, *unlabelled):
-        console.print(f"  {remark}", soft_wrap=True)
+    _tell(console, (*guess.remarks, *unlabelled))
     if is_external:
         require_logged(rows, guess)
     extra = external_lines(trainer, classes) if is_external else extra_lines(adoption, trainer)
-    log = log_source(file, file_format, dialect, guess, rows) if source_kind == "files" else STORE
-    text = config_text(guess, file, state_dir, extra, log)
+    log = log_source(file, file_format, read.dialect, guess, rows) if source_kind == "files" else STORE
+    text = config_text(guess, file, state_dir, extra, log, TRIGGERS_ELSEWHERE if is_external else TRIGGERS)
     config = parse(text.encode(), f"the config for {file.name}")
     places = Places(config.state_dir)
     served = Registry(places).current(guess.name)
@@ -232,8 +244,7 @@ def init(  # noqa: PLR0915 - one line for each option
     with as_owner_of(places.root):
         made = _first_version(guess, config.models[guess.name], rows, places, console, adopt, log=str(file))
         EventLog(places, guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
-    for remark in made.remarks:
-        console.print(f"  {remark}", soft_wrap=True)
+    _tell(console, made.remarks)
     write(output, text, places.root.stat().st_gid)
     which = "" if output == Path("config.yaml") else f" --config {output}"
     origin = f"is adopted from {source}" if source is not None else f"is trained on {made.rows:,} rows"
@@ -244,6 +255,11 @@ def init(  # noqa: PLR0915 - one line for each option
     click.echo(f"      driftd run{which}            the daemon")
     if source_kind == "store":
         click.echo(f"      driftd serve{which}          predictions and feedback over HTTP")
+
+
+def _tell(console: Console, remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        console.print(f"  {remark}", soft_wrap=True, markup=False)
 
 
 def _first_version(
@@ -287,23 +303,37 @@ def _read_encoding(name: str) -> str:
 
 def read_rows(file: Path) -> pd.DataFrame:
     """The rows of a file, a folder or a pattern. Raises click.ClickException when they cannot be read."""
-    return read_file(file)[0]
+    return read_file(file).rows
 
 
-def read_file(
-    file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None
-) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
-    """The same, with what is to be said of the reading, and the columns that only names of folders hold."""
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """The rows of a file, what is to be said of the reading, and the columns that only names of folders hold.
+
+    `dialect` is the one that the file was read in, with the order of its dates.
+    """
+
+    rows: pd.DataFrame
+    remarks: tuple[str, ...]
+    folders: tuple[str, ...]
+    dialect: Dialect
+
+
+def read_file(file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None) -> FileRead:
+    """Read a file, a folder or a pattern. Raises click.ClickException when it cannot be read."""
     try:
         found = read_whole(str(file), time.time(), file_format, dialect)
     except (WholeFilesError, ValueError, OSError) as error:
         options = " (here: --separator, --decimal, --encoding, --day-first)" if "set dialect:" in str(error) else ""
         raise click.ClickException(f"{error}{options}") from error
-    lists = f"left out, because they hold lists, or a type that driftd does not read: {', '.join(found.nested)}"
-    return frame_of(found), (*found.remarks, *([lists] if found.nested else [])), found.folders
+    lists = f"left out, because they hold lists, or a type that driftd does not read: {quote_names(found.nested)}"
+    remarks = (*found.remarks, *([lists] if found.nested else []))
+    return FileRead(frame_of(found), remarks, found.folders, found.dialect)
 
 
-def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "", source: str = STORE) -> str:
+def config_text(
+    guess: Guess, file: Path, state_dir: Path, extra: str = "", source: str = STORE, triggers: str = TRIGGERS
+) -> str:
     """The commented config, with the lines `extra` below the target, and its source as YAML."""
     features = "\n".join(f"      {quote(name)}: {kind}" for name, kind in guess.features.items())
     return CONFIG.format(
@@ -315,6 +345,7 @@ def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "", sour
         features=features,
         extra=extra,
         source=source,
+        triggers=triggers,
         window=guess.window,
     )
 
