@@ -260,6 +260,20 @@ def test_files_of_labels_name_their_own_key(tmp_path: Path) -> None:
     assert "(feedback_columns: {label: label}); it has 'order', 'outcome'" in " ".join(source.refresh(NOW).faults)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_features_that_no_file_has_are_remarked(tmp_path: Path, suffix: str) -> None:
+    """A feature under another name is told at the first look, and no more once a file has it."""
+    source = source_of(tmp_path)
+    for name, rows in (("a", ROWS.rename(columns={"size": "Size"})), ("b", ROWS)):
+        path = tmp_path / "logs" / f"{name}.{suffix}"
+        if suffix == "jsonl":
+            rows.to_json(path, orient="records", lines=True)
+        else:
+            rows.to_csv(path, index=False) if suffix == "csv" else rows.to_parquet(path, index=False)
+        found = [remark for remark in source.refresh(NOW).remarks if "feature" in remark]
+        assert found == (["no file has the features 'size': they are missing in every row"] if name == "a" else [])
+
+
 def test_columns_that_no_file_has(tmp_path: Path) -> None:
     """A mapped column that is optional and absent from all files is a fault, a usual one a remark; both end with it."""
     source = source_of(tmp_path, columns={"label": "truth"})

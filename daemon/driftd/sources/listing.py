@@ -50,9 +50,10 @@ class Expected:
     key: str = "columns"
 
     def absent(self, columns: Iterable[str]) -> list[str]:
-        """The names, mapped or usual, that are not among these columns."""
+        """The names, mapped, usual or of features, that are not among these columns."""
         there = set(columns)
-        return [name for name in (*self.mapped.values(), *self.usual.values()) if name not in there]
+        names = dict.fromkeys((*self.mapped.values(), *self.usual.values(), *self.features))
+        return [name for name in names if name not in there]
 
     def obstacle(self, columns: Sequence[str]) -> str | None:
         """Why a file with these columns is not read; None when it is."""
@@ -95,6 +96,8 @@ class Expected:
             for meaning, name in self.usual.items()
             if name in missing and meaning in said
         ]
+        if features := [name for name in self.features if name in missing]:
+            remarks.append(f"no file has the features {quote_names(features)}: they are missing in every row")
         return faults, remarks
 
 
