@@ -34,6 +34,8 @@ def read_time(value: object) -> float:
     if isinstance(value, str):
         value = _read_iso(value)
     if isinstance(value, datetime):
+        if value != value:  # noqa: PLR0124 - pandas' NaT is a datetime, and unlike itself
+            raise ValueError("expected a time, got NaT")
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
