@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.cli.adoption import external_lines
+from driftd.cli.adoption import external_lines, log_source
 from driftd.cli.check_config import loop_sentences
 from driftd.cli.column_remarks import written_numbers
 from driftd.cli.init import TRIGGERS_ELSEWHERE, config_text, quote, read_file, read_rows
 from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
 from driftd.config.load import parse
 from driftd.config.yaml_reader import read
+from driftd.sources.dialects import Dialect
 from driftd.sources.whole_files import MOST_COLUMNS
 from driftd.training.bootstrap import FileColumns
 from driftd_detectors.schema import Kind, Task
@@ -209,7 +211,7 @@ def test_a_file_that_is_no_table_is_told(tmp_path: Path) -> None:
         ("x.csv", b"", "holds no rows"),
         ("y.csv", b"a,b\n", "holds no rows"),
         ("z.jsonl", b'[{"a": 1}]\n', "is one JSON array"),
-        ("z.xlsx", b"PK\x03\x04", "is not one that driftd reads"),
+        ("z.xlsx", b"PK\x03\x04", "a spreadsheet, which driftd does not read"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(click.ClickException, match=told):
@@ -339,6 +341,20 @@ def test_a_label_of_the_year_9999_is_not_known() -> None:
     )
     kept = possible_rows(frame, found, NOW)
     assert (len(kept), int(kept["y"].isna().sum())) == (ROWS, ROWS // 4)
+
+
+def test_the_source_reads_dates_as_init_did(tmp_path: Path) -> None:
+    """The order of dates that a log shows is in the source that `init` writes for it."""
+    days = stamps("6h", 100).strftime("%d/%m/%Y %H:%M")
+    log = pd.DataFrame({"at": days, "x": np.arange(100) % 7 / 2, "prediction": [0, 1] * 50, "label": [0, 1] * 50})
+    log.to_csv(path := tmp_path / "log.csv", index=False, sep=";")
+    read = read_file(path, dialect=Dialect(";"))
+    found = guess_settings(
+        read.rows, "label", task=None, columns=FileColumns(prediction="prediction"), window=None, name="m", now=NOW
+    )
+    source = json.loads(log_source(path, "auto", read.dialect, found, read.rows))
+    assert source["dialect"] == {"separator": ";", "day_first": True}
+    assert source["columns"] == {"at": "at", "prediction": "prediction", "label": "label"}
 
 
 @pytest.mark.parametrize(
