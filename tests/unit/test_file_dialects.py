@@ -213,7 +213,10 @@ def faults_of(root: Path, **settings: Any) -> Extent:
         ("a.csv", gzip.compress(b"x", mtime=0), "compressed with gzip"),
         ("a.log", bz2.compress(b"x"), "compressed with bzip2"),
         ("a.jsonl", b"PAR1....", "format: parquet"),
-        ("a.xlsx", b"PK\x03\x04", "'.xlsx' is not one that driftd reads"),
+        ("a.xlsx", b"PK\x03\x04", "is not read: it is a ZIP archive or a spreadsheet, which driftd does not read"),
+        ("a.csv.zip", b"PK\x03\x04", "write CSV, JSON lines or Parquet"),
+        ("a.sav", b"$FL2", "is not read: the suffix '.sav' is not one that driftd reads"),
+        ("a.csv", ROWS.to_json(orient="records", lines=True).encode(), "set format: jsonl"),
         ("data", b"hello\n", "it has no suffix"),
         ("a.csv", b"when,who\n1,2\n", "has none of the features 'size', 'town'; it has 'when', 'who'"),
         ("a.csv", b"size,who\n1,2\n", "map them with `columns`"),
@@ -248,6 +251,27 @@ def test_a_mapping_that_is_mended(tmp_path: Path) -> None:
     (fault,) = faults_of(tmp_path, columns={"at": "time"}).faults
     assert "has no column 'time' (columns: {at: time}); it has 'prediction_id', 'ts'" in fault
     assert_read(source_of(tmp_path, columns={"at": "ts"}))
+
+
+def test_files_of_labels_name_their_own_key(tmp_path: Path) -> None:
+    """What a file of labels lacks is said with the key that maps its columns."""
+    (tmp_path / "labels.csv").write_text("order,outcome\n1,2\n")
+    source = source_of(tmp_path, feedback=str(tmp_path / "labels.csv"), feedback_columns={"id": "order"})
+    assert "(feedback_columns: {label: label}); it has 'order', 'outcome'" in " ".join(source.refresh(NOW).faults)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_features_that_no_file_has_are_remarked(tmp_path: Path, suffix: str) -> None:
+    """A feature under another name is told at the first look, and no more once a file has it."""
+    source = source_of(tmp_path)
+    for name, rows in (("a", ROWS.rename(columns={"size": "Size"})), ("b", ROWS)):
+        path = tmp_path / "logs" / f"{name}.{suffix}"
+        if suffix == "jsonl":
+            rows.to_json(path, orient="records", lines=True)
+        else:
+            rows.to_csv(path, index=False) if suffix == "csv" else rows.to_parquet(path, index=False)
+        found = [remark for remark in source.refresh(NOW).remarks if "feature" in remark]
+        assert found == (["no file has the features 'size': they are missing in every row"] if name == "a" else [])
 
 
 def test_columns_that_no_file_has(tmp_path: Path) -> None:

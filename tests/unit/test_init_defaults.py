@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,14 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.cli.init import config_text, quote, read_file, read_rows
-from driftd.cli.init_defaults import Guess, guess_settings
+from driftd.cli.adoption import external_lines, log_source
+from driftd.cli.check_config import loop_sentences
+from driftd.cli.column_remarks import written_numbers
+from driftd.cli.init import TRIGGERS_ELSEWHERE, config_text, quote, read_file, read_rows
+from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
 from driftd.config.load import parse
 from driftd.config.yaml_reader import read
+from driftd.sources.dialects import Dialect
+from driftd.sources.whole_files import MOST_COLUMNS
 from driftd.training.bootstrap import FileColumns
 from driftd_detectors.schema import Kind, Task
 
 ROWS = 8_640
+NOW = pd.Timestamp("2026-01-01").timestamp()
 
 
 MILLISECONDS = 1_700_000_000_000 + np.arange(ROWS) * 600_000
@@ -148,7 +156,7 @@ def test_rows_without_times_are_cut_by_count() -> None:
 @pytest.mark.parametrize(
     ("frame", "said", "told"),
     [
-        (rows(), {"target": "z"}, "no column 'z' in the file; it has a, b, y"),
+        (rows(), {"target": "z"}, "no column 'z' in the file; it has 'a', 'b', 'y'"),
         (rows(y=np.nan), {}, "the target y is empty in every row"),
         (rows(y="yes"), {}, "the target y is yes in every row"),
         (rows(), {"time": "b"}, "b does not hold times"),
@@ -175,6 +183,19 @@ def test_the_config_says_what_was_guessed(tmp_path: Path) -> None:
     assert config.state_dir == tmp_path / "a state # folder"
 
 
+def test_a_model_that_is_served_elsewhere_is_not_refreshed() -> None:
+    """Its config builds on performance alone, and `check-config` says of another one that nothing is refreshed."""
+    found = guess(rows(ts=stamps()))
+    lines = external_lines("driftd.trainers:gradient_boosting", None)
+    text = config_text(found, Path("log.csv"), Path("state"), lines, triggers=TRIGGERS_ELSEWHERE)
+    model = parse(text.encode(), "log.csv").models["demand"]
+    assert (model.retrain.on, model.retrain.refresh.enabled) == (("performance",), False)
+    text = config_text(found, Path("log.csv"), Path("state"), lines)
+    said = loop_sentences(parse(text.encode(), "log.csv").models["demand"])
+    assert said[0] == "builds on performance; data drift alone informs"
+    assert any(sentence.startswith("never refreshes: each refresh would be a hand-over") for sentence in said)
+
+
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Cn", "Co"]), max_size=20))
 def test_every_text_reads_back_as_it_was_quoted(text: str) -> None:
     """A column's name becomes a YAML scalar that reads back as the very same text, as a key and as a value."""
@@ -190,7 +211,7 @@ def test_a_file_that_is_no_table_is_told(tmp_path: Path) -> None:
         ("x.csv", b"", "holds no rows"),
         ("y.csv", b"a,b\n", "holds no rows"),
         ("z.jsonl", b'[{"a": 1}]\n', "is one JSON array"),
-        ("z.xlsx", b"PK\x03\x04", "is not one that driftd reads"),
+        ("z.xlsx", b"PK\x03\x04", "a spreadsheet, which driftd does not read"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(click.ClickException, match=told):
@@ -275,7 +296,8 @@ def test_the_time_of_a_file_wins_over_that_of_its_folder(tmp_path: Path, time: s
     for day, part in (("2024-01-01", frame.head(40)), ("2024-01-02", frame.tail(60))):
         (folder := tmp_path / "rows" / f"date={day}").mkdir(parents=True)
         part.to_csv(folder / "part.csv", index=False)
-    found, _, folders = read_file(tmp_path / "rows")
+    read = read_file(tmp_path / "rows")
+    found, folders = read.rows, read.folders
     assert folders == ("date",)
     assert guess(found, folders=folders).columns.time == (time or "date")
 
@@ -292,6 +314,88 @@ def test_signs_among_numbers_are_told(tmp_path: Path) -> None:
             assert "x is a category for 20 of its 100 values ('-')" in " ".join(found.remarks)
         else:
             assert found.features["x"] is Kind.NUMBER
+
+
+def test_a_time_that_cannot_be_is_left_out() -> None:
+    """A few rows of the year 2099 are left out aloud and do not stretch the windows; many are no times of rows."""
+    frame = rows(ts=pd.Series(stamps()).where(np.arange(ROWS) != 5, pd.Timestamp("2099-01-01")))
+    found = guess(frame, now=NOW)
+    assert found.window == guess(rows(ts=stamps())).window
+    assert found.last_at == stamps()[-1].timestamp()
+    assert "1 rows are left out: an impossible time in ts (4070908800 " in " ".join(found.remarks)
+    assert len(possible_rows(frame, found, NOW)) == ROWS - 1
+    many = pd.Series(stamps()).where(np.arange(ROWS) % 60 > 0, pd.Timestamp("2099-01-01"))
+    with pytest.raises(click.ClickException, match=r"ts does not hold times.* is more than a day ahead"):
+        guess(rows(ts=many), time="ts", now=NOW)
+
+
+def test_a_label_of_the_year_9999_is_not_known() -> None:
+    """Where the time of a label says `not yet`, the label is missing; the column stays the time of labels."""
+    at = pd.Series(stamps().astype("datetime64[us]"))
+    frame = rows(ts=at, label_at=(at + pd.Timedelta("1D")).where(np.arange(ROWS) % 4 > 0, pd.Timestamp("9999-12-31")))
+    found = guess(frame, now=NOW)
+    assert found.columns.label_time == "label_at"
+    assert found.last_at == (stamps()[-1] + pd.Timedelta("1D")).timestamp()
+    assert f"{ROWS // 4:,} labels are left out: an impossible time in label_at (253402214400 " in " ".join(
+        found.remarks
+    )
+    kept = possible_rows(frame, found, NOW)
+    assert (len(kept), int(kept["y"].isna().sum())) == (ROWS, ROWS // 4)
+
+
+def test_the_source_reads_dates_as_init_did(tmp_path: Path) -> None:
+    """The order of dates that a log shows is in the source that `init` writes for it."""
+    days = stamps("6h", 100).strftime("%d/%m/%Y %H:%M")
+    log = pd.DataFrame({"at": days, "x": np.arange(100) % 7 / 2, "prediction": [0, 1] * 50, "label": [0, 1] * 50})
+    log.to_csv(path := tmp_path / "log.csv", index=False, sep=";")
+    read = read_file(path, dialect=Dialect(";"))
+    found = guess_settings(
+        read.rows, "label", task=None, columns=FileColumns(prediction="prediction"), window=None, name="m", now=NOW
+    )
+    source = json.loads(log_source(path, "auto", read.dialect, found, read.rows))
+    assert source["dialect"] == {"separator": ";", "day_first": True}
+    assert source["columns"] == {"at": "at", "prediction": "prediction", "label": "label"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["140,82", "1,5", "7"], "'140,82'"),
+        (["14,082.00", "1,082.50"], "'14,082.00'"),
+        (["1 082,50", "7 000"], "'1 082,50'"),
+        (["12%", "7 %"], "'12%'"),
+        (["€7", "$8.50"], "'€7'"),
+        ([str(number) for number in range(100)], "'0'"),
+        (["1", "2", "3"], None),
+        (["01234", "56789"], None),
+        (["10.0.0.1", "10.0.0.2"], None),
+        (["2024-01-31", "2024-02-01"], None),
+        (["north", "12"], None),
+    ],
+)
+def test_numbers_as_people_write_them_are_told(texts: list[str], said: str | None) -> None:
+    """A column of texts that look like numbers is remarked with an example; codes and addresses are not."""
+    written = written_numbers(pd.Series(texts))
+    assert written is None if said is None else f"texts such as {said}" in str(written)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_a_file_of_very_many_columns_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Before any value is looked at, with the limit."""
+    wide = pd.DataFrame(np.zeros((2, MOST_COLUMNS + 1)), columns=[f"f{number}" for number in range(MOST_COLUMNS + 1)])
+    path = tmp_path / f"wide{suffix}"
+    {".csv": wide.to_csv, ".parquet": wide.to_parquet, ".jsonl": partial(wide.to_json, orient="records", lines=True)}[
+        suffix
+    ](path)
+    with pytest.raises(click.ClickException, match=r"wide.* is not read: it has more than 5,000 columns"):
+        read_rows(path)
+
+
+def test_a_long_list_of_columns_is_cut() -> None:
+    """An absent target is told with the first columns alone."""
+    with pytest.raises(click.ClickException, match="'f11' and 88 more") as refused:
+        guess(pd.DataFrame(np.zeros((2, 100)), columns=[f"f{number}" for number in range(100)]), "y")
+    assert len(str(refused.value)) < 200
 
 
 @pytest.mark.parametrize(("per_second", "unit"), [(1e3, "milliseconds"), (1e6, "microseconds"), (1e9, "nanoseconds")])

@@ -181,7 +181,8 @@ def test_lines_that_are_no_rows(tmp_path: Path) -> None:
 def test_a_csv_row_with_too_many_fields(tmp_path: Path) -> None:
     """A row that does not fit the header is left out; quoted line breaks belong to their field."""
     source = source_of(tmp_path)
-    write(tmp_path / "logs" / "app.csv", 'at,prediction,size,town\n1,1,5,"a\nb"\n2,2\n3,3,6,c,d,e\n4,4,7,"x, y"\n')
+    rows = '1700000001,1,5,"a\nb"\n2,2\n1700000003,3,6,c,d,e\n1700000004,4,7,"x, y"\n'
+    write(tmp_path / "logs" / "app.csv", f"at,prediction,size,town\n{rows}")
     assert source.refresh(NOW).rows == 2
     ((columns, outcomes),) = source.chunks(ALL)
     town = columns.values["town"]
@@ -193,7 +194,8 @@ def test_a_csv_row_with_too_many_fields(tmp_path: Path) -> None:
 def test_csv_text_that_looks_like_numbers(tmp_path: Path) -> None:
     """A category 007 stays 007, and one bad number does not cost the column its numbers."""
     source = source_of(tmp_path)
-    write(tmp_path / "logs" / "app.csv", "at,prediction,size,town\n1,1,5,007\n2,2,abc,01\n3,3,,\n4,4,7.5,1\n")
+    rows = "1700000001,1,5,007\n1700000002,2,abc,01\n1700000003,3,,\n1700000004,4,7.5,1\n"
+    write(tmp_path / "logs" / "app.csv", f"at,prediction,size,town\n{rows}")
     source.refresh(NOW)
     ((columns, _),) = source.chunks(ALL)
     assert sizes(source) == [5, None, None, 7.5]
@@ -207,7 +209,7 @@ def test_text_that_looks_like_a_time(tmp_path: Path) -> None:
     """A category of dates keeps its texts, in CSV and in JSON lines."""
     source = source_of(tmp_path)
     write(tmp_path / "logs" / "a.jsonl", line(1, town="2020-01-01") + line(2, town="2020-01-02"))
-    write(tmp_path / "logs" / "b.csv", "at,prediction,size,town\n1,1,5,2020-01-03\n")
+    write(tmp_path / "logs" / "b.csv", "at,prediction,size,town\n1700000003,1,5,2020-01-03\n")
     source.refresh(NOW)
     ((columns, _),) = source.chunks(ALL)
     town = columns.values["town"]

@@ -218,6 +218,26 @@ def test_a_format_read_as_plain_lines_is_a_fault(tmp_path: Path, case: str) -> N
     assert "data.log is not read: it has no" in extent.faults[0]
 
 
+@pytest.mark.parametrize("given", ["34", "34,rome,7", "0:34 1:7", '{"instances": [{"features": [34]}]}'])
+def test_values_without_names_are_as_many_as_the_features(tmp_path: Path, given: str) -> None:
+    """With another number nobody knows which value is which: the line is malformed."""
+    encoding, kind = ("JSON", "application/json") if given.startswith("{") else ("CSV", "text/csv")
+    source = source_of(tmp_path, "sagemaker_capture", (capture(given, "1", encoding, kind),), {})
+    extent = source.refresh(NOW)
+    assert (extent.rows, extent.counts["malformed"]) == (0, 1)
+    assert "for 2 names" in extent.faults[0]
+
+
+def test_amazons_lists_of_features_are_read(tmp_path: Path) -> None:
+    """`features` inside an instance holds the values in the order of the model."""
+    given, answered = '{"instances": [{"features": [34, "rome"]}]}', '{"predictions": [{"predicted_label": 1}]}'
+    line = capture(given, answered, "JSON", "application/json")
+    source = source_of(tmp_path, "sagemaker_capture", (line,), {})
+    assert source.refresh(NOW).faults == ()
+    ((columns, _),) = source.chunks(ALL)
+    assert np.asarray(columns.values["age"]).tolist() == [34]
+
+
 def test_a_response_without_its_request_is_counted(tmp_path: Path) -> None:
     """Predictions whose inputs are in no line are no rows: they are counted, not read with empty features."""
     responses = [{"id": f"s{number}", "outputs": V2_OUT} for number in range(2)]

@@ -244,19 +244,25 @@ def test_a_row_of_2099_cannot_be_the_newest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("at", "said"),
     [
-        (-1.0, "since 1970"),
-        (float("nan"), "since 1970"),
+        (-1.0, "since 1973"),
+        (float("nan"), "since 1973"),
+        (0.0, "since 1973"),
+        (20260131.0, "looks like the date 2026-01-31"),
+        (20260131235959.0, "looks like the date 2026-01-31"),
+        (253402214400.0, "more than a day ahead"),
+        (46000.25, "a spreadsheet's count of days"),
+        (20261399.0, "since 1973, got 20261399"),
         (START * 1e3, "milliseconds"),
         (START * 1e6, "microseconds"),
         (START * 1e9, "nanoseconds"),
         (NOW + 90_000, "more than a day ahead"),
         (float("inf"), "more than a day ahead"),
         (NOW + 80_000, None),
-        (0.0, None),
+        (1e8, None),
     ],
 )
 def test_bounds_of_times(at: float, said: str | None) -> None:
-    """A time before 1970, more than a day ahead or in another unit is named as what it is."""
+    """A time before 1973, more than a day ahead or in another unit is named as what it is."""
     found = time_obstacle(at, NOW)
     assert found is None if said is None else said in str(found)
 

@@ -103,7 +103,7 @@ def _model(model: ModelConfig) -> list[str]:
         *_describe_serving(model),
         _windows(model),
         *_budget(model),
-        *_loop(model),
+        *loop_sentences(model),
     ]
 
 
@@ -174,17 +174,19 @@ def _data(data: Data) -> list[str]:
     return sentences
 
 
-def _loop(model: ModelConfig) -> list[str]:
+def loop_sentences(model: ModelConfig) -> list[str]:
+    """On what driftd builds, how a version is promoted, and how it is watched then; one sentence each."""
     retrain, promote, probation = model.retrain, model.promote, model.probation
+    is_refreshed = policy_settings(model).refresh is not None
+    acts_on = [trigger for trigger in retrain.on if trigger != "refresh" or is_refreshed]
+    triggers = ", ".join(acts_on).replace("_", " ")
     if model.trainer is None:
-        asks = ", ".join(retrain.on).replace("_", " ") or "nothing: retrain.on is empty"
+        asks = triggers or "nothing: retrain.on is empty"
         return [f"builds nothing (trainer: null), and asks for a new version on {asks}"]
-    if not retrain.on:
+    if not acts_on:
         return ["never builds by itself: retrain.on is empty, every alarm only informs"]
-    triggers = ", ".join(retrain.on).replace("_", " ")
     when = f" (the schedule is {retrain.schedule} UTC)" if "schedule" in retrain.on else ""
     person = "by itself" if promote.approval == "auto" else "only when a person approves"
-    is_refreshed = policy_settings(model).refresh is not None
     of_others = ", of every other build" if is_refreshed else ""
     until_next = ", what a refresh built until the next" if is_refreshed else ""
     informs = "" if "data_drift" in retrain.on else "; data drift alone informs"
@@ -208,6 +210,8 @@ _SECONDS_A_YEAR = 365.25 * 86_400.0
 def _refresh(model: ModelConfig) -> list[str]:
     """What refreshes will do, and how many of them a year that will be about."""
     retrain, promote, refresh = model.retrain, model.promote, model.retrain.refresh
+    if model.is_external and refresh.enabled and "refresh" in retrain.on:
+        return ["never refreshes: each refresh would be a hand-over to the system that serves"]
     if policy_settings(model).refresh is None:
         is_meant = refresh.enabled and refresh != RefreshConfig()
         return ["never refreshes: retrain.refresh is set, but retrain.on does not name refresh"] if is_meant else []

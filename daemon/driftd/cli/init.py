@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from driftd.cli.adoption import (
     with_target,
 )
 from driftd.cli.file_options import file_options
-from driftd.cli.init_defaults import Guess, guess_settings
+from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
 from driftd.cli.terminal import console, echo, say
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
@@ -37,6 +37,7 @@ from driftd.registry import Registry
 from driftd.serving.event_log import EventLog
 from driftd.sources.dialects import Dialect
 from driftd.sources.formats import FileFormat
+from driftd.sources.listing import quote_names
 from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
 from driftd.training.adoption_records import AdoptionOrder
@@ -67,12 +68,18 @@ models:
       false_alarms_per_year: 1           # the budget; every threshold follows from it
       performance: {{metric: auto}}        # brier, error, mae, roc_auc, f1, r2, ...
     retrain:
-      on: [performance, refresh]         # data drift alone informs; add data_drift, schedule, ... to build on it
-      refresh: {{rows: 10%, every: 7 windows}}   # a fresh version from all rows; or off
-      cooldown: 6h
+{triggers}      cooldown: 6h
       budget: {{builds: 4, per: 1d}}
     promote: {{approval: auto, min_labels: 300}}   # manual: a person says yes
     probation: {{span: 7d, min_labels: 300}}       # the old version scores beside the new one, which must not be worse
+"""
+TRIGGERS = """\
+      on: [performance, refresh]         # data drift alone informs; add data_drift, schedule, ... to build on it
+      refresh: {rows: 10%, every: 7 windows}   # a fresh version from all rows; or off
+"""
+TRIGGERS_ELSEWHERE = """\
+      on: [performance]                  # data drift alone informs; add data_drift, schedule, ... to act on it
+      refresh: off                       # each would be a hand-over to the system that serves
 """
 STORE = "{kind: store}                # fed by the SDK and `driftd serve`; or files: docs/your-log-files.md"
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
@@ -200,12 +207,13 @@ def init(**options: Any) -> None:
     if given.output.exists() and not given.force:
         raise click.ClickException(f"{given.output} exists; name another with --output, or replace it with --force")
     with to.status(f"reading {given.file}"):
-        found = read_file(given.file, given.file_format, given.dialect)
-    plan = _plan_of(given, *found)
+        read = read_file(given.file, given.file_format, given.dialect)
+    _print_remarks(read.remarks, to)
+    plan = _plan_of(given, read)
     _print_remarks(plan.remarks, to)
     if given.is_external:
         require_logged(plan.rows, plan.guess)
-    text = _text_of(given, plan)
+    text = _text_of(given, plan, read.dialect)
     config = parse(text.encode(), f"the config for {given.file.name}")
     places = Places(config.state_dir)
     _require_new(places, plan.guess.name)
@@ -218,9 +226,10 @@ def init(**options: Any) -> None:
     _print_next(given, plan, made, places)
 
 
-def _plan_of(given: InitOptions, rows: pd.DataFrame, unread: tuple[str, ...], folders: tuple[str, ...]) -> Plan:
+def _plan_of(given: InitOptions, read: FileRead) -> Plan:
     """What the options and the rows say together. Raises click.ClickException where they do not fit."""
     columns = FileColumns(id=given.id_column, time=given.time_column, label_time=given.label_time)
+    rows, now = read.rows, time.time()
     known = rows
     if given.is_external:
         columns = logged_columns(rows, columns, given.label, given.prediction, given.score, given.version_column)
@@ -234,24 +243,33 @@ def _plan_of(given: InitOptions, rows: pd.DataFrame, unread: tuple[str, ...], fo
             )
     name = given.name or given.file.absolute().name.partition(".")[0]
     guess = guess_settings(
-        known, given.label, task=given.task, columns=columns, window=given.window, name=name, folders=folders
+        known,
+        given.label,
+        task=given.task,
+        columns=columns,
+        window=given.window,
+        name=name,
+        folders=read.folders,
+        now=now,
     )
+    rows = possible_rows(rows, guess, now)
     if adoption is None:
         extra = external_lines(given.trainer, given.classes) if given.is_external else extra_lines(None, given.trainer)
-        return Plan(rows, guess, extra, (*unread, *guess.remarks, *unlabelled))
+        return Plan(rows, guess, extra, (*guess.remarks, *unlabelled))
     guess, rows = adoption.match_features(guess, rows)
     with as_owner_of(given.state_dir.resolve()):
         adopt = adoption.order(guess, rows)
-    remarks = (*unread, *guess.remarks, *adoption.sentences(adopt, guess, trainer=given.trainer))
+    remarks = (*guess.remarks, *adoption.sentences(adopt, guess, trainer=given.trainer))
     return Plan(rows, guess, extra_lines(adoption, given.trainer), remarks, adopt)
 
 
-def _text_of(given: InitOptions, plan: Plan) -> str:
+def _text_of(given: InitOptions, plan: Plan, dialect: Dialect) -> str:
     """The config, with the source of later predictions."""
     log = STORE
     if given.source_kind == "files":
-        log = log_source(given.file, given.file_format, given.dialect, plan.guess, plan.rows)
-    return config_text(plan.guess, given.file, given.state_dir, plan.extra, log)
+        log = log_source(given.file, given.file_format, dialect, plan.guess, plan.rows)
+    triggers = TRIGGERS_ELSEWHERE if given.is_external else TRIGGERS
+    return config_text(plan.guess, given.file, given.state_dir, plan.extra, log, triggers)
 
 
 def _require_new(places: Places, name: str) -> None:
@@ -263,7 +281,7 @@ def _require_new(places: Places, name: str) -> None:
         )
 
 
-def _print_remarks(remarks: Sequence[str], to: Console) -> None:
+def _print_remarks(remarks: Iterable[str], to: Console) -> None:
     for remark in remarks:
         say(to, f"  {remark}")
 
@@ -315,23 +333,37 @@ def _first_version(
 
 def read_rows(file: Path) -> pd.DataFrame:
     """The rows of a file, a folder or a pattern. Raises click.ClickException when they cannot be read."""
-    return read_file(file)[0]
+    return read_file(file).rows
 
 
-def read_file(
-    file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None
-) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
-    """The same, with what is to be said of the reading, and the columns that only names of folders hold."""
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """The rows of a file, what is to be said of the reading, and the columns that only names of folders hold.
+
+    `dialect` is the one that the file was read in, with the order of its dates.
+    """
+
+    rows: pd.DataFrame
+    remarks: tuple[str, ...]
+    folders: tuple[str, ...]
+    dialect: Dialect
+
+
+def read_file(file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None) -> FileRead:
+    """Read a file, a folder or a pattern. Raises click.ClickException when it cannot be read."""
     try:
         found = read_whole(str(file), time.time(), file_format, dialect)
     except (WholeFilesError, ValueError, OSError) as error:
         options = " (here: --separator, --decimal, --encoding, --day-first)" if "set dialect:" in str(error) else ""
         raise click.ClickException(f"{error}{options}") from error
-    lists = f"left out, because they hold lists, or a type that driftd does not read: {', '.join(found.nested)}"
-    return frame_of(found), (*found.remarks, *([lists] if found.nested else [])), found.folders
+    lists = f"left out, because they hold lists, or a type that driftd does not read: {quote_names(found.nested)}"
+    remarks = (*found.remarks, *([lists] if found.nested else []))
+    return FileRead(frame_of(found), remarks, found.folders, found.dialect)
 
 
-def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "", source: str = STORE) -> str:
+def config_text(
+    guess: Guess, file: Path, state_dir: Path, extra: str = "", source: str = STORE, triggers: str = TRIGGERS
+) -> str:
     """The commented config, with the lines `extra` below the target, and its source as YAML."""
     features = "\n".join(f"      {quote(name)}: {kind}" for name, kind in guess.features.items())
     return CONFIG.format(
@@ -343,6 +375,7 @@ def config_text(guess: Guess, file: Path, state_dir: Path, extra: str = "", sour
         features=features,
         extra=extra,
         source=source,
+        triggers=triggers,
         window=guess.window,
     )
 

@@ -3,96 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import click
 import numpy as np
 import pandas as pd
 
+from driftd.cli.column_remarks import MOST_CLASSES, remarks_on, written_numbers
 from driftd.config.types import seconds
+from driftd.sources.listing import quote_names
+from driftd.sources.row_counts import are_possible
+from driftd.store.events.feature_parsing import time_obstacle
 from driftd.training.bootstrap import FileColumns, epoch_seconds, read_series
 from driftd_detectors.columns import Numbers
-from driftd_detectors.schema import Kind, Task, is_padded, kind_of_column, learn_schema
+from driftd_detectors.schema import MOSTLY, Kind, Task, kind_of_column, learn_schema
 from driftd_detectors.scores.scoring import FEWEST_ROWS
-from driftd_detectors.values import class_name, learn_names, number_of_text
+from driftd_detectors.values import class_name, learn_names
 
-MANY_CATEGORIES = 1_000
-NEWEST = 0.25  # of the rows: what the others are asked about
-RARELY_BACK = 0.1  # share of the newest rows' values that no older row has
-_PLURALS = {
-    Kind.NUMBER: "numbers",
-    Kind.CATEGORY: "categories",
-    Kind.BOOLEAN: "booleans",
-    Kind.TIMESTAMP: "timestamps",
-}
-
-
-def remarks_on(rows: pd.DataFrame, features: Mapping[str, Kind], at: Numbers | None) -> list[str]:
-    """One sentence a kind that lists its columns, then one for each surprise."""
-    found = []
-    for kind, plural in _PLURALS.items():
-        names = [name for name, own in features.items() if own is kind]
-        if names:
-            found.append(f"taken for {plural}: {', '.join(names)}")
-    newest = _newest(len(rows), at)
-    for name, kind in features.items():
-        if kind is Kind.CATEGORY:
-            found += _on_category(rows[name], newest)
-    return found
-
-
-def _on_category(column: pd.Series, newest: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Iterator[str]:
-    present = column.notna().to_numpy()
-    texts = np.array([class_name(value) for value in column[present]], dtype=object)
-    distinct = set(texts.tolist())
-    yield from _on_numbers(column, texts)
-    if distinct and all(text.isdigit() for text in distinct) and any(map(is_padded, distinct)):
-        yield f"{column.name} is a category, not a number: its digits have leading zeros"
-    if len(distinct) > MANY_CATEGORIES:
-        yield f"{column.name} has {len(distinct):,} different values; a model learns little from most of them"
-    older = set(texts[~newest[present]].tolist())
-    late = texts[newest[present]]
-    new = sum(text not in older for text in late)
-    if len(late) and new > RARELY_BACK * len(late):
-        yield (
-            f"the values of {column.name} rarely come back: {new / len(late):.0%} of the newest quarter's were never "
-            "seen before, and so will be those to come; leave it out unless the model needs it"
-        )
-
-
-def _on_numbers(column: pd.Series, texts: np.ndarray[tuple[int], np.dtype[np.object_]]) -> Iterator[str]:
-    """A column of numbers that is a category for some values alone: signs of what is missing, most often."""
-    names, counts = np.unique(texts.astype(str), return_counts=True)
-    is_text = np.array([says_no_number(str(name)) for name in names], dtype=np.bool_)
-    others = int(counts[is_text].sum())
-    if len(names) > MOST_CLASSES and 0 < others < len(texts) / 2 and is_text.sum() <= MOST_SIGNS:
-        signs = ", ".join(repr(str(name)) for name in names[is_text])
-        yield (
-            f"{column.name} is a category for {others:,} of its {len(texts):,} values ({signs}); the others are "
-            "numbers: if these stand for nothing, write them empty"
-        )
-
-
-def says_no_number(text: str) -> bool:
-    """Whether a text is no number."""
-    try:
-        number_of_text(text)
-    except ValueError:
-        return True
-    return False
-
-
-def _newest(count: int, at: Numbers | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """The newest quarter of the rows; the last ones where rows have no time."""
-    order = np.arange(count) if at is None else np.argsort(np.nan_to_num(at, nan=-np.inf), kind="stable")
-    newest = np.zeros(count, dtype=np.bool_)
-    newest[order[int(count * (1 - NEWEST)) :]] = True
-    return newest
-
-
-MOST_CLASSES = 20
-MOST_SIGNS = 5  # different texts among numbers that may stand for nothing
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
 FEWEST_ROWS_A_WINDOW = 100
 ROWS_TO_JUDGE = 1.5 * FEWEST_ROWS  # on average: then few windows have too few to say anything
@@ -101,10 +29,10 @@ DAY = LENGTHS[3]
 TIME_NAMES = ("ts", "time", "timestamp", "date", "datetime", "at", "event_time")
 LABEL_TIME_NAMES = ("label_ts", "label_time", "label_at")
 UNIQUE_SHARE = 0.95
-EARLIEST, LATEST = 100_000_000.0, 7_258_118_400.0  # 1973 to 2200, in epoch seconds: no hour of the day
+LATEST = 7_258_118_400.0  # the year 2200
 YEAR_2000, YEAR_2100 = 946_684_800.0, 4_102_444_800.0
 UNITS = (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9))
-MOSTLY = 0.99  # of a column's values must be times for it to hold times
+FEW_LABELS = 0.1  # of the times of labels: 9999-12-31 and the like often stand for labels that are not known yet
 LONGEST_NAME = 63
 
 
@@ -131,10 +59,12 @@ def guess_settings(
     window: str | None,
     name: str,
     folders: Collection[str] = (),
+    now: float = LATEST,
 ) -> Guess:
     """Read off what was not said. Raises click.ClickException when the target is absent or nothing is left.
 
-    `folders` are columns that stand in names of folders: none is the time of a row that has one of its own.
+    `folders` are columns that stand in names of folders: none is the time of a row that has one of its own. Times that
+    are impossible at `now` (epoch seconds) count as missing.
     """
     names = [str(column) for column in rows.columns]
     _require(names, [target, *columns.names])
@@ -144,26 +74,25 @@ def guess_settings(
     chosen = Task(task) if task is not None else _task_of(rows[target], remarks)
     _require_target(rows[target], chosen)
     free = [name for name in names if name not in {target, *columns.names}]
-    label_time = columns.label_time or _time_named(rows, free, LABEL_TIME_NAMES, "time of a row's label", remarks)
+    label_time = columns.label_time or _time_named(rows, free, now, LABEL_TIME_NAMES, "time of a row's label", remarks)
     free = [name for name in free if name != label_time]
     own = [name for name in free if name not in folders]
-    at = columns.time or _time_column(rows, own, remarks) or _time_column(rows, free, remarks)
+    at = columns.time or _time_column(rows, own, now, remarks) or _time_column(rows, free, now, remarks)
     found = replace(columns, time=at, label_time=label_time)
-    for column in (found.time, found.label_time):
-        _require_times(rows, column)
+    _require_times(rows, found.time, now)
+    _require_times(rows, found.label_time, now, FEW_LABELS)
     ignored = _ignored_columns(rows, [column for column in names if column not in {target, *found.names}], remarks)
     try:
         schema = learn_schema(rows, task=chosen, target=target, ignore=[*found.names, *ignored])
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    moments = epoch_seconds(rows[found.time]) if found.time is not None else None
+    moments = _possible(rows, found.time, now) if found.time is not None else None
     features = {feature.name: feature.kind for feature in schema.features}
     remarks += remarks_on(rows, features, moments)
-    if moments is not None and np.isnan(moments).any():
-        remarks.append(f"{int(np.isnan(moments).sum()):,} rows have no readable time in {found.time} and are left out")
+    remarks += _on_times(rows, found, now)
     last = None if moments is None else float(np.nanmax(moments))
     if found.label_time is not None and last is not None:
-        last = max(last, float(np.nanmax(epoch_seconds(rows[found.label_time]))))
+        last = max(last, float(np.nanmax(_possible(rows, found.label_time, now))))
     cut = _window_section(window) if window is not None else _window(len(rows), moments, remarks)
     return Guess(_slug(name), chosen, target, features, found, cut, last, tuple(remarks))
 
@@ -171,7 +100,46 @@ def guess_settings(
 def _require(names: list[str], wanted: list[str]) -> None:
     absent = [name for name in wanted if name not in names]
     if absent:
-        raise click.ClickException(f"no column {', '.join(map(repr, absent))} in the file; it has {', '.join(names)}")
+        raise click.ClickException(f"no column {', '.join(map(repr, absent))} in the file; it has {quote_names(names)}")
+
+
+def _possible(rows: pd.DataFrame, name: str, now: float) -> Numbers:
+    """The times of a column, NaN where no event can have happened then."""
+    moments = epoch_seconds(rows[name])
+    return np.where(are_possible(moments, now), moments, np.nan)
+
+
+def _on_times(rows: pd.DataFrame, columns: FileColumns, now: float) -> list[str]:
+    """How many rows have a time that cannot be used, column by column."""
+    said = []
+    for name, what in ((columns.time, "rows are left out"), (columns.label_time, "labels are left out")):
+        moments = np.empty(0) if name is None else epoch_seconds(rows[name])
+        unreadable = np.isnan(moments)
+        bad = moments[~unreadable & ~are_possible(moments, now)]
+        if name == columns.time and unreadable.any():
+            said.append(f"{int(unreadable.sum()):,} rows have no readable time in {name} and are left out")
+        if len(bad):
+            said.append(f"{len(bad):,} {what}: an impossible time in {name} ({time_obstacle(float(bad[0]), now)})")
+    return said
+
+
+def possible_rows(rows: pd.DataFrame, guess: Guess, now: float) -> pd.DataFrame:
+    """The rows without those of an impossible time, as a source sets them aside.
+
+    A label that became known at an impossible time is never known: it is missing.
+    """
+    columns = guess.columns
+    if columns.time is not None:
+        moments = epoch_seconds(rows[columns.time])
+        possible = are_possible(moments, now) | np.isnan(moments)
+        rows = rows if possible.all() else rows[possible].reset_index(drop=True)
+    if columns.label_time is not None and guess.target in rows.columns:
+        moments = epoch_seconds(rows[columns.label_time])
+        possible = are_possible(moments, now) | np.isnan(moments)
+        if not possible.all():
+            known = {name: rows[name].where(possible) for name in (guess.target, columns.label_time)}
+            rows = rows.assign(**known)
+    return rows
 
 
 def _task_of(target: pd.Series, remarks: list[str]) -> Task:
@@ -222,22 +190,26 @@ def _numbers(column: pd.Series) -> Numbers:
 
 
 def _time_named(
-    rows: pd.DataFrame, names: list[str], usual: tuple[str, ...], what: str, remarks: list[str]
+    rows: pd.DataFrame, names: list[str], now: float, usual: tuple[str, ...], what: str, remarks: list[str]
 ) -> str | None:
     """A column with a usual name that does hold times (an hour of the day called `time` does not)."""
-    found = next((name for name in names if name.lower() in usual and _holds_times(rows[name])), None)
+    share = FEW_LABELS if usual is LABEL_TIME_NAMES else MOSTLY
+    found = next((name for name in names if name.lower() in usual and _holds_times(rows[name], now, share)), None)
     if found is not None:
         remarks.append(f"{found} is taken for the {what}")
     return found
 
 
-def _time_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
-    return _time_named(rows, names, TIME_NAMES, "time of a row", remarks) or _date_column(rows, names, remarks)
+def _time_column(rows: pd.DataFrame, names: list[str], now: float, remarks: list[str]) -> str | None:
+    return _time_named(rows, names, now, TIME_NAMES, "time of a row", remarks) or _date_column(
+        rows, names, now, remarks
+    )
 
 
-def _date_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> str | None:
+def _date_column(rows: pd.DataFrame, names: list[str], now: float, remarks: list[str]) -> str | None:
     """The only column of dates, whatever its name; of several, none is surely the time of the row."""
-    dated = [name for name in names if kind_of_column(rows[name]) is Kind.TIMESTAMP]
+    dates = [name for name in names if kind_of_column(rows[name]) is Kind.TIMESTAMP]
+    dated = [name for name in dates if _holds_times(rows[name], now)]
     if len(dated) == 1:
         remarks.append(f"{dated[0]} is taken for the time of a row: it is the only column of dates")
         return dated[0]
@@ -246,24 +218,27 @@ def _date_column(rows: pd.DataFrame, names: list[str], remarks: list[str]) -> st
     return None
 
 
-def _holds_times(column: pd.Series) -> bool:
-    """Whether nearly all that the column holds are times; dates of any year, epoch seconds of ours."""
+def _holds_times(column: pd.Series, now: float, share: float = MOSTLY) -> bool:
+    """Whether that share of what the column holds are times at which something can have happened."""
     held = column.dropna()
     kind = kind_of_column(held)
     if kind is Kind.BOOLEAN:
         return False
-    moments = epoch_seconds(held)
-    within = (moments >= EARLIEST) & (moments < LATEST) if kind is Kind.NUMBER else np.isfinite(moments)
-    return bool(len(held)) and bool(within.mean() >= MOSTLY)
+    return bool(len(held)) and bool(are_possible(epoch_seconds(held), now).mean() >= share)
 
 
-def _require_times(rows: pd.DataFrame, name: str | None) -> None:
-    if name is not None and not _holds_times(rows[name]):
-        smaller = _smaller_unit(rows[name])
-        remedy = f"; it {smaller}" if smaller is not None else ""
-        raise click.ClickException(
-            f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973{remedy}"
-        )
+def _require_times(rows: pd.DataFrame, name: str | None, now: float, share: float = MOSTLY) -> None:
+    if name is None or _holds_times(rows[name], now, share):
+        return
+    smaller = _smaller_unit(rows[name])
+    moments = epoch_seconds(rows[name].dropna())
+    bad = moments[np.isfinite(moments) & ~are_possible(moments, now)]
+    remedy = f"; it {smaller}" if smaller is not None else ""
+    if not remedy and len(bad):
+        remedy = f"; {time_obstacle(float(bad[0]), now)}"
+    raise click.ClickException(
+        f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973{remedy}"
+    )
 
 
 def _smaller_unit(column: pd.Series) -> str | None:
@@ -301,7 +276,7 @@ def _ignored_columns(rows: pd.DataFrame, candidates: list[str], remarks: list[st
             why[name] = "it is constant"
         elif _names_rows(column, distinct):
             smaller = _smaller_unit(column)
-            why[name] = f"it {smaller}" if smaller is not None else "it names the row"
+            why[name] = f"it {smaller}" if smaller is not None else written_numbers(column) or "it names the row"
     remarks.extend(
         f"{name or 'the column without a name'} is left out of the features: {reason}" for name, reason in why.items()
     )

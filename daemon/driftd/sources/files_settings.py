@@ -95,7 +95,8 @@ class ColumnMapping:
 
     def expected_feedback(self) -> Expected:
         """What a file of labels must have."""
-        return Expected({}, {"id": self.id, "label": self.label}, required=("id", "label"))
+        names = {"id": self.id, "label": self.label}
+        return Expected({}, names, required=("id", "label"), key="feedback_columns")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Expected:
     """Which columns a file must have: names by what they mean, those that the config maps and the usual ones.
 
     Without a mapped one of `required`, without all `features`, or without any of `identifying`, a file is not read.
+    `key` is the key of the config that maps them.
     """
 
     mapped: Mapping[str, str] = field(default_factory=dict)
@@ -46,11 +47,13 @@ class Expected:
     required: tuple[str, ...] = ()
     identifying: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    key: str = "columns"
 
     def absent(self, columns: Iterable[str]) -> list[str]:
-        """The names, mapped or usual, that are not among these columns."""
+        """The names, mapped, usual or of features, that are not among these columns."""
         there = set(columns)
-        return [name for name in (*self.mapped.values(), *self.usual.values()) if name not in there]
+        names = dict.fromkeys((*self.mapped.values(), *self.usual.values(), *self.features))
+        return [name for name in names if name not in there]
 
     def obstacle(self, columns: Sequence[str]) -> str | None:
         """Why a file with these columns is not read; None when it is."""
@@ -60,12 +63,12 @@ class Expected:
         has = _describe_columns(columns)
         if lacks:
             mapping = ", ".join(f"{meaning}: {name}" for meaning, name in lacks.items())
-            return f"has no column {quote_names(list(lacks.values()))} (columns: {{{mapping}}}); it {has}"
+            return f"has no column {quote_names(list(lacks.values()))} ({self.key}: {{{mapping}}}); it {has}"
         if self.features and not there & set(self.features):
             return f"has none of the features {quote_names(self.features)}; it {has}"
         if self.identifying and not there & {names[key] for key in self.identifying}:
             usual = quote_names([names[key] for key in self.identifying])
-            return f"has none of the columns {usual}: map them with `columns`; it {has}"
+            return f"has none of the columns {usual}: map them with `{self.key}`; it {has}"
         return None
 
     def repetition(self, columns: Iterable[str]) -> str | None:
@@ -79,7 +82,7 @@ class Expected:
         """What to say of names that no file has: faults for those that the config maps, remarks for usual ones."""
         missing = set(absent)
         faults = [
-            f"no file has the column {name!r} that `columns` maps to {meaning}"
+            f"no file has the column {name!r} that `{self.key}` maps to {meaning}"
             for meaning, name in self.mapped.items()
             if name in missing
         ]
@@ -89,10 +92,12 @@ class Expected:
             "prediction": "predictions are not watched",
         }
         remarks = [
-            f"no file has a column {name!r}: {said[meaning]}; `columns: {{{meaning}: NAME}}` names another"
+            f"no file has a column {name!r}: {said[meaning]}; `{self.key}: {{{meaning}: NAME}}` names another"
             for meaning, name in self.usual.items()
             if name in missing and meaning in said
         ]
+        if features := [name for name in self.features if name in missing]:
+            remarks.append(f"no file has the features {quote_names(features)}: they are missing in every row")
         return faults, remarks
 
 
@@ -120,8 +125,15 @@ def is_json_lines(path: str, dialect: Dialect) -> bool:
         return text.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
 
 
+class UnknownFormatError(ValueError):
+    """Nothing says what a file is; the message says what to do."""
+
+
 def unknown_suffix(path: str) -> str:
-    """The fault of a file whose name does not say what it is."""
+    """The fault of a file whose name does not say what it is. Raises OSError when it cannot be read."""
+    with Path(path).open("rb") as raw:
+        if fault := _fault_of_bytes(raw.read(HEAD_BYTES), Dialect()):
+            return f"it {fault}"
     suffix = Path(path).suffix
     said = f"the suffix {suffix!r} is not one that driftd reads" if suffix else "it has no suffix"
     return f"{said}: say `source.format`, or narrow `source.path` to a pattern such as *.jsonl"
@@ -160,6 +172,8 @@ def _fault_of_bytes(head: bytes, dialect: Dialect) -> str | None:
 def _fault_of_lines(head: bytes, separator: str) -> str | None:
     """What stands in the place of the header of a CSV file, or at the end of its lines."""
     first, end, rest = head.partition(b"\n")
+    if first.startswith(b'{"') and first.rstrip().endswith(b"}"):
+        return "looks like JSON lines, not like CSV: set format: jsonl"
     first, second, sign = first.strip(), rest.partition(b"\n")[0], separator.encode()
     if not end and first.count(b"\r") > 1:
         return "has lines that end with a carriage return alone: write them with a newline"

@@ -20,6 +20,7 @@ from driftd.sources.listing import (
     KINDS,
     Kind,
     Listing,
+    UnknownFormatError,
     base_of,
     fault_of_head,
     is_json_lines,
@@ -266,7 +267,7 @@ class LogFiles:
         return fault
 
     def _kind_of(self, file: LogFile) -> Kind:
-        """What a file is read as. Raises ValueError where neither the config nor its name nor its beginning says."""
+        """What a file is read as. Raises UnknownFormatError where config, name and beginning do not say."""
         chosen = self._reading.format
         if chosen in ADAPTERS:
             return "jsonl"
@@ -276,7 +277,7 @@ class LogFiles:
         if kind is not None:
             return kind
         if not (file.done or is_json_lines(file.path, self._reading.dialect)):
-            raise ValueError(unknown_suffix(file.path))
+            raise UnknownFormatError(unknown_suffix(file.path))
         return "jsonl"
 
     def _text_format(self, file: LogFile, kind: Kind) -> TextFormat:
@@ -308,5 +309,7 @@ class LogFiles:
 
 
 def _fault(file: LogFile, error: Exception) -> str:
+    if isinstance(error, UnknownFormatError):
+        return f"{file.path} is not read: {error}"
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"{file.path} cannot be read just now: {reason}"

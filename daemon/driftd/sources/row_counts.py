@@ -14,7 +14,7 @@ from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.dialects import begin_of_date
 from driftd.sources.protocol import COUNT_SECONDS, JoinCounts
 from driftd.store.events.arrow_columns import read_numbers
-from driftd.store.events.feature_parsing import FUTURE_SECONDS, time_obstacle
+from driftd.store.events.feature_parsing import EARLIEST, FUTURE_SECONDS, time_obstacle
 from driftd.store.events.reader import EventReader
 from driftd_detectors.columns import Numbers
 
@@ -67,7 +67,7 @@ def _times_of_text(column: pa.ChunkedArray) -> Numbers:
 
 def are_possible(times: Numbers, found_at: float) -> NDArray[np.bool_]:
     """For each time, whether an event that was found at `found_at` can have happened then. NaN cannot."""
-    return (times >= 0.0) & (times <= found_at + FUTURE_SECONDS)
+    return (times >= EARLIEST) & (times <= found_at + FUTURE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class FoundTimes:
             return cls(times, usable, 0, 0, None, ())
         unreadable = np.isnan(times)
         impossible = ~usable & ~unreadable
-        future = times[impossible & (times > 0)]
+        future = times[impossible & (times > found_at)]
         faults = [_unreadable(int(np.argmax(unreadable)), read_from)] if unreadable.any() else []
         if impossible.any():
             place = int(np.argmax(impossible))

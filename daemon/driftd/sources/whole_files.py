@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from driftd_detectors.schema import MOSTLY, Kind, kind_of_values
 from driftd_detectors.values import class_name
 
 _MONTHS = 12
+MOST_COLUMNS = 5_000  # more take minutes to look at one by one, here and at each build
 _FIRST_ROWS = 1_000
 _FIRST_VALUES = 50
 
@@ -74,11 +75,13 @@ class ColumnKinds:
                     self._nested[name] = None
                 else:
                     self._counts.setdefault(name, Counter())[value] += 1
+            require_few(self._counts)
 
     def see_parquet(self, parquet: pq.ParquetFile) -> None:
         """The columns of a Parquet file, those inside structs under their paths."""
+        require_few(columns := list(leaves(parquet.schema_arrow)))
         unreadable = _unreadable_columns(parquet)
-        for name, kind in leaves(parquet.schema_arrow):
+        for name, kind in columns:
             if name in unreadable:
                 self._nested[name] = None
                 continue
@@ -165,13 +168,22 @@ class ColumnKinds:
         return next(iter(kinds)) if len(kinds) == 1 else Kind.CATEGORY
 
 
+def require_few(columns: Collection[object]) -> None:
+    """Raises WholeFilesError for more columns than can be looked at."""
+    if len(columns) > MOST_COLUMNS:
+        raise WholeFilesError(
+            f"it has more than {MOST_COLUMNS:,} columns, which driftd does not read: each is looked at by itself, in "
+            "every window and at every build; write a file of the columns that the model uses"
+        )
+
+
 def leaves(fields: Iterable[pa.Field], before: str = "") -> Iterator[tuple[str, pa.DataType]]:
     """The columns that hold values, with those inside structs under their paths."""
-    for field in fields:
-        if pa.types.is_struct(field.type):
-            yield from leaves(field.type, f"{before}{field.name}.")
+    for column in fields:
+        if pa.types.is_struct(column.type):
+            yield from leaves(column.type, f"{before}{column.name}.")
         else:
-            yield f"{before}{field.name}", field.type
+            yield f"{before}{column.name}", column.type
 
 
 def _unreadable_columns(parquet: pq.ParquetFile) -> set[str]:
@@ -234,7 +246,8 @@ class WholeFiles:
 
     `integers` holds the columns that are whole numbers of 64 bits in every file: as floats, long ids would lose digits.
     `nested` names columns of lists and of types that are not read, `folders` those that stand in the names of folders
-    (`key=value`) alone. `remarks` say what could not be read.
+    (`key=value`) alone. `remarks` say what could not be read. `dialect` is how the text was read, with the order of its
+    dates where these show it.
     """
 
     rows: int
@@ -244,6 +257,7 @@ class WholeFiles:
     nested: tuple[str, ...]
     remarks: tuple[str, ...]
     folders: tuple[str, ...] = ()
+    dialect: Dialect = field(default_factory=Dialect)
 
 
 def read_whole(
@@ -265,7 +279,8 @@ def read_whole(
         logs.use_reading(replace(reading, dialect=ordered))
         found = _read(logs, seen.kinds(), seen.nested)
         _require_whole(logs)
-    return replace(found, remarks=(*seen.remarks_on_dates(ordered), *found.remarks), folders=tuple(seen.folders))
+    remarks = (*seen.remarks_on_dates(ordered), *found.remarks)
+    return replace(found, remarks=remarks, folders=tuple(seen.folders), dialect=ordered)
 
 
 def _require_whole(logs: LogFiles) -> None:
@@ -277,27 +292,35 @@ def _require_whole(logs: LogFiles) -> None:
 def _kinds_of(logs: LogFiles) -> ColumnKinds:
     seen = ColumnKinds()
     for number, file in enumerate(logs.known.files):
-        stretches = [stretch for stretch in logs.known.stretches if stretch.file == number]
-        layout = logs.layout_of(file)
-        if layout.text is None:
-            with pq.ParquetFile(file.path) as parquet:
-                seen.see_parquet(parquet)
-                own = set(parquet.schema_arrow.names)
-        elif layout.text.kind == "csv":
-            columns = first_columns(file, layout.text) or []
-            names = tuple(columns[: len(columns) - len(layout.partition)])
-            own = set(names)
-            for _, table in logs.read(stretches, RequestedColumns(_NO_COLUMN, names, names)):
-                seen.see_texts(table)
-        else:
-            own = set()
-            for lines in _lines_of(file, layout.text, stretches):
-                rows = list(rows_in(lines, layout.text.lines))
-                own |= {name for row in rows for name in row}
-                seen.see_rows(rows)
-        folders = {name: value for name, value in layout.partition.items() if name not in own}
-        seen.see_partition(folders, file.rows)
+        try:
+            _see(seen, logs, number, file)
+        except WholeFilesError as error:
+            raise WholeFilesError(f"{file.path} is not read: {error}") from error
     return seen
+
+
+def _see(seen: ColumnKinds, logs: LogFiles, number: int, file: LogFile) -> None:
+    stretches = [stretch for stretch in logs.known.stretches if stretch.file == number]
+    layout = logs.layout_of(file)
+    if layout.text is None:
+        with pq.ParquetFile(file.path) as parquet:
+            seen.see_parquet(parquet)
+            own = set(parquet.schema_arrow.names)
+    elif layout.text.kind == "csv":
+        columns = first_columns(file, layout.text) or []
+        names = tuple(columns[: len(columns) - len(layout.partition)])
+        require_few(names)
+        own = set(names)
+        for _, table in logs.read(stretches, RequestedColumns(_NO_COLUMN, names, names)):
+            seen.see_texts(table)
+    else:
+        own = set()
+        for lines in _lines_of(file, layout.text, stretches):
+            rows = list(rows_in(lines, layout.text.lines))
+            own |= {name for row in rows for name in row}
+            seen.see_rows(rows)
+    folders = {name: value for name, value in layout.partition.items() if name not in own}
+    seen.see_partition(folders, file.rows)
 
 
 def _lines_of(file: LogFile, how: TextFormat, stretches: list[Stretch]) -> Iterator[bytes]:

@@ -40,9 +40,17 @@ def text_of_base64(value: object) -> str:
 
 
 def rows_of_csv(text: str, names: Sequence[str]) -> Rows:
-    """Lines of CSV without a header: the values are `names` in their order. Raises ValueError when there are more."""
-    rows = [row for row in csv.reader(io.StringIO(text.strip())) if row]
-    return [_with_names([_value(value) for value in row], names) for row in rows]
+    """Lines of CSV without a header: the values are `names` in their order. Raises ValueError for another number."""
+    return [_with_names(row, names) for row in _lines_of_csv(text)]
+
+
+def outputs_of_csv(text: str) -> Rows:
+    """Lines of CSV that were answered: `output_0`, `output_1`, ..., the first of which is the prediction."""
+    return [_answer(row) for row in _lines_of_csv(text)]
+
+
+def _lines_of_csv(text: str) -> list[list[object]]:
+    return [[_value(value) for value in row] for row in csv.reader(io.StringIO(text.strip())) if row]
 
 
 def rows_of_request(body: object, names: Sequence[str]) -> Rows:
@@ -150,13 +158,21 @@ def _rows_of_input(given: object, names: Sequence[str]) -> Rows:
         raise ValueError(f"expected inputs, got {str(given)[:40]!r}")  # noqa: TRY004 - a line that is no row
     if given and not isinstance(given[0], list | Mapping):
         given = [given] if len(names) > 1 else [[value] for value in given]
-    return [dict(row) if isinstance(row, Mapping) else _with_names(row, names) for row in given]
+    return [_instance(row, names) for row in given]
+
+
+def _instance(row: Any, names: Sequence[str]) -> dict[str, object]:
+    """One input: an object, a list, or an object that holds the list under `features` (Amazon's algorithms)."""
+    if isinstance(row, Mapping):
+        listed = row.get("features")
+        return _with_names(listed, names) if isinstance(listed, list) else dict(row)
+    return _with_names(row, names)
 
 
 def _with_names(row: Sequence[Any], names: Sequence[str]) -> dict[str, object]:
-    if len(row) > len(names):
+    if len(row) != len(names):  # with fewer, nobody knows which are absent
         raise ValueError(f"{len(row)} values for {len(names)} names")
-    return dict(zip(names, row, strict=False))
+    return dict(zip(names, row, strict=True))
 
 
 def _answer(value: object) -> dict[str, object]:

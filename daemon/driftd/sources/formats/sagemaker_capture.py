@@ -14,13 +14,12 @@ from driftd.sources.formats.payloads import (
     Rows,
     body_of,
     join_rows,
+    outputs_of_csv,
     rows_of_csv,
     rows_of_request,
     rows_of_response,
     text_of_base64,
 )
-
-_MOST_OUTPUTS = 1000
 
 
 def read_line(line: Mapping[str, object], features: Sequence[str]) -> Rows:
@@ -50,8 +49,7 @@ def _outputs(part: object) -> Rows:
     lines = text.strip().splitlines()
     if len(lines) == 1 and lines[0].startswith("["):
         return rows_of_response(body_of(lines[0]))
-    names = [f"output_{place}" for place in range(_MOST_OUTPUTS)]
-    return [{**row, "prediction": row.get("output_0")} for row in rows_of_csv(text, names)]
+    return outputs_of_csv(text)
 
 
 def _text(part: Mapping[str, object]) -> tuple[str, bool]:

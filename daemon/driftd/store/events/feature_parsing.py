@@ -16,8 +16,13 @@ from driftd_detectors.schema import Kind
 from driftd_detectors.values import class_name, iso_text, truth_of_text
 
 FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
+EARLIEST = 100_000_000.0  # March 1973: below it are 0, dates as numbers (20260131) and days as spreadsheets count them
 _LIMIT = 1e15  # seconds; 30 million years (only nanoseconds and microseconds are larger)
 _BASIC_DATE = 8
+_DATE_DIGITS = (_BASIC_DATE, 12, 14)  # with minutes, with seconds
+_CENTURIES = ("19", "20")
+_YEAR_2000 = 946_684_800.0
+_FIRST_DAY, _LAST_DAY = 36_526.0, 73_051.0  # the years 2000 to 2100 in days since 1900
 _UNITS = ((1e3, "milliseconds", "1,000"), (1e6, "microseconds", "1,000,000"), (1e9, "nanoseconds", "1,000,000,000"))
 
 
@@ -29,6 +34,8 @@ def read_time(value: object) -> float:
     if isinstance(value, str):
         value = _read_iso(value)
     if isinstance(value, datetime):
+        if value != value:  # noqa: PLR0124 - pandas' NaT is a datetime, and unlike itself
+            raise ValueError("expected a time, got NaT")
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp()
@@ -54,16 +61,34 @@ def read_time_text(text: str) -> float:
 def time_obstacle(at: float, now: float) -> str | None:
     """Why no event can have happened at `at` (epoch seconds) when it arrives at `now`, and the remedy; None if it can.
 
-    The same bounds hold for every source: not before 1970, at most a day ahead.
+    The same bounds hold for every source: not before 1973, at most a day ahead.
     """
-    if not at >= 0.0:  # NaN too
-        return f"expected a time since 1970, got {at:g}"
+    if not at >= EARLIEST:  # NaN too
+        return f"expected a time since 1973, got {_shown_number(at)}{_remedy_of_date(at)}"
     if at <= now + FUTURE_SECONDS:
         return None
     for divisor, name, spelled in _UNITS:
-        if 0.0 <= at / divisor <= now + FUTURE_SECONDS and at / divisor > now / 100:
+        if _YEAR_2000 <= at / divisor <= now + FUTURE_SECONDS:
             return f"{at:.0f} is in {name}; expected epoch seconds, not {name}: divide by {spelled}"
+    if remedy := _remedy_of_date(at):
+        return f"{at:.0f} is no count of seconds{remedy}"
     return f"{at:.0f} ({_date_of(at)}) is more than a day ahead; correct the clock or the zone of what writes it"
+
+
+def _shown_number(at: float) -> str:
+    return f"{at:.0f}" if at.is_integer() else f"{at:g}"
+
+
+def _remedy_of_date(at: float) -> str:
+    """Which date a number of the wrong size seems to be, and the remedy; empty where it is like none."""
+    digits = _shown_number(at)
+    if digits.isdigit() and len(digits) in _DATE_DIGITS and digits[:2] in _CENTURIES:
+        with suppress(ValueError):
+            day = date.fromisoformat(digits[:_BASIC_DATE])
+            return f", which looks like the date {day}: write it as text, not as a number"
+    if _FIRST_DAY <= at < _LAST_DAY:
+        return ", which looks like a spreadsheet's count of days: write dates"
+    return ""
 
 
 def retention_obstacle(at: float, oldest: float) -> str | None:
