@@ -39,8 +39,9 @@ from driftd.records import (
 )
 from driftd.training.call_trainer import TrainerSpec
 from driftd.training.recipes import Cadence, recipes_of, rows_known, training_part
+from driftd.training.refit import Opponents
 from driftd.training.siblings import Generation, load_generations, prune_generations, store_generation
-from driftd.training.stretches import cut_stretches, fit_generation
+from driftd.training.stretches import RefreshRows, cut_stretches, fit_generation
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.comparison.refresh import (
     DEPTH,
@@ -114,6 +115,36 @@ def test_more_stretches_are_looked_at_until_there_are_rows_enough() -> None:
     thin = [stretch(number, rows=30) for number in range(11, 0, -1)]
     assert [found.built for found in newest_stretches(thin)] == [11, 10, 9, 8]
     assert len(newest_stretches([stretch(number, rows=5) for number in range(11, 0, -1)])) == DEPTH
+
+
+def test_short_stretches_are_looked_at_until_they_cover_days_enough_to_judge() -> None:
+    """Of refreshes seven hours apart so many judge that three whole days are covered; two choose the recipe."""
+    hours = [
+        replace(stretch(number, old=-0.2), at=number * 7 * 3600.0 + np.arange(400) * 63.0)
+        for number in range(12, 0, -1)
+    ]
+    assert find_better(newest_stretches(hours), "all", [1]) is None
+    apart = [
+        replace(stretch(number, old=-0.2), at=number * DAY / 2 + np.arange(400) * 108.0) for number in range(12, 0, -1)
+    ]
+    judging = newest_stretches(apart, day=DAY)
+    assert 4 <= len(judging) <= DEPTH
+    assert find_better(judging, "all", [1]) is not None
+    assert len(newest_stretches(judging)) == 2
+
+
+def opponents(built_at: float, *, day: float = DAY) -> Opponents:
+    """What a refresh of today finds, whose last siblings were built at a time."""
+    known = rows_known(rows_of_days(20), NOW, DAILY)
+    generation = Generation(1, built_at, SCHEMA, ("all",), built_at=built_at)
+    return Opponents(known, DAILY, None, [], [RefreshRows(generation, known.rows.take(slice(0, 0)))], [], "mae", day)
+
+
+def test_siblings_are_half_a_day_apart_so_that_those_kept_cover_the_days_of_a_judgement() -> None:
+    """Refreshes that follow one another within half a day build the recipe in charge alone."""
+    assert not opponents(NOW - 7 * 3600).wants_siblings
+    assert opponents(NOW - 12 * 3600).wants_siblings
+    assert opponents(NOW - 7 * 3600, day=3600.0).wants_siblings
 
 
 def rows_of_days(days: int, a_day: int = 50, *, delay: float = 3600.0) -> TrainingRows:
