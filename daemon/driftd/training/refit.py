@@ -27,7 +27,7 @@ from driftd.training.stretches import (
     RefreshRows,
     cut_stretches,
     first_generations,
-    seen_until,
+    known_until,
     stretch_metric,
     stretch_of,
 )
@@ -150,9 +150,9 @@ def _competitors(order: JobContext, known: KnownRows, champion: int, served: Seq
 
 
 def _ends_before(order: JobContext, version: int, until: float) -> bool:
-    """Whether a version saw no row at or after `until` (epoch seconds)."""
+    """Whether a version was built from what was known by `until` (epoch seconds)."""
     try:
-        return seen_until(order.registry.manifest(order.model, version)) <= until
+        return known_until(order.registry.manifest(order.model, version)) <= until
     except (ManifestError, RegistryError, OSError):
         return False
 
