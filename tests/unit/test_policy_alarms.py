@@ -227,7 +227,7 @@ def test_a_person_is_told_that_nothing_is_done(state: dict[str, object], overrid
     assert Event.ALARM_UNATTENDED not in events(early)
     reported = settle(early[-1].state, override=override, now=NOW + DAY)
     assert reported[0].event == Event.ALARM_UNATTENDED
-    assert "performance alarm 11 has stood for 1 d and nothing is being done about it" in reported[0].reason
+    assert "performance alarm 11 has stood for 1 d and no build is under way for it" in reported[0].reason
     assert words in reported[0].reason
     assert reported[0].state.unattended is not None
     days, last = [], reported[-1].state
@@ -244,6 +244,17 @@ def test_a_build_at_work_is_attention_enough() -> None:
     """While a build is trained, nobody is told that nothing is done."""
     begun = settle(decide(STEADY, RAISED).state)[-1].state
     assert events(settle(begun, now=NOW + 5 * DAY)) == [None]
+
+
+def test_a_build_of_the_alarm_that_waits_for_the_days_of_its_gate_is_attention_enough() -> None:
+    """Nobody is told while the alarm's own build may still lack days; once it could have had them, a person is."""
+    build = replace(COLLECTING.build, trigger=Trigger.PERFORMANCE, alarm=11, started_at=NOW)  # type: ignore[type-var]
+    state = replace(decide(STEADY, RAISED).state, want=None, phase=Phase.RETRAINING, build=build)
+    assert events(settle(state, now=NOW + 3 * DAY - 1)) == [None]
+    assert Event.ALARM_UNATTENDED in events(settle(state, now=NOW + 3 * DAY))
+    other = replace(state, build=replace(build, alarm=None, trigger=Trigger.MANUAL))
+    waiting = {"facts": replace(FACTS, labels_of_request=20), "now": NOW + DAY}
+    assert Event.ALARM_UNATTENDED in events(settle(other, **waiting))
 
 
 def test_an_alarm_that_only_informs_is_not_told_again() -> None:

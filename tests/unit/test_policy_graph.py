@@ -66,6 +66,7 @@ SETTINGS = PolicySettings(
     approval="manual",
     probation_span=DAY,
     attend_within=2 * DAY,
+    judged_after=2 * DAY,
 )
 WINDOW = 100  # that is open: a window is a day
 REFRESHING = replace(SETTINGS, retrain_on=SETTINGS.retrain_on | {Trigger.REFRESH}, refresh=RefreshSettings())

@@ -37,10 +37,13 @@ from driftd.records import (
     SwapArguments,
     Transition,
 )
+from driftd.registry.loaded import LoadedVersion
+from driftd.registry.manifest import Manifest, Trainer
 from driftd.training.call_trainer import TrainerSpec
 from driftd.training.recipes import Cadence, recipes_of, rows_known, training_part
+from driftd.training.refit import Opponents
 from driftd.training.siblings import Generation, load_generations, prune_generations, store_generation
-from driftd.training.stretches import cut_stretches, fit_generation
+from driftd.training.stretches import RefreshRows, cut_stretches, fit_generation, stretch_of
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.comparison.refresh import (
     DEPTH,
@@ -116,6 +119,36 @@ def test_more_stretches_are_looked_at_until_there_are_rows_enough() -> None:
     assert len(newest_stretches([stretch(number, rows=5) for number in range(11, 0, -1)])) == DEPTH
 
 
+def test_short_stretches_are_looked_at_until_they_cover_days_enough_to_judge() -> None:
+    """Of refreshes seven hours apart so many judge that three whole days are covered; two choose the recipe."""
+    hours = [
+        replace(stretch(number, old=-0.2), at=number * 7 * 3600.0 + np.arange(400) * 63.0)
+        for number in range(12, 0, -1)
+    ]
+    assert find_better(newest_stretches(hours), "all", [1]) is None
+    apart = [
+        replace(stretch(number, old=-0.2), at=number * DAY / 2 + np.arange(400) * 108.0) for number in range(12, 0, -1)
+    ]
+    judging = newest_stretches(apart, day=DAY)
+    assert 4 <= len(judging) <= DEPTH
+    assert find_better(judging, "all", [1]) is not None
+    assert len(newest_stretches(judging)) == 2
+
+
+def opponents(built_at: float, *, day: float = DAY) -> Opponents:
+    """What a refresh of today finds, whose last siblings were built at a time."""
+    known = rows_known(rows_of_days(20), NOW, DAILY)
+    generation = Generation(1, built_at, SCHEMA, ("all",), built_at=built_at)
+    return Opponents(known, DAILY, None, [], [RefreshRows(generation, known.rows.take(slice(0, 0)))], [], "mae", day)
+
+
+def test_siblings_are_half_a_day_apart_so_that_those_kept_cover_the_days_of_a_judgement() -> None:
+    """Refreshes that follow one another within half a day build the recipe in charge alone."""
+    assert not opponents(NOW - 7 * 3600).wants_siblings
+    assert opponents(NOW - 12 * 3600).wants_siblings
+    assert opponents(NOW - 7 * 3600, day=3600.0).wants_siblings
+
+
 def rows_of_days(days: int, a_day: int = 50, *, delay: float = 3600.0) -> TrainingRows:
     """Rows that come evenly and get their labels after about so many seconds."""
     rng = np.random.default_rng(days)
@@ -180,6 +213,28 @@ def test_a_siblings_training_rows_end_before_its_judged_rows() -> None:
     first, second = cut_stretches(generations, rows_known(rows, NOW, DAILY))
     assert first.rows.at[0] >= generations[0].seen_until
     assert first.rows.at[-1] < generations[1].seen_until <= second.rows.at[0]
+
+
+def version_of(number: int, built_at: float, seen: float, **data: object) -> LoadedVersion:
+    """A version that was built at a time and saw no row from `seen` on."""
+    schema, trainer = SCHEMA, Trainer("a:b", "f")
+    found = Manifest("demand", number, built_at, schema, "s", trainer, 0, "refresh", "due", "model.skops", data=data)
+    model = LinearRegression().fit(pd.DataFrame({"a": [0.0, 1.0]}), [0.0, 2.0])
+    return LoadedVersion(number, model, schema, replace(found, data={"seen_until": seen, **data}))
+
+
+def test_a_version_is_not_judged_by_siblings_that_are_older_than_it() -> None:
+    """Where labels come late not each refresh leaves siblings: what was built between two is fresher than the first."""
+    known, seen = rows_known(rows_of_days(60), NOW, DAILY), NOW - 40 * DAY
+    model = LinearRegression().fit(pd.DataFrame({"a": [0.0, 1.0]}), [0.0, 2.0])
+    siblings = Generation(3, seen, SCHEMA, ("all",), estimators={"all": model}, built_at=NOW - 30 * DAY)
+    (rows,) = cut_stretches([siblings], known)
+    own = version_of(3, NOW - 30 * DAY, seen, refresh={}, chosen="all")
+    older, fresher = (version_of(number, NOW - days * DAY, seen, refresh={}) for number, days in ((2, 37), (4, 23)))
+    held_out = replace(
+        version_of(1, NOW - 20 * DAY, seen), manifest=replace(own.manifest, data={"held_out_from": seen})
+    )
+    assert set(stretch_of(rows, [own, older, fresher, held_out], "mae").versions) == {3, 2, 1}
 
 
 def line(data: pd.DataFrame, context: object) -> LinearRegression:

@@ -23,6 +23,7 @@ from driftd.policy import Override, PolicySettings, RefreshSettings
 from driftd.records import Trigger
 from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
+from driftd_detectors.comparison.gate import FEWEST_BLOCKS
 from driftd_detectors.evidence.history import Calendar
 from driftd_detectors.settings import MonitorSettings
 
@@ -48,6 +49,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         budget_builds=retrain.budget.builds,
         budget_per=retrain.budget.per,
         min_labels=promote.min_labels,
+        judged_after=(FEWEST_BLOCKS + 1) * model.block_seconds,  # the first of them may have begun before the build
         new_labels=retrain.new_labels,
         approval=promote.approval,
         probation_span=probation.span,

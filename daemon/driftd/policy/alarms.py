@@ -193,7 +193,9 @@ def report_unattended(transition: Transition, settings: PolicySettings, override
     state = transition.state
     if transition.event is not None or transition.actions or _is_attended(state, override):
         return transition
-    alarm = next((alarm for alarm in actionable(state, settings, override, now) if now >= _due(alarm, settings)), None)
+    alarm = next(
+        (alarm for alarm in actionable(state, settings, override, now) if now >= _due(state, alarm, settings)), None
+    )
     if alarm is None:
         return transition
     is_watched_on = state.probation is not None and state.probation.until_refresh
@@ -201,8 +203,8 @@ def report_unattended(transition: Transition, settings: PolicySettings, override
     reported = replace(alarm, reported_at=now, reports=alarm.reports + 1)
     after = _with_alarms(state, [reported if known is alarm else known for known in state.open_alarms])
     reason = (
-        f"{alarm.kind} alarm {alarm.number} has stood for {format_duration(now - alarm.since)} and nothing is being "
-        f"done about it: {waits or transition.reason}; {alarm.sentence}"
+        f"{alarm.kind} alarm {alarm.number} has stood for {format_duration(now - alarm.since)} and no build is under "
+        f"way for it: {waits or transition.reason}; {alarm.sentence}"
     )
     return Transition(after, reason, Event.ALARM_UNATTENDED, (), _figures(alarm))
 
@@ -212,9 +214,13 @@ def _is_attended(state: ModelState, override: Override) -> bool:
     return state.is_attended and (not is_held or (state.build is not None and state.build.step is BuildStep.SWAP))
 
 
-def _due(alarm: OpenAlarm, settings: PolicySettings) -> float:
+def _due(state: ModelState, alarm: OpenAlarm, settings: PolicySettings) -> float:
+    """When a person is told; while the alarm's own build collects the days that any gate needs, not yet."""
     if alarm.reported_at is None:
-        return alarm.since + settings.attend_within
+        build = state.build
+        collects = build is not None and build.step is BuildStep.COLLECT and _is_caused_by(build, alarm)
+        enough = build.started_at + settings.judged_after if build is not None and collects else 0.0
+        return max(alarm.since + settings.attend_within, enough)
     return alarm.reported_at + min(RAREST_REPORT, DAY * 2.0 ** (alarm.reports - 1))
 
 

@@ -51,6 +51,7 @@ class PolicySettings:
     backoff_most: float = DAY
     most_failures: int = 5  # then a request is dropped, unless its alarm still stands
     attend_within: float = DAY  # after so long, a person is told of an alarm that nothing is done about
+    judged_after: float = 3 * DAY  # a build's later rows cover the days that its gate needs; not told to wait before
     is_external: bool = False  # another system serves: a swap is a hand-over to it
     can_train: bool = True  # else a new version is asked for
     can_tell: bool = False  # `deploy` names a command, a webhook or a registry by which the other system is told

@@ -87,7 +87,7 @@ def finish_swap(state: ModelState, arguments: SwapArguments, settings: PolicySet
     return Transition(pinned, f"version {version} serves because the override pins it", Event.PINNED, (), figures)
 
 
-KEPT_SERVED = 4  # versions that served last and are remembered
+KEPT_SERVED = 16  # versions that served last: so many, because short windows or late labels can judge only older ones
 
 
 def _served_after(state: ModelState, version: int) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from driftd.registry import RegistryError
 from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import ManifestError
@@ -26,13 +27,15 @@ from driftd.training.stretches import (
     RefreshRows,
     cut_stretches,
     first_generations,
+    known_until,
     stretch_metric,
     stretch_of,
 )
 from driftd.training.trainer_code import TrainerError
 from driftd.training.training_rows import FEWEST_ROWS, TrainingRows, join_rows
-from driftd_detectors.comparison.gate import Judgement
+from driftd_detectors.comparison.gate import FEWEST_BLOCKS, Judgement
 from driftd_detectors.comparison.refresh import (
+    DEPTH,
     FEWEST_JUDGED,
     LOOK,
     LOOK_LATE,
@@ -61,20 +64,27 @@ class Opponents:
     champion: LoadedVersion | None  # None: its files are damaged
     versions: Sequence[LoadedVersion]
     refreshes: Sequence[RefreshRows]  # oldest first
-    recent: Sequence[Stretch]  # newest first: those that choose and judge
+    recent: Sequence[Stretch]  # newest first: those that judge versions
     metric: str
+    day: float  # seconds within which rows share their luck
+
+    @property
+    def choosing(self) -> list[Stretch]:
+        """The newest of the stretches: those that choose the recipe, for which whole days are not waited."""
+        return newest_stretches(self.recent, look=LOOK_LATE if self.known.is_late else LOOK)
 
     @property
     def wants_siblings(self) -> bool:
-        """Whether this refresh shall leave siblings: each does, but where labels come late.
+        """Whether this refresh shall leave siblings: each does, but where labels come late or windows are short.
 
-        Siblings can be judged once the rows after them are mature. So that six generations reach so far back, one is
-        kept for each half of that age.
+        Siblings can be judged once the rows after them are mature and cover days enough. So that six generations reach
+        so far back, one is kept for each half of that age, and for each half of a day.
         """
-        mature_age = self.known.delay.mature_age
-        if not self.known.is_late or mature_age is None or not self.refreshes:
+        if not self.refreshes:
             return True
-        return self.known.until - self.refreshes[-1].generation.built_at >= mature_age / PENDING
+        mature_age = self.known.delay.mature_age if self.known.is_late else None
+        apart = max((mature_age or 0.0) / PENDING, self.day * FEWEST_BLOCKS / DEPTH)
+        return self.known.until - self.refreshes[-1].generation.built_at >= apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +113,11 @@ def load_opponents(
             f"only {known.mature} of {len(rows)} labelled rows are of windows whose labels are complete; "
             f"{2 * FEWEST_ROWS} are needed"
         )
-    existing = [version for version in order.registry.versions(order.model) if version <= max(champion, *served, 1)]
-    numbers = dict.fromkeys([champion, *existing[:1], *list(served)[::-1][:KEPT]])
-    versions = [loaded for number in numbers if number in existing and (loaded := _load(order, number)) is not None]
+    versions = [
+        loaded
+        for number in _competitors(order, known, champion, served)
+        if (loaded := _load(order, number)) is not None
+    ]
     serving = next((version for version in versions if version.version == champion), None)
     generations = load_generations(order.places, order.model, version, allow_joblib=config.allow_joblib)
     if not generations and versions:
@@ -118,8 +130,31 @@ def load_opponents(
     refreshes = cut_stretches(generations, known)
     metric = stretch_metric(order.metric, known.rows, versions)
     newest = (stretch_of(refresh, versions, metric) for refresh in reversed(refreshes))  # older siblings stay on disk
-    recent = newest_stretches(newest, look=LOOK_LATE if known.is_late else LOOK)
-    return Opponents(known, cadence, serving, versions, refreshes, recent, metric)
+    day = config.block_seconds
+    recent = newest_stretches(newest, look=LOOK_LATE if known.is_late else LOOK, day=day)
+    return Opponents(known, cadence, serving, versions, refreshes, recent, metric, day)
+
+
+def _competitors(order: JobContext, known: KnownRows, champion: int, served: Sequence[int]) -> list[int]:
+    """The numbers of the champion, the first version, those that served last, and the newest that days can judge.
+
+    Where windows are short or labels late, all that served last may have seen all rows but those of the last hours.
+    """
+    existing = [version for version in order.registry.versions(order.model) if version <= max(champion, *served, 1)]
+    last = list(served)[::-1]
+    numbers = [champion, *existing[:1], *last[:KEPT]]
+    if known.mature:
+        until = float(known.rows.at[known.mature - 1]) - FEWEST_BLOCKS * order.config.block_seconds
+        numbers += next(([number] for number in last if number in existing and _ends_before(order, number, until)), [])
+    return [number for number in dict.fromkeys(numbers) if number in existing]
+
+
+def _ends_before(order: JobContext, version: int, until: float) -> bool:
+    """Whether a version was built from what was known by `until` (epoch seconds)."""
+    try:
+        return known_until(order.registry.manifest(order.model, version)) <= until
+    except (ManifestError, RegistryError, OSError):
+        return False
 
 
 def _load(order: JobContext, version: int) -> LoadedVersion | None:

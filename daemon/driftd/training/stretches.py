@@ -21,6 +21,7 @@ from driftd_detectors.schema import Schema
 
 NO_WEIGHTS = "the trainer makes nothing of the weights of rows: it builds the same as without them"
 _ASKED = 500  # of the newest rows, to see whether two estimators answer alike
+_ROUNDED = 1e-3  # seconds: a manifest holds times in microseconds
 _BACK = 0.25  # of the rows: where no hold-out is on record, the first siblings leave so many of the newest to judge
 
 
@@ -124,12 +125,21 @@ def stretch_metric(metric: str | None, rows: TrainingRows, versions: Iterable[Lo
 
 
 def stretch_of(refresh: RefreshRows, versions: Iterable[LoadedVersion], metric: str) -> Stretch:
-    """What the siblings lost on the rows after their refresh, and those versions that did not see the rows either."""
+    """What the siblings lost on the rows after their refresh, and those versions that did not see the rows either.
+
+    A version that was built later than the siblings is left out: it would win by being fresher, however stale it is
+    beside what the refresh builds now.
+    """
     generation, rows = refresh.generation, refresh.rows
     siblings = {recipe: generation.load(recipe) for recipe in generation.recipes}
     if len(rows) == 0:
         return Stretch(generation.number, rows.at, {recipe: np.empty(0) for recipe in generation.recipes})
-    others = [version for version in versions if seen_until(version.manifest) <= rows.at[-1]]
+    others = [
+        version
+        for version in versions
+        if seen_until(version.manifest) <= rows.at[-1]
+        and known_until(version.manifest) <= generation.built_at + _ROUNDED
+    ]
     own = next((version.manifest.data for version in others if version.version == generation.number), {})
     compared: list[Comparable] = [sibling for sibling in siblings.values() if sibling is not None]
     compared += others
@@ -150,6 +160,11 @@ def seen_until(manifest: Manifest) -> float:
         return float(data["seen_until"])
     held_out_from = data.get("held_out_from")
     return float(held_out_from) if held_out_from is not None else manifest.created_at
+
+
+def known_until(manifest: Manifest) -> float:
+    """When (epoch seconds) what a version was built from was known: siblings of an earlier time are staler than it."""
+    return manifest.created_at if "refresh" in manifest.data else seen_until(manifest)
 
 
 def unseen_outcomes(

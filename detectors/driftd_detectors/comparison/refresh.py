@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from driftd_detectors.columns import Numbers
-from driftd_detectors.comparison.gate import DAY, Judgement, judge
+from driftd_detectors.comparison.gate import DAY, FEWEST_BLOCKS, Judgement, judge, whole_days
 
 LOOK = 2  # stretches that choose and judge, at least; more of them until there are rows enough
 LOOK_LATE = 4  # where labels come later than the cadence
@@ -62,18 +62,26 @@ class OlderVersion:
     judgement: Judgement
 
 
-def newest_stretches(stretches: Iterable[Stretch], *, look: int = LOOK, fewest: int = FEWEST_JUDGED) -> list[Stretch]:
+def newest_stretches(
+    stretches: Iterable[Stretch], *, look: int = LOOK, fewest: int = FEWEST_JUDGED, day: float | None = None
+) -> list[Stretch]:
     """Of stretches that come newest first, the first with rows: `look` of them, and more until they hold `fewest` rows.
 
-    No more of them are asked for than are needed.
+    With `day` (seconds) also until they cover as many whole days as the gate needs to judge a version. No more of them
+    are asked for than are needed.
     """
     found: list[Stretch] = []
     for stretch in itertools.islice(stretches, DEPTH):
         if len(stretch):
             found.append(stretch)
-        if len(found) >= look and sum(map(len, found)) >= fewest:
+        if len(found) >= look and sum(map(len, found)) >= fewest and (day is None or _cover_days(found, day)):
             break
     return found
+
+
+def _cover_days(stretches: Sequence[Stretch], day: float) -> bool:
+    days = whole_days(np.concatenate([stretch.at for stretch in stretches]), day)
+    return int(days.max()) + 1 >= FEWEST_BLOCKS
 
 
 def choose_recipe(stretches: Sequence[Stretch], in_charge: str, allowed: Sequence[str]) -> RecipeChoice:

@@ -82,7 +82,7 @@ def run(arguments: Arguments) -> dict[str, object]:
         if training_part(recipe, known, cadence, arguments.change_at) is not None
     ]
     in_charge = arguments.recipe if arguments.recipe in recipes else recipes[0]  # the config may name others by now
-    choice = choose_recipe(opponents.recent, in_charge, recipes)
+    choice = choose_recipe(opponents.choosing, in_charge, recipes)
     has_siblings = opponents.wants_siblings
     made = fit_generation(
         arguments.version,
