@@ -49,4 +49,5 @@ def test_four_models_a_hung_source_a_talkative_trainer_and_kills(
         first, last = figures.growth(command)
         assert last.threads <= first.threads + 4, command
         assert last.files <= first.files + 12, command
-        assert last.rss <= 1.2 * first.rss + 40 * MB, command
+        warming = 120 * MB if seconds <= 60 else 40 * MB  # a daemon that has just begun fills its caches
+        assert last.rss <= 1.2 * first.rss + warming, command
