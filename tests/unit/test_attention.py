@@ -10,9 +10,10 @@ import pytest
 from driftd.records import Build, BuildStep, Phase, Probation, Trigger, Verdict
 from driftd.store.state.records import KindEvidence
 from driftd.views.attention import Urgency, attention, unwatched_attention
-from driftd.views.conditions import ActiveCondition, RowCounts
+from driftd.views.conditions import ActiveCondition
 from driftd.views.fleet import VerdictSpark, WatchedModel, by_need, headline
 from driftd.views.routes import STATIC
+from driftd.views.row_counts import RowCounts
 from driftd.views.status import ModelStatus
 
 CALM = KindEvidence(1.0, 1000.0, Verdict.OK, "nothing moved")

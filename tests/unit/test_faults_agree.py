@@ -47,7 +47,7 @@ models:
   demand: {{task: regression, target: y, window: {{every: 1h}}}}
 """
 EVALUATED, STEPS = 75, 15  # minutes: longer than any rule waits; and in how many steps
-OTHERS = {"DriftdDown", "DriftdEventsNotKept"}  # another process tells them, or nobody is left to
+OTHERS = {"DriftdDown", "DriftdEventsNotKept", "DriftdServerBehind"}  # another process tells them, or nobody is left to
 DOCTOR = ("progress", "conditions")
 CALM = KindAssessment(EvidenceKind.DATA, Verdict.OK, 2.0, 900.0, "as ever")
 
@@ -176,6 +176,32 @@ def stands_still(stand: Stand) -> None:
     stand.metrics.record_round(NOW - 2 * HOUR, 0.01)
 
 
+def server_behind(stand: Stand) -> None:
+    stand.serve = 'driftd_serve_version{model="demand"} 0\ndriftd_serve_linked_version{model="demand"} 1'
+
+
+def backups_fail(stand: Stand) -> None:
+    stand.metrics.record_backup(NOW - 3 * DAY, 1000)
+    for _ in range(3 * EVALUATED):
+        stand.metrics.count_failed_backup()
+
+
+def clock_doubted(stand: Stand) -> None:
+    stand.model.doubts(ahead=0, clock=True)
+
+
+def windows_ahead(stand: Stand) -> None:
+    stand.model.doubts(ahead=12, clock=False)
+
+
+def deletion_held(stand: Stand) -> None:
+    stand.model.hold_deletion("events", held=True)
+
+
+def fills_up(stand: Stand) -> None:
+    stand.metrics.forecast(NOW + 2 * DAY, {"events": GIB})
+
+
 # By how a row begins: what feeds it, the alerts that it names, and words that page, status and doctor share.
 Case = tuple[Callable[[Stand], None], set[str], str]
 CASES: dict[str, Case] = {
@@ -213,6 +239,18 @@ CASES: dict[str, Case] = {
     "labels that stop": (labels_stop, {"DriftdLabelFeedSilent"}, "no label came since"),
     "labels that come after": (labels_late, {"DriftdLabelsNotEvaluated"}, "last 8 windows were not evaluated"),
     "a main loop": (stands_still, {"DriftdHangs"}, "main loop has not been round"),
+    "a folder of backups": (backups_fail, {"DriftdBackupFails"}, "No backup was made since"),
+    "an artefact that is damaged": (server_behind, {"DriftdServerBehind"}, ""),
+    "control characters": (nothing, set(), ""),
+    "the wall clock is 10 years": (clock_doubted, {"DriftdClockDoubted"}, "months ahead of the newest prediction"),
+    "windows that a clock": (windows_ahead, {"DriftdWindowsAhead"}, "windows that cannot have been yet"),
+    "backups of a clock": (nothing, set(), ""),
+    "a trainer that prints": (build_failed, {"DriftdRetrainFailed"}, "builds? failed"),
+    "jobs killed": (nothing, set(), ""),
+    "labels of ids": (nothing, set(), ""),
+    "a snapshot that is gone": (nothing, set(), ""),
+    "more than `retention.share`": (deletion_held, {"DriftdDeletionHeld"}, "events over their age are kept"),
+    "a disk that will be full": (fills_up, {"DriftdDiskFillsUp"}, "The disk of state_dir is full at"),
 }
 
 

@@ -14,7 +14,7 @@ from driftd.observe import model_families
 from driftd.observe.exposition import MetricStore
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.sources.protocol import Extent
-from driftd.views.conditions import row_counts
+from driftd.views.row_counts import row_counts
 from event_samples import START
 
 CONFIG = """\

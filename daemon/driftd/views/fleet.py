@@ -12,8 +12,9 @@ from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import KindEvidence, StoredTransition
 from driftd.views.attention import Attention, Urgency, attention, unwatched_attention
-from driftd.views.conditions import ActiveCondition, ActiveConditions, RowCounts
+from driftd.views.conditions import ActiveCondition, ActiveConditions
 from driftd.views.config import ConfigInForce, ConfigSummary, config_in_force
+from driftd.views.row_counts import RowCounts
 from driftd.views.series import CheckedWindows, Grouping, WindowSeries, performance_series, window_series
 from driftd.views.status import ModelStatus, model_status
 

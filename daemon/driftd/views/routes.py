@@ -24,11 +24,12 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader, StateUnreadableError
 from driftd.store.state.reader import StateAbsentError
-from driftd.views.conditions import ExportedValues, all_blind_spots, all_row_counts, pressings
+from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.fleet import FleetView, LiveState, fleet_view
 from driftd.views.model import ModelView, UnwatchedView, model_view
+from driftd.views.row_counts import all_row_counts
 from driftd.views.scores import distribution_view, score_view
 
 MOST_KEPT = 64  # answers
