@@ -23,12 +23,11 @@ from driftd.views.conditions import (
     ActiveCondition,
     ActiveConditions,
     ExportedValues,
-    RowCounts,
     blind_spots,
     pressings,
-    row_counts,
 )
 from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, lapse_of, override_in_force, readable
+from driftd.views.row_counts import RowCounts, row_counts
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
