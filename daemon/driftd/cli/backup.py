@@ -86,7 +86,7 @@ def _copy(config: Config, config_path: Path, places: Places, to: Path, *, as_jso
         print_json({"path": made, "made_at": now, "bytes": size, "copied": content.copied, "seconds": seconds})
         return
     figures = f"{_size(size)}, {_size(content.copied)} new, {seconds:.1f} s"
-    click.echo(f"{made} holds everything acknowledged until {format_time(now)} ({figures})")
+    echo(f"{made} holds everything acknowledged until {format_time(now)} ({figures})")
 
 
 @click.command()
@@ -154,8 +154,8 @@ def _take_over(config_path: Path, source: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"path": chosen, "made_at": content.made_at, "bytes": size, "seconds": seconds})
         return
-    click.echo(f"the state is that of {chosen}, of {format_time(content.made_at)}; it took {seconds:.1f} s")
-    click.echo(f"next: start driftd (--config {config_path}); what came to the other host later is not here")
+    echo(f"the state is that of {chosen}, of {format_time(content.made_at)}; it took {seconds:.1f} s")
+    echo(f"next: start driftd (--config {config_path}); what came to the other host later is not here")
 
 
 @dataclass(frozen=True, slots=True)

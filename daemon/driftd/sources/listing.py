@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from driftd.errors import DriftdError
 from driftd.sources.dialects import SUFFIXES as COMPRESSED
 from driftd.sources.dialects import Dialect, is_of, open_text
 
@@ -125,7 +126,7 @@ def is_json_lines(path: str, dialect: Dialect) -> bool:
         return text.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
 
 
-class UnknownFormatError(ValueError):
+class UnknownFormatError(DriftdError, ValueError):
     """Nothing says what a file is; the message says what to do."""
 
 
