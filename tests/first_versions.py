@@ -54,3 +54,12 @@ def _key(model: str, config: ModelConfig, rows: pd.DataFrame, columns: FileColum
     described = json.dumps([model, config.model_dump(mode="json"), repr(columns), list(rows.columns)], sort_keys=True)
     content = pd.util.hash_pandas_object(rows).to_numpy().tobytes()
     return hashlib.sha256(described.encode() + content).hexdigest()[:24]
+
+
+def copy_model(places: Places, source: str, name: str) -> None:
+    """Another model with the versions and events of `source`, which nobody has open; snapshots are the same files."""
+    for part, copy in (("models", shutil.copy2), ("events", shutil.copy2), ("snapshots", os.link)):
+        if (places.root / part / source).exists():
+            shutil.copytree(places.root / part / source, places.root / part / name, symlinks=True, copy_function=copy)
+    for manifest in (places.root / "models" / name / "versions").glob("*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace(f'"model": "{source}"', f'"model": "{name}"'))

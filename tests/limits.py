@@ -1,10 +1,16 @@
-"""How long the tests wait: one limit that only a hang reaches, and what a claim of speed means on a busy machine."""
+"""How long the tests wait: one limit that only a hang reaches, and what a claim of speed means on a busy machine.
+
+And a process that has no descriptor left.
+"""
 
 from __future__ import annotations
 
 import os
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 HANG = 240.0  # seconds; every wait for a condition ends here at the latest
 
@@ -34,3 +40,21 @@ def _wall_per_cpu(seconds: float = 0.02) -> float:
     while time.process_time() - cpu < seconds:
         pass
     return (time.perf_counter() - wall) / (time.process_time() - cpu)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no further file."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    most = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir()) + 1
+    while (number := os.dup(held[0])) < most:  # closes the gaps among the numbers in use
+        held.append(number)
+    os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in held:
+            os.close(descriptor)

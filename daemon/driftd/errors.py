@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import IntEnum
 from typing import ClassVar, Self
+
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+_SQLITE_NO_MEMORY, _SQLITE_CANNOT_OPEN, _SQLITE_READING_NO_MEMORY = 7, 14, 3082
 
 
 class ExitCode(IntEnum):
@@ -44,3 +49,37 @@ class DriftdError(Exception):
 
     def __str__(self) -> str:
         return super().__str__() or (type(self).__doc__ or "").partition("\n")[0]
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether an error, or one that it was raised from, says that files, memory or threads of the host ran out.
+
+    Such an error says nothing of the data that were to be read: they are neither damaged nor looked at.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in SHORTAGES):
+            return True
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            return True
+        code = getattr(error, "sqlite_errorcode", None) or 0
+        if code in (_SQLITE_NO_MEMORY, _SQLITE_READING_NO_MEMORY):
+            return True
+        if code & 0xFF == _SQLITE_CANNOT_OPEN and _no_file_can_be_opened():
+            return True
+        error = error.__cause__
+    return False
+
+
+def raise_shortage(error: BaseException) -> None:
+    """Raise an error again that is a shortage, for who goes on after any other."""
+    if is_shortage(error):
+        raise error
+
+
+def _no_file_can_be_opened() -> bool:
+    """SQLite says that a file cannot be opened, but not why: another file tells whether descriptors ran out."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in SHORTAGES
+    return False

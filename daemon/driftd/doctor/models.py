@@ -8,6 +8,7 @@ from pathlib import Path
 
 from driftd.config.model_schema import ModelConfig
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.errors import raise_shortage
 from driftd.formatting import format_time
 from driftd.fsutil import sha256_of
 from driftd.loop.backtest import eras_of
@@ -329,6 +330,7 @@ def _faults(registry: Registry, name: str) -> Iterator[tuple[int, str]]:
             for file in registry.manifest(name, version).files:
                 registry.file(name, version, file)
         except (ManifestError, OSError) as error:
+            raise_shortage(error)
             yield version, str(error)
 
 

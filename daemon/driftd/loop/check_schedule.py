@@ -9,6 +9,7 @@ from itertools import islice, takewhile
 
 import structlog
 
+from driftd.errors import raise_shortage
 from driftd.formatting import format_time
 from driftd.loop.checks import (
     CheckResult,
@@ -297,6 +298,7 @@ class CheckScheduler:
         except (SourceDamagedError, SourceUnansweredError):
             raise  # no verdict: the window is checked once its rows are restored, or the answer has come
         except Exception as error:
+            raise_shortage(error)  # no verdict either: the window is checked once there are files and memory again
             log.warning(
                 "check_failed", model=self.model, kind=kind, window=window.index, error=str(error), exc_info=True
             )

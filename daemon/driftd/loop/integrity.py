@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from driftd.config.schema import Config
+from driftd.errors import is_shortage
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.registry import Registry
@@ -121,6 +122,9 @@ def check_version(registry: Registry, model: str, version: int, metrics: Metrics
     try:
         fault = registry.fault(model, version)
     except OSError as error:
+        if is_shortage(error):  # the next look tells: nothing is known of its files
+            log.warning("version_not_checked", model=model, version=version, reason=str(error))
+            return
         fault = str(error)
     metrics.model(model).set_version_damaged(damaged=fault is not None)
     if fault is not None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from driftd.errors import DriftdError
+from driftd.errors import DriftdError, raise_shortage
 from driftd.fsutil import STAGED, make_staging, sync, write_durably
 from driftd.paths import Places
 from driftd.registry.manifest import (
@@ -153,7 +153,8 @@ class Registry:
         """The version that the `current` link names; None when there is no link, or it names no published version."""
         try:
             name = self._places.current(model).readlink().name
-        except OSError:
+        except OSError as error:
+            raise_shortage(error)
             return None
         return int(name) if name.isdecimal() and self._places.version(model, int(name)).is_dir() else None
 
@@ -232,7 +233,8 @@ class CurrentLink:
         """The target of the link; empty when there is none."""
         try:
             return os.readlink(self._path)  # noqa: PTH115 - pathlib takes ten times as long, at every request
-        except OSError:
+        except OSError as error:
+            raise_shortage(error)
             return ""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from driftd.errors import raise_shortage
 from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.listing import is_columnar
 from driftd.store.events.feature_parsing import FUTURE_SECONDS
@@ -282,7 +283,8 @@ def digest_of(path: str, start: int, size: int, dialect: Dialect) -> bytes:
         with open_text(path, dialect) as text:
             text.seek(start)
             return hashlib.blake2b(text.read(size), digest_size=12).digest()
-    except (OSError, EOFError):
+    except (OSError, EOFError) as error:
+        raise_shortage(error)  # else a file would be taken for another one
         return b""
 
 

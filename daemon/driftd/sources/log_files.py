@@ -11,6 +11,7 @@ from typing import cast
 
 import pyarrow as pa
 
+from driftd.errors import raise_shortage
 from driftd.sources import parquet_files, text_files
 from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
 from driftd.sources.files_settings import Layout, Reading
@@ -133,6 +134,7 @@ class LogFiles:
                 else:
                     yield from text_files.read_stretches(file, self._text_format(file, kind), mine, wanted)
             except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+                raise_shortage(error)  # else the window would be checked without these rows
                 if not file.path.endswith("(replaced)"):
                     self._read_faults[file.path, "file"] = (_fault(file, error), self._now)
 
@@ -200,6 +202,7 @@ class LogFiles:
                 if kind != "parquet":
                     self.known.mark(file)
         except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+            raise_shortage(error)
             return _fault(file, error)
         file.size, file.changed_at = size, changed_at
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from driftd.errors import DriftdError
+from driftd.errors import DriftdError, raise_shortage
 from driftd.fsutil import sha256_of, sync, sync_tree
 from driftd.paths import Places
 from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
@@ -115,7 +115,8 @@ def read_backup(path: Path) -> Backup | None:
         return None
     try:
         return msgspec.structs.replace(msgspec.json.decode((path / CONTENT).read_bytes(), type=Backup), name=path.name)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        raise_shortage(error)
         return None
 
 
@@ -131,6 +132,7 @@ def check_backup(path: Path, backup: Backup) -> str | None:
             if sha256_of(path / name) != digest:
                 return f"{name} is not what was backed up (its SHA-256 differs)"
         except OSError as error:
+            raise_shortage(error)
             return f"{name} cannot be read: {error.strerror or error}"
     return examine(path / STATE, seconds=_FULL_CHECK_SECONDS)
 

@@ -95,6 +95,8 @@ def mark_damaged(path: Path, finding: str) -> None:
 
 def damage_marked(path: Path) -> str | None:
     """What was left by `mark_damaged`; None when nothing was."""
+    if not _mark(path).exists():  # asked at every look at a model, mostly in vain: this opens nothing
+        return None
     try:
         return _mark(path).read_text("utf-8").strip() or "it was marked as damaged"
     except FileNotFoundError:

@@ -60,6 +60,8 @@ def _applied_steps(path: Path, set_name: str) -> set[str]:
                 return set()
             rows = connection.execute("select name from _sqlite_migrations where migration_set = ?", (set_name,))
             return {name for (name,) in rows}
+    except sqlite3.OperationalError as error:  # locked, or not to be opened just now: nothing is known of its content
+        raise DatabaseError(f"{path} cannot be opened just now: {error}. It is tried again") from error
     except sqlite3.DatabaseError as error:
         raise DatabaseError(
             f"{path} cannot be read as a database: {error}. `driftd doctor` looks closer; `driftd restore` puts a "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from driftd.errors import raise_shortage
 from driftd.registry import RegistryError
 from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion
@@ -161,6 +162,7 @@ def _load(order: JobContext, version: int) -> LoadedVersion | None:
     try:
         return order.load(version)
     except (ManifestError, ArtefactError, OSError) as error:
+        raise_shortage(error)
         print(f"version {version} does not compete: {error}", flush=True)  # noqa: T201 - the log
         return None
 

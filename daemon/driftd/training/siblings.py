@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from driftd.errors import raise_shortage
 from driftd.fsutil import STAGED, make_staging, sha256_of, sync_tree, write_durably
 from driftd.paths import Places
 from driftd.registry.artefact import ArtefactError, load_estimator, store_estimator
@@ -62,6 +63,7 @@ class Generation:
             try:
                 estimator = _read(self.folder / stored["file"], stored["sha256"], allow_joblib=self.allow_joblib)
             except (OSError, ArtefactError) as error:
+                raise_shortage(error)
                 log.warning("sibling_left_out", folder=str(self.folder), recipe=recipe, reason=str(error))
                 return None
             self.estimators[recipe] = estimator
@@ -130,6 +132,7 @@ def _load(folder: Path, *, allow_joblib: bool) -> Generation | None:
             built_at=record["built_at"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
+        raise_shortage(error)
         log.warning("siblings_left_out", folder=str(folder), reason=str(error))
         return None
 

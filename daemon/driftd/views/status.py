@@ -13,6 +13,7 @@ import msgspec
 
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
+from driftd.errors import raise_shortage
 from driftd.formatting import format_minute, format_time
 from driftd.paths import Places
 from driftd.records import Build, HandOver, HandOverStage, ModelState, Phase, Probation, Verdict
@@ -52,6 +53,7 @@ def _fault(places: Places, model: str, version: int, _unchanged: Stamp) -> str |
     try:
         return Registry(places).fault(model, version)
     except OSError as error:
+        raise_shortage(error)  # nothing is kept of it
         return str(error)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from driftd.errors import raise_shortage
 from driftd.formatting import json_safe_object
 from driftd.registry import Manifest
 from driftd.registry.artefact import ArtefactError
@@ -176,6 +177,7 @@ def _opponent(order: JobContext, champion: int | None, challenger: int) -> tuple
             return LoadedVersion(champion, None, manifest.schema, manifest), None
         return order.load(champion), None
     except UNLOADABLE as error:
+        raise_shortage(error)
         others = [version for version in order.registry.versions(order.model) if version not in (champion, challenger)]
         for other in reversed(others):
             with contextlib.suppress(*UNLOADABLE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from driftd.errors import raise_shortage
 from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import ManifestError
@@ -52,6 +53,7 @@ def _load(order: JobContext, version: int) -> tuple[LoadedVersion | None, str]:
     try:
         return order.load(version), ""
     except (ManifestError, ArtefactError, OSError) as error:
+        raise_shortage(error)
         return None, f"version {version} cannot be loaded: {error}"
 
 
