@@ -60,6 +60,14 @@ def m005_alarms_as_levels(db: Database) -> None:
     )
 
 
+@STATE_MIGRATIONS()
+def m006_indexes_of_history(db: Database) -> None:
+    """What is asked of years of history finds its rows by an index."""
+    db.execute("create index actions_by_model on actions(model, id)")
+    db.execute("create index actions_by_transition on actions(transition_id)")
+    db.execute("create index configs_applied on configs(id) where error is null")
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

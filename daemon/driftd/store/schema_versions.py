@@ -30,7 +30,14 @@ KINDS = {
     "state": DatabaseKind(
         "driftd.store.schema:STATE_MIGRATIONS",
         "driftd.state",
-        ("m001_the_loop", "m002_configs", "m003_receivers", "m004_restores", "m005_alarms_as_levels"),
+        (
+            "m001_the_loop",
+            "m002_configs",
+            "m003_receivers",
+            "m004_restores",
+            "m005_alarms_as_levels",
+            "m006_indexes_of_history",
+        ),
     ),
 }
 

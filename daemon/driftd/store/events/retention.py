@@ -137,7 +137,8 @@ class PredictionTimes:
 
     def count(self) -> int:
         """See `Times.count`; by the numbers of arrival, so that not every row is read for it: at least so many."""
-        return int(self._value("select coalesce(max(seq) - min(seq) + 1, 0) from predictions", ()))
+        query = "select coalesce((select max(seq) from predictions) - (select min(seq) from predictions) + 1, 0)"
+        return int(self._value(query, ()))
 
     def _value(self, query: str, arguments: tuple[float, ...]) -> Any:
         return self._db.execute(query, arguments).fetchone()[0]

@@ -145,9 +145,9 @@ class SeriesReader(StateReader):
 
     def decision_of_alarm(self, alarm: int) -> StoredTransition | None:
         """The line of history that told of an alarm."""
-        query = """select * from transitions where event = ? and json_extract(figures, '$.alarm') = ?
-                   order by id limit 1"""
-        row = self._db.execute(query, (Event.ALARM, alarm)).fetchone()
+        query = """select * from transitions where model = (select model from alarms where id = ?)
+                   and event = ? and json_extract(figures, '$.alarm') = ? order by id limit 1"""
+        row = self._db.execute(query, (alarm, Event.ALARM, alarm)).fetchone()
         return StoredTransition.from_row(row) if row else None
 
     def approver(self, model: str, version: int) -> str | None:

@@ -79,7 +79,9 @@ class StateReader:
 
     def history(self, model: str | None = None, limit: int = 50) -> list[StoredTransition]:
         """The latest transitions of one model or of all."""
-        return [StoredTransition.from_row(row) for row in self._latest("transitions", model, limit)]
+        everywhere = "select * from transitions order by id desc limit ?"
+        of_model = "select * from transitions where model = ? order by id desc limit ?"
+        return [StoredTransition.from_row(row) for row in self._latest(everywhere, of_model, model, limit)]
 
     def transition(self, transition: int) -> StoredTransition | None:
         """One transition by its id."""
@@ -98,7 +100,9 @@ class StateReader:
 
     def alarms(self, model: str | None = None, limit: int = 50) -> list[StoredAlarm]:
         """The latest alarms of one model or of all."""
-        return [StoredAlarm.from_row(row) for row in self._latest("alarms", model, limit)]
+        everywhere = "select * from alarms order by id desc limit ?"
+        of_model = "select * from alarms where model = ? order by id desc limit ?"
+        return [StoredAlarm.from_row(row) for row in self._latest(everywhere, of_model, model, limit)]
 
     def alarm(self, alarm: int) -> StoredAlarm | None:
         """One alarm by its id."""
@@ -128,10 +132,11 @@ class StateReader:
 
     def checks(self, model: str | None = None, limit: int = 50, kind: str | None = None) -> list[StoredCheck]:
         """The latest checks of one model or of all; `kind` is `window` or `labels`."""
-        query = "select * from checks where (:model is null or model = :model) and (:kind is null or kind = :kind)"
-        given = {"model": model, "kind": kind, "limit": limit}
-        rows = self._db.execute(f"{query} order by id desc limit :limit", given)
-        return [StoredCheck.from_row(row) for row in rows]
+        models = [model] if model is not None else [state.model for state in self.models()]
+        kinds = [kind] if kind is not None else ["window", "labels"]
+        found = [check for name in models for each in kinds for check in self.newest_checks(name, each, limit)]
+        found.sort(key=lambda check: check.id, reverse=True)
+        return found if limit < 0 else found[:limit]
 
     def checks_after(self, model: str, check: int) -> list[StoredCheck]:
         """The checks of a model that were made after one, oldest first."""
@@ -140,8 +145,9 @@ class StateReader:
 
     def last_check(self, model: str, kind: str, version: int | None) -> StoredCheck | None:
         """The last check of a kind that could look at a version's window, whatever came after it."""
-        query = "select * from checks where model = ? and kind = ? and version is ? and verdict <> ? order by id desc"
-        row = self._db.execute(f"{query} limit 1", (model, kind, version, Verdict.ERROR)).fetchone()
+        query = """select * from checks where model = ? and kind = ? and version is ? and verdict <> ?
+                   order by window_index desc limit 1"""
+        row = self._db.execute(query, (model, kind, version, Verdict.ERROR)).fetchone()
         return StoredCheck.from_row(row) if row else None
 
     def check(self, model: str, kind: str, window_index: int) -> StoredCheck | None:
@@ -167,7 +173,9 @@ class StateReader:
 
     def actions(self, model: str | None = None, limit: int = 50) -> list[StoredAction]:
         """The latest intended actions."""
-        return [StoredAction.from_row(row) for row in self._latest("actions", model, limit)]
+        everywhere = "select * from actions order by id desc limit ?"
+        of_model = "select * from actions where model = ? order by id desc limit ?"
+        return [StoredAction.from_row(row) for row in self._latest(everywhere, of_model, model, limit)]
 
     def actions_of(self, transition: int) -> list[StoredAction]:
         """The actions that a transition intended."""
@@ -222,9 +230,11 @@ class StateReader:
         row = self._db.execute("select version, settings, monitor from monitors where model = ?", (model,)).fetchone()
         return (row["version"], json.loads(row["settings"]), row["monitor"]) if row else None
 
-    def _latest(self, table: str, model: str | None, limit: int) -> sqlite3.Cursor:
-        query = f"select * from {table} where (:model is null or model = :model)"  # noqa: S608 - our own table names
-        return self._db.execute(f"{query} order by id desc limit :limit", {"model": model, "limit": limit})
+    def _latest(self, everywhere: str, of_model: str, model: str | None, limit: int) -> sqlite3.Cursor:
+        """The rows of all models or of one: two statements, because one for both could use no index."""
+        if model is None:
+            return self._db.execute(everywhere, (limit,))
+        return self._db.execute(of_model, (model, limit))
 
 
 def read_cursor(path: Path, model: str) -> tuple[int | None, Mapping[str, object] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,13 @@ from driftd.store.state.reader import StateReader
 from driftd_detectors.assessment import Assessment, KindAssessment, Score
 
 BUSY_SECONDS = 10.0
+PRUNED_AT_ONCE = 200  # windows of one model
+_OLDEST_CHECKS = """
+    select kind, first from (
+        select 'window' as kind, min(window_index) as first from checks where model = :model and kind = 'window'
+        union all
+        select 'labels', min(window_index) from checks where model = :model and kind = 'labels')
+    where first is not null"""
 
 
 class StateStore(StateReader):
@@ -233,13 +240,15 @@ class StateStore(StateReader):
         self._db.execute("update receivers set told_until = max(told_until, ?) where receiver = ?", (until, receiver))
 
     def prune(self, model: str, *, before: float) -> None:
-        """Forget a model's checks made before a time, with their scores and Profiles. Transitions and alarms stay."""
-        query = "select max(window_index) from checks where model = ? and kind = 'window' and at < ?"
-        (last,) = self._db.execute(query, (model, before)).fetchone()
-        if last is not None:
-            for table in ("scores", "profiles"):
-                self._db.execute(f"delete from {table} where model = ? and window_index <= ?", (model, last))  # noqa: S608 - our own table names
-        self._db.execute("delete from checks where model = ? and at < ?", (model, before))
+        """Forget a model's checks made before a time, with their scores and Profiles. Transitions and alarms stay.
+
+        Each piece is a transaction of its own, unless one is open: so that others may read and write in between.
+        """
+        for kind, first in self._db.execute(_OLDEST_CHECKS, {"model": model}).fetchall():
+            last = self._last_before(model, kind, before)
+            for until in [] if last is None else [*range(first + PRUNED_AT_ONCE, last, PRUNED_AT_ONCE), last]:
+                with nullcontext() if self._db.in_transaction else self.transaction():
+                    self._forget_until(model, kind, until)
         self._db.execute("delete from faulty_windows where model = ? and end_at < ?", (model, before))
         self._db.execute("delete from requests where model = ? and handled_at < ?", (model, before))
 
@@ -260,6 +269,23 @@ class StateStore(StateReader):
             for table in ("scores", "profiles", "checks", "faulty_windows"):  # also labels of windows that come again
                 self._db.execute(f"delete from {table} where model = ? and window_index >= ?", (model, first))  # noqa: S608 - our own table names
         return first, bool(row[1])
+
+    def _last_before(self, model: str, kind: str, before: float) -> int | None:
+        """The window before the first whose check is kept; only what is too old is read for it."""
+        kept = """select window_index from checks where model = ? and kind = ? and at >= ?
+                  order by window_index limit 1"""
+        row = self._db.execute(kept, (model, kind, before)).fetchone()
+        if row is not None:
+            return int(row["window_index"]) - 1
+        newest = "select max(window_index) as last from checks where model = ? and kind = ?"
+        last = self._db.execute(newest, (model, kind)).fetchone()["last"]
+        return None if last is None else int(last)
+
+    def _forget_until(self, model: str, kind: str, last: int) -> None:
+        if kind == "window":
+            self._db.execute("delete from scores where model = ? and window_index <= ?", (model, last))
+            self._db.execute("delete from profiles where model = ? and window_index <= ?", (model, last))
+        self._db.execute("delete from checks where model = ? and kind = ? and window_index <= ?", (model, kind, last))
 
     def _save_scores(self, model: str, window: Window, scores: Sequence[Score]) -> None:
         self._db.executemany(
