@@ -64,9 +64,7 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
                 time.sleep(0.05)
             assert "default-src 'none'" in http.get("/").headers["content-security-policy"]
             fleet = http.get("/api/fleet").json()
-            assert [one["attention"]["command"] for one in fleet["models"]] == [
-                ""
-            ]  # the obstacle itself says what to do
+            assert [one["attention"]["command"] for one in fleet["models"]] == ["driftd doctor"]
             assert "driftd init" in fleet["models"][0]["attention"]["detail"]
             while missing := [name for name in OF_THE_PROCESS if f"\n{name}" not in http.get("/metrics").text]:
                 assert time.monotonic() < deadline, f"not shown: {missing}"  # the disk is measured beside the loop

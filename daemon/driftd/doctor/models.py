@@ -253,7 +253,7 @@ def _check_actions(installation: Installation, name: str, reader: StateReader) -
     for action in reader.open_actions(name):
         waited = installation.now - action.intended_at
         if action.started_at is None and waited > _PUT_OFF:
-            said = f"its action {action.id} ({action.kind}) is put off since {_ago(waited)}"
+            said = f"its action {action.id} ({action.kind}) was decided {_ago(waited)} and is still put off"
             yield warn(name, said, "others are at work, or the override pauses it: see `driftd status`")
             continue
         hours = (installation.now - (action.started_at or action.intended_at)) / 3600
