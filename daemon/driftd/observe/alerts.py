@@ -65,7 +65,7 @@ ALERTS = (
         "DriftdAlarmUnattended",
         "driftd_alarm_unattended == 1",
         "warning",
-        "{model}: performance has been too low for {stood}, and nothing is being done about it",
+        "{model}: performance has been too low for {stood}, and no build for it is under way",
         "The alarm stands, and no build could start, or none was better. `driftd status` says what it waits for.",
         figures={
             "stood": Figure("time() - min without (kind) (driftd_alarm_since_timestamp_seconds{$only})", "span"),

@@ -174,7 +174,7 @@ def _neglected_alarm(model: _Model) -> ActiveCondition | None:
         return None
     kinds = ("performance", "harm")
     since = min((at for at in (model.value(model_families.ALARM_SINCE, kind) for kind in kinds) if at), default=None)
-    sentence = f"Performance is too low since {format_time(since)}, and nothing is being done about it."
+    sentence = f"Performance is too low since {format_time(since)}, and no build for it is under way."
     detail = "No build could start, or none was better."
     return ActiveCondition("DriftdAlarmUnattended", sentence, detail, f"driftd status {model.name}")
 

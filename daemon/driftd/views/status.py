@@ -296,7 +296,7 @@ def needs_person(state: ModelState) -> str | None:
         return f"the pipeline is broken, builds are blocked: {state.blocked}"
     if state.unattended is not None:
         alarm = state.unattended
-        what = f"nothing is being done about {alarm.kind} alarm {alarm.number}: {state.waits or 'no build is at work'}"
+        what = f"no build for {alarm.kind} alarm {alarm.number} is under way: {state.waits or 'none was begun'}"
         return f"{what} (`driftd acknowledge {state.model} {alarm.number}` if that is known)"
     return None
 
