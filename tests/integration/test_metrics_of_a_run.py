@@ -40,6 +40,8 @@ ELSEWHERE = {
     families.DISK_SIZE,
     families.MEASURED,
     families.STORE_SIZE,
+    families.DISK_FULL_AT,
+    families.GROWTH,
     families.UPKEEP_AT,
     families.BACKED_UP_AT,
     families.BACKUP_SIZE,
