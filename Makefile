@@ -1,5 +1,5 @@
 # driftd. Everything below makes its own set-up: a fresh clone needs Python 3.11 or newer, pip and make.
-# WORKERS is how many tests run at once: 4 on two cores, since most wait and few work.
+# WORKERS is how many tests run at once: 5 on two cores, since most wait and few work.
 # What is installed is locked, with hashes, in requirements/*.txt: the lock is whole, so pip resolves nothing (--no-deps).
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 NEWEST := .venv-newest
 LOCKER := .venv-lock
 DEMO := demo-state
-WORKERS ?= 4
+WORKERS ?= 5
 LOCKS := requirements
 PIP := -m pip --disable-pip-version-check --quiet
 LOCKED := install --require-hashes --no-deps --only-binary :all:

@@ -49,8 +49,26 @@ def _logs_as_ever() -> Generator[None, None, None]:
     structlog.reset_defaults()
 
 
+# Modules that take a worker minutes, mostly by waiting: a worker that begins one last works alone.
+LONGEST_FIRST = (
+    "test_systemd",
+    "test_state_faults",
+    "test_kill_campaign",
+    "test_foreign_state",
+    "test_page",
+    "test_refresh",
+    "test_slow_clients",
+    "test_alerts",
+    "test_existing_models",
+    "test_soak",
+    "test_loop_crashes",
+    "test_dashboards",
+)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long repetitions run only where they are asked for: `-m soak`."""
+    """Long repetitions run only where they are asked for: `-m soak`. The longest modules begin first."""
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else 99)
     if "soak" in config.option.markexpr:
         return
     config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
