@@ -30,52 +30,52 @@ WEEK, HOUR = 7 * DAY, 3600.0
 
 def rate(ended: list[int | None], days: int) -> float:
     """False alarms a year of 365.25 windows."""
-    return sum(one is not None for one in ended) / sum(one or days for one in ended) * 365.25
+    return sum(item is not None for item in ended) / sum(item or days for item in ended) * 365.25
 
 
 def summary(ended: list[int | None], begin: int = 0) -> str:
     """The share found and the median window, counted from `begin`; earlier alarms are false and not counted."""
-    true = [one for one in ended if one is None or one > begin]
+    true = [item for item in ended if item is None or item > begin]
     if not true:
         return "-"
-    middle = np.median([np.inf if one is None else one - begin for one in true])
-    return f"{sum(one is not None for one in true) / len(true):4.0%} / {middle:3.0f}"
+    middle = np.median([np.inf if item is None else item - begin for item in true])
+    return f"{sum(item is not None for item in true) / len(true):4.0%} / {middle:3.0f}"
 
 
 def false_alarms(seed: int, lives: int) -> None:
     print(f"\nfalse alarms a year, {lives} lives of 365 days a figure; nominal .4, to reach .55")
-    print(f"{'world':<20}" + "".join(f"  R = {one:<4d}" for one in REFERENCES))
+    print(f"{'world':<20}" + "".join(f"  R = {item:<4d}" for item in REFERENCES))
     for name, world in WORLDS.items():
-        told = []
+        output = []
         for reference in REFERENCES:
             rng = np.random.default_rng([seed, reference])
-            told.append(rate([first_alarm(rng, world, reference, 365) for _ in range(lives)], 365))
-        print(f"{name:<20}" + "".join(f"  {one:8.2f}" for one in told), flush=True)
+            output.append(rate([first_alarm(rng, world, reference, 365) for _ in range(lives)], 365))
+        print(f"{name:<20}" + "".join(f"  {item:8.2f}" for item in output), flush=True)
 
 
 def bad_from_the_first_day(seed: int, lives: int) -> None:
     print("\nbad from the first live day: found within 60 days / median day")
-    print(f"{'world':<20} {'rise':>5}" + "".join(f"  R = {one:<8d}" for one in REFERENCES))
+    print(f"{'world':<20} {'rise':>5}" + "".join(f"  R = {item:<8d}" for item in REFERENCES))
     for name in ("day effects .10", "AR(.8) .10", "weekdays .15", "uneven counts"):
         for rise in (1.3, 1.5, 2.0):
-            told = []
+            output = []
             for reference in REFERENCES:
                 rng = np.random.default_rng([seed, reference, 1])
                 ended = [first_alarm(rng, WORLDS[name], reference, 60, rise=rise) for _ in range(lives)]
-                told.append(summary(ended) + f" (max {max((one or 99) for one in ended)})")
-            print(f"{name:<20} {rise:5.1f}" + "".join(f"  {one:>12}" for one in told), flush=True)
+                output.append(summary(ended) + f" (max {max((item or 99) for item in ended)})")
+            print(f"{name:<20} {rise:5.1f}" + "".join(f"  {item:>12}" for item in output), flush=True)
 
 
 def change_after_40_days(seed: int, lives: int) -> None:
     print("\nchange after 40 days, R = 28: found within 60 days of it / median day; the share found within 20 days")
     for name in ("day effects .10", "AR(.8) .10", "AR(.8) .20", "weekdays .15", "uneven, AR(.8) .10"):
-        told = []
+        output = []
         for rise in (1.3, 1.5, 2.0):
             rng = np.random.default_rng([seed, 40])
             ended = [first_alarm(rng, WORLDS[name], 28, 100, rise=rise, after=40) for _ in range(lives)]
-            quick = np.mean([one is not None and one <= 60 for one in ended])
-            told.append(f"x{rise}: {summary(ended, 40)}, {quick:4.0%}")
-        print(f"{name:<20} " + "   ".join(told), flush=True)
+            quick = np.mean([item is not None and item <= 60 for item in ended])
+            output.append(f"x{rise}: {summary(ended, 40)}, {quick:4.0%}")
+        print(f"{name:<20} " + "   ".join(output), flush=True)
 
 
 def other_windows(seed: int, lives: int) -> None:
@@ -122,7 +122,7 @@ def late_and_uneven(seed: int, lives: int) -> None:
                 clean = [RowLife(rng, metric, 14, delay, even=even).run(120) for _ in range(few)]
                 worse = [RowLife(rng, metric, 7, delay, even=even).run(40, wrong=0.25)[0] for _ in range(few)]
                 spread = np.std(np.concatenate([standard for _, standard in clean]))
-                per_year = rate([one for one, _ in clean], 120)
+                per_year = rate([item for item, _ in clean], 120)
                 counts = "even" if even else "uneven"
                 print(
                     f"{metric:<9} {name:<11} {counts:<7} {spread:5.2f} {per_year:6.2f}   {summary(worse)}",

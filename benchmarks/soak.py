@@ -266,9 +266,9 @@ class Soak:
             rows = self._frame(max(1, round(count * share)))
             ids = [f"{model}-{self.number + row}" for row in range(len(rows))]
             self.number += len(rows)
-            told = {"at": now, "version": 1}
+            output = {"at": now, "version": 1}
             events = [
-                {"prediction_id": name, **told, "features": {"a": a, "b": b}, "prediction": round(3 * a, 4)}
+                {"prediction_id": name, **output, "features": {"a": a, "b": b}, "prediction": round(3 * a, 4)}
                 for name, a, b in zip(ids, rows["a"].tolist(), rows["b"].tolist(), strict=True)
             ]
             self.figures.events += len(events)

@@ -124,12 +124,12 @@ def write(table: Drawn, path: Path) -> Path:
 
 
 def _arrow(values: list[Any]) -> pa.Array:
-    if any(isinstance(one, Decimal) for one in values):
+    if any(isinstance(item, Decimal) for item in values):
         return pa.array(values, pa.decimal128(20, 4))
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # objects of several types: pandas users write them as text
-        return pa.array([None if one is None else str(one) for one in values])
+        return pa.array([None if item is None else str(item) for item in values])
 
 
 def _csv(table: Drawn, separator: str) -> str:

@@ -79,7 +79,7 @@ def serve_here(path: Path) -> Iterator[TestClient]:
 @contextmanager
 def serve(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
     """A real server on a free port."""
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     process = subprocess.Popen(
         [sys.executable, "-m", "driftd.cli.main", "serve", "--config", str(path)],
         env={**os.environ, "PYTHONPATH": roots},

@@ -80,7 +80,7 @@ def address(log: Path) -> str:
 def number(http: httpx.Client, metric: str) -> float:
     """The sum of a metric's values; 0 while it is absent."""
     found = re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)", http.get("/metrics").text, re.MULTILINE)
-    return sum(float(one) for one in found)
+    return sum(float(item) for item in found)
 
 
 def strace(calls: str, error: str, *paths: Path) -> list[str]:
@@ -108,7 +108,9 @@ def fail_calls(pid: int, calls: str, error: str, *paths: Path) -> Iterator[None]
     tracer = subprocess.Popen([*strace(calls, error, *paths), "-p", str(pid)])
     try:
         threads = Path(f"/proc/{pid}/task")
-        wait(lambda: all("TracerPid:\t0\n" not in (one / "status").read_text() for one in threads.iterdir()), "strace")
+        wait(
+            lambda: all("TracerPid:\t0\n" not in (item / "status").read_text() for item in threads.iterdir()), "strace"
+        )
         yield
     finally:
         tracer.terminate()
@@ -123,13 +125,15 @@ def events_of(places: Places, model: str) -> list[str]:
 def open_kinds(places: Places, model: str) -> list[str]:
     """The kinds of the actions at work."""
     return _read(
-        places, lambda reader: [str(one.kind) for one in reader.open_actions(model) if one.status == "started"]
+        places, lambda reader: [str(item.kind) for item in reader.open_actions(model) if item.status == "started"]
     )
 
 
 def window_indices(places: Places, model: str) -> list[int]:
     """The windows that were checked, in the order in which they were."""
-    return _read(places, lambda reader: [one.window_index for one in reversed(reader.checks(model, 10_000, "window"))])
+    return _read(
+        places, lambda reader: [item.window_index for item in reversed(reader.checks(model, 10_000, "window"))]
+    )
 
 
 def _read(places: Places, look: Callable[[StateReader], list[Any]]) -> list[Any]:

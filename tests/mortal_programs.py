@@ -20,14 +20,14 @@ import numpy as np
 PIECE = 25  # rows of one call
 
 
-def live(places: Path, model: str, numbers: range, told: Path, begin: float, apart: float) -> None:
+def live(places: Path, model: str, numbers: range, output: Path, begin: float, apart: float) -> None:
     """One life: go on where the file says that the last one was acknowledged."""
     from driftd.serving.client import Driftd  # noqa: PLC0415 - imported before the first fork
     from driftd.serving.requests import REPEATED  # noqa: PLC0415 - see above
     from loop_world import hour  # noqa: PLC0415
 
-    done = told.read_text().splitlines()
-    with Driftd(places, model) as application, told.open("a") as acknowledged:
+    done = output.read_text().splitlines()
+    with Driftd(places, model) as application, output.open("a") as acknowledged:
         for number in numbers:
             frame, truth = hour(number)
             truth = truth - 5 * frame["a"].to_numpy()  # the meaning of a feature has turned round
@@ -85,13 +85,13 @@ def main() -> None:
         import driftd.serving.client  # noqa: PLC0415
         import loop_world  # noqa: F401, PLC0415
 
-        state, model, first, last, told, begin, apart, seed, wanted = words
-        Path(told).touch()
+        state, model, first, last, output, begin, apart, seed, wanted = words
+        Path(output).touch()
         draw = random.Random(int(seed))
         numbers = range(int(first), int(last))
 
         def life() -> None:
-            live(Path(state), model, numbers, Path(told), float(begin), float(apart))
+            live(Path(state), model, numbers, Path(output), float(begin), float(apart))
 
         while kills < int(wanted):
             if not kill_after(life, draw.uniform(0.01, 0.2)):

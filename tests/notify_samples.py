@@ -58,12 +58,12 @@ class Endpoint:
     @property
     def events(self) -> list[str]:
         """The events that were taken."""
-        return [one["event"] for body in self.got for one in body["driftd"]["transitions"]]
+        return [item["event"] for body in self.got for item in body["driftd"]["transitions"]]
 
     @property
     def ids(self) -> list[int]:
         """The transitions that were taken, in the order in which they came."""
-        return [one["id"] for body in self.got for one in body["driftd"]["transitions"]]
+        return [item["id"] for body in self.got for item in body["driftd"]["transitions"]]
 
 
 @contextmanager
@@ -159,12 +159,14 @@ def run_notifier(path: Path, pace: RetryPace = QUICK) -> Iterator[Told]:
     """A notifier over the store at `path`."""
     store, metrics = StateStore.open(path), Metrics()
     confirmed: list[tuple[str, int]] = []
-    told = Told(store, path, metrics, None, confirmed)  # type: ignore[arg-type]  # set in the next line
-    told.notifier = Notifier(path, lambda name, until: confirmed.append((name, until)), metrics, lambda: told.now, pace)
+    output = Told(store, path, metrics, None, confirmed)  # type: ignore[arg-type]  # set in the next line
+    output.notifier = Notifier(
+        path, lambda name, until: confirmed.append((name, until)), metrics, lambda: output.now, pace
+    )
     try:
-        yield told
+        yield output
     finally:
-        told.notifier.stop()
+        output.notifier.stop()
         store.close()
 
 

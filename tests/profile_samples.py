@@ -49,14 +49,14 @@ def sample(rows: int, seed: int, *, shift: float = 0.0, scale: float = 1.0) -> t
 def part(columns: Columns, outcomes: Outcomes, first: int, last: int) -> tuple[Columns, Outcomes]:
     """Some neighbouring rows."""
     values = {
-        name: Coded(one.codes[first:last], one.labels) if isinstance(one, Coded) else one[first:last]
-        for name, one in columns.values.items()
+        name: Coded(item.codes[first:last], item.labels) if isinstance(item, Coded) else item[first:last]
+        for name, item in columns.values.items()
     }
     arrays = (outcomes.at, outcomes.prediction, outcomes.score, outcomes.label, outcomes.label_at, outcomes.version)
-    return Columns(last - first, values, {}), Outcomes(*(one[first:last] for one in arrays), outcomes.classes)
+    return Columns(last - first, values, {}), Outcomes(*(item[first:last] for item in arrays), outcomes.classes)
 
 
 def only(columns: Columns, **changed: object) -> Columns:
     """The same rows with some columns replaced; None takes a column away."""
-    values = {name: one for name, one in {**columns.values, **changed}.items() if one is not None}
+    values = {name: item for name, item in {**columns.values, **changed}.items() if item is not None}
     return Columns(columns.rows, values, columns.unreadable)

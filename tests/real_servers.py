@@ -117,7 +117,7 @@ def make_state(folder: Path, *, http: str = "", serve: str = "", version: bool =
 def run_server(command: str, config: Path, *, tls: bool = False, **environment: str) -> Iterator[Server]:
     """`driftd run` or `driftd serve`, once it answers where it says that it listens."""
     log = config.parent / f"{command}.log"
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "driftd.cli.main", command, "--config", str(config), "--log-level", "debug"],

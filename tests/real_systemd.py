@@ -80,7 +80,7 @@ class Systemd:
             group.mkdir()
         self._root, self.stage = (Path(tempfile.mkdtemp(prefix=name)) for name in ("sd-root.", "sd-stage."))
         self.stage.chmod(0o755)
-        binds = [str(one) for pair in self._binds.items() for one in pair]
+        binds = [str(item) for pair in self._binds.items() for item in pair]
         flags = ["-m", "-p", "-f", "-C", "-n", "-u", "-i", "--kill-child"]
         self._unshare = subprocess.Popen(
             ["unshare", *flags, "bash", "-c", BOOT, "boot", str(self._root), str(self.stage), *binds],
@@ -99,9 +99,9 @@ class Systemd:
             time.sleep(0.1)
         self._unshare.kill()
         assert self._unshare.stderr is not None
-        told = self._unshare.stderr.read().decode()
+        output = self._unshare.stderr.read().decode()
         self.__exit__(None, None, None)
-        raise RuntimeError(f"systemd did not boot: {told}")
+        raise RuntimeError(f"systemd did not boot: {output}")
 
     def __call__(self, *command: object, check: bool = True, given: str | None = None) -> str:
         """Run a command inside, as root, and return what it printed (and what it complained of, unless checked)."""

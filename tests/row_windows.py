@@ -52,5 +52,5 @@ def live(application: Driftd, number: int, at: float | None = None) -> None:
     moments = np.full(ROWS, at if at is not None else time.time() - 7200 + (number - FIRST) * 100.0)
     ids = [f"{number}-{row}" for row in range(ROWS)]
     answers = application.predict(frame, ids=ids, at=moments)
-    assert all(one.logged for one in answers)
+    assert all(item.logged for item in answers)
     application.feedback(ids, truth, at=moments + (0.0 if at is not None else LABEL_DELAY / 10))

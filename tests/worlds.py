@@ -35,11 +35,11 @@ def day_of(rng, number: int, rows: int = 400, *, shift=0.0, wrong=0.0, delay=0.0
 def together(days: list[Rows]) -> Rows:
     """The rows of several days."""
     columns, outcomes = zip(*days, strict=True)
-    values = {name: np.concatenate([one.values[name] for one in columns]) for name in ("a", "b")}
-    values["c"] = Coded(np.concatenate([one.values["c"].codes for one in columns]), LABELS)
+    values = {name: np.concatenate([item.values[name] for item in columns]) for name in ("a", "b")}
+    values["c"] = Coded(np.concatenate([item.values["c"].codes for item in columns]), LABELS)
     names = ("at", "prediction", "score", "label", "label_at", "version")
-    arrays = [np.concatenate([getattr(one, name) for one in outcomes]) for name in names]
-    return Columns(sum(one.rows for one in columns), values, {}), Outcomes(*arrays, CLASSES)
+    arrays = [np.concatenate([getattr(item, name) for item in outcomes]) for name in names]
+    return Columns(sum(item.rows for item in columns), values, {}), Outcomes(*arrays, CLASSES)
 
 
 def reference_of(rng, days: int = 28, rows: int = 400, *, delay: float = 0.0) -> Reference:

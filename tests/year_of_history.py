@@ -44,7 +44,9 @@ def _copy(path: Path, first: str, copies: list[str]) -> None:
         for table in ("models", "transitions", "checks", "alarms", "scores"):
             columns = [row[1] for row in db.execute(f"pragma table_info({table})")]
             taken = [column for column in columns if column not in {"id", "model"}]
-            read = [f"replace({one}, :first, :name)" if one == "state" else one for one in taken]  # it names its model
+            read = [
+                f"replace({item}, :first, :name)" if item == "state" else item for item in taken
+            ]  # it names its model
             asked = f"select :name, {', '.join(read)} from {table} where model = :first"
             insert = f"insert into {table}(model, {', '.join(taken)}) {asked}"
             db.executemany(insert, [{"name": name, "first": first} for name in copies])
@@ -120,8 +122,8 @@ def assess_loss(loss: float) -> Assessment:
 def _alarm(store: StateStore, state: ModelState, window: Window, at: float) -> None:
     alarm = Alarm("data", "feature_0", 22_000.0, 21_915.0, "feature_0 moved up by 0.6 sd", window.start)
     number = store.save_alarm(state.model, alarm, window, at=at, version=1, leaders=[("feature_0", 1.0)])
-    told = Transition(
+    output = Transition(
         state, f"{alarm.sentence}; this informs only", Event.ALARM, (), DecisionFigures(alarm=number, kind="data")
     )
-    store.save_transition(state, told, at=at, actor="driftd", config_hash="0123456789ab")
+    store.save_transition(state, output, at=at, actor="driftd", config_hash="0123456789ab")
     store.absorb_alarms(state.model, "data", at)

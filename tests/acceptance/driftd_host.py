@@ -172,10 +172,10 @@ class Host(Systemd):
         features = stream.drop(columns="y").to_dict("records")
         answer = self.post(
             "9465/v1/models/orders/predict",
-            [{"prediction_id": f"{seed}-{row}", "features": one} for row, one in enumerate(features)],
+            [{"prediction_id": f"{seed}-{row}", "features": item} for row, item in enumerate(features)],
         )
         assert len(answer) == count
-        assert all(one["logged"] for one in answer)
+        assert all(item["logged"] for item in answer)
         if labelled:
             labels = [{"prediction_id": f"{seed}-{row}", "label": label} for row, label in enumerate(stream["y"])]
             self.post("9465/v1/models/orders/feedback", labels)

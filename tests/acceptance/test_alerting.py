@@ -66,7 +66,7 @@ class Webhook(ThreadingHTTPServer):
 
     def was_sent(self, name: str, status: str) -> bool:
         """Whether this alert came with this status."""
-        return any(one["labels"]["alertname"] == name and one["status"] == status for one in self.sent)
+        return any(item["labels"]["alertname"] == name and item["status"] == status for item in self.sent)
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -136,7 +136,7 @@ def ready(address: str) -> bool:
 def scraped(prometheus: str) -> bool:
     """Whether the daemon is scraped, and no rule holds any more that said that it is not."""
     targets, alerts = (httpx.get(f"http://{prometheus}/api/v1/{of}").json()["data"] for of in ("targets", "alerts"))
-    return [one["health"] for one in targets["activeTargets"]] == ["up"] and not alerts["alerts"]
+    return [item["health"] for item in targets["activeTargets"]] == ["up"] and not alerts["alerts"]
 
 
 def eventually(holds: Callable[[], bool], otherwise: str, seconds: float = HANG) -> None:
@@ -184,7 +184,7 @@ def test_a_drift_wakes_somebody_and_the_swap_ends_it(tmp_path: Path) -> None:
         world.live(12, worse, until=lambda world: world.phase == "awaiting_approval")
         for name in (FIRES, WAITS):
             eventually(partial(webhook.was_sent, name, "firing"), f"{name} was not delivered; {watcher.states}")
-        message = next(one for one in webhook.sent if one["labels"]["alertname"] == FIRES)
+        message = next(item for item in webhook.sent if item["labels"]["alertname"] == FIRES)
         now, database = world.clock.now(), world.places.state_db
         post_request(database, at=now, who="ada", model=MODEL, kind="approve", arguments={})
         world.live(2, worse, until=lambda world: world.phase == "probation")

@@ -61,16 +61,16 @@ def queries() -> Iterator[Asked]:
         for panel in board["panels"]:
             for target in panel.get("targets", ()):
                 yield Asked(f"{name}: {panel['title']} {target['refId']}", target["expr"])
-        for one in board["annotations"]["list"]:
-            yield Asked(f"{name}: annotation {one['name']}", one["expr"])
+        for item in board["annotations"]["list"]:
+            yield Asked(f"{name}: annotation {item['name']}", item["expr"])
 
 
 def variables() -> Iterator[Asked]:
     """What the variables of the boards ask."""
     for name, board in BOARDS.items():
-        for one in board["templating"]["list"]:
-            if one["type"] == "query":
-                yield Asked(f"{name}: variable {one['name']}", one["query"]["query"])
+        for item in board["templating"]["list"]:
+            if item["type"] == "query":
+                yield Asked(f"{name}: variable {item['name']}", item["query"]["query"])
 
 
 def interpolated(text: str, chosen: dict[str, str], seconds: int) -> str:
@@ -114,7 +114,7 @@ def answers(url: str) -> bool:
 @contextmanager
 def started(command: list[str], ready: str, folder: Path) -> Iterator[None]:
     """A process that answers at `ready`, ended at the end."""
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     log = folder / f"{len(list(folder.glob('*.log')))}.log"
     with log.open("wb") as output:
         environment = {**os.environ, "PYTHONPATH": roots}
@@ -168,9 +168,9 @@ def served(address: str) -> None:
     """Requests to `driftd serve`: predictions, a label, a duplicate and refusals."""
     with httpx.Client(base_url=f"http://{address}/v1/models/{MODEL}", timeout=HANG) as http:
         made = http.post("/predict", json={"features": ROW}).json()
-        told = {"prediction_id": made["prediction_id"], "label": 3.5}
+        printed = {"prediction_id": made["prediction_id"], "label": 3.5}
         elsewhere = {"prediction_id": "mine", "features": ROW, "prediction": 1.5}
-        for path, sent in (("/feedback", told), ("/predictions", elsewhere), ("/predictions", elsewhere)):
+        for path, sent in (("/feedback", printed), ("/predictions", elsewhere), ("/predictions", elsewhere)):
             http.post(path, json=sent)
         http.post("/predictions", json={"prediction_id": "bad", "features": ROW, "prediction": "much"})
 
@@ -192,7 +192,7 @@ class Scraped:
     def series(self, text: str) -> list[dict[str, Any]]:
         """The series of a query over the whole run that have a number in them."""
         found = self.get("query_range", query=text, start=self.since, end=self.until, step=1)["result"]
-        return [one for one in found if any(not math.isnan(float(value)) for _, value in one["values"])]
+        return [item for item in found if any(not math.isnan(float(value)) for _, value in item["values"])]
 
 
 @pytest.fixture(scope="module")
@@ -248,16 +248,16 @@ def test_no_query_of_a_board_fails_or_is_empty(scraped: Scraped) -> None:
             scraped.get("query", query=text, time=scraped.until)
             if not scraped.series(text):
                 empty[asked.where] = text
-    surprising = {where: text for where, text in empty.items() if not any(one in text for one in MAY_BE_EMPTY)}
+    surprising = {where: text for where, text in empty.items() if not any(item in text for item in MAY_BE_EMPTY)}
     assert surprising == {}
 
 
 def test_the_list_of_empty_queries_is_true(scraped: Scraped) -> None:
     """What is listed as empty is asked by a board, and is still empty in this run."""
     for part in MAY_BE_EMPTY:
-        asked = [one for one in queries() if part in one.text]
+        asked = [item for item in queries() if part in item.text]
         assert asked, f"no board asks for {part} any more"
-        shown = [interpolated(one.text, next(choices(scraped)), 300) for one in asked]
+        shown = [interpolated(item.text, next(choices(scraped)), 300) for item in asked]
         assert not all(scraped.series(text) for text in shown), f"{part} is not empty any more"
 
 
@@ -282,9 +282,11 @@ def test_legends_name_labels_that_the_series_have(scraped: Scraped) -> None:
             for target in panel["targets"]:
                 text = interpolated(target["expr"], chosen, 300)
                 wanted = re.findall(r"{{(\w+)}}", target["legendFormat"])
-                for one in scraped.series(text):
-                    assert set(wanted) <= one["metric"].keys(), f"{name}: {panel['title']}: {one['metric']}"
-                    shown.append(re.sub(r"{{(\w+)}}", lambda at, one=one: one["metric"][at[1]], target["legendFormat"]))
+                for item in scraped.series(text):
+                    assert set(wanted) <= item["metric"].keys(), f"{name}: {panel['title']}: {item['metric']}"
+                    shown.append(
+                        re.sub(r"{{(\w+)}}", lambda at, item=item: item["metric"][at[1]], target["legendFormat"])
+                    )
             assert len(set(shown)) == len(shown), f"{name}: {panel['title']} has two lines of a name: {shown}"
 
 
@@ -295,7 +297,8 @@ def test_what_needs_a_person_is_told_while_it_does(scraped: Scraped) -> None:
         "expr"
     ]
     seen = {
-        (one["metric"]["needs"], one["metric"]["severity"], one["metric"]["runbook"]) for one in scraped.series(text)
+        (item["metric"]["needs"], item["metric"]["severity"], item["metric"]["runbook"])
+        for item in scraped.series(text)
     }
     assert ("Data quality broken", "critical", "data-quality-broken") in seen
     assert ("Performance below tolerance", "critical", "performance-below-tolerance") in seen

@@ -113,10 +113,10 @@ class Campaign:
 
     def ingest(self, first: int, last: int, begin: float, kills: int, apart: float) -> None:
         """Have an application log hours of rows, so many seconds apart; killed, it goes on where it was told to."""
-        told = self.folder / f"acknowledged-{first}"
-        words = ["write", self.places.root, MODEL, first, last, told, begin, apart, first, kills]
+        output = self.folder / f"acknowledged-{first}"
+        words = ["write", self.places.root, MODEL, first, last, output, begin, apart, first, kills]
         self.counts.kills["SDK"] += _nursery(*words)
-        self.counts.acknowledged += PIECE * len(told.read_text().splitlines())
+        self.counts.acknowledged += PIECE * len(output.read_text().splitlines())
 
     def serve(self) -> set[str]:
         """Post events to a server that is killed at drawn moments; returns the acknowledged ids."""
@@ -201,7 +201,7 @@ class Campaign:
         )
         try:
             with reader.snapshot():
-                return [str(one) for one in reader.rows(reader.seqs_between(0.0, 4e9), 4e9).ids]
+                return [str(item) for item in reader.rows(reader.seqs_between(0.0, 4e9), 4e9).ids]
         finally:
             reader.close()
 
@@ -268,8 +268,8 @@ class _server:  # noqa: N801 - a context manager, used like a function
 
     def __enter__(self) -> tuple[subprocess.Popen[bytes], httpx.Client]:
         assert self.process.stderr is not None
-        told = (json.loads(line) for line in self.process.stderr)
-        address = next(line["address"] for line in told if line["event"] == "serving")
+        output = (json.loads(line) for line in self.process.stderr)
+        address = next(line["address"] for line in output if line["event"] == "serving")
         self.http = httpx.Client(base_url=f"http://{address}", timeout=HANG)
         return self.process, self.http
 
@@ -282,28 +282,28 @@ class _server:  # noqa: N801 - a context manager, used like a function
 
 
 def _played(folder: Path, begin: float, kills: Kills = NONE) -> Campaign:
-    one = Campaign(folder, begin, kills)
-    one.install(folder.with_name("prepared") / "state")
-    one.ingest(FIRST, TURN, begin, kills.ingest[0], apart=100.0)
-    one.starts(longest=1.0)
-    one.steps(BUILD)
-    one.starts(longest=2.5)
-    one.until("promoted")
-    one.reloads()
-    one.ingest(TURN, LAST, time.time(), kills.ingest[1], apart=0.01)
-    one.steps(("shadow",))
-    one.starts(longest=2.5)
-    one.until("confirmed")
-    one.settle()
-    return one
+    item = Campaign(folder, begin, kills)
+    item.install(folder.with_name("prepared") / "state")
+    item.ingest(FIRST, TURN, begin, kills.ingest[0], apart=100.0)
+    item.starts(longest=1.0)
+    item.steps(BUILD)
+    item.starts(longest=2.5)
+    item.until("promoted")
+    item.reloads()
+    item.ingest(TURN, LAST, time.time(), kills.ingest[1], apart=0.01)
+    item.steps(("shadow",))
+    item.starts(longest=2.5)
+    item.until("confirmed")
+    item.settle()
+    return item
 
 
-def _end(one: Campaign) -> dict[str, object]:
-    registry = Registry(one.places)
+def _end(item: Campaign) -> dict[str, object]:
+    registry = Registry(item.places)
     build = ("build_started", "promoted", "confirmed", "build_failed", "rolled_back", "rejected")
-    decided = events_of(one.places, MODEL)
+    decided = events_of(item.places, MODEL)
     manifest = registry.manifest(MODEL, 2)
-    with StateReader.read_only(one.places.state_db) as reader:
+    with StateReader.read_only(item.places.state_db) as reader:
         state = reader.model(MODEL)
         assert state is not None
         return {
@@ -312,8 +312,8 @@ def _end(one: Campaign) -> dict[str, object]:
             "versions": registry.versions(MODEL),
             "champion": (state.phase, state.champion, state.barred),
             "lineage": (manifest.parent, manifest.trigger),
-            "windows": one.indices(),
-            "ids": one.ids(MODEL),
+            "windows": item.indices(),
+            "ids": item.ids(MODEL),
             "open": len(reader.open_actions(MODEL)),
         }
 
@@ -322,7 +322,9 @@ def _litter(places: Places) -> list[str]:
     """Temporary names that nobody will come back for."""
     found = [path for path in places.root.rglob("*") if re.search(r"(^\.|-new$|\.tmp|\.part)", path.name)]
     found = [path for path in found if path.parent != places.backups]  # the next backup sweeps those
-    return sorted(str(one.relative_to(places.root)) for one in found if "jobs" not in one.parts and one.name != ".lock")
+    return sorted(
+        str(item.relative_to(places.root)) for item in found if "jobs" not in item.parts and item.name != ".lock"
+    )
 
 
 @pytest.mark.parametrize(
@@ -338,18 +340,18 @@ def test_kills_change_nothing(tmp_path: Path, kills: Kills, least: int, least_in
     Campaign(tmp_path / "prepared", begin).prepare()
     with ThreadPoolExecutor(1) as beside:
         undisturbed_one = beside.submit(_played, tmp_path / "twin", begin)
-        one = _played(tmp_path / "killed", begin, kills)
+        item = _played(tmp_path / "killed", begin, kills)
         twin = undisturbed_one.result()
-    counts = one.counts
-    served = one.serve()
-    found = one.ids(OTHER)
+    counts = item.counts
+    served = item.serve()
+    found = item.ids(OTHER)
     counts.acknowledged += len(served)
     counts.lost += len(served - set(found))
     (tmp_path / "migrations").mkdir()
     counts.kills["migration"] = _nursery("migrate", tmp_path / "migrations", 7, kills.migrate)
-    kept = set(one.ids(MODEL))
-    told = [line for name in one.folder.glob("acknowledged-*") for line in name.read_text().splitlines()]
-    for line in told:
+    kept = set(item.ids(MODEL))
+    output = [line for name in item.folder.glob("acknowledged-*") for line in name.read_text().splitlines()]
+    for line in output:
         number, first = line.split("-")
         counts.lost += sum(f"{number}-{row}" not in kept for row in range(int(first), int(first) + PIECE))
     print(counts.line())  # noqa: T201 - the figures are what this test is for
@@ -359,13 +361,13 @@ def test_kills_change_nothing(tmp_path: Path, kills: Kills, least: int, least_in
     for kind in ("state", "events"):
         migrated = list((tmp_path / "migrations").glob(f"*/{kind}.db"))
         assert len(migrated) > 1
-        assert all(pending_steps(one, kind) == () and examine(one, seconds=5.0) is None for one in migrated)
-    ended, undisturbed = _end(one), _end(twin)
+        assert all(pending_steps(item, kind) == () and examine(item, seconds=5.0) is None for item in migrated)
+    ended, undisturbed = _end(item), _end(twin)
     windows = ended["windows"]
     assert windows == list(range(len(windows)))  # type: ignore[arg-type,call-overload]
     assert ended == undisturbed
-    assert _litter(one.places) == _litter(twin.places)
-    assert Registry(one.places).load(MODEL, 2).version == 2
+    assert _litter(item.places) == _litter(twin.places)
+    assert Registry(item.places).load(MODEL, 2).version == 2
     assert counts.kills.total() >= least, counts.line()
     assert all(counts.kills[f"daemon in {kind}"] >= least_in_a_step for kind in STEPS), counts.line()
-    assert os.path.realpath(one.places.current(MODEL)).endswith("2")
+    assert os.path.realpath(item.places.current(MODEL)).endswith("2")

@@ -140,11 +140,11 @@ def mixed(server: Server, good: Callable[[], None], count: int, seed: int) -> Co
     begun, counts = server.resident, Counter[str]()
     with ThreadPoolExecutor(CLIENTS) as clients:
         work = [clients.submit(malformed, server, count // CLIENTS, seed + number) for number in range(CLIENTS)]
-        while not all(one.done() for one in work):
+        while not all(item.done() for item in work):
             good()
             counts["good"] += 1
-        for one in work:
-            counts += one.result()
+        for item in work:
+            counts += item.result()
     assert server.process.poll() is None, server.log.read_text()[-3000:]
     grown = server.resident - begun
     log = server.log.read_text()

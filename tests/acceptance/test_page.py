@@ -40,7 +40,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A model that drifted, was built anew and swapped."""
     found = World.begin(tmp_path_factory.mktemp("page"), hours=60)
     found.live(8)
-    found.live(30, changed, until=lambda one: "promoted" in one.events)
+    found.live(30, changed, until=lambda item: "promoted" in item.events)
     assert "promoted" in found.events
     yield found
     found.close()
@@ -159,7 +159,7 @@ def test_a_model_shows_everything_that_was_asked_for(visit: Visit) -> None:
 def test_a_decision_gives_its_reasons(visit: Visit, world: World) -> None:
     """Sentence, figures, rows, what followed and the config in force, of the alarm that led to the build."""
     alarms = world.daemon.assembly.store.alarms(MODEL)
-    visit.go(f"#/alarm/{next(one.id for one in alarms if one.kind == 'performance')}")
+    visit.go(f"#/alarm/{next(item.id for item in alarms if item.kind == 'performance')}")
     text = visit.page.inner_text("main")
     for words in ("Drift confirmed", "Rows counted", "over the limit of", "promoted", "The config in force"):
         assert words in text, words
@@ -311,7 +311,7 @@ def test_data_is_never_read_as_markup(browser: Any, tmp_path: Path, world: World
                 visit.page.wait_for_timeout(200)
                 assert visit.page.locator("main img").count() == 0
                 assert visit.page.title() != "owned"
-            visit.complaints = [one for one in visit.complaints if "404" not in one]
+            visit.complaints = [item for item in visit.complaints if "404" not in item]
             visit.go("#/")
             assert EVIL in visit.page.inner_text("main")
 

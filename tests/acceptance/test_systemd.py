@@ -57,8 +57,8 @@ def test_systemd_has_nothing_to_say_of_the_units(host: Host) -> None:
     files = [f"/usr/local/lib/systemd/system/{unit}.service" for unit in UNITS]
     assert host("systemd-analyze", "verify", "--recursive-errors=yes", *files) == ""
     for file in files:
-        told = host("systemd-analyze", "security", "--offline=true", "--no-pager", file)
-        exposure = float(re.search(r"exposure level for .*: ([\d.]+)", told)[1])
+        output = host("systemd-analyze", "security", "--offline=true", "--no-pager", file)
+        exposure = float(re.search(r"exposure level for .*: ([\d.]+)", output)[1])
         assert exposure <= 1.5
 
 
@@ -161,8 +161,8 @@ def test_reload_with_a_good_and_with_a_bad_config(host: Host) -> None:
     host.until(lambda: any('"config_applied"' in line for line in host.journal("driftd")))
     assert host.show("driftd", "ActiveState") == "active"
     host.configure(good + "nonsense: 1\n")
-    told = host("systemctl", "reload", "driftd", check=False)
-    assert host.exit_code != 0, told
+    output = host("systemctl", "reload", "driftd", check=False)
+    assert host.exit_code != 0, output
     host.until(lambda: host.show("driftd", "StatusText").startswith("config refused"))
     assert "nonsense" in host.show("driftd", "StatusText")
     assert host.show("driftd", "ActiveState") == "active"
@@ -334,12 +334,12 @@ def test_a_package_that_is_not_the_locked_one_is_refused(host: Host) -> None:
     program = host("readlink", "/opt/driftd/venv")
     good = host.lock("driftd-libraries==1.0 --hash=sha256:" + "0" * 64 + "\n")
     try:
-        told = host.install(check=False)
+        output = host.install(check=False)
     finally:
         host.lock(good)
     assert host.exit_code == 1
-    assert "DO NOT MATCH THE HASHES" in told
-    assert "goes on as before" in told
+    assert "DO NOT MATCH THE HASHES" in output
+    assert "goes on as before" in output
     assert host("readlink", "/opt/driftd/venv") == program
 
 
@@ -349,10 +349,10 @@ def test_the_packages_of_trainers_are_installed_beside_driftd(host: Host) -> Non
     program = host("readlink", "/opt/driftd/venv")
     assert host(PYTHON, "-c", "import own_trainer; print(own_trainer.__file__)").startswith("/opt/driftd/venv")
     host("bash", "-ec", "echo 'numpy<2' >> /etc/driftd/requirements.txt")
-    told = host.install(check=False)
+    output = host.install(check=False)
     assert host.exit_code == 1
     host("bash", "-ec", "echo own-trainer > /etc/driftd/requirements.txt")
-    assert "could not install /etc/driftd/requirements.txt beside driftd" in told
+    assert "could not install /etc/driftd/requirements.txt beside driftd" in output
     assert host("readlink", "/opt/driftd/venv") == program
 
 
@@ -381,10 +381,10 @@ def test_a_broken_upgrade_leaves_the_version_before(host: Host, fault: str, file
     host.begin()
     program = host("readlink", "/opt/driftd/venv")
     wheel = write_wheel(host.stage, "driftd", "99.0", files)
-    told = host.install(f"/run/stage/{wheel.name}", check=False)
+    output = host.install(f"/run/stage/{wheel.name}", check=False)
     assert host.exit_code == 1
-    assert fault in told
-    assert "goes on as before" in told
+    assert fault in output
+    assert "goes on as before" in output
     assert host("readlink", "/opt/driftd/venv") == program
     assert host("systemctl", "is-active", *UNITS).split() == ["active", "active"]
     assert host.show("driftd", "StatusText") == "orders v1 steady not checked yet"

@@ -91,8 +91,8 @@ def order(state: Path, **changes: Any) -> dict[str, Any]:
         "target": stream.TARGET,
         "detect": {"data": {"stattests": changes.pop("stattests", {})}},
     }
-    told = {"id": 12, "sentence": "mae 15.6 against 7.1 learned", "kind": "performance", "leaders": [["mae", 1.0]]}
-    alarm = told | changes.pop("alarm", {})
+    output = {"id": 12, "sentence": "mae 15.6 against 7.1 learned", "kind": "performance", "leaders": [["mae", 1.0]]}
+    alarm = output | changes.pop("alarm", {})
     window = asdict(changes.pop("window", JULY))
     return {
         "model": MODEL, "model_config": config, "state_dir": str(state), "version": 1, "alarm": alarm, "window": window,
@@ -119,13 +119,13 @@ def test_an_alarm_gets_its_page_and_its_opinions(state: Path, tmp_path: Path) ->
     page = path.read_text("utf-8")
     assert "mae 15.6 against 7.1 learned" in page
     assert "Regression Model Performance" in page
-    assert [one["column"] for one in result.value["stattests"]] == list(chosen)
-    verdicts = {one["column"]: one["drifted"] for one in result.value["stattests"]}
+    assert [item["column"] for item in result.value["stattests"]] == list(chosen)
+    verdicts = {item["column"]: item["drifted"] for item in result.value["stattests"]}
     assert verdicts["distance"] in {True, False}
     assert verdicts["dow"] is None
     assert verdicts["gate"] is None
-    assert all(escape(one["sentence"]) in page for one in result.value["stattests"])
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert all(escape(item["sentence"]) in page for item in result.value["stattests"])
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
 def test_a_window_without_rows_still_gets_a_page(state: Path, tmp_path: Path) -> None:

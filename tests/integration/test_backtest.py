@@ -39,7 +39,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world that was as trained for some hours, then changed until the daemon raised its alarm."""
     world = World.begin(tmp_path_factory.mktemp("lived"), config=WATCHED)
     world.live(8)
-    world.live(12, concept, until=lambda one: Event.ALARM in one.events)
+    world.live(12, concept, until=lambda item: Event.ALARM in item.events)
     world.close()
     return world
 
@@ -71,8 +71,8 @@ def test_the_backtest_says_what_the_daemon_said(lived: World, tmp_path: Path) ->
     """Window by window the same verdict and the very same evidence, and the same alarm in the same window."""
     checks, raised = backtested(lived, tmp_path, [Era(1, 0.0)])
     with StateReader.read_only(lived.places.state_db) as reader:
-        recorded = {(one.kind, one.window_index): one for one in reader.checks(MODEL, 1000)}
-        alarms = [(one.kind, one.window_index) for one in reversed(reader.alarms(MODEL, 1000))]
+        recorded = {(item.kind, item.window_index): item for item in reader.checks(MODEL, 1000)}
+        alarms = [(item.kind, item.window_index) for item in reversed(reader.alarms(MODEL, 1000))]
     assert len(checks) == len(recorded) >= 16
     for check in checks:
         then = recorded[check.kind, check.window_index]
@@ -131,9 +131,9 @@ def test_another_config_would_have_raised_other_alarms(driftd: Run, lived: World
     until = np.datetime_as_string(np.datetime64(int(lived.clock.now()), "s"), "s")
     code, out, complaint = driftd("--config", str(candidate), "--until", until, "--json")
     assert code == 0, complaint
-    assert [one for one in json.loads(out)["alarms"] if one["kind"] == "performance"] == []
+    assert [item for item in json.loads(out)["alarms"] if item["kind"] == "performance"] == []
     code, out, _ = driftd("--until", until, "--json")
-    assert [one["kind"] for one in json.loads(out)["alarms"]] == ["performance"]
+    assert [item["kind"] for item in json.loads(out)["alarms"]] == ["performance"]
 
 
 def test_what_is_learned_of_log_files_stays_out_of_the_live_state(driftd: Run, lived: World, tmp_path: Path) -> None:

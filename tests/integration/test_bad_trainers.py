@@ -232,8 +232,8 @@ def test_a_trainer_that_ends_well_leaves_no_process_behind(any_world: World, tmp
 def test_a_killed_job_takes_along_what_fled_from_it(any_world: World, tmp_path: Path) -> None:
     """Ending a training ends also the process that has neither its session nor its parent any more."""
     pids = tmp_path / "pids"
-    told = arguments(any_world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
-    job = start_job(any_world[0].job("train"), "train", told, JobLimits(threads=1), any_world[2])
+    output = arguments(any_world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
+    job = start_job(any_world[0].job("train"), "train", output, JobLimits(threads=1), any_world[2])
     wait(pids.exists, "the training")
     assert _runs(int(pids.read_text()))
     job.kill()
@@ -253,9 +253,9 @@ time.sleep(600)
 def test_nothing_of_a_training_outlives_a_killed_daemon(world: World, tmp_path: Path) -> None:
     """`kill -9` of the process that started a training ends its keeper, its work, and what fled from it."""
     pids = tmp_path / "pids"
-    told = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
+    output = arguments(world, "shop_trainers:hides", parameters={"pids": str(pids), "seconds": 600})
     starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, str(world[0].job("train")), json.dumps(told)],
+        [sys.executable, "-c", STARTER, str(world[0].job("train")), json.dumps(output)],
         env=environment(),
         stdout=subprocess.PIPE,
     )

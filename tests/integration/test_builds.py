@@ -39,9 +39,9 @@ class World:
 
     def run(self, task: str, **arguments: Any) -> dict[str, Any]:
         """Run a job to its end and return its value."""
-        told = {"model": "m", "model_config": self.config.model_dump(mode="json"), "state_dir": str(self.places.root)}
+        output = {"model": "m", "model_config": self.config.model_dump(mode="json"), "state_dir": str(self.places.root)}
         folder = self.places.job(f"{task}-{time.monotonic_ns()}")
-        job = start_job(folder, task, told | arguments, JobLimits(threads=1), SHARED)
+        job = start_job(folder, task, output | arguments, JobLimits(threads=1), SHARED)
         until = time.monotonic() + HANG
         while (result := job.poll()) is None:
             assert time.monotonic() < until, "the job did not end"
@@ -103,10 +103,10 @@ def world(
     )
     logs["prediction"] = logs["target"].iloc[0]
     if task is Task.CLASSIFICATION:
-        logs["target"] = [class_name(one) for one in logs["target"].tolist()]
+        logs["target"] = [class_name(item) for item in logs["target"].tolist()]
     (root / "logs").mkdir()
     logs.to_parquet(root / "logs" / "one.parquet")
-    names = {one: one for one in ("id", "at", "prediction", "version", "label_at")} | {"label": "target"}
+    names = {item: item for item in ("id", "at", "prediction", "version", "label_at")} | {"label": "target"}
     config = ModelConfig.model_validate(
         {
             "task": task,
@@ -124,10 +124,10 @@ def world(
     return World(places, schema, config, at)
 
 
-def check_version(one: World, version: int) -> None:
+def check_version(item: World, version: int) -> None:
     """A judged version verifies, and has a reference that reads back."""
-    assert one.run("verify", version=version)["rows_compared"] == 64
-    Reference.from_bytes(one.registry.file("m", version, "reference.bin").read_bytes())
+    assert item.run("verify", version=version)["rows_compared"] == 64
+    Reference.from_bytes(item.registry.file("m", version, "reference.bin").read_bytes())
 
 
 def test_a_concept_change_is_learned_judged_and_promoted(tmp_path: Path) -> None:
@@ -139,35 +139,35 @@ def test_a_concept_change_is_learned_judged_and_promoted(tmp_path: Path) -> None
         change = float(at[int(len(at) * 0.6)])
         return np.where(at >= change, target * 1.33, target)
 
-    one = world(
+    item = world(
         tmp_path, "nyc_airtime", Task.REGRESSION, "mae", slice(0, 24_000), tilt, segments=("origin",), data="auto"
     )
-    one.build(1, float(one.at[10_000]))
-    assert one.judge(1, None, float(one.at[10_000]))["decision"] == "promote"
-    until = float(one.at[19_000])
-    second = one.build(2, until, change_at=change, trigger="performance")
+    item.build(1, float(item.at[10_000]))
+    assert item.judge(1, None, float(item.at[10_000]))["decision"] == "promote"
+    until = float(item.at[19_000])
+    second = item.build(2, until, change_at=change, trigger="performance")
     assert second["data"] in {"since_change", "weighted"}
     assert min(second["tried"], key=second["tried"].get) == second["data"]
-    judged = one.judge(2, 1, until)
-    again = one.judge(2, 1, float(one.at[-1] + LATE))
+    judged = item.judge(2, 1, until)
+    again = item.judge(2, 1, float(item.at[-1] + LATE))
     assert again["rows"] > judged["rows"]
     assert again["decision"] == "promote", again["sentence"]
     assert again["gain"] > 10
     assert {guard["name"] for guard in again["guards"]} >= {"segment origin=JFK", "latency", "size"}
-    manifest = one.registry.manifest("m", 2)
+    manifest = item.registry.manifest("m", 2)
     assert manifest.gate is not None
     assert (manifest.gate["look"], manifest.status, manifest.parent) == (2, "promote", 1)
     assert manifest.metrics["mae"] < manifest.gate["champion_metrics"]["mae"]
-    check_version(one, 2)
+    check_version(item, 2)
 
 
 def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
     """Snapshot, seed and trainer decide every byte of the artefact, in whatever process it is made."""
-    one = world(tmp_path, "nyc_airtime", Task.REGRESSION, "mae", slice(0, 4_000), data="auto")
-    until = float(one.at[-1] + LATE)
-    one.build(1, until)
-    one.build(2, until)
-    first, second = (one.registry.manifest("m", version) for version in (1, 2))
+    item = world(tmp_path, "nyc_airtime", Task.REGRESSION, "mae", slice(0, 4_000), data="auto")
+    until = float(item.at[-1] + LATE)
+    item.build(1, until)
+    item.build(2, until)
+    first, second = (item.registry.manifest("m", version) for version in (1, 2))
     assert first.snapshot == second.snapshot
     assert first.files["model.skops"] == second.files["model.skops"]
     assert first.files["probe.parquet"] == second.files["probe.parquet"]
@@ -175,35 +175,35 @@ def test_the_same_order_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_late_labels_do_not_mislead_the_gate(tmp_path: Path) -> None:
     """Bookings whose labels come after months: a first judgement and one with all labels agree on who is better."""
-    one = world(tmp_path, "hotel_bookings", Task.CLASSIFICATION, "roc_auc", slice(0, 20_000))
-    one.build(1, float(one.at[9_000]))
-    first = one.judge(1, None, float(one.at[9_000]))
+    item = world(tmp_path, "hotel_bookings", Task.CLASSIFICATION, "roc_auc", slice(0, 20_000))
+    item.build(1, float(item.at[9_000]))
+    first = item.judge(1, None, float(item.at[9_000]))
     assert (first["decision"], first["metric"]) == ("promote", "error") or first["metric"] == "brier"
-    one.build(2, float(one.at[17_000]))
-    early = one.judge(2, 1, float(one.at[17_000]))
-    full = one.judge(2, 1, float(one.at[-1] + LATE))
+    item.build(2, float(item.at[17_000]))
+    early = item.judge(2, 1, float(item.at[17_000]))
+    full = item.judge(2, 1, float(item.at[-1] + LATE))
     assert early["gain"] == pytest.approx(full["gain"], abs=0.06)
-    assert "roc_auc" in one.registry.manifest("m", 2).metrics
-    check_version(one, 2)
+    assert "roc_auc" in item.registry.manifest("m", 2).metrics
+    check_version(item, 2)
 
 
 def test_a_class_that_the_champion_never_saw_is_its_error(tmp_path: Path) -> None:
     """Cover types appear over time: champion and challenger know different classes and are still compared."""
-    one = world(tmp_path, "covertype", Task.CLASSIFICATION, "accuracy", slice(0, 16_000))
+    item = world(tmp_path, "covertype", Task.CLASSIFICATION, "accuracy", slice(0, 16_000))
     seen = {
         class_name(value) for value in pd.read_parquet(STREAMS / "covertype.parquet")["target"].iloc[:1500].tolist()
     }
-    one.schema = replace(one.schema, classes=())
-    one.build(1, float(one.at[1_500]))
-    one.judge(1, None, float(one.at[1_500]))
-    one.build(2, float(one.at[12_000]))
-    known = [set(one.registry.manifest("m", version).schema.classes) for version in (1, 2)]
+    item.schema = replace(item.schema, classes=())
+    item.build(1, float(item.at[1_500]))
+    item.judge(1, None, float(item.at[1_500]))
+    item.build(2, float(item.at[12_000]))
+    known = [set(item.registry.manifest("m", version).schema.classes) for version in (1, 2)]
     assert known[0] <= seen
     assert known[0] < known[1]
-    judged = one.judge(2, 1, float(one.at[-1] + LATE))
+    judged = item.judge(2, 1, float(item.at[-1] + LATE))
     assert judged["decision"] in {"promote", "inconclusive"}
     assert judged["rows"] >= 4000
-    check_version(one, 2)
+    check_version(item, 2)
 
 
 def test_a_watch_confirms_a_good_version_and_rolls_a_bad_one_back(tmp_path: Path) -> None:
@@ -215,13 +215,13 @@ def test_a_watch_confirms_a_good_version_and_rolls_a_bad_one_back(tmp_path: Path
         cut = float(at[int(len(at) * 0.5)])
         return np.where(at >= cut, target + 60, target)
 
-    one = world(tmp_path, "nyc_airtime", Task.REGRESSION, "mae", slice(0, 16_000), tilt, data="since_change")
-    one.build(1, float(one.at[7_900]))
-    one.judge(1, None, float(one.at[7_900]))
-    one.build(2, float(one.at[11_000]), change_at=cut)
-    one.judge(2, 1, float(one.at[11_000]))
-    since, until = float(one.at[11_500]), float(one.at[-1] + LATE)
-    assert one.run("shadow", new=2, old=1, since=since, until=until)["labels"] == 0  # the logs are of version 1
-    bad = one.run("shadow", new=1, old=2, since=since, until=until)
+    item = world(tmp_path, "nyc_airtime", Task.REGRESSION, "mae", slice(0, 16_000), tilt, data="since_change")
+    item.build(1, float(item.at[7_900]))
+    item.judge(1, None, float(item.at[7_900]))
+    item.build(2, float(item.at[11_000]), change_at=cut)
+    item.judge(2, 1, float(item.at[11_000]))
+    since, until = float(item.at[11_500]), float(item.at[-1] + LATE)
+    assert item.run("shadow", new=2, old=1, since=since, until=until)["labels"] == 0  # the logs are of version 1
+    bad = item.run("shadow", new=1, old=2, since=since, until=until)
     assert bad["decision"] == "roll_back", bad["sentence"]
-    assert bad["labels"] == len(one.at) - np.searchsorted(one.at, since)
+    assert bad["labels"] == len(item.at) - np.searchsorted(item.at, since)

@@ -48,7 +48,7 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
     """It is ready within seconds, serves metrics, refuses a bad config and keeps the old one, and ends on SIGTERM."""
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(state=tmp_path / "state"))
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     daemon = subprocess.Popen(
         [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(path)],
         env={**os.environ, "PYTHONPATH": roots},
@@ -64,7 +64,7 @@ def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:
                 time.sleep(0.05)
             assert "default-src 'none'" in http.get("/").headers["content-security-policy"]
             fleet = http.get("/api/fleet").json()
-            assert [one["attention"]["command"] for one in fleet["models"]] == ["driftd doctor"]
+            assert [item["attention"]["command"] for item in fleet["models"]] == ["driftd doctor"]
             assert "driftd init" in fleet["models"][0]["attention"]["detail"]
             while missing := [name for name in OF_THE_PROCESS if f"\n{name}" not in http.get("/metrics").text]:
                 assert time.monotonic() < deadline, f"not shown: {missing}"  # the disk is measured beside the loop
@@ -123,7 +123,7 @@ def test_a_hangup_during_the_start_reloads_after_it(tmp_path: Path) -> None:
         events = []
         while not events or events[-1] != "config_unchanged":
             events.append(next(lines)["event"])
-        assert [one for one in events if one in {"reload_after_start", "started", "config_unchanged"}] == [
+        assert [item for item in events if item in {"reload_after_start", "started", "config_unchanged"}] == [
             "reload_after_start",
             "started",
             "config_unchanged",
@@ -151,7 +151,7 @@ def test_the_daemon_imports_nothing_heavy() -> None:
         "import sys, driftd.loop.run, driftd.sources.store, driftd_detectors.monitor\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": roots},

@@ -67,8 +67,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def arguments(world: World, **more: object) -> dict[str, object]:
     """What the daemon tells every task."""
     assembly = world.daemon.assembly
-    told = JobArguments(MODEL, assembly.config, world.places, assembly.registry, assembly.store)
-    config = told._model.model_dump(mode="json")
+    output = JobArguments(MODEL, assembly.config, world.places, assembly.registry, assembly.store)
+    config = output._model.model_dump(mode="json")
     common = {"model": MODEL, "state_dir": str(world.places.root), "model_config": config}
     return common | {"until": world.clock.now(), "trigger": "performance"} | more
 
@@ -141,8 +141,8 @@ def promoted(world: World, version: int) -> None:
     """Have the store say that a version won its gate and serves."""
     store, state = world.daemon.assembly.store, world.daemon.models[MODEL].state
     after = replace(state, champion=version, previous=state.champion)
-    told = Transition(after, "it is better", Event.PROMOTED, (), DecisionFigures(version=version))
-    store.save_transition(state, told, at=world.clock.now(), actor="driftd", config_hash="c0ffee")
+    output = Transition(after, "it is better", Event.PROMOTED, (), DecisionFigures(version=version))
+    store.save_transition(state, output, at=world.clock.now(), actor="driftd", config_hash="c0ffee")
     world.daemon.close()
     world.daemon.assembly.registry.point(MODEL, version)
     world.reopen()
@@ -161,8 +161,10 @@ def test_the_way_back_from_a_version_that_is_gone_works(tmp_path: Path, restarte
         world.daemon.close()
         world.reopen()
         world.daemon.catch_up(world.clock.now())
-    told = list(examine_all(tmp_path / "config.yaml", world.clock.now(), {"versions": CHECKS["versions"]}))
-    assert any("whose folder is gone" in one.said and f"rollback {MODEL} --to 1 " in one.todo for one in told), told
+    output = list(examine_all(tmp_path / "config.yaml", world.clock.now(), {"versions": CHECKS["versions"]}))
+    assert any("whose folder is gone" in item.said and f"rollback {MODEL} --to 1 " in item.todo for item in output), (
+        output
+    )
     served(world, 1)
     assert world.daemon.assembly.registry.current(MODEL) == 1
     world.live(1)

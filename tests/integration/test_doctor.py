@@ -67,9 +67,11 @@ def found(place: Path, now: float, *names: str) -> list[Finding]:
 
 def bad(findings: list[Finding]) -> list[tuple[FindingLevel, str]]:
     """What is not as it should be; each says what to do."""
-    assert all(one.todo for one in findings if one.level is not FindingLevel.OK)
+    assert all(item.todo for item in findings if item.level is not FindingLevel.OK)
     return [
-        (one.level, f"{one.subject}: {one.said} -> {one.todo}") for one in findings if one.level is not FindingLevel.OK
+        (item.level, f"{item.subject}: {item.said} -> {item.todo}")
+        for item in findings
+        if item.level is not FindingLevel.OK
     ]
 
 
@@ -81,7 +83,7 @@ def test_a_sound_installation_has_no_failure(place: Path, sound: tuple[Path, flo
     with hold_lock(place / "state" / "driftd.lock", "driftd run"):
         findings = found(place, sound[1], *(name for name in CHECKS if name not in NOT_HERE))
     assert bad(findings) == []
-    assert {one.check for one in findings} == set(CHECKS) - NOT_HERE
+    assert {item.check for item in findings} == set(CHECKS) - NOT_HERE
 
 
 Break = Callable[[Path], object]
@@ -291,7 +293,7 @@ def test_what_is_broken_is_found(place: Path, sound: tuple[Path, float], fault: 
         pytest.skip("only root gives files away")
     make(place)
     said = bad(found(place, sound[1], check))
-    assert any(one is level and re.search(words, text) for one, text in said), said
+    assert any(item is level and re.search(words, text) for item, text in said), said
 
 
 def test_a_way_back_is_to_a_version_that_served_and_is_not_barred(place: Path, sound: tuple[Path, float]) -> None:
@@ -305,8 +307,8 @@ def test_a_way_back_is_to_a_version_that_served_and_is_not_barred(place: Path, s
         assert state is not None
         for event, version in ((Event.PROMOTED, 2), (Event.PROMOTED, 3), (Event.ROLLED_BACK, 1)):
             after = replace(state, barred=(3,))
-            told = Transition(after, "as it went", event, (), DecisionFigures(version=version))
-            store.save_transition(state, told, at=sound[1], actor="driftd", config_hash="c0ffee")
+            output = Transition(after, "as it went", event, (), DecisionFigures(version=version))
+            store.save_transition(state, output, at=sound[1], actor="driftd", config_hash="c0ffee")
     (said,) = [said for _, said in bad(found(place, sound[1], "versions"))]
     assert f"`driftd rollback demand --to 2 --why damaged --config {place / 'config.yaml'}`" in said
 
@@ -318,17 +320,17 @@ def test_a_bad_config_hides_nothing(place: Path, sound: tuple[Path, float]) -> N
     config(place, "target: y", "targt: y")
     sql(place / "state" / "state.db", "delete from configs")
     findings = found(place, sound[1], *CHECKS)
-    assert {one.check for one in findings} >= {"config", "files", "disk", "clock", "libraries", "databases"}
-    assert "sources" not in {one.check for one in findings}
+    assert {item.check for item in findings} >= {"config", "files", "disk", "clock", "libraries", "databases"}
+    assert "sources" not in {item.check for item in findings}
     assert f"goes by {place / 'state'} alone" in bad(findings)[0][1]
     with closing(StateStore.open(place / "state" / "state.db")) as store:
         store.save_config(applied.hash, at=sound[1], content=applied.model_dump(mode="json"))
     findings = found(place, sound[1], *CHECKS)
-    assert {one.check for one in findings} == set(CHECKS) - {"secrets"}
+    assert {item.check for item in findings} == set(CHECKS) - {"secrets"}
     assert f"goes by the config in force ({applied.hash})" in bad(findings)[0][1]
     assert any("--events demand" in said for _, said in bad(findings))
     (place / "config.yaml").unlink()
-    assert {"config", "disk"} <= {one.check for one in found(place, sound[1], *CHECKS)}
+    assert {"config", "disk"} <= {item.check for item in found(place, sound[1], *CHECKS)}
 
 
 def test_a_lock_that_cannot_be_read_hides_nothing(place: Path, sound: tuple[Path, float]) -> None:
@@ -336,7 +338,7 @@ def test_a_lock_that_cannot_be_read_hides_nothing(place: Path, sound: tuple[Path
     (place / "state" / "driftd.lock").unlink(missing_ok=True)
     (place / "state" / "driftd.lock").symlink_to("driftd.lock")  # as good as forbidden, for root too
     findings = found(place, sound[1], *CHECKS)
-    assert {one.check for one in findings} == set(CHECKS)
+    assert {item.check for item in findings} == set(CHECKS)
     assert any("whether one runs cannot be told" in said and "driftd doctor" in said for _, said in bad(findings))
 
 
@@ -418,7 +420,7 @@ def test_the_command(place: Path, driftd: Run) -> None:
     assert "fail  daemon: daemon: no daemon runs on this state_dir" in out
     assert "-> systemctl start driftd" in out
     code, out = driftd("doctor", "--json")
-    told = json.loads(out)
+    output = json.loads(out)
     assert code == 1
-    assert {one["check"] for one in told["findings"]} == set(CHECKS)
-    assert told["count"]["fail"] == sum(one["level"] == "fail" for one in told["findings"])
+    assert {item["check"] for item in output["findings"]} == set(CHECKS)
+    assert output["count"]["fail"] == sum(item["level"] == "fail" for item in output["findings"])

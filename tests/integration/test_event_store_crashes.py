@@ -71,13 +71,13 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
 def killed_after_lines(process: subprocess.Popen[str], lines: int) -> list[str]:
     """Let it print so many lines, kill it without warning, and return all that it printed."""
     assert process.stdout is not None
-    told = []
+    output = []
     for line in process.stdout:
-        told.append(line.strip())
-        if len(told) == lines:
+        output.append(line.strip())
+        if len(output) == lines:
             os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    return told
+    return output
 
 
 @pytest.mark.parametrize("lives", [8, pytest.param(40, marks=pytest.mark.soak)])

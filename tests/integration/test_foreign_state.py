@@ -70,12 +70,12 @@ def as_user(user: int, *command: str, groups: str = "", cwd: Path = Path("/")) -
     """Run a process as a user, who can come to this Python: where it is in root's home, that is open to the process."""
     who = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={groups}" if groups else "--clear-groups"]
     home = Path(sys.base_prefix)
-    closed = next((one for one in reversed(home.parents) if not one.stat().st_mode & stat.S_IXOTH), None)
+    closed = next((item for item in reversed(home.parents) if not item.stat().st_mode & stat.S_IXOTH), None)
     with tempfile.TemporaryDirectory() as aside:
         opened = [] if closed is None else ["unshare", "--mount", "sh", "-ec", OPENED, "sh", closed, home, aside]
         return subprocess.run(
             [*opened, *who, *command],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)},
             capture_output=True,
             text=True,
             check=False,
@@ -178,7 +178,7 @@ def test_a_member_of_the_group_reads_and_asks(place: Path) -> None:
     run = driftd(place, "retrain", "--wait", "0", user=54321, groups=str(OWNER))
     assert run.returncode == 3, run.stderr
     with closing(StateStore.open(place / "state" / "state.db")) as store:
-        assert [one.kind for one in store.waiting_requests()] == ["retrain"]
+        assert [item.kind for item in store.waiting_requests()] == ["retrain"]
 
 
 def test_the_history_says_who_asked_not_as_whom(place: Path) -> None:

@@ -50,7 +50,7 @@ def shown(world: World, family: families.Family) -> float:
 def pressing(world: World) -> list[str]:
     """What the page says that presses."""
     found = pressings(world.daemon.assembly.metrics.board, [MODEL], world.clock.now())
-    return [one.alert for one in found.of.get(MODEL, ())]
+    return [item.alert for item in found.of.get(MODEL, ())]
 
 
 def test_without_label_times_the_delay_is_learned_from_live_labels(tmp_path: Path) -> None:

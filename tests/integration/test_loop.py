@@ -53,10 +53,10 @@ def test_nothing_happens_where_nothing_changes(world: World) -> None:
 def test_a_harmful_change_is_seen_rebuilt_judged_swapped_and_confirmed(world: World) -> None:
     """When the concept changes, the loop closes by itself, and the new version is much better on what follows."""
     world.live(6)
-    world.live(30, concept, until=lambda one: "confirmed" in one.events)
+    world.live(30, concept, until=lambda item: "confirmed" in item.events)
     events = world.events
-    for one in ("alarm", "build_started", "swap_started", "promoted", "confirmed"):
-        assert one in events, events
+    for item in ("alarm", "build_started", "swap_started", "promoted", "confirmed"):
+        assert item in events, events
     assert events.index("alarm") < events.index("build_started") < events.index("promoted") < events.index("confirmed")
     store = world.daemon.assembly.store
     reasons = {line.event: line.reason for line in store.history(MODEL, 1000)}
@@ -76,7 +76,7 @@ def test_drift_without_harm_informs_and_does_not_build(world: World) -> None:
     world.live(20, covariates)
     assert "alarm" in world.events
     assert "build_started" not in world.events
-    (alarm,) = [one for one in world.daemon.assembly.store.alarms(MODEL) if one.kind == "data"]
+    (alarm,) = [item for item in world.daemon.assembly.store.alarms(MODEL) if item.kind == "data"]
     assert alarm.subject == "b"
     assert alarm.report is not None
     assert Path(alarm.report).is_file()
@@ -116,7 +116,7 @@ def test_an_outage_of_a_feed_is_no_evidence_and_hides_nothing(tmp_path: Path) ->
     assert world.events == ["adopted", "quality_fault", "alarm", "quality_restored"]
     labels = list(reversed(store.checks(MODEL, 1000, "labels")))
     assert ["loss" in check.figures for check in labels] == [True] * 2 + [False] * 4 + [True] * 4
-    world.live(16, concept, until=lambda one: "promoted" in one.events)
+    world.live(16, concept, until=lambda item: "promoted" in item.events)
     alarm = next(alarm for alarm in store.alarms(MODEL) if alarm.kind == "performance")
     first = labels[0].window_index + 10
     assert first <= alarm.window_index <= first + 2
@@ -137,7 +137,7 @@ def test_an_alarm_is_acknowledged_by_a_command_and_acted_on_afterwards(world: Wo
     before = path.read_text()
     path.write_text(f"{before}override: {{reason: INC-1, pause: [retraining]}}\n")
     assert world.daemon.reload(world.clock.now()) is None
-    world.live(4, concept, until=lambda one: bool(one.daemon.models[MODEL].state.open_alarms))
+    world.live(4, concept, until=lambda item: bool(item.daemon.models[MODEL].state.open_alarms))
     (alarm,) = world.daemon.models[MODEL].state.open_alarms
     arguments = {"alarm": alarm.number, "until": world.clock.now() + 3 * HOUR, "text": "known"}
     post_request(
@@ -148,7 +148,7 @@ def test_an_alarm_is_acknowledged_by_a_command_and_acted_on_afterwards(world: Wo
     world.live(2, concept)
     assert "alarm_acknowledged" in world.events
     assert "build_started" not in world.events
-    world.live(3, concept, until=lambda one: "build_started" in one.events)
+    world.live(3, concept, until=lambda item: "build_started" in item.events)
     assert "build_started" in world.events
 
 

@@ -122,7 +122,7 @@ def test_the_real_daemon_killed_at_each_step_of_a_build_comes_back_to_the_right_
             assert process.wait(timeout=time_limit(8)) == 0
     assert killed == ["snapshot", "train", "judge", "swap", "shadow"]
     events = events_of(places, MODEL)
-    assert [events.count(one) for one in ("build_started", "promoted", "confirmed", "build_failed")] == [1, 1, 1, 0]
+    assert [events.count(item) for item in ("build_started", "promoted", "confirmed", "build_failed")] == [1, 1, 1, 0]
     assert Registry(places).current(MODEL) == 2
     indices = window_indices(places, MODEL)
     assert len(indices) == len(set(indices))

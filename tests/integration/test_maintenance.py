@@ -15,12 +15,12 @@ DAY = 86_400.0
 
 
 def config_of(root: Path, *models: str, **retention: object) -> Config:
-    one = {"task": "classification", "target": SCHEMA.target}
+    item = {"task": "classification", "target": SCHEMA.target}
     return Config.model_validate(
         {
             "state_dir": str(root),
             "retention": {"events": "3d", "share": 1} | retention,
-            "models": dict.fromkeys(models, one),
+            "models": dict.fromkeys(models, item),
         }
     )
 
@@ -29,9 +29,9 @@ def held_bytes(places: Places, model: str) -> int:
     """What a model's events take: used pages of the database, and segments."""
     with closing(sqlite3.connect(places.events_db(model))) as connection:
         pages, free, size = (
-            connection.execute(f"pragma {one}").fetchone()[0] for one in ("page_count", "freelist_count", "page_size")
+            connection.execute(f"pragma {item}").fetchone()[0] for item in ("page_count", "freelist_count", "page_size")
         )
-    return (pages - free) * size + sum(one.stat().st_size for one in places.segments(model).glob("*.parquet"))
+    return (pages - free) * size + sum(item.stat().st_size for item in places.segments(model).glob("*.parquet"))
 
 
 def test_each_model_is_sealed_and_pruned(tmp_path: Path) -> None:

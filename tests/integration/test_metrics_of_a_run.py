@@ -45,14 +45,14 @@ ELSEWHERE = {
     families.UPKEEP_AT,
     families.BACKED_UP_AT,
     families.BACKUP_SIZE,
-    *(one for one in families.ALL if one.owner == "receiver"),  # see test_notifications
+    *(item for item in families.ALL if item.owner == "receiver"),  # see test_notifications
     families.OVERRIDE_SINCE,  # this run has no override; see test_config_history
     model_families.ROLLED_BACK_AT,  # and no rollback; see test_metrics
     model_families.HAND_OVER_UNTIL,  # only of models that are served elsewhere; see test_external
     model_families.TAKEN_BACK_AT,
     model_families.ESTIMATE_HELD,  # needs ten windows with labels; see test_metrics
 }
-SINCE_START = {one.name for one in families.ALL if one.type in {"counter", "histogram"} and not one.lasting}
+SINCE_START = {item.name for item in families.ALL if item.type in {"counter", "histogram"} and not item.lasting}
 OF_THIS_MOMENT = {"driftd_last_step_timestamp_seconds", "driftd_config_last_reload_success_timestamp_seconds"}
 
 
@@ -60,10 +60,10 @@ def samples(daemon: Daemon) -> Samples:
     """Every sample of the daemon by its name and its labels in the order of their names."""
     text = daemon.assembly.metrics.expose()[0].decode()
     return {
-        (one.name, *(value for _, value in sorted(one.labels.items()))): one.value
+        (item.name, *(value for _, value in sorted(item.labels.items()))): item.value
         for family in text_string_to_metric_families(text)
-        for one in family.samples
-        if one.name.startswith("driftd_")
+        for item in family.samples
+        if item.name.startswith("driftd_")
     }
 
 
@@ -172,7 +172,7 @@ def test_every_family_is_shown(run: tuple[World, dict[str, Samples]]) -> None:
     """No family is defined that a run never sets."""
     shown = {key[0] for turn in run[1].values() for key in turn}
     shown |= {name.removesuffix("_count") for name in shown}
-    assert {one.name for one in families.ALL if one not in ELSEWHERE and one.name not in shown} == set()
+    assert {item.name for item in families.ALL if item not in ELSEWHERE and item.name not in shown} == set()
 
 
 def test_every_family_is_set_somewhere() -> None:
@@ -274,7 +274,7 @@ COMPONENTS = ("location", "spread", "rest")
 def check_all(metrics: Metrics, number: int) -> None:
     """A check of every model of the fleet."""
     named = [(f"feature_{at}", component) for at in range(100) for component in COMPONENTS]
-    scores = tuple(Score(EvidenceKind.DATA, *one, 0.01 * (at + number), 0.1) for at, one in enumerate(named))
+    scores = tuple(Score(EvidenceKind.DATA, *item, 0.01 * (at + number), 0.1) for at, item in enumerate(named))
     kinds = tuple(KindAssessment(kind, Verdict.OK, 1.0 + number, 900.0, "") for kind in EvidenceKind)
     seen, eye = (
         Assessment(Verdict.OK, "", 500, kinds, scores),

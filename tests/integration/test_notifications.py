@@ -50,23 +50,23 @@ def running(marker: str) -> list[int]:
 
 def test_a_webhook_is_told_of_what_it_wants_and_of_nothing_before_it_was_configured(tmp_path: Path) -> None:
     """Only wanted events of wanted models come, in order, each once; what was decided before is not told."""
-    with endpoint() as team, run_notifier(tmp_path / "state.db") as told:
-        told.decide(Event.ALARM)
-        told.apply(team=webhook(team.url, models=["demand"]))
-        first = told.decide(Event.ALARM)
-        told.decide(Event.BUILD_STARTED)
-        told.decide(Event.ALARM, "fares")
-        last = told.decide(Event.PROMOTED)
+    with endpoint() as team, run_notifier(tmp_path / "state.db") as output:
+        output.decide(Event.ALARM)
+        output.apply(team=webhook(team.url, models=["demand"]))
+        first = output.decide(Event.ALARM)
+        output.decide(Event.BUILD_STARTED)
+        output.decide(Event.ALARM, "fares")
+        last = output.decide(Event.PROMOTED)
         eventually(lambda: team.ids == [first, last])
         assert team.got[0]["text"] == "[WARNING] demand: Drift confirmed: alarm of demand"
         assert team.headers[0]["content-type"].startswith("application/json")
-        eventually(lambda: ("team", last) in told.confirmed)
-        assert told.sample("driftd_notifications_sent_total", "team") == 2
-        assert told.sample("driftd_notification_last_success_timestamp_seconds", "team") == NOW
-        eventually(lambda: told.sample("driftd_notifications_pending", "team") == 0)
-        told.land()
-        later = told.decide(Event.BUILD_STARTED)
-        eventually(lambda: ("team", later) in told.confirmed)  # the cursor passes over what is not wanted
+        eventually(lambda: ("team", last) in output.confirmed)
+        assert output.sample("driftd_notifications_sent_total", "team") == 2
+        assert output.sample("driftd_notification_last_success_timestamp_seconds", "team") == NOW
+        eventually(lambda: output.sample("driftd_notifications_pending", "team") == 0)
+        output.land()
+        later = output.decide(Event.BUILD_STARTED)
+        eventually(lambda: ("team", later) in output.confirmed)  # the cursor passes over what is not wanted
 
 
 def test_a_failing_webhook_is_tried_until_it_takes_the_message(
@@ -77,11 +77,11 @@ def test_a_failing_webhook_is_tried_until_it_takes_the_message(
     def from_the_fourth(tries: int) -> tuple[int, dict[str, str], float]:
         return 500 if tries < 4 else 200, {}, 0.0
 
-    with endpoint(answer=from_the_fourth) as team, run_notifier(tmp_path / "state.db") as told:
-        told.apply(team=webhook(team.url))
-        number = told.decide()
+    with endpoint(answer=from_the_fourth) as team, run_notifier(tmp_path / "state.db") as output:
+        output.apply(team=webhook(team.url))
+        number = output.decide()
         eventually(lambda: team.ids == [number])
-        assert told.sample("driftd_notifications_failed_total", "team") == 3
+        assert output.sample("driftd_notifications_failed_total", "team") == 3
     said = "".join(capfd.readouterr())
     assert "it answers 500: no_thanks" in said
     assert SECRET not in said
@@ -93,11 +93,11 @@ def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
     with (
         endpoint() as elsewhere,
         endpoint(answer=lambda _: (status, {"location": elsewhere.url}, 0.0)) as team,
-        run_notifier(tmp_path / "state.db") as told,
+        run_notifier(tmp_path / "state.db") as output,
     ):
-        told.apply(team=webhook(team.url))
-        told.decide()
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 2)
+        output.apply(team=webhook(team.url))
+        output.decide()
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "team") >= 2)
         assert elsewhere.tries == 0
 
 
@@ -106,21 +106,21 @@ def test_a_dead_or_hanging_receiver_delays_no_other(tmp_path: Path) -> None:
     with (
         endpoint() as team,
         endpoint(answer=lambda _: (200, {}, 60.0)) as hanging,
-        run_notifier(tmp_path / "state.db") as told,
+        run_notifier(tmp_path / "state.db") as output,
     ):
-        told.apply(
+        output.apply(
             hangs=webhook(hanging.url, timeout=0.5),
             refuses=webhook("http://127.0.0.1:9/"),
             sleeps=program(tmp_path, "sleep 60", timeout=0.5),
             team=webhook(team.url),
         )
         began = time.monotonic()
-        told.decide()
+        output.decide()
         eventually(lambda: team.ids)
         assert time.monotonic() - began < time_limit(2.0)
         for name in ("hangs", "refuses", "sleeps"):
-            eventually(lambda name=name: told.sample("driftd_notifications_failed_total", name) >= 1)  # type: ignore[misc]
-        assert told.sample("driftd_notifications_pending", "hangs") == 1
+            eventually(lambda name=name: output.sample("driftd_notifications_failed_total", name) >= 1)  # type: ignore[misc]
+        assert output.sample("driftd_notifications_pending", "hangs") == 1
 
 
 def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
@@ -138,39 +138,39 @@ def test_a_name_server_that_hangs_delays_neither_others_nor_the_end(
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
     with (
         endpoint() as team,
-        run_notifier(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=20, stop=1.0)) as told,
+        run_notifier(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=20, stop=1.0)) as output,
     ):
         lost = {f"lost-{number}": webhook(f"http://host-{number}.invalid/", timeout=0.5) for number in range(12)}
-        told.apply(**lost, team=webhook(team.url))
-        number = told.decide()
+        output.apply(**lost, team=webhook(team.url))
+        number = output.decide()
         eventually(lambda: team.ids == [number])
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "lost-11") >= 1)
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "lost-11") >= 1)
         began = time.monotonic()
-        told.notifier.stop()
+        output.notifier.stop()
         assert time.monotonic() - began < time_limit(QUICK.stop + 1.5)
-        left = [one for one in threading.enumerate() if one.name.startswith("notifier-name")]
+        left = [item for item in threading.enumerate() if item.name.startswith("notifier-name")]
         assert left
-        assert all(one.daemon for one in left)
+        assert all(item.daemon for item in left)
         answers.set()
 
 
 def test_a_server_that_answers_a_byte_at_a_time_is_given_up_in_time(tmp_path: Path) -> None:
     """The deadline is for the whole delivery, not for each byte of it."""
-    with socket.create_server(("127.0.0.1", 0)) as server, run_notifier(tmp_path / "state.db") as told:
-        told.apply(slow=webhook(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.6))
-        told.decide()
+    with socket.create_server(("127.0.0.1", 0)) as server, run_notifier(tmp_path / "state.db") as output:
+        output.apply(slow=webhook(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=0.6))
+        output.decide()
         connection, _ = server.accept()
         began = time.monotonic()
         with connection:
             connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
-            while told.sample("driftd_notifications_failed_total", "slow") < 1:
+            while output.sample("driftd_notifications_failed_total", "slow") < 1:
                 try:
                     connection.sendall(b"y")
                 except OSError:
                     break
                 assert time.monotonic() - began < time_limit(5)
                 time.sleep(0.05)
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "slow") >= 1)
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "slow") >= 1)
         assert time.monotonic() - began < time_limit(3)
 
 
@@ -179,12 +179,12 @@ def test_after_an_outage_everything_is_told_in_one_digest(tmp_path: Path) -> Non
     down = [True]
     with (
         endpoint(answer=lambda _: (503 if down[0] else 200, {}, 0.0)) as team,
-        run_notifier(tmp_path / "state.db") as told,
+        run_notifier(tmp_path / "state.db") as output,
     ):
-        told.apply(team=webhook(team.url))
-        numbers = [told.decide(Event.ALARM, f"model-{one}") for one in range(30)]
+        output.apply(team=webhook(team.url))
+        numbers = [output.decide(Event.ALARM, f"model-{item}") for item in range(30)]
         eventually(lambda: team.tries >= 3)
-        assert told.sample("driftd_notifications_pending", "team") == 30
+        assert output.sample("driftd_notifications_pending", "team") == 30
         down[0] = False
         eventually(lambda: team.ids)
         assert sorted(team.ids) == numbers
@@ -196,19 +196,19 @@ def test_nothing_is_lost_over_a_restart_in_the_middle(tmp_path: Path) -> None:
     """A receiver that did not answer is told after the next start; what was confirmed is not repeated."""
     path, down = tmp_path / "state.db", [False]
     with endpoint(answer=lambda _: (500 if down[0] else 200, {}, 0.0)) as team:
-        with run_notifier(path) as told:
-            told.apply(team=webhook(team.url))
-            first = told.decide()
-            eventually(lambda: ("team", first) in told.confirmed)
-            told.land()
+        with run_notifier(path) as output:
+            output.apply(team=webhook(team.url))
+            first = output.decide()
+            eventually(lambda: ("team", first) in output.confirmed)
+            output.land()
             down[0] = True
-            second = told.decide()
+            second = output.decide()
             tried = team.tries
             eventually(lambda: team.tries > tried)
         down[0] = False
-        with run_notifier(path) as told:
-            told.apply(team=webhook(team.url))
-            third = told.decide()
+        with run_notifier(path) as output:
+            output.apply(team=webhook(team.url))
+            third = output.decide()
             eventually(lambda: team.ids[-1:] == [third])
     assert team.ids == [first, second, third]
 
@@ -218,10 +218,10 @@ def test_a_delivery_that_was_not_confirmed_is_made_again(tmp_path: Path) -> None
     path = tmp_path / "state.db"
     with endpoint() as team:
         for _ in range(2):
-            with run_notifier(path) as told:  # nobody lands the confirmations: a crash between the two
-                told.apply(team=webhook(team.url))
+            with run_notifier(path) as output:  # nobody lands the confirmations: a crash between the two
+                output.apply(team=webhook(team.url))
                 if not team.ids:
-                    told.decide()
+                    output.decide()
                 before = len(team.ids)
                 eventually(lambda before=before: len(team.ids) > before)  # type: ignore[misc]
     assert team.ids == [1, 1]
@@ -229,55 +229,55 @@ def test_a_delivery_that_was_not_confirmed_is_made_again(tmp_path: Path) -> None
 
 def test_a_delivery_under_way_may_end_when_the_daemon_does(tmp_path: Path) -> None:
     """Stopping waits a moment for an answer that is on its way, so that nothing is told twice for nothing."""
-    with endpoint(answer=lambda _: (200, {}, 0.4)) as team, run_notifier(tmp_path / "state.db") as told:
-        told.apply(team=webhook(team.url))
-        number = told.decide()
+    with endpoint(answer=lambda _: (200, {}, 0.4)) as team, run_notifier(tmp_path / "state.db") as output:
+        output.apply(team=webhook(team.url))
+        number = output.decide()
         eventually(lambda: team.tries)
-        told.notifier.stop()
-        assert told.confirmed == [("team", number)]
+        output.notifier.stop()
+        assert output.confirmed == [("team", number)]
 
 
 def test_stopping_does_not_wait_for_a_receiver_that_hangs(tmp_path: Path) -> None:
     """The daemon ends within seconds whatever its receivers do, and leaves no program behind."""
     marker = f"hang-{os.getpid()}"
-    with endpoint(answer=lambda _: (200, {}, 60.0)) as team, run_notifier(tmp_path / "state.db") as told:
-        told.apply(team=webhook(team.url), page=program(tmp_path, f"exec sleep 60.{os.getpid()} # {marker}"))
-        told.decide()
+    with endpoint(answer=lambda _: (200, {}, 60.0)) as team, run_notifier(tmp_path / "state.db") as output:
+        output.apply(team=webhook(team.url), page=program(tmp_path, f"exec sleep 60.{os.getpid()} # {marker}"))
+        output.decide()
         eventually(lambda: team.tries and running(f"60.{os.getpid()}"))
         began = time.monotonic()
-        told.notifier.stop()
+        output.notifier.stop()
         assert time.monotonic() - began < time_limit(QUICK.stop + 1.5)
         eventually(lambda: not running(f"60.{os.getpid()}"))
 
 
 def test_a_changed_receiver_goes_on_where_it_was_and_a_removed_one_is_silent(tmp_path: Path) -> None:
     """A reload moves a receiver to its new address without repeating; one that is gone gets and shows nothing."""
-    with endpoint() as old, endpoint() as new, run_notifier(tmp_path / "state.db") as told:
-        told.apply(team=webhook(old.url), other=webhook(old.url, on=["paused"]))
-        first = told.decide()
-        eventually(lambda: ("team", first) in told.confirmed)  # a delivery that a reload interrupts is repeated
-        told.apply(team=webhook(new.url))
-        eventually(lambda: told.metrics.receivers() == {"team"})  # the change has come into force
-        second = told.decide()
+    with endpoint() as old, endpoint() as new, run_notifier(tmp_path / "state.db") as output:
+        output.apply(team=webhook(old.url), other=webhook(old.url, on=["paused"]))
+        first = output.decide()
+        eventually(lambda: ("team", first) in output.confirmed)  # a delivery that a reload interrupts is repeated
+        output.apply(team=webhook(new.url))
+        eventually(lambda: output.metrics.receivers() == {"team"})  # the change has come into force
+        second = output.decide()
         eventually(lambda: new.ids == [second])
-        told.apply()
-        eventually(lambda: told.metrics.receivers() == set())
-        told.decide()
+        output.apply()
+        eventually(lambda: output.metrics.receivers() == set())
+        output.decide()
         time.sleep(0.2)
         assert (old.ids, new.ids) == ([first], [second])
-        assert told.store.told_until("team") is None
+        assert output.store.told_until("team") is None
 
 
 def test_an_address_from_a_file_is_read_at_each_delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing file is a failure that mends itself; a bare name is found among systemd's credentials."""
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    with endpoint() as team, run_notifier(tmp_path / "state.db") as told:
-        told.apply(team=Receiver.model_validate({"webhook_file": "team-url"}))
-        number = told.decide()
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 1)
+    with endpoint() as team, run_notifier(tmp_path / "state.db") as output:
+        output.apply(team=Receiver.model_validate({"webhook_file": "team-url"}))
+        number = output.decide()
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "team") >= 1)
         (tmp_path / "team-url").write_text("not an address")
-        failed = told.sample("driftd_notifications_failed_total", "team")
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") > failed + 1)
+        failed = output.sample("driftd_notifications_failed_total", "team")
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "team") > failed + 1)
         (tmp_path / "team-url").unlink()
         (tmp_path / "driftd_team-url").write_text(f"{team.url}\n")  # as systemd names one of a folder
         eventually(lambda: team.ids == [number])
@@ -285,26 +285,26 @@ def test_an_address_from_a_file_is_read_at_each_delivery(tmp_path: Path, monkeyp
 
 def test_a_receiver_that_the_store_does_not_know_yet_is_not_told_of_the_past(tmp_path: Path) -> None:
     """When a new receiver could not be put into the store (a full disk), it waits rather than hear of all history."""
-    with endpoint() as team, run_notifier(tmp_path / "state.db") as told:
-        told.decide()
-        told.notifier.apply({"team": webhook(team.url)})
+    with endpoint() as team, run_notifier(tmp_path / "state.db") as output:
+        output.decide()
+        output.notifier.apply({"team": webhook(team.url)})
         time.sleep(0.3)
         assert team.tries == 0
-        told.apply(team=webhook(team.url))
-        number = told.decide()
+        output.apply(team=webhook(team.url))
+        number = output.decide()
         eventually(lambda: team.ids == [number])
 
 
 def test_a_broken_store_is_told_and_outlived(tmp_path: Path) -> None:
     """When the database cannot be read for a while, telling goes on once it can."""
     path = tmp_path / "state.db"
-    with endpoint() as team, run_notifier(path) as told:
-        told.apply(team=webhook(team.url))
-        eventually(lambda: told.sample("driftd_notifications_pending", "team") == 0)
-        told.store._db.execute("alter table transitions rename to hidden")
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 1)
-        told.store._db.execute("alter table hidden rename to transitions")
-        number = told.decide()
+    with endpoint() as team, run_notifier(path) as output:
+        output.apply(team=webhook(team.url))
+        eventually(lambda: output.sample("driftd_notifications_pending", "team") == 0)
+        output.store._db.execute("alter table transitions rename to hidden")
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "team") >= 1)
+        output.store._db.execute("alter table hidden rename to transitions")
+        number = output.decide()
         eventually(lambda: team.ids == [number])
 
 
@@ -312,15 +312,15 @@ def test_a_program_gets_json_and_variables(tmp_path: Path) -> None:
     """A command reads the facts on its standard input and in DRIFTD_*, and systemd's socket is kept from it."""
     out = tmp_path / "out"
     hook = program(tmp_path, f"cat > {out}.json; env | sort > {out}.env; mv {out}.env {out}")
-    with run_notifier(tmp_path / "state.db") as told:
+    with run_notifier(tmp_path / "state.db") as output:
         os.environ["NOTIFY_SOCKET"] = "/run/nowhere"
         try:
-            told.apply(page=hook)
-            number = told.decide(Event.ROLLED_BACK)
+            output.apply(page=hook)
+            number = output.decide(Event.ROLLED_BACK)
             eventually(out.exists)
         finally:
             del os.environ["NOTIFY_SOCKET"]
-        eventually(lambda: ("page", number) in told.confirmed)
+        eventually(lambda: ("page", number) in output.confirmed)
     assert '"event": "rolled_back"' in Path(f"{out}.json").read_text()
     environment = out.read_text().splitlines()
     assert {"DRIFTD_EVENT=rolled_back", "DRIFTD_SEVERITY=warning", "DRIFTD_MODEL=demand"} <= set(environment)
@@ -331,11 +331,11 @@ def test_a_program_that_fails_is_run_again_and_quoted(tmp_path: Path, capfd: pyt
     """An exit code other than 0 is a failure; the last line that the program said is in the log."""
     mark = tmp_path / "second"
     hook = program(tmp_path, f"test -e {mark} && exit 0; touch {mark}; echo the pager is away >&2; exit 3")
-    with run_notifier(tmp_path / "state.db") as told:
-        told.apply(page=hook)
-        number = told.decide()
-        eventually(lambda: ("page", number) in told.confirmed)
-        assert told.sample("driftd_notifications_failed_total", "page") == 1
+    with run_notifier(tmp_path / "state.db") as output:
+        output.apply(page=hook)
+        number = output.decide()
+        eventually(lambda: ("page", number) in output.confirmed)
+        assert output.sample("driftd_notifications_failed_total", "page") == 1
     assert "exit code 3: the pager is away" in "".join(capfd.readouterr())
 
 
@@ -343,38 +343,38 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
     """When its time is over, a program and its children are killed, and it is tried again."""
     nap = f"61.{os.getpid()}"
     hook = program(tmp_path, f"sleep {nap} & sleep {nap} & wait", timeout=0.5)
-    with run_notifier(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=60)) as told:
-        told.apply(page=hook)
-        told.decide()
+    with run_notifier(tmp_path / "state.db", RetryPace(poll=0.02, settle=0.02, first_pause=60)) as output:
+        output.apply(page=hook)
+        output.decide()
         eventually(lambda: len(running(nap)) == 2)
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "page") == 1)
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "page") == 1)
         eventually(lambda: not running(nap))
 
 
 def test_a_program_that_leaves_a_child_behind_counts_at_once_and_the_child_ends(tmp_path: Path) -> None:
     """A background child that holds the program's output open does not hold the delivery up, and is ended."""
     nap = f"62.{os.getpid()}"
-    with run_notifier(tmp_path / "state.db") as told:
-        told.apply(page=program(tmp_path, f"sleep {nap} & exit 0", timeout=30.0))
-        number = told.decide()
-        eventually(lambda: ("page", number) in told.confirmed, time_limit(5.0))
+    with run_notifier(tmp_path / "state.db") as output:
+        output.apply(page=program(tmp_path, f"sleep {nap} & exit 0", timeout=30.0))
+        number = output.decide()
+        eventually(lambda: ("page", number) in output.confirmed, time_limit(5.0))
         eventually(lambda: not running(nap))
 
 
 def test_a_program_that_talks_without_end_neither_blocks_nor_fills_memory(tmp_path: Path) -> None:
     """Megabytes on standard error are read and dropped."""
-    with run_notifier(tmp_path / "state.db") as told:
-        told.apply(page=program(tmp_path, "head -c 30000000 /dev/zero >&2; exit 0", timeout=20.0))
-        number = told.decide()
-        eventually(lambda: ("page", number) in told.confirmed)
+    with run_notifier(tmp_path / "state.db") as output:
+        output.apply(page=program(tmp_path, "head -c 30000000 /dev/zero >&2; exit 0", timeout=20.0))
+        number = output.decide()
+        eventually(lambda: ("page", number) in output.confirmed)
 
 
 def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A command that cannot be started is told as such, and tried again."""
-    with run_notifier(tmp_path / "state.db") as told:
-        told.apply(page=Receiver.model_validate({"command": [str(tmp_path / "nowhere")]}))
-        told.decide()
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "page") >= 2)
+    with run_notifier(tmp_path / "state.db") as output:
+        output.apply(page=Receiver.model_validate({"command": [str(tmp_path / "nowhere")]}))
+        output.decide()
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "page") >= 2)
     assert "No such file" in "".join(capfd.readouterr())
 
 
@@ -388,10 +388,10 @@ def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path, monkeypatch
     certificate.write_text(certificate.read_text() + own.read_text())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with endpoint(tls=context) as team, run_notifier(tmp_path / "state.db") as told:
-        told.apply(team=webhook(team.url))
-        number = told.decide()
-        eventually(lambda: told.sample("driftd_notifications_failed_total", "team") >= 2)
+    with endpoint(tls=context) as team, run_notifier(tmp_path / "state.db") as output:
+        output.apply(team=webhook(team.url))
+        number = output.decide()
+        eventually(lambda: output.sample("driftd_notifications_failed_total", "team") >= 2)
         assert team.tries == 0
         monkeypatch.setenv("SSL_CERT_FILE", str(own))
         eventually(lambda: team.ids == [number])
@@ -405,6 +405,6 @@ def test_nobody_to_tell_means_no_thread_and_no_http_client(tmp_path: Path) -> No
         f"n = Notifier(Path({str(tmp_path)!r}), print, Metrics(), float); n.apply({{}}); n.stop()\n"
         "print(threading.active_count(), 'httpx' in sys.modules)"
     )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "False"]

@@ -72,9 +72,9 @@ def test_a_hanging_receiver_never_holds_the_loop_up(tmp_path: Path) -> None:
         eventually(lambda: {"adopted", "alarm"} <= set(team.events))
         while not daemon.inbox.empty():
             daemon.handle(daemon.inbox.get(), clock.now())
-        told = daemon.assembly.store.told_until("team")
-        assert told is not None
-        assert told >= max(team.ids)
+        output = daemon.assembly.store.told_until("team")
+        assert output is not None
+        assert output >= max(team.ids)
         assert daemon.assembly.store.told_until("hangs") == 0
         began = time.monotonic()
         world.close()
@@ -148,7 +148,7 @@ def running(config: Path) -> Iterator[subprocess.Popen[bytes]]:
     with config.with_suffix(".log").open("ab") as log:
         daemon = subprocess.Popen(
             [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(config)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)},
             stderr=log,
         )
     try:
@@ -200,5 +200,5 @@ def _ask(places: Places) -> int:
     """Ask for what is refused, so that one decision is made; returns its number."""
     post_request(places.state_db, at=time.time(), who="a person", model=MODEL, kind="approve", arguments={})
     with StateStore.open(places.state_db) as store:
-        eventually(lambda: [one.event for one in store.history(MODEL, 1)] == ["request_refused"])
+        eventually(lambda: [item.event for item in store.history(MODEL, 1)] == ["request_refused"])
         return store.history(MODEL, 1)[0].id

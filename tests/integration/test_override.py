@@ -70,10 +70,10 @@ def test_a_silenced_feature_raises_no_alarm_until_its_time(world: World) -> None
     assert "alarm" not in world.events
     scores = world.daemon.assembly.store.scores(MODEL)
     assert any(score.subject == "b" and abs(score.value or 0) > 0.3 for score in scores)
-    world.live(20, moved, until=lambda one: "alarm" in one.events)
-    told = reasons(world)
-    assert "b silent until" in told["override_began"]
-    assert "was lifted" not in told["override_ended"] or "b silent" in told["override_ended"]
+    world.live(20, moved, until=lambda item: "alarm" in item.events)
+    output = reasons(world)
+    assert "b silent until" in output["override_began"]
+    assert "was lifted" not in output["override_ended"] or "b silent" in output["override_ended"]
     assert "alarm" in world.events
     alarm = world.daemon.assembly.store.alarms(MODEL)[0]
     assert alarm.subject == "b"
@@ -169,7 +169,7 @@ def test_saving_the_file_is_enough_and_is_proved(tmp_path: Path) -> None:
     world.close()
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.format(state=tmp_path / "state"))
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     environment = {**os.environ, "PYTHONPATH": roots}
     daemon = subprocess.Popen(
         [sys.executable, "-m", "driftd.cli.main", "run", "--config", str(path)], env=environment, stderr=subprocess.PIPE
@@ -193,8 +193,8 @@ def test_saving_the_file_is_enough_and_is_proved(tmp_path: Path) -> None:
             save(path, good)
             _until(lambda: 'driftd_phase{model="demand",phase="steady"} 1.0' in httpx.get(f"{url}/metrics").text)
         with StateReader.read_only(tmp_path / "state" / "state.db") as reader:
-            told = [line.reason for line in reader.history("demand") if line.event == "override_began"]
-        assert told == [f"the override holds: checks paused (INC-{number})" for number in (3, 2, 1)]
+            output = [line.reason for line in reader.history("demand") if line.event == "override_began"]
+        assert output == [f"the override holds: checks paused (INC-{number})" for number in (3, 2, 1)]
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(timeout=time_limit(10)) == 0
         log = daemon.stderr.read().decode()
@@ -207,8 +207,8 @@ def test_saving_the_file_is_enough_and_is_proved(tmp_path: Path) -> None:
 
 
 def _driftd(command: str, path: Path, environment: dict[str, str]) -> str:
-    told = [sys.executable, "-m", "driftd.cli.main", command, "--config", str(path)]
-    return subprocess.run(told, env=environment, capture_output=True, text=True, check=True).stdout
+    output = [sys.executable, "-m", "driftd.cli.main", command, "--config", str(path)]
+    return subprocess.run(output, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def _until(holds: object, seconds: float = HANG) -> None:

@@ -36,8 +36,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
         alarm = Alarm("data", EVIL, 30_000.0, 21_915.0, f"{EVIL} moved")
         number = store.save_alarm("model-00", alarm, window, at=END, version=1, leaders=[(EVIL, 1.0)])
         state = replace(ModelState("model-00", Phase.STEADY, champion=1), blocked=f"{EVIL} is missing")
-        told = Transition(state, f"{EVIL} moved; this informs only", Event.ALARM, (), DecisionFigures(alarm=number))
-        store.save_transition(state, told, at=END, actor="driftd", config_hash="0123456789ab")
+        output = Transition(state, f"{EVIL} moved; this informs only", Event.ALARM, (), DecisionFigures(alarm=number))
+        store.save_transition(state, output, at=END, actor="driftd", config_hash="0123456789ab")
     store.close()
     return found
 
@@ -56,9 +56,9 @@ def http(places: Places) -> Iterator[httpx.Client]:
 def test_the_fleet_begins_with_what_needs_a_person(http: httpx.Client) -> None:
     """Every model of the config is there, the obstructed and the blocked ones first, each with its sentence."""
     fleet = http.get("/api/fleet").raise_for_status().json()
-    assert [one["attention"]["level"] for one in fleet["models"]] == ["act", "act"]
-    told = {one["model"]: one["attention"]["detail"] for one in fleet["models"]}
-    assert told == {"model-00": f"{EVIL} is missing", "model-01": "its source is gone"}
+    assert [item["attention"]["level"] for item in fleet["models"]] == ["act", "act"]
+    output = {item["model"]: item["attention"]["detail"] for item in fleet["models"]}
+    assert output == {"model-00": f"{EVIL} is missing", "model-01": "its source is gone"}
     assert fleet["headline"]["level"] == "act"
     assert 2 <= len(fleet["models"][0]["spark"]["value"]) <= 60
 
@@ -92,8 +92,8 @@ def test_a_model_shows_its_whole_history_in_few_points(http: httpx.Client) -> No
     assert week["performance"] == http.get("/api/models/model-00", params={"span": "nonsense"}).json()["performance"]
     assert whole["performance"]["metric"] == "mae"
     assert set(whole["evidence_over_time"]) == {"data", "prediction", "quality", "harm", "performance"}
-    assert [one["name"] for one in whole["spans"]] == ["day", "week", "month", "all"]
-    assert [one["event"] for one in whole["marks"]] == ["adopted", "alarm", "alarm"]
+    assert [item["name"] for item in whole["spans"]] == ["day", "week", "month", "all"]
+    assert [item["event"] for item in whole["marks"]] == ["adopted", "alarm", "alarm"]
 
 
 def test_the_heat_map_has_the_feature_that_moved_on_top(http: httpx.Client) -> None:
@@ -109,13 +109,13 @@ def test_the_heat_map_has_the_feature_that_moved_on_top(http: httpx.Client) -> N
 def test_a_decision_is_told_whole(http: httpx.Client) -> None:
     """An alarm has its sentence, its figures, the rows counted and the config in force, by either number."""
     alarm = http.get("/api/models/model-01").json()["alarms"][0]
-    told = http.get(f"/api/alarms/{alarm['id']}").json()
-    assert told == http.get(f"/api/decisions/{alarm['decision']}").json()
-    assert told["decision"]["event"] == "alarm"
-    assert told["rows"] == 200
-    assert told["alarm"]["threshold"] == 21_915.0
-    assert told["config"]["hash"] == "0123456789ab"
-    assert "target: y" in told["config"]["model"]
+    output = http.get(f"/api/alarms/{alarm['id']}").json()
+    assert output == http.get(f"/api/decisions/{alarm['decision']}").json()
+    assert output["decision"]["event"] == "alarm"
+    assert output["rows"] == 200
+    assert output["alarm"]["threshold"] == 21_915.0
+    assert output["config"]["hash"] == "0123456789ab"
+    assert "target: y" in output["config"]["model"]
 
 
 def test_the_config_is_shown_with_its_hash_and_without_secrets(places: Places) -> None:

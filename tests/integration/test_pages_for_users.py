@@ -66,7 +66,7 @@ def test_the_page_of_trainers_names_every_field_and_variable() -> None:
     """Each field of the context and each DRIFTD_ variable of a program is on the page, and no other."""
     text = (DOCS / "your-trainer.md").read_text()
     named = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
-    assert {field.name for field in dataclasses.fields(TrainingContext)} == {one for one in named if one.islower()}
+    assert {field.name for field in dataclasses.fields(TrainingContext)} == {item for item in named if item.islower()}
     source = (DOCS.parent / "daemon" / "driftd" / "training" / "call_trainer.py").read_text()
     assert set(re.findall(r'"(DRIFTD_\w+)"', source)) == set(re.findall(r"DRIFTD_\w+", text))
 
@@ -193,8 +193,8 @@ def test_the_page_of_external_models_runs(tmp_path: Path) -> None:
         ("take_back", None, None, 0),
         ("ask", None, None, 0),
     ):
-        told = {**message, "action": action, "artefact": path, "sha256": sha256}
-        variables = {**environment(), **variables_of(told)}
+        output = {**message, "action": action, "artefact": path, "sha256": sha256}
+        variables = {**environment(), **variables_of(output)}
         program = [sys.executable, *way["deploy"]["command"][1:]]
         done = subprocess.run(program, cwd=tmp_path, env=variables, capture_output=True, check=False)
         assert done.returncode == code, done.stderr
@@ -204,8 +204,8 @@ def test_the_page_of_external_models_runs(tmp_path: Path) -> None:
 def test_the_page_of_external_models_names_every_field_and_action() -> None:
     """What another system is told stands on the page, field by field, and so does every action."""
     text = (DOCS / "external.md").read_text()
-    told = message_of(Arguments(model="m", state_dir=".", action=HandOverAction.ASK, reason="", timeout=1), None)
+    output = message_of(Arguments(model="m", state_dir=".", action=HandOverAction.ASK, reason="", timeout=1), None)
     (message,) = [json.loads(block.text) for block in blocks("external.md") if '"artefact"' in block.text]
-    assert set(message) == set(told)
+    assert set(message) == set(output)
     assert {f"| `{action}` |" in text for action in HandOverAction} == {True}
-    assert set(re.findall(r"DRIFTD_[A-Z0-9]+", text)) <= set(variables_of(told))
+    assert set(re.findall(r"DRIFTD_[A-Z0-9]+", text)) <= set(variables_of(output))

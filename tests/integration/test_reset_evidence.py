@@ -77,7 +77,7 @@ def test_evidence_that_cannot_be_read_is_told_and_begins_anew_only_when_asked(wo
 
 def test_poisoned_evidence_is_put_aside_with_its_alarm(world: World) -> None:
     """An alarm of test traffic ends, nothing of what it gathered is shown, and the next clean windows say ok."""
-    world.live(12, moved, until=lambda one: "alarm" in one.events)
+    world.live(12, moved, until=lambda item: "alarm" in item.events)
     store = world.daemon.assembly.store
     assert store.standing_alarms(MODEL, 1)
     ask(world, "two days of test traffic")

@@ -82,16 +82,16 @@ def test_a_broken_state_is_refused_and_restored(tmp_path: Path) -> None:
     assert "is damaged" in refused.stderr
     assert f"driftd restore --config {world.folder / 'config.yaml'}" in refused.stderr
     kept = list(world.places.root.glob("state.db.broken-*Z"))
-    assert [one.read_bytes() for one in kept] == [broken]
+    assert [item.read_bytes() for item in kept] == [broken]
     assert driftd(world, "run").returncode == 6
     assert list(world.places.root.glob("state.db.broken-*Z")) == kept
 
     listed = json.loads(driftd(world, "restore", "--list", "--json").stdout)
-    assert [one["name"] for one in listed] == [name]
+    assert [item["name"] for item in listed] == [name]
     done = driftd(world, "restore")
     assert done.returncode == 0, done.stderr
     assert f"restored from {name}" in done.stdout
-    assert [one.read_bytes() for one in world.places.root.glob("state.db.before-restore-*Z")] == [broken]
+    assert [item.read_bytes() for item in world.places.root.glob("state.db.before-restore-*Z")] == [broken]
 
     reopened(world)
     require_whole_state(world.daemon.assembly.config, world.folder / "config.yaml", world.places)
@@ -113,7 +113,7 @@ def test_what_was_promoted_after_the_backup_goes_on_serving(tmp_path: Path) -> N
     world = World.begin(tmp_path)
     world.live(6)
     backed_up(world)
-    world.live(30, concept, until=lambda one: "promoted" in one.events)
+    world.live(30, concept, until=lambda item: "promoted" in item.events)
     assert "promoted" in world.events
     registry = world.daemon.assembly.registry
     versions, served = registry.versions(MODEL), registry.current(MODEL)
@@ -198,7 +198,7 @@ def test_killed_in_the_middle_of_a_restore(tmp_path: Path) -> None:
     world.close()
     path = world.places.state_db
     whole = path.read_bytes()
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     for number in range(1, 5):
         path.write_bytes(whole)
         rubbish(path)

@@ -60,7 +60,7 @@ def test_the_list_of_names_is_evidentlys_own() -> None:
         name: (sorted(kind.value for kind in by_type), next(iter(by_type.values())).default_threshold)
         for name, by_type in registry._registered_stat_tests.items()
     }
-    assert theirs == {name: (sorted(one.types), one.threshold) for name, one in STATTESTS.items()}
+    assert theirs == {name: (sorted(item.types), item.threshold) for name, item in STATTESTS.items()}
 
 
 @pytest.mark.parametrize("name", [name for name in STATTESTS if name != "TVD"])
@@ -81,15 +81,15 @@ def test_a_real_shift_is_confirmed_and_no_shift_is_not() -> None:
 
 def test_p_values_and_distances_are_read_the_right_way_round() -> None:
     """For every test whose verdict is a comparison with its threshold, the list says which side means drift."""
-    for name, one in STATTESTS.items():
+    for name, item in STATTESTS.items():
         if name in {"perc_text_content_drift", "TVD"}:
             continue  # the one compares with a percentile of its own, the other takes half a minute
-        column = {"num": "age", "cat": "member", "text": "note"}[one.types[-1]]
+        column = {"num": "age", "cat": "member", "text": "note"}[item.types[-1]]
         changed = people(400, older=25, seed=2).assign(member=True, note="bright thunder rolls")
         for current in (changed, people(400, seed=4)):
             opinion = ask(column, name, people(400), current)
             below = opinion.score < opinion.threshold
-            assert opinion.drifted is (below if one.is_p_value else not below), opinion.sentence
+            assert opinion.drifted is (below if item.is_p_value else not below), opinion.sentence
 
 
 def test_an_opinion_comes_with_its_own_rate_of_false_alarms() -> None:
@@ -180,13 +180,13 @@ def test_the_page_survives_every_broken_column() -> None:
     methods = {"age": "psi", "gone": "ks", "city": "ks"}
     asked = opinions(reference, current, schema, methods, seed=1, trials=0)
     html, notes = page(Case("Alarm 7 of shop", "age rose", reference, current, schema, methods), asked)
-    told = " ".join(notes)
+    output = " ".join(notes)
     for name in ("empty", "gone", "huge", "ticket"):
-        assert f"Column {name!r}" in told
+        assert f"Column {name!r}" in output
     assert "age rose" in html
     assert "Alarm 7 of shop" in html
     assert len(html) > 1_000_000  # Evidently's own page is there
-    assert "left out: it answered" not in told
+    assert "left out: it answered" not in output
 
 
 @pytest.mark.parametrize("task", ["binary", "three classes", "regression"])

@@ -89,8 +89,8 @@ def test_predict_feedback_and_ingestion_over_http(made: Path, places: Places) ->
         assert answer["logged"] is True
         many = http.post(f"/v1/models/{MODEL}/predict", json=[{"features": ROW}, {"features": {}}]).json()
         assert len(many) == 2
-        told = {"prediction_id": answer["prediction_id"], "label": 3.5}
-        assert http.post(f"/v1/models/{MODEL}/feedback", json=told).json()["accepted"] == 1
+        output = {"prediction_id": answer["prediction_id"], "label": 3.5}
+        assert http.post(f"/v1/models/{MODEL}/feedback", json=output).json()["accepted"] == 1
         elsewhere = {"prediction_id": "mine", "features": ROW, "prediction": 1.5}
         assert http.post(f"/v1/models/{MODEL}/predictions", json=elsewhere).json()["accepted"] == 1
         again = http.post(f"/v1/models/{MODEL}/predictions", json=elsewhere)
@@ -134,7 +134,7 @@ def test_the_rest_of_a_batch_is_kept(made: Path, places: Places) -> None:
     with serve(made) as (http, _):
         answer = http.post(f"/v1/models/{MODEL}/predictions", json=batch).json()
     assert answer["accepted"] == 2
-    assert [(one["index"], one["field"]) for one in answer["refused"]] == [(1, "prediction")]
+    assert [(item["index"], item["field"]) for item in answer["refused"]] == [(1, "prediction")]
 
 
 def test_swaps_under_traffic_fail_and_mix_no_request(made: Path, places: Places) -> None:
@@ -166,8 +166,8 @@ def test_swaps_under_traffic_fail_and_mix_no_request(made: Path, places: Places)
             answers += 1
             answer = http.post(f"/v1/models/{MODEL}/predict", json=body)
             assert answer.status_code == 200, answer.text
-            (version,) = {one["version"] for one in answer.json()}
-            assert [one["prediction"] for one in answer.json()] == pytest.approx(expected[version])
+            (version,) = {item["version"] for item in answer.json()}
+            assert [item["prediction"] for item in answer.json()] == pytest.approx(expected[version])
             seen.add(version)
         stop.set()
         flipper.join()

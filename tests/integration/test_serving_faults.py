@@ -40,7 +40,7 @@ models:
   empty: {{task: regression, target: y, window: {{every: 1h}}}}
 """
 GOOD = {"features": {"x": 1.0, "z": 0.5}}
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)}
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def serving(path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            told = json.loads(line)
-            if told["event"] == "serving":
-                with httpx.Client(base_url=f"http://{told['address']}", timeout=HANG) as client:
+            output = json.loads(line)
+            if output["event"] == "serving":
+                with httpx.Client(base_url=f"http://{output['address']}", timeout=HANG) as client:
                     yield client, process
                 break
     finally:
@@ -183,12 +183,12 @@ def test_garbage_never_fails_the_server_and_never_its_neighbours(config: Path) -
                 alone, batch = post(http, route, [bad]), post(http, route, [beside, bad, beside])
                 assert alone.status_code == 422, (route, bad, alone.text)
                 assert batch.status_code == 200, (route, bad, batch.text)
-                told = batch.json()
+                output = batch.json()
                 if route == "predict":
-                    assert [one.get("version") for one in told] == [1, None, 1]
-                    assert set(told[1]) == {"index", "error", "field"}
+                    assert [item.get("version") for item in output] == [1, None, 1]
+                    assert set(output[1]) == {"index", "error", "field"}
                 else:
-                    assert [one["index"] for one in told["refused"]] == [1]
+                    assert [item["index"] for item in output["refused"]] == [1]
         assert post(http, "predict", {"features": {}}).json()["version"] == 1  # all missing is not malformed
         assert 'driftd_serve_refusals_total{field="features",model="demand"}' in http.get("/metrics").text
 
@@ -245,7 +245,7 @@ def test_background_logging_keeps_everything_by_the_end(config: Path) -> None:
     """With `durable=False` calls do not wait, and closing keeps what was waiting."""
     with Driftd(config.parent / "state", MODEL, durable=False) as sdk:
         answers = [sdk.predict({"x": 1.0, "z": float(number)}) for number in range(50)]
-        assert all(one.logged for one in answers)
+        assert all(item.logged for item in answers)
         assert sdk.dropped == 0
     assert logged(config) == 50
 
@@ -257,8 +257,8 @@ def test_events_are_bounded_by_waiting_and_counted(config: Path) -> None:
         assert opened is not None
         with opened[0]._lock:
             answers = [sdk.predict([{"x": 1.0}] * 4) for _ in range(10)]
-        assert sdk.dropped == sum(not one.logged for batch in answers for one in batch) > 0
-        kept = sum(one.logged for batch in answers for one in batch)
+        assert sdk.dropped == sum(not item.logged for batch in answers for item in batch) > 0
+        kept = sum(item.logged for batch in answers for item in batch)
     assert logged(config) == kept
 
 

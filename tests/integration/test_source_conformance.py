@@ -82,7 +82,7 @@ def store_world(root: Path) -> World:
         store.append(batch)
 
     def label(labels: Sequence[tuple[str, str, float]], now: float) -> None:
-        events = [{"prediction_id": one, "label": value, "at": at} for one, value, at in labels]
+        events = [{"prediction_id": item, "label": value, "at": at} for item, value, at in labels]
         batch, refused = read_events(events, SCHEMA, now)
         assert refused == []
         store.append(batch)
@@ -113,7 +113,7 @@ def files_world(root: Path, suffix: str) -> World:
                 log.writelines(json.dumps(row) + "\n" for row in rows)
 
     def label(labels: Sequence[tuple[str, str, float]], now: float) -> None:
-        write(feedback, [{"prediction_id": one, "label": value, "at": at} for one, value, at in labels])
+        write(feedback, [{"prediction_id": item, "label": value, "at": at} for item, value, at in labels])
 
     return World(FilesSource("m", SCHEMA, Places(root), settings), lambda rows, now: write(logs, rows), label)
 
@@ -146,8 +146,8 @@ def everything(source: Source, window: Window) -> tuple[dict[str, list[Any]], li
     values: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     times: list[float] = []
     for columns, outcomes in source.chunks(window):
-        for name, one in plain(columns).items():
-            values[name] += one
+        for name, item in plain(columns).items():
+            values[name] += item
         times += outcomes.at.tolist()
     return values, times
 
@@ -192,8 +192,8 @@ def test_windows_partition_the_rows(world: World) -> None:
     by_time = [everything(world.source, Window(0, START + s, START + s + 25))[1] for s in range(0, 100, 25)]
     by_rows = [everything(world.source, Window(0, s, s + 25, by="rows"))[1] for s in range(0, 100, 25)]
     whole = [START + number for number in range(90)]
-    assert [one for part in by_time for one in part] == whole
-    assert [one for part in by_rows for one in part] == whole
+    assert [item for part in by_time for item in part] == whole
+    assert [item for part in by_rows for item in part] == whole
     assert [len(part) for part in by_time] == [25, 25, 25, 15]
 
 
@@ -287,10 +287,10 @@ def test_a_sample(world: World) -> None:
     world.predict(rows_between(0, 60), START + 100)
     world.source.refresh(START + 100)
     window = Window(0, START + 10, START + 50)
-    one, again = (world.source.sample(window, 15, 7).column("driftd_id").to_pylist() for _ in range(2))
-    assert one == again
-    assert len(set(one)) == 15
-    assert set(one) <= {f"p{number}" for number in range(10, 50)}
+    item, again = (world.source.sample(window, 15, 7).column("driftd_id").to_pylist() for _ in range(2))
+    assert item == again
+    assert len(set(item)) == 15
+    assert set(item) <= {f"p{number}" for number in range(10, 50)}
     assert len(world.source.sample(window, 1000, 7)) == 40
 
 
@@ -330,8 +330,8 @@ def test_profiles_of_windows_add_up(world: World) -> None:
     ]
     merged = merge(*halves)
     assert merged.rows == whole.rows == 60
-    for one, other in zip(merged.counts, whole.counts, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for item, other in zip(merged.counts, whole.counts, strict=True):
+        np.testing.assert_array_equal(item, other)
     assert read_window(world.source, Window(0, START + 900, START + 960), reference, ServedBy(1)).profile.rows == 0
 
 

@@ -107,8 +107,8 @@ def test_rows_that_come_backwards_change_nothing(logs: Logs, tmp_path: Path) -> 
     for _ in range(3):
         logs.hour(order="backwards")
         ordered.hour()
-    told = [(check.window_index, check.rows, check.verdict, check.reason) for check in logs.checks()]
-    assert told == [(check.window_index, check.rows, check.verdict, check.reason) for check in ordered.checks()]
+    output = [(check.window_index, check.rows, check.verdict, check.reason) for check in logs.checks()]
+    assert output == [(check.window_index, check.rows, check.verdict, check.reason) for check in ordered.checks()]
     ordered.world.close()
 
 

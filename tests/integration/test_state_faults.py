@@ -98,10 +98,10 @@ def test_a_daemon_whose_database_fails_goes_on_and_does_everything_once(config: 
         assert process.poll() is None, "it ended"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=time_limit(10)) == 0
-    told = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "model_step_failed"]
-    assert 1 <= len(told) < failures
+    output = [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == "model_step_failed"]
+    assert 1 <= len(output) < failures
     decided = events_of(places, MODEL)
-    assert [decided.count(one) for one in ("build_started", "promoted", "confirmed", "build_failed")] == [1, 1, 1, 0]
+    assert [decided.count(item) for item in ("build_started", "promoted", "confirmed", "build_failed")] == [1, 1, 1, 0]
     assert window_indices(places, MODEL) == list(range(TURNED + AFTER))
     assert (Registry(places).versions(MODEL), Registry(places).current(MODEL)) == ((1, 2), 2)
     assert examine(places.state_db, seconds=5.0) is None

@@ -117,7 +117,7 @@ def test_the_loop_goes_on_from_it(folder: Path) -> None:
         assert check is not None
         assert "learning: 9 of 14" in check.reason
         assert "build_started" in world.events[len(EXPECTED["history"]) :]
-        world.live(8, concept, until=lambda one: one.events.count("promoted") + one.events.count("rejected") > 1)
+        world.live(8, concept, until=lambda item: item.events.count("promoted") + item.events.count("rejected") > 1)
         manifest = Registry(places).manifest(MODEL, 3)
         assert manifest.parent == 2
         assert manifest.trigger == "manual"

@@ -36,7 +36,7 @@ def run(*command: str) -> tuple[int, str]:
 
 def families() -> dict[str, tuple[str, ...]]:
     """Every metric that a rule may use, with its labels."""
-    return {one.name: one.labels for one in (*ALL, *SERVED)} | {"up": ("job",)}
+    return {item.name: item.labels for item in (*ALL, *SERVED)} | {"up": ("job",)}
 
 
 def expressions() -> Iterator[tuple[Alert, str]]:
@@ -63,7 +63,7 @@ def test_the_list_of_alerts_is_that_of_the_definition() -> None:
 def test_every_alert_has_its_section_in_the_runbook(alert: Alert) -> None:
     """Whoever is woken up by an alert finds a section under its name, with steps to take."""
     sections = (ROOT / "docs" / "runbook.md").read_text().split("\n### ")
-    found = [one for one in sections if one.startswith(f"{alert.section}\n")]
+    found = [item for item in sections if item.startswith(f"{alert.section}\n")]
     assert len(found) == 1
     assert "What it means" in found[0]
     assert "\n1. " in found[0] or "`driftd " in found[0]
@@ -79,16 +79,16 @@ def test_promtool_accepts_the_rules_and_the_scrape_config() -> None:
 @pytest.mark.slow
 def test_every_rule_fires_and_keeps_quiet_as_its_case_says() -> None:
     """`promtool test rules` runs every case, with the whole text of every message."""
-    code, told = run(tool("promtool"), "test", "rules", "driftd.rules.test.yml")
-    assert code == 0, told
+    code, output = run(tool("promtool"), "test", "rules", "driftd.rules.test.yml")
+    assert code == 0, output
 
 
 def test_every_rule_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
     """No rule is shipped that was never seen to fire, or never seen to be quiet."""
     seen: dict[str, set[bool]] = {}
     for case in yaml.safe_load((RULES / "driftd.rules.test.yml").read_text())["tests"]:
-        for one in case["alert_rule_test"]:
-            seen.setdefault(one["alertname"], set()).add(bool(one["exp_alerts"]))
+        for item in case["alert_rule_test"]:
+            seen.setdefault(item["alertname"], set()).add(bool(item["exp_alerts"]))
     assert seen == {alert.name: {True, False} for alert in ALERTS}
 
 
@@ -117,8 +117,8 @@ def test_a_shorter_hold_leaves_the_expressions_alone() -> None:
     """The generator can shorten how long a rule waits, for a test; it never touches when a rule holds."""
     real, short = alert_document.prometheus(), alert_document.prometheus(hold="1s")
     rules = [content["groups"][0]["rules"] for content in (real, short)]
-    assert [one["expr"] for one in rules[0]] == [one["expr"] for one in rules[1]]
-    assert {one["for"] for one in rules[1]} == {"1s"}
+    assert [item["expr"] for item in rules[0]] == [item["expr"] for item in rules[1]]
+    assert {item["for"] for item in rules[1]} == {"1s"}
 
 
 def test_grafana_gets_the_same_rules() -> None:
@@ -127,23 +127,23 @@ def test_grafana_gets_the_same_rules() -> None:
     same = {rule["alert"]: rule for rule in alert_document.prometheus()["groups"][0]["rules"]}
     assert len({rule["uid"] for rule in rules}) == len(rules) == len(ALERTS)
     for rule in rules:
-        queries = {one["refId"]: one for one in rule["data"]}
+        queries = {item["refId"]: item for item in rule["data"]}
         twin = same[rule["title"]]
         assert queries["A"]["model"]["expr"] == twin["expr"]
         assert queries[rule["condition"]]["datasourceUid"] == "__expr__"
         assert (rule["for"], rule["labels"]) == (twin["for"], twin["labels"])
         assert rule["annotations"]["runbook_url"] == twin["annotations"]["runbook_url"]
         assert set(re.findall(r"\$values\.(\w+)", rule["annotations"]["summary"])) <= set(queries)
-        assert all("$only" not in one["model"].get("expr", "") for one in rule["data"])
+        assert all("$only" not in item["model"].get("expr", "") for item in rule["data"])
 
 
 def test_a_figure_of_grafana_is_there_whenever_its_alert_fires_and_has_no_label_beyond() -> None:
     """A query without data would keep the whole rule calm, and a label that the alert lacks would hide the figure."""
     for rule in alert_document.grafana()["groups"][0]["rules"]:
-        (alert,) = (one for one in ALERTS if one.name == rule["title"])
-        fires, *figures = [one["model"]["expr"] for one in rule["data"] if one["datasourceUid"] != "__expr__"]
+        (alert,) = (item for item in ALERTS if item.name == rule["title"])
+        fires, *figures = [item["model"]["expr"] for item in rule["data"] if item["datasourceUid"] != "__expr__"]
         by = f"max by ({', '.join((*alert.labels, 'instance'))})"
-        assert all(one.startswith(f"{by} (") and one.endswith(f" or NaN * {by} ({fires})") for one in figures)
+        assert all(item.startswith(f"{by} (") and item.endswith(f" or NaN * {by} ({fires})") for item in figures)
 
 
 def test_an_alert_on_a_state_outlives_a_restart() -> None:

@@ -115,7 +115,7 @@ def test_http_says_that_a_repeated_id_is_not_logged(http: Client, places: Places
     assert answers[2]["prediction"] == first["prediction"]
     assert kept(places) == 3
     outcomes = {
-        one: http.metrics.events.labels(MODEL, one)._value.get() for one in ("accepted", "duplicate", "refused")
+        item: http.metrics.events.labels(MODEL, item)._value.get() for item in ("accepted", "duplicate", "refused")
     }
     assert outcomes == {"accepted": 3, "duplicate": 2, "refused": 1}
 
@@ -156,8 +156,12 @@ def test_unknown_and_missing_features_are_named(http: Client, places: Places) ->
     events = [
         {"prediction_id": str(n), "features": row, "prediction": "pear"} for n, row in enumerate([{"Size": 1}, ROW])
     ]
-    told = http("POST", f"/v1/models/{MODEL}/predictions", events).json()
-    assert (told["accepted"], told["unknown_features"], told["missing_features"]) == (2, ["Size"], ["size", "ripe"])
+    output = http("POST", f"/v1/models/{MODEL}/predictions", events).json()
+    assert (output["accepted"], output["unknown_features"], output["missing_features"]) == (
+        2,
+        ["Size"],
+        ["size", "ripe"],
+    )
     with Driftd(places.root, MODEL) as sdk:
         (row,) = sdk.predict([{"size": 1.0, "colour": "red"}])
         assert (row.unknown_features, row.missing_features) == (("colour",), ("ripe",))
@@ -180,8 +184,8 @@ def test_a_stranger_cannot_make_an_answer_long() -> None:
 
 def test_a_model_tells_its_schema(http: Client) -> None:
     """GET /v1/models/{model} has the features with their kinds, the classes and what the score is."""
-    told = http("GET", f"/v1/models/{MODEL}").json()
-    assert told == {
+    output = http("GET", f"/v1/models/{MODEL}").json()
+    assert output == {
         "name": MODEL,
         "version": 1,
         "fault": None,
@@ -193,7 +197,7 @@ def test_a_model_tells_its_schema(http: Client) -> None:
     }
     listed = http("GET", "/v1/models").json()["models"]
     assert [model["name"] for model in listed] == [MODEL, "nothing-yet"]
-    assert (listed[0], listed[1]["version"], listed[1]["features"]) == (told, None, [])
+    assert (listed[0], listed[1]["version"], listed[1]["features"]) == (output, None, [])
     assert "driftd init" in listed[1]["fault"]
     absent = http("GET", "/v1/models/nobody")
     assert (absent.status_code, absent.json()["field"]) == (404, "model")
@@ -247,14 +251,14 @@ def test_requests_and_answers_are_as_the_document_says(http: Client) -> None:
 
 def test_the_document_of_a_regression_has_numbers() -> None:
     """A regression's prediction is a number, and its document is JSON."""
-    told = {
+    output = {
         "name": "m",
         "task": "regression",
         "features": [{"name": "at", "kind": "timestamp"}],
         "classes": [],
         "score": None,
     }
-    schemas = openapi_document([told])["components"]["schemas"]
+    schemas = openapi_document([output])["components"]["schemas"]
     assert schemas["m.Answer"]["properties"]["prediction"] == {"type": "number"}
     assert json.dumps(schemas["m.Row"])
 

@@ -39,8 +39,8 @@ def reference() -> Reference:
     """Ten days of rare positives."""
     days = [rare_rows(np.random.default_rng(number), number) for number in range(10)]
     names = ("at", "prediction", "score", "label", "label_at", "version")
-    arrays = [np.concatenate([getattr(one, name) for _, one in days]) for name in names]
-    columns = Columns(30_000, {"z": np.concatenate([one.values["z"] for one, _ in days])}, {})
+    arrays = [np.concatenate([getattr(item, name) for _, item in days]) for name in names]
+    columns = Columns(30_000, {"z": np.concatenate([item.values["z"] for item, _ in days])}, {})
     starts = np.floor(arrays[0] / DAY) * DAY
     return learn_reference(
         columns, Outcomes(*arrays, CLASSES), SCHEMA, starts=starts, importance={"z": 1.0}, loss="log_loss"
@@ -81,7 +81,7 @@ def test_rows_with_rare_positives_are_compared_by_log_loss() -> None:
     """The gate's losses of such rows are those of log loss."""
     rng = np.random.default_rng(1)
     _, outcomes = rare_rows(rng, 0)
-    target = np.array([CLASSES[int(one)] for one in outcomes.label], dtype=object)
+    target = np.array([CLASSES[int(item)] for item in outcomes.label], dtype=object)
     ids = np.array([str(number) for number in range(outcomes.rows)], dtype=object)
     rows = TrainingRows(
         SCHEMA, pd.DataFrame({"z": np.zeros(outcomes.rows)}), target, outcomes.at, outcomes.at, outcomes.version, ids
@@ -133,8 +133,8 @@ def test_the_gate_promotes_a_good_model_of_rare_positives() -> None:
         _, outcomes = rare_rows(rng, 0)
         at = np.sort(rng.uniform(0, 10 * DAY, outcomes.rows))
         label, score, base = outcomes.label, outcomes.score, outcomes.score.mean()
-        log = [-np.log(np.where(label == 1, one, 1 - one)) for one in (score, base)]
-        square = [(one - label) ** 2 for one in (score, base)]
+        log = [-np.log(np.where(label == 1, item, 1 - item)) for item in (score, base)]
+        square = [(item - label) ** 2 for item in (score, base)]
         promoted["log_loss"] += judge(log[0], log[1], at).decision == "promote"
         promoted["brier"] += judge(square[0], square[1], at).decision == "promote"
     assert promoted["log_loss"] >= 65  # whole days judge: five blocks of two days here

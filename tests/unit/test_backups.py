@@ -111,7 +111,7 @@ def test_a_damaged_state_takes_no_good_backup_s_place(places: Places) -> None:
     with pytest.raises(BackupError, match="found broken"):
         backup_apart(plan(places, NOW + DAY, keep=1))
     assert [backup.name for _, backup in list_backups([places.backups])] == [good.name]
-    assert [one.name for one in places.backups.iterdir()] == [good.name]
+    assert [entry.name for entry in places.backups.iterdir()] == [good.name]
 
 
 def test_a_changed_backup_is_not_good(places: Places) -> None:

@@ -66,7 +66,7 @@ def train(schema: Schema, data: pd.DataFrame, target: Any, **more: Any) -> Any:
         task=str(schema.task),
         target="y",
         features=schema.names,
-        categorical=tuple(one.name for one in schema.features if one.kind is Kind.CATEGORY),
+        categorical=tuple(item.name for item in schema.features if item.kind is Kind.CATEGORY),
         classes=schema.classes,
         seed=more.pop("seed", 3),
         at=np.arange(float(len(data))),

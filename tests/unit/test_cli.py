@@ -167,7 +167,7 @@ def test_the_help_loads_only_click() -> None:
     """Asking for help costs no import of pydantic, rich, NumPy or anything heavier."""
     probe = "import sys, driftd.cli.main as m\ntry: m.cli(['--help'])\nexcept SystemExit: pass\n"
     probe += "print('loaded', *{'pydantic', 'rich', 'numpy', 'pandas', 'yaml', 'sqlite3'} & set(sys.modules))"
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     run = subprocess.run(
         [sys.executable, "-c", probe],
         capture_output=True,
@@ -183,7 +183,7 @@ def test_every_option_says_what_it_is_for(name: str) -> None:
     """No option of any command is without its help."""
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
-    silent = [one.name for one in command.params if isinstance(one, click.Option) and not one.help]
+    silent = [item.name for item in command.params if isinstance(item, click.Option) and not item.help]
     assert not silent
 
 
@@ -202,7 +202,7 @@ def test_the_config_is_looked_for_where_it_usually_is(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected", "told"),
+    ("arguments", "expected", "output"),
     [
         (("nosuch",), 2, "No such command"),
         (("history", "demnd"), 4, "there is no model 'demnd' in the config; there are demand, supply"),
@@ -214,12 +214,12 @@ def test_the_config_is_looked_for_where_it_usually_is(tmp_path: Path, monkeypatc
     ],
 )
 def test_a_mistake_is_one_sentence_and_its_exit_code(
-    driftd: Run, store: StateStore, arguments: tuple[str, ...], expected: int, told: str
+    driftd: Run, store: StateStore, arguments: tuple[str, ...], expected: int, output: str
 ) -> None:
     """What a user gets wrong is told in a sentence, without a traceback."""
     code, _, err = driftd(*arguments)
     assert code == expected
-    assert told in err
+    assert output in err
     assert "Traceback" not in err
 
 
@@ -352,12 +352,12 @@ def test_status_for_machines(driftd: Run, store: StateStore) -> None:
     """`--json` holds each model's phase, version, evidence with its threshold, and what is not watched."""
     store.save_state(STATE, NOON)
     check(store)
-    told = json.loads(driftd("status", "--json")[1])
-    (model,) = told["models"]
+    output = json.loads(driftd("status", "--json")[1])
+    (model,) = output["models"]
     assert (model["model"], model["phase"], model["version"], model["needs"]) == ("demand", "steady", 1, None)
     assert model["evidence"]["data"]["evidence"] == 90
     assert model["evidence"]["data"]["threshold"] == 900
-    assert told["not_watched"] == [{"model": "supply", "version": None, "obstacle": None}]
+    assert output["not_watched"] == [{"model": "supply", "version": None, "obstacle": None}]
 
 
 def test_history_is_told_newest_first(driftd: Run, store: StateStore) -> None:
@@ -369,7 +369,7 @@ def test_history_is_told_newest_first(driftd: Run, store: StateStore) -> None:
     assert "build started" in out[1]
     assert ODD in out[2]
     assert len(driftd("history", "-n", "1")[1].splitlines()) == 2
-    assert [one["event"] for one in json.loads(driftd("history", "--json")[1])] == ["build_started", "alarm"]
+    assert [item["event"] for item in json.loads(driftd("history", "--json")[1])] == ["build_started", "alarm"]
     assert "nothing was decided yet" in driftd("history", "supply")[1]
 
 
@@ -384,7 +384,7 @@ def test_versions_tell_their_lineage(driftd: Run, tmp_path: Path) -> None:
     assert second[:2] == ["2", "*"]
     assert {"performance", "1", "5eed5eed", "900", "0.25"} <= set(second)
     assert f"2: {ODD}" in out
-    assert [one["serves"] for one in json.loads(driftd("versions", "demand", "--json")[1])] == [False, True]
+    assert [item["serves"] for item in json.loads(driftd("versions", "demand", "--json")[1])] == [False, True]
 
 
 def test_status_tells_of_a_version_that_serves_and_is_damaged(driftd: Run, store: StateStore, tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_an_alarm_is_explained_with_what_was_seen_against_which_threshold(driftd
     )
     code, out, _ = driftd("explain", "last")
     assert code == 0
-    for told in (
+    for output in (
         f"{line}  2024-10-04 12:00 UTC  demand  alarm",
         f"seen: {ODD}",
         "evidence 1,684 reached the threshold 913",
@@ -458,7 +458,7 @@ def test_an_alarm_is_explained_with_what_was_seen_against_which_threshold(driftd
         "report: /srv/report.html",
         "then: report, intended",
     ):
-        assert told in out
+        assert output in out
     assert driftd("explain", str(number), "--alarm")[1].startswith(f"alarm {number}: performance of demand/1")
 
 
@@ -484,28 +484,28 @@ def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateS
     assert order == sorted(order)
     assert "an older story" not in story
     assert f">    {promoted}" in story
-    for told in (
+    for output in (
         "gate: promote: gain 2 on 500 later rows",
         "trained on 1,718 rows, the choice 'since change' (losses of what was tried: all 12.5)",
         "change at: 2024-10-04 12:00 UTC",
         "gain: 2",
         "then: swap, intended",
     ):
-        assert told in out
+        assert output in out
     assert driftd("explain", "2")[1].count(Event.PROMOTED) == 1  # the alarm's own story goes on to the swap
-    told = json.loads(driftd("explain", str(promoted), "--json")[1])
-    assert told["decision"]["figures"]["gain"] == 2
-    assert [one["event"] for one in told["story"]] == ["alarm", "build_started", "promoted", "rolled_back"]
+    output = json.loads(driftd("explain", str(promoted), "--json")[1])
+    assert output["decision"]["figures"]["gain"] == 2
+    assert [item["event"] for item in output["story"]] == ["alarm", "build_started", "promoted", "rolled_back"]
 
 
 def test_a_build_is_told_with_the_alarm_that_caused_it(driftd: Run, store: StateStore) -> None:
     """Of two alarms that say the same, the story has the one whose id the build carries."""
     first, second = alarm_of(store), alarm_of(store)
-    one, two = (decide(store, Event.ALARM, f"{ODD}; x", alarm=number) for number in (first, second))
+    item, two = (decide(store, Event.ALARM, f"{ODD}; x", alarm=number) for number in (first, second))
     start = decide(store, Event.BUILD_STARTED, f"building version 2: {ODD}", version=2, alarm=first)
     story = json.loads(driftd("explain", str(start), "--json")[1])["story"]
-    assert [line["id"] for line in story] == [one, start]
-    assert [line["id"] for line in json.loads(driftd("explain", str(one), "--json")[1])["story"]] == [one, start]
+    assert [line["id"] for line in story] == [item, start]
+    assert [line["id"] for line in json.loads(driftd("explain", str(item), "--json")[1])["story"]] == [item, start]
     assert json.loads(driftd("explain", str(two), "--json")[1])["story"] == []
 
 
@@ -567,9 +567,9 @@ def test_the_answer_of_the_daemon_is_printed(
     code, out, _ = driftd("retrain", "demand", "--wait", "20", "--json")
     thread.join()
     assert code == expected
-    told = json.loads(out)
-    assert told["outcome"] == "because"
-    assert told["refused"] is (expected == 5)
+    output = json.loads(out)
+    assert output["outcome"] == "because"
+    assert output["refused"] is (expected == 5)
 
 
 # --- check-config --------------------------------------------------------------------------------------------------
@@ -609,7 +609,7 @@ def test_check_config_says_what_the_config_means(driftd: Run, config: Path) -> N
     config.write_text(config.read_text() + "override: {reason: INC-1, pin: {demand: 3}}\n")
     code, out, _ = driftd("check-config")
     assert code == 0
-    for told in (
+    for output in (
         "is good (hash ",
         "looks at every 1d of predictions",
         "false alarms: about one false alarm in 12 months",
@@ -618,10 +618,10 @@ def test_check_config_says_what_the_config_means(driftd: Run, config: Path) -> N
         "at most 4 builds in 1d, none within 6h after one ended",
         "demand serves exactly version 3 (INC-1)",
     ):
-        assert told in out
-    told = json.loads(driftd("check-config", "--json")[1])
-    assert told["hash"] in out
-    assert told["config"]["models"]["demand"]["window"]["every"] == DAY
+        assert output in out
+    output = json.loads(driftd("check-config", "--json")[1])
+    assert output["hash"] in out
+    assert output["config"]["models"]["demand"]["window"]["every"] == DAY
 
 
 def test_check_config_says_when_the_budget_of_false_alarms_cannot_be_kept(driftd: Run, config: Path) -> None:
@@ -632,9 +632,9 @@ def test_check_config_says_when_the_budget_of_false_alarms_cannot_be_kept(driftd
     assert "52 clean windows from one to the next" in weekly
     assert "cannot keep" not in weekly
     config.write_text(text.replace("every: 7d", "every: 7d}, detect: {false_alarms_per_year: 12", 1))
-    told = driftd("check-config")[1]
-    assert "false_alarms_per_year: 12 would be one in 4.3 windows, which evidence cannot keep" in told
-    assert "held to one in 20 (2.6 a year)" in told
+    output = driftd("check-config")[1]
+    assert "false_alarms_per_year: 12 would be one in 4.3 windows, which evidence cannot keep" in output
+    assert "held to one in 20 (2.6 a year)" in output
 
 
 def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, config: Path, store: StateStore) -> None:
@@ -647,13 +647,13 @@ def test_check_config_for_a_reload_refuses_what_takes_a_restart(driftd: Run, con
     assert driftd("check-config", "--reload")[0] == 0
     config.write_text(text + "http: {listen: 127.0.0.1:9999}\n")
     assert driftd("check-config")[0] == 0
-    code, _, told = driftd("check-config", "--reload")
+    code, _, output = driftd("check-config", "--reload")
     assert code == 2
-    assert "http.listen is not what the daemon runs with; state_dir and http change only with a restart" in told
+    assert "http.listen is not what the daemon runs with; state_dir and http change only with a restart" in output
     config.write_text(text.replace("/state", "/elsewhere"))
-    code, _, told = driftd("check-config", "--reload")
+    code, _, output = driftd("check-config", "--reload")
     assert code == 2
-    assert "no daemon keeps its state in" in told
+    assert "no daemon keeps its state in" in output
 
 
 def test_an_acknowledgement_in_the_config_is_told(driftd: Run, config: Path, store: StateStore) -> None:
@@ -662,8 +662,10 @@ def test_an_acknowledgement_in_the_config_is_told(driftd: Run, config: Path, sto
     own = "override: {{models: {{demand: {{acknowledge: [17], reason: INC-7, expires: {year}-01-01T00:00:00Z}}}}}}\n"
     good = config.read_text()
     config.write_text(good + own.format(year=2999))
-    told = driftd("check-config")[1]
-    assert "nothing is done about alarm 17 of demand until 2999-01-01T00:00:00+00:00 (INC-7)" in " ".join(told.split())
+    output = driftd("check-config")[1]
+    assert "nothing is done about alarm 17 of demand until 2999-01-01T00:00:00+00:00 (INC-7)" in " ".join(
+        output.split()
+    )
     assert "alarm 17 of demand acknowledged until 2999-01-01T00:00:00Z: INC-7" in driftd("status")[1]
     config.write_text(good + own.format(year=2020))
     assert "the acknowledgement of alarm 17 of demand lapsed" in " ".join(driftd("check-config")[1].split())

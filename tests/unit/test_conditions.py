@@ -108,8 +108,8 @@ def found(shown: MetricStore | Scrape) -> list[ActiveCondition]:
     return [*seen.host, *seen.of.get("demand", ())]
 
 
-def alerts(told: Iterable[ActiveCondition]) -> list[str]:
-    return [one.alert for one in told]
+def alerts(output: Iterable[ActiveCondition]) -> list[str]:
+    return [item.alert for item in output]
 
 
 def test_nothing_presses_on_a_calm_day() -> None:
@@ -120,10 +120,10 @@ def test_nothing_presses_on_a_calm_day() -> None:
 @pytest.mark.parametrize("alert", PRESSING)
 def test_what_an_alert_fires_on_presses(alert: str) -> None:
     """Each condition is told by itself, as a whole sentence, with a command to begin with."""
-    told = found(board(*PRESSING[alert]))
-    assert alerts(told) == [alert]
-    assert told[0].sentence.endswith(".")
-    assert told[0].command.startswith("driftd ")
+    output = found(board(*PRESSING[alert]))
+    assert alerts(output) == [alert]
+    assert output[0].sentence.endswith(".")
+    assert output[0].command.startswith("driftd ")
 
 
 def test_every_alert_has_its_place_on_the_page() -> None:
@@ -153,7 +153,7 @@ def test_what_never_began_presses_from_when_the_version_began_to_serve() -> None
     made.set(model_families.COHORTS, alert_rule.COHORTS, "demand")
     assert found(made) == []
     made.set(model_families.SWAPPED_AT, NOW - 15 * DAY, "demand")
-    assert [one.sentence for one in found(made)] == ["No label ever came."]
+    assert [item.sentence for item in found(made)] == ["No label ever came."]
 
 
 def test_rows_that_do_not_come_are_silent_after_days_and_no_late_check() -> None:

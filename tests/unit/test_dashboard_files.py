@@ -54,13 +54,13 @@ def asked(board: dict[str, Any]) -> Iterator[str]:
     """Every PromQL text of a board."""
     for panel in panels(board):
         yield from (target["expr"] for target in panel["targets"])
-    yield from (one["query"]["query"] for one in board["templating"]["list"] if one["type"] == "query")
-    yield from (one["expr"] for one in board["annotations"]["list"])
+    yield from (item["query"]["query"] for item in board["templating"]["list"] if item["type"] == "query")
+    yield from (item["expr"] for item in board["annotations"]["list"])
 
 
 def test_the_committed_boards_are_those_of_the_generator(tmp_path: Path) -> None:
     """A board that was edited by hand, or a generator that was not run, is found."""
-    paths = {"PYTHONPATH": ":".join(one for one in sys.path if one)}
+    paths = {"PYTHONPATH": ":".join(item for item in sys.path if item)}
     command = [sys.executable, "-m", "grafana.generate", "--into", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, env=paths, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -74,12 +74,12 @@ def test_a_board_is_valid_against_the_schema_of_grafana(name: str) -> None:
     """@grafana/schema 13.2.3's type Dashboard, as JSON schema, accepts the board."""
     schema = json.loads((ROOT / "tests/data/grafana_dashboard.schema.json").read_text("utf-8"))
     board = json.loads(json.dumps(BOARDS[name]))
-    for one in board["annotations"]["list"]:
-        for key in OF_ANNOTATIONS & one.keys():
-            del one[key]
-    for one in board["templating"]["list"]:
-        for key in OF_VARIABLES & one.keys():
-            del one[key]
+    for item in board["annotations"]["list"]:
+        for key in OF_ANNOTATIONS & item.keys():
+            del item[key]
+    for item in board["templating"]["list"]:
+        for key in OF_VARIABLES & item.keys():
+            del item[key]
     jsonschema.Draft7Validator(schema).validate(board)
 
 
@@ -125,19 +125,19 @@ def test_overrides_meet_a_series(name: str) -> None:
         states = ("failed", "rollback", "adopted", "error")  # values of the label that the legend shows
         for override in panel["fieldConfig"]["overrides"]:
             pattern = re.compile(override["matcher"]["options"].strip("/"))
-            met = any(pattern.match(one) for one in (*shown, *states))
+            met = any(pattern.match(item) for item in (*shown, *states))
             assert met, f"{panel['title']}: {pattern.pattern} in {shown}"
 
 
 def test_boards_name_only_metrics_that_exist_and_show_those_that_matter() -> None:
     """Every metric in a query is one of docs/metrics.md; those on no board are listed here with the reason."""
-    known = {one.name for one in (*ALL, *SERVED)}
-    known |= {f"{one.name}_bucket" for one in (*ALL, *SERVED) if one.type == "histogram"}
+    known = {item.name for item in (*ALL, *SERVED)}
+    known |= {f"{item.name}_bucket" for item in (*ALL, *SERVED) if item.type == "histogram"}
     text = "\n".join(query for board in BOARDS.values() for query in asked(board))
     named = set(re.findall(r"\bdriftd_\w+", text))
     assert named - known == set()
     shown = {name.removesuffix("_bucket") for name in named}
-    assert {one.name for one in (*ALL, *SERVED)} - shown == set(NOT_ON_A_BOARD)
+    assert {item.name for item in (*ALL, *SERVED)} - shown == set(NOT_ON_A_BOARD)
 
 
 def test_links_lead_to_boards_that_are_there() -> None:

@@ -31,7 +31,7 @@ def events_made() -> set[Event]:
     for path in modules_of("policy", "loop"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             is_call = isinstance(node, ast.Call) and _name_of(node.func) in {"Transition", "_end_build"}
-            if is_call or (isinstance(node, ast.Assign) and any(_name_of(one) == "event" for one in node.targets)):
+            if is_call or (isinstance(node, ast.Assign) and any(_name_of(item) == "event" for item in node.targets)):
                 made |= {Event[name] for name in _members_in(node)}
     return made
 
@@ -56,10 +56,10 @@ def bare_events(source: str) -> Iterator[int]:
         elif isinstance(node, ast.Compare) and any(map(_is_event, [node.left, *node.comparators])):
             yield from _bare([node.left, *node.comparators])
         elif isinstance(node, ast.Match) and _is_event(node.subject):
-            yield from _bare(one.value for one in ast.walk(node) if isinstance(one, ast.MatchValue))
+            yield from _bare(item.value for item in ast.walk(node) if isinstance(item, ast.MatchValue))
         elif isinstance(node, ast.Dict | ast.Set | ast.Tuple | ast.List):
             members = node.keys if isinstance(node, ast.Dict) else node.elts
-            found = list(_bare([one for one in members if one is not None]))
+            found = list(_bare([item for item in members if item is not None]))
             yield from found if len(found) == len(members) and found else ()
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL_WITH_EVENT.search(node.value):
             yield node.lineno
@@ -75,9 +75,9 @@ def _is_event(node: ast.expr) -> bool:
 def _bare(nodes: Iterable[ast.AST]) -> Iterator[int]:
     for node in nodes:
         elements = node.elts if isinstance(node, ast.Tuple | ast.Set | ast.List) else [node]
-        for one in elements:
-            if isinstance(one, ast.Constant) and one.value in NAMES:
-                yield one.lineno
+        for item in elements:
+            if isinstance(item, ast.Constant) and item.value in NAMES:
+                yield item.lineno
 
 
 def test_no_string_stands_for_an_event() -> None:
@@ -116,17 +116,17 @@ def test_every_event_of_the_policy_has_its_severity() -> None:
 
 def test_every_event_is_told_in_words() -> None:
     """The table has a title and an explanation of its own for every event."""
-    assert all(one.title and one.explanation.endswith(".") for one in MEANINGS.values())
-    assert len({one.title for one in MEANINGS.values()}) == len(MEANINGS)
+    assert all(item.title and item.explanation.endswith(".") for item in MEANINGS.values())
+    assert len({item.title for item in MEANINGS.values()}) == len(MEANINGS)
 
 
 def test_the_events_that_people_want_to_know_are_told_unasked() -> None:
     """Without `on`, a receiver hears of alarms, failures, swaps, rollbacks, broken pipelines and what waits for it."""
-    told = {event for event in MEANINGS if is_wanted(event, (DEFAULT,))}
-    assert {Event.ALARM, Event.BUILD_FAILED, Event.PROMOTED, Event.ROLLED_BACK, Event.APPROVAL_WANTED} <= told
-    assert {Event.QUALITY_FAULT, Event.QUALITY_RESTORED, Event.OVERRIDE_ENDED, Event.ROLLBACK_REFUSED} <= told
-    assert {Event.BUILD_STARTED, Event.SWAP_STARTED, Event.REQUEST_REFUSED} & told == set()
-    assert {event for event, one in MEANINGS.items() if one.severity is Severity.CRITICAL} <= told
+    output = {event for event in MEANINGS if is_wanted(event, (DEFAULT,))}
+    assert {Event.ALARM, Event.BUILD_FAILED, Event.PROMOTED, Event.ROLLED_BACK, Event.APPROVAL_WANTED} <= output
+    assert {Event.QUALITY_FAULT, Event.QUALITY_RESTORED, Event.OVERRIDE_ENDED, Event.ROLLBACK_REFUSED} <= output
+    assert {Event.BUILD_STARTED, Event.SWAP_STARTED, Event.REQUEST_REFUSED} & output == set()
+    assert {event for event, item in MEANINGS.items() if item.severity is Severity.CRITICAL} <= output
 
 
 @pytest.mark.parametrize(

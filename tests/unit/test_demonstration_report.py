@@ -90,7 +90,7 @@ def test_the_page_is_one_file_that_needs_no_network(tmp_path: Path) -> None:
     assert not outside
     assert "prefers-color-scheme: dark" in text
     assert "plotly-graph-div" in text
-    assert [one.name for one in path.parent.iterdir()] == ["report.html"]
+    assert [item.name for item in path.parent.iterdir()] == ["report.html"]
 
 
 def test_the_page_tells_each_mark_with_its_reason(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_page_names_only_what_exists(page: Path) -> None:
 def anchors(text: str) -> set[str]:
     """The names that GitHub gives to a page's headings."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", one.lower()).strip().replace(" ", "-") for one in headings}
+    return {re.sub(r"[^\w\- ]", "", item.lower()).strip().replace(" ", "-") for item in headings}
 
 
 def test_every_benchmark_is_listed_and_says_how_it_is_run() -> None:

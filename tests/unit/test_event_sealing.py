@@ -30,7 +30,7 @@ def test_sealed_rows_read_the_same(tmp_path: Path) -> None:
     fill(tmp_path)
     before = stored_rows(tmp_path)
     done = seal(tmp_path / "events.db", tmp_path / "segments", LATER, hot_seconds=60, segment_rows=20)
-    assert [one.rows for one in done] == [20, 20, 20]
+    assert [item.rows for item in done] == [20, 20, 20]
     assert len(before) == 60
     assert stored_rows(tmp_path) == before
     assert block_count(tmp_path) == 0
@@ -41,7 +41,7 @@ def test_hot_rows_stay(tmp_path: Path) -> None:
     fill(tmp_path)
     before = stored_rows(tmp_path)
     done = seal(tmp_path / "events.db", tmp_path / "segments", START + 45, hot_seconds=10, segment_rows=15)
-    assert [one.rows for one in done] == [20, 20]
+    assert [item.rows for item in done] == [20, 20]
     assert block_count(tmp_path) == 2
     assert stored_rows(tmp_path) == before
     assert seal(tmp_path / "events.db", tmp_path / "segments", START + 55, hot_seconds=10, segment_rows=15) == []
@@ -56,7 +56,7 @@ def test_another_shape_begins_another_segment(tmp_path: Path) -> None:
     store.close()
     before = stored_rows(tmp_path, wider)
     done = seal(tmp_path / "events.db", tmp_path / "segments", LATER + 200_000, hot_seconds=60, segment_rows=1000)
-    assert [one.rows for one in done] == [20, 1]
+    assert [item.rows for item in done] == [20, 1]
     after = stored_rows(tmp_path, wider)
     assert repr(after) == repr(before)  # NaN among them
     assert after[-1][-1] == 7

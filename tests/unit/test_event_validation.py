@@ -78,7 +78,7 @@ def read(*events: object, schema: Schema = SCHEMA) -> tuple[Batch, list[Refusal]
 def test_a_malformed_event_is_refused_with_its_field(event: object, field: str) -> None:
     """The field is named, the reason says what is wrong, and the neighbours are kept."""
     batch, refused = read(prediction(10), event, prediction(11), label(12))
-    assert [(one.index, one.field) for one in refused] == [(1, field)]
+    assert [(item.index, item.field) for item in refused] == [(1, field)]
     assert len(refused[0].reason) > 5
     assert [row[0] for row in batch.predictions] == ["p10", "p11"]
     assert [len(column) for column in batch.columns] == [2] * 4
@@ -129,7 +129,7 @@ def test_the_time_of_arrival_stands_in() -> None:
 @pytest.mark.parametrize(
     ("sent", "stored"),
     [
-        *((one, "1") for one in (1, True, 1.0, "1", "1.0", " 1", "01", "True", np.float32(1), Decimal("1.00"))),
+        *((item, "1") for item in (1, True, 1.0, "1", "1.0", " 1", "01", "True", np.float32(1), Decimal("1.00"))),
         ("x", "x"),
         (2.5, "2.5"),
     ],
@@ -173,9 +173,9 @@ def test_regression() -> None:
     event = {"prediction_id": "a", "features": {"size": 1}, "prediction": 3}
     batch, refused = read(event, event | {"score": 0.5}, event | {"prediction": "3"}, schema=REGRESSION)
     assert [row[3] for row in batch.predictions] == [3.0]
-    assert [(one.index, one.field) for one in refused] == [(1, "score"), (2, "prediction")]
+    assert [(item.index, item.field) for item in refused] == [(1, "score"), (2, "prediction")]
     huge, bad = (read(event | {"prediction": value}, schema=REGRESSION)[1] for value in (10**400, math.inf))
-    assert [one.field for one in (*huge, *bad)] == ["prediction", "prediction"]
+    assert [item.field for item in (*huge, *bad)] == ["prediction", "prediction"]
 
 
 def test_records_are_events_too() -> None:
@@ -190,7 +190,7 @@ def test_several_bad_rows_among_good_ones() -> None:
     """However many rows of a batch are refused for their features, the columns stay aligned with the rows."""
     events = [prediction(number, features={"age": "x" if number % 3 == 0 else number}) for number in range(20)]
     batch, refused = read(*events)
-    assert [one.index for one in refused] == list(range(0, 20, 3))
+    assert [item.index for item in refused] == list(range(0, 20, 3))
     assert [(row[0], age) for row, age in zip(batch.predictions, batch.columns[0], strict=True)] == [
         (f"p{number}", number) for number in range(20) if number % 3
     ]
@@ -210,7 +210,7 @@ def test_any_json_is_read_or_refused(events: list[object]) -> None:
     """Whatever is sent, each event is kept or refused, exactly once, and nothing is raised."""
     batch, refused = read_events(events, SCHEMA, NOW)
     assert len(batch.predictions) + len(batch.feedback) + len(refused) == len(events)
-    assert [one.index for one in refused] == sorted(one.index for one in refused)
+    assert [item.index for item in refused] == sorted(item.index for item in refused)
     assert all(len(column) == len(batch.predictions) for column in batch.columns)
 
 

@@ -134,7 +134,7 @@ def test_group_commit(tmp_path: Path) -> None:
     receipts = [future.result(timeout=HANG) for future in [group.submit(batch) for batch in batches]]
     group.close()
     assert receipts[0] == Receipt(predictions=2, feedback=1)
-    assert all(one == Receipt(predictions=1, feedback=1, duplicates=1) for one in receipts[1:])
+    assert all(item == Receipt(predictions=1, feedback=1, duplicates=1) for item in receipts[1:])
     rows = stored_rows(tmp_path)
     assert [(row[0], row[1]) for row in rows] == [(f"p{n}", n + 0.5) for n in range(41)]
     with pytest.raises(EventsNotKeptError, match="closed"):
@@ -163,7 +163,7 @@ def test_one_impossible_batch_does_not_harm_the_others(tmp_path: Path) -> None:
     group = GroupCommit(store)
     good, bad = (read_events([prediction(n)], SCHEMA, NOW)[0] for n in (1, 2))
     bad.predictions[0] = ("p2", START, 2**70, "1", None)
-    futures = [group.submit(one) for one in (bad, good, bad)]
+    futures = [group.submit(item) for item in (bad, good, bad)]
     assert futures[1].result(timeout=HANG).predictions == 1
     for future in (futures[0], futures[2]):
         with pytest.raises(EventsNotKeptError, match="could not be stored"):
@@ -209,5 +209,5 @@ def test_blocks_round_trip(batches: list[list[tuple[Any, Any, Any]]]) -> None:
     for place, name in ((1, "c"), (2, "b")):
         column = columns[name]
         assert isinstance(column, Coded)
-        told = [None if code < 0 else column.labels[code] for code in column.codes]
-        assert told == [str(int(row[2])) if place == 2 and row[2] is not None else row[place] for row in flat]
+        output = [None if code < 0 else column.labels[code] for code in column.codes]
+        assert output == [str(int(row[2])) if place == 2 and row[2] is not None else row[place] for row in flat]

@@ -119,10 +119,10 @@ def test_evidence_that_was_stored_goes_on_as_if_it_had_not_been(values, windows)
     evidence = fed(begun(np.random.default_rng(1), 3, windows), [0.2, 0.0, 0.1])
     again = Evidence.unpack(evidence.lanes, evidence.threshold, *evidence.pack())
     assert again is not None
-    one, two = fed(fed(evidence, values), [0.1, 0.0, 0.0]), fed(fed(again, values), [0.1, 0.0, 0.0])
-    assert one.value == two.value
-    assert np.array_equal(one.fit.beta, two.fit.beta)
-    assert np.array_equal(one.logs, two.logs)
+    item, two = fed(fed(evidence, values), [0.1, 0.0, 0.0]), fed(fed(again, values), [0.1, 0.0, 0.0])
+    assert item.value == two.value
+    assert np.array_equal(item.fit.beta, two.fit.beta)
+    assert np.array_equal(item.logs, two.logs)
 
 
 def test_streams_without_a_value_stay_as_they_are() -> None:

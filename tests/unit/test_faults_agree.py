@@ -310,15 +310,15 @@ def _ask_all(path: Path, places: Places, address: str, serve: str) -> Observed:
     (model,) = fleet["models"]
     attention, conditions = model["attention"], [*fleet["host"], *model["pressing"]]
     sections = {section_of(alert.name): alert.name for alert in ALERTS}
-    page = [attention["sentence"], attention["detail"], *attention["also"], *(one["sentence"] for one in conditions)]
-    alerts = {one["alert"] for one in conditions}
+    page = [attention["sentence"], attention["detail"], *attention["also"], *(item["sentence"] for item in conditions)]
+    alerts = {item["alert"] for item in conditions}
     if attention["level"] == "act":
         alerts.add(sections[attention["runbook"]])
     config, said, out = load(path), ask_daemon(load(path).http), io.StringIO()
     assert said.metrics is not None
     print_status(fleet_status(config, places, path, None, said.metrics, said.obstacles), Console(file=out, width=400))
     findings = examine_all(path, NOW, {name: CHECKS[name] for name in DOCTOR})
-    bad = [f"{one.level} {one.said}" for one in findings if one.level is not FindingLevel.OK]
+    bad = [f"{item.level} {item.said}" for item in findings if item.level is not FindingLevel.OK]
     assert pressings(said.metrics, [MODEL], NOW).host == () or fleet["host"]
     return Observed("\n".join(page), alerts, out.getvalue(), bad, f"{httpx.get(f'{address}/metrics').text}\n{serve}\n")
 
@@ -383,5 +383,5 @@ def test_page_status_and_doctor_agree_with_the_alerts(observed: dict[str, Observ
         assert found.doctor == []
         assert "Nothing moved" in found.page
         return
-    for told in (found.page, found.status, "\n".join(found.doctor)):
-        assert re.search(words, told, re.IGNORECASE), told
+    for output in (found.page, found.status, "\n".join(found.doctor)):
+        assert re.search(words, output, re.IGNORECASE), output

@@ -341,11 +341,11 @@ def test_ids_that_are_uuids(tmp_path: Path) -> None:
     for kind in (pa.binary(16), pa.binary(), pa.uuid()):
         root = tmp_path / str(kind).replace("[", "_").replace(">", "_")
         root.mkdir()
-        raw = pa.array([one.bytes for one in made], pa.binary(16) if kind == pa.uuid() else kind)
+        raw = pa.array([item.bytes for item in made], pa.binary(16) if kind == pa.uuid() else kind)
         column = pa.ExtensionArray.from_storage(kind, raw) if kind == pa.uuid() else raw
         source = parquet(root, prediction_id=column)
         assert_read(source)
-        assert source.sample(ALL, 50, 1).column("driftd_id").to_pylist() == [str(one) for one in made]
+        assert source.sample(ALL, 50, 1).column("driftd_id").to_pylist() == [str(item) for item in made]
 
 
 def test_a_column_that_cannot_be_read(tmp_path: Path) -> None:

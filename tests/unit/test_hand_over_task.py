@@ -30,8 +30,8 @@ def order(tmp_path: Path, **given: Any) -> Arguments:
 def test_a_program_gets_the_message_twice(tmp_path: Path) -> None:
     """As JSON on standard input and as variables, where what is not there is empty."""
     (tmp_path / "recorder.py").write_text(RECORDER)
-    told = run(order(tmp_path, command=(sys.executable, str(tmp_path / "recorder.py"), str(tmp_path))))
-    assert str(told["sentence"]).endswith("no artefact")
+    output = run(order(tmp_path, command=(sys.executable, str(tmp_path / "recorder.py"), str(tmp_path))))
+    assert str(output["sentence"]).endswith("no artefact")
     heard = json.loads((tmp_path / "told.json").read_text())
     expected = {"action": "ask", "model": "demand", "reason": "mae rose", "version": None, "from": None}
     assert heard["stdin"] == {**expected, "artefact": None, "sha256": None, "confirm_by": None}
@@ -64,9 +64,9 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
 def test_a_webhook_gets_the_message(tmp_path: Path) -> None:
     """An answer of 2xx is good; any other is an error that does not hold the address, which is a secret."""
     with endpoint() as taken:
-        told = run(order(tmp_path, webhook=f"{taken.url}?token=s3cret"))
+        output = run(order(tmp_path, webhook=f"{taken.url}?token=s3cret"))
         assert taken.got[0]["action"] == "ask"
-        assert "s3cret" not in str(told["sentence"])
+        assert "s3cret" not in str(output["sentence"])
     with endpoint(answer=lambda _: (503, {}, 0.0)) as away, pytest.raises(HandOverError, match="answers 503") as failed:
         run(order(tmp_path, webhook=f"{away.url}?token=s3cret"))
     assert "s3cret" not in str(failed.value)

@@ -141,8 +141,8 @@ def test_too_few_labelled_rows_give_no_estimate(reference: Reference) -> None:
 def test_an_expected_loss_reads_back_as_it_was(reference: Reference) -> None:
     """It survives the reference's bytes; a reference written before there were estimates has none."""
     again = Reference.from_bytes(reference.to_bytes())
-    found = {name: one.to_dict() for name, one in again.expected.items()}
-    assert found == {name: one.to_dict() for name, one in reference.expected.items()}
+    found = {name: item.to_dict() for name, item in again.expected.items()}
+    assert found == {name: item.to_dict() for name, item in reference.expected.items()}
     assert isinstance(again.expected["brier"], ExpectedLoss)
 
 
@@ -167,8 +167,8 @@ def lived(reference: Reference, days: int, *, labels: bool = True, **change: flo
 def test_inputs_that_harm_raise_an_alarm_before_any_label(reference: Reference) -> None:
     """Inputs that move to where the model errs are told as harm, with the estimate beside the reference's loss."""
     _, seen = lived(reference, 12, labels=False, shift=1.2)
-    harm = [one.of(EvidenceKind.HARM) for one in seen]
-    assert sum(one.crossed for one in harm) == 1
+    harm = [item.of(EvidenceKind.HARM) for item in seen]
+    assert sum(item.crossed for item in harm) == 1
     assert harm[-1].verdict is Verdict.DRIFT
     assert "estimated without labels brier is" in harm[-1].sentence
     assert seen[-1].figures["estimated_loss_low"] > reference.expected["brier"].mean
@@ -178,7 +178,7 @@ def test_inputs_that_harm_raise_an_alarm_before_any_label(reference: Reference) 
 def test_a_clean_year_raises_no_harm(reference: Reference) -> None:
     """Over 200 clean days the estimate stays calm and its band is borne out by the labels."""
     monitor, seen = lived(reference, 200)
-    assert not any(one.of(EvidenceKind.HARM).crossed for one in seen)
+    assert not any(item.of(EvidenceKind.HARM).crossed for item in seen)
     assert not monitor.harm.is_off
     assert monitor.harm.coverage >= 0.8
 
@@ -202,6 +202,6 @@ def test_what_was_compared_is_kept_over_a_restart(reference: Reference) -> None:
     again = Monitor.from_bytes(reference, SETTINGS, monitor.to_bytes())
     assert again.harm.waiting == monitor.harm.waiting != {}
     assert again.harm.compared == monitor.harm.compared
-    one, two = (each.check_labels(outcomes, 55 * DAY, DAY)[0].harm.compared for each in (monitor, again))
-    assert one == two
-    assert len(one) == 16
+    item, two = (each.check_labels(outcomes, 55 * DAY, DAY)[0].harm.compared for each in (monitor, again))
+    assert item == two
+    assert len(item) == 16

@@ -154,7 +154,7 @@ def test_rows_without_times_are_cut_by_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frame", "said", "told"),
+    ("frame", "said", "output"),
     [
         (rows(), {"target": "z"}, "no column 'z' in the file; it has 'a', 'b', 'y'"),
         (rows(y=np.nan), {}, "the target y is empty in every row"),
@@ -165,9 +165,9 @@ def test_rows_without_times_are_cut_by_count() -> None:
         (rows(), {"window": "hourly"}, "a span of time is a number and a unit"),
     ],
 )
-def test_what_cannot_be_is_told(frame: pd.DataFrame, said: dict[str, object], told: str) -> None:
+def test_what_cannot_be_is_told(frame: pd.DataFrame, said: dict[str, object], output: str) -> None:
     """A wrong column name, an empty target, a time that is none and a bad window end with a sentence."""
-    with pytest.raises(click.ClickException, match=told):
+    with pytest.raises(click.ClickException, match=output):
         guess(frame, **said)
 
 
@@ -206,7 +206,7 @@ def test_every_text_reads_back_as_it_was_quoted(text: str) -> None:
 
 def test_a_file_that_is_no_table_is_told(tmp_path: Path) -> None:
     """A broken file, one that is absent or of an unknown format, and files without rows end with a sentence."""
-    for name, content, told in (
+    for name, content, output in (
         ("x.parquet", b"PAR1", "cannot be read just now: Parquet file size is 4 bytes"),
         ("x.csv", b"", "holds no rows"),
         ("y.csv", b"a,b\n", "holds no rows"),
@@ -214,7 +214,7 @@ def test_a_file_that_is_no_table_is_told(tmp_path: Path) -> None:
         ("z.xlsx", b"PK\x03\x04", "a spreadsheet, which driftd does not read"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(click.ClickException, match=told):
+        with pytest.raises(click.ClickException, match=output):
             read_rows(tmp_path / name)
     with pytest.raises(click.ClickException, match="does not exist"):
         read_rows(tmp_path / "absent.csv")
@@ -240,9 +240,9 @@ def test_every_format_that_a_source_reads_is_read(tmp_path: Path, name: str) -> 
     assert found["c"].tolist() == frame["c"].tolist()
     assert found["y"].tolist() == frame["y"].tolist()
     assert (found["ts"].dt.tz_localize(None) == frame["ts"]).all()
-    told = guess(found)
-    assert "taken for categories: c" in told.remarks
-    assert "ts is taken for the time of a row" in told.remarks
+    output = guess(found)
+    assert "taken for categories: c" in output.remarks
+    assert "ts is taken for the time of a row" in output.remarks
 
 
 def test_numbers_of_any_type_are_numbers() -> None:
@@ -281,8 +281,8 @@ def test_surprises_are_said() -> None:
     codes = [f"{number % 7:02d}" for number in range(ROWS)]
     times = pd.Series(stamps()).where(np.arange(ROWS) > 2)
     found = guess(rows(ts=times, week=weeks, code=codes))
-    assert any(one.startswith("the values of week rarely come back: ") for one in found.remarks)
-    assert not any(one.startswith("the values of b rarely") for one in found.remarks)
+    assert any(item.startswith("the values of week rarely come back: ") for item in found.remarks)
+    assert not any(item.startswith("the values of b rarely") for item in found.remarks)
     assert "code is a category, not a number: its digits have leading zeros" in found.remarks
     assert "3 rows have no readable time in ts and are left out" in found.remarks
 

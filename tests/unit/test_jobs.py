@@ -140,12 +140,12 @@ def test_the_environment_bounds_threads_and_fixes_hashes(tmp_path: Path) -> None
         job = start_job(tmp_path / "job", "dance", {}, JobLimits(threads=3))
         environment = Path(f"/proc/{job.pid}/environ")
         until = time.monotonic() + HANG
-        while not (told := environment.read_bytes().split(b"\0"))[0] and time.monotonic() < until:
+        while not (output := environment.read_bytes().split(b"\0"))[0] and time.monotonic() < until:
             os.sched_yield()  # between fork and exec it is empty
         job.kill()
-    assert b"OMP_NUM_THREADS=3" in told
-    assert b"PYTHONHASHSEED=0" in told
-    assert not any(one.startswith(b"NOTIFY_SOCKET=") for one in told)
+    assert b"OMP_NUM_THREADS=3" in output
+    assert b"PYTHONHASHSEED=0" in output
+    assert not any(item.startswith(b"NOTIFY_SOCKET=") for item in output)
 
 
 def test_half_a_result_is_no_result(tmp_path: Path) -> None:
@@ -158,8 +158,12 @@ def test_a_job_says_what_it_was_told(tmp_path: Path) -> None:
     """`job.json` holds the task, the arguments and the limits."""
     job = start_job(tmp_path / "job", "dance", {"model": "demand"}, JobLimits(memory_bytes=1 << 30))
     wait_for(job)
-    told = json.loads((tmp_path / "job" / "job.json").read_text())
-    assert (told["task"], told["arguments"], told["limits"]["memory_bytes"]) == ("dance", {"model": "demand"}, 1 << 30)
+    output = json.loads((tmp_path / "job" / "job.json").read_text())
+    assert (output["task"], output["arguments"], output["limits"]["memory_bytes"]) == (
+        "dance",
+        {"model": "demand"},
+        1 << 30,
+    )
 
 
 def test_starting_and_watching_jobs_is_light() -> None:

@@ -187,7 +187,7 @@ def test_the_state_is_small_and_goes_on_as_it_was() -> None:
     assert len(stored) < 10_000
     again = unpack_level(begun(np.random.default_rng(10)), *unpack(stored))
     for loss in days(rng, 20, 1.3):
-        evidence, again = (one.update(float(loss), SD**2, evidence.starts[-1] + DAY) for one in (evidence, again))
+        evidence, again = (item.update(float(loss), SD**2, evidence.starts[-1] + DAY) for item in (evidence, again))
         assert again.value == evidence.value
     assert again.alarmed == evidence.alarmed
 
@@ -240,4 +240,4 @@ def test_no_loss_breaks_the_evidence(loss) -> None:
 def test_the_rhythm_follows_the_length_of_windows() -> None:
     """Days and half days have weeks, hours and quarters of an hour have days; weeks, odd windows and rows have none."""
     lengths = (None, 60.0, 900.0, 3600.0, 5 * 3600.0, 43_200.0, DAY, 7 * DAY)
-    assert [period_of(one) for one in lengths] == [1, 1, 96, 24, 1, 14, 7, 1]
+    assert [period_of(item) for item in lengths] == [1, 1, 96, 24, 1, 14, 7, 1]

@@ -76,7 +76,9 @@ def project() -> dict[str, Any]:
 def group(name: str) -> list[str]:
     """The requirements of a dependency group and of the groups that it includes."""
     items = project()["dependency-groups"][name]
-    return [one for item in items for one in ([item] if isinstance(item, str) else group(item["include-group"]))]
+    return [
+        element for item in items for element in ([item] if isinstance(item, str) else group(item["include-group"]))
+    ]
 
 
 def direct(file: str) -> list[Requirement]:

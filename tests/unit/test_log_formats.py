@@ -194,7 +194,7 @@ def test_a_format_is_read(tmp_path: Path, case: str) -> None:
     assert outcomes.score.tolist() == list(sample.scores)
     assert outcomes.at.tolist() == [START, START]
     ids = source.sample(ALL, 5, 1).column("driftd_id").to_pylist()
-    assert sorted(ids) == sorted(str(one) for one in sample.ids)
+    assert sorted(ids) == sorted(str(item) for item in sample.ids)
 
 
 @pytest.mark.parametrize("case", SAMPLES)

@@ -173,10 +173,10 @@ def test_a_challenger_is_judged_against_what_was_logged(tmp_path: Path, scored: 
     places, now = Places(tmp_path / "state"), float(rows["at"].max()) + HOUR
     table, schema = read_logged(config, rows, columns, now)
     snapshot = take_snapshot(places, "demand", [table], schema, logged=on_record)
-    told: dict[str, Any] = {"model": "demand", "model_config": config.model_dump(mode="json"), "until": now}
-    told |= {"state_dir": str(places.root), "trigger": "performance"}
-    train.run(train.Arguments(**told, version=42, snapshot=snapshot.digest, seed=1, reason="drift", parent=1))
-    judged = judge.run(judge.Arguments(**told, challenger=42, champion=1))
+    output: dict[str, Any] = {"model": "demand", "model_config": config.model_dump(mode="json"), "until": now}
+    output |= {"state_dir": str(places.root), "trigger": "performance"}
+    train.run(train.Arguments(**output, version=42, snapshot=snapshot.digest, seed=1, reason="drift", parent=1))
+    judged = judge.run(judge.Arguments(**output, challenger=42, champion=1))
     gate = registry.manifest("demand", 42).gate or {}
     assert str(judged["sentence"]).endswith("it is compared with what version 1 logged for these rows")
     if not on_record:

@@ -28,7 +28,7 @@ warnings.warn("deprecated", stacklevel=1)
 
 def lines(kind: str) -> list[str]:
     """What a process writes to standard error."""
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     environment = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
     done = subprocess.run(
         [sys.executable, "-c", SAYS, kind],
@@ -43,12 +43,12 @@ def lines(kind: str) -> list[str]:
 def test_every_line_on_a_pipe_is_json() -> None:
     """Our events, what libraries log and what Python warns of are one JSON object a line, with level and time."""
     said = [json.loads(line) for line in lines("pipe")]
-    assert [one["level"] for one in said] == ["info", "error", "warning", "warning"]
-    assert [one["event"] for one in said[:3]] == ["check", "two_lines", "said so"]
+    assert [item["level"] for item in said] == ["info", "error", "warning", "warning"]
+    assert [item["event"] for item in said[:3]] == ["check", "two_lines", "said so"]
     assert said[1]["reason"] == "one\ntwo"
     assert said[2]["logger"] == "library"
     assert "deprecated" in said[3]["event"]
-    assert all("timestamp" in one for one in said)
+    assert all("timestamp" in item for item in said)
 
 
 def test_a_line_in_the_journal_bears_its_priority() -> None:

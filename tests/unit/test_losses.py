@@ -135,9 +135,9 @@ def test_the_band_of_an_early_estimate_covers_the_truth() -> None:
     delay = LabelDelay.learn_outcomes(reference, until=np.inf)
     now = DAY + delay.age_of(FIRST_SHARE)
     cohorts = [late_world(rng, 1) for _ in range(100)]
-    estimates = [estimate_loss(known_by(one, now), learned, delay, now) for one in cohorts]
-    truths = [metric_value("brier", one) for one in cohorts]
-    assert np.mean([one.low <= true <= one.high for one, true in zip(estimates, truths, strict=True)]) >= 0.9
+    estimates = [estimate_loss(known_by(item, now), learned, delay, now) for item in cohorts]
+    truths = [metric_value("brier", item) for item in cohorts]
+    assert np.mean([item.low <= true <= item.high for item, true in zip(estimates, truths, strict=True)]) >= 0.9
 
 
 def test_a_loss_reference_and_packed_arrays_come_back_as_they_were() -> None:

@@ -48,7 +48,7 @@ def score(subject: str, value: float, component: str = "location") -> Score:
 
 
 def eye(*scores: Score, metric: str = "accuracy") -> CheckContext:
-    return CheckContext({(one.subject, one.component): 0.03 for one in scores}, metric, "brier", 600.0)
+    return CheckContext({(item.subject, item.component): 0.03 for item in scores}, metric, "brier", 600.0)
 
 
 def assessment(*scores: Score, verdict: Verdict = Verdict.DRIFT) -> Assessment:
@@ -83,8 +83,8 @@ def test_names_follow_prometheus() -> None:
 
 def test_the_server_shows_the_families_that_are_documented() -> None:
     """What `driftd serve` counts is what docs/metrics.md says of it."""
-    shown = {one.name: one.documentation for one in ServingMetrics(["demand"]).registry.collect()}
-    ours = {name: told for name, told in shown.items() if name.startswith("driftd_")}
+    shown = {item.name: item.documentation for item in ServingMetrics(["demand"]).registry.collect()}
+    ours = {name: output for name, output in shown.items() if name.startswith("driftd_")}
     assert ours == {family.name.removesuffix("_total"): family.help for family in SERVED}
 
 
@@ -121,16 +121,16 @@ def test_both_formats_say_the_same() -> None:
     """The text is what Prometheus' own parsers read, in the old format and in OpenMetrics, with the same samples."""
     metrics = busy()
     old = {
-        (one.name, tuple(sorted(one.labels.items()))): one.value
+        (item.name, tuple(sorted(item.labels.items()))): item.value
         for family in text_string_to_metric_families(expose(metrics))
-        for one in family.samples
-        if one.name.startswith("driftd_")
+        for item in family.samples
+        if item.name.startswith("driftd_")
     }
     new = {
-        (one.name, tuple(sorted(one.labels.items()))): one.value
+        (item.name, tuple(sorted(item.labels.items()))): item.value
         for family in open_metrics_families(expose(metrics, OPEN_METRICS))
-        for one in family.samples
-        if one.name.startswith("driftd_")
+        for item in family.samples
+        if item.name.startswith("driftd_")
     }
     assert old == new
     assert old["driftd_score", (("component", "location"), ("feature", 'b "\\\n'), ("model", "price"))] == 0.2
@@ -243,10 +243,10 @@ def test_performance_is_shown_in_units_of_the_metric_and_as_a_loss() -> None:
     cohort = Assessment(Verdict.OK, "fine", 100, (kind,), figures=figures)
     under_watch(metrics).check("labels", cohort, HOUR, eye(), seconds=0.1, now=9.0)
     shown = {
-        one.name: one.value
+        item.name: item.value
         for family in text_string_to_metric_families(expose(metrics))
-        for one in family.samples
-        if one.name.startswith("driftd_performance")
+        for item in family.samples
+        if item.name.startswith("driftd_performance")
     }
     assert shown == pytest.approx(
         {

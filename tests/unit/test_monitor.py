@@ -126,8 +126,8 @@ def test_evidence_that_was_stored_goes_on(monitor, reference) -> None:
     for number in range(28, 32):
         monitor, _ = checked(monitor, rng, number, shift=0.1)
     again = Monitor.from_bytes(Reference.from_bytes(reference.to_bytes()), SETTINGS, monitor.to_bytes())
-    one, two = (checked(each, np.random.default_rng(5), 32)[1] for each in (monitor, again))
-    assert one == two
+    item, two = (checked(each, np.random.default_rng(5), 32)[1] for each in (monitor, again))
+    assert item == two
     other = Monitor.from_bytes(reference, replace(SETTINGS, metric="roc_auc"), monitor.to_bytes())
     assert other.data.evidence.value == monitor.data.evidence.value
     assert other.loss.metric == "roc_auc"
@@ -237,7 +237,7 @@ def test_no_window_breaks_the_monitor(monitor, broken) -> None:
         "inf": {"a": np.full(rows, np.inf), "b": -np.full(rows, np.inf)},
         "huge": {"a": np.full(rows, 1e300)},
         "constant": {"a": np.zeros(rows), "c": Coded(np.zeros(rows, dtype=np.int32), LABELS)},
-        "new": {"c": Coded(np.arange(rows, dtype=np.int32), tuple(f"new {one}" for one in range(rows)))},
+        "new": {"c": Coded(np.arange(rows, dtype=np.int32), tuple(f"new {item}" for item in range(rows)))},
     }
     values |= changes.get(broken, {})
     if broken == "absent":
@@ -274,7 +274,7 @@ def test_what_windows_always_do_is_no_score() -> None:
         watched, seen = watched.check(profile, number * DAY)
         raw = score_window(profile, learned.profile, learned.layout).values
         assert np.nanmax(raw) > 20
-        assert max(one.value for one in seen.scores) < 6
+        assert max(item.value for item in seen.scores) < 6
 
 
 def test_a_cohort_that_is_given_up_says_so(monitor) -> None:
@@ -295,11 +295,11 @@ def test_labels_later_than_the_patience_are_learned_from_the_cohorts_that_were_g
         at = outcomes.at + rng.uniform(38, 42, outcomes.rows) * DAY
         late.append(replace(outcomes, label_at=at))
     before = monitor.label_age()
-    known = [known_by(one, 45 * DAY) for one in late]
+    known = [known_by(item, 45 * DAY) for item in late]
     assert monitor.learn_late_labels(known, 45 * DAY).label_age() == before  # nothing has come
-    known = [known_by(one, 68.5 * DAY) for one in late]
+    known = [known_by(item, 68.5 * DAY) for item in late]
     assert monitor.learn_late_labels(known, 68.5 * DAY).label_age() == before  # they are still coming
-    learned = monitor.learn_late_labels([known_by(one, 120 * DAY) for one in late], 120 * DAY)
+    learned = monitor.learn_late_labels([known_by(item, 120 * DAY) for item in late], 120 * DAY)
     assert 38 * DAY < learned.label_age() < 42 * DAY
     _, outcomes = day_of(rng, 30)
     _, seen = learned.check_labels(known_by(outcomes, -1.0), 30 * DAY, 41 * DAY)
@@ -371,7 +371,7 @@ def test_an_alarm_of_performance_is_a_level_in_the_assessment(monitor) -> None:
     assert end.verdict is Verdict.OK
     assert end.cleared == raised.standing
     assert "has cleared: the brier of the last 14 days averages" in end.sentence
-    assert all(one == raised.standing for one in standing if one is not None)
+    assert all(item == raised.standing for item in standing if item is not None)
     assert standing[-1] is None
 
 

@@ -94,9 +94,9 @@ def test_the_evidence_of_detectors_is_stored_with_its_calibration() -> None:
     watched = begin(rng).update({"psi": 0.3, "mean": 101.0}, 28.0)
     again = DetectorDrift.from_bytes(THRESHOLD, watched.to_bytes())
     assert again is not None
-    one, other = (kept.update({"psi": 0.3, "mean": 101.0}, 29.0).assess() for kept in (watched, again))
-    assert one == other
-    assert one.kind is EvidenceKind.DATA
+    item, other = (kept.update({"psi": 0.3, "mean": 101.0}, 29.0).assess() for kept in (watched, again))
+    assert item == other
+    assert item.kind is EvidenceKind.DATA
 
 
 def test_constant_scores_are_calibrated_too() -> None:

@@ -41,7 +41,7 @@ def test_a_second_one_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
 def test_a_killed_holder_leaves_nothing_behind(tmp_path: Path) -> None:
     """The lock of a process that was killed is free at once, though its file stays."""
     path = tmp_path / "driftd.lock"
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     child = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], env={**os.environ, "PYTHONPATH": roots}, stdout=subprocess.PIPE
     )

@@ -62,7 +62,7 @@ def test_windows_of_a_week_keep_their_budget_and_find_a_rise() -> None:
         clean = [first_alarm(rng, world, reference, 104, window_seconds=week, a=a) for _ in range(30)]
         assert rate(clean, 104) / 7 <= 0.4 + 0.15
         worse = [first_alarm(rng, world, reference, 26, rise=1.5, window_seconds=week, a=a) for _ in range(30)]
-        assert np.mean([one is not None for one in worse]) >= 0.9
+        assert np.mean([item is not None for item in worse]) >= 0.9
 
 
 def test_the_budget_is_the_products() -> None:

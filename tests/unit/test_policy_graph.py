@@ -88,7 +88,7 @@ class World:
     actions: tuple[Action, ...] = ()
     stands: bool = False  # the evidence of performance is over its threshold
     quiet: float = 0.0  # seconds since the alarm was raised, acted on or told of
-    told: int = 0  # how often a person was told that nothing is done
+    times_told: int = 0  # how often a person was told that nothing is done
     passed: bool = False  # the challenger won its gate, or a refresh chose it
     settings: PolicySettings = SETTINGS
 
@@ -178,7 +178,7 @@ def after(world: World, step: Step) -> World:
             chosen = finding.result.serves != done.state.champion and not finding.result.is_broken
             world = replace(world, passed=is_current and of_build and chosen)
     if name in ("raised", "cleared"):
-        world = replace(world, stands=name == "raised", quiet=0.0, told=0)
+        world = replace(world, stands=name == "raised", quiet=0.0, times_told=0)
     for _ in range(8):
         transition = decide(world, finding, labels, paused)
         hold_laws(world, finding, transition)
@@ -199,11 +199,11 @@ def moved(world: World, finding: Finding, transition: Transition) -> World:
     is_swap = isinstance(finding, StepDone) and finding.kind is ActionKind.SWAP and state.champion is not None
     world = replace(world, state=state, actions=(*world.actions, *fresh))
     if is_swap:
-        world = replace(world, stands=False, quiet=0.0, told=0)
+        world = replace(world, stands=False, quiet=0.0, times_told=0)
     if transition.event == Event.BUILD_STARTED or state.build is None:
         world = replace(world, passed=False)
     if transition.event == Event.ALARM_UNATTENDED:
-        return replace(world, quiet=0.0, told=world.told + 1)
+        return replace(world, quiet=0.0, times_told=world.times_told + 1)
     return replace(world, quiet=0.0) if is_attended(world) else world
 
 
@@ -216,7 +216,7 @@ def is_attended(world: World) -> bool:
 
 
 def limit(world: World) -> float:
-    return REPORTS[min(world.told, len(REPORTS) - 1)]
+    return REPORTS[min(world.times_told, len(REPORTS) - 1)]
 
 
 def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
@@ -334,7 +334,7 @@ def canonical(world: World) -> World:
         refresh=None if state.refresh is None else _without_names(state.refresh, alarms),
     )
     actions = tuple(_renamed(action, names) for action in world.actions)
-    return replace(world, state=state, actions=actions, told=min(world.told, 4))
+    return replace(world, state=state, actions=actions, times_told=min(world.times_told, 4))
 
 
 def _without_texts(hand_over: HandOver | None, names: dict[int | None, int | None]) -> HandOver | None:

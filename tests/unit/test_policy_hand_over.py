@@ -70,8 +70,8 @@ def handing_over() -> tuple[ModelState, HandOverArguments]:
 
 def awaiting() -> ModelState:
     """The same once the other system was told."""
-    state, told = handing_over()
-    return decide(state, StepDone(told, HandOverResult("by `deploy`"))).state
+    state, output = handing_over()
+    return decide(state, StepDone(output, HandOverResult("by `deploy`"))).state
 
 
 def test_a_swap_is_a_hand_over_and_the_champion_stays() -> None:
@@ -86,10 +86,10 @@ def test_a_swap_is_a_hand_over_and_the_champion_stays() -> None:
         until=NOW + 6 * HOUR,
     )
     assert (begun.event, begun.state.champion, begun.figures.until) == (Event.SWAP_STARTED, 1, NOW + 6 * HOUR)
-    told = decide(begun.state, StepDone(action.arguments, HandOverResult("by `deploy`: model.skops")))
-    assert (told.event, told.state.champion, told.actions) == (Event.HANDED_OVER, 1, ())
-    assert "by `deploy`: model.skops" in told.reason
-    assert "`driftd confirm demand 2`" in told.reason
+    output = decide(begun.state, StepDone(action.arguments, HandOverResult("by `deploy`: model.skops")))
+    assert (output.event, output.state.champion, output.actions) == (Event.HANDED_OVER, 1, ())
+    assert "by `deploy`: model.skops" in output.reason
+    assert "`driftd confirm demand 2`" in output.reason
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -108,8 +108,8 @@ def test_a_person_or_a_prediction_confirms(seen: bool) -> None:
 
 def test_a_confirmation_counts_while_the_telling_fails() -> None:
     """A program that failed may have done its work all the same."""
-    state, told = handing_over()
-    failed = decide(state, StepFailed(told, "exit code 3"))
+    state, output = handing_over()
+    failed = decide(state, StepFailed(output, "exit code 3"))
     assert failed.event is Event.HAND_OVER_FAILED
     assert "exit code 3; next try at" in failed.reason
     assert decide(failed.state, CONFIRM).event is Event.HAND_OVER_CONFIRMED
@@ -117,10 +117,10 @@ def test_a_confirmation_counts_while_the_telling_fails() -> None:
 
 def test_a_failure_is_tried_again_after_pauses_that_double() -> None:
     """Each try is an action of its own; between them nothing is decided."""
-    state, told = handing_over()
+    state, output = handing_over()
     at, pauses = NOW, []
     for attempt in (1, 2, 3):
-        failed = decide(state, StepFailed(told, "no"), at=at)
+        failed = decide(state, StepFailed(output, "no"), at=at)
         assert failed.state.hand_over is not None
         assert failed.state.hand_over.retry_at is not None
         pauses.append(failed.state.hand_over.retry_at - at)
@@ -130,7 +130,7 @@ def test_a_failure_is_tried_again_after_pauses_that_double() -> None:
         (action,) = again.actions
         assert isinstance(action.arguments, HandOverArguments)
         assert action.arguments.attempt == attempt + 1
-        state, told = again.state, action.arguments
+        state, output = again.state, action.arguments
     assert pauses == [600.0, 1200.0, 2400.0]
 
 
@@ -150,9 +150,9 @@ def test_what_nobody_confirms_is_taken_back() -> None:
     wanted = decide(back.state, OperatorRequest("retrain", "ada", "now"), at=NOW + 6 * HOUR).state
     waits = decide(wanted, ClockTick(), at=NOW + 6 * HOUR)
     assert waits.state.waits == "a swap is under way"  # until the other system was told
-    told = decide(wanted, StepDone(action.arguments, HandOverResult("by `deploy`")), at=NOW + 7 * HOUR)
-    assert told.state.hand_over is None
-    assert decide(told.state, ClockTick(), at=NOW + 7 * HOUR).event is Event.BUILD_STARTED
+    output = decide(wanted, StepDone(action.arguments, HandOverResult("by `deploy`")), at=NOW + 7 * HOUR)
+    assert output.state.hand_over is None
+    assert decide(output.state, ClockTick(), at=NOW + 7 * HOUR).event is Event.BUILD_STARTED
 
 
 def test_a_take_back_that_cannot_be_told_is_given_up_and_that_is_told() -> None:
@@ -179,8 +179,8 @@ def test_a_rollback_and_a_pin_are_handed_over_too() -> None:
     (action,) = begun.actions
     assert isinstance(action.arguments, HandOverArguments)
     assert (begun.event, action.arguments.action, action.arguments.version) == (Event.ROLLBACK_STARTED, "roll_back", 2)
-    told = decide(begun.state, StepDone(action.arguments, HandOverResult("")), **facts)
-    back = decide(told.state, ClockTick(), at=NOW + 6 * HOUR, **facts)
+    output = decide(begun.state, StepDone(action.arguments, HandOverResult("")), **facts)
+    back = decide(output.state, ClockTick(), at=NOW + 6 * HOUR, **facts)
     assert (back.event, back.state.champion, back.state.phase) == (Event.ROLLBACK_REFUSED, 3, Phase.PROBATION)
     pin = Override("INC", pin=2)
     pinned = advance(watched, ClockTick(), replace(FACTS, **facts), SETTINGS, pin, NOW)  # the override began
@@ -240,10 +240,10 @@ def test_a_version_that_cannot_be_watched_after_its_confirmation_is_taken_back()
 
 def test_results_of_what_is_over_are_put_aside() -> None:
     """A command that ends after the confirmation, or of an earlier try, changes nothing."""
-    state, told = handing_over()
+    state, output = handing_over()
     confirmed = decide(state, CONFIRM).state
-    assert decide(confirmed, StepDone(told, HandOverResult(""))).state == confirmed
-    assert decide(confirmed, StepFailed(told, "late")).event is None
+    assert decide(confirmed, StepDone(output, HandOverResult(""))).state == confirmed
+    assert decide(confirmed, StepFailed(output, "late")).event is None
 
 
 def test_without_a_trainer_nothing_is_built() -> None:

@@ -48,7 +48,7 @@ def decide(state: ModelState, override: Override, finding: object = None, now: f
     return advance(state, finding or ClockTick(), FACTS, SETTINGS, override, now)  # type: ignore[arg-type]
 
 
-def told(state: ModelState, override: Override, now: float = NOW) -> list[Transition]:
+def transitions(state: ModelState, override: Override, now: float = NOW) -> list[Transition]:
     """Everything that follows from ticks under an override, until nothing does."""
     made = []
     for _ in range(10):
@@ -57,7 +57,7 @@ def told(state: ModelState, override: Override, now: float = NOW) -> list[Transi
             return made
         made.append(transition)
         state = transition.state
-    raise AssertionError([one.event for one in made])
+    raise AssertionError([item.event for item in made])
 
 
 @pytest.mark.parametrize(
@@ -103,17 +103,18 @@ def test_a_changed_override_is_told_as_a_change() -> None:
 )
 def test_an_override_ends_by_the_operator_or_by_its_time(later: Override, now: float, words: str) -> None:
     """When it is lifted or lapses the history says so, and everything goes on as before."""
-    held = told(STEADY, Override("INC-1", expires=NOW + HOUR, pause=frozenset({"checks"})))[-1].state
+    held = transitions(STEADY, Override("INC-1", expires=NOW + HOUR, pause=frozenset({"checks"})))[-1].state
     assert held.phase is Phase.PAUSED
-    events = told(held, later, now)
-    assert [one.event for one in events] == [Event.OVERRIDE_ENDED, Event.RESUMED]
+    events = transitions(held, later, now)
+    assert [item.event for item in events] == [Event.OVERRIDE_ENDED, Event.RESUMED]
     assert events[0].reason == words
     assert events[-1].state.phase is Phase.STEADY
 
 
 def test_an_override_that_had_expired_before_it_was_seen_does_nothing() -> None:
     """A config whose override lapsed long ago changes nothing and is not told as if it had begun."""
-    assert told(STEADY, Override("old", expires=NOW - 1, pause=frozenset({"checks"}), pin=2, retrain="now")) == []
+    lapsed = Override("old", expires=NOW - 1, pause=frozenset({"checks"}), pin=2, retrain="now")
+    assert transitions(STEADY, lapsed) == []
 
 
 def test_each_silence_ends_on_its_own() -> None:
@@ -144,33 +145,33 @@ def test_what_has_no_effect_now_is_said(state: ModelState, override: Override, w
 def test_a_pin_swaps_once_and_is_let_go_of() -> None:
     """A pin is one swap; without it the pinned version goes on serving."""
     pin = Override("bad version", pin=2)
-    began, started = told(STEADY, pin)
+    began, started = transitions(STEADY, pin)
     assert (began.event, started.event) == (Event.OVERRIDE_BEGAN, Event.PIN_STARTED)
     assert [action.kind for action in started.actions] == [ActionKind.SWAP]
     swapped = decide(started.state, pin, StepDone(started.actions[0].arguments))
     assert swapped.state.champion == 2
-    assert told(swapped.state, pin) == []
-    assert [one.event for one in told(swapped.state, Override())] == [Event.OVERRIDE_ENDED, Event.UNPINNED]
+    assert transitions(swapped.state, pin) == []
+    assert [item.event for item in transitions(swapped.state, Override())] == [Event.OVERRIDE_ENDED, Event.UNPINNED]
 
 
 def test_a_pin_that_cannot_be_loaded_is_refused_and_says_so() -> None:
     """The champion serves on, the refusal stands in the state until the pin changes, and it is not tried for ever."""
     pin = Override("x", pin=2)
-    started = told(STEADY, pin)[-1]
+    started = transitions(STEADY, pin)[-1]
     failed = StepFailed(started.actions[0].arguments, "the hash of model.skops differs")
     refused = decide(started.state, pin, failed)
     assert refused.event == Event.PIN_REFUSED
     assert refused.state.champion == 3
     assert "version 2 cannot be served" in (refused.state.pin_refused or "")
-    assert told(refused.state, pin) == []
-    again = told(refused.state, Override("x", pin=1))
+    assert transitions(refused.state, pin) == []
+    again = transitions(refused.state, Override("x", pin=1))
     assert again[-1].event == Event.PIN_STARTED
     assert again[-1].state.pin_refused is None
 
 
 def test_a_pin_of_a_version_that_there_is_not_is_refused() -> None:
     """The refusal names the versions that there are, and who serves on."""
-    refused = told(STEADY, Override("x", pin=8))[-1]
+    refused = transitions(STEADY, Override("x", pin=8))[-1]
     assert refused.event == Event.PIN_REFUSED
     assert "no such version (there are: 1, 2, 3); version 3 serves on" in refused.reason
     assert refused.state.pin_refused == refused.reason
@@ -179,7 +180,7 @@ def test_a_pin_of_a_version_that_there_is_not_is_refused() -> None:
 def test_a_pinned_champion_is_never_rolled_back() -> None:
     """Pinning the version on probation ends the probation: serve exactly this version, swap nothing."""
     pin = Override("we know", pin=3)
-    held = told(ON_PROBATION, pin)[-1].state
+    held = transitions(ON_PROBATION, pin)[-1].state
     assert held.phase is Phase.STEADY
     assert held.probation is None
     late = decide(held, pin, ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900))
@@ -192,7 +193,7 @@ def test_an_approval_does_not_go_before_a_pin(by: str) -> None:
     pinned = replace(WAITING, pinned=3, override="version 3 pinned (x)")
     if by == "config":
         override = Override("x", pin=3, approve=4)
-        assert all(one.actions == () for one in told(pinned, override))
+        assert all(item.actions == () for item in transitions(pinned, override))
     else:
         answer = decide(pinned, Override("x", pin=3), OperatorRequest("approve", "ann@host", "", 4))
         assert answer.event == Event.REQUEST_REFUSED
@@ -201,8 +202,8 @@ def test_an_approval_does_not_go_before_a_pin(by: str) -> None:
 
 def test_approving_one_version_passes_over_a_pause_of_promotion() -> None:
     """An operator may hold every promotion but the one that is named."""
-    events = told(WAITING, Override("x", pause=frozenset({"promotion"}), approve=4))
-    assert [one.event for one in events] == [Event.OVERRIDE_BEGAN, Event.SWAP_STARTED]
+    events = transitions(WAITING, Override("x", pause=frozenset({"promotion"}), approve=4))
+    assert [item.event for item in events] == [Event.OVERRIDE_BEGAN, Event.SWAP_STARTED]
 
 
 def test_a_pause_of_retraining_holds_a_build_under_way() -> None:
@@ -219,11 +220,11 @@ def test_a_build_asked_for_during_another_begins_after_it() -> None:
     """While a build trains the wish is told as waiting, not forgotten, however that build ends."""
     override = Override("fixed upstream", retrain="after the fix")
     building = replace(STEADY, phase=Phase.RETRAINING, build=BUILD)
-    (began,) = told(building, override)
+    (began,) = transitions(building, override)
     assert began.reason.endswith("build 4 is under way (judge); the one asked for begins after it")
     assert began.state.asked == ()
     lost = StepDone(JUDGING, JudgeResult(GateDecision.REJECT, "worse"))
-    wanted, started = told(decide(began.state, override, lost).state, override)[:2]
+    wanted, started = transitions(decide(began.state, override, lost).state, override)[:2]
     assert (wanted.event, started.event) == (Event.BUILD_WANTED, Event.BUILD_STARTED)
     assert started.state.build is not None
     assert started.state.build.trigger is Trigger.MANUAL
@@ -249,7 +250,7 @@ def test_a_wish_for_a_build_outlives_a_rollback() -> None:
     worse = decide(asked, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900))
     back = decide(worse.state, Override(), StepDone(worse.actions[0].arguments))
     assert back.state.champion == 2
-    assert told(back.state, Override())[0].event == Event.BUILD_STARTED
+    assert transitions(back.state, Override())[0].event == Event.BUILD_STARTED
 
 
 @pytest.mark.parametrize("state", [WAITING, replace(STEADY, phase=Phase.RETRAINING, build=BUILD)])
@@ -297,7 +298,7 @@ def test_a_challenger_that_a_pin_held_back_is_judged_against_what_serves_after_i
     assert waiting.phase is Phase.AWAITING_APPROVAL
     freed = replace(waiting, champion=2, pinned=None)
     assert decide(freed, Override()).event == Event.JUDGED_AGAIN
-    assert [one.kind for one in decide(replace(freed, champion=3), Override()).actions] == [ActionKind.SWAP]
+    assert [item.kind for item in decide(replace(freed, champion=3), Override()).actions] == [ActionKind.SWAP]
 
 
 def test_a_comparison_of_another_version_is_put_aside() -> None:
@@ -305,15 +306,15 @@ def test_a_comparison_of_another_version_is_put_aside() -> None:
     late = decide(ON_PROBATION, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "worse", 900, version=1))
     assert late.actions == ()
     assert [
-        one.kind
-        for one in decide(ON_PROBATION, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "w", 9, 3)).actions
+        item.kind
+        for item in decide(ON_PROBATION, Override(), ProbationResult(ProbationDecision.ROLL_BACK, "w", 9, 3)).actions
     ] == ["swap"]
 
 
 def test_a_refused_pin_is_tried_again_when_the_override_changes() -> None:
     """Whoever mends the version saves the override with another reason, and the pin is tried anew."""
-    started = told(STEADY, Override("x", pin=2))[-1]
+    started = transitions(STEADY, Override("x", pin=2))[-1]
     failed = StepFailed(started.actions[0].arguments, "the hash of model.skops differs")
     refused = decide(started.state, Override("x", pin=2), failed).state
-    changed, again = told(refused, Override("x, mended", pin=2))
+    changed, again = transitions(refused, Override("x, mended", pin=2))
     assert (changed.event, again.event) == (Event.OVERRIDE_CHANGED, Event.PIN_STARTED)

@@ -23,21 +23,21 @@ LOSS = np.random.default_rng(2).random(900)
 NUMBERS = st.floats(width=64) | st.sampled_from([0.0, 1.0, 2.0, np.inf, -np.inf, np.nan, 1e300, -1e308])
 
 
-def alike(one: Profile, two: Profile) -> None:
-    assert (one.layout, one.rows, one.joint.rows) == (two.layout, two.rows, two.joint.rows)
+def alike(item: Profile, two: Profile) -> None:
+    assert (item.layout, item.rows, item.joint.rows) == (two.layout, two.rows, two.joint.rows)
     for name in ("counts", "unreadable", "absent"):
-        assert (getattr(one, name) == getattr(two, name)).all(), name
+        assert (getattr(item, name) == getattr(two, name)).all(), name
     for name in ("finite", "low", "high"):
-        assert (getattr(one.moments, name) == getattr(two.moments, name)).all(), name
-    np.testing.assert_allclose(one.moments.mean, two.moments.mean, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(one.moments.squares, two.moments.squares, rtol=1e-9, atol=1e-9)
-    assert (one.joint.sums == two.joint.sums).all()
-    assert (one.joint.products == two.joint.products).all()
-    assert (one.losses is None) == (two.losses is None)
-    if one.losses is not None and two.losses is not None:
-        assert (one.losses.rows == two.losses.rows).all()
-        np.testing.assert_allclose(one.losses.loss, two.losses.loss, atol=1e-9)
-        np.testing.assert_allclose(one.losses.prediction, two.losses.prediction, atol=1e-9)
+        assert (getattr(item.moments, name) == getattr(two.moments, name)).all(), name
+    np.testing.assert_allclose(item.moments.mean, two.moments.mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(item.moments.squares, two.moments.squares, rtol=1e-9, atol=1e-9)
+    assert (item.joint.sums == two.joint.sums).all()
+    assert (item.joint.products == two.joint.products).all()
+    assert (item.losses is None) == (two.losses is None)
+    if item.losses is not None and two.losses is not None:
+        assert (item.losses.rows == two.losses.rows).all()
+        np.testing.assert_allclose(item.losses.loss, two.losses.loss, atol=1e-9)
+        np.testing.assert_allclose(item.losses.prediction, two.losses.prediction, atol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -102,7 +102,7 @@ def test_counting_is_searching(reference: list[float], window: list[float]) -> N
     assert (locate(values, column, 0, len(values)) == searched).all()
     counts, moments = count_numbers(values, column)
     assert (counts == np.bincount(searched, minlength=column.bins)).all()
-    assert not any(np.isnan(one) for one in (moments.mean, moments.squares))
+    assert not any(np.isnan(item) for item in (moments.mean, moments.squares))
 
 
 def test_bins_are_learned_from_what_they_count() -> None:
@@ -115,7 +115,7 @@ def test_labels() -> None:
     """Known, rare, new and missing labels are told apart, whatever codes the window gives them."""
     window = Coded(np.array([2, 2, 1, 0, -1], dtype=np.int32), ("never seen", "carrier 59", "carrier 0"))
     columns = Columns(5, {"carrier": window}, {})
-    index = LAYOUT.features.index(next(one for one in LAYOUT.features if one.name == "carrier"))
+    index = LAYOUT.features.index(next(item for item in LAYOUT.features if item.name == "carrier"))
     counts = profile_of(columns, None, LAYOUT).counts[LAYOUT.starts[index] : LAYOUT.starts[index + 1]]
     assert counts[0] == 2
     assert counts[-2:].tolist() == [1, 1]
@@ -127,7 +127,7 @@ def test_absent_and_unreadable_columns() -> None:
     columns, outcomes = WINDOW
     numbers = only(columns, carrier=np.zeros(900), distance=columns.values["carrier"], rain=None)
     profile = profile_of(numbers, outcomes, LAYOUT)
-    names = [one.name for one in LAYOUT.columns]
+    names = [item.name for item in LAYOUT.columns]
     assert profile.absent[names.index("rain")] == 900
     assert profile.unreadable[names.index("carrier")] == profile.unreadable[names.index("distance")] == 900
     assert profile.joint.rows == 0

@@ -80,7 +80,7 @@ def test_no_certainty_from_a_few_rows() -> None:
 def test_evidence_is_a_fair_bet() -> None:
     """At the tolerated share the evidence is at most one on average, and far above it is large."""
     hits = np.random.default_rng(0).binomial(200, 0.3, 4000)
-    assert np.mean([share_evidence(float(one), 200.0, 0.3) for one in hits]) < 1.1
+    assert np.mean([share_evidence(float(item), 200.0, 0.3) for item in hits]) < 1.1
     assert share_evidence(97.0, 100.0, 0.3) > 1e10
 
 

@@ -19,7 +19,7 @@ from profile_samples import SCHEMA, only, part, sample
 LAYOUT = learn_layout(*sample(20_000, 0), SCHEMA)
 REFERENCE = profile_of(*sample(20_000, 0), LAYOUT)
 STREAMS = streams_of(LAYOUT)
-DISTANCE = {one.component: at for at, one in enumerate(STREAMS) if one.subject == "distance"}
+DISTANCE = {item.component: at for at, item in enumerate(STREAMS) if item.subject == "distance"}
 
 
 @cache
@@ -34,7 +34,7 @@ def standardised(rows: int, windows: int, shift: float = 0.0, scale: float = 1.0
 
 def test_streams() -> None:
     """Every column has shares of missing and outside beside its own streams; weights of a kind sum to one."""
-    of = {(one.subject, one.component): one for one in STREAMS}
+    of = {(item.subject, item.component): item for item in STREAMS}
     assert {("distance", "location"), ("distance", "spread"), ("distance", "rest")} <= of.keys()
     assert [component for subject, component in of if subject == "carrier"] == ["chi_square", "missing", "outside"]
     assert of["holes", "missing"].two_sided
@@ -43,14 +43,14 @@ def test_streams() -> None:
     assert not of["all features", "global"].two_sided
     assert of["prediction", "proportion"].kind is EvidenceKind.PREDICTION
     for kind in (EvidenceKind.DATA, EvidenceKind.PREDICTION):
-        assert sum(one.weight for one in STREAMS if one.kind is kind) == pytest.approx(1)
+        assert sum(item.weight for item in STREAMS if item.kind is kind) == pytest.approx(1)
 
 
 def test_level_without_drift() -> None:
     """Over clean windows every standardised score has about mean 0 and standard deviation 1."""
     drawn = standardised(300, 150)
     assert np.isfinite(drawn).all()
-    shares = [at for at, one in enumerate(STREAMS) if one.component in SHARES]
+    shares = [at for at, item in enumerate(STREAMS) if item.component in SHARES]
     rare = [at for at in shares if (STREAMS[at].subject, STREAMS[at].component) != ("holes", "missing")]
     assert np.percentile(np.abs(drawn[:, rare]), 99.9) < 3.5  # of rows that hardly any window has: never above 1
     assert drawn[:, rare].std(axis=0).max() < 1.25
@@ -79,8 +79,8 @@ def test_leave_one_out() -> None:
     """A window that is part of the reference scores as against the reference without it."""
     windows = [profile_of(*sample(500, seed), LAYOUT) for seed in range(5)]
     others = empty_profile(LAYOUT)
-    for one in windows[1:]:
-        others = merge(others, one)
+    for item in windows[1:]:
+        others = merge(others, item)
     inside = score_window(windows[0], merge(others, windows[0]), LAYOUT, leave_out=True)
     outside = score_window(windows[0], others, LAYOUT)
     assert np.allclose(inside.sampling_sd, outside.sampling_sd)
@@ -98,7 +98,7 @@ def test_a_broken_correlation_names_its_pair() -> None:
 
     layout = learn_layout(rows(10_000, 0.6, 0), None, schema)
     reference = profile_of(rows(10_000, 0.6, 0), None, layout)
-    largest = [one.component for one in streams_of(layout)].index("largest")
+    largest = [item.component for item in streams_of(layout)].index("largest")
     found = 0
     for seed in range(1, 41):
         window = profile_of(rows(1000, 0.3, seed), None, layout)
@@ -147,9 +147,9 @@ def test_survives(values: object) -> None:
     assert not np.isinf(score_window(window, REFERENCE, LAYOUT, faults=faults).values).any()
     odd = learn_layout(strange, outcomes, SCHEMA)
     sound, broken = profile_of(columns, outcomes, odd), profile_of(strange, outcomes, odd)
-    for one in (sound, broken):
-        assert not np.isinf(score_window(one, broken, odd).values).any()
-        quality_faults(one, broken, odd)
+    for item in (sound, broken):
+        assert not np.isinf(score_window(item, broken, odd).values).any()
+        quality_faults(item, broken, odd)
 
 
 def test_other_layout_is_refused() -> None:

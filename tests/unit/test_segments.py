@@ -160,8 +160,8 @@ def test_the_evidence_of_segments_is_stored() -> None:
     again = Monitor.from_bytes(known, chosen, monitor.to_bytes())
     assert not again.renewed
     columns, outcomes = day(rng, 33, south=1.5)
-    one, other = (kept.check_labels(outcomes, 33 * DAY, DAY, columns)[1] for kept in (monitor, again))
-    assert one == other
+    item, other = (kept.check_labels(outcomes, 33 * DAY, DAY, columns)[1] for kept in (monitor, again))
+    assert item == other
 
 
 def test_a_column_that_is_gone_leaves_the_whole() -> None:

@@ -26,8 +26,8 @@ from driftd.views.series import (
 
 
 def checked(window: int, *, verdict: str = "ok", evidence: float = 1.0, **figures: float) -> CheckedWindows:
-    told = {"data": WeightedValues(evidence, 100.0)}
-    return CheckedWindows(window, window * 3600.0, 200, verdict, 1, CheckFigures(**figures), told)
+    output = {"data": WeightedValues(evidence, 100.0)}
+    return CheckedWindows(window, window * 3600.0, 200, verdict, 1, CheckFigures(**figures), output)
 
 
 def labelled(window: int, loss: float, labels: float = 100.0) -> CheckedWindows:
@@ -84,9 +84,9 @@ def test_nothing_at_all_is_an_empty_series() -> None:
 def test_the_highest_evidence_of_a_group_is_kept() -> None:
     """An alarm of one window is not averaged away among its neighbours."""
     checks = [checked(window, evidence=150.0 if window == 7 else 1.0) for window in range(20)]
-    told = evidence_series(checks, Grouping(0, 19, 10))["data"]
-    assert told.evidence == [150.0, 1.0]
-    assert told.limit == [100.0, 100.0]
+    output = evidence_series(checks, Grouping(0, 19, 10))["data"]
+    assert output.evidence == [150.0, 1.0]
+    assert output.limit == [100.0, 100.0]
 
 
 def test_the_loudest_verdict_of_a_group_is_kept() -> None:
@@ -101,8 +101,8 @@ def test_an_estimate_that_labels_have_refuted_is_not_shown() -> None:
         checked(0, estimated=0.4, estimated_low=0.3, estimated_high=0.5, estimate_off=0.0),
         checked(1, estimated=0.9, estimated_low=0.8, estimated_high=1.0, estimate_off=1.0),
     ]
-    told = estimate_series(checks, Grouping(0, 1, 1))
-    assert (told.at, told.value, told.low, told.high) == ([0.0], [0.4], [0.3], [0.5])
+    output = estimate_series(checks, Grouping(0, 1, 1))
+    assert (output.at, output.value, output.low, output.high) == ([0.0], [0.4], [0.3], [0.5])
 
 
 def test_stored_figures_may_hold_nan() -> None:
@@ -114,5 +114,5 @@ def test_stored_figures_may_hold_nan() -> None:
 
 def test_what_is_not_known_is_null_beside_any_number() -> None:
     """A stream that some windows could not score, and numbers of any size, are JSON without a complaint."""
-    told = round_numbers(np.array([float("nan"), 0.123456789, 1_700_000_000.5, float("inf"), -2e12]))
-    assert msgspec.json.encode(told) == b"[null,0.123457,1700000000,null,-2000000000000]"
+    output = round_numbers(np.array([float("nan"), 0.123456789, 1_700_000_000.5, float("inf"), -2e12]))
+    assert msgspec.json.encode(output) == b"[null,0.123457,1700000000,null,-2000000000000]"

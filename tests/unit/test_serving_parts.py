@@ -70,10 +70,10 @@ def test_a_body_that_holds_no_events_is_refused(body: bytes, status: int) -> Non
 def test_new_ids_are_valid_distinct_and_begin_with_the_time() -> None:
     """Made-up ids are UUIDs of version 7 that carry the time in milliseconds."""
     before = time.time_ns() // 1_000_000
-    ids = [uuid.UUID(one) for one in new_ids(1000)]
+    ids = [uuid.UUID(item) for item in new_ids(1000)]
     assert len(set(ids)) == 1000
-    assert {(one.version, one.variant) for one in ids} == {(7, uuid.RFC_4122)}
-    assert all(before <= one.int >> 80 <= time.time_ns() // 1_000_000 for one in ids)
+    assert {(item.version, item.variant) for item in ids} == {(7, uuid.RFC_4122)}
+    assert all(before <= item.int >> 80 <= time.time_ns() // 1_000_000 for item in ids)
 
 
 @pytest.mark.parametrize(("target", "number"), [("versions/7", 7), ("", None), ("versions/x", None), ("../12", 12)])
@@ -109,7 +109,7 @@ def test_refused_rows_are_answered_only_where_asked(places: Places) -> None:
     asked = [{"features": {"x": 1.0}}, {"features": {"x": "2"}}, 7, {"features": {"x": 3.0}}]
     strict = answer(version, asked, 1e9, refused_too=False)
     assert strict.predictions == [pytest.approx(2.0), None, None, pytest.approx(6.0)]
-    assert {place: one.field for place, one in strict.refused.items()} == {1: "features.x", 2: ""}
+    assert {place: item.field for place, item in strict.refused.items()} == {1: "features.x", 2: ""}
     assert [row[3] for row in strict.batch.predictions] == pytest.approx([2.0, 6.0])
     lenient = answer(version, asked[:2], 1e9, refused_too=True)
     assert lenient.predictions == pytest.approx([2.0, 4.0])
@@ -205,9 +205,9 @@ def test_predictions_go_on_where_nothing_can_be_logged(places: Places, durable: 
     (places.root / "events").write_text("in the way")
     with Driftd(places.root, MODEL, durable=durable) as sdk:
         answers = sdk.predict(pd.DataFrame({"x": [1.0, 2.0]}))
-        assert [one.prediction for one in answers] == pytest.approx([2.0, 4.0])
-        assert not any(one.logged for one in answers)
-        assert all(one.reason for one in answers)
+        assert [item.prediction for item in answers] == pytest.approx([2.0, 4.0])
+        assert not any(item.logged for item in answers)
+        assert all(item.reason for item in answers)
         assert sdk.dropped == 2
 
 
@@ -237,8 +237,8 @@ def test_good_labels_are_kept_beside_bad_ones(places: Places) -> None:
     with Driftd(places.root, MODEL) as sdk:
         answers = sdk.predict([{"x": 1.0}, {"x": 2.0}])
         with pytest.raises(FeedbackError, match=r"1 labels were refused, 1 are kept.*label 1 .*: label: ") as caught:
-            sdk.feedback([one.prediction_id for one in answers], [1.5, "high"])
-        assert [one.index for one in caught.value.refused] == [1]
+            sdk.feedback([item.prediction_id for item in answers], [1.5, "high"])
+        assert [item.index for item in caught.value.refused] == [1]
 
 
 def test_the_label_of_one_prediction_whatever_its_id_is(places: Places) -> None:
@@ -262,6 +262,6 @@ def test_the_log_keeps_one_kind_where_one_is_expected(places: Places) -> None:
     """Labels are refused among predictions, and predictions among labels, each with its field."""
     log = EventLog(places, MODEL)
     both = [{"prediction_id": "a", "features": {}, "prediction": 1.0, "label": 2.0}]
-    assert [one.field for one in log.read(both, 1e9, only="prediction")[1]] == ["label"]
+    assert [item.field for item in log.read(both, 1e9, only="prediction")[1]] == ["label"]
     bare = [{"prediction_id": "a", "features": {}, "prediction": 1.0}]
-    assert [one.field for one in log.read(bare, 1e9, only="feedback")[1]] == ["label"]
+    assert [item.field for item in log.read(bare, 1e9, only="feedback")[1]] == ["label"]

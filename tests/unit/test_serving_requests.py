@@ -36,14 +36,14 @@ async def read(bodies: BodyLimiter, receive: Receive) -> bytes:
 
 async def beside(bodies: BodyLimiter, receives: Iterable[Receive], last: Receive) -> bytes:
     """Read `last` while the others are still being dealt with."""
-    held = [bodies.read(one) for one in receives]
-    for one in held:
-        await one.__aenter__()
+    held = [bodies.read(item) for item in receives]
+    for item in held:
+        await item.__aenter__()
     try:
         return await read(bodies, last)
     finally:
-        for one in held:
-            await one.__aexit__(None, None, None)
+        for item in held:
+            await item.__aexit__(None, None, None)
 
 
 def test_a_body_comes_whole_in_any_number_of_parts() -> None:

@@ -38,13 +38,13 @@ def test_the_same_content_is_the_same_folder(tmp_path: Path) -> None:
     """However the rows come (order, chunks, columns beside), one content has one name, written once."""
     places = Places(tmp_path)
     rows = table(50)
-    one = take_snapshot(places, "demand", [rows], SCHEMA)
-    stamp = (tmp_path / "snapshots/demand" / one.digest / "data.parquet").stat().st_mtime_ns
+    item = take_snapshot(places, "demand", [rows], SCHEMA)
+    stamp = (tmp_path / "snapshots/demand" / item.digest / "data.parquet").stat().st_mtime_ns
     shuffled = rows.take(np.random.default_rng(1).permutation(50)).drop_columns(["driftd_prediction"])
     other = take_snapshot(places, "demand", [shuffled.slice(0, 20), shuffled.slice(20)], SCHEMA)
-    assert other.digest == one.digest
-    assert [path.name for path in (tmp_path / "snapshots/demand").iterdir()] == [one.digest]
-    assert (tmp_path / "snapshots/demand" / one.digest / "data.parquet").stat().st_mtime_ns == stamp
+    assert other.digest == item.digest
+    assert [path.name for path in (tmp_path / "snapshots/demand").iterdir()] == [item.digest]
+    assert (tmp_path / "snapshots/demand" / item.digest / "data.parquet").stat().st_mtime_ns == stamp
 
 
 def test_rows_of_faulty_windows_stay_out() -> None:
@@ -57,9 +57,9 @@ def test_rows_of_faulty_windows_stay_out() -> None:
 def test_one_changed_value_is_another_snapshot(tmp_path: Path) -> None:
     """Content decides the name."""
     places = Places(tmp_path)
-    one = take_snapshot(places, "demand", [table(50)], SCHEMA)
+    item = take_snapshot(places, "demand", [table(50)], SCHEMA)
     other = take_snapshot(places, "demand", [table(50, x=np.zeros(50))], SCHEMA)
-    assert one.digest != other.digest
+    assert item.digest != other.digest
 
 
 def test_a_snapshot_reads_back_whole(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_what_is_wrong_with_a_source(tmp_path: Path, name: str, text: str, more:
     """Each fault of the first rows is told with the key of the model's source, before any daemon runs."""
     write(tmp_path, name, text)
     found = warnings(tmp_path, more)
-    assert any(said in one for one in found), found
-    assert all(one.startswith("models.demand.source: ") for one in found)
+    assert any(said in item for item in found), found
+    assert all(item.startswith("models.demand.source: ") for item in found)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

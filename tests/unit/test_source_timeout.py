@@ -105,14 +105,14 @@ def test_a_slow_source_is_left_and_its_answer_taken_later() -> None:
 
 def test_the_end_of_a_left_call_is_told() -> None:
     """Whoever went on is told that there is an answer now."""
-    told = threading.Event()
+    output = threading.Event()
     release = threading.Event()
-    guard = TimeoutWorker("demand", HANG, patience=0.0, finished=told.set)
+    guard = TimeoutWorker("demand", HANG, patience=0.0, finished=output.set)
     with pytest.raises(SourceBusyError):
         guard.resume("refresh", lambda: release.wait(HANG))
-    assert not told.is_set()
+    assert not output.is_set()
     release.set()
-    assert told.wait(HANG)
+    assert output.wait(HANG)
     guard.close()
 
 

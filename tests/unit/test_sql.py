@@ -21,6 +21,6 @@ def test_no_placeholder_is_numbered() -> None:
         with tokenize.open(path) as source:
             tokens = tokenize.generate_tokens(source.readline)
             strings = [token for token in tokens if token.type == tokenize.STRING or _is_part_of_f_string(token)]
-        found += [f"{path.name}:{one.start[0]}" for one in strings if NUMBERED.search(one.string)]
+        found += [f"{path.name}:{item.start[0]}" for item in strings if NUMBERED.search(item.string)]
     assert NUMBERED.search("where id = ?1")
     assert found == []

@@ -104,10 +104,10 @@ def test_the_status_line_tells_every_model_shortly() -> None:
         (demand, LatestVerdicts(Verdict.OK)),
         (churn, LatestVerdicts(Verdict.INCONCLUSIVE, Verdict.SUSPECTED)),
     ]
-    told = status_line(states, {}, None)
-    assert told == "demand v7 steady ok; churn v2 probation suspected blocked"
-    told = status_line([(demand, LatestVerdicts())], {"churn": "it has no version yet"}, "line 3: nonsense")
-    assert told == (
+    output = status_line(states, {}, None)
+    assert output == "demand v7 steady ok; churn v2 probation suspected blocked"
+    output = status_line([(demand, LatestVerdicts())], {"churn": "it has no version yet"}, "line 3: nonsense")
+    assert output == (
         "config refused, the one before is in force: line 3: nonsense; "
         "churn not watched: it has no version yet; demand v7 steady not checked yet"
     )

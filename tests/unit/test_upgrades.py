@@ -36,7 +36,7 @@ def old_columns(after: dict[str, list[tuple]], before: dict[str, list[tuple]]) -
 
 
 def child(path: Path, kind: str) -> subprocess.Popen[bytes]:
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     return subprocess.Popen([sys.executable, "-c", MIGRATE, str(path), kind], env={**os.environ, "PYTHONPATH": roots})
 
 
@@ -77,7 +77,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     before = database_at(path, "state", KINDS["state"].names[0])
     children = [child(path, "state") for _ in range(2)]
-    assert [one.wait(HANG) for one in children] == [0, 0]
+    assert [item.wait(HANG) for item in children] == [0, 0]
     with closing(sqlite3.connect(path)) as connection:
         after = rows_of(connection)
         assert old_columns(after, before) == before
@@ -94,7 +94,7 @@ def test_killed_in_the_middle(tmp_path: Path, write: int) -> None:
         pytest.skip("strace is not installed")
     path = tmp_path / "state.db"
     before = database_at(path, "state", KINDS["state"].names[0])
-    roots = os.pathsep.join(one for one in sys.path if one)
+    roots = os.pathsep.join(item for item in sys.path if item)
     command = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path), "-P", f"{path}-wal", "-e", "trace=pwrite64"]
     command += ["-e", f"inject=pwrite64:signal=KILL:when={write}"]
     command += [sys.executable, "-m", "driftd.store.migrations", str(path), "state"]

@@ -27,7 +27,7 @@ TYPED = {
     "bool": pd.Series(TWO == 1),
     "boolean with gaps": pd.Series(TWO == 1, dtype="boolean").where(TWO.cumsum() % 7 > 0),
     "objects with gaps": pd.Series(TWO == 1, dtype=object).where(TWO.cumsum() % 7 > 0, None),
-    "decimal": pd.Series([Decimal(f"{one}.00") for one in TWO]),
+    "decimal": pd.Series([Decimal(f"{item}.00") for item in TWO]),
     "category": pd.Series(TWO).astype("category"),
     "text": pd.Series(TWO).astype(str),
     "text of floats": pd.Series(TWO.astype(float)).astype(str),
@@ -43,22 +43,22 @@ def test_classes_of_every_type_are_named_alike(target: pd.Series) -> None:  # ty
     assert learn_schema(frame, task=Task.CLASSIFICATION, target="y").classes == ("0", "1")
 
 
-@pytest.mark.parametrize("values", [one for name, one in TYPED.items() if name != "mixed"])
+@pytest.mark.parametrize("values", [item for name, item in TYPED.items() if name != "mixed"])
 def test_arrow_columns_of_every_type_meet_the_classes(values: pd.Series) -> None:  # type: ignore[type-arg]
     """The same columns in Arrow get the codes of the classes 0 and 1, and -1 where nothing stands."""
     codes = ClassCodes(("0", "1"))
     column, faults = read_column(pa.array(values, from_pandas=True), Kind.CATEGORY)
     assert isinstance(column, Coded)
     found = [-1 if code < 0 else codes.of(column.labels[code]) for code in column.codes]
-    truth = [0.0 if one in {0, "0", "0.0", "FALSE"} else 1.0 for one in values.dropna()]
-    assert [one for one in found if one >= 0] == truth
+    truth = [0.0 if item in {0, "0", "0.0", "FALSE"} else 1.0 for item in values.dropna()]
+    assert [item for item in found if item >= 0] == truth
     assert found.count(-1) == int(values.isna().sum())
     assert (faults, codes.unseen) == (0, ())
 
 
 def test_numbers_have_the_shortest_text_of_their_own_precision() -> None:
     """A float32 of 0.1 is 0.1, not the float64 that lies nearest to it; decimals lose trailing zeros."""
-    assert [class_name(one) for one in (np.float32(0.1), 0.1, Decimal("0.10"), np.float16(0.1))] == ["0.1"] * 4
+    assert [class_name(item) for item in (np.float32(0.1), 0.1, Decimal("0.10"), np.float16(0.1))] == ["0.1"] * 4
     column, _ = read_column(pa.array([0.1, 0.5], pa.float32()), Kind.CATEGORY)
     assert isinstance(column, Coded)
     assert column.labels == ("0.1", "0.5")
@@ -66,7 +66,7 @@ def test_numbers_have_the_shortest_text_of_their_own_precision() -> None:
 
 def test_an_exact_name_wins_over_its_canonical_form() -> None:
     """Each spelling finds the one name of its form; a form that two names share finds neither."""
-    assert [Vocabulary(("0", "1")).resolve(one) for one in ("1.0", " 1", "01", "true", "x")] == [
+    assert [Vocabulary(("0", "1")).resolve(item) for item in ("1.0", " 1", "01", "true", "x")] == [
         "1",
         "1",
         "1",
@@ -74,7 +74,7 @@ def test_an_exact_name_wins_over_its_canonical_form() -> None:
         "x",
     ]
     both = Vocabulary(("01", "1"))
-    assert [both.resolve(one) for one in ("01", "1", "1.0")] == ["01", "1", "1.0"]
+    assert [both.resolve(item) for item in ("01", "1", "1.0")] == ["01", "1", "1.0"]
     assert Vocabulary(("01", "02")).resolve("2.0") == "02"
 
 
@@ -90,7 +90,7 @@ def test_codes_with_leading_zeros_stay_as_they_are_written() -> None:
 def test_texts_outside_the_classes_have_codes_of_their_own() -> None:
     """A stray text never moves the codes of the classes, and its text is kept."""
     codes = ClassCodes(("0", "1"))
-    assert [codes.of(one) for one in ("1", "unknown", "0.0", "n/a", "unknown")] == [1, -2, 0, -3, -2]
+    assert [codes.of(item) for item in ("1", "unknown", "0.0", "n/a", "unknown")] == [1, -2, 0, -3, -2]
     assert codes.unseen == ("unknown", "n/a")
 
 

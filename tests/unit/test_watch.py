@@ -164,7 +164,7 @@ def test_a_sparkline_is_scaled_with_its_baseline() -> None:
     assert pen.spark([1.0, 1.0], 1.0) == "▁▁"
     assert pen.spark([1.0, float("nan"), 2.0], None) == "▁█"
     assert pen.spark([], 1.0) == ""
-    assert len(pen.spark([float(one) for one in range(100)], None, width=12)) == 12
+    assert len(pen.spark([float(item) for item in range(100)], None, width=12)) == 12
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def terminal(config: Path, *options: str, **environment: str) -> Iterator[tuple[
     """`driftd status --watch` on a pseudo-terminal of 80 by 24."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one), "TERM": "xterm-256color"}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item), "TERM": "xterm-256color"}
     env = {name: value for name, value in env.items() if name not in {"NO_COLOR", "COLUMNS", "LINES"}}
     process = subprocess.Popen(
         [sys.executable, "-m", "driftd.cli.main", "status", "--watch", "--every", "200ms", "-c", str(config), *options],
@@ -245,13 +245,13 @@ def test_in_a_pipe_it_prints_one_status_after_the_other(fleet: Path, as_json: bo
         [sys.executable, "-m", "driftd.cli.main", "status", "-w", "--every", "100ms", "-c", str(fleet), *options],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)},
     )
     assert process.stdout is not None
     try:
         if as_json:
             looks = [json.loads(process.stdout.readline()) for _ in range(2)]
-            assert [one["models"][0]["model"] for one in looks] == ["model-00", "model-00"]
+            assert [item["models"][0]["model"] for item in looks] == ["model-00", "model-00"]
             assert looks[0]["models"][0]["losses"] == [0.4, 0.4, 0.4]
         else:
             heads = 0

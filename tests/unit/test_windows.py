@@ -25,7 +25,7 @@ def extent(first_at: float | None, now: float = 1e12, rows: int = 0) -> Extent:
 def test_aligned_to_the_epoch() -> None:
     """Hours begin at full hours UTC, whenever the first event came."""
     windows = list(due_windows(Spec(every=3600.0), extent(7300.0), None, 15_000.0, 10.0))
-    assert [(one.index, one.start, one.end, one.by) for one in windows] == [
+    assert [(item.index, item.start, item.end, item.by) for item in windows] == [
         (2, 7200.0, 10_800.0, "time"),
         (3, 10_800.0, 14_400.0, "time"),
     ]
@@ -44,14 +44,14 @@ def test_waits_for_the_source() -> None:
 
 def test_nothing_before_the_first_event() -> None:
     """No window before the first event, even when the cursor stands before it; none at all without events."""
-    assert [one.index for one in due_windows(Spec(every=10.0), extent(55.0), 0, 80.0, 0.0)] == [5, 6, 7]
+    assert [item.index for item in due_windows(Spec(every=10.0), extent(55.0), 0, 80.0, 0.0)] == [5, 6, 7]
     assert list(due_windows(Spec(every=10.0), extent(None), None, 80.0, 0.0)) == []
 
 
 def test_a_silent_feed_is_seen() -> None:
     """Windows without events are due like any other; a day's absence is caught up in order."""
     windows = list(due_windows(Spec(every=3600.0), extent(0.0), 5, 30 * 3600.0, 0.0))
-    assert [one.index for one in windows] == list(range(5, 30))
+    assert [item.index for item in windows] == list(range(5, 30))
 
 
 def test_a_clock_that_goes_back() -> None:
@@ -61,9 +61,9 @@ def test_a_clock_that_goes_back() -> None:
 
 def test_row_windows() -> None:
     """Row windows are full or not due."""
-    assert [one.index for one in due_windows(Spec(rows=500), extent(0.0, rows=1499), None, 0.0, 0.0)] == [0, 1]
+    assert [item.index for item in due_windows(Spec(rows=500), extent(0.0, rows=1499), None, 0.0, 0.0)] == [0, 1]
     assert [
-        (one.start, one.end, one.by) for one in due_windows(Spec(rows=500), extent(0.0, rows=1500), 2, 0.0, 9.0)
+        (item.start, item.end, item.by) for item in due_windows(Spec(rows=500), extent(0.0, rows=1500), 2, 0.0, 9.0)
     ] == [(1000.0, 1500.0, "rows")]
 
 
@@ -106,8 +106,8 @@ def test_asked_again_and_again(first: float, every: float, steps: list[float], l
             assert window.end + lateness <= now + 1e-6
             seen.append(window)
             cursor = window.index + 1
-    assert all(one.end == other.start for one, other in itertools.pairwise(seen))
-    assert all(one.start <= first for one in seen[:1])
+    assert all(item.end == other.start for item, other in itertools.pairwise(seen))
+    assert all(item.start <= first for item in seen[:1])
     closed = closed_until(Spec(every=every), now, lateness)
     if seen:
         assert closed == pytest.approx(seen[-1].end)
