@@ -16,10 +16,9 @@ from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.loop.config_history import ConfigHistory, active_overrides, rules_of
-from driftd.loop.disk import sweep
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import state_sentence
-from driftd.loop.maintenance import prune_checks
+from driftd.loop.maintenance import PRUNE_AGAIN, prune
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.supervision import LogThrottle, SourceDamagedError, StopAskedError, status_line
 from driftd.notify import Notifier
@@ -335,15 +334,13 @@ class Daemon:
         self.assembly.metrics.model(name).mark_unwatched()
 
     def _prune(self, now: float) -> None:
-        """Once a day, forget the checks that are older than `retention.checks`."""
+        """Once a day, remove what is left over or beyond its retention; what fails is tried again the next hour."""
         if 0 <= now - self.pruned_at < DAY:
             return
-        for path in sweep(self.assembly.places, now):
-            log.info("leftover_removed", path=str(path))
-        for model in self.models.values():
-            model.prune_disk()
-        prune_checks(self.assembly.store, self.assembly.config, self.assembly.metrics, now)
-        self.pruned_at = now
+        done = prune(
+            self.assembly.places, self.models, self.assembly.store, self.assembly.config, self.assembly.metrics, now
+        )
+        self.pruned_at = now if done else now - DAY + PRUNE_AGAIN
 
     @property
     def unwatched(self) -> dict[str, str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from driftd.config.schema import Config
+from driftd.loop.disk import sweep
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.store.backups import DAILY, Backup, BackupError, Plan, backup_apart, is_due, list_backups, of_the_past
@@ -22,6 +24,7 @@ from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.writer import StateStore
 from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs
 
+PRUNE_AGAIN = 3600.0  # seconds until what failed is tried again
 FOLDERS = {
     "events": "events",
     "models": "versions",
@@ -110,6 +113,30 @@ def maintain_events(
     return ended_well
 
 
+class Prunable(Protocol):
+    """A model whose versions, snapshots, jobs and reports are pruned."""
+
+    def prune_disk(self) -> None:
+        """Remove what is beyond its retention and not in use."""
+        ...
+
+
+def prune(
+    places: Places, models: Mapping[str, Prunable], store: StateStore, config: Config, metrics: Metrics, now: float
+) -> bool:
+    """Remove what killed processes left, and what is beyond its retention; False where it failed, which is told."""
+    try:
+        for path in sweep(places, now):
+            log.info("leftover_removed", path=str(path))
+        for model in models.values():
+            model.prune_disk()
+        prune_checks(store, config, metrics, now)
+    except OSError as error:
+        log.warning("prune_failed", error=str(error))
+        return False
+    return True
+
+
 def prune_checks(store: StateStore, config: Config, metrics: Metrics, now: float) -> None:
     """Forget the checks of every model that are older than `retention.checks`, unless the clock is in doubt."""
     for state in store.models():
@@ -122,8 +149,7 @@ def prune_checks(store: StateStore, config: Config, metrics: Metrics, now: float
         if cutoff.at is None:
             log.warning("deletion_held", model=state.model, rows="checks", reason=cutoff.reason)
             continue
-        with store.transaction():
-            store.prune(state.model, before=cutoff.at)
+        store.prune(state.model, before=cutoff.at)
 
 
 def back_up(config: Config, config_path: Path, places: Places, metrics: Metrics, now: float) -> Backup | None:

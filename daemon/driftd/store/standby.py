@@ -67,7 +67,7 @@ def make_standby(places: Places, config: Path, models: tuple[str, ...], to: Path
     to.mkdir(parents=True, exist_ok=True, mode=0o750)
     _sweep(to)
     before = next(iter(_copies(to)), None)
-    staged = to / f"{_UNFINISHED}{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+    staged = to / f"{_UNFINISHED}{_name(before, now)}"
     staged.mkdir(mode=0o750)
     try:
         copied = _Copier(places.root, staged, before)
@@ -88,6 +88,13 @@ def make_standby(places: Places, config: Path, models: tuple[str, ...], to: Path
     for old in _copies(to)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _name(before: Path | None, now: float) -> str:
+    """The name of the next copy: it sorts after the one before, whatever the clock did between the two."""
+    last = before.name.partition("-")[0] if before is not None else "0"
+    number = int(last) + 1 if last.isdecimal() else 1
+    return f"{number:06d}-{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
 class _Copier:
