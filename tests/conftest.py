@@ -63,6 +63,8 @@ LONGEST_FIRST = (
     "test_soak",
     "test_loop_crashes",
     "test_dashboards",
+    "test_performance_worlds",
+    "test_policy_graph",
 )
 
 
