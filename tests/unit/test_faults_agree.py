@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -38,7 +39,7 @@ from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from page_server import serve_page
 
 ROOT = Path(__file__).parents[2]
-NOW, HOUR, DAY, GIB = time.time(), 3600.0, 86_400.0, 1 << 30
+HOUR, DAY, GIB = 3600.0, 86_400.0, 1 << 30
 MODEL = "demand"
 CONFIG = """\
 state_dir: {state}
@@ -50,6 +51,12 @@ EVALUATED, STEPS = 75, 15  # minutes: longer than any rule waits; and in how man
 OTHERS = {"DriftdDown", "DriftdEventsNotKept", "DriftdServerBehind"}  # another process tells them, or nobody is left to
 DOCTOR = ("progress", "conditions")
 CALM = KindAssessment(EvidenceKind.DATA, Verdict.OK, 2.0, 900.0, "as ever")
+
+
+@cache
+def now() -> float:
+    """The time of the first case: it may come long after the collection, and the page has a clock of its own."""
+    return time.time()
 
 
 @dataclass
@@ -69,13 +76,15 @@ class Stand:
 
     def calm(self) -> None:
         """As the loop shows it of a model that is checked, labelled and left alone."""
-        self.metrics.record_start(version="1", python="3", now=NOW - DAY, messages=lambda: 0)
-        self.metrics.record_round(NOW - 1, 0.01)
-        self.metrics.record_config("c0ffee", NOW - DAY)
-        self.metrics.room(50 * GIB, 100 * GIB, NOW)
-        self.metrics.record_backup(NOW - HOUR, 1000)
+        self.metrics.record_start(version="1", python="3", now=now() - DAY, messages=lambda: 0)
+        self.metrics.record_round(now() - 1, 0.01)
+        self.metrics.record_config("c0ffee", now() - DAY)
+        self.metrics.room(50 * GIB, 100 * GIB, now())
+        self.metrics.record_backup(now() - HOUR, 1000)
         tally = DecisionCounts()
-        tally.take(DecisionEvent(Event.ADOPTED, NOW - 90 * DAY, DecisionFigures(version=1), Phase.STEADY, Phase.STEADY))
+        tally.take(
+            DecisionEvent(Event.ADOPTED, now() - 90 * DAY, DecisionFigures(version=1), Phase.STEADY, Phase.STEADY)
+        )
         self.model.begin(tally, window_seconds=HOUR, thresholds=dict.fromkeys(EvidenceKind, 900.0))
         self.model.set_version_damaged(damaged=False)
         self.feed_rows()
@@ -83,27 +92,31 @@ class Stand:
         self.check(Assessment(Verdict.OK, "nothing moved", 200, (CALM,)))
         self.decided(self.state)
 
-    def feed_rows(self, *, faults: int = 0, predicted: float = NOW - 60, labelled: float = NOW - HOUR) -> None:
-        counts: dict[str, float] = {}
+    def feed_rows(self, *, faults: int = 0, predicted: float | None = None) -> None:
         self.model.source(
-            predictions=900, late=0, faults=faults, newest_prediction=predicted, newest_feedback=labelled, counts=counts
+            predictions=900,
+            late=0,
+            faults=faults,
+            newest_prediction=now() - 60 if predicted is None else predicted,
+            newest_feedback=now() - HOUR,
+            counts={},
         )
 
     def check(self, assessment: Assessment) -> None:
         """A check of the next window, the second of them the last whole one, is made and recorded."""
         self.checks += 1
-        end = (NOW // HOUR - 2 + self.checks) * HOUR
+        end = (now() // HOUR - 2 + self.checks) * HOUR
         window = Window(int(end // HOUR) - 1, end - HOUR, end)
-        self.store.save_check(MODEL, "window", window, assessment, at=NOW - 60, version=1)
-        self.model.check("window", assessment, window, CheckContext({}, None, None, HOUR), seconds=0.1, now=NOW - 60)
+        self.store.save_check(MODEL, "window", window, assessment, at=now() - 60, version=1)
+        self.model.check("window", assessment, window, CheckContext({}, None, None, HOUR), seconds=0.1, now=now() - 60)
 
     def decided(self, state: ModelState, *events: Event) -> None:
         """The state that policy came to, with what it called that."""
         self.state = state
-        self.store.save_state(state, NOW)
+        self.store.save_state(state, now())
         for event in events:
             figures = DecisionFigures(version=2, trigger=Trigger.MANUAL)
-            self.model.count_decision(DecisionEvent(event, NOW - 60, figures, Phase.RETRAINING, state.phase))
+            self.model.count_decision(DecisionEvent(event, now() - 60, figures, Phase.RETRAINING, state.phase))
         self.model.state(state, 1)
 
 
@@ -113,7 +126,7 @@ def nothing(_: Stand) -> None:
 
 def little_room(stand: Stand) -> None:
     stand.metrics.count_failed_message("tick")
-    stand.metrics.room(GIB // 4, 100 * GIB, NOW)
+    stand.metrics.room(GIB // 4, 100 * GIB, now())
 
 
 def not_kept(stand: Stand) -> None:
@@ -160,11 +173,11 @@ def version_damaged(stand: Stand) -> None:
 
 
 def predictions_stop(stand: Stand) -> None:
-    stand.feed_rows(predicted=NOW - 6 * HOUR)
+    stand.feed_rows(predicted=now() - 6 * HOUR)
 
 
 def labels_stop(stand: Stand) -> None:
-    stand.metrics.board.set(model_families.NEWEST_FEEDBACK, NOW - 20 * HOUR, MODEL)
+    stand.metrics.board.set(model_families.NEWEST_FEEDBACK, now() - 20 * HOUR, MODEL)
     stand.model.waits(windows=0, cohorts=9, not_evaluated=0)
 
 
@@ -173,7 +186,7 @@ def labels_late(stand: Stand) -> None:
 
 
 def stands_still(stand: Stand) -> None:
-    stand.metrics.record_round(NOW - 2 * HOUR, 0.01)
+    stand.metrics.record_round(now() - 2 * HOUR, 0.01)
 
 
 def server_behind(stand: Stand) -> None:
@@ -181,7 +194,7 @@ def server_behind(stand: Stand) -> None:
 
 
 def backups_fail(stand: Stand) -> None:
-    stand.metrics.record_backup(NOW - 3 * DAY, 1000)
+    stand.metrics.record_backup(now() - 3 * DAY, 1000)
     for _ in range(3 * EVALUATED):
         stand.metrics.count_failed_backup()
 
@@ -199,7 +212,7 @@ def deletion_held(stand: Stand) -> None:
 
 
 def fills_up(stand: Stand) -> None:
-    stand.metrics.forecast(NOW + 2 * DAY, {"events": GIB})
+    stand.metrics.forecast(now() + 2 * DAY, {"events": GIB})
 
 
 # By how a row begins: what feeds it, the alerts that it names, and words that page, status and doctor share.
@@ -301,7 +314,7 @@ def _observe(folder: Path, fault: str) -> Observed:
         case_of(fault)[0](stand)
         with serve_page(places, path, stand.obstacles, metrics=stand.metrics) as address:
             path.write_text(CONFIG.format(state=places.root, listen=address.removeprefix("http://")))
-            store.save_config(load(path).hash, at=NOW, content=load(path).model_dump(mode="json"))
+            store.save_config(load(path).hash, at=now(), content=load(path).model_dump(mode="json"))
             return _ask_all(path, places, address, stand.serve)
 
 
@@ -317,9 +330,9 @@ def _ask_all(path: Path, places: Places, address: str, serve: str) -> Observed:
     config, said, out = load(path), ask_daemon(load(path).http), io.StringIO()
     assert said.metrics is not None
     print_status(fleet_status(config, places, path, None, said.metrics, said.obstacles), Console(file=out, width=400))
-    findings = examine_all(path, NOW, {name: CHECKS[name] for name in DOCTOR})
+    findings = examine_all(path, now(), {name: CHECKS[name] for name in DOCTOR})
     bad = [f"{item.level} {item.said}" for item in findings if item.level is not FindingLevel.OK]
-    assert pressings(said.metrics, [MODEL], NOW).host == () or fleet["host"]
+    assert pressings(said.metrics, [MODEL], now()).host == () or fleet["host"]
     return Observed("\n".join(page), alerts, out.getvalue(), bad, f"{httpx.get(f'{address}/metrics').text}\n{serve}\n")
 
 
@@ -336,7 +349,7 @@ def series_of(text: str) -> Iterator[dict[str, str]]:
         grows = number / STEPS if name.endswith("_total") else 0.0
         begins = 0.0 if grows else number
         if name.endswith("_timestamp_seconds"):
-            begins = number - NOW + EVALUATED * 60
+            begins = number - now() + EVALUATED * 60
         yield {"series": f"{name}{{{job}}}", "values": f"{begins:.3f}+{grows:.6f}x{STEPS}"}
 
 
