@@ -345,7 +345,7 @@ def sentences(status: ServedStatus) -> list[str]:
     loud = {kind: found for kind, found in status.evidence.items() if found.verdict is not Verdict.OK}
     said += [f"{kind} {found.verdict}: {found.sentence}" for kind, found in loud.items()]
     if status.learning:
-        said.append(f"still learning: {status.learning}")
+        said.append(f"still {status.learning}")
     if status.build is not None:
         said.append(f"version {status.build.number} is being built, at the step {status.build.step}")
     if status.probation is not None:
