@@ -79,10 +79,10 @@ def hold_in_use(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def is_in_use(folder: Path) -> bool:
-    """Whether another process holds a folder by `hold_in_use`."""
+def is_in_use(path: Path) -> bool:
+    """Whether another process holds a lock on a folder (see `hold_in_use`) or a file; no for what is not there."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

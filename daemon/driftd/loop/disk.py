@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -156,22 +154,7 @@ def sweep(places: Places, now: float) -> list[Path]:
         for folder in places.root.glob(pattern):
             left += sweep_staging(folder, now)
     for scratch in places.root.glob(f"jobs/*/{SCRATCH}"):
-        if not _is_at_work(scratch.parent):
+        if not is_in_use(scratch.parent / ".lock"):  # which a job at work holds
             shutil.rmtree(scratch, ignore_errors=True)
             left.append(scratch)
     return left
-
-
-def _is_at_work(job: Path) -> bool:
-    """Whether a process works in the folder of a job: it holds the lock of that."""
-    try:
-        descriptor = os.open(job / ".lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
