@@ -7,8 +7,6 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from evidently.legacy.base_metric import ColumnNotFound
-from evidently.legacy.calculations.stattests import registry
 
 from driftd.second_opinion import adapter
 from driftd.second_opinion.opinions import OTHER, convert_column, opinions, prepare
@@ -56,6 +54,8 @@ def ask(column: str, name: str, reference: pd.DataFrame, current: pd.DataFrame, 
 
 def test_the_list_of_names_is_evidentlys_own() -> None:
     """Every stattest that the installed Evidently registers is listed, with its types and its threshold."""
+    from evidently.legacy.calculations.stattests import registry  # noqa: PLC0415 - 5 s for each worker that collects
+
     theirs = {
         name: (sorted(kind.value for kind in by_type), next(iter(by_type.values())).default_threshold)
         for name, by_type in registry._registered_stat_tests.items()
@@ -137,6 +137,7 @@ def test_a_vanished_column_is_named() -> None:
 
 def test_errors_that_are_no_exceptions_are_caught() -> None:
     """Evidently's BaseExceptions become errors that can be told, and an interrupt stays an interrupt."""
+    from evidently.legacy.base_metric import ColumnNotFound  # noqa: PLC0415 - 5 s for each worker that collects
 
     def fails() -> None:
         raise ColumnNotFound("age")

@@ -20,6 +20,7 @@ from driftd.observe.metric_family import SERVED
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "grafana" / "prometheus"
+CASES = ("driftd.rules.test.yml", "driftd.rules.days.test.yml")
 
 
 def tool(name: str, package: str = "prometheus") -> str:
@@ -79,14 +80,14 @@ def test_promtool_accepts_the_rules_and_the_scrape_config() -> None:
 @pytest.mark.slow
 def test_every_rule_fires_and_keeps_quiet_as_its_case_says() -> None:
     """`promtool test rules` runs every case, with the whole text of every message."""
-    code, output = run(tool("promtool"), "test", "rules", "driftd.rules.test.yml")
+    code, output = run(tool("promtool"), "test", "rules", *CASES)
     assert code == 0, output
 
 
 def test_every_rule_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
     """No rule is shipped that was never seen to fire, or never seen to be quiet."""
     seen: dict[str, set[bool]] = {}
-    for case in yaml.safe_load((RULES / "driftd.rules.test.yml").read_text())["tests"]:
+    for case in (case for name in CASES for case in yaml.safe_load((RULES / name).read_text())["tests"]):
         for item in case["alert_rule_test"]:
             seen.setdefault(item["alertname"], set()).add(bool(item["exp_alerts"]))
     assert seen == {alert.name: {True, False} for alert in ALERTS}

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -78,7 +79,10 @@ def _imports(body: list[ast.stmt], module: str, *, lazy: bool) -> Iterator[Impor
                 yield from _imports(handler.body, module, lazy=inside)
 
 
-IMPORTS = [statement for module in MODULES for statement in imports_of(module)]
+@cache
+def all_imports() -> list[Import]:
+    """The imports of every module, read when the first test asks: collecting the tests costs every worker."""
+    return [statement for module in MODULES for statement in imports_of(module)]
 
 
 def room_of(module: str) -> str:
@@ -133,7 +137,7 @@ def test_a_room_imports_only_what_its_row_allows(module: str) -> None:
         return
     ours = [
         statement
-        for statement in IMPORTS
+        for statement in all_imports()
         if statement.by == module and statement.name.split(".")[0] in PACKAGES and statement.name != "driftd"
     ]
     wrong = [
@@ -148,7 +152,7 @@ def test_the_detectors_know_nothing_of_the_daemon() -> None:
     """`driftd_detectors` never imports `driftd`."""
     assert not [
         statement
-        for statement in IMPORTS
+        for statement in all_imports()
         if room_of(statement.by) == "driftd_detectors" and statement.name.split(".")[0] == "driftd"
     ]
 
@@ -158,7 +162,7 @@ def test_only_the_store_says_sql() -> None:
     names = ("sqlite3", "sqlite_utils")
     wrong = [
         statement
-        for statement in IMPORTS
+        for statement in all_imports()
         if statement.name.split(".")[0] in names and room_of(statement.by) != "driftd.store"
     ]
     assert not wrong
@@ -166,14 +170,14 @@ def test_only_the_store_says_sql() -> None:
 
 def test_only_the_adapter_imports_evidently_and_only_when_called() -> None:
     """Evidently is imported in one module, and never at its top."""
-    found = [statement for statement in IMPORTS if statement.name.split(".")[0] == "evidently"]
+    found = [statement for statement in all_imports() if statement.name.split(".")[0] == "evidently"]
     assert {statement.by for statement in found} == {"driftd.second_opinion.adapter"}
     assert all(statement.lazy for statement in found)
 
 
 def test_policy_is_pure() -> None:
     """Policy imports the standard library, the records and itself; nothing that knows time, files or chance."""
-    found = {statement.name for statement in IMPORTS if room_of(statement.by) == "driftd.policy"}
+    found = {statement.name for statement in all_imports() if room_of(statement.by) == "driftd.policy"}
     ours = {name for name in found if name.split(".")[0] == "driftd"}
     assert {room_of(name) for name in ours} <= {"driftd.policy", "driftd.records", "driftd.formatting"}
     others = {name.split(".")[0] for name in found - ours}
@@ -195,7 +199,7 @@ def test_the_detectors_are_pure() -> None:
     impure = {"time", "os", "pathlib", "io", "logging", "structlog", "subprocess", "threading", "sqlite3", "requests"}
     wrong = [
         statement
-        for statement in IMPORTS
+        for statement in all_imports()
         if room_of(statement.by) == "driftd_detectors" and statement.name.split(".")[0] in impure
     ]
     assert not wrong
@@ -204,7 +208,7 @@ def test_the_detectors_are_pure() -> None:
 def test_no_module_imports_itself_by_a_detour() -> None:
     """The imports that run when a module is loaded form no cycle."""
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
-    for statement in IMPORTS:
+    for statement in all_imports():
         if not statement.lazy and statement.name in MODULES and statement.name != statement.by:
             graph[statement.by].add(statement.name)
     try:
