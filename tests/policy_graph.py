@@ -1,0 +1,264 @@
+"""The reachable graph of the pure policy: its states, the steps between them, and the laws that hold in each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
+
+from driftd.events import Event
+from driftd.policy import (
+    AlarmCleared,
+    AlarmRaised,
+    ClockTick,
+    Facts,
+    Finding,
+    OperatorRequest,
+    Override,
+    ProbationResult,
+    QualityFault,
+    QualityOk,
+    StepDone,
+    StepFailed,
+    advance,
+    pending_request,
+)
+from driftd.records import (
+    Action,
+    ActionKind,
+    ActionResult,
+    GateDecision,
+    JudgeResult,
+    ModelState,
+    Phase,
+    ProbationDecision,
+    RefreshResult,
+    SnapshotResult,
+    SwapArguments,
+    SwapPurpose,
+    TrainResult,
+    Transition,
+    Trigger,
+    Window,
+)
+from policy_states import (
+    ALARM,
+    AT_WORK,
+    DAY,
+    FIRST,
+    LOGGED,
+    MANY,
+    NOW,
+    PAUSED,
+    PEOPLE,
+    REFRESHING,
+    REPORTS,
+    WINDOW,
+    Step,
+    World,
+    canonical,
+    later,
+)
+
+
+def steps_from(world: World) -> Iterator[Step]:
+    """Everything that can happen next."""
+    for labels, paused in ((True, False), (False, False), (True, True)):
+        yield "tick", ClockTick(), labels, paused
+    if world.actions:
+        yield "failed", StepFailed(world.actions[0].arguments, "boom"), True, False
+        yield from (("done", finding, True, False) for finding in results_of(world.actions[0]))
+    if not world.stands:
+        yield "raised", AlarmRaised(ALARM, 5, Window(7, NOW - DAY, NOW)), True, False
+    else:
+        yield "cleared", AlarmCleared("performance", "it fell"), True, False
+    if world.state.hand_over is not None:
+        yield "confirm", OperatorRequest("confirm", "ada", "because", world.state.hand_over.version), True, False
+    for kind in PEOPLE:
+        yield kind, OperatorRequest(kind, "ada", "because", until=NOW + 2 * DAY), True, False
+    yield "fault", QualityFault("a column is gone") if world.state.blocked is None else QualityOk(), True, False
+
+
+def results_of(action: Action) -> Iterator[Finding]:
+    """What an action can give."""
+    if action.kind is ActionKind.SHADOW:
+        for decision in ProbationDecision:
+            yield ProbationResult(decision, "because", 400)
+        return
+    refreshed = [refresh_result(serves) for serves in (1, 2, 3)] + [refresh_result(2, is_broken=True)]
+    judged = [JudgeResult(decision, "because", rows=300) for decision in GateDecision]
+    results: dict[ActionKind, list[ActionResult | None]] = {
+        ActionKind.SNAPSHOT: [SnapshotResult("d", rows=900)],
+        ActionKind.TRAIN: [TrainResult(rows=800)],
+        ActionKind.JUDGE: list(judged),
+        ActionKind.REFRESH: list(refreshed),
+    }
+    yield from (StepDone(action.arguments, result) for result in results.get(action.kind, [None]))
+
+
+def refresh_result(serves: int, *, is_broken: bool = False) -> RefreshResult:
+    """What a refresh can say: its own version 3 is to serve, the champion 2 serves on, or the older 1 is better."""
+    return RefreshResult(
+        serves=serves,
+        sentence="because",
+        recipe="all",
+        rows=900,
+        effective=1000.0,
+        mature_until=NOW,
+        is_broken=is_broken,
+    )
+
+
+def decide(world: World, finding: Finding, labels: bool, paused: bool) -> Transition:
+    facts = Facts(
+        next_version=4,
+        versions=world.versions,
+        labels=MANY if labels else 0,
+        working=frozenset(action.kind for action in world.actions),
+        logged=LOGGED,
+        window=WINDOW,
+        fresh_labels=MANY if labels else 0,
+        first_refresh=FIRST,
+    )
+    return advance(world.state, finding, facts, world.settings, PAUSED if paused else Override(), NOW)
+
+
+def after(world: World, step: Step) -> World:
+    """The world after a step; time passes with a tick alone. Holds every law on the way."""
+    name, finding, labels, paused = step
+    if name == "tick":
+        world = canonical(later(world))
+    if name in ("done", "failed"):
+        done, world = world, replace(world, actions=world.actions[1:])
+        if isinstance(finding, StepDone) and isinstance(finding.result, JudgeResult) and done.state.build is not None:
+            of_build = getattr(finding.arguments, "version", None) == done.state.build.number
+            world = replace(world, passed=world.passed or (of_build and finding.result.decision == "promote"))
+        if isinstance(finding, StepDone) and isinstance(finding.result, RefreshResult) and done.state.build is not None:
+            is_current = finding.arguments == msgspec.structs.replace(finding.arguments, champion=done.state.champion)
+            of_build = getattr(finding.arguments, "version", None) == done.state.build.number
+            chosen = finding.result.serves != done.state.champion and not finding.result.is_broken
+            world = replace(world, passed=is_current and of_build and chosen)
+    if name in ("raised", "cleared"):
+        world = replace(world, stands=name == "raised", quiet=0.0, times_told=0)
+    for _ in range(8):
+        transition = decide(world, finding, labels, paused)
+        hold_laws(world, finding, transition)
+        world = canonical(moved(world, finding, transition))
+        if name != "tick" or (transition.event is None and not transition.actions):
+            break
+    else:
+        raise AssertionError(f"policy goes round: {transition.event} {transition.reason}")
+    if world.stands and name == "tick":
+        assert world.quiet < limit(world) + DAY, f"nothing is done or told: {world.state}"
+    return world
+
+
+def moved(world: World, finding: Finding, transition: Transition) -> World:
+    """The world once a transition has landed."""
+    state = transition.state
+    fresh = tuple(action for action in transition.actions if action.kind is not ActionKind.REPORT)
+    is_swap = isinstance(finding, StepDone) and finding.kind is ActionKind.SWAP and state.champion is not None
+    world = replace(world, state=state, actions=(*world.actions, *fresh))
+    if is_swap:
+        world = replace(world, stands=False, quiet=0.0, times_told=0)
+    if transition.event == Event.BUILD_STARTED or state.build is None:
+        world = replace(world, passed=False)
+    if transition.event == Event.ALARM_UNATTENDED:
+        return replace(world, quiet=0.0, times_told=world.times_told + 1)
+    return replace(world, quiet=0.0) if is_attended(world) else world
+
+
+def is_attended(world: World) -> bool:
+    state = world.state
+    if any(alarm.acknowledged is not None and alarm.acknowledged.until > NOW for alarm in state.open_alarms):
+        return True
+    at_work = state.phase is Phase.RETRAINING and state.build is not None and state.build.step in AT_WORK
+    return at_work or state.phase is Phase.AWAITING_APPROVAL or not world.stands
+
+
+def limit(world: World) -> float:
+    return REPORTS[min(world.times_told, len(REPORTS) - 1)]
+
+
+def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
+    """No swap without a reason for it, no wish of a person that is dropped silently, no alarm that is forgotten."""
+    before, state = world.state, transition.state
+    for action in transition.actions:
+        if isinstance(action.arguments, SwapArguments):
+            purpose = action.arguments.purpose
+            by_person = getattr(finding, "kind", "") in ("rollback", "confirm")
+            rolls_back = isinstance(finding, ProbationResult) or by_person
+            assert world.passed if purpose is SwapPurpose.PROMOTE else rolls_back, transition.reason
+    assert state.champion == before.champion or (isinstance(finding, StepDone) and finding.kind is ActionKind.SWAP)
+    wish = pending_request(before)
+    if wish is not None and wish.trigger is Trigger.MANUAL and pending_request(state) != wish:
+        is_begun = state.build is not None and state.build.requested_at == wish.since
+        is_renewed = isinstance(finding, OperatorRequest) and finding.kind == "retrain"
+        assert is_begun or is_renewed, f"a person's wish is gone: {transition.event} {transition.reason}"
+    own = before.want if wish is None else None
+    if own is not None and own.trigger is Trigger.MANUAL and state.want is None:
+        assert transition.event is not None, f"a person's build ends in silence: {transition.reason}"
+    if world.stands and state.champion == before.champion and not isinstance(finding, AlarmCleared):
+        assert state.open_alarms, f"the alarm is forgotten: {transition.event} {transition.reason}"
+
+
+START = World(ModelState("demand", champion=2, previous=1))
+
+
+REFRESHED = replace(START, settings=REFRESHING)
+
+
+def explore(start: World, most: int) -> set[World]:
+    """The states that some order of steps leads to, breadth first, as many as asked for."""
+    seen, waiting = {start}, deque([start])
+    while waiting and len(seen) < most:
+        world = waiting.popleft()
+        for step in steps_from(world):
+            following = after(world, step)
+            if following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return seen
+
+
+def is_acted_on(world: World) -> bool:
+    """Whether a build for the alarm begins, once nothing stands in its way and no other build comes to an end."""
+    if world.state.blocked is not None:
+        world = after(world, ("whole", QualityOk(), True, False))
+    for _ in range(16):
+        before = world.state
+        world = after(world, ("tick", ClockTick(), True, False))
+        begun = world.state.build
+        if begun is not None and begun.alarm == 1 and (before.build is None or begun.started_at >= NOW - 1):
+            return True
+        if world.state.phase is Phase.AWAITING_APPROVAL:
+            world = after(world, ("reject", OperatorRequest("reject", "ada"), True, False))
+        for _ in range(8):
+            if not world.actions or not world.stands:
+                break
+            world = after(world, ("done", _refusal(world, world.actions[0]), True, False))
+        if not world.stands:
+            return True  # another version serves
+    return False
+
+
+def _refusal(world: World, action: Action) -> Finding:
+    if action.kind is ActionKind.SHADOW:
+        return ProbationResult(ProbationDecision.CONFIRM, "because", 400)
+    if action.kind is ActionKind.REFRESH:
+        return StepDone(action.arguments, refresh_result(2))
+    if action.kind is ActionKind.JUDGE:
+        is_its_own = world.state.build is not None and world.state.build.alarm == 1
+        decision = GateDecision.REJECT if is_its_own else GateDecision.INCONCLUSIVE
+        return StepDone(action.arguments, JudgeResult(decision, "because", rows=300))
+    return next(results_of(action))
+
+
+def hold_the_graph(start: World, most: int) -> int:
+    seen = explore(start, most)
+    for world in seen:
+        if world.stands:
+            assert is_acted_on(world), f"a standing alarm is never acted on: {world}"
+    return len(seen)
