@@ -176,3 +176,27 @@ def eventually(true: Callable[[], object], seconds: float = HANG) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come in time"
         time.sleep(0.01)
+
+
+def webhook(url: str, **options: object) -> Receiver:
+    return Receiver.model_validate({"webhook": url, **options})
+
+
+def program(tmp_path: Path, text: str, **options: object) -> Receiver:
+    path = tmp_path / f"hook{len(list(tmp_path.iterdir()))}"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return Receiver.model_validate({"command": [str(path)], **options})
+
+
+def running(marker: str) -> list[int]:
+    """The processes whose command line holds a marker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                if marker.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
