@@ -17,11 +17,10 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from subjects.server import server
 
 from driftd import Driftd
 from driftd.config.load import load
@@ -88,25 +88,6 @@ def serve_minimal(state: Path) -> None:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print(f"127.0.0.1:{listening.getsockname()[1]}", file=sys.stderr, flush=True)
     uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False)).run(sockets=[listening])
-
-
-@contextlib.contextmanager
-def server(*command: str) -> Iterator[int]:
-    """A server in a process of its own, on a port that it says."""
-    process = subprocess.Popen(
-        [sys.executable, *command],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if found := re.search(rb"127\.0\.0\.1:(\d+)", line):
-                yield int(found[1])
-                break
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
 
 
 def connect(port: int) -> socket.socket:
