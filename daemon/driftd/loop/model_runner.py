@@ -149,7 +149,11 @@ class ModelRunner:
             self._record(run, champion, now)
             cohorts += 1
         left = self.scheduler.count_due(self.store, now)
-        self.metrics.doubts(ahead=self.scheduler.count_ahead(self.store, now), clock=self.scheduler.doubts_clock(now))
+        self.metrics.doubts(
+            ahead=self.scheduler.count_ahead(self.store, now),
+            clock=self.scheduler.doubts_clock(self.store, now),
+            now=now,
+        )
         self._show_waiting(now)
         return bool(cohorts) or (len(due) > 1 and left < waiting)
 

@@ -83,6 +83,11 @@ class StateReader:
         of_model = "select * from transitions where model = ? order by id desc limit ?"
         return [StoredTransition.from_row(row) for row in self._latest(everywhere, of_model, model, limit)]
 
+    def begun_at(self, model: str) -> float | None:
+        """When the first decision on a model was made; None before it."""
+        row = self._db.execute("select at from transitions where model = ? order by id limit 1", (model,)).fetchone()
+        return None if row is None else float(row["at"])
+
     def transition(self, transition: int) -> StoredTransition | None:
         """One transition by its id."""
         row = self._db.execute("select * from transitions where id = ?", (transition,)).fetchone()
