@@ -200,11 +200,11 @@ def backups_fail(stand: Stand) -> None:
 
 
 def clock_doubted(stand: Stand) -> None:
-    stand.model.doubts(ahead=0, clock=True)
+    stand.model.doubts(ahead=0, clock=True, now=now())
 
 
 def windows_ahead(stand: Stand) -> None:
-    stand.model.doubts(ahead=12, clock=False)
+    stand.model.doubts(ahead=12, clock=False, now=now())
 
 
 def deletion_held(stand: Stand) -> None:
