@@ -163,7 +163,7 @@ def source_away(stand: Stand) -> None:
 
 
 def evidence_unreadable(stand: Stand) -> None:
-    stand.obstacles[MODEL] = "its stored evidence cannot be read: `driftd reset-evidence demand --reason ...`"
+    stand.obstacles[MODEL] = "its stored evidence cannot be read: `driftd reset-evidence demand --why ...`"
     stand.model.mark_unwatched()
     stand.decided(stand.state)
 

@@ -175,7 +175,8 @@ class ProbationResult:
 class OperatorRequest:
     """A request of a person by the CLI.
 
-    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset_evidence | reset-cursor.
+    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset-evidence | reset-cursor |
+    prune-checks.
     """
 
     kind: str

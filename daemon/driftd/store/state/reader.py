@@ -166,6 +166,13 @@ class StateReader:
         query = "select at from checks where model = ? and kind = 'window'"
         return [row["at"] for row in self._db.execute(query, (model,))]
 
+    def count_checks_after(self, model: str, at: float) -> tuple[int, int]:
+        """How many checks of windows with rows were made after a time, and how many there are."""
+        query = """select count(*) filter (where at > ?) as ahead, count(*) as total
+                   from checks where model = ? and kind = 'window' and rows > 0"""
+        row = self._db.execute(query, (at, model)).fetchone()
+        return int(row["ahead"]), int(row["total"])
+
     def newest_checks(self, model: str, kind: str, limit: int) -> list[StoredCheck]:
         """The checks of the latest windows of one model: by its index, so as quick among many models as alone."""
         query = "select * from checks where model = ? and kind = ? order by window_index desc limit ?"

@@ -179,7 +179,7 @@ class StoredRequest:
     at: float
     who: str
     model: str
-    kind: str  # retrain | approve | reject | rollback | acknowledge
+    kind: str  # spelled like its command; some of earlier releases have `_` for `-`
     arguments: dict[str, Any]
     handled_at: float | None
     outcome: str | None
