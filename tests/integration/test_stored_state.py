@@ -212,7 +212,7 @@ def test_no_clock_of_another_year_harms_it(later: Daemon) -> None:
     assert doubts(later) == (0, 0, 0)
 
 
-def asked(daemon: Daemon, kind: str, at: float, **arguments: str | float | None) -> str:
+def asked(daemon: Daemon, kind: str, at: float, **arguments: Any) -> str:
     """What the daemon answers a request in its next round."""
     given = {"text": "INC-1", **arguments}
     number = post_request(daemon.assembly.places.state_db, at=at, who="ada", model=MODEL, kind=kind, arguments=given)
@@ -245,3 +245,19 @@ def test_a_cursor_is_not_set_back_by_a_clock_that_is_behind(later: Daemon) -> No
     assert (store.check_times(MODEL), store.cursor(MODEL, "window")) == (times, cursor)
     assert "windows were passed over" in asked(later, "reset-cursor", now, force=1.0)
     assert store.check_times(MODEL) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "outcome"),
+    [
+        ("reset-evidence", {"text": "f\udcfcr Montag"}, "begin anew: f\\udcfcr Montag"),
+        ("rollback", {"version": [1]}, "it cannot be answered: TypeError"),
+    ],
+)
+def test_a_request_that_no_daemon_can_answer_fails_no_round(
+    later: Daemon, kind: str, given: dict[str, Any], outcome: str
+) -> None:
+    """A byte of the command line that is not UTF-8 is spelled; what makes no sense is answered; the model goes on."""
+    assert outcome in asked(later, kind, LATER_LEFT_AT, **given)
+    assert later.assembly.store.waiting_requests() == []
+    assert later.assembly.metrics.board.value(model_families.STEP_ERRORS, MODEL) == 0

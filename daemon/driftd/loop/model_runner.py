@@ -12,6 +12,7 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.events import Event
+from driftd.formatting import encodable
 from driftd.loop.actions import Performer, finding_of
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
@@ -285,7 +286,16 @@ class ModelRunner:
     def _answer_requests(self, now: float) -> None:
         for request in self.store.waiting_requests():
             if request.model == self.name:
-                self._answer(request, now)
+                self._answer_or_refuse(request, now)
+
+    def _answer_or_refuse(self, request: StoredRequest, now: float) -> None:
+        """A request that makes no sense costs an answer; it must not fail each round of its model for ever."""
+        try:
+            self._answer(request, now)
+        except (TypeError, ValueError) as error:
+            outcome = f"it cannot be answered: {type(error).__name__}: {encodable(str(error))}"
+            self.store.answer_request(request.id, at=now, outcome=outcome)
+            log.error("request_failed", model=self.name, kind=request.kind, who=request.who, exc_info=True)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
         finding, facts, monitor = request_of(request), self._facts(now), self.evidence.monitor
