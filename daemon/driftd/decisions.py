@@ -239,6 +239,11 @@ MEANINGS: dict[Event, Meaning] = {
         "Cursor set back",
         "The clock had been ahead, and windows were passed over that cannot have been yet; they are checked in time.",
     ),
+    Event.CHECKS_FORGOTTEN: Meaning(
+        Severity.INFO,
+        "Old checks forgotten",
+        "A person had the checks over their age deleted, which had been kept because of the clock or their number.",
+    ),
     Event.REQUEST_REFUSED: Meaning(Severity.INFO, "Request refused", "What a person asked cannot be done now."),
     Event.HANDED_OVER: Meaning(
         Severity.INFO,

@@ -48,6 +48,7 @@ class Event(StrEnum):
     OVERRIDE_CHANGED = "override_changed"
     OVERRIDE_ENDED = "override_ended"
     CURSOR_RESET = "cursor_reset"
+    CHECKS_FORGOTTEN = "checks_forgotten"
     REQUEST_REFUSED = "request_refused"
     HANDED_OVER = "handed_over"
     HAND_OVER_FAILED = "hand_over_failed"

@@ -60,6 +60,11 @@ def visible(text: str) -> str:
     return _ACTING.sub(_spell, text) if _ACTING.search(text) else text
 
 
+def encodable(text: str) -> str:
+    r"""A text that a database takes: halves of characters, as of a byte that is not UTF-8, are spelled (`\udc9b`)."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def visible_lines(text: str) -> str:
     """A text of several lines of our own, each as `visible` shows it."""
     return "\n".join(visible(line) for line in text.split("\n"))

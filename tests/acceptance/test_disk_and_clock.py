@@ -1,18 +1,24 @@
-"""The real daemon on a disk that fills up, and under a wall clock that is set by hours: only the fault is made."""
+"""The real daemon on a disk that fills up, and on a clock that is hours or years wrong: only the fault is made."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tarfile
+import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
-from fault_counts import Counts, address, daemon, environment, number
+from driftd.paths import Places
+from fault_counts import Counts, address, daemon, environment, events_of, number, window_indices
 from limits import HANG, time_limit, wait
 
 pytestmark = pytest.mark.slow
@@ -71,14 +77,27 @@ def resident_bytes(process: subprocess.Popen[bytes]) -> int:
     return 1024 * int(status.partition("VmRSS:")[2].split()[0])
 
 
-def test_the_clock_is_set_by_hours_and_by_years_and_comes_back(tmp_path: Path) -> None:
-    """After each leap rounds go on, a changed config is seen within seconds, and no memory goes into missed runs."""
+def processor_seconds(process: subprocess.Popen[bytes]) -> float:
+    """What a process has taken of the cores."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What shifts the wall clock of a process by the seconds in a file."""
     if shutil.which("gcc") is None:
         pytest.skip("Debian package gcc is not installed")
-    (tmp_path / "clock.c").write_text(CLOCK)
-    library, offset, log = tmp_path / "clock.so", tmp_path / "offset", tmp_path / "log"
-    command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(library), str(tmp_path / "clock.c")]
+    folder = tmp_path_factory.mktemp("clock")
+    (folder / "clock.c").write_text(CLOCK)
+    command = ["gcc", "-shared", "-fPIC", "-O2", "-o", str(folder / "clock.so"), str(folder / "clock.c")]
     subprocess.run(command, check=True, timeout=HANG)
+    return folder / "clock.so"
+
+
+def test_the_clock_is_set_by_hours_and_by_years_and_comes_back(tmp_path: Path, library: Path) -> None:
+    """After each leap rounds go on, a changed config is seen within seconds, and no memory goes into missed runs."""
+    offset, log = tmp_path / "offset", tmp_path / "log"
     offset.write_text("0")
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.format(state=tmp_path / "state"))
@@ -102,6 +121,79 @@ def test_the_clock_is_set_by_hours_and_by_years_and_comes_back(tmp_path: Path) -
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=time_limit(10)) == 0
+    print(counts.line())  # noqa: T201 - the figures are what this test is for
+
+
+STORED = Path(__file__).parents[1] / "data" / "state_e02b064"  # a day of one model, and an hour that no check has seen
+LEFT_AT, UNCHECKED, STORED_EVENTS, STORED_DECISIONS = 1_700_230_300.0, 472_285, 1440, 15
+KEEPS_A_DAY = """\
+state_dir: {folder}/state
+http: {{listen: "127.0.0.1:0"}}
+retention: {{events: 1d, checks: 1d}}
+models:
+  demand:
+    task: regression
+    target: y
+    window: {{every: 1h, lateness: 1s}}
+    retrain: {{on: [schedule], schedule: "0 3 1 1 *", refresh: false}}
+    probation: {{span: 30d, min_labels: 100000}}
+"""
+
+
+def stored_model(folder: Path) -> tuple[Path, Places]:
+    """A config that would delete all but a day and build on the first of January, over a stored day of events."""
+    with tarfile.open(STORED / "state.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    config, places = folder / "config.yaml", Places(folder / "state")
+    config.write_text(KEEPS_A_DAY.format(folder=folder))
+    with closing(sqlite3.connect(places.state_db)) as state, state:
+        state.execute("delete from requests")
+    return config, places
+
+
+def count_events(places: Places) -> int:
+    with closing(sqlite3.connect(f"file:{places.events_db('demand')}?mode=ro", uri=True)) as events:
+        return int(events.execute("select count(*) from predictions").fetchone()[0])
+
+
+def test_it_starts_on_a_clock_that_is_years_wrong_and_the_clock_comes_back(tmp_path: Path, library: Path) -> None:
+    """Nothing is deleted, built or passed over, the cores idle, and the right clock finds the loop where it was."""
+    config, places = stored_model(tmp_path)
+    offset, counts, rarely = tmp_path / "offset", Counts(), partial(wait, pause=0.25)
+    for years, doubted, ahead in ((-10, 0, 1), (1, 1, 0), (5, 1, 0)):
+        log, true = tmp_path / f"log{years}", LEFT_AT - time.time()
+        offset.write_text(str(int(true + years * YEAR)))
+        counts.faults["start on a wrong clock"] += 1
+        with (
+            daemon(config, log, LD_PRELOAD=str(library), RT_OFFSET_FILE=str(offset)) as process,
+            httpx.Client(base_url=address(log), timeout=HANG) as http,
+        ):
+            rarely(lambda http=http: http.get("/-/ready").status_code == 200, "the first round")
+            memory = resident_bytes(process)
+            offset.write_text(str(int(true + years * YEAR + 10)))  # a leap: all that waits for a moment runs at once
+            rarely(lambda http=http: number(http, "driftd_upkeep_last_success_timestamp_seconds"), "upkeep")
+            rarely(lambda http=http: number(http, "driftd_backup_last_success_timestamp_seconds"), "a backup")
+            rounds, taken = number(http, "driftd_round_duration_seconds_count"), processor_seconds(process)
+            rarely(lambda: number(http, "driftd_round_duration_seconds_count") >= rounds + 3, "rounds go on")  # noqa: B023
+            assert processor_seconds(process) - taken < 3.0
+            assert http.get("/-/healthy").status_code == 200
+            assert number(http, "driftd_clock_doubted") == doubted
+            assert (number(http, "driftd_windows_ahead") > 80_000) == ahead
+            assert count_events(places) == STORED_EVENTS
+            offset.write_text(str(int(true)))
+            rarely(lambda http=http: number(http, "driftd_clock_jumps_total") >= 2, "the clock's return is seen")
+            rarely(lambda: UNCHECKED in window_indices(places, "demand"), "the hour is checked")
+            rarely(
+                lambda http=http: number(http, "driftd_clock_doubted") + number(http, "driftd_windows_ahead") == 0,
+                "the clock is believed",
+            )
+            assert http.get("/-/healthy").status_code == 200
+            assert resident_bytes(process) < memory + (100 << 20)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=time_limit(10)) == 0
+        assert b"Traceback" not in log.read_bytes()
+    assert window_indices(places, "demand") == list(range(UNCHECKED - 23, UNCHECKED + 1))
+    assert events_of(places, "demand")[STORED_DECISIONS:] == []
     print(counts.line())  # noqa: T201 - the figures are what this test is for
 
 

@@ -18,6 +18,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.training.fork_server import ForkServer
+from driftd.training.job_output import SCRATCH
 from driftd.training.jobs import JobLimits, JobResult, start_job
 from driftd.training.process_tree import descendants
 from driftd.training.snapshots import take_snapshot
@@ -236,8 +237,10 @@ def test_a_killed_job_takes_along_what_fled_from_it(any_world: World, tmp_path: 
     job = start_job(any_world[0].job("train"), "train", output, JobLimits(threads=1), any_world[2])
     wait(pids.exists, "the training")
     assert _runs(int(pids.read_text()))
+    assert (job.folder / SCRATCH).exists()
     job.kill()
     assert not _runs(int(pids.read_text()))
+    wait(lambda: not [*job.folder.glob(f"{SCRATCH}*")], "its temporary files are gone")
 
 
 STARTER = """

@@ -262,7 +262,7 @@ BROKEN: dict[str, tuple[str, Break, FindingLevel, str]] = {
         "evidence",
         lambda p: sql(p / "state/state.db", "update monitors set monitor = zeroblob(40)"),
         FindingLevel.FAIL,
-        "its stored evidence cannot be read.*driftd reset-evidence demand --reason",
+        "its stored evidence cannot be read.*driftd reset-evidence demand --why",
     ),
     "action put off": (
         "progress",

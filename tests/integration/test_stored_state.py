@@ -192,7 +192,7 @@ def test_no_clock_of_another_year_harms_it(later: Daemon) -> None:
     """
     store, places = later.assembly.store, later.assembly.places
     checks = len(store.check_times(MODEL))
-    for years, expected in ((1, (0, 1, 1)), (5, (0, 1, 1)), (-10, (87_659, 0, 1)), (0, (0, 0, 0))):
+    for years, expected in ((1, (0, 1, 0)), (5, (0, 1, 1)), (-10, (87_659, 0, 1)), (0, (0, 0, 0))):
         later.round(LATER_LEFT_AT + years * YEAR)
         assert store.cursor(MODEL, "window") == LATER_UNCHECKED + 1
         assert len(store.check_times(MODEL)) == checks
@@ -210,3 +210,54 @@ def test_no_clock_of_another_year_harms_it(later: Daemon) -> None:
         assert answered is not None
         assert outcome in str(answered.outcome)
     assert doubts(later) == (0, 0, 0)
+
+
+def asked(daemon: Daemon, kind: str, at: float, **arguments: Any) -> str:
+    """What the daemon answers a request in its next round."""
+    given = {"text": "INC-1", **arguments}
+    number = post_request(daemon.assembly.places.state_db, at=at, who="ada", model=MODEL, kind=kind, arguments=given)
+    daemon.round(at)
+    answered = daemon.assembly.store.request(number)
+    assert answered is not None
+    return str(answered.outcome)
+
+
+def test_checks_that_are_held_go_when_a_person_says_so(later: Daemon) -> None:
+    """By the clock of five years ahead all are too old and kept; asked for, they go, and are held no more."""
+    store, now = later.assembly.store, LATER_LEFT_AT + 5 * YEAR
+    count = len(store.check_times(MODEL))
+    later.round(now)
+    assert (doubts(later)[2], len(store.check_times(MODEL))) == (1, count)
+    sentence = asked(later, "prune-checks", now)
+    assert sentence.startswith(f"ada has {count} of {count} checks that are older than ")
+    assert "(INC-1) deleted" in sentence
+    assert store.check_times(MODEL) == []
+    assert doubts(later)[2] == 0
+    assert store.history(MODEL, 1)[0].event == "checks_forgotten"
+    assert asked(later, "prune-checks", now) == "no check is older than retention.checks"
+
+
+def test_a_cursor_is_not_set_back_by_a_clock_that_is_behind(later: Daemon) -> None:
+    """What `driftd status` suggests then forgets no check: the clock is to be set first, or a person insists."""
+    store, now = later.assembly.store, LATER_LEFT_AT - 10 * YEAR
+    times, cursor = store.check_times(MODEL), store.cursor(MODEL, "window")
+    assert "the clock seems to be behind; set it (timedatectl)" in asked(later, "reset-cursor", now)
+    assert (store.check_times(MODEL), store.cursor(MODEL, "window")) == (times, cursor)
+    assert "windows were passed over" in asked(later, "reset-cursor", now, force=1.0)
+    assert store.check_times(MODEL) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "outcome"),
+    [
+        ("reset-evidence", {"text": "f\udcfcr Montag"}, "begin anew: f\\udcfcr Montag"),
+        ("rollback", {"version": [1]}, "it cannot be answered: TypeError"),
+    ],
+)
+def test_a_request_that_no_daemon_can_answer_fails_no_round(
+    later: Daemon, kind: str, given: dict[str, Any], outcome: str
+) -> None:
+    """A byte of the command line that is not UTF-8 is spelled; what makes no sense is answered; the model goes on."""
+    assert outcome in asked(later, kind, LATER_LEFT_AT, **given)
+    assert later.assembly.store.waiting_requests() == []
+    assert later.assembly.metrics.board.value(model_families.STEP_ERRORS, MODEL) == 0

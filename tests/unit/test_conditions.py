@@ -126,6 +126,13 @@ def test_what_an_alert_fires_on_presses(alert: str) -> None:
     assert output[0].command.startswith("driftd ")
 
 
+def test_log_files_of_last_year_are_said_to_be_history() -> None:
+    """Predictions months older than the watch are a silent feed that is called history; the clock is not doubted."""
+    output = found(board((model_families.NEWEST_PREDICTION, NOW - 200 * DAY, "demand")))
+    assert alerts(output) == ["DriftdPredictionFeedSilent"]
+    assert output[0].sentence.startswith("All predictions are history: the newest is of ")
+
+
 def test_every_alert_has_its_place_on_the_page() -> None:
     """No pager rings for something that the page does not tell; what it tells elsewhere says where."""
     assert {*PRESSING, *ELSEWHERE} == {alert.name for alert in ALERTS}

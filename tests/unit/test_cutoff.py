@@ -26,6 +26,12 @@ def test_nothing_goes_on_a_clock_that_lies_years_beside_the_rows(years: int) -> 
     assert choose_cutoff(SortedTimes(DAYS), END + 60, 400 * DAY, 1.0).at == END - 400 * DAY
 
 
+def test_nothing_is_held_where_nothing_is_too_old() -> None:
+    """Rows of half a year that end half a year ago are not said to be kept: none is over its age by any clock."""
+    assert choose_cutoff(SortedTimes(DAYS), END + 200 * DAY, 701 * DAY, 0.2).at == END - 701 * DAY
+    assert choose_cutoff(SortedTimes(DAYS), END + 200 * DAY, 690 * DAY, 0.2).at is None
+
+
 def test_age_counts_from_the_newest_row_and_not_from_the_clock() -> None:
     """A feed that is silent for two months loses nothing for that."""
     assert choose_cutoff(SortedTimes(DAYS), END + 60 * DAY, 400 * DAY, 1.0).at == END - 400 * DAY

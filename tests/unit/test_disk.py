@@ -18,7 +18,7 @@ from driftd.paths import Places
 from driftd.policy import Override
 from driftd.records import Build, BuildStep, ModelState, Probation, Trigger
 from driftd.training.job_output import LOG, LOG_BEFORE, SCRATCH, BoundedLog, JobOutput
-from driftd.training.jobs import JobLimits, log_tail, start_job
+from driftd.training.jobs import JobLimits, JobResult, describe_failure, log_tail, start_job
 from limits import HANG, wait
 
 GIB = 1 << 30
@@ -126,7 +126,7 @@ def test_a_budget_takes_what_is_not_in_use_before_events() -> None:
     assert use.limits(retention).versions == retention.versions
     assert use.event_bytes(retention.disk, 2) is None
     use.record(600.0, GIB, {"events": 8 * GIB, "versions": 4 * GIB})
-    assert use.limits(retention) == DiskLimits(3, 10, 10, 0)
+    assert use.limits(retention) == DiskLimits(3, 10, 10, 0, retention.checks)
     assert use.event_bytes(retention.disk, 2) == 3 * GIB
     use.record(1200.0, GIB, {"events": 8 * GIB, "versions": 40 * GIB})
     assert use.event_bytes(retention.disk, 1) == GIB
@@ -154,6 +154,31 @@ def test_temporary_files_over_the_limit_end_the_worker(tmp_path: Path) -> None:
     output._end_if_too_large(worker.pid)
     assert worker.wait(HANG) == -9
     assert "limits.disk" in said[0]
+
+
+def test_a_worker_that_prints_without_a_pause_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its temporary files are looked at while it prints: it is ended, and its log keeps within its two files."""
+    monkeypatch.setattr("driftd.training.job_output._LOOK_SECONDS", 0.05)
+    said: list[str] = []
+    ours, theirs = os.pipe()
+    worker = subprocess.Popen(["yes"], stdout=theirs)
+    os.close(theirs)
+    (tmp_path / SCRATCH).mkdir()
+    (tmp_path / SCRATCH / "big").write_bytes(os.urandom(200_000))
+    JobOutput(tmp_path, 100_000, said.append).watch(ours, worker.pid)
+    assert worker.wait(HANG) == -9
+    assert "limits.disk" in said[0]
+    assert log_tail(tmp_path).endswith("y\n")
+
+
+def test_a_program_that_ends_with_a_code_has_the_last_word() -> None:
+    """Its last line is told, without control characters and without our own traceback; other errors say it all."""
+    ours = 'Traceback (most recent call last):\n  File "/x/job_main.py", line 9, in run\nTrainerError: it ended\n'
+    code, said = "the trainer's command `fit` ended with exit code 1", "\x1b[31mOSError: File too large\n\n"
+    sentence = describe_failure(JobResult(ok=False, error=code, tail=f"begins\n{said}{ours}"))
+    assert sentence == code + "; its last words: \\x1b[31mOSError: File too large"
+    assert describe_failure(JobResult(ok=False, error=code, tail=ours)) == code
+    assert describe_failure(JobResult(ok=False, error="ValueError: no", tail=said)) == "ValueError: no"
 
 
 def test_the_last_words_of_a_job_are_told_and_its_scratch_folder_goes(tmp_path: Path) -> None:

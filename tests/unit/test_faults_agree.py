@@ -163,7 +163,7 @@ def source_away(stand: Stand) -> None:
 
 
 def evidence_unreadable(stand: Stand) -> None:
-    stand.obstacles[MODEL] = "its stored evidence cannot be read: `driftd reset-evidence demand --reason ...`"
+    stand.obstacles[MODEL] = "its stored evidence cannot be read: `driftd reset-evidence demand --why ...`"
     stand.model.mark_unwatched()
     stand.decided(stand.state)
 
@@ -200,11 +200,11 @@ def backups_fail(stand: Stand) -> None:
 
 
 def clock_doubted(stand: Stand) -> None:
-    stand.model.doubts(ahead=0, clock=True)
+    stand.model.doubts(ahead=0, clock=True, now=now())
 
 
 def windows_ahead(stand: Stand) -> None:
-    stand.model.doubts(ahead=12, clock=False)
+    stand.model.doubts(ahead=12, clock=False, now=now())
 
 
 def deletion_held(stand: Stand) -> None:

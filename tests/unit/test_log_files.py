@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,20 @@ def test_a_half_written_line_waits(tmp_path: Path) -> None:
     assert source.refresh(NOW).rows == 2
     assert predictions(source) == [1, 2]
     assert source.refresh(log.stat().st_mtime + 100).rows == 3  # nothing was written for a minute: it is the last line
+
+
+def test_a_file_whose_name_is_not_utf_8_is_told_and_hinders_no_other(tmp_path: Path) -> None:
+    """Nothing can write down such a name: the fault spells it, the other files are read and remembered."""
+    source = source_of(tmp_path)
+    write(tmp_path / "logs" / os.fsdecode(b"f\xfcr.jsonl"), line(1))
+    write(tmp_path / "logs" / "app.jsonl", line(2))
+    extent = source.refresh(NOW)
+    assert extent.rows == 1
+    assert "udcfcr.jsonl" in extent.faults[0]
+    assert "names that are not UTF-8" in extent.faults[0]
+    extent.faults[0].encode()
+    write(tmp_path / "logs" / "app.jsonl", line(3))
+    assert source_of(tmp_path).refresh(NOW).rows == 2
 
 
 def test_only_new_lines_are_read(tmp_path: Path) -> None:

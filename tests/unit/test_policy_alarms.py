@@ -291,7 +291,7 @@ def test_evidence_that_begins_anew_ends_its_alarms_and_their_requests() -> None:
     """A person resets it with a reason: the alarm and its request are gone, and the history says who."""
     want = BuildRequest(Trigger.PERFORMANCE, "mae rose", NOW, alarm=11)
     wanted = replace(decide(STEADY, RAISED).state, want=want)
-    reset = decide(wanted, OperatorRequest("reset_evidence", "ada", "test traffic"))
+    reset = decide(wanted, OperatorRequest("reset-evidence", "ada", "test traffic"))
     assert (reset.event, reset.figures.who, reset.figures.version) == (Event.EVIDENCE_RESET, "ada", 3)
     assert "test traffic; alarm 11 is put aside with it" in reset.reason
     assert (reset.state.open_alarms, reset.state.want, reset.state.evidence_since) == ((), None, NOW)
@@ -301,9 +301,9 @@ def test_evidence_that_begins_anew_ends_its_alarms_and_their_requests() -> None:
 @pytest.mark.parametrize(
     ("state", "request_", "words"),
     [
-        (STEADY, OperatorRequest("reset_evidence", "ada", " "), "needs a reason"),
-        (ModelState("demand"), OperatorRequest("reset_evidence", "ada", "x"), "no version serves"),
-        (STEADY, OperatorRequest("reset_evidence", "ada", "x", obstacle="its reference is damaged"), "is damaged"),
+        (STEADY, OperatorRequest("reset-evidence", "ada", " "), "needs a reason"),
+        (ModelState("demand"), OperatorRequest("reset-evidence", "ada", "x"), "no version serves"),
+        (STEADY, OperatorRequest("reset-evidence", "ada", "x", obstacle="its reference is damaged"), "is damaged"),
     ],
 )
 def test_evidence_does_not_begin_anew_without_reason_version_or_reference(

@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from apscheduler.triggers.cron import CronTrigger
 
 from driftd.loop.check_schedule import WINDOWS_A_STEP, CheckScheduler
+from driftd.loop.decide import Counts
 from driftd.loop.supervision import TimeoutWorker
 from driftd.paths import Places
-from driftd.policy import Facts, OperatorRequest, Override, PolicySettings, advance
-from driftd.policy.recovery import LONGEST_WAIT, without_future_times
-from driftd.records import Event, ModelState, Probation, RefreshState, Window
-from driftd.sources.protocol import Extent, count_ahead, count_due, due_windows, window_index
+from driftd.policy import ClockTick, Facts, OperatorRequest, Override, PolicySettings, advance
+from driftd.policy.inputs import RefreshSettings
+from driftd.policy.recovery import without_future_times
+from driftd.policy.triggers import LONGEST_WAIT
+from driftd.records import (
+    Build,
+    BuildRequest,
+    BuildStep,
+    Event,
+    ModelState,
+    Phase,
+    Probation,
+    RefreshState,
+    Transition,
+    Trigger,
+    Window,
+)
+from driftd.sources.protocol import Extent, count_ahead, count_due, due_windows, is_clock_ahead, window_index
 from driftd.sources.store import StoreSource
 from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment, Verdict
@@ -65,15 +82,96 @@ def test_no_window_is_passed_over_on_a_clock_that_jumps(
         expected = [window_index(NOW, HOUR) - 1] if now >= NOW else []
         assert [window.index for window in scheduler.due(store, now)] == expected
         assert scheduler.count_due(store, now) == len(expected)
-        assert scheduler.doubts_clock(now) == (now > NOW)
+        assert scheduler.doubts_clock(store, now) == (now > NOW)
         assert (scheduler.count_ahead(store, now) > 80_000) == (now < NOW)
+
+
+def test_history_says_nothing_of_the_clock(scheduler: CheckScheduler, store: StateStore) -> None:
+    """Events that were a year old when the model came under watch are history; of a feed, a sign of a wrong clock.
+
+    History that is followed by live events is a feed.
+    """
+    now = NOW + YEAR
+    scheduler.refresh(now)
+    assert "months ahead of the newest prediction" in str(scheduler.clock_fault(store, now))
+    with store.transaction():
+        begun = Transition(ModelState("m"), "under watch", Event.ADOPTED)
+        store.save_transition(ModelState("m"), begun, at=now, actor="driftd", config_hash="")
+    assert not scheduler.doubts_clock(store, now)
+    assert scheduler.clock_fault(store, now) is None
+    assert [window.index for window in scheduler.due(store, now)] == [window_index(NOW, HOUR) - 1]
+    assert is_clock_ahead(newest=now, now=now + YEAR, begun_at=now)
+    assert not is_clock_ahead(newest=now, now=now + 89 * DAY, begun_at=now)
+
+
+FAULT = "the clock is months ahead of the newest prediction"
+WANTED = BuildRequest(Trigger.SCHEDULE, "the schedule is due", NOW)
+
+
+def decide(state: ModelState, now: float, fault: str | None, **facts: Any) -> Transition:
+    """One tick of a model whose two versions can be served."""
+    known = Facts(next_version=3, versions=frozenset({1, 2}), clock_fault=fault, **facts)
+    settings = PolicySettings(retrain_on=frozenset({Trigger.SCHEDULE}), probation_span=DAY, refresh=RefreshSettings())
+    return advance(state, ClockTick(), known, settings, Override(), now)
+
+
+@pytest.mark.parametrize(
+    ("state", "facts"),
+    [
+        (ModelState("m", champion=2, last_schedule=NOW - DAY), {"schedule_due": True}),
+        (ModelState("m", champion=2, want=WANTED), {"labels": 9000}),
+        (ModelState("m", champion=2, refresh=RefreshState(1, 10.0, NOW)), {"window": 9000, "fresh_labels": 9000}),
+        (ModelState("m", Phase.PROBATION, champion=2, probation=Probation(1, NOW)), {"labels": 0}),
+        (ModelState("m", Phase.RETRAINING, champion=2, build=Build(3, Trigger.DATA_DRIFT, "x", BuildStep.COLLECT, NOW)),
+         {}),
+    ],
+)  # fmt: skip
+def test_nothing_is_decided_because_a_clock_says_that_a_year_passed(state: ModelState, facts: dict[str, Any]) -> None:
+    """Schedule, build, refresh, probation and collecting wait for the right clock, and go on with it."""
+    held = decide(state, NOW + YEAR, FAULT, **facts)
+    assert (held.event, held.actions) == (None, ())
+    assert FAULT in held.reason
+    assert replace(held.state, waits=None) == state
+    on = decide(held.state, NOW + YEAR, None, **facts)
+    assert on.event is not None or on.actions
+
+
+def test_what_a_person_asks_for_waits_for_no_clock() -> None:
+    """A build by hand starts on any clock; an override still acts."""
+    asked = ModelState("m", champion=2, want=replace(WANTED, trigger=Trigger.MANUAL))
+    assert decide(asked, NOW + YEAR, FAULT).event is Event.BUILD_STARTED
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        ModelState("m", champion=2, want=WANTED, failures=3, backoff_until=NOW + YEAR),
+        ModelState("m", champion=2, want=WANTED, cooldown_until=NOW + YEAR),
+        ModelState("m", champion=2, want=WANTED, build_starts=(NOW + YEAR,) * 9),
+        ModelState("m", champion=2, refresh=RefreshState(90_000, 10.0, NOW)),
+    ],
+)
+def test_no_build_waits_for_a_time_that_a_clock_ahead_wrote_down(state: ModelState) -> None:
+    """Pauses, the budget and the last refresh of a year ahead hold nothing up; those of tomorrow do."""
+    facts: dict[str, Any] = {"labels": 9000, "fresh_labels": 9000, "window": 400}
+    assert decide(state, NOW, None, **facts).event is Event.BUILD_STARTED
+    soon = replace(state, backoff_until=min(state.backoff_until, NOW + HOUR))
+    soon = replace(soon, cooldown_until=min(state.cooldown_until, NOW + HOUR), build_starts=(NOW - HOUR,) * 9)
+    assert decide(replace(soon, refresh=None), NOW, None, **facts).event is None
+
+
+def test_a_schedule_of_a_year_ahead_is_due() -> None:
+    """A schedule that ran on a clock ahead runs again at once; one that ran within the hour does not."""
+    counts = Counts("m", None, CronTrigger.from_crontab("0 3 * * *", timezone="UTC"), None, False, 1.0, Hourly())  # type: ignore[arg-type]
+    for last, due in ((NOW + YEAR, True), (NOW + HOUR, False), (NOW - HOUR, False), (NOW - 2 * DAY, True)):
+        assert counts.is_due(ModelState("m", last_schedule=last), NOW) is due
 
 
 def test_a_silent_feed_of_weeks_is_no_wrong_clock(scheduler: CheckScheduler, store: StateStore) -> None:
     """Within ninety days every empty window is due, in steps; the count of those that wait makes no list."""
     now = NOW + 60 * DAY
     scheduler.refresh(now)
-    assert not scheduler.doubts_clock(now)
+    assert not scheduler.doubts_clock(store, now)
     assert len(scheduler.due(store, now)) == WINDOWS_A_STEP
     assert scheduler.count_due(store, now) == 60 * 24 + 1
 

@@ -6,9 +6,11 @@ import os
 import pwd
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,13 +24,15 @@ from driftd.cli.terminal import (
     open_places,
     print_json,
 )
+from driftd.config.schema import Config
 from driftd.config.types import moment, seconds, spell_duration
 from driftd.errors import ExitCode
 from driftd.events import Event
 from driftd.loop.maintenance import retention_limits
+from driftd.paths import Places
 from driftd.store.events.retention import count_old
 from driftd.store.events.retention import prune as delete_old
-from driftd.store.state.reader import StateReader
+from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.writer import post_request
 
 LOOK_SECONDS = 0.1
@@ -36,8 +40,12 @@ LOOK_SECONDS = 0.1
 
 def request_options(command: Decorated) -> Decorated:
     """The options of every command that asks something of the daemon."""
-    why = click.option("--why", default="", help="The reason, for the history.")
-    return why(answer_options(command))
+    return why_option(default="")(answer_options(command))
+
+
+def why_option(**settings: Any) -> Callable[[Decorated], Decorated]:
+    """The reason of a request: one word for all commands, and an older one that scripts may use."""
+    return click.option("--why", "--reason", "why", help="The reason, for the history.", **settings)
 
 
 def answer_options(command: Decorated) -> Decorated:
@@ -141,7 +149,7 @@ def _time_or_span(_context: click.Context, _parameter: click.Parameter, text: st
 @click.command()
 @click.argument("model")
 @click.argument("alarm", required=False, type=int)
-@click.option("--reason", "why", required=True, help="Why, for the history.")
+@why_option(required=True)
 @click.option(
     "--until",
     default="7d",
@@ -157,7 +165,7 @@ def acknowledge(
 
     \b
     Example:
-      driftd acknowledge demand 17 --reason "price campaign until Sunday" --until 3d
+      driftd acknowledge demand 17 --why "price campaign until Sunday" --until 3d
     """  # noqa: D301 - see above
     arguments: dict[str, str | float | None] = {"alarm": alarm, "until": until, "text": why}
     _ask(config_path, model, "acknowledge", arguments, wait=wait, as_json=as_json)
@@ -165,7 +173,7 @@ def acknowledge(
 
 @click.command("reset-evidence")
 @click.argument("model")
-@click.option("--reason", "why", required=True, help="Why, for the history.")
+@why_option(required=True)
 @answer_options
 def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json: bool) -> None:
     """Have the evidence against the served version of MODEL begin anew, as after a swap.
@@ -176,59 +184,93 @@ def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json
 
     \b
     Example:
-      driftd reset-evidence demand --reason "INC-123: two days of test traffic"
+      driftd reset-evidence demand --why "INC-123: two days of test traffic"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "reset_evidence", {"text": why}, wait=wait, as_json=as_json)
+    _ask(config_path, model, "reset-evidence", {"text": why}, wait=wait, as_json=as_json)
 
 
 @click.command("reset-cursor")
 @click.argument("model", required=False)
+@click.option("--force", is_flag=True, help="Also where most checks of windows with rows lie ahead of the clock.")
 @request_options
-def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, as_json: bool) -> None:
+def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, force: bool, as_json: bool) -> None:
     """After the clock was ahead: check the windows of MODEL that were passed over before their time.
 
     Set the clock right first (`timedatectl`). What that clock checked is checked again, and nothing waits any more for
-    a time that it wrote down. No event, version or decision is touched.
+    a time that it wrote down. No event, version or decision is touched. It is refused while the clock seems to be
+    behind.
 
     \b
     Example:
       driftd reset-cursor demand --why "the host was a year ahead"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "reset-cursor", {"text": why}, wait=wait, as_json=as_json)
+    _ask(config_path, model, "reset-cursor", {"text": why, "force": float(force)}, wait=wait, as_json=as_json)
 
 
 @click.command()
 @click.argument("model", required=False)
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
-@config_option
-@json_option
-def prune(config_path: Path, model: str | None, dry_run: bool, as_json: bool) -> None:
-    """Delete the events of MODEL that are older than `retention.events`, by the clock of now, however many they are.
+@click.option("--only", type=click.Choice(["events", "checks"]), help="Only these; both by default.")
+@request_options
+def prune(
+    config_path: Path, model: str | None, dry_run: bool, only: str | None, why: str, wait: float, as_json: bool
+) -> None:
+    """Delete events and checks of MODEL older than `retention.events` and `retention.checks`, by the clock of now.
 
-    The daemon does so by itself every ten minutes, but not where the clock disagrees with the events by months, nor
-    where more than `retention.share` of them would go at once: this says that it is right. The daemon may be running.
+    The daemon does so by itself, but not where the clock disagrees with them by months, nor where more than
+    `retention.share` of them would go at once: this says that it is right. Events go at once, checks by the daemon.
 
     \b
     Example:
       driftd prune demand --dry-run
       sudo driftd prune demand
+      driftd prune demand --only checks --why "shorter retention"
     """  # noqa: D301 - see above
     config, places = open_places(config_path, makes=not dry_run)
     name = chosen_model(config, model)
+    said: dict[str, object] = {}
+    if only != "checks" and (only == "events" or places.events_db(name).exists()):
+        said |= _prune_events(config, places, name, dry_run=dry_run, quiet=as_json)
+    if only != "events":
+        old, total = _count_old_checks(config, places, name)
+        said["checks"] = {"total": total, "old": old}
+        if not as_json:
+            spell = spell_duration(config.retention.checks)
+            echo(f"{name}: {old:,} of {total:,} checks are older than {spell} (retention.checks)")
+        if old and not dry_run:
+            outcome = _post(places, name, "prune-checks", {"text": why}, wait=wait)[1]
+            said["outcome"] = outcome
+            if not as_json:
+                echo(outcome or f"asked; no daemon has answered within {wait:g} s: it will when it runs within a day")
+    if as_json:
+        print_json({"model": name, **said})
+    raise SystemExit(ExitCode.UNANSWERED if said.get("outcome", "") is None else ExitCode.DONE)
+
+
+def _prune_events(config: Config, places: Places, name: str, *, dry_run: bool, quiet: bool) -> dict[str, object]:
     path, segments, limits, now = places.events_db(name), places.segments(name), retention_limits(config), time.time()
     if not path.exists():
         raise AbsentError(f"{name} has no event store at {path}: nothing to delete")
     old, total, allowed = count_old(path, now, limits)
     gone = 0 if dry_run else delete_old(path, segments, now, replace(limits, is_ordered=True)).rows
-    if as_json:
-        print_json({"model": name, "rows": total, "old": old, "deleted": gone, "held": allowed.reason})
-        return
-    spell = spell_duration(config.retention.events)
-    echo(f"{name}: {old:,} of about {total:,} predictions are older than {spell} (retention.events)")
-    if allowed.reason:
-        echo(f"the daemon keeps them: {allowed.reason}")
-    if not dry_run:
-        echo(f"{gone:,} are deleted, with their labels")
+    if not quiet:
+        spell = spell_duration(config.retention.events)
+        echo(f"{name}: {old:,} of about {total:,} predictions are older than {spell} (retention.events)")
+        if allowed.reason:
+            echo(f"the daemon keeps them: {allowed.reason}")
+        if not dry_run:
+            echo(f"{gone:,} are deleted, with their labels")
+    return {"rows": total, "old": old, "deleted": gone, "held": allowed.reason}
+
+
+def _count_old_checks(config: Config, places: Places, name: str) -> tuple[int, int]:
+    """How many checks are over their age, and how many there are; none before a daemon has run."""
+    try:
+        with StateReader.read_only(places.state_db) as reader:
+            times = reader.check_times(name)
+    except StateAbsentError:
+        return 0, 0
+    return sum(at < time.time() - config.retention.checks for at in times), len(times)
 
 
 def _ask(
@@ -241,11 +283,9 @@ def _ask(
     as_json: bool,
 ) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
-    who = whoami()
     config, places = open_places(config_path)
     name = chosen_model(config, model)
-    number = post_request(places.state_db, at=time.time(), who=who, model=name, kind=kind, arguments=arguments)
-    outcome = _answer(places.state_db, number, wait)
+    number, outcome = _post(places, name, kind, arguments, wait=wait)
     refused = _was_refused(places.state_db, name, outcome)
     if as_json:
         print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
@@ -254,6 +294,14 @@ def _ask(
     else:
         echo(outcome)
     raise SystemExit(ExitCode.UNANSWERED if outcome is None else ExitCode.REFUSED if refused else ExitCode.DONE)
+
+
+def _post(
+    places: Places, name: str, kind: str, arguments: dict[str, str | float | None], *, wait: float
+) -> tuple[int, str | None]:
+    """The number of a request, and the daemon's answer; None where it did not answer in time."""
+    number = post_request(places.state_db, at=time.time(), who=whoami(), model=name, kind=kind, arguments=arguments)
+    return number, _answer(places.state_db, number, wait)
 
 
 def _answer(state_db: Path, request: int, wait: float) -> str | None:

@@ -15,6 +15,7 @@ MOST_NODES = 50_000  # values; aliases count each time, so that a few lines cann
 KeyPath = tuple[str | int, ...]
 Plain: TypeAlias = "bool | float | str | Sequence[Plain] | Mapping[str, Plain] | None"  # what YAML and JSON can hold
 
+_UNFIT = re.compile("[\x00\ud800-\udfff]")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,400}")
@@ -151,6 +152,8 @@ class _Reader:
                 self._wrong(line, (*path, key), f"this key stands on line {first_line[key]} already; keep one of them")
                 continue
             first_line[key] = line
+            if self._has_unfit(key, line, path):
+                continue
             self.document.lines[*path, key] = line
             found[key] = self._value(value_node, (*path, key))
         for base in merged:
@@ -170,13 +173,19 @@ class _Reader:
             if line is not None:
                 self.document.lines[*path, key] = line
 
+    def _has_unfit(self, text: str, line: int, path: KeyPath) -> bool:
+        """Whether a text holds, written as an escape, what no path, name or database can: U+0000, half a character."""
+        found = _UNFIT.search(text)
+        if found is not None:
+            self._wrong(line, path, f"the character U+{ord(found[0]):04X} may not stand in a config")
+        return found is not None
+
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Plain:
         text = str(node.value)
         if node.tag not in _KNOWN_TAGS:
             self._wrong(_line(node), path, f"the tag {node.tag} is not allowed; a config holds plain values")
             return None
-        if "\0" in text:  # written as an escape; no path, name or address can hold it
-            self._wrong(_line(node), path, "the character U+0000 may not stand in a config")
+        if self._has_unfit(text, _line(node), path):
             return None
         if node.style is not None:  # quoted, or a block: text
             return text

@@ -199,7 +199,7 @@ def evidence(installation: Installation) -> Iterator[Finding]:
             except ManifestError as error:
                 yield warn(name, f"its evidence could not be looked at: {error}", "see the findings on versions")
             except EvidenceUnreadableError as error:
-                todo = installation.command(f"reset-evidence {name} --reason ...")
+                todo = installation.command(f"reset-evidence {name} --why ...")
                 yield fail(
                     name, str(error).partition(": `")[0], f"`{todo}` begins it anew; restore goes back to a backup"
                 )

@@ -17,7 +17,7 @@ from driftd.records import ActionKind, ShadowArguments, SwapArguments
 from driftd.registry import Registry
 from driftd.store.state.records import StoredAction
 from driftd.training.fork_server import SHARED, ForkServer
-from driftd.training.jobs import Job, JobLimits, JobResult, read_result, start_job
+from driftd.training.jobs import Job, JobLimits, JobResult, describe_failure, read_result, start_job
 
 log = structlog.get_logger()
 
@@ -106,7 +106,7 @@ def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> F
     """What a finished child means to policy. For a swap this is where the link is replaced and read back."""
     arguments = action.typed_arguments
     if not result.ok:
-        return StepFailed(arguments, result.error)
+        return StepFailed(arguments, describe_failure(result))
     try:
         value = decode_result(action.kind, result.value)
     except msgspec.ValidationError as error:

@@ -33,6 +33,8 @@ from driftd.sources.protocol import (
     count_ahead,
     count_due,
     due_windows,
+    find_clock_fault,
+    is_clock_ahead,
     window_at,
     window_index,
 )
@@ -162,9 +164,17 @@ class CheckScheduler:
         anew = "; the evidence begins anew, because some of it was of that time" if had_evidence else ""
         return f"{cursor - target:,} windows were passed over; checks go on with {where}{anew}", had_evidence
 
-    def doubts_clock(self, now: float) -> bool:
-        """Whether the clock is so far ahead of the newest event that it is not believed."""
-        return self.extent is not None and believed_now(self.window, self.extent, now, self.lateness) < now
+    def doubts_clock(self, store: StateReader, now: float) -> bool:
+        """Whether the clock is so far ahead of the newest event that it is not believed; history says nothing of it."""
+        newest = None if self.extent is None else self.extent.newest_at
+        return newest is not None and is_clock_ahead(newest, now, store.begun_at(self.model))
+
+    def clock_fault(self, store: StateReader, now: float) -> str | None:
+        """Why nothing may be decided by the time that has passed; None while the clock is believed."""
+        if self.extent is None:
+            return None
+        cursor, begun_at = store.cursor(self.model, "window"), store.begun_at(self.model)
+        return find_clock_fault(self.window, self.extent, cursor, now, begun_at)
 
     def behind(self, store: StateReader, now: float) -> int:
         """How many windows wait for their check, by the clock: also those of a source that is silent or away."""

@@ -132,6 +132,7 @@ def absorb_alarms(decision: Decision, run: CheckRun, monitor: Monitor, facts: Fa
 
 LOOK_SECONDS = 60.0  # predictions of a version that is handed over are looked for so often
 LOOK_BACK_SECONDS = 3600.0  # they may be logged so late
+SET_BACK_SECONDS = 86_400.0  # more than the clock is set back when it is only made right
 COUNTS_A_WINDOW = 20  # labels are counted so many times in the span of a window
 
 
@@ -200,9 +201,10 @@ class Counts:
             window=window,
             fresh_labels=self._fresh[2],
             first_refresh=first,
-            schedule_due=self._is_due(state, now),
+            schedule_due=self.is_due(state, now),
             code=self.code,
             working=frozenset(action.kind for action in store.open_actions(self.model)),
+            clock_fault=scheduler.clock_fault(store, now),
         )
 
     def logged_among(self, versions: Iterable[int]) -> frozenset[int]:
@@ -287,9 +289,12 @@ class Counts:
                 return
         self._fresh = since, now, found
 
-    def _is_due(self, state: ModelState, now: float) -> bool:
+    def is_due(self, state: ModelState, now: float) -> bool:
+        """Whether the schedule is to request a build now."""
         if self.schedule is None or state.last_schedule <= 0:
             return False
+        if state.last_schedule > now + SET_BACK_SECONDS:  # a clock that was ahead wrote it down: what it put off is due
+            return True
         last = datetime.fromtimestamp(state.last_schedule, UTC)
         due = self.schedule.get_next_fire_time(last, last)
         return due is not None and due.timestamp() <= now

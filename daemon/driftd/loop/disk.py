@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -28,19 +29,20 @@ _LEAST_EVENTS = 0.1  # share of `retention.disk` that events may take in any cas
 
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
-    """How much of each kind one model keeps of what is not in use: numbers, and bytes of snapshots."""
+    """How much of each kind one model keeps of what is not in use: numbers, bytes of snapshots, seconds of checks."""
 
     versions: int
     jobs: int
     reports: int
     snapshot_bytes: int
+    checks: float = math.inf
 
     @classmethod
     def of(cls, retention: RetentionConfig, *, is_over: bool) -> DiskLimits:
         """What the config says; while all together is over `retention.disk`, little more than what is in use."""
         if is_over:
-            return cls(_TIGHT_VERSIONS, _TIGHT_FOLDERS, _TIGHT_FOLDERS, 0)
-        return cls(retention.versions, retention.jobs, retention.reports, retention.snapshot_bytes)
+            return cls(_TIGHT_VERSIONS, _TIGHT_FOLDERS, _TIGHT_FOLDERS, 0, retention.checks)
+        return cls(retention.versions, retention.jobs, retention.reports, retention.snapshot_bytes, retention.checks)
 
 
 @dataclass(slots=True)
@@ -153,7 +155,7 @@ def sweep(places: Places, now: float) -> list[Path]:
     for pattern in ("models/*/versions", "models/*/siblings", "snapshots/*"):
         for folder in places.root.glob(pattern):
             left += sweep_staging(folder, now)
-    for scratch in places.root.glob(f"jobs/*/{SCRATCH}"):
+    for scratch in places.root.glob(f"jobs/*/{SCRATCH}*"):
         if not is_in_use(scratch.parent / ".lock"):  # which a job at work holds
             shutil.rmtree(scratch, ignore_errors=True)
             left.append(scratch)

@@ -12,12 +12,21 @@ import structlog
 
 from driftd.actions import ReportResult
 from driftd.events import Event
+from driftd.formatting import encodable
 from driftd.loop.actions import Performer, finding_of
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
 from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, save_fault
 from driftd.loop.disk import DiskLimits, prune_model
-from driftd.loop.requests import RESET_CURSOR, RESET_EVIDENCE, request_of, reset_cursor
+from driftd.loop.requests import (
+    PRUNE_CHECKS,
+    RESET_CURSOR,
+    RESET_EVIDENCE,
+    count_old_checks,
+    find_reset_obstacle,
+    request_of,
+    reset_cursor,
+)
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
 from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
@@ -149,7 +158,11 @@ class ModelRunner:
             self._record(run, champion, now)
             cohorts += 1
         left = self.scheduler.count_due(self.store, now)
-        self.metrics.doubts(ahead=self.scheduler.count_ahead(self.store, now), clock=self.scheduler.doubts_clock(now))
+        self.metrics.doubts(
+            ahead=self.scheduler.count_ahead(self.store, now),
+            clock=self.scheduler.doubts_clock(self.store, now),
+            now=now,
+        )
         self._show_waiting(now)
         return bool(cohorts) or (len(due) > 1 and left < waiting)
 
@@ -273,14 +286,28 @@ class ModelRunner:
     def _answer_requests(self, now: float) -> None:
         for request in self.store.waiting_requests():
             if request.model == self.name:
-                self._answer(request, now)
+                self._answer_or_refuse(request, now)
+
+    def _answer_or_refuse(self, request: StoredRequest, now: float) -> None:
+        """A request that makes no sense costs an answer; it must not fail each round of its model for ever."""
+        try:
+            self._answer(request, now)
+        except (TypeError, ValueError) as error:
+            outcome = f"it cannot be answered: {type(error).__name__}: {encodable(str(error))}"
+            self.store.answer_request(request.id, at=now, outcome=outcome)
+            log.error("request_failed", model=self.name, kind=request.kind, who=request.who, exc_info=True)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
         finding, facts, monitor = request_of(request), self._facts(now), self.evidence.monitor
-        champion, is_reset = self.state.champion, request.kind == RESET_EVIDENCE
+        champion, keep = self.state.champion, self.disk_limits().checks
+        is_reset = finding.kind == RESET_EVIDENCE
         fresh, obstacle = self.evidence.begin_anew(champion) if is_reset else (None, "")
+        if finding.kind == RESET_CURSOR:
+            obstacle = find_reset_obstacle(request, self.store, now)
         with self._decide(now) as decision:
-            if request.kind == RESET_CURSOR:
+            if finding.kind == PRUNE_CHECKS:
+                finding = count_old_checks(finding, self.store, self.name, keep, now)
+            if finding.kind == RESET_CURSOR and not obstacle:
                 finding, monitor = reset_cursor(finding, self.scheduler, self.evidence, champion, self.store, now)
             transition = decision.advance(replace(finding, obstacle=obstacle), facts, actor=request.who)
             self.store.answer_request(request.id, at=now, outcome=transition.reason)
@@ -290,6 +317,9 @@ class ModelRunner:
         if transition.event is Event.EVIDENCE_RESET:
             self.evidence.monitor, self.verdicts = fresh, NOT_CHECKED
             self.metrics.fresh()
+        if transition.event is Event.CHECKS_FORGOTTEN:
+            self.store.prune(self.name, before=now - keep)  # in pieces of its own: it may be much
+            self.metrics.hold_deletion("checks", held=False)
         reason = transition.reason
         log.info("request_answered", model=self.name, kind=request.kind, who=request.who, outcome=reason)
 

@@ -1,25 +1,27 @@
-"""Requests of people that change what the loop keeps of a model: its cursors and its evidence."""
+"""Requests of people that change what the loop keeps of a model: its cursors, its evidence and its checks."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.loop.check_schedule import CheckScheduler
+from driftd.formatting import format_duration, format_time
+from driftd.loop.check_schedule import CLOCKS_DIFFER, CheckScheduler
 from driftd.loop.resume import MonitorState
 from driftd.policy.inputs import OperatorRequest
+from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd_detectors.monitor import Monitor
 
-RESET_CURSOR = "reset-cursor"  # the request of `driftd reset-cursor`
-RESET_EVIDENCE = "reset_evidence"  # the request of `driftd reset-evidence`
+RESET_CURSOR, RESET_EVIDENCE, PRUNE_CHECKS = "reset-cursor", "reset-evidence", "prune-checks"
+MOST_AHEAD = 0.5  # share of the checks with rows that a clock which is right may lie behind
 
 
 def request_of(request: StoredRequest) -> OperatorRequest:
-    """The request as the policy takes it."""
+    """The request as the policy takes it; kinds are spelled like commands, some older ones had `_` for `-`."""
     given = request.arguments
     return OperatorRequest(
-        request.kind,
+        request.kind.replace("_", "-"),
         request.who,
         str(given.get("text") or ""),
         given.get("version"),
@@ -49,3 +51,28 @@ def reset_cursor(
         evidence.save(champion, monitor, store)
     why = f" ({finding.text})" if finding.text and done else ""
     return replace(finding, text=f"{done}{why}"), monitor
+
+
+def find_reset_obstacle(request: StoredRequest, store: StateReader, now: float) -> str:
+    """Why cursors are not set back by this clock; empty where they may be, and where a person insists.
+
+    A clock that is behind looks like a past one that was ahead, and a reset would forget checks of real windows.
+    """
+    ahead, total = store.count_checks_after(request.model, now + CLOCKS_DIFFER)
+    if request.arguments.get("force") or ahead <= MOST_AHEAD * total:
+        return ""
+    return (
+        f"{ahead:,} of {total:,} checks of windows with rows were made after {format_time(now)}, which is now: the "
+        "clock seems to be behind; set it (timedatectl). If it is right, ask with --force: these checks are forgotten"
+    )
+
+
+def count_old_checks(
+    finding: OperatorRequest, store: StateReader, model: str, keep: float, now: float
+) -> OperatorRequest:
+    """The request with what is to be forgotten as its text; without a text where no check is as old as that."""
+    times = store.check_times(model)
+    old = sum(at < now - keep for at in times)
+    why = f" ({finding.text})" if finding.text else ""
+    said = f"{old:,} of {len(times):,} checks that are older than {format_duration(keep)}{why}" if old else ""
+    return replace(finding, text=said)

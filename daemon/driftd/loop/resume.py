@@ -115,7 +115,7 @@ def read_monitor(reference: Reference, settings: MonitorSettings, model: str, st
         return Monitor.from_bytes(reference, settings, stored)
     except Exception as error:
         said = f"its stored evidence cannot be read ({type(error).__name__}: {error}), so nothing is checked"
-        todo = f"`driftd reset-evidence {model} --reason ...` begins it anew, `driftd restore` goes back to a backup"
+        todo = f"`driftd reset-evidence {model} --why ...` begins it anew, `driftd restore` goes back to a backup"
         raise EvidenceUnreadableError(f"{said}: {todo}") from error
 
 

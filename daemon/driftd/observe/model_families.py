@@ -148,7 +148,8 @@ AHEAD = _gauge(
 )
 CLOCK_DOUBTED = _gauge(
     "clock_doubted",
-    "1 while the clock is months ahead of the newest prediction: no window after that is checked, no row is deleted.",
+    "1 while the clock is months ahead of the newest prediction, which came under watch: no window after that is "
+    "checked, no row is deleted, and nothing is decided because time has passed.",
     "model",
 )
 BEHIND = _gauge("windows_behind", "Windows that have ended and wait for their check, by the clock.", "model")

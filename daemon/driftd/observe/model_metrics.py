@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ class ModelMetrics:
             board.set(model_families.WINDOW_SECONDS, window_seconds or 0, model)
             board.set(model_families.WATCHED, 1, model)
             board.set(families.EVENTS_DAMAGED, 0, model)
-            self.doubts(ahead=0, clock=False)
+            self.doubts(ahead=0, clock=False, now=math.inf)
             for rows in families.KEPT_ROWS:
                 self.hold_deletion(rows, held=False)
             for kind in families.CHECK_KINDS:
@@ -186,10 +187,18 @@ class ModelMetrics:
             self._board.add(model_families.SOURCE_HANGS, hangs - self._hangs if hangs > self._hangs else 0, self._model)
             self._hangs = hangs
 
-    def doubts(self, *, ahead: int, clock: bool) -> None:
-        """How many windows were passed over that cannot have been, and whether the clock is not believed."""
-        self._board.set(model_families.AHEAD, ahead, self._model)
-        self._board.set(model_families.CLOCK_DOUBTED, clock, self._model)
+    def doubts(self, *, ahead: int, clock: bool, now: float) -> None:
+        """How many windows were passed over that cannot have been, and whether the clock is not believed.
+
+        A check that a clock ahead of `now` has stamped counts as of now: else no alert on missing checks could fire.
+        """
+        board, model = self._board, self._model
+        board.set(model_families.AHEAD, ahead, model)
+        board.set(model_families.CLOCK_DOUBTED, clock, model)
+        for kind in families.CHECK_KINDS:
+            checked_at = board.value(model_families.CHECKED_AT, model, kind)
+            if checked_at is not None and checked_at > now:
+                board.set(model_families.CHECKED_AT, now, model, kind)
 
     def hold_deletion(self, rows: str, *, held: bool) -> None:
         """Whether rows over their age are kept, of `families.KEPT_ROWS`."""

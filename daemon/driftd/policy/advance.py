@@ -21,7 +21,7 @@ from driftd.policy.inputs import (
     StepDone,
     StepFailed,
 )
-from driftd.records import BuildStep, Event, ModelState, Phase, Transition
+from driftd.records import BuildStep, Event, ModelState, Phase, Transition, Trigger
 
 
 def advance(
@@ -69,6 +69,8 @@ def _decide(
         case ClockTick():
             changed = operator.record_override_change(state, facts, configured, override, now)
             decided = changed or _decide_on_tick(state, facts, settings, override, now)
+            if facts.clock_fault is not None:  # how long an alarm has stood is not known
+                return decided
             return alarms.report_unattended(decided, settings, override, now)
 
 
@@ -79,6 +81,9 @@ def _decide_on_tick(
     applied = operator.apply_override(state, facts, settings, override, now)
     if applied is not None:
         return applied
+    if facts.clock_fault is not None and not _is_asked(state):
+        waits = facts.clock_fault if state.want is not None else state.waits
+        return Transition(replace(state, waits=waits), f"nothing is decided by the clock: {facts.clock_fault}")
     decided = _decide_in_phase(state, facts, settings, override, now)
     if decided.event is not None or decided.actions or not _is_watched(decided.state, facts):
         return decided
@@ -105,6 +110,12 @@ def _decide_in_phase(  # noqa: PLR0911 - one return for each phase
             return builds.release_challenger(state, facts, settings, override, now)
         case Phase.PAUSED:
             return Transition(state, f"paused by the override: {override.reason}")
+
+
+def _is_asked(state: ModelState) -> bool:
+    """Whether what is next is a person's doing, which waits for no clock: a build asked for, an approval, a pause."""
+    asked = state.want is not None and state.want.trigger is Trigger.MANUAL
+    return asked or state.phase in (Phase.AWAITING_APPROVAL, Phase.PAUSED)
 
 
 def _is_watched(state: ModelState, facts: Facts) -> bool:

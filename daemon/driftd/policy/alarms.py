@@ -171,7 +171,7 @@ def reset_evidence(state: ModelState, finding: OperatorRequest, now: float) -> T
     if state.champion is None:
         return Transition(state, "no version serves, so there is no evidence to begin anew", Event.REQUEST_REFUSED)
     if not finding.text.strip():
-        return Transition(state, "beginning the evidence anew needs a reason (--reason)", Event.REQUEST_REFUSED)
+        return Transition(state, "beginning the evidence anew needs a reason (--why)", Event.REQUEST_REFUSED)
     numbers = open_numbers(state)
     after = without_extra(_with_alarms(state, []), numbers)
     reason = f"{finding.who} has the evidence against version {state.champion} begin anew: {finding.text}"

@@ -225,7 +225,7 @@ def _follow_time(state: ModelState, facts: Facts, settings: PolicySettings, now:
         return _confirm(state, hand_over, f"predictions of version {hand_over.version} have come", DecisionFigures())
     if ActionKind.HAND_OVER in facts.working:
         return None  # what is being told ends first: its time is limited
-    if hand_over.stage in AWAITED and now >= hand_over.until:
+    if hand_over.stage in AWAITED and now >= hand_over.until and facts.clock_fault is None:
         late = f"nobody confirmed it within {format_duration(settings.confirm_within)}"
         return _take_back(state, hand_over, f"{late}{_last_error(hand_over)}", settings, now)
     if hand_over.retry_at is None or now < hand_over.retry_at:

@@ -175,7 +175,8 @@ class ProbationResult:
 class OperatorRequest:
     """A request of a person by the CLI.
 
-    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset_evidence | reset-cursor.
+    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset-evidence | reset-cursor |
+    prune-checks.
     """
 
     kind: str
@@ -225,4 +226,5 @@ class Facts:
     working: frozenset[ActionKind] = frozenset()  # kinds of the actions that are intended or started
     features: frozenset[str] | None = None  # of the champion; None where they are not known
     logged: frozenset[int] = frozenset()  # versions of which there are only logged predictions, no artefact
+    clock_fault: str | None = None  # why the clock is not believed; then nothing is decided because time has passed
     is_seen: bool = False  # predictions of the version that is being handed over have come

@@ -218,14 +218,13 @@ def _answer(
             return _roll_back(state, finding, facts)
         case "acknowledge":
             return acknowledge(state, finding, now)
-        case "reset_evidence" | "reset-cursor":
-            is_cursor = finding.kind == "reset-cursor"
-            return _reset_cursor(state, finding, facts, now) if is_cursor else reset_evidence(state, finding, now)
+        case "reset-cursor" | "reset-evidence" | "prune-checks":
+            return _change_what_is_kept(state, finding, facts, now)
         case _:
             return Transition(
                 state,
                 f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge, "
-                "reset_evidence, reset-cursor",
+                "reset-evidence, reset-cursor, prune-checks",
                 Event.REQUEST_REFUSED,
             )
 
@@ -244,6 +243,21 @@ def _reset_cursor(state: ModelState, finding: OperatorRequest, facts: Facts, now
         f"{finding.who} resets the cursor: {finding.text or 'no window is concerned'}{times}",
         Event.CURSOR_RESET,
     )
+
+
+def _change_what_is_kept(state: ModelState, finding: OperatorRequest, facts: Facts, now: float) -> Transition:
+    if finding.kind == "reset-evidence":
+        return reset_evidence(state, finding, now)
+    return (
+        _reset_cursor(state, finding, facts, now) if finding.kind == "reset-cursor" else _forget_checks(state, finding)
+    )
+
+
+def _forget_checks(state: ModelState, finding: OperatorRequest) -> Transition:
+    """Have checks deleted that are over their age; `text` says what the loop found of them."""
+    if not finding.text:
+        return Transition(state, "no check is older than retention.checks", Event.REQUEST_REFUSED)
+    return Transition(state, f"{finding.who} has {finding.text} deleted", Event.CHECKS_FORGOTTEN)
 
 
 def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transition:

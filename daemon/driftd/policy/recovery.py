@@ -7,6 +7,7 @@ from dataclasses import replace
 from driftd.formatting import format_time
 from driftd.policy.alarms import pending_request
 from driftd.policy.swaps import phase_without_probation, resting_phase
+from driftd.policy.triggers import without_endless_waits
 from driftd.records import (
     BuildStep,
     DecisionFigures,
@@ -97,9 +98,6 @@ def _probation_clause(state: ModelState) -> str:
     return f", on probation beside {state.previous}" if state.probation is not None else ""
 
 
-LONGEST_WAIT = 7 * 86_400.0  # seconds that a pause of builds is believed to last
-
-
 def without_future_times(state: ModelState, window: int, now: float) -> ModelState:
     """The state without times that a clock that was ahead has left in it. Pure.
 
@@ -107,11 +105,9 @@ def without_future_times(state: ModelState, window: int, now: float) -> ModelSta
     used up, a refresh or a schedule would not be due for years, a probation would not end.
     """
     state = replace(
-        state,
+        without_endless_waits(state, now),
         last_schedule=min(state.last_schedule, now),
         build_starts=tuple(min(at, now) for at in state.build_starts),
-        cooldown_until=state.cooldown_until if state.cooldown_until <= now + LONGEST_WAIT else now,
-        backoff_until=state.backoff_until if state.backoff_until <= now + LONGEST_WAIT else now,
         served_since=min(state.served_since, now),
         open_alarms=tuple(
             replace(alarm, since=min(alarm.since, now), change_at=_past(alarm.change_at, now))

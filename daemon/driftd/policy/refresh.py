@@ -57,13 +57,18 @@ def due_request(
         reason = f"{fresh}, which alarm {refresh.alarm} brought forward"
         return BuildRequest(Trigger.PERFORMANCE, reason, now, change_at=refresh.change_at, alarm=refresh.alarm)
     wanted = _rows_wanted(rules, refresh, standing)
-    if facts.window - refresh.window < rules.every or facts.fresh_labels < wanted:
+    if _windows_passed(facts, rules, refresh) < rules.every or facts.fresh_labels < wanted:
         return None
     if standing is not None:
         reason = f"{fresh}, and alarm {standing.number} still stands: {standing.sentence}"
         return BuildRequest(Trigger.PERFORMANCE, reason, now, change_at=standing.change_at, alarm=standing.number)
     grown = f"{fresh}; it weighed {refresh.effective:.0f}, and from {wanted} on one is due"
     return BuildRequest(Trigger.REFRESH, grown, now, change_at=refresh.change_at)
+
+
+def _windows_passed(facts: Facts, rules: RefreshSettings, refresh: RefreshState) -> int:
+    """The windows since the last refresh; enough of them, where that one's is yet to come: the clock was ahead then."""
+    return rules.every if refresh.window > facts.window + 1 else facts.window - refresh.window
 
 
 def _rows_wanted(rules: RefreshSettings, refresh: RefreshState, standing: OpenAlarm | None) -> int:
@@ -76,7 +81,7 @@ def describe_wait(state: ModelState, facts: Facts, settings: PolicySettings, sta
     rules, refresh = settings.refresh, state.refresh
     if rules is None or refresh is None:
         return None
-    wanted, passed = _rows_wanted(rules, refresh, standing), facts.window - refresh.window
+    wanted, passed = _rows_wanted(rules, refresh, standing), _windows_passed(facts, rules, refresh)
     lacking = [f"{passed} of {rules.every} windows"] if passed < rules.every else []
     lacking += [f"{facts.fresh_labels} of {wanted} new labelled rows"] if facts.fresh_labels < wanted else []
     return f"the next refresh waits for {' and '.join(lacking)}" if lacking else "a refresh is due"

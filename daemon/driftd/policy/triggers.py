@@ -264,12 +264,13 @@ def _passes_fault(state: ModelState, want: BuildRequest) -> bool:
 def _passing_obstacle(
     state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, now: float
 ) -> str | None:
+    state = without_endless_waits(state, now, cooldown=settings.cooldown, backoff=settings.backoff_most)
     if now < state.backoff_until and (want.failures or want.trigger is not Trigger.MANUAL):
         return f"{state.failures} builds failed in a row; next try at {format_time(state.backoff_until)}"
     if want.trigger is Trigger.MANUAL:
         return None
     labels = facts.labels if facts.labels_of_request is None else facts.labels_of_request
-    recent = [at for at in state.build_starts if at > now - settings.budget_per]
+    recent = [at for at in state.build_starts if abs(now - at) < settings.budget_per]  # not those of a clock ahead
     if labels < want.labels_needed:
         since = f" since {format_time(want.change_at)}" if want.change_at is not None else ""
         return f"{labels} of {want.labels_needed} labelled rows{since}"
@@ -279,6 +280,24 @@ def _passing_obstacle(
         free_at = min(recent) + settings.budget_per
         return f"the budget of {settings.budget_builds} builds is used up until {format_time(free_at)}"
     return None
+
+
+LONGEST_WAIT = 14 * 86_400.0  # seconds that a pause of builds is believed to last, unless the config has a longer one
+
+
+def without_endless_waits(
+    state: ModelState, now: float, *, cooldown: float = LONGEST_WAIT, backoff: float = LONGEST_WAIT
+) -> ModelState:
+    """The state without pauses of builds that end later than one that begins now: a clock that was ahead began them.
+
+    `cooldown` and `backoff` are the longest that the config has, in seconds. Pure.
+    """
+    cooldown_ends, backoff_ends = now + max(cooldown, LONGEST_WAIT), now + max(backoff, LONGEST_WAIT)
+    return replace(
+        state,
+        cooldown_until=state.cooldown_until if state.cooldown_until <= cooldown_ends else now,
+        backoff_until=state.backoff_until if state.backoff_until <= backoff_ends else now,
+    )
 
 
 def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, now: float) -> Transition:

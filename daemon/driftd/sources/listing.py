@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from driftd.errors import DriftdError
+from driftd.formatting import encodable
 from driftd.sources.dialects import SUFFIXES as COMPRESSED
 from driftd.sources.dialects import Dialect, is_of, open_text
 
@@ -254,6 +255,13 @@ class Listing:
     files: list[tuple[Path, stat_result]] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)  # names of what is hidden or unfinished
     tables: dict[Path, str] = field(default_factory=dict)
+    misnamed: list[str] = field(default_factory=list)  # names that are not UTF-8, with such bytes spelled
+
+    def name_faults(self) -> list[str]:
+        """What to say of files that nothing can write down the name of."""
+        if not self.misnamed:
+            return []
+        return [f"{quote_names(self.misnamed)}: names that are not UTF-8; such files are not read: rename them"]
 
 
 def list_files(pattern: str) -> Listing:
@@ -268,7 +276,10 @@ def list_files(pattern: str) -> Listing:
     for path in found:
         inside = path.relative_to(base).parts if path != base else (path.name,)
         if any(part.startswith((".", "_")) for part in inside) or path.suffix in _UNFINISHED:
-            listing.passed_over.append(path.name)
+            listing.passed_over.append(encodable(path.name))
+            continue
+        if (name := encodable(str(path))) != str(path):
+            listing.misnamed.append(Path(name).name)
             continue
         if any(path.is_relative_to(table) for table in listing.tables):
             continue

@@ -169,9 +169,11 @@ class LogFiles:
         if not listing.files and not listing.tables and is_there(self._pattern) and not self.known.rows:
             passed = f": {quote_names(listing.passed_over)} are passed over" if listing.passed_over else ""
             empty = [f"{self._pattern} has no file that is read{passed}"]
-            return ([], empty) if self._reading.may_be_empty else (empty, [])
+            named = listing.name_faults()
+            return (named, empty) if self._reading.may_be_empty else ([*named, *empty], [])
         read = [set(file.absent) for file in self.known.files if file.rows and file.absent is not None]
-        return self._reading.expected.shortfalls(set.intersection(*read)) if read else ([], [])
+        faults, remarks = self._reading.expected.shortfalls(set.intersection(*read)) if read else ([], [])
+        return [*listing.name_faults(), *faults], remarks
 
     def _describe_replaced(self, now: float) -> Iterator[str]:
         for file in self.known.files:

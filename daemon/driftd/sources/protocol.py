@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from driftd.formatting import format_duration, format_time
 from driftd.records import Window
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.schema import Schema
@@ -150,6 +151,28 @@ def believed_now(spec: WindowSpec, extent: Extent, now: float, lateness: float) 
     if newest is None or now - newest <= DISAGREES:
         return now
     return min(now, newest + (spec.every or 0.0) + lateness)
+
+
+def is_clock_ahead(newest: float, now: float, begun_at: float | None) -> bool:
+    """Whether the clock is months ahead of the newest event: of a feed, not of history.
+
+    `begun_at` is when the model came under watch, None where that is not known. Events that were months old by then say
+    nothing of the clock.
+    """
+    return now - newest > DISAGREES and (begun_at is None or newest > begun_at - DISAGREES)
+
+
+def find_clock_fault(
+    spec: WindowSpec, extent: Extent, next_index: int | None, now: float, begun_at: float | None
+) -> str | None:
+    """Why the clock is not believed, in one clause; None where it is. Windows of rows say nothing of a clock behind."""
+    newest = extent.newest_at
+    if newest is not None and is_clock_ahead(newest, now, begun_at):
+        return f"the clock is months ahead of the newest prediction ({format_time(newest)})"
+    ahead = 0 if spec.every is None else count_ahead(spec, extent, next_index, now) * spec.every
+    if ahead > DISAGREES:
+        return f"the clock is {format_duration(ahead)} behind the windows that were checked, or was ahead of them"
+    return None
 
 
 def window_at(spec: WindowSpec, index: int) -> Window:

@@ -71,6 +71,8 @@ def choose_cutoff(times: Times, now: float, keep: float, share: float) -> Cutoff
     once: a person says so then.
     """
     newest = newest_plausible(times)
+    if now > newest and not times.count_before(now - keep, 1):
+        return Cutoff(newest - keep)  # nothing is as old as that, not even by this clock
     if abs(now - newest) > DISAGREES:
         side = "after" if now > newest else "before"
         days = abs(now - newest) / DAY

@@ -7,6 +7,8 @@ import os
 import select
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,10 +67,14 @@ class JobOutput:
     def watch(self, pipe: int, worker: int) -> None:
         """In the keeper: write the log until nobody has the other end of the pipe, and bound the scratch folder."""
         log = BoundedLog(self._folder)
+        look_at = time.monotonic() + _LOOK_SECONDS
         with os.fdopen(pipe, "rb", buffering=0) as stream:
             while True:
-                if not select.select([stream], [], [], _LOOK_SECONDS)[0]:
+                has_piece = select.select([stream], [], [], max(0.0, look_at - time.monotonic()))[0]
+                if time.monotonic() >= look_at:  # also of a worker that prints without a pause
                     self._end_if_too_large(worker)
+                    look_at = time.monotonic() + _LOOK_SECONDS
+                if not has_piece:
                     continue
                 piece = stream.read(_PIECE)
                 if not piece:
@@ -89,6 +95,14 @@ class JobOutput:
         )
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
+
+
+def drop_scratch(folder: Path) -> None:
+    """Have the scratch folder of a job that was killed go, off this thread: it may hold a million files."""
+    gone = folder / f"{SCRATCH}.{time.monotonic_ns()}"  # a name that no further try of the job uses
+    with contextlib.suppress(OSError):
+        (folder / SCRATCH).rename(gone)
+        threading.Thread(target=shutil.rmtree, args=(gone,), kwargs={"ignore_errors": True}, daemon=True).start()
 
 
 def bytes_below(folder: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -16,9 +17,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
+from driftd.formatting import visible
 from driftd.fsutil import write_durably
 from driftd.training.fork_server import ForkedProcess, ForkServer
-from driftd.training.job_output import LOG, LOG_BEFORE, SCRATCH
+from driftd.training.job_output import LOG, LOG_BEFORE, SCRATCH, drop_scratch
 from driftd.training.process_tree import end_below
 
 __all__ = ["Job", "JobLimits", "JobResult", "job_environment", "read_result", "start_job"]
@@ -150,6 +152,18 @@ def log_tail(folder: Path) -> str:
     return text.split("\n", 1)[-1] if len(found) > _TAIL_BYTES and "\n" in text else text
 
 
+_OURS = re.compile(r'Traceback \(most recent call last\):\n  File "[^"\n]*/job_main\.py".*', re.DOTALL)
+_LAST_WORDS = 200  # characters
+
+
+def describe_failure(result: JobResult) -> str:
+    """Why a job failed; of a program that ended with a code, also the last line that it printed."""
+    lines = [line.strip() for line in _OURS.sub("", result.tail).splitlines() if line.strip()]
+    if "exit code" not in result.error or not lines:
+        return result.error
+    return f"{result.error}; its last words: {visible(lines[-1][-_LAST_WORDS:])}"
+
+
 _OF_THE_DAEMON = {"NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID"}
 
 
@@ -227,6 +241,7 @@ class Job:
             return
         kill_family(self._process.pid)
         self._process.reap()
+        drop_scratch(self.folder)  # its keeper can do so no more
 
     def _at_work(self) -> bool:
         """Whether the child still runs.

@@ -10,6 +10,7 @@ from driftd.formatting import format_time
 from driftd.observe import alert_rule, families, model_families
 from driftd.observe.metric_family import Family
 from driftd.records import ActionKind
+from driftd.store.cutoff import DISAGREES
 
 DOCTOR = "driftd doctor"
 FAILED_OFTEN = 3  # tries: one that fails is tried again
@@ -210,9 +211,11 @@ def _no_prediction(model: _Model) -> ActiveCondition | None:
     if every is None or not model.is_past(since, alert_rule.silent_after(every)):
         return None
     sentence = f"No prediction came since {format_time(since)}."
-    return ActiveCondition(
-        "DriftdPredictionFeedSilent", sentence, "The application makes none, does not log them, or logs elsewhere."
-    )
+    detail = "The application makes none, does not log them, or logs elsewhere."
+    if newest is not None and model.now - newest > DISAGREES and not model.is_on(model_families.CLOCK_DOUBTED):
+        sentence = f"All predictions are history: the newest is of {format_time(newest)}."
+        detail = "They are months older than the watch over this model. What follows is checked once new ones come."
+    return ActiveCondition("DriftdPredictionFeedSilent", sentence, detail)
 
 
 def _unreadable(model: _Model) -> ActiveCondition | None:

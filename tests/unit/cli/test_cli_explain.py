@@ -18,8 +18,10 @@ from driftd.records import (
     SwapArguments,
     SwapPurpose,
     Transition,
+    Window,
 )
 from driftd.store.state.writer import StateStore
+from driftd_detectors.assessment import Assessment, Verdict
 from limits import HANG
 
 
@@ -118,6 +120,23 @@ def test_what_is_asked_waits_in_the_store_for_the_daemon(
     assert "@" in request.who
 
 
+def test_checks_over_their_age_go_by_the_daemon(driftd: Run, store: StateStore) -> None:
+    """`driftd prune` counts them and asks the daemon; a dry run asks nothing; either word gives the reason."""
+    for index, at in enumerate((1e9, time.time())):
+        assessment = Assessment(Verdict.OK, "calm", 9)
+        store.save_check("demand", "window", Window(index, index, index + 1.0), assessment, at=at, version=1)
+    code, out, _ = driftd("prune", "demand", "--dry-run")
+    assert (code, store.waiting_requests()) == (0, [])
+    assert "demand: 1 of 2 checks are older than 800d (retention.checks)" in out
+    for word in ("--why", "--reason"):
+        code, out, _ = driftd("prune", "demand", "--only", "checks", word, "INC-9", "--wait", "0")
+        assert code == 3
+        assert "no daemon has answered" in out
+    assert [(item.kind, item.arguments) for item in store.waiting_requests()] == [
+        ("prune-checks", {"text": "INC-9"})
+    ] * 2
+
+
 def test_an_acknowledgement_has_a_reason_and_an_end(driftd: Run, store: StateStore) -> None:
     """`driftd acknowledge` takes a time or a span, a week by default, and refuses what is neither."""
     reason = ("--reason", "campaign", "--wait", "0")
@@ -128,7 +147,7 @@ def test_an_acknowledgement_has_a_reason_and_an_end(driftd: Run, store: StateSto
     assert week.arguments["alarm"] is None
     assert week.arguments["until"] == pytest.approx(time.time() + 7 * 86_400, abs=600)
     assert "no span (7d, 12h) and no time" in driftd("acknowledge", "demand", "--until", "soon", *reason)[2]
-    assert "Missing option '--reason'" in driftd("acknowledge", "demand", "17")[2]
+    assert "Missing option '--why'" in driftd("acknowledge", "demand", "17")[2]
 
 
 @pytest.mark.parametrize(("event", "expected"), [("build_wanted", 0), ("request_refused", 5)])

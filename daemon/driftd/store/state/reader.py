@@ -83,6 +83,11 @@ class StateReader:
         of_model = "select * from transitions where model = ? order by id desc limit ?"
         return [StoredTransition.from_row(row) for row in self._latest(everywhere, of_model, model, limit)]
 
+    def begun_at(self, model: str) -> float | None:
+        """When the first decision on a model was made; None before it."""
+        row = self._db.execute("select at from transitions where model = ? order by id limit 1", (model,)).fetchone()
+        return None if row is None else float(row["at"])
+
     def transition(self, transition: int) -> StoredTransition | None:
         """One transition by its id."""
         row = self._db.execute("select * from transitions where id = ?", (transition,)).fetchone()
@@ -160,6 +165,13 @@ class StateReader:
         """When each check of a model's windows was made (epoch seconds), as far as checks are kept."""
         query = "select at from checks where model = ? and kind = 'window'"
         return [row["at"] for row in self._db.execute(query, (model,))]
+
+    def count_checks_after(self, model: str, at: float) -> tuple[int, int]:
+        """How many checks of windows with rows were made after a time, and how many there are."""
+        query = """select count(*) filter (where at > ?) as ahead, count(*) as total
+                   from checks where model = ? and kind = 'window' and rows > 0"""
+        row = self._db.execute(query, (at, model)).fetchone()
+        return int(row["ahead"]), int(row["total"])
 
     def newest_checks(self, model: str, kind: str, limit: int) -> list[StoredCheck]:
         """The checks of the latest windows of one model: by its index, so as quick among many models as alone."""

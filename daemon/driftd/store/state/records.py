@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from driftd.actions import decode_arguments
+from driftd.formatting import encodable
 from driftd.records import ActionArguments, ActionKind, DecisionFigures, Verdict
 from driftd_detectors.assessment import share_of_limit
 
@@ -179,15 +180,17 @@ class StoredRequest:
     at: float
     who: str
     model: str
-    kind: str  # retrain | approve | reject | rollback | acknowledge
+    kind: str  # spelled like its command; some of earlier releases have `_` for `-`
     arguments: dict[str, Any]
     handled_at: float | None
     outcome: str | None
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> StoredRequest:
-        """Read a row of `requests`."""
-        return cls(**{**dict(row), "arguments": json.loads(row["arguments"])})
+        """Read a row of `requests`; bytes of a command line that are not UTF-8 came as halves of characters."""
+        given = json.loads(row["arguments"]).items()
+        arguments = {name: encodable(value) if isinstance(value, str) else value for name, value in given}
+        return cls(**{**dict(row), "arguments": arguments})
 
 
 @dataclass(frozen=True, slots=True)

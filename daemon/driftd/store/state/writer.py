@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from driftd.formatting import encodable
 from driftd.records import Alarm, ModelState, Transition, Window
 from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
@@ -312,7 +313,7 @@ def post_request(path: Path, *, at: float, who: str, model: str, kind: str, argu
         with connection:
             cursor = connection.execute(
                 "insert into requests(at, who, model, kind, arguments) values (?, ?, ?, ?, ?)",
-                (at, who, model, kind, _json(arguments)),
+                (at, encodable(who), model, kind, _json(arguments)),
             )
         return int(cursor.lastrowid or 0)
     finally:
