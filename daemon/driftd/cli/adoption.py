@@ -19,7 +19,8 @@ from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, Adopt
 from driftd.training.bootstrap import FileColumns
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, job_environment, start_job
-from driftd_detectors.schema import Task, class_name, learn_schema
+from driftd_detectors.schema import Kind, Task, class_name, learn_schema
+from driftd_detectors.values import vocabulary_of
 
 POLL_SECONDS = 0.02
 SAMPLE_ROWS = 1000
@@ -46,7 +47,7 @@ class Adoption:
         _require_class_count(self.card, self.class_names)
         names = self.card.features
         if names is None:
-            return _require_feature_count(self.card, guess), rows
+            return self._with_categories(_require_feature_count(self.card, guess), rows), rows
         absent = [name for name in names if name not in rows.columns]
         if absent:
             raise click.ClickException(
@@ -59,12 +60,25 @@ class Adoption:
             )
         left = [name for name in guess.features if name not in names]
         schema = learn_schema(rows[[*names, guess.target]], task=guess.task, target=guess.target)
-        features = {feature.name: guess.features.get(feature.name, feature.kind) for feature in schema.features}
+        guessed = {feature.name: guess.features.get(feature.name, feature.kind) for feature in schema.features}
+        features = {name: guessed[name] for name in names}
         about_features = tuple(f"{name} is left out of the features" for name in names)
         remarks = [remark for remark in guess.remarks if not remark.startswith(about_features)]
         remarks += [f"{name} is left out of the features: the model does not know it" for name in left]
         others = [name for name in rows.columns if name not in names]
-        return replace(guess, features=features, remarks=tuple(remarks)), rows[[*names, *others]]
+        guess = replace(guess, features=features, remarks=tuple(remarks))
+        return self._with_categories(guess, rows), rows[[*names, *others]]
+
+    def _with_categories(self, guess: Guess, rows: pd.DataFrame) -> Guess:
+        """The guess with categories where the model takes text, though the column looks like numbers or truths."""
+        features, names, remarks = dict(guess.features), list(guess.features), list(guess.remarks)
+        for place, texts in self.card.categories:
+            name = names[place]
+            is_code = features[name] in {Kind.NUMBER, Kind.BOOLEAN}
+            if is_code and (texts is None or _are_known(rows[name], texts)):
+                features[name] = Kind.CATEGORY
+                remarks.append(f"{name} is a category after all: the model takes it as one")
+        return replace(guess, features=features, remarks=tuple(remarks))
 
     def order(self, guess: Guess, rows: pd.DataFrame) -> AdoptionOrder:
         """What the job is told. Raises click.ClickException where the classes do not fit."""
@@ -84,6 +98,11 @@ class Adoption:
 
     def sentences(self, order: AdoptionOrder, guess: Guess, *, trainer: str | None) -> Iterator[str]:
         """What the user should know of how the model is taken."""
+        if self.card.stored_with is not None:
+            yield (
+                f"the model was stored by scikit-learn {self.card.stored_with}, and another version is installed here, "
+                "by which it may answer otherwise than in production: install that version, or compare some answers"
+            )
         if self.card.features is None:
             yield "the model does not name its features: they are taken in the order of the columns of the file"
         if order.names and not self.class_names:
@@ -166,12 +185,20 @@ def _names_for(card: ModelCard, target: pd.Series) -> tuple[str, ...]:
     held = tuple(sorted({class_name(_plain(value)) for value in target.dropna().unique()}))
     if card.classes is None or set(held) & set(card.classes) == set(held):
         return ()
+    meant = tuple(vocabulary_of(held).resolve(name) for name in card.classes)
+    if set(held) <= set(meant) and len(set(meant)) == len(meant):  # written otherwise: TRUE, 1.0
+        return meant
     if card.classes == tuple(str(code) for code in range(len(held))):
         return held
     raise click.ClickException(
         f"the model's classes are {', '.join(card.classes)}, and the target {target.name} holds {', '.join(held)}: "
         "say with --classes which of the target's classes each of the model's is, in the model's order"
     )
+
+
+def _are_known(column: pd.Series, texts: Sequence[str]) -> bool:
+    """Whether what a column holds are texts that an encoder knows, in their very form."""
+    return {class_name(_plain(value)) for value in column.dropna().unique()} & set(texts) != set()
 
 
 def _sample(rows: pd.DataFrame, folder: Path) -> str | None:
