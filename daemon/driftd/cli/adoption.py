@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from driftd.cli.init_defaults import Guess
 from driftd.sources.dialects import Dialect
 from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
-from driftd.training.bootstrap import FileColumns
+from driftd.training.bootstrap import FileColumns, read_series
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, job_environment, start_job
+from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Kind, Task, class_name, learn_schema
-from driftd_detectors.values import vocabulary_of
+from driftd_detectors.values import learn_names, vocabulary_of
 
 POLL_SECONDS = 0.02
 SAMPLE_ROWS = 1000
@@ -287,10 +290,14 @@ def with_target(rows: pd.DataFrame, target: str, columns: FileColumns) -> pd.Dat
     return rows.assign(**{target: rows[columns.prediction]})
 
 
-def require_logged(rows: pd.DataFrame, guess: Guess) -> None:
-    """Raises click.ClickException for predictions that are none of the task: a probability is a score, not a class."""
-    said = rows[guess.columns.prediction].dropna()
+def require_logged(rows: pd.DataFrame, guess: Guess) -> list[str]:
+    """What surprises in a log of predictions, as sentences.
+
+    Raises click.ClickException for predictions that are none of the task (a probability is a score, not a class), or
+    that have no class in common with the labels.
+    """
     name = guess.columns.prediction
+    said = rows[name].dropna()
     if guess.task is Task.CLASSIFICATION and pd.api.types.is_float_dtype(said) and (said % 1 != 0).any():
         raise click.ClickException(
             f"{name} holds numbers such as {said[said % 1 != 0].iloc[0]:g}, and {guess.target} holds classes: name the "
@@ -301,6 +308,52 @@ def require_logged(rows: pd.DataFrame, guess: Guess) -> None:
         raise click.ClickException(
             f"{name} holds {said.iloc[0]!r}, and a regression predicts numbers: say --task classification"
         )
+    gaps = [f"{len(rows) - len(said):,} rows have no {name} and are left out"] if len(said) < len(rows) else []
+    if guess.task is Task.REGRESSION:
+        return [*gaps, *_on_versions(rows, guess.columns.version)]
+    scores = [] if guess.columns.score is None else _on_scores(rows, guess)
+    return [*gaps, *_on_classes(rows, guess), *scores, *_on_versions(rows, guess.columns.version)]
+
+
+def _on_classes(rows: pd.DataFrame, guess: Guess) -> list[str]:
+    if guess.target not in rows.columns or rows[guess.target].isna().all():
+        return []
+    held = learn_names(class_name(_plain(value)) for value in rows[guess.target].dropna().unique())
+    known, name = vocabulary_of(held), guess.columns.prediction
+    said = {known.resolve(class_name(_plain(value))) for value in rows[name].dropna().unique()}
+    never = [label for label in held if label not in said]
+    if len(never) == len(held):
+        raise click.ClickException(
+            f"{name} holds {', '.join(sorted(said))}, and {guess.target} holds {', '.join(held)}: no class of both, so "
+            "that each prediction would be wrong. Write them alike, and run this again"
+        )
+    return [f"{guess.target} holds {', '.join(never)}, which {name} never says"] if never else []
+
+
+def _on_values(column: pd.Series, fits: Callable[[Numbers], NDArray[np.bool_]], what: str, then: str) -> list[str]:
+    """How many values of a column are no numbers that `fits` takes, with an example."""
+    numbers, present = np.asarray(read_series(column, Kind.NUMBER)[0]), column.notna().to_numpy()
+    bad = present & ~fits(numbers)
+    if not bad.any():
+        return []
+    count = f"{int(bad.sum()):,} of {int(present.sum()):,} values of {column.name}"
+    return [f"{count} are no {what}, such as {_plain(column[bad].iloc[0])!r}: {then}"]
+
+
+def _on_scores(rows: pd.DataFrame, guess: Guess) -> list[str]:
+    return _on_values(
+        rows[guess.columns.score],
+        lambda scores: (scores >= 0) & (scores <= 1),
+        "probabilities from 0 to 1",
+        "they count as missing; write probabilities, or name their column with --score",
+    )
+
+
+def _on_versions(rows: pd.DataFrame, name: str | None) -> list[str]:
+    if name is None:
+        return []
+    then = "which version predicted is not known there, and no prediction confirms a hand-over"
+    return _on_values(rows[name], lambda numbers: numbers % 1 == 0, "whole numbers", then)
 
 
 def external_lines(trainer: str | None, classes: str | None) -> str:

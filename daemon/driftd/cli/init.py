@@ -212,7 +212,7 @@ def init(**options: Any) -> None:
     plan = _plan_of(given, read)
     _print_remarks(plan.remarks, to)
     if given.is_external:
-        require_logged(plan.rows, plan.guess)
+        _print_remarks(require_logged(plan.rows, plan.guess), to)
     text = _text_of(given, plan, read.dialect)
     config = parse(text.encode(), f"the config for {given.file.name}")
     places = Places(config.state_dir)
