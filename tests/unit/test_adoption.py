@@ -358,6 +358,10 @@ def test_a_model_of_another_scikit_learn_is_told(tmp_path: Path) -> None:
     remarks = " ".join(adoption.sentences(adoption.order(guess, rows), guess, trainer=None))
     assert "was stored by scikit-learn 1.2.2, and another version is installed here" in remarks
     assert card_of(skops_file(tmp_path)).stored_with is None
+    broken = pickle.dumps(StoredElsewhere(state), protocol=0)[:-1] + b"cnowhere\nLoss\n."
+    (tmp_path / "model.pkl").write_bytes(broken)
+    with pytest.raises(AdoptionError, match=r"not importable here: .*nowhere.* stored by scikit-learn 1\.2\.2, and "):
+        card_of(tmp_path / "model.pkl", allow_pickle=True)
 
 
 def model_rows(target: Any, schema: Schema, frame: pd.DataFrame = NUMBERS) -> TrainingRows:

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import joblib
+import sklearn
 import yaml
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import InconsistentVersionWarning
 
-from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, load_skops, skops_content
+from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, ArtefactError, load_skops, skops_content
 from driftd.registry.estimator_inputs import category_places
 from driftd.registry.foreign_models import MlflowModel, OnnxModel, archive_folder, mlflow_library
 from driftd.training.adoption_records import MLFLOW_SCHEME, PICKLES, AdoptionError, ModelCard, refusal
@@ -70,10 +71,25 @@ def read_model(source: str, *, allow_pickle: bool) -> FoundModel:
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InconsistentVersionWarning)
-        found = _read(source, allow_pickle=allow_pickle)
+        try:
+            found = _read(source, allow_pickle=allow_pickle)
+        except (AdoptionError, ArtefactError) as error:
+            if (other := _other_version(caught)) is None:
+                raise
+            raise AdoptionError(
+                f"{str(error).rstrip('.')}. It was stored by scikit-learn {other}, and {sklearn.__version__} is "
+                "installed here, which keeps some of its parts elsewhere: install that version, or store the model anew"
+            ) from error
     _require_tables(found.estimator)
-    others = [warning.message for warning in caught if isinstance(warning.message, InconsistentVersionWarning)]
-    return replace(found, stored_with=str(others[0].original_sklearn_version) if others else None)
+    return replace(found, stored_with=_other_version(caught))
+
+
+def _other_version(caught: Iterable[warnings.WarningMessage]) -> str | None:
+    """The version of scikit-learn that a model was stored by, where loading it warned that it is another one."""
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            return str(warning.message.original_sklearn_version)
+    return None
 
 
 def _read(source: str, *, allow_pickle: bool) -> FoundModel:
