@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.cli.adoption import external_lines, log_source, require_logged
+from driftd.cli.adoption import external_lines, extra_lines, log_source, require_logged
 from driftd.cli.check_config import loop_sentences
 from driftd.cli.column_remarks import written_numbers
 from driftd.cli.init import TRIGGERS_ELSEWHERE, config_text, quote, read_file, read_rows
@@ -187,7 +187,7 @@ def test_the_config_says_what_was_guessed(tmp_path: Path) -> None:
 def test_a_model_that_is_served_elsewhere_is_not_refreshed() -> None:
     """Its config builds on performance alone, and `check-config` says of another one that nothing is refreshed."""
     found = guess(rows(ts=stamps()))
-    lines = external_lines("driftd.trainers:gradient_boosting", None)
+    lines = external_lines(None, "driftd.trainers:gradient_boosting")
     text = config_text(found, Path("log.csv"), Path("state"), lines, triggers=TRIGGERS_ELSEWHERE)
     model = parse(text.encode(), "log.csv").models["demand"]
     assert (model.retrain.on, model.retrain.refresh.enabled) == (("performance",), False)
@@ -456,3 +456,11 @@ def test_an_id_that_comes_twice_is_a_remark() -> None:
     """Of several rows with one id one is kept, and how many are not is told."""
     remarks = guess(rows(number=np.minimum(np.arange(ROWS), ROWS - 5)), id="number").remarks
     assert "4 rows have an id in number that another row has: one row of each id is kept" in remarks
+
+
+@pytest.mark.parametrize(("trainer", "allowed"), [("own:train", True), ("own:train", False), (None, True)])
+def test_a_trainer_may_be_allowed_to_store_pickles(trainer: str | None, allowed: bool) -> None:
+    """Who says --allow-pickle beside a trainer gets `allow_joblib: true` before the first version is made."""
+    lines = extra_lines(None, trainer, allow_pickle=allowed)
+    assert ("    trainer: own:train\n" in lines) == (trainer is not None)
+    assert ("allow_joblib: true" in lines) == (trainer is not None and allowed)

@@ -218,11 +218,12 @@ def _plain(value: object) -> object:
     return value.item() if hasattr(value, "item") else value
 
 
-def extra_lines(adoption: Adoption | None, trainer: str | None) -> str:
-    """The lines of the config that say whose trainer and whose model it is."""
+def extra_lines(adoption: Adoption | None, trainer: str | None, *, allow_pickle: bool) -> str:
+    """The lines of the config that say whose trainer and whose model it is, and that a pickle may be loaded."""
     lines = [f"    trainer: {trainer}"] if trainer else []
-    if adoption is not None and adoption.card.runs_code:
-        lines.append("    allow_joblib: true                   # the adopted model is a pickle: a load runs its code")
+    runs_code = allow_pickle and trainer is not None if adoption is None else adoption.card.runs_code
+    if runs_code:
+        lines.append("    allow_joblib: true                   # the model may be a pickle: a load runs its code")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -356,13 +357,13 @@ def _on_versions(rows: pd.DataFrame, name: str | None) -> list[str]:
     return _on_values(rows[name], lambda numbers: numbers % 1 == 0, "whole numbers", then)
 
 
-def external_lines(trainer: str | None, classes: str | None) -> str:
-    """The lines of the config of a model that another system serves."""
+def external_lines(classes: str | None, trainer: str | None) -> str:
+    """The lines of the config of a model that another system serves, before those of its trainer, if it has one."""
     given = f"[{', '.join(json.dumps(name.strip()) for name in classes.split(','))}]" if classes else None
     lines = [
         *([f"    classes: {given}"] if given else []),
         "    serving: external                    # another system predicts; driftd only watches: docs/external.md",
-        f"    trainer: {(trainer or 'null'):<27} # null: nothing is built, a new version is asked for",
+        *([] if trainer else ["    trainer: null               # nothing is built, a new version is asked for"]),
         "    # deploy: {command: [./deploy.sh], confirm_within: 1d}   # how another version is handed over",
     ]
     return "".join(f"{line}\n" for line in lines)
