@@ -14,20 +14,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from driftd.cli.adoption import Adoption
 from driftd.cli.init_defaults import Guess, guess_settings
 from driftd.fsutil import sha256_of
 from driftd.registry import Adopted
 from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, ArtefactError
+from driftd.registry.estimator_inputs import NamedClasses
+from driftd.registry.loaded import predict_with
 from driftd.registry.manifest import Manifest, Trainer
 from driftd.training.adoption import read_model
 from driftd.training.adoption_records import AdoptionError, AdoptionOrder, ModelCard, require_permission
 from driftd.training.bootstrap import FileColumns
+from driftd.training.tasks.adopt import find_nonsense, require_answers
+from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from library_trainers import sample_rows
 
@@ -51,6 +57,21 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return (Path.touch, (Path(self.path),))
+
+
+class StoredElsewhere:
+    """A model in the form in which another version of scikit-learn pickled it."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __reduce__(self) -> Any:
+        return (object.__new__, (type(self.model),), dict(self.model.__dict__))
+
+
+def skops_file(folder: Path) -> Path:
+    skops.io.dump(classifier(), folder / "model.skops")
+    return folder / "model.skops"
 
 
 def card_of(source: Path, *, allow_pickle: bool = False) -> ModelCard:
@@ -268,6 +289,119 @@ def test_codes_are_held_beside_the_targets_classes(
     assert order.names == expected
     assert order.classes == (expected or ("0", "1"))
     assert msgspec.convert(order.to_dict(), AdoptionOrder) == order
+
+
+def test_classes_meet_however_they_are_written(tmp_path: Path) -> None:
+    """Classes such as TRUE and FALSE, which driftd reads from a file as 1 and 0, are these classes of the target."""
+    model = LogisticRegression().fit(NUMBERS, ROWS["late"].map({"no": "FALSE", "yes": "TRUE"}))
+    rows = ROWS.assign(late=ROWS["late"] == "yes")
+    guess, rows = (adoption := adoption_of(model, tmp_path)).match_features(guess_of(rows), rows)
+    order = adoption.order(guess, rows)
+    assert (order.names, order.classes) == (("0", "1"), ("0", "1"))
+
+
+def encoder_of(texts: pd.Series) -> Any:
+    encoder = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["store"]), remainder="passthrough")
+    frame = NUMBERS.assign(store=texts)
+    return make_pipeline(encoder, LogisticRegression()).fit(frame, ROWS["late"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"), [("{:d}", Kind.CATEGORY), ("{:d}.0", Kind.NUMBER), ("store {:d}", Kind.NUMBER)]
+)
+def test_codes_that_a_model_takes_as_text_are_categories(texts: str, expected: Kind, tmp_path: Path) -> None:
+    """A column of digits is a category where the model's encoder knows its very texts, which is a remark."""
+    codes = pd.Series(np.arange(len(ROWS)) % 3)
+    adoption = adoption_of(encoder_of(codes.map(texts.format)), tmp_path)
+    rows = ROWS.assign(store=codes)
+    guess, _ = adoption.match_features(guess_of(rows), rows)
+    assert guess.features["store"] == expected
+    assert any(remark.startswith("store is a category after all") for remark in guess.remarks) == (
+        expected is Kind.CATEGORY
+    )
+
+
+def test_codes_that_a_booster_takes_as_categories_are_categories(tmp_path: Path) -> None:
+    """The features that CatBoost was told to take as categories are categories, whatever they look like."""
+    catboost = pytest.importorskip("catboost")
+    rows = ROWS.assign(store=np.arange(len(ROWS)) % 3)
+    model = catboost.CatBoostClassifier(iterations=2, verbose=False, allow_writing_files=False, cat_features=["store"])
+    adoption = adoption_of(model.fit(rows[["store", "weight"]], rows["late"]), tmp_path)
+    guess, _ = adoption.match_features(guess_of(rows), rows)
+    assert dict(guess.features) == {"store": Kind.CATEGORY, "weight": Kind.NUMBER}
+
+
+def test_a_bare_booster_is_refused_where_it_cannot_answer(tmp_path: Path) -> None:
+    """XGBoost's Booster and LightGBM's of classes are refused with a remedy; one of numbers names its features."""
+    xgboost, lightgbm = pytest.importorskip("xgboost"), pytest.importorskip("lightgbm")
+    codes, quiet = (ROWS["late"] == "yes").astype(int), {"verbose": -1}
+    boosters = {
+        "XGBClassifier": xgboost.train({}, xgboost.DMatrix(NUMBERS, codes), 1),
+        "LGBMClassifier": lightgbm.train({**quiet, "objective": "binary"}, lightgbm.Dataset(NUMBERS, codes), 1),
+    }
+    for remedy, booster in boosters.items():
+        joblib.dump(booster, tmp_path / "model.pkl")
+        with pytest.raises(AdoptionError, match=f"is a bare Booster of .*{remedy}"):
+            card_of(tmp_path / "model.pkl", allow_pickle=True)
+    of_numbers = lightgbm.train(quiet, lightgbm.Dataset(NUMBERS, codes), 1)
+    joblib.dump(of_numbers, tmp_path / "model.pkl")
+    assert card_of(tmp_path / "model.pkl", allow_pickle=True).features == ("weight", "price")
+
+
+def test_a_model_of_another_scikit_learn_is_told(tmp_path: Path) -> None:
+    """A model that another version of scikit-learn stored may answer otherwise here, which is a remark of `init`."""
+    state = LogisticRegression().fit(NUMBERS, ROWS["late"])
+    state.__dict__["_sklearn_version"] = "1.2.2"
+    adoption = adoption_of(StoredElsewhere(state), tmp_path)
+    assert adoption.card.stored_with == "1.2.2"
+    guess, rows = adoption.match_features(guess_of(ROWS), ROWS)
+    remarks = " ".join(adoption.sentences(adoption.order(guess, rows), guess, trainer=None))
+    assert "was stored by scikit-learn 1.2.2, and another version is installed here" in remarks
+    assert card_of(skops_file(tmp_path)).stored_with is None
+    broken = pickle.dumps(StoredElsewhere(state), protocol=0)[:-1] + b"cnowhere\nLoss\n."
+    (tmp_path / "model.pkl").write_bytes(broken)
+    with pytest.raises(AdoptionError, match=r"not importable here: .*nowhere.* stored by scikit-learn 1\.2\.2, and "):
+        card_of(tmp_path / "model.pkl", allow_pickle=True)
+
+
+def model_rows(target: Any, schema: Schema, frame: pd.DataFrame = NUMBERS) -> TrainingRows:
+    at = np.arange(len(frame), dtype=np.float64)
+    ids = at.astype(str).astype(object)
+    return TrainingRows(schema, frame, np.asarray(target), at, at, np.zeros(len(frame), dtype=np.int64), ids)
+
+
+PAIR = (Feature("weight", Kind.NUMBER), Feature("price", Kind.NUMBER))
+OF_CLASSES = Schema(Task.CLASSIFICATION, "late", PAIR, ("no", "yes"))
+OF_NUMBERS = Schema(Task.REGRESSION, "cost", PAIR)
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), LinearSVC()], ids=["scores", "classes"])
+def test_answers_that_mean_nothing_are_told(model: Any) -> None:
+    """A model whose columns or classes come in a wrong order is told, one that tells the classes apart is not."""
+    rows = model_rows(ROWS["late"].to_numpy(dtype=object), OF_CLASSES)
+    fitted = model.fit(NUMBERS.to_numpy(), ROWS["late"])
+    assert find_nonsense(predict_with(fitted, OF_CLASSES, rows.frame.to_numpy()), rows) == ()
+    turned = predict_with(NamedClasses(fitted, ("yes", "no")), OF_CLASSES, rows.frame.to_numpy())
+    assert "are its classes no, yes (--classes)" in find_nonsense(turned, rows)[0]
+
+
+def test_numbers_that_mean_nothing_are_told() -> None:
+    """A regression with its columns in a wrong order is farther from the labels than a constant, which is told."""
+    cost = 100.0 + 10.0 * NUMBERS["price"]
+    fitted = LinearRegression().fit(NUMBERS.to_numpy(), cost)
+    rows = model_rows(cost, OF_NUMBERS)
+    assert find_nonsense(predict_with(fitted, OF_NUMBERS, NUMBERS.to_numpy()), rows) == ()
+    swapped = predict_with(fitted, OF_NUMBERS, NUMBERS[["price", "weight"]].to_numpy())
+    assert "is weight, price the order of the model's features?" in find_nonsense(swapped, rows)[0]
+
+
+def test_a_model_that_takes_no_gaps_says_which() -> None:
+    """A model that answers only rows without gaps is refused with the columns that have some; of others, the kinds."""
+    rows = model_rows(ROWS["late"].to_numpy(dtype=object), OF_CLASSES, NUMBERS.where(NUMBERS["price"] > 0))
+    with pytest.raises(AdoptionError, match=r"answers those .* that lack nothing, and \d+ of .* lack weight, price"):
+        require_answers(classifier(), "Pipeline", rows)
+    with pytest.raises(AdoptionError, match=r"Its features are weight \(number\), price \(number\)"):
+        require_answers(LogisticRegression(), "LogisticRegression", rows)
 
 
 def test_classes_that_cannot_be_matched_are_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.cli.adoption import external_lines, log_source
+from driftd.cli.adoption import external_lines, extra_lines, log_source, require_logged
 from driftd.cli.check_config import loop_sentences
 from driftd.cli.column_remarks import written_numbers
 from driftd.cli.init import TRIGGERS_ELSEWHERE, config_text, quote, read_file, read_rows
@@ -186,7 +187,7 @@ def test_the_config_says_what_was_guessed(tmp_path: Path) -> None:
 def test_a_model_that_is_served_elsewhere_is_not_refreshed() -> None:
     """Its config builds on performance alone, and `check-config` says of another one that nothing is refreshed."""
     found = guess(rows(ts=stamps()))
-    lines = external_lines("driftd.trainers:gradient_boosting", None)
+    lines = external_lines(None, "driftd.trainers:gradient_boosting")
     text = config_text(found, Path("log.csv"), Path("state"), lines, triggers=TRIGGERS_ELSEWHERE)
     model = parse(text.encode(), "log.csv").models["demand"]
     assert (model.retrain.on, model.retrain.refresh.enabled) == (("performance",), False)
@@ -405,3 +406,61 @@ def test_epoch_times_in_smaller_units_are_told(per_second: float, unit: str) -> 
     found = guess(rows(when=numbers))
     assert "when" not in found.features
     assert f"looks like times in {unit}: divide by {per_second:,.0f}" in " ".join(found.remarks)
+
+
+LOGGED = pd.DataFrame(
+    {
+        "price": np.arange(200) % 40 / 2,
+        "prediction": np.where(np.arange(200) % 2, "yes", "no"),
+        "label": np.where(np.arange(200) % 3, "yes", "no"),
+        "score": 0.4,
+        "version": 7,
+    }
+)
+
+
+def logged_remarks(**columns: Any) -> list[str]:
+    log = LOGGED.assign(**columns)
+    said = FileColumns(prediction="prediction", score="score", version="version")
+    return require_logged(log, guess(log, "label", columns=said))
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, None),
+        ({"label": LOGGED["label"] == "yes", "prediction": LOGGED["prediction"].map({"yes": 1.0, "no": 0.0})}, None),
+        ({"version": LOGGED["version"].where(LOGGED.index % 9 > 0)}, None),
+        ({"score": 40.0}, "200 of 200 values of score are no probabilities from 0 to 1, such as 40.0"),
+        ({"score": "40 %"}, "200 of 200 values of score are no probabilities from 0 to 1, such as '40 %'"),
+        ({"version": "v3.2"}, "200 of 200 values of version are no whole numbers, such as 'v3.2'"),
+        ({"prediction": LOGGED["prediction"].where(LOGGED.index >= 10)}, "10 rows have no prediction"),
+        ({"label": LOGGED["label"].where(LOGGED.index >= 10, "odd")}, "label holds odd, which prediction never says"),
+    ],
+)
+def test_what_a_log_holds_that_is_not_used_is_told(columns: dict[str, Any], expected: str | None) -> None:
+    """Scores, versions and predictions that cannot be used, and labels that are never predicted, are remarks."""
+    remarks = logged_remarks(**columns)
+    assert [remark for remark in remarks if expected is None or not remark.startswith(expected)] == []
+    assert bool(remarks) == (expected is not None)
+
+
+@pytest.mark.parametrize("said", [LOGGED["prediction"].str.upper(), LOGGED["prediction"] == "yes"])
+def test_predictions_that_share_no_class_with_the_labels_are_refused(said: pd.Series) -> None:
+    """A log whose predictions are written otherwise than its labels would be watched as wrong in every row."""
+    with pytest.raises(click.ClickException, match=r"and label holds no, yes: no class of both"):
+        logged_remarks(prediction=said)
+
+
+def test_an_id_that_comes_twice_is_a_remark() -> None:
+    """Of several rows with one id one is kept, and how many are not is told."""
+    remarks = guess(rows(number=np.minimum(np.arange(ROWS), ROWS - 5)), id="number").remarks
+    assert "4 rows have an id in number that another row has: one row of each id is kept" in remarks
+
+
+@pytest.mark.parametrize(("trainer", "allowed"), [("own:train", True), ("own:train", False), (None, True)])
+def test_a_trainer_may_be_allowed_to_store_pickles(trainer: str | None, allowed: bool) -> None:
+    """Who says --allow-pickle beside a trainer gets `allow_joblib: true` before the first version is made."""
+    lines = extra_lines(None, trainer, allow_pickle=allowed)
+    assert ("    trainer: own:train\n" in lines) == (trainer is not None)
+    assert ("allow_joblib: true" in lines) == (trainer is not None and allowed)

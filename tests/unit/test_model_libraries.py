@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from sklearn import (
     preprocessing,
     svm,
 )
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 
 from driftd.registry.artefact import JOBLIB, SKOPS, ArtefactError, load_estimator, store_estimator
-from driftd.registry.estimator_inputs import NamedClasses, native_frame
+from driftd.registry.estimator_inputs import NamedClasses, category_places, native_frame
 from driftd.registry.features import feature_frame
-from driftd.registry.loaded import predict_with
+from driftd.registry.loaded import PredictionError, predict_with
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.trainer_code import libraries
 from driftd.training.training_rows import TrainingRows
@@ -100,16 +103,51 @@ def test_the_lineage_names_the_library_that_was_used(library: str) -> None:
     assert set(used) <= set(libraries("a:b", used))
 
 
-def test_categories_of_numbers_meet_their_texts() -> None:
-    """LightGBM that was fitted to categories of numbers gets them back from the text that driftd keeps."""
-    lightgbm = pytest.importorskip("lightgbm")
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_categories_of_numbers_meet_their_texts(library: str) -> None:
+    """An estimator that was fitted to categories of numbers gets them back from the text that driftd keeps."""
+    module = pytest.importorskip(library)
     store = np.repeat([1, 2, 10], 60)
     raw = pd.DataFrame({"store": pd.Categorical(store), "x": np.linspace(0, 1, 180)})
-    model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, min_child_samples=5).fit(raw, store == 10)
+    makers: dict[str, Any] = {
+        "lightgbm": lambda: module.LGBMClassifier(n_estimators=5, verbose=-1, min_child_samples=5),
+        "xgboost": lambda: module.XGBClassifier(n_estimators=5, enable_categorical=True),
+    }
+    model = makers[library]().fit(raw, store == 10)
+    assert category_places(model) == (0,)
     schema = Schema(Task.CLASSIFICATION, "y", (Feature("store", Kind.CATEGORY), Feature("x", Kind.NUMBER)), ("0", "1"))
     found = predict_with(model, schema, feature_frame(pd.DataFrame({"store": store, "x": raw["x"]}), schema))
     np.testing.assert_allclose(found.score, model.predict_proba(raw)[:, 1])
     assert found.values()[-1] == "1"
+
+
+def test_an_unknown_category_is_missing_to_xgboost() -> None:
+    """A text that training had not is missing, wherever it would stand among those that it had; XGBoost errs there."""
+    xgboost = pytest.importorskip("xgboost")
+    texts = np.repeat(["b", "d", "f"], 40)
+    raw = pd.DataFrame({"text": pd.Categorical(texts), "x": np.tile([0.0, 1.0], 60)})
+    raw.loc[::8, "text"] = None
+    model = xgboost.XGBClassifier(n_estimators=5, enable_categorical=True, min_child_weight=0).fit(raw, texts == "b")
+    schema = Schema(Task.CLASSIFICATION, "y", (Feature("text", Kind.CATEGORY), Feature("x", Kind.NUMBER)), ("0", "1"))
+    asked: dict[str, list[Any]] = {"text": [None, "a", "c", "e", "g", "b"], "x": [0.0] * 6}
+    score = predict_with(model, schema, feature_frame(asked, schema)).score
+    assert set(score[:5]) == {score[0]}
+    assert score[0] < score[5]
+
+
+def test_xgboost_without_categories_is_not_given_texts() -> None:
+    """A model that was fitted to codes takes numbers; for texts it is refused, since no code of theirs is known."""
+    xgboost = pytest.importorskip("xgboost")
+    codes = np.column_stack([np.repeat([0.0, 1.0, 2.0], 40), np.tile([0.0, 1.0], 60)])
+    model = xgboost.XGBClassifier(n_estimators=2, enable_categorical=True, feature_types=["c", "q"])
+    model.fit(codes, codes[:, 0] == 1)
+    assert category_places(model) == ()
+    as_numbers = Schema(Task.CLASSIFICATION, "y", (Feature("c", Kind.NUMBER), Feature("x", Kind.NUMBER)), ("0", "1"))
+    frame = feature_frame({"c": codes[:, 0].tolist(), "x": codes[:, 1].tolist()}, as_numbers)
+    np.testing.assert_array_equal(predict_with(model, as_numbers, frame).score, model.predict_proba(codes)[:, 1])
+    as_texts = replace(as_numbers, features=(Feature("c", Kind.CATEGORY), Feature("x", Kind.NUMBER)))
+    with pytest.raises(PredictionError, match="holds no categories of c"):
+        predict_with(model, as_texts, feature_frame({"c": ["0"], "x": [0.0]}, as_texts))
 
 
 def test_other_estimators_get_the_frame_as_it_is() -> None:
@@ -155,7 +193,19 @@ STEPS = [
     make_pipeline(preprocessing.SplineTransformer(), linear_model.LogisticRegression()),
     make_pipeline(PCA(2), feature_selection.SelectKBest(k=1), linear_model.LogisticRegression()),
     make_pipeline(preprocessing.PowerTransformer(), preprocessing.PolynomialFeatures(), linear_model.SGDClassifier()),
+    GridSearchCV(linear_model.LogisticRegression(), {"C": [0.1, 1.0]}, cv=StratifiedKFold(2)),
 ]
+
+
+def test_columns_that_are_selected_by_type_need_no_joblib(tmp_path: Path) -> None:
+    """A ColumnTransformer that finds its columns by their types is stored as skops."""
+    numbers, texts = make_column_selector(dtype_include=np.number), make_column_selector(dtype_exclude="number")
+    columns = make_column_transformer((preprocessing.OneHotEncoder(), texts), ("passthrough", numbers))
+    frame = sample_rows(80)[["weight", "region"]]
+    pipeline = make_pipeline(columns, linear_model.LogisticRegression()).fit(frame, CLASSES)
+    assert store_estimator(pipeline, tmp_path, allow_joblib=False) == SKOPS
+    loaded = load_estimator(tmp_path / SKOPS, allow_joblib=False)
+    np.testing.assert_array_equal(loaded.predict_proba(frame), pipeline.predict_proba(frame))
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from driftd.cli.init_defaults import Guess
 from driftd.sources.dialects import Dialect
 from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
-from driftd.training.bootstrap import FileColumns
+from driftd.training.bootstrap import FileColumns, read_series
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, job_environment, start_job
-from driftd_detectors.schema import Task, class_name, learn_schema
+from driftd_detectors.columns import Numbers
+from driftd_detectors.schema import Kind, Task, class_name, learn_schema
+from driftd_detectors.values import learn_names, vocabulary_of
 
 POLL_SECONDS = 0.02
 SAMPLE_ROWS = 1000
@@ -46,7 +50,7 @@ class Adoption:
         _require_class_count(self.card, self.class_names)
         names = self.card.features
         if names is None:
-            return _require_feature_count(self.card, guess), rows
+            return self._with_categories(_require_feature_count(self.card, guess), rows), rows
         absent = [name for name in names if name not in rows.columns]
         if absent:
             raise click.ClickException(
@@ -59,12 +63,25 @@ class Adoption:
             )
         left = [name for name in guess.features if name not in names]
         schema = learn_schema(rows[[*names, guess.target]], task=guess.task, target=guess.target)
-        features = {feature.name: guess.features.get(feature.name, feature.kind) for feature in schema.features}
+        guessed = {feature.name: guess.features.get(feature.name, feature.kind) for feature in schema.features}
+        features = {name: guessed[name] for name in names}
         about_features = tuple(f"{name} is left out of the features" for name in names)
         remarks = [remark for remark in guess.remarks if not remark.startswith(about_features)]
         remarks += [f"{name} is left out of the features: the model does not know it" for name in left]
         others = [name for name in rows.columns if name not in names]
-        return replace(guess, features=features, remarks=tuple(remarks)), rows[[*names, *others]]
+        guess = replace(guess, features=features, remarks=tuple(remarks))
+        return self._with_categories(guess, rows), rows[[*names, *others]]
+
+    def _with_categories(self, guess: Guess, rows: pd.DataFrame) -> Guess:
+        """The guess with categories where the model takes text, though the column looks like numbers or truths."""
+        features, names, remarks = dict(guess.features), list(guess.features), list(guess.remarks)
+        for place, texts in self.card.categories:
+            name = names[place]
+            is_code = features[name] in {Kind.NUMBER, Kind.BOOLEAN}
+            if is_code and (texts is None or _are_known(rows[name], texts)):
+                features[name] = Kind.CATEGORY
+                remarks.append(f"{name} is a category after all: the model takes it as one")
+        return replace(guess, features=features, remarks=tuple(remarks))
 
     def order(self, guess: Guess, rows: pd.DataFrame) -> AdoptionOrder:
         """What the job is told. Raises click.ClickException where the classes do not fit."""
@@ -84,6 +101,11 @@ class Adoption:
 
     def sentences(self, order: AdoptionOrder, guess: Guess, *, trainer: str | None) -> Iterator[str]:
         """What the user should know of how the model is taken."""
+        if self.card.stored_with is not None:
+            yield (
+                f"the model was stored by scikit-learn {self.card.stored_with}, and another version is installed here, "
+                "by which it may answer otherwise than in production: install that version, or compare some answers"
+            )
         if self.card.features is None:
             yield "the model does not name its features: they are taken in the order of the columns of the file"
         if order.names and not self.class_names:
@@ -166,12 +188,20 @@ def _names_for(card: ModelCard, target: pd.Series) -> tuple[str, ...]:
     held = tuple(sorted({class_name(_plain(value)) for value in target.dropna().unique()}))
     if card.classes is None or set(held) & set(card.classes) == set(held):
         return ()
+    meant = tuple(vocabulary_of(held).resolve(name) for name in card.classes)
+    if set(held) <= set(meant) and len(set(meant)) == len(meant):  # written otherwise: TRUE, 1.0
+        return meant
     if card.classes == tuple(str(code) for code in range(len(held))):
         return held
     raise click.ClickException(
         f"the model's classes are {', '.join(card.classes)}, and the target {target.name} holds {', '.join(held)}: "
         "say with --classes which of the target's classes each of the model's is, in the model's order"
     )
+
+
+def _are_known(column: pd.Series, texts: Sequence[str]) -> bool:
+    """Whether what a column holds are texts that an encoder knows, in their very form."""
+    return {class_name(_plain(value)) for value in column.dropna().unique()} & set(texts) != set()
 
 
 def _sample(rows: pd.DataFrame, folder: Path) -> str | None:
@@ -188,11 +218,12 @@ def _plain(value: object) -> object:
     return value.item() if hasattr(value, "item") else value
 
 
-def extra_lines(adoption: Adoption | None, trainer: str | None) -> str:
-    """The lines of the config that say whose trainer and whose model it is."""
+def extra_lines(adoption: Adoption | None, trainer: str | None, *, allow_pickle: bool) -> str:
+    """The lines of the config that say whose trainer and whose model it is, and that a pickle may be loaded."""
     lines = [f"    trainer: {trainer}"] if trainer else []
-    if adoption is not None and adoption.card.runs_code:
-        lines.append("    allow_joblib: true                   # the adopted model is a pickle: a load runs its code")
+    runs_code = allow_pickle and trainer is not None if adoption is None else adoption.card.runs_code
+    if runs_code:
+        lines.append("    allow_joblib: true                   # the model may be a pickle: a load runs its code")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -260,10 +291,14 @@ def with_target(rows: pd.DataFrame, target: str, columns: FileColumns) -> pd.Dat
     return rows.assign(**{target: rows[columns.prediction]})
 
 
-def require_logged(rows: pd.DataFrame, guess: Guess) -> None:
-    """Raises click.ClickException for predictions that are none of the task: a probability is a score, not a class."""
-    said = rows[guess.columns.prediction].dropna()
+def require_logged(rows: pd.DataFrame, guess: Guess) -> list[str]:
+    """What surprises in a log of predictions, as sentences.
+
+    Raises click.ClickException for predictions that are none of the task (a probability is a score, not a class), or
+    that have no class in common with the labels.
+    """
     name = guess.columns.prediction
+    said = rows[name].dropna()
     if guess.task is Task.CLASSIFICATION and pd.api.types.is_float_dtype(said) and (said % 1 != 0).any():
         raise click.ClickException(
             f"{name} holds numbers such as {said[said % 1 != 0].iloc[0]:g}, and {guess.target} holds classes: name the "
@@ -274,15 +309,61 @@ def require_logged(rows: pd.DataFrame, guess: Guess) -> None:
         raise click.ClickException(
             f"{name} holds {said.iloc[0]!r}, and a regression predicts numbers: say --task classification"
         )
+    gaps = [f"{len(rows) - len(said):,} rows have no {name} and are left out"] if len(said) < len(rows) else []
+    if guess.task is Task.REGRESSION:
+        return [*gaps, *_on_versions(rows, guess.columns.version)]
+    scores = [] if guess.columns.score is None else _on_scores(rows, guess)
+    return [*gaps, *_on_classes(rows, guess), *scores, *_on_versions(rows, guess.columns.version)]
 
 
-def external_lines(trainer: str | None, classes: str | None) -> str:
-    """The lines of the config of a model that another system serves."""
+def _on_classes(rows: pd.DataFrame, guess: Guess) -> list[str]:
+    if guess.target not in rows.columns or rows[guess.target].isna().all():
+        return []
+    held = learn_names(class_name(_plain(value)) for value in rows[guess.target].dropna().unique())
+    known, name = vocabulary_of(held), guess.columns.prediction
+    said = {known.resolve(class_name(_plain(value))) for value in rows[name].dropna().unique()}
+    never = [label for label in held if label not in said]
+    if len(never) == len(held):
+        raise click.ClickException(
+            f"{name} holds {', '.join(sorted(said))}, and {guess.target} holds {', '.join(held)}: no class of both, so "
+            "that each prediction would be wrong. Write them alike, and run this again"
+        )
+    return [f"{guess.target} holds {', '.join(never)}, which {name} never says"] if never else []
+
+
+def _on_values(column: pd.Series, fits: Callable[[Numbers], NDArray[np.bool_]], what: str, then: str) -> list[str]:
+    """How many values of a column are no numbers that `fits` takes, with an example."""
+    numbers, present = np.asarray(read_series(column, Kind.NUMBER)[0]), column.notna().to_numpy()
+    bad = present & ~fits(numbers)
+    if not bad.any():
+        return []
+    count = f"{int(bad.sum()):,} of {int(present.sum()):,} values of {column.name}"
+    return [f"{count} are no {what}, such as {_plain(column[bad].iloc[0])!r}: {then}"]
+
+
+def _on_scores(rows: pd.DataFrame, guess: Guess) -> list[str]:
+    return _on_values(
+        rows[guess.columns.score],
+        lambda scores: (scores >= 0) & (scores <= 1),
+        "probabilities from 0 to 1",
+        "they count as missing; write probabilities, or name their column with --score",
+    )
+
+
+def _on_versions(rows: pd.DataFrame, name: str | None) -> list[str]:
+    if name is None:
+        return []
+    then = "which version predicted is not known there, and no prediction confirms a hand-over"
+    return _on_values(rows[name], lambda numbers: numbers % 1 == 0, "whole numbers", then)
+
+
+def external_lines(classes: str | None, trainer: str | None) -> str:
+    """The lines of the config of a model that another system serves, before those of its trainer, if it has one."""
     given = f"[{', '.join(json.dumps(name.strip()) for name in classes.split(','))}]" if classes else None
     lines = [
         *([f"    classes: {given}"] if given else []),
         "    serving: external                    # another system predicts; driftd only watches: docs/external.md",
-        f"    trainer: {(trainer or 'null'):<27} # null: nothing is built, a new version is asked for",
+        *([] if trainer else ["    trainer: null               # nothing is built, a new version is asked for"]),
         "    # deploy: {command: [./deploy.sh], confirm_within: 1d}   # how another version is handed over",
     ]
     return "".join(f"{line}\n" for line in lines)

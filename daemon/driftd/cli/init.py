@@ -162,7 +162,7 @@ class Plan:
 @click.option("--force", is_flag=True, help="Replace an existing config.")
 @click.option("--trainer", help="Your own trainer, package.module:function; docs/your-trainer.md.")
 @click.option("--model", help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
-@click.option("--allow-pickle", is_flag=True, help="Load a model that is a pickle, which runs the code in it.")
+@click.option("--allow-pickle", is_flag=True, help="Load or store a pickle, which runs the code in it.")
 @click.option("--classes", help="The target's names of the model's classes, in its order: no,yes.")
 @click.option(
     "--serving",
@@ -212,7 +212,7 @@ def init(**options: Any) -> None:
     plan = _plan_of(given, read)
     _print_remarks(plan.remarks, to)
     if given.is_external:
-        require_logged(plan.rows, plan.guess)
+        _print_remarks(require_logged(plan.rows, plan.guess), to)
     text = _text_of(given, plan, read.dialect)
     config = parse(text.encode(), f"the config for {given.file.name}")
     places = Places(config.state_dir)
@@ -254,13 +254,14 @@ def _plan_of(given: InitOptions, read: FileRead) -> Plan:
     )
     rows = possible_rows(rows, guess, now)
     if adoption is None:
-        extra = external_lines(given.trainer, given.classes) if given.is_external else extra_lines(None, given.trainer)
-        return Plan(rows, guess, extra, (*guess.remarks, *unlabelled))
+        extra = extra_lines(None, given.trainer, allow_pickle=given.allow_pickle)
+        elsewhere = external_lines(given.classes, given.trainer) if given.is_external else ""
+        return Plan(rows, guess, elsewhere + extra, (*guess.remarks, *unlabelled))
     guess, rows = adoption.match_features(guess, rows)
     with as_owner_of(given.state_dir.resolve()):
         adopt = adoption.order(guess, rows)
     remarks = (*guess.remarks, *adoption.sentences(adopt, guess, trainer=given.trainer))
-    return Plan(rows, guess, extra_lines(adoption, given.trainer), remarks, adopt)
+    return Plan(rows, guess, extra_lines(adoption, given.trainer, allow_pickle=given.allow_pickle), remarks, adopt)
 
 
 def _text_of(given: InitOptions, plan: Plan, dialect: Dialect) -> str:

@@ -89,7 +89,7 @@ def guess_settings(
     moments = _possible(rows, found.time, now) if found.time is not None else None
     features = {feature.name: feature.kind for feature in schema.features}
     remarks += remarks_on(rows, features, moments)
-    remarks += _on_times(rows, found, now)
+    remarks += [*_on_times(rows, found, now), *_on_ids(rows, found.id)]
     last = None if moments is None else float(np.nanmax(moments))
     if found.label_time is not None and last is not None:
         last = max(last, float(np.nanmax(_possible(rows, found.label_time, now))))
@@ -121,6 +121,11 @@ def _on_times(rows: pd.DataFrame, columns: FileColumns, now: float) -> list[str]
         if len(bad):
             said.append(f"{len(bad):,} {what}: an impossible time in {name} ({time_obstacle(float(bad[0]), now)})")
     return said
+
+
+def _on_ids(rows: pd.DataFrame, name: str | None) -> list[str]:
+    twice = 0 if name is None else int(rows[name].dropna().duplicated().sum())
+    return [f"{twice:,} rows have an id in {name} that another row has: one row of each id is kept"] if twice else []
 
 
 def possible_rows(rows: pd.DataFrame, guess: Guess, now: float) -> pd.DataFrame:

@@ -157,7 +157,10 @@ class OnnxModel:
             shares = np.column_stack([1 - shares[:, 0], shares[:, 0]])
         in_order = (shares >= -_ROUNDING).all() and (np.abs(shares.sum(axis=1) - 1) <= _ROUNDING).all()
         if len(shares) and not in_order:
-            raise ValueError(f"the output {self._scores} holds no probabilities: they are not from 0 to 1 with sum 1")
+            raise ValueError(
+                f"the output {self._scores} holds no probabilities: they are not from 0 to 1 with sum 1; leave it "
+                "out of the graph, and the labels alone are taken"
+            )
         return shares
 
     def _describe_inputs(self) -> None:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import joblib
+import sklearn
 import yaml
 from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import InconsistentVersionWarning
 
-from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, load_skops, skops_content
+from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, ArtefactError, load_skops, skops_content
+from driftd.registry.estimator_inputs import category_places
 from driftd.registry.foreign_models import MlflowModel, OnnxModel, archive_folder, mlflow_library
 from driftd.training.adoption_records import MLFLOW_SCHEME, PICKLES, AdoptionError, ModelCard, refusal
 from driftd_detectors.schema import class_name
@@ -26,6 +30,7 @@ from driftd_detectors.schema import class_name
 MLMODEL = "MLmodel"
 _NAMELESS = ("", "Column_")  # what CatBoost and LightGBM call the columns of rows without names
 _NATIVE_FLAVOURS = ("xgboost", "lightgbm", "catboost")
+_OF_CLASSES = ("binary", "multiclass", "multiclassova", "cross_entropy")  # objectives of LightGBM
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class FoundModel:
     content: bytes  # of the artefact
     sha256: str  # of the original
     version: str | None = None
+    stored_with: str | None = None  # the version of scikit-learn that stored it, where another one is installed
 
     def card(self) -> ModelCard:
         """What it says of itself."""
@@ -52,6 +58,8 @@ class FoundModel:
             task=_task_of(self.estimator),
             version=self.version,
             runs_code=self.artefact in CODE_RUNS,
+            categories=_categories_of(self.estimator),
+            stored_with=self.stored_with,
         )
 
 
@@ -61,6 +69,30 @@ def read_model(source: str, *, allow_pickle: bool) -> FoundModel:
     Raises AdoptionError when the source is none, cannot be read, or is a pickle and `allow_pickle` is not given;
     ArtefactError and ImportError as loading does.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InconsistentVersionWarning)
+        try:
+            found = _read(source, allow_pickle=allow_pickle)
+        except (AdoptionError, ArtefactError) as error:
+            if (other := _other_version(caught)) is None:
+                raise
+            raise AdoptionError(
+                f"{str(error).rstrip('.')}. It was stored by scikit-learn {other}, and {sklearn.__version__} is "
+                "installed here, which keeps some of its parts elsewhere: install that version, or store the model anew"
+            ) from error
+    _require_tables(found.estimator)
+    return replace(found, stored_with=_other_version(caught))
+
+
+def _other_version(caught: Iterable[warnings.WarningMessage]) -> str | None:
+    """The version of scikit-learn that a model was stored by, where loading it warned that it is another one."""
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            return str(warning.message.original_sklearn_version)
+    return None
+
+
+def _read(source: str, *, allow_pickle: bool) -> FoundModel:
     if source.startswith(MLFLOW_SCHEME):
         with tempfile.TemporaryDirectory(prefix="driftd-adopt-") as name:
             folder, version = _download(source.removeprefix(MLFLOW_SCHEME), Path(name))
@@ -88,6 +120,8 @@ def feature_names(estimator: Any) -> tuple[str, ...] | None:
 
 def _recorded_names(estimator: Any) -> tuple[str, ...]:
     """Names, or what a library calls the columns of rows that had none."""
+    if _path_of(estimator) == "lightgbm.basic.Booster":
+        return tuple(estimator.feature_name())
     for attribute in ("feature_names_in_", "feature_names_"):  # scikit-learn's and its followers', CatBoost's
         try:
             found = getattr(estimator, attribute, None)
@@ -96,6 +130,10 @@ def _recorded_names(estimator: Any) -> tuple[str, ...]:
         if found is not None and len(found) and all(isinstance(name, str) for name in found):
             return tuple(str(name) for name in found)
     return ()
+
+
+def _path_of(estimator: Any) -> str:
+    return f"{type(estimator).__module__}.{type(estimator).__name__}"
 
 
 def _made_up(start: str, count: int) -> tuple[str, ...]:
@@ -144,6 +182,45 @@ def _safest(estimator: Any, artefact: str, content: bytes, digest: str, version:
         raise AdoptionError(f"the model is a {type(estimator).__name__}, which has no predict method")
     held, _ = skops_content(estimator)
     return FoundModel(estimator, *((SKOPS, held) if held is not None else (artefact, content)), digest, version)
+
+
+def _require_tables(estimator: Any) -> None:
+    """Raises AdoptionError for a bare booster, which takes no table or gives no classes."""
+    kind = _path_of(estimator)
+    if kind == "xgboost.core.Booster":
+        raise AdoptionError(
+            "the model is a bare Booster of XGBoost, which takes no tables: load its file into XGBClassifier() or "
+            "XGBRegressor() with load_model, and save that"
+        )
+    if kind == "lightgbm.basic.Booster" and estimator.dump_model()["objective"].split()[0] in _OF_CLASSES:
+        raise AdoptionError(
+            "the model is a bare Booster of LightGBM, which names no classes and predicts probabilities alone: save "
+            "the LGBMClassifier, or make an ONNX graph of it"
+        )
+
+
+def _categories_of(estimator: Any) -> tuple[tuple[int, tuple[str, ...] | None], ...]:
+    """The places of the features that a model takes as text, and the texts that it knows where it says so."""
+    if places := category_places(estimator):
+        return tuple((place, None) for place in places)
+    names = _recorded_names(estimator)
+    known = {name: texts for name, texts in _list_encoder_texts(estimator) if name in names}
+    return tuple((names.index(name), texts) for name, texts in known.items())
+
+
+def _list_encoder_texts(estimator: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The features whose encoder in a Pipeline was fitted to texts, and these."""
+    while getattr(estimator, "steps", None):
+        estimator = estimator.steps[0][1]
+    for _, transformer, columns in getattr(estimator, "transformers_", ()):
+        steps = [step for _, step in getattr(transformer, "steps", [("", transformer)])]
+        lists = next((found for step in steps if (found := getattr(step, "categories_", None)) is not None), ())
+        if not isinstance(columns, list) or len(lists) != len(columns):
+            continue
+        for name, categories in zip(columns, lists, strict=True):
+            texts = tuple(value for value in categories if isinstance(value, str))
+            if isinstance(name, str) and texts:
+                yield name, texts
 
 
 def _download(address: str, folder: Path) -> tuple[Path, str | None]:

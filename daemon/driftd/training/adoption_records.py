@@ -31,6 +31,8 @@ class ModelCard:
     task: str | None = None
     version: str | None = None  # in the registry of models that it came from
     runs_code: bool = False  # whether loading its artefact runs code of its maker
+    categories: tuple[tuple[int, tuple[str, ...] | None], ...] = ()  # places of features that are text; which, if known
+    stored_with: str | None = None  # the version of scikit-learn that stored it, where another one is installed
 
     def to_dict(self) -> dict[str, object]:
         """The JSON form."""

@@ -178,8 +178,9 @@ def _make(
     trained = work("train", order) if adopt is None else work("adopt", {**order, **adopt.to_dict()})
     judged = work("judge", {"challenger": FIRST, "champion": None})
     Registry(places).point(model, FIRST)
-    loss = msgspec.convert(dict(trained), _Made).metrics.get("loss", float("nan"))
-    remarks = _drift_remarks(Registry(places), model, config)
+    found = msgspec.convert(dict(trained), _Made)
+    loss = found.metrics.get("loss", float("nan"))
+    remarks = (*found.remarks, *_drift_remarks(Registry(places), model, config))
     return FirstVersion(FIRST, snapshot.digest, len(snapshot.at), loss, str(judged["sentence"]), remarks)
 
 
@@ -331,6 +332,7 @@ class _Made(msgspec.Struct):
     """What the first version's loss is read from; of the value of `train` and `adopt`."""
 
     metrics: dict[str, float]
+    remarks: tuple[str, ...] = ()
 
 
 def _finish(job: Job, task: str) -> Mapping[str, object]:

@@ -6,6 +6,7 @@ training, or all where the model was trained on none of them.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from driftd.registry import Adopted, Manifest, RegistryError, Trainer
 from driftd.registry.estimator_inputs import NamedClasses
@@ -30,9 +32,10 @@ from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import DataSplit, part
 from driftd.training.trainer_code import libraries
 from driftd.training.training_rows import TrainingRows, rows_of
-from driftd_detectors.schema import Schema, class_name
+from driftd_detectors.schema import Schema, Task, class_name
 
 _SAMPLE = 1000
+_SPREADS = 2.0  # standard errors
 _LABELLED = 20_000  # rows from which the order of a graph's classes is learned
 _RTOL, _ATOL = 1e-5, 1e-7  # the user's frame may hold float32
 
@@ -75,7 +78,8 @@ def run(arguments: Arguments) -> dict[str, object]:
     adoption = replace(adoption, names=adoption.names or _names_by_answers(found.estimator, rows))
     estimator = NamedClasses(found.estimator, adoption.names) if adoption.names else found.estimator
     parted = part(rows, arguments.until, None, order.config.promote.min_labels)
-    _require_answers(estimator, found, rows)
+    judged = rows.take(slice(-_SAMPLE, None)) if adoption.unseen else parted.held_out
+    require_answers(estimator, kind_of(found.estimator), rows)
     _require_same_answers(estimator, snapshot.schema, adoption.sample)
     staged = order.registry.stage(order.model)
     try:
@@ -88,7 +92,8 @@ def run(arguments: Arguments) -> dict[str, object]:
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     print(f"version {version}: {kind_of(found.estimator)} adopted from {adoption.source}", flush=True)  # noqa: T201 - the log
-    return _value(manifest)
+    nonsense = find_nonsense(predict_with(estimator, snapshot.schema, judged.frame), judged)
+    return {**_value(manifest), "remarks": list(nonsense)}
 
 
 def _made_before(order: JobContext, adoption: AdoptionOrder, version: int) -> Manifest:
@@ -124,15 +129,75 @@ def _names_by_answers(estimator: Any, rows: TrainingRows) -> tuple[str, ...]:
     return tuple(found[place] if place in found else next(others) for place in range(len(classes)))
 
 
-def _require_answers(estimator: Any, found: FoundModel, rows: TrainingRows) -> None:
+def require_answers(estimator: Any, kind: str, rows: TrainingRows) -> None:
+    """Raises AdoptionError, with what to do, for an estimator of `kind` that does not answer the newest rows."""
+    frame = rows.frame.tail(_SAMPLE)
     try:
-        predict_with(estimator, rows.schema, rows.frame.tail(_SAMPLE))
+        predict_with(estimator, rows.schema, frame)
     except PredictionError as error:
-        kinds = ", ".join(f"{feature.name} ({feature.kind})" for feature in rows.schema.features)
+        why = str(error).partition("\n")[0].rstrip(".")  # of some libraries a whole trace of calls follows
         raise AdoptionError(
-            f"the model ({kind_of(found.estimator)}) does not answer the rows as driftd gives them to it: {error}. "
-            f"Its features are {kinds}: numbers and booleans are float64, categories text, timestamps epoch seconds"
+            f"the model ({kind}) does not answer the rows as driftd gives them to it: {why}. "
+            f"{_remedy(estimator, rows.schema, frame)}"
         ) from error
+
+
+def _remedy(estimator: Any, schema: Schema, frame: pd.DataFrame) -> str:
+    """What to do about a model that does not answer: rows with gaps alone, or the kinds of its features."""
+    missing = frame.isna()
+    whole = frame[~missing.any(axis=1)]
+    if 0 < len(whole) < len(frame):
+        with contextlib.suppress(PredictionError):
+            predict_with(estimator, schema, whole)
+            gaps = ", ".join(str(name) for name in frame.columns[missing.any()])
+            return (
+                f"It answers those of them that lack nothing, and {len(frame) - len(whole):,} of the newest "
+                f"{len(frame):,} lack {gaps}: leave such rows out of the file, as production does, or adopt a "
+                "Pipeline that fills gaps"
+            )
+    kinds = ", ".join(f"{feature.name} ({feature.kind})" for feature in schema.features)
+    return f"Its features are {kinds}: numbers and booleans are float64, categories text, timestamps epoch seconds"
+
+
+def find_nonsense(found: Predictions, rows: TrainingRows) -> tuple[str, ...]:
+    """That the answers to some rows have nothing to do with their labels; empty where they have.
+
+    So it is where the columns or the classes of a model are taken in a wrong order.
+    """
+    is_regression = rows.schema.task is Task.REGRESSION
+    known = _beats_a_constant(found, rows) if is_regression else _ranks_classes(found, rows)
+    if known:
+        return ()
+    order = f"is {', '.join(rows.schema.names)} the order of the model's features"
+    classes = "" if is_regression else f", and are its classes {', '.join(rows.schema.classes)} (--classes)"
+    return (
+        f"CHECK THIS: what the model answers to {len(rows):,} labelled rows has nothing to do with their labels. Is "
+        f"the target right, {order}{classes}?",
+    )
+
+
+def _beats_a_constant(found: Predictions, rows: TrainingRows) -> bool:
+    """Whether numbers are nearer to the labels than the labels' own mean or median."""
+    truth = np.asarray(rows.target, dtype=np.float64)
+    error = truth - found.prediction
+    nearer = np.abs(error).mean() < np.abs(truth - np.median(truth)).mean()
+    return bool(nearer or (error**2).mean() < truth.var())
+
+
+def _ranks_classes(found: Predictions, rows: TrainingRows) -> bool:
+    """Whether the rows of a class have more of its probability than the others, on the mean over the classes."""
+    truth = rows.label_delay_values.astype(np.intp)
+    codes = np.unique(truth[truth >= 0])
+    if len(codes) <= 1:
+        return True  # there is nothing to tell apart
+    areas, noise = [], []
+    for code in codes:
+        chance = found.prediction == code if found.probability is None else found.probability[:, code]
+        own = truth == code
+        inside, outside = int(own.sum()), int((~own).sum())
+        areas.append((rankdata(chance)[own].mean() - (inside + 1) / 2) / outside)
+        noise.append((1 / inside + 1 / outside) / 12)  # the variance of the area where there is no skill
+    return bool(np.mean(areas) > 0.5 + _SPREADS * np.sqrt(np.mean(noise)))
 
 
 def _require_same_answers(estimator: Any, schema: Schema, sample: str | None) -> None:
