@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,7 +155,12 @@ class Monitor:
         return replace(self, performance=performance, maturity=maturity, harm=harm, segments=segments), assessment
 
     def calibrate_detectors(self, calibrations: Sequence[Calibration]) -> Monitor:
-        """Begin the evidence of the user's detectors from their scores of the reference's windows."""
+        """Begin the evidence of the user's detectors from their scores of the reference's windows.
+
+        Detectors that are watched already keep what they know: an alarm of theirs stands.
+        """
+        if self.detectors is not None:
+            return replace(self, detectors=self.detectors.with_more(calibrations))
         settings = self.settings
         begun = DetectorDrift.begin(
             calibrations,
@@ -164,6 +169,10 @@ class Monitor:
             waits_for=settings.learning_windows,
         )
         return replace(self, detectors=begun)
+
+    def drop_detectors(self, keys: Collection[str]) -> Monitor:
+        """Without the evidence of some of the user's detectors."""
+        return self if self.detectors is None else replace(self, detectors=self.detectors.without(keys))
 
     def check_detectors(
         self, assessment: Assessment, scores: Mapping[str, float], start: float

@@ -99,6 +99,62 @@ def test_the_evidence_of_detectors_is_stored_with_its_calibration() -> None:
     assert item.kind is EvidenceKind.DATA
 
 
+def begin_level(rng: np.random.Generator, windows: int = 28) -> Calibration:
+    """The calibration of one more detector."""
+    return Calibration(
+        "level", "3", two_sided=False, starts=np.arange(windows, dtype=float), scores=rng.normal(5, 1, windows)
+    )
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_alarm_stands_when_another_detector_begins_or_goes(stored: bool) -> None:
+    """A detector that works at last, or is taken out of the config, costs the others nothing of what they gathered."""
+    rng = np.random.default_rng(7)
+    watched = begin(rng)
+    for number in range(8):
+        watched = watched.update({"psi": 0.5, "mean": rng.normal(100, 2)}, 28.0 + number)
+    assert watched.alarmed
+    more = watched.with_more([begin_level(rng)])
+    assert more.alarmed
+    assert not more.crossed
+    assert more.evidence.of_streams[:2] == pytest.approx(watched.evidence.of_streams)
+    if stored:
+        more = DetectorDrift.from_bytes(THRESHOLD, more.to_bytes()) or watched
+    more = more.update({"psi": 0.5, "mean": 100.0, "level": 5.0}, 36.0)
+    assert more.alarmed
+    assert not more.crossed
+    assert more.names == ("psi", "mean", "level")
+    assert [score.subject for score in more.scores()] == ["psi", "mean", "level"]
+    fewer = more.without({"2", "3"})
+    assert fewer is not None
+    assert fewer.alarmed
+    assert fewer.names == ("psi",)
+    others = more.without({"1"})
+    assert others is not None
+    assert not others.alarmed  # only the detector that is gone had moved
+    assert others.update({"mean": 100.0, "level": 5.0}, 37.0).names == ("mean", "level")
+    assert more.without({"1", "2", "3"}) is None
+
+
+def test_a_detector_that_begins_later_is_held_to_its_own_calibration() -> None:
+    """It says nothing of clean windows, also after a season is learned, and alarms once its score has moved."""
+    rng = np.random.default_rng(8)
+    starts = np.arange(20) * 86_400.0
+    first = Calibration("psi", "1", two_sided=False, starts=starts, scores=psi(rng, 20))
+    watched = DetectorDrift.begin([first], THRESHOLD, window_seconds=86_400.0, waits_for=14)
+    for day in range(20, 26):
+        watched = watched.update({"psi": psi(rng, 1)[0]}, day * 86_400.0)
+    late = Calibration("level", "3", two_sided=False, starts=starts, scores=rng.normal(5, 1, 20))
+    watched = watched.with_more([late])
+    for day in range(26, 66):
+        watched = watched.update({"psi": psi(rng, 1)[0], "level": rng.normal(5, 1)}, day * 86_400.0)
+        assert not watched.alarmed
+    for day in range(66, 72):
+        watched = watched.update({"psi": psi(rng, 1)[0], "level": rng.normal(10, 1)}, day * 86_400.0)
+    assert watched.alarmed
+    assert watched.assess().leaders[0][0] == "level"
+
+
 def test_constant_scores_are_calibrated_too() -> None:
     """A detector that always says 0 alarms once it says something else, and not before."""
     starts = np.arange(20.0)

@@ -100,19 +100,12 @@ def score_window(
 def _with_calibration(
     helper: HelperProcess, wanted: Sequence[WantedScore], monitor: Monitor, errors: dict[str, str]
 ) -> Monitor:
-    """The monitor with the wanted detectors, as far as they can be calibrated; other detectors begin anew."""
-    keys = () if monitor.detectors is None else monitor.detectors.keys
-    stays = set(keys) <= {score.key for score in wanted}
-    missing = [score for score in wanted if score.key not in keys] if stays else list(wanted)
-    if not missing:
-        return monitor
+    """The monitor with the wanted detectors, as far as they can be calibrated; those that stay keep their evidence."""
+    keys, of_config = () if monitor.detectors is None else monitor.detectors.keys, {score.key for score in wanted}
+    gone, missing = set(keys) - of_config, [score for score in wanted if score.key not in keys]
+    kept = monitor.drop_detectors(gone) if gone else monitor
     found = [calibration for score in missing if (calibration := _calibrate(helper, score, errors)) is not None]
-    others = [score for score in wanted if score not in missing]
-    if found and others:  # rare: one that failed works now
-        found += [calibration for score in others if (calibration := _calibrate(helper, score, errors)) is not None]
-    if found:
-        return monitor.calibrate_detectors(found)
-    return monitor if stays else replace(monitor, detectors=None)
+    return kept.calibrate_detectors(found) if found else kept
 
 
 def _calibrate(helper: HelperProcess, wanted: WantedScore, errors: dict[str, str]) -> Calibration | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,6 +92,64 @@ class DetectorDrift(EvidenceView):
             replace(evidence, waits_for=waits_for),
             np.full(len(calibrations), np.nan),
         )
+
+    def with_more(self, calibrations: Sequence[Calibration]) -> DetectorDrift:
+        """These detectors with all that they know and have gathered, and further ones that begin beside them."""
+        old = self.evidence
+        new = DetectorDrift.begin(calibrations, self.threshold_of_data, window_seconds=old.fit.window_seconds)
+        two_sided = np.concatenate([self.two_sided, new.two_sided])
+        known = np.arange(len(two_sided)) < len(self.names)
+        reference = new.evidence.history.scatter(~known)
+        lanes = StreamWeights.of(np.ones(len(two_sided)), two_sided)
+        bare = Evidence.begin(
+            lanes,
+            old.threshold,
+            reference.starts,
+            reference.values.astype(np.float64),
+            reference.sampling_sd.astype(np.float64),
+            old.fit.window_seconds,
+        )
+        evidence = bare.with_stored(old, known)
+        evidence = replace(evidence, history=evidence.history.filled_from(reference), waits_for=old.waits_for)
+        return DetectorDrift(
+            self.names + new.names,
+            self.keys + new.keys,
+            *(
+                np.concatenate([getattr(self, name), getattr(new, name)])
+                for name in ("roots", "usual", "floor", "two_sided")
+            ),
+            evidence,
+            np.concatenate([self.last, new.last]),
+        )
+
+    def without(self, keys: Collection[str]) -> DetectorDrift | None:
+        """The detectors but those of `keys`, with what they know; None where none is left.
+
+        An alarm that the evidence of those that stay does not bear ends.
+        """
+        stays = np.array([key not in keys for key in self.keys], dtype=np.bool_)
+        if not stays.any():
+            return None
+        old = self.evidence
+        lanes = StreamWeights.of(np.ones(int(stays.sum())), self.two_sided[stays])
+        logs = old.logs[stays[old.lanes.stream]]
+        rest = replace(
+            old, lanes=lanes, logs=logs, fit=old.fit.only(stays), history=old.history.only(stays), alarmed=False
+        )
+        rest = replace(rest, alarmed=old.alarmed and rest.value >= rest.threshold, crossed=False)
+        chosen = np.flatnonzero(stays)
+        return DetectorDrift(
+            tuple(self.names[at] for at in chosen),
+            tuple(self.keys[at] for at in chosen),
+            *(getattr(self, name)[stays] for name in ("roots", "usual", "floor", "two_sided")),
+            rest,
+            self.last[stays],
+        )
+
+    @property
+    def threshold_of_data(self) -> float:
+        """The threshold of data drift as a whole."""
+        return DETECTORS_SHARE * self.evidence.threshold
 
     def update(self, scores: Mapping[str, float], start: float) -> DetectorDrift:
         """One window more, with the scores of those detectors that gave one."""

@@ -211,6 +211,19 @@ class History:
         values[:, streams], sds[:, streams] = self.values, self.sampling_sd
         return replace(self, values=values, sampling_sd=sds)
 
+    def only(self, streams: NDArray[np.bool_]) -> History:
+        """The same windows of some of the streams, (S,)."""
+        return replace(self, values=self.values[:, streams], sampling_sd=self.sampling_sd[:, streams])
+
+    def filled_from(self, other: History) -> History:
+        """These windows with what `other` saw in windows of the same start, where nothing was seen here."""
+        values, sds = self.values.copy(), self.sampling_sd.copy()
+        _, own, theirs = np.intersect1d(self.starts, other.starts, return_indices=True)
+        missing = np.isnan(values[own])
+        values[own] = np.where(missing, other.values[theirs], values[own])
+        sds[own] = np.where(missing, other.sampling_sd[theirs], sds[own])
+        return replace(self, values=values, sampling_sd=sds)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays to be kept."""
         names = ("starts", "values", "sampling_sd", "learned")

@@ -249,7 +249,16 @@ class Fit:
             group=lay(self.group, others.group + np.int32(len(self.freedom))),
             covariance=np.concatenate([self.covariance, others.covariance]),
             freedom=np.concatenate([self.freedom, others.freedom]),
-        )
+        )._without_empty_groups()
+
+    def only(self, streams: NDArray[np.bool_]) -> Fit:
+        """What is known of some of the streams, (S,)."""
+        names = ("beta", "ssr", "sampling", "lagged", "previous", "group")
+        return replace(self, **{name: getattr(self, name)[streams] for name in names})._without_empty_groups()
+
+    def _without_empty_groups(self) -> Fit:
+        used, group = np.unique(self.group, return_inverse=True)
+        return replace(self, group=group.astype(np.int32), covariance=self.covariance[used], freedom=self.freedom[used])
 
     def _split(self, seen: NDArray[np.bool_]) -> Fit:
         """Part the groups of which only some streams have a value in this window."""
