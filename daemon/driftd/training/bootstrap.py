@@ -180,7 +180,7 @@ def _make(
     Registry(places).point(model, FIRST)
     loss = msgspec.convert(dict(trained), _Made).metrics.get("loss", float("nan"))
     remarks = _drift_remarks(Registry(places), model, config)
-    return FirstVersion(FIRST, snapshot.digest, len(snapshot.at), loss, str(judged["sentence"]), remarks)
+    return FirstVersion(FIRST, snapshot.digest, len(snapshot.rows), loss, str(judged["sentence"]), remarks)
 
 
 def _drift_remarks(registry: Registry, model: str, config: ModelConfig) -> tuple[str, ...]:
