@@ -107,7 +107,9 @@ def test_the_config_can_fix_the_portion() -> None:
 def test_a_portion_without_a_pivot_weighs_all_alike() -> None:
     """Only the weighted way has weights."""
     assert TrainingWindow("recent", 10).weight(100) is None
-    assert TrainingWindow("weighted", 0, 80).weight(100).tolist() == [0.625] * 80 + [2.5] * 20
+    weight = TrainingWindow("weighted", 0, 80).weight(100)
+    assert weight is not None
+    assert weight.tolist() == [0.625] * 80 + [2.5] * 20
 
 
 MIXED = Schema(

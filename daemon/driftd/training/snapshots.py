@@ -165,7 +165,7 @@ def take_snapshot(
     *,
     logged: bool = False,
     most: int | None = None,
-    run_bytes: int = RUN_BYTES,
+    run_bytes: int | None = None,
 ) -> Snapshot:
     """Store labelled rows (the columns of `Source.labelled`) durably and return them as they were stored.
 
@@ -178,7 +178,7 @@ def take_snapshot(
     staged = make_staging(folder)
     try:
         with scratch_in(staged) as scratch:
-            runs = RowRuns(_fields(schema, logged=logged), scratch, run_bytes)
+            runs = RowRuns(_fields(schema, logged=logged), scratch, run_bytes or RUN_BYTES)
             count = _collect(runs, tables, schema, schema.target, logged=logged)
             naming = _learn_naming(runs.blocks, schema, classes, ENOUGH_ROWS)
             count -= sum(naming.left_out.values())
