@@ -53,9 +53,8 @@ def test_the_page_of_trainers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     schema = Registry(Places(tmp_path / "driftd-state")).manifest("orders", 1).schema
     data = pd.read_csv(tmp_path / "orders.csv").dropna()
     at = np.arange(len(data), dtype=np.float64)
-    ids = np.array([str(number) for number in range(len(data))], dtype=object)
     target = data["late"].to_numpy(dtype=object)
-    rows = TrainingRows(schema, feature_frame(data, schema), target, at, at, np.zeros(len(data), dtype=np.int64), ids)
+    rows = TrainingRows(schema, feature_frame(data, schema), target, at, at, np.zeros(len(data), dtype=np.int64))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")  # as a service has it: the program's `python` is driftd's all the same
     estimator = fit(TrainerSpec(command, seed=1), rows)

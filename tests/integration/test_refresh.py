@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 
 from driftd.config.load import load
+from driftd.config.model_schema import Retrain, TrainingData
 from driftd.events import Event
 from driftd.paths import Places
 from driftd.records import Phase
 from driftd.registry import Registry
 from driftd.serving.client import Driftd
 from driftd.store.state.records import StoredTransition
+from driftd.training import snapshots, stored_rows, training_rows
 from driftd.training.bootstrap import FileColumns, labelled_table
 from driftd.training.job_main import run_task
 from driftd.training.siblings import load_generations
@@ -176,6 +178,26 @@ def test_the_first_refresh_is_judged_by_what_would_have_been_built_before(tmp_pa
     manifest = Registry(places).manifest(MODEL, 2)
     assert manifest.status == "promote"
     assert manifest.parent == 1
+
+
+def test_a_refresh_of_too_many_rows_trains_on_a_sample_and_is_built_again_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows stay on the disk, each recipe gets a sample, the lineage says which, and a judgement reads the same rows."""
+    monkeypatch.setattr(training_rows, "HELD_VALUES", 0)
+    monkeypatch.setattr(stored_rows, "_GROUP_ROWS", 5_000)
+    monkeypatch.setattr(snapshots, "RUN_BYTES", 500_000)
+    sampled = Retrain(data=TrainingData(sample=2000))
+    places, value = refresh_once(tmp_path, CONFIG, retrain=sampled, parameters={"max_iter": 5})
+    manifest = Registry(places).manifest(MODEL, 2)
+    sample = manifest.data["sample"]
+    assert value["rows"] == pytest.approx(90 * ROWS, abs=2 * ROWS)
+    assert (sample["seen"], sample["kept"], sample["seed"]) == (value["rows"], 2000, 2)
+    assert len(sample["strata"]) == 10
+    model_config = load(tmp_path / "config.yaml").models[MODEL].model_dump(mode="json")
+    order = {"model": MODEL, "model_config": model_config, "state_dir": str(places.root)}
+    again = run_task("reproduce", order | {"version": 2, "scratch": str(tmp_path)})
+    assert again["outcome"] == "same", again["sentence"]
 
 
 def test_where_labels_come_late_recipes_have_twins_and_the_refresh_is_still_judged(tmp_path: Path) -> None:

@@ -282,6 +282,17 @@ def test_labelled_rows_for_a_snapshot(world: World) -> None:
     assert table.schema.field("joined").type == pa.timestamp("us", "UTC")
 
 
+def test_from_when_on_so_many_labelled_rows_lie(world: World) -> None:
+    """The time of the oldest of so many known labelled rows; the begin of the span where there are fewer."""
+    world.predict(rows_between(0, 20), START + 100)
+    world.label([(f"p{number}", str(number % 2), START + 50) for number in range(0, 20, 2)], START + 100)
+    world.source.refresh(START + 100)
+    assert world.source.newest_labelled(1, START, START + 100) == START + 18
+    assert world.source.newest_labelled(3, START, START + 100) == START + 14
+    assert world.source.newest_labelled(11, START + 2, START + 100) == START + 2
+    assert world.source.newest_labelled(1, START, START + 49) == START
+
+
 def test_a_sample(world: World) -> None:
     """A sample has distinct rows of the window, the same for the same seed, and all when there are few."""
     world.predict(rows_between(0, 60), START + 100)

@@ -366,8 +366,7 @@ def test_a_model_of_another_scikit_learn_is_told(tmp_path: Path) -> None:
 
 def model_rows(target: Any, schema: Schema, frame: pd.DataFrame = NUMBERS) -> TrainingRows:
     at = np.arange(len(frame), dtype=np.float64)
-    ids = at.astype(str).astype(object)
-    return TrainingRows(schema, frame, np.asarray(target), at, at, np.zeros(len(frame), dtype=np.int64), ids)
+    return TrainingRows(schema, frame, np.asarray(target), at, at, np.zeros(len(frame), dtype=np.int64))
 
 
 PAIR = (Feature("weight", Kind.NUMBER), Feature("price", Kind.NUMBER))

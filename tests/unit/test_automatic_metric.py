@@ -82,9 +82,8 @@ def test_rows_with_rare_positives_are_compared_by_log_loss() -> None:
     rng = np.random.default_rng(1)
     _, outcomes = rare_rows(rng, 0)
     target = np.array([CLASSES[int(item)] for item in outcomes.label], dtype=object)
-    ids = np.array([str(number) for number in range(outcomes.rows)], dtype=object)
     rows = TrainingRows(
-        SCHEMA, pd.DataFrame({"z": np.zeros(outcomes.rows)}), target, outcomes.at, outcomes.at, outcomes.version, ids
+        SCHEMA, pd.DataFrame({"z": np.zeros(outcomes.rows)}), target, outcomes.at, outcomes.at, outcomes.version
     )
     chance = np.where(outcomes.label == 1, outcomes.score, 1 - outcomes.score)
     assert row_losses(outcomes, rows, None) == pytest.approx(-np.log(chance))

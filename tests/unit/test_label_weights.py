@@ -28,7 +28,7 @@ def labelled(until: float, *, kept_after: float, days: int = 200, a_day: int = 6
     count = int(known.sum())
     frame = pd.DataFrame({"x": np.zeros(count)})
     zeros = np.zeros(count, dtype=np.int64)
-    return TrainingRows(SCHEMA, frame, target, at[known], label_at[known], zeros, zeros.astype(object))
+    return TrainingRows(SCHEMA, frame, target, at[known], label_at[known], zeros)
 
 
 def test_the_weighted_share_of_a_slow_class_is_its_true_share() -> None:
@@ -85,7 +85,6 @@ def test_a_regression_is_grouped_by_its_target() -> None:
         at[known],
         label_at[known],
         zeros,
-        zeros.astype(object),
     )
     weights = label_weights(rows, learn_label_delay(rows, 100 * DAY), 100 * DAY)
     newest = (rows.at > 85 * DAY) & (weights > 0)
@@ -109,12 +108,11 @@ def test_rows_of_a_file_without_label_times_do_not_hide_how_late_live_labels_com
     old, live = labelled(200 * DAY, kept_after=DAY), labelled(200 * DAY, kept_after=20 * DAY, seed=1)
     both = replace(
         live,
-        frame=pd.concat([old.frame, live.frame], ignore_index=True),
+        features=pd.concat([old.frame, live.frame], ignore_index=True),
         target=np.concatenate([old.target, live.target]),
         at=np.concatenate([old.at, live.at + 200 * DAY]),
         label_at=np.concatenate([old.at, live.label_at + 200 * DAY]),
         version=np.concatenate([old.version, live.version + 1]),
-        ids=np.concatenate([old.ids, live.ids]),
     )
     found, alone = learn_label_delay(both, 400 * DAY), learn_label_delay(live, 200 * DAY)
     assert found.first_age == pytest.approx(alone.first_age)

@@ -46,10 +46,7 @@ def labelled_rows(count: int = 200) -> TrainingRows:
     data = sample_rows(count)
     at = np.arange(count, dtype=np.float64)
     frame = feature_frame(data, SCHEMA)
-    ids = np.array([str(number) for number in range(count)], dtype=object)
-    return TrainingRows(
-        SCHEMA, frame, data["late"].to_numpy(dtype=object), at, at, np.zeros(count, dtype=np.int64), ids
-    )
+    return TrainingRows(SCHEMA, frame, data["late"].to_numpy(dtype=object), at, at, np.zeros(count, dtype=np.int64))
 
 
 @pytest.mark.parametrize("shape", ["alone", "in_a_pipeline"])

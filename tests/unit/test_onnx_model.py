@@ -89,7 +89,7 @@ def test_a_program_may_leave_a_graph(tmp_path: Path) -> None:
     schema = Schema(Task.CLASSIFICATION, "y", (Feature("x", Kind.NUMBER),), CLASSES)
     frame, at = pd.DataFrame({"x": [-1.0, 2.0]}), np.arange(2.0)
     target = np.array(CLASSES, dtype=object)
-    some = TrainingRows(schema, frame, target, at, at, np.zeros(2, dtype=np.int64), np.array(["a", "b"], dtype=object))
+    some = TrainingRows(schema, frame, target, at, at, np.zeros(2, dtype=np.int64))
     command = ("sh", "-c", f"cp {tmp_path / 'made.onnx'} $DRIFTD_OUTPUT/model.onnx")
     estimator = fit(TrainerSpec(command, seed=1), some)
     assert store_estimator(estimator, tmp_path, allow_joblib=False) == ONNX

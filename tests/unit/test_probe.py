@@ -34,8 +34,8 @@ class Slope:
 
 def rows() -> TrainingRows:
     x = np.random.default_rng(5).normal(size=100)
-    at, ids = np.arange(100.0), np.array([str(number) for number in range(100)], dtype=object)
-    return TrainingRows(SCHEMA, pd.DataFrame({"x": x}), x, at, at, np.zeros(100, dtype=np.int64), ids)
+    at = np.arange(100.0)
+    return TrainingRows(SCHEMA, pd.DataFrame({"x": x}), x, at, at, np.zeros(100, dtype=np.int64))
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,7 @@ def rows_of_days(days: int, a_day: int = 50, *, delay: float = 3600.0) -> Traini
     a = rng.normal(size=len(at))
     label_at = at + delay * (0.5 + rng.random(len(at)))
     target = 2 * a + np.where(np.arange(len(at)) > len(at) // 2, 1.0, 0.0)
-    ids = np.array([str(number) for number in range(len(at))], dtype=object)
-    return TrainingRows(SCHEMA, pd.DataFrame({"a": a}), target, at, label_at, np.ones(len(at), dtype=np.int64), ids)
+    return TrainingRows(SCHEMA, pd.DataFrame({"a": a}), target, at, label_at, np.ones(len(at), dtype=np.int64))
 
 
 DAILY = Cadence(DAY, None, 7)

@@ -11,7 +11,16 @@ import pyarrow as pa
 import pytest
 
 from driftd.paths import Places
-from driftd.training.snapshots import SnapshotError, labelled_rows, read_snapshot, take_snapshot, without_spans
+from driftd.training import row_runs, snapshots
+from driftd.training.snapshots import (
+    SnapshotError,
+    collected_rows,
+    labelled_rows,
+    name_values,
+    read_snapshot,
+    take_snapshot,
+    without_spans,
+)
 from driftd.training.tasks.snapshot import base_rows
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
@@ -47,6 +56,54 @@ def test_the_same_content_is_the_same_folder(tmp_path: Path) -> None:
     assert (tmp_path / "snapshots/demand" / item.digest / "data.parquet").stat().st_mtime_ns == stamp
 
 
+def many(rows: int, *, seed: int) -> pa.Table:
+    """Rows of few moments, some of them without an identity, others with one that repeats; texts in two spellings."""
+    rng = np.random.default_rng(seed)
+    ids = [None if rng.random() < 0.02 else f"id-{rng.integers(0, 3 * rows)}" for _ in range(rows)]
+    return table(
+        rows,
+        seed=seed,
+        c=rng.choice(["1.0", "2", "1"], rows).tolist(),
+        driftd_id=ids,
+        driftd_at=np.floor(rng.uniform(0, 40, rows)),
+        driftd_label_at=np.floor(rng.uniform(0, 9, rows)),
+    )
+
+
+def test_rows_that_do_not_fit_in_memory_make_the_same_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs on the disk, merged block by block, give the bytes of a sort in memory; nothing of them is left behind."""
+    monkeypatch.setattr(row_runs, "BLOCK_BYTES", 2_000)
+    monkeypatch.setattr(row_runs, "_CANDIDATES", 300)
+    tables = [many(800, seed=number) for number in range(4)]
+    whole = take_snapshot(Places(tmp_path / "a"), "demand", tables, SCHEMA)
+    merged = take_snapshot(Places(tmp_path / "b"), "demand", tables, SCHEMA, run_bytes=20_000)
+    assert merged.digest == whole.digest
+    assert merged.schema.features[1].categories == ("1", "2")
+    assert [path.name for path in (tmp_path / "b/snapshots/demand").iterdir()] == [merged.digest]
+    assert sorted(path.name for path in (tmp_path / "b/snapshots/demand" / merged.digest).iterdir()) == [
+        "data.parquet",
+        "manifest.json",
+    ]
+    with collected_rows(tables, SCHEMA, logged=True, run_bytes=20_000) as found:
+        assert not isinstance(found.source, pa.Table)
+        assert found.read().equals(labelled_rows(tables, SCHEMA, logged=True))
+
+
+def test_only_the_newest_rows_are_taken(tmp_path: Path) -> None:
+    """With `most` the oldest rows stay out, whether or not the rows fit in memory."""
+    for run_bytes in (1_000, 1 << 20):
+        taken = take_snapshot(Places(tmp_path), "demand", [table(50), table(9)], SCHEMA, most=20, run_bytes=run_bytes)
+        assert taken.at.tolist() == list(range(30, 50))
+
+
+def test_too_many_texts_are_no_categories(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column with more distinct texts than categories may have keeps its texts, and none is remembered."""
+    monkeypatch.setattr(snapshots, "MOST_NAMES", 3)
+    named = name_values(table(6, c=["1", "1.0", "u", "v", "w", "u"]), SCHEMA)
+    assert named.schema.features[1].categories == ()
+    assert named.table["c"].to_pylist() == ["1", "1.0", "u", "v", "w", "u"]
+
+
 def test_rows_of_faulty_windows_stay_out() -> None:
     """Rows in one of the spans `start <= at < end` are left out, and none beside them."""
     left = without_spans(table(10), [(6.0, 8.0), (0.0, 2.0)])
@@ -67,7 +124,7 @@ def test_a_snapshot_reads_back_whole(tmp_path: Path) -> None:
     places = Places(tmp_path)
     taken = take_snapshot(places, "demand", [table(50)], SCHEMA)
     read = read_snapshot(places, "demand", taken.digest)
-    assert read.table.equals(taken.table)
+    assert read.rows.read().equals(taken.rows.read())
     assert read.schema == replace(SCHEMA, features=(FEATURES[0], replace(FEATURES[1], categories=("u", "v"))))
     manifest = json.loads((places.snapshot("demand", taken.digest) / "manifest.json").read_text())
     assert (manifest["rows"], manifest["first_at"], manifest["last_at"]) == (50, 0.0, 49.0)
@@ -82,7 +139,7 @@ def test_a_damaged_snapshot_is_refused_and_mended_by_the_same_content(tmp_path: 
     with pytest.raises(SnapshotError, match="does not match its name"):
         read_snapshot(places, "demand", taken.digest)
     take_snapshot(places, "demand", [table(50)], SCHEMA)
-    assert read_snapshot(places, "demand", taken.digest).table.num_rows == 50
+    assert read_snapshot(places, "demand", taken.digest).at.size == 50
 
 
 def test_an_absent_snapshot_says_so(tmp_path: Path) -> None:
@@ -115,13 +172,13 @@ def test_nothing_labelled_is_an_error(tmp_path: Path) -> None:
     """A snapshot of no rows is not made."""
     with pytest.raises(SnapshotError, match="no labelled row of demand"):
         take_snapshot(Places(tmp_path), "demand", [], SCHEMA)
-    assert not (tmp_path / "snapshots").exists()
+    assert not list((tmp_path / "snapshots" / "demand").iterdir())
 
 
 def test_a_feature_that_no_row_has_is_null(tmp_path: Path) -> None:
     """Absent features are null in every row."""
     taken = take_snapshot(Places(tmp_path), "demand", [table(3).drop_columns(["x"])], SCHEMA)
-    assert taken.table["x"].null_count == 3
+    assert taken.rows.read()["x"].null_count == 3
 
 
 @pytest.mark.parametrize(("strays", "classes"), [(99, ("a", "b")), (100, ("a", "b", "Z"))])
@@ -130,7 +187,7 @@ def test_a_new_class_joins_with_enough_rows(tmp_path: Path, strays: int, classes
     rows = table(300, y=["Z"] * strays + ["a", "b"] * ((300 - strays) // 2) + ["a"] * (strays % 2))
     taken = take_snapshot(Places(tmp_path), "demand", [rows], SCHEMA)
     assert taken.schema.classes == classes
-    assert set(taken.table["y"].to_pylist()) == set(classes)
+    assert set(taken.rows.read()["y"].to_pylist()) == set(classes)
     assert dict(taken.left_out) == ({} if "Z" in classes else {"Z": 99})
 
 
@@ -148,9 +205,9 @@ def test_spellings_of_one_value_are_one_in_a_snapshot(tmp_path: Path) -> None:
     rows = table(6, y=["0", "1", "1.0", "True", " 1", "0.0"], c=["1", "1.0", "2.0", "2", " 1", "true"])
     taken = take_snapshot(Places(tmp_path), "demand", [rows], schema)
     assert taken.schema.classes == ("0", "1")
-    assert taken.table["y"].to_pylist() == ["0", "1", "1", "1", "1", "0"]
+    assert taken.rows.read()["y"].to_pylist() == ["0", "1", "1", "1", "1", "0"]
     assert taken.schema.features[1].categories == ("1", "2")
-    assert taken.table["c"].to_pylist() == ["1", "1", "2", "2", "1", "1"]
+    assert taken.rows.read()["c"].to_pylist() == ["1", "1", "2", "2", "1", "1"]
 
 
 def test_a_snapshot_that_is_gone_is_no_obstacle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 
+from driftd.training import stored_rows, training_rows
+from driftd.training.compare import predict_pieces
+from driftd.training.stored_rows import StoredRows, write_rows
 from driftd.training.training_rows import (
     FEWEST_ROWS,
     TrainingWindow,
     choose,
     fixed_portion,
     holdout_start,
+    join_rows,
     portions,
+    rows_of,
     validation_start,
 )
+from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 
 def test_the_newest_quarter_is_held_out() -> None:
@@ -95,4 +107,70 @@ def test_the_config_can_fix_the_portion() -> None:
 def test_a_portion_without_a_pivot_weighs_all_alike() -> None:
     """Only the weighted way has weights."""
     assert TrainingWindow("recent", 10).weight(100) is None
-    assert TrainingWindow("weighted", 0, 80).weight(100).tolist() == [0.625] * 80 + [2.5] * 20
+    weight = TrainingWindow("weighted", 0, 80).weight(100)
+    assert weight is not None
+    assert weight.tolist() == [0.625] * 80 + [2.5] * 20
+
+
+MIXED = Schema(
+    Task.CLASSIFICATION,
+    "y",
+    (Feature("n", Kind.NUMBER), Feature("c", Kind.CATEGORY, ("u", "v")), Feature("b", Kind.BOOLEAN)),
+    ("no", "yes"),
+)
+
+
+def stored(folder: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> StoredRows:
+    """Rows in a file of many row groups."""
+    monkeypatch.setattr(stored_rows, "_GROUP_ROWS", 7)
+    monkeypatch.setattr(stored_rows, "_FEWEST_OF_GROUP", 1)
+    rng = np.random.default_rng(3)
+    table = pa.table(
+        {
+            "n": pa.array(rng.normal(size=rows), mask=rng.random(rows) < 0.2),
+            "c": rng.choice(["u", "v"], rows).tolist(),
+            "b": rng.random(rows) < 0.5,
+            "y": rng.choice(["no", "yes"], rows).tolist(),
+            "driftd_at": np.arange(rows, dtype=np.float64),
+            "driftd_label_at": np.arange(rows, dtype=np.float64),
+            "driftd_version": np.ones(rows, dtype=np.int64),
+        }
+    )
+    write_rows(folder / "rows.parquet", [table.slice(0, 11), table.slice(11)], table.schema)
+    return StoredRows.open(folder / "rows.parquet")
+
+
+def test_rows_on_the_disk_are_the_rows_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, in pieces, some of them, joined, one column, or as a version with fewer features sees them."""
+    rows = stored(tmp_path, 40, monkeypatch)
+    held = rows_of(rows, MIXED)
+    monkeypatch.setattr(training_rows, "HELD_VALUES", 0)
+    lazy = rows_of(rows, MIXED)
+    assert isinstance(held.features, pd.DataFrame)
+    assert not isinstance(lazy.features, pd.DataFrame)
+    assert_frame_equal(lazy.frame, held.frame)
+    some = lazy.take(np.arange(40) % 3 == 0).take(slice(2, None))
+    expected = held.take(np.arange(40) % 3 == 0).take(slice(2, None))
+    assert_frame_equal(some.frame, expected.frame)
+    pieces = list(some.pieces())
+    assert len(pieces) > 3
+    assert_frame_equal(pd.concat([piece.frame for piece in pieces], ignore_index=True), expected.frame)
+    assert [name for piece in pieces for name in piece.target] == expected.target.tolist()
+    assert_frame_equal(
+        join_rows([lazy.take(slice(0, 9)), lazy.take(slice(20, 30))]).frame,
+        join_rows([held.take(slice(0, 9)), held.take(slice(20, 30))]).frame,
+    )
+    assert some.column("c").tolist() == expected.column("c").tolist()
+    other = replace(MIXED, features=(Feature("c", Kind.CATEGORY, ("u",)), Feature("new", Kind.NUMBER)))
+    assert_frame_equal(some.under(other).frame, expected.under(other).frame)
+    assert len(lazy.take(slice(0, 0)).frame) == 0
+    assert predict_pieces(Always(), lazy).values() == ["no"] * 40
+    assert predict_pieces(Always(), lazy.take(slice(0, 0))).values() == []
+
+
+class Always:
+    """An estimator that says no."""
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        """The same for every row."""
+        return np.array(["no"] * len(frame), dtype=object)

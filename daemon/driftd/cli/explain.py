@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+import msgspec
 from rich.console import Console
 
 from driftd.cli.terminal import (
@@ -95,8 +96,25 @@ def _version(manifest: Manifest, to: Console) -> None:
     if data.get("rows") is not None:
         choice = f", the choice {str(data['chosen']).replace('_', ' ')!r}" if data.get("chosen") else ""
         say(to, f"  trained on {data['rows']:,} rows{choice}{_describe_trials(data.get('tried'))}")
+    if data.get("sample"):
+        say(to, f"  {_describe_sample(msgspec.convert(data['sample'], SampleLine))}")
     if gate:
         say(to, f"  gate: {gate.get('decision')}: {gate.get('sentence')}")
+
+
+class SampleLine(msgspec.Struct, frozen=True):
+    """What the lineage says of a sample; see `driftd.training.training_sample.SampleRecord`."""
+
+    kept: int
+    seed: int
+    weighted: bool
+    strata: dict[str, tuple[int, int]]
+
+
+def _describe_sample(sample: SampleLine) -> str:
+    newer = ", newer rows more often as the recipe weighs them" if sample.weighted else ""
+    strata = ", ".join(f"{name} {kept:,} of {seen:,}" for name, (seen, kept) in sample.strata.items())
+    return f"of them the trainer got a sample of {sample.kept:,} (seed {sample.seed}{newer}): {strata}"
 
 
 def _describe_trials(tried: object) -> str:

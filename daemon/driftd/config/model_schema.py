@@ -126,8 +126,19 @@ class TrainingData(Section):
     use: Literal["auto", "all", "recent", "since_change"] = Field(
         "auto", description="`auto` lets later rows choose between the others"
     )
-    rows: Whole | None = Field(None, ge=100, description="at most so many of the newest rows")
-    span: Duration | None = Field(None, description="rows at most so old")
+    rows: Whole | None = Field(
+        None, ge=100, description="a build reads at most so many of the newest rows, beside those that judge it"
+    )
+    span: Duration | None = Field(
+        None, description="and rows at most so old, counted from the newest, beside those that judge it"
+    )
+    sample: Whole | None = Field(
+        None,
+        ge=1_000,
+        description="of more rows than this the trainer gets a sample: as many, each class in its share, newer rows "
+        "more often where the recipe weighs them so. Unless set, as many rows as have 25,000,000 values of features "
+        "and fit half of `limits.memory`. What was read and kept stands in the lineage of a version",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -202,6 +202,24 @@ class FilesSource:
             total += int(np.count_nonzero(counted.label_at <= known_by))
         return total
 
+    def newest_labelled(self, rows: int, since: float, known_by: float) -> float:
+        """See `Source.newest_labelled`. The newest stretches are read, and no feature."""
+        stretches = sorted(self._logs.known.in_time(since, _EVER), key=_last_at, reverse=True)
+        newest = np.empty(0)
+        for stretch in stretches:
+            if len(newest) == rows and _last_at(stretch) < newest[0]:
+                break
+            found = [newest]
+            for part, table in self._logs.read([stretch], self._names.outcomes()):
+                outcomes = (
+                    self._cut(part, table, _span(since, _EVER))
+                    .with_labels(self._reader, self._schema, known_by)
+                    .outcomes
+                )
+                found.append(outcomes.at[outcomes.labelled])
+            newest = np.sort(np.concatenate(found))[-rows:]
+        return since if len(newest) < rows else float(newest[0])
+
     def sample(self, window: Window, rows: int, seed: int) -> pa.Table:
         """See `Source.sample`. One pass: every row draws a number, the least are kept."""
         draw = np.random.default_rng(seed)
@@ -318,6 +336,10 @@ def _newest_at(stretches: Sequence[Stretch], now: float) -> float | None:
         if stretch.last_at is not None
     )
     return max(times, default=None)
+
+
+def _last_at(stretch: Stretch) -> float:
+    return -_EVER if stretch.last_at is None else stretch.last_at
 
 
 def _span(since: float, until: float) -> Window:

@@ -73,6 +73,10 @@ class Source(Protocol):
         """How many rows with `since <= at` have a label known by then."""
         ...
 
+    def newest_labelled(self, rows: int, since: float, known_by: float) -> float:
+        """The time from which on lie so many labelled rows, as `count_labelled` counts them; `since` for fewer."""
+        ...
+
     def sample(self, window: Window, rows: int, seed: int) -> pa.Table:
         """At most so many rows of a window, drawn evenly; as in `labelled`, but the label may be null."""
         ...

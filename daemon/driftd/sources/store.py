@@ -106,6 +106,11 @@ class StoreSource:
         """See `Source.count_labelled`."""
         return self._reader.count_labelled(since, known_by)
 
+    def newest_labelled(self, rows: int, since: float, known_by: float) -> float:
+        """See `Source.newest_labelled`."""
+        found = self._reader.newest_labelled(rows, since, known_by)
+        return since if found is None else found
+
     def sample(self, window: Window, rows: int, seed: int) -> pa.Table:
         """See `Source.sample`."""
         seqs = self._seqs(window)

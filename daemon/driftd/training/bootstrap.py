@@ -181,7 +181,7 @@ def _make(
     found = msgspec.convert(dict(trained), _Made)
     loss = found.metrics.get("loss", float("nan"))
     remarks = (*found.remarks, *_drift_remarks(Registry(places), model, config))
-    return FirstVersion(FIRST, snapshot.digest, len(snapshot.at), loss, str(judged["sentence"]), remarks)
+    return FirstVersion(FIRST, snapshot.digest, len(snapshot.rows), loss, str(judged["sentence"]), remarks)
 
 
 def _drift_remarks(registry: Registry, model: str, config: ModelConfig) -> tuple[str, ...]:

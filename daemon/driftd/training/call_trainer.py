@@ -22,6 +22,7 @@ from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
 from driftd.training.trainer_code import TrainerError
 from driftd.training.training_rows import TrainingRows
+from driftd.training.training_sample import DrawnRows, draw_rows, most_rows
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import Kind
 
@@ -38,14 +39,21 @@ class TrainerSpec:
     metric: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     allow_joblib: bool = False
+    most_rows: int | None = None  # that are trained on; None: as many as memory and time allow
+
+    def draw(self, rows: TrainingRows, weight: Numbers | None) -> DrawnRows:
+        """The rows that the trainer gets: all, or a sample where they are too many."""
+        return draw_rows(rows, weight, self.most_rows or most_rows(len(rows.schema.names)), self.seed)
 
 
 def fit(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None = None) -> Any:
-    """Train on some rows and return an estimator that is known to answer sensibly.
+    """Train on some rows, or on a sample of too many, and return an estimator that is known to answer sensibly.
 
     Raises TrainerError for a trainer that is absent, raises, or ends badly, PredictionError for an estimator whose
     predictions are rubbish, ArtefactError for a command's artefact that may not be loaded.
     """
+    drawn = recipe.draw(rows, weight)
+    rows, weight = drawn.rows, drawn.weight
     context = TrainingContext(
         task=str(rows.schema.task),
         target=rows.schema.target,
@@ -64,13 +72,13 @@ def fit(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None = None) 
         estimator = _call(recipe.trainer, rows, context)
     else:
         estimator = _run(recipe.trainer, rows, context, allow_joblib=recipe.allow_joblib)
-    predict_with(estimator, rows.schema, rows.frame.tail(_CHECKED_ROWS))
+    predict_with(estimator, rows.schema, rows.take(slice(-_CHECKED_ROWS, None)).frame)
     return estimator
 
 
 def _call(reference: str, rows: TrainingRows, context: TrainingContext) -> Any:
     train = _function(reference)
-    data = rows.frame.copy()
+    data = rows.own_frame()
     data[context.target] = rows.target
     try:
         return train(data, context)
@@ -101,7 +109,7 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
     with tempfile.TemporaryDirectory(prefix="driftd-train-", dir=os.environ.get("DRIFTD_SCRATCH")) as name:
         folder = Path(name)
         (output := folder / "output").mkdir()
-        data = rows.frame.copy()
+        data = rows.own_frame()
         data[context.target] = rows.target
         if context.weight is not None:
             data[WEIGHT] = context.weight

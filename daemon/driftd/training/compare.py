@@ -104,7 +104,16 @@ def _common_classes(versions: Iterable[Comparable], rows: TrainingRows) -> tuple
 
 def predict_rows(version: Comparable, rows: TrainingRows) -> Predictions:
     """The predictions of a version for rows of any schema of the same model."""
-    return predict_with(version.estimator, version.schema, rows.under(version.schema).frame)
+    return predict_pieces(version.estimator, rows.under(version.schema))
+
+
+def predict_pieces(estimator: Any, rows: TrainingRows) -> Predictions:
+    """The predictions of an estimator for rows under its schema; of many rows, a piece at a time is in memory."""
+    found = [predict_with(estimator, rows.schema, piece.frame) for piece in rows.pieces()]
+    if len(found) == 1:
+        return found[0]
+    prediction = np.concatenate([np.empty(0), *(some.prediction for some in found)])
+    return Predictions(prediction, np.concatenate([np.empty(0), *(some.score for some in found)]), rows.schema.classes)
 
 
 def logged_predictions(table: pa.Table, schema: Schema, *, scored: bool = True) -> Predictions | None:
@@ -151,7 +160,7 @@ def row_losses(outcomes: Outcomes, rows: TrainingRows, metric: str | None) -> Nu
 
 def rarer_class(rows: TrainingRows) -> float:
     """The share of the rarer of two classes; NaN for other tasks."""
-    return rarer_share(np.asarray(rows.target, dtype=str) if rows.schema.classes else rows.target, rows.schema.classes)
+    return rarer_share(rows.target, rows.schema.classes)
 
 
 def score_among(predictions: Predictions, classes: int) -> Numbers:
@@ -239,7 +248,7 @@ def _seconds(version: LoadedVersion, rows: TrainingRows) -> float:
 
 
 def _segments(rows: TrainingRows, column: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    values = rows.frame[column]
+    values = rows.column(column)
     if rows.schema.kind_of(column) in {Kind.CATEGORY, Kind.BOOLEAN}:
         counts = values.value_counts()
         for value in counts.index[:_LARGEST]:

@@ -59,6 +59,7 @@ class JobContext:
             metric=self.metric,
             parameters=self.config.parameters,
             allow_joblib=self.config.allow_joblib,
+            most_rows=self.config.retrain.data.sample,
         )
 
     def read_labelled(self, schema: Schema, since: float, until: float) -> Iterator[pa.Table]:

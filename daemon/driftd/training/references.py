@@ -14,6 +14,7 @@ from driftd.registry.manifest import PROBE
 from driftd.training.compare import outcomes_of, row_losses
 from driftd.training.job_context import JobContext
 from driftd.training.training_rows import TrainingRows
+from driftd.training.training_sample import most_rows
 from driftd.training.user_functions import with_own_loss
 from driftd_detectors.columns import Numbers, columns_of
 from driftd_detectors.reference import Reference, learn_reference
@@ -78,6 +79,9 @@ def reference_of(
     mature = rows.at <= mature_until
     if mature.sum() >= _FEWEST:
         rows, found = rows.take(mature), found.take(mature)
+    if len(rows) > (most := most_rows(len(version.schema.names))):
+        newest = np.arange(len(rows) - most, len(rows))  # whole windows, as they will be checked, not a sample of each
+        rows, found = rows.take(newest), found.take(newest)
     own = rows.under(version.schema)
     outcomes = with_own_loss(metric, outcomes_of(found, own, version.schema.classes, version.version))
     return learn_reference(

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 
 from driftd.registry import Manifest
-from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions, predict_with
+from driftd.registry.loaded import LoadedVersion, PredictionError, Predictions
 from driftd.training.call_trainer import TrainerSpec, fit
-from driftd.training.compare import Comparable, compare, gate_metric, predict_rows, rarer_class, score_among
+from driftd.training.compare import (
+    Comparable,
+    compare,
+    gate_metric,
+    predict_pieces,
+    predict_rows,
+    rarer_class,
+    score_among,
+)
 from driftd.training.recipes import ALL, HALF_LIFE, Cadence, KnownRows, recipes_of, rows_known, training_part
 from driftd.training.siblings import Generation
 from driftd.training.trainer_code import TrainerError
@@ -112,7 +120,7 @@ def fit_generation(
 
 def _same_answers(estimators: Mapping[str, object], known: KnownRows) -> bool:
     rows = known.rows.take(slice(max(0, known.mature - _ASKED), known.mature))
-    first, second = (predict_with(estimators[recipe], rows.schema, rows.frame) for recipe in (ALL, HALF_LIFE))
+    first, second = (predict_pieces(estimators[recipe], rows) for recipe in (ALL, HALF_LIFE))
     same = np.array_equal(first.prediction, second.prediction)
     return same and np.array_equal(first.score, second.score, equal_nan=True)
 

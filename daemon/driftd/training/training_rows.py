@@ -2,35 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from driftd.registry.features import feature_frame
+from driftd.training.snapshots import HELD_OUT
+from driftd.training.stored_rows import StoredRows
 from driftd_detectors.columns import Numbers
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.schema import Schema, Task
 
+HELD_VALUES = 5_000_000  # features of fewer values are in memory, those of more are read when they are asked for
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFeatures:
+    """The features of some rows of a file, under its schema, read when they are asked for."""
+
+    rows: StoredRows
+    schema: Schema
+    places: NDArray[np.int64]  # ascending
+
+    def take(self, which: slice | NDArray[Any]) -> StoredFeatures:
+        """Those of some of the rows."""
+        return StoredFeatures(self.rows, self.schema, self.places[which])
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """The features, piece by piece."""
+        names = [name for name in self.schema.names if name in self.rows.fields.names]
+        for table in self.rows.pieces(self.places, names):
+            yield feature_frame(table.to_pandas(), self.schema)
+
+    def column(self, name: str) -> pd.Series[Any]:
+        """One feature of all rows."""
+        only = replace(self.schema, features=tuple(known for known in self.schema.features if known.name == name))
+        frames = [frame[name] for frame in StoredFeatures(self.rows, only, self.places).frames()]
+        return pd.concat(frames, ignore_index=True) if frames else pd.Series(dtype=np.float64)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """Labelled rows, oldest first; every array has one entry a row."""
+    """Labelled rows, oldest first; every array has one entry a row. The features of many rows stay on the disk."""
 
     schema: Schema
-    frame: pd.DataFrame  # as `feature_frame` makes it
+    features: pd.DataFrame | StoredFeatures  # as `feature_frame` makes them
     target: NDArray[Any]  # class text (object) or float64
     at: Numbers
     label_at: Numbers  # when the label became known; NaN where nobody has said so
     version: NDArray[np.int64]  # that predicted the row when it was live; 0 when unknown
-    ids: NDArray[np.object_]
 
     def __len__(self) -> int:
         return len(self.at)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The features of all rows at once: see that there are not too many."""
+        if isinstance(self.features, pd.DataFrame):
+            return self.features
+        return _joined_frames(self._frames(self.features), self.schema)
+
+    def own_frame(self) -> pd.DataFrame:
+        """A frame as `frame` gives it, that the caller may change."""
+        return self.frame.copy() if isinstance(self.features, pd.DataFrame) else self.frame
+
+    def _frames(self, features: StoredFeatures) -> Iterator[pd.DataFrame]:
+        for frame in features.frames():
+            yield frame if features.schema == self.schema else feature_frame(frame, self.schema)
+
+    def column(self, name: str) -> pd.Series[Any]:
+        """One feature of all rows."""
+        if isinstance(self.features, pd.DataFrame) or self.features.schema != self.schema:
+            return self.frame[name]
+        return self.features.column(name)
+
+    def pieces(self) -> Iterator[TrainingRows]:
+        """The same rows, piece by piece, each with its features in memory."""
+        if isinstance(self.features, pd.DataFrame):
+            yield self
+            return
+        start = 0
+        for frame in self._frames(self.features):
+            part = slice(start, start + len(frame))
+            yield replace(self.take(part), features=frame)
+            start += len(frame)
 
     @property
     def label_delay_values(self) -> Numbers:
@@ -41,60 +100,83 @@ class TrainingRows:
         return np.array([codes.get(str(name), -1.0) for name in self.target], dtype=np.float64)
 
     def take(self, which: slice | NDArray[Any]) -> TrainingRows:
-        """Some of the rows."""
+        """Some of the rows, in their order."""
+        if isinstance(self.features, pd.DataFrame):
+            features: pd.DataFrame | StoredFeatures = self.features.iloc[which].reset_index(drop=True)
+        else:
+            features = self.features.take(which)
         return TrainingRows(
-            self.schema,
-            self.frame.iloc[which].reset_index(drop=True),
-            self.target[which],
-            self.at[which],
-            self.label_at[which],
-            self.version[which],
-            self.ids[which],
+            self.schema, features, self.target[which], self.at[which], self.label_at[which], self.version[which]
         )
 
     def under(self, schema: Schema) -> TrainingRows:
         """The same rows as a version with another schema sees them: what it does not know is left out."""
-        return TrainingRows(
-            schema, feature_frame(self.frame, schema), self.target, self.at, self.label_at, self.version, self.ids
-        )
+        if isinstance(self.features, pd.DataFrame):
+            return replace(self, schema=schema, features=feature_frame(self.features, schema))
+        return replace(self, schema=schema)
+
+
+def _joined_frames(frames: Iterator[pd.DataFrame], schema: Schema) -> pd.DataFrame:
+    """Frames one after the other, with one column twice in memory at most."""
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in schema.names}
+    for frame in frames:
+        for name, parts in columns.items():
+            parts.append(frame[name].to_numpy())
+    if not any(columns.values()):
+        return feature_frame({}, schema)
+    whole = {}
+    for name in schema.names:
+        values = np.concatenate(columns.pop(name))
+        whole[name] = pd.Series(
+            values, dtype=values.dtype, copy=False
+        )  # texts stay objects, as `feature_frame` has them
+    return pd.DataFrame(whole, copy=False)
 
 
 def join_rows(parts: Sequence[TrainingRows]) -> TrainingRows:
-    """Rows under one schema, put together in the order given."""
+    """Rows under one schema and of one source, put together in the order given."""
     if len(parts) == 1:
         return parts[0]
+    first = parts[0].features
+    if isinstance(first, pd.DataFrame):
+        features: pd.DataFrame | StoredFeatures = pd.concat([part.frame for part in parts], ignore_index=True)
+    else:
+        stored = [part.features for part in parts if isinstance(part.features, StoredFeatures)]
+        features = replace(first, places=np.concatenate([part.places for part in stored]))
     return TrainingRows(
         parts[0].schema,
-        pd.concat([part.frame for part in parts], ignore_index=True),
+        features,
         np.concatenate([part.target for part in parts]),
         np.concatenate([part.at for part in parts]),
         np.concatenate([part.label_at for part in parts]),
         np.concatenate([part.version for part in parts]),
-        np.concatenate([part.ids for part in parts]),
     )
 
 
-def rows_of(table: pa.Table, schema: Schema) -> TrainingRows:
-    """The rows of a table that `labelled_rows` or a snapshot holds."""
-    features = [name for name in schema.names if name in table.column_names]
-    frame = feature_frame(table.select(features).to_pandas(), schema) if features else feature_frame({}, schema)
-    target = table[schema.target]
+def rows_of(rows: StoredRows, schema: Schema) -> TrainingRows:
+    """The rows of a snapshot, or those that `labelled_rows` or `collected_rows` gave."""
+    narrow = rows.read([schema.target, "driftd_at", "driftd_label_at", "driftd_version"])
+    features: pd.DataFrame | StoredFeatures = StoredFeatures(rows, schema, np.arange(len(rows), dtype=np.int64))
+    if len(rows) * len(schema.names) <= HELD_VALUES:
+        names = [name for name in schema.names if name in rows.fields.names]
+        features = feature_frame(rows.read(names).to_pandas(), schema) if names else feature_frame({}, schema)
+    target = narrow[schema.target]
     if schema.task is Task.REGRESSION:
         values: NDArray[Any] = target.to_numpy().astype(np.float64)
     else:
-        values = np.array(target.to_pylist(), dtype=object)
+        coded = target.combine_chunks().dictionary_encode()  # one object a class, not one a row
+        names_of = np.array([*coded.dictionary.to_pylist(), None], dtype=object)
+        values = names_of[coded.indices.fill_null(-1).to_numpy()]
     return TrainingRows(
         schema,
-        frame,
+        features,
         values,
-        table["driftd_at"].to_numpy().astype(np.float64),
-        table["driftd_label_at"].to_numpy().astype(np.float64),
-        table["driftd_version"].fill_null(0).to_numpy().astype(np.int64),
-        np.array(table["driftd_id"].to_pylist(), dtype=object),
+        narrow["driftd_at"].to_numpy().astype(np.float64),
+        narrow["driftd_label_at"].to_numpy().astype(np.float64),
+        narrow["driftd_version"].fill_null(0).to_numpy().astype(np.int64),
     )
 
 
-HELD_OUT = 0.25
 FEWEST_ROWS = 20
 _FEWEST_SINCE = 30  # rows since the change, to train on them alone
 _RECENT = 1 / 3  # of the rows: what counts as recent where no change is known

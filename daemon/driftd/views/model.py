@@ -63,6 +63,7 @@ class VersionData(msgspec.Struct, frozen=True):
     chosen: str | None
     first_at: float | None
     last_at: float | None
+    sampled: int | None = None  # of the rows, those that the trainer got; None: all
 
 
 class VersionCode(msgspec.Struct, frozen=True):
@@ -229,7 +230,12 @@ def _lineage(known: VersionLine, manifest: Manifest) -> VersionLineage:
         parent=manifest.parent,
         status=manifest.status,
         data=VersionData(
-            manifest.snapshot, data.get("rows"), data.get("chosen"), data.get("first_at"), data.get("last_at")
+            manifest.snapshot,
+            data.get("rows"),
+            data.get("chosen"),
+            data.get("first_at"),
+            data.get("last_at"),
+            (data.get("sample") or {}).get("kept"),
         ),
         code=VersionCode(trainer.reference, trainer.fingerprint, trainer.commit, trainer.dirty),
         parameters=manifest.parameters,

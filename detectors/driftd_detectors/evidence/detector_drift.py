@@ -114,10 +114,10 @@ class DetectorDrift(EvidenceView):
         return DetectorDrift(
             self.names + new.names,
             self.keys + new.keys,
-            *(
-                np.concatenate([getattr(self, name), getattr(new, name)])
-                for name in ("roots", "usual", "floor", "two_sided")
-            ),
+            np.concatenate([self.roots, new.roots]),
+            np.concatenate([self.usual, new.usual]),
+            np.concatenate([self.floor, new.floor]),
+            two_sided,
             evidence,
             np.concatenate([self.last, new.last]),
         )
@@ -141,7 +141,10 @@ class DetectorDrift(EvidenceView):
         return DetectorDrift(
             tuple(self.names[at] for at in chosen),
             tuple(self.keys[at] for at in chosen),
-            *(getattr(self, name)[stays] for name in ("roots", "usual", "floor", "two_sided")),
+            self.roots[stays],
+            self.usual[stays],
+            self.floor[stays],
+            self.two_sided[stays],
             rest,
             self.last[stays],
         )

@@ -58,10 +58,14 @@ def test_windows_of_rows_are_told_as_rows(driftd: Run, store: StateStore) -> Non
     assert "in the window of rows 3,500 to 4,000 in order of arrival" in driftd("explain", "--alarm", "last")[1]
 
 
+SAMPLE = {"kept": 500, "seed": 2, "weighted": True, "strata": {"late": [718, 209], "not": [1000, 291]}}
+BUILT = {"rows": 1718, "chosen": "since_change", "tried": {"all": 12.5}, "sample": SAMPLE}
+
+
 def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateStore, tmp_path: Path) -> None:
     """From the alarm by way of the build and its gate to the swap and the rollback: one story, with the place in it."""
     gate = {"decision": "promote", "sentence": "gain 2 on 500 later rows"}
-    publish(tmp_path / "state", 2, gate=gate, data={"rows": 1718, "chosen": "since_change", "tried": {"all": 12.5}})
+    publish(tmp_path / "state", 2, gate=gate, data=BUILT)
     decide(store, Event.CONFIRMED, "an older story", version=1)
     decide(store, Event.ALARM, f"{ODD}; a build is wanted", alarm=alarm_of(store))
     decide(store, Event.BUILD_STARTED, f"building version 2 because of performance: {ODD}", version=2)
@@ -77,6 +81,7 @@ def test_a_decision_is_explained_with_its_whole_story(driftd: Run, store: StateS
     for output in (
         "gate: promote: gain 2 on 500 later rows",
         "trained on 1,718 rows, the choice 'since change' (losses of what was tried: all 12.5)",
+        "a sample of 500 (seed 2, newer rows more often as the recipe weighs them): late 209 of 718, not 291 of 1,000",
         "change at: 2024-10-04 12:00 UTC",
         "gain: 2",
         "then: swap, intended",

@@ -139,6 +139,13 @@ class EventReader:
         sql = "select count(*) from predictions indexed by predictions_by_time where at >= ? and first_label_at <= ?"
         return int(self._one(sql, since, known_by) or 0)
 
+    def newest_labelled(self, rows: int, since: float, known_by: float) -> float | None:
+        """The time of the oldest of the newest `rows` rows that `count_labelled` counts; None for fewer."""
+        sql = """select at from predictions indexed by predictions_by_time where at >= ? and first_label_at <= ?
+                 order by at desc limit 1 offset ?"""
+        found: float | None = self._one(sql, since, known_by, rows - 1)
+        return found
+
     def labels_of(self, ids: Sequence[str], known_by: float) -> tuple[list[str | float | None], Numbers]:
         """The newest label known by then of each prediction (kept here or not), and when it became known."""
         labels: list[str | float | None] = [None] * len(ids)

@@ -74,7 +74,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     if found.sha256 != adoption.sha256:
         raise AdoptionError(f"{adoption.source} changed while it was read: run the command again")
     snapshot = read_snapshot(order.places, order.model, arguments.snapshot)
-    rows = rows_of(snapshot.table, snapshot.schema)
+    rows = rows_of(snapshot.rows, snapshot.schema)
     adoption = replace(adoption, names=adoption.names or _names_by_answers(found.estimator, rows))
     estimator = NamedClasses(found.estimator, adoption.names) if adoption.names else found.estimator
     parted = part(rows, arguments.until, None, order.config.promote.min_labels)
@@ -119,7 +119,7 @@ def _names_by_answers(estimator: Any, rows: TrainingRows) -> tuple[str, ...]:
         or not classes
     ):
         return ()
-    frame = rows.frame.tail(_LABELLED)
+    frame = rows.take(slice(-_LABELLED, None)).frame
     labels = pd.Series([class_name(label) for label in estimator.predict(frame).tolist()])
     if not set(labels) <= set(classes):
         return ()
@@ -131,7 +131,7 @@ def _names_by_answers(estimator: Any, rows: TrainingRows) -> tuple[str, ...]:
 
 def require_answers(estimator: Any, kind: str, rows: TrainingRows) -> None:
     """Raises AdoptionError, with what to do, for an estimator of `kind` that does not answer the newest rows."""
-    frame = rows.frame.tail(_SAMPLE)
+    frame = rows.take(slice(-_SAMPLE, None)).frame
     try:
         predict_with(estimator, rows.schema, frame)
     except PredictionError as error:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from driftd.errors import raise_shortage
 from driftd.formatting import json_safe_object
@@ -29,7 +33,7 @@ from driftd.training.compare import (
 )
 from driftd.training.job_context import JobContext
 from driftd.training.references import REFERENCE, reference_of
-from driftd.training.snapshots import labelled_rows, read_snapshot
+from driftd.training.snapshots import Snapshot, collected_rows, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay, rows_of
 from driftd_detectors.columns import Numbers, Outcomes
@@ -39,21 +43,51 @@ from driftd_detectors.performance.losses import metric_value, weighted_mean
 from driftd_detectors.schema import display_name
 
 
-def judged_table(order: JobContext, challenger: Manifest, until: float) -> tuple[pa.Table, LabelDelay]:
+@dataclass(frozen=True, slots=True)
+class JudgedRows:
+    """The rows by which a challenger is judged, with what of them is narrow, and how late labels come."""
+
+    rows: TrainingRows
+    table: pa.Table  # the columns named `driftd_...`, of the same rows
+    delay: LabelDelay
+
+    def take(self, which: NDArray[np.bool_]) -> JudgedRows:
+        """Some of the rows."""
+        return JudgedRows(self.rows.take(which), self.table.filter(pa.array(which)), self.delay)
+
+
+@contextmanager
+def judged_rows(order: JobContext, challenger: Manifest, until: float) -> Iterator[JudgedRows]:
     """Every labelled row that is later than those the challenger was trained on, with the labels known by `until`.
 
     With them comes how late labels come, learned from the whole snapshot. Of a model that is served elsewhere the rows
-    have what was predicted when they were live.
+    have what was predicted when they were live. Of many rows a piece at a time is in memory.
     """
     snapshot = read_snapshot(order.places, order.model, challenger.snapshot)
-    trained = int(challenger.data["training_rows"])
-    held_out, since = snapshot.table.slice(trained), float(challenger.data["held_out_from"])
-    ties = snapshot.table.slice(0, trained)
-    ties = ties.filter(pc.greater_equal(ties["driftd_at"], since))  # trained on, at the very moment of the cut
-    later = (_without(table, ties) for table in order.read_labelled(snapshot.schema, since, until))
-    held_out = order.without_faulty(held_out.replace_schema_metadata(None))
-    table = labelled_rows([held_out, *later], snapshot.schema, logged=order.config.is_external)
-    return table, learn_label_delay(rows_of(snapshot.table, snapshot.schema), until)
+    is_external = order.config.is_external
+    tables = _later_tables(order, challenger, snapshot, until)
+    with collected_rows(tables, snapshot.schema, logged=is_external) as found:
+        names = [name for name in found.fields.names if name.startswith("driftd_") and name != "driftd_id"]
+        rows = rows_of(found, challenger.schema)
+        delay = learn_label_delay(rows_of(snapshot.rows, snapshot.schema), until)
+        yield JudgedRows(rows, found.read([name for name in names if name not in challenger.schema.names]), delay)
+
+
+def _later_tables(order: JobContext, challenger: Manifest, snapshot: Snapshot, until: float) -> Iterator[pa.Table]:
+    """The hold-out of a snapshot, and what the source has since."""
+    trained, since = int(challenger.data["training_rows"]), float(challenger.data["held_out_from"])
+    for held_out in snapshot.rows.pieces(slice(trained, None)):
+        yield order.without_faulty(held_out.replace_schema_metadata(None))
+    first = int(np.searchsorted(snapshot.at, since, side="left"))
+    # Rows of the very moment of the cut that it was trained on
+    ties = pa.concat_tables(
+        [
+            snapshot.rows.fields.empty_table().select(["driftd_id"]),
+            *snapshot.rows.pieces(slice(first, trained), ["driftd_id"]),
+        ]
+    )
+    for later in order.read_labelled(snapshot.schema, since, until):
+        yield _without(later, ties)
 
 
 def _without(table: pa.Table, ties: pa.Table) -> pa.Table:
@@ -107,24 +141,30 @@ def run(arguments: Arguments) -> dict[str, object]:
     until = arguments.until
     challenger = order.load(arguments.challenger)
     champion, fault = _opponent(order, arguments.champion, challenger.version)
-    table, delay = judged_table(order, challenger.manifest, until)
-    rows = rows_of(table, challenger.schema)
-    weight = label_weights(rows, delay, until)
-    rows, table, weight = rows.take(weight > 0), table.filter(pa.array(weight > 0)), weight[weight > 0]
+    with judged_rows(order, challenger.manifest, until) as judged:
+        return _judge_rows(order, arguments, challenger, champion, fault, judged)
+
+
+def _judge_rows(
+    order: JobContext,
+    arguments: Arguments,
+    challenger: LoadedVersion,
+    champion: LoadedVersion | None,
+    fault: str | None,
+    judged: JudgedRows,
+) -> dict[str, object]:
+    until, delay = arguments.until, judged.delay
+    weight = label_weights(judged.rows, delay, until)
+    judged, weight = judged.take(weight > 0), weight[weight > 0]
+    rows = judged.rows
     found = predict_rows(challenger, rows)
     compared = np.ones(len(rows), dtype=np.bool_)
     if champion is not None and champion.manifest.is_logged:
         others = [version for version in order.registry.versions(order.model) if version != champion.version]
-        compared = predicted_by_logged(table, champion.schema, others)
+        compared = predicted_by_logged(judged.table, champion.schema, others)
+    some = judged.take(compared)
     comparison = _compare(
-        order,
-        challenger,
-        champion,
-        rows.take(compared),
-        weight[compared],
-        found.take(compared),
-        table.filter(pa.array(compared)),
-        arguments,
+        order, challenger, champion, some.rows, weight[compared], found.take(compared), some.table, arguments
     )
     mature_until = until - (delay.mature_age or 0.0)
     reference = reference_of(order, challenger, rows, found, comparison.metric, mature_until)

@@ -26,6 +26,7 @@ from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import gate_metric, logged_predictions, outcomes_of, rarer_class
 from driftd.training.job_context import JobContext
 from driftd.training.references import REFERENCE, importance_of
+from driftd.training.stored_rows import StoredRows
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.judge import Comparison, measure
 from driftd.training.trainer_code import TrainerError
@@ -87,7 +88,7 @@ def read_log(table: pa.Table, schema: Schema, until: float) -> tuple[Outcomes, T
     Where enough rows are old enough for nearly all labels, the labels of younger rows are left out: those that come
     early are not like the others.
     """
-    rows = rows_of(table, schema)
+    rows = rows_of(StoredRows(table), schema)
     is_labelled = pc.is_valid(table[schema.target]).to_numpy()
     delay = learn_label_delay(rows.take(is_labelled), until)
     known_at = np.where(np.isnan(rows.label_at), -np.inf, rows.label_at)

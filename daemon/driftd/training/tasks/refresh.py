@@ -72,7 +72,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     schema = Schema.from_dict(arguments.schema)
     snapshot = snapshot_of(arguments, schema, arguments.since, arguments.until, arguments.base)
     opponents = load_opponents(
-        order, arguments.version, rows_of(snapshot.table, snapshot.schema), arguments.until, arguments.champion,
+        order, arguments.version, rows_of(snapshot.rows, snapshot.schema), arguments.until, arguments.champion,
         arguments.served,
     )  # fmt: skip
     known, cadence, omissions = opponents.known, opponents.cadence, Omissions()
@@ -136,8 +136,10 @@ def _build(
     part = training_part(choice.recipe, known, opponents.cadence, arguments.change_at)
     assert part is not None  # it was built
     estimator = made.estimators[choice.recipe]
-    write_probe(estimator, known.rows.take(slice(part.start, part.end)), staged)
+    rows = known.rows.take(slice(part.start, part.end))
+    write_probe(estimator, rows, staged)
     trainer = order.recipe(arguments.seed)
+    drawn = trainer.draw(rows, part.weight)
     manifest = Manifest(
         model=order.model,
         version=arguments.version,
@@ -152,7 +154,7 @@ def _build(
         parent=arguments.champion,
         parameters=dict(trainer.parameters),
         libraries=libraries(trainer.trainer),
-        data=_data(known, part, made, choice, arguments),
+        data=_data(known, part, made, choice, arguments) | drawn.described,
     )
     write_manifest(staged, with_hashes(staged, manifest))
     refit = load_version(staged, allow_joblib=trainer.allow_joblib)
@@ -162,8 +164,7 @@ def _build(
         _without_promise(arguments.champion) if unseen is None else judge_refit(order, refit, staged, opponents, choice)
     )
     if unseen is not None:
-        rows, found = unseen
-        reference = reference_of(order, refit, rows, found, opponents.metric, known.until)
+        reference = reference_of(order, refit, *unseen, opponents.metric, known.until)
         (staged / REFERENCE).write_bytes(reference.to_bytes())
     change = class_change(refit, opponents.champion, known.rows)
     value = _value(opponents, made, choice, verdict, part, omissions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ from driftd.config.model_schema import Command
 from driftd.fsutil import sha256_of
 from driftd.registry import Manifest, ManifestError
 from driftd.registry.artefact import ArtefactError, store_estimator
-from driftd.registry.loaded import PredictionError, predict_with
+from driftd.registry.loaded import PredictionError
 from driftd.training.call_trainer import TrainerSpec, fit
-from driftd.training.compare import mean_loss
+from driftd.training.compare import mean_loss, predict_pieces, predict_rows
 from driftd.training.job_context import JobContext
 from driftd.training.recipes import Cadence, rows_known, training_part
 from driftd.training.snapshots import SnapshotError, read_snapshot
@@ -72,7 +73,7 @@ def _reproduce(order: JobContext, manifest: Manifest, scratch: Path) -> Reproduc
         what = "code" if isinstance(error, TrainerError) else "data"
         return Reproduction(CANNOT, f"{name} cannot be built again: {error}", [what], {what: str(error)})
     details = {"data": f"snapshot {manifest.snapshot[:12]} is whole", **code, **compared.others()}
-    rows = rows_of(snapshot.table, snapshot.schema)
+    rows = rows_of(snapshot.rows, snapshot.schema)
     estimator = _fit(recipe, manifest, rows)
     artefact = store_estimator(estimator, scratch, allow_joblib=recipe.allow_joblib)
     finding = _compare(order, manifest, estimator, rows, sha256_of(scratch / artefact))
@@ -90,7 +91,9 @@ def _recipe(order: JobContext, manifest: Manifest) -> TrainerSpec | None:
         trainer = tuple(configured.command)
     elif " " in manifest.trainer.reference or ":" not in manifest.trainer.reference:
         return None
-    return TrainerSpec(trainer, manifest.seed, order.metric, manifest.parameters, order.config.allow_joblib)
+    sample = manifest.data.get("sample")
+    most = sys.maxsize if sample is None else int(sample["most"])
+    return TrainerSpec(trainer, manifest.seed, order.metric, manifest.parameters, order.config.allow_joblib, most)
 
 
 class _Ingredients:
@@ -177,10 +180,10 @@ def _compare(order: JobContext, manifest: Manifest, estimator: Any, rows: Traini
     newest = slice(max(0, start - _COMPARED), start)  # a refresh holds nothing out
     held_out = rows.take(newest if count is None else slice(start, start + int(count)))
     try:
-        then = order.load(manifest.version).predict(held_out.frame)
+        then = predict_rows(order.load(manifest.version), held_out)
     except (ManifestError, ArtefactError, PredictionError) as error:
         return Reproduction(DIFFERENT, f"differs, and what it was cannot be loaded ({error})", figures=figures)
-    now = predict_with(estimator, held_out.schema, held_out.frame)
+    now = predict_pieces(estimator, held_out)
     wrong = ~(_close(then.prediction, now.prediction) & _close(then.score, now.score))
     figures |= {
         "held_out_rows": len(held_out),

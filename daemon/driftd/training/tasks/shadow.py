@@ -11,12 +11,13 @@ from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import ManifestError
 from driftd.training.compare import compare, logged_predictions, predict_rows
 from driftd.training.job_context import JobContext
-from driftd.training.snapshots import labelled_rows
+from driftd.training.snapshots import collected_rows
 from driftd.training.tasks import TaskArguments
-from driftd.training.training_rows import learn_label_delay, rows_of
+from driftd.training.training_rows import TrainingRows, learn_label_delay, rows_of
+from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.probation import NOTABLE_HARM, Watch, watch
-from driftd_detectors.schema import Schema
 
+NARROW = ["driftd_prediction", "driftd_score"]
 TOLERATED = 0.02  # of the old version's loss: harm that is no reason to roll back
 UNWATCHED_AFTER = 10  # spans without enough labels, after which the version stays all the same
 
@@ -102,22 +103,26 @@ def _watch(
     order: JobContext, new: LoadedVersion, old: LoadedVersion, since: float, until: float, *, tolerates: bool
 ) -> Watch:
     """The bet on live rows; of a refresh, whose version before stays warm anyway, no harm is tolerated."""
-    table = labelled_rows(order.read_labelled(new.schema, since, until), new.schema, logged=True)
-    own = np.isin(table["driftd_version"].fill_null(0).to_numpy(), (0, new.version))  # 0: the source does not say
     gate = new.manifest.gate or {}
-    table = _mature(table.filter(own), gate.get("mature_after"), until, new.schema)
-    rows = rows_of(table, new.schema)
-    if len(rows) == 0:
-        return watch(np.empty(0), np.empty(0), np.empty(0))
-    found = logged_predictions(table, new.schema)
-    metric = gate.get("metric") or order.metric  # `loss_bound` is of the gate's, and few rows may look otherwise
-    _, sides = compare(metric, rows, [(new, found or predict_rows(new, rows)), (old, predict_rows(old, rows))])
-    lost = [side.loss for side in sides]
+    with collected_rows(order.read_labelled(new.schema, since, until), new.schema, logged=True) as found:
+        table, rows = found.read(NARROW), rows_of(found, new.schema)
+        own = np.isin(rows.version, (0, new.version))  # 0: the source does not say
+        table, rows = table.filter(pa.array(own)), rows.take(own)
+        usable_at = _usable_at(rows, gate.get("mature_after"), until)
+        usable = usable_at <= until
+        table, rows, usable_at = table.filter(pa.array(usable)), rows.take(usable), usable_at[usable]
+        if len(rows) == 0:
+            return watch(np.empty(0), np.empty(0), np.empty(0))
+        logged = logged_predictions(table, new.schema)
+        metric = gate.get("metric") or order.metric  # `loss_bound` is of the gate's, and few rows may look otherwise
+        _, sides = compare(metric, rows, [(new, logged or predict_rows(new, rows)), (old, predict_rows(old, rows))])
+    came = np.argsort(usable_at, kind="stable")
+    lost = [side.loss[came] for side in sides]
     harm = order.config.probation.tolerated_harm
     return watch(
         lost[0],
         lost[1],
-        rows.at,
+        rows.at[came],
         bound=float(gate.get("loss_bound") or np.nanquantile(lost[1], 0.99) or 1.0),
         tolerated=harm if harm is not None else TOLERATED * float(np.nanmean(lost[1])) if tolerates else 0.0,
         overdispersion=float(gate.get("overdispersion") or 1.0),
@@ -125,15 +130,12 @@ def _watch(
     )
 
 
-def _mature(table: pa.Table, after: float | None, until: float, schema: Schema) -> pa.Table:
-    """The rows of an age at which nearly all labels have come, in the order in which they became usable.
+def _usable_at(rows: TrainingRows, after: float | None, until: float) -> Numbers:
+    """When each row was of an age at which nearly all labels have come, and had its own: the order of the bet.
 
     Labels that come early are often of one class; a bet on them alone would judge a version by that class. Where the
     gate did not know how late labels come (`after` is None), the rows of the probation say so.
     """
     if not after:  # earlier versions wrote 0 where no time of a label was known
-        after = learn_label_delay(rows_of(table, schema), until).mature_age or 0.0
-    at, label_at = (table[name].to_numpy() for name in ("driftd_at", "driftd_label_at"))
-    usable_at = np.fmax(label_at, at + after)
-    order = np.argsort(usable_at, kind="stable")
-    return table.take(order[usable_at[order] <= until])
+        after = learn_label_delay(rows, until).mature_age or 0.0
+    return np.fmax(rows.label_at, rows.at + after)

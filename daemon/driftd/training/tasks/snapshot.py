@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.sources import open_source
-from driftd.training.snapshots import Snapshot, SnapshotError, read_snapshot, take_snapshot, without_spans
+from driftd.training.snapshots import HELD_OUT, Snapshot, SnapshotError, read_snapshot, take_snapshot, without_spans
 from driftd.training.tasks import TaskArguments
 from driftd_detectors.schema import Schema
 
@@ -31,7 +31,12 @@ def run(arguments: Arguments) -> dict[str, object]:
     """Take every row with `since <= at < until` whose label is known by `until`."""
     change_at = arguments.change_at
     snapshot = snapshot_of(
-        arguments, Schema.from_dict(arguments.schema), arguments.since, arguments.until, arguments.base
+        arguments,
+        Schema.from_dict(arguments.schema),
+        arguments.since,
+        arguments.until,
+        arguments.base,
+        held_out=HELD_OUT,
     )
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
@@ -49,22 +54,31 @@ def run(arguments: Arguments) -> dict[str, object]:
 def base_rows(places: Places, model: str, base: str, since: float) -> Iterator[pa.Table]:
     """The rows of what the champion was built from; none where it is gone: the source has what came since."""
     try:
-        stored = read_snapshot(places, model, base).table
+        stored = read_snapshot(places, model, base)
     except SnapshotError as error:
         print(f"the build goes on with the rows of the source alone: {error}", flush=True)  # noqa: T201 - the log
         return
-    yield stored.filter(pc.greater_equal(stored["driftd_at"], since))
+    yield from stored.rows.pieces(slice(int(np.searchsorted(stored.at, since)), None))
 
 
-def snapshot_of(order: TaskArguments, schema: Schema, since: float, until: float, base: str | None) -> Snapshot:
+def snapshot_of(
+    order: TaskArguments, schema: Schema, since: float, until: float, base: str | None, *, held_out: float = 0.0
+) -> Snapshot:
     """Store the labelled rows of a span of time, as they are known at its end.
 
     The rows of the snapshot `base` come first: what the champion was built from may be older than the source, as the
-    file that `driftd init` began with is. Rows of windows with a fault of the pipeline stay out.
+    file that `driftd init` began with is. Rows of windows with a fault of the pipeline stay out, and so do those that
+    are older or more than the config wants; a share `held_out`, which is not trained on, comes on top of these.
     """
     places = Places(Path(order.state_dir))
     config = ModelConfig.model_validate(order.model_config)
     source = open_source(order.model, config, schema, places)
+    wanted = config.retrain.data
+    most = None if wanted.rows is None else math.ceil(wanted.rows / (1 - held_out))
+    if wanted.span is not None and math.isfinite(newest := source.newest_labelled(1, -math.inf, until)):
+        since = max(since, newest - wanted.span / (1 - held_out))
+    if most is not None:
+        since = max(since, source.newest_labelled(most, since, until))
 
     def tables() -> Iterator[pa.Table]:
         if base is not None:
@@ -72,7 +86,7 @@ def snapshot_of(order: TaskArguments, schema: Schema, since: float, until: float
         yield from source.read_labelled(since, until, until)
 
     sound = (without_spans(table, order.faulty) for table in tables())
-    snapshot = take_snapshot(places, order.model, sound, schema, config.classes or ())
+    snapshot = take_snapshot(places, order.model, sound, schema, config.classes or (), most=most)
     if snapshot.left_out:
         counts = ", ".join(f"{label!r}: {rows}" for label, rows in snapshot.left_out.items())
         print(f"rows left out, because their label is no class: {counts}", flush=True)  # noqa: T201 - the log

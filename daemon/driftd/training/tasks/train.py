@@ -11,10 +11,10 @@ import pandas as pd
 
 from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
-from driftd.registry.loaded import load_version, predict_with
+from driftd.registry.loaded import load_version
 from driftd.registry.manifest import PROBE, with_hashes, write_manifest
 from driftd.training.call_trainer import TrainerSpec, fit
-from driftd.training.compare import mean_loss
+from driftd.training.compare import mean_loss, predict_pieces
 from driftd.training.job_context import JobContext
 from driftd.training.references import compare_probe, write_probe
 from driftd.training.snapshots import read_snapshot
@@ -70,7 +70,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     recipe = order.recipe(arguments.seed)
     code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
     snapshot = read_snapshot(order.places, order.model, arguments.snapshot)
-    rows = rows_of(snapshot.table, snapshot.schema)
+    rows = rows_of(snapshot.rows, snapshot.schema)
     parted = part(rows, arguments.until, change_at, order.config.promote.min_labels)
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
@@ -92,7 +92,7 @@ def run(arguments: Arguments) -> dict[str, object]:
             parent=arguments.parent,
             parameters=dict(recipe.parameters),
             libraries=libraries(recipe.trainer),
-            data={"change_at": change_at, "tried": tried, **_data(parted, portion)},
+            data={"change_at": change_at, "tried": tried, **_data(parted, portion, recipe)},
             metrics=_metrics(estimator, parted.held_out, order.metric),
         )
         write_manifest(staged, with_hashes(staged, manifest))
@@ -121,7 +121,7 @@ def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: 
     return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable, delay)
 
 
-def _data(parted: DataSplit, portion: TrainingWindow) -> dict[str, object]:
+def _data(parted: DataSplit, portion: TrainingWindow, recipe: TrainerSpec) -> dict[str, object]:
     training, held_out = parted.training, parted.held_out
     return {
         "chosen": portion.name,
@@ -135,6 +135,7 @@ def _data(parted: DataSplit, portion: TrainingWindow) -> dict[str, object]:
         "weighted_for_late_labels": parted.weight is not None,
         "label_delay": _ages(parted.delay),
         "portion": {"start": portion.start, "pivot": portion.pivot},
+        **recipe.draw(*portion_of(training, parted.weight, portion)).described,
     }
 
 
@@ -156,17 +157,24 @@ def select(
         if until - way.start < FEWEST_ROWS or _single_class(older, way):
             return float("nan")
         estimator = fit_portion(recipe, older, None if weight is None else weight[:until], way)
-        return mean_loss(predict_with(estimator, newest.schema, newest.frame), newest, order.metric)
+        return mean_loss(predict_pieces(estimator, newest), newest, order.metric)
 
     return choose(len(training), portions(training.at, change_at), loss_of)
 
 
 def fit_portion(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None, portion: TrainingWindow) -> Any:
     """Train on a portion of some rows, weighted for late labels where `weight` is given."""
+    return fit(recipe, *portion_of(rows, weight, portion))
+
+
+def portion_of(
+    rows: TrainingRows, weight: Numbers | None, portion: TrainingWindow
+) -> tuple[TrainingRows, Numbers | None]:
+    """The rows of a portion, and what each counts."""
     own = portion.weight(len(rows))
     late = None if weight is None else weight[portion.start :]
     both = late if own is None else own if late is None else own * late
-    return fit(recipe, rows.take(slice(portion.start, None)), both)
+    return rows.take(slice(portion.start, None)), both
 
 
 def _single_class(rows: TrainingRows, portion: TrainingWindow) -> bool:
@@ -174,7 +182,7 @@ def _single_class(rows: TrainingRows, portion: TrainingWindow) -> bool:
 
 
 def _metrics(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict[str, float]:
-    loss = mean_loss(predict_with(estimator, held_out.schema, held_out.frame), held_out, metric)
+    loss = mean_loss(predict_pieces(estimator, held_out), held_out, metric)
     return {"loss": loss} if np.isfinite(loss) else {}
 
 

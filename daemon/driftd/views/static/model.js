@@ -127,7 +127,7 @@ function versions(model) {
 
 function lineage(one, model) {
   const { data, code } = one;
-  const rows = data.rows === null || data.rows === undefined ? "" : `${figure(data.rows)} rows${data.chosen ? ` (${plain(data.chosen)})` : ""}, `;
+  const rows = data.rows === null || data.rows === undefined ? "" : `${data.sampled ? `a sample of ${figure(data.sampled)} of ` : ""}${figure(data.rows)} rows${data.chosen ? ` (${plain(data.chosen)})` : ""}, `;
   const metrics = Object.entries(one.metrics).map(([name, value]) => `${plain(name)} ${figure(value)}`).join(", ");
   return [
     make("p", { class: "dim" }, "made ", moment(one.created_at), `, because of ${plain(one.trigger)}`),
