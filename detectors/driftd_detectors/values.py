@@ -125,10 +125,11 @@ def learn_names(texts: Iterable[str], known: Sequence[str] = ()) -> tuple[str, .
     """The names of the values that these texts stand for: those that are known, then new ones in sorted order.
 
     Where all are plain numbers and truths, "1.0", "1" and "True" are one name, "1". Otherwise every text that differs
-    is a name of its own: codes such as "01" and "1" stay apart.
+    in more than the spaces around it is a name of its own: codes such as "01" and "1" stay apart.
     """
     vocabulary = vocabulary_of(tuple(known))
     new = {text for text in map(vocabulary.resolve, texts) if text not in vocabulary}
+    new -= {text for text in new if text != text.strip() and text.strip() in {*known, *new}}
     if all(map(is_plain, (*known, *new))):
         new = {vocabulary.resolve(canonical_text(text)) for text in new} - set(known)
     return (*known, *sorted(new))

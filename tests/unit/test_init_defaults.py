@@ -464,3 +464,11 @@ def test_a_trainer_may_be_allowed_to_store_pickles(trainer: str | None, allowed:
     lines = extra_lines(None, trainer, allow_pickle=allowed)
     assert ("    trainer: own:train\n" in lines) == (trainer is not None)
     assert ("allow_joblib: true" in lines) == (trainer is not None and allowed)
+
+
+def test_a_label_that_is_hardly_ever_seen_is_a_remark() -> None:
+    """One slip among the labels would make three classes of two: classes of few rows are named, with their number."""
+    labels = np.where(np.arange(ROWS) % 2, "yes", "no").astype(object)
+    assert not any("few rows" in remark for remark in guess(rows(y=labels)).remarks)
+    labels[7] = "maybe"
+    assert "y has classes of few rows: 'maybe' (1); mend those that are slips" in guess(rows(y=labels)).remarks

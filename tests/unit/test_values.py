@@ -83,6 +83,8 @@ def test_codes_with_leading_zeros_stay_as_they_are_written() -> None:
     assert learn_names(["1.0", "0.0", "1"]) == ("0", "1")
     assert learn_names(["01", "02"]) == ("01", "02")
     assert learn_names(["01", "1"]) == ("01", "1")
+    assert learn_names(["no", "no ", "yes", " yes"]) == ("no", "yes")
+    assert learn_names(["odd ", "1", " 1"]) == ("1", "odd ")
     assert learn_names(["TRUE", "perhaps"]) == ("TRUE", "perhaps")
     assert learn_names(["1.0", "0", "3.0"], ("2", "1")) == ("2", "1", "0", "3")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,7 +20,7 @@ from driftd.training.bootstrap import FileColumns, epoch_seconds, read_series
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import MOSTLY, Kind, Task, kind_of_column, learn_schema
 from driftd_detectors.scores.scoring import FEWEST_ROWS
-from driftd_detectors.values import class_name, learn_names
+from driftd_detectors.values import class_name, learn_names, vocabulary_of
 
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do
 FEWEST_ROWS_A_WINDOW = 100
@@ -34,6 +35,8 @@ YEAR_2000, YEAR_2100 = 946_684_800.0, 4_102_444_800.0
 UNITS = (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9))
 FEW_LABELS = 0.1  # of the times of labels: 9999-12-31 and the like often stand for labels that are not known yet
 LONGEST_NAME = 63
+TWO = 2
+RARE_CLASS = 0.005  # share of the labelled rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def guess_settings(
         raise click.ClickException(str(error)) from error
     moments = _possible(rows, found.time, now) if found.time is not None else None
     features = {feature.name: feature.kind for feature in schema.features}
-    remarks += remarks_on(rows, features, moments)
+    remarks += [*_on_rare_classes(rows[target], schema.classes), *remarks_on(rows, features, moments)]
     remarks += [*_on_times(rows, found, now), *_on_ids(rows, found.id)]
     last = None if moments is None else float(np.nanmax(moments))
     if found.label_time is not None and last is not None:
@@ -186,6 +189,17 @@ def _names(target: pd.Series) -> tuple[str, ...]:
         return learn_names(class_name(value) for value in target.dropna().unique())
     except TypeError as error:
         raise click.ClickException(f"the target {target.name} holds lists or objects: {error}") from error
+
+
+def _on_rare_classes(target: pd.Series, classes: tuple[str, ...]) -> list[str]:
+    """Classes beside others that hardly any row has: a slip in one label makes three classes of two."""
+    if len(classes) <= TWO:
+        return []
+    vocabulary, counts = vocabulary_of(classes), Counter[str]()
+    for value, count in target.value_counts().items():
+        counts[vocabulary.resolve(class_name(value))] += int(count)
+    rare = [f"{name!r} ({counts[name]:,})" for name in classes if counts[name] < RARE_CLASS * counts.total()]
+    return [f"{target.name} has classes of few rows: {', '.join(rare)}; mend those that are slips"] if rare else []
 
 
 def _numbers(column: pd.Series) -> Numbers:
