@@ -20,7 +20,7 @@ from apscheduler.triggers.base import BaseTrigger
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
 from driftd.config.schema import Config
-from driftd.loop.daemon import Daemon, DeliveryConfirmed, Message, Reload, Stop
+from driftd.loop.daemon import Daemon
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import check_versions, require_whole_state
 from driftd.loop.maintenance import (
@@ -32,13 +32,15 @@ from driftd.loop.maintenance import (
     maintain_events,
     sizes,
 )
-from driftd.loop.supervision import Service
+from driftd.loop.messages import DeliveryConfirmed, Message, Reload, Stop
+from driftd.loop.supervision import Service, describe_faults
 from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
 from driftd.observe.systemd import ServiceManager, hangups
 from driftd.paths import Places
+from driftd.store.descriptors import raise_limit
 from driftd.store.integrity import DamagedError
 from driftd.store.ownership import hold_lock
 from driftd.store.state.writer import StateStore
@@ -63,6 +65,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     """
     service = Service(ServiceManager.from_environment())
     configure_logs(level=log_level)
+    raise_limit()
     config = load(config_path)
     places = Places(config.state_dir)
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -244,4 +247,8 @@ def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
     def report(model: str, alarm: int) -> Path:
         return places.report(model, alarm) if model in daemon.models else Path("/nonexistent")
 
-    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report, assembly.service.standstill)
+    def faulty() -> str | None:
+        faults = daemon.faults()
+        return describe_faults(faults, len(assembly.config.models)) if faults else None
+
+    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report, assembly.service.standstill, faulty)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from driftd.store.cutoff import Cutoff, choose_cutoff
+from driftd.store.descriptors import open_database
 from driftd.store.events.sealing import Sealed, seal
 from driftd.store.events.writer import MINUTE, SAVE_KEEP_SECONDS, connect, transaction
 from driftd.store.migrations import ensure_current
@@ -25,7 +26,7 @@ def oldest_unsealed(path: Path) -> float | None:
     """When the oldest events arrived that are in no segment yet (epoch seconds); None when there are none."""
     if not path.exists():
         return None
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+    with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         after = connection.execute("select coalesce(max(last_block), 0) from segments").fetchone()[0]
         query = "select received_at from blocks where id > ? order by id limit 1"
         row = connection.execute(query, (after,)).fetchone()
@@ -91,7 +92,7 @@ def prune(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Pr
 
 def count_old(path: Path, now: float, limits: RetentionLimits) -> tuple[int, int, Cutoff]:
     """How many predictions are too old, how many there are, and up to which time `prune` would delete them."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+    with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         times = PredictionTimes(connection)
         total, allowed = times.count(), _cutoff(connection, now, limits)
         ordered = _cutoff(connection, now, replace(limits, is_ordered=True)).at
