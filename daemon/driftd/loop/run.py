@@ -27,6 +27,7 @@ from driftd.loop.maintenance import (
     BACKUP_FIRST_SECONDS,
     BACKUP_LOOK_SECONDS,
     EVERY_SECONDS,
+    DoneUpkeep,
     back_up,
     disk_free,
     maintain_events,
@@ -169,12 +170,13 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
     metrics = assembly.metrics
     reasons_logged: dict[str, str] = {}  # why old events of a model are kept, as the log was told last
 
+    done = DoneUpkeep()
+
     def upkeep() -> None:
-        reasons: dict[str, str] = {}
         most = assembly.disk.event_bytes(assembly.config.retention.disk, len(assembly.config.models))
-        ended = maintain_events(assembly.config, places, clock.now(), reasons.__setitem__, most_bytes=most)
+        ended = maintain_events(assembly.config, places, clock.now(), done, most_bytes=most)
         for model, ended_well in ended.items():
-            reason = reasons.get(model, "")
+            reason = done.held.get(model, "")
             metrics.upkeep(model, clock.now(), ok=ended_well, held=bool(reason))
             if reason and reasons_logged.get(model) != reason:
                 log.warning("deletion_held", model=model, rows="events", reason=reason)
