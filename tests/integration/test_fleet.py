@@ -162,3 +162,12 @@ def test_few_sources_are_open_however_many_models_there_are(fleet: Fleet, monkey
     open_files = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
     databases = [file for file in open_files if file.name.startswith("events.db") and root in file.parents]
     assert len({file.parent.name for file in databases}) == 1, databases
+
+
+def test_a_stop_lets_go_of_every_model(fleet: Fleet) -> None:
+    """Sources are closed also once the process was told to stop, which ends any other wait for them."""
+    fleet.daemon.catch_up(fleet.now)
+    fleet.daemon.assembly.service.stop_asked = "SIGTERM"
+    for model in fleet.daemon.models.values():
+        model.close()
+    fleet.daemon.assembly.service.stop_asked = None

@@ -23,7 +23,7 @@ from driftd.loop.checks import (
 )
 from driftd.loop.resume import MonitorState
 from driftd.loop.step_schedule import rest_of
-from driftd.loop.supervision import SourceDamagedError, SourceUnansweredError, TimeoutWorker
+from driftd.loop.supervision import SourceDamagedError, SourceUnansweredError, StopAskedError, TimeoutWorker
 from driftd.plugins.client import WantedScore, score_window
 from driftd.plugins.process import HelperProcess
 from driftd.records import Verdict, Window
@@ -106,7 +106,7 @@ class CheckScheduler:
 
     def rest(self) -> None:
         """Give back the descriptors of the source; the next look takes others. One that does not answer keeps them."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, StopAskedError):  # a stop is seen again by whoever can take it
             self.guard.run(self.source.close)
 
     def refresh(self, now: float) -> None:
