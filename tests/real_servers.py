@@ -114,13 +114,26 @@ def make_state(folder: Path, *, http: str = "", serve: str = "", version: bool =
 
 
 @contextmanager
-def run_server(command: str, config: Path, *, tls: bool = False, **environment: str) -> Iterator[Server]:
-    """`driftd run` or `driftd serve`, once it answers where it says that it listens."""
+def run_server(
+    command: str, config: Path, *, tls: bool = False, open_files: int | None = None, **environment: str
+) -> Iterator[Server]:
+    """`driftd run` or `driftd serve`, once it answers where it says that it listens; with so many files at most."""
     log = config.parent / f"{command}.log"
     roots = os.pathsep.join(item for item in sys.path if item)
+    bounded = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]  # for good
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "driftd.cli.main", command, "--config", str(config), "--log-level", "debug"],
+            [
+                *bounded,
+                sys.executable,
+                "-m",
+                "driftd.cli.main",
+                command,
+                "--config",
+                str(config),
+                "--log-level",
+                "debug",
+            ],
             env={**os.environ, "PYTHONPATH": roots, **environment},
             stdout=stream,
             stderr=stream,

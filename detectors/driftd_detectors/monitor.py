@@ -33,14 +33,10 @@ from driftd_detectors.performance.segments import Segment
 from driftd_detectors.performance.watch import begin_estimated_loss, begin_labelled_loss
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import (
-    LEVEL_FAULTS,
     FaultEvidence,
     Novelty,
     follow_novelty,
-    largest_outlying,
-    moving_columns,
     quality_faults,
-    usual_faults,
 )
 from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.reference import Reference
@@ -83,7 +79,7 @@ class Monitor:
 
         Of a predecessor, the monitor of the version that served before, the spread of its losses is carried over.
         """
-        learned = score_reference(reference.layout, reference.profile, reference.windows, settings.off)
+        learned = score_reference(reference.layout, reference.profile, tuple(reference.windows), settings.off)
         return _begin(reference, settings, learned, predecessor)
 
     def check(self, profile: Profile, start: float, labelled_at: float | None = None) -> tuple[Monitor, Assessment]:
@@ -348,19 +344,12 @@ def _begin(
         FaultEvidence(
             settings.budget.threshold(EvidenceKind.QUALITY),
             len(reference.layout.columns),
-            _usual_faults(reference),
+            reference.summary.usual,
         ),
         begin_estimated_loss(reference, settings, loss),
-        largest_outlying([profile.counts for _, profile in reference.windows], reference.layout),
+        reference.summary.outlying,
         segments,
     )
-
-
-def _usual_faults(reference: Reference) -> frozenset[str]:
-    """What the reference's own windows show too; of a column that moves on and on, every fault of its level."""
-    moving = moving_columns([profile.counts for _, profile in reference.windows], reference.layout)
-    seen = usual_faults([_faults(reference, profile, QualitySettings()) for _, profile in reference.windows])
-    return seen | {f"{name}: {fault}" for name in moving for fault in LEVEL_FAULTS}
 
 
 def _faults(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,51 @@ from driftd_detectors.performance.loss_reference import LossReference, learn_los
 from driftd_detectors.performance.losses import losses, rarer_share
 from driftd_detectors.performance.segments import Segment, learn_segments
 from driftd_detectors.profile.layout import Layout, learn_layout
-from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.profile.profile import Profile, StoredWindows, Windows, empty_profile, merge, profile_of
+from driftd_detectors.quality.checks import (
+    LEVEL_FAULTS,
+    largest_outlying,
+    moving_columns,
+    quality_faults,
+    usual_faults,
+)
+from driftd_detectors.quality.faults import QualitySettings
 from driftd_detectors.schema import METRICS, Schema, is_mean
 from driftd_detectors.scores.scoring import LINEAR, Stream, score_reference, streams_of
 from driftd_detectors.serialization import JsonObject, as_array, pack, unpack
 
 MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
+SUMMARY_EDITION = 1  # another one where other faults are found in windows: what is stored is then made anew
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSummary:
+    """What a monitor needs of the reference's windows: small, found once, and stored with the reference."""
+
+    starts: Numbers  # (windows,) epoch seconds
+    rows: NDArray[np.int64]  # (windows,)
+    usual: frozenset[str]  # faults that windows of the reference show too; of a moving column all of its level
+    outlying: Numbers  # (columns,): the largest share of outlying values in a window
+    estimated: Mapping[str, Numbers]  # (windows,) by metric: the loss expected of each; NaN where it has no rows
+
+    def to_dict(self) -> JsonObject:
+        """A JSON-ready form that `from_dict` reads back."""
+        estimated = {metric: [None if np.isnan(loss) else loss for loss in of] for metric, of in self.estimated.items()}
+        arrays = {name: getattr(self, name).tolist() for name in ("starts", "rows", "outlying")}
+        return {"edition": SUMMARY_EDITION, "usual": sorted(self.usual), "estimated": estimated, **arrays}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> WindowSummary | None:
+        """Read what `to_dict` wrote; None where it is of another edition, or absent."""
+        if stored.get("edition") != SUMMARY_EDITION:
+            return None
+        return cls(
+            np.array(stored["starts"], dtype=np.float64),
+            np.array(stored["rows"], dtype=np.int64),
+            frozenset(stored["usual"]),
+            np.array(stored["outlying"], dtype=np.float64),
+            {metric: np.array(losses_of, dtype=np.float64) for metric, losses_of in stored["estimated"].items()},
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +79,7 @@ class Reference:
     schema: Schema
     layout: Layout
     profile: Profile
-    windows: tuple[tuple[float, Profile], ...]
+    windows: Windows
     losses: Mapping[str, LossReference]
     loss: str
     label_delay: LabelDelay
@@ -48,6 +87,12 @@ class Reference:
     expected: Mapping[str, ExpectedLoss] = field(default_factory=dict)  # of every metric that is a mean over rows
     segments: tuple[Segment, ...] = ()  # whose losses are watched beside the whole's
     rarer: float = float("nan")  # share of the rarer of two classes; NaN where that is not known
+    known_summary: WindowSummary | None = None  # as it was stored
+
+    @cached_property
+    def summary(self) -> WindowSummary:
+        """What is known of the windows, without their Profiles."""
+        return self.known_summary or _summary_of(self)
 
     def to_bytes(self) -> bytes:
         """A form that `from_bytes` reads back."""
@@ -62,6 +107,7 @@ class Reference:
             "expected": {name: expected.to_dict() for name, expected in self.expected.items()},
             "segments": [segment.to_dict() for segment in self.segments],
             "rarer": None if np.isnan(self.rarer) else self.rarer,
+            "summary": self.summary.to_dict(),
         }
         arrays: dict[str, NDArray[Any]] = {"profile": as_array(self.profile.to_bytes())}
         for number, (_, profile) in enumerate(self.windows):
@@ -69,16 +115,17 @@ class Reference:
         return pack(values, arrays)
 
     @classmethod
-    def from_bytes(cls, stored: bytes) -> Reference:
-        """Read what `to_bytes` wrote. Raises ValueError when the bytes are something else."""
+    def from_bytes(cls, stored: bytes, read: Callable[[], bytes] | None = None) -> Reference:
+        """Read what `to_bytes` wrote. Raises ValueError when the bytes are something else.
+
+        With `read`, which gives the same bytes again, none are kept in memory for the windows.
+        """
         values, arrays = unpack(stored)
-        starts = enumerate(values["starts"])
-        windows = ((start, Profile.from_bytes(arrays[f"window_{number}"].tobytes())) for number, start in starts)
         return cls(
             schema=Schema.from_dict(values["schema"]),
             layout=Layout.from_dict(values["layout"]),
             profile=Profile.from_bytes(arrays["profile"].tobytes()),
-            windows=tuple(windows),
+            windows=StoredWindows(values["starts"], read or (lambda: stored)),
             losses={name: LossReference.from_dict(loss) for name, loss in values["losses"].items()},
             loss=values["loss"],
             label_delay=LabelDelay.from_dict(values["arrivals"]),
@@ -86,7 +133,28 @@ class Reference:
             expected={name: ExpectedLoss.from_dict(expected) for name, expected in values.get("expected", {}).items()},
             segments=tuple(Segment.from_stored(**segment) for segment in values.get("segments", ())),
             rarer=float("nan") if values.get("rarer") is None else values["rarer"],
+            known_summary=WindowSummary.from_dict(values.get("summary", {})),
         )
+
+
+def _summary_of(reference: Reference) -> WindowSummary:
+    windows, layout = tuple(reference.windows), reference.layout
+    counts = [profile.counts for _, profile in windows]
+    seen = usual_faults(
+        [quality_faults(profile, reference.profile, layout, settings=QualitySettings()) for _, profile in windows]
+    )
+    moving = moving_columns(counts, layout)
+    estimated = {
+        metric: np.array([expected.of(profile).loss if profile.rows else np.nan for _, profile in windows])
+        for metric, expected in reference.expected.items()
+    }
+    return WindowSummary(
+        np.array([start for start, _ in windows], dtype=np.float64),
+        np.array([profile.rows for _, profile in windows], dtype=np.int64),
+        seen | {f"{name}: {fault}" for name in moving for fault in LEVEL_FAULTS},
+        largest_outlying(counts, layout),
+        estimated,
+    )
 
 
 def layout_of(stored: bytes) -> Layout:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import socket
 import subprocess
 import time
@@ -97,20 +96,13 @@ def test_clients_between_two_requests_cannot_stay_by_sending_empty_lines(tmp_pat
 
 def test_more_connections_than_files_may_be_open(tmp_path: Path) -> None:
     """When others take every connection there is, a newcomer still gets one and the daemon still opens its files."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    config = make_state(tmp_path, version=False)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))  # inherited by the server
-    try:
-        with run_server("run", config) as server:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
-            with crowd(server, 900, b"GET / HTTP/1.1\r\n"):
-                for _ in range(20):
-                    is_scraped(server)
-                descriptors = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
-                assert descriptors < 450
-            assert b"Too many open files" not in server.log.read_bytes()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with run_server("run", make_state(tmp_path, version=False), open_files=512) as server:
+        with crowd(server, 900, b"GET / HTTP/1.1\r\n"):
+            for _ in range(20):
+                is_scraped(server)
+            descriptors = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+            assert descriptors < 450
+        assert b"Too many open files" not in server.log.read_bytes()
 
 
 @pytest.mark.parametrize(("command", "good"), [("serve", predicts), ("run", is_scraped)])
@@ -118,13 +110,8 @@ def test_silent_clients_before_tls_is_agreed_upon(tmp_path: Path, command: str, 
     """Beside 600 that connect and say nothing, of 256 files, a good client is served; the silent ones are let go of."""
     certificate = make_certificate(tmp_path)
     config = make_state(tmp_path, http=certificate, serve=certificate, version=command == "serve")
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with ExitStack() as held:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))  # inherited by the server
-        try:
-            server = held.enter_context(run_server(command, config, tls=True))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        server = held.enter_context(run_server(command, config, tls=True, open_files=256))
         server.post(f"/v1/models/{MODEL}/predict", json.dumps({"features": ROW}).encode())  # loads the version
         clients = held.enter_context(crowd(server, 600, b""))
         for _ in range(20):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from driftd.loop import step_schedule
 from driftd.loop.daemon import Daemon
+from driftd.loop.messages import Reload
 from driftd.serving.client import Driftd
+from driftd.store.state.writer import post_request
 from first_versions import copy_model
 from limits import no_more_files
-from loop_world import CONFIG, MODEL, World
+from loop_world import CONFIG, HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
 
@@ -77,10 +81,14 @@ def test_without_descriptors_nothing_is_called_damaged_and_no_window_is_lost(fle
     said = [str(line) for line in logs]
     assert not [line for line in said if "damage" in line.replace(".damaged", "") or "restore" in line]
     assert not list(fleet.world.places.root.rglob("*.damaged"))
+    said_by_probe = fleet.daemon.is_ready() or ""
+    assert said_by_probe.startswith("3 of 3 models fail (demand, second, third); demand: ")
     body, _ = fleet.daemon.assembly.metrics.expose("")
     assert f'driftd_version_damaged{{model="{MODEL}"}} 1' not in body.decode()
     fleet.daemon.catch_up(fleet.now)
     assert fleet.checks() == {name: ["ok"] for name in NAMES}
+    assert fleet.daemon.is_ready() is None
+    assert fleet.daemon.faults() == {}
 
 
 def test_models_that_cannot_be_opened_for_want_of_descriptors_are_taken_up_later(fleet: Fleet) -> None:
@@ -93,3 +101,73 @@ def test_models_that_cannot_be_opened_for_want_of_descriptors_are_taken_up_later
     fleet.daemon.catch_up(fleet.now)
     assert fleet.daemon.obstacles == {}
     assert fleet.checks() == {name: ["ok"] for name in NAMES}
+
+
+def test_an_override_is_in_force_while_the_fleet_still_catches_up(tmp_path: Path) -> None:
+    """A round ends for a message between two windows; the config is taken up, and no further window is checked."""
+    fleet = begin(tmp_path, hours=3)
+    daemon, path = fleet.daemon, tmp_path / "config.yaml"
+    daemon.begin(fleet.now)
+    daemon.watch(fleet.now)
+    daemon.steps.limit = 1000.0
+    daemon.inbox.put(Reload())
+    assert daemon.round(fleet.now), "it is behind"
+    assert sum(map(len, fleet.checks().values())) == 1
+    path.write_text(path.read_text() + "override: {reason: an outage, pause: [checks]}\n")
+    assert isinstance(daemon.inbox.get(), Reload)
+    assert daemon.reload(fleet.now) is None
+    daemon.catch_up(fleet.now)
+    assert sum(map(len, fleet.checks().values())) == 1
+    assert {str(model.state.phase) for model in daemon.models.values()} == {"paused"}
+    fleet.world.close()
+
+
+def test_a_fleet_catches_up_round_by_round(fleet: Fleet) -> None:
+    """Rounds that have time for one window each come to the same as one round that has time for all."""
+    fleet.daemon.steps.limit = -1.0
+    rounds = 1
+    while fleet.daemon.round(fleet.now + rounds):
+        rounds += 1
+        assert rounds < 50
+    assert fleet.checks() == {name: ["ok"] for name in NAMES}
+    assert rounds >= 2 * len(NAMES)
+    assert fleet.daemon.is_ready() is None
+
+
+def test_models_at_rest_are_left_alone_until_something_is_due(fleet: Fleet) -> None:
+    """When all is checked nothing is stepped a second later; a request has its model stepped, the next window all."""
+    daemon = fleet.daemon
+    daemon.catch_up(fleet.now)
+    soon, next_hour = fleet.now + 1.0, fleet.now + HOUR
+    daemon.round(fleet.now)
+    assert daemon.steps.due(daemon.models, (), soon) == []
+    assert set(daemon.steps.due(daemon.models, (), next_hour)) == set(NAMES)
+    number = post_request(
+        fleet.world.places.state_db, at=soon, who="ada", model="second", kind="reject", arguments={"version": 9}
+    )
+    daemon.round(soon)
+    answered = daemon.assembly.store.request(number)
+    assert answered is not None
+    assert answered.outcome is not None
+
+
+def test_few_sources_are_open_however_many_models_there_are(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for one open source, the others have none, no source has a thread, and all are checked."""
+    monkeypatch.setattr(step_schedule, "most_open_sources", lambda: 1)
+    threads = threading.active_count()
+    fleet.daemon.catch_up(fleet.now)
+    assert fleet.checks() == {name: ["ok"] for name in NAMES}
+    assert threading.active_count() <= threads + 1
+    root = fleet.world.places.root
+    open_files = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+    databases = [file for file in open_files if file.name.startswith("events.db") and root in file.parents]
+    assert len({file.parent.name for file in databases}) == 1, databases
+
+
+def test_a_stop_lets_go_of_every_model(fleet: Fleet) -> None:
+    """Sources are closed also once the process was told to stop, which ends any other wait for them."""
+    fleet.daemon.catch_up(fleet.now)
+    fleet.daemon.assembly.service.stop_asked = "SIGTERM"
+    for model in fleet.daemon.models.values():
+        model.close()
+    fleet.daemon.assembly.service.stop_asked = None

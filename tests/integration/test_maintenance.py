@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from driftd.config.schema import Config
-from driftd.loop.maintenance import maintain_events
+from driftd.loop.maintenance import DoneUpkeep, maintain_events
 from driftd.paths import Places
+from driftd.store.events import retention
+from driftd.store.subprocesses import ChildError, run_apart
 from event_samples import SCHEMA, START, keep, open_store, prediction, stored_rows
 
 DAY = 86_400.0
@@ -45,7 +50,9 @@ def test_each_model_is_sealed_and_pruned(tmp_path: Path) -> None:
     before = stored_rows(places.events_db("good").parent)
     places.events_db("bad").parent.mkdir(parents=True)
     places.events_db("bad").write_bytes(b"no database " * 100)
-    maintain_events(config_of(tmp_path, "bad", "absent", "good"), places, START + 5.5 * DAY)
+    config, done = config_of(tmp_path, "bad", "absent", "good"), DoneUpkeep()
+    assert maintain_events(config, places, START + 5.5 * DAY, done) == {"bad": False, "absent": True, "good": True}
+    assert set(done.at) == {"good"}
     assert stored_rows(places.events_db("good").parent) == before[20:]
     assert len(list(places.segments("good").glob("*.parquet"))) == 1
     assert not places.events_db("absent").exists()
@@ -67,3 +74,48 @@ def test_events_stay_within_their_bytes(tmp_path: Path) -> None:
     assert stored_rows(places.events_db("demand").parent) == before[4000:]
     maintain_events(limited, places, START + 3.1 * DAY)
     assert len(stored_rows(places.events_db("demand").parent)) == 8000, "what fits is left alone"
+
+
+def test_no_child_is_started_where_nothing_is_to_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores without cold rows rest until the config names another age, or a quarter of a day went by."""
+    places, done, looked = Places(tmp_path), DoneUpkeep(), []
+    for model in ("first", "second"):
+        store = open_store(places.events_db(model).parent)
+        keep(store, [prediction(number, at=START) for number in range(10)], START)
+        store.close()
+
+    def note(module: str, arguments: Sequence[str], seconds: float) -> str:
+        looked.append(module)
+        return run_apart(module, arguments, seconds)
+
+    monkeypatch.setattr(retention, "run_apart", note)
+    config, later = config_of(tmp_path, "first", "second"), START + 3600.0
+    assert maintain_events(config, places, START, done) == {"first": True, "second": True}
+    assert len(looked) == 1, "one child for both"
+    maintain_events(config, places, later, done)
+    assert len(looked) == 1
+    maintain_events(config_of(tmp_path, "first", "second", events="2d"), places, later, done)
+    assert len(looked) == 2
+    maintain_events(config_of(tmp_path, "first", "second", events="2d"), places, later + DAY / 4, done)
+    assert len(looked) == 3
+
+
+def test_a_store_that_ends_the_child_harms_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the child for all fails, each store has one of its own, and the one at fault is told."""
+    places = Places(tmp_path)
+    for model in ("good", "deadly"):
+        store = open_store(places.events_db(model).parent)
+        keep(store, [prediction(number, at=START) for number in range(10)], START)
+        store.close()
+
+    def die(module: str, arguments: Sequence[str], seconds: float) -> str:
+        if "deadly" in arguments[0]:
+            raise ChildError("out of memory")
+        return run_apart(module, arguments, seconds)
+
+    monkeypatch.setattr(retention, "run_apart", die)
+    assert maintain_events(config_of(tmp_path, "good", "deadly"), places, START + 5.5 * DAY) == {
+        "good": True,
+        "deadly": False,
+    }
+    assert len(list(places.segments("good").glob("*.parquet"))) == 1

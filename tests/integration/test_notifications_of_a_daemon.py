@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from driftd.config.load import load
-from driftd.loop.daemon import DeliveryConfirmed, Message, Tick
+from driftd.loop.messages import DeliveryConfirmed, Message, Tick
 from driftd.loop.supervision import Service
 from driftd.notify import Notifier
 from driftd.paths import Places

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
-from driftd.store.events.retention import RetentionLimits, prune
+from driftd.store.events.retention import RetentionLimits, needs_upkeep, prune
 from driftd.store.events.sealing import seal
 from driftd_detectors.schema import Feature, Kind, Schema
 from event_samples import SCHEMA, START, keep, label, open_store, prediction, stored_rows
@@ -45,6 +46,19 @@ def test_hot_rows_stay(tmp_path: Path) -> None:
     assert block_count(tmp_path) == 2
     assert stored_rows(tmp_path) == before
     assert seal(tmp_path / "events.db", tmp_path / "segments", START + 55, hot_seconds=10, segment_rows=15) == []
+
+
+def test_a_store_without_cold_rows_needs_no_upkeep(tmp_path: Path) -> None:
+    """A few cold rows wait for a day; more bytes than allowed wait for nothing, nor what cannot be read."""
+    fill(tmp_path)
+    path, day, limits = tmp_path / "events.db", 86_400.0, RetentionLimits(90 * 86_400.0)
+    assert not needs_upkeep(path, START + 3 * 3600.0, limits)
+    assert needs_upkeep(path, START + day + 3700.0, limits)
+    assert needs_upkeep(path, START + 3 * 3600.0, replace(limits, most_bytes=1000))
+    assert not needs_upkeep(path, START + 3 * 3600.0, replace(limits, most_bytes=10_000_000))
+    assert not needs_upkeep(tmp_path / "absent.db", START, limits)
+    path.write_bytes(b"no database " * 100)
+    assert needs_upkeep(path, START, limits), "the upkeep tells what is wrong with it"
 
 
 def test_another_shape_begins_another_segment(tmp_path: Path) -> None:

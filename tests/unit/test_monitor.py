@@ -133,6 +133,25 @@ def test_evidence_that_was_stored_goes_on(monitor, reference) -> None:
     assert other.loss.metric == "roc_auc"
 
 
+def test_a_monitor_is_read_back_without_the_profiles_of_the_reference(monitor, reference) -> None:
+    """What it needs of the reference's windows is stored beside them; it is found anew where an older driftd stored."""
+    reads = []
+
+    def read() -> bytes:
+        reads.append(1)
+        return stored
+
+    stored = reference.to_bytes()
+    again = Reference.from_bytes(stored, read)
+    assert Monitor.from_bytes(again, SETTINGS, monitor.to_bytes()).to_bytes() == monitor.to_bytes()
+    assert reads == []
+    values, arrays = unpack(stored)
+    older = Reference.from_bytes(pack({name: values[name] for name in values if name != "summary"}, arrays), read)
+    assert older.summary.to_dict() == again.summary.to_dict() == reference.summary.to_dict()
+    assert reads == [1]
+    assert [start for start, _ in again.windows[:2]] == list(reference.summary.starts[:2])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("days", [1, 2, 5])
 def test_few_reference_windows_are_told_and_bear_no_false_alarm(days) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import resource
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,8 @@ import pytest
 from driftd.errors import SHORTAGES, is_shortage
 from driftd.sources.catalogue import digest_of
 from driftd.sources.dialects import Dialect
-from driftd.store.integrity import is_damage
+from driftd.store.descriptors import WANTED, describe_capacity, open_database, raise_limit
+from driftd.store.integrity import examine, is_damage
 from driftd.store.migrations import migrate
 from driftd.store.schema_versions import DatabaseError, pending_steps
 from limits import no_more_files
@@ -69,3 +73,61 @@ def test_a_file_that_cannot_be_opened_now_is_no_other_file(tmp_path: Path) -> No
     with no_more_files(), pytest.raises(OSError, match="Too many open files"):
         digest_of(str(path), 0, 4, Dialect())
     assert digest_of(str(path), 0, 4, Dialect())
+
+
+def test_a_descriptor_for_raw_reading_is_closed_where_no_connection_could_lose_its_locks(tmp_path: Path) -> None:
+    """Looking at a database leaves no descriptor behind, but for the time that this process has it open."""
+    path = tmp_path / "events.db"
+    migrate(path, "events")
+
+    def files() -> int:
+        found = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+        return sum(path == entry.readlink() for entry in found if entry.exists())
+
+    assert examine(path, seconds=1.0) is None
+    assert files() == 0
+    with closing(open_database(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        connection.execute("select count(*) from predictions").fetchone()
+        alone = files()
+        assert examine(path, seconds=1.0) is None
+        assert files() > alone  # of SQLite too, which closes none of its own while a lock is held
+    assert files() == 0
+
+
+def test_a_forgotten_connection_is_counted_no_more(tmp_path: Path) -> None:
+    """Where nobody closed a connection, its object does, and looking at the file leaves nothing behind again."""
+    path = tmp_path / "events.db"
+    migrate(path, "events")
+    connection = open_database(path)
+    connection.execute("select count(*) from predictions").fetchone()
+    del connection
+    gc.collect()
+    assert examine(path, seconds=1.0) is None
+    assert not [entry for entry in Path("/proc/self/fd").iterdir() if entry.exists() and path == entry.readlink()]
+
+
+def test_a_host_tells_how_many_models_fit() -> None:
+    """A handful fits on any host and a hundred million on none; the sentence says what ends first."""
+    said, fits = describe_capacity(3)
+    assert fits
+    assert said.startswith("3 models; this host takes about ")
+    assert "(by descriptors" in said or "(by memory" in said
+    assert not describe_capacity(100_000_000)[1]
+
+
+def test_every_connection_of_the_store_is_counted() -> None:
+    """No module opens a database past the count of connections."""
+    daemon = Path(__file__).resolve().parents[2] / "daemon" / "driftd"
+    found = [path for path in daemon.rglob("*.py") if "sqlite3.connect(" in path.read_text("utf-8")]
+    assert found == []
+
+
+def test_a_process_takes_the_descriptors_that_it_may_have() -> None:
+    """The soft limit is raised to the hard one, and never lowered."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        assert raise_limit() == min(WANTED, before[1])
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(WANTED, before[1]), before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

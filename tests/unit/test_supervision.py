@@ -10,7 +10,7 @@ from apscheduler.job import Job
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from driftd.loop.run import Interval
-from driftd.loop.supervision import STANDSTILL_SECONDS, LogThrottle, Service
+from driftd.loop.supervision import STANDSTILL_SECONDS, LogThrottle, Service, describe_faults
 
 
 def test_the_first_is_told_at_once_and_then_one_a_minute_with_the_count_between() -> None:
@@ -79,3 +79,11 @@ def test_a_main_loop_without_a_sign_of_life_is_not_healthy() -> None:
     assert "has not moved for 121 s" in (service.standstill() or "")
     service.alive()
     assert service.standstill() is None
+
+
+def test_models_that_fail_are_named_and_the_first_with_its_reason() -> None:
+    """A few names, how many more there are, and the reason of the first."""
+    faults = {f"model_{number}": "Too many open files" for number in range(5)}
+    expected = "5 of 300 models fail (model_0, model_1, model_2 and 2 more); model_0: Too many open files"
+    assert describe_faults(faults, 300) == expected
+    assert describe_faults({"a": "no file"}, 1) == "1 of 1 models fail (a); a: no file"

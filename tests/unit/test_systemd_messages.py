@@ -114,6 +114,15 @@ def test_the_status_line_tells_every_model_shortly() -> None:
     assert status_line([], {}, None) == "no models in the config"
 
 
+def test_the_status_line_of_a_fleet_has_counts() -> None:
+    """Of many models the line says how many stand how, and names a few of those that are not watched."""
+    states = [(ModelState(f"model_{number}", champion=1), LatestVerdicts(Verdict.OK)) for number in range(500)]
+    states.append((ModelState("odd", phase=Phase.PROBATION, champion=2), LatestVerdicts(Verdict.OK)))
+    said = status_line(states, {f"lost_{number}": "it has no version yet" for number in range(40)}, None)
+    assert said.endswith("28 more are not watched; 500 of 501 models steady ok; 1 of 501 models probation ok")
+    assert len(said) < 1000
+
+
 @pytest.mark.slow
 def test_a_loop_that_waits_for_a_source_stops_when_told() -> None:
     """A stop that comes while a source hangs ends the wait at once, long before the check's own limit."""

@@ -22,6 +22,7 @@ from driftd.registry import Registry
 from driftd.sources import open_source
 from driftd.sources.files import FilesSource
 from driftd.sources.open import paths_of
+from driftd.store.descriptors import describe_capacity
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.subprocesses import PROBE_SECONDS, probe_hangs
 from driftd_detectors.schema import Feature, Schema
@@ -82,6 +83,7 @@ def meaning(config: Config, now: float) -> dict[str, list[str]]:
     """Sentences by what they are about: each model, then the whole. `now` tells which overrides have lapsed."""
     meanings = {name: _model(model) for name, model in config.models.items()}
     meanings["driftd"] = [
+        f"watches {describe_capacity(len(config.models))[0]}",
         f"keeps everything in {config.state_dir}: events for {spell_duration(config.retention.events)}, "
         f"checks for {spell_duration(config.retention.checks)}",
         f"the daemon answers on {_address(config.http)}/metrics, driftd serve on {_address(config.serve)}",

@@ -8,6 +8,7 @@ from driftd.doctor.installation import Check
 CHECKS: dict[str, Check] = {
     "files": machine.files,
     "disk": machine.disk,
+    "capacity": machine.capacity,
     "clock": machine.clock,
     "libraries": machine.libraries,
     "databases": daemon.databases,

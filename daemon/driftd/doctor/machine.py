@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
+from driftd.store.descriptors import describe_capacity
 from driftd.store.ownership import name_of
 from driftd.store.state.reader import StateAbsentError
 
@@ -80,6 +81,13 @@ def disk(installation: Installation) -> Iterator[Finding]:
             yield warn(str(folder), said, todo)
         else:
             yield ok(str(folder), said)
+
+
+def capacity(installation: Installation) -> Iterator[Finding]:
+    """How many models this host takes."""
+    said, fits = describe_capacity(len(installation.config.models))
+    todo = "raise LimitNOFILE or the memory, or watch some of the models on another host"
+    yield ok("models", said) if fits else warn("models", said, todo)
 
 
 def clock(installation: Installation) -> Iterator[Finding]:

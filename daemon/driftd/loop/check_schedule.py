@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,8 @@ from driftd.loop.checks import (
     own_metric,
 )
 from driftd.loop.resume import MonitorState
-from driftd.loop.supervision import SourceDamagedError, SourceUnansweredError, TimeoutWorker
+from driftd.loop.step_schedule import rest_of
+from driftd.loop.supervision import SourceDamagedError, SourceUnansweredError, StopAskedError, TimeoutWorker
 from driftd.plugins.client import WantedScore, score_window
 from driftd.plugins.process import HelperProcess
 from driftd.records import Verdict, Window
@@ -103,6 +105,11 @@ class CheckScheduler:
             self.source, self._generation = self.open_source(), self.guard.generation
             self._new_schema = self._schema
         return self.source
+
+    def rest(self) -> None:
+        """Give back the descriptors of the source; the next look takes others. One that does not answer keeps them."""
+        with contextlib.suppress(Exception, StopAskedError):  # a stop is seen again by whoever can take it
+            self.guard.run(self.source.close)
 
     def refresh(self, now: float) -> None:
         """Read the extent of the source."""
@@ -188,6 +195,16 @@ class CheckScheduler:
                 return 0
             next_index = window_index(self.extent.first_at, self.window.every)
         return max(0, window_index(now - self.lateness, self.window.every) - next_index)
+
+    def next_look(self, store: StateReader, now: float) -> float:
+        """When there may be something to check next: the next window or cohort, or what nobody can tell in advance."""
+        every, rested = self.window.every, now + rest_of(self.model, self.window.every)
+        if every is None or self.extent is None or self.extent.faults:
+            return rested
+        last = store.cursor(self.model, "window")
+        windows = rested if last is None else max(now, (last + 1) * every + self.lateness)
+        waits = self.labels_not_before if self.labels_not_before > now and self.cohorts_waiting(store) else rested
+        return min(rested, windows, waits)
 
     def windows(self, due: list[Window], evidence: MonitorState, served: ServedBy) -> Iterator[CheckRun]:
         """Check the due windows in order.

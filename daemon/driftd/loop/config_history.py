@@ -212,3 +212,14 @@ def _overrides_of(entry: _Entry) -> set[str]:
     except ValidationError:
         return set()
     return active_overrides(override, entry.at)[0]
+
+
+def log_fields(config: Config, now: float) -> dict[str, object]:
+    """What the log says of a config that comes into force."""
+    fields: dict[str, object] = {"models": sorted(config.models)}
+    override = config.override.model_dump(mode="json", exclude_defaults=True)
+    if override:
+        expires = config.override.expires
+        lapsed = expires is not None and expires.timestamp() <= now
+        fields["override"] = {**override, "has_expired": True} if lapsed else override
+    return fields

@@ -15,12 +15,14 @@ from driftd.clock import Clock
 from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
-from driftd.loop.config_history import ConfigHistory, active_overrides, rules_of
+from driftd.loop.config_history import ConfigHistory, active_overrides, log_fields, rules_of
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import state_sentence
 from driftd.loop.maintenance import PRUNE_AGAIN, prune
+from driftd.loop.messages import DeliveryConfirmed, Message, Reload, Stop, Tick
 from driftd.loop.model_runner import ModelRunner
-from driftd.loop.supervision import LogThrottle, SourceDamagedError, StopAskedError, status_line
+from driftd.loop.step_schedule import ROUND_SECONDS, OpenSources, StepSchedule
+from driftd.loop.supervision import LogThrottle, SourceDamagedError, StopAskedError, describe_faults, status_line
 from driftd.notify import Notifier
 from driftd.store.integrity import DamagedError, damage_marked, handle_failure, is_damage, mark_damaged
 
@@ -30,36 +32,6 @@ DAY = 86_400.0
 JUMP_SECONDS = 2.0  # between two messages: more than any slewing of the clock does
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time went by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reload:
-    """The config may have changed. `answer`, if any, is called with None or with why it was refused."""
-
-    answer: Callable[[str | None], None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End cleanly."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryConfirmed:
-    """A receiver of notifications was told of every decision up to one."""
-
-    receiver: str
-    until: int
-
-
-Message = Tick | Reload | Stop | DeliveryConfirmed
-
-
 @dataclass(slots=True)
 class Daemon:
     """Owns the state database and every model under watch; everybody else only posts messages."""
@@ -67,9 +39,11 @@ class Daemon:
     assembly: Assembly
     models: dict[str, ModelRunner] = field(default_factory=dict)
     obstacles: dict[str, str] = field(default_factory=dict)  # why a model of the config is not under watch
+    failures: dict[str, str] = field(default_factory=dict)  # why the last step of a model under watch failed
     inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
     stopping: str | None = None
-    rounds: int = 0
+    rounds: int = 0  # in which every model had its step, since the first such
+    is_behind: bool = False  # whether the last round left something that is due
     rounded_at: float = 0.0  # when the last round ended
     pruned_at: float = 0.0
     notifier: Notifier | None = None
@@ -81,9 +55,13 @@ class Daemon:
     repeats: LogThrottle = field(default_factory=LogThrottle)
     on_clock_jump: Callable[[], None] = lambda: None
     clock_offset: float | None = None  # of the wall clock to the monotonic one, when last looked at
+    steps: StepSchedule = field(init=False)
+    open_sources: OpenSources = field(default_factory=OpenSources)
 
     def __post_init__(self) -> None:
         self.configs = ConfigHistory(self.assembly.store, self.assembly.metrics)
+        self.steps = StepSchedule(has_messages=lambda: not self.inbox.empty())
+        self.assembly.has_time = self.steps.has_time
         self.assembly.on_wake(self.post_tick)
 
     def begin(self, now: float) -> None:
@@ -99,6 +77,7 @@ class Daemon:
             self.begin(clock.now())
             self.watch(clock.now())
             manager.ready()
+            self.steps.limit, self.is_behind = ROUND_SECONDS, True
             while self.stopping is None:
                 manager.status(self.status_line())
                 self.assembly.service.alive()  # raises when a stop is asked for: no message may be in hand by then
@@ -116,8 +95,16 @@ class Daemon:
             self.inbox.put(Tick())
 
     def is_ready(self) -> str | None:
-        """None once every model had its first round; else what is missing."""
-        return None if self.rounds else "the first round over all models is not over yet"
+        """None once every model had its first step and one is watched without a fault; else what is missing."""
+        if not self.rounds:
+            return "the first round over all models is not over yet"
+        faults, models = self.faults(), self.assembly.config.models
+        return describe_faults(faults, len(models)) if faults and len(faults) >= len(models) else None
+
+    def faults(self) -> dict[str, str]:
+        """Why models are not checked, or their last step failed; called in other threads."""
+        hanging = {name: model.hang for name, model in list(self.models.items()) if model.hang is not None}
+        return {**hanging, **self.failures, **self.unwatched}
 
     def _handle_message(self, message: Message, now: float) -> None:
         """Act on a message; what fails is told and tried again with a later one: a full disk must not end the daemon.
@@ -180,7 +167,7 @@ class Daemon:
         if config.hash != in_force.hash:
             self._apply_config(config, now)
             self.assembly.metrics.count_reload("applied")
-            log.info("config_applied", hash=config.hash, before=in_force.hash, **_log_fields(config, now))
+            log.info("config_applied", hash=config.hash, before=in_force.hash, **log_fields(config, now))
         else:
             self.assembly.metrics.count_reload("unchanged")
             log.info("config_unchanged", hash=config.hash)
@@ -194,50 +181,78 @@ class Daemon:
 
     def status_line(self) -> str:
         """Where every model stands, in one short line."""
-        standings = ((model.state, model.verdicts) for model in self.models.values() if model.obstacle is None)
-        return status_line(standings, self.unwatched, self.refusal)
+        standings = [(model.state, model.verdicts) for model in self.models.values() if model.obstacle is None]
+        known = status_line(standings, self.unwatched, self.refusal)
+        left = len(self.assembly.config.models) - len(self.models.keys() | self.obstacles.keys())
+        return known if left <= 0 else f"{left} models are not opened yet; {known}"
 
-    def watch(self, now: float) -> None:
-        """Take under watch what the config names and is not yet; what cannot be is told once and tried again."""
-        for name in self.assembly.config.models:
-            if name not in self.models:
-                self.assembly.service.alive()
-                self._watch(name, now)
+    def watch(self, now: float) -> bool:
+        """Take under watch what the config names and is not yet; what cannot be is told once and tried again.
+
+        True while some were left for the next round.
+        """
+        missing = [name for name in self.assembly.config.models if name not in self.models]
+        for name in self.steps.due(missing, (), now):  # those that could not be opened before come last, now and then
+            self.assembly.service.alive()
+            self._watch(name, now)
+            if not self.steps.has_time():
+                break
+        return any(name not in self.models and name not in self.obstacles for name in missing)
 
     def round(self, now: float) -> bool:
-        """Step every model once. True while one has more to check at this very moment."""
+        """Step every model that is due, as many as the time of a round allows. True while there is more to do now."""
         started = time.perf_counter()
+        self.steps.begin_round()
         self.begin(now)
         self.configs.try_again()
         self._show_override(now)
         if not self.receivers_kept:
             self._apply_receivers()
-        self.watch(now)
-        behind = False
-        for name, model in list(self.models.items()):
-            self.assembly.service.alive()
-            with handle_failure(partial(self._report_failed_step, name, model, now)):
-                behind = self._step(name, model, now) or behind
+        self.is_behind = self._step_due(now, self.watch(now))
         self._prune(now)
-        self.rounds += 1
+        known = self.models.keys() | self.obstacles.keys()
+        if self.rounds or (self.steps.were_stepped(self.models) and known >= self.assembly.config.models.keys()):
+            self.rounds += 1
         self.rounded_at = now
         self.assembly.metrics.record_round(now, time.perf_counter() - started)
-        if behind:
-            self.post_tick()
+        return self.is_behind
+
+    def _step_due(self, now: float, behind: bool) -> bool:  # noqa: FBT001 - what the round knows so far
+        """Step the models that are due, the one that waits longest first. True while there is more to do now."""
+        due = self.steps.due(self.models, {request.model for request in self.assembly.store.waiting_requests()}, now)
+        for number, name in enumerate(due, start=1):
+            self.assembly.service.alive()
+            model = self.models[name]
+            with handle_failure(partial(self._report_failed_step, name, model, now)):
+                behind = self._step(name, model, now) or behind
+            if number < len(due) and not self.steps.has_time():
+                return True
         return behind
 
     def _step(self, name: str, model: ModelRunner, now: float) -> bool:
         """Step one model. True while it has more to check at this very moment."""
+        self.steps.save_step(name, now, now)  # one that fails is tried again by the next round
+        for idle in self.open_sources.hold(name):
+            if idle in self.models:
+                self.models[idle].scheduler.rest()
         try:
             self.assembly.events.require_unmarked(name)
             behind = model.step(now)
         except (SourceDamagedError, DamagedError) as error:
             self._events_damaged(name, model, str(error))
             return False
+        self.failures.pop(name, None)
         if model.is_blind and model.evidence.monitor is not None:  # a sound version serves again
-            self.models.pop(name).close()
+            self._let_go(name)
             return True  # it is taken under watch anew by the next round, at once
+        self.steps.save_step(name, now, now if behind else model.next_step(now))
         return behind
+
+    def _let_go(self, name: str) -> None:
+        """Watch a model no more, or take it under watch anew later."""
+        self.models.pop(name).close()
+        self.steps.forget(name)
+        self.failures.pop(name, None)
 
     def catch_up(self, now: float, patience: float = 600.0) -> None:
         """Step until nothing is due and no child works: how a virtual clock waits, in real time, for real work."""
@@ -308,22 +323,25 @@ class Daemon:
         shared = (config.limits, config.retention) != (before.limits, before.retention)
         for name in list(self.models):
             if shared or config.models.get(name) != before.models[name]:
-                self.models.pop(name).close()
+                self._let_go(name)
             else:
                 self.models[name].rules = rules_of(config, name)
             if name not in config.models:
                 self.assembly.metrics.remove_model(name)
         self.assembly.helper.close()  # it begins anew with the user's code as it is now
         self.obstacles.clear()
+        self.steps.hasten()
         self._apply_receivers()
         self.watch(now)
+        self.is_behind = True
 
     def _watch(self, name: str, now: float) -> None:
-        with handle_failure(partial(self._report_obstacle, name)):
+        with handle_failure(partial(self._report_obstacle, name, now)):
             self.models[name] = self.assembly.open_model(name, self.assembly.config, now)
+            self.steps.forget(name)
             self.obstacles.pop(name, None)
 
-    def _report_obstacle(self, name: str, error: Exception) -> None:
+    def _report_obstacle(self, name: str, now: float, error: Exception) -> None:
         """Note why a model is not under watch; the log is told only of another reason than before."""
         if isinstance(error, DamagedError):
             self.assembly.metrics.model(name).mark_events_damaged()
@@ -331,6 +349,7 @@ class Daemon:
         if self.obstacles.get(name) != obstacle:
             log.error("model_not_watched", model=name, reason=obstacle)
         self.obstacles[name] = obstacle
+        self.steps.save_obstacle(name, now, len(self.obstacles))
         self.assembly.metrics.model(name).mark_unwatched()
 
     def _prune(self, now: float) -> None:
@@ -350,7 +369,7 @@ class Daemon:
 
     def _next(self, idle_seconds: float) -> Message:
         try:
-            return self.inbox.get(timeout=idle_seconds)
+            return self.inbox.get_nowait() if self.is_behind else self.inbox.get(timeout=idle_seconds)
         except Empty:
             return Tick()
 
@@ -358,14 +377,14 @@ class Daemon:
         model.metrics.count_failed_step()
         kind = type(error).__name__
         model.standing = f"the last round failed: {kind}: {error}"
+        self.failures[name] = f"{kind}: {error}"
         untold = self.repeats.due("model_step_failed", name, kind, now=now)
         if untold is not None:
             log.error("model_step_failed", model=name, error=str(error), kind=kind, untold=untold, exc_info=True)
 
     def _events_damaged(self, name: str, model: ModelRunner, finding: str) -> None:
         """Let go of a model whose event store is broken; the others go on. It is taken up again once restored."""
-        self.models.pop(name)
-        model.close()
+        self._let_go(name)
         marked = damage_marked(self.assembly.places.events_db(name))
         self.obstacles[name] = self.assembly.events.keep_damaged(name, marked or finding)
         model.metrics.mark_unwatched()
@@ -378,14 +397,3 @@ class Daemon:
         self.assembly.metrics.mark_state_damaged()
         self.damage = state_sentence(path, str(error), self.assembly.config_path)
         self.stopping = "state.db is damaged"
-
-
-def _log_fields(config: Config, now: float) -> dict[str, object]:
-    """What the log says of a config that comes into force."""
-    fields: dict[str, object] = {"models": sorted(config.models)}
-    override = config.override.model_dump(mode="json", exclude_defaults=True)
-    if override:
-        expires = config.override.expires
-        lapsed = expires is not None and expires.timestamp() <= now
-        fields["override"] = {**override, "has_expired": True} if lapsed else override
-    return fields

@@ -109,6 +109,7 @@ class Assembly:
         self._open_source = open_source
         self._patience = patience
         self._guards: dict[str, tuple[tuple[tuple[str, ...], float], TimeoutWorker]] = {}
+        self.has_time: Callable[[], bool] = lambda: True  # whether the round under way may go on
         self._wake: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
@@ -162,6 +163,7 @@ class Assembly:
             store=self.store,
             metrics=self.metrics.model(name),
             disk_limits=partial(self.disk.limits, config.retention),
+            has_time=self.has_time,
         )
         runner.verdicts = latest_verdicts(self.store, state)
         try:

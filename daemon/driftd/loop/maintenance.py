@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +18,10 @@ from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.store.backups import DAILY, Backup, BackupError, Plan, backup_apart, is_due, list_backups, of_the_past
 from driftd.store.cutoff import SortedTimes, choose_cutoff
-from driftd.store.events.retention import RetentionLimits, upkeep_apart
+from driftd.store.events.retention import RetentionLimits, needs_upkeep, upkeep_apart
 from driftd.store.integrity import damage_marked
-from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.writer import StateStore
-from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs
+from driftd.store.subprocesses import PROBE_SECONDS, probe_hangs
 
 PRUNE_AGAIN = 3600.0  # seconds until what failed is tried again
 FOLDERS = {
@@ -64,6 +63,7 @@ def disk_usage(path: Path) -> int:
 log = structlog.get_logger()
 
 EVERY_SECONDS = 600.0
+PRUNED_EVERY = 86_400.0 / 4  # where nothing is cold, old rows are looked for so often
 BACKUP_FIRST_SECONDS, BACKUP_LOOK_SECONDS = 30.0, 120.0
 
 
@@ -73,44 +73,61 @@ def retention_limits(config: Config) -> RetentionLimits:
     return RetentionLimits(retention.events, retention.event_bytes, share=retention.share)
 
 
+@dataclass(slots=True)
+class DoneUpkeep:
+    """What the upkeep of event stores remembers, by model."""
+
+    at: dict[str, float] = field(default_factory=dict)  # when it last ended well
+    held: dict[str, str] = field(default_factory=dict)  # why rows over their age were kept; empty when none were
+    keep_seconds: float = 0.0  # what the config said of their age then
+
+
 def maintain_events(
     config: Config,
     places: Places,
     now: float,
-    held: Callable[[str, str], None] = lambda _model, _reason: None,
+    done: DoneUpkeep | None = None,
     *,
     most_bytes: int | None = None,
 ) -> dict[str, bool]:
-    """Seal and prune the event store of each model in a child; one model's failure never touches another.
+    """Seal and prune, in one child, the event stores where something is to be done; a failure never touches another.
 
-    A run that fails (a full disk) loses nothing: the next one goes on from there. `held` is told, by model, why rows
-    over their age were kept; empty when none were. `most_bytes` is what one store may take by `retention.disk`.
-    Returns, by model, whether it ended well.
+    A run that fails (a full disk) loses nothing: the next one goes on from there. What is too old is looked for now and
+    then also where nothing is cold, by what `done` remembers. `most_bytes` is what one store may take by
+    `retention.disk`. Returns, by model, whether it ended well, or whether there was nothing to do.
     """
-    ended_well = dict.fromkeys(config.models, True)
+    done = done or DoneUpkeep()
     limits = retention_limits(config)
     if most_bytes is not None:
         limits = replace(limits, most_bytes=min(most_bytes, limits.most_bytes or most_bytes))
-    for model in config.models:
-        if damage_marked(places.events_db(model)) is not None:
-            ended_well[model] = False  # nothing is written to it until it is restored
-            continue
-        try:
-            done = upkeep_apart(places.events_db(model), places.segments(model), now, limits)
-        except (ChildError, DatabaseError, OSError) as error:
-            log.warning("upkeep_failed", model=model, error=str(error))
+    if limits.keep_seconds != done.keep_seconds:
+        done.at, done.keep_seconds = {}, limits.keep_seconds
+    ended_well = {model: damage_marked(places.events_db(model)) is None for model in config.models}
+    stores = {
+        model: (places.events_db(model), places.segments(model))
+        for model, is_whole in ended_well.items()  # nothing is written to one that waits to be restored
+        if is_whole and not _is_at_rest(places.events_db(model), now, done.at.get(model), limits)
+    }
+    for model, found in upkeep_apart(stores, now, limits).items():
+        if found.error:
+            log.warning("upkeep_failed", model=model, error=found.error)
             ended_well[model] = False
             continue
-        held(model, done.pruned.held)
-        if done.sealed or done.pruned.rows:
+        done.at[model], done.held[model] = now, found.pruned.held
+        if found.sealed or found.pruned.rows:
             log.info(
                 "upkeep_done",
                 model=model,
-                sealed_rows=sum(segment.rows for segment in done.sealed),
-                pruned_rows=done.pruned.rows,
-                pruned_segments=done.pruned.segments,
+                sealed_rows=sum(segment.rows for segment in found.sealed),
+                pruned_rows=found.pruned.rows,
+                pruned_segments=found.pruned.segments,
             )
     return ended_well
+
+
+def _is_at_rest(path: Path, now: float, done_at: float | None, limits: RetentionLimits) -> bool:
+    looked_lately = done_at is not None and 0 <= now - done_at < PRUNED_EVERY
+    return looked_lately and not needs_upkeep(path, now, limits)
 
 
 class Prunable(Protocol):

@@ -28,6 +28,7 @@ from driftd.loop.requests import (
     reset_cursor,
 )
 from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
+from driftd.loop.step_schedule import SHORT_REST
 from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
@@ -82,10 +83,14 @@ class ModelRunner:
     store: StateStore
     metrics: ModelMetrics
     disk_limits: Callable[[], DiskLimits]
+    has_time: Callable[[], bool] = lambda: True  # whether the round under way may go on
     is_blind: bool = False  # the champion's files, or its evidence, are damaged: only requests are answered
     obstacle: str | None = None  # why its evidence cannot be read; None: it can, or the champion's files are damaged
     standing: str = "not looked yet"  # the last step in one sentence
     verdicts: LatestVerdicts = NOT_CHECKED  # of the champion
+    hang: str | None = None  # why nothing is checked just now: its source hangs
+    _is_unanswered: bool = False  # whether the source has not answered the last look yet
+    _has_actions: bool = False
 
     def step(self, now: float) -> bool:
         """Check, decide and act once. True while there is more to check now."""
@@ -104,10 +109,21 @@ class ModelRunner:
         self.metrics.state(self.state, self.performer.registry.current(self.name))
         actions = self.store.open_actions(self.name)
         at_work = self.performer.running
+        self._has_actions = bool(actions)
         self.metrics.actions(
             Counter(action.kind for action in actions if action.id in at_work),
             Counter(action.kind for action in actions if action.id not in at_work),
         )
+
+    def next_step(self, now: float) -> float:
+        """When the model is to be stepped next, unless somebody asks something of it before (epoch seconds)."""
+        if self._has_actions or self._is_unanswered:
+            return now
+        state = self.state
+        waits = any((state.build, state.want, state.probation, state.hand_over))
+        longest = [now + SHORT_REST] if waits or state.phase not in (Phase.STEADY, Phase.PAUSED) else []
+        ends = [at for at in self.rules.override.ends if at > now]
+        return min([self.scheduler.next_look(self.store, now), *longest, *ends])
 
     @property
     def is_working(self) -> bool:
@@ -117,6 +133,7 @@ class ModelRunner:
     def close(self) -> None:
         """Kill the children and let go of the source; everything intended is begun again at the next start."""
         self.performer.close()
+        self.scheduler.rest()
         self.scheduler.guard.close()
 
     @contextmanager
@@ -138,8 +155,10 @@ class ModelRunner:
 
     def _check(self, now: float) -> bool:
         champion = self.state.champion
-        if self.state.phase is Phase.PAUSED or self.evidence.monitor is None or champion is None:
-            return False
+        self.hang, self._is_unanswered = None, False
+        is_paused = self.state.phase is Phase.PAUSED or "checks" in self.rules.override.in_force(now).pause
+        if is_paused or self.evidence.monitor is None or champion is None:
+            return False  # a pause holds the very next window, before it is decided on
         try:
             return self._check_due(champion, now)
         except SourceUnansweredError as error:  # it costs this model its checks, not what people and jobs ask of it
@@ -153,10 +172,14 @@ class ModelRunner:
         served = self._served_by(champion)
         for run in self.scheduler.windows(due, self.evidence, served):
             self._record(run, champion, now)
+            if not self.has_time():
+                return True
         cohorts = 0
         for run in self.scheduler.cohorts(self.store, self.evidence, served, now):
             self._record(run, champion, now)
             cohorts += 1
+            if not self.has_time():
+                break
         left = self.scheduler.count_due(self.store, now)
         self.metrics.doubts(
             ahead=self.scheduler.count_ahead(self.store, now),
@@ -176,7 +199,9 @@ class ModelRunner:
     def _show_unanswered(self, error: SourceUnansweredError, now: float) -> None:
         """What is known of a source that is still being read, or hangs."""
         self._show_waiting(now)
+        self._is_unanswered = True
         if isinstance(error, SourceHangsError):
+            self.hang = str(error)
             extent = self.scheduler.extent
             self.metrics.source_hangs(self.scheduler.guard.hangs, len(extent.faults) if extent is not None else 0)
 

@@ -106,7 +106,10 @@ class MonitorState:
             )
 
     def _reference(self, version: int) -> Reference:
-        return Reference.from_bytes(self.registry.file(self.model, version, "reference.bin").read_bytes())
+        def read() -> bytes:
+            return self.registry.file(self.model, version, "reference.bin").read_bytes()
+
+        return Reference.from_bytes(read(), read)
 
 
 def read_monitor(reference: Reference, settings: MonitorSettings, model: str, stored: bytes) -> Monitor:

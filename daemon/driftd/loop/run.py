@@ -20,25 +20,28 @@ from apscheduler.triggers.base import BaseTrigger
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
 from driftd.config.schema import Config
-from driftd.loop.daemon import Daemon, DeliveryConfirmed, Message, Reload, Stop
+from driftd.loop.daemon import Daemon
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import check_versions, require_whole_state
 from driftd.loop.maintenance import (
     BACKUP_FIRST_SECONDS,
     BACKUP_LOOK_SECONDS,
     EVERY_SECONDS,
+    DoneUpkeep,
     back_up,
     disk_free,
     maintain_events,
     sizes,
 )
-from driftd.loop.supervision import Service
+from driftd.loop.messages import DeliveryConfirmed, Message, Reload, Stop
+from driftd.loop.supervision import Service, describe_faults
 from driftd.notify import Notifier
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.logs import configure_logs
 from driftd.observe.metrics import Metrics
 from driftd.observe.systemd import ServiceManager, hangups
 from driftd.paths import Places
+from driftd.store.descriptors import raise_limit
 from driftd.store.integrity import DamagedError
 from driftd.store.ownership import hold_lock
 from driftd.store.state.writer import StateStore
@@ -63,6 +66,7 @@ def run(config_path: Path, *, log_level: str = "info") -> int:
     """
     service = Service(ServiceManager.from_environment())
     configure_logs(level=log_level)
+    raise_limit()
     config = load(config_path)
     places = Places(config.state_dir)
     places.root.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -166,12 +170,13 @@ def _add_upkeep(scheduler: BackgroundScheduler, assembly: Assembly, places: Plac
     metrics = assembly.metrics
     reasons_logged: dict[str, str] = {}  # why old events of a model are kept, as the log was told last
 
+    done = DoneUpkeep()
+
     def upkeep() -> None:
-        reasons: dict[str, str] = {}
         most = assembly.disk.event_bytes(assembly.config.retention.disk, len(assembly.config.models))
-        ended = maintain_events(assembly.config, places, clock.now(), reasons.__setitem__, most_bytes=most)
+        ended = maintain_events(assembly.config, places, clock.now(), done, most_bytes=most)
         for model, ended_well in ended.items():
-            reason = reasons.get(model, "")
+            reason = done.held.get(model, "")
             metrics.upkeep(model, clock.now(), ok=ended_well, held=bool(reason))
             if reason and reasons_logged.get(model) != reason:
                 log.warning("deletion_held", model=model, rows="events", reason=reason)
@@ -244,4 +249,8 @@ def _wiring(daemon: Daemon, assembly: Assembly, places: Places) -> Wiring:
     def report(model: str, alarm: int) -> Path:
         return places.report(model, alarm) if model in daemon.models else Path("/nonexistent")
 
-    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report, assembly.service.standstill)
+    def faulty() -> str | None:
+        faults = daemon.faults()
+        return describe_faults(faults, len(assembly.config.models)) if faults else None
+
+    return Wiring(assembly.metrics, daemon.is_ready, reload, status, report, assembly.service.standstill, faulty)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from queue import SimpleQueue
@@ -23,6 +24,8 @@ from driftd_detectors.assessment import LatestVerdicts
 log = structlog.get_logger()
 
 APART_SECONDS = 60.0
+MOST_LISTED = 12  # models; of more, the status line has counts
+_NAMED = 3
 
 
 @dataclass(slots=True)
@@ -79,24 +82,40 @@ class Service:
         return f"the main loop has not moved for {seconds:.0f} s: systemctl restart driftd, and keep the log"
 
 
+def describe_faults(faults: Mapping[str, str], models: int) -> str:
+    """Which of so many models fail, and why the first of them, in one sentence. `faults` has one at least."""
+    names = sorted(faults)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    named = ", ".join(names[:_NAMED])
+    return f"{len(names)} of {models} models fail ({named}{more}); {names[0]}: {faults[names[0]]}"
+
+
 def status_line(
-    states: Iterable[tuple[ModelState, LatestVerdicts]], obstacles: Mapping[str, str], refusal: str | None
+    states: Sequence[tuple[ModelState, LatestVerdicts]], obstacles: Mapping[str, str], refusal: str | None
 ) -> str:
     """Phase and last verdict of each model, after what needs a person; short, for `systemctl status`.
 
     `states` has what the last checks of each model concluded; `obstacles` says why a model is not under watch;
-    `refusal` why the config on disk is not in force.
+    `refusal` why the config on disk is not in force. Of many models there are counts.
     """
     sentences = [f"config refused, the one before is in force: {refusal}"] if refusal is not None else []
-    sentences += [f"{model} not watched: {reason}" for model, reason in obstacles.items()]
-    sentences += [_standing(state, verdicts) for state, verdicts in states]
+    sentences += [f"{model} not watched: {reason}" for model, reason in list(obstacles.items())[:MOST_LISTED]]
+    if len(obstacles) > MOST_LISTED:
+        sentences.append(f"{len(obstacles) - MOST_LISTED} more are not watched")
+    standings = [_standing(state, verdicts) for state, verdicts in states]
+    if len(standings) > MOST_LISTED:
+        counts = Counter(standings).most_common()
+        sentences += [f"{number} of {len(standings)} models {how}" for how, number in counts]
+    else:
+        named = [f"{state.model} v{state.champion}" for state, _ in states]
+        sentences += [f"{name} {how}" for name, how in zip(named, standings, strict=True)]
     return "; ".join(sentences) or "no models in the config"
 
 
 def _standing(state: ModelState, verdicts: LatestVerdicts) -> str:
     verdict = verdicts.overall or "not checked yet"
     blocked = " blocked" if state.blocked is not None else ""
-    return f"{state.model} v{state.champion} {state.phase} {verdict}{blocked}"
+    return f"{state.phase} {verdict}{blocked}"
 
 
 P = ParamSpec("P")
@@ -129,6 +148,7 @@ class _Call:
 
     key: Hashable
     function: Callable[[], object]
+    finished: Callable[[], None]  # called at the end where nobody waits for it any more
     began: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     results: list[object] = field(default_factory=list)
@@ -143,7 +163,12 @@ class _Call:
         except BaseException as error:  # noqa: BLE001 - handed to the caller, not swallowed
             self.errors.append(error)
         self.took = time.monotonic() - self.began
+
+    def end(self) -> None:
+        """Tell those who wait, or who went on."""
         self.done.set()
+        if self.is_left:
+            self.finished()
 
     def outcome(self) -> object:
         """What the function returned; raises what it raised, damage of a database as SourceDamagedError."""
@@ -154,13 +179,48 @@ class _Call:
         return self.results[0]
 
 
+class _Threads:
+    """The threads in which sources are read: one for each call under way, of any source; one more waits for the next.
+
+    A call that hangs keeps its thread; the others go on in other ones.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: SimpleQueue[_Call] | None = None  # of the thread that waits
+
+    def take_up(self, call: _Call) -> None:
+        """Have a call made. Raises RuntimeError when no thread can be started."""
+        with self._lock:
+            work, self._idle = self._idle, None
+        if work is None:
+            work = SimpleQueue()
+            threading.Thread(target=self._serve, args=(work,), name="source", daemon=True).start()
+        work.put(call)
+
+    def _serve(self, work: SimpleQueue[_Call]) -> None:
+        goes_on = True
+        while goes_on:
+            call = work.get()
+            call.make()
+            with self._lock:  # before the end is told: who makes the next call finds this thread
+                goes_on = self._idle is None
+                if goes_on:
+                    self._idle = work
+            call.end()
+            del call  # with what it read
+
+
+_threads = _Threads()
+
+
 class TimeoutWorker:
-    """One worker thread, in which all reading of one source happens.
+    """Has all reading of one source happen in a thread that waits for it, one call at a time.
 
     A thread cannot be killed. When a call takes longer than `seconds` the source hangs: nothing is asked of it until
-    the thread is back, or until a child process that can be killed has found that `paths` answer again; then a new
+    the thread is back, or until a child process that can be killed has found that `paths` answer again; then another
     thread takes over (`generation` counts them, and the source must be opened anew). So one thread is lost to a source
-    that hangs, and never a second one while the first may come back.
+    that hangs, and never a second one while the first may come back. A source at rest has none.
 
     Parameters
     ----------
@@ -176,7 +236,7 @@ class TimeoutWorker:
     paths
         What the source reads from, for the look whether it answers again; without any, only its thread can tell.
     finished
-        Called in the worker thread when a call has ended that its caller did not wait for.
+        Called in the thread of a call when a call has ended that its caller did not wait for.
     """
 
     def __init__(
@@ -201,11 +261,9 @@ class TimeoutWorker:
         self._probe: PathProbe | None = None
         self._looks = 0
         self._next_look = 0.0
-        self._is_closed = False
         self.generation = 0
         self.hangs = 0  # how often the source hung so far
         self.took = 0.0  # seconds, of the call whose answer was given last
-        self._start()
 
     @property
     def is_under_way(self) -> bool:
@@ -213,11 +271,11 @@ class TimeoutWorker:
         return self._under_way is not None and not self._under_way.done.is_set()
 
     def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function in the worker thread; see `resume`. An answer that comes later is lost."""
+        """Call a function in a thread; see `resume`. An answer that comes later is lost."""
         return self.resume(object(), partial(function, *args, **kwargs))
 
     def resume(self, key: Hashable, function: Callable[[], R]) -> R:
-        """Call a function in the worker thread; its exceptions come out here.
+        """Call a function in a thread; its exceptions come out here.
 
         The answer to a call that was left is given to whoever asks next with the same `key`, without a new call.
         Raises SourceBusyError, SourceHangsError, SourceDamagedError when what it read from is broken (every further
@@ -229,11 +287,9 @@ class TimeoutWorker:
             return cast("R", self._answer(kept))
         if self._under_way is not None:
             self._raise_unanswered(self._under_way)
-        if self._is_closed:
-            self._is_closed = False
-            self._start()
-        call = self._under_way = _Call(key, function)
-        self._work.put(call)
+        call = _Call(key, function, self._finished)
+        _threads.take_up(call)
+        self._under_way = call
         if not self._wait(call):
             call.is_left = True
             self._raise_unanswered(call)
@@ -245,9 +301,7 @@ class TimeoutWorker:
         return call.outcome()
 
     def close(self) -> None:
-        """Let the worker thread end, now or when it is back; the next call begins another. Late answers are lost."""
-        self._work.put(None)
-        self._is_closed = True
+        """Let go of the source: late answers are lost. It may be called again."""
         self._kept.clear()
         if self._under_way is not None:
             self._under_way.key = object()  # that nobody asks for
@@ -306,14 +360,12 @@ class TimeoutWorker:
         self._probe, self._looks = None, 0
 
     def _replace(self, call: _Call) -> None:
-        """Leave the thread that hangs, and go on with a new one."""
+        """Leave the thread that hangs, and go on with another one."""
         log.info("source_opened_anew", model=self._name, after_seconds=round(time.monotonic() - call.began, 1))
         self._lost, self._under_way = call, None
         self._kept.clear()
         self._end_looks()
-        self._work.put(None)  # for the lost thread, when it is back
         self.generation += 1
-        self._start()
 
     def _wait(self, call: _Call) -> bool:
         end = call.began + self._patience
@@ -322,14 +374,3 @@ class TimeoutWorker:
                 return False
             self._waiting()
         return True
-
-    def _start(self) -> None:
-        self._work: SimpleQueue[_Call | None] = SimpleQueue()
-        work = self._work
-        threading.Thread(target=self._serve, args=(work,), name=f"source-{self._name}", daemon=True).start()
-
-    def _serve(self, work: SimpleQueue[_Call | None]) -> None:
-        while (call := work.get()) is not None:
-            call.make()
-            if call.is_left:
-                self._finished()

@@ -27,9 +27,11 @@ INFO = _gauge("info", "The version of driftd and of Python (always 1).", "versio
 STARTED = _gauge("started_timestamp_seconds", "When this daemon started.")
 LAST_STEP = _gauge(
     "last_step_timestamp_seconds",
-    "When the main loop last ended a round over all models. Standing still: the daemon hangs.",
+    "When the main loop last ended a round over the models that were due. Standing still: the daemon hangs.",
 )
-ROUND_TIME = _histogram("round", "How long one round over all models took.", ROUND_SECONDS)
+ROUND_TIME = _histogram(
+    "round", "How long one round over the models that were due took; it ends after about a second.", ROUND_SECONDS
+)
 MESSAGES = _gauge("messages_waiting", "Messages that wait for the main loop. Growing: it is stuck or overloaded.")
 TICKS_MISSED = _counter(
     "ticks_missed", "Scheduled runs that came too late or while one ran; they are made up for.", "job"

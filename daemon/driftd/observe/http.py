@@ -39,6 +39,7 @@ class Wiring:
     status: Callable[[], dict[str, Any]]
     report: Callable[[str, int], Path]
     standstill: Callable[[], str | None] = lambda: None  # why the main loop counts as hung; None while it moves
+    faulty: Callable[[], str | None] = lambda: None  # which models fail, and why; None when none does
 
 
 def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
@@ -48,13 +49,16 @@ def application(wiring: Wiring, page: Sequence[BaseRoute] = ()) -> Starlette:
         body, content_type = wiring.metrics.expose(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
+    def answer_probe(obstacle: str | None, well: str) -> Response:
+        if obstacle is not None:
+            return PlainTextResponse(f"{obstacle}\n", status_code=503)
+        return PlainTextResponse("".join(f"{line}\n" for line in (well, wiring.faulty()) if line))
+
     async def healthy(_: Request) -> Response:
-        obstacle = wiring.standstill()
-        return PlainTextResponse(f"{obstacle or 'driftd is healthy'}\n", status_code=503 if obstacle else 200)
+        return answer_probe(wiring.standstill(), "driftd is healthy")
 
     async def ready(_: Request) -> Response:
-        obstacle = wiring.is_ready()
-        return PlainTextResponse(f"{obstacle or 'driftd is ready'}\n", status_code=503 if obstacle else 200)
+        return answer_probe(wiring.standstill() or wiring.is_ready(), "driftd is ready")
 
     async def reload(_: Request) -> Response:
         refusal = await asyncio.to_thread(wiring.reload)

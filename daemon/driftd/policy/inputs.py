@@ -85,6 +85,12 @@ class Override:
         return replace(self, silence=lasting, acknowledge=acknowledged)
 
     @property
+    def ends(self) -> tuple[float, ...]:
+        """When something of it lapses by itself."""
+        whole = () if self.expires is None else (self.expires,)
+        return (*whole, *self.silence.values(), *self.acknowledge.values())
+
+    @property
     def is_empty(self) -> bool:
         """Whether it asks nothing of this model."""
         values = (self.pin, self.retrain, self.approve, self.reject)

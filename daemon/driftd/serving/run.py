@@ -23,6 +23,7 @@ from driftd.serving.endpoint import Endpoint
 from driftd.serving.http import Serving
 from driftd.serving.metrics import ServingMetrics
 from driftd.serving.requests import RequestLimits
+from driftd.store.descriptors import raise_limit
 from driftd.web.security import RequestGuard
 from driftd.web.server import bound_socket, format_address, server_config
 
@@ -39,6 +40,7 @@ def serve(config_path: Path, *, log_level: str = "info") -> int:
     """
     manager = ServiceManager.from_environment()
     configure_logs(level=log_level)
+    raise_limit()
     # Else joblib counts cores by lscpu, which sees none in the sandbox of the unit, and complains.
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(max(1, len(os.sched_getaffinity(0)) - 1)))
     config = load(config_path)

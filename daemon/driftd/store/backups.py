@@ -15,6 +15,7 @@ import msgspec
 from driftd.errors import DriftdError, raise_shortage
 from driftd.fsutil import sha256_of, sync, sync_tree
 from driftd.paths import Places
+from driftd.store.descriptors import open_database
 from driftd.store.integrity import DamagedError, damage_marked, examine, mark_damaged
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.reader import StateReader
@@ -163,9 +164,9 @@ def copy_database(source: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True, timeout=60.0)) as connection:
+        with closing(open_database(f"{source.resolve().as_uri()}?mode=ro", uri=True, timeout=60.0)) as connection:
             connection.execute("vacuum into ?", (str(target),))
-        with closing(sqlite3.connect(target)) as connection:
+        with closing(open_database(target)) as connection:
             found = [str(row[0]) for row in connection.execute("pragma integrity_check(3)")]
     except sqlite3.OperationalError:
         raise
@@ -204,7 +205,7 @@ def _model(plan: Plan, places: Places, staged: Path, model: str) -> BackedUpMode
 
 
 def _state_of(state_db: Path, model: str) -> tuple[str, int | None]:
-    with closing(sqlite3.connect(f"{state_db.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(open_database(f"{state_db.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         try:
             state = StateReader(connection).model(model)
         except msgspec.DecodeError:

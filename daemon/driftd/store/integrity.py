@@ -6,11 +6,9 @@ time limit. The last reads every page: a file too large for the limit passes her
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from driftd.errors import ExitCode
+from driftd.store.descriptors import head_of, open_database
 from driftd.store.schema_versions import DatabaseError
 
 STATE_SECONDS, EVENTS_SECONDS = 5.0, 1.0  # what a start of the daemon can afford for each file
@@ -145,42 +144,8 @@ def _file_fault(path: Path) -> str | None:
     return _header_fault(path) or _log_fault(_beside(path, "-wal"))
 
 
-class _Kept:
-    """Descriptors for raw reading, one for each file, that stay open.
-
-    To close *any* descriptor of a file ends every POSIX lock that this process has on it, so also those of SQLite's
-    connections: whoever closes the database next in another process then takes itself for the last one, removes the
-    log under our connection, and the file is destroyed (sqlite.org/howtocorrupt.html, 2.2).
-    """
-
-    def __init__(self) -> None:
-        self._descriptors: dict[tuple[int, int], int] = {}
-        self._lock = threading.Lock()
-
-    def head(self, path: Path) -> tuple[bytes, int]:
-        """The first bytes of a file, and its length."""
-        with self._lock:
-            status = path.stat()
-            self._let_go_of_removed()
-            kept = self._descriptors.get((status.st_dev, status.st_ino))
-            if kept is None:
-                kept = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                opened = os.fstat(kept)  # another file, perhaps, than the one a moment ago
-                self._descriptors[opened.st_dev, opened.st_ino] = kept
-            return os.pread(kept, _HEADER, 0), os.fstat(kept).st_size
-
-    def _let_go_of_removed(self) -> None:
-        """A file without a name is nobody's database any more, and its room on the disk is wanted back."""
-        for known, descriptor in list(self._descriptors.items()):
-            if os.fstat(descriptor).st_nlink == 0:
-                os.close(self._descriptors.pop(known))
-
-
-_kept = _Kept()
-
-
 def _header_fault(path: Path) -> str | None:
-    header, length = _kept.head(path)
+    header, length = head_of(path, _HEADER)
     if len(header) < _HEADER or not header.startswith(_MAGIC):
         return "the file is not a database"
     page = struct.unpack(">H", header[16:18])[0]
@@ -222,7 +187,7 @@ def _checksum(words: tuple[int, ...]) -> tuple[int, int]:
 def _page_fault(path: Path, seconds: float) -> str | None:
     end = time.monotonic() + seconds
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=seconds)) as connection:
+        with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=seconds)) as connection:
             connection.execute("select count(*) from sqlite_master").fetchone()
             connection.set_progress_handler(lambda: int(time.monotonic() > end), _STEPS)
             found = [str(row[0]) for row in connection.execute("pragma quick_check(20)")]

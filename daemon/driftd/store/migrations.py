@@ -14,6 +14,7 @@ from typing import Any
 
 from driftd.fsutil import sync
 from driftd.store.backups import BackupError, Plan, copy_database, make_backup
+from driftd.store.descriptors import open_database
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.subprocesses import ChildError, run_apart
 
@@ -34,7 +35,7 @@ def keep_before(path: Path, kind: str, step: str) -> Path:
 
 
 def _state(path: Path, step: str) -> Path:
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         models = tuple(name for (name,) in connection.execute("select model from models order by model"))
     folder = path.parent / "backups"
     plan = Plan(path.parent, folder, None, models, time.time(), f"before {step}", reason=f"before-{step}")
@@ -84,7 +85,7 @@ def migrate(path: Path, kind: str, *, keep: bool = True) -> None:
 
     module, _, attribute = KINDS[kind].steps.partition(":")
     steps: Any = getattr(importlib.import_module(module), attribute)
-    with _alone(path), closing(sqlite3.connect(path, timeout=30.0)) as connection:
+    with _alone(path), closing(open_database(path, timeout=30.0)) as connection:
         steps_left = pending_steps(path, kind)
         if not steps_left:
             return

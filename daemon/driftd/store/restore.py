@@ -7,7 +7,6 @@ one; never an old write-ahead log beside a new database, which SQLite would play
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from driftd.fsutil import sync
 from driftd.paths import Places
 from driftd.store.backups import STATE, Backup, BackupError, check_backup, events_in, of_the_past
+from driftd.store.descriptors import open_database
 from driftd.store.events.writer import FileGate, connect, transaction
 from driftd.store.integrity import clear_mark
 from driftd.store.migrations import ensure_current
@@ -85,7 +85,7 @@ def restore_events(places: Places, model: str, chosen: Path | None, *, now: floa
             shutil.copyfile(events_in(chosen, model), fresh)
         ensure_current(fresh, "events", keep=False)
         aside = _match_segments(fresh, places.segments(model), now)
-        with closing(sqlite3.connect(fresh)) as connection:
+        with closing(open_database(fresh)) as connection:
             connection.execute("pragma journal_mode = wal")
         sync(fresh)
         turns = FileGate(path)
@@ -101,7 +101,7 @@ def restore_events(places: Places, model: str, chosen: Path | None, *, now: floa
 
 def mark_restored(fresh: Path, *, backup: str, made_at: float, who: str, now: float) -> int:
     """Note the restore for every model, so that the next start reconciles it; returns the newest action's id."""
-    with closing(sqlite3.connect(fresh, isolation_level=None)) as connection:
+    with closing(open_database(fresh, isolation_level=None)) as connection:
         connection.execute("pragma journal_mode = wal")
         connection.execute("begin immediate")
         connection.execute(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftd.errors import DriftdError
+from driftd.store.descriptors import open_database
 
 
 class DatabaseError(DriftdError):
@@ -58,15 +59,27 @@ def pending_steps(path: Path, kind: str) -> tuple[str, ...]:
     return tuple(name for name in names if name not in applied)
 
 
+def is_current(connection: sqlite3.Connection, kind: str) -> bool:
+    """Whether an open database has all steps and no other, by one cheap question; False where it cannot be told."""
+    try:
+        return _steps_of(connection, KINDS[kind].set_name) == set(KINDS[kind].names)
+    except sqlite3.Error:
+        return False
+
+
+def _steps_of(connection: sqlite3.Connection, set_name: str) -> set[str]:
+    rows = connection.execute("select name from _sqlite_migrations where migration_set = ?", (set_name,))
+    return {name for (name,) in rows}
+
+
 def _applied_steps(path: Path, set_name: str) -> set[str]:
     if not path.exists() or path.stat().st_size == 0:
         return set()
     try:
-        with closing(sqlite3.connect(path, timeout=30.0)) as connection:
+        with closing(open_database(path, timeout=30.0)) as connection:
             if not connection.execute("select 1 from sqlite_master where name = '_sqlite_migrations'").fetchone():
                 return set()
-            rows = connection.execute("select name from _sqlite_migrations where migration_set = ?", (set_name,))
-            return {name for (name,) in rows}
+            return _steps_of(connection, set_name)
     except sqlite3.OperationalError as error:  # locked, or not to be opened just now: nothing is known of its content
         raise DatabaseError(f"{path} cannot be opened just now: {error}. It is tried again") from error
     except sqlite3.DatabaseError as error:

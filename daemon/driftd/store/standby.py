@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -21,6 +20,7 @@ from driftd.errors import DriftdError
 from driftd.fsutil import sha256_of, sync, sync_tree, write_durably
 from driftd.paths import Places
 from driftd.store.backups import CONFIG, STATE, copy_database
+from driftd.store.descriptors import open_database
 from driftd.store.integrity import DamagedError
 from driftd.store.migrations import ensure_current
 from driftd.store.restore import mark_restored
@@ -155,7 +155,7 @@ def _same(a: os.stat_result, b: os.stat_result) -> bool:
 
 
 def _segments(events_db: Path) -> list[str]:
-    with closing(sqlite3.connect(f"{events_db.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+    with closing(open_database(f"{events_db.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         return [str(file) for (file,) in connection.execute("select file from segments order by id")]
 
 

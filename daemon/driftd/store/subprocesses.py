@@ -48,6 +48,11 @@ def run_apart(module: str, arguments: Sequence[str], seconds: float) -> str:
     return printed
 
 
+def are_ending() -> bool:
+    """Whether no further child is to be started: the process ends."""
+    return _ending.is_set()
+
+
 def end_children() -> None:
     """For a process that ends: kill the children that its threads wait for, and those that they would start yet.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict, number
+from driftd_detectors.columns import Numbers
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
 from driftd_detectors.performance.level_averages import Stretch, places_of
@@ -100,9 +101,33 @@ class Harm(LevelView):
     ) -> Harm:
         """Nothing live is known yet; `windows` are the reference's."""
         seen = [(start, profile) for start, profile in windows if profile.rows > 0]
-        values = np.array([expected.of(profile).loss for _, profile in seen])
-        sampling = np.array([expected.spread**2 / profile.rows for _, profile in seen])
-        places = places_of(np.array([start for start, _ in seen], dtype=np.float64), window_seconds)
+        return cls.begin_estimated(
+            expected,
+            threshold,
+            np.array([start for start, _ in seen], dtype=np.float64),
+            np.array([expected.of(profile).loss for _, profile in seen]),
+            np.array([profile.rows for _, profile in seen], dtype=np.int64),
+            tolerated=tolerated,
+            window_seconds=window_seconds,
+            waits_for=waits_for,
+        )
+
+    @classmethod
+    def begin_estimated(
+        cls,
+        expected: ExpectedLoss,
+        threshold: float,
+        starts: Numbers,
+        values: Numbers,
+        rows: NDArray[np.int64],
+        *,
+        tolerated: float,
+        window_seconds: float | None,
+        waits_for: int = 0,
+    ) -> Harm:
+        """The same from the reference's windows as they were estimated, (windows,) each; those without rows not."""
+        sampling = expected.spread**2 / rows
+        places = places_of(starts, window_seconds)
         evidence = LevelEvidence.begin(
             Promise(expected.mean, Stretch(places, values, sampling), expected.spread**2 / expected.rows),
             threshold,

@@ -23,10 +23,14 @@ def begin_estimated_loss(reference: Reference, settings: MonitorSettings, loss: 
     if expected is None:
         return None
     tolerated = settings.tolerated_loss if loss is not None and loss.metric == expected.metric else None
-    return Harm.begin(
+    summary = reference.summary
+    seen = summary.rows > 0
+    return Harm.begin_estimated(
         expected,
         settings.budget.threshold(EvidenceKind.HARM),
-        reference.windows,
+        summary.starts[seen],
+        summary.estimated[expected.metric][seen],
+        summary.rows[seen],
         tolerated=tolerance_of(reference.losses[expected.metric], tolerated),
         window_seconds=settings.window_seconds,
         waits_for=settings.learning_windows,

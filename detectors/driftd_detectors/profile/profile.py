@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,6 +166,36 @@ class Profile:
             Joint(values["joint_rows"], arrays["joint_sums"], _square(arrays["joint_products"], arrays["joint_sums"])),
             LossSums(_wide(arrays["loss_rows"]), arrays["loss"], arrays["given"]) if "loss" in arrays else None,
         )
+
+
+Windows = Sequence[tuple[float, Profile]]
+
+
+class StoredWindows(Sequence[tuple[float, Profile]]):
+    """The windows of a stored reference. Their Profiles are most of its memory, and asked for rarely: read each time.
+
+    `read` gives what `Reference.to_bytes` wrote.
+    """
+
+    def __init__(self, starts: Sequence[float], read: Callable[[], bytes]) -> None:
+        self._starts, self._read = tuple(starts), read
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[float, Profile]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Windows: ...
+
+    def __getitem__(self, place: int | slice) -> tuple[float, Profile] | Windows:
+        return tuple(self)[place]
+
+    def __iter__(self) -> Iterator[tuple[float, Profile]]:
+        _, arrays = unpack(self._read())
+        for number, start in enumerate(self._starts):
+            yield start, Profile.from_bytes(arrays[f"window_{number}"].tobytes())
 
 
 def empty_profile(layout: Layout) -> Profile:

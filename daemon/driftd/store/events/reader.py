@@ -28,6 +28,7 @@ from driftd.store.events.columnar import (
 )
 from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
+from driftd.store.schema_versions import is_current
 from driftd_detectors.columns import Columns, Numbers, Outcomes, take_rows
 from driftd_detectors.schema import Feature, Schema, Task
 from driftd_detectors.values import ClassCodes
@@ -226,8 +227,12 @@ class EventReader:
     @property
     def _db(self) -> sqlite3.Connection | None:
         if self._opened is None and self._path.exists():
-            ensure_current(self._path, "events")
-            self._opened = connect(self._path)
+            connection = connect(self._path)
+            if not is_current(connection, "events"):
+                connection.close()
+                ensure_current(self._path, "events")
+                connection = connect(self._path)
+            self._opened = connection
             self._opened.execute("pragma query_only = on")
         return self._opened
 

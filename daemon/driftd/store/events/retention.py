@@ -6,26 +6,28 @@ import math
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from driftd.store.cutoff import Cutoff, choose_cutoff
-from driftd.store.events.sealing import Sealed, seal
+from driftd.store.descriptors import open_database
+from driftd.store.events.sealing import Sealed, has_cold, seal
 from driftd.store.events.writer import MINUTE, SAVE_KEEP_SECONDS, connect, transaction
 from driftd.store.migrations import ensure_current
-from driftd.store.subprocesses import run_apart
+from driftd.store.schema_versions import DatabaseError
+from driftd.store.subprocesses import ChildError, are_ending, run_apart
 
 
 def oldest_unsealed(path: Path) -> float | None:
     """When the oldest events arrived that are in no segment yet (epoch seconds); None when there are none."""
     if not path.exists():
         return None
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+    with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         after = connection.execute("select coalesce(max(last_block), 0) from segments").fetchone()[0]
         query = "select received_at from blocks where id > ? order by id limit 1"
         row = connection.execute(query, (after,)).fetchone()
@@ -91,7 +93,7 @@ def prune(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Pr
 
 def count_old(path: Path, now: float, limits: RetentionLimits) -> tuple[int, int, Cutoff]:
     """How many predictions are too old, how many there are, and up to which time `prune` would delete them."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+    with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         times = PredictionTimes(connection)
         total, allowed = times.count(), _cutoff(connection, now, limits)
         ordered = _cutoff(connection, now, replace(limits, is_ordered=True)).at
@@ -285,10 +287,11 @@ _LONGEST_SECONDS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What was done."""
+    """What was done; `error` says why not all."""
 
     sealed: tuple[Sealed, ...]
     pruned: Pruned
+    error: str = ""
 
 
 def upkeep(
@@ -302,18 +305,57 @@ def upkeep(
     return Upkeep(tuple(sealed), prune(path, segments, now, limits))
 
 
-def upkeep_apart(path: Path, segments: Path, now: float, limits: RetentionLimits) -> Upkeep:
-    """The same in a child process, which this call waits for. Raises `ChildError` with the child's last words."""
+def needs_upkeep(path: Path, now: float, limits: RetentionLimits) -> bool:
+    """Whether something is cold, or over its bytes; by a few numbers, and also where these cannot be read."""
     if not path.exists():
-        return Upkeep((), Pruned())
-    order = msgspec.json.encode({"path": str(path), "segments": str(segments), "now": now, "limits": asdict(limits)})
-    output = run_apart("driftd.store.events.retention", [order.decode()], _LONGEST_SECONDS)
-    return msgspec.json.decode(output, type=Upkeep)
+        return False
+    try:
+        with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            if has_cold(connection, now, hot_seconds=HOT_SECONDS):
+                return True
+            (held,) = connection.execute("select coalesce(sum(bytes), 0) from segments").fetchone()
+            return limits.most_bytes is not None and _used_bytes(connection) + held > limits.most_bytes
+    except sqlite3.Error:
+        return True
+
+
+_AT_ONCE = 100  # stores in one child: their paths stand on its command line
+
+
+def upkeep_apart(stores: Mapping[str, tuple[Path, Path]], now: float, limits: RetentionLimits) -> dict[str, Upkeep]:
+    """The same for many stores in a child process, which this call waits for; by name, database and segments.
+
+    One whose store makes the child fail harms no other: then each has a child of its own. `Upkeep.error` says what
+    failed.
+    """
+    done: dict[str, Upkeep] = {}
+    names = [name for name, (path, _) in stores.items() if path.exists()]
+    for first in range(0, len(names), _AT_ONCE):
+        piece = {name: stores[name] for name in names[first : first + _AT_ONCE]}
+        found, error = _upkeep_of(piece, now, limits)
+        for name in piece:
+            if name not in found and len(piece) > 1 and not are_ending():
+                alone, error = _upkeep_of({name: stores[name]}, now, limits)
+                found |= alone
+            done[name] = found.get(name, Upkeep((), Pruned(), error))
+    return done
+
+
+def _upkeep_of(
+    stores: Mapping[str, tuple[Path, Path]], now: float, limits: RetentionLimits
+) -> tuple[dict[str, Upkeep], str]:
+    """What one child did, and how it failed."""
+    paths = {name: (str(path), str(segments)) for name, (path, segments) in stores.items()}
+    order = msgspec.json.encode(_Order(paths, now, limits)).decode()
+    try:
+        output = run_apart("driftd.store.events.retention", [order], _LONGEST_SECONDS)
+    except (ChildError, OSError) as error:
+        return {}, str(error)
+    return msgspec.json.decode(output, type=dict[str, Upkeep]), ""
 
 
 class _Order(msgspec.Struct):
-    path: str
-    segments: str
+    stores: dict[str, tuple[str, str]]
     now: float
     limits: RetentionLimits
 
@@ -321,7 +363,12 @@ class _Order(msgspec.Struct):
 def main() -> None:
     """Do what the JSON on the command line orders, and print what was done."""
     order = msgspec.json.decode(sys.argv[1], type=_Order)
-    done = upkeep(Path(order.path), Path(order.segments), order.now, order.limits)
+    done: dict[str, Upkeep] = {}
+    for name, (path, segments) in order.stores.items():
+        try:
+            done[name] = upkeep(Path(path), Path(segments), order.now, order.limits)
+        except (DatabaseError, sqlite3.Error, OSError) as error:
+            done[name] = Upkeep((), Pruned(), f"{type(error).__name__}: {error}")
     sys.stdout.write(msgspec.json.encode(done).decode())
 
 

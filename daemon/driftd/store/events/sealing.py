@@ -69,6 +69,12 @@ def seal(
     return done
 
 
+def has_cold(connection: sqlite3.Connection, now: float, *, hot_seconds: float) -> bool:
+    """Whether `seal` would write something now, by a few numbers."""
+    rows, oldest, shapes = connection.execute(_COLD, (now - hot_seconds,)).fetchone()
+    return rows >= SEGMENT_ROWS or shapes > 1 or (oldest is not None and oldest < now - hot_seconds - _SPARE_SECONDS)
+
+
 def delete_sealed_blocks(connection: sqlite3.Connection) -> None:
     """Delete the blocks that registered segments have, a few at once."""
     last = connection.execute("select max(last_block) from segments").fetchone()[0]
@@ -181,3 +187,6 @@ _REGISTER = """
     insert into segments(file, first_block, last_block, first_seq, last_seq, first_at, last_at, rows, bytes, sealed_at)
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _DELETE_BLOCKS = "delete from blocks where id in (select id from blocks where id <= ? order by id limit ?)"
+_COLD = """
+    select coalesce(sum(rows), 0), min(received_at), count(distinct shape) from blocks
+    where id > (select coalesce(max(last_block), 0) from segments) and received_at < ?"""

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from driftd.errors import DriftdError
+from driftd.store.descriptors import open_database
 from driftd.store.events.columnar import encode_block, shape_of
 from driftd.store.events.validation import Batch, Receipt
 from driftd.store.integrity import OPENING_SECONDS, DamagedError, damage_marked, examine, is_damage, mark_damaged
@@ -273,7 +274,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a migrated events database: durable at every commit, patient with other writers for `BUSY_SECONDS`."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = open_database(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("pragma synchronous = full")
     connection.execute("pragma journal_size_limit = 67108864")
     return connection

@@ -12,6 +12,7 @@ from typing import NamedTuple, Self
 
 from driftd.errors import DriftdError
 from driftd.events import Event
+from driftd.store.descriptors import open_database
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredTransition
 
@@ -54,7 +55,7 @@ class SeriesReader(StateReader):
         if not path.exists():
             raise StateAbsentError(f"no state database at {path}: start `driftd run` first")
         uri = f"{path.resolve().as_uri()}?mode=ro"
-        return cls(sqlite3.connect(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False))
+        return cls(open_database(uri, uri=True, timeout=5, isolation_level=None, check_same_thread=False))
 
     @contextmanager
     def at_one_moment(self) -> Iterator[int]:

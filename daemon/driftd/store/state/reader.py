@@ -12,6 +12,7 @@ import msgspec
 
 from driftd.errors import DriftdError, ExitCode
 from driftd.records import ModelState, Verdict
+from driftd.store.descriptors import open_database
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.records import (
     StoredAction,
@@ -55,7 +56,7 @@ class StateReader:
                 f"{path} was last used by an older driftd (it lacks the step {missing[0]}): the daemon migrates it "
                 "when it starts, after a backup. Restart it, or ask again in a moment if it is just starting"
             )
-        return StateReader(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5))
+        return StateReader(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5))
 
     def close(self) -> None:
         """Close the connection."""

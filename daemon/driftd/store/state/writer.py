@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from driftd.formatting import encodable
 from driftd.records import Alarm, ModelState, Transition, Window
+from driftd.store.descriptors import open_database
 from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
 from driftd_detectors.assessment import Assessment, KindAssessment, Score
@@ -34,7 +34,7 @@ class StateStore(StateReader):
         """Open the database, making or migrating it first; without `durable` where it is thrown away afterwards."""
         path.parent.mkdir(parents=True, exist_ok=True)
         ensure_current(path, "state")
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = open_database(path, timeout=BUSY_SECONDS, isolation_level=None)
         connection.execute("pragma journal_mode = wal")
         connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
         return cls(connection)
@@ -308,7 +308,7 @@ def post_request(path: Path, *, at: float, who: str, model: str, kind: str, argu
     """
     with StateReader.read_only(path):
         pass  # says clearly that there is none, instead of making an empty one
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS)
+    connection = open_database(path, timeout=BUSY_SECONDS)
     try:
         with connection:
             cursor = connection.execute(
