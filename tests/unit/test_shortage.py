@@ -17,7 +17,7 @@ import pytest
 from driftd.errors import SHORTAGES, is_shortage
 from driftd.sources.catalogue import digest_of
 from driftd.sources.dialects import Dialect
-from driftd.store.descriptors import WANTED, describe_capacity, open_database, raise_limit
+from driftd.store.descriptors import WANTED, CountedConnection, describe_capacity, open_database, raise_limit
 from driftd.store.integrity import examine, is_damage
 from driftd.store.migrations import migrate
 from driftd.store.schema_versions import DatabaseError, pending_steps
@@ -104,6 +104,31 @@ def test_a_forgotten_connection_is_counted_no_more(tmp_path: Path) -> None:
     gc.collect()
     assert examine(path, seconds=1.0) is None
     assert not [entry for entry in Path("/proc/self/fd").iterdir() if entry.exists() and path == entry.readlink()]
+
+
+def test_a_connection_may_be_forgotten_while_another_is_opened(tmp_path: Path) -> None:
+    """The collector of garbage closes a connection in a thread that is just opening one: it waits for nothing."""
+    first, second = tmp_path / "first.db", tmp_path / "second.db"
+    for path in (first, second):
+        migrate(path, "events")
+    forgotten = [open_database(first)]
+
+    class Amid:
+        """A path at whose use the connection of another is forgotten."""
+
+        def __str__(self) -> str:
+            return str(second)
+
+        def __fspath__(self) -> str:
+            forgotten.clear()
+            gc.collect()
+            return str(second)
+
+    with closing(CountedConnection(Amid())):
+        assert forgotten == []
+    assert {examine(path, seconds=1.0) for path in (first, second)} == {None}
+    opened = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
+    assert not {first, second} & set(opened)
 
 
 def test_a_host_tells_how_many_models_fit() -> None:

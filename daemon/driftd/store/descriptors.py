@@ -13,7 +13,7 @@ import os
 import resource
 import sqlite3
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -55,12 +55,13 @@ class _Files:
     def __init__(self) -> None:
         self._raw: dict[_Identity, int] = {}
         self._connections: Counter[_Identity] = Counter()
+        self._closed: deque[_Identity] = deque()  # of connections, until somebody holds the lock
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def lock_files(self) -> Iterator[None]:
         """Open a connection inside; no descriptor is closed meanwhile."""
-        with self._lock:
+        with self._locked():
             yield
 
     def add(self, path: str) -> _Identity | None:
@@ -74,16 +75,36 @@ class _Files:
         return identity
 
     def drop(self, identity: _Identity) -> None:
-        """A connection was closed."""
-        with self._lock:
-            self._connections[identity] -= 1
-            if self._connections[identity] <= 0:
-                del self._connections[identity]
-            self._let_go(identity)
+        """A connection was closed. Never waits: the garbage collector may say so to a thread that holds the lock."""
+        self._closed.append(identity)
+        self._count_closed()
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._count_closed()
+
+    def _count_closed(self) -> None:
+        """Count what was closed, unless another holds the lock, who does so then."""
+        while self._closed and self._lock.acquire(blocking=False):
+            try:
+                while self._closed:
+                    self._forget(self._closed.popleft())
+            finally:
+                self._lock.release()
+
+    def _forget(self, identity: _Identity) -> None:
+        self._connections[identity] -= 1
+        if self._connections[identity] <= 0:
+            del self._connections[identity]
+        self._let_go(identity)
 
     def head(self, path: Path, size: int) -> tuple[bytes, int]:
         """The first bytes of a file, and its length."""
-        with self._lock:
+        with self._locked():
             self._let_go_of_removed()
             status = path.stat()
             identity = status.st_dev, status.st_ino
