@@ -71,9 +71,12 @@ def false_alarms(seed: int, lives: int, only: str) -> None:
 
 
 def bad_from_the_first_day(seed: int, lives: int, only: str) -> None:
+    worlds = chosen_worlds(only, "day effects .10", "AR(.8) .10", "weekdays .15", "uneven counts")
+    if not worlds:
+        return
     print("\nbad from the first live day: found within 60 days / median day")
     print(f"{'world':<20} {'rise':>5}" + "".join(f"  R = {item:<8d}" for item in REFERENCES))
-    for name, world in chosen_worlds(only, "day effects .10", "AR(.8) .10", "weekdays .15", "uneven counts").items():
+    for name, world in worlds.items():
         for rise in (1.3, 1.5, 2.0):
             output = []
             for reference in REFERENCES:
@@ -84,9 +87,12 @@ def bad_from_the_first_day(seed: int, lives: int, only: str) -> None:
 
 
 def change_after_40_days(seed: int, lives: int, only: str) -> None:
-    print("\nchange after 40 days, R = 28: found within 60 days of it / median day; the share found within 20 days")
     names = ("day effects .10", "AR(.8) .10", "AR(.8) .20", "weekdays .15", "uneven, AR(.8) .10")
-    for name, world in chosen_worlds(only, *names).items():
+    worlds = chosen_worlds(only, *names)
+    if not worlds:
+        return
+    print("\nchange after 40 days, R = 28: found within 60 days of it / median day; the share found within 20 days")
+    for name, world in worlds.items():
         output = []
         for rise in (1.3, 1.5, 2.0):
             rng = np.random.default_rng([seed, 40])
