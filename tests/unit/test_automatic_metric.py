@@ -14,7 +14,7 @@ from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.comparison.gate import judge
 from driftd_detectors.monitor import Monitor, MonitorSettings
-from driftd_detectors.performance.losses import automatic_metric, rarer_share
+from driftd_detectors.performance.losses import automatic_metric, rarer_share, value_of
 from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
@@ -108,7 +108,9 @@ def test_a_model_that_becomes_noise_is_found_and_its_auc_is_told(reference) -> N
     assert again.renewed == ()
     assert again.performance.value == monitor.performance.value
     assert seen.verdict is Verdict.DRIFT
-    assert seen.figures["roc_auc_baseline"] == pytest.approx(0.85, abs=0.04)
+    promised = value_of("roc_auc", monitor.performance.beside.evidence.promise.mean)
+    assert seen.figures["roc_auc_baseline"] == promised  # the level that the alarm's own sentence names
+    assert promised == pytest.approx(0.85, abs=0.04)
     assert seen.figures["roc_auc"] < 0.7
     assert "roc_auc 0." in seen.sentence
 

@@ -68,7 +68,8 @@ def assess_cohort(
     figures = _figures(after, estimate, loss, known)
     if isinstance(after, PerformancePair) and beside is not None and np.isfinite(beside.loss):
         other = after.beside.reference
-        value, usual = value_of(other.metric, beside.loss), value_of(other.metric, other.mean)
+        level = after.beside.evidence.promise.mean  # what it is held to: an AUC of a month is not that of a day
+        value, usual = value_of(other.metric, beside.loss), value_of(other.metric, level)
         notes.append(f"{other.metric} {value:.3g}, {usual:.3g} on the reference")
         figures |= {other.metric: value, f"{other.metric}_baseline": usual}
     name = display_name(loss.metric)
