@@ -110,9 +110,17 @@ def test_what_the_config_wants_is_all_that_is_read(tmp_path: Path, wanted: dict[
     """`rows` and `span` bound what a build trains on, whichever way it trains; a quarter comes on top, to judge by."""
     base = take_snapshot(Places(tmp_path), "demand", [table(400)], SCHEMA)
     config = {"task": "classification", "target": "y", "retrain": {"data": wanted}}
-    whole = {"state_dir": str(tmp_path), "schema": SCHEMA.to_dict(), "since": 0.0, "until": 500.0}
-    order = Arguments(model="demand", model_config=config, base=base.digest, **whole)
-    taken = run(order)
+    taken = run(
+        Arguments(
+            model="demand",
+            model_config=config,
+            state_dir=str(tmp_path),
+            schema=SCHEMA.to_dict(),
+            since=0.0,
+            until=500.0,
+            base=base.digest,
+        )
+    )
     assert (taken["first_at"], taken["last_at"]) == (oldest, 399)
     assert taken["rows"] == 400 - oldest
 
