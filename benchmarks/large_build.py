@@ -47,7 +47,7 @@ def make_rows(rows: int, columns: int, seed: int, since: float, until: float):
                 sum_of += values * (number % 4 - 1.5)
                 data[f"number_{number}"] = pa.array(values, mask=rng.random(rows) < 0.01)
     chance = 1 / (1 + np.exp(1.0 - sum_of / 4))
-    data |= {"prediction": np.where(chance > 0.5, "yes", "no"), "score": chance, "version": np.ones(rows, np.int64)}
+    data |= {"prediction": np.where(chance > 0.5, "yes", "no"), "score": chance, "version": np.full(rows, 2)}
     data |= {
         "label": np.where(rng.random(rows) < chance, "yes", "no"),
         "label_at": at + rng.exponential(6 * HOUR, rows),
