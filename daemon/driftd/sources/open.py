@@ -59,6 +59,10 @@ class RecordedSource:
         """See `Source.count_labelled`."""
         return self.source.count_labelled(since, known_by)
 
+    def newest_labelled(self, rows: int, since: float, known_by: float) -> float:
+        """See `Source.newest_labelled`."""
+        return self.source.newest_labelled(rows, since, known_by)
+
     def sample(self, window: Window, rows: int, seed: int) -> pa.Table:
         """See `Source.sample`."""
         return self.source.sample(window, rows, seed)
