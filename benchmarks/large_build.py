@@ -1,6 +1,6 @@
 """Builds in bounded memory: the peak of each job's process, and its time, on many labelled rows.
 
-Run: PYTHONPATH=daemon:detectors python benchmarks/large_build.py [--rows 1000000] [--columns 50] [--source files]
+Run: PYTHONPATH=daemon:detectors python benchmarks/large_build.py [--rows 300000] [--columns 50] [--source files]
 
 Rows of two classes over ninety days are written as Parquet logs (`--source store`: and loaded into an event store, as
 `driftd backfill` loads them, where it seals what is cold). Version 1 is built from 5,000 of them. Then the jobs of the
@@ -33,7 +33,7 @@ def make_rows(rows: int, columns: int, seed: int, since: float, until: float):
 
     rng = np.random.default_rng(seed)
     at = np.sort(rng.uniform(since, until, rows))
-    data: dict[str, object] = {"id": [f"{seed:06d}-{row:09d}" for row in range(rows)], "at": at}
+    data: dict[str, object] = {"prediction_id": [f"{seed:06d}-{row:09d}" for row in range(rows)], "at": at}
     sum_of = np.zeros(rows)
     for number in range(columns):
         match number % 10:
@@ -47,7 +47,7 @@ def make_rows(rows: int, columns: int, seed: int, since: float, until: float):
                 sum_of += values * (number % 4 - 1.5)
                 data[f"number_{number}"] = pa.array(values, mask=rng.random(rows) < 0.01)
     chance = 1 / (1 + np.exp(1.0 - sum_of / 4))
-    data |= {"prediction": np.where(chance > 0.5, "yes", "no"), "score": chance, "version": np.ones(rows, np.int64)}
+    data |= {"prediction": np.where(chance > 0.5, "yes", "no"), "score": chance, "version": np.full(rows, 2)}
     data |= {
         "label": np.where(rng.random(rows) < chance, "yes", "no"),
         "label_at": at + rng.exponential(6 * HOUR, rows),
@@ -72,7 +72,7 @@ def first_version(root: Path, logs: Path, config) -> None:
     from driftd.training.bootstrap import FileColumns, make_first_version
 
     frame = pq.ParquetFile(logs / "00000.parquet").read_row_group(0).slice(0, FIRST_ROWS).to_pandas()
-    columns = FileColumns(id="id", time="at", label_time="label_at")
+    columns = FileColumns(id="prediction_id", time="at", label_time="label_at")
     frame = frame.drop(columns=["prediction", "score", "version"])
     make_first_version(MODEL, config, frame, columns, Places(root), now=float(frame["label_at"].max()))
 
@@ -94,7 +94,7 @@ def load_store(root: Path, logs: Path) -> None:
     now = START + (DAYS + 10) * 24 * HOUR
     load = Backfill(schema, Destination(store, EventReader(path, schema, segments), 0.0, 0.0), now)
     load.find([FilesSettings(str(logs))], [])
-    load.run()
+    load.load()
     store.close()
     upkeep(path, segments, now, RetentionLimits(400 * 24 * HOUR))
 
@@ -164,7 +164,7 @@ def run_jobs(root: Path, config, rows: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--columns", type=int, default=50)
     parser.add_argument("--source", choices=("files", "store"), default="files")
     parser.add_argument("--trees", type=int, default=20, help="of the default trainer; 0: as many as it finds best")

@@ -21,7 +21,7 @@ from driftd.training.snapshots import (
     take_snapshot,
     without_spans,
 )
-from driftd.training.tasks.snapshot import base_rows
+from driftd.training.tasks.snapshot import Arguments, base_rows, run
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 FEATURES = (Feature("x", Kind.NUMBER), Feature("c", Kind.CATEGORY))
@@ -94,6 +94,35 @@ def test_only_the_newest_rows_are_taken(tmp_path: Path) -> None:
     for run_bytes in (1_000, 1 << 20):
         taken = take_snapshot(Places(tmp_path), "demand", [table(50), table(9)], SCHEMA, most=20, run_bytes=run_bytes)
         assert taken.at.tolist() == list(range(30, 50))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "oldest"),
+    [
+        ({}, 0),
+        ({"rows": 150}, 200),
+        ({"span": 75}, 299),
+        ({"rows": 150, "span": 75}, 299),
+        ({"rows": 300, "span": 1}, 398),
+    ],
+)
+def test_what_the_config_wants_is_all_that_is_read(tmp_path: Path, wanted: dict[str, object], oldest: int) -> None:
+    """`rows` and `span` bound what a build trains on, whichever way it trains; a quarter comes on top, to judge by."""
+    base = take_snapshot(Places(tmp_path), "demand", [table(400)], SCHEMA)
+    config = {"task": "classification", "target": "y", "retrain": {"data": wanted}}
+    taken = run(
+        Arguments(
+            model="demand",
+            model_config=config,
+            state_dir=str(tmp_path),
+            schema=SCHEMA.to_dict(),
+            since=0.0,
+            until=500.0,
+            base=base.digest,
+        )
+    )
+    assert (taken["first_at"], taken["last_at"]) == (oldest, 399)
+    assert taken["rows"] == 400 - oldest
 
 
 def test_too_many_texts_are_no_categories(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,14 @@ def test_what_weights_are_left_makes_the_sample_stand_for_all_rows() -> None:
     assert found == pytest.approx(truth, rel=0.02)
 
 
+def test_rows_that_count_nothing_are_not_drawn() -> None:
+    """Very old rows, whose weight has become 0, are none of the sample, also where it could hold them."""
+    weight = np.where(np.arange(COUNT) < COUNT - 300, 0.0, 1.0)
+    drawn = draw_rows(rows(), weight, 1_000, 5)
+    assert drawn.rows.at.tolist() == list(range(COUNT - 300, COUNT))
+    assert drawn.weight is None
+
+
 def test_a_trainer_sees_no_more_rows_than_the_budget() -> None:
     """`fit` hands over a sample, whichever recipe asks, and as many rows as memory allows where nothing is set."""
     estimator = fit(TrainerSpec("sample_trainers:counts", seed=1, most_rows=1_500), rows(NUMBERS))

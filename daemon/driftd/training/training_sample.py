@@ -67,7 +67,8 @@ def draw_rows(rows: TrainingRows, weight: Numbers | None, most: int, seed: int) 
     Parameters
     ----------
     rows, weight
-        The rows that there are, oldest first, and what each counts, (rows,), positive; None: all alike.
+        The rows that there are, oldest first, and what each counts, (rows,); None: all alike.
+        One that counts nothing is not drawn.
     most
         How many are wanted.
     seed
@@ -85,8 +86,8 @@ def draw_rows(rows: TrainingRows, weight: Numbers | None, most: int, seed: int) 
     draw = np.random.default_rng(seed).random(len(rows))
     mass = np.ones(len(rows)) if weight is None else weight
     codes, names = _strata_of(rows)
-    seen = np.bincount(codes, minlength=len(names))
-    wanted = _rows_wanted(np.bincount(codes, mass, len(names)).astype(np.float64), seen, most)
+    seen, there = (np.bincount(some, minlength=len(names)) for some in (codes, codes[mass > 0]))
+    wanted = _rows_wanted(np.bincount(codes, mass, len(names)).astype(np.float64), there, most)
     chance = np.zeros(len(rows))
     kept: list[NDArray[np.intp]] = []
     for stratum, count in enumerate(wanted):

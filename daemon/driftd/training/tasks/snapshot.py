@@ -10,9 +10,19 @@ import numpy as np
 import pyarrow as pa
 
 from driftd.config.model_schema import ModelConfig
+from driftd.errors import raise_shortage
 from driftd.paths import Places
 from driftd.sources import open_source
-from driftd.training.snapshots import HELD_OUT, Snapshot, SnapshotError, read_snapshot, take_snapshot, without_spans
+from driftd.training.snapshots import (
+    DATA,
+    HELD_OUT,
+    Snapshot,
+    SnapshotError,
+    read_snapshot,
+    take_snapshot,
+    without_spans,
+)
+from driftd.training.stored_rows import StoredRows
 from driftd.training.tasks import TaskArguments
 from driftd_detectors.schema import Schema
 
@@ -61,6 +71,17 @@ def base_rows(places: Places, model: str, base: str, since: float) -> Iterator[p
     yield from stored.rows.pieces(slice(int(np.searchsorted(stored.at, since)), None))
 
 
+def last_of(places: Places, model: str, base: str | None) -> float:
+    """The time of the newest row of a snapshot; minus infinity where there is none that can be read."""
+    if base is None:
+        return -math.inf
+    try:
+        return float(StoredRows.open(places.snapshot(model, base) / DATA).read(["driftd_at"])["driftd_at"][-1].as_py())
+    except (OSError, pa.ArrowInvalid) as error:
+        raise_shortage(error)
+        return -math.inf  # `base_rows` says so
+
+
 def snapshot_of(
     order: TaskArguments, schema: Schema, since: float, until: float, base: str | None, *, held_out: float = 0.0
 ) -> Snapshot:
@@ -75,7 +96,8 @@ def snapshot_of(
     source = open_source(order.model, config, schema, places)
     wanted = config.retrain.data
     most = None if wanted.rows is None else math.ceil(wanted.rows / (1 - held_out))
-    if wanted.span is not None and math.isfinite(newest := source.newest_labelled(1, -math.inf, until)):
+    if wanted.span is not None:
+        newest = max(source.newest_labelled(1, -math.inf, until), last_of(places, order.model, base))
         since = max(since, newest - wanted.span / (1 - held_out))
     if most is not None:
         since = max(since, source.newest_labelled(most, since, until))
