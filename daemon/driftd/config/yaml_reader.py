@@ -12,7 +12,7 @@ from typing import TypeAlias
 import yaml
 
 DEEPEST = 40  # levels; a config needs eight
-MOST_NODES = 50_000  # values; aliases count each time, so that a few lines cannot grow without end
+MOST_NODES = 250_000  # values, of a large fleet; aliases count each time, so that few lines cannot grow endlessly
 KeyPath = tuple[str | int, ...]
 Plain: TypeAlias = "bool | float | str | Sequence[Plain] | Mapping[str, Plain] | None"  # what YAML and JSON can hold
 
