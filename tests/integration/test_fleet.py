@@ -166,6 +166,16 @@ def test_few_sources_are_open_however_many_models_there_are(fleet: Fleet, monkey
     assert len({file.parent.name for file in databases}) == 1, databases
 
 
+def test_a_model_without_a_version_fails_nothing(fleet: Fleet) -> None:
+    """Before `driftd init` there is nothing to watch: the daemon is ready, and the model is told as not watched."""
+    for name in NAMES:
+        fleet.world.places.current(name).unlink()
+    fleet.daemon.catch_up(fleet.now)
+    assert set(fleet.daemon.unwatched) == set(NAMES)
+    assert fleet.daemon.faults() == {}
+    assert fleet.daemon.is_ready() is None
+
+
 def test_a_stop_lets_go_of_every_model(fleet: Fleet) -> None:
     """Sources are closed also once the process was told to stop, which ends any other wait for them."""
     fleet.daemon.catch_up(fleet.now)
