@@ -6,13 +6,15 @@ One small model is trained and its first version copied for all the others, each
 same hourly events, 100 rows of 20 features, with labels. The daemon is real, with its HTTP; its clock is virtual.
 *Start* is the time until every model is under watch (at the *first start* each is adopted); *idle* the share of one
 core while ticks come once a second and no window ends; *an hour* the time until every model has checked one more, and
-its CPU as a share of one core for an hour.
+its CPU as a share of one core for an hour; *override* the time from saving one until it is in force, while a day of
+every model is caught up.
 `--open-files` bounds the descriptors of the process, as a small host does.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import resource
 import statistics
 import subprocess
@@ -91,6 +93,7 @@ class Measured:
         from driftd.config.load import load
         from driftd.loop.daemon import Daemon
         from driftd.loop.factory import Assembly
+        from driftd.loop.run import ALLOCATIONS
         from driftd.observe.http import HttpThread, Wiring, application
         from driftd.observe.logs import configure_logs
         from driftd.observe.metrics import Metrics
@@ -99,7 +102,9 @@ class Measured:
         from driftd.views.routes import PageWiring, StatusPage
 
         configure_logs(level="error")
+        gc.set_threshold(ALLOCATIONS)
         config = load(config_path)
+        self.config_path = config_path
         places = Places(config.state_dir)
         self.clock = VirtualClock(START + TRAINED * HOUR)
         assembly = Assembly(config_path, config, places, StateStore.open(places.state_db), Metrics())
@@ -158,6 +163,34 @@ class Measured:
             time.sleep(max(0.0, 1.0 - (time.perf_counter() - before)))
         return (time.process_time() - cpu) / (time.perf_counter() - began)
 
+    def override_seconds(self, hours: int) -> float:
+        """From saving an override until it is in force, in the middle of catching up so many hours of every model.
+
+        The daemon looks at the file once a second, which comes before this.
+        """
+        from driftd.loop.messages import Reload
+        from driftd.loop.step_schedule import ROUND_SECONDS
+
+        saved: list[float] = []
+
+        def save() -> None:
+            with self.config_path.open("a") as file:
+                file.write("override: {reason: an outage, pause: [checks]}\n")
+            saved.append(time.perf_counter())
+            self.daemon.inbox.put(Reload())
+
+        before = self.config_path.read_text()
+        self.clock.advance_to(self.clock.now() + hours * HOUR)
+        self.daemon.steps.limit = ROUND_SECONDS
+        threading.Timer(1.3, save).start()
+        while not self.daemon.assembly.config.override.pause:
+            self.clock.advance_to(self.clock.now() + 1e-3)
+            self.daemon.round(self.clock.now())
+            if not self.daemon.inbox.empty():
+                self.daemon.handle(self.daemon.inbox.get(), self.clock.now())
+        self.config_path.write_text(before)
+        return time.perf_counter() - saved[0]
+
     def seconds_of(self, path: str) -> tuple[float, int]:
         """The median seconds and the bytes of some answers to the same question."""
         taken, size = [], 0
@@ -210,6 +243,9 @@ def measure(config_path: Path, hours: int) -> None:
     print(f"descriptors         {descriptors():8}     threads {threading.active_count()}")
     state = fleet.daemon.assembly.places.state_db.stat().st_size
     print(f"state.db            {state / 1e6:8.1f} MB  {state / models / hours:,.0f} bytes a window")
+    print(
+        f"override            {fleet.override_seconds(24):8.2f} s   from saving it while every model catches up a day"
+    )
     fleet.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,15 @@ MOST_WINDOWS = 1500  # the newest; more tell nothing new of noise and seasons
 SUMMARY_EDITION = 1  # another one where other faults are found in windows: what is stored is then made anew
 
 
+class _StoredSummary(TypedDict, total=False):
+    edition: int
+    starts: list[float]
+    rows: list[int]
+    usual: list[str]
+    outlying: list[float]
+    estimated: dict[str, list[float | None]]
+
+
 @dataclass(frozen=True, eq=False)
 class WindowSummary:
     """What a monitor needs of the reference's windows: small, found once, and stored with the reference."""
@@ -55,7 +64,7 @@ class WindowSummary:
         return {"edition": SUMMARY_EDITION, "usual": sorted(self.usual), "estimated": estimated, **arrays}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> WindowSummary | None:
+    def from_dict(cls, stored: _StoredSummary) -> WindowSummary | None:
         """Read what `to_dict` wrote; None where it is of another edition, or absent."""
         if stored.get("edition") != SUMMARY_EDITION:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Fleet:
     """Models with the same version and the same hours of events, which nobody has checked yet."""
 
     world: World
+    names: tuple[str, ...] = NAMES
 
     @property
     def daemon(self) -> Daemon:
@@ -43,23 +45,23 @@ class Fleet:
     def checks(self) -> dict[str, list[str]]:
         """The verdicts of the windows of each model, oldest first."""
         store = self.daemon.assembly.store
-        return {name: [check.verdict for check in store.checks(name, kind="window")][::-1] for name in NAMES}
+        return {name: [check.verdict for check in store.checks(name, kind="window")][::-1] for name in self.names}
 
 
-def begin(folder: Path, hours: int) -> Fleet:
-    """A fleet with so many hours of events."""
+def begin(folder: Path, hours: int, names: tuple[str, ...] = NAMES) -> Fleet:
+    """A fleet with so many hours of events; the first of its models is the one that is copied."""
     world = World.begin(folder)
     with Driftd(world.places.root, MODEL) as application:
         for _ in range(hours):
             world.feed(application)
     world.close()
-    for name in NAMES[1:]:
+    for name in names[1:]:
         copy_model(world.places, MODEL, name)
     head, model = CONFIG.split("  demand:\n")
-    text = head + "".join(f"  {name}:\n{model}" for name in NAMES)
+    text = head + "".join(f"  {name}:\n{model}" for name in names)
     (folder / "config.yaml").write_text(text.format(state=folder / "state"))
     world.reopen()
-    return Fleet(world)
+    return Fleet(world, names)
 
 
 @pytest.fixture
@@ -164,6 +166,16 @@ def test_few_sources_are_open_however_many_models_there_are(fleet: Fleet, monkey
     assert len({file.parent.name for file in databases}) == 1, databases
 
 
+def test_a_model_without_a_version_fails_nothing(fleet: Fleet) -> None:
+    """Before `driftd init` there is nothing to watch: the daemon is ready, and the model is told as not watched."""
+    for name in NAMES:
+        fleet.world.places.current(name).unlink()
+    fleet.daemon.catch_up(fleet.now)
+    assert set(fleet.daemon.unwatched) == set(NAMES)
+    assert fleet.daemon.faults() == {}
+    assert fleet.daemon.is_ready() is None
+
+
 def test_a_stop_lets_go_of_every_model(fleet: Fleet) -> None:
     """Sources are closed also once the process was told to stop, which ends any other wait for them."""
     fleet.daemon.catch_up(fleet.now)
@@ -171,3 +183,22 @@ def test_a_stop_lets_go_of_every_model(fleet: Fleet) -> None:
     for model in fleet.daemon.models.values():
         model.close()
     fleet.daemon.assembly.service.stop_asked = None
+
+
+def test_thirty_models_live_within_thirty_descriptors(tmp_path: Path) -> None:
+    """Where only so many files more can be opened, each model is opened, checked and evaluated, and none fails."""
+    fleet = begin(tmp_path, hours=2, names=(MODEL, *(f"model_{number:02}" for number in range(29))))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 30, limits[1]))
+    try:
+        with capture_logs() as logs:
+            fleet.daemon.begin(fleet.now)
+            fleet.daemon.catch_up(fleet.now)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert fleet.daemon.faults() == {}
+    assert [line for line in logs if line["log_level"] in ("warning", "error")] == []
+    assert fleet.checks() == {name: ["ok", "ok"] for name in fleet.names}
+    assert fleet.daemon.is_ready() is None
+    fleet.world.close()

@@ -16,7 +16,7 @@ from driftd.config.load import ABSENT, ConfigError, digest_of
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.loop.config_history import ConfigHistory, active_overrides, log_fields, rules_of
-from driftd.loop.factory import Assembly
+from driftd.loop.factory import Assembly, NoVersionError
 from driftd.loop.integrity import state_sentence
 from driftd.loop.maintenance import PRUNE_AGAIN, prune
 from driftd.loop.messages import DeliveryConfirmed, Message, Reload, Stop, Tick
@@ -39,6 +39,7 @@ class Daemon:
     assembly: Assembly
     models: dict[str, ModelRunner] = field(default_factory=dict)
     obstacles: dict[str, str] = field(default_factory=dict)  # why a model of the config is not under watch
+    versionless: set[str] = field(default_factory=set)  # of them, those that have no version yet: nothing fails there
     failures: dict[str, str] = field(default_factory=dict)  # why the last step of a model under watch failed
     inbox: SimpleQueue[Message] = field(default_factory=SimpleQueue)
     stopping: str | None = None
@@ -104,7 +105,8 @@ class Daemon:
     def faults(self) -> dict[str, str]:
         """Why models are not checked, or their last step failed; called in other threads."""
         hanging = {name: model.hang for name, model in list(self.models.items()) if model.hang is not None}
-        return {**hanging, **self.failures, **self.unwatched}
+        faults = {**hanging, **self.failures, **self.unwatched}
+        return {name: reason for name, reason in faults.items() if name not in self.versionless}
 
     def _handle_message(self, message: Message, now: float) -> None:
         """Act on a message; what fails is told and tried again with a later one: a full disk must not end the daemon.
@@ -182,15 +184,10 @@ class Daemon:
     def status_line(self) -> str:
         """Where every model stands, in one short line."""
         standings = [(model.state, model.verdicts) for model in self.models.values() if model.obstacle is None]
-        known = status_line(standings, self.unwatched, self.refusal)
-        left = len(self.assembly.config.models) - len(self.models.keys() | self.obstacles.keys())
-        return known if left <= 0 else f"{left} models are not opened yet; {known}"
+        return status_line(standings, self.unwatched, self.refusal)
 
     def watch(self, now: float) -> bool:
-        """Take under watch what the config names and is not yet; what cannot be is told once and tried again.
-
-        True while some were left for the next round.
-        """
+        """Take under watch what is not yet; what cannot be is told once and tried again. True while some were left."""
         missing = [name for name in self.assembly.config.models if name not in self.models]
         for name in self.steps.due(missing, (), now):  # those that could not be opened before come last, now and then
             self.assembly.service.alive()
@@ -336,6 +333,7 @@ class Daemon:
         self.is_behind = True
 
     def _watch(self, name: str, now: float) -> None:
+        self.versionless.discard(name)
         with handle_failure(partial(self._report_obstacle, name, now)):
             self.models[name] = self.assembly.open_model(name, self.assembly.config, now)
             self.steps.forget(name)
@@ -345,6 +343,8 @@ class Daemon:
         """Note why a model is not under watch; the log is told only of another reason than before."""
         if isinstance(error, DamagedError):
             self.assembly.metrics.model(name).mark_events_damaged()
+        if isinstance(error, NoVersionError):
+            self.versionless.add(name)
         obstacle = str(error) if isinstance(error, DriftdError) else f"{type(error).__name__}: {error}"
         if self.obstacles.get(name) != obstacle:
             log.error("model_not_watched", model=name, reason=obstacle)

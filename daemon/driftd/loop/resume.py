@@ -205,12 +205,12 @@ def _assessment(store: StateReader, check: StoredCheck) -> Assessment:
         KindAssessment(EvidenceKind(kind), found.verdict, found.evidence, found.threshold, "")
         for kind, found in check.evidence.items()
     )
+    kinds_by_name = {str(kind): kind for kind in EvidenceKind}
+    stored = store.window_scores(check.model, check.window_index) if check.kind == "window" else ()
     scores = tuple(
-        Score(EvidenceKind(score.kind), score.subject, score.component, score.value, 0.0, score.evidence)
-        for score in store.scores(check.model, since_index=check.window_index)
-        if score.window_index == check.window_index
-        and score.kind != EvidenceKind.PERFORMANCE
-        and score.value is not None
+        Score(kinds_by_name[score.kind], score.subject, score.component, score.value, 0.0, score.evidence)
+        for score in stored
+        if score.kind != EvidenceKind.PERFORMANCE and score.value is not None
     )
     faults = tuple(Fault(**fault, sentence="") for fault in check.figures.get("faults", ()))
     figures = {name: value for name, value in check.figures.items() if isinstance(value, float)}

@@ -128,7 +128,11 @@ class MetricStore:
     def _piece(self, family: Family, labels: Labels) -> _Piece:
         if len(labels) != len(family.labels):
             raise ValueError(f"{family.name} has the labels {family.labels}, not {len(labels)} of them: {labels}")
-        return self._pieces[family].setdefault(labels[0] if family.owner else "", _Piece())
+        pieces, owner = self._pieces[family], labels[0] if family.owner else ""
+        piece = pieces.get(owner)
+        if piece is None:
+            piece = pieces[owner] = _Piece()
+        return piece
 
 
 def _head(family: Family, *, openmetrics: bool) -> bytes:

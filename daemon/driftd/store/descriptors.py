@@ -177,7 +177,7 @@ class CountedConnection(sqlite3.Connection):
 open_database = partial(sqlite3.connect, factory=CountedConnection)
 
 
-BYTES_OF_A_MODEL = 2_000_000  # resident, of 20 features with a year of hourly windows; printed by benchmarks/fleet.py
+BYTES_OF_A_MODEL = 1_000_000  # resident, of 20 features, twice what benchmarks/fleet.py prints
 _SHARE_OF_MEMORY = 0.5
 
 
@@ -200,5 +200,5 @@ def describe_capacity(models: int) -> tuple[str, bool]:
     fit = models_that_fit()
     least = min(fit, key=lambda what: fit[what])
     number = f"{models} model{'s' if models != 1 else ''}"
-    sentence = f"{number}; this host takes about {fit[least]:,} (by {least}; of 20 features, about 2 MB each)"
+    sentence = f"{number}; this host takes about {fit[least]:,} (by {least}; of 20 features, about 1 MB each)"
     return sentence, models <= fit[least]

@@ -23,7 +23,8 @@ from driftd_detectors.profile.profile import Profile
 from driftd_detectors.reference import layout_of
 
 MOST_COLUMNS = 96
-MOST_AVERAGED = 24  # windows of a column; their mean is known well enough for a colour
+MOST_AVERAGED, FEWEST_AVERAGED = 24, 4  # windows of a column; their mean is known well enough for a colour
+MOST_SCORES = 150_000  # that are read for one heat map: with many streams, fewer windows of a column
 IN_STANDARD_DEVIATIONS = (
     "location",
     "spread",
@@ -61,7 +62,8 @@ def score_view(reader: SeriesReader, model: str, span: str | None) -> ScoreView 
     config = config_in_force(reader)
     first, last, _ = window_range(reader, model, config, span)
     grouping = Grouping.of(first, max(first, last), MOST_COLUMNS)
-    stride = math.ceil(grouping.size / MOST_AVERAGED)
+    affordable = MOST_SCORES // (grouping.groups * max(1, reader.count_scores(model, last)))
+    stride = math.ceil(grouping.size / max(FEWEST_AVERAGED, min(MOST_AVERAGED, affordable)))
     means = reader.score_means(model, first, last, grouping.size, stride)
     rows = _rows(means, grouping.groups, reader.thresholds(model))
     starts = _starts(reader, model, grouping, by_time=not config.by_rows(model))
@@ -70,10 +72,8 @@ def score_view(reader: SeriesReader, model: str, span: str | None) -> ScoreView 
 
 def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bool) -> list[float | None]:
     starts: list[float | None] = [None] * grouping.groups
-    for window, start, at in reader.window_times(model, grouping.first):
-        place = (window - grouping.first) // grouping.size
-        if starts[place] is None:
-            starts[place] = start if by_time else at
+    for place, start, at in reader.group_starts(model, grouping.first, grouping.size):
+        starts[place] = start if by_time else at
     return starts
 
 

@@ -91,27 +91,33 @@ class SeriesReader(StateReader):
                    where model = ? and kind = ? and window_index >= ? order by window_index"""
         return map(CheckRow._make, self._db.execute(query, (model, kind, first)))
 
-    def window_times(self, model: str, first: int) -> Iterator[tuple[int, float, float]]:
-        """Index, start and time of the check of every checked window from an index on, oldest first."""
-        query = """select window_index, window_start, at from checks
-                   where model = ? and kind = 'window' and window_index >= ? order by window_index"""
-        return (
-            (row["window_index"], row["window_start"], row["at"]) for row in self._db.execute(query, (model, first))
-        )
+    def group_starts(self, model: str, first: int, size: int) -> list[tuple[int, float, float]]:
+        """Of the first checked window of each group of `size` from `first` on: the group, its start, its check's time.
+
+        A group without a checked window has none.
+        """
+        query = """select (window_index - :first) / :size, window_start, at, min(window_index) from checks
+                   where model = :model and kind = 'window' and window_index >= :first group by 1"""
+        given = {"model": model, "first": first, "size": size}
+        return [(group, start, at) for group, start, at, _ in map(tuple, self._db.execute(query, given))]
 
     def score_means(self, model: str, first: int, last: int, group: int, stride: int = 1) -> list[ScoreMean]:
         """The mean score of every stream in groups of so many windows, the first beginning at `first`.
 
-        Of long groups every `stride`-th window is enough: sorting a year's scores by stream is what takes time.
+        Of long groups every `stride`-th window is enough: only its rows are read, however long the history is.
         """
-        query = """select (window_index - :first) / :group as "group", kind, subject, component, avg(value) as value,
-                          max(evidence) as evidence
-                   from scores
-                   where model = :model and window_index between :first and :last
-                     and (window_index - :first) % :stride = 0
+        query = """select (window_index - :first) / :group, kind, subject, component, avg(scores.value), max(evidence)
+                   from json_each(:windows) as wanted
+                   cross join scores on model = :model and window_index = wanted.value
                    group by 1, 2, 3, 4"""
-        given = {"model": model, "first": first, "last": last, "group": group, "stride": stride}
-        return [ScoreMean(**dict(row)) for row in self._db.execute(query, given)]
+        windows = json.dumps(list(range(first, last + 1, stride)))
+        given = {"model": model, "first": first, "group": group, "windows": windows}
+        return [ScoreMean(*row) for row in self._db.execute(query, given)]
+
+    def count_scores(self, model: str, window: int) -> int:
+        """How many scores a window has."""
+        query = "select count(*) as scores from scores where model = ? and window_index = ?"
+        return int(self._db.execute(query, (model, window)).fetchone()["scores"])
 
     def thresholds(self, model: str) -> dict[str, float]:
         """By kind, the evidence at which it alarms, as the newest check of a window with evidence had it."""

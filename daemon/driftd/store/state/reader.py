@@ -184,6 +184,11 @@ class StateReader:
         query = "select * from scores where model = ? and window_index >= ? order by window_index"
         return [StoredScore.from_row(row) for row in self._db.execute(query, (model, since_index))]
 
+    def window_scores(self, model: str, index: int) -> list[StoredScore]:
+        """The scores of one window."""
+        query = "select * from scores where model = ? and window_index = ?"
+        return [StoredScore.from_row(row) for row in self._db.execute(query, (model, index))]
+
     def actions(self, model: str | None = None, limit: int = 50) -> list[StoredAction]:
         """The latest intended actions."""
         everywhere = "select * from actions order by id desc limit ?"

@@ -209,7 +209,7 @@ class StoredScore:
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> StoredScore:
         """Read a row of `scores`."""
-        return cls(**dict(row))
+        return cls(*row)
 
 
 @dataclass(frozen=True, slots=True)
