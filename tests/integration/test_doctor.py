@@ -75,6 +75,13 @@ def bad(findings: list[Finding]) -> list[tuple[FindingLevel, str]]:
     ]
 
 
+NOTHING_JUDGED = """
+with recursive n(i) as (select 0 union all select i + 1 from n where i < 11)
+insert or replace into checks
+select null, at, model, kind, window_index + i, window_start, window_end, 5, 'inconclusive',
+       'only 5 rows; 30 are needed to say anything', version, figures, evidence
+from n, (select * from checks where kind = 'window' order by window_index desc limit 1)
+"""
 NOT_HERE = {"clock", "libraries", "config", "daemon", "conditions"}  # of this machine, or of a daemon that answers
 
 
@@ -279,6 +286,12 @@ BROKEN: dict[str, tuple[str, Break, FindingLevel, str]] = {
         lambda p: sql(p / "state/state.db", "delete from checks"),
         FindingLevel.WARN,
         "no window of it was checked yet",
+    ),
+    "nothing judged": (
+        "progress",
+        lambda p: sql(p / "state/state.db", NOTHING_JUDGED),
+        FindingLevel.WARN,
+        "none of its last 12 windows could be judged: only 5 rows.*set a longer window",
     ),
     "nobody to ask": ("conditions", lambda _: None, FindingLevel.WARN, "could not be looked at: .*system's choice"),
     "no state": ("progress", lambda p: (p / "state/state.db").unlink(), FindingLevel.FAIL, "no state database"),

@@ -34,6 +34,7 @@ from driftd_detectors.schema import Schema, is_own
 _SOURCE_SECONDS, _IMPORT_SECONDS = 30.0, 120.0
 _WINDOWS_LATE = 3.0
 _SPARE_SECONDS = 900.0
+_NOT_JUDGED = 12  # windows in a row that had nothing to say
 _PUT_OFF = 900.0  # seconds that an action may wait for a free process
 _LONG_ACTION = 1.5  # times limits.timeout
 
@@ -216,8 +217,9 @@ def progress(installation: Installation) -> Iterator[Finding]:
             if state is None:
                 yield warn(name, "is not under watch yet", "start the daemon; `driftd init` trains a first version")
                 continue
-            last = reader.checks(name, 1, "window")
+            last = reader.checks(name, _NOT_JUDGED, "window")
             faults = [*_check_last(installation, state, last), *_check_actions(installation, name, reader)]
+            faults += _check_judged(name, last)
             needs = needs_person(state) if state.hand_over is None else None  # else told by the check of hand-overs
             if needs is not None and not state.failures:
                 faults.append(warn(name, needs, "see `driftd status`"))
@@ -247,6 +249,12 @@ def _check_last(installation: Installation, state: ModelState, last: list[Stored
             yield fail(name, f"the last checked window ended {behind / window.every:.0f} windows ago", todo)
     if last[0].verdict is Verdict.ERROR:
         yield fail(name, f"its last check failed: {last[0].reason}", "see the findings on its source")
+
+
+def _check_judged(name: str, last: list[StoredCheck]) -> Iterator[Finding]:
+    if len(last) == _NOT_JUDGED and all(check.verdict is Verdict.INCONCLUSIVE for check in last):
+        said = f"none of its last {_NOT_JUDGED} windows could be judged: {last[0].reason}"
+        yield warn(name, said, f"set a longer window, such as `models.{name}.window: {{every: 1d}}`, or more rows")
 
 
 def _check_actions(installation: Installation, name: str, reader: StateReader) -> Iterator[Finding]:

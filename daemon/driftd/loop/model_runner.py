@@ -14,9 +14,10 @@ from driftd.actions import ReportResult
 from driftd.events import Event
 from driftd.formatting import encodable
 from driftd.loop.actions import Performer, finding_of
+from driftd.loop.alarms import absorb_alarms, raise_alarms, save_fault
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
-from driftd.loop.checks import ServedBy, alarm_of, fault_in, is_conclusive, is_level_fault
-from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, save_fault
+from driftd.loop.checks import ServedBy
+from driftd.loop.decide import Counts, Decision, Rules, open_decision
 from driftd.loop.disk import DiskLimits, prune_model
 from driftd.loop.requests import (
     PRUNE_CHECKS,
@@ -32,15 +33,9 @@ from driftd.loop.step_schedule import SHORT_REST
 from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
-    LEVELS,
-    AlarmCleared,
-    AlarmRaised,
-    AlarmStanding,
     ClockTick,
     Facts,
     ProbationResult,
-    QualityFault,
-    QualityOk,
     StepDone,
 )
 from driftd.records import (
@@ -53,14 +48,11 @@ from driftd.records import (
     ReportArguments,
     SwapArguments,
     SwapPurpose,
-    Verdict,
-    Window,
 )
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
-from driftd_detectors.assessment import EvidenceKind, KindAssessment, LatestVerdicts
-from driftd_detectors.performance.label_delay import FEWEST_LABELS
+from driftd_detectors.assessment import LatestVerdicts
 
 log = structlog.get_logger()
 
@@ -238,7 +230,7 @@ class ModelRunner:
                     self.name, run.window, version=champion, rows=profile.rows, profile=profile.to_bytes()
                 )
             self.evidence.save(champion, monitor, self.store)
-            self._raise_alarms(run, decision, facts, champion, now)
+            raise_alarms(decision, run, facts, champion)
         self.evidence.monitor = monitor
         is_window = run.kind == "window"
         self.verdicts = (self.verdicts.after_window if is_window else self.verdicts.after_labels)(assessment)
@@ -254,47 +246,6 @@ class ModelRunner:
             reason=assessment.sentence,
             seconds=round(run.seconds, 4),
         )
-
-    def _raise_alarms(self, run: CheckRun, decision: Decision, facts: Facts, champion: int, now: float) -> None:
-        assessment = run.result.assessment
-        if run.kind == "window" and is_conclusive(assessment, EvidenceKind.QUALITY):
-            fault = fault_in(assessment)
-            is_level = is_level_fault(assessment)
-            decision.advance(QualityOk() if fault is None else QualityFault(fault, is_level=is_level), facts)
-        if run.kind == "labels" and not assessment.waits:
-            fault = fault_in(assessment)
-            if fault is not None:
-                decision.advance(QualityFault(fault, "labels"), facts)
-            elif assessment.figures.get("labels", 0) >= FEWEST_LABELS:
-                decision.advance(QualityOk("labels"), facts)
-        for kind in assessment.kinds:
-            if kind.crossed:
-                self._raise_alarm(kind, run.window, decision, facts, champion, now)
-            elif str(kind.kind) in LEVELS:
-                self._follow_level(kind, run.window, decision, facts, champion, now)
-
-    def _raise_alarm(
-        self, kind: KindAssessment, window: Window, decision: Decision, facts: Facts, champion: int, now: float
-    ) -> None:
-        alarm, leaders = alarm_of(kind), kind.leaders[:20]
-        number = self.store.save_alarm(self.name, alarm, window, at=now, version=champion, leaders=leaders)
-        decision.advance(AlarmRaised(alarm, number, window), facts)
-
-    def _follow_level(
-        self, kind: KindAssessment, window: Window, decision: Decision, facts: Facts, champion: int, now: float
-    ) -> None:
-        """Have policy know whether the alarm of a kind stands, by the evidence and not by the crossing alone."""
-        name = str(kind.kind)
-        is_open = any(alarm.kind == name for alarm in decision.state.open_alarms)
-        if kind.verdict is Verdict.DRIFT and not is_open:
-            raised = [alarm for alarm in self.store.standing_alarms(self.name, champion) if alarm.kind == name]
-            if raised:
-                decision.advance(AlarmStanding(alarm_of(kind), raised[0].id), facts)
-            else:
-                self._raise_alarm(kind, window, decision, facts, champion, now)
-        elif kind.verdict in (Verdict.OK, Verdict.SUSPECTED) and is_open:
-            self.store.clear_alarms(self.name, name, now)
-            decision.advance(AlarmCleared(name, kind.sentence), facts)
 
     # --- decide ------------------------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ class _Files:
     @contextlib.contextmanager
     def lock_files(self) -> Iterator[None]:
         """Open a connection inside; no descriptor is closed meanwhile."""
-        with self._locked():
+        with self._hold_lock():
             yield
 
     def add(self, path: str) -> _Identity | None:
@@ -80,7 +80,7 @@ class _Files:
         self._count_closed()
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _hold_lock(self) -> Iterator[None]:
         try:
             with self._lock:
                 yield
@@ -104,7 +104,7 @@ class _Files:
 
     def head(self, path: Path, size: int) -> tuple[bytes, int]:
         """The first bytes of a file, and its length."""
-        with self._locked():
+        with self._hold_lock():
             self._let_go_of_removed()
             status = path.stat()
             identity = status.st_dev, status.st_ino
