@@ -175,7 +175,7 @@ class ConfigHistory:
     def _before(self) -> Iterator[_Entry]:
         """What was applied before, newest first: what waits for room, then what is stored."""
         yield from (entry for entry in reversed(self.waiting) if entry.content is not None)
-        for stored in self.store.configs(_LOOKED_BACK):
+        for stored in self.store.applied_configs(_LOOKED_BACK):
             if stored.content is not None:
                 yield _Entry(stored.hash, stored.at, content=stored.content)
 

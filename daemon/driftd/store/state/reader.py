@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -219,6 +219,11 @@ class StateReader:
         """The configs that were read, applied and refused."""
         rows = self._db.execute("select * from configs order by id desc limit ?", (limit,))
         return [StoredConfig.from_row(row) for row in rows]
+
+    def applied_configs(self, limit: int) -> Iterator[StoredConfig]:
+        """The configs that were applied, newest first; each is read when it is asked for: a fleet's are large."""
+        query = "select * from configs where error is null order by id desc limit ?"
+        return map(StoredConfig.from_row, self._db.execute(query, (limit,)))
 
     def config_in_force(self) -> StoredConfig | None:
         """The config that was applied last; None before a daemon ran."""
