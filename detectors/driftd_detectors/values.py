@@ -27,6 +27,8 @@ _WHOLE = re.compile(r"-?(?:0|[1-9]\d*)\.0*", re.ASCII)
 _LARGE = re.compile(r"-?[1-9](?:\.\d+)?[eE]\+?\d{1,3}", re.ASCII)
 _UTC_NAMES = ("UTC", "GMT")
 _SLASHES = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(?=$|[T ])", re.ASCII)
+_ZONE_NAME = re.compile(r".*\d:\d\d(?::\d\d(?:[.,]\d+)?)?\s*(?:[AP]M\s*)?([A-Z]{2,5})", re.ASCII | re.DOTALL)
+_NO_ZONES = ("AM", "PM", *_UTC_NAMES)
 _UUID_BYTES = 16
 
 
@@ -87,6 +89,20 @@ def iso_text(text: str) -> str:
         plain = f"{plain[:-3].rstrip()}Z" if ":" in plain else plain
     found = _SLASHES.match(plain)
     return plain if found is None else f"{found[1]}-{int(found[2]):02d}-{int(found[3]):02d}{plain[found.end() :]}"
+
+
+def zone_remedy(text: str) -> str:
+    """That a date ends with the short name of a zone, which is not read, and what to write; empty where it does not.
+
+    Short names mean different zones to different people: IST, CST, BST.
+    """
+    found = _ZONE_NAME.fullmatch(text.strip())
+    if found is None or found[1] in _NO_ZONES:
+        return ""
+    return (
+        f": zone abbreviations such as {found[1]} are not read, because they name no one zone; "
+        "write the offset (+01:00), or UTC"
+    )
 
 
 def number_of_text(text: str) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,42 @@ def test_a_webhook_gets_the_message(tmp_path: Path) -> None:
     with pytest.raises(HandOverError, match="the webhook cannot be told") as failed:
         run(order(tmp_path, webhook="http://127.0.0.1:9/x?token=s3cret"))
     assert "s3cret" not in str(failed.value)
+
+
+def test_a_webhook_that_answers_slowly_is_not_waited_for(tmp_path: Path) -> None:
+    """The time is for the whole answer, also where it comes letter by letter."""
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            while not over.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=drip, args=(listener,), daemon=True)
+        server.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/x?token=s3cret"
+        with pytest.raises(HandOverError, match=r"gave no answer within 0\.5 s \(deploy\.timeout\)") as failed:
+            run(order(tmp_path, webhook=address, timeout=0.5))
+        assert "s3cret" not in str(failed.value)
+        over.set()
+        server.join()
+
+
+def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    """The error says what to configure."""
+    with (
+        endpoint(answer=lambda _: (302, {"location": "http://127.0.0.1:9/"}, 0.0)) as moved,
+        pytest.raises(HandOverError, match=r"a redirect \(302\), which is not followed: configure the address"),
+    ):
+        run(order(tmp_path, webhook=moved.url))
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The error says which program could not be started, and why."""
+    with pytest.raises(HandOverError, match=r"exit code 127: the program '/no/such/one' cannot be started: No such"):
+        run(order(tmp_path, command=("/no/such/one", "x")))
 
 
 def test_an_address_in_a_file_is_read_at_each_hand_over(tmp_path: Path) -> None:

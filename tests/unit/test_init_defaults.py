@@ -288,6 +288,17 @@ def test_surprises_are_said() -> None:
     assert "3 rows have no readable time in ts and are left out" in found.remarks
 
 
+def test_times_with_the_short_name_of_a_zone_are_told() -> None:
+    """They are no times, and the remark says why and what to write; the same where the column is named."""
+    frame = rows(when=stamps().strftime("%Y-%m-%d %H:%M CET"))
+    told = "zone abbreviations such as CET are not read, because they name no one zone; write the offset (+01:00), or"
+    assert any(
+        "when is left out of the features: it holds texts" in text and told in text for text in guess(frame).remarks
+    )
+    with pytest.raises(click.ClickException, match="zone abbreviations such as CET are not read"):
+        guess(frame, time="when")
+
+
 @pytest.mark.parametrize("time", ["booked", "ts", None])
 def test_the_time_of_a_file_wins_over_that_of_its_folder(tmp_path: Path, time: str | None) -> None:
     """A date in a folder's name is the time of a row only where the file has none of its own, whatever its name."""

@@ -238,6 +238,15 @@ def test_a_version_that_cannot_be_watched_after_its_confirmation_is_taken_back()
     assert (back.event, back.state.champion, len(back.actions)) == (Event.HAND_OVER_TAKEN_BACK, 1, 1)
 
 
+def test_a_confirmation_after_the_taking_back_says_in_the_promotion_who_gave_it() -> None:
+    """There is no build any more whose judgement could be told."""
+    back = decide(awaiting(), OperatorRequest("reject", "ada", "not today", 2))
+    late = decide(back.state, CONFIRM)
+    promoted = decide(late.state, StepDone(late.actions[0].arguments))
+    assert promoted.event is Event.PROMOTED
+    assert promoted.reason.endswith("on probation: ada says that it serves: rolled out")
+
+
 def test_results_of_what_is_over_are_put_aside() -> None:
     """A command that ends after the confirmation, or of an earlier try, changes nothing."""
     state, output = handing_over()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 import uuid
 from concurrent.futures import Future
@@ -256,6 +257,31 @@ def test_ids_and_times_are_as_many_as_rows(places: Places, ids: list[str] | None
     """Too few ids or times are refused before anything is predicted."""
     with Driftd(places.root, MODEL) as sdk, pytest.raises(ValueError, match="2 rows"):
         sdk.predict([{"x": 1.0}, {"x": 2.0}], ids=ids, at=at)
+
+
+def test_a_text_is_never_taken_for_a_list_of_letters(places: Places) -> None:
+    """One id for several rows, or one label for several ids, is an error that says so."""
+    with Driftd(places.root, MODEL) as sdk:
+        with pytest.raises(TypeError, match="several rows take several ids, as a list: got 'ab'"):
+            sdk.predict([{"x": 1.0}, {"x": 2.0}], ids="ab")  # type: ignore[arg-type]  # what users do
+        for labels in ("ab", 1.5):
+            with pytest.raises(TypeError, match="several rows take several labels"):
+                sdk.feedback(["a", "b"], labels)
+        with pytest.raises(TypeError, match="put this one into a list"):
+            sdk.log({"prediction_id": "a", "label": 1.5})  # type: ignore[arg-type]  # what users do
+
+
+@pytest.mark.parametrize(
+    "at",
+    [np.datetime64("2026-01-31T10:00"), dt.date(2026, 1, 31), np.float64(1_769_853_600), np.int64(1_769_853_600)],
+    ids=["datetime64", "date", "float64", "int64"],
+)
+def test_one_time_holds_for_all_rows_whatever_its_type(places: Places, at: object) -> None:
+    """A batch takes what a single row takes."""
+    with Driftd(places.root, MODEL) as sdk:
+        single = sdk.predict({"x": 1.0}, at=at)  # type: ignore[arg-type]  # what users do
+        batch = sdk.predict([{"x": 1.0}, {"x": 2.0}], at=at)  # type: ignore[arg-type]
+        assert [item.reason for item in batch] == [single.reason] * 2
 
 
 def test_the_log_keeps_one_kind_where_one_is_expected(places: Places) -> None:

@@ -63,6 +63,12 @@ def test_a_source_as_it_should_be(tmp_path: Path) -> None:
         ),
         ("a.jsonl", json.dumps({**ROW, "at": START * 1000}) + "\n", "format: auto", "is in milliseconds"),
         ("a.jsonl", json.dumps({**ROW, "at": "noon"}) + "\n", "format: auto", "1 of 1 rows have no readable time"),
+        (
+            "a.jsonl",
+            json.dumps({**ROW, "at": "2026-03-01 12:00 CET"}) + "\n",
+            "format: auto",
+            "zone abbreviations such as CET are not read",
+        ),
         ("a.xlsx", "PK", "format: auto", "'.xlsx' is not one that driftd reads"),
         ("a.jsonl", "", "format: auto", "there is no row yet"),
         ("a.jsonl", json.dumps(ROW) + "\n", "feedback: /nonexistent/labels", "/nonexistent/labels does not exist"),

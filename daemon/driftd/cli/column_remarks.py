@@ -10,7 +10,7 @@ import pandas as pd
 
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import MOSTLY, Kind, is_padded
-from driftd_detectors.values import class_name, number_of_text
+from driftd_detectors.values import class_name, number_of_text, zone_remedy
 
 MOST_CLASSES = 20
 MOST_SIGNS = 5  # different texts among numbers that may stand for nothing
@@ -92,6 +92,13 @@ def _newest(count: int, at: Numbers | None) -> np.ndarray[tuple[int], np.dtype[n
 
 _NUMBER = r"[-+]?(?:\d{1,3}(?:[.,' \u2019\u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)?"
 _WITH_UNIT = re.compile(rf"\s*[$€£¥]?\s*{_NUMBER}\s*[%$€£¥]?\s*")
+
+
+def zone_names(column: pd.Series) -> str | None:
+    """That the texts of a column are times with the short name of a zone, and the remedy; None where they are not."""
+    text = next((value for value in column.dropna() if isinstance(value, str)), "")
+    remedy = zone_remedy(text)
+    return f"it holds texts such as {text[:40]!r}{remedy}, and run this again" if remedy else None
 
 
 def written_numbers(column: pd.Series) -> str | None:

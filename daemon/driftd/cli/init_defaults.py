@@ -11,7 +11,7 @@ import click
 import numpy as np
 import pandas as pd
 
-from driftd.cli.column_remarks import MOST_CLASSES, remarks_on, written_numbers
+from driftd.cli.column_remarks import MOST_CLASSES, remarks_on, written_numbers, zone_names
 from driftd.config.types import seconds
 from driftd.sources.listing import quote_names
 from driftd.sources.row_counts import are_possible
@@ -255,6 +255,8 @@ def _require_times(rows: pd.DataFrame, name: str | None, now: float, share: floa
     remedy = f"; it {smaller}" if smaller is not None else ""
     if not remedy and len(bad):
         remedy = f"; {time_obstacle(float(bad[0]), now)}"
+    elif not remedy and (zones := zone_names(rows[name])) is not None:
+        remedy = f"; {zones}"
     raise click.ClickException(
         f"{name} does not hold times: they are dates (ISO 8601) or epoch seconds since 1973{remedy}"
     )
@@ -295,7 +297,8 @@ def _ignored_columns(rows: pd.DataFrame, candidates: list[str], remarks: list[st
             why[name] = "it is constant"
         elif _names_rows(column, distinct):
             smaller = _smaller_unit(column)
-            why[name] = f"it {smaller}" if smaller is not None else written_numbers(column) or "it names the row"
+            written = written_numbers(column) or zone_names(column)
+            why[name] = f"it {smaller}" if smaller is not None else written or "it names the row"
     remarks.extend(
         f"{name or 'the column without a name'} is left out of the features: {reason}" for name, reason in why.items()
     )

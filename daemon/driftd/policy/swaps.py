@@ -118,7 +118,8 @@ def _begin_probation(served: ModelState, before: int | None, figures: DecisionFi
         )
     probation = Probation(before, now, until_refresh=build is not None and build.is_refresh)
     watched = replace(clean, phase=Phase.PROBATION, previous=before, probation=probation)
-    decision = build.decision if build is not None else ""
+    unasked = served.hand_over.reason if served.hand_over is not None else ""
+    decision = build.decision if build is not None else unasked
     reason = f"version {served.champion} serves instead of {before} and is on probation: {decision}"
     return Transition(watched, reason, Event.PROMOTED, (), figures)
 

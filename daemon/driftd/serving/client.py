@@ -158,7 +158,7 @@ class Driftd:
         """
         if isinstance(rows, Mapping):
             return self._predict([rows], None if ids is None else [ids], [at], probabilities=probabilities)[0]
-        names = None if ids is None else list(ids)
+        names = None if ids is None else _several(ids, "ids")
         return self._predict(rows, names, _each(at, len(rows)), probabilities=probabilities)
 
     def feedback(self, ids: Identity | Iterable[Identity], labels: Any, *, at: Any = None) -> Receipt:
@@ -169,7 +169,7 @@ class Driftd:
         """
         if isinstance(ids, str) or not isinstance(ids, Iterable):
             ids, labels, at = [ids], [labels], None if at is None else [at]
-        names, values = list(ids), [_plain(label) for label in labels]
+        names, values = list(ids), [_plain(label) for label in _several(labels, "labels")]
         if len(names) != len(values):
             raise ValueError(f"{len(names)} ids came with {len(values)} labels; there must be one for each")
         events = [
@@ -188,6 +188,8 @@ class Driftd:
         `windows` of the receipt says of how many predictions of the past the window will be checked, and of how many it
         is closed: these are kept for builds and references. Raises EventsNotKeptError.
         """
+        if isinstance(events, Mapping):
+            raise TypeError("log takes several events: put this one into a list")
         listed = list(events)
         batch, refused = self._events.read(listed, time.time())
         try:
@@ -349,9 +351,17 @@ def _to_answer(answered: Answered, place: int, reason: str | None, unknown: tupl
     )
 
 
+def _several(values: Any, what: str) -> list[Any]:
+    """Values of several rows; a text would be taken apart into its letters. Raises TypeError."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"several rows take several {what}, as a list: got {values!r:.60}")
+    return list(values)
+
+
 def _each(at: Any, rows: int) -> list[Moment]:
     """One time for each row."""
-    if at is None or isinstance(at, float | int | str | datetime):
+    at = _plain(at) if getattr(at, "ndim", None) == 0 else at
+    if isinstance(at, str) or not isinstance(at, Iterable):
         return [at] * rows
     moments = [_plain(moment) for moment in at]
     if len(moments) != rows:

@@ -17,6 +17,7 @@ from driftd.store.events.arrow_columns import read_numbers
 from driftd.store.events.feature_parsing import EARLIEST, FUTURE_SECONDS, time_obstacle
 from driftd.store.events.reader import EventReader
 from driftd_detectors.columns import Numbers
+from driftd_detectors.values import zone_remedy
 
 NO_TIME = "no readable time"
 DAY_FIRST_REMEDY = ": set dialect: {day_first: true} or {day_first: false}"
@@ -82,7 +83,7 @@ def _unreadable(place: int, read_from: pa.ChunkedArray | None) -> TimeFault:
     text = None if read_from is None else read_from[place].as_py()
     if not isinstance(text, str):
         return TimeFault(place, NO_TIME)
-    remedy = DAY_FIRST_REMEDY if begin_of_date(text) is not None else ""
+    remedy = zone_remedy(text) or (DAY_FIRST_REMEDY if begin_of_date(text) is not None else "")
     return TimeFault(place, f"{NO_TIME} in {text[:_SHOWN_CHARACTERS]!r}{remedy}")
 
 

@@ -30,7 +30,7 @@ from driftd.store.events.arrow_columns import read_column, read_ids, table_of, t
 from driftd.store.events.columnar import in_words_of
 from driftd.training.adoption_records import AdoptionOrder
 from driftd.training.fork_server import SHARED
-from driftd.training.jobs import Job, JobLimits, job_environment, read_result, start_job
+from driftd.training.jobs import Job, JobLimits, describe_failure, job_environment, read_result, start_job
 from driftd.training.snapshots import DATA, labelled_rows, name_values, take_snapshot
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.reference import Reference, drift_within
@@ -339,5 +339,5 @@ def _finish(job: Job, task: str) -> Mapping[str, object]:
     while (result := job.poll()) is None:
         time.sleep(POLL_SECONDS)
     if not result.ok:
-        raise FirstVersionError(f"the step {task!r} of version 1 failed: {result.error}\n{result.tail}")
+        raise FirstVersionError(f"the step {task!r} of version 1 failed: {describe_failure(result)}\n{result.tail}")
     return result.value

@@ -159,7 +159,7 @@ _LAST_WORDS = 200  # characters
 def describe_failure(result: JobResult) -> str:
     """Why a job failed; of a program that ended with a code, also the last line that it printed."""
     lines = [line.strip() for line in _OURS.sub("", result.tail).splitlines() if line.strip()]
-    if "exit code" not in result.error or not lines:
+    if "exit code" not in result.error or not lines or lines[-1][-_LAST_WORDS:] in result.error:
         return result.error
     return f"{result.error}; its last words: {visible(lines[-1][-_LAST_WORDS:])}"
 

@@ -152,6 +152,19 @@ def _end_as(status: int) -> None:
     os._exit(1)
 
 
+_NOT_STARTED = 127  # the exit code by which a shell says that there is no such program
+
+
+def _become(command: list[str]) -> None:
+    """Replace this process by a program; where it cannot be started, say why and end."""
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - the command is the one that the operator configured
+    except OSError as error:
+        where = "" if os.sep in command[0] else " on the PATH of driftd"
+        sys.stderr.write(f"the program {command[0]!r} cannot be started{where}: {error.strerror}\n")
+        sys.exit(_NOT_STARTED)
+
+
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the command is the trainer that the operator configured
+    _become(sys.argv[2:])

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from driftd_detectors.schema import Kind
-from driftd_detectors.values import class_name, iso_text, truth_of_text
+from driftd_detectors.values import class_name, iso_text, truth_of_text, zone_remedy
 
 FUTURE_SECONDS = 86_400.0  # clocks of applications may be wrong by this much
 EARLIEST = 100_000_000.0  # March 1973: below it are 0, dates as numbers (20260131) and days as spreadsheets count them
@@ -112,7 +112,8 @@ def _read_iso(text: str) -> datetime:
     try:
         return datetime.fromisoformat(iso_text(text))
     except ValueError:
-        raise ValueError(f"expected epoch seconds or an ISO 8601 text, got the text {text[:40]!r}") from None
+        said = f"expected epoch seconds or an ISO 8601 text, got the text {text[:40]!r}{zone_remedy(text)}"
+        raise ValueError(said) from None
 
 
 LONGEST_TEXT = 1_000

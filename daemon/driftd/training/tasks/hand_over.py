@@ -6,6 +6,7 @@ that failed is tried again: whoever is told must be able to hear the same thing 
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import os
@@ -147,17 +148,41 @@ def _end_of(output: IO[bytes]) -> list[str]:
 
 
 def _post(address: str, message: dict[str, object], timeout: float) -> str:
+    """Post the message; `timeout` (seconds) is for the whole of it, however slowly the answer comes."""
     import httpx  # noqa: PLC0415 - only where a webhook is the way
 
     try:
-        answer = httpx.post(address, json=message, timeout=timeout, follow_redirects=False)
+        asyncio.run(_post_in_time(address, message, timeout))
+    except (TimeoutError, httpx.TimeoutException):
+        raise HandOverError(f"the webhook gave no answer within {timeout:g} s (deploy.timeout)") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         reason = str(error).replace(address, "the webhook") or "no words"
         raise HandOverError(f"the webhook cannot be told: {type(error).__name__}: {reason}") from None
-    if not answer.is_success:
-        words = " ".join(answer.text[:_ANSWER_BYTES].split())[:_LINE_SHOWN]
-        raise HandOverError(f"the webhook answers {answer.status_code}{f': {words}' if words else ''}")
     return f"by a POST to {urlsplit(address).hostname}"
+
+
+async def _post_in_time(address: str, message: dict[str, object], timeout: float) -> None:
+    import httpx  # noqa: PLC0415 - only where a webhook is the way
+
+    async with (
+        asyncio.timeout(timeout),
+        httpx.AsyncClient(timeout=timeout, follow_redirects=False) as client,
+        client.stream("POST", address, json=message) as answer,
+    ):
+        if answer.is_success:
+            return  # what it says besides is not waited for
+        if answer.is_redirect:
+            raise HandOverError(
+                f"the webhook answers with a redirect ({answer.status_code}), which is not followed: configure the "
+                "address to which it leads"
+            )
+        said = b""
+        async for chunk in answer.aiter_bytes():
+            said += chunk
+            if len(said) >= _ANSWER_BYTES:
+                break
+    words = " ".join(said[:_ANSWER_BYTES].decode("utf-8", "replace").split())[:_LINE_SHOWN]
+    raise HandOverError(f"the webhook answers {answer.status_code}{f': {words}' if words else ''}")
 
 
 _EXPERIMENT, _OWN, _BEFORE = "driftd", "driftd_version", "driftd_before"  # the tags of versions and models there
