@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from driftd.formatting import format_time
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
@@ -69,6 +70,7 @@ class _Raised:
 
 
 _EVER = float("inf")
+_SKEW = 1.0  # seconds by which two clocks, or a rounded time, may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class FilesSource:
         self._late = 0
         self._counted: dict[int, _Counted] = {}
         self._joins = LabelJoins(self._reader, self._identities)
+        self._early: dict[tuple[int, int], tuple[int, str]] = {}  # labels before their own rows, by file and first row
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. A file that cannot be read is a fault of the extent, not an exception.
@@ -146,7 +149,7 @@ class FilesSource:
             newest_at=_newest_at(known.stretches, now),
             newest_label_at=at_most(self._reader.newest_label_at(), now),
             counts={**self._reader.counters(), **counts, **joined},
-            remarks=tuple(remark for log in logs for remark in log.remarks),
+            remarks=(*(remark for log in logs for remark in log.remarks), *self._describe_early()),
         )
 
     def preview(self, now: float) -> Preview:
@@ -161,7 +164,7 @@ class FilesSource:
         return Preview(
             rows,
             tuple(fault for log in logs for fault in log.faults),
-            tuple(remark for log in logs for remark in log.remarks),
+            (*(remark for log in logs for remark in log.remarks), *self._describe_early()),
         )
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
@@ -305,6 +308,23 @@ class FilesSource:
             at = float(outcomes.label_at[np.argmax(impossible)])
             said = f"column {self._names.label_at!r}: {time_obstacle(at, stretch.found_at)}"
             self._logs.say_unreadable(stretch, ValueError(said))
+        early = outcomes.labelled & (outcomes.label_at < outcomes.at - _SKEW)
+        place = (stretch.file, stretch.first_row)
+        self._early.pop(place, None)
+        if early.any():
+            first = int(np.argmax(early))
+            times = f"{format_time(outcomes.label_at[first])} for a row of {format_time(outcomes.at[first])}"
+            self._early[place] = int(np.count_nonzero(early)), times
+
+    def _describe_early(self) -> list[str]:
+        """That labels became known before their own rows: their delay counts as none, and columns may be exchanged."""
+        if not self._early:
+            return []
+        count, (_, example) = sum(found for found, _ in self._early.values()), next(iter(self._early.values()))
+        return [
+            f"{count:,} labels became known before the time of their own row ({example}): "
+            f"are the columns {self._names.at!r} and {self._names.label_at!r} exchanged, or of two zones?"
+        ]
 
     def _label_times(self, stretch: Stretch, since: float) -> Numbers:
         """When the first label of each of the stretch's rows from `since` on became known."""
