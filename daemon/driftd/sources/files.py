@@ -70,6 +70,7 @@ class _Raised:
 
 
 _EVER = float("inf")
+_REMARK_SECONDS = 86_400.0  # so long after it was read is told what is odd about a label
 _SKEW = 1.0  # seconds by which two clocks, or a rounded time, may differ
 
 
@@ -111,7 +112,8 @@ class FilesSource:
         self._late = 0
         self._counted: dict[int, _Counted] = {}
         self._joins = LabelJoins(self._reader, self._identities)
-        self._early: dict[tuple[int, int], tuple[int, str]] = {}  # labels before their own rows, by file and first row
+        self._early: dict[tuple[int, int], tuple[int, str, float]] = {}  # labels before their own rows, by file and row
+        self._looked_at = -_EVER
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. A file that cannot be read is a fault of the extent, not an exception.
@@ -124,6 +126,7 @@ class FilesSource:
             file.late += late
             self._late += late
 
+        self._looked_at = now
         self._logs.refresh(now, on_rows)
         if self._feedback is not None:
             self._feedback.refresh(now)
@@ -155,6 +158,7 @@ class FilesSource:
     def preview(self, now: float) -> Preview:
         """Read a row of the newest files as a check would, and say what is wrong. Nothing is kept."""
         logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
+        self._looked_at = now
         for log in logs:
             log.preview(now)
         rows = self._logs.known.rows
@@ -314,13 +318,14 @@ class FilesSource:
         if early.any():
             first = int(np.argmax(early))
             times = f"{format_time(outcomes.label_at[first])} for a row of {format_time(outcomes.at[first])}"
-            self._early[place] = int(np.count_nonzero(early)), times
+            self._early[place] = int(np.count_nonzero(early)), times, self._looked_at
 
     def _describe_early(self) -> list[str]:
         """That labels became known before their own rows: their delay counts as none, and columns may be exchanged."""
-        if not self._early:
+        lately = [found for found in list(self._early.values()) if self._looked_at - found[2] < _REMARK_SECONDS]
+        if not lately:
             return []
-        count, (_, example) = sum(found for found, _ in self._early.values()), next(iter(self._early.values()))
+        count, example = sum(found[0] for found in lately), lately[-1][1]
         return [
             f"{count:,} labels became known before the time of their own row ({example}): "
             f"are the columns {self._names.at!r} and {self._names.label_at!r} exchanged, or of two zones?"
