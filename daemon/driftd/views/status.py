@@ -367,7 +367,8 @@ def sentences(status: ServedStatus) -> list[str]:
 _STAGES = {  # of a hand-over in which nobody need do anything
     HandOverStage.DELIVER: "the other system is being told to serve version {0}",
     HandOverStage.CONFIRMED: "version {0} is confirmed and is being taken up",
-    HandOverStage.TAKE_BACK: "the other system is being told to serve version {1} again instead of {0}; builds wait",
+    HandOverStage.TAKE_BACK: "the other system is being told to serve version {1} again instead of {0}; builds "
+    "wait until it was told, or until `driftd confirm` says that version {1} serves",
 }
 
 
