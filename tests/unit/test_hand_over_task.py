@@ -113,6 +113,12 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
         run(order(tmp_path, command=("/no/such/one", "x")))
 
 
+def test_a_program_that_a_signal_ends_names_the_signal(tmp_path: Path) -> None:
+    """As the kernel does to one that takes too much memory."""
+    with pytest.raises(HandOverError, match=r"exit code -9: the signal SIGKILL"):
+        run(order(tmp_path, command=("/bin/sh", "-c", "kill -9 $$")))
+
+
 def test_an_address_in_a_file_is_read_at_each_hand_over(tmp_path: Path) -> None:
     """So that it can be renewed while the daemon runs."""
     with endpoint() as taken:

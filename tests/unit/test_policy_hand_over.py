@@ -155,6 +155,16 @@ def test_what_nobody_confirms_is_taken_back() -> None:
     assert decide(output.state, ClockTick(), at=NOW + 7 * HOUR).event is Event.BUILD_STARTED
 
 
+def test_a_person_who_says_that_the_champion_serves_again_ends_a_take_back() -> None:
+    """A take-back whose telling fails holds up builds no longer than a person needs to do it by hand."""
+    back = decide(awaiting(), OperatorRequest("reject", "ada", "not today", 2))
+    failed = decide(back.state, StepFailed(back.actions[0].arguments, "away"))
+    done = decide(failed.state, OperatorRequest("confirm", "ada", version=1))
+    assert (done.event, done.state.hand_over, done.state.champion) == (None, None, 1)
+    assert "version 1 serves again" in done.reason
+    assert decide(done.state, StepFailed(back.actions[0].arguments, "away")).event is None
+
+
 def test_a_take_back_that_cannot_be_told_is_given_up_and_that_is_told() -> None:
     """After as many tries as a build; from then on builds begin again."""
     back = decide(awaiting(), ClockTick(), at=NOW + 6 * HOUR)

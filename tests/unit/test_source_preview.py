@@ -82,6 +82,19 @@ def test_what_is_wrong_with_a_source(tmp_path: Path, name: str, text: str, more:
     assert all(item.startswith("models.demand.source: ") for item in found)
 
 
+def test_labels_before_their_rows_are_told(tmp_path: Path) -> None:
+    """They are counted, with an example, so that exchanged columns and two zones are found; a rounded time is none."""
+    rows = [
+        {**ROW, "prediction_id": str(n), "y": 1, "label_at": START + late} for n, late in enumerate((-3600, -0.4, 5))
+    ]
+    write(tmp_path, "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = warnings(tmp_path, "columns: {label: y}")
+    assert "1 labels became known before the time of their own row" in found
+    assert "are the columns 'at' and 'label_at' exchanged, or of two zones?" in found
+    write(tmp_path, "a.jsonl", json.dumps(rows[-1]) + "\n")
+    assert warnings(tmp_path, "columns: {label: y}") == []
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     """A path that does not exist is a warning: it may be there by the start."""
     assert warnings(tmp_path) == [f"models.demand.source: {tmp_path}/logs does not exist"]

@@ -160,7 +160,7 @@ class Plan:
     help="The config to write.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing config.")
-@click.option("--trainer", help="Your own trainer, package.module:function; docs/your-trainer.md.")
+@click.option("--trainer", help="Your own trainer, package.module:function or {command: [...]}; docs/your-trainer.md.")
 @click.option("--model", help="Adopt this model as version 1: a file or mlflow:...; docs/your-model.md.")
 @click.option("--allow-pickle", is_flag=True, help="Load or store a pickle, which runs the code in it.")
 @click.option("--classes", help="The target's names of the model's classes, in its order: no,yes.")

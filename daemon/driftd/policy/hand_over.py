@@ -253,12 +253,16 @@ def _confirm_by_person(
     state: ModelState, finding: OperatorRequest, facts: Facts, settings: PolicySettings
 ) -> Transition:
     """A person says which version the other system serves."""
+    hand_over, version = state.hand_over, finding.version
+    is_back = hand_over is not None and hand_over.stage is HandOverStage.TAKE_BACK and version == state.champion
+    if is_back and settings.is_external:
+        ended = f"{finding.who} says that version {version} serves again: it need not be told any more"
+        return Transition(replace(state, hand_over=None), ended)
     refusal = _confirmation_refusal(state, finding, facts, settings)
     if refusal is not None:
         return Transition(state, refusal, Event.REQUEST_REFUSED)
     text = f": {finding.text}" if finding.text else ""
     reason, figures = f"{finding.who} says that it serves{text}", DecisionFigures(who=finding.who)
-    hand_over, version = state.hand_over, finding.version
     if hand_over is not None and hand_over.version == version and hand_over.stage in AWAITED:
         return _confirm(state, hand_over, reason, figures)
     assert version is not None

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from driftd.formatting import format_time
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.catalogue import LogFile, Stretch
@@ -69,6 +70,8 @@ class _Raised:
 
 
 _EVER = float("inf")
+_REMARK_SECONDS = 86_400.0  # so long after it was read is told what is odd about a label
+_SKEW = 1.0  # seconds by which two clocks, or a rounded time, may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,8 @@ class FilesSource:
         self._late = 0
         self._counted: dict[int, _Counted] = {}
         self._joins = LabelJoins(self._reader, self._identities)
+        self._early: dict[tuple[int, int], tuple[int, str, float]] = {}  # labels before their own rows, by file and row
+        self._looked_at = -_EVER
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. A file that cannot be read is a fault of the extent, not an exception.
@@ -121,6 +126,7 @@ class FilesSource:
             file.late += late
             self._late += late
 
+        self._looked_at = now
         self._logs.refresh(now, on_rows)
         if self._feedback is not None:
             self._feedback.refresh(now)
@@ -146,12 +152,13 @@ class FilesSource:
             newest_at=_newest_at(known.stretches, now),
             newest_label_at=at_most(self._reader.newest_label_at(), now),
             counts={**self._reader.counters(), **counts, **joined},
-            remarks=tuple(remark for log in logs for remark in log.remarks),
+            remarks=(*(remark for log in logs for remark in log.remarks), *self._describe_early()),
         )
 
     def preview(self, now: float) -> Preview:
         """Read a row of the newest files as a check would, and say what is wrong. Nothing is kept."""
         logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
+        self._looked_at = now
         for log in logs:
             log.preview(now)
         rows = self._logs.known.rows
@@ -161,7 +168,7 @@ class FilesSource:
         return Preview(
             rows,
             tuple(fault for log in logs for fault in log.faults),
-            tuple(remark for log in logs for remark in log.remarks),
+            (*(remark for log in logs for remark in log.remarks), *self._describe_early()),
         )
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
@@ -305,6 +312,24 @@ class FilesSource:
             at = float(outcomes.label_at[np.argmax(impossible)])
             said = f"column {self._names.label_at!r}: {time_obstacle(at, stretch.found_at)}"
             self._logs.say_unreadable(stretch, ValueError(said))
+        early = outcomes.labelled & (outcomes.label_at < outcomes.at - _SKEW)
+        place = (stretch.file, stretch.first_row)
+        self._early.pop(place, None)
+        if early.any():
+            first = int(np.argmax(early))
+            times = f"{format_time(outcomes.label_at[first])} for a row of {format_time(outcomes.at[first])}"
+            self._early[place] = int(np.count_nonzero(early)), times, self._looked_at
+
+    def _describe_early(self) -> list[str]:
+        """That labels became known before their own rows: their delay counts as none, and columns may be exchanged."""
+        lately = [found for found in list(self._early.values()) if self._looked_at - found[2] < _REMARK_SECONDS]
+        if not lately:
+            return []
+        count, example = sum(found[0] for found in lately), lately[-1][1]
+        return [
+            f"{count:,} labels became known before the time of their own row ({example}): "
+            f"are the columns {self._names.at!r} and {self._names.label_at!r} exchanged, or of two zones?"
+        ]
 
     def _label_times(self, stretch: Stretch, since: float) -> Numbers:
         """When the first label of each of the stretch's rows from `since` on became known."""

@@ -339,5 +339,6 @@ def _finish(job: Job, task: str) -> Mapping[str, object]:
     while (result := job.poll()) is None:
         time.sleep(POLL_SECONDS)
     if not result.ok:
-        raise FirstVersionError(f"the step {task!r} of version 1 failed: {describe_failure(result)}\n{result.tail}")
+        said = " ".join(describe_failure(result).split())  # on one line; the end of the log follows
+        raise FirstVersionError(f"the step {task!r} of version 1 failed: {said}\n{result.tail}")
     return result.value

@@ -20,6 +20,7 @@ from driftd.config.redact import redact_command
 from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, load_estimator
 from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
+from driftd.training.process_tree import describe_exit
 from driftd.training.trainer_code import TrainerError
 from driftd.training.training_rows import TrainingRows
 from driftd.training.training_sample import DrawnRows, draw_rows, most_rows
@@ -134,7 +135,7 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
         leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
         code = subprocess.run(leash, env=environment, check=False).returncode
         if code != 0:
-            raise TrainerError(f"the trainer's command `{said}` ended with exit code {code}")
+            raise TrainerError(f"the trainer's command `{said}` ended with {describe_exit(code)}")
         for artefact in (SKOPS, ONNX, JOBLIB):
             if (output / artefact).is_file():
                 return load_estimator(output / artefact, allow_joblib=allow_joblib)

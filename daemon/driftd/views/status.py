@@ -364,14 +364,21 @@ def sentences(status: ServedStatus) -> list[str]:
     return said
 
 
+_STAGES = {  # of a hand-over in which nobody need do anything
+    HandOverStage.DELIVER: "the other system is being told to serve version {0}",
+    HandOverStage.CONFIRMED: "version {0} is confirmed and is being taken up",
+    HandOverStage.TAKE_BACK: "the other system is being told to serve version {1} again instead of {0}; builds "
+    "wait until it was told, or until `driftd confirm` says that version {1} serves",
+}
+
+
 def _of_external(status: ServedStatus) -> list[str]:
     """What there is to say of a model because another system serves it."""
     said = [f"another system serves it, with version {status.version} as far as driftd knows"]
     if status.version_asked is not None and status.wanted:
         said.append(f"a new version was asked for: {status.version_asked}")
     if status.hand_over is not None and not is_awaited(status.hand_over):
-        stage = str(status.hand_over.stage).replace("_", " ")
-        said.append(f"the hand-over of version {status.hand_over.version} is at its stage: {stage}")
+        said.append(_STAGES[status.hand_over.stage].format(status.hand_over.version, status.version))
     return said if status.is_external else []
 
 

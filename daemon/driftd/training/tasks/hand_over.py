@@ -31,6 +31,7 @@ from driftd.registry.artefact import SKOPS, TRUSTED
 from driftd.registry.foreign_models import OnnxModel, mlflow_library
 from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import PROBE
+from driftd.training.process_tree import describe_exit
 from driftd.training.references import compare_probe
 
 _LINE_SHOWN = 200
@@ -138,7 +139,7 @@ def _run(command: tuple[str, ...], message: dict[str, object], timeout: float) -
     print("\n".join(said), flush=True)  # noqa: T201 - the log
     if code != 0:
         last = f": {said[-1][:_LINE_SHOWN]}" if said else ""
-        raise HandOverError(f"`{program}` ended with exit code {code}{last}")
+        raise HandOverError(f"`{program}` ended with {describe_exit(code)}{last}")
     return f"by `{program}`"
 
 
