@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -183,9 +184,15 @@ def test_a_member_of_the_group_reads_and_asks(place: Path) -> None:
 
 def test_the_history_says_who_asked_not_as_whom(place: Path) -> None:
     """Root works as the user of the services, but it is root that the history names."""
+    path = place / "state" / "state.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("update checks set at = 5")
     driftd(place, "retrain", "--wait", "0")
-    with closing(StateStore.open(place / "state" / "state.db")) as store:
-        assert store.waiting_requests()[0].who.startswith("root@")
+    driftd(place, "prune", "--only", "checks", "--wait", "0")
+    with closing(StateStore.open(path)) as store:
+        asked = store.waiting_requests()
+    assert [item.kind for item in asked] == ["retrain", "prune-checks"]
+    assert all(item.who.startswith("root@") for item in asked)
 
 
 def test_the_way_out_of_damage_is_a_command_that_works(place: Path) -> None:

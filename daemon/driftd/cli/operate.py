@@ -226,6 +226,7 @@ def prune(
       sudo driftd prune demand
       driftd prune demand --only checks --why "shorter retention"
     """  # noqa: D301 - see above
+    who = whoami()  # before this process becomes the owner of the state
     config, places = open_places(config_path, makes=not dry_run)
     name = chosen_model(config, model)
     said: dict[str, object] = {}
@@ -238,7 +239,7 @@ def prune(
             spell = spell_duration(config.retention.checks)
             echo(f"{name}: {old:,} of {total:,} checks are older than {spell} (retention.checks)")
         if old and not dry_run:
-            outcome = _post(places, name, "prune-checks", {"text": why}, wait=wait)[1]
+            outcome = _post(places, name, "prune-checks", {"text": why}, who=who, wait=wait)[1]
             said["outcome"] = outcome
             if not as_json:
                 echo(outcome or f"asked; no daemon has answered within {wait:g} s: it will when it runs within a day")
@@ -283,9 +284,10 @@ def _ask(
     as_json: bool,
 ) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
+    who = whoami()  # before this process becomes the owner of the state
     config, places = open_places(config_path)
     name = chosen_model(config, model)
-    number, outcome = _post(places, name, kind, arguments, wait=wait)
+    number, outcome = _post(places, name, kind, arguments, who=who, wait=wait)
     refused = _was_refused(places.state_db, name, outcome)
     if as_json:
         print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
@@ -297,10 +299,10 @@ def _ask(
 
 
 def _post(
-    places: Places, name: str, kind: str, arguments: dict[str, str | float | None], *, wait: float
+    places: Places, name: str, kind: str, arguments: dict[str, str | float | None], *, who: str, wait: float
 ) -> tuple[int, str | None]:
     """The number of a request, and the daemon's answer; None where it did not answer in time."""
-    number = post_request(places.state_db, at=time.time(), who=whoami(), model=name, kind=kind, arguments=arguments)
+    number = post_request(places.state_db, at=time.time(), who=who, model=name, kind=kind, arguments=arguments)
     return number, _answer(places.state_db, number, wait)
 
 
