@@ -25,6 +25,7 @@ import pandas as pd
 
 import driftd
 import driftd_detectors
+from driftd.loop import supervision
 from driftd.serving.client import Driftd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -79,6 +80,7 @@ def road_of(source: str, folder: Path) -> Road:
     """The road from a source to the transition of an alarm. Raises RuntimeError when no alarm comes."""
     tracer = Tracer()
     threading.setprofile(tracer.record)  # for the thread that reads
+    supervision._threads = supervision._Threads()  # which began before, where others have read in this process
     world = World.begin(folder, config=FILES if source == "files" else CONFIG)
     (folder / "logs").mkdir()
     try:

@@ -155,7 +155,7 @@ def test_models_at_rest_are_left_alone_until_something_is_due(fleet: Fleet) -> N
 
 def test_few_sources_are_open_however_many_models_there_are(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for one open source, the others have none, no source has a thread, and all are checked."""
-    monkeypatch.setattr(step_schedule, "most_open_sources", lambda: 1)
+    monkeypatch.setattr(step_schedule, "most_open_sources", lambda _others: 1)
     threads = threading.active_count()
     fleet.daemon.catch_up(fleet.now)
     assert fleet.checks() == {name: ["ok"] for name in NAMES}

@@ -62,7 +62,7 @@ def test_models_rest_by_their_windows_and_not_all_alike() -> None:
 
 def test_so_many_sources_stay_open() -> None:
     """The source that was used longest ago is closed for one more than the bound."""
-    sources = OpenSources()
+    sources = OpenSources(others=0)
     most = most_open_sources()
     assert [idle for number in range(most) for idle in sources.hold(str(number))] == []
     assert sources.hold("0") == []

@@ -369,7 +369,7 @@ class Daemon:
 
     def _next(self, idle_seconds: float) -> Message:
         try:
-            return self.inbox.get_nowait() if self.is_behind else self.inbox.get(timeout=idle_seconds)
+            return self.inbox.get(block=not self.is_behind, timeout=idle_seconds)
         except Empty:
             return Tick()
 

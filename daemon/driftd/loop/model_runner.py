@@ -14,10 +14,9 @@ from driftd.actions import ReportResult
 from driftd.events import Event
 from driftd.formatting import encodable
 from driftd.loop.actions import Performer, finding_of
-from driftd.loop.alarms import absorb_alarms, raise_alarms, save_fault
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import ServedBy
-from driftd.loop.decide import Counts, Decision, Rules, open_decision
+from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, save_fault
 from driftd.loop.disk import DiskLimits, prune_model
 from driftd.loop.requests import (
     PRUNE_CHECKS,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from driftd.store.descriptors import most_open_sources
+from driftd.store.descriptors import count_open, most_open_sources
 
 ROUND_SECONDS = 1.0  # of a round, and so of what a message waits; one window of a check may take longer
 SHORT_REST = 5.0  # of a model that waits for something that is not a window: labels, a cooldown, an approval
@@ -78,13 +78,14 @@ class StepSchedule:
 class OpenSources:
     """The models whose sources have descriptors and a thread: a bounded number, however many models there are."""
 
+    others: int = field(default_factory=count_open)  # descriptors that are there before any source has one
     _used: dict[str, None] = field(default_factory=dict)  # the one that was used longest ago first
 
     def hold(self, name: str) -> list[str]:
         """The source of a model is used now; gives the models whose sources are to be closed for it."""
         self._used.pop(name, None)
         self._used[name] = None
-        surplus = list(self._used)[: max(0, len(self._used) - most_open_sources())]
+        surplus = list(self._used)[: max(0, len(self._used) - most_open_sources(self.others))]
         for idle in surplus:
             del self._used[idle]
         return surplus

@@ -278,8 +278,8 @@ def list_files(pattern: str) -> Listing:
         if any(part.startswith((".", "_")) for part in inside) or path.suffix in _UNFINISHED:
             listing.passed_over.append(encodable(path.name))
             continue
-        if (name := encodable(str(path))) != str(path):
-            listing.misnamed.append(Path(name).name)
+        if not str(path).isascii() and encodable(str(path)) != str(path):
+            listing.misnamed.append(encodable(path.name))
             continue
         if any(path.is_relative_to(table) for table in listing.tables):
             continue

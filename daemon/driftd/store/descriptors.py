@@ -44,9 +44,17 @@ def limit() -> int:
     return WANTED if soft == resource.RLIM_INFINITY else soft
 
 
-def most_open_sources() -> int:
-    """How many sources may stay open between two looks."""
-    return max(2, min(MOST_OPEN_SOURCES, limit() // _SHARE_OF_SOURCES))
+def count_open() -> int:
+    """How many descriptors this process has; 0 where nobody can tell."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - the names are all that is wanted
+    except OSError:
+        return 0
+
+
+def most_open_sources(others: int = 0) -> int:
+    """How many sources may stay open between two looks, beside so many other descriptors."""
+    return max(2, min(MOST_OPEN_SOURCES, (limit() - others) // _SHARE_OF_SOURCES))
 
 
 class _Files:
