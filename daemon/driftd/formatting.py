@@ -40,8 +40,16 @@ def format_time(at: float | None) -> str:
 
 
 def format_minute(at: float | None) -> str:
-    """An epoch time as `2026-05-03 14:00`, for a column whose heading says that it is UTC; a dash for none."""
-    return "-" if not at else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    """An epoch time as `2026-05-03 14:00`, for a column whose heading says that it is UTC; a dash for none.
+
+    Data hold times that no calendar has: those are told in seconds.
+    """
+    if not at:
+        return "-"
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return f"{at:.0f} s after 1970"
 
 
 def format_duration(seconds: float) -> str:

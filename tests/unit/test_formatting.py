@@ -80,6 +80,13 @@ def test_times_are_in_utc_to_the_minute() -> None:
     assert format_time(None) == format_minute(None) == "-"
 
 
+@given(st.floats())
+def test_any_number_can_be_told_as_a_time(at: float) -> None:
+    """A time that no calendar has is told in seconds: what tells of odd data must not fail on them."""
+    assert format_time(at)
+    assert format_time(-62_135_596_801.0) == "-62135596801 s after 1970 UTC"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.0, "0 s"), (40.0, "40 s"), (90.0, "1.5 min"), (3600.0, "1 h"), (129_600.0, "1.5 d"), (8_640_000.0, "100 d")],

@@ -93,6 +93,8 @@ def test_labels_before_their_rows_are_told(tmp_path: Path) -> None:
     assert "are the columns 'at' and 'label_at' exchanged, or of two zones?" in found
     write(tmp_path, "a.jsonl", json.dumps(rows[-1]) + "\n")
     assert warnings(tmp_path, "columns: {label: y}") == []
+    write(tmp_path, "a.jsonl", json.dumps({**rows[0], "label_at": -62_135_596_801}) + "\n")
+    assert "(-62135596801 s after 1970 UTC for a row of " in " ".join(warnings(tmp_path, "columns: {label: y}"))
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
