@@ -126,7 +126,7 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     """Read, profile and check the window; run in a fresh process, so that its peak of memory is its own."""
     import numpy as np
 
-    from driftd.loop.checks import read_window
+    from driftd.loop.checks import ServedBy, read_window
     from driftd.paths import Places
     from driftd.records import Window
     from driftd.sources.files import FilesSettings, FilesSource
@@ -165,10 +165,12 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     places = Places(Path(tempfile.mkdtemp(dir=Path(folder).parent)))
     source = FilesSource(MODEL, schema, places, settings)
     source.refresh(START + 2 * HOUR)
-    read_window(source, Window(1, START, START + HOUR / 1000), reference.layout, 1)  # imports and caches, as for rivals
+    read_window(
+        source, Window(1, START, START + HOUR / 1000), reference, ServedBy(1)
+    )  # imports and caches, as for rivals
     before = _peak()
     began, busy = time.perf_counter(), time.process_time()
-    profile = read_window(source, window, reference.layout, 1).profile
+    profile = read_window(source, window, reference, ServedBy(1)).profile
     profiled = time.perf_counter()
     monitor, assessment = monitor.check(profile, window.start)
     ended = time.perf_counter()
