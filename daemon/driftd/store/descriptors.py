@@ -47,9 +47,14 @@ def limit() -> int:
 def count_open() -> int:
     """How many descriptors this process has; 0 where nobody can tell."""
     try:
-        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - the names are all that is wanted
+        return len(_open_numbers()) - 1
     except OSError:
         return 0
+
+
+def _open_numbers() -> list[int]:
+    """The descriptors of this process, and that of the look itself. Raises OSError where nobody can tell."""
+    return [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - the names are all that is wanted
 
 
 def most_open_sources(others: int = 0) -> int:
@@ -143,7 +148,7 @@ class _Files:
 def _is_open_elsewhere(identity: _Identity, raw: int) -> bool:
     """Whether this process has another descriptor of a file: connections of an application's own are not counted."""
     try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 - names are all that is wanted
+        numbers = _open_numbers()
     except OSError:
         return True  # where nobody can tell, the descriptor stays
     for number in numbers:
