@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SERVERS := .venv-servers
 NEWEST := .venv-newest
 LOCKER := .venv-lock
 DEMO := demo-state
@@ -12,20 +13,30 @@ WORKERS ?= 5
 LOCKS := requirements
 PIP := -m pip --disable-pip-version-check --quiet
 LOCKED := install --require-hashes --no-deps --only-binary :all:
+BUILT := install --require-hashes --no-deps --no-build-isolation
 
 .PHONY: help demo test suite unit slow soak lint types bench docs dashboards lock newest clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): pyproject.toml $(LOCKS)/build.txt $(LOCKS)/dev.txt
+$(READY): pyproject.toml $(LOCKS)/build.txt $(LOCKS)/dev.txt $(LOCKS)/spark.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "driftd needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) $(LOCKED) --requirement $(LOCKS)/build.txt
 	$(BIN)/python $(PIP) $(LOCKED) --no-compile --requirement $(LOCKS)/dev.txt
+	$(BIN)/python $(PIP) $(BUILT) --no-compile --requirement $(LOCKS)/spark.txt
 	$(BIN)/python $(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	$(BIN)/python $(PIP) check
 	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib daemon detectors || true  # on all cores, unlike pip
+	@touch $@
+
+# Servers that tests of real engines start: MLflow, an object store, Spark. They have an environment of their own.
+$(SERVERS)/.ready: $(LOCKS)/build.txt $(LOCKS)/servers.txt $(LOCKS)/spark-server.txt
+	$(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/python $(PIP) $(LOCKED) --requirement $(LOCKS)/build.txt
+	$(SERVERS)/bin/python $(PIP) $(LOCKED) --no-compile --requirement $(LOCKS)/servers.txt
+	$(SERVERS)/bin/python $(PIP) $(BUILT) --no-compile --requirement $(LOCKS)/spark-server.txt
 	@touch $@
 
 demo: $(READY)  ## Show the whole loop on a real year of flights (about six minutes)
@@ -33,13 +44,13 @@ demo: $(READY)  ## Show the whole loop on a real year of flights (about six minu
 
 test: lint types suite  ## Everything: lint, types, all tests; `make -j3 test` does the three at once
 
-suite: $(READY)  ## All tests
+suite: $(READY) $(SERVERS)/.ready  ## All tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 unit: $(READY)  ## The quick tests alone
 	$(BIN)/python -m pytest tests/unit -m 'not slow' -n 2
 
-slow: $(READY)  ## The slow tests alone
+slow: $(READY) $(SERVERS)/.ready  ## The slow tests alone
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)  ## Hundreds of kills and installations, for an hour: before a release, not for each change
@@ -69,8 +80,10 @@ dashboards: $(READY)  ## Regenerate the dashboards of Grafana
 	$(BIN)/python -m grafana.generate
 
 # One call of uv for each lock file; the later ones take the versions of dev.txt. KEEP=1 changes only what pyproject.toml asks for.
-COMPILE = $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+# Spark is published as source alone.
+COMPILE_SOURCE = $(LOCKER)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(KEEP),,--upgrade)
+COMPILE = $(COMPILE_SOURCE) --only-binary :all:
 
 lock:  ## Renew the lock files; KEEP=1 keeps the versions that pyproject.toml still allows
 	$(PYTHON) -m venv --clear $(LOCKER)
@@ -79,6 +92,9 @@ lock:  ## Renew the lock files; KEEP=1 keeps the versions that pyproject.toml st
 	$(COMPILE) pyproject.toml --group dev --output-file $(LOCKS)/dev.txt
 	$(COMPILE) pyproject.toml --constraints $(LOCKS)/dev.txt --output-file $(LOCKS)/runtime.txt
 	$(COMPILE) --group build --constraints $(LOCKS)/dev.txt --output-file $(LOCKS)/build.txt
+	$(COMPILE) --group servers --output-file $(LOCKS)/servers.txt
+	$(COMPILE_SOURCE) --no-deps --group spark --output-file $(LOCKS)/spark.txt
+	$(COMPILE_SOURCE) --group spark-server --output-file $(LOCKS)/spark-server.txt
 	for version in 3.11 3.12 3.13; do \
 		$(LOCKER)/bin/python $(PIP) $(LOCKED) --dry-run --target $(LOCKER)/none --python-version $$version \
 			--requirement $(LOCKS)/dev.txt || exit 1; \
@@ -92,4 +108,4 @@ newest:  ## Lint, types and quick tests with the newest versions that pyproject.
 	$(MAKE) VENV=$(NEWEST) lint types unit
 
 clean:  ## Remove the environments and what tests and the demo left
-	rm -rf $(VENV) $(NEWEST) $(LOCKER) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVERS) $(NEWEST) $(LOCKER) $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("runtime", "dev", "build", "lock")
+FILES = ("runtime", "dev", "build", "lock", "servers", "spark", "spark-server")
 PYTHONS = ("3.11", "3.12", "3.13")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 ADDRESS = re.compile(r"://|--(?!hash=sha256:)[a-z]|@ |(?<![\w.])/\w|^-", re.MULTILINE)
@@ -89,6 +89,9 @@ def direct(file: str) -> list[Requirement]:
         "dev": [*dependencies, *group("dev")],
         "build": [*build, *group("build")],
         "lock": group("lock"),
+        "servers": group("servers"),
+        "spark": group("spark"),
+        "spark-server": group("spark-server"),
     }
     return [Requirement(text) for text in asked[file]]
 
