@@ -126,7 +126,6 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     """Read, profile and check the window; run in a fresh process, so that its peak of memory is its own."""
     import numpy as np
 
-    from driftd.loop.checks import ServedBy, read_window
     from driftd.paths import Places
     from driftd.records import Window
     from driftd.sources.files import FilesSettings, FilesSource
@@ -134,6 +133,7 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     from driftd_detectors.monitor import Monitor, MonitorSettings
     from driftd_detectors.reference import learn_reference
     from driftd_detectors.schema import Feature, Kind, Schema, Task
+    from driftd_detectors.window_data import ServedBy
 
     reference_rows = make(28 * 500, columns, 1, start=START - 28 * HOUR)
     kinds = {"number": Kind.NUMBER, "count": Kind.NUMBER, "text": Kind.CATEGORY, "flag": Kind.BOOLEAN}
@@ -165,12 +165,10 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
     places = Places(Path(tempfile.mkdtemp(dir=Path(folder).parent)))
     source = FilesSource(MODEL, schema, places, settings)
     source.refresh(START + 2 * HOUR)
-    read_window(
-        source, Window(1, START, START + HOUR / 1000), reference, ServedBy(1)
-    )  # imports and caches, as for rivals
+    source.profile(Window(1, START, START + HOUR / 1000), reference, ServedBy(1))  # imports and caches, as for rivals
     before = _peak()
     began, busy = time.perf_counter(), time.process_time()
-    profile = read_window(source, window, reference, ServedBy(1)).profile
+    profile = source.profile(window, reference, ServedBy(1)).profile
     profiled = time.perf_counter()
     monitor, assessment = monitor.check(profile, window.start)
     ended = time.perf_counter()

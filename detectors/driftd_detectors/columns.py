@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.schema import Kind, Schema
+from driftd_detectors.schema import Feature, Kind, Schema
 from driftd_detectors.values import ClassCodes, class_name, truth_of_text
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.float64]  # missing is NaN; timestamps are epoch seconds
 Codes = NDArray[np.int32]
+BOOLEAN_LABELS = ("0", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,29 @@ def take_rows(column: Column, positions: NDArray[np.int64]) -> Column:
     return column[positions]
 
 
+def stack_columns(parts: Sequence[Columns], features: Sequence[Feature]) -> Columns:
+    """Parts of a window one after the other; a feature that only some lack is missing there."""
+    values: dict[str, Column] = {}
+    unreadable: dict[str, int] = {}
+    for feature in features:
+        name = feature.name
+        if any(name in part.values for part in parts):
+            values[name] = join_columns(
+                [part.values.get(name, missing_column(feature.kind, part.rows)) for part in parts]
+            )
+        count = sum(part.unreadable.get(name, 0) for part in parts)
+        if count:
+            unreadable[name] = count
+    return Columns(sum(part.rows for part in parts), values, unreadable)
+
+
+def missing_column(kind: Kind, rows: int) -> Column:
+    """A column of nothing but missing values."""
+    if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
+        return np.full(rows, np.nan)
+    return Coded(np.full(rows, -1, dtype=np.int32), BOOLEAN_LABELS if kind is Kind.BOOLEAN else ())
+
+
 def columns_of(frame: pd.DataFrame, schema: Schema) -> Columns:
     """The features of a DataFrame under a schema.
 
@@ -202,7 +226,7 @@ def _truth(series: pd.Series[Any]) -> tuple[Coded, int]:
     truths = [truth_of_text(label) for label in coded.labels]
     places = np.array([*(-1 if truth is None else truth for truth in truths), -1], dtype=np.int32)
     codes = places[coded.codes]
-    return Coded(codes, ("0", "1")), int(((codes < 0) & (coded.codes >= 0)).sum())
+    return Coded(codes, BOOLEAN_LABELS), int(((codes < 0) & (coded.codes >= 0)).sum())
 
 
 def _is_coded(series: pd.Series[Any]) -> bool:

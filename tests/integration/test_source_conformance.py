@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 import sqlite_utils  # noqa: F401 - so that migrations run in this process: a child takes half a second each
 
-from driftd.loop.checks import ServedBy, read_window
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource
@@ -28,6 +27,7 @@ from driftd_detectors.columns import Coded, Columns
 from driftd_detectors.profile.profile import merge
 from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.window_data import ServedBy
 
 Row = Mapping[str, Any]
 SCHEMA = Schema(
@@ -257,7 +257,9 @@ def test_a_cohort_has_some_features_of_the_rows_of_its_outcomes(world: World) ->
     world.label([("p41", "1", START + 50), ("p42", "0", START + 150)], START + 200)
     world.source.refresh(START + 200)
     window = Window(0, START, START + 100)
-    columns, outcomes = world.source.cohort(window, START + 100, ["city"])
+    cohort = world.source.cohort(window, START + 100, ["city"], ServedBy(1))
+    columns, outcomes = cohort.columns, cohort.outcomes
+    assert (cohort.total, cohort.labelled, cohort.foreign) == (20, 1, 10)
     expected = world.source.outcomes(window, START + 100)
     for name in ("at", "prediction", "score", "label", "label_at", "version"):
         np.testing.assert_array_equal(getattr(outcomes, name), getattr(expected, name))
@@ -335,15 +337,15 @@ def test_profiles_of_windows_add_up(world: World) -> None:
     reference = learn_reference(
         columns, outcomes, SCHEMA, starts=starts, importance=dict.fromkeys(SCHEMA.names, 0.2), loss="error"
     )
-    whole = read_window(world.source, Window(0, START, START + 60), reference, ServedBy(1)).profile
+    whole = world.source.profile(Window(0, START, START + 60), reference, ServedBy(1)).profile
     halves = [
-        read_window(world.source, Window(0, START + s, START + s + 30), reference, ServedBy(1)).profile for s in (0, 30)
+        world.source.profile(Window(0, START + s, START + s + 30), reference, ServedBy(1)).profile for s in (0, 30)
     ]
     merged = merge(*halves)
     assert merged.rows == whole.rows == 60
     for item, other in zip(merged.counts, whole.counts, strict=True):
         np.testing.assert_array_equal(item, other)
-    assert read_window(world.source, Window(0, START + 900, START + 960), reference, ServedBy(1)).profile.rows == 0
+    assert world.source.profile(Window(0, START + 900, START + 960), reference, ServedBy(1)).profile.rows == 0
 
 
 def test_closing_gives_the_files_back(world: World) -> None:

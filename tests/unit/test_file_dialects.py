@@ -24,9 +24,9 @@ from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.listing import kind_of
 from driftd.sources.protocol import Extent
 from driftd.sources.whole_files import WholeFilesError, read_whole
-from driftd.store.events.feature_parsing import read_time
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.times import read_time
 from event_samples import ALL, START
 
 SCHEMA = Schema(Task.REGRESSION, "price", (Feature("size", Kind.NUMBER), Feature("town", Kind.CATEGORY)))

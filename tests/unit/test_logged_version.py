@@ -15,7 +15,6 @@ from threadpoolctl import threadpool_limits
 
 from driftd import Driftd
 from driftd.config.model_schema import ModelConfig
-from driftd.loop.checks import ServedBy
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
 from driftd.registry.artefact import ArtefactError
@@ -30,6 +29,7 @@ from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.reference import Reference
 from driftd_detectors.settings import MonitorSettings
+from driftd_detectors.window_data import ServedBy
 
 pytestmark = pytest.mark.slow
 

@@ -27,10 +27,11 @@ from driftd.sources.catalogue import LogFile
 from driftd.sources.dialects import end_of_rows
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.protocol import Extent
-from driftd.sources.row_counts import read_times, share_faults
+from driftd.sources.row_counts import share_faults
 from driftd.sources.text_files import LONGEST_CSV_ROW_BYTES
-from driftd.store.events.feature_parsing import time_obstacle
+from driftd_detectors.batches.arrow_columns import read_times
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.times import time_obstacle
 from event_samples import ALL, START
 
 SCHEMA = Schema(Task.REGRESSION, "price", (Feature("size", Kind.NUMBER), Feature("town", Kind.CATEGORY)))

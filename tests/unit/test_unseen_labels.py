@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftd.loop.checks import ServedBy, check_labels, fault_in
+from driftd.loop.checks import check_labels, fault_in
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.store import StoreSource
@@ -21,6 +21,7 @@ from driftd_detectors.performance.losses import losses, metric_value
 from driftd_detectors.quality.faults import unseen_label
 from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.window_data import ServedBy
 
 SCHEMA = Schema(Task.CLASSIFICATION, "y", (Feature("x", Kind.NUMBER),), ("0", "1"))
 NOW = 1_800_000_000.0

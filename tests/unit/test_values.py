@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftd.store.events.arrow_columns import read_column, read_ids
+from driftd_detectors.batches.arrow_columns import read_column, read_ids
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Kind, Task, kind_of_column, kind_of_values, learn_schema
 from driftd_detectors.values import ClassCodes, Vocabulary, canonical_text, class_name, id_text, learn_names

@@ -15,11 +15,11 @@ from driftd.cli.column_remarks import MOST_CLASSES, remarks_on, written_numbers,
 from driftd.config.types import seconds
 from driftd.sources.listing import quote_names
 from driftd.sources.row_counts import are_possible
-from driftd.store.events.feature_parsing import time_obstacle
 from driftd.training.bootstrap import FileColumns, epoch_seconds, read_series
 from driftd_detectors.columns import Numbers
 from driftd_detectors.schema import MOSTLY, Kind, Task, kind_of_column, learn_schema
 from driftd_detectors.scores.scoring import FEWEST_ROWS
+from driftd_detectors.times import time_obstacle
 from driftd_detectors.values import class_name, learn_names, vocabulary_of
 
 WINDOWS_WANTED = 56  # in the file: then the reference shows what windows always do

@@ -14,7 +14,6 @@ from driftd.errors import raise_shortage
 from driftd.formatting import format_time
 from driftd.loop.checks import (
     CheckResult,
-    ServedBy,
     check_labels,
     check_window,
     error_assessment,
@@ -46,6 +45,7 @@ from driftd.store.state.writer import StateStore
 from driftd_detectors.assessment import Assessment
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.schema import Schema
+from driftd_detectors.window_data import ServedBy
 
 log = structlog.get_logger()
 
@@ -270,7 +270,9 @@ class CheckScheduler:
                 self.labels_not_before = now + self._between_looks(monitor)
                 return
             self.has_settled = False
-            yield self._with_late_labels(run, store, now) if "given_up" in run.result.assessment.figures else run
+            yield (
+                self._with_late_labels(run, store, served, now) if "given_up" in run.result.assessment.figures else run
+            )
 
     def cohorts_waiting(self, store: StateReader) -> int:
         """How many checked windows have labels that are not evaluated yet."""
@@ -296,13 +298,13 @@ class CheckScheduler:
             self._run = newest[0].id, tuple(check for check in run if "given_up" in check.figures)[::-1]
         return self._run[1]
 
-    def _with_late_labels(self, run: CheckRun, store: StateReader, now: float) -> CheckRun:
+    def _with_late_labels(self, run: CheckRun, store: StateReader, served: ServedBy, now: float) -> CheckRun:
         """The monitor has learned from cohorts that were given up before, if their labels have come by now."""
         windows = [window_at(self.window, check.window_index) for check in self._abandoned_checks(store)[:LATE_COHORTS]]
         if not windows:
             return run
         before = run.result.monitor
-        learn = partial(learn_late_labels, self.source, windows, before, now)
+        learn = partial(learn_late_labels, self.source, windows, before, served, now)
         monitor = self.guard.resume(("late labels", windows[0].index, id(before)), learn)
         return replace(run, result=replace(run.result, monitor=monitor))
 

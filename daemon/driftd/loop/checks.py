@@ -1,4 +1,4 @@
-"""One check: which windows and cohorts are due, reading a window, its Profile, the monitor's assessment."""
+"""One check: a window or a cohort is read, and the monitor assesses it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from driftd.plugins.process import HelperProcess
 from driftd.records import Alarm, Verdict, Window
 from driftd.sources.protocol import Source, WindowSpec
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
-from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.cohort import Cohort
+from driftd_detectors.columns import Outcomes
 from driftd_detectors.monitor import Monitor
-from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
+from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import LEVEL_FAULTS
 from driftd_detectors.quality.faults import unseen_label
-from driftd_detectors.reference import Reference
 from driftd_detectors.schema import is_own
+from driftd_detectors.window_data import ServedBy
 
 FOREIGN_SHARE = 0.1  # of a window's rows may come from another version than the champion (requests on their way)
 
@@ -34,54 +35,11 @@ class CheckResult:
     span: tuple[float, float] | None = None  # of the times of the window's rows: `start <= at < end`, epoch seconds
 
 
-@dataclass(frozen=True, slots=True)
-class ServedBy:
-    """Whose predictions the rows of a window should be, and which rows are surely another version's."""
-
-    champion: int
-    others: frozenset[int] | None = None  # versions of ours, where the champion is known by its log alone: whatever
-    # number the system that serves it gives it, it is none of these
-    since: float = -np.inf  # epoch seconds: older rows that name no version were predicted by the version before
-
-    def foreign_rows(self, outcomes: Outcomes) -> int:
-        """How many predictions are another version's; 0 stands for "made elsewhere"."""
-        version = outcomes.version
-        if self.others is not None:
-            return int(np.count_nonzero(np.isin(version, list(self.others))))
-        unnamed = (version <= 0) & (outcomes.at < self.since)
-        return int(np.count_nonzero(((version != self.champion) & (version > 0)) | unnamed))
-
-
-@dataclass(frozen=True, slots=True)
-class WindowData:
-    """One window read once."""
-
-    profile: Profile
-    first_at: float  # NaN when the window is empty
-    last_at: float
-    foreign: int  # rows that another version than the champion predicted
-
-
-def read_window(source: Source, window: Window, reference: Reference, served: ServedBy) -> WindowData:
-    """Merge the Profiles of a window's chunks, in the words of the reference; memory is bounded by one chunk."""
-    layout, schema = reference.layout, reference.schema
-    names = schema.category_names
-    profile, foreign = empty_profile(layout), 0
-    first_at = last_at = float("nan")
-    for columns, outcomes in source.chunks(window):
-        profile = merge(profile, profile_of(columns.rename_categories(names), outcomes.among(schema.classes), layout))
-        foreign += served.foreign_rows(outcomes)
-        if outcomes.rows:
-            first_at = float(np.fmin(first_at, np.min(outcomes.at)))
-            last_at = float(np.fmax(last_at, np.max(outcomes.at)))
-    return WindowData(profile, first_at, last_at, foreign)
-
-
 def check_window(
     source: Source, window: Window, monitor: Monitor, served: ServedBy, labelled_at: float | None = None
 ) -> CheckResult:
     """Evaluate data, prediction and quality of one window; `labelled_at` is the time of the newest label."""
-    read = read_window(source, window, monitor.reference, served)
+    read = source.profile(window, monitor.reference, served)
     rows = read.profile.rows
     if read.foreign > FOREIGN_SHARE * max(rows, 1):
         sentence = f"{read.foreign} of {rows} predictions were made by another version than {served.champion}"
@@ -110,29 +68,38 @@ def check_labels(
     `helper` is asked where the metric is a function of the user; with `spec`, how windows are cut, an alarm that is
     raised says where the loss comes from.
     """
-    columns, outcomes = read_cohort(source, window, monitor, now)
+    cohort = read_cohort(source, window, monitor, served, now)
+    columns, outcomes = (cohort.columns if monitor.segment_columns else None), cohort.outcomes
     if helper is not None and (metric := own_metric(monitor)) is not None:
         outcomes = with_own_loss(helper, metric, outcomes)
     start, end = extent_of(window, outcomes)
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end), columns)
     assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
     assessment = _with_strays(assessment, outcomes, classes)
-    foreign = served.foreign_rows(outcomes)
-    if foreign > FOREIGN_SHARE * max(outcomes.rows, 1):
-        sentence = f"{foreign} of {outcomes.rows} predictions were made by another version than {served.champion}"
+    if cohort.is_sample:
+        assessment = _with_sample(assessment, cohort)
+    if cohort.foreign > FOREIGN_SHARE * max(cohort.total, 1):
+        sentence = f"{cohort.foreign} of {cohort.total} predictions were made by another version than {served.champion}"
         return CheckResult(monitor, replace(assessment, verdict=Verdict.INCONCLUSIVE, sentence=sentence, kinds=()))
     if spec is not None and any(kind.crossed for kind in assessment.kinds):
         assessment = with_attribution(assessment, source, spec, window, after, KnownRows(now, helper))
     return CheckResult(after, assessment)
 
 
-def read_cohort(source: Source, window: Window, monitor: Monitor, now: float) -> tuple[Columns | None, Outcomes]:
+def read_cohort(source: Source, window: Window, monitor: Monitor, served: ServedBy, now: float) -> Cohort:
     """The predictions of a window with the labels known now, and the features by which its segments are told."""
-    schema, wanted = monitor.reference.schema, monitor.segment_columns
-    if not wanted:
-        return None, source.outcomes(window, now).among(schema.classes)
-    columns, outcomes = source.cohort(window, now, wanted)
-    return columns.rename_categories(schema.category_names), outcomes.among(schema.classes)
+    schema = monitor.reference.schema
+    cohort = source.cohort(window, now, monitor.segment_columns, served)
+    columns = cohort.columns.rename_categories(schema.category_names)
+    return replace(cohort, columns=columns, outcomes=cohort.outcomes.among(schema.classes))
+
+
+def _with_sample(assessment: Assessment, cohort: Cohort) -> Assessment:
+    """The assessment of a cohort of which some rows were drawn: the counts are those of all."""
+    drawn = cohort.outcomes.rows
+    counts = {"labels": float(cohort.labelled), "coverage": cohort.labelled / cohort.total, "drawn": float(drawn)}
+    sentence = f"{assessment.sentence}; judged by {drawn:,} of {cohort.total:,} rows, drawn evenly"
+    return replace(assessment, rows=cohort.total, sentence=sentence, figures={**assessment.figures, **counts})
 
 
 def own_metric(monitor: Monitor) -> str | None:
@@ -140,9 +107,11 @@ def own_metric(monitor: Monitor) -> str | None:
     return monitor.loss.metric if monitor.loss is not None and is_own(monitor.loss.metric) else None
 
 
-def learn_late_labels(source: Source, abandoned: Sequence[Window], monitor: Monitor, now: float) -> Monitor:
+def learn_late_labels(
+    source: Source, abandoned: Sequence[Window], monitor: Monitor, served: ServedBy, now: float
+) -> Monitor:
     """Learn how late labels come from windows whose labels were given up, oldest first: theirs may have come since."""
-    cohorts = [source.outcomes(window, now) for window in abandoned]
+    cohorts = [source.cohort(window, now, (), served).outcomes for window in abandoned]
     return monitor.learn_late_labels([cohort for cohort in cohorts if cohort.labelled.any()], now)
 
 

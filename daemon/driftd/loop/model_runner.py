@@ -15,7 +15,6 @@ from driftd.events import Event
 from driftd.formatting import encodable
 from driftd.loop.actions import Performer, finding_of
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
-from driftd.loop.checks import ServedBy
 from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, save_fault
 from driftd.loop.disk import DiskLimits, prune_model
 from driftd.loop.requests import (
@@ -52,6 +51,7 @@ from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
 from driftd_detectors.assessment import LatestVerdicts
+from driftd_detectors.window_data import ServedBy
 
 log = structlog.get_logger()
 

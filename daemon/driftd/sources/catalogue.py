@@ -14,8 +14,8 @@ import numpy as np
 from driftd.errors import raise_shortage
 from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.listing import is_columnar
-from driftd.store.events.feature_parsing import FUTURE_SECONDS
 from driftd_detectors.columns import Numbers
+from driftd_detectors.times import FUTURE_SECONDS
 
 
 def span_of(times: Numbers) -> tuple[float | None, float | None]:

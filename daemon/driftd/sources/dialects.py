@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from driftd.sources.parsed import Parsed, RequestedColumns, example_of_line
-from driftd.store.events.arrow_columns import is_text
+from driftd_detectors.batches.arrow_columns import is_text
 from driftd_detectors.schema import is_date
 
 Compression = Literal["auto", "none", "gzip", "bz2", "zstd", "lz4"]

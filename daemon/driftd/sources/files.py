@@ -24,11 +24,15 @@ from driftd.sources.log_files import LogFiles
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.protocol import Extent, at_most
 from driftd.sources.row_counts import LabelJoins, are_possible, counts_of, usable_rows
-from driftd.store.events.feature_parsing import time_obstacle
 from driftd.store.events.reader import EventReader
 from driftd.store.events.writer import EventStore
+from driftd_detectors.batches.row_hash import hash_texts
+from driftd_detectors.cohort import Cohort, cohort_of, features_among, fold_cohorts
 from driftd_detectors.columns import Columns, Numbers, Outcomes
+from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema
+from driftd_detectors.times import time_obstacle
+from driftd_detectors.window_data import ServedBy, WindowData, summarise_chunks
 
 __all__ = ["FilesSettings", "FilesSource", "Preview"]
 
@@ -181,11 +185,18 @@ class FilesSource:
         """See `Source.outcomes`."""
         return FileRows.stack(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
 
-    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
+    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+        """See `Source.profile`."""
+        return summarise_chunks(self.chunks(window), reference.schema, reference.layout, served)
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
         """See `Source.cohort`."""
-        some = replace(self._schema, features=tuple(known for known in self._schema.features if known.name in features))
-        rows = FileRows.stack(list(self._rows(window, self._names.with_features(some), known_by)), self._schema)
-        return rows.columns, rows.outcomes
+        some = replace(self._schema, features=features_among(self._schema, features))
+        parts = (
+            cohort_of(rows.columns, rows.outcomes, hash_texts(rows.ids), served)
+            for rows in self._rows(window, self._names.with_features(some), known_by)
+        )
+        return fold_cohorts(parts, some)
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""

@@ -11,6 +11,7 @@ from driftd.sources.json_lines import FEATURES
 from driftd.sources.listing import Expected
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.text_files import TextFormat
+from driftd_detectors.batches.rows import NOWHERE, RowNames
 from driftd_detectors.schema import Kind, Schema, Task
 
 _DEFAULTS = {
@@ -23,23 +24,15 @@ _DEFAULTS = {
     "label_at": "label_at",
     "features": FEATURES,
 }
-NOWHERE = "\0"  # the name of no column
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnMapping:
+class ColumnMapping(RowNames):
     """What the columns of the files are called."""
 
-    id: str
-    at: str
-    prediction: str
-    score: str
-    version: str
-    label: str
-    label_at: str
-    features: str  # the object whose keys are features
-    classes_are_text: bool
-    given: Mapping[str, str]  # those that the config names
+    features: str = FEATURES  # the object whose keys are features
+    classes_are_text: bool = True
+    given: Mapping[str, str] = field(default_factory=dict)  # those that the config names
 
     @classmethod
     def of(cls, names: Mapping[str, str], schema: Schema) -> ColumnMapping:

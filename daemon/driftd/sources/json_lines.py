@@ -17,7 +17,7 @@ from driftd.sources.dialects import Dialect
 from driftd.sources.formats.payloads import Adapter, join_responses
 from driftd.sources.nested import has_path, value_at, with_object_spread, with_paths, with_struct_spread
 from driftd.sources.parsed import Example, Parsed, RequestedColumns, shorten
-from driftd.store.events.feature_parsing import read_time, read_time_text
+from driftd_detectors.times import read_time, read_time_text
 from driftd_detectors.values import class_name, number_of_text
 
 FEATURES = "features"

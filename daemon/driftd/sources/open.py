@@ -11,8 +11,11 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.protocol import Extent, Source, closed_until, default_lateness
 from driftd.sources.store import StoreSource
+from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema
+from driftd_detectors.window_data import ServedBy, WindowData
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,9 +50,13 @@ class RecordedSource:
         """See `Source.outcomes`."""
         return self.source.outcomes(window, known_by)
 
-    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
+    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+        """See `Source.profile`."""
+        return self.source.profile(window, reference, served)
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
         """See `Source.cohort`."""
-        return self.source.cohort(window, known_by, features)
+        return self.source.cohort(window, known_by, features, served)
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""

@@ -16,7 +16,8 @@ from driftd.sources.listing import with_partition
 from driftd.sources.nested import as_read, path_in, with_paths
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.protocol import CHUNK_ROWS
-from driftd.sources.row_counts import Found, FoundTimes, read_times
+from driftd.sources.row_counts import Found, FoundTimes
+from driftd_detectors.batches.arrow_columns import read_times
 
 DIGESTED_ROWS = 20
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from driftd.formatting import format_duration, format_time
 from driftd.records import Window
+from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema
+from driftd_detectors.window_data import ServedBy, WindowData
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,8 +60,12 @@ class Source(Protocol):
         """Predictions of a window with the labels that were known by then. No feature is read."""
         ...
 
-    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
-        """As `outcomes`, with some features of the same rows; one that the source does not deliver is absent."""
+    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+        """A window as counts on the bins of a reference, in its words."""
+        ...
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
+        """Predictions of a window with the labels known by then, and some features; of very many rows a sample."""
         ...
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:

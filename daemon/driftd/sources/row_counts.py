@@ -13,38 +13,15 @@ from numpy.typing import NDArray
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.dialects import begin_of_date
 from driftd.sources.protocol import COUNT_SECONDS, JoinCounts
-from driftd.store.events.arrow_columns import read_numbers
-from driftd.store.events.feature_parsing import EARLIEST, FUTURE_SECONDS, time_obstacle
 from driftd.store.events.reader import EventReader
+from driftd_detectors.batches.arrow_columns import read_times
 from driftd_detectors.columns import Numbers
+from driftd_detectors.times import EARLIEST, FUTURE_SECONDS, time_obstacle
 from driftd_detectors.values import zone_remedy
 
 NO_TIME = "no readable time"
 DAY_FIRST_REMEDY = ": set dialect: {day_first: true} or {day_first: false}"
 _SHOWN_CHARACTERS = 40
-_BASIC_DATE = 8  # characters of 20240131, which is a date and not a count of seconds
-_WHOLE_COLUMN = (pa.timestamp("us", "UTC"), pa.timestamp("us"), pa.float64())
-
-
-def read_times(column: pa.ChunkedArray | pa.Array, null_at: float | None = None) -> Numbers:
-    """A column of times as epoch seconds; NaN where there is none or where it cannot be read as one.
-
-    Where `null_at` is given, it is the time of rows that have none.
-    A column of texts is cast as a whole where every text has one form, else text by text: the values are the same.
-    """
-    if isinstance(column, pa.Array):
-        column = pa.chunked_array([column])
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_boolean(column.type):
-        times = np.full(len(column), np.nan)
-    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        times = _times_of_text(column)
-    else:
-        times = read_numbers(column)
-    if null_at is None or not column.null_count:
-        return times
-    return np.where(column.is_null().to_numpy(), null_at, times)
 
 
 def usable_rows(table: pa.Table, at: str, found_at: float, null_at: float | None = None) -> pa.Table:
@@ -52,18 +29,6 @@ def usable_rows(table: pa.Table, at: str, found_at: float, null_at: float | None
     if at not in table.column_names:
         return table.slice(0, 0)
     return table.filter(pa.array(are_possible(read_times(table.column(at), null_at), found_at)))
-
-
-def _times_of_text(column: pa.ChunkedArray) -> Numbers:
-    for kind in _WHOLE_COLUMN:
-        try:
-            cast = column.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-        if kind == pa.float64() and pc.any(pc.equal(pc.utf8_length(column), _BASIC_DATE)).as_py():
-            break
-        return read_numbers(cast)
-    return read_numbers(column)
 
 
 def are_possible(times: Numbers, found_at: float) -> NDArray[np.bool_]:

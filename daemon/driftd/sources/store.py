@@ -13,8 +13,11 @@ from driftd.records import Window
 from driftd.sources.protocol import CHUNK_ROWS, COUNT_SECONDS, Extent, JoinCounts, at_most
 from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd.store.ownership import holder
+from driftd_detectors.cohort import Cohort, cohort_of, features_among, fold_cohorts, hash_numbers
 from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Feature, Schema
+from driftd_detectors.window_data import ServedBy, WindowData, summarise_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,11 +94,19 @@ class StoreSource:
         """See `Source.outcomes`."""
         return self._reader.rows(self._seqs(window), known_by).outcomes
 
-    def cohort(self, window: Window, known_by: float, features: Sequence[str]) -> tuple[Columns, Outcomes]:
+    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+        """See `Source.profile`."""
+        return summarise_chunks(self.chunks(window), reference.schema, reference.layout, served)
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
         """See `Source.cohort`."""
-        wanted = tuple(feature for feature in self._schema.features if feature.name in features)
-        rows, columns = self._read(self._seqs(window), known_by, wanted)
-        return columns, rows.outcomes
+        wanted = features_among(self._schema, features)
+        parts = (self._part(piece, known_by, wanted, served) for piece in _pieces(self._seqs(window)))
+        return fold_cohorts(parts, replace(self._schema, features=wanted))
+
+    def _part(self, seqs: Seqs, known_by: float, wanted: tuple[Feature, ...], served: ServedBy) -> Cohort:
+        rows, columns = self._read(seqs, known_by, wanted)
+        return cohort_of(columns, rows.outcomes, hash_numbers(seqs), served)
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
@@ -141,7 +152,7 @@ class StoreSource:
         return np.arange(int(window.start) + 1, int(window.end) + 1, dtype=np.int64)
 
     def _table(self, seqs: Seqs, known_by: float) -> pa.Table:
-        from driftd.store.events.arrow_columns import table_of  # noqa: PLC0415 - Arrow is not for the daemon at rest
+        from driftd_detectors.batches.arrow_columns import table_of  # noqa: PLC0415 - Arrow is not for the daemon at rest
 
         rows, columns = self._read(seqs, known_by)
         return table_of(rows.ids, columns, rows.outcomes, self._schema)

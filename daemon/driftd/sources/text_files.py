@@ -15,7 +15,8 @@ from driftd.sources.dialects import Dialect, end_of_rows, header_names, open_tex
 from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
 from driftd.sources.listing import with_partition
 from driftd.sources.parsed import Parsed, RequestedColumns, shorten
-from driftd.sources.row_counts import Found, FoundTimes, read_times
+from driftd.sources.row_counts import Found, FoundTimes
+from driftd_detectors.batches.arrow_columns import read_times
 from driftd_detectors.columns import Numbers
 
 LONGEST_ROW_BYTES = 2**24

@@ -24,9 +24,8 @@ from driftd.sources.log_files import LogFiles
 from driftd.sources.nested import as_read
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.text_files import TextFormat, first_columns
-from driftd.store.events.arrow_columns import has_text, is_text, read_column, values_of
-from driftd.store.events.columnar import missing_column
-from driftd_detectors.columns import Column, join_columns
+from driftd_detectors.batches.arrow_columns import has_text, is_text, read_column, values_of
+from driftd_detectors.columns import Column, join_columns, missing_column
 from driftd_detectors.schema import MOSTLY, Kind, kind_of_values
 from driftd_detectors.values import class_name
 

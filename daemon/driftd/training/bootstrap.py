@@ -24,14 +24,13 @@ from driftd.fsutil import sha256_of
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.sources.json_lines import quoted_number
-from driftd.sources.row_counts import read_times
 from driftd.sources.whole_files import WholeFiles
-from driftd.store.events.arrow_columns import read_column, read_ids, table_of, to_arrow
 from driftd.store.events.columnar import in_words_of
 from driftd.training.adoption_records import AdoptionOrder
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import Job, JobLimits, describe_failure, job_environment, read_result, start_job
 from driftd.training.snapshots import DATA, labelled_rows, name_values, take_snapshot
+from driftd_detectors.batches.arrow_columns import read_column, read_ids, read_times, table_of, to_arrow
 from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes
 from driftd_detectors.reference import Reference, drift_within
 from driftd_detectors.schema import Kind, Schema, Task, learn_schema

@@ -9,10 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from driftd_detectors.columns import Coded, Column, Columns, join_columns, rename_labels
+from driftd_detectors.columns import (
+    BOOLEAN_LABELS,
+    Coded,
+    Column,
+    Columns,
+    missing_column,
+    rename_labels,
+)
 from driftd_detectors.schema import Feature, Kind
 
-BOOLEAN_LABELS = ("0", "1")
 _NAN = float("nan")
 _FEW = 64
 _encode = msgspec.msgpack.Encoder().encode
@@ -92,22 +98,6 @@ _UNPACK = {
 }
 
 
-def stack_columns(parts: Sequence[Columns], features: Sequence[Feature]) -> Columns:
-    """Parts of a window one after the other; a feature that only some lack is missing there."""
-    values: dict[str, Column] = {}
-    unreadable: dict[str, int] = {}
-    for feature in features:
-        name = feature.name
-        if any(name in part.values for part in parts):
-            values[name] = join_columns(
-                [part.values.get(name, missing_column(feature.kind, part.rows)) for part in parts]
-            )
-        count = sum(part.unreadable.get(name, 0) for part in parts)
-        if count:
-            unreadable[name] = count
-    return Columns(sum(part.rows for part in parts), values, unreadable)
-
-
 def adapt_columns(columns: Mapping[str, Column], own: Sequence[Feature], wanted: Sequence[Feature]) -> Columns:
     """Columns of a shape as those of today's schema: other kinds are unreadable, other names are left out."""
     kinds = {feature.name: feature.kind for feature in own}
@@ -130,10 +120,3 @@ def in_words_of(feature: Feature, column: Column) -> Column:
     if feature.categories and isinstance(column, Coded):
         return rename_labels(column, feature.vocabulary.resolve)
     return column
-
-
-def missing_column(kind: Kind, rows: int) -> Column:
-    """A column of nothing but missing values."""
-    if kind in {Kind.NUMBER, Kind.TIMESTAMP}:
-        return np.full(rows, np.nan)
-    return Coded(np.full(rows, -1, dtype=np.int32), BOOLEAN_LABELS if kind is Kind.BOOLEAN else ())

@@ -19,17 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import (
-    adapt_columns,
-    decode_blocks,
-    features_of,
-    missing_column,
-    stack_columns,
-)
+from driftd.store.events.columnar import adapt_columns, decode_blocks, features_of
 from driftd.store.events.writer import MINUTE, connect
 from driftd.store.migrations import ensure_current
 from driftd.store.schema_versions import is_current
-from driftd_detectors.columns import Columns, Numbers, Outcomes, take_rows
+from driftd_detectors.columns import Columns, Numbers, Outcomes, missing_column, stack_columns, take_rows
 from driftd_detectors.schema import Feature, Schema, Task
 from driftd_detectors.values import ClassCodes
 

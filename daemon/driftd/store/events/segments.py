@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from driftd.fsutil import sync
-from driftd.store.events.arrow_columns import read_feature
+from driftd_detectors.batches.arrow_columns import read_feature
 from driftd_detectors.columns import Coded, Column
 from driftd_detectors.schema import Feature, Kind
 

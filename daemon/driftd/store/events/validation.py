@@ -12,8 +12,9 @@ from uuid import UUID
 import msgspec
 
 from driftd.errors import DriftdError
-from driftd.store.events.feature_parsing import READERS, FeatureError, read_time, retention_obstacle, time_obstacle
+from driftd.store.events.feature_parsing import READERS, FeatureError
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.times import read_time, retention_obstacle, time_obstacle
 from driftd_detectors.values import class_name, id_text
 
 

@@ -12,10 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftd.store.events.columnar import BOOLEAN_LABELS, missing_column
-from driftd.store.events.feature_parsing import read_time_text
-from driftd_detectors.columns import Coded, Column, Columns, Numbers, Outcomes, join_columns, rename_labels
+from driftd_detectors.columns import (
+    BOOLEAN_LABELS,
+    Coded,
+    Column,
+    Columns,
+    Numbers,
+    Outcomes,
+    join_columns,
+    missing_column,
+    rename_labels,
+)
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.times import read_time_text
 from driftd_detectors.values import class_name, id_text, number_of_text, truth_of_text
 
 _UUID_BYTES = 16
@@ -118,6 +127,8 @@ def _whole(array: pa.ChunkedArray) -> pa.Array:
     return array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
 
 
+_BASIC_DATE = 8  # characters of 20240131, which is a date and not a count of seconds
+_WHOLE_COLUMN = (pa.timestamp("us", "UTC"), pa.timestamp("us"), pa.float64())
 _BASIC_DATES = (1e7, 1e8)  # numbers of eight digits
 
 
@@ -159,6 +170,39 @@ def read_numbers(array: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
     kind = Kind.TIMESTAMP if pa.types.is_temporal(array.type) or is_text(array.type) else Kind.NUMBER
     numbers, _ = _numbers(array, kind)
     return numbers
+
+
+def read_times(column: pa.ChunkedArray | pa.Array, null_at: float | None = None) -> Numbers:
+    """A column of times as epoch seconds; NaN where there is none or where it cannot be read as one.
+
+    Where `null_at` is given, it is the time of rows that have none.
+    A column of texts is cast as a whole where every text has one form, else text by text: the values are the same.
+    """
+    if isinstance(column, pa.Array):
+        column = pa.chunked_array([column])
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_boolean(column.type):
+        times = np.full(len(column), np.nan)
+    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        times = _times_of_text(column)
+    else:
+        times = read_numbers(column)
+    if null_at is None or not column.null_count:
+        return times
+    return np.where(column.is_null().to_numpy(), null_at, times)
+
+
+def _times_of_text(column: pa.ChunkedArray) -> Numbers:
+    for kind in _WHOLE_COLUMN:
+        try:
+            cast = column.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        if kind == pa.float64() and pc.any(pc.equal(pc.utf8_length(column), _BASIC_DATE)).as_py():
+            break
+        return read_numbers(cast)
+    return read_numbers(column)
 
 
 def to_arrow(column: Column, kind: Kind) -> pa.Array:

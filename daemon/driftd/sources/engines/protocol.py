@@ -1,0 +1,80 @@
+"""What every engine gives: a look that is cheap, rows as Arrow batches, our functions over them, a way to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from driftd.errors import DriftdError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Function = Literal["profile_batches", "cohort_batches"]  # of `driftd_detectors.batches`; what may run inside an engine
+
+
+class EngineError(DriftdError):
+    """An engine did not answer as it should; the message says what, and what to do, and holds no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which rows are wanted: predictions with `start <= at < end` (epoch seconds).
+
+    `columns` are those of the predictions, by the names of the engine; the names of `label` and `label_at` are not
+    among them. With `known_by` each row comes with the newest label that was known by then, by (label_at, received_at,
+    label), under the names of `label` and `label_at` (null where there is none); without it no label is read.
+    With `labelled_only`, rows without such a label are left out.
+    """
+
+    columns: tuple[str, ...]
+    start: float
+    end: float
+    known_by: float | None = None
+    labelled_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineExtent:
+    """What a cheap look tells; epoch seconds, None where there is nothing or where only reading rows would tell."""
+
+    first_at: float | None
+    newest_at: float | None
+    newest_label_at: float | None
+
+
+class Engine(Protocol):
+    """One connection to an engine, for one model. Used by one thread at a time, but for `cancel`.
+
+    Every method raises EngineError in one sentence, also when the engine is away, when rights are missing, when a
+    query takes longer than it may, and when it would read more than it may.
+    """
+
+    def look(self, since: float | None) -> EngineExtent:
+        """How far the rows reach, without a scan of all of them; `since` is what an earlier look gave as newest."""
+        ...
+
+    def map(self, query: Query, function: Function, job: str) -> Iterator[bytes]:
+        """What the function gives for each partition of the rows, in an order that does not change."""
+        ...
+
+    def read(self, query: Query) -> Iterator[pa.RecordBatch]:
+        """The rows themselves, in batches of bounded memory."""
+        ...
+
+    def count(self, query: Query) -> int:
+        """How many rows there are."""
+        ...
+
+    def newest_labelled(self, rows: int, query: Query) -> float | None:
+        """The time of the row that is so many labelled rows before the newest; None when there are fewer."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop what is under way; called by another thread, and at the end."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back; the next call opens it again."""
+        ...
