@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 
 from driftd.config.detect_schema import Data
 from driftd.config.load import ConfigError
-from driftd.config.model_schema import FilesSourceConfig, ModelConfig, RefreshConfig
-from driftd.config.model_schema import FilesSourceConfig as FilesConfig
+from driftd.config.model_schema import ModelConfig, RefreshConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
+from driftd.config.source_schema import FilesSourceConfig
+from driftd.config.source_schema import FilesSourceConfig as FilesConfig
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
 from driftd.loop.config_history import monitor_settings, policy_settings
