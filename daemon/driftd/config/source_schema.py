@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from driftd.config.types import DAY, Duration, Flag, Section, text_encoding
+from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
 
 
 class StoreSourceConfig(Section):
@@ -99,4 +101,48 @@ class EngineTables(Section):
     timeout: Duration = Field(600.0, ge=1, description="a query takes at most so long; then it is cancelled")
 
 
-SourceConfig = StoreSourceConfig | FilesSourceConfig
+_SQL_FORMS = "duckdb:///path/of/a/file or postgresql://host:port/database"
+
+
+def sql_address(text: str) -> str:
+    """The address of a database, without a password. Raises ValueError; the sentence does not repeat the address."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"this is no address; write {_SQL_FORMS}") from None
+    if parts.scheme not in {"duckdb", "postgresql"}:
+        raise ValueError(f"{parts.scheme or 'no scheme'!r} is no database that is read; write {_SQL_FORMS}")
+    if parts.password is not None or "password" in parts.query.lower():
+        raise ValueError("the address holds a password, and configs are shown: put it into credentials_file")
+    if parts.scheme == "duckdb" and (parts.netloc or len(parts.path) < 2):  # noqa: PLR2004 - more than the slash
+        raise ValueError("a file of DuckDB has an absolute path, after three slashes: duckdb:///srv/logs/events.duckdb")
+    if parts.scheme == "postgresql" and len(parts.path) < 2:  # noqa: PLR2004 - see above
+        raise ValueError("the name of the database is missing: postgresql://host:port/database")
+    return text
+
+
+class SqlSourceConfig(EngineTables):
+    """`kind: sql`: tables of a database, read by SELECT alone."""
+
+    kind: Literal["sql"] = Field(description="where events are read from")
+    url: Annotated[str, AfterValidator(sql_address)] = Field(
+        description="the database: `duckdb:///srv/events.duckdb` or `postgresql://host:5432/database`; no password here"
+    )
+    credentials_file: Path | None = Field(
+        None,
+        description="a file with lines `user: ...` and `password: ...`, or with the whole address, read at each "
+        "connection; a bare name is a credential of systemd",
+    )
+    count: Literal["here", "there"] = Field(
+        "here", description="where rows are counted: `here` moves the columns of the model, `there` sends GROUP BYs"
+    )
+    most_rows: Whole | None = Field(
+        None, ge=1, description="so many rows are read in a day (UTC) at most; what would read more is refused"
+    )
+    most_bytes: Whole | None = Field(
+        None, ge=1, description="so many bytes are read in a day (UTC) at most; a query that passes it is ended"
+    )
+
+
+SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig
