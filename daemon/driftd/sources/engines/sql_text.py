@@ -110,7 +110,8 @@ class Statements:
             return f"SELECT {', '.join(chosen) or '1'} FROM {self.predictions.sql} p WHERE {self.span(query)}"
         label, known_at = self._label_columns(query.known_by)
         chosen += [f"{label} AS {quote(self.names.label)}", f"{known_at} AS {quote(self.names.label_at)}"]
-        return f"SELECT {', '.join(chosen)} {self._labelled(query)}"
+        order = f" ORDER BY p.{quote(self.names.at)}, p.{quote(self.names.id)}" if query.labelled_only else ""
+        return f"SELECT {', '.join(chosen)} {self._labelled(query)}{order}"  # what trains has one order
 
     def count(self, query: Query) -> str:
         """How many rows a query has."""
@@ -119,7 +120,7 @@ class Statements:
     def so_many_back(self, rows: int, query: Query) -> str:
         """The time of the row that is so many rows before the newest."""
         at = f"p.{quote(self.names.at)}"
-        return f"SELECT {at} AS at {self._narrow(query)} ORDER BY {at} DESC LIMIT 1 OFFSET {int(rows) - 1}"
+        return f"SELECT {at} AS newest {self._narrow(query)} ORDER BY {at} DESC LIMIT 1 OFFSET {int(rows) - 1}"
 
     def extent(self, *, first: bool, since: float | None) -> str:
         """The earliest time where it is wanted, and the latest from `since` on."""
@@ -194,7 +195,9 @@ class Statements:
             return f"FROM {self.predictions.sql} p WHERE {span} AND {is_label} AND {known}"
         ids = f"SELECT {self._joinable('p')} FROM {self.predictions.sql} p WHERE {span}"
         known_labels = self._known_labels(known_by, within=f"l.{{id}} IN ({ids})")
-        newest = f"SELECT {_ID}, label, label_at FROM (SELECT {self._ranked()} {known_labels}) ranked WHERE {_PLACE} = 1"
+        newest = (
+            f"SELECT {_ID}, label, label_at FROM (SELECT {self._ranked()} {known_labels}) ranked WHERE {_PLACE} = 1"
+        )
         join = "JOIN" if query.labelled_only else "LEFT JOIN"
         return f"FROM {self.predictions.sql} p {join} ({newest}) l ON l.{_ID} = {self._joinable('p')} WHERE {span}"
 
@@ -314,7 +317,9 @@ class Statements:
             return f"{day:%Y%m%d}"
         if _is_moment(kind):
             return moment(at, with_zone=kind.tz is not None)
-        raise EngineError(f"partition.key {key!r} is of the type {kind}: it must be a date, its text, or such as 20260131")
+        raise EngineError(
+            f"partition.key {key!r} is of the type {kind}: it must be a date, its text, or such as 20260131"
+        )
 
 
 def moment(seconds: float, *, with_zone: bool) -> str:
