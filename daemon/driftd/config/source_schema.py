@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from driftd.config.database_address import sql_address
 from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
 
 
@@ -99,27 +99,6 @@ class EngineTables(Section):
     )
     partition: Partition | None = Field(None, description="how the table of predictions is partitioned")
     timeout: Duration = Field(600.0, ge=1, description="a query takes at most so long; then it is cancelled")
-
-
-_SQL_FORMS = "duckdb:///path/of/a/file or postgresql://host:port/database"
-
-
-def sql_address(text: str) -> str:
-    """The address of a database, without a password. Raises ValueError; the sentence does not repeat the address."""
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        raise ValueError(f"this is no address; write {_SQL_FORMS}") from None
-    if parts.scheme not in {"duckdb", "postgresql"}:
-        raise ValueError(f"{parts.scheme or 'no scheme'!r} is no database that is read; write {_SQL_FORMS}")
-    if parts.password is not None or "password" in parts.query.lower():
-        raise ValueError("the address holds a password, and configs are shown: put it into credentials_file")
-    if parts.scheme == "duckdb" and (parts.netloc or len(parts.path) < 2):  # noqa: PLR2004 - more than the slash
-        raise ValueError("a file of DuckDB has an absolute path, after three slashes: duckdb:///srv/logs/events.duckdb")
-    if parts.scheme == "postgresql" and len(parts.path) < 2:  # noqa: PLR2004 - see above
-        raise ValueError("the name of the database is missing: postgresql://host:port/database")
-    return text
 
 
 class SqlSourceConfig(EngineTables):

@@ -7,71 +7,21 @@ import importlib
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from driftd.formatting import format_duration
-from driftd.paths import credential
+from driftd.config.database_address import Address
 from driftd.sources.engines.protocol import EngineError
 from driftd.sources.engines.sql_text import DialectName, Table
 
-_LONGEST = 4000  # bytes of a file of credentials
-_LINE = re.compile(r"\s*(user|password)\s*[:=]\s*(.*?)\s*")
 _WHOLE = 38  # digits that a decimal of Arrow holds
 _POSTGRES_CASTS = {"money": "NUMERIC", "oid": "BIGINT"}  # what ADBC hands out as another number than it is
 BATCH_ROWS = 50_000
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a database is and who asks; `secrets` are what no message may hold."""
-
-    parts: SplitResult
-    user: str | None = None
-    password: str | None = None
-
-    @property
-    def shown(self) -> str:
-        """The address without user, password and options."""
-        parts = self.parts
-        host = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{host}{parts.path}"
-
-    def hide(self, text: str) -> str:
-        """A message without the password in any form."""
-        for secret in filter(None, {self.password, quote(self.password or "", safe="")}):
-            text = text.replace(secret, "...")
-        return text
-
-
-def read_address(url: str, file: Path | None) -> Address:
-    """The address of a config with what its file of credentials says. Raises EngineError; no message has a secret."""
-    parts = urlsplit(url)
-    named = Address(parts, unquote(parts.username) if parts.username else None)
-    if file is None:
-        return named
-    try:
-        text = credential(file).read_text("utf-8")[:_LONGEST].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise EngineError(f"credentials_file {file} cannot be read: {reason}") from None
-    if "://" in text:
-        whole = urlsplit(text)
-        if whole.scheme != parts.scheme:
-            raise EngineError(f"credentials_file {file} holds an address that is not of {parts.scheme}")
-        return Address(whole, unquote(whole.username or "") or None, unquote(whole.password or "") or None)
-    found = [_LINE.fullmatch(line) for line in text.splitlines() if line.strip()]
-    if not found or None in found:
-        raise EngineError(
-            f"credentials_file {file} must hold lines `user: ...` and `password: ...`, or a whole address"
-        )
-    values = {match[1]: match[2] for match in found if match is not None}
-    return Address(parts, values.get("user", named.user), values.get("password"))
 
 
 class Connection(Protocol):

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from driftd.config.database_address import Address, CredentialsFileError, read_address
 from driftd.formatting import format_duration
 from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
-from driftd.sources.engines.sql_connections import CONNECTIONS, Address, Connection, read_address, sentence_of
+from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, sentence_of
 from driftd.sources.engines.sql_text import Meanings, Statements, quote_table
 from driftd_detectors.batches.arrow_columns import read_times
 from driftd_detectors.batches.cohort_batches import cohort_batches
@@ -147,7 +148,7 @@ class SqlEngine:
             self._address = read_address(self._settings.url, self._settings.credentials_file)
             connection = CONNECTIONS[self._address.parts.scheme](self._address, self._settings.timeout)
         except Exception as error:  # noqa: BLE001 - whatever a library of a database raises
-            told = error if isinstance(error, EngineError) else self._told(error)
+            told = self._told(error)
             self._failures += 1
             self._why = str(told)
             self._again_at = self._monotonic() + min(_LONGEST_WAIT, 2.0 ** (self._failures - 1))
@@ -156,6 +157,8 @@ class SqlEngine:
         return connection
 
     def _told(self, error: Exception) -> EngineError:
+        if isinstance(error, EngineError | CredentialsFileError):
+            return EngineError(str(error))
         address = self._address or Address(urlsplit(self._settings.url))
         return EngineError(address.hide(f"{address.shown}: {sentence_of(error, self._settings.timeout)}"))
 
