@@ -135,7 +135,7 @@ class SqlEngine:
         except (EngineError, GeneratorExit):
             raise
         except Exception as error:  # noqa: BLE001 - whatever a library of a database raises
-            raise self._told(error) from None
+            raise self._fault_of(error) from None
         finally:
             if not keeps_open:
                 self.close()
@@ -148,15 +148,15 @@ class SqlEngine:
             self._address = read_address(self._settings.url, self._settings.credentials_file)
             connection = CONNECTIONS[self._address.parts.scheme](self._address, self._settings.timeout)
         except Exception as error:  # noqa: BLE001 - whatever a library of a database raises
-            told = self._told(error)
+            fault = self._fault_of(error)
             self._failures += 1
-            self._why = str(told)
+            self._why = str(fault)
             self._again_at = self._monotonic() + min(_LONGEST_WAIT, 2.0 ** (self._failures - 1))
-            raise told from None
+            raise fault from None
         self._failures = 0
         return connection
 
-    def _told(self, error: Exception) -> EngineError:
+    def _fault_of(self, error: Exception) -> EngineError:
         if isinstance(error, EngineError | CredentialsFileError):
             return EngineError(str(error))
         address = self._address or Address(urlsplit(self._settings.url))

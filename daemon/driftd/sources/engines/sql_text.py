@@ -111,7 +111,7 @@ class Statements:
         label, known_at = self._label_columns(query.known_by)
         chosen += [f"{label} AS {quote(self.names.label)}", f"{known_at} AS {quote(self.names.label_at)}"]
         order = f" ORDER BY p.{quote(self.names.at)}, p.{quote(self.names.id)}" if query.labelled_only else ""
-        return f"SELECT {', '.join(chosen)} {self._labelled(query)}{order}"  # what trains has one order
+        return f"SELECT {', '.join(chosen)} {self._with_labels(query)}{order}"  # what trains has one order
 
     def count(self, query: Query) -> str:
         """How many rows a query has."""
@@ -157,17 +157,17 @@ class Statements:
             known = self._known_labels(query.known_by, within=f"l.{{id}} = {self._joinable('p')}")
             return f"FROM {self.predictions.sql} p WHERE {self.span(query)} AND EXISTS (SELECT 1 {known})"
         if query.labelled_only:
-            return self._labelled(query)
+            return self._with_labels(query)
         return f"FROM {self.predictions.sql} p WHERE {self.span(query)}"
 
     def _label_columns(self, known_by: float) -> tuple[str, str]:
-        """The label and its time, in the words of what `_labelled` gives; NULL where the label was not known."""
+        """The label and its time, in the words of what `_with_labels` gives; NULL where the label was not known."""
         if self.labels is not None:
             return "l.label", "l.label_at"
         if self.names.label not in self.predictions.columns:
             return "NULL", "NULL"
         label, at = self.predictions.column(self.names.label), self._own_label_at()
-        return f"CASE WHEN {self._known(at, self._own_kind(), known_by)} THEN {label} END", at
+        return f"CASE WHEN {self._is_known(at, self._own_kind(), known_by)} THEN {label} END", at
 
     def _own_kind(self) -> pa.DataType:
         return self.predictions.columns.get(self.names.label_at, self._at_kind())
@@ -182,7 +182,7 @@ class Statements:
             return self._number_or_null(self.predictions.column(self.names.label_at), kind)
         return f"COALESCE({self._number_or_null(self.predictions.column(self.names.label_at), kind)}, {at})"
 
-    def _labelled(self, query: Query) -> str:
+    def _with_labels(self, query: Query) -> str:
         span = self.span(query)
         known_by = math.inf if query.known_by is None else query.known_by
         if self.labels is None:
@@ -190,18 +190,16 @@ class Statements:
                 return f"FROM {self.predictions.sql} p WHERE {span}"
             if self.names.label not in self.predictions.columns:
                 return f"FROM {self.predictions.sql} p WHERE FALSE"
-            known = self._known(self._own_label_at(), self._own_kind(), known_by)
+            known = self._is_known(self._own_label_at(), self._own_kind(), known_by)
             is_label = self._is_label(self.predictions.column(self.names.label), self.names.label)
             return f"FROM {self.predictions.sql} p WHERE {span} AND {is_label} AND {known}"
         ids = f"SELECT {self._joinable('p')} FROM {self.predictions.sql} p WHERE {span}"
         known_labels = self._known_labels(known_by, within=f"l.{{id}} IN ({ids})")
-        newest = (
-            f"SELECT {_ID}, label, label_at FROM (SELECT {self._ranked()} {known_labels}) ranked WHERE {_PLACE} = 1"
-        )
+        newest = f"SELECT {_ID}, label, label_at FROM (SELECT {self._rank()} {known_labels}) ranked WHERE {_PLACE} = 1"
         join = "JOIN" if query.labelled_only else "LEFT JOIN"
         return f"FROM {self.predictions.sql} p {join} ({newest}) l ON l.{_ID} = {self._joinable('p')} WHERE {span}"
 
-    def _ranked(self) -> str:
+    def _rank(self) -> str:
         """The labels with their place in the order of their identity: the newest has 1, whatever order rows are in."""
         assert self.labels is not None
         label = self.labels.column(self.names.of_labels["label"], "l")
@@ -219,7 +217,7 @@ class Statements:
         assert self.labels is not None
         label = self.names.of_labels["label"]
         self.labels.need(label, "the label")
-        known = self._known(self._label_time(), self._label_kind(), math.inf if known_by is None else known_by)
+        known = self._is_known(self._label_time(), self._label_kind(), math.inf if known_by is None else known_by)
         own = within.replace("l.{id}", self._joinable("l"))
         is_label = self._is_label(self.labels.column(label, "l"), label)
         return f"FROM {self.labels.sql} l WHERE {own} AND {is_label} AND {known}"
@@ -254,7 +252,7 @@ class Statements:
     def _nan(self, kind: pa.DataType) -> str:
         return f"CAST('NaN' AS {'REAL' if kind == pa.float32() else 'DOUBLE PRECISION'})"
 
-    def _known(self, at: str, kind: pa.DataType, known_by: float) -> str:
+    def _is_known(self, at: str, kind: pa.DataType, known_by: float) -> str:
         if math.isinf(known_by):
             return f"{at} IS NOT NULL"
         return f"{at} < {self._literal(math.nextafter(known_by, math.inf), kind, 'label_at')}"
