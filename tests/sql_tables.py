@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import adbc_driver_postgresql.dbapi
 import duckdb
 import psycopg
+import pyarrow as pa
 
 from driftd.config.source_schema import SqlSourceConfig
 from driftd.sources.engines.engine_source import EngineSource
@@ -31,6 +33,7 @@ class Database:
 
     url: str
     run: Callable[[str, Sequence[Sequence[Any]]], None]  # a statement, once for each row of parameters
+    load: Callable[[str, pa.Table], None]  # make a table of these rows
 
     def execute(self, *statements: str) -> None:
         """Statements without parameters."""
@@ -62,7 +65,12 @@ def duckdb_database(path: Path) -> Database:
             else:
                 connection.execute(statement)
 
-    return Database(f"duckdb://{path}", run)
+    def load(name: str, table: pa.Table) -> None:
+        with duckdb.connect(path) as connection:
+            connection.register("given", table)
+            connection.execute(f"create table {name} as select * from given")
+
+    return Database(f"duckdb://{path}", run, load)
 
 
 def postgres_database(server: str, name: str) -> Database:
@@ -78,7 +86,11 @@ def postgres_database(server: str, name: str) -> Database:
             else:
                 connection.execute(statement)  # type: ignore[call-overload]
 
-    return Database(url, run)
+    def load(name: str, table: pa.Table) -> None:
+        with adbc_driver_postgresql.dbapi.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.adbc_ingest(name, table, mode="create")
+
+    return Database(url, run, load)
 
 
 def sql_config(database: Database, **keys: Any) -> SqlSourceConfig:
@@ -91,6 +103,3 @@ def sql_source(database: Database, schema: Schema, **keys: Any) -> EngineSource:
     """A source over these tables, in this process."""
     settings = sql_config(database, **keys)
     return EngineSource(SqlEngine(settings), schema, RowNames(**settings.columns))
-
-
-Kind = Literal["duckdb", "postgres"]

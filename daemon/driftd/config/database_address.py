@@ -61,7 +61,7 @@ class Address:
 
 
 def read_address(url: str, file: Path | None) -> Address:
-    """The address of a config with what its file of credentials says. Raises CredentialsFileError; no message has a secret."""
+    """The address of a config with what its file of credentials says. Raises CredentialsFileError without a secret."""
     parts = urlsplit(url)
     named = Address(parts, unquote(parts.username) if parts.username else None)
     if file is None:

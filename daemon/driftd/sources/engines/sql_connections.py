@@ -14,8 +14,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from driftd.formatting import format_duration
 from driftd.config.database_address import Address
+from driftd.formatting import format_duration
 from driftd.sources.engines.protocol import EngineError
 from driftd.sources.engines.sql_text import DialectName, Table
 
@@ -186,28 +186,37 @@ _STATES = {
     "08": "the connection was lost; it is opened again",
     "53": "the server has no room for one more connection, or for this query",
 }
-_SAID = re.compile(r"(?:ERROR|FATAL):\s+(?P<said>[^\n]*)|\[libpq\] (?P<other>[^\n]*)")
-_LATE = "57014"  # PostgreSQL's state of what was cancelled
+_UNCONNECTED = {
+    "Catalog Error: Table": _STATES["42P01"],
+    "closed the connection|connection (is|was) (closed|lost)|terminating connection": _STATES["57P0"],
+    'authentication failed|role ".*" does not exist|no password supplied|no pg_hba': _STATES["28"],
+    'database ".*" does not exist': _STATES["3D"],
+    "onnection refused|not known|No route|onnection to server": "does the server run, and does source.url name it?",
+}
+_SAID = (re.compile(r"(?:ERROR|FATAL):\s+([^\n]*)"), re.compile(r"\[libpq\] ([^\n]*)"), re.compile(r"([^\n]*)"))
+_LATE = "canceling statement due to statement timeout"
+_CANCELLED = "canceling statement due to user request"
 
 
 def sentence_of(error: Exception, timeout: float) -> str:
     """What the error of a database's library means, and what to do; one line."""
     text = str(error).strip() or type(error).__name__
-    state = getattr(error, "sqlstate", None) or ""
-    found = re.search(r"SQLSTATE: (\w{5})", text)
-    state = found[1] if found else state
-    if state == _LATE or type(error).__name__ == "InterruptException":
-        if "user request" in text:
-            return "the query was cancelled"
+    if _CANCELLED in text:
+        return "the query was cancelled"
+    if _LATE in text or type(error).__name__ == "InterruptException":
         longer = f"the query took longer than source.timeout ({format_duration(timeout)})"
         return f"{longer}: give the tables an index or a partition of the time, or raise it"
     if "Could not set lock" in text:
         return "another process has the file open for writing; it is read when that one is done"
-    said = _SAID.search(text)
-    what = (said["said"] or said["other"] or "") if said else text.splitlines()[0]
-    meaning = next((sentence for prefix, sentence in _STATES.items() if state.startswith(prefix)), "")
-    if not state and "authentication failed" in text:
-        meaning = _STATES["28"]
-    if not state and "onnection" in text and not meaning:
-        meaning = "does the server run, and does source.url name it?"
-    return f"{what.strip().rstrip('.')}{': ' if meaning else ''}{meaning}"
+    what = next(found[1] for pattern in _SAID if (found := pattern.search(text))).strip().rstrip(".")
+    meaning = _meaning_of(error, text)
+    return f"{what}: {meaning}" if meaning else what
+
+
+def _meaning_of(error: Exception, text: str) -> str:
+    found = re.search(r"SQLSTATE: (\w{5})", text)
+    state = found[1] if found else getattr(error, "sqlstate", None)
+    if state:
+        return next((sentence for prefix, sentence in _STATES.items() if state.startswith(prefix)), "")
+    # Of an attempt to connect there is a text alone.
+    return next((sentence for pattern, sentence in _UNCONNECTED.items() if re.search(pattern, text)), "")
