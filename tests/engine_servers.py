@@ -109,6 +109,12 @@ def postgres(folder: Path) -> Iterator[str]:
     log = folder / "log.txt"
     log.touch()
     with running([*as_user, POSTGRES / "postgres", "-D", data, *settings], port, log):
+        deadline = time.monotonic() + HANG
+        while subprocess.run(
+            [POSTGRES / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False
+        ).returncode:
+            assert time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(_POLL_SECONDS)  # it listens before it lets anybody in
         yield f"postgresql://app@127.0.0.1:{port}/postgres"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import sqlite_utils  # noqa: F401 - so that migrations run in this process: a ch
 
 from driftd.paths import Places
 from driftd.records import Window
+from driftd.sources.engines.protocol import EngineError
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.protocol import Source
 from driftd.sources.store import StoreSource
@@ -28,6 +29,8 @@ from driftd_detectors.profile.profile import merge
 from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.window_data import ServedBy
+from engine_servers import postgres
+from sql_tables import LABELS, PREDICTIONS, Database, duckdb_database, postgres_database, sql_source
 
 Row = Mapping[str, Any]
 SCHEMA = Schema(
@@ -51,6 +54,11 @@ class World:
     source: Source
     predict: Callable[[Sequence[Row], float], None]
     label: Callable[[Sequence[tuple[str, str, float]], float], None]
+    numbers_rows: bool = True  # an engine does not: no row windows, and rows are not counted
+
+    def rows(self, rows: int) -> int:
+        """What the extent tells of so many rows, before a window of them was read."""
+        return rows if self.numbers_rows else 0
 
 
 def rows_between(first: int, last: int, *, every: float = 1.0) -> list[dict[str, Any]]:
@@ -118,17 +126,42 @@ def files_world(root: Path, suffix: str) -> World:
     return World(FilesSource("m", SCHEMA, Places(root), settings), lambda rows, now: write(logs, rows), label)
 
 
+def sql_world(database: Database) -> World:
+    database.execute(PREDICTIONS, LABELS)
+
+    def label(labels: Sequence[tuple[str, str, float]], now: float) -> None:
+        rows = [{"prediction_id": item, "label": value, "label_at": at} for item, value, at in labels]
+        database.insert("labels", [{**row, "received_at": now} for row in rows])
+
+    def predict(rows: Sequence[Row], now: float) -> None:
+        database.insert("predictions", rows)
+
+    return World(sql_source(database, SCHEMA), predict, label, numbers_rows=False)
+
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "store": store_world,
     "parquet": lambda root: files_world(root, "parquet"),
     "csv": lambda root: files_world(root, "csv"),
     "jsonl": lambda root: files_world(root, "jsonl"),
+    "duckdb": lambda root: sql_world(duckdb_database(root / "events.duckdb")),
 }
 
 
-@pytest.fixture(params=WORLDS)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
-    return WORLDS[request.param](tmp_path)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(params=[*WORLDS, "postgres"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    if request.param == "postgres":
+        opened = sql_world(postgres_database(request.getfixturevalue("server"), tmp_path.name))
+    else:
+        opened = WORLDS[request.param](tmp_path)
+    yield opened
+    opened.source.close()
 
 
 def plain(columns: Columns) -> dict[str, list[Any]]:
@@ -178,7 +211,7 @@ def test_rows_come_back_as_they_were(world: World) -> None:
     rows = rows_between(0, 40)
     world.predict(rows, START + 100)
     extent = world.source.refresh(START + 100)
-    assert (extent.first_at, extent.rows) == (START, 40)
+    assert (extent.first_at, extent.rows) == (START, world.rows(40))
     values, times = everything(world.source, Window(0, START, START + 100))
     assert values == expected(rows)
     assert times == [row["at"] for row in rows]
@@ -190,11 +223,15 @@ def test_windows_partition_the_rows(world: World) -> None:
         world.predict(rows_between(first, first + 30), START + 100)
         world.source.refresh(START + 100)
     by_time = [everything(world.source, Window(0, START + s, START + s + 25))[1] for s in range(0, 100, 25)]
-    by_rows = [everything(world.source, Window(0, s, s + 25, by="rows"))[1] for s in range(0, 100, 25)]
     whole = [START + number for number in range(90)]
     assert [item for part in by_time for item in part] == whole
-    assert [item for part in by_rows for item in part] == whole
     assert [len(part) for part in by_time] == [25, 25, 25, 15]
+    if not world.numbers_rows:
+        with pytest.raises(EngineError, match=r"numbers no rows: set window: \{every: ...\}"):
+            everything(world.source, Window(0, 0.0, 25.0, by="rows"))
+        return
+    by_rows = [everything(world.source, Window(0, s, s + 25, by="rows"))[1] for s in range(0, 100, 25)]
+    assert [item for part in by_rows for item in part] == whole
 
 
 def test_only_this_window(world: World) -> None:
@@ -353,7 +390,7 @@ def test_closing_gives_the_files_back(world: World) -> None:
     world.predict(rows_between(0, 3), START + 9)
     world.source.refresh(START + 10)
     world.source.close()
-    assert world.source.refresh(START + 11).rows == 3
+    assert world.source.refresh(START + 11).rows == world.rows(3)
     assert np.isfinite(world.source.outcomes(Window(0, START, START + 9), START + 9).at).all()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from driftd.config.types import DAY, Duration, Flag, Section, text_encoding
+from driftd.config.database_address import sql_address
+from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
 
 
 class StoreSourceConfig(Section):
@@ -99,4 +101,27 @@ class EngineTables(Section):
     timeout: Duration = Field(600.0, ge=1, description="a query takes at most so long; then it is cancelled")
 
 
-SourceConfig = StoreSourceConfig | FilesSourceConfig
+class SqlSourceConfig(EngineTables):
+    """`kind: sql`: tables of a database, read by SELECT alone."""
+
+    kind: Literal["sql"] = Field(description="where events are read from")
+    url: Annotated[str, AfterValidator(sql_address)] = Field(
+        description="the database: `duckdb:///srv/events.duckdb` or `postgresql://host:5432/database`; no password here"
+    )
+    credentials_file: Path | None = Field(
+        None,
+        description="a file with lines `user: ...` and `password: ...`, or with the whole address, read at each "
+        "connection; a bare name is a credential of systemd",
+    )
+    count: Literal["here", "there"] = Field(
+        "here", description="where rows are counted: `here` moves the columns of the model, `there` sends GROUP BYs"
+    )
+    most_rows: Whole | None = Field(
+        None, ge=1, description="so many rows are read in a day (UTC) at most; what would read more is refused"
+    )
+    most_bytes: Whole | None = Field(
+        None, ge=1, description="so many bytes are read in a day (UTC) at most; a query that passes it is ended"
+    )
+
+
+SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig
