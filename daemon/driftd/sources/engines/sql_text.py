@@ -264,8 +264,9 @@ class Statements:
         theirs = self.labels.need(self.names.of_labels["id"], "the identity of a label")
         table, name = (self.predictions, self.names.id) if alias == "p" else (self.labels, self.names.of_labels["id"])
         sql = table.column(name, alias)
-        both_text = is_text(ours) and is_text(theirs)
-        if ours == theirs or both_text or (pa.types.is_integer(ours) and pa.types.is_integer(theirs)):
+        plain = self.names.id not in self.predictions.casts and self.names.of_labels["id"] not in self.labels.casts
+        both_text = plain and is_text(ours) and is_text(theirs)
+        if (ours == theirs and plain) or both_text or (pa.types.is_integer(ours) and pa.types.is_integer(theirs)):
             return sql
         return f"LOWER(CAST({sql} AS VARCHAR))"
 
