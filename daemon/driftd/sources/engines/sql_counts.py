@@ -271,10 +271,10 @@ class Counting:
         return [(item, tables[item.place]) for item in items]
 
     def _bins_of_words(self, item: Item, values: pa.ChunkedArray) -> np.typing.NDArray[np.intp]:
-        coded = self._coded(item, values)
+        coded = self._codes_of(item, values)
         return bins_of(coded, item.layout)
 
-    def _coded(self, item: Item, values: pa.ChunkedArray) -> Coded:
+    def _codes_of(self, item: Item, values: pa.ChunkedArray) -> Coded:
         """Distinct values as `summarise_rows` sees rows of them."""
         schema = self.job.schema
         if not item.is_feature:
@@ -294,7 +294,7 @@ class Counting:
     def _count_words(
         self, item: Item, table: pa.Table, unreadable: np.typing.NDArray[np.int64]
     ) -> np.typing.NDArray[np.int64]:
-        coded, rows = self._coded(item, table.column("word")), _whole(table, "n")
+        coded, rows = self._codes_of(item, table.column("word")), _whole(table, "n")
         if item.layout.kind is Kind.BOOLEAN and item.is_feature:
             there = ~table.column("word").is_null().to_numpy()
             unreadable[item.place] += int(rows[(coded.codes < 0) & there].sum())
@@ -349,9 +349,10 @@ def number(value: float) -> str:
 
 def bin_of(sql: str, column: ColumnLayout) -> str:
     """The bin of a number, as `bins_of` has it: NaN, which fails comparisons or is the greatest, is in the last."""
-    edges = column.all_edges[:-1]
+    edges = column.all_edges[:-2]  # without infinity and NaN
     cases = [f"WHEN {sql} < {number(edge)} THEN {bin_}" for bin_, edge in enumerate(edges)]
-    return f"CASE {' '.join(cases)} WHEN {sql} = {_INFINITY} THEN {len(edges)} ELSE {len(edges) + 1} END"
+    cases += [f"WHEN {sql} <= {number(_MAX)} THEN {len(edges)}", f"WHEN {sql} = {_INFINITY} THEN {len(edges) + 1}"]
+    return f"CASE {' '.join(cases)} ELSE {len(edges) + 2} END"
 
 
 def literal(value: object, name: str) -> str:
