@@ -33,9 +33,10 @@ from driftd.sources.protocol import Source
 from driftd_detectors.batches.rows import RowNames
 from driftd_detectors.columns import Coded
 from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.profile.layout import learn_layout
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
-from driftd_detectors.window_data import ServedBy
+from driftd_detectors.window_data import ServedBy, WindowBins
 from engine_servers import postgres
 from limits import HANG
 from sql_tables import LABELS, PREDICTIONS, Database, duckdb_database, postgres_database, sql_config, sql_source
@@ -293,6 +294,40 @@ def test_every_kind_of_value_reads_the_same_as_from_files(database: Database, tm
     found, expected = values_of(sql), values_of(files)
     for name, values in expected.items():
         assert found[name] == values, name
+
+
+def test_counts_made_there_are_those_made_here(database: Database, tmp_path: Path) -> None:
+    """Bins, faults, absent columns, pairs, times and versions are equal to the last; means and spreads nearly."""
+    _, files = awkward_worlds(database, tmp_path)
+    files.refresh(START + 100)
+    features = tuple(feature for feature in AWKWARD.features if feature.name != "text_time")
+    schema = replace(AWKWARD, features=(*features, Feature("gone", Kind.NUMBER)))
+    files.use_schema(schema)
+    ((columns, outcomes),) = list(files.chunks(HOUR))
+    bins = WindowBins(schema, learn_layout(columns, outcomes, schema, bins=4))
+    assert len(bins.layout.joint) > 5
+    served = ServedBy(2, since=START + 20)
+    window = Window(0, START + 10, START + 70)
+    here, there = (
+        sql_source(database, schema, labels=None, count=count).profile(window, bins, served)
+        for count in ("here", "there")
+    )
+    assert (there.first_at, there.last_at, there.foreign) == (here.first_at, here.last_at, here.foreign)
+    assert here.foreign == 60
+    for name in ("rows", "layout"):
+        assert getattr(here.profile, name) == getattr(there.profile, name)
+    for name in ("counts", "unreadable", "absent"):
+        np.testing.assert_array_equal(getattr(here.profile, name), getattr(there.profile, name), name)
+    for name in ("rows", "sums", "products"):
+        np.testing.assert_array_equal(getattr(here.profile.joint, name), getattr(there.profile.joint, name), name)
+    for name in ("finite", "low", "high"):
+        np.testing.assert_array_equal(getattr(here.profile.moments, name), getattr(there.profile.moments, name), name)
+    small = here.profile.moments.high < 1e15
+    for name in ("mean", "squares"):
+        mine, theirs = (getattr(data.profile.moments, name)[small] for data in (here, there))
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6)
+    empty = sql_source(database, schema, labels=None, count="there").profile(Window(0, 0.0, 60.0), bins, served)
+    assert empty.profile.rows == 0
 
 
 @pytest.mark.parametrize("ids", ["uuid", "bigint"])

@@ -21,6 +21,7 @@ from driftd.sources.engines.sql_text import DialectName, Table
 
 _WHOLE = 38  # digits that a decimal of Arrow holds
 _POSTGRES_CASTS = {"money": "NUMERIC", "oid": "BIGINT"}  # what ADBC hands out as another number than it is
+_DUCKDB_TEXTS = ("UUID", "JSON", "ENUM")  # what DuckDB hands out as text, and does not compare with text
 BATCH_ROWS = 50_000
 
 
@@ -71,8 +72,11 @@ class DuckDb:
 
     def table(self, name: str) -> Table:
         """See `Connection.table`."""
-        schema = self._connection.sql(f"SELECT * FROM {name} LIMIT 0").to_arrow_table().schema
-        return Table(name, {field.name: field.type for field in schema}, {})
+        found = self._connection.sql(f"SELECT * FROM {name} LIMIT 0")
+        kinds = dict(zip(found.columns, map(str, found.types), strict=True))
+        casts = {column: "VARCHAR" for column, kind in kinds.items() if kind.startswith(_DUCKDB_TEXTS)}
+        schema = found.to_arrow_table().schema
+        return Table(name, {field.name: pa.string() if field.name in casts else field.type for field in schema}, casts)
 
     def batches(self, statement: str) -> Iterator[pa.RecordBatch]:
         """See `Connection.batches`."""

@@ -15,10 +15,11 @@ from driftd.config.database_address import Address, CredentialsFileError, read_a
 from driftd.formatting import format_duration
 from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
 from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, sentence_of
+from driftd.sources.engines.sql_counts import Counting
 from driftd.sources.engines.sql_text import Meanings, Statements, quote_table
 from driftd_detectors.batches.arrow_columns import read_times
 from driftd_detectors.batches.cohort_batches import cohort_batches
-from driftd_detectors.batches.profile_batches import profile_batches
+from driftd_detectors.batches.profile_batches import ProfileJob, profile_batches
 
 if TYPE_CHECKING:
     from driftd.config.source_schema import SqlSourceConfig
@@ -84,9 +85,26 @@ class SqlEngine:
         return EngineExtent(first, newest if newest is not None else since, self._newest_label_at)
 
     def map(self, query: Query, function: Function, job: str) -> Iterator[bytes]:
-        """See `Engine.map`: the rows are one partition, which is counted here."""
+        """See `Engine.map`: the rows are one partition, which is counted here, or a window by the database."""
+        if function == "profile_batches" and self._settings.count == "there":
+            yield self._count_there(query, job)
+            return
         counted = {"profile_batches": profile_batches, "cohort_batches": cohort_batches}[function]
         yield counted(self.read(query), job)
+
+    def _count_there(self, query: Query, job: str) -> bytes:
+        with self._open() as connection:
+            self.reads.on(self._now())
+            self._guard_bytes()
+
+            def ask(statement: str) -> pa.Table:
+                self.reads.queries += 1
+                batches = list(connection.batches(statement))
+                for batch in batches:
+                    self.reads.add(batch)
+                return pa.Table.from_batches(batches)
+
+            return Counting(self._statements(connection), query, ProfileJob.from_json(job)).read(ask).to_bytes()
 
     def read(self, query: Query) -> Iterator[pa.RecordBatch]:
         """See `Engine.read`."""

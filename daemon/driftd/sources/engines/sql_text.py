@@ -51,13 +51,16 @@ class Table:
     sql: str
     columns: Mapping[str, pa.DataType]
     casts: Mapping[str, str]  # of columns that come as another type than they have, such as enums
+    endless: bool = True  # whether its times may be infinite
 
     def column(self, name: str, alias: str = "p") -> str:
         """A column as it is read: what has no Arrow type as text, times that are infinite as missing."""
         plain = f"{alias}.{quote(name)}"
         if name in self.casts:
             return f"CAST({plain} AS {self.casts[name]})"
-        return f"CASE WHEN isfinite({plain}) THEN {plain} END" if _is_moment(self.columns[name]) else plain
+        if self.endless and _is_moment(self.columns[name]):
+            return f"CASE WHEN isfinite({plain}) THEN {plain} END"
+        return plain
 
     def need(self, name: str, meaning: str) -> pa.DataType:
         """The type of a column that there must be. Raises EngineError where there is none."""
@@ -264,8 +267,9 @@ class Statements:
         theirs = self.labels.need(self.names.of_labels["id"], "the identity of a label")
         table, name = (self.predictions, self.names.id) if alias == "p" else (self.labels, self.names.of_labels["id"])
         sql = table.column(name, alias)
-        both_text = is_text(ours) and is_text(theirs)
-        if ours == theirs or both_text or (pa.types.is_integer(ours) and pa.types.is_integer(theirs)):
+        plain = self.names.id not in self.predictions.casts and self.names.of_labels["id"] not in self.labels.casts
+        both_text = plain and is_text(ours) and is_text(theirs)
+        if (ours == theirs and plain) or both_text or (pa.types.is_integer(ours) and pa.types.is_integer(theirs)):
             return sql
         return f"LOWER(CAST({sql} AS VARCHAR))"
 
