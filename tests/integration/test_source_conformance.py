@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,9 @@ from driftd_detectors.columns import Coded, Columns
 from driftd_detectors.profile.profile import merge
 from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from object_store_worlds import Store, store
+
+__all__ = ["store"]
 
 Row = Mapping[str, Any]
 SCHEMA = Schema(
@@ -90,14 +94,23 @@ def store_world(root: Path) -> World:
     return World(StoreSource("m", SCHEMA, places), predict, label)
 
 
-def files_world(root: Path, suffix: str) -> World:
+def files_world(root: Path, suffix: str, store: Store | None = None) -> World:
+    """Files of this host; with a store, what is written to them is copied to objects of the same names."""
     logs, feedback = root / "logs", root / "feedback"
     logs.mkdir()
     feedback.mkdir()
     settings = FilesSettings(str(logs), feedback=str(feedback))
+    if store is not None:
+        bucket = store.bucket(f"{suffix}-{uuid.uuid4()}")
+        settings = FilesSettings(f"{bucket}/logs", feedback=f"{bucket}/feedback", store=store.settings())
     number = iter(range(1_000_000))
 
     def write(folder: Path, rows: Sequence[Row]) -> None:
+        write_file(folder, rows)
+        if store is not None:
+            store.put_folder(folder, f"{bucket}/{folder.name}")
+
+    def write_file(folder: Path, rows: Sequence[Row]) -> None:
         if suffix == "parquet":
             pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), folder / f"{next(number)}.parquet")
             return
@@ -126,8 +139,13 @@ WORLDS: dict[str, Callable[[Path], World]] = {
 }
 
 
-@pytest.fixture(params=WORLDS)
+STORED = ("parquet in S3", "csv in S3", "jsonl in S3")
+
+
+@pytest.fixture(params=[*WORLDS, *STORED])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    if request.param in STORED:
+        return files_world(tmp_path, request.param.partition(" ")[0], request.getfixturevalue("store"))
     return WORLDS[request.param](tmp_path)
 
 

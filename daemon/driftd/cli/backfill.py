@@ -23,6 +23,7 @@ from driftd.registry import Registry
 from driftd.serving.event_log import ClosedWindows
 from driftd.sources.backfill import Backfill, BackfillError, BackfillResult, Destination, RowCounts
 from driftd.sources.dialects import Dialect
+from driftd.sources.file_system import absolute_path
 from driftd.sources.files_settings import FilesSettings
 from driftd.sources.formats import FileFormat
 from driftd.store.events.reader import EventReader
@@ -94,7 +95,7 @@ def backfill(
     schema = _schema(config, places, model)
 
     def settings(path: str, names: dict[str, str]) -> FilesSettings:
-        return FilesSettings(str(Path(path).absolute()), file_format, names, dialect=dialect)
+        return FilesSettings(absolute_path(path), file_format, names, dialect=dialect)
 
     try:
         predictions = [settings(path, columns) for path in files]

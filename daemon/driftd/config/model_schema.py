@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from driftd.config.detect_schema import ClassName, Detect
+from driftd.config.source_schema import FilesSourceConfig, StoreSourceConfig
 from driftd.config.types import (
     DAY,
     HOUR,
@@ -21,72 +22,9 @@ from driftd.config.types import (
     Windows,
     cron_schedule,
     distinct,
-    text_encoding,
     trainer_reference,
 )
 from driftd_detectors.schema import Kind, Task
-
-
-class StoreSourceConfig(Section):
-    """`kind: store`: the embedded event store, fed by the SDK and `driftd serve`."""
-
-    kind: Literal["store"] = Field("store", description="where events are read from")
-
-
-class Dialect(Section):
-    """How the text of log files is written. Parquet says so itself, all but the order in dates that are text."""
-
-    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description='between the fields of CSV, such as `";"`; a tab in `.tsv`, else a comma, unless set'
-    )
-    decimal: Literal[".", ","] = Field(".", description="the decimal sign of numbers in CSV")
-    encoding: Annotated[str, AfterValidator(text_encoding)] = Field(
-        "utf-8", description="the encoding of text, such as `utf-16` or `latin-1`"
-    )
-    compression: Literal["auto", "none", "gzip", "bz2", "zstd", "lz4"] = Field(
-        "auto", description="of text files; `auto` goes by the suffix: `.gz`, `.bz2`, `.zst`, `.lz4`"
-    )
-
-    day_first: Flag | None = Field(
-        None,
-        description="how dates such as `03/04/2026` begin: `true` with the day, `false` with the month; "
-        "unless set they are no times",
-    )
-
-    @model_validator(mode="after")
-    def _two_signs(self) -> Dialect:
-        if self.decimal == self.separator or (self.decimal == "," and self.separator is None):
-            raise ValueError('a decimal comma needs another separator: separator: ";"')
-        return self
-
-
-class FilesSourceConfig(Section):
-    """`kind: files`: log files that an application writes."""
-
-    kind: Literal["files"] = Field(description="where events are read from")
-    path: str = Field(min_length=1, description="a folder, a file or a pattern such as `/var/log/app/*.jsonl`")
-    format: Literal[
-        "auto",
-        "parquet",
-        "csv",
-        "jsonl",
-        "sagemaker_capture",
-        "v2_inference",
-        "cloudevents",
-        "bentoml",
-        "mlflow_inference",
-    ] = Field("auto", description="`auto` goes by the file's suffix; the last five are JSON lines of other systems")
-    dialect: Dialect = Field(Dialect(), description="how the text of the files is written")
-    columns: dict[Literal["id", "at", "prediction", "score", "version", "label", "label_at", "features"], str] = Field(
-        default_factory=dict,
-        description="which column holds what, where the names differ from `prediction_id`, `at`, `prediction`, "
-        "`score`, `version`, `label`, `label_at`; `features` names the object that holds the features (`features`, "
-        "if there is one); a name with dots is a path into JSON objects or structs",
-    )
-    feedback: str | None = Field(None, description="path of separate files that hold the labels")
-    feedback_columns: dict[Literal["id", "label", "label_at"], str] = Field(
-        default_factory=dict, description="which column of the feedback files holds what"
-    )
 
 
 class WindowConfig(Section):
