@@ -77,10 +77,10 @@ def backfill(
 ) -> None:
     """Load predictions and labels of the past into MODEL's event store, and say where every row went.
 
-    FILE is a file, a folder or a pattern, in any format that a files source reads. Its rows have an identity, a time
-    and a prediction, and perhaps a label, a score and a version; --column names columns that are called otherwise
-    (docs/your-log-files.md). Run it beside the daemon and the server, or without them. Twice does no harm: what is kept
-    already is repeated, and the first one stays.
+    FILE is a file, a folder, a pattern or a prefix in an object store, in any format that a files source reads. Its
+    rows have an identity, a time and a prediction, and perhaps a label, a score and a version; --column names columns
+    that are called otherwise (docs/your-log-files.md). Run it beside the daemon and the server, or without them. Twice
+    does no harm: what is kept already is repeated, and the first one stays.
 
     \b
     Example:

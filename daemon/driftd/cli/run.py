@@ -96,7 +96,7 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     if for_reload:
         require_reloadable(config, config_path)
     meanings = meaning(config, time.time())
-    warnings = [*_warnings(config), *_source_warnings(config)]
+    warnings = [*_warnings(config), *_look_at_sources(config, meanings)]
     if as_json:
         print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": redacted_dict(config)})
         return
@@ -109,13 +109,17 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
             echo(f"  {sentence}")
 
 
-def _source_warnings(config: Config) -> list[str]:
-    """What is wrong with log files, by the first rows of the newest ones."""
+def _look_at_sources(config: Config, meanings: dict[str, list[str]]) -> list[str]:
+    """What is wrong with log files, by the first rows of the newest ones; what answers is added to the meanings."""
     if all(model.source.kind == "store" for model in config.models.values()):
         return []
-    from driftd.cli.check_config import source_warnings  # noqa: PLC0415 - Arrow only where files are read
+    from driftd.cli.check_config import look_at_sources  # noqa: PLC0415 - Arrow only where files are read
 
-    return list(source_warnings(config))
+    warnings: list[str] = []
+    for look in look_at_sources(config):
+        warnings += look.warnings
+        meanings[look.model] += [look.objects] if look.objects is not None else []
+    return warnings
 
 
 def _warnings(config: Config) -> list[str]:
