@@ -37,7 +37,7 @@ class Store:
 
     def put(self, path: str, content: bytes) -> None:
         """Write an object, whole."""
-        with self.client.open_output_stream(path.removeprefix("s3://")) as out:
+        with self.client.open_output_stream(path.removeprefix("s3://"), compression=None) as out:
             out.write(content)
 
     def put_folder(self, folder: Path, path: str) -> None:
