@@ -24,6 +24,9 @@ PARENTS_LOOKED_AT = 3  # a path may name a partition of a table
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
 
 
+ASKING: set[int] = set()  # the threads of this process that wait for an answer of an object store
+
+
 class StoreAwayError(DriftdError):
     """A file system as a whole cannot be read just now: its files are neither empty nor gone. The message says why."""
 

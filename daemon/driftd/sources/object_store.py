@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, BinaryIO, TypeVar
@@ -13,6 +14,7 @@ import pyarrow as pa
 from driftd.config.source_schema import ObjectStoreConfig
 from driftd.errors import raise_shortage
 from driftd.sources.file_system import (
+    ASKING,
     ICEBERG,
     PARENTS_LOOKED_AT,
     TABLES,
@@ -242,6 +244,7 @@ class ObjectFiles:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
+        ASKING.add(threading.get_ident())
         try:
             yield
         except FileNotFoundError:
@@ -250,6 +253,8 @@ class ObjectFiles:
             raise_shortage(error)
             self._opened = None  # so that keys that were renewed are read again
             raise StoreAwayError(describe_error(self._place.root, error)) from error
+        finally:
+            ASKING.discard(threading.get_ident())
 
 
 class _ObjectFile(io.RawIOBase):
