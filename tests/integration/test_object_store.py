@@ -229,6 +229,25 @@ def test_a_table_of_another_system_is_not_read(store: Store, tmp_path: Path) -> 
         assert (extent.rows, extent.complete_until) == (0, float("-inf"))
 
 
+def test_what_comes_within_the_lateness_of_its_window_is_not_late(store: Store, tmp_path: Path) -> None:
+    """An object in a day long past whose window is open is found at the next look; one of a closed window a day later."""
+    bucket = store.bucket("within-lateness")
+    for day in range(8):
+        write(rows_of(day), tmp_path / "logs" / f"day={day_of(day)}" / "a.parquet")
+    store.put_folder(tmp_path / "logs", f"{bucket}/logs")
+    now = START + 8 * DAY + 60
+    settings = FilesSettings(f"{bucket}/logs", store=store.settings())
+    source = FilesSource("m", SCHEMA, Places(tmp_path / "state"), settings, lambda at: (at - 4 * DAY) // DAY * DAY)
+    assert source.refresh(now).rows == 8 * ROWS
+    for day in (1, 4):
+        write(rows_of(day, seed=3), tmp_path / "late.parquet")
+        store.put(f"{bucket}/logs/day={day_of(day)}/late.parquet", (tmp_path / "late.parquet").read_bytes())
+    extent = source.refresh(now + 60)
+    assert (extent.rows, extent.late) == (9 * ROWS, 0)
+    extent = source.refresh(now + WHOLE_SECONDS)
+    assert (extent.rows, extent.late) == (10 * ROWS, ROWS)
+
+
 def put_small(store: Store, path: str) -> None:
     """One object, by one plain request: the client makes three."""
     connection = http.client.HTTPConnection(store.endpoint.removeprefix("http://"))

@@ -41,10 +41,10 @@ class Bucket:
         self.listed.clear()
         return known
 
-    def look(self, known: RecentPartitions, now: float = NOW) -> list[str]:
+    def look(self, known: RecentPartitions, now: float = NOW, since: float = NOW) -> list[str]:
         """The partitions that a look lists again."""
         self.listed.clear()
-        assert known.update(self.base, now, self.children, self.objects)
+        assert known.update(self.base, now, since, self.children, self.objects)
         return sorted(folder for folder in self.listed if folder.endswith("/**"))
 
     def known(self, known: RecentPartitions) -> list[str]:
@@ -59,7 +59,7 @@ def days(*numbers: int, key: str = "day={}") -> list[str]:
 
 @pytest.mark.parametrize("key", ["day={}", "dt={}T00", "region=eu/date={}", "d={}/hour=05"])
 def test_the_newest_two_days_are_listed_again(tmp_path: Path, key: str) -> None:
-    """Whatever the key is called, and with keys above or below it; a new object there is found, one in an old day not."""
+    """Whatever the key is called, with keys above or below it; a new object there is found, one in an old day not."""
     bucket = Bucket(tmp_path, *days(0, 1, 2, 300, key=key))
     known = bucket.whole()
     assert known.are_keyed
@@ -69,6 +69,12 @@ def test_the_newest_two_days_are_listed_again(tmp_path: Path, key: str) -> None:
     assert all(any(day in folder for day in ("2026-11-30", "2026-11-29")) for folder in folders)
     assert len(bucket.known(known)) == 6
     assert bucket.known(bucket.whole()) == sorted([*bucket.known(known), days(2, key=key)[0].replace("part", "new")])
+
+
+def test_the_days_of_windows_that_are_open_are_listed_again(tmp_path: Path) -> None:
+    """What comes late for its day and in time for its window is found at once."""
+    bucket = Bucket(tmp_path, *days(0, 1, 2, 3, 4, 5, 6))
+    assert len(bucket.look(bucket.whole(), since=NOW - 3 * DAY)) == 5
 
 
 def test_years_and_months_are_walked_down_only_where_they_are_recent(tmp_path: Path) -> None:
@@ -113,10 +119,16 @@ def test_what_lies_beside_the_partitions_ends_the_listing_by_days(tmp_path: Path
         bucket = Bucket(tmp_path / str(number), *days(0, 1))
         known = bucket.whole()
         (Path(bucket.base) / "_SUCCESS").write_text("")
-        assert known.update(bucket.base, NOW, bucket.children, bucket.objects)
+        assert known.update(bucket.base, NOW, NOW, bucket.children, bucket.objects)
         bucket.put(stray)
-        assert not known.update(bucket.base, NOW, bucket.children, bucket.objects)
+        assert not known.update(bucket.base, NOW, NOW, bucket.children, bucket.objects)
         assert not bucket.whole().are_keyed
+
+
+def test_folders_that_are_not_shown_any_more_end_the_listing_by_days(tmp_path: Path) -> None:
+    """Where a listing shows no folder at all, nothing is concluded from it."""
+    bucket = Bucket(tmp_path, *days(0, 1))
+    assert not bucket.whole().update(bucket.base, NOW, NOW, lambda _folder, *, deep: [], bucket.objects)
 
 
 def test_objects_that_are_gone_from_a_recent_day_are_gone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -87,8 +88,11 @@ class FileSystem(Protocol):
     buffer_bytes: int  # of each column, while Parquet is read
     files_grow: bool  # whether a last line without its end may be written on
 
-    def find(self, pattern: str, now: float) -> Listing:
-        """The files of a folder (with those below it), of a glob pattern, or the one file."""
+    def find(self, pattern: str, now: float, since: float = math.inf) -> Listing:
+        """The files of a folder (with those below it), of a glob pattern, or the one file.
+
+        Of files that hold no row from `since` on (epoch seconds), new ones may be found a day later.
+        """
         ...
 
     def stat(self, path: str) -> FileStat:
@@ -114,7 +118,7 @@ class LocalFiles:
     buffer_bytes = _BUFFER_BYTES
     files_grow = True
 
-    def find(self, pattern: str, now: float) -> Listing:  # noqa: ARG002 - each time all of it
+    def find(self, pattern: str, now: float, since: float = math.inf) -> Listing:  # noqa: ARG002 - each time all
         """See `FileSystem.find`.
 
         Hidden and unfinished files are passed over, and so are folders that begin with `_` or `.`. The files of a table

@@ -129,7 +129,8 @@ class FilesSource:
             self._late += late
 
         self._looked_at = now
-        self._logs.refresh(now, on_rows)
+        closed = self._closed_until(now)
+        self._logs.refresh(now, on_rows, since=closed if np.isfinite(closed) else now)
         if self._feedback is not None:
             self._feedback.refresh(now)
         if not self._logs.is_away:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,8 +88,10 @@ class LogFiles:
         """Read the same files with other columns in mind; what is known of them stays."""
         self._reading = reading
 
-    def refresh(self, now: float, on_rows: OnRows) -> None:
+    def refresh(self, now: float, on_rows: OnRows, since: float = math.inf) -> None:
         """Look for new rows, and tell `on_rows` of each stretch of them with the rows' event times.
+
+        Rows from `since` on are found at once; see `FileSystem.find`.
 
         A file that cannot be read (yet) is named in `faults` and tried again next time.
         """
@@ -96,7 +99,7 @@ class LogFiles:
         with self._alone():
             self._load()
             try:
-                listing, faults = self._find_rows(now, on_rows)
+                listing, faults = self._find_rows(now, on_rows, since)
             except StoreAwayError as error:
                 self._found_faults, self.is_away = [str(error)], True
                 return
@@ -106,9 +109,9 @@ class LogFiles:
         self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
         self.remarks = (*listing.remarks, *said_remarks, *self._describe_replaced(now))
 
-    def _find_rows(self, now: float, on_rows: OnRows) -> tuple[Listing, list[str]]:
+    def _find_rows(self, now: float, on_rows: OnRows, since: float) -> tuple[Listing, list[str]]:
         """List the files and catalogue what is new in them; gives what cannot be read, too. Raises StoreAwayError."""
-        listing = self._files.find(self._pattern, now)
+        listing = self._files.find(self._pattern, now, since)
         self.seen_until, self.listed = listing.seen_until, len(listing.files)
         faults = listing.table_faults()
         if (gone := self._describe_absence(listing)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -88,9 +89,10 @@ def describe_error(place: str, error: Exception) -> str:
 class ObjectFiles:
     """The objects below one path of a config. See `FileSystem`.
 
-    Where every object lies below keys of Hive that tell its day (`day=2026-11-30/`, `year=/month=/day=`), a look lists
-    the newest days, those that it never saw and what is above them; once a day it lists everything, for objects that
-    come late. Elsewhere it lists everything, less often where that takes more than one request.
+    Where every object of S3 lies below keys of Hive that tell its day (`day=2026-11-30/`, `year=/month=/day=`), a look
+    lists the newest days, those of open windows, those that it never saw and what is above them; once a day it lists
+    everything, for objects that come late. Elsewhere it lists everything, less often where that takes more than one
+    request.
 
     Objects do not change while they are read. One that is overwritten is noticed by its size and time.
     """
@@ -109,28 +111,34 @@ class ObjectFiles:
         self._stats: dict[str, FileStat] = {}
         self._held: tuple[str, bytes] | None = None
 
-    def find(self, pattern: str, now: float) -> Listing:
+    def find(self, pattern: str, now: float, since: float = math.inf) -> Listing:
         """See `FileSystem.find`."""
         parts = self._place.inner(pattern).split("/")
         kept = next((place for place, part in enumerate(parts) if _SIGNS.search(part)), len(parts))
         base, rest = "/".join(parts[:kept]).rstrip("/"), parts[kept:]
         is_whole = not 0 <= now - self._whole_at < self._apart
-        if not is_whole and self._objects.are_keyed:
-            is_whole = not self._list_recent(base, rest, now)
+        if not is_whole and self._are_listed_by_day:
+            is_whole = not self._list_recent(base, rest, now, since)
         if is_whole:
             self._list_whole(base, rest)
             self._whole_at = now
         listing = Listing(tables=self._tables, passed_over=list(self._passed_over))
         listing.files = [(self._place.outer(path), stat) for path, stat in self._objects.items()]
         self._stats = dict(listing.files)
-        if not self._objects.are_keyed and self._apart:
+        if not self._are_listed_by_day and self._apart:
             listing.seen_until = self._whole_at
-            listing.remarks = (
-                f"{pattern} has {len(self._stats):,} objects without keys that tell their day: all of them are listed "
-                f"every {UNKEYED_SECONDS / 60:.0f} min; write them below day=2026-01-31/, and a look lists new days "
-                "alone",
-            )
+            listing.remarks = (self._describe_long_listing(pattern),)
         return listing
+
+    def _describe_long_listing(self, pattern: str) -> str:
+        """That a look may find nothing new, and why."""
+        seldom = f"all of them are listed every {UNKEYED_SECONDS / 60:.0f} min, and windows wait for that"
+        if self._objects.are_keyed:
+            return f"{pattern} has {len(self._stats):,} objects: {seldom}, because only s3:// is listed by days"
+        return (
+            f"{pattern} has {len(self._stats):,} objects without keys that tell their day: {seldom}; write them below "
+            "day=2026-01-31/, and a look lists new days alone"
+        )
 
     def stat(self, path: str) -> FileStat:
         """See `FileSystem.stat`: as it was listed."""
@@ -156,9 +164,14 @@ class ObjectFiles:
         self._held = None
 
     @property
+    def _are_listed_by_day(self) -> bool:
+        """Whether a look need not list everything: Google's client, for one, does not show folders of keys."""
+        return self._place.scheme == "s3" and self._objects.are_keyed
+
+    @property
     def _apart(self) -> float:
         """Seconds from one listing of everything to the next."""
-        if self._objects.are_keyed:
+        if self._are_listed_by_day:
             return WHOLE_SECONDS
         return 0.0 if len(self._objects) <= FEW_OBJECTS else UNKEYED_SECONDS
 
@@ -174,9 +187,9 @@ class ObjectFiles:
         self._tables, self._passed_over = {**around, **inside}, {}
         self._objects.replace_all(base, self._objects_in(base, rest, found))
 
-    def _list_recent(self, base: str, rest: list[str], now: float) -> bool:
+    def _list_recent(self, base: str, rest: list[str], now: float, since: float) -> bool:
         """List the newest partitions; returns whether everything still lies in partitions."""
-        return self._objects.update(base, now, self._children, lambda found: self._objects_in(base, rest, found))
+        return self._objects.update(base, now, since, self._children, lambda found: self._objects_in(base, rest, found))
 
     def _objects_in(self, base: str, rest: list[str], found: list[FileInfo]) -> Iterator[tuple[str, FileStat]]:
         """The objects among what was found that are read."""
@@ -227,9 +240,15 @@ class ObjectFiles:
         self._held = None
         if self.stat(path).size > HELD_BYTES:
             return None
-        content = self._ask(lambda store: store.open_input_file(self._place.inner(path)).read())
-        self._held = path, bytes(content)
+        self._held = path, self._ask(lambda store: self._read(store, self._place.inner(path)))
         return self._held[1]
+
+    def _read(self, store: ArrowFileSystem, path: str) -> bytes:
+        if self._place.scheme == "s3":  # one request more than its size takes; a stream would take one for each piece
+            with store.open_input_file(path) as file:
+                return bytes(file.read())
+        with store.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read())
 
     def _object(self, path: str) -> _ObjectFile:
         file = self._ask(lambda store: store.open_input_file(self._place.inner(path)))

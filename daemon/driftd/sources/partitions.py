@@ -63,21 +63,27 @@ class RecentPartitions:
             self._objects.setdefault(folder, {})[path] = stat
         self.are_keyed = self.are_keyed and bool(self._objects)
 
-    def update(self, base: str, now: float, children: Children, listed: Listed) -> bool:
-        """List the newest days, and partitions that are new; returns whether every object still lies in one."""
+    def update(self, base: str, now: float, since: float, children: Children, listed: Listed) -> bool:
+        """List the newest days, those from `since` on and partitions that are new.
+
+        Returns whether every object still lies in a partition.
+        """
         try:
-            folders = dict(self._walk(base, base, self._oldest(now), self._folders(), children, listed))
+            folders = dict(self._walk(base, base, self._oldest(now, since), self._folders(), children, listed))
         except _UnkeyedError:
             return False
         for folder, day in folders.items():
             self._days[folder] = day
             self._objects[folder] = dict(listed(children(folder, deep=True)))
-        return True
+        return bool(folders)  # the newest day is among them, unless the folders are not what they were
 
-    def _oldest(self, now: float) -> float:
-        """When the oldest day that is listed again begins: the one before the newest that has come."""
+    def _oldest(self, now: float, since: float) -> float:
+        """When the oldest day that is listed again begins: the one before the newest that has come, or before `since`.
+
+        A day more than that, because keys may be of local time.
+        """
         newest = max((day for day in self._days.values() if day <= now + DAY), default=now)
-        return newest // DAY * DAY - DAY
+        return min(newest, since) // DAY * DAY - DAY
 
     def _folders(self) -> set[str]:
         """Every folder on the way to a known partition, and the partitions."""
