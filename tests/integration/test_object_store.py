@@ -230,7 +230,7 @@ def test_a_table_of_another_system_is_not_read(store: Store, tmp_path: Path) -> 
 
 
 def test_what_comes_within_the_lateness_of_its_window_is_not_late(store: Store, tmp_path: Path) -> None:
-    """An object in a day long past whose window is open is found at the next look; one of a closed window a day later."""
+    """An object in an old day whose window is open is found at the next look; one of a closed window within a day."""
     bucket = store.bucket("within-lateness")
     for day in range(8):
         write(rows_of(day), tmp_path / "logs" / f"day={day_of(day)}" / "a.parquet")
