@@ -33,6 +33,7 @@ from driftd.training.tasks.hand_over import Arguments, message_of, variables_of
 from driftd.training.training_rows import TrainingRows
 from driftd_processes import driftd, environment, serve
 from first_versions import first_version_of
+from object_store_worlds import running_store
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +139,38 @@ def test_the_page_of_log_files_runs(tmp_path: Path) -> None:
     done = driftd(tmp_path, "backfill", "orders", "export", *dialect, *names, "--json")
     counts = json.loads(done.stdout)["predictions"]
     assert (counts["rows"], counts["repeated"], counts["kept"]) == (7200, 7200, 0)
+
+
+def test_the_page_of_object_stores_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 1 comes from a bucket, its source reads every row and label, and check-config counts the objects."""
+    with running_store(tmp_path / "store") as store:
+        for name, value in (("ENDPOINT_URL", store.endpoint), ("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        config = tmp_path / "config.yaml"
+        for block in blocks("your-object-store.md"):
+            if block.language == "yaml":
+                section = yaml.safe_load(block.text)["source"]
+                assert set(section["object_store"]) == {"endpoint", "region", "credentials_file", "timeout"}
+                section["object_store"] |= {"endpoint": store.endpoint, "credentials_file": str(store.keys)}
+                config.write_text(re.sub(r"source: .*", f"source: {json.dumps(section)}", config.read_text()))
+            elif block.language == "json":
+                assert {part["Action"] for part in json.loads(block.text)["Statement"]} == {
+                    "s3:ListBucket",
+                    "s3:GetObject",
+                }
+            else:
+                run_block(block, tmp_path)
+        said = driftd(tmp_path, "check-config").stdout
+        assert re.search(r"^  s3://acme-orders/logs answers: 1[12] objects$", said, re.MULTILINE)
+        assert "warning" not in said
+        places = Places(tmp_path / "driftd-state")
+        schema = Registry(places).manifest("orders", 1).schema
+        source = open_source("orders", load(config).models["orders"], schema, places)
+        extent = source.refresh(time.time())
+        assert (extent.rows, extent.faults, extent.counts["unjoined"]) == (2400, (), 0)
+        labelled = source.outcomes(Window(0, 0.0, time.time()), time.time()).labelled
+        assert int(labelled.sum()) > 2100
+        source.close()
 
 
 def test_the_page_of_http_and_sdk_runs(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,10 @@ from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.window_data import ServedBy
 from engine_servers import postgres
+from object_store_worlds import Store, store
 from sql_tables import LABELS, PREDICTIONS, Database, duckdb_database, postgres_database, sql_source
+
+__all__ = ["store"]
 
 Row = Mapping[str, Any]
 SCHEMA = Schema(
@@ -98,14 +102,23 @@ def store_world(root: Path) -> World:
     return World(StoreSource("m", SCHEMA, places), predict, label)
 
 
-def files_world(root: Path, suffix: str) -> World:
+def files_world(root: Path, suffix: str, store: Store | None = None) -> World:
+    """Files of this host; with a store, what is written to them is copied to objects of the same names."""
     logs, feedback = root / "logs", root / "feedback"
     logs.mkdir()
     feedback.mkdir()
     settings = FilesSettings(str(logs), feedback=str(feedback))
+    if store is not None:
+        bucket = store.bucket(f"{suffix}-{uuid.uuid4()}")
+        settings = FilesSettings(f"{bucket}/logs", feedback=f"{bucket}/feedback", store=store.settings())
     number = iter(range(1_000_000))
 
     def write(folder: Path, rows: Sequence[Row]) -> None:
+        write_file(folder, rows)
+        if store is not None:
+            store.put_folder(folder, f"{bucket}/{folder.name}")
+
+    def write_file(folder: Path, rows: Sequence[Row]) -> None:
         if suffix == "parquet":
             pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), folder / f"{next(number)}.parquet")
             return
@@ -154,10 +167,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=[*WORLDS, "postgres"])
+STORED = ("parquet in S3", "csv in S3", "jsonl in S3")
+
+
+@pytest.fixture(params=[*WORLDS, "postgres", *STORED])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if request.param == "postgres":
         opened = sql_world(postgres_database(request.getfixturevalue("server"), tmp_path.name))
+    elif request.param in STORED:
+        kept = request.getfixturevalue("store")
+        opened = files_world(tmp_path, request.param.partition(" ")[0], kept)
     else:
         opened = WORLDS[request.param](tmp_path)
     yield opened

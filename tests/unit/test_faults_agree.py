@@ -241,6 +241,9 @@ CASES: dict[str, Case] = {
     "a source that hangs": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "a source whose rows come out of order": (nothing, set(), ""),
     "a source that goes empty": (pipeline_broken, {"DriftdDataQualityBroken"}, "column a is unreadable"),
+    "an object store that is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "an object store that hangs": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "objects that arrive late": (nothing, set(), ""),
     "a source whose folder is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "stored evidence": (evidence_unreadable, {"DriftdModelNotWatched"}, "stored evidence cannot be read"),
     "files of the version": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,9 @@ def test_every_surface_counts_the_same_rows() -> None:
     assert {"no_time", "impossible_time", "malformed", "no_label", "refused", "duplicates"} == set(
         model_families.SET_ASIDE
     )
+
+
+def test_a_store_that_answers_is_told_with_its_objects() -> None:
+    """`driftd doctor` says how many objects of which prefix the predictions are in."""
+    finding = source_finding("demand", "files", replace(EXTENT, files=1234, counts={}), "s3://bucket/logs")
+    assert finding.said.endswith("answers: 1,000 predictions so far in 1,234 objects of s3://bucket/logs")

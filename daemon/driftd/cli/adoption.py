@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from driftd.cli.init_defaults import Guess
 from driftd.sources.dialects import Dialect
+from driftd.sources.file_system import absolute_path
 from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
 from driftd.training.bootstrap import FileColumns, read_series
 from driftd.training.fork_server import SHARED
@@ -369,7 +370,7 @@ def external_lines(classes: str | None, trainer: str | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def log_source(file: Path, file_format: str, dialect: Dialect, guess: Guess, rows: pd.DataFrame) -> str:
+def log_source(file: Path | str, file_format: str, dialect: Dialect, guess: Guess, rows: pd.DataFrame) -> str:
     """The source of later predictions, where they are logged beside the file that was read, as YAML."""
     columns = guess.columns
     meanings = {
@@ -381,7 +382,7 @@ def log_source(file: Path, file_format: str, dialect: Dialect, guess: Guess, row
         "label": guess.target if guess.target in rows.columns else None,
         "label_at": columns.label_time,
     }
-    settings: dict[str, object] = {"kind": "files", "path": str(file.absolute())}
+    settings: dict[str, object] = {"kind": "files", "path": absolute_path(str(file))}
     if file_format != "auto":
         settings["format"] = file_format
     written = {

@@ -23,6 +23,7 @@ from driftd.registry import Registry
 from driftd.serving.event_log import ClosedWindows
 from driftd.sources.backfill import Backfill, BackfillError, BackfillResult, Destination, RowCounts
 from driftd.sources.dialects import Dialect
+from driftd.sources.file_system import absolute_path
 from driftd.sources.files_settings import FilesSettings
 from driftd.sources.formats import FileFormat
 from driftd.store.events.reader import EventReader
@@ -76,10 +77,10 @@ def backfill(
 ) -> None:
     """Load predictions and labels of the past into MODEL's event store, and say where every row went.
 
-    FILE is a file, a folder or a pattern, in any format that a files source reads. Its rows have an identity, a time
-    and a prediction, and perhaps a label, a score and a version; --column names columns that are called otherwise
-    (docs/your-log-files.md). Run it beside the daemon and the server, or without them. Twice does no harm: what is kept
-    already is repeated, and the first one stays.
+    FILE is a file, a folder, a pattern or a prefix in an object store, in any format that a files source reads. Its
+    rows have an identity, a time and a prediction, and perhaps a label, a score and a version; --column names columns
+    that are called otherwise (docs/your-log-files.md). Run it beside the daemon and the server, or without them. Twice
+    does no harm: what is kept already is repeated, and the first one stays.
 
     \b
     Example:
@@ -94,7 +95,7 @@ def backfill(
     schema = _schema(config, places, model)
 
     def settings(path: str, names: dict[str, str]) -> FilesSettings:
-        return FilesSettings(str(Path(path).absolute()), file_format, names, dialect=dialect)
+        return FilesSettings(absolute_path(path), file_format, names, dialect=dialect)
 
     try:
         predictions = [settings(path, columns) for path in files]

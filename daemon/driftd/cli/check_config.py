@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from driftd.config.detect_schema import Data
 from driftd.config.load import ConfigError
 from driftd.config.model_schema import ModelConfig, RefreshConfig
+from driftd.config.object_store_schema import scheme_of
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
 from driftd.config.source_schema import FilesSourceConfig
@@ -31,18 +33,34 @@ from driftd_detectors.settings import FEWEST_WINDOWS
 _SECONDS = 20.0
 
 
-def source_warnings(config: Config) -> Iterator[str]:
-    """What is wrong with the log files of each model, by the key in the config.
+@dataclass(frozen=True, slots=True)
+class SourceLook:
+    """What a first look at the files of one model found: what is wrong, by the key in the config, and how many."""
 
-    They may come later, or be for another user: these are warnings.
-    """
+    model: str
+    warnings: tuple[str, ...]
+    objects: str | None = None  # a sentence, of an object store that answered
+
+
+def look_at_sources(config: Config) -> Iterator[SourceLook]:
+    """Look at the files of each model as a check would. They may come later, or be for another user."""
     for name, model in config.models.items():
         if isinstance(model.source, FilesSourceConfig):
-            for sentence in _sentences(name, model, config):
-                yield f"models.{name}.source: {sentence}"
+            counts: list[int] = []
+            warnings = [f"models.{name}.source: {said}" for said in _sentences(name, model, config, counts)]
+            path = model.source.path
+            is_counted = counts and counts[0] and scheme_of(path) is not None
+            yield SourceLook(name, tuple(warnings), f"{path} answers: {counts[0]:,} objects" if is_counted else None)
 
 
-def _sentences(name: str, model: ModelConfig, config: Config) -> Iterator[str]:
+def source_warnings(config: Config) -> Iterator[str]:
+    """What is wrong with the files of each model."""
+    for look in look_at_sources(config):
+        yield from look.warnings
+
+
+def _sentences(name: str, model: ModelConfig, config: Config, counts: list[int]) -> Iterator[str]:
+    """What is wrong with the files of a model; how many there are is added to `counts`."""
     if probe_hangs(paths_of(name, model, Places(config.state_dir))):
         yield f"did not answer within {PROBE_SECONDS:.0f} s: look whether its files can be reached"
         return
@@ -60,6 +78,7 @@ def _sentences(name: str, model: ModelConfig, config: Config) -> Iterator[str]:
             return
         finally:
             guard.close()
+    counts.append(found.files)
     yield from found.faults
     yield from found.remarks
     if not found.rows and not found.faults:

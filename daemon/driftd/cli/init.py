@@ -32,12 +32,13 @@ from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
 from driftd.cli.terminal import console, echo, say
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
+from driftd.formatting import quote_names
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.event_log import EventLog
 from driftd.sources.dialects import Dialect
+from driftd.sources.file_system import absolute_path
 from driftd.sources.formats import FileFormat
-from driftd.sources.listing import quote_names
 from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
 from driftd.training.adoption_records import AdoptionOrder
@@ -89,7 +90,7 @@ WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what so
 class InitOptions:
     """The command line; None is what is not said."""
 
-    file: Path
+    file: str
     file_format: FileFormat
     dialect: Dialect
     target: str | None
@@ -136,7 +137,7 @@ class Plan:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file")
 @click.option("--target", help="The column to predict; of logged predictions their label, `label` by default.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="Guessed from the target by default.")
 @click.option("--time", "time_column", help="When a row happened; guessed by default.")
@@ -189,7 +190,7 @@ def init(**options: Any) -> None:
     """Write a commented config for the labelled rows of FILE, and train version 1.
 
     FILE is Parquet, CSV, TSV or JSON lines, compressed or not, or a folder or a pattern of such files: whatever a
-    source reads, in the same way.
+    source reads, in the same way; or a prefix in an object store (docs/your-object-store.md).
 
     With --model, version 1 is not trained but is the model that you have; FILE says what its rows look like. With
     --serving external, FILE is a log of predictions that another system makes, and driftd only watches them.
@@ -214,12 +215,12 @@ def init(**options: Any) -> None:
     if given.is_external:
         _print_remarks(require_logged(plan.rows, plan.guess), to)
     text = _text_of(given, plan, read.dialect)
-    config = parse(text.encode(), f"the config for {given.file.name}")
+    config = parse(text.encode(), f"the config for {Path(given.file).name}")
     places = Places(config.state_dir)
     _require_new(places, plan.guess.name)
     with as_owner_of(places.root):
         model = config.models[plan.guess.name]
-        made = _first_version(plan.guess, model, plan.rows, places, to, plan.adopt, log=str(given.file))
+        made = _first_version(plan.guess, model, plan.rows, places, to, plan.adopt, log=given.file)
         EventLog(places, plan.guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
     _print_remarks(made.remarks, to)
     write(given.output, text, places.root.stat().st_gid)
@@ -241,7 +242,7 @@ def _plan_of(given: InitOptions, read: FileRead) -> Plan:
             adoption = begin_adoption(
                 given.model, allow_pickle=given.allow_pickle, unseen=given.unseen, class_names=given.classes
             )
-    name = given.name or given.file.absolute().name.partition(".")[0]
+    name = given.name or Path(absolute_path(given.file)).name.partition(".")[0]
     guess = guess_settings(
         known,
         given.label,
@@ -332,7 +333,7 @@ def _first_version(
             raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
 
 
-def read_rows(file: Path) -> pd.DataFrame:
+def read_rows(file: Path | str) -> pd.DataFrame:
     """The rows of a file, a folder or a pattern. Raises click.ClickException when they cannot be read."""
     return read_file(file).rows
 
@@ -350,7 +351,7 @@ class FileRead:
     dialect: Dialect
 
 
-def read_file(file: Path, file_format: FileFormat = "auto", dialect: Dialect | None = None) -> FileRead:
+def read_file(file: Path | str, file_format: FileFormat = "auto", dialect: Dialect | None = None) -> FileRead:
     """Read a file, a folder or a pattern. Raises click.ClickException when it cannot be read."""
     try:
         found = read_whole(str(file), time.time(), file_format, dialect)
@@ -363,7 +364,7 @@ def read_file(file: Path, file_format: FileFormat = "auto", dialect: Dialect | N
 
 
 def config_text(
-    guess: Guess, file: Path, state_dir: Path, extra: str = "", source: str = STORE, triggers: str = TRIGGERS
+    guess: Guess, file: Path | str, state_dir: Path, extra: str = "", source: str = STORE, triggers: str = TRIGGERS
 ) -> str:
     """The commented config, with the lines `extra` below the target, and its source as YAML."""
     features = "\n".join(f"      {quote(name)}: {kind}" for name, kind in guess.features.items())
@@ -372,7 +373,7 @@ def config_text(
         name=guess.name,
         task=guess.task,
         target=quote(guess.target),
-        file=quote(file.name),
+        file=quote(Path(file).name),
         features=features,
         extra=extra,
         source=source,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -53,8 +55,13 @@ def run(config_path: Path, log_level: str) -> None:
       driftd run --config /etc/driftd/config.yaml
     """  # noqa: D301 - see above
     from driftd.loop.run import run as run_daemon  # noqa: PLC0415 - only the daemon needs its loop
+    from driftd.sources.file_system import ASKING  # noqa: PLC0415 - see above
 
-    raise SystemExit(run_daemon(config_path, log_level=log_level))
+    code = run_daemon(config_path, log_level=log_level)
+    if ASKING:  # a store that hangs: its client would wait for it at the interpreter's end, longer than systemd does
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
 
 
 @click.command()
@@ -96,7 +103,7 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
     if for_reload:
         require_reloadable(config, config_path)
     meanings = meaning(config, time.time())
-    warnings = [*_warnings(config), *_source_warnings(config)]
+    warnings = [*_warnings(config), *_look_at_sources(config, meanings)]
     if as_json:
         print_json({"hash": config.hash, "warnings": warnings, "meaning": meanings, "config": redacted_dict(config)})
         return
@@ -109,13 +116,17 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
             echo(f"  {sentence}")
 
 
-def _source_warnings(config: Config) -> list[str]:
-    """What is wrong with log files, by the first rows of the newest ones."""
+def _look_at_sources(config: Config, meanings: dict[str, list[str]]) -> list[str]:
+    """What is wrong with log files, by the first rows of the newest ones; what answers is added to the meanings."""
     if all(model.source.kind == "store" for model in config.models.values()):
         return []
-    from driftd.cli.check_config import source_warnings  # noqa: PLC0415 - Arrow only where files are read
+    from driftd.cli.check_config import look_at_sources  # noqa: PLC0415 - Arrow only where files are read
 
-    return list(source_warnings(config))
+    warnings: list[str] = []
+    for look in look_at_sources(config):
+        warnings += look.warnings
+        meanings[look.model] += [look.objects] if look.objects is not None else []
+    return warnings
 
 
 def _warnings(config: Config) -> list[str]:

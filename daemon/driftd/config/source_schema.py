@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from driftd.config.database_address import sql_address
+from driftd.config.object_store_schema import ObjectStoreConfig, SourcePath, scheme_of
 from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
 
 
@@ -48,7 +49,10 @@ class FilesSourceConfig(Section):
     """`kind: files`: log files that an application writes."""
 
     kind: Literal["files"] = Field(description="where events are read from")
-    path: str = Field(min_length=1, description="a folder, a file or a pattern such as `/var/log/app/*.jsonl`")
+    path: SourcePath = Field(
+        description="a folder, a file or a pattern such as `/var/log/app/*.jsonl` or `s3://bucket/prefix` "
+        "(docs/your-object-store.md)"
+    )
     format: Literal[
         "auto",
         "parquet",
@@ -67,10 +71,24 @@ class FilesSourceConfig(Section):
         "`score`, `version`, `label`, `label_at`; `features` names the object that holds the features (`features`, "
         "if there is one); a name with dots is a path into JSON objects or structs",
     )
-    feedback: str | None = Field(None, description="path of separate files that hold the labels")
+    feedback: SourcePath | None = Field(None, description="path of separate files that hold the labels")
     feedback_columns: dict[Literal["id", "label", "label_at"], str] = Field(
         default_factory=dict, description="which column of the feedback files holds what"
     )
+    object_store: ObjectStoreConfig | None = Field(
+        None, description="how the object store of `path` and `feedback` is reached"
+    )
+
+    @model_validator(mode="after")
+    def _one_store(self) -> FilesSourceConfig:
+        schemes = {scheme for path in (self.path, self.feedback) if path and (scheme := scheme_of(path)) is not None}
+        if self.object_store is not None and not schemes:
+            raise ValueError("object_store is for a path such as s3://bucket/prefix; this one is of this host")
+        if len(schemes) > 1:
+            raise ValueError("path and feedback lie in two kinds of object stores: one of them must be of this host")
+        if self.object_store is not None and self.object_store.region is not None and "s3" not in schemes:
+            raise ValueError("object_store.region is for s3:// alone")
+        return self
 
 
 class Partition(Section):

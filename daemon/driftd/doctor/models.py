@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from driftd.config.model_schema import ModelConfig
+from driftd.config.object_store_schema import scheme_of
 from driftd.doctor.installation import Finding, Installation, fail, ok, warn
 from driftd.errors import raise_shortage
 from driftd.formatting import format_time
@@ -57,7 +58,9 @@ def _source(installation: Installation, name: str, model: ModelConfig, schema: S
     if isinstance(extent, Finding):
         yield extent
         return
-    yield _silence(name, model, extent, installation.now) or source_finding(name, model.source.kind, extent)
+    yield _silence(name, model, extent, installation.now) or source_finding(
+        name, model.source.kind, extent, _store_of(model)
+    )
     for remark in extent.remarks:
         yield warn(name, f"its source ({model.source.kind}): {remark}", "see `source` in docs/configuration.md")
 
@@ -97,8 +100,18 @@ def _silence(name: str, model: ModelConfig, extent: Extent, now: float) -> Findi
     return warn(name, said, "does the application still log, and into this source?")
 
 
-def source_finding(name: str, kind: str, extent: Extent) -> Finding:
-    """What to say of a source that answered: its faults, or how many rows it has and how many were set aside."""
+def _store_of(model: ModelConfig) -> str | None:
+    """The prefix in an object store that a source reads, if it reads one."""
+    if model.source.kind != "files" or scheme_of(model.source.path) is None:
+        return None
+    return model.source.path
+
+
+def source_finding(name: str, kind: str, extent: Extent, store: str | None = None) -> Finding:
+    """What to say of a source that answered: its faults, or how many rows it has and how many were set aside.
+
+    `store` is the prefix of an object store, where it reads one.
+    """
     if extent.faults:
         more = f" (and {len(extent.faults) - 1} more)" if len(extent.faults) > 1 else ""
         todo = (
@@ -110,7 +123,8 @@ def source_finding(name: str, kind: str, extent: Extent) -> Finding:
         return ok(name, f"its source ({kind}) answers: its newest prediction is of {format_time(extent.newest_at)}")
     if extent.rows:
         aside = _set_aside(extent)
-        return ok(name, f"its source ({kind}) answers: {extent.rows:,} predictions so far{aside}")
+        where = "" if store is None else f" in {extent.files:,} objects of {store}"
+        return ok(name, f"its source ({kind}) answers: {extent.rows:,} predictions so far{where}{aside}")
     todo = "does the application log with the SDK, driftd serve, or into these files?"
     return warn(name, f"its source ({kind}) answers, but has no prediction", todo)
 

@@ -45,7 +45,7 @@ from driftd.records import (
 )
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
-from driftd.sources.open import hang_seconds, open_watched_source, paths_of
+from driftd.sources.open import config_for_children, hang_seconds, open_watched_source, paths_of
 from driftd.sources.protocol import Source, default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
@@ -311,7 +311,7 @@ class JobArguments:
         common = {
             "model": self._name,
             "state_dir": str(self._places.root),
-            "model_config": self._model.model_dump(mode="json"),
+            "model_config": config_for_children(self._model),
             "until": action.intended_at,
         }
         faulty = self._store.faulty_spans(self._name, 0.0, action.intended_at) if action.kind in READS_ROWS else []

@@ -17,6 +17,7 @@ from driftd.errors import DriftdError
 from driftd.formatting import format_duration
 from driftd.observe.systemd import ServiceManager
 from driftd.records import ModelState
+from driftd.sources.file_system import StoreAwayError
 from driftd.store.integrity import is_damage
 from driftd.store.subprocesses import PathProbe
 from driftd_detectors.assessment import LatestVerdicts
@@ -138,6 +139,10 @@ class SourceHangsError(SourceUnansweredError):
     """A source did not answer in time. It is not asked again before its thread is back or its paths answer."""
 
 
+class SourceAwayError(SourceUnansweredError):
+    """A source cannot be read as a whole just now: its rows are neither absent nor wrong. The message says why."""
+
+
 class SourceDamagedError(DriftdError):
     """The database that a source reads is damaged; the message is SQLite's."""
 
@@ -172,6 +177,8 @@ class _Call:
 
     def outcome(self) -> object:
         """What the function returned; raises what it raised, damage of a database as SourceDamagedError."""
+        if self.errors and isinstance(self.errors[0], StoreAwayError):
+            raise SourceAwayError(str(self.errors[0])) from self.errors[0]
         if self.errors and is_damage(self.errors[0]):
             raise SourceDamagedError(str(self.errors[0])) from self.errors[0]
         if self.errors:

@@ -12,6 +12,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.plugins.process import Answer, Arrays, HelperError, HelperProcess, LossRequest, ScoreRequest
 from driftd.records import Window
+from driftd.sources.open import config_for_children
 from driftd.stattests import COLUMN_METRICS, EVIDENTLY
 from driftd_detectors.columns import Outcomes
 from driftd_detectors.evidence.detector_drift import Calibration
@@ -45,7 +46,7 @@ class WantedScore:
     @classmethod
     def all_of(cls, model: str, config: ModelConfig, places: Places, version: int, schema: Schema) -> list[WantedScore]:
         """Those of a model, in the order of the config: one for each column of what Evidently scores by column."""
-        given = config.model_dump(mode="json")
+        given = config_for_children(config)
         found = []
         for detector in config.detect.detectors:
             columns: list[tuple[str, ...]] = [detector.columns]

@@ -219,7 +219,7 @@ class _Files:
         expected = Expected(needed, required=tuple(needed), features=schema.names)
         reading = replace(settings.to_reading(names, schema), timed=True, expected=expected)
         with tempfile.TemporaryDirectory(prefix="driftd-backfill-") as folder:
-            logs = LogFiles(settings.path, reading, Path(folder) / "files.json")
+            logs = LogFiles(settings.path, reading, Path(folder) / "files.json", settings.store)
             logs.refresh(now + _QUIET_SECONDS, lambda *_: None)
         return cls(logs, names, has_features=True)
 
@@ -229,7 +229,7 @@ class _Files:
         own = replace(settings, feedback_columns=settings.columns)
         names = own.feedback_names(schema)
         with tempfile.TemporaryDirectory(prefix="driftd-backfill-") as folder:
-            logs = LogFiles(settings.path, own.reading_of_feedback(names), Path(folder) / "files.json")
+            logs = LogFiles(settings.path, own.reading_of_feedback(names), Path(folder) / "files.json", settings.store)
             logs.refresh(now + _QUIET_SECONDS, lambda *_: None)
         return cls(logs, names, has_features=False)
 

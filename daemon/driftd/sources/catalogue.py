@@ -13,6 +13,7 @@ import numpy as np
 
 from driftd.errors import raise_shortage
 from driftd.sources.dialects import Dialect, open_text
+from driftd.sources.file_system import LOCAL, FileStat, FileSystem
 from driftd.sources.listing import is_columnar
 from driftd_detectors.columns import Numbers
 from driftd_detectors.times import FUTURE_SECONDS
@@ -90,21 +91,22 @@ class LogCatalogue:
     files: list[LogFile] = field(default_factory=list)
     stretches: list[Stretch] = field(default_factory=list)
     dialect: Dialect = field(default_factory=Dialect)
+    system: FileSystem = LOCAL
 
     @classmethod
-    def load(cls, place: Path, pattern: str, dialect: Dialect | None = None) -> LogCatalogue:
+    def load(cls, place: Path, pattern: str, dialect: Dialect, system: FileSystem) -> LogCatalogue:
         """Read what `save` wrote; empty when there is none, or when it was for another pattern.
 
         A damaged catalogue is like none: the files are the truth, and reading them again costs time only.
         """
-        dialect = dialect or Dialect()
+        empty = cls(place, pattern, dialect=dialect, system=system)
         try:
             stored = msgspec.json.decode(place.read_bytes(), type=_Stored)
         except (FileNotFoundError, ValueError):
-            return cls(place, pattern, dialect=dialect)
+            return empty
         if stored.version != _VERSION or stored.pattern != pattern:
-            return cls(place, pattern, dialect=dialect)
-        return cls(place, pattern, stored.files, stored.stretches, dialect)
+            return empty
+        return cls(place, pattern, stored.files, stored.stretches, dialect, system)
 
     def save(self) -> None:
         """Replace the stored catalogue in one step."""
@@ -121,13 +123,13 @@ class LogCatalogue:
         """How many rows ever arrived."""
         return self.stretches[-1].first_row + self.stretches[-1].rows if self.stretches else 0
 
-    def find_changed(self, seen: Sequence[tuple[Path, os.stat_result]]) -> list[int]:
+    def find_changed(self, seen: Sequence[tuple[str, FileStat]]) -> list[int]:
         """The numbers of the listed files that are new or not as they were, oldest change first.
 
         A file that was renamed, copied away before it was cut, or compressed (log rotation) is the same file; one that
         was cut or replaced is a new one.
         """
-        listing = sorted((stat.st_mtime_ns, str(path), stat) for path, stat in seen)
+        listing = sorted((stat.changed_at, path, stat) for path, stat in seen)
         standing = self._standing(listing)
         moved = _MovedFiles(self, set(standing.values()))
         numbers = []
@@ -136,10 +138,10 @@ class LogCatalogue:
             if number is None:
                 number = moved.take(path, stat)
             if number is None:
-                number = self.begin(path, stat.st_ino)
+                number = self.begin(path, stat.inode)
             file = self.files[number]
             unfinished = file.done < file.size and self.dialect.is_plain(path) and not is_columnar(path)
-            if unfinished or (stat.st_size, changed_at) != (file.size, file.changed_at):
+            if unfinished or (stat.size, changed_at) != (file.size, file.changed_at):
                 numbers.append(number)
         self._forget_moved()
         return numbers
@@ -194,7 +196,7 @@ class LogCatalogue:
 
     def holds(self, file: LogFile, path: str) -> bool:
         """Whether a text file at `path` begins with everything that was read of a known one."""
-        if not file.head_bytes or digest_of(path, 0, file.head_bytes, self.dialect) != file.head:
+        if not file.head_bytes or digest_of(path, 0, file.head_bytes, self.dialect, self.system) != file.head:
             return False
         return not file.tail or self._tail_of(file, path) == file.tail
 
@@ -202,13 +204,13 @@ class LogCatalogue:
         """Take down what the file is known by, after reading up to `done`."""
         if file.head_bytes < HEAD_BYTES:
             file.head_bytes = min(file.done, HEAD_BYTES)
-            file.head = digest_of(file.path, 0, file.head_bytes, self.dialect)
+            file.head = digest_of(file.path, 0, file.head_bytes, self.dialect, self.system)
         file.tail = self._tail_of(file, file.path)
 
     def _tail_of(self, file: LogFile, path: str) -> bytes:
-        return digest_of(path, max(0, file.done - HEAD_BYTES), min(file.done, HEAD_BYTES), self.dialect)
+        return digest_of(path, max(0, file.done - HEAD_BYTES), min(file.done, HEAD_BYTES), self.dialect, self.system)
 
-    def _standing(self, listing: Sequence[tuple[int, str, os.stat_result]]) -> dict[str, int]:
+    def _standing(self, listing: Sequence[tuple[int, str, FileStat]]) -> dict[str, int]:
         """The files that are where they were."""
         by_path = {file.path: number for number, file in enumerate(self.files)}
         standing = {}
@@ -218,15 +220,15 @@ class LogCatalogue:
                 standing[path] = number
         return standing
 
-    def _is_same(self, file: LogFile, stat: os.stat_result, changed_at: int) -> bool:
+    def _is_same(self, file: LogFile, stat: FileStat, changed_at: int) -> bool:
         if is_columnar(file.path):  # rewritten whole, with more rows: looked at when it is read
             return True
-        if (file.inode, file.size, file.changed_at) == (stat.st_ino, stat.st_size, changed_at):
+        if (file.inode, file.size, file.changed_at) == (stat.inode, stat.size, changed_at):
             return True
-        if self.dialect.is_plain(file.path) and stat.st_size < file.done:
+        if self.dialect.is_plain(file.path) and stat.size < file.done:
             return False
         if not file.head_bytes:
-            return file.inode == stat.st_ino
+            return file.inode == stat.inode
         return self.holds(file, file.path)
 
     def _forget_moved(self) -> None:
@@ -247,7 +249,7 @@ class _MovedFiles:
         }
         self._head_sizes = {file.head_bytes for file in self._free.values() if file.head_bytes}
 
-    def take(self, path: str, stat: os.stat_result) -> int | None:
+    def take(self, path: str, stat: FileStat) -> int | None:
         """The number of the known file that now stands at `path`, if one does."""
         number = self._by_inode(path, stat)
         if number is None and not is_columnar(path):
@@ -259,28 +261,29 @@ class _MovedFiles:
         file.path = path
         return number
 
-    def _by_inode(self, path: str, stat: os.stat_result) -> int | None:
+    def _by_inode(self, path: str, stat: FileStat) -> int | None:
         for number, file in self._free.items():
-            if file.inode == stat.st_ino and is_columnar(path) == is_columnar(file.path):
+            if file.inode and file.inode == stat.inode and is_columnar(path) == is_columnar(file.path):
                 if is_columnar(path):
                     return number
-                cut = self._catalogue.dialect.is_plain(path) and stat.st_size < file.done
+                cut = self._catalogue.dialect.is_plain(path) and stat.size < file.done
                 if not cut and self._catalogue.holds(file, path):
                     return number
         return None
 
     def _by_content(self, path: str) -> int | None:
-        heads = {size: digest_of(path, 0, size, self._catalogue.dialect) for size in self._head_sizes}
+        known = self._catalogue
+        heads = {size: digest_of(path, 0, size, known.dialect, known.system) for size in self._head_sizes}
         for number, file in self._free.items():
             if file.head_bytes and heads[file.head_bytes] == file.head and self._catalogue.holds(file, path):
                 return number
         return None
 
 
-def digest_of(path: str, start: int, size: int, dialect: Dialect) -> bytes:
+def digest_of(path: str, start: int, size: int, dialect: Dialect, files: FileSystem = LOCAL) -> bytes:
     """A digest of some bytes of a file's text; empty when it cannot be read."""
     try:
-        with open_text(path, dialect) as text:
+        with open_text(path, dialect, files) as text:
             text.seek(start)
             return hashlib.blake2b(text.read(size), digest_size=12).digest()
     except (OSError, EOFError) as error:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from driftd.sources.file_system import LOCAL, FileSystem
 from driftd.sources.parsed import Parsed, RequestedColumns, example_of_line
 from driftd_detectors.batches.arrow_columns import is_text
 from driftd_detectors.schema import is_date
@@ -123,27 +124,27 @@ def is_of(text: bytes, encoding: str) -> bool:
     return True
 
 
-def open_text(path: str, dialect: Dialect) -> BinaryIO:
+def open_text(path: str, dialect: Dialect, files: FileSystem = LOCAL) -> BinaryIO:
     """A text file whose offsets count bytes after decompression (and recoding of UTF-16 and UTF-32).
 
     Raises OSError when the file cannot be opened; reading raises OSError where the compressed data are broken.
     """
     if dialect.is_plain(path):
-        return Path(path).open("rb")
-    return io.BufferedReader(RecodedFile(path, dialect))
+        return files.open(path)
+    return io.BufferedReader(RecodedFile(path, dialect, files))
 
 
 class RecodedFile(io.RawIOBase):
     """A compressed or recoded file; seeking forward reads, seeking backward begins anew."""
 
-    def __init__(self, path: str, dialect: Dialect) -> None:
+    def __init__(self, path: str, dialect: Dialect, files: FileSystem) -> None:
         super().__init__()
-        self._path, self._dialect = path, dialect
+        self._path, self._dialect, self._files = path, dialect, files
         self._begin()
 
     def _begin(self) -> None:
         compression = self._dialect.compression_of(self._path)
-        self._raw = pa.input_stream(self._path, compression=compression)
+        self._raw = pa.input_stream(self._files.open_for_arrow(self._path), compression=compression)
         self._decoder = (
             codecs.getincrementaldecoder(self._dialect.encoding)("replace") if self._dialect.recodes_stream else None
         )

@@ -84,6 +84,7 @@ class Preview:
     rows: int
     faults: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    files: int = 0
 
 
 class FilesSource:
@@ -103,11 +104,12 @@ class FilesSource:
         self._settings = settings
         self._names = ColumnMapping.of(settings.columns, schema)
         folder = places.events_db(model).parent
-        self._logs = LogFiles(settings.path, settings.to_reading(self._names, schema), folder / "files.json")
+        reading = settings.to_reading(self._names, schema)
+        self._logs = LogFiles(settings.path, reading, folder / "files.json", settings.store)
         self._feedback: FeedbackFiles | None = None
         if settings.feedback is not None:
             reading = settings.reading_of_feedback(settings.feedback_names(schema))
-            logs = LogFiles(settings.feedback, reading, folder / "feedback.json")
+            logs = LogFiles(settings.feedback, reading, folder / "feedback.json", settings.store)
             self._feedback = self._read_labels_of(logs)
         self._reader = EventReader(places.events_db(model), schema, places.segments(model))
         self._closed_until = closed_until or (lambda _now: -_EVER)
@@ -130,12 +132,13 @@ class FilesSource:
             self._late += late
 
         self._looked_at = now
-        self._logs.refresh(now, on_rows)
+        closed = self._closed_until(now)
+        self._logs.refresh(now, on_rows, since=closed if np.isfinite(closed) else now)
         if self._feedback is not None:
             self._feedback.refresh(now)
         if not self._logs.is_away:
-            self._complete_until = now
-            self._closed = max(self._closed, self._closed_until(now))
+            self._complete_until = min(now, self._logs.seen_until)
+            self._closed = max(self._closed, self._closed_until(self._complete_until))
         known = self._logs.known
         joins = self._joins.step(known.stretches, now)
         logs = [self._logs] if self._feedback is None else [self._logs, self._feedback.logs]
@@ -156,6 +159,7 @@ class FilesSource:
             newest_label_at=at_most(self._reader.newest_label_at(), now),
             counts={**self._reader.counters(), **counts, **joined},
             remarks=(*(remark for log in logs for remark in log.remarks), *self._describe_early()),
+            files=sum(log.listed for log in logs),
         )
 
     def preview(self, now: float) -> Preview:
@@ -172,6 +176,7 @@ class FilesSource:
             rows,
             tuple(fault for log in logs for fault in log.faults),
             (*(remark for log in logs for remark in log.remarks), *self._describe_early()),
+            sum(log.listed for log in logs),
         )
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:

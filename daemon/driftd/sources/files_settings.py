@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from driftd.config.object_store_schema import ObjectStoreConfig
 from driftd.sources.dialects import Dialect
 from driftd.sources.formats import ADAPTERS, FileFormat
 from driftd.sources.json_lines import FEATURES
@@ -138,6 +139,7 @@ class FilesSettings:
     feedback: str | None = None
     feedback_columns: Mapping[str, str] = field(default_factory=dict)
     dialect: Dialect = field(default_factory=Dialect)
+    store: ObjectStoreConfig | None = None  # how the object store is reached that the paths name, if they do
 
     def to_reading(self, names: ColumnMapping, schema: Schema) -> Reading:
         """How the files of predictions are read."""

@@ -1,4 +1,4 @@
-"""The files of a folder or a pattern: which are read, as what, and what is wrong with one before its first row."""
+"""What a file is read as, what is wrong with one before its first row, and the columns that its folders name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from os import stat_result
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -15,13 +14,13 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from driftd.errors import DriftdError
-from driftd.formatting import encodable
+from driftd.formatting import quote_names
 from driftd.sources.dialects import SUFFIXES as COMPRESSED
 from driftd.sources.dialects import Dialect, is_of, open_text
+from driftd.sources.file_system import FileSystem
 
 HEAD_BYTES = 4096
 _ENCODED_BYTES = 2**16
-_MOST_NAMED = 12
 _COLUMN_CHARACTERS = 80
 _MAGIC = (
     (b"PAR1", "Parquet", "format: parquet"),
@@ -103,7 +102,9 @@ class Expected:
         return faults, remarks
 
 
-def fault_of_head(path: str, kind: Kind, dialect: Dialect, *, lines_are_checked: bool = True) -> str | None:
+def fault_of_head(
+    path: str, kind: Kind, dialect: Dialect, files: FileSystem, *, lines_are_checked: bool = True
+) -> str | None:
     """Why a text file cannot hold the rows that its format says, by its first bytes; None when it may.
 
     Raises OSError when it cannot be read.
@@ -111,19 +112,19 @@ def fault_of_head(path: str, kind: Kind, dialect: Dialect, *, lines_are_checked:
     if kind == "parquet":
         return None
     if dialect.compression_of(path) is None:
-        with Path(path).open("rb") as raw:
+        with files.open(path) as raw:
             if fault := _fault_of_bytes(raw.read(HEAD_BYTES), dialect):
                 return fault
-    with open_text(path, dialect) as text:
+    with open_text(path, dialect, files) as text:
         head = text.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
     if kind == "csv":
-        return _fault_of_lines(head, dialect.separator_of(path)) or _fault_of_encoding(path, dialect)
+        return _fault_of_lines(head, dialect.separator_of(path)) or _fault_of_encoding(path, dialect, files)
     return _fault_of_json(head) if lines_are_checked else None
 
 
-def is_json_lines(path: str, dialect: Dialect) -> bool:
+def is_json_lines(path: str, dialect: Dialect, files: FileSystem) -> bool:
     """Whether a file whose name does not say what it is begins with a JSON object."""
-    with open_text(path, dialect) as text:
+    with open_text(path, dialect, files) as text:
         return text.read(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
 
 
@@ -131,9 +132,9 @@ class UnknownFormatError(DriftdError, ValueError):
     """Nothing says what a file is; the message says what to do."""
 
 
-def unknown_suffix(path: str) -> str:
+def unknown_suffix(path: str, files: FileSystem) -> str:
     """The fault of a file whose name does not say what it is. Raises OSError when it cannot be read."""
-    with Path(path).open("rb") as raw:
+    with files.open(path) as raw:
         if fault := _fault_of_bytes(raw.read(HEAD_BYTES), Dialect()):
             return f"it {fault}"
     suffix = Path(path).suffix
@@ -187,11 +188,11 @@ def _fault_of_lines(head: bytes, separator: str) -> str | None:
     return None
 
 
-def _fault_of_encoding(path: str, dialect: Dialect) -> str | None:
+def _fault_of_encoding(path: str, dialect: Dialect, files: FileSystem) -> str | None:
     """One line may be damaged; with more, different texts would become the same one."""
     if dialect.recodes_stream:
         return None
-    with open_text(path, dialect) as text:
+    with open_text(path, dialect, files) as text:
         head = text.read(_ENCODED_BYTES)
     if head.isascii():
         return None
@@ -219,12 +220,6 @@ def _describe_columns(columns: Sequence[str]) -> str:
     return f"has {quote_names(columns)}"
 
 
-def quote_names(names: Sequence[str]) -> str:
-    """The first of some names."""
-    first = ", ".join(repr(name[:_COLUMN_CHARACTERS]) for name in names[:_MOST_NAMED])
-    return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED} more"
-
-
 Kind = Literal["parquet", "csv", "jsonl"]
 KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
@@ -237,74 +232,7 @@ KINDS: dict[str, Kind] = {
     ".log": "jsonl",
     ".txt": "jsonl",
 }
-_UNFINISHED = frozenset({".tmp", ".part", ".partial", ".unfinished", ".crc", ".swp"})
 _ROTATED = re.compile(r"[-.](\d+|\d{4}-\d\d-\d\d([T_-]?\d[\d:-]*)?)$")
-_TABLES = {
-    "_delta_log": "a Delta table",
-    "_spark_metadata": "the output of a Spark stream",
-    ".hoodie": "a Hudi table",
-}
-_ICEBERG = "an Iceberg table"
-_PARENTS_LOOKED_AT = 3  # a path may name a partition of a table
-
-
-@dataclass(slots=True)
-class Listing:
-    """The finished-looking files with their facts, and the folders that are tables of another system, by their kind."""
-
-    files: list[tuple[Path, stat_result]] = field(default_factory=list)
-    passed_over: list[str] = field(default_factory=list)  # names of what is hidden or unfinished
-    tables: dict[Path, str] = field(default_factory=dict)
-    misnamed: list[str] = field(default_factory=list)  # names that are not UTF-8, with such bytes spelled
-
-    def name_faults(self) -> list[str]:
-        """What to say of files that nothing can write down the name of."""
-        if not self.misnamed:
-            return []
-        return [f"{quote_names(self.misnamed)}: names that are not UTF-8; such files are not read: rename them"]
-
-
-def list_files(pattern: str) -> Listing:
-    """The files of a folder (with those below it) or of a glob pattern.
-
-    Hidden and unfinished files are passed over, and so are folders that begin with `_` or `.`. The files of a table of
-    another system are left out: only its own log says which of their rows still exist.
-    """
-    base = base_of(pattern)
-    found = list(_find_paths(pattern, base))
-    listing = Listing(tables=_tables_of(pattern, base, found))
-    for path in found:
-        inside = path.relative_to(base).parts if path != base else (path.name,)
-        if any(part.startswith((".", "_")) for part in inside) or path.suffix in _UNFINISHED:
-            listing.passed_over.append(encodable(path.name))
-            continue
-        if not str(path).isascii() and encodable(str(path)) != str(path):
-            listing.misnamed.append(encodable(path.name))
-            continue
-        if any(path.is_relative_to(table) for table in listing.tables):
-            continue
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            continue
-        if path.is_file():
-            listing.files.append((path, stat))
-    return listing
-
-
-def base_of(pattern: str) -> Path:
-    """The folder, the file, or the part of a pattern before its first sign."""
-    parts: list[str] = []
-    for part in Path(pattern).parts:
-        if any(sign in part for sign in "*?["):
-            break
-        parts.append(part)
-    return Path(*parts)
-
-
-def is_there(pattern: str) -> bool:
-    """Whether the folder, the file, or the part of a pattern before its first sign, exists."""
-    return base_of(pattern).exists()
 
 
 def kind_of(path: str) -> Kind | None:
@@ -325,53 +253,14 @@ def is_columnar(path: str) -> bool:
     return path.lower().endswith((".parquet", ".pq"))
 
 
-def table_fault(folder: Path, kind: str) -> str:
-    """Why the files of a table are not read, and what to do."""
-    return (
-        f"{folder} is {kind}, whose files hold rows that are removed or rewritten too: it is not read; "
-        "have its rows exported to files of their own, and name these in `source.path`"
-    )
-
-
-def _find_paths(pattern: str, base: Path) -> Iterable[Path]:
-    whole = Path(pattern)
-    if whole.is_dir():
-        return whole.rglob("*")
-    return base.glob(str(whole.relative_to(base))) if base != whole else [whole]
-
-
-def _tables_of(pattern: str, base: Path, found: Iterable[Path]) -> dict[Path, str]:
-    """The tables that the found files belong to: below the base, or around it."""
-    folders = {base, *list(base.parents)[:_PARENTS_LOOKED_AT]}
-    tables: dict[Path, str] = {}
-    if Path(pattern).is_dir():  # everything below was found, with what marks a table
-        for path in found:
-            if path.name in _TABLES:
-                tables[path.parent] = _TABLES[path.name]
-            elif path.name.endswith(".metadata.json") and path.parent.name == "metadata":
-                tables[path.parent.parent] = _ICEBERG
-    else:
-        folders |= {folder for path in found for folder in path.parents if folder.is_relative_to(base)}
-    return tables | {folder: kind for folder in folders if (kind := _table_at(folder)) is not None}
-
-
-def _table_at(folder: Path) -> str | None:
-    if not folder.is_dir():
-        return None
-    for mark, kind in _TABLES.items():
-        if (folder / mark).is_dir():
-            return kind
-    return _ICEBERG if any(folder.glob("metadata/*.metadata.json")) else None
-
-
-_NULL = "__HIVE_DEFAULT_PARTITION__"
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 def partition_of(path: str, base: Path) -> dict[str, str | None]:
     """The keys and values of the folders between the source's base and a file."""
     inside = Path(path).relative_to(base).parts[:-1] if Path(path).is_relative_to(base) else ()
     pairs = (part.split("=", 1) for part in inside if "=" in part.strip("="))
-    return {unquote(key): None if value == _NULL else unquote(value) for key, value in pairs}
+    return {unquote(key): None if value == NULL_PARTITION else unquote(value) for key, value in pairs}
 
 
 def with_partition(

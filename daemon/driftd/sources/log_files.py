@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import fcntl
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import cast
 
 import pyarrow as pa
 
+from driftd.config.object_store_schema import ObjectStoreConfig, scheme_of
 from driftd.errors import raise_shortage
+from driftd.formatting import quote_names
 from driftd.sources import parquet_files, text_files
 from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
+from driftd.sources.file_system import LOCAL, FileSystem, Listing, StoreAwayError, base_of
 from driftd.sources.files_settings import Layout, Reading
 from driftd.sources.formats import ADAPTERS
 from driftd.sources.json_lines import Lines
 from driftd.sources.listing import (
     KINDS,
     Kind,
-    Listing,
     UnknownFormatError,
-    base_of,
     fault_of_head,
     is_json_lines,
-    is_there,
     kind_of,
-    list_files,
     partition_of,
-    quote_names,
     separator_hint,
-    table_fault,
     unknown_suffix,
     wrong_separator,
 )
+from driftd.sources.object_store import ObjectFiles
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.row_counts import NO_TIME, Found, share_faults
 from driftd.sources.text_files import TextFormat
@@ -42,25 +43,40 @@ from driftd_detectors.columns import Numbers
 
 OnRows = Callable[[LogFile, Stretch, Numbers], None]
 _PREVIEWED_FILES = 3
+_STORE = ("", "store")
+_SAVE_SECONDS = 5.0  # while files are looked at for the first time: so much is looked at again after a failure
 _REMARK_SECONDS = 86_400.0  # how long it is said that a file was replaced, or that its rows could not be read
 
 
 class LogFiles:
-    """The files of one folder or pattern. `catalogue` is where what is known of them is kept."""
+    """The files of one folder or pattern. `catalogue` is where what is known of them is kept.
 
-    def __init__(self, pattern: str, reading: Reading, catalogue: Path) -> None:
+    `store` says how the object store is reached that `pattern` names, if it names one.
+    """
+
+    def __init__(self, pattern: str, reading: Reading, catalogue: Path, store: ObjectStoreConfig | None = None) -> None:
         self._reading = reading
+        self._files: FileSystem = LOCAL
+        if scheme_of(pattern) is not None:
+            self._files = ObjectFiles(pattern, store or ObjectStoreConfig())
         self._pattern = pattern
         self._base = base_of(pattern)
         self._place = catalogue
         self._stored_at = 0
-        self.known = LogCatalogue(catalogue, pattern, dialect=reading.dialect)
+        self.known = LogCatalogue(catalogue, pattern, dialect=reading.dialect, system=self._files)
+        self.seen_until = float("inf")  # epoch seconds: what came later is not among its rows
+        self.listed = 0  # files, at the last look
         self.remarks: tuple[str, ...] = ()
         self.is_away = False  # nothing of it is to be seen, as after an unmounting: it is silent, not empty
         self._found_faults: list[str] = []
         self._read_faults: dict[tuple[str, str], tuple[str, float]] = {}  # by file and kind, with when it was read
         self._now = 0.0
         self._load()
+
+    @property
+    def files(self) -> FileSystem:
+        """Where the files are."""
+        return self._files
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -72,71 +88,105 @@ class LogFiles:
         """Read the same files with other columns in mind; what is known of them stays."""
         self._reading = reading
 
-    def refresh(self, now: float, on_rows: OnRows) -> None:
+    def refresh(self, now: float, on_rows: OnRows, since: float = math.inf) -> None:
         """Look for new rows, and tell `on_rows` of each stretch of them with the rows' event times.
+
+        Rows from `since` on are found at once; see `FileSystem.find`.
 
         A file that cannot be read (yet) is named in `faults` and tried again next time.
         """
         self._now = now
         with self._alone():
             self._load()
-            listing = list_files(self._pattern)
-            faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
-            if (gone := self._describe_absence(listing)) is not None:
-                faults.append(gone)
-            self.is_away = gone is not None or (bool(faults) and not listing.files)
-            numbers = self.known.find_changed(listing.files)
             try:
-                for number in numbers:
-                    fault = self._look(number, now, on_rows)
-                    if fault:
-                        faults.append(fault)
-            except BaseException:  # what was found and not taken is found again
-                self.known, self._stored_at = LogCatalogue(self._place, self._pattern, dialect=self._reading.dialect), 0
-                raise
-            if numbers:
-                self.known.save()
-                self._stored_at = self._place.stat().st_mtime_ns
+                listing, faults = self._find_rows(now, on_rows, since)
+            except StoreAwayError as error:
+                self._found_faults, self.is_away = [str(error)], True
+                return
+            finally:
+                self._files.release()
         said_faults, said_remarks = self._shortfalls(listing)
         self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
-        self.remarks = (*said_remarks, *self._describe_replaced(now))
+        self.remarks = (*listing.remarks, *said_remarks, *self._describe_replaced(now))
+
+    def _find_rows(self, now: float, on_rows: OnRows, since: float) -> tuple[Listing, list[str]]:
+        """List the files and catalogue what is new in them; gives what cannot be read, too. Raises StoreAwayError."""
+        listing = self._files.find(self._pattern, now, since)
+        self.seen_until, self.listed = listing.seen_until, len(listing.files)
+        faults = listing.table_faults()
+        if (gone := self._describe_absence(listing)) is not None:
+            faults.append(gone)
+        self.is_away = gone is not None or (bool(faults) and not listing.files)
+        try:
+            numbers, saved_at = self.known.find_changed(listing.files), time.monotonic()
+            for number in numbers:
+                fault = self._look(number, now, on_rows)
+                if fault:
+                    faults.append(fault)
+                if time.monotonic() - saved_at > _SAVE_SECONDS:
+                    self._save()
+                    saved_at = time.monotonic()
+        except BaseException:  # what was found and not taken is found again
+            self.known, self._stored_at = self._empty(), 0
+            self._load()
+            raise
+        if numbers:
+            self._save()
+        return listing, faults
 
     def preview(self, now: float) -> None:
         """Find the first rows of the newest files, and what is wrong with them. Nothing is kept."""
         self._now = now
-        listing = list_files(self._pattern)
-        faults = [table_fault(folder, kind) for folder, kind in sorted(listing.tables.items())]
+        try:
+            listing = self._files.find(self._pattern, now)
+            self._preview(listing, now)
+        except StoreAwayError as error:
+            self._found_faults = [str(error)]
+
+    def _preview(self, listing: Listing, now: float) -> None:
+        self.listed = len(listing.files)
+        faults = listing.table_faults()
         if (gone := self._describe_absence(listing)) is not None:
             faults.append(gone)
-        newest = sorted(listing.files, key=lambda entry: entry[1].st_mtime_ns)[-_PREVIEWED_FILES:]
+        newest = sorted(listing.files, key=lambda entry: entry[1].changed_at)[-_PREVIEWED_FILES:]
         for path, stat in newest:
-            number = self.known.begin(str(path), stat.st_ino)
+            number = self.known.begin(path, stat.inode)
             if (fault := self._look(number, now, lambda *_: None, most=1)) is not None:
                 faults.append(fault)
         said_faults, said_remarks = self._shortfalls(listing)
         self._found_faults = [*faults, *said_faults, *share_faults(self.known.files)]
-        self.remarks = tuple(said_remarks)
+        self.remarks = (*listing.remarks, *said_remarks)
 
     def read(self, stretches: Sequence[Stretch], wanted: RequestedColumns) -> Iterator[tuple[Stretch, pa.Table]]:
         """The wanted columns (as far as the files have them) of stretches; rows whose file is gone are left out."""
         for number, group in groupby(stretches, key=lambda stretch: stretch.file):
             file = self.known.files[number]
-            mine = list(group)
             self._read_faults.pop((file.path, "file"), None)
             try:
-                kind = self._kind_of(file)
-                if kind == "parquet":
-                    path, partition = Path(file.path), partition_of(file.path, self._base)
-                    inside, times = self._reading.features, (*wanted.times, *wanted.event_times)
-                    tables = parquet_files.read_stretches(path, mine, wanted, inside, partition, self._on_column)
-                    for stretch, table in tables:
-                        yield stretch, self._reading.dialect.with_iso_dates(table, times)
-                else:
-                    yield from text_files.read_stretches(file, self._text_format(file, kind), mine, wanted)
+                yield from self._read_file(file, list(group), wanted)
+                self._read_faults.pop(_STORE, None)
+            except StoreAwayError as error:
+                self._read_faults[_STORE] = (str(error), self._now)
+                raise
             except (OSError, EOFError, ValueError, pa.ArrowException) as error:
                 raise_shortage(error)  # else the window would be checked without these rows
                 if not file.path.endswith("(replaced)"):
                     self._read_faults[file.path, "file"] = (_fault(file, error), self._now)
+
+    def _read_file(
+        self, file: LogFile, stretches: Sequence[Stretch], wanted: RequestedColumns
+    ) -> Iterator[tuple[Stretch, pa.Table]]:
+        try:
+            kind = self._kind_of(file)
+            if kind == "parquet":
+                partition, times = partition_of(file.path, self._base), (*wanted.times, *wanted.event_times)
+                how = (self._reading.features, partition, self._on_column)
+                for stretch, table in parquet_files.read_stretches(file.path, self._files, stretches, wanted, *how):
+                    yield stretch, self._reading.dialect.with_iso_dates(table, times)
+            else:
+                yield from text_files.read_stretches(file, self._text_format(file, kind), stretches, wanted)
+        finally:
+            self._files.release()
 
     def reads_numbers_as_text(self, stretch: Stretch) -> bool:
         """Whether the format of the stretch's file cannot tell numbers from text."""
@@ -158,15 +208,16 @@ class LogFiles:
 
     def _describe_absence(self, listing: Listing) -> str | None:
         """Why nothing at all can be seen, where that is no sign of a feed without rows."""
-        if not is_there(self._pattern):
+        if not listing.is_there:
             return f"{self._pattern} does not exist"
         if self.known.rows and not listing.files and not listing.tables:
-            return f"{self._pattern} has none of the files any more that were read from it: is it mounted?"
+            why = "is it mounted?" if self._files is LOCAL else "were they moved or deleted?"
+            return f"{self._pattern} has none of the files any more that were read from it: {why}"
         return None
 
     def _shortfalls(self, listing: Listing) -> tuple[list[str], list[str]]:
         """What to say, as faults and as remarks, of files that are not there and of columns that none has had."""
-        if not listing.files and not listing.tables and is_there(self._pattern) and not self.known.rows:
+        if not listing.files and not listing.tables and listing.is_there and not self.known.rows:
             passed = f": {quote_names(listing.passed_over)} are passed over" if listing.passed_over else ""
             empty = [f"{self._pattern} has no file that is read{passed}"]
             named = listing.name_faults()
@@ -187,8 +238,7 @@ class LogFiles:
         """Catalogue what is new in one file, at most so many stretches; returns why it cannot be read, if so."""
         file = self.known.files[number]
         try:
-            stat = Path(file.path).stat()
-            file.inode, size, changed_at = stat.st_ino, stat.st_size, stat.st_mtime_ns
+            file.inode, size, changed_at = self._files.stat(file.path)
             kind = self._kind_of(file)
             if kind == "parquet":
                 number, file = self._same_or_new(number, file)
@@ -215,7 +265,7 @@ class LogFiles:
         if kind == "parquet":
             partition = partition_of(file.path, self._base)
             yield from parquet_files.find_stretches(
-                file, wanted, now, partition, timed=timed, null_at=null_at, dialect=self._reading.dialect
+                file, self._files, wanted, now, partition, timed=timed, null_at=null_at, dialect=self._reading.dialect
             )
         else:
             how = self._text_format(file, kind)
@@ -234,14 +284,15 @@ class LogFiles:
 
     def _same_or_new(self, number: int, file: LogFile) -> tuple[int, LogFile]:
         """A Parquet file that was rewritten with more rows is the same one; with fewer or other rows, another."""
-        at, rows = self._reading.at, parquet_files.row_count(file)
+        at, rows = self._reading.at, parquet_files.row_count(file.path, self._files)
         known = file.head_bytes  # rows, here
-        rewritten = known and rows >= file.done and parquet_files.first_rows_digest(file, at, known) != file.head
+        digest = partial(parquet_files.first_rows_digest, file.path, self._files, at)
+        rewritten = known and rows >= file.done and digest(known) != file.head
         if file.done and (rows < file.done or rewritten):
             number = self.known.begin(file.path, file.inode)
             file = self.known.files[number]
         file.head_bytes = min(rows, parquet_files.DIGESTED_ROWS)
-        file.head = parquet_files.first_rows_digest(file, at, file.head_bytes) if rows else b""
+        file.head = digest(file.head_bytes) if rows else b""
         return number, file
 
     def _obstacle(self, file: LogFile, kind: Kind) -> str | None:
@@ -251,11 +302,13 @@ class LogFiles:
             return None
         if kind == "parquet":
             partition = partition_of(file.path, self._base)
-            columns: list[str] | None = parquet_files.columns_of(file.path, self._reading.features, partition)
-            own, separator = parquet_files.own_columns(file.path), ""
+            columns: list[str] | None = parquet_files.columns_of(
+                file.path, self._files, self._reading.features, partition
+            )
+            own, separator = parquet_files.own_columns(file.path, self._files), ""
         else:
             how = self._text_format(file, kind)
-            fault = fault_of_head(file.path, kind, how.dialect)
+            fault = fault_of_head(file.path, kind, how.dialect, self._files)
             if fault is not None:
                 return fault
             columns, separator = text_files.first_columns(file, how), how.separator
@@ -281,8 +334,8 @@ class LogFiles:
         kind = kind_of(file.path.removesuffix(" (replaced)"))
         if kind is not None:
             return kind
-        if not (file.done or is_json_lines(file.path, self._reading.dialect)):
-            raise UnknownFormatError(unknown_suffix(file.path))
+        if not (file.done or is_json_lines(file.path, self._reading.dialect, self._files)):
+            raise UnknownFormatError(unknown_suffix(file.path, self._files))
         return "jsonl"
 
     def _text_format(self, file: LogFile, kind: Kind) -> TextFormat:
@@ -293,7 +346,15 @@ class LogFiles:
             reading.dialect.separator_of(file.path),
             Lines(reading.features, ADAPTERS.get(reading.format), reading.expected.features, reading.dialect),
             partition_of(file.path, self._base),
+            self._files,
         )
+
+    def _empty(self) -> LogCatalogue:
+        return LogCatalogue(self._place, self._pattern, dialect=self._reading.dialect, system=self._files)
+
+    def _save(self) -> None:
+        self.known.save()
+        self._stored_at = self._place.stat().st_mtime_ns
 
     def _load(self) -> None:
         """Take over what another process found meanwhile."""
@@ -302,7 +363,7 @@ class LogFiles:
         except FileNotFoundError:
             return
         if stored_at != self._stored_at:
-            self.known = LogCatalogue.load(self._place, self._pattern, self._reading.dialect)
+            self.known = LogCatalogue.load(self._place, self._pattern, self._reading.dialect, self._files)
             self._stored_at = stored_at
 
     @contextmanager

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from driftd.paths import Places
+from driftd.config.object_store_schema import scheme_of
+from driftd.paths import Places, credential
 from driftd.records import Window
 from driftd.sources.protocol import Extent, Source, closed_until, default_lateness
 from driftd.sources.store import StoreSource
@@ -85,12 +87,34 @@ class RecordedSource:
 
 
 def paths_of(model: str, config: ModelConfig, places: Places) -> tuple[str, ...]:
-    """The files, folders and patterns that the source of a model reads from."""
+    """The files, folders and patterns that the source of a model reads from; of an object store a web address."""
     if config.source.kind == "store":
         return (str(places.events_db(model)),)
     if config.source.kind != "files":
         return ()  # an engine
-    return tuple(path for path in (config.source.path, config.source.feedback) if path is not None)
+    store = config.source.object_store
+    paths = [path for path in (config.source.path, config.source.feedback) if path is not None]
+    if any(scheme_of(path) is not None for path in paths):
+        from driftd.sources.store_client import probe_address  # noqa: PLC0415 - only where a path is in a store
+
+        paths = [path if scheme_of(path) is None else probe_address(path, store) for path in paths]
+    return tuple(paths)
+
+
+def config_for_children(config: ModelConfig) -> dict[str, object]:
+    """The config of a model as JSON for a child process, which systemd gives no credentials: by their whole paths."""
+    content: dict[str, object] = config.model_dump(mode="json")
+    content["source"] = _with_whole_paths(content["source"])
+    return content
+
+
+def _with_whole_paths(section: object) -> object:
+    if not isinstance(section, dict):
+        return section
+    return {
+        key: str(credential(Path(value))) if key == "credentials_file" and value else _with_whole_paths(value)
+        for key, value in section.items()
+    }
 
 
 def hang_seconds(config: ModelConfig) -> float:
@@ -138,7 +162,9 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
     feedback_names = {str(meaning): name for meaning, name in chosen.feedback_columns.items()}
     written = chosen.dialect
     dialect = Dialect(written.separator, written.decimal, written.encoding, written.compression, written.day_first)
-    settings = FilesSettings(chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect)
+    settings = FilesSettings(
+        chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect, chosen.object_store
+    )
     return FilesSource(model, schema, places, settings, closed)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from driftd.sources.catalogue import LogFile, Stretch, span_of
 from driftd.sources.dialects import Dialect
+from driftd.sources.file_system import FileSystem
 from driftd.sources.listing import with_partition
 from driftd.sources.nested import as_read, path_in, with_paths
 from driftd.sources.parsed import RequestedColumns
@@ -20,22 +20,21 @@ from driftd.sources.row_counts import Found, FoundTimes
 from driftd_detectors.batches.arrow_columns import read_times
 
 DIGESTED_ROWS = 20
-_BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
 
 
-def row_count(file: LogFile) -> int:
+def row_count(path: str, files: FileSystem) -> int:
     """How many rows a file has. Raises OSError or ValueError when it is not whole."""
-    return int(pq.read_metadata(file.path).num_rows)
+    return int(pq.read_metadata(files.open_for_arrow(path)).num_rows)
 
 
-def own_columns(path: str) -> list[str]:
+def own_columns(path: str, files: FileSystem) -> list[str]:
     """The columns of a file, without what is inside them."""
-    return list(pq.read_schema(path).names)
+    return list(pq.read_schema(files.open_for_arrow(path)).names)
 
 
-def columns_of(path: str, features: str, partition: Mapping[str, str | None]) -> list[str]:
+def columns_of(path: str, files: FileSystem, features: str, partition: Mapping[str, str | None]) -> list[str]:
     """The columns of a file, those inside structs as paths too (in `features`, by name), and those of its folders."""
-    names = list(_names(pq.read_schema(path)))
+    names = list(_names(pq.read_schema(files.open_for_arrow(path))))
     inside = [name.removeprefix(f"{features}.") for name in names if name.startswith(f"{features}.")]
     return [*names, *inside, *partition]
 
@@ -47,12 +46,12 @@ def _names(fields: Iterable[pa.Field], before: str = "") -> Iterator[str]:
             yield from _names(field.type, f"{before}{field.name}.")
 
 
-def first_rows_digest(file: LogFile, at: str, rows: int) -> bytes:
+def first_rows_digest(path: str, files: FileSystem, at: str, rows: int) -> bytes:
     """A digest of the times of the first rows that are known (of their first column where there are no times).
 
     A file that was rewritten with more rows keeps it; one that holds other rows does not.
     """
-    with pq.ParquetFile(file.path) as parquet:
+    with pq.ParquetFile(files.open_for_arrow(path)) as parquet:
         if not parquet.metadata.num_row_groups or not parquet.schema_arrow.names:
             return b""
         column = [at] if path_in(parquet.schema_arrow, at) else parquet.schema_arrow.names[:1]
@@ -62,6 +61,7 @@ def first_rows_digest(file: LogFile, at: str, rows: int) -> bytes:
 
 def find_stretches(
     file: LogFile,
+    files: FileSystem,
     wanted: RequestedColumns,
     found_at: float,
     partition: Mapping[str, str | None],
@@ -78,7 +78,7 @@ def find_stretches(
     when the file is not whole yet.
     """
     (at,) = wanted.event_times
-    with pq.ParquetFile(file.path) as parquet:
+    with pq.ParquetFile(files.open_for_arrow(file.path)) as parquet:
         row = 0
         for group in range(parquet.metadata.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
@@ -120,7 +120,8 @@ def _time_column(
 
 
 def read_stretches(
-    path: Path,
+    path: str,
+    files: FileSystem,
     stretches: Sequence[Stretch],
     wanted: RequestedColumns,
     features: str,
@@ -131,12 +132,16 @@ def read_stretches(
 
     `on_fault` is told of each wanted column that has no values that driftd can read, in one sentence.
     """
-    metadata = pq.read_metadata(path)
+    metadata = pq.read_metadata(files.open_for_arrow(path))
     schema = metadata.schema.to_arrow_schema()
     paths = _paths(schema, wanted.columns, features)
     coded = [name for name in wanted.texts if name in schema.names and _is_text(schema.field(name).type)]
     with pq.ParquetFile(
-        path, metadata=metadata, read_dictionary=coded, pre_buffer=False, buffer_size=_BUFFER_BYTES
+        files.open_for_arrow(path),
+        metadata=metadata,
+        read_dictionary=coded,
+        pre_buffer=False,
+        buffer_size=files.buffer_bytes,
     ) as parquet:
         first = 0
         waiting = list(stretches)

@@ -36,6 +36,7 @@ class Extent:
         default_factory=dict
     )  # set aside so far, by reason: duplicates, refused, malformed, ignored, no_time, impossible_time, no_label;
     # late; labels that came and those that joined no prediction (labels, unjoined), as of the last count
+    files: int = 0  # that hold its rows, where it reads files
     remarks: tuple[str, ...] = ()  # what is worth knowing and hinders nothing, in one sentence each
 
 

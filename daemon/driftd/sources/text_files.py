@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from driftd.sources.catalogue import LogFile, Stretch, span_of
 from driftd.sources.dialects import Dialect, end_of_rows, header_names, open_text, parse_csv
+from driftd.sources.file_system import LOCAL, FileSystem
 from driftd.sources.json_lines import Lines, keys_of, parse_json_lines
 from driftd.sources.listing import with_partition
 from driftd.sources.parsed import Parsed, RequestedColumns, shorten
@@ -28,13 +29,14 @@ _QUIET_NANOSECONDS = 60 * 10**9  # a last line without its end counts as whole w
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How the lines of one file become rows. `partition` holds the columns that its folders name."""
+    """How the lines of one file become rows. `partition` holds the columns that its folders name, `files` has it."""
 
     kind: Literal["csv", "jsonl"]
     dialect: Dialect = field(default_factory=Dialect)
     separator: str = ","
     lines: Lines = field(default_factory=Lines)
     partition: Mapping[str, str | None] = field(default_factory=dict)
+    files: FileSystem = LOCAL
 
     def parse(self, lines: bytes, header: str, wanted: RequestedColumns) -> Parsed:
         """Whole lines as a table of (at least) the wanted columns that are there, and what is no row."""
@@ -64,7 +66,7 @@ def first_columns(file: LogFile, how: TextFormat) -> list[str] | None:
 
     Of JSON lines the last rows are looked at too: a log may begin with lines of another kind.
     """
-    with open_text(file.path, how.dialect) as log:
+    with open_text(file.path, how.dialect, how.files) as log:
         if how.kind == "csv":
             header = log.readline(LONGEST_CSV_ROW_BYTES)
             if not header.endswith(b"\n"):
@@ -99,10 +101,10 @@ def find_stretches(
     `file` moves on with every stretch, and counts what is no row. Raises OSError when the file cannot be read.
     """
     (at,) = wanted.event_times
-    with open_text(file.path, how.dialect) as log:
+    with open_text(file.path, how.dialect, how.files) as log:
         if how.kind == "csv" and not file.header and not _read_header(log, file, how.dialect):
             return
-        quiet = found_at * 1e9 - file.changed_at > _QUIET_NANOSECONDS
+        quiet = not how.files.files_grow or found_at * 1e9 - file.changed_at > _QUIET_NANOSECONDS
         while True:
             log.seek(file.done)
             rows, skipped = _next_rows(log, how, quiet=quiet, in_long_line=file.in_long_line)
@@ -168,7 +170,7 @@ def read_stretches(
     file: LogFile, how: TextFormat, stretches: Sequence[Stretch], wanted: RequestedColumns
 ) -> Iterator[tuple[Stretch, pa.Table]]:
     """The wanted columns (those that the file has) of stretches; the file is opened once."""
-    with open_text(file.path, how.dialect) as log:
+    with open_text(file.path, how.dialect, how.files) as log:
         for stretch in stretches:
             log.seek(stretch.start)
             lines = log.read(stretch.stop - stretch.start)

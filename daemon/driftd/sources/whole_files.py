@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from driftd.errors import DriftdError
 from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.dialects import Dialect, begin_of_date, open_text
+from driftd.sources.file_system import absolute_path
 from driftd.sources.files_settings import Reading
 from driftd.sources.formats import FileFormat
 from driftd.sources.json_lines import rows_in
@@ -268,7 +269,7 @@ def read_whole(
     """
     reading = Reading(_NO_COLUMN, format=file_format, dialect=dialect or Dialect())
     with tempfile.TemporaryDirectory(prefix="driftd-init-") as folder:
-        logs = LogFiles(str(Path(pattern).absolute()), reading, Path(folder) / "files.json")
+        logs = LogFiles(absolute_path(pattern), reading, Path(folder) / "files.json")
         logs.refresh(now + _QUIET_SECONDS, lambda *_: None)
         _require_whole(logs)
         if not logs.known.rows:
@@ -302,7 +303,7 @@ def _see(seen: ColumnKinds, logs: LogFiles, number: int, file: LogFile) -> None:
     stretches = [stretch for stretch in logs.known.stretches if stretch.file == number]
     layout = logs.layout_of(file)
     if layout.text is None:
-        with pq.ParquetFile(file.path) as parquet:
+        with pq.ParquetFile(logs.files.open_for_arrow(file.path)) as parquet:
             seen.see_parquet(parquet)
             own = set(parquet.schema_arrow.names)
     elif layout.text.kind == "csv":
@@ -323,7 +324,7 @@ def _see(seen: ColumnKinds, logs: LogFiles, number: int, file: LogFile) -> None:
 
 
 def _lines_of(file: LogFile, how: TextFormat, stretches: list[Stretch]) -> Iterator[bytes]:
-    with open_text(file.path, how.dialect) as log:
+    with open_text(file.path, how.dialect, how.files) as log:
         for stretch in stretches:
             log.seek(stretch.start)
             yield how.dialect.as_utf8(log.read(stretch.stop - stretch.start))

@@ -67,6 +67,13 @@ PROBE_SECONDS = 10.0
 _PROBE = """
 import glob, os, sys
 for pattern in sys.argv[1:]:
+    if pattern.startswith(("http://", "https://")):
+        import urllib.request
+        try:
+            urllib.request.urlopen(pattern).close()
+        except OSError:  # refused, denied, not found: that is an answer
+            pass
+        continue
     for path in glob.glob(pattern):
         os.stat(path)
         names = []
@@ -89,8 +96,8 @@ Reached = Literal["waiting", "reached", "hangs"]
 class PathProbe:
     """A look at paths in a child process: it can be killed where a thread that hangs cannot.
 
-    `paths` are files, folders or patterns of files; a folder is listed and some of its files are opened;
-    what is absent or closed to us answers too. Only `wait` waits.
+    `paths` are files, folders or patterns of files, or web addresses; a folder is listed and some of its files are
+    opened; what is absent or closed to us answers too. Only `wait` waits.
     """
 
     def __init__(self, paths: Sequence[str], seconds: float = PROBE_SECONDS) -> None:
