@@ -94,6 +94,8 @@ def test_the_databases_are_sound_and_the_served_version_answers(folder: Path) ->
             assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
     with StateReader.read_only(places.state_db) as reader:
         assert len(reader.configs()) == 4
+        assert reader.chain_faults() == []  # its decisions came into the chain
+        assert reader.count_decisions() == len(EXPECTED["history"])
         assert [request.kind for request in reader.waiting_requests()] == ["retrain"]
         assert reader.check(MODEL, "window", UNCHECKED - 1) is not None
     assert Registry(places).current(MODEL) == 2

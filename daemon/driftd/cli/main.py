@@ -28,6 +28,7 @@ COMMANDS = {
     "at": ("driftd.cli.lineage:at", "Which version served at a time."),
     "diff": ("driftd.cli.lineage:diff", "How two versions differ."),
     "prediction": ("driftd.cli.lineage:prediction", "What became of one prediction."),
+    "verify": ("driftd.cli.verify:verify", "Whether history, versions and snapshots are what they were."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),

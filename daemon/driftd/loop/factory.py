@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -44,7 +45,7 @@ from driftd.records import (
     Trigger,
 )
 from driftd.registry import Registry
-from driftd.registry.manifest import Manifest, ManifestError
+from driftd.registry.manifest import Manifest, ManifestError, content_of
 from driftd.sources.open import config_for_children, hang_seconds, open_watched_source, paths_of
 from driftd.sources.protocol import Source, default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
@@ -164,6 +165,7 @@ class Assembly:
             disk_limits=partial(self.disk.limits, config.retention),
             has_time=self.has_time,
         )
+        self._chain_versions(name, now)
         runner.verdicts = latest_verdicts(self.store, state)
         try:
             runner.evidence.resume(state.champion, self.store)
@@ -177,6 +179,14 @@ class Assembly:
         restore(runner.metrics, self.store, runner.evidence, state, model.window.every)
         runner.show()
         return runner
+
+    def _chain_versions(self, name: str, now: float) -> None:
+        """Bind the versions into the chain that it does not know: of `driftd init`, or of before there was a chain."""
+        for version in self.registry.versions(name):
+            if self.store.chained_content(name, version) is None:
+                with contextlib.suppress(ManifestError):  # damaged: `driftd verify` and the page say so
+                    content = content_of(self.registry.manifest(name, version))
+                    self.store.chain_version(name, version, content, now)
 
     def _guard(self, name: str, config: Config) -> TimeoutWorker:
         """The thread that reads a source: while one is at work, the same as before, so that no reload loses another."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ from driftd.records import (
     SwapArguments,
     SwapPurpose,
 )
+from driftd.registry.manifest import ManifestError, content_of
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
@@ -341,6 +343,7 @@ class ModelRunner:
             match finding:
                 case StepDone(ReportArguments(alarm), ReportResult(path, stattests)):
                     self.store.save_report(alarm, path, stattests)
+            self._chain_version(action, now)
             decision.advance(finding, facts)
             champion = decision.state.champion
             if champion is not None and champion != self.state.champion:
@@ -359,6 +362,15 @@ class ModelRunner:
         self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)
         if action.kind in (*BUILDING, ActionKind.SWAP) and self.state.build is None:
             self.prune_disk()
+
+    def _chain_version(self, action: StoredAction, now: float) -> None:
+        """Bind the lineage of the version that a job made or judged into the chain, as it is now."""
+        version = getattr(action.typed_arguments, "version", None)
+        if action.kind not in BUILDING or version is None:
+            return
+        with contextlib.suppress(ManifestError):  # the job failed, and made none
+            manifest = self.performer.registry.manifest(self.name, version)
+            self.store.chain_version(self.name, version, content_of(manifest), now)
 
     def prune_disk(self) -> None:
         """Let the oldest snapshots, versions, jobs and reports go, where there are too many and none is in use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -130,6 +131,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest of a folder, durably and in one step."""
     text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False)
     write_durably(folder / MANIFEST, (text + "\n").encode())
+
+
+def content_of(manifest: Manifest) -> str:
+    """The SHA-256 of a lineage, without what is only learned later: the verdict of the gate, and the status."""
+    stored = {name: value for name, value in manifest.to_dict().items() if name not in {"status", "gate"}}
+    return hashlib.sha256(json.dumps(stored, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def with_hashes(folder: Path, manifest: Manifest) -> Manifest:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from sqlite_utils import Migrations
 
+from driftd.store.chain import append_decisions
+
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
@@ -66,6 +68,19 @@ def m006_indexes_of_history(db: Database) -> None:
     db.execute("create index actions_by_model on actions(model, id)")
     db.execute("create index actions_by_transition on actions(transition_id)")
     db.execute("create index configs_applied on configs(id) where error is null")
+
+
+@STATE_MIGRATIONS()
+def m009_chain_of_lineage(db: Database) -> None:
+    """Decisions and versions bound to all before them by a hash; the decisions of before are taken in as they are."""
+    db.execute(
+        """create table chain(
+            id integer primary key, at real not null, kind text not null, model text not null,
+            subject integer not null, content text not null, hash text not null) strict"""
+    )
+    db.execute("create index chain_by_subject on chain(model, kind, subject)")
+    db.execute("create index chain_by_hash on chain(hash)")
+    append_decisions(db.conn)
 
 
 _LOOP_TABLES = (

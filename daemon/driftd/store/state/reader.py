@@ -12,6 +12,7 @@ import msgspec
 
 from driftd.errors import DriftdError, ExitCode
 from driftd.records import ModelState, Verdict
+from driftd.store.chain import broken_entries, has_entry, head, newest_content
 from driftd.store.descriptors import open_database
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.records import (
@@ -88,6 +89,26 @@ class StateReader:
         """All transitions of a model, oldest first; they are few, and stay."""
         query = "select * from transitions where model = ? order by id"
         return [StoredTransition.from_row(row) for row in self._db.execute(query, (model,))]
+
+    def count_decisions(self) -> int:
+        """How many transitions there are."""
+        return int(self._db.execute("select count(*) from transitions").fetchone()[0])
+
+    def chained_content(self, model: str, version: int) -> str | None:
+        """What the chain says that the lineage of a version is; None where it has no entry."""
+        return newest_content(self._db, model, version)
+
+    def chain_faults(self) -> list[str]:
+        """What does not fit in the chain of decisions and versions, in a sentence each."""
+        return list(broken_entries(self._db))
+
+    def chain_head(self) -> str:
+        """The hash of the newest entry of the chain."""
+        return head(self._db)
+
+    def is_chained(self, anchor: str) -> bool:
+        """Whether the chain has an entry with this hash."""
+        return has_entry(self._db, anchor)
 
     def begun_at(self, model: str) -> float | None:
         """When the first decision on a model was made; None before it."""

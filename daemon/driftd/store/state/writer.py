@@ -11,6 +11,7 @@ import msgspec
 
 from driftd.formatting import encodable
 from driftd.records import Alarm, ModelState, Transition, Window
+from driftd.store.chain import append_entry, content_of_decision, newest_content
 from driftd.store.descriptors import open_database
 from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
@@ -71,18 +72,20 @@ class StateStore(StateReader):
         self.save_state(state, at)
         line = None
         if transition.event is not None:
-            line = self._insert(
-                "transitions",
-                at=at,
-                model=state.model,
-                event=transition.event,
-                phase_from=before.phase,
-                phase_to=state.phase,
-                reason=transition.reason,
-                figures=_json(transition.figures.to_dict()),
-                actor=actor,
-                config_hash=config_hash,
-            )
+            decision = {
+                "at": float(at),
+                "model": state.model,
+                "event": str(transition.event),
+                "phase_from": str(before.phase),
+                "phase_to": str(state.phase),
+                "reason": transition.reason,
+                "figures": _json(transition.figures.to_dict()),
+                "actor": actor,
+                "config_hash": config_hash,
+            }
+            line = self._insert("transitions", **decision)
+            content = content_of_decision({"id": line, **decision})
+            append_entry(self._db, "decision", state.model, line, content, at)
         for action in transition.actions:
             self._insert(
                 "actions",
@@ -94,6 +97,11 @@ class StateStore(StateReader):
                 intended_at=at,
             )
         return line
+
+    def chain_version(self, model: str, version: int, content: str, at: float) -> None:
+        """Bind what the lineage of a version is into the chain, unless its newest entry says the same."""
+        if newest_content(self._db, model, version) != content:
+            append_entry(self._db, "version", model, version, content, at)
 
     def save_check(
         self, model: str, kind: str, window: Window, assessment: Assessment, *, at: float, version: int | None
