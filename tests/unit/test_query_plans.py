@@ -26,6 +26,8 @@ WHOLE = {  # what reads a whole table on purpose, and how often
     "select count(*) from feedback": "an upkeep, which looks at every label for its prediction anyway",
     "count(distinct prediction_id) from feedback": "every ten minutes where something came",
     "count(distinct prediction_id), min(prediction_id) from feedback": "every ten minutes where something came",
+    "select id from transitions order by id": "`driftd verify`, which looks at every decision",
+    "select count(*) from transitions": "`driftd verify`",
     "delete from blocks where received_at < ?": "in upkeep, of a store without a prediction",
     "select prediction_id, max(received_at) from feedback": "labels of files, where something came",
 }
