@@ -18,6 +18,8 @@ from driftd_detectors.assessment import Assessment, KindAssessment, Score
 
 BUSY_SECONDS = 10.0
 PRUNED_AT_ONCE = 200  # windows of one model
+_WHOLE = "begin immediate", "commit", ("rollback",)
+_INNER = "savepoint inner_part", "release inner_part", ("rollback to inner_part", "release inner_part")
 _OLDEST_CHECKS = """
     select kind, first from (
         select 'window' as kind, min(window_index) as first from checks where model = :model and kind = 'window'
@@ -41,15 +43,22 @@ class StateStore(StateReader):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes inside land together or not at all."""
-        self._db.execute("begin immediate")
+        """All writes inside land together or not at all; inside another transaction, when that one lands."""
+        begin, end, undo = _INNER if self._db.in_transaction else _WHOLE
+        self._db.execute(begin)
         try:
             yield
-            self._db.execute("commit")
+            self._db.execute(end)
         except BaseException:
             if self._db.in_transaction:  # a disk that fails has rolled back already
-                self._db.execute("rollback")
+                for statement in undo:
+                    self._db.execute(statement)
             raise
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return bool(self._db.in_transaction)
 
     def save_state(self, state: ModelState, at: float) -> None:
         """Remember a model's state."""
