@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from driftd.sources.files_settings import NOWHERE, ColumnMapping
-from driftd.sources.protocol import CHUNK_ROWS
+from driftd.sources.protocol import chunk_rows
 from driftd.sources.row_counts import read_times
 from driftd.store.events.arrow_columns import read_column, read_feature, read_ids, table_of
 from driftd.store.events.columnar import stack_columns
@@ -124,13 +124,14 @@ class FileRows:
 
 
 def gather(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
-    """Rows in chunks of about `CHUNK_ROWS`, however small or large the stretches are."""
+    """Rows in chunks of about `chunk_rows`, however small or large the stretches are."""
+    most = chunk_rows(len(schema.features))
     waiting: list[FileRows] = []
     size = 0
     for part in parts:
         if len(part) == 0:
             continue
-        if waiting and size + len(part) > CHUNK_ROWS:
+        if waiting and size + len(part) > most:
             yield FileRows.stack(waiting, schema)
             waiting, size = [], 0
         waiting.append(part)

@@ -10,7 +10,7 @@ import numpy as np
 
 from driftd.paths import Places
 from driftd.records import Window
-from driftd.sources.protocol import CHUNK_ROWS, COUNT_SECONDS, Extent, JoinCounts, at_most
+from driftd.sources.protocol import COUNT_SECONDS, Extent, JoinCounts, at_most, chunk_rows
 from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd.store.ownership import holder
 from driftd_detectors.columns import Columns, Outcomes
@@ -83,7 +83,7 @@ class StoreSource:
         """See `Source.chunks`."""
         seqs = self._seqs(window)
         refused = self._refused_shares(window, len(seqs))
-        for piece in _pieces(seqs):
+        for piece in self._pieces(seqs):
             rows, columns = self._read(piece, _EVER)
             yield _with_refused(columns, refused), rows.outcomes
 
@@ -99,7 +99,7 @@ class StoreSource:
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
-        for seqs in _pieces(self._reader.labelled_between(since, until, known_by)):
+        for seqs in self._pieces(self._reader.labelled_between(since, until, known_by)):
             yield self._table(seqs, known_by)
 
     def count_labelled(self, since: float, known_by: float) -> int:
@@ -140,6 +140,11 @@ class StoreSource:
             return self._reader.seqs_between(window.start, window.end)
         return np.arange(int(window.start) + 1, int(window.end) + 1, dtype=np.int64)
 
+    def _pieces(self, seqs: Seqs) -> Iterator[Seqs]:
+        rows = chunk_rows(len(self._schema.features))
+        for start in range(0, len(seqs), rows):
+            yield seqs[start : start + rows]
+
     def _table(self, seqs: Seqs, known_by: float) -> pa.Table:
         from driftd.store.events.arrow_columns import table_of  # noqa: PLC0415 - Arrow is not for the daemon at rest
 
@@ -165,8 +170,3 @@ def _with_refused(columns: Columns, shares: dict[str, float]) -> Columns:
     counts = {name: columns.unreadable.get(name, 0) for name in {*shares, *columns.unreadable}}
     unreadable = {name: count + round(columns.rows * shares.get(name, 0.0)) for name, count in counts.items()}
     return replace(columns, unreadable=unreadable)
-
-
-def _pieces(seqs: Seqs) -> Iterator[Seqs]:
-    for start in range(0, len(seqs), CHUNK_ROWS):
-        yield seqs[start : start + CHUNK_ROWS]
