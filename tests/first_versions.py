@@ -63,3 +63,13 @@ def copy_model(places: Places, source: str, name: str) -> None:
             shutil.copytree(places.root / part / source, places.root / part / name, symlinks=True, copy_function=copy)
     for manifest in (places.root / "models" / name / "versions").glob("*/manifest.json"):
         manifest.write_text(manifest.read_text().replace(f'"model": "{source}"', f'"model": "{name}"'))
+
+
+def copy_version(places: Places, model: str, version: int) -> None:
+    """Another version that is like version 1, and was never judged."""
+    source, target = places.version(model, 1), places.version(model, version)
+    target.mkdir()
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((target / "manifest.json").read_text()) | {"version": version, "gate": None}
+    (target / "manifest.json").write_text(json.dumps(manifest))

@@ -41,7 +41,7 @@ def write_history(path: Path, *, models: int, windows: int, features: int, copie
 def _copy(path: Path, first: str, copies: list[str]) -> None:
     """Everything that is known of the first model, for each copy."""
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        for table in ("models", "transitions", "checks", "alarms", "scores"):
+        for table in ("models", "transitions", "checks", "alarms"):
             columns = [row[1] for row in db.execute(f"pragma table_info({table})")]
             taken = [column for column in columns if column not in {"id", "model"}]
             read = [
@@ -50,6 +50,11 @@ def _copy(path: Path, first: str, copies: list[str]) -> None:
             asked = f"select :name, {', '.join(read)} from {table} where model = :first"
             insert = f"insert into {table}(model, {', '.join(taken)}) {asked}"
             db.executemany(insert, [{"name": name, "first": first} for name in copies])
+        db.executemany("insert into score_models(model) values (?)", [(name,) for name in copies])
+        scores = """insert into score_codes
+                    select (select id from score_models where model = :name), window_index, stream, value, evidence
+                    from score_codes where model = (select id from score_models where model = :first)"""
+        db.executemany(scores, [{"name": name, "first": first} for name in copies])
 
 
 def _whole(content: dict[str, object]) -> dict[str, object]:

@@ -59,8 +59,8 @@ class Outcomes:
     `prediction` and `label` are class codes into `classes` (-1: no label yet) for classification, numbers (NaN: no
     label yet) for regression. Texts outside the classes of the version have the codes -2, -3, ... into `unseen`: they
     never change what the classes mean. `score` is the probability described in `Schema`, NaN where the application
-    sent none. Times are epoch seconds; `label_at` is NaN where there is no label yet, and minus infinity where there is
-    one that nobody has said the time of.
+    sent none. `version` is -1 where a row names none, 0 where it was predicted elsewhere. Times are epoch seconds;
+    `label_at` is NaN where there is no label yet, minus infinity where there is one that nobody has said the time of.
     """
 
     at: Numbers

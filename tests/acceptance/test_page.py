@@ -294,7 +294,7 @@ def test_data_is_never_read_as_markup(browser: Any, tmp_path: Path, world: World
     shutil.copytree(world.places.root, state)
     places = type(world.places)(state)
     store = loop_world.StateStore.open(places.state_db)
-    store._db.execute("update scores set subject = ? where subject = 'a'", (EVIL,))
+    store._db.execute("update score_streams set subject = ? where subject = 'a'", (EVIL,))
     for table, column in (
         ("transitions", "reason"),
         ("transitions", "event"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import replace
@@ -21,6 +20,7 @@ from driftd.registry.artefact import ArtefactError
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import post_request
 from driftd.training.job_main import run_task
+from first_versions import copy_version
 from loop_world import HOUR, MODEL, World
 
 pytestmark = pytest.mark.slow
@@ -32,16 +32,6 @@ def damage(places: Places, version: int, name: str = "model.skops") -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-
-
-def copied(places: Places, version: int) -> None:
-    """Another version that is like version 1."""
-    source, target = places.version(MODEL, 1), places.version(MODEL, version)
-    target.mkdir()
-    for path in source.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    manifest = json.loads((target / "manifest.json").read_text()) | {"version": version, "gate": None}
-    (target / "manifest.json").write_text(json.dumps(manifest))
 
 
 def served(world: World, version: int) -> None:
@@ -58,8 +48,8 @@ def served(world: World, version: int) -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Three versions, some hours of labelled life."""
     world = World.begin(tmp_path_factory.mktemp("world"))
-    copied(world.places, 2)
-    copied(world.places, 3)
+    copy_version(world.places, MODEL, 2)
+    copy_version(world.places, MODEL, 3)
     world.live(6)
     return world
 
@@ -153,7 +143,7 @@ def promoted(world: World, version: int) -> None:
 def test_the_way_back_from_a_version_that_is_gone_works(tmp_path: Path, restarted: bool) -> None:
     """Doctor names the version that served before; asked for it the daemon serves it, after a restart too."""
     world = World.begin(tmp_path)
-    copied(world.places, 2)
+    copy_version(world.places, MODEL, 2)
     world.live(2)
     promoted(world, 2)
     shutil.rmtree(world.places.version(MODEL, 2))

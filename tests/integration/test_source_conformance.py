@@ -19,6 +19,7 @@ import sqlite_utils  # noqa: F401 - so that migrations run in this process: a ch
 
 from driftd.paths import Places
 from driftd.records import Window
+from driftd.sources import protocol
 from driftd.sources.engines.protocol import EngineError
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.protocol import Source
@@ -251,6 +252,48 @@ def test_windows_partition_the_rows(world: World) -> None:
         return
     by_rows = [everything(world.source, Window(0, s, s + 25, by="rows"))[1] for s in range(0, 100, 25)]
     assert [item for part in by_rows for item in part] == whole
+
+
+def test_wide_rows_come_in_chunks_of_few(
+    world: World, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chunk is bounded by its values: rows are the same, in the same order, in windows, cohorts and samples."""
+    rows = rows_between(0, 90)
+    world.predict(rows, START + 100)
+    world.label([(f"p{number}", "1", START + 95) for number in range(0, 90, 2)], START + 100)
+    world.source.refresh(START + 100)
+    whole = Window(0, START, START + 100)
+    sample, cohort = world.source.sample(whole, 20, 1), world.source.cohort(whole, START + 100, ["city"], ServedBy(1))
+    monkeypatch.setattr(protocol, "CHUNK_CELLS", 40)
+    sizes = [outcomes.rows for _, outcomes in world.source.chunks(whole)]
+    is_text = request.node.callspec.params["world"] in {"csv", "jsonl"}
+    assert max(sizes) == (90 if is_text else 10)  # a stretch of text is bounded by its bytes
+    assert everything(world.source, whole) == (expected(rows), [row["at"] for row in rows])
+    assert everything(world.source, Window(0, 13, 57, by="rows"))[1] == [row["at"] for row in rows[13:57]]
+    labelled = [
+        name
+        for table in world.source.read_labelled(START, START + 100, START + 100)
+        for name in table["driftd_id"].to_pylist()
+    ]
+    assert labelled == [f"p{number}" for number in range(0, 90, 2)]
+    assert world.source.sample(whole, 20, 1).num_rows == sample.num_rows
+    again = world.source.cohort(whole, START + 100, ["city"], ServedBy(1))
+    assert again.to_bytes() == cohort.to_bytes()
+
+
+@pytest.mark.parametrize("chunk", [40, 10**6])
+def test_rows_without_a_time_are_left_out_of_chunks_of_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """Which rows have a number does not depend on how many are read at once."""
+    monkeypatch.setattr(protocol, "CHUNK_CELLS", chunk)
+    world = files_world(tmp_path, "parquet")
+    rows = [{**row, "at": None if number % 5 == 3 else row["at"]} for number, row in enumerate(rows_between(0, 90))]
+    world.predict(rows, START + 100)
+    assert world.source.refresh(START + 100).rows == 72
+    timed = [row for row in rows if row["at"] is not None]
+    assert everything(world.source, Window(0, 0, 72, by="rows")) == (expected(timed), [row["at"] for row in timed])
+    assert everything(world.source, Window(0, 31, 40, by="rows"))[1] == [row["at"] for row in timed[31:40]]
 
 
 def test_only_this_window(world: World) -> None:

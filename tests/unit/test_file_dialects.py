@@ -19,11 +19,12 @@ import pytest
 
 from driftd.paths import Places
 from driftd.records import Window
+from driftd.sources.column_kinds import WholeFilesError
 from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.listing import kind_of
 from driftd.sources.protocol import Extent
-from driftd.sources.whole_files import WholeFilesError, read_whole
+from driftd.sources.whole_files import read_whole
 from driftd_detectors.columns import Coded
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.times import read_time

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from driftd.cli.adoption import external_lines, extra_lines, log_source, require_logged
 from driftd.cli.check_config import loop_sentences
 from driftd.cli.column_remarks import written_numbers
-from driftd.cli.init import TRIGGERS_ELSEWHERE, config_text, quote, read_file, read_rows
+from driftd.cli.init import TRIGGERS_ELSEWHERE, config_text, quote
 from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
+from driftd.cli.labelled_file import read_file, read_rows
 from driftd.config.load import parse
 from driftd.config.yaml_reader import read
+from driftd.sources.column_kinds import MOST_COLUMNS
 from driftd.sources.dialects import Dialect
-from driftd.sources.whole_files import MOST_COLUMNS
 from driftd.training.bootstrap import FileColumns
 from driftd_detectors.schema import Kind, Task
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftd.cli.init import read_rows
 from driftd.cli.init_defaults import guess_settings
+from driftd.cli.labelled_file import read_rows
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.files import FilesSettings, FilesSource

@@ -17,7 +17,17 @@ STORE = Path(__file__).resolve().parents[2] / "daemon" / "driftd" / "store"
 STATEMENT = re.compile(r"\s*(select|insert|update|delete)\s")
 NOT_OURS = {"schema.py", "restore.py", "schema_versions.py"}  # of a migration or a repair, which read a table once
 GROWING = {
-    "state": {"checks", "scores", "transitions", "profiles", "alarms", "actions", "faulty_windows", "configs"},
+    "state": {
+        "checks",
+        "scores",
+        "score_codes",
+        "transitions",
+        "profiles",
+        "alarms",
+        "actions",
+        "faulty_windows",
+        "configs",
+    },
     "events": {"predictions", "feedback", "blocks", "refusals"},  # quarantine keeps so many rows at most,
 }
 NEWEST = re.compile(r"(from \w+|where id > \?) order by (id|seq)( desc)? limit \S+$")  # a scan that ends with its limit

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from drawn_files import FORMATS, TYPED, Drawn, plain, tables, write
-from driftd.cli.init import read_rows
 from driftd.cli.init_defaults import guess_settings
+from driftd.cli.labelled_file import read_rows
 from driftd.paths import Places
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.training.bootstrap import FileColumns, labelled_table

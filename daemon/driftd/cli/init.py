@@ -8,6 +8,8 @@ import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +31,23 @@ from driftd.cli.adoption import (
 )
 from driftd.cli.file_options import file_options
 from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
+from driftd.cli.labelled_file import MOST_VALUES, FileRead, read_file
 from driftd.cli.terminal import console, echo, say
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
-from driftd.formatting import quote_names
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.event_log import EventLog
 from driftd.sources.dialects import Dialect
 from driftd.sources.file_system import absolute_path
 from driftd.sources.formats import FileFormat
-from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of
 from driftd.training.adoption_records import AdoptionOrder
 from driftd.training.bootstrap import (
     FileColumns,
     FirstVersion,
     FirstVersionError,
-    frame_of,
+    RowPieces,
     make_first_version,
     make_logged_version,
 )
@@ -134,6 +135,7 @@ class Plan:
     extra: str  # lines of the config below the target
     remarks: tuple[str, ...]
     adopt: AdoptionOrder | None = None
+    pieces: RowPieces | None = None  # all rows, where `rows` are a sample
 
 
 @click.command()
@@ -208,7 +210,8 @@ def init(**options: Any) -> None:
     if given.output.exists() and not given.force:
         raise click.ClickException(f"{given.output} exists; name another with --output, or replace it with --force")
     with to.status(f"reading {given.file}"):
-        read = read_file(given.file, given.file_format, given.dialect)
+        most = inf if given.is_external else MOST_VALUES  # a log of predictions is judged by its own rows
+        read = read_file(given.file, given.file_format, given.dialect, most)
     _print_remarks(read.remarks, to)
     plan = _plan_of(given, read)
     _print_remarks(plan.remarks, to)
@@ -220,7 +223,7 @@ def init(**options: Any) -> None:
     _require_new(places, plan.guess.name)
     with as_owner_of(places.root):
         model = config.models[plan.guess.name]
-        made = _first_version(plan.guess, model, plan.rows, places, to, plan.adopt, log=given.file)
+        made = _first_version(plan, model, places, to, log=given.file)
         EventLog(places, plan.guess.name, keep_seconds=config.retention.events).open()  # the SDK goes by what is in it
     _print_remarks(made.remarks, to)
     write(given.output, text, places.root.stat().st_gid)
@@ -252,17 +255,21 @@ def _plan_of(given: InitOptions, read: FileRead) -> Plan:
         name=name,
         folders=read.folders,
         now=now,
+        total=None if read.pieces is None else read.pieces.rows,
     )
+    pieces = None if read.pieces is None else read.pieces.map(partial(possible_rows, guess=guess, now=now))
     rows = possible_rows(rows, guess, now)
     if adoption is None:
         extra = extra_lines(None, given.trainer, allow_pickle=given.allow_pickle)
         elsewhere = external_lines(given.classes, given.trainer) if given.is_external else ""
-        return Plan(rows, guess, elsewhere + extra, (*guess.remarks, *unlabelled))
+        return Plan(rows, guess, elsewhere + extra, (*guess.remarks, *unlabelled), pieces=pieces)
     guess, rows = adoption.match_features(guess, rows)
     with as_owner_of(given.state_dir.resolve()):
         adopt = adoption.order(guess, rows)
     remarks = (*guess.remarks, *adoption.sentences(adopt, guess, trainer=given.trainer))
-    return Plan(rows, guess, extra_lines(adoption, given.trainer, allow_pickle=given.allow_pickle), remarks, adopt)
+    return Plan(
+        rows, guess, extra_lines(adoption, given.trainer, allow_pickle=given.allow_pickle), remarks, adopt, pieces
+    )
 
 
 def _text_of(given: InitOptions, plan: Plan, dialect: Dialect) -> str:
@@ -301,19 +308,12 @@ def _print_next(given: InitOptions, plan: Plan, made: FirstVersion, places: Plac
         echo(f"      driftd serve{which}          predictions and feedback over HTTP")
 
 
-def _first_version(
-    guess: Guess,
-    model: ModelConfig,
-    rows: pd.DataFrame,
-    places: Places,
-    to: Console,
-    adopt: AdoptionOrder | None,
-    log: str,
-) -> FirstVersion:
+def _first_version(plan: Plan, model: ModelConfig, places: Places, to: Console, log: str) -> FirstVersion:
     """Make version 1 and tell each step. Raises click.ClickException with one sentence when that fails.
 
     `log` is what the user calls the file of the rows.
     """
+    guess, rows = plan.guess, plan.rows
     now = time.time() if guess.last_at is None else guess.last_at
     with to.status("version 1") as status:
 
@@ -326,41 +326,19 @@ def _first_version(
                     guess.name, model, rows, guess.columns, places, source=log, now=now, on_step=tell
                 )
             return make_first_version(
-                guess.name, model, rows, guess.columns, places, now=now, on_step=tell, adopt=adopt
+                guess.name,
+                model,
+                rows,
+                guess.columns,
+                places,
+                now=now,
+                on_step=tell,
+                adopt=plan.adopt,
+                pieces=plan.pieces,
             )
         except FirstVersionError as error:
             sentence = str(error).partition("\n")[0]
             raise click.ClickException(f"{sentence} (the whole log is below {places.root / 'jobs'})") from error
-
-
-def read_rows(file: Path | str) -> pd.DataFrame:
-    """The rows of a file, a folder or a pattern. Raises click.ClickException when they cannot be read."""
-    return read_file(file).rows
-
-
-@dataclass(frozen=True, slots=True)
-class FileRead:
-    """The rows of a file, what is to be said of the reading, and the columns that only names of folders hold.
-
-    `dialect` is the one that the file was read in, with the order of its dates.
-    """
-
-    rows: pd.DataFrame
-    remarks: tuple[str, ...]
-    folders: tuple[str, ...]
-    dialect: Dialect
-
-
-def read_file(file: Path | str, file_format: FileFormat = "auto", dialect: Dialect | None = None) -> FileRead:
-    """Read a file, a folder or a pattern. Raises click.ClickException when it cannot be read."""
-    try:
-        found = read_whole(str(file), time.time(), file_format, dialect)
-    except (WholeFilesError, ValueError, OSError) as error:
-        options = " (here: --separator, --decimal, --encoding, --day-first)" if "set dialect:" in str(error) else ""
-        raise click.ClickException(f"{error}{options}") from error
-    lists = f"left out, because they hold lists, or a type that driftd does not read: {quote_names(found.nested)}"
-    remarks = (*found.remarks, *([lists] if found.nested else []))
-    return FileRead(frame_of(found), remarks, found.folders, found.dialect)
 
 
 def config_text(

@@ -63,11 +63,12 @@ def guess_settings(
     name: str,
     folders: Collection[str] = (),
     now: float = LATEST,
+    total: int | None = None,
 ) -> Guess:
     """Read off what was not said. Raises click.ClickException when the target is absent or nothing is left.
 
     `folders` are columns that stand in names of folders: none is the time of a row that has one of its own. Times that
-    are impossible at `now` (epoch seconds) count as missing.
+    are impossible at `now` (epoch seconds) count as missing. Where the rows are a sample, the file has `total`.
     """
     names = [str(column) for column in rows.columns]
     _require(names, [target, *columns.names])
@@ -96,7 +97,7 @@ def guess_settings(
     last = None if moments is None else float(np.nanmax(moments))
     if found.label_time is not None and last is not None:
         last = max(last, float(np.nanmax(_possible(rows, found.label_time, now))))
-    cut = _window_section(window) if window is not None else _window(len(rows), moments, remarks)
+    cut = _window_section(window) if window is not None else _window(total or len(rows), moments, remarks)
     return Guess(_slug(name), chosen, target, features, found, cut, last, tuple(remarks))
 
 

@@ -111,6 +111,10 @@ class CheckScheduler:
         with contextlib.suppress(Exception, StopAskedError):  # a stop is seen again by whoever can take it
             self.guard.run(self.source.close)
 
+    def forget(self) -> None:
+        """Know nothing of the cohorts that were checked last: their checks have not landed."""
+        self.labels_not_before, self.has_settled, self._run = 0.0, False, (0, ())
+
     def refresh(self, now: float) -> None:
         """Read the extent of the source."""
         source = self.current_source()

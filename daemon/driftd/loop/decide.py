@@ -79,15 +79,17 @@ class Decision:
 
 
 @contextmanager
-def open_decision(
-    state: ModelState, rules: Rules, store: StateStore, metrics: ModelMetrics, now: float
-) -> Iterator[Decision]:
-    """Open a transaction for a decision; metrics and log lines follow only once it has landed."""
+def open_decision(state: ModelState, rules: Rules, store: StateStore, now: float) -> Iterator[Decision]:
+    """Open a transaction for a decision; `report` follows once it has landed."""
     decision = Decision(state, rules, store, now)
     with store.transaction():
         yield decision
+
+
+def report(decision: Decision, metrics: ModelMetrics) -> None:
+    """Count and log what was decided, in order."""
     for before, transition in decision.transitions:
-        _report(before, transition, metrics, now)
+        _report(before, transition, metrics, decision.now)
 
 
 def _report(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:

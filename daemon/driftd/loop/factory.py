@@ -17,6 +17,7 @@ from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
+from driftd.loop.check_group import CheckGroup
 from driftd.loop.check_schedule import CheckScheduler
 from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
 from driftd.loop.decide import COUNTS_A_WINDOW, Counts
@@ -98,12 +99,13 @@ class Assembly:
         self.store = store
         self.metrics = metrics
         self.service = service or Service()
+        self.group = CheckGroup(store)
         self.registry = Registry(places)
         self.events = EventsWatch(places, config_path)
         limits = JobLimits(
             memory_bytes=config.limits.memory, threads=config.limits.threads, disk_bytes=config.limits.disk
         )
-        self.helper = HelperProcess(places.helper, limits, self.service.alive)
+        self.helper = HelperProcess(places.helper, limits, self._alive)
         self.disk = DiskUse()
         self._slots = JobSlots(children)
         self._open_source = open_source
@@ -115,6 +117,11 @@ class Assembly:
     def wake(self) -> None:
         """A source has answered that a round did not wait for."""
         self._wake()
+
+    def _alive(self) -> None:
+        """Called before and during every wait: checks that were recorded need not wait too."""
+        self.group.end_if_due()
+        self.service.alive()
 
     def on_wake(self, act: Callable[[], None]) -> None:
         """What to do then; called in a thread of the source."""
@@ -162,6 +169,7 @@ class Assembly:
             performer=self._performer(name, config),
             store=self.store,
             metrics=self.metrics.model(name),
+            group=self.group,
             disk_limits=partial(self.disk.limits, config.retention),
             has_time=self.has_time,
         )
@@ -195,9 +203,7 @@ class Assembly:
         before = self._guards.get(name)
         if before is not None and before[0] == (paths, seconds) and before[1].is_under_way:
             return before[1]
-        guard = TimeoutWorker(
-            name, seconds, self.service.alive, patience=self._patience, paths=paths, finished=self.wake
-        )
+        guard = TimeoutWorker(name, seconds, self._alive, patience=self._patience, paths=paths, finished=self.wake)
         self._guards[name] = (paths, seconds), guard
         return guard
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -15,8 +16,9 @@ from driftd.actions import ReportResult
 from driftd.events import Event
 from driftd.formatting import encodable
 from driftd.loop.actions import Performer, finding_of
+from driftd.loop.check_group import CheckGroup, GroupOwner, RecordedCheck
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
-from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, save_fault
+from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, report, save_fault
 from driftd.loop.disk import DiskLimits, prune_model
 from driftd.loop.requests import (
     PRUNE_CHECKS,
@@ -27,7 +29,7 @@ from driftd.loop.requests import (
     request_of,
     reset_cursor,
 )
-from driftd.loop.resume import MonitorState, check_context, show_version, without_absorbed
+from driftd.loop.resume import MonitorState, show_version
 from driftd.loop.step_schedule import SHORT_REST
 from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
@@ -47,6 +49,7 @@ from driftd.records import (
     ReportArguments,
     SwapArguments,
     SwapPurpose,
+    Window,
 )
 from driftd.registry.manifest import ManifestError, content_of
 from driftd.store.state.records import StoredAction, StoredRequest
@@ -75,6 +78,7 @@ class ModelRunner:
     performer: Performer
     store: StateStore
     metrics: ModelMetrics
+    group: CheckGroup
     disk_limits: Callable[[], DiskLimits]
     has_time: Callable[[], bool] = lambda: True  # whether the round under way may go on
     is_blind: bool = False  # the champion's files, or its evidence, are damaged: only requests are answered
@@ -132,10 +136,13 @@ class ModelRunner:
     @contextmanager
     def _decide(self, now: float) -> Iterator[Decision]:
         """Decide; the state in memory follows the one in the store, never the other way round."""
-        before = self.state
-        with open_decision(before, self.rules, self.store, self.metrics, now) as decision:
+        with open_decision(self.state, self.rules, self.store, now) as decision:
             yield decision
-        self.state = decision.state
+        report(decision, self.metrics)
+        self._follow(decision)
+
+    def _follow(self, decision: Decision) -> None:
+        before, self.state = self.state, decision.state
         if self.state != before:
             self.metrics.state(self.state, self.performer.registry.current(self.name))
 
@@ -162,17 +169,10 @@ class ModelRunner:
         self.scheduler.refresh(now)
         due, waiting = self.scheduler.due(self.store, now), self.scheduler.count_due(self.store, now)
         self._show_source()
-        served = self._served_by(champion)
-        for run in self.scheduler.windows(due, self.evidence, served):
-            self._record(run, champion, now)
-            if not self.has_time():
-                return True
-        cohorts = 0
-        for run in self.scheduler.cohorts(self.store, self.evidence, served, now):
-            self._record(run, champion, now)
-            cohorts += 1
-            if not self.has_time():
-                break
+        with self.group.hold(GroupOwner(partial(self._save_evidence, champion), self._remember, self.metrics)):
+            cohorts = self._record_due(due, champion, now)
+        if cohorts is None:
+            return True
         left = self.scheduler.count_due(self.store, now)
         self.metrics.doubts(
             ahead=self.scheduler.count_ahead(self.store, now),
@@ -181,6 +181,35 @@ class ModelRunner:
         )
         self._show_waiting(now)
         return bool(cohorts) or (len(due) > 1 and left < waiting)
+
+    def _record_due(self, due: list[Window], champion: int, now: float) -> int | None:
+        """Check windows, then cohorts; how many cohorts were checked, None where a round ended amid the windows."""
+        served = self._served_by(champion)
+        for run in self.scheduler.windows(due, self.evidence, served):
+            self._record(run, champion, now)
+            if not self.has_time():
+                return None
+        cohorts = 0
+        for run in self.scheduler.cohorts(self.store, self.evidence, served, now):
+            self._record(run, champion, now)
+            cohorts += 1
+            if not self.has_time():
+                break
+        return cohorts
+
+    def _save_evidence(self, champion: int) -> None:
+        self.evidence.save(champion, self.evidence.current, self.store)
+
+    def _remember(self) -> Callable[[], None]:
+        """What puts memory back to this moment, where the checks after it cannot land."""
+        state, monitor, verdicts = self.state, self.evidence.monitor, self.verdicts
+
+        def put_back() -> None:
+            self.state, self.evidence.monitor, self.verdicts = state, monitor, verdicts
+            self.counts.forget()
+            self.scheduler.forget()
+
+        return put_back
 
     def _show_waiting(self, now: float) -> None:
         self.metrics.waits(
@@ -218,10 +247,10 @@ class ModelRunner:
         )
 
     def _record(self, run: CheckRun, champion: int, now: float) -> None:
-        """One check, its evidence, its alarms and what policy makes of them: in one transaction."""
+        """One check, its evidence, its alarms and what policy makes of them: whole, and landing with its group."""
         assessment, monitor = run.result.assessment, run.result.monitor
         facts = self._facts(now)
-        with self._decide(now) as decision:
+        with self.group.record(), open_decision(self.state, self.rules, self.store, now) as decision:
             monitor = absorb_alarms(decision, run, monitor, facts)
             self.store.save_check(self.name, run.kind, run.window, assessment, at=now, version=champion)
             save_fault(decision, run)
@@ -230,23 +259,11 @@ class ModelRunner:
                 self.store.save_profile(
                     self.name, run.window, version=champion, rows=profile.rows, profile=profile.to_bytes()
                 )
-            self.evidence.save(champion, monitor, self.store)
             raise_alarms(decision, run, facts, champion)
-        self.evidence.monitor = monitor
+        self.state, self.evidence.monitor = decision.state, monitor
         is_window = run.kind == "window"
         self.verdicts = (self.verdicts.after_window if is_window else self.verdicts.after_labels)(assessment)
-        assessed, context = without_absorbed(assessment, monitor), check_context(monitor, assessment.rows)
-        self.metrics.check(run.kind, assessed, run.window, context, seconds=run.seconds, now=now)
-        log.info(
-            "check",
-            model=self.name,
-            kind=run.kind,
-            window=run.window.index,
-            rows=assessment.rows,
-            verdict=assessment.verdict,
-            reason=assessment.sentence,
-            seconds=round(run.seconds, 4),
-        )
+        self.group.add(RecordedCheck(run, decision, monitor))
 
     # --- decide ------------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,14 @@ OF_VERSION = (  # what was seen of one version says nothing of the next
 )
 
 
+def covers(later: Assessment, earlier: Assessment) -> bool:
+    """Whether a later check of the same kind sets every gauge that an earlier one has set."""
+    if later.verdict is Verdict.ERROR or not later.kinds:
+        return False
+    kinds = {kind.kind for kind in later.kinds}
+    return all(kind.kind in kinds for kind in earlier.kinds) and later.figures.keys() >= earlier.figures.keys()
+
+
 def show_evidence(board: MetricStore, model: str, kind: str, assessment: Assessment) -> None:
     """The verdict on each kind of evidence. A check that could not look leaves the evidence, never an old verdict."""
     by_kind = {kind.kind: kind for kind in assessment.kinds}

@@ -143,9 +143,9 @@ class ModelMetrics:
         self._show_tally()
 
     def check(
-        self, kind: str, assessment: Assessment, window: Window, eye: CheckContext, *, seconds: float, now: float
+        self, kind: str, assessment: Assessment, window: Window, eye: CheckContext | None, *, seconds: float, now: float
     ) -> None:
-        """A check was made and recorded."""
+        """A check was made and recorded; without `eye` a later one shows all that this one would."""
         board, model = self._board, self._model
         with board.together():
             board.add(model_families.CHECKS, 1, model, kind, assessment.verdict)
@@ -155,7 +155,9 @@ class ModelMetrics:
                 board.add(model_families.LABELS, assessment.figures.get("labels", 0), model)
                 board.add(model_families.UNSEEN_LABELS, assessment.figures.get("unseen_labels", 0), model)
             board.observe(model_families.CHECK_TIME, seconds, model, kind)
-            self.show_check(kind, assessment, window, eye, at=now)
+            self._labels_until(assessment.figures.get("newest_label_at"))
+            if eye is not None:
+                self.show_check(kind, assessment, window, eye, at=now)
 
     def show_check(self, kind: str, assessment: Assessment, window: Window, eye: CheckContext, *, at: float) -> None:
         """Show what the last check of a kind said, and when: just made, or read from the store at start."""

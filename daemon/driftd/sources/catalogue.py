@@ -45,6 +45,13 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
     first_future: float | None = None  # the earliest time beyond that bound
     is_timed: bool = True  # whether the rows have times of their own
 
+    def part(self, start: int, stop: int) -> Stretch:
+        """Some rows of a Parquet file out of these, of which all have a usable time."""
+        rows = stop - start
+        return msgspec.structs.replace(
+            self, start=start, stop=stop, rows=rows, first_row=self.first_row + start - self.start
+        )
+
 
 class LogFile(msgspec.Struct):
     """One file as it was at the last look."""

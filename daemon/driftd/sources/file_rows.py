@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from driftd.sources.protocol import CHUNK_ROWS
+from driftd.sources.protocol import chunk_rows
 from driftd.store.events.reader import EventReader
 from driftd_detectors.batches.rows import Rows, ids_of
 from driftd_detectors.columns import Outcomes
@@ -46,13 +46,14 @@ class FileRows(Rows):
 
 
 def gather(parts: Iterable[FileRows], schema: Schema) -> Iterator[FileRows]:
-    """Rows in chunks of about `CHUNK_ROWS`, however small or large the stretches are."""
+    """Rows in chunks of about `chunk_rows`, however small or large the stretches are."""
+    most = chunk_rows(len(schema.features))
     waiting: list[FileRows] = []
     size = 0
     for part in parts:
         if len(part) == 0:
             continue
-        if waiting and size + len(part) > CHUNK_ROWS:
+        if waiting and size + len(part) > most:
             yield FileRows.stack(waiting, schema)
             waiting, size = [], 0
         waiting.append(part)

@@ -329,7 +329,9 @@ class FilesSource:
             self._logs.say_unreadable(stretch, ValueError(said))
         early = outcomes.labelled & (outcomes.label_at < outcomes.at - _SKEW)
         place = (stretch.file, stretch.first_row)
-        self._early.pop(place, None)
+        rows = range(stretch.first_row, stretch.first_row + stretch.rows)  # may have been looked at in other pieces
+        for known in [known for known in self._early if known[0] == stretch.file and known[1] in rows]:
+            del self._early[known]
         if early.any():
             first = int(np.argmax(early))
             times = f"{format_time(outcomes.label_at[first])} for a row of {format_time(outcomes.at[first])}"

@@ -15,7 +15,7 @@ from driftd.sources.file_system import FileSystem
 from driftd.sources.listing import with_partition
 from driftd.sources.nested import as_read, path_in, with_paths
 from driftd.sources.parsed import RequestedColumns
-from driftd.sources.protocol import CHUNK_ROWS
+from driftd.sources.protocol import CHUNK_ROWS, chunk_rows
 from driftd.sources.row_counts import Found, FoundTimes
 from driftd_detectors.batches.arrow_columns import read_times
 
@@ -177,31 +177,39 @@ def _empty_rows(rows: int) -> pa.Table:
 def _group(
     parquet: pq.ParquetFile, group: int, first: int, stretches: Sequence[Stretch], names: Sequence[str]
 ) -> Iterator[tuple[Stretch, pa.Table]]:
-    """One row group in pieces of `CHUNK_ROWS`, until the last stretch is served; in one go when it is small."""
+    """The stretches that begin in one row group, in pieces of `chunk_rows`, until the last is served.
+
+    A stretch with rows that are set aside comes whole: which they are is known once it is read.
+    """
     place = first
     waiting = list(stretches)
+    begun: list[pa.Table] = []  # of the first that waits
     for table in _pieces(parquet, group, names):
-        while waiting and waiting[0].start < place + len(table):
+        stop = place + len(table)
+        while waiting and waiting[0].start < stop:
             stretch = waiting[0]
-            if stretch.stop > place + len(table):
+            start, end = max(stretch.start, place), min(stretch.stop, stop)
+            part = table.slice(start - place, end - start)
+            if not stretch.set_aside:
+                yield stretch.part(start, end), part
+            elif end == stretch.stop:
+                yield stretch, pa.concat_tables([*begun, part])
+                begun = []
+            else:
+                begun.append(part)
+            if end < stretch.stop:
                 break
             waiting.pop(0)
-            yield stretch, table.slice(stretch.start - place, stretch.stop - stretch.start)
-        place += len(table)
+        place = stop
         if not waiting:
             return
-    # A file that was rewritten has stretches across the pieces: rare, so read the group whole.
-    if waiting:
-        table = parquet.read_row_group(group, columns=list(names))
-        for stretch in waiting:
-            yield stretch, table.slice(stretch.start - first, stretch.stop - stretch.start)
 
 
 def _pieces(parquet: pq.ParquetFile, group: int, names: Sequence[str]) -> Iterator[pa.Table]:
-    rows = parquet.metadata.row_group(group).num_rows
-    if rows <= CHUNK_ROWS or not names:
+    rows, most = parquet.metadata.row_group(group).num_rows, chunk_rows(len(names))
+    if rows <= most or not names:
         table = parquet.read_row_group(group, columns=list(names))
         yield table if names else _empty_rows(rows)
         return
-    for batch in parquet.iter_batches(batch_size=CHUNK_ROWS, row_groups=[group], columns=list(names)):
+    for batch in parquet.iter_batches(batch_size=most, row_groups=[group], columns=list(names)):
         yield pa.Table.from_batches([batch])

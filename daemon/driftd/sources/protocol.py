@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 DISAGREES = 90 * 86_400.0  # seconds between the clock and the newest event: then the clock is not believed
 CHUNK_ROWS = 50_000  # the memory of a check is bounded by one chunk
+CHUNK_CELLS = 64 * CHUNK_ROWS  # and by so many values, where rows are wide
+
+
+def chunk_rows(columns: int) -> int:
+    """How many rows of so many columns make a chunk."""
+    return max(1, min(CHUNK_ROWS, CHUNK_CELLS // max(1, columns)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class Source(Protocol):
         ...
 
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
-        """The rows of a window, at most `CHUNK_ROWS` at once, with the labels known so far."""
+        """The rows of a window, at most `chunk_rows` at once, with the labels known so far."""
         ...
 
     def outcomes(self, window: Window, known_by: float) -> Outcomes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from driftd.paths import Places
 from driftd.records import Window
-from driftd.sources.protocol import CHUNK_ROWS, COUNT_SECONDS, Extent, JoinCounts, at_most
+from driftd.sources.protocol import COUNT_SECONDS, Extent, JoinCounts, at_most, chunk_rows
 from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd.store.ownership import holder
 from driftd_detectors.cohort import Cohort, cohort_of, features_among, fold_cohorts, hash_numbers
@@ -85,7 +85,7 @@ class StoreSource:
         """See `Source.chunks`."""
         seqs = self._seqs(window)
         refused = self._refused_shares(window, len(seqs))
-        for piece in _pieces(seqs):
+        for piece in self._pieces(seqs):
             rows, columns = self._read(piece, _EVER)
             yield _with_refused(columns, refused), rows.outcomes
 
@@ -100,7 +100,7 @@ class StoreSource:
     def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
         """See `Source.cohort`."""
         wanted = features_among(self._schema, features)
-        parts = (self._part(piece, known_by, wanted, served) for piece in _pieces(self._seqs(window)))
+        parts = (self._part(piece, known_by, wanted, served) for piece in self._pieces(self._seqs(window)))
         return fold_cohorts(parts, replace(self._schema, features=wanted))
 
     def _part(self, seqs: Seqs, known_by: float, wanted: tuple[Feature, ...], served: ServedBy) -> Cohort:
@@ -109,7 +109,7 @@ class StoreSource:
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
-        for seqs in _pieces(self._reader.labelled_between(since, until, known_by)):
+        for seqs in self._pieces(self._reader.labelled_between(since, until, known_by)):
             yield self._table(seqs, known_by)
 
     def count_labelled(self, since: float, known_by: float) -> int:
@@ -150,6 +150,11 @@ class StoreSource:
             return self._reader.seqs_between(window.start, window.end)
         return np.arange(int(window.start) + 1, int(window.end) + 1, dtype=np.int64)
 
+    def _pieces(self, seqs: Seqs) -> Iterator[Seqs]:
+        rows = chunk_rows(len(self._schema.features))
+        for start in range(0, len(seqs), rows):
+            yield seqs[start : start + rows]
+
     def _table(self, seqs: Seqs, known_by: float) -> pa.Table:
         from driftd_detectors.batches.arrow_columns import table_of  # noqa: PLC0415 - Arrow is not for the daemon at rest
 
@@ -175,8 +180,3 @@ def _with_refused(columns: Columns, shares: dict[str, float]) -> Columns:
     counts = {name: columns.unreadable.get(name, 0) for name in {*shares, *columns.unreadable}}
     unreadable = {name: count + round(columns.rows * shares.get(name, 0.0)) for name, count in counts.items()}
     return replace(columns, unreadable=unreadable)
-
-
-def _pieces(seqs: Seqs) -> Iterator[Seqs]:
-    for start in range(0, len(seqs), CHUNK_ROWS):
-        yield seqs[start : start + CHUNK_ROWS]

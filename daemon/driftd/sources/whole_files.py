@@ -1,243 +1,37 @@
-"""Reads whole files as one frame, by the readers of the files source, and tells the kind of each column: for `init`."""
+"""Reads whole files, or a sample of their rows, as columns, by the readers of the files source: for `init`."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from driftd.errors import DriftdError
 from driftd.sources.catalogue import LogFile, Stretch
-from driftd.sources.dialects import Dialect, begin_of_date, open_text
+from driftd.sources.column_kinds import ColumnKinds, WholeFilesError, require_few
+from driftd.sources.dialects import Dialect, open_text
 from driftd.sources.file_system import absolute_path
 from driftd.sources.files_settings import Reading
 from driftd.sources.formats import FileFormat
 from driftd.sources.json_lines import rows_in
 from driftd.sources.log_files import LogFiles
-from driftd.sources.nested import as_read
 from driftd.sources.parsed import RequestedColumns
 from driftd.sources.text_files import TextFormat, first_columns
-from driftd_detectors.batches.arrow_columns import has_text, is_text, read_column, values_of
-from driftd_detectors.columns import Column, join_columns, missing_column
-from driftd_detectors.schema import MOSTLY, Kind, kind_of_values
-from driftd_detectors.values import class_name
-
-_MONTHS = 12
-MOST_COLUMNS = 5_000  # more take minutes to look at one by one, here and at each build
-_FIRST_ROWS = 1_000
-_FIRST_VALUES = 50
-
-
-class ColumnKinds:
-    """What is seen of columns, file by file, and the kind that follows from it."""
-
-    def __init__(self) -> None:
-        """Nothing seen yet."""
-        self._counts: dict[str, Counter[Any]] = {}
-        self._told: dict[str, set[Kind]] = {}
-        self._nested: dict[str, None] = {}
-        self._untyped = False
-        self.folders: dict[str, None] = {}  # columns that are named by folders alone
-
-    @property
-    def nested(self) -> tuple[str, ...]:
-        """Columns of lists and of types that are not read, which no feature can be made of."""
-        return tuple(self._nested)
-
-    def kinds(self) -> dict[str, Kind]:
-        """The kind of each column that holds single values, in the order in which they were seen."""
-        names = dict.fromkeys((*self._counts, *self._told))
-        return {name: self._kind(name) for name in names if name not in self._nested}
-
-    def counts(self, name: str) -> Mapping[Any, int]:
-        """How often the values of a column were seen; empty where its type told the kind."""
-        return self._counts.get(name, Counter())
-
-    def see_texts(self, table: pa.Table) -> None:
-        """The columns of an untyped format, all of them as text."""
-        self._untyped = True
-        for name in table.column_names:
-            _count(table.column(name), self._counts.setdefault(name, Counter()))
-
-    def see_rows(self, rows: Iterable[Mapping[str, object]]) -> None:
-        """Rows of JSON; lists have no kind."""
-        for row in rows:
-            for name, value in row.items():
-                if isinstance(value, list):
-                    self._nested[name] = None
-                else:
-                    self._counts.setdefault(name, Counter())[value] += 1
-            require_few(self._counts)
-
-    def see_parquet(self, parquet: pq.ParquetFile) -> None:
-        """The columns of a Parquet file, those inside structs under their paths."""
-        require_few(columns := list(leaves(parquet.schema_arrow)))
-        unreadable = _unreadable_columns(parquet)
-        for name, kind in columns:
-            if name in unreadable:
-                self._nested[name] = None
-                continue
-            found_kind = _kind_of_type(kind)
-            if found_kind is not None:
-                self._told.setdefault(name, set()).add(found_kind)
-            elif not has_text(kind):
-                self._nested[name] = None
-            else:
-                counts = self._counts.setdefault(name, Counter())
-                for batch in parquet.iter_batches(columns=[name]):
-                    _count(_only_column(pa.table(batch)), counts)
-
-    def see_partition(self, values: Mapping[str, str | None], rows: int) -> None:
-        """Columns that the folders of a file name and the file itself has not; they have no types."""
-        self._untyped = self._untyped or bool(values)
-        self.folders |= dict.fromkeys(values)
-        for name, value in values.items():
-            self._counts.setdefault(name, Counter())[value] += rows
-
-    def order_dates(self, dialect: Dialect) -> Dialect:
-        """The dialect with the order of dates such as 31/01/2026 that it says, or that numbers over 12 show.
-
-        It stays open where there are no such dates. Raises WholeFilesError where nothing shows it, or both are shown.
-        """
-        columns = {name: dates for name in self._counts if (dates := self._dates(name))}
-        if dialect.day_first is not None or not columns:
-            return dialect
-        rows = [
-            (first, second, self.counts(name)[text])
-            for name in columns
-            for text, (first, second) in columns[name].items()
-        ]
-        day = sum(count for first, _, count in rows if first > _MONTHS)
-        month = sum(count for _, second, count in rows if second > _MONTHS)
-        if min(day, month) > (1 - MOSTLY) * max(day, month) or day == month:
-            name, dates = next(iter(columns.items()))
-            counts = f" ({day:,} rows show one, {month:,} the other)" if day else ""
-            raise WholeFilesError(
-                f"the dates of {name}, such as {next(iter(dates))!r}, may begin with the day or the month{counts}: "
-                "set dialect: {day_first: true} or {day_first: false}"
-            )
-        return replace(dialect, day_first=day > month)
-
-    def remarks_on_dates(self, dialect: Dialect) -> Iterator[str]:
-        """One sentence on each column of such dates."""
-        begin = "day" if dialect.day_first else "month"
-        for name in self._counts:
-            if dates := self._dates(name):
-                yield (
-                    f"the dates of {name}, such as {next(iter(dates))!r}, begin with the {begin}: a source that reads "
-                    f"such files needs dialect: {{day_first: {str(dialect.day_first).lower()}}}"
-                )
-
-    def _present(self, name: str) -> dict[Any, int]:
-        return {value: count for value, count in self.counts(name).items() if value is not None and value == value}  # noqa: PLR0124 - NaN
-
-    def _dates(self, name: str) -> dict[str, tuple[int, int]]:
-        """The two numbers before the year of each date of a column of such dates; empty for any other column."""
-        first = [value for value in islice(self.counts(name), _FIRST_VALUES) if isinstance(value, str)]
-        if 2 * sum(begin_of_date(text) is not None for text in first) <= len(first):
-            return {}
-        present = self._present(name)
-        if (
-            not present
-            or name in self._told
-            or name in self._nested
-            or not all(isinstance(value, str) for value in present)
-        ):
-            return {}
-        begins = {text: begin_of_date(text) for text in present}
-        rows = sum(count for text, count in present.items() if begins[text] is not None)
-        if rows < MOSTLY * sum(present.values()):
-            return {}
-        return {text: begin for text, begin in begins.items() if begin is not None}
-
-    def _kind(self, name: str) -> Kind:
-        kinds = self._told.get(name, set())
-        present = self._present(name)
-        if self._dates(name):
-            return Kind.TIMESTAMP
-        if present or not kinds:
-            kinds = {*kinds, kind_of_values(present, untyped=self._untyped)}
-        return next(iter(kinds)) if len(kinds) == 1 else Kind.CATEGORY
-
-
-def require_few(columns: Collection[object]) -> None:
-    """Raises WholeFilesError for more columns than can be looked at."""
-    if len(columns) > MOST_COLUMNS:
-        raise WholeFilesError(
-            f"it has more than {MOST_COLUMNS:,} columns, which driftd does not read: each is looked at by itself, in "
-            "every window and at every build; write a file of the columns that the model uses"
-        )
-
-
-def leaves(fields: Iterable[pa.Field], before: str = "") -> Iterator[tuple[str, pa.DataType]]:
-    """The columns that hold values, with those inside structs under their paths."""
-    for column in fields:
-        if pa.types.is_struct(column.type):
-            yield from leaves(column.type, f"{before}{column.name}.")
-        else:
-            yield f"{before}{column.name}", column.type
-
-
-def _unreadable_columns(parquet: pq.ParquetFile) -> set[str]:
-    """Columns of types that driftd does not read, such as spans of time and bytes that are no text."""
-    first = next(parquet.iter_batches(batch_size=_FIRST_ROWS), None)
-    table = pa.Table.from_batches([first]) if first is not None else parquet.schema_arrow.empty_table()
-    return {name for name in table.column_names if not is_nested(table, name) and as_read(table.select([name]))[1]}
-
-
-def is_nested(table: pa.Table, name: str) -> bool:
-    """Whether a column has parts of its own, which are looked at one by one."""
-    return bool(pa.types.is_nested(table.schema.field(name).type))
-
-
-def _only_column(table: pa.Table) -> pa.ChunkedArray:
-    while pa.types.is_struct(table.schema.field(0).type):
-        table = table.flatten()
-    return table.column(0)
-
-
-def _kind_of_type(kind: pa.DataType) -> Kind | None:
-    """The kind that an Arrow type tells; None where only the values do."""
-    if pa.types.is_boolean(kind):
-        return Kind.BOOLEAN
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return Kind.NUMBER
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return Kind.TIMESTAMP
-    if pa.types.is_dictionary(kind) and not is_text(kind):
-        return Kind.CATEGORY  # numbers that were declared to be categories
-    return None
-
-
-def _count(column: pa.ChunkedArray, counts: Counter[Any]) -> None:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    for chunk in column.chunks:
-        plain = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
-        if pa.types.is_null(plain.type):
-            counts[None] += len(plain)
-            continue
-        found = pc.value_counts(plain)
-        values = values_of(found.field("values"))
-        names = values if is_text(plain.type) else [None if text is None else class_name(text) for text in values]
-        for name, count in zip(names, found.field("counts").to_pylist(), strict=True):
-            counts[name] += count
-
+from driftd_detectors.batches.arrow_columns import read_column
+from driftd_detectors.columns import Column, join_columns, missing_column, take_rows
+from driftd_detectors.schema import Kind
 
 _NO_COLUMN = "\0"
+_SEED = 1
 _QUIET_SECONDS = 3600.0  # beyond the last change: a last line without its end is whole
-
-
-class WholeFilesError(DriftdError):
-    """Files that cannot be read as rows; the message says which, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +41,7 @@ class WholeFiles:
     `integers` holds the columns that are whole numbers of 64 bits in every file: as floats, long ids would lose digits.
     `nested` names columns of lists and of types that are not read, `folders` those that stand in the names of folders
     (`key=value`) alone. `remarks` say what could not be read. `dialect` is how the text was read, with the order of its
-    dates where these show it.
+    dates where these show it. Where `rows` are a sample of the `total`, `pieces` reads all again, some at a time.
     """
 
     rows: int
@@ -258,14 +52,22 @@ class WholeFiles:
     remarks: tuple[str, ...]
     folders: tuple[str, ...] = ()
     dialect: Dialect = field(default_factory=Dialect)
+    total: int = 0
+    pieces: Callable[[], Iterator[WholeFiles]] | None = None
 
 
 def read_whole(
-    pattern: str, now: float, file_format: FileFormat = "auto", dialect: Dialect | None = None
+    pattern: str,
+    now: float,
+    file_format: FileFormat = "auto",
+    dialect: Dialect | None = None,
+    *,
+    most_values: float = inf,
 ) -> WholeFiles:
     """Read the files of a path, a folder or a pattern.
 
-    `now` is epoch seconds. Raises WholeFilesError when any of the files cannot be read, or none has rows.
+    `now` is epoch seconds. Of rows with more than `most_values` altogether, so many are drawn at random. Raises
+    WholeFilesError when any of the files cannot be read, or none has rows.
     """
     reading = Reading(_NO_COLUMN, format=file_format, dialect=dialect or Dialect())
     with tempfile.TemporaryDirectory(prefix="driftd-init-") as folder:
@@ -277,7 +79,9 @@ def read_whole(
         seen = _kinds_of(logs)
         ordered = seen.order_dates(reading.dialect)
         logs.use_reading(replace(reading, dialect=ordered))
-        found = _read(logs, seen.kinds(), seen.nested)
+        kinds = seen.kinds()
+        share = most_values / max(1, logs.known.rows * len(kinds))
+        found = _read(logs, kinds, seen.nested, share)
         _require_whole(logs)
     remarks = (*seen.remarks_on_dates(ordered), *found.remarks)
     return replace(found, remarks=remarks, folders=tuple(seen.folders), dialect=ordered)
@@ -330,35 +134,72 @@ def _lines_of(file: LogFile, how: TextFormat, stretches: list[Stretch]) -> Itera
             yield how.dialect.as_utf8(log.read(stretch.stop - stretch.start))
 
 
-def _read(logs: LogFiles, kinds: Mapping[str, Kind], nested: tuple[str, ...]) -> WholeFiles:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some rows: their values, whole numbers as the file has them, and how many values could not be read."""
+
+    rows: int
+    columns: dict[str, Column]
+    integers: dict[str, pa.ChunkedArray]
+    unreadable: dict[str, int]
+
+    def take(self, mask: NDArray[np.bool_]) -> _Piece:
+        """The rows for which `mask` holds."""
+        places, chosen = np.flatnonzero(mask), pa.array(mask)
+        return _Piece(
+            len(places),
+            {name: take_rows(column, places) for name, column in self.columns.items()},
+            {name: column.filter(chosen) for name, column in self.integers.items()},
+            self.unreadable,
+        )
+
+
+def _pieces(logs: LogFiles, kinds: Mapping[str, Kind]) -> Iterator[_Piece]:
     texts = tuple(name for name, kind in kinds.items() if kind in {Kind.CATEGORY, Kind.BOOLEAN})
     times = tuple(name for name, kind in kinds.items() if kind is Kind.TIMESTAMP)
-    parts: dict[str, list[Column]] = {name: [] for name in kinds}
-    whole: dict[str, list[pa.ChunkedArray]] = {name: [] for name, kind in kinds.items() if kind is Kind.NUMBER}
-    unreadable = dict.fromkeys(kinds, 0)
-    rows = 0
     for stretch, table in logs.read(logs.known.stretches, RequestedColumns(_NO_COLUMN, tuple(kinds), texts, times)):
-        present = set(table.column_names)
-        rows += len(table)
+        piece = _Piece(len(table), {}, {}, {})
         for name, kind in kinds.items():
-            column = table.column(name) if name in present else pa.chunked_array([pa.nulls(len(table))])
+            column = table.column(name) if name in table.column_names else pa.chunked_array([pa.nulls(len(table))])
             values, faults = read_column(column, kind, numeric_text=logs.reads_numbers_as_text(stretch))
-            parts[name].append(values)
-            unreadable[name] += faults
-            if name in whole:
-                whole[name].append(column)
-    integers = {name: pieces for name, pieces in whole.items() if all(_is_whole(piece.type) for piece in pieces)}
-    return WholeFiles(
-        rows,
-        kinds,
-        {name: join_columns(pieces) if pieces else missing_column(kinds[name], 0) for name, pieces in parts.items()},
-        {
-            name: pa.chunked_array([c for p in pieces for c in p.cast(pa.int64()).chunks])
-            for name, pieces in integers.items()
-        },
-        nested,
-        tuple(_remarks(logs, kinds, unreadable)),
-    )
+            piece.columns[name], piece.unreadable[name] = values, faults
+            if kind is Kind.NUMBER and _is_whole(column.type):
+                piece.integers[name] = column
+        yield piece
+
+
+def _read(logs: LogFiles, kinds: Mapping[str, Kind], nested: tuple[str, ...], share: float) -> WholeFiles:
+    """All rows, or `share` of them, each drawn by itself."""
+    unreadable: Counter[str] = Counter()
+    integers = {name for name, kind in kinds.items() if kind is Kind.NUMBER}
+    parts, total, draw = [], 0, np.random.default_rng(_SEED)
+    for piece in _pieces(logs, kinds):
+        total += piece.rows
+        unreadable.update(piece.unreadable)
+        integers &= piece.integers.keys()
+        parts.append(piece if share >= 1 else piece.take(draw.random(piece.rows) < share))
+    found = _join(parts, kinds, integers)
+    again = partial(_read_again, logs, kinds, frozenset(integers)) if share < 1 else None
+    remarks = tuple(_remarks(logs, kinds, unreadable))
+    return replace(found, nested=nested, remarks=remarks, total=total, pieces=again)
+
+
+def _read_again(logs: LogFiles, kinds: Mapping[str, Kind], integers: Collection[str]) -> Iterator[WholeFiles]:
+    for piece in _pieces(logs, kinds):
+        yield _join([piece], kinds, integers)
+
+
+def _join(parts: Sequence[_Piece], kinds: Mapping[str, Kind], integers: Collection[str]) -> WholeFiles:
+    rows = sum(part.rows for part in parts)
+    columns: dict[str, Column] = {}
+    for name, kind in kinds.items():
+        columns[name] = join_columns([part.columns.pop(name) for part in parts]) if parts else missing_column(kind, 0)
+    whole = {
+        name: pa.chunked_array([c for part in parts for c in part.integers[name].cast(pa.int64()).chunks], pa.int64())
+        for name in kinds
+        if name in integers
+    }
+    return WholeFiles(rows, kinds, columns, whole, (), (), total=rows)
 
 
 def _is_whole(kind: pa.DataType) -> bool:

@@ -71,7 +71,32 @@ def m006_indexes_of_history(db: Database) -> None:
 
 
 @STATE_MIGRATIONS()
-def m009_chain_of_lineage(db: Database) -> None:
+def m007_scores_in_codes(db: Database) -> None:
+    """Scores by the number of their stream. Those of before stay where they are, and move over in small pieces."""
+    for statement in _CODED_SCORES:
+        db.execute(statement)
+
+
+_CODED_SCORES = (
+    "create table score_models(id integer primary key, model text not null unique) strict",
+    """create table score_streams(
+        id integer primary key, kind text not null, subject text not null, component text not null,
+        unique(kind, subject, component)) strict""",
+    """create table score_codes(
+        model integer not null, window_index integer not null, stream integer not null, value real,
+        evidence real not null, primary key(model, window_index, stream)) strict, without rowid""",
+    # For people who ask by SQL: every score with its names, wherever it lies.
+    """create view named_scores as
+        select score_models.model, window_index, kind, subject, component, value, evidence from score_codes
+        join score_models on score_models.id = score_codes.model
+        join score_streams on score_streams.id = score_codes.stream
+        union all
+        select model, window_index, kind, subject, component, value, evidence from scores""",
+)
+
+
+@STATE_MIGRATIONS()
+def m008_chain_of_lineage(db: Database) -> None:
     """Decisions and versions bound to all before them by a hash; the decisions of before are taken in as they are."""
     db.execute(
         """create table chain(

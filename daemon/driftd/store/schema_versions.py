@@ -38,7 +38,8 @@ KINDS = {
             "m004_restores",
             "m005_alarms_as_levels",
             "m006_indexes_of_history",
-            "m009_chain_of_lineage",
+            "m007_scores_in_codes",
+            "m008_chain_of_lineage",
         ),
     ),
 }

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,15 +134,18 @@ def make_first_version(
     on_step: Callable[[str], None] = lambda _step: None,
     limits: JobLimits | None = None,
     adopt: AdoptionOrder | None = None,
+    pieces: RowPieces | None = None,
 ) -> FirstVersion:
     """Snapshot the rows, train (or adopt the model that `adopt` names), judge the hold-out, and serve the version.
 
+    With `pieces` the rows are a sample of these, which are what the version is made from; `now` is then when the newest
+    of them is, where they have times.
     `on_step` is called with the name of each step as it begins. Raises FirstVersionError, and SnapshotError when no
     row has a label. Running it again after an interruption takes up what is done, and does anew what failed.
     """
     limits = limits or JobLimits()
     SHARED.ensure(job_environment(limits))  # one process loads the libraries for all steps, beside the snapshot
-    return _make(model, config, rows, columns, places, now, on_step, limits, adopt)
+    return _make(model, config, rows, columns, places, now, on_step, limits, adopt, pieces)
 
 
 def _make(
@@ -155,12 +158,15 @@ def _make(
     on_step: Callable[[str], None],
     limits: JobLimits,
     adopt: AdoptionOrder | None,
+    pieces: RowPieces | None,
 ) -> FirstVersion:
     on_step("snapshot")
     schema = schema_of(config, rows, columns)
     if adopt is not None and adopt.classes:
         schema = replace(schema, classes=tuple(sorted({*schema.classes, *adopt.classes})))
-    snapshot = take_snapshot(places, model, [labelled_table(rows, schema, columns, now)], schema, config.classes or ())
+    all_rows = RowPieces(lambda: iter([rows]), len(rows)) if pieces is None else pieces
+    snapshot = take_snapshot(places, model, all_rows.tables(schema, columns, now), schema, config.classes or ())
+    now = now if pieces is None or pieces.newest is None else pieces.newest
     base = {"model": model, "model_config": config.model_dump(mode="json"), "state_dir": str(places.root), "until": now}
     order = {"version": FIRST, "snapshot": snapshot.digest, "change_at": None, "seed": FIRST, "parent": None}
     why = {"trigger": "manual", "reason": "the first version"}
@@ -201,19 +207,46 @@ def schema_of(config: ModelConfig, rows: pd.DataFrame, columns: FileColumns) -> 
     return learned if config.classes is None else replace(learned, classes=config.classes)
 
 
-def labelled_table(rows: pd.DataFrame, schema: Schema, columns: FileColumns, now: float) -> pa.Table:
+@dataclass(slots=True)
+class RowPieces:
+    """The rows of files too large to be held, which `read` gives some at a time, in order."""
+
+    read: Callable[[], Iterator[pd.DataFrame]]
+    rows: int
+    newest: float | None = None  # the last time of a row or a label, once all were read; None where they have none
+
+    def map(self, change: Callable[[pd.DataFrame], pd.DataFrame]) -> RowPieces:
+        """The same, each piece changed."""
+        return RowPieces(lambda: map(change, self.read()), self.rows)
+
+    def tables(self, schema: Schema, columns: FileColumns, now: float) -> Iterator[pa.Table]:
+        """All rows as `labelled_table` gives them."""
+        before = 0
+        for rows in self.read():
+            yield labelled_table(rows, schema, columns, now, before, self.rows)
+            before += len(rows)
+            for name in (columns.time, columns.label_time) if columns.time is not None else ():
+                moments = epoch_seconds(rows[name]) if name is not None else np.empty(0)
+                found = float(np.fmax.reduce(moments, initial=-np.inf))
+                self.newest = found if self.newest is None else max(self.newest, found)
+
+
+def labelled_table(
+    rows: pd.DataFrame, schema: Schema, columns: FileColumns, now: float, before: int = 0, of: int | None = None
+) -> pa.Table:
     """The rows of a file as a source would give them (see `Source.labelled`), read by the same functions.
 
     Rows without a time are taken to be in order, a second apart, the last one at `now`; a label without a time
-    has none: when it came is unknown.
+    has none: when it came is unknown. So many rows of the file come `before` these, and so many it is `of`.
     """
     count = len(rows)
-    at = epoch_seconds(rows[columns.time]) if columns.time is not None else now - np.arange(count, 0, -1.0)
+    left = (count if of is None else of) - before
+    at = epoch_seconds(rows[columns.time]) if columns.time is not None else now - np.arange(left, left - count, -1.0)
     label_at = epoch_seconds(rows[columns.label_time]) if columns.label_time is not None else np.full(count, np.nan)
     if columns.id is not None:
         ids = read_ids(pa.chunked_array([arrow_of(rows[columns.id], Kind.CATEGORY)[0]]))
     else:
-        ids = pa.array([f"first-{number}" for number in range(count)], pa.string())
+        ids = pa.array([f"first-{number}" for number in range(before, before + count)], pa.string())
     missing = np.full(count, np.nan if schema.task is Task.REGRESSION else -1.0)
     label, unseen = _labels(rows[schema.target], schema) if schema.target in rows.columns else (missing, ())
     prediction = _labels(rows[columns.prediction], schema)[0] if columns.prediction is not None else missing

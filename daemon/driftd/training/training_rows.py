@@ -54,10 +54,15 @@ class TrainingRows:
     target: NDArray[Any]  # class text (object) or float64
     at: Numbers
     label_at: Numbers  # when the label became known; NaN where nobody has said so
-    version: NDArray[np.int64]  # that predicted the row when it was live; 0 when unknown
+    version: NDArray[np.int64]  # that predicted the row when it was live; below 1 where nobody says
 
     def __len__(self) -> int:
         return len(self.at)
+
+    def predicted_by(self, version: int) -> NDArray[np.bool_]:
+        """Which rows a version predicted that serves alone: those that name it, and those that name none."""
+        named: NDArray[np.bool_] = self.version == version
+        return named | (self.version < 1)
 
     @property
     def frame(self) -> pd.DataFrame:

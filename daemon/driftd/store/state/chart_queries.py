@@ -106,9 +106,21 @@ class SeriesReader(StateReader):
 
         Of long groups every `stride`-th window is enough: only its rows are read, however long the history is.
         """
-        query = """select (window_index - :first) / :group, kind, subject, component, avg(scores.value), max(evidence)
-                   from json_each(:windows) as wanted
-                   cross join scores on model = :model and window_index = wanted.value
+        query = """select place, kind, subject, component, sum(total) / sum(known), max(most) from (
+                       select (window_index - :first) / :group as place, kind, subject, component,
+                              sum(scores.value) as total, count(scores.value) as known, max(evidence) as most
+                       from json_each(:windows) as wanted
+                       cross join scores on model = :model and window_index = wanted.value
+                       group by 1, 2, 3, 4
+                       union all
+                       select place, kind, subject, component, total, known, most from (
+                           select (window_index - :first) / :group as place, stream, sum(score_codes.value) as total,
+                                  count(score_codes.value) as known, max(evidence) as most
+                           from json_each(:windows) as wanted
+                           cross join score_codes on window_index = wanted.value
+                                and model = (select id from score_models where model = :model)
+                           group by 1, 2)
+                       cross join score_streams on score_streams.id = stream)
                    group by 1, 2, 3, 4"""
         windows = json.dumps(list(range(first, last + 1, stride)))
         given = {"model": model, "first": first, "group": group, "windows": windows}
@@ -116,8 +128,10 @@ class SeriesReader(StateReader):
 
     def count_scores(self, model: str, window: int) -> int:
         """How many scores a window has."""
-        query = "select count(*) as scores from scores where model = ? and window_index = ?"
-        return int(self._db.execute(query, (model, window)).fetchone()["scores"])
+        query = """select (select count(*) from scores where model = :model and window_index = :window)
+                   + (select count(*) from score_codes where window_index = :window
+                      and model = (select id from score_models where model = :model)) as scores"""
+        return int(self._db.execute(query, {"model": model, "window": window}).fetchone()["scores"])
 
     def thresholds(self, model: str) -> dict[str, float]:
         """By kind, the evidence at which it alarms, as the newest check of a window with evidence had it."""
@@ -128,9 +142,12 @@ class SeriesReader(StateReader):
 
     def latest_subject(self, model: str, kind: str) -> str | None:
         """The subject of the newest score of a kind: for `performance`, the metric."""
-        query = "select subject from scores where model = ? and kind = ? order by window_index desc limit 1"
-        row = self._db.execute(query, (model, kind)).fetchone()
-        return None if row is None else str(row["subject"])
+        coded = """select subject from score_codes cross join score_streams on score_streams.id = stream
+                   where model = (select id from score_models where model = ?) and kind = ?
+                   order by window_index desc limit 1"""
+        older = "select subject from scores where model = ? and kind = ? order by window_index desc limit 1"
+        found = (self._db.execute(query, (model, kind)).fetchone() for query in (coded, older))
+        return next((str(row["subject"]) for row in found if row is not None), None)
 
     def profiles_upto(self, model: str, last: int, limit: int) -> list[tuple[int, float, bytes]]:
         """The stored Profiles of the latest windows with rows up to an index, newest first: index, start, bytes."""

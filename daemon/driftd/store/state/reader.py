@@ -207,13 +207,24 @@ class StateReader:
 
     def scores(self, model: str, since_index: int = 0) -> list[StoredScore]:
         """The scores of a model's windows from an index on, oldest first."""
-        query = "select * from scores where model = ? and window_index >= ? order by window_index"
-        return [StoredScore.from_row(row) for row in self._db.execute(query, (model, since_index))]
+        query = """select window_index, kind, subject, component, scores.value, evidence from scores
+                   where model = :model and window_index >= :since
+                   union all
+                   select window_index, kind, subject, component, score_codes.value, evidence
+                   from score_codes cross join score_streams on score_streams.id = stream
+                   where model = (select id from score_models where model = :model) and window_index >= :since
+                   order by window_index"""
+        return [StoredScore.from_row(row) for row in self._db.execute(query, {"model": model, "since": since_index})]
 
     def window_scores(self, model: str, index: int) -> list[StoredScore]:
         """The scores of one window."""
-        query = "select * from scores where model = ? and window_index = ?"
-        return [StoredScore.from_row(row) for row in self._db.execute(query, (model, index))]
+        query = """select window_index, kind, subject, component, scores.value, evidence from scores
+                   where model = :model and window_index = :index
+                   union all
+                   select window_index, kind, subject, component, score_codes.value, evidence
+                   from score_codes cross join score_streams on score_streams.id = stream
+                   where model = (select id from score_models where model = :model) and window_index = :index"""
+        return [StoredScore.from_row(row) for row in self._db.execute(query, {"model": model, "index": index})]
 
     def actions(self, model: str | None = None, limit: int = 50) -> list[StoredAction]:
         """The latest intended actions."""

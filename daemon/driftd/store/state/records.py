@@ -197,9 +197,7 @@ class StoredRequest:
 class StoredScore:
     """The score of one stream in one window."""
 
-    model: str
     window_index: int
-    window_start: float
     kind: str
     subject: str
     component: str

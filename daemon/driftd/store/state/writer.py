@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,10 +16,15 @@ from driftd.store.chain import append_entry, content_of_decision, newest_content
 from driftd.store.descriptors import open_database
 from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
-from driftd_detectors.assessment import Assessment, KindAssessment, Score
+from driftd.store.state.score_codes import ScoreCodes
+from driftd_detectors.assessment import Assessment, KindAssessment
 
 BUSY_SECONDS = 10.0
 PRUNED_AT_ONCE = 200  # windows of one model
+MOVED_AT_ONCE = 10_000  # scores
+LAST = 2**62  # beyond every index of a window
+_WHOLE = "begin immediate", "commit", ("rollback",)
+_INNER = "savepoint inner_part", "release inner_part", ("rollback to inner_part", "release inner_part")
 _OLDEST_CHECKS = """
     select kind, first from (
         select 'window' as kind, min(window_index) as first from checks where model = :model and kind = 'window'
@@ -40,17 +46,29 @@ class StateStore(StateReader):
         connection.execute(f"pragma synchronous = {'full' if durable else 'off'}")
         return cls(connection)
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._scores = ScoreCodes(connection)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes inside land together or not at all."""
-        self._db.execute("begin immediate")
+        """All writes inside land together or not at all; inside another transaction, when that one lands."""
+        begin, end, undo = _INNER if self._db.in_transaction else _WHOLE
+        self._db.execute(begin)
         try:
             yield
-            self._db.execute("commit")
+            self._db.execute(end)
         except BaseException:
+            self._scores.forget_codes()
             if self._db.in_transaction:  # a disk that fails has rolled back already
-                self._db.execute("rollback")
+                for statement in undo:
+                    self._db.execute(statement)
             raise
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return bool(self._db.in_transaction)
 
     def save_state(self, state: ModelState, at: float) -> None:
         """Remember a model's state."""
@@ -123,7 +141,7 @@ class StateStore(StateReader):
             evidence=_json({str(kind.kind): _evidence(kind) for kind in assessment.kinds}),
         )
         self.save_cursor(model, kind, window.index + 1)
-        self._save_scores(model, window, assessment.scores)
+        self._scores.save(model, window.index, assessment.scores)
 
     def save_config(
         self, digest: str, *, at: float, content: Mapping[str, object] | None = None, error: str | None = None
@@ -261,6 +279,20 @@ class StateStore(StateReader):
         self._db.execute("delete from faulty_windows where model = ? and end_at < ?", (model, before))
         self._db.execute("delete from requests where model = ? and handled_at < ?", (model, before))
 
+    def move_scores(self, model: str, most: int) -> int:
+        """Move about so many scores that an earlier driftd wrote to where those of today lie; returns how many.
+
+        Each piece is a transaction of its own.
+        """
+        moved = 0
+        while moved < most:
+            with self.transaction():
+                found = self._scores.move(model, min(MOVED_AT_ONCE, most - moved))
+            if not found:
+                break
+            moved += found
+        return moved
+
     def forget_checks_after(self, model: str, now: float) -> tuple[int | None, bool]:
         """Forget the checks of a model that were made after `now`, by a clock that was ahead.
 
@@ -275,7 +307,8 @@ class StateStore(StateReader):
         first = None if row[0] is None else int(row[0])
         self._db.execute("delete from checks where model = ? and at > ?", (model, now))
         if first is not None:
-            for table in ("scores", "profiles", "checks", "faulty_windows"):  # also labels of windows that come again
+            self._scores.delete(model, first, LAST)
+            for table in ("profiles", "checks", "faulty_windows"):  # also labels of windows that come again
                 self._db.execute(f"delete from {table} where model = ? and window_index >= ?", (model, first))  # noqa: S608 - our own table names
         return first, bool(row[1])
 
@@ -292,15 +325,9 @@ class StateStore(StateReader):
 
     def _forget_until(self, model: str, kind: str, last: int) -> None:
         if kind == "window":
-            self._db.execute("delete from scores where model = ? and window_index <= ?", (model, last))
+            self._scores.delete(model, -LAST, last)
             self._db.execute("delete from profiles where model = ? and window_index <= ?", (model, last))
         self._db.execute("delete from checks where model = ? and kind = ? and window_index <= ?", (model, kind, last))
-
-    def _save_scores(self, model: str, window: Window, scores: Sequence[Score]) -> None:
-        self._db.executemany(
-            "insert or replace into scores values (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(model, window.index, window.start, s.kind, s.subject, s.component, s.value, s.evidence) for s in scores],
-        )
 
     def _insert(self, table: str, **values: object) -> int:
         names = ", ".join(values)

@@ -106,7 +106,7 @@ def _watch(
     gate = new.manifest.gate or {}
     with collected_rows(order.read_labelled(new.schema, since, until), new.schema, logged=True) as found:
         table, rows = found.read(NARROW), rows_of(found, new.schema)
-        own = np.isin(rows.version, (0, new.version))  # 0: the source does not say
+        own = rows.predicted_by(new.version)
         table, rows = table.filter(pa.array(own)), rows.take(own)
         usable_at = _usable_at(rows, gate.get("mature_after"), until)
         usable = usable_at <= until
