@@ -266,10 +266,12 @@ def test_wide_rows_come_in_chunks_of_few(
     sample, cohort = world.source.sample(whole, 20, 1), world.source.cohort(whole, START + 100, ["city"], ServedBy(1))
     monkeypatch.setattr(protocol, "CHUNK_CELLS", 40)
     sizes = [outcomes.rows for _, outcomes in world.source.chunks(whole)]
-    is_text = request.node.callspec.params["world"] in {"csv", "jsonl"}
-    assert max(sizes) == (90 if is_text else 10)  # a stretch of text is bounded by its bytes
+    kind = request.node.callspec.params["world"].partition(" ")[0]
+    # A stretch of text is bounded by its bytes, the batches of an engine by the engine.
+    assert max(sizes) == (90 if kind in {"csv", "jsonl", "duckdb", "postgres"} else 10)
     assert everything(world.source, whole) == (expected(rows), [row["at"] for row in rows])
-    assert everything(world.source, Window(0, 13, 57, by="rows"))[1] == [row["at"] for row in rows[13:57]]
+    if world.numbers_rows:
+        assert everything(world.source, Window(0, 13, 57, by="rows"))[1] == [row["at"] for row in rows[13:57]]
     labelled = [
         name
         for table in world.source.read_labelled(START, START + 100, START + 100)

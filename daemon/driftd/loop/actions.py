@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,10 @@ from driftd.actions import ShadowResult, decode_result
 from driftd.paths import Places
 from driftd.policy import Finding, ProbationResult, StepDone, StepFailed
 from driftd.records import ActionKind, ShadowArguments, SwapArguments
-from driftd.registry import Registry
+from driftd.registry import ManifestError, Registry
+from driftd.registry.manifest import content_of
 from driftd.store.state.records import StoredAction
+from driftd.store.state.writer import StateStore
 from driftd.training.fork_server import SHARED, ForkServer
 from driftd.training.jobs import Job, JobLimits, JobResult, describe_failure, read_result, start_job
 
@@ -31,6 +34,8 @@ TASKS = {
     ActionKind.REPORT: "report",
     ActionKind.HAND_OVER: "hand_over",
 }
+
+BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
 
 
 @dataclass(slots=True)
@@ -120,3 +125,13 @@ def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> F
             if served != version:
                 return StepFailed(arguments, f"the link `current` names {served} after it was set to {version}")
     return StepDone(arguments, value)
+
+
+def chain_version(action: StoredAction, registry: Registry, store: StateStore, now: float) -> None:
+    """Bind the lineage of the version that a job made or judged into the chain, as it is now."""
+    version = getattr(action.typed_arguments, "version", None)
+    if action.kind not in BUILDING or version is None:
+        return
+    with contextlib.suppress(ManifestError):  # the job failed, and made none
+        content = content_of(registry.manifest(action.model, version))
+        store.chain_version(action.model, version, content, now)

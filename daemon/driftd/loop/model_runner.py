@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import structlog
 from driftd.actions import ReportResult
 from driftd.events import Event
 from driftd.formatting import encodable
-from driftd.loop.actions import Performer, finding_of
+from driftd.loop.actions import BUILDING, Performer, chain_version, finding_of
 from driftd.loop.check_group import CheckGroup, GroupOwner, RecordedCheck
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, report, save_fault
@@ -51,7 +50,6 @@ from driftd.records import (
     SwapPurpose,
     Window,
 )
-from driftd.registry.manifest import ManifestError, content_of
 from driftd.store.state.records import StoredAction, StoredRequest
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobResult
@@ -62,7 +60,6 @@ log = structlog.get_logger()
 
 ROUNDS = 8  # decisions that may follow from one another within one step
 NOT_CHECKED = LatestVerdicts()
-BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
 
 
 @dataclass(slots=True)
@@ -360,7 +357,7 @@ class ModelRunner:
             match finding:
                 case StepDone(ReportArguments(alarm), ReportResult(path, stattests)):
                     self.store.save_report(alarm, path, stattests)
-            self._chain_version(action, now)
+            chain_version(action, self.performer.registry, self.store, now)
             decision.advance(finding, facts)
             champion = decision.state.champion
             if champion is not None and champion != self.state.champion:
@@ -379,15 +376,6 @@ class ModelRunner:
         self.metrics.record_action(action.kind, self.performer.took.pop(action.id, None), ok=done)
         if action.kind in (*BUILDING, ActionKind.SWAP) and self.state.build is None:
             self.prune_disk()
-
-    def _chain_version(self, action: StoredAction, now: float) -> None:
-        """Bind the lineage of the version that a job made or judged into the chain, as it is now."""
-        version = getattr(action.typed_arguments, "version", None)
-        if action.kind not in BUILDING or version is None:
-            return
-        with contextlib.suppress(ManifestError):  # the job failed, and made none
-            manifest = self.performer.registry.manifest(self.name, version)
-            self.store.chain_version(self.name, version, content_of(manifest), now)
 
     def prune_disk(self) -> None:
         """Let the oldest snapshots, versions, jobs and reports go, where there are too many and none is in use."""
