@@ -21,6 +21,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 START = 1_700_000_000.0
 HOUR = 3600.0
@@ -28,7 +32,7 @@ FILE_ROWS = 250_000
 MODEL = "speed"
 
 
-def make(rows: int, columns: int, seed: int, *, start: float):
+def make(rows: int, columns: int, seed: int, *, start: float) -> pd.DataFrame:
     """A window's rows: of every ten columns six are floats, one few integers, two text, one boolean; 1 % missing."""
     import numpy as np
     import pandas as pd
@@ -58,7 +62,7 @@ def make(rows: int, columns: int, seed: int, *, start: float):
     return frame
 
 
-def features_of(frame) -> list[str]:
+def features_of(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame.columns if name.split("_")[0] in {"number", "count", "text", "flag"}]
 
 
@@ -76,7 +80,7 @@ def bare_numpy(rows: int, columns: int) -> tuple[float, float]:
     import pandas as pd
 
     reference, window = make(20_000, columns, 1, start=0.0), make(rows, columns, 2, start=START)
-    work = []
+    work: list[tuple[Any, Any, int]] = []
     for name in features_of(reference):
         column = window[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -149,7 +153,7 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
         label_at=at + 60.0,
         version=np.ones(count, dtype=np.int64),
     )
-    starts = START - 28 * HOUR + np.arange(count) // 500 * HOUR
+    starts = START - 28 * HOUR + (np.arange(count) // 500).astype(np.float64) * HOUR
     reference = learn_reference(
         columns_of(reference_rows, schema),
         outcomes,
@@ -188,7 +192,7 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def in_child(call: str, *arguments: object):
+def in_child(call: str, *arguments: object) -> Any:
     """Run a function of this file in a fresh process and return its value."""
     command = [sys.executable, __file__, "--call", call, json.dumps(arguments)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)

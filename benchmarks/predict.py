@@ -108,7 +108,9 @@ def ask(connection: socket.socket, path: str, body: bytes) -> bytes:
         if length is None and b"\r\n\r\n" in answer:
             head = answer.partition(b"\r\n\r\n")[0]
             assert head.startswith(b"HTTP/1.1 200"), answer
-            length = len(head) + 4 + int(LENGTH.search(head)[1])
+            stated = LENGTH.search(head)
+            assert stated is not None, head
+            length = len(head) + 4 + int(stated[1])
     return answer
 
 
@@ -160,7 +162,10 @@ def main() -> None:
         model = stack.enter_context(Driftd(state, "bench"))
         file = stack.enter_context((folder / "bare").open("wb"))
         rows = drawn_rows(MANY, 2).drop(columns="y")
-        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        records = [
+            {str(name): value for name, value in record.items()}
+            for record in rows.astype(object).where(rows.notna(), None).to_dict("records")
+        ]
         version = ServedVersion(Places(state), "bench").get()
         assert version.direct is not None
         schema, pipeline, row = version.schema, version.estimator, records[0]
