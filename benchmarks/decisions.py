@@ -33,7 +33,7 @@ from driftd.config.load import load
 from driftd.config.types import spell_duration
 from driftd.demonstration.comparison import PolicyComparison, Schedule, static_curve
 from driftd.demonstration.report import Curve
-from driftd.demonstration.run import PARAMETERS, make_first, replay
+from driftd.demonstration.run import make_first, replay
 from driftd.demonstration.stream import DAY, Batch, Stream, flights
 from driftd.events import Event
 from driftd.loop.daemon import Daemon
@@ -44,6 +44,7 @@ from driftd.trainers import TrainingContext, gradient_boosting
 from driftd_detectors.values import class_name
 
 HOUR = 3600.0
+PARAMETERS = {"max_iter": 60}  # of the trainer, for every way of keeping the model
 START = 1_577_836_800.0  # 2020-01-01: where a stream without times begins
 WINDOWS = 150  # of a stream without times: a day each
 ROWS_A_WINDOW = 100  # at least, on average, where the times say how long a window is
