@@ -28,7 +28,7 @@ $(READY): pyproject.toml $(LOCKS)/build.txt $(LOCKS)/dev.txt
 	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib daemon detectors || true  # on all cores, unlike pip
 	@touch $@
 
-demo: $(READY)  ## Show the whole loop on a real year of flights (about six minutes)
+demo: $(READY)  ## Show the whole loop on a real year of flights (about three minutes)
 	$(BIN)/driftd demo --folder $(DEMO)
 
 test: lint types suite  ## Everything: lint, types, all tests; `make -j3 test` does the three at once
