@@ -3,8 +3,8 @@
 Run: PYTHONPATH=daemon:detectors python benchmarks/three_years.py [--years 3] [--features 100]
 Prints, at each half year, the size of state.db, how long it takes to record a check, to answer the page's questions and
 to read at a start what a daemon reads. After `retention.checks` (800 days) each must be as it was, which is said at the
-end. The last line says what a window takes for each feature, and a year of hourly windows: of the growth before anything
-is forgotten, without what a model takes once.
+end. The last line says what a window takes for each feature, and a year of hourly windows: of the growth before
+anything is forgotten, without what a model takes once.
 """
 
 from __future__ import annotations
