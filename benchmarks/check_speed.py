@@ -1,4 +1,4 @@
-"""The speed of a check: one window of a Parquet log, against Evidently and against bare NumPy, in one run.
+"""The speed of a check: one window of a Parquet log, against Evidently, bare NumPy, DuckDB and polars, in one run.
 
 Run: PYTHONPATH=daemon:detectors python benchmarks/check_speed.py [--rows 1000000] [--columns 50]
 
@@ -6,8 +6,10 @@ A *check* is what the daemon does for a window: read the Parquet files through t
 and put it to the Monitor. *Evidently* is its DataDriftPreset, on fewer rows for time's sake: its rate grows with the
 rows until some 100,000, where it is measured. *Bare NumPy* is `searchsorted` and `bincount` on the same columns, with
 categories as integers already: the least that counting can cost. Both rivals find their data in memory; driftd's
-check includes the reading. Evidently reads its reference anew with each window, which is its way; driftd keeps
-the counts of its own.
+check includes the reading. *DuckDB* and *polars*, where they are installed, read the same files and count the same bins
+and values (`subjects/engines.py`), which is asserted. A check also sums moments, pairs of features and what the model
+said, and judges. Evidently reads its reference anew with each window, which is its way; driftd keeps the counts of its
+own.
 """
 
 from __future__ import annotations
@@ -21,14 +23,22 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from driftd_detectors.profile.layout import Layout
+    from driftd_detectors.profile.profile import Profile
 
 START = 1_700_000_000.0
 HOUR = 3600.0
 FILE_ROWS = 250_000
 MODEL = "speed"
+ENGINES = ("DuckDB", "polars")
 
 
-def make(rows: int, columns: int, seed: int, *, start: float):
+def make(rows: int, columns: int, seed: int, *, start: float) -> pd.DataFrame:
     """A window's rows: of every ten columns six are floats, one few integers, two text, one boolean; 1 % missing."""
     import numpy as np
     import pandas as pd
@@ -58,7 +68,7 @@ def make(rows: int, columns: int, seed: int, *, start: float):
     return frame
 
 
-def features_of(frame) -> list[str]:
+def features_of(frame: pd.DataFrame) -> list[str]:
     return [name for name in frame.columns if name.split("_")[0] in {"number", "count", "text", "flag"}]
 
 
@@ -76,7 +86,7 @@ def bare_numpy(rows: int, columns: int) -> tuple[float, float]:
     import pandas as pd
 
     reference, window = make(20_000, columns, 1, start=0.0), make(rows, columns, 2, start=START)
-    work = []
+    work: list[tuple[Any, Any, int]] = []
     for name in features_of(reference):
         column = window[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -122,7 +132,7 @@ def evidently(rows: int, columns: int) -> tuple[float, float]:
     return run(rows)
 
 
-def check(folder: str, rows: int, columns: int) -> dict[str, float]:
+def check(folder: str, rows: int, columns: int) -> dict[str, Any]:
     """Read, profile and check the window; run in a fresh process, so that its peak of memory is its own."""
     import numpy as np
 
@@ -149,7 +159,7 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
         label_at=at + 60.0,
         version=np.ones(count, dtype=np.int64),
     )
-    starts = START - 28 * HOUR + np.arange(count) // 500 * HOUR
+    starts = START - 28 * HOUR + (np.arange(count) // 500).astype(np.float64) * HOUR
     reference = learn_reference(
         columns_of(reference_rows, schema),
         outcomes,
@@ -178,7 +188,48 @@ def check(folder: str, rows: int, columns: int) -> dict[str, float]:
         "judge": ended - profiled,
         "busy": time.process_time() - busy,
         "growth": _peak() - before,
+        **_counts(reference.layout, profile),
     }
+
+
+def _counts(layout: Layout, profile: Profile) -> dict[str, Any]:
+    """Of each numeric column the left ends of its bins and the rows in each, of each other one the rows of each label.
+
+    Infinite numbers are counted among the farthest, and labels without a bin of their own together, under "".
+    """
+    bins, labels = {}, {}
+    for start, column in zip(layout.starts, layout.features, strict=False):
+        counts = [int(count) for count in profile.counts[start : start + column.bins]]
+        if column.numeric:
+            inner = [counts[0] + counts[1], *counts[2:-3], counts[-3] + counts[-2], counts[-1]]
+            bins[column.name] = ([float(edge) for edge in column.all_edges[1:-2]], inner)
+        else:
+            known = dict(zip(column.labels, counts, strict=False))
+            labels[column.name] = known | {"": counts[-3] + counts[-2], "None": counts[-1]}
+    return {"bins": bins, "labels": labels}
+
+
+def engine(name: str, folder: str, counted: str) -> tuple[float, float] | None:
+    """Seconds, by the clock and by the processors, of the same counts by another engine; None: it is not installed.
+
+    Raises AssertionError where it counts otherwise.
+    """
+    from subjects.engines import duckdb_counts, polars_counts
+
+    checked = json.loads(Path(counted).read_text())
+    edges = {column: lefts for column, (lefts, _) in checked["bins"].items()}
+    count = {"DuckDB": duckdb_counts, "polars": polars_counts}[name]
+    try:
+        found = count(f"{folder}/*.parquet", edges, list(checked["labels"]))
+    except ImportError:
+        return None
+    for column, (_, counts) in checked["bins"].items():
+        assert found.bins[column] == counts, (name, column, found.bins[column], counts)
+    for column, labels in checked["labels"].items():
+        seen = found.values[column]
+        together = {label: seen.pop(label, 0) for label in labels if label} | {"": sum(seen.values())}
+        assert together == labels, (name, column, together, labels)
+    return found.seconds, found.busy
 
 
 def _peak() -> float:
@@ -186,7 +237,7 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def in_child(call: str, *arguments: object):
+def in_child(call: str, *arguments: object) -> Any:
     """Run a function of this file in a fresh process and return its value."""
     command = [sys.executable, __file__, "--call", call, json.dumps(arguments)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
@@ -217,6 +268,9 @@ def main() -> None:
                 (in_child("check", str(log), size, columns) for _ in range(2)), key=lambda timing: timing["read"]
             )
             growth[size] = found["growth"]
+        counted = Path(folder) / "counted.json"
+        counted.write_text(json.dumps({"bins": found["bins"], "labels": found["labels"]}))
+        engines = {name: in_child("engine", name, str(log), str(counted)) for name in ENGINES}
     ours = found["read"] + found["judge"]
     bare, bare_busy = in_child("bare_numpy", rows, columns)
     their_rows = options.evidently_rows
@@ -227,7 +281,11 @@ def main() -> None:
           f"(reading and counting {found['read']:.2f} s, judging {found['judge'] * 1000:.0f} ms)")  # fmt: skip
     print(f"Evidently on {their_rows:,} rows  {theirs:7.2f} s   {their_rate / 1e6:7.2f} M cells/s  "
           "(its reference is read anew, ours is kept as counts)")  # fmt: skip
-    print(f"bare NumPy counting     {bare:7.2f} s   {cells / bare / 1e6:7.2f} M cells/s")
+    print(f"bare NumPy counting     {bare:7.2f} s   {cells / bare / 1e6:7.2f} M cells/s, in memory, on one core")
+    for name, taken in engines.items():
+        print(f"{name + ' counting':<23} ", end="")
+        print("not installed" if taken is None else f"{taken[0]:7.2f} s   {cells / taken[0] / 1e6:7.2f} M cells/s, the "
+              "same files and the same counts")  # fmt: skip
     print(f"ratio to Evidently      {our_rate / their_rate:7.1f} times faster   (wanted: at least 100)")
     print(f"ratio to bare NumPy     {ours / bare:7.2f} times slower   (wanted: at most 3, reading included)")
     busy = found["busy"]
@@ -235,6 +293,9 @@ def main() -> None:
         f"by processor time       {cells / busy / (their_rows * columns / their_busy):7.1f} times less than Evidently,"
         f" {busy / bare_busy:.2f} times bare NumPy   (what a busy machine distorts less)"
     )
+    ends = [f"driftd {busy:.2f}, bare NumPy {bare_busy:.2f}"]
+    ends += [f"{name} {taken[1]:.2f}" for name, taken in engines.items() if taken is not None]
+    print(f"seconds of processors   {', '.join(ends)}   (driftd's with moments, pairs of features and its judgement)")
     for size, grown in growth.items():
         print(f"memory for {size:>9,} rows {grown:7.0f} MB more at its peak than before the check")
     print(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from driftd_detectors.columns import Coded, Columns
+from driftd_detectors.columns import Coded, Column, Columns
 from driftd_detectors.profile.layout import Layout, learn_layout
 from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.quality.checks import quality_faults
@@ -37,7 +37,7 @@ def mixed_columns(rows: int, columns: int, seed: int) -> Columns:
     """Normal, skewed, zero-inflated, whole-number, missing-ridden, text and boolean columns in turn."""
     rng = np.random.default_rng(seed)
     labels = tuple(f"label {index}" for index in range(30))
-    make = [
+    make: list[Callable[[], Column]] = [
         lambda: rng.normal(size=rows),
         lambda: rng.lognormal(size=rows),
         lambda: np.where(rng.random(rows) < 0.6, 0.0, rng.exponential(size=rows)),

@@ -19,24 +19,32 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from driftd.config.load import load
 from driftd.config.types import spell_duration
 from driftd.demonstration.comparison import PolicyComparison, Schedule, static_curve
-from driftd.demonstration.run import PARAMETERS, make_first, replay
-from driftd.demonstration.stream import DAY, Stream, flights
+from driftd.demonstration.report import Curve
+from driftd.demonstration.run import make_first, replay
+from driftd.demonstration.stream import DAY, Batch, Stream, flights
 from driftd.events import Event
+from driftd.loop.daemon import Daemon
 from driftd.observe.logs import configure_logs
 from driftd.paths import Places
+from driftd.store.state.records import StoredTransition
 from driftd.trainers import TrainingContext, gradient_boosting
 from driftd_detectors.values import class_name
 
 HOUR = 3600.0
+PARAMETERS = {"max_iter": 60}  # of the trainer, for every way of keeping the model
 START = 1_577_836_800.0  # 2020-01-01: where a stream without times begins
 WINDOWS = 150  # of a stream without times: a day each
 ROWS_A_WINDOW = 100  # at least, on average, where the times say how long a window is
@@ -67,10 +75,10 @@ models:
 """
 
 
-def train(data: pd.DataFrame, context: TrainingContext):
+def train(data: pd.DataFrame, context: TrainingContext) -> Any:
     """Train as driftd does by default, and leave a line in the file `parameters.fits` for each fit."""
     given = dict(context.parameters)
-    fits, began = Path(given.pop("fits")), time.process_time()
+    fits, began = Path(str(given.pop("fits"))), time.process_time()
     estimator = gradient_boosting(data, replace(context, parameters=given))
     with fits.open("a") as log:
         log.write(f"{len(data)} {time.process_time() - began:.3f}\n")
@@ -100,9 +108,9 @@ def stream_of(name: str, raw: pd.DataFrame, *, window: float | None, first: floa
         window = window or window_of(at)
     else:
         window = window or DAY
-        at = START + np.arange(len(raw)) * (window / math.ceil(len(raw) / WINDOWS))
+        at = START + np.arange(len(raw), dtype=np.float64) * (window / math.ceil(len(raw) / WINDOWS))
     label_at = np.maximum(seconds(raw["label_ts"]), at + 60) if "label_ts" in raw else at + HOUR
-    features = tuple(c for c in raw if c not in {"ts", "label_ts", "target"} and not c.startswith("meta_"))
+    features = tuple(c for c in map(str, raw) if c not in {"ts", "label_ts", "target"} and not c.startswith("meta_"))
     frame = raw[list(features)].assign(target=target, at=at, label_at=label_at)
     frame["prediction_id"] = [f"{name}-{number}" for number in range(len(frame))]
     frame = frame[frame["target"].notna()].sort_values("at", kind="stable").reset_index(drop=True)
@@ -112,7 +120,7 @@ def stream_of(name: str, raw: pd.DataFrame, *, window: float | None, first: floa
     return Case(stream, f"{len(frame):,} rows{thinned}")
 
 
-def task_of(target: pd.Series) -> tuple[pd.Series, str]:
+def task_of(target: pd.Series) -> tuple[pd.Series, Literal["classification", "regression"]]:
     """The target as float64 or class text, and the task."""
     if target.dtype.kind == "f" and not (target.dropna() % 1 == 0).all():
         return target.astype(np.float64), "regression"
@@ -121,7 +129,7 @@ def task_of(target: pd.Series) -> tuple[pd.Series, str]:
     return target.map(class_name, na_action="ignore").astype(object), "classification"
 
 
-def seconds(column: pd.Series) -> np.ndarray:
+def seconds(column: pd.Series) -> NDArray[np.float64]:
     """Epoch seconds of times; numbers are that already."""
     if column.dtype.kind in "fiu":
         return column.to_numpy(dtype=np.float64)
@@ -130,7 +138,7 @@ def seconds(column: pd.Series) -> np.ndarray:
     )
 
 
-def window_of(at: np.ndarray) -> float:
+def window_of(at: NDArray[np.float64]) -> float:
     """The shortest of an hour and whole days that has rows enough."""
     needed = ROWS_A_WINDOW * (at[-1] - at[0]) / len(at)
     return HOUR if needed <= HOUR else DAY * math.ceil(needed / DAY)
@@ -145,7 +153,7 @@ def sea() -> pd.DataFrame:
     return pd.DataFrame(x, columns=["x1", "x2", "x3"]).assign(target=label.astype(int))
 
 
-def case_of(name: str, folder: Path, options: dict) -> Case:
+def case_of(name: str, folder: Path, options: Mapping[str, Any]) -> Case:
     """A case by its name; files are looked for in `folder`."""
     if name == "nyc_airtime":
         stream = replace(flights(), model=name)
@@ -169,7 +177,12 @@ def case_of(name: str, folder: Path, options: dict) -> Case:
     return Case(replace(case.stream, frame=frame), f"{case.said}, the label of the older half turned round", (change,))
 
 
-def run(case: Case, folder: Path) -> dict:
+def case_of_file(name: str, path: Path, options: Mapping[str, Any]) -> Case:
+    """Any Parquet file of the same form."""
+    return stream_of(name, pd.read_parquet(path), **options)
+
+
+def run(case: Case, folder: Path) -> dict[str, Any]:
     """Replay a stream through driftd and the schedules; the figures."""
     stream, fits = case.stream, folder / "fits"
     places, config_path = Places(folder / "state"), folder / "config.yaml"
@@ -230,10 +243,10 @@ def run(case: Case, folder: Path) -> dict:
     }
 
 
-def progress(stream: Stream, windows: int):
+def progress(stream: Stream, windows: int) -> Callable[[Daemon, Batch], None]:
     """A function that says on stderr how far the replay is."""
 
-    def on_batch(_daemon, batch) -> None:
+    def on_batch(_daemon: Daemon, batch: Batch) -> None:
         done = int((batch.now - stream.until) / stream.window)
         if sys.stderr.isatty():
             print(f"\r{stream.model}: window {done} of {windows} ", end="", file=sys.stderr, flush=True)
@@ -241,7 +254,9 @@ def progress(stream: Stream, windows: int):
     return on_batch
 
 
-def after(change: float, end: float, stream: Stream, curves: dict, history: list) -> dict:
+def after(
+    change: float, end: float, stream: Stream, curves: Mapping[str, Curve], history: Sequence[StoredTransition]
+) -> dict[str, Any]:
     """How soon driftd acted on a change, in windows (None: not before the next), and the errors in those after it."""
 
     def delay(event: Event) -> float | None:
@@ -256,7 +271,7 @@ def after(change: float, end: float, stream: Stream, curves: dict, history: list
             "swap": delay(Event.PROMOTED), "errors": errors}  # fmt: skip
 
 
-def print_stream(found: dict) -> None:
+def print_stream(found: Mapping[str, Any]) -> None:
     """The table of one stream."""
     window = spell_duration(found["window_seconds"])
     print(f"\n{found['stream']}: {found['measure']}; {found['said']}; {found['replayed']:,} predictions in "
@@ -276,7 +291,7 @@ def print_stream(found: dict) -> None:
         print(f"  change at window {change['at_window']:.0f}: {delays}; error of {AFTER} windows: {errors}")
 
 
-def print_summary(all_found: list[dict]) -> None:
+def print_summary(all_found: Sequence[Mapping[str, Any]]) -> None:
     """Every stream on a line, and the geometric means over the open ones."""
     names = [STATIC, *SCHEDULES, DRIFTD]
     print(f"\n{'error to static':20s} " + " ".join(f"{name:>18s}" for name in names) + f" {'builds/window':>14s}")
@@ -306,8 +321,8 @@ def main() -> None:
     options = {"window": given.window, "first": given.first, "rows": given.rows}
     files = [(path.stem, path) for path in given.stream]
     names = given.only or ([] if files else known)
-    cases = [lambda name=name: case_of(name, given.data, options) for name in names]
-    cases += [lambda name=name, path=path: stream_of(name, pd.read_parquet(path), **options) for name, path in files]
+    cases: list[Callable[[], Case]] = [partial(case_of, name, given.data, options) for name in names]
+    cases += [partial(case_of_file, name, path, options) for name, path in files]
     found = []
     for case in cases:
         with tempfile.TemporaryDirectory(prefix="driftd-decisions-") as folder:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from driftd_detectors.columns import Outcomes, columns_of
+from driftd_detectors.columns import Columns, Outcomes, columns_of
 from driftd_detectors.performance.estimated_loss import learn_expected
 from driftd_detectors.performance.losses import losses
 from driftd_detectors.profile.layout import learn_layout
@@ -41,7 +42,7 @@ class Stream:
     def __init__(self, name: str, task: Task) -> None:
         frame = pd.read_parquet(DATA / f"{name}.parquet").sample(frac=1, random_state=1).reset_index(drop=True)
         self.frame = frame.drop(
-            columns=[name for name in frame if name.startswith("meta_") or name in ("ts", "label_ts")]
+            columns=[name for name in map(str, frame) if name.startswith("meta_") or name in ("ts", "label_ts")]
         )
         self.task, self.first, self.second = task, len(frame) // 5, 2 * len(frame) // 5
         self.schema = learn_schema(self.frame, task=task, target="target")
@@ -58,7 +59,7 @@ class Stream:
         classified = task is Task.CLASSIFICATION
         self.score = model.predict_proba(features)[:, 1] if classified else np.full(len(frame), np.nan)
 
-    def rows(self, at: np.ndarray):
+    def rows(self, at: NDArray[np.intp]) -> tuple[Columns, Outcomes]:
         classes = ("0", "1") if self.task is Task.CLASSIFICATION else ()
         time, version = at.astype(float), np.ones(len(at), dtype=np.int64)
         said = Outcomes(time, self.prediction[at], self.score[at], self.truth[at], time + 1, version, classes)
@@ -71,7 +72,10 @@ def measure(stream: Stream, metric: str, size: int, windows: int) -> None:
     alike = dict.fromkeys(stream.schema.names, 1.0)
     layout = learn_layout(columns, outcomes, stream.schema, importance=alike)
     loss = losses(metric, stream.task, outcomes)
-    expected = learn_expected(metric, loss, columns, outcomes, layout, starts=at // size * 1.0, importance=alike)
+    expected = learn_expected(
+        metric, loss, columns, outcomes, layout, starts=(at // size).astype(np.float64), importance=alike
+    )
+    assert expected is not None
     scale = 100 if stream.task is Task.CLASSIFICATION else 100 / expected.mean
     rng, pool = np.random.default_rng(20261123), np.arange(stream.second, len(stream.frame))
     for shift in SHIFTS:

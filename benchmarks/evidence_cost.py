@@ -24,7 +24,8 @@ def main() -> None:
     for name, windows, seconds in (("rows", 28, None), ("daily", 28, DAY), ("hourly", 336, HOUR)):
         values = rng.normal(0, 0.05, (windows, streams))
         sds = np.full((windows, streams), 0.05)
-        evidence = Evidence.begin(lanes, 1000.0, np.arange(windows) * (seconds or 1.0), values, sds, seconds)
+        starts = np.arange(windows, dtype=np.float64) * (seconds or 1.0)
+        evidence = Evidence.begin(lanes, 1000.0, starts, values, sds, seconds)
         times = []
         for number in range(60):
             row = rng.normal(0, 0.05, streams)

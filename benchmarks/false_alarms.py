@@ -134,8 +134,7 @@ class Run:
         columns = Columns(
             len(starts), {name: _joined([own.values[name] for _, own, _ in windows]) for name in kinds}, {}
         )
-        names = ("at", "prediction", "score", "label", "label_at", "version")
-        outcomes = Outcomes(*(np.concatenate([getattr(own, name) for *_, own in windows]) for name in names), ())
+        outcomes = together([own for *_, own in windows])
         reference = learn_reference(
             columns, outcomes, schema, starts=starts, importance=dict.fromkeys(kinds, 1.0), loss="mae"
         )
@@ -158,7 +157,7 @@ class Run:
     def effect(self, start: float) -> Numbers:
         """The level of the window that begins then, in sds of its mean, by feature."""
         world, rng = self.world, self.rng
-        effect = self.pattern[self.at % 168 if world.seconds == HOUR else self.at % 7].copy()
+        effect: Numbers = self.pattern[self.at % 168 if world.seconds == HOUR else self.at % 7].copy()
         day = datetime.fromtimestamp(start, UTC).date()
         if world.special and ((day + timedelta(2)).month != day.month or day.toordinal() in YEAR.holidays):
             effect += world.special * self.odd
@@ -183,6 +182,16 @@ class Run:
 def settings_of(world: World) -> MonitorSettings:
     """At A = 1,000 windows between false alarms of the model."""
     return MonitorSettings(windows_per_year=A, window_seconds=world.seconds, calendar=world.calendar)
+
+
+def together(parts: list[Outcomes]) -> Outcomes:
+    """The outcomes of windows that follow each other."""
+    at, prediction, score, label, label_at = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("at", "prediction", "score", "label", "label_at")
+    )
+    version = np.concatenate([part.version for part in parts])
+    return Outcomes(at, prediction, score, label, label_at, version, ())
 
 
 def _joined(parts: list[Column]) -> Column:

@@ -14,8 +14,10 @@ every model is caught up.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -213,6 +215,16 @@ def resident_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
+def bytes_used(path: Path) -> int:
+    """The bytes of a SQLite database that are in use, what is not yet checkpointed among them."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        pages, free, size = (
+            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+    return (pages - free) * size
+
+
 def measure(config_path: Path, hours: int) -> None:
     """Run the daemon and print what it takes."""
     fleet = Measured(config_path)
@@ -228,10 +240,11 @@ def measure(config_path: Path, hours: int) -> None:
             fleet.close()
             fleet = Measured(config_path)
     print(f"idle                {fleet.idle_share(10.0):8.1%} of one core, ticks once a second")
-    rounds = []
+    rounds, sizes = [], []
     for hour in range(1, hours + 1):
         fleet.clock.advance_to(START + (TRAINED + hour) * HOUR + 60.0)
         rounds.append(fleet.rounds())
+        sizes.append(bytes_used(fleet.daemon.assembly.places.state_db))
     wall, cpu, longest = (statistics.median(each) for each in zip(*rounds, strict=True))
     share = f"{cpu:.2f} s of CPU, {cpu / HOUR:.2%} of one core"
     print(f"an hour, all due    {wall:8.2f} s   {share}; longest round {longest:.2f} s")
@@ -241,8 +254,9 @@ def measure(config_path: Path, hours: int) -> None:
     print(f"page                {page:8.2f} s   {size / 1e6:.2f} MB")
     print(f"resident            {resident_mb():8.0f} MB  {(resident_mb() - empty) / models:.2f} MB a model")
     print(f"descriptors         {descriptors():8}     threads {threading.active_count()}")
-    state = fleet.daemon.assembly.places.state_db.stat().st_size
-    print(f"state.db            {state / 1e6:8.1f} MB  {state / models / hours:,.0f} bytes a window")
+    window = (sizes[-1] - sizes[0]) / models / max(1, hours - 1)
+    each, year = f"{window / FEATURES:,.0f} bytes a window and feature", f"{window * 8766 / 1e6:,.0f} MB a model-year"
+    print(f"state.db            {sizes[-1] / 1e6:8.1f} MB  grows by {each}, {year} of hours")
     print(
         f"override            {fleet.override_seconds(24):8.2f} s   from saving it while every model catches up a day"
     )

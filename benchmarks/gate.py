@@ -5,10 +5,13 @@ Run: PYTHONPATH=detectors python benchmarks/gate.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import stdtrit
 from scipy.stats import binomtest
 
+from driftd_detectors.columns import Numbers
 from driftd_detectors.comparison.gate import DAY, judge
 
 REPEATS = 2000
@@ -16,10 +19,18 @@ ROWS_A_DAY = 200
 LOOKS = (3, 6, 12, 24, 48)  # days
 
 
-def losses(rng, days, *, gain=0.0, day_sd=0.0, error=0.10, apart=0.06):
+def losses(
+    rng: np.random.Generator,
+    days: int,
+    *,
+    gain: float = 0.0,
+    day_sd: float = 0.0,
+    error: float = 0.10,
+    apart: float = 0.06,
+) -> tuple[Numbers, Numbers, Numbers]:
     """0/1 losses of two models that disagree on a share `apart` of the rows; a day tilts who wins those."""
     rows = days * ROWS_A_DAY
-    at = np.repeat(np.arange(days), ROWS_A_DAY) * DAY + np.sort(rng.uniform(0, DAY, rows))
+    at = np.repeat(np.arange(days, dtype=np.float64), ROWS_A_DAY) * DAY + np.sort(rng.uniform(0, DAY, rows))
     tilt = gain / apart / 2 + np.repeat(rng.normal(0, day_sd, days), ROWS_A_DAY)
     disagree = rng.random(rows) < apart
     challenger_right = rng.random(rows) < np.clip(0.5 + tilt, 0, 1)
@@ -29,7 +40,7 @@ def losses(rng, days, *, gain=0.0, day_sd=0.0, error=0.10, apart=0.06):
     return challenger, champion, at
 
 
-def day_effects(rng, days, rho):
+def day_effects(rng: np.random.Generator, days: int, rho: float) -> Numbers:
     """One standard normal a day, AR(rho)."""
     effect = np.zeros(days)
     effect[0] = rng.standard_normal()
@@ -38,28 +49,39 @@ def day_effects(rng, days, rho):
     return effect
 
 
-def errors(rng, days, *, gain=0.0, day_sd=0.0, rho=0.0, per_day=100):
+def errors(
+    rng: np.random.Generator,
+    days: int,
+    *,
+    gain: float = 0.0,
+    day_sd: float = 0.0,
+    rho: float = 0.0,
+    per_day: int = 100,
+) -> tuple[Numbers, Numbers, Numbers]:
     """Absolute errors of about .8 of two regressors; `gain` and `day_sd` are shares of the loss."""
     rows = days * per_day
-    at = np.repeat(np.arange(days), per_day) * DAY + np.sort(rng.uniform(0, DAY, (days, per_day)), axis=1).ravel()
+    at = (
+        np.repeat(np.arange(days, dtype=np.float64), per_day) * DAY
+        + np.sort(rng.uniform(0, DAY, (days, per_day)), axis=1).ravel()
+    )
     base = np.abs(rng.standard_normal(rows))
     apart = 0.3 * rng.standard_normal(rows) - 0.8 * (gain + day_sd * np.repeat(day_effects(rng, days, rho), per_day))
     return np.maximum(0, base + apart / 2), np.maximum(0, base - apart / 2), at
 
 
-def mcnemar(challenger, champion):
+def mcnemar(challenger: Numbers, champion: Numbers) -> bool:
     won, lost = int((champion > challenger).sum()), int((challenger > champion).sum())
-    return won + lost > 0 and binomtest(won, won + lost, alternative="greater").pvalue < 0.05
+    return won + lost > 0 and bool(binomtest(won, won + lost, alternative="greater").pvalue < 0.05)
 
 
-def parts_of_days(challenger, champion, look):
+def parts_of_days(challenger: Numbers, champion: Numbers, look: int) -> str:
     """The same t test at the same looks, with the rows cut into ten parts: "promote", "reject" or neither."""
     means = np.array([part.mean() for part in np.array_split(champion - challenger, 10)])
     half = stdtrit(9, 1 - 0.05 / 2**look) * means.std(ddof=1) / np.sqrt(10)
     return "promote" if means.mean() > half else "reject" if means.mean() < -half else "inconclusive"
 
 
-def first_decision(decide):
+def first_decision(decide: Callable[[int, int], str]) -> str:
     """What is said at the first look that is conclusive."""
     for look, days in enumerate(LOOKS, start=1):
         decision = decide(days, look)
@@ -68,7 +90,7 @@ def first_decision(decide):
     return "inconclusive"
 
 
-def print_single_looks(rng):
+def print_single_looks(rng: np.random.Generator) -> None:
     print(f"{REPEATS} gates, each looked at once, {ROWS_A_DAY} rows a day; share promoted")
     print(f"{'world':44s} {'nominal':>8s} {'driftd':>8s} {'McNemar':>8s} {'point':>8s}")
     for name, days, gain, day_sd in (
@@ -90,7 +112,7 @@ def print_single_looks(rng):
         print(f"{name:44s} {nominal:>8s} " + " ".join(f"{repeat:8.3f}" for repeat in got / REPEATS))
 
 
-def print_all_looks(rng):
+def print_all_looks(rng: np.random.Generator) -> None:
     after = ", ".join(map(str, LOOKS))
     print(f"\n{REPEATS} gates, looked at after {after} days of 100 rows; share promoted at any look")
     print(f"{'world (sd of days in % of the loss)':44s} {'nominal':>8s} {'driftd':>8s} {'ten parts':>10s}")
@@ -109,11 +131,11 @@ def print_all_looks(rng):
         for _ in range(REPEATS):
             new, old, at = errors(rng, LOOKS[-1], gain=gain, day_sd=day_sd, rho=rho)
 
-            def ours(days, look, new=new, old=old, at=at):
+            def ours(days: int, look: int, new: Numbers = new, old: Numbers = old, at: Numbers = at) -> str:
                 rows = days * 100
                 return judge(new[:rows], old[:rows], at[:rows], look=look).decision
 
-            def parts(days, look, new=new, old=old):
+            def parts(days: int, look: int, new: Numbers = new, old: Numbers = old) -> str:
                 return parts_of_days(new[: days * 100], old[: days * 100], look)
 
             got += (first_decision(ours) == "promote", first_decision(parts) == "promote")
@@ -121,7 +143,7 @@ def print_all_looks(rng):
         print(f"{name:44s} {nominal:>8s} {got[0] / REPEATS:8.3f} {got[1] / REPEATS:10.3f}")
 
 
-def main():
+def main() -> None:
     rng = np.random.default_rng(20261122)
     print_single_looks(rng)
     print_all_looks(rng)

@@ -110,7 +110,9 @@ async def load_with(port: int, size: int, clients: int, seconds: float, rate: fl
             content = made[turn % len(made)]
             writer.write(HEAD.format(len(content)).encode() + content)
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(LENGTH.search(head)[1]))
+            length = LENGTH.search(head)
+            assert length is not None, head
+            await reader.readexactly(int(length[1]))
             assert head.startswith(b"HTTP/1.1 200"), head
             waits.append(time.perf_counter() - due)
         writer.close()

@@ -19,6 +19,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from driftd.config.model_schema import ModelConfig
 
 START, HOUR, DAYS = 1_700_000_000.0 // 3600 * 3600, 3600.0, 90
 FILE_ROWS = 250_000
@@ -26,7 +32,7 @@ FIRST_ROWS = 5_000
 MODEL = "large"
 
 
-def make_rows(rows: int, columns: int, seed: int, since: float, until: float):
+def make_rows(rows: int, columns: int, seed: int, since: float, until: float) -> pa.Table:
     """Labelled rows of a span of time: of every ten columns eight are numbers, one is text, one a truth."""
     import numpy as np
     import pyarrow as pa
@@ -65,7 +71,7 @@ def write_logs(folder: Path, rows: int, columns: int) -> None:
         pq.write_table(table, folder / f"{number:05d}.parquet")
 
 
-def first_version(root: Path, logs: Path, config) -> None:
+def first_version(root: Path, logs: Path, config: ModelConfig) -> None:
     import pyarrow.parquet as pq
 
     from driftd.paths import Places
@@ -99,7 +105,7 @@ def load_store(root: Path, logs: Path) -> None:
     upkeep(path, segments, now, RetentionLimits(400 * 24 * HOUR))
 
 
-def find_files(root: Path, config) -> None:
+def find_files(root: Path, config: ModelConfig) -> None:
     """What the daemon does at each round: a job reads by the catalogue of files that it left."""
     from driftd.paths import Places
     from driftd.registry import Registry
@@ -135,7 +141,7 @@ def measure(folder: Path, task: str, arguments: dict[str, object]) -> dict[str, 
     return dict(result.value)
 
 
-def run_jobs(root: Path, config, rows: int) -> None:
+def run_jobs(root: Path, config: ModelConfig, rows: int) -> None:
     from driftd.paths import Places
     from driftd.registry import Registry
 

@@ -20,7 +20,9 @@ from driftd_detectors.performance.losses import metric_value
 DAY = 86_400.0
 
 
-def cohort(rng, rows, *, slow=1.0, rise=0.0, never=0.0):
+def cohort(
+    rng: np.random.Generator, rows: int, *, slow: float = 1.0, rise: float = 0.0, never: float = 0.0
+) -> tuple[Outcomes, float]:
     score = rng.beta(0.6, 2.4, rows)
     chance = np.clip(score + rise * (score < 0.5) * 1.2, 0, 1)
     label = (rng.random(rows) < chance).astype(float)
@@ -35,7 +37,7 @@ def cohort(rng, rows, *, slow=1.0, rise=0.0, never=0.0):
     return seen, float(np.mean(np.where(score > 0.5, 1 - truth, truth)))
 
 
-def labels_known_at(seen, now):
+def labels_known_at(seen: Outcomes, now: float) -> Outcomes:
     there = seen.label_at <= now
     label, label_at = np.where(there, seen.label, -1.0), np.where(there, seen.label_at, np.nan)
     return Outcomes(seen.at, seen.prediction, seen.score, label, label_at, seen.version, seen.classes)
@@ -51,10 +53,13 @@ def main() -> None:
     reference, _ = cohort(rng, 60_000)
     learned = learn_losses("error", reference, np.zeros(reference.rows))
     delay = LabelDelay.learn_outcomes(reference, until=np.inf)
-    first = delay.age_of(FIRST_SHARE) / DAY
+    age = delay.age_of(FIRST_SHARE)
+    assert learned is not None
+    assert age is not None
+    first = age / DAY
     print(f"error {learned.mean:.3f}; first look at {first:.1f} days; {chosen.cohorts} cohorts of {chosen.rows} rows")
     print(f"{'world':34s} {'age, days':>9s} {'naive':>9s} {'AIPW':>9s} {'+- se':>8s} {'to reach':>9s}")
-    worlds = (
+    worlds: tuple[tuple[str, dict[str, float]], ...] = (
         ("no change", {}),
         ("error up by about .015", {"rise": 0.02}),
         ("labels 40 % slower", {"slow": 1.4}),

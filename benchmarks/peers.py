@@ -44,7 +44,7 @@ def ours(frame: pd.DataFrame, size: int, windows: int) -> tuple[int, float, floa
     """Windows with a data alarm, the false alarms that the budget allows, and seconds a window."""
     schema = learn_schema(frame, task=Task.CLASSIFICATION, target="target")
     head = REFERENCE_WINDOWS * size
-    starts = np.arange(head) // size * DAY
+    starts = (np.arange(head) // size).astype(np.float64) * DAY
     reference = learn_reference(
         columns_of(frame.iloc[:head], schema),
         outcomes_of(frame.iloc[:head], starts),
@@ -62,6 +62,7 @@ def ours(frame: pd.DataFrame, size: int, windows: int) -> tuple[int, float, floa
         profile = profile_of(columns_of(rows, schema), outcomes_of(rows, np.full(size, start)), reference.layout)
         monitor, assessment = monitor.check(profile, start)
         data = assessment.of(EvidenceKind.DATA)
+        assert data is not None
         threshold = data.threshold
         if data.verdict is Verdict.DRIFT:
             alarms += 1

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from driftd_detectors.performance.cohort_loss import estimate_loss
 from driftd_detectors.performance.label_delay import FIRST_SHARE, LabelDelay
 from driftd_detectors.performance.loss_reference import learn_losses
-from driftd_detectors.performance.performance import begin_performance
+from driftd_detectors.performance.performance import Performance, begin_performance
 from loss_worlds import BETWEEN_ALARMS, DAY, WORLDS, LossWorld, first_alarm
-from worlds import day_of, known_by, together
+from worlds import Rows, day_of, known_by, together
 
 REFERENCES = (3, 7, 14, 28)
 WEEK, HOUR = 7 * DAY, 3600.0
@@ -36,7 +36,7 @@ def rate(ended: list[int | None], days: int) -> float:
 
 def rate_error(ended: list[int | None], days: int) -> float:
     """The standard error of that rate, as if there had been one alarm at least."""
-    return max(1, sum(item is not None for item in ended)) ** 0.5 / years(ended, days)
+    return float(max(1, sum(item is not None for item in ended)) ** 0.5 / years(ended, days))
 
 
 def years(ended: list[int | None], days: int) -> float:
@@ -164,15 +164,18 @@ class RowLife:
         assert learned is not None
         self.reference = learned
         self.curve = LabelDelay.learn_outcomes(outcomes) if delay else None
-        self.watched = begin_performance(self.reference, BETWEEN_ALARMS, tolerated=None, window_seconds=DAY)
+        watched = begin_performance(self.reference, BETWEEN_ALARMS, tolerated=None, window_seconds=DAY)
+        assert isinstance(watched, Performance), "a few hundred rows a day are enough for averages"
+        self.watched = watched
 
-    def day(self, number: int, wrong: float = 0.0):
+    def day(self, number: int, wrong: float = 0.0) -> Rows:
         rows = 400 if self.even else int(np.clip(self.rng.lognormal(np.log(300), 0.7), 40, 3000))
         return day_of(self.rng, number, rows, delay=self.delay, wrong=wrong)
 
     def run(self, days: int, wrong: float = 0.0) -> tuple[int | None, list[float]]:
         """The day of the first alarm, and how far each cohort was off, in its own sampling sds."""
         age = self.curve.age_of(FIRST_SHARE) if self.curve else 0.0
+        assert age is not None
         standard = []
         for number in range(self.first, self.first + days):
             _, outcomes = self.day(number, wrong)

@@ -1,18 +1,19 @@
-"""How long one prediction takes: scikit-learn's pipeline alone, the SDK, `driftd serve`, and a minimal uvicorn app.
+"""How long one prediction takes: scikit-learn's pipeline, the SDK, `driftd serve`, a uvicorn app, and MLflow's server.
 
-Run: PYTHONPATH=daemon:detectors python benchmarks/predict.py [--rounds 400]
+Run: PYTHONPATH=daemon:detectors python benchmarks/predict.py [--rounds 400] [--servers .venv-servers]
 
 The model is the default trainer's, on 20 features (six of text) and 100 trees. The SDK and `driftd serve` answer after
 the prediction is synced to the disk; what one bare sync takes is printed beside it. The minimal app makes a frame of
 the request, asks the same pipeline and keeps nothing. Each is asked once a round, one after the other, so that what
-else the machine does meets all of them. The pipeline may use one thread, with which it is quicker on one row.
+else the machine does meets all of them. `mlflow models serve --env-manager local` serves the same pipeline where the
+environment `--servers` (or $DRIFTD_SERVERS) has the whole of MLflow; it keeps nothing either. The pipeline may use one
+thread, with which it is quicker on one row.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from subjects.mlflow_server import mlflow_server
 from subjects.server import server
 
 from driftd import Driftd
@@ -39,6 +42,8 @@ from driftd.serving.served_version import ServedVersion
 from driftd.training.bootstrap import FileColumns, make_first_version
 
 MANY = 1000  # rows of a batch
+SERVERS = Path(__file__).resolve().parents[1] / ".venv-servers"
+MLFLOW = "mlflow models serve, keeps nothing"
 CONFIG = """\
 state_dir: {state}
 serve: {{listen: 127.0.0.1:0}}
@@ -108,8 +113,20 @@ def ask(connection: socket.socket, path: str, body: bytes) -> bytes:
         if length is None and b"\r\n\r\n" in answer:
             head = answer.partition(b"\r\n\r\n")[0]
             assert head.startswith(b"HTTP/1.1 200"), answer
-            length = len(head) + 4 + int(LENGTH.search(head)[1])
+            stated = LENGTH.search(head)
+            assert stated is not None, head
+            length = len(head) + 4 + int(stated[1])
     return answer
+
+
+def mlflow_calls(connection: socket.socket, frames: dict[str, pd.DataFrame]) -> dict[str, Callable[[], bytes]]:
+    """Ask MLflow's server for the rows of each frame, which are JSON already."""
+
+    def body_of(frame: pd.DataFrame) -> bytes:
+        plain = frame.astype(object).where(frame.notna(), None)
+        return json.dumps({"dataframe_split": {"columns": list(plain), "data": plain.to_numpy().tolist()}}).encode()
+
+    return {name: partial(ask, connection, "/invocations", body_of(frame)) for name, frame in frames.items()}
 
 
 def measure(subjects: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -145,6 +162,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=400)
     options.add_argument("--serve-minimal", type=Path, metavar="STATE")
+    options.add_argument("--servers", type=Path, default=os.environ.get("DRIFTD_SERVERS", SERVERS), metavar="VENV")
     given = options.parse_args()
     if given.serve_minimal is not None:
         serve_minimal(given.serve_minimal)
@@ -160,7 +178,10 @@ def main() -> None:
         model = stack.enter_context(Driftd(state, "bench"))
         file = stack.enter_context((folder / "bare").open("wb"))
         rows = drawn_rows(MANY, 2).drop(columns="y")
-        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        records = [
+            {str(name): value for name, value in record.items()}
+            for record in rows.astype(object).where(rows.notna(), None).to_dict("records")
+        ]
         version = ServedVersion(Places(state), "bench").get()
         assert version.direct is not None
         schema, pipeline, row = version.schema, version.estimator, records[0]
@@ -170,6 +191,13 @@ def main() -> None:
             json.dumps(events).encode() for events in ({"features": row}, [{"features": r} for r in records])
         )
         route = "/v1/models/bench/predict"
+        served = stack.enter_context(mlflow_server(given.servers, folder, pipeline))
+        rivals = (
+            {} if served is None else mlflow_calls(stack.enter_context(connect(served)), {"one": single, "many": many})
+        )
+        if rivals:
+            answer = json.loads(rivals["one"]().partition(b"\r\n\r\n")[2])["predictions"]
+            assert np.allclose(answer, pipeline.predict_proba(single)), answer
         real, minimal = (stack.enter_context(connect(port)) for port in ports)
         waits = measure(
             {
@@ -179,6 +207,7 @@ def main() -> None:
                 "SDK, durable": lambda: model.predict(row),
                 "driftd serve, durable": lambda: ask(real, route, body),
                 "minimal uvicorn app, keeps nothing": lambda: ask(minimal, "/", body),
+                **({MLFLOW: rivals["one"]} if rivals else {}),
             },
             given.rounds,
         )
@@ -189,12 +218,13 @@ def main() -> None:
                 "the trees, values at hand": lambda: version.predict_columns(columns),
                 "SDK, durable": lambda: model.predict(records),
                 "driftd serve, durable": lambda: ask(real, route, batch),
+                **({MLFLOW: rivals["many"]} if rivals else {}),
             },
             max(10, given.rounds // 10),
         )
         show(f"{MANY} rows", waits, "scikit-learn's pipeline, frame at hand")
-        if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("mlflow") is None:
-            print("mlflow models serve: not measured, the whole of MLflow is not installed here")
+        if not rivals:
+            print(f"mlflow models serve: not installed ({given.servers}/bin/mlflow is not there)")
 
 
 if __name__ == "__main__":

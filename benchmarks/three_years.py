@@ -1,12 +1,15 @@
 """Whether anything grows for ever: three years of hourly windows with 100 features through the real state store.
 
-Run: PYTHONPATH=daemon:detectors python benchmarks/three_years.py
+Run: PYTHONPATH=daemon:detectors python benchmarks/three_years.py [--years 3] [--features 100]
 Prints, at each half year, the size of state.db, how long it takes to record a check, to answer the page's questions and
-to read at a start what a daemon reads. After `retention.checks` (800 days) each must be as it was: the last line says.
+to read at a start what a daemon reads. After `retention.checks` (800 days) each must be as it was, which is said at the
+end. The last line says what a window takes for each feature, and a year of hourly windows: of the growth before
+anything is forgotten, without what a model takes once.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -109,14 +112,22 @@ def print_figures(seen: Figures) -> None:
     )
 
 
+def bytes_of(first: Figures, last: Figures) -> float:
+    """What a window takes, of the growth between two looks."""
+    return 1e6 * (last.megabytes - first.megabytes) / (last.windows - first.windows)
+
+
 def main() -> None:
-    """Three years, printed by halves."""
+    """The years, printed by halves."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--years", type=float, default=3.0)
+    parser.add_argument("--features", type=int, default=100)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        years = float(sys.argv[1]) if len(sys.argv) > 1 else 3.0
-        half = YEAR_WINDOWS // 2
+        windows, half = int(given.years * YEAR_WINDOWS), YEAR_WINDOWS // 2
         seen = []
         for figures in drive(
-            Path(folder) / "state.db", windows=int(years * YEAR_WINDOWS), features=100, keep_days=800, every=half
+            Path(folder) / "state.db", windows=windows, features=given.features, keep_days=800, every=half
         ):
             print_figures(figures)
             seen.append(figures)
@@ -124,6 +135,11 @@ def main() -> None:
             last, before = seen[-1], seen[-2]
             size, page = last.megabytes / before.megabytes, last.page / before.page
             print(f"the last half year: size x{size:.2f}, page x{page:.2f}")
+            window = bytes_of(seen[0], seen[1])
+            print(
+                f"{given.features} features: {window / given.features:,.0f} bytes a window and feature, "
+                f"{window * YEAR_WINDOWS / 1e6:,.0f} MB a year of hourly windows"
+            )
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
 from threadpoolctl import threadpool_limits
 
-from driftd.registry.artefact import SKOPS, load_estimator, store_estimator
+from driftd.registry.artefact import COMMON, SKOPS, load_estimator, store_estimator
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import predict_with
 from driftd.trainers import TrainingContext, gradient_boosting
@@ -92,6 +93,7 @@ def test_every_task_learns_stores_and_predicts_unknown_values(schema: Schema, tm
     target = np.array(schema.classes, dtype=object)[codes] if schema.classes else signal
     estimator = train(schema, data, target)
     assert store_estimator(estimator, tmp_path, allow_joblib=False) == SKOPS
+    assert set(skops.io.get_untrusted_types(file=tmp_path / SKOPS)) <= COMMON  # so that it is looked through once
     loaded = load_estimator(tmp_path / SKOPS, allow_joblib=False)
     fresh = rows(300, seed=1)
     fresh.loc[:20, ["few", "many"]] = "never seen"

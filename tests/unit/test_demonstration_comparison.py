@@ -20,7 +20,7 @@ from driftd.demonstration.comparison import (
     write_order,
 )
 from driftd.demonstration.report import Curve, Keeper
-from driftd.demonstration.run import CONFIG, make_first
+from driftd.demonstration.run import config_text, make_first
 from driftd.demonstration.stream import DAY, TARGET, Stream, flights
 from driftd.events import Event
 from driftd.paths import Places
@@ -47,7 +47,7 @@ def places(days: Stream, tmp_path_factory: pytest.TempPathFactory) -> Places:
     """A state directory with version 1."""
     folder = tmp_path_factory.mktemp("rivals")
     path = folder / "config.yaml"
-    path.write_text(CONFIG.format(state_dir=folder / "state", model=days.model, target=TARGET, trees=20))
+    path.write_text(config_text(folder / "state", days, PARAMETERS))
     made = Places(folder / "state")
     make_first(days, made, load(path), lambda _step: None)
     return made

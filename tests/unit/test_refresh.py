@@ -13,6 +13,7 @@ from sklearn.linear_model import LinearRegression
 from driftd.cli.check_config import meaning
 from driftd.config.load import parse
 from driftd.events import Event, Trigger
+from driftd.fsutil import sha256_of
 from driftd.paths import Places
 from driftd.policy import (
     ClockTick,
@@ -37,6 +38,7 @@ from driftd.records import (
     SwapArguments,
     Transition,
 )
+from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import Manifest, Trainer
 from driftd.training.call_trainer import TrainerSpec
@@ -279,6 +281,28 @@ def test_siblings_are_stored_in_one_step_pruned_and_left_out_when_damaged(tmp_pa
     assert found[-2].load("all") is None
 
 
+def test_a_sibling_that_is_a_version_is_neither_written_nor_read_again(tmp_path: Path) -> None:
+    """The artefact of the version is copied, and the estimator that was loaded for it is taken by its SHA-256."""
+    places, version = Places(tmp_path), tmp_path / "version"
+    version.mkdir()
+    estimators = {name: LinearRegression().fit([[0.0], [1.0]], [0.0, slope]) for name, slope in SLOPES.items()}
+    artefact = version / store_estimator(estimators["all"], version, allow_joblib=False)
+    made = Generation(1, NOW, SCHEMA, tuple(SLOPES), estimators=dict(estimators))
+    store_generation(places, "demand", made, allow_joblib=False, stored={"all": artefact})
+    (found,) = load_generations(places, "demand", 2, allow_joblib=False)
+    found.take_loaded({sha256_of(artefact): estimators["all"]})
+    chosen, other = found.load("all"), found.load("recent")
+    assert chosen is not None
+    assert chosen.estimator is estimators["all"]
+    assert other is not None
+    assert other.estimator.predict(np.array([[1.0]])) == pytest.approx(2.0)
+    (again,) = load_generations(places, "demand", 2, allow_joblib=False)
+    copied = again.load("all")
+    assert copied is not None
+    assert copied.estimator.predict(np.array([[1.0]])) == pytest.approx(1.0)
+
+
+SLOPES = {"all": 1.0, "recent": 2.0}
 SETTINGS = PolicySettings(
     retrain_on=frozenset({Trigger.PERFORMANCE, Trigger.REFRESH}), refresh=RefreshSettings(), cooldown=0.0
 )

@@ -38,6 +38,8 @@ PRELOADED = (
     "driftd.training.tasks.verify",
     "driftd.training.tasks.shadow",
     "driftd.training.tasks.refresh",
+    "driftd.training.job_main",
+    "driftd.store.events.arrow_columns",
 )
 _MOST_BYTES = 1 << 20
 _READ_AT_START = ("OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "ARROW_", "LOKY_", "PYTHON", "LD_", "LC_", "MALLOC_")
@@ -224,6 +226,8 @@ def main(parent: int, idle: float, preloaded: Sequence[str]) -> None:
     die_with_parent(parent)
     for name in preloaded:
         importlib.import_module(name)
+    if "sklearn.ensemble" in sys.modules:
+        _use_encoders()
     gc.collect()
     gc.freeze()  # what was loaded is not touched again, so that the children share its pages
     if threading.active_count() > 1:
@@ -241,6 +245,23 @@ def main(parent: int, idle: float, preloaded: Sequence[str]) -> None:
                 number = _fork(client, order, own_paths)
                 children.add(number)
             client.sendall(_encode(Reply(number)))
+
+
+def _use_encoders() -> None:
+    """Fit, store and load encoders, with which libraries load what they load only then: no job pays for it again.
+
+    Encoders alone: an estimator would begin threads, which a process that is to be forked must not have.
+    """
+    import pandas as pd  # noqa: PLC0415 - the daemon's side of this module never needs them
+    import pyarrow.pandas_compat  # noqa: PLC0415, F401 - what makes a frame of Arrow's columns needs it
+    import skops.io  # noqa: PLC0415
+    from sklearn.compose import ColumnTransformer  # noqa: PLC0415
+    from sklearn.preprocessing import OrdinalEncoder  # noqa: PLC0415
+
+    rows = pd.DataFrame({"text": ["a", "b"], "number": [0.0, 1.0]})
+    columns = ColumnTransformer([("text", OrdinalEncoder(), ["text"]), ("number", "passthrough", ["number"])])
+    content = skops.io.dumps(columns.fit(rows))
+    skops.io.loads(content, trusted=skops.io.get_untrusted_types(data=content)).transform(rows)
 
 
 def _fork(client: socket.socket, order: ForkOrder, own_paths: list[str]) -> int:

@@ -128,6 +128,13 @@ def load_opponents(
         )
         for made in generations:  # at once: a job that is ended by its time limit need not make them again
             store_generation(order.places, order.model, made, allow_joblib=config.allow_joblib)
+    in_memory = {
+        version.manifest.files[version.manifest.artefact]: version.estimator
+        for version in versions
+        if version.manifest.adopted is None  # else it may be wrapped
+    }
+    for generation in generations:  # what a refresh chose is a version too
+        generation.take_loaded(in_memory)
     refreshes = cut_stretches(generations, known)
     metric = stretch_metric(order.metric, known.rows, versions)
     newest = (stretch_of(refresh, versions, metric) for refresh in reversed(refreshes))  # older siblings stay on disk

@@ -56,6 +56,12 @@ class Generation:
         """From when on (epoch seconds) the sibling of a recipe saw no row."""
         return self.seen.get(recipe, self.seen_until)
 
+    def take_loaded(self, estimators: Mapping[str, object]) -> None:
+        """Take estimators that are in memory already, by the SHA-256 of their artefacts, for siblings that they are."""
+        for recipe, stored in self.files.items():
+            if stored["sha256"] in estimators:
+                self.estimators[recipe] = estimators[stored["sha256"]]
+
     def load(self, recipe: str) -> Sibling | None:
         """What a recipe built. None, and a line in the log, where it is damaged or cannot be loaded any more."""
         if recipe not in self.estimators and self.folder is not None:
@@ -70,15 +76,24 @@ class Generation:
         return Sibling(self.estimators[recipe], self.schema)
 
 
-def store_generation(places: Places, model: str, made: Generation, *, allow_joblib: bool) -> None:
-    """Store the siblings of a refresh in one rename, in the place of what an interrupted run of it left."""
+def store_generation(
+    places: Places, model: str, made: Generation, *, allow_joblib: bool, stored: Mapping[str, Path] | None = None
+) -> None:
+    """Store the siblings of a refresh in one rename, in the place of what an interrupted run of it left.
+
+    `stored` are artefacts that there are already, by recipe: writing an estimator takes longer than copying it.
+    """
     folder = places.siblings(model)
     staged = make_staging(folder)
     try:
         files = {}
         for recipe, estimator in made.estimators.items():
             (staged / recipe).mkdir()
-            name = f"{recipe}/{store_estimator(estimator, staged / recipe, allow_joblib=allow_joblib)}"
+            if stored and recipe in stored:
+                name = f"{recipe}/{stored[recipe].name}"
+                shutil.copyfile(stored[recipe], staged / name)
+            else:
+                name = f"{recipe}/{store_estimator(estimator, staged / recipe, allow_joblib=allow_joblib)}"
             files[recipe] = {"file": name, "sha256": sha256_of(staged / name)}
         seen = {recipe: made.unseen_from(recipe) for recipe in files}
         record = {

@@ -103,7 +103,14 @@ def run(arguments: Arguments) -> dict[str, object]:
     try:
         value = _build(order, arguments, snapshot, opponents, made, choice, omissions, staged)
         if has_siblings:
-            store_generation(order.places, order.model, made, allow_joblib=order.config.allow_joblib)
+            artefact = staged / read_manifest(staged).artefact
+            store_generation(
+                order.places,
+                order.model,
+                made,
+                allow_joblib=order.config.allow_joblib,
+                stored={choice.recipe: artefact},
+            )
         order.registry.publish(order.model, arguments.version, staged)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
