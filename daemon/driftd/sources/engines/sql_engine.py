@@ -40,6 +40,11 @@ class Reads:
     rows_of_day: int = 0
     bytes_of_day: int = 0
 
+    @property
+    def counts(self) -> dict[str, float]:
+        """In the words of `Extent`."""
+        return {"rows_read": self.rows, "bytes_read": self.bytes, "queries_refused": self.refused}
+
     def on(self, now: float) -> None:
         """Begin another day where one has begun (UTC)."""
         day = int(now // _DAY)
@@ -82,7 +87,8 @@ class SqlEngine:
             label = statements.newest_label(self._newest_label_at)
             newest_label = None if label is None else self._times(connection, label)[0]
             self._newest_label_at = newest_label if newest_label is not None else self._newest_label_at
-        return EngineExtent(first, newest if newest is not None else since, self._newest_label_at)
+        newest = newest if newest is not None else since
+        return EngineExtent(first, newest, self._newest_label_at, self.reads.counts)
 
     def map(self, query: Query, function: Function, job: str) -> Iterator[bytes]:
         """See `Engine.map`: the rows are one partition, which is counted here, or a window by the database."""
