@@ -146,6 +146,7 @@ def libpq_address(address: Address, timeout: float) -> str:
         "default_transaction_read_only": "on",
         "statement_timeout": str(round(1000 * timeout)),
         "timezone": "UTC",
+        "enable_material": "off",  # a join by nested loops over a list, where statistics are missing, takes its square
         "application_name": "driftd",
     }
     own = " ".join(f"-c {name}={value}" for name, value in session.items())
