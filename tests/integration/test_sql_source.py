@@ -561,10 +561,14 @@ def test_rows_and_bytes_of_a_day_are_limited(database: Database) -> None:
     """What would read more than a day may is refused before it reads, is counted, and is allowed the next day."""
     fill(database)
     now = [START]
-    engine = SqlEngine(sql_config(database, most_rows=30), now=lambda: now[0])
+    engine = SqlEngine(sql_config(database, most_rows=30), now=lambda: now[0], monotonic=lambda: now[0])
     query = Query(("age",), START, START + 60)
     assert sum(map(len, engine.read(query))) == 20
     with pytest.raises(EngineError, match=r"20 rows are asked for after 20 of today, more than source.most_rows"):
+        list(engine.read(query))
+    with pytest.raises(
+        EngineError, match=r"\(30\): raise it, or wait for the next day \(UTC\); it is tried again in 1 s"
+    ):
         list(engine.read(query))
     assert (engine.reads.rows, engine.reads.refused) == (20, 1)
     now[0] += 86_400.0

@@ -17,6 +17,7 @@ from driftd.errors import DriftdError
 from driftd.formatting import format_duration
 from driftd.observe.systemd import ServiceManager
 from driftd.records import ModelState
+from driftd.sources.engines.protocol import EngineError
 from driftd.store.integrity import is_damage
 from driftd.store.subprocesses import PathProbe
 from driftd_detectors.assessment import LatestVerdicts
@@ -138,6 +139,13 @@ class SourceHangsError(SourceUnansweredError):
     """A source did not answer in time. It is not asked again before its thread is back or its paths answer."""
 
 
+class SourceRefusesError(SourceHangsError):
+    """An engine gave no rows: it is away, a right is missing, the query took too long or is too dear.
+
+    No verdict follows from that. The windows wait, as for a source that hangs, and the next round asks again.
+    """
+
+
 class SourceDamagedError(DriftdError):
     """The database that a source reads is damaged; the message is SQLite's."""
 
@@ -171,9 +179,11 @@ class _Call:
             self.finished()
 
     def outcome(self) -> object:
-        """What the function returned; raises what it raised, damage of a database as SourceDamagedError."""
+        """What the function returned; raises what it raised; SourceDamagedError and SourceRefusesError are made here."""
         if self.errors and is_damage(self.errors[0]):
             raise SourceDamagedError(str(self.errors[0])) from self.errors[0]
+        if self.errors and isinstance(self.errors[0], EngineError):
+            raise SourceRefusesError(str(self.errors[0])) from self.errors[0]
         if self.errors:
             raise self.errors[0]
         return self.results[0]
