@@ -179,7 +179,7 @@ class _Call:
             self.finished()
 
     def outcome(self) -> object:
-        """What the function returned; raises what it raised; SourceDamagedError and SourceRefusesError are made here."""
+        """What the function returned; raises what it raised, or SourceDamagedError or SourceRefusesError."""
         if self.errors and is_damage(self.errors[0]):
             raise SourceDamagedError(str(self.errors[0])) from self.errors[0]
         if self.errors and isinstance(self.errors[0], EngineError):
