@@ -22,7 +22,7 @@ from driftd.config.load import load
 from driftd.config.model_schema import ModelConfig
 from driftd.config.object_store_schema import ObjectStoreConfig
 from driftd.loop.checks import ServedBy, read_window
-from driftd.loop.supervision import SourceAwayError, TimeoutWorker
+from driftd.loop.supervision import SourceRefusesError, TimeoutWorker
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.file_rows import FileRows
@@ -345,7 +345,7 @@ def test_a_store_in_trouble_is_a_fault_and_its_windows_wait(
     with pytest.raises(StoreAwayError, match="cannot be read"):
         list(troubled.chunks(window))
     guard = TimeoutWorker("m", HANG)
-    with pytest.raises(SourceAwayError, match="cannot be read"):  # the loop gives no verdict, and asks again
+    with pytest.raises(SourceRefusesError, match="cannot be read"):  # the loop gives no verdict, and asks again
         guard.run(troubled.outcomes, window, NOW)
     guard.close()
     proxy.release()

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from textwrap import indent
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,8 +33,10 @@ from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.tasks.hand_over import Arguments, message_of, variables_of
 from driftd.training.training_rows import TrainingRows
 from driftd_processes import driftd, environment, serve
+from engine_servers import postgres
 from first_versions import first_version_of
 from object_store_worlds import running_store
+from sql_tables import postgres_database
 
 pytestmark = pytest.mark.slow
 
@@ -171,6 +174,52 @@ def test_the_page_of_object_stores_runs(tmp_path: Path, monkeypatch: pytest.Monk
         labelled = source.outcomes(Window(0, 0.0, time.time()), time.time()).labelled
         assert int(labelled.sum()) > 2100
         source.close()
+
+
+def test_the_page_of_warehouses_runs(tmp_path: Path) -> None:
+    """Both sources of the page read every row, with the rights that it grants and the credentials that it shows."""
+    page = list(blocks("your-warehouse.md"))
+    credentials = re.search(
+        r"^```\n(user: .*?)^```", (DOCS / "your-warehouse.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert credentials is not None
+    (tmp_path / "credentials").write_text(credentials[1])
+    with postgres(tmp_path / "server") as server:
+        for block in page:
+            if block.language in {"python", "sh"}:
+                run_block(block, tmp_path)
+        database = postgres_database(server, "orders")
+        database.execute("create schema sales")
+        with duckdb.connect(tmp_path / "orders.duckdb", read_only=True) as origin:
+            for name in ("orders", "outcomes"):
+                table = origin.sql(f"select * from sales.{name}").to_arrow_table()
+                database.load(name, table)
+                database.execute(f"alter table {name} set schema sales")
+        (rights,) = [block.text for block in page if block.language == "sql"]
+        database.execute(*(line for line in rights.splitlines() if line))
+        sections = [yaml.safe_load(block.text)["source"] for block in page if block.language == "yaml"]
+        assert len(sections) == 2
+        sections[0]["url"] = f"duckdb://{tmp_path / 'orders.duckdb'}"
+        sections[1] |= {
+            "url": f"postgresql://{database.url.rpartition('@')[2]}",
+            "credentials_file": str(tmp_path / "credentials"),
+        }
+        for section in sections:
+            _reads_the_tables(tmp_path, section)
+
+
+def _reads_the_tables(folder: Path, section: dict[str, object]) -> None:
+    text = (folder / "config.yaml").read_text()
+    changed = folder / "warehouse.yaml"
+    changed.write_text(re.sub(r"source: .*", f"source: {json.dumps(section)}", text))
+    model = load(changed).models["orders"]
+    schema = Registry(Places(folder / "driftd-state")).manifest("orders", 1).schema
+    source = open_source("orders", model, schema, Places(folder / "state"))
+    assert source.refresh(time.time()).faults == ()
+    window = Window(0, 0.0, time.time())
+    assert sum(columns.rows for columns, _ in source.chunks(window)) == 7200
+    assert source.outcomes(window, time.time()).labelled.sum() > 6900
+    source.close()
 
 
 def test_the_page_of_http_and_sdk_runs(tmp_path: Path) -> None:

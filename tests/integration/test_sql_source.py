@@ -24,7 +24,7 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.engines.engine_source import EngineSource
 from driftd.sources.engines.protocol import EngineError, Query
-from driftd.sources.engines.sql_connections import CONNECTIONS, Connection
+from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, libpq_address
 from driftd.sources.engines.sql_engine import SqlEngine
 from driftd.sources.engines.sql_text import Meanings, Statements, quote_table
 from driftd.sources.files import FilesSettings, FilesSource
@@ -93,8 +93,8 @@ def statements_of(database: Database, **keys: Any) -> Statements:
 
 
 def plan(database: Database, statement: str | None) -> str:
-    """How PostgreSQL would answer a query."""
-    with psycopg.connect(database.url) as connection:
+    """How PostgreSQL would answer a query in a session of the engine."""
+    with psycopg.connect(libpq_address(read_address(database.url, None), HANG)) as connection:
         rows = connection.execute(f"explain {statement}").fetchall()  # type: ignore[call-overload]
     return "\n".join(row[0] for row in rows)
 
@@ -561,10 +561,14 @@ def test_rows_and_bytes_of_a_day_are_limited(database: Database) -> None:
     """What would read more than a day may is refused before it reads, is counted, and is allowed the next day."""
     fill(database)
     now = [START]
-    engine = SqlEngine(sql_config(database, most_rows=30), now=lambda: now[0])
+    engine = SqlEngine(sql_config(database, most_rows=30), now=lambda: now[0], monotonic=lambda: now[0])
     query = Query(("age",), START, START + 60)
     assert sum(map(len, engine.read(query))) == 20
     with pytest.raises(EngineError, match=r"20 rows are asked for after 20 of today, more than source.most_rows"):
+        list(engine.read(query))
+    with pytest.raises(
+        EngineError, match=r"\(30\): raise it, or wait for the next day \(UTC\); it is tried again in 1 s"
+    ):
         list(engine.read(query))
     assert (engine.reads.rows, engine.reads.refused) == (20, 1)
     now[0] += 86_400.0
@@ -602,6 +606,17 @@ def test_a_look_uses_an_index(events: Database) -> None:
     ]
     for statement in asked:
         assert "Seq Scan" not in plan(events, statement), statement
+
+
+def test_labels_join_in_linear_time_without_statistics(events: Database) -> None:
+    """A table that was never analysed is joined by hashing, not by a loop in a loop."""
+    events.execute(
+        "insert into predictions select 'x' || n, to_timestamp(1700000100 + n), 1 from generate_series(1, 20000) n",
+        "insert into labels select 'x' || n, '1', to_timestamp(1700000200 + n) from generate_series(1, 20000) n",
+    )
+    day = Query(("prediction",), START, START + 86_400, START + 2 * 86_400)
+    for query in (day, replace(day, labelled_only=True)):
+        assert "Nested Loop" not in plan(events, statements_of(events).rows(query))
 
 
 def test_partitions_are_chosen_by_their_key(events: Database) -> None:

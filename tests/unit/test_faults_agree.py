@@ -245,6 +245,8 @@ CASES: dict[str, Case] = {
     "an object store that hangs": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "objects that arrive late": (nothing, set(), ""),
     "a source whose folder is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "a database that is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "a query of a database": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "stored evidence": (evidence_unreadable, {"DriftdModelNotWatched"}, "stored evidence cannot be read"),
     "files of the version": (
         version_damaged,

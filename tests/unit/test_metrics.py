@@ -408,3 +408,16 @@ def test_what_is_written_together_appears_together() -> None:
         under_watch(metrics, tally=tally)
     scrape.join(10)
     assert 'driftd_alarms_total{model="demand",kind="data"} 2.0' in seen[0]
+
+
+def test_what_a_database_handed_out_adds_up_over_its_connections() -> None:
+    """Rows, bytes and refusals go on when the process of the connection begins anew, and never go back."""
+    metrics = Metrics()
+    watched = metrics.model("m")
+    for rows, refused in ((100, 0), (150, 1), (20, 0)):
+        counts = {"rows_read": rows, "bytes_read": 8 * rows, "queries_refused": refused}
+        watched.source(predictions=0, late=0, faults=0, newest_prediction=None, newest_feedback=None, counts=counts)
+    text = expose(metrics)
+    assert 'driftd_source_rows_read_total{model="m"} 170' in text
+    assert 'driftd_source_bytes_read_total{model="m"} 1360' in text
+    assert 'driftd_source_queries_refused_total{model="m"} 1' in text

@@ -12,9 +12,10 @@ import pytest
 from driftd.config.load import parse
 from driftd.loop import maintenance, supervision
 from driftd.loop.maintenance import back_up
-from driftd.loop.supervision import SourceBusyError, SourceHangsError, TimeoutWorker
+from driftd.loop.supervision import SourceBusyError, SourceHangsError, SourceRefusesError, TimeoutWorker
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places
+from driftd.sources.engines.protocol import EngineError
 from driftd.store.subprocesses import PathProbe, probe_hangs
 from limits import HANG, wait
 
@@ -199,3 +200,16 @@ def test_a_hung_folder_of_backups_loses_no_thread(
     assert back_up(config, tmp_path / "config.yaml", Places(tmp_path), metrics, 1e9) is None
     assert threading.active_count() == before
     assert b"driftd_backup_failures_total 1" in metrics.expose("")[0]
+
+
+def test_an_engine_that_refuses_is_a_source_that_gave_no_answer() -> None:
+    """No verdict follows from it: it is told apart from an error of a check, and the next call is made."""
+    worker = TimeoutWorker("m", HANG)
+
+    def refuse() -> None:
+        raise EngineError("the query took longer than source.timeout")
+
+    with pytest.raises(SourceRefusesError, match=r"longer than source.timeout"):
+        worker.run(refuse)
+    assert worker.run(lambda: 5) == 5
+    assert worker.hangs == 0

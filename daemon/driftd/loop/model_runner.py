@@ -30,7 +30,7 @@ from driftd.loop.requests import (
 )
 from driftd.loop.resume import MonitorState, show_version
 from driftd.loop.step_schedule import SHORT_REST
-from driftd.loop.supervision import SourceHangsError, SourceUnansweredError
+from driftd.loop.supervision import SourceHangsError, SourceRefusesError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
     ClockTick,
@@ -84,6 +84,7 @@ class ModelRunner:
     verdicts: LatestVerdicts = NOT_CHECKED  # of the champion
     hang: str | None = None  # why nothing is checked just now: its source hangs
     _is_unanswered: bool = False  # whether the source has not answered the last look yet
+    _refusal: str = "\0"  # what an engine said last when it gave no rows
     _has_actions: bool = False
 
     def step(self, now: float) -> bool:
@@ -216,9 +217,12 @@ class ModelRunner:
         )
 
     def _show_unanswered(self, error: SourceUnansweredError, now: float) -> None:
-        """What is known of a source that is still being read, or hangs."""
+        """What is known of a source that is still being read, hangs, or refuses."""
         self._show_waiting(now)
         self._is_unanswered = True
+        if isinstance(error, SourceRefusesError) and not str(error).startswith(self._refusal):
+            self._refusal = str(error)  # what follows it says when it is tried again
+            log.warning("source_refuses", model=self.name, error=self._refusal)
         if isinstance(error, SourceHangsError):
             self.hang = str(error)
             extent = self.scheduler.extent

@@ -17,6 +17,7 @@ from driftd.errors import DriftdError
 from driftd.formatting import format_duration
 from driftd.observe.systemd import ServiceManager
 from driftd.records import ModelState
+from driftd.sources.engines.protocol import EngineError
 from driftd.sources.file_system import StoreAwayError
 from driftd.store.integrity import is_damage
 from driftd.store.subprocesses import PathProbe
@@ -139,8 +140,11 @@ class SourceHangsError(SourceUnansweredError):
     """A source did not answer in time. It is not asked again before its thread is back or its paths answer."""
 
 
-class SourceAwayError(SourceUnansweredError):
-    """A source cannot be read as a whole just now: its rows are neither absent nor wrong. The message says why."""
+class SourceRefusesError(SourceHangsError):
+    """An engine or a store gives no rows: it is away, a right is missing, a query takes too long or is too dear.
+
+    No verdict follows from that. The windows wait, as for a source that hangs, and the next round asks again.
+    """
 
 
 class SourceDamagedError(DriftdError):
@@ -176,11 +180,11 @@ class _Call:
             self.finished()
 
     def outcome(self) -> object:
-        """What the function returned; raises what it raised, damage of a database as SourceDamagedError."""
-        if self.errors and isinstance(self.errors[0], StoreAwayError):
-            raise SourceAwayError(str(self.errors[0])) from self.errors[0]
+        """What the function returned; raises what it raised, or SourceDamagedError or SourceRefusesError."""
         if self.errors and is_damage(self.errors[0]):
             raise SourceDamagedError(str(self.errors[0])) from self.errors[0]
+        if self.errors and isinstance(self.errors[0], EngineError | StoreAwayError):
+            raise SourceRefusesError(str(self.errors[0])) from self.errors[0]
         if self.errors:
             raise self.errors[0]
         return self.results[0]

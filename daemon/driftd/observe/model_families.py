@@ -53,6 +53,16 @@ LABEL_IDS_UNJOINED = _gauge(
     "Of driftd_label_ids, those that no prediction has. Nearly all: labels have other ids than predictions.",
     "model",
 )
+SOURCE_ROWS_READ = _counter(
+    "source_rows_read", "Rows that a database handed out, since the daemon or its connection's process began.", "model"
+)
+SOURCE_BYTES_READ = _counter("source_bytes_read", "Bytes of these rows, as Arrow has them.", "model")
+SOURCE_REFUSED = _counter(
+    "source_queries_refused",
+    "Queries that would have read more than `source.most_rows` or `source.most_bytes` allow in a day.",
+    "model",
+)
+READS = {"rows_read": SOURCE_ROWS_READ, "bytes_read": SOURCE_BYTES_READ, "queries_refused": SOURCE_REFUSED}
 NEWEST_PREDICTION = _gauge(
     "newest_prediction_timestamp_seconds",
     "Event time of the newest prediction. Standing still: the feed of predictions is silent.",

@@ -31,6 +31,7 @@ class ModelMetrics:
         self._model = model
         self._tally = DecisionCounts()
         self._late = self._hangs = 0
+        self._read: dict[str, float] = {}
         self._shown: dict[str, object] = {}
         self._newest_label_at = float("-inf")
 
@@ -228,9 +229,17 @@ class ModelMetrics:
             board.set(model_families.VALUES_IGNORED, counts.get("ignored", 0), model)
             board.set(model_families.LABEL_IDS, counts.get("labels", 0), model)
             board.set(model_families.LABEL_IDS_UNJOINED, counts.get("unjoined", 0), model)
+            self._count_reads(counts)
             if newest_prediction is not None:
                 board.set(model_families.NEWEST_PREDICTION, newest_prediction, model)
             self._labels_until(newest_feedback)
+
+    def _count_reads(self, counts: Mapping[str, float]) -> None:
+        """What an engine handed out; its counts begin anew with the process that holds the connection."""
+        for name, family in model_families.READS.items():
+            total, before = counts.get(name, 0.0), self._read.get(name, 0.0)
+            self._board.add(family, total - before if total >= before else total, self._model)
+            self._read[name] = total
 
     def actions(self, running: Mapping[str, int], waiting: Mapping[str, int]) -> None:
         """How many actions are being performed, and how many wait for a free child process."""

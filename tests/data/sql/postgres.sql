@@ -24,36 +24,29 @@ SELECT
   l.label_at AS "label_at"
 FROM "sales"."predictions" AS p
 LEFT JOIN (
-  SELECT
-    driftd_id,
-    label,
-    label_at
-  FROM (
-    SELECT
-      l."prediction_id" AS driftd_id,
-      l."label" AS label,
-      COALESCE(l."label_at", l."received_at") AS label_at,
-      ROW_NUMBER() OVER (
-        PARTITION BY l."prediction_id"
-        ORDER BY COALESCE(l."label_at", l."received_at") DESC NULLS LAST, l."received_at" DESC NULLS LAST, l."label" COLLATE "C" DESC
-      ) AS driftd_place
-    FROM "sales"."labels" AS l
-    WHERE
-      l."prediction_id" IN (
-        SELECT
-          p."prediction_id"
-        FROM "sales"."predictions" AS p
-        WHERE
-          p."at" >= CAST('2023-11-15 00:00:00.000000+00:00' AS TIMESTAMPTZ)
-          AND p."at" < CAST('2023-11-16 00:00:00.000000+00:00' AS TIMESTAMPTZ)
-          AND p."day" <= CAST('2023-11-17' AS DATE)
-          AND p."day" >= CAST('2023-11-14' AS DATE)
-      )
-      AND NOT l."label" IS NULL
-      AND COALESCE(l."label_at", l."received_at") < CAST('2023-11-16 01:00:00.000001+00:00' AS TIMESTAMPTZ)
-  ) AS ranked
+  SELECT DISTINCT ON (l."prediction_id")
+    l."prediction_id" AS driftd_id,
+    l."label" AS label,
+    COALESCE(l."label_at", l."received_at") AS label_at
+  FROM "sales"."labels" AS l
   WHERE
-    driftd_place = 1
+    l."prediction_id" IN (
+      SELECT
+        p."prediction_id"
+      FROM "sales"."predictions" AS p
+      WHERE
+        p."at" >= CAST('2023-11-15 00:00:00.000000+00:00' AS TIMESTAMPTZ)
+        AND p."at" < CAST('2023-11-16 00:00:00.000000+00:00' AS TIMESTAMPTZ)
+        AND p."day" <= CAST('2023-11-17' AS DATE)
+        AND p."day" >= CAST('2023-11-14' AS DATE)
+    )
+    AND NOT l."label" IS NULL
+    AND COALESCE(l."label_at", l."received_at") < CAST('2023-11-16 01:00:00.000001+00:00' AS TIMESTAMPTZ)
+  ORDER BY
+    l."prediction_id",
+    COALESCE(l."label_at", l."received_at") DESC NULLS LAST,
+    l."received_at" DESC NULLS LAST,
+    l."label" COLLATE "C" DESC
 ) AS l
   ON l.driftd_id = p."prediction_id"
 WHERE

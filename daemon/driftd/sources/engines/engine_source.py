@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,7 @@ class EngineSource:
         self._first_at: float | None = None
         self._newest_at: float | None = None
         self._rows_seen = 0
+        self._counts: Mapping[str, float] = {}
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. Windows are complete up to the newest row: an engine is loaded now and then.
@@ -49,6 +50,7 @@ class EngineSource:
         else:
             self._first_at = found.first_at if self._first_at is None else self._first_at
             self._newest_at, newest_label_at = found.newest_at, found.newest_label_at
+            self._counts = found.counts
         newest = at_most(self._newest_at, now)
         return Extent(
             first_at=self._first_at,
@@ -57,6 +59,7 @@ class EngineSource:
             faults=faults,
             newest_at=newest,
             newest_label_at=at_most(newest_label_at, now),
+            counts=self._counts,
         )
 
     def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:

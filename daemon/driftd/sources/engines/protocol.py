@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from driftd.errors import DriftdError
@@ -42,6 +42,8 @@ class EngineExtent:
     first_at: float | None
     newest_at: float | None
     newest_label_at: float | None
+    counts: Mapping[str, float] = field(default_factory=dict)  # read since its process began: rows_read, bytes_read;
+    # and queries_refused by a guard
 
 
 class Engine(Protocol):

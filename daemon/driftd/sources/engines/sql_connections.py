@@ -105,30 +105,36 @@ class Postgres:
     def __init__(self, address: Address, timeout: float) -> None:
         adbc = need_library("adbc_driver_postgresql.dbapi", "postgres")
         self._connection = adbc.connect(libpq_address(address, timeout), autocommit=True)
-        self._cursor = self._connection.cursor()
+        self._cursor: Any = None  # of the statement that is under way
 
     def table(self, name: str) -> Table:
         """See `Connection.table`."""
-        self._cursor.execute(f"SELECT * FROM {name} LIMIT 0")
-        schema = self._cursor.fetch_arrow_table().schema
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {name} LIMIT 0")
+            schema = cursor.fetch_arrow_table().schema
         casts = {field.name: cast for field in schema if (cast := _postgres_cast(field)) is not None}
         types = {field.name: pa.string() if casts.get(field.name) == "TEXT" else field.type for field in schema}
         return Table(name, types, casts)
 
     def batches(self, statement: str) -> Iterator[pa.RecordBatch]:
         """See `Connection.batches`."""
-        self._cursor.execute(statement)
-        yield from map(with_decimals, self._cursor.fetch_record_batch())
+        with self._connection.cursor() as cursor:
+            self._cursor = cursor
+            try:
+                cursor.execute(statement)
+                yield from map(with_decimals, cursor.fetch_record_batch())
+            finally:
+                self._cursor = None
 
     def cancel(self) -> None:
         """See `Connection.cancel`."""
-        self._cursor.adbc_cancel()
+        cursor = self._cursor
+        if cursor is not None:
+            cursor.adbc_cancel()
 
     def close(self) -> None:
         """See `Connection.close`."""
         with contextlib.suppress(Exception):  # a connection that is lost has nothing to close
-            self._cursor.close()
-        with contextlib.suppress(Exception):
             self._connection.close()
 
 
@@ -146,6 +152,7 @@ def libpq_address(address: Address, timeout: float) -> str:
         "default_transaction_read_only": "on",
         "statement_timeout": str(round(1000 * timeout)),
         "timezone": "UTC",
+        "enable_material": "off",  # a join by nested loops over a list, where statistics are missing, takes its square
         "application_name": "driftd",
     }
     own = " ".join(f"-c {name}={value}" for name, value in session.items())

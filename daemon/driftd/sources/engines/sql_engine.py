@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _DAY = 86_400.0
 _LONGEST_WAIT = 60.0  # seconds between two tries to connect, at most
+_LONGEST_QUERY_WAIT = 600.0  # seconds after a query for rows that failed, at most: it is asked for in every round
 
 
 @dataclass(slots=True)
@@ -39,6 +40,11 @@ class Reads:
     day: int = 0
     rows_of_day: int = 0
     bytes_of_day: int = 0
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """In the words of `Extent`."""
+        return {"rows_read": self.rows, "bytes_read": self.bytes, "queries_refused": self.refused}
 
     def on(self, now: float) -> None:
         """Begin another day where one has begun (UTC)."""
@@ -72,6 +78,9 @@ class SqlEngine:
         self._failures = 0
         self._again_at = 0.0
         self._why = ""
+        self._query_failures = 0
+        self._query_at = 0.0
+        self._query_why = ""
         self._newest_label_at: float | None = None
 
     def look(self, since: float | None) -> EngineExtent:
@@ -82,7 +91,8 @@ class SqlEngine:
             label = statements.newest_label(self._newest_label_at)
             newest_label = None if label is None else self._times(connection, label)[0]
             self._newest_label_at = newest_label if newest_label is not None else self._newest_label_at
-        return EngineExtent(first, newest if newest is not None else since, self._newest_label_at)
+        newest = newest if newest is not None else since
+        return EngineExtent(first, newest, self._newest_label_at, self.reads.counts)
 
     def map(self, query: Query, function: Function, job: str) -> Iterator[bytes]:
         """See `Engine.map`: the rows are one partition, which is counted here, or a window by the database."""
@@ -93,7 +103,7 @@ class SqlEngine:
         yield counted(self.read(query), job)
 
     def _count_there(self, query: Query, job: str) -> bytes:
-        with self._open() as connection:
+        with self._for_rows() as connection:
             self.reads.on(self._now())
             self._guard_bytes()
 
@@ -108,7 +118,7 @@ class SqlEngine:
 
     def read(self, query: Query) -> Iterator[pa.RecordBatch]:
         """See `Engine.read`."""
-        with self._open() as connection:
+        with self._for_rows() as connection:
             statements = self._statements(connection)
             self._guard_rows(connection, statements, query)
             for batch in connection.batches(statements.rows(query)):
@@ -138,6 +148,23 @@ class SqlEngine:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    @contextmanager
+    def _for_rows(self) -> Iterator[Connection]:
+        """The same for a query that may be dear: after a failure the next waits as long as that took, at least."""
+        begun = self._monotonic()
+        if self._query_at > begun:
+            raise EngineError(f"{self._query_why}; it is tried again in {format_duration(self._query_at - begun)}")
+        try:
+            with self._open() as connection:
+                yield connection
+        except EngineError as error:
+            self._query_failures += 1
+            end = self._monotonic()
+            wait = max(2.0 ** min(self._query_failures - 1, 10), end - begun)
+            self._query_why, self._query_at = str(error), end + min(_LONGEST_QUERY_WAIT, wait)
+            raise
+        self._query_failures = 0
 
     @contextmanager
     def _open(self) -> Iterator[Connection]:

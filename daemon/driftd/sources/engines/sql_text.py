@@ -198,22 +198,28 @@ class Statements:
             return f"FROM {self.predictions.sql} p WHERE {span} AND {is_label} AND {known}"
         ids = f"SELECT {self._joinable('p')} FROM {self.predictions.sql} p WHERE {span}"
         known_labels = self._known_labels(known_by, within=f"l.{{id}} IN ({ids})")
-        newest = f"SELECT {_ID}, label, label_at FROM (SELECT {self._rank()} {known_labels}) ranked WHERE {_PLACE} = 1"
+        newest = self._newest_labels(known_labels)
         join = "JOIN" if query.labelled_only else "LEFT JOIN"
         return f"FROM {self.predictions.sql} p {join} ({newest}) l ON l.{_ID} = {self._joinable('p')} WHERE {span}"
 
-    def _rank(self) -> str:
-        """The labels with their place in the order of their identity: the newest has 1, whatever order rows are in."""
+    def _newest_labels(self, known_labels: str) -> str:
+        """Of each identity the newest label, whatever order rows are in.
+
+        PostgreSQL has its own words for it: it takes a filter on ROW_NUMBER for one row, and joins by nested loops.
+        """
         assert self.labels is not None
         label = self.labels.column(self.names.of_labels["label"], "l")
-        at, received = self._label_time(), self.names.of_labels["received_at"]
+        key, at, received = self._joinable("l"), self._label_time(), self.names.of_labels["received_at"]
         order = [f"{at} DESC NULLS LAST"]
         if received in self.labels.columns:
             order.append(f"{self.labels.column(received, 'l')} DESC NULLS LAST")
-        by_text = self.dialect == "postgres" and self._holds_text(self.names.of_labels["label"])
-        order.append(f'{label} COLLATE "C" DESC' if by_text else f"{label} DESC")
-        place = f"ROW_NUMBER() OVER (PARTITION BY {self._joinable('l')} ORDER BY {', '.join(order)})"
-        return f"{self._joinable('l')} AS {_ID}, {label} AS label, {at} AS label_at, {place} AS {_PLACE}"
+        chosen = f"{key} AS {_ID}, {label} AS label, {at} AS label_at"
+        if self.dialect == "postgres":
+            by_text = self._holds_text(self.names.of_labels["label"])
+            order.append(f'{label} COLLATE "C" DESC' if by_text else f"{label} DESC")
+            return f"SELECT DISTINCT ON ({key}) {chosen} {known_labels} ORDER BY {key}, {', '.join(order)}"
+        place = f"ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {', '.join([*order, f'{label} DESC'])}) AS {_PLACE}"
+        return f"SELECT {_ID}, label, label_at FROM (SELECT {chosen}, {place} {known_labels}) ranked WHERE {_PLACE} = 1"
 
     def _known_labels(self, known_by: float | None, within: str) -> str:
         """`FROM` the labels that were known by a time, of the identities that `within` names."""
