@@ -32,12 +32,11 @@ from driftd.cli.init_defaults import Guess, guess_settings, possible_rows
 from driftd.cli.terminal import console, echo, say
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
-from driftd.formatting import quote_names
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.serving.event_log import EventLog
 from driftd.sources.dialects import Dialect
-from driftd.sources.file_system import absolute_path
+from driftd.sources.file_system import absolute_path, quote_names
 from driftd.sources.formats import FileFormat
 from driftd.sources.whole_files import WholeFilesError, read_whole
 from driftd.store.ownership import as_owner_of

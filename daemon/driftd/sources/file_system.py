@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, NamedTuple, Protocol
 
 from driftd.config.source_schema import scheme_of
 from driftd.errors import DriftdError
-from driftd.formatting import encodable, quote_names
+from driftd.formatting import encodable
 
 _UNFINISHED = frozenset({".tmp", ".part", ".partial", ".unfinished", ".crc", ".swp"})
 TABLES = {
@@ -22,6 +22,7 @@ TABLES = {
 }
 ICEBERG = "an Iceberg table"
 PARENTS_LOOKED_AT = 3  # a path may name a partition of a table
+_MOST_NAMED, _NAME_CHARACTERS = 12, 80
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
 
 
@@ -156,6 +157,12 @@ class LocalFiles:
 
 
 LOCAL = LocalFiles()
+
+
+def quote_names(names: Sequence[str]) -> str:
+    """The first of some names."""
+    first = ", ".join(repr(name[:_NAME_CHARACTERS]) for name in names[:_MOST_NAMED])
+    return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED} more"
 
 
 def base_of(pattern: str) -> Path:
