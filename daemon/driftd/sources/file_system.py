@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple, Protocol
 
-from driftd.config.source_schema import scheme_of
+from driftd.config.source_schema import scheme_of, source_path
 from driftd.errors import DriftdError
 from driftd.formatting import encodable
 
@@ -176,7 +176,11 @@ def base_of(pattern: str) -> Path:
 
 
 def absolute_path(path: str) -> str:
-    """A path that means the same in another working directory; one in an object store is as it is."""
+    """A path that means the same in another working directory; one in an object store is as it is.
+
+    Raises ValueError for a scheme that is not read.
+    """
+    path = source_path(path)
     return path if scheme_of(path) is not None else str(Path(path).absolute())
 
 

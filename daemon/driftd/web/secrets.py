@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
+from driftd.errors import DriftdError
 from driftd.paths import SYSTEM_CREDENTIALS, credential
 from driftd.web.security import TokenFileError, Tokens
+
+
+class KeysFileError(DriftdError):
+    """A file of keys that cannot be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Secret:
 
 
 def secrets_of(config: Config) -> Iterator[Secret]:
-    """The secrets of both servers, then those of the receivers of notifications."""
+    """The secrets of both servers, then those of the receivers of notifications and of object stores."""
     for name, access, command in (("http", config.http, "run"), ("serve", config.serve, "serve")):
         if access.token_file is not None:
             yield Secret(f"{name}.token_file", (access.token_file,), _read, command)
@@ -37,6 +42,10 @@ def secrets_of(config: Config) -> Iterator[Secret]:
     for name, receiver in config.notify.items():
         if receiver.webhook_file is not None:
             yield Secret(f"notify.{name}.webhook_file", (receiver.webhook_file,), _address)
+    for name, model in config.models.items():
+        store = model.source.object_store if model.source.kind == "files" else None
+        if store is not None and store.credentials_file is not None:
+            yield Secret(f"models.{name}.source.object_store.credentials_file", (store.credentials_file,), _keys)
 
 
 def fault_of(secret: Secret) -> str | None:
@@ -45,7 +54,7 @@ def fault_of(secret: Secret) -> str | None:
 
     try:
         secret.use(tuple(_credential_path(path) if secret.is_credential else path for path in secret.paths))
-    except (TokenFileError, TlsError, AddressFileError) as error:
+    except (TokenFileError, TlsError, AddressFileError, KeysFileError) as error:
         return str(error)
     return None
 
@@ -70,6 +79,13 @@ def _load(paths: tuple[Path, ...]) -> None:
 
 def _address(paths: tuple[Path, ...]) -> None:
     address_in(credential(paths[0]))
+
+
+def _keys(paths: tuple[Path, ...]) -> None:
+    try:
+        credential(paths[0]).read_bytes()
+    except OSError as error:
+        raise KeysFileError(f"credentials_file {paths[0]} cannot be read: {error.strerror}") from None
 
 
 def _credential_path(path: Path) -> Path:
