@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 
@@ -13,7 +13,6 @@ import msgspec
 # What acts on a terminal instead of being seen there: the control characters of ASCII and Latin-1, separators of lines,
 # marks and overrides of the direction of writing, and halves of characters, which no stream can encode.
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-_MOST_NAMED, _NAME_CHARACTERS = 12, 80
 _UNITS = (("d", 86_400.0), ("h", 3600.0), ("min", 60.0))
 
 
@@ -72,12 +71,6 @@ def visible(text: str) -> str:
 def encodable(text: str) -> str:
     r"""A text that a database takes: halves of characters, as of a byte that is not UTF-8, are spelled (`\udc9b`)."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def quote_names(names: Sequence[str]) -> str:
-    """The first of some names."""
-    first = ", ".join(repr(name[:_NAME_CHARACTERS]) for name in names[:_MOST_NAMED])
-    return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED} more"
 
 
 def visible_lines(text: str) -> str:

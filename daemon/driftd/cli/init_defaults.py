@@ -13,7 +13,7 @@ import pandas as pd
 
 from driftd.cli.column_remarks import MOST_CLASSES, remarks_on, written_numbers, zone_names
 from driftd.config.types import seconds
-from driftd.formatting import quote_names
+from driftd.sources.file_system import quote_names
 from driftd.sources.row_counts import are_possible
 from driftd.training.bootstrap import FileColumns, epoch_seconds, read_series
 from driftd_detectors.columns import Numbers

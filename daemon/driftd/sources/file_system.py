@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple, Protocol
 
-from driftd.config.object_store_schema import scheme_of
+from driftd.config.object_store_schema import scheme_of, source_path
 from driftd.errors import DriftdError
-from driftd.formatting import encodable, quote_names
+from driftd.formatting import encodable
 
 _UNFINISHED = frozenset({".tmp", ".part", ".partial", ".unfinished", ".crc", ".swp"})
 TABLES = {
@@ -22,6 +22,7 @@ TABLES = {
 }
 ICEBERG = "an Iceberg table"
 PARENTS_LOOKED_AT = 3  # a path may name a partition of a table
+_MOST_NAMED, _NAME_CHARACTERS = 12, 80
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
 
 
@@ -158,6 +159,12 @@ class LocalFiles:
 LOCAL = LocalFiles()
 
 
+def quote_names(names: Sequence[str]) -> str:
+    """The first of some names."""
+    first = ", ".join(repr(name[:_NAME_CHARACTERS]) for name in names[:_MOST_NAMED])
+    return first if len(names) <= _MOST_NAMED else f"{first} and {len(names) - _MOST_NAMED} more"
+
+
 def base_of(pattern: str) -> Path:
     """The folder, the file, or the part of a pattern before its first sign."""
     parts: list[str] = []
@@ -169,7 +176,11 @@ def base_of(pattern: str) -> Path:
 
 
 def absolute_path(path: str) -> str:
-    """A path that means the same in another working directory; one in an object store is as it is."""
+    """A path that means the same in another working directory; one in an object store is as it is.
+
+    Raises ValueError for a scheme that is not read.
+    """
+    path = source_path(path)
     return path if scheme_of(path) is not None else str(Path(path).absolute())
 
 

@@ -14,10 +14,9 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from driftd.errors import DriftdError
-from driftd.formatting import quote_names
 from driftd.sources.dialects import SUFFIXES as COMPRESSED
 from driftd.sources.dialects import Dialect, is_of, open_text
-from driftd.sources.file_system import FileSystem
+from driftd.sources.file_system import FileSystem, quote_names
 
 HEAD_BYTES = 4096
 _ENCODED_BYTES = 2**16

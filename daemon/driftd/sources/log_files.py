@@ -16,10 +16,9 @@ import pyarrow as pa
 
 from driftd.config.object_store_schema import ObjectStoreConfig, scheme_of
 from driftd.errors import raise_shortage
-from driftd.formatting import quote_names
 from driftd.sources import parquet_files, text_files
 from driftd.sources.catalogue import LogCatalogue, LogFile, Stretch
-from driftd.sources.file_system import LOCAL, FileSystem, Listing, StoreAwayError, base_of
+from driftd.sources.file_system import LOCAL, FileSystem, Listing, StoreAwayError, base_of, quote_names
 from driftd.sources.files_settings import Layout, Reading
 from driftd.sources.formats import ADAPTERS
 from driftd.sources.json_lines import Lines

@@ -67,7 +67,8 @@ _REASONS = (
     ),
     (
         r"curlCode: (5|6|7)\b|NETWORK_CONNECTION|resolve host|connect",
-        "it cannot be reached: bring it back, or correct object_store: {endpoint: ...}",
+        "it cannot be reached: bring it back, correct object_store: {endpoint: ...}, or let the unit out "
+        "(IPAddressAllow)",
     ),
     (
         r"SLOW_DOWN|THROTTL|SlowDown|HTTP status 503|HTTP status 429",

@@ -10,8 +10,13 @@ from pathlib import Path
 
 from driftd.config.database_address import CredentialsFileError, read_address
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
+from driftd.errors import DriftdError
 from driftd.paths import SYSTEM_CREDENTIALS, credential
 from driftd.web.security import TokenFileError, Tokens
+
+
+class KeysFileError(DriftdError):
+    """A file of keys that cannot be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Secret:
 
 
 def secrets_of(config: Config) -> Iterator[Secret]:
-    """The secrets of both servers, then those of the receivers of notifications and of the databases."""
+    """The secrets of both servers, then of receivers of notifications, of databases and of object stores."""
     for name, access, command in (("http", config.http, "run"), ("serve", config.serve, "serve")):
         if access.token_file is not None:
             yield Secret(f"{name}.token_file", (access.token_file,), _read, command)
@@ -43,6 +48,9 @@ def secrets_of(config: Config) -> Iterator[Secret]:
         if model.source.kind == "sql" and model.source.credentials_file is not None:
             use = partial(_credentials, model.source.url)
             yield Secret(f"models.{name}.source.credentials_file", (model.source.credentials_file,), use)
+        store = model.source.object_store if model.source.kind == "files" else None
+        if store is not None and store.credentials_file is not None:
+            yield Secret(f"models.{name}.source.object_store.credentials_file", (store.credentials_file,), _keys)
 
 
 def fault_of(secret: Secret) -> str | None:
@@ -52,6 +60,9 @@ def fault_of(secret: Secret) -> str | None:
     try:
         secret.use(tuple(_credential_path(path) if secret.is_credential else path for path in secret.paths))
     except (TokenFileError, TlsError, AddressFileError, CredentialsFileError) as error:
+
+
+    except (TokenFileError, TlsError, AddressFileError, KeysFileError) as error:
         return str(error)
     return None
 
@@ -80,6 +91,13 @@ def _address(paths: tuple[Path, ...]) -> None:
 
 def _credentials(url: str, paths: tuple[Path, ...]) -> None:
     read_address(url, paths[0])
+
+
+def _keys(paths: tuple[Path, ...]) -> None:
+    try:
+        credential(paths[0]).read_bytes()
+    except OSError as error:
+        raise KeysFileError(f"credentials_file {paths[0]} cannot be read: {error.strerror}") from None
 
 
 def _credential_path(path: Path) -> Path:
