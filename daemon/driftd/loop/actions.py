@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ TASKS = {
     ActionKind.SHADOW: "shadow",
     ActionKind.REPORT: "report",
     ActionKind.HAND_OVER: "hand_over",
+    ActionKind.REGISTRY: "registry",
 }
 
 
@@ -91,9 +92,11 @@ class Performer:
     def _start(self, action: StoredAction) -> None:
         if self.slots.used >= self.slots.most:
             return
-        arguments = self.arguments_of(action)
+        arguments, limits = self.arguments_of(action), self.limits
+        if action.kind is ActionKind.REGISTRY:  # a server that hangs keeps a slot no longer than its own time
+            limits = replace(limits, wall_seconds=float(arguments["timeout"]))
         folder, task = self.folder(action), TASKS[action.kind]
-        self.running[action.id] = start_job(folder, task, arguments, self.limits, self.slots.server)
+        self.running[action.id] = start_job(folder, task, arguments, limits, self.slots.server)
         self.slots.used += 1
         log.info("action_started", model=self.model, action=action.id, kind=action.kind)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -82,6 +83,21 @@ class Manifest:
     def is_logged(self) -> bool:
         """Whether there are only logged predictions of this version, and no model that could predict here."""
         return self.artefact == LOGGED
+
+    @property
+    def identity(self) -> str:
+        """The SHA-256 of what never changes after publication: which version, of what, by whom, and its artefact."""
+        fixed = {
+            "model": self.model,
+            "version": self.version,
+            "created_at": self.created_at,
+            "artefact": self.files.get(self.artefact),
+            "snapshot": self.snapshot,
+            "trainer": self.trainer.fingerprint,
+            "seed": self.seed,
+            "parent": self.parent,
+        }
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, object]:
         """The JSON form."""
