@@ -35,6 +35,9 @@ from driftd.records import (
     Phase,
     ProbationDecision,
     RefreshResult,
+    RegistryArguments,
+    RegistryResult,
+    RegistryTask,
     SnapshotResult,
     SwapArguments,
     SwapPurpose,
@@ -87,6 +90,9 @@ def results_of(action: Action) -> Iterator[Finding]:
         for decision in ProbationDecision:
             yield ProbationResult(decision, "because", 400)
         return
+    if isinstance(action.arguments, RegistryArguments):
+        yield from (StepDone(action.arguments, result) for result in registry_results(action.arguments))
+        return
     refreshed = [refresh_result(serves) for serves in (1, 2, 3)] + [refresh_result(2, is_broken=True)]
     judged = [JudgeResult(decision, "because", rows=300) for decision in GateDecision]
     results: dict[ActionKind, list[ActionResult | None]] = {
@@ -96,6 +102,16 @@ def results_of(action: Action) -> Iterator[Finding]:
         ActionKind.REFRESH: list(refreshed),
     }
     yield from (StepDone(action.arguments, result) for result in results.get(action.kind, [None]))
+
+
+def registry_results(arguments: RegistryArguments) -> Iterator[RegistryResult]:
+    """What a registry can say: the version is there; the alias names another one; or the version is unfit."""
+    yield RegistryResult("because", "7", arguments.version)
+    if arguments.task is RegistryTask.LOOK:
+        yield RegistryResult("because", "9", None)
+        yield RegistryResult("because", "5", 1)
+    else:
+        yield RegistryResult("because", is_fit=False)
 
 
 def refresh_result(serves: int, *, is_broken: bool = False) -> RefreshResult:
@@ -188,9 +204,12 @@ def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
     for action in transition.actions:
         if isinstance(action.arguments, SwapArguments):
             purpose = action.arguments.purpose
-            by_person = getattr(finding, "kind", "") in ("rollback", "confirm")
+            by_person = getattr(finding, "kind", "") in ("rollback", "confirm", ActionKind.REGISTRY)
             rolls_back = isinstance(finding, ProbationResult) or by_person
             assert world.passed if purpose is SwapPurpose.PROMOTE else rolls_back, transition.reason
+            if world.settings.registry is not None and purpose is SwapPurpose.PROMOTE:
+                assert before.registry is not None
+                assert before.registry.alias == action.arguments.version, "a promotion did not wait for the alias"
     assert state.champion == before.champion or (isinstance(finding, StepDone) and finding.kind is ActionKind.SWAP)
     wish = pending_request(before)
     if wish is not None and wish.trigger is Trigger.MANUAL and pending_request(state) != wish:
@@ -244,6 +263,22 @@ def is_acted_on(world: World) -> bool:
     return False
 
 
+def is_named(world: World) -> bool:
+    """Whether the alias comes to name what serves, once the registry answers; with builds that come to no swap."""
+    for _ in range(24):
+        world = after(world, ("tick", ClockTick(), True, False))
+        known, build = world.state.registry, world.state.build
+        if known is not None and known.alias == world.state.champion and world.state.phase is not Phase.RETRAINING:
+            return True
+        if world.state.phase is Phase.AWAITING_APPROVAL:
+            world = after(world, ("reject", OperatorRequest("reject", "ada"), True, False))
+        if world.actions:
+            world = after(world, ("done", _refusal(world, world.actions[0]), True, False))
+        if build is not None and known is not None and known.alias == world.state.champion:
+            return True
+    return False
+
+
 def _refusal(world: World, action: Action) -> Finding:
     if action.kind is ActionKind.SHADOW:
         return ProbationResult(ProbationDecision.CONFIRM, "because", 400)
@@ -261,4 +296,6 @@ def hold_the_graph(start: World, most: int) -> int:
     for world in seen:
         if world.stands:
             assert is_acted_on(world), f"a standing alarm is never acted on: {world}"
+        if world.settings.registry is not None:
+            assert is_named(world), f"the alias never names what serves: {world}"
     return len(seen)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 import policy_graph
+from driftd.policy import PolicySettings, RegistrySettings
 from policy_graph import REFRESHED, START, hold_the_graph
-from policy_states import DAY, SETTINGS, World
+from policy_states import DAY, REFRESHING, SETTINGS, World
 
 
 @pytest.mark.parametrize("start", [START, REFRESHED], ids=["builds", "refreshes"])
@@ -41,3 +42,30 @@ def test_the_near_graph_of_an_external_model_holds_every_law(external: World) ->
 def test_the_far_graph_of_an_external_model_holds_every_law(external: World) -> None:
     """The same of the first three thousand states."""
     assert hold_the_graph(external, 3_000) >= 3_000
+
+
+def registered(moved: str, settings: PolicySettings = SETTINGS) -> World:
+    """Where a model begins whose versions are registered elsewhere: nothing is there yet."""
+    place = RegistrySettings("http://ml demand@champion", look_every=2 * DAY, moved=moved)  # type: ignore[arg-type]
+    return replace(START, settings=replace(settings, registry=place))
+
+
+REGISTERED = {
+    "told": registered("tell"),
+    "restored": registered("restore"),
+    "followed": registered("follow"),
+    "refreshes": registered("tell", REFRESHING),
+}
+
+
+@pytest.mark.parametrize("start", REGISTERED.values(), ids=REGISTERED)
+def test_the_near_graph_with_a_registry_holds_every_law(start: World) -> None:
+    """A promotion waits for the alias, nothing else does, and the alias comes to name what serves from every state."""
+    assert hold_the_graph(start, 300) >= 300
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("start", REGISTERED.values(), ids=REGISTERED)
+def test_the_far_graph_with_a_registry_holds_every_law(start: World) -> None:
+    """The same of the first three thousand states."""
+    assert hold_the_graph(start, 3_000) >= 3_000

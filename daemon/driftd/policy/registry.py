@@ -298,12 +298,13 @@ def _due(
     state: ModelState, known: RegistryState, build: Build | None, facts: Facts, where: RegistrySettings, now: float
 ) -> RegistryArguments | None:
     """The next task: the alias first, then versions that are not registered, then a look."""
-    if known.retry_at is not None and 0 < known.retry_at - now <= where.retry_most:
-        return None  # a pause that a clock ahead of time wrote down holds nothing up
+    # A pause that a clock ahead of time wrote down holds nothing up; what the alias is to name is known after a swap.
+    is_pausing = known.retry_at is not None and 0 < known.retry_at - now <= where.retry_most
+    if is_pausing or ActionKind.SWAP in facts.working:
+        return None
     is_paused, attempt = state.phase is Phase.PAUSED, known.failures + 1
     wanted = state.champion if build is None or is_paused else build.candidate
-    is_settled = ActionKind.SWAP not in facts.working and wanted not in facts.logged
-    if wanted is not None and wanted != known.alias and is_settled:
+    if wanted is not None and wanted != known.alias and wanted not in facts.logged:
         return RegistryArguments(RegistryTask.MOVE, wanted, attempt)
     if is_paused:
         return None
