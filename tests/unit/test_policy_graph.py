@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 import policy_graph
-from driftd.policy import PolicySettings, RegistrySettings
+from driftd.policy import RegistrySettings
+from driftd.records import Build, BuildStep, Phase, RegistryState, Trigger
 from policy_graph import REFRESHED, START, hold_the_graph
-from policy_states import DAY, REFRESHING, SETTINGS, World
+from policy_states import DAY, NOW, SETTINGS, World, canonical
 
 
 @pytest.mark.parametrize("start", [START, REFRESHED], ids=["builds", "refreshes"])
@@ -44,17 +46,25 @@ def test_the_far_graph_of_an_external_model_holds_every_law(external: World) -> 
     assert hold_the_graph(external, 3_000) >= 3_000
 
 
-def registered(moved: str, settings: PolicySettings = SETTINGS) -> World:
-    """Where a model begins whose versions are registered elsewhere: nothing is there yet."""
-    place = RegistrySettings("http://ml demand@champion", look_every=2 * DAY, moved=moved)  # type: ignore[arg-type]
-    return replace(START, settings=replace(settings, registry=place))
+def registered(moved: Literal["tell", "restore", "follow"], *, is_held: bool = False) -> World:
+    """A model whose alias is due for a look, or whose challenger has won its gate and waits for the alias."""
+    place = RegistrySettings("http://ml demand@champion", look_every=2 * DAY, moved=moved)
+    known = RegistryState(place.where, registered=(1, 2), alias=2, looked_at=NOW - 2 * DAY)
+    settings, state = replace(SETTINGS, registry=place), replace(START.state, registry=known)
+    if not is_held:
+        return canonical(replace(START, state=state, settings=settings))
+    build = Build(3, Trigger.PERFORMANCE, "", BuildStep.SWAP, NOW, judged_against=2)
+    held = replace(state, phase=Phase.RETRAINING, build=build)
+    return canonical(replace(START, state=held, settings=settings, passed=True))
 
 
 REGISTERED = {
+    "unknown": replace(START, settings=registered("tell").settings),
+    "held": registered("tell", is_held=True),
     "told": registered("tell"),
     "restored": registered("restore"),
     "followed": registered("follow"),
-    "refreshes": registered("tell", REFRESHING),
+    "followed_and_held": registered("follow", is_held=True),
 }
 
 
