@@ -1,0 +1,119 @@
+"""Versions in a real MLflow: registered once, named by an alias that moves with the swap, whoever is away or killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from driftd.registry.features import feature_frame
+from driftd.store.state.writer import post_request
+from engine_servers import mlflow_server
+from loop_world import MODEL, World, hour
+from mlflow_world import Door, MlflowRegistry, door_to, registered_config
+
+pytestmark = pytest.mark.slow
+
+
+def concept(frame: pd.DataFrame, truth: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """The meaning of a feature turns round; the features themselves do not change."""
+    return frame, truth - 5 * frame["a"].to_numpy()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One MLflow for all tests, each of which has a registered model of its own."""
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture
+def door(server: str) -> Iterator[Door]:
+    """The way to the server, which a test may shut."""
+    with door_to(server) as opened:
+        yield opened
+
+
+def ask(world: World, kind: str, **arguments: object) -> str:
+    """Ask the daemon for something; the answer."""
+    at = world.clock.now()
+    number = post_request(world.places.state_db, at=at, who="ada", model=MODEL, kind=kind, arguments=arguments)
+    world.daemon.catch_up(at)
+    answered = world.daemon.assembly.store.request(number)
+    assert answered is not None
+    return answered.outcome or ""
+
+
+def reasons(world: World, event: str) -> list[str]:
+    """The reasons of all events of a name, oldest first."""
+    return [line.reason for line in reversed(world.daemon.assembly.store.history(MODEL, 1000)) if line.event == event]
+
+
+def test_a_build_swaps_by_alias_and_rolls_back_by_alias_though_the_server_was_away(
+    tmp_path: Path, server: str, door: Door
+) -> None:
+    """While the server is away nothing is half swapped, over a crash too; back again, the alias and the link agree."""
+    there = MlflowRegistry(server, "swapped")
+    world = World.begin(tmp_path, config=registered_config(door.address, "swapped"))
+    world.live(2)
+    served = world.daemon.assembly.registry
+    assert (there.versions(), there.alias()) == ({"1": 1}, 1)
+
+    door.shut()
+    world.live(20, concept, until=lambda world: "swap_started" in world.events)
+    world.live(1, concept)
+    world.reopen()
+    world.live(1, concept)
+    assert (served.current(MODEL), there.alias(), there.versions()) == (1, 1, {"1": 1})
+    assert world.daemon.models[MODEL].state.champion == 1
+    assert "MLflow fails" in reasons(world, "registry_failed")[0]
+    assert "waits until the alias in the registry names it" in world.daemon.models[MODEL].standing
+
+    door.open()
+    world.live(2, concept, until=lambda world: "promoted" in world.events)
+    assert (served.current(MODEL), there.alias(), there.versions()) == (2, 2, {"1": 1, "2": 2})
+    assert "it answers again after" in reasons(world, "alias_set")[-1]
+    assert_same_answers(world, there, 2)
+
+    door.shut()
+    assert "rolls back" in ask(world, "rollback", text="not this one")
+    assert (served.current(MODEL), there.alias()) == (1, 2)
+    world.reopen()
+    door.open()
+    world.live(2)
+    assert (served.current(MODEL), there.alias(), there.versions()) == (1, 1, {"1": 1, "2": 2})
+    assert world.events.count("registry_failed") == 2
+    world.close()
+
+
+def assert_same_answers(world: World, there: MlflowRegistry, version: int) -> None:
+    """What MLflow loads by its alias predicts what driftd's own version predicts, and has its lineage."""
+    import mlflow.pyfunc  # noqa: PLC0415 - only this test pays for it
+
+    os.environ["MLFLOW_TRACKING_URI"] = there.address
+    try:
+        loaded = mlflow.pyfunc.load_model(f"models:/{there.name}@champion")
+    finally:
+        del os.environ["MLFLOW_TRACKING_URI"]
+    own = world.daemon.assembly.registry.load(MODEL, version)
+    frame = feature_frame(hour(0)[0], own.schema)
+    assert np.allclose(loaded.predict(frame), own.predict(frame).prediction)
+    manifest = own.manifest
+    made = there.client.get_model_version(there.name, there.number(version))
+    expected = {
+        "driftd_model": MODEL,
+        "driftd_version": str(version),
+        "driftd_manifest": manifest.identity,
+        "driftd_snapshot": manifest.snapshot,
+        "driftd_parent": "1",
+        "driftd_trigger": "performance",
+        "driftd_gate": "promote",
+    }
+    assert expected.items() <= made.tags.items()
+    figures = there.client.get_run(made.run_id).data.metrics
+    assert figures["gate_gain"] == pytest.approx(manifest.gate["gain"] if manifest.gate else None)
+    assert set(manifest.metrics) <= set(figures)
