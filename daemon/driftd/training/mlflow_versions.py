@@ -1,6 +1,7 @@
 """Versions in MLflow's registry of models: found by the hash of their manifest, made once, named by an alias.
 
 For child processes only: MLflow is imported here. Every request has a limit of time; what is done twice is done once.
+A look at an alias loads neither scikit-learn nor MLflow's flavours, which take most of a task's time.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from driftd.errors import DriftdError
-from driftd.registry.artefact import MLFLOW, SKOPS, TRUSTED
-from driftd.registry.foreign_models import OnnxModel, mlflow_library
-from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import MANIFEST, Manifest
+
+if TYPE_CHECKING:
+    from driftd.registry.loaded import LoadedVersion
 
 EXPERIMENT = "driftd"
 MODEL, VERSION, IDENTITY = "driftd_model", "driftd_version", "driftd_manifest"  # tags
@@ -61,7 +62,7 @@ def open_client(place: MlflowPlace, timeout: float) -> Iterator[Any]:
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:
-        mlflow = mlflow_library()
+        mlflow = _mlflow()
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - only where MLflow is the place
 
         try:
@@ -71,6 +72,16 @@ def open_client(place: MlflowPlace, timeout: float) -> Iterator[Any]:
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def _mlflow() -> Any:
+    """MLflow without its flavours, which reports nothing to its makers. Raises ImportError with what to install."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    try:
+        import mlflow  # noqa: PLC0415 - only where MLflow is the place
+    except ImportError as error:
+        raise ImportError(f"MLflow, where versions are registered ({error}): pip install 'driftd[mlflow]'") from error
+    return mlflow
 
 
 def _credentials(place: MlflowPlace) -> dict[str, str]:
@@ -222,6 +233,9 @@ def write_model(target: Path, manifest: Manifest, folder: Path, loaded: LoadedVe
     A model of MLflow stays what it was; one of scikit-learn's interface is written as such, with skops where that can
     hold it; of every other one MLflow keeps the artefact, which only driftd loads.
     """
+    from driftd.registry.artefact import MLFLOW  # noqa: PLC0415 - only who registers pays for scikit-learn
+    from driftd.registry.foreign_models import OnnxModel  # noqa: PLC0415 - see above
+
     artefact = folder / manifest.artefact
     if manifest.artefact == MLFLOW:
         target.mkdir()
@@ -249,6 +263,8 @@ def _write_sklearn(target: Path, manifest: Manifest, loaded: LoadedVersion) -> s
 
 def format_of(save_model: Callable[..., Any], artefact: str) -> dict[str, object]:
     """As skops with the types that driftd trusts, where its own artefact is that and this MLflow can; else a pickle."""
+    from driftd.registry.artefact import SKOPS, TRUSTED  # noqa: PLC0415 - see above
+
     if artefact == SKOPS and "skops_trusted_types" in inspect.signature(save_model).parameters:
         return {"serialization_format": "skops", "skops_trusted_types": sorted(TRUSTED)}
     return {"serialization_format": "cloudpickle"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,8 +15,6 @@ from driftd.errors import DriftdError
 from driftd.events import RegistryTask
 from driftd.paths import Places
 from driftd.registry import Registry
-from driftd.registry.artefact import ArtefactError
-from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import Manifest, ManifestError
 from driftd.training.mlflow_versions import (
     IDENTITY,
@@ -30,6 +28,9 @@ from driftd.training.mlflow_versions import (
     open_client,
     register,
 )
+
+if TYPE_CHECKING:
+    from driftd.registry.loaded import LoadedVersion
 
 
 class Arguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +79,8 @@ def _ensure(client: Any, name: str, registry: Registry, arguments: Arguments) ->
 
 def _load(registry: Registry, manifest: Manifest, *, allow_joblib: bool) -> LoadedVersion | None:
     """The model; None where it cannot be loaded here: then MLflow keeps its artefact alone."""
+    from driftd.registry.artefact import ArtefactError  # noqa: PLC0415 - only who registers pays for scikit-learn
+
     with suppress(ArtefactError, ImportError):
         return registry.load(manifest.model, manifest.version, allow_joblib=allow_joblib)
     return None
