@@ -24,7 +24,7 @@ from driftd.policy import (
     reconcile_restored,
     registry_due,
 )
-from driftd.policy.registry import ACTOR, describe_registry
+from driftd.policy.registry import ACTOR
 from driftd.records import (
     Action,
     ActionKind,
@@ -45,6 +45,7 @@ from driftd.records import (
     Transition,
     Trigger,
 )
+from driftd.views.other_systems import describe_registry
 
 NOW, HOUR = 1_800_000_000.0, 3600.0
 PLACE = RegistrySettings("http://ml demand@champion", look_every=HOUR)
@@ -313,7 +314,7 @@ def test_a_moved_alias_is_told_once_and_left_alone() -> None:
     told = finish(looking(), RegistryTask.LOOK, 2, ELSEWHERE)
     assert told.event is Event.ALIAS_MOVED
     assert "names version 9, and driftd had it name version 2; version 2 serves on" in told.reason
-    assert describe_registry(told.state) == (
+    assert describe_registry(told.state.registry, told.state.build) == (
         "somebody moved the alias in the registry: it names version 9 there, seen 2027-01-15 08:00 UTC"
     )
     again = finish(told.state, RegistryTask.LOOK, 2, ELSEWHERE)
@@ -322,7 +323,7 @@ def test_a_moved_alias_is_told_once_and_left_alone() -> None:
     other = finish(again.state, RegistryTask.LOOK, 2, RegistryResult("it names none", None, None))
     assert other.event is Event.ALIAS_MOVED
     back = finish(other.state, RegistryTask.LOOK, 2)
-    assert describe_registry(back.state) is None
+    assert describe_registry(back.state.registry, back.state.build) is None
     swapped = tick(replace(told.state, champion=1))
     assert tasks(swapped) == [(RegistryTask.MOVE, 1)]  # the next swap moves it
 
@@ -336,7 +337,7 @@ def test_a_moved_alias_is_moved_back_where_the_config_says_so() -> None:
     back = tick(told.state, settings=restore)
     assert tasks(back) == [(RegistryTask.MOVE, 2)]
     done = decide(back.state, StepDone(RegistryArguments(RegistryTask.MOVE, 2), NAMED), settings=restore)
-    assert (done.event, describe_registry(done.state)) == (Event.ALIAS_SET, None)
+    assert (done.event, describe_registry(done.state.registry, done.state.build)) == (Event.ALIAS_SET, None)
 
 
 def test_a_moved_alias_is_followed_to_a_version_that_is_known() -> None:
@@ -368,7 +369,7 @@ def test_a_look_that_fails_is_tried_again_and_moves_nothing() -> None:
     assert failed.state.registry is not None
     assert failed.state.registry.alias == 2
     assert tasks(tick(failed.state, at=NOW + HOUR)) == [(RegistryTask.LOOK, 2)]
-    assert describe_registry(failed.state) is not None
+    assert describe_registry(failed.state.registry, failed.state.build) is not None
 
 
 def test_a_pause_of_checks_asks_the_registry_for_nothing_but_what_serves() -> None:

@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from driftd.config.types import Duration, Section
+from driftd.errors import DriftdError
 
 _NAME = re.compile(r"[^/:'@\s]+")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]+")
+LONGEST_CREDENTIAL = 65_536  # characters of a file that are read for one
 _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)  # by MLflow
 
 
@@ -37,6 +39,22 @@ def open_address(given: str) -> str:
     if urlsplit(given).password is not None:
         raise ValueError("the address holds a password: leave it out, and say username and password_file")
     return given
+
+
+class CredentialFileError(DriftdError):
+    """A file of credentials cannot be used; the message does not hold what is in it."""
+
+
+def credential_in(path: Path) -> str:
+    """What a file of credentials holds, without the space around it. Raises CredentialFileError."""
+    try:
+        found = path.read_text("utf-8")[:LONGEST_CREDENTIAL].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise CredentialFileError(f"the file {path} of MLflow's credentials cannot be read: {reason}") from None
+    if not found:
+        raise CredentialFileError(f"the file {path} of MLflow's credentials is empty")
+    return found
 
 
 RegisteredName = Annotated[str, AfterValidator(registered_name)]

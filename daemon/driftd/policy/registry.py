@@ -329,19 +329,3 @@ def _is_unready(state: ModelState, version: int) -> bool:
     build = state.build
     awaits = Phase.AWAITING_APPROVAL in (state.phase, state.resumes)
     return build is not None and build.number == version and build.step in _UNREADY and not awaits
-
-
-def describe_registry(state: ModelState) -> str | None:
-    """What a person should know of the registry, in one sentence; None where all is well."""
-    known = state.registry
-    if known is None or not (known.failures or known.moved):
-        return None
-    build = state.build
-    waits = build is not None and build.step is BuildStep.SWAP and known.alias != build.candidate
-    held = f"; version {build.candidate} waits for it" if waits and build is not None else ""
-    if known.failures:
-        retry = f"; next try at {format_time(known.retry_at)}" if known.retry_at is not None else ""
-        return f"the registry of models fails ({known.failures} tries): {known.error}{held}{retry}"
-    assert known.moved is not None
-    named = "no version" if known.moved.number is None else f"version {known.moved.number} there"
-    return f"somebody moved the alias in the registry: it names {named}, seen {format_time(known.moved.since)}"

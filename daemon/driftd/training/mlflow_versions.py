@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from driftd.config.registry_schema import credential_in
 from driftd.errors import DriftdError
 from driftd.registry.manifest import MANIFEST, Manifest
 
@@ -29,7 +30,6 @@ MODEL, VERSION, IDENTITY = "driftd_model", "driftd_version", "driftd_manifest"  
 _RETRIES = 1  # of a request: the whole task is tried again later
 _REQUEST_SECONDS = 30.0
 _LONGEST_TEXT = 500
-_LONGEST_SECRET = 65_536
 
 
 class MlflowError(DriftdError):
@@ -86,20 +86,8 @@ def _mlflow() -> Any:
 
 def _credentials(place: MlflowPlace) -> dict[str, str]:
     files = {"MLFLOW_TRACKING_TOKEN": place.token_file, "MLFLOW_TRACKING_PASSWORD": place.password_file}
-    found = {name: read_secret(Path(path)) for name, path in files.items() if path is not None}
+    found = {name: credential_in(Path(path)) for name, path in files.items() if path is not None}
     return found if place.username is None else {"MLFLOW_TRACKING_USERNAME": place.username, **found}
-
-
-def read_secret(path: Path) -> str:
-    """What a file of a secret holds. Raises MlflowError, which does not say it."""
-    try:
-        secret = path.read_text("utf-8")[:_LONGEST_SECRET].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise MlflowError(f"the file {path} of MLflow's credentials cannot be read: {reason}") from None
-    if not secret:
-        raise MlflowError(f"the file {path} of MLflow's credentials is empty")
-    return secret
 
 
 def _without_secrets(said: str, given: Mapping[str, str]) -> str:
