@@ -287,7 +287,7 @@ def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_model_of_mlflows_registry_is_adopted(folder: Path, registered: Any) -> None:
-    """`mlflow:models:/name@alias` gives the version behind the alias, which the lineage names."""
+    """`models:/name@alias` gives the version behind the alias, which the lineage names with its run."""
     sklearn_flavour = pytest.importorskip("mlflow.sklearn")
 
     rows = seen(folder)
@@ -295,12 +295,13 @@ def test_a_model_of_mlflows_registry_is_adopted(folder: Path, registered: Any) -
         logged = sklearn_flavour.log_model(plain_pipeline(rows), name="m", registered_model_name="late")
     client = registered.MlflowClient()
     client.set_registered_model_alias("late", "champion", logged.registered_model_version)
-    run = init(folder, "registered", "--model", "mlflow:models:/late@champion")
+    run = init(folder, "registered", "--model", "models:/late@champion")
     assert run.returncode == 0, run.stderr
     config = load(folder / "registered.yaml")
     manifest = Registry(Places(config.state_dir)).manifest("registered", 1)
     assert manifest.adopted is not None
     assert (manifest.adopted.version, manifest.artefact) == ("1", "model.skops")
+    assert manifest.adopted.run_id == client.get_model_version("late", "1").run_id
     absent = init(folder, "absent", "--model", "mlflow:models:/late@nobody")
     assert absent.returncode == 1
     assert "MLflow gives no model at models:/late@nobody" in absent.stderr

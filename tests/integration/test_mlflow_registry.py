@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from driftd.events import RegistryTask
 from driftd.registry.features import feature_frame
 from driftd.store.state.writer import post_request
+from driftd.training.jobs import start_job
 from engine_servers import mlflow_server
+from limits import wait
 from loop_world import MODEL, World, hour
-from mlflow_world import Door, MlflowRegistry, door_to, registered_config
+from mlflow_world import Door, MlflowRegistry, copy_version, door_to, registered_config
 
 pytestmark = pytest.mark.slow
 
@@ -117,3 +120,93 @@ def assert_same_answers(world: World, there: MlflowRegistry, version: int) -> No
     figures = there.client.get_run(made.run_id).data.metrics
     assert figures["gate_gain"] == pytest.approx(manifest.gate["gain"] if manifest.gate else None)
     assert set(manifest.metrics) <= set(figures)
+
+
+def with_two_versions(folder: Path, address: str, name: str, **more: str) -> World:
+    """A world with two versions of the same model, of which the first serves; both are registered."""
+    world = World.begin(folder, config=registered_config(address, name, **more))
+    copy_version(world.daemon.assembly.registry, folder, 2)
+    world.live(1)
+    return world
+
+
+def test_an_alias_that_somebody_moves_is_seen_told_restored_and_followed(
+    tmp_path: Path, server: str, door: Door
+) -> None:
+    """Told and left alone at first; moved back once the config says so; followed to a version that driftd has."""
+    there = MlflowRegistry(server, "moved")
+    world = with_two_versions(tmp_path, door.address, "moved")
+    assert (there.versions(), there.alias()) == ({"1": 1, "2": 2}, 1)
+    there.move(there.number(2))
+    world.live(2)
+    (told,) = reasons(world, "alias_moved")
+    assert "names version 2, which is version 2 of demand, and driftd had it name version 1" in told
+    state = world.daemon.models[MODEL].state
+    assert state.registry is not None
+    assert state.registry.moved is not None
+    assert (there.alias(), state.champion) == (2, 1)
+    world.close()
+
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("timeout:", "moved: restore, timeout:"))
+    world.reopen()
+    world.live(1)
+    assert there.alias() == 1
+    first = there.client.get_model_version("moved", "1")
+    made = there.client.create_model_version("moved", first.source, run_id=first.run_id)  # of somebody else's
+    world.close()
+
+    path.write_text(path.read_text().replace("moved: restore", "moved: follow"))
+    world.reopen()
+    there.move(str(made.version))
+    world.live(1)
+    assert "driftd init --model models:/moved@champion" in reasons(world, "alias_moved")[-1]
+    assert (there.alias(), world.daemon.models[MODEL].state.champion) == (0, 1)
+    there.move(there.number(2))
+    world.live(1)
+    assert (there.alias(), world.daemon.assembly.registry.current(MODEL)) == (2, 2)
+    (line,) = [line for line in world.daemon.assembly.store.history(MODEL, 1000) if line.event == "rollback_started"]
+    assert line.actor == "mlflow alias"
+    assert world.events[-2:] == ["rolled_back", "alias_set"]
+    world.close()
+
+
+def job_of(world: World, door: Door, task: RegistryTask, version: int, name: str) -> dict[str, object]:
+    """What the daemon tells a job of the registry."""
+    place = {"name": name, "alias": "champion", "tracking_uri": door.address}
+    return {
+        "model": MODEL,
+        "state_dir": str(world.places.root),
+        "task": str(task),
+        "version": version,
+        "place": place,
+        "timeout": 60.0,
+    }
+
+
+@pytest.mark.parametrize("connections", [1, 3, *(pytest.param(n, marks=pytest.mark.soak) for n in (2, 4, 5, 6, 8))])
+def test_a_job_killed_while_it_registers_leaves_one_version_and_one_run(
+    tmp_path: Path, server: str, door: Door, connections: int
+) -> None:
+    """`kill -9` after some requests: the next try goes on with what it finds, and the alias names the version."""
+    name = f"killed-{connections}"
+    there = MlflowRegistry(server, name)
+    world = World.begin(tmp_path)
+    world.close()
+    arguments = job_of(world, door, RegistryTask.MOVE, 1, name)
+    job = start_job(tmp_path / "first", "registry", arguments)
+    wait(lambda: door.connections >= connections or job.poll() is not None, "the job asks the server")
+    job.kill()
+    for number in range(2):
+        again = start_job(tmp_path / f"again-{number}", "registry", arguments)
+        wait(lambda job=again: job.poll() is not None, "the job ends")
+        result = again.poll()
+        assert result is not None
+        assert result.ok, result.error
+    assert (there.versions(), there.alias()) == ({"1": 1}, 1)
+    (made,) = there.client.search_model_versions(f"name='{name}'")
+    experiment = there.client.get_experiment_by_name("driftd")
+    runs = there.client.search_runs(
+        [experiment.experiment_id], f"tags.driftd_manifest='{made.tags['driftd_manifest']}'"
+    )
+    assert [run.info.run_id for run in runs] == [made.run_id]

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from driftd.cli.init_defaults import Guess
 from driftd.sources.dialects import Dialect
-from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
+from driftd.training.adoption_records import (
+    MLFLOW_SCHEME,
+    AdoptionError,
+    AdoptionOrder,
+    ModelCard,
+    address_of,
+    require_permission,
+)
 from driftd.training.bootstrap import FileColumns, read_series
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, job_environment, start_job
@@ -26,6 +33,7 @@ from driftd_detectors.schema import Kind, Task, class_name, learn_schema
 from driftd_detectors.values import learn_names, vocabulary_of
 
 POLL_SECONDS = 0.02
+INSPECT_SECONDS = 900.0  # a download among it
 SAMPLE_ROWS = 1000
 SAMPLE = "sample.parquet"
 
@@ -131,6 +139,7 @@ class Adoption:
 
 def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names: str | None) -> Adoption:
     """Inspect the model in a child process. Raises click.ClickException when it cannot be adopted."""
+    source = address_of(source)
     try:
         require_permission(source, allow_pickle=allow_pickle)
     except AdoptionError as error:
@@ -147,7 +156,7 @@ def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names
 
 
 def _inspect(source: str, folder: Path, *, allow_pickle: bool) -> ModelCard:
-    limits = JobLimits()
+    limits = JobLimits(wall_seconds=INSPECT_SECONDS)
     SHARED.ensure(job_environment(limits))  # what the next steps need too
     SHARED.await_ready()
     job = start_job(folder, "inspect", {"source": source, "allow_pickle": allow_pickle}, limits, SHARED)

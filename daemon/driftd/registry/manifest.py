@@ -44,11 +44,13 @@ class Adopted:
     sha256: str  # of the original: the file, or the archive of an MLflow model's folder
     version: str | None = None  # in the registry of models that it came from
     classes: tuple[str, ...] = ()  # names of the artefact's classes, in the order of its probabilities, if it has none
+    run_id: str | None = None  # of the run of MLflow that made it
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Adopted:
         """Read what `Manifest.to_dict` wrote."""
-        return cls(stored["source"], stored["sha256"], stored["version"], tuple(stored["classes"]))
+        classes = tuple(stored["classes"])
+        return cls(stored["source"], stored["sha256"], stored["version"], classes, stored.get("run_id"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from driftd.errors import DriftdError
 
 PICKLES = (".joblib", ".pkl", ".pickle")
 MLFLOW_SCHEME = "mlflow:"
+_REGISTRY_SCHEME = "models:/"  # what MLflow itself calls an address of its registry
 
 
 class AdoptionError(DriftdError):
@@ -59,6 +60,11 @@ class AdoptionOrder:
     def to_dict(self) -> dict[str, object]:
         """The JSON form."""
         return asdict(self)
+
+
+def address_of(source: str) -> str:
+    """A source as the jobs take it: MLflow's own `models:/name@alias` gets the scheme by which it is known here."""
+    return f"{MLFLOW_SCHEME}{source}" if source.startswith(_REGISTRY_SCHEME) else source
 
 
 def require_permission(source: str, *, allow_pickle: bool) -> None:

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,15 +54,8 @@ def open_client(place: MlflowPlace, timeout: float) -> Iterator[Any]:
 
     Raises MlflowError for whatever fails inside, ImportError where MLflow is not installed.
     """
-    given = {
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(min(timeout, _REQUEST_SECONDS)))),
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(_RETRIES),  # by itself it goes on for a quarter of an hour
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        **_credentials(place),
-    }
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    try:
+    given = _credentials(place)
+    with limited_requests(timeout, given):
         mlflow = _mlflow()
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - only where MLflow is the place
 
@@ -69,6 +63,23 @@ def open_client(place: MlflowPlace, timeout: float) -> Iterator[Any]:
             yield mlflow.MlflowClient(tracking_uri=place.tracking_uri, registry_uri=place.tracking_uri)
         except (MlflowException, OSError) as error:  # those of `requests` are OSErrors
             raise MlflowError(f"MLflow fails: {_without_secrets(str(error), given)}") from None
+
+
+@contextmanager
+def limited_requests(
+    timeout: float = _REQUEST_SECONDS, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
+    """Have MLflow's requests end in time, and set more of its variables; gives the environment back afterwards."""
+    given = {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, round(min(timeout, _REQUEST_SECONDS)))),
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(_RETRIES),  # by itself it goes on for a quarter of an hour
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        **more,
+    }
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
@@ -199,6 +210,7 @@ def lineage_tags(manifest: Manifest) -> dict[str, str]:
         "driftd_artefact": manifest.artefact,
         "driftd_sha256": manifest.files.get(manifest.artefact),
         "driftd_adopted_from": None if adopted is None else adopted.source,
+        "driftd_adopted_run": None if adopted is None else adopted.run_id,
     }
     return {key: str(value)[:_LONGEST_TEXT] for key, value in values.items() if value not in (None, "")}
 
@@ -246,7 +258,7 @@ def _write_sklearn(target: Path, manifest: Manifest, loaded: LoadedVersion) -> s
     pinned = [f"{library}=={version}" for library, version in manifest.libraries.items() if library != "python"]
     way = format_of(mlflow.sklearn.save_model, manifest.artefact)
     mlflow.sklearn.save_model(loaded.estimator, str(target), pip_requirements=pinned, **way)
-    return f"loadable as models:/NAME/VERSION ({way['serialization_format']})"
+    return f"loadable by MLflow ({way['serialization_format']})"
 
 
 def format_of(save_model: Callable[..., Any], artefact: str) -> dict[str, object]:
