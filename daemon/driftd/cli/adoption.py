@@ -17,14 +17,7 @@ from numpy.typing import NDArray
 
 from driftd.cli.init_defaults import Guess
 from driftd.sources.dialects import Dialect
-from driftd.training.adoption_records import (
-    MLFLOW_SCHEME,
-    AdoptionError,
-    AdoptionOrder,
-    ModelCard,
-    address_of,
-    require_permission,
-)
+from driftd.training.adoption_records import MLFLOW_SCHEME, AdoptionError, AdoptionOrder, ModelCard, require_permission
 from driftd.training.bootstrap import FileColumns, read_series
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, job_environment, start_job
@@ -139,9 +132,8 @@ class Adoption:
 
 def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names: str | None) -> Adoption:
     """Inspect the model in a child process. Raises click.ClickException when it cannot be adopted."""
-    source = address_of(source)
     try:
-        require_permission(source, allow_pickle=allow_pickle)
+        source = require_permission(source, allow_pickle=allow_pickle)
     except AdoptionError as error:
         raise click.ClickException(str(error)) from error
     if not source.startswith(MLFLOW_SCHEME):

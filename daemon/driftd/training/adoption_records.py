@@ -62,17 +62,18 @@ class AdoptionOrder:
         return asdict(self)
 
 
-def address_of(source: str) -> str:
-    """A source as the jobs take it: MLflow's own `models:/name@alias` gets the scheme by which it is known here."""
-    return f"{MLFLOW_SCHEME}{source}" if source.startswith(_REGISTRY_SCHEME) else source
+def require_permission(source: str, *, allow_pickle: bool) -> str:
+    """The source as the jobs take it: MLflow's own `models:/name@alias` gets the scheme by which it is known here.
 
-
-def require_permission(source: str, *, allow_pickle: bool) -> None:
-    """Raises AdoptionError for a file that is not there, and for a pickle, by its name, without permission."""
+    Raises AdoptionError for a file that is not there, and for a pickle, by its name, without permission.
+    """
+    if source.startswith(_REGISTRY_SCHEME):
+        return f"{MLFLOW_SCHEME}{source}"
     if not source.startswith(MLFLOW_SCHEME) and not Path(source).exists():
         raise AdoptionError(f"{source} does not exist")
     if not source.startswith(MLFLOW_SCHEME) and Path(source).suffix.lower() in PICKLES and not allow_pickle:
         raise AdoptionError(refusal(source))
+    return source
 
 
 def refusal(source: str) -> str:
