@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 from driftd.events import RegistryTask
+from driftd.paths import Places
+from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.store.state.writer import post_request
 from driftd.training.jobs import start_job
 from engine_servers import mlflow_server
+from fault_counts import daemon, events_of, open_kinds
 from limits import wait
 from loop_world import MODEL, World, hour
 from mlflow_world import Door, MlflowRegistry, copy_version, door_to, registered_config
@@ -210,3 +213,33 @@ def test_a_job_killed_while_it_registers_leaves_one_version_and_one_run(
         [experiment.experiment_id], f"tags.driftd_manifest='{made.tags['driftd_manifest']}'"
     )
     assert [run.info.run_id for run in runs] == [made.run_id]
+
+
+def test_a_daemon_killed_at_each_move_of_the_alias_comes_to_the_right_place(
+    tmp_path: Path, server: str, door: Door
+) -> None:
+    """`kill -9` of the real daemon while it moves the alias, and while it swaps to a pin: each is done once."""
+    there = MlflowRegistry(server, "daemon-killed")
+    world = World.begin(tmp_path, config=registered_config(door.address, "daemon-killed"))
+    places, path = world.places, tmp_path / "config.yaml"
+    copy_version(world.daemon.assembly.registry, tmp_path, 2)
+    world.close()
+    kill_at(path, places, "registry")
+    pinned = f'{path.read_text()}override: {{reason: "INC-1", pin: {{{MODEL}: 2}}}}\n'
+    path.write_text(pinned)
+    kill_at(path, places, "swap")
+    kill_at(path, places, "registry")
+    with daemon(path):
+        wait(lambda: there.versions() == {"1": 1, "2": 2} and there.alias() == 2, "the alias names what serves")
+        wait(lambda: open_kinds(places, MODEL) == [], "nothing is owed")
+    assert Registry(places).current(MODEL) == 2
+    assert events_of(places, MODEL).count("pinned") == 1
+    assert sorted(there.versions().values()) == [1, 2]
+
+
+def kill_at(path: Path, places: Places, kind: str) -> None:
+    """Run the daemon until an action of a kind is under way that was not before, and kill it there."""
+    folders = places.job("x").parent
+    before = set(folders.glob(f"{MODEL}-*-{kind}"))
+    with daemon(path):
+        wait(lambda: set(folders.glob(f"{MODEL}-*-{kind}")) - before, f"{kind} is under way")
