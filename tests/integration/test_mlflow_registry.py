@@ -230,7 +230,11 @@ def test_a_daemon_killed_at_each_move_of_the_alias_comes_to_the_right_place(
     kill_at(path, places, "swap")
     kill_at(path, places, "registry")
     with daemon(path):
-        wait(lambda: there.versions() == {"1": 1, "2": 2} and there.alias() == 2, "the alias names what serves")
+        wait(
+            lambda: there.versions() == {"1": 1, "2": 2} and there.alias() == 2,
+            "the alias names what serves",
+            pause=0.5,
+        )
         wait(lambda: open_kinds(places, MODEL) == [], "nothing is owed")
     assert Registry(places).current(MODEL) == 2
     assert events_of(places, MODEL).count("pinned") == 1
