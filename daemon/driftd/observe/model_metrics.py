@@ -155,7 +155,7 @@ class ModelMetrics:
             values = {
                 model_families.REGISTRY_FAILURES: registry.failures,
                 model_families.REGISTRY_ALIAS: registry.alias or 0,
-                model_families.ALIAS_MOVED: registry.moved is not None,
+                model_families.ALIAS_MOVED: float(registry.moved is not None),
             }
         for family in (model_families.REGISTRY_FAILURES, model_families.REGISTRY_ALIAS, model_families.ALIAS_MOVED):
             self._board.replace(family, self._model, {(): values[family]} if family in values else {})
