@@ -153,8 +153,8 @@ class ModelMetrics:
         values: dict[Family, float] = {}
         if registry is not None:
             values = {
-                model_families.REGISTRY_FAILURES: registry.failures,
-                model_families.REGISTRY_ALIAS: registry.alias or 0,
+                model_families.REGISTRY_FAILURES: float(registry.failures),
+                model_families.REGISTRY_ALIAS: float(registry.alias or 0),
                 model_families.ALIAS_MOVED: float(registry.moved is not None),
             }
         for family in (model_families.REGISTRY_FAILURES, model_families.REGISTRY_ALIAS, model_families.ALIAS_MOVED):
