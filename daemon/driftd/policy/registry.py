@@ -167,9 +167,7 @@ def _fail(
         return Transition(state, f"the failure of an abandoned {arguments.task} in the registry is put aside: {error}")
     failures = known.failures + 1
     retry_at = now + min(where.retry_most, where.retry_first * 2 ** min(failures - 1, 30))
-    # A move that failed may have been made: where the alias is then is not known, and it is moved again.
-    alias = None if arguments.task is RegistryTask.MOVE else known.alias
-    failing = replace(known, failures=failures, retry_at=retry_at, error=error, alias=alias)
+    failing = replace(known, failures=failures, retry_at=retry_at, error=error)
     what = {
         RegistryTask.REGISTER: f"version {arguments.version} could not be registered",
         RegistryTask.MOVE: f"the alias could not be moved to version {arguments.version}",
@@ -261,6 +259,7 @@ def settle_registry(
     task = _due(replace(state, registry=known), known, build, facts, where, now)
     if task is None:
         return _wait(state, build)
+    # A move that fails may have been made: until it is read back, where the alias is counts as unknown.
     begun = replace(known, retry_at=None, alias=None if task.task is RegistryTask.MOVE else known.alias)
     return Transition(replace(state, registry=begun), f"the registry is asked: {task.task}", None, (Action(task),))
 
