@@ -72,6 +72,8 @@ def steps_from(world: World) -> Iterator[Step]:
         yield "tick", ClockTick(), labels, paused
     if world.actions:
         yield "failed", StepFailed(world.actions[0].arguments, "boom"), True, False
+        if is_move(world.actions[0]):
+            yield "lost", StepFailed(world.actions[0].arguments, "no answer came"), True, False
         yield from (("done", finding, True, False) for finding in results_of(world.actions[0]))
     if not world.stands:
         yield "raised", AlarmRaised(ALARM, 5, Window(7, NOW - DAY, NOW)), True, False
@@ -102,6 +104,19 @@ def results_of(action: Action) -> Iterator[Finding]:
         ActionKind.REFRESH: list(refreshed),
     }
     yield from (StepDone(action.arguments, result) for result in results.get(action.kind, [None]))
+
+
+def is_move(action: Action) -> bool:
+    return isinstance(action.arguments, RegistryArguments) and action.arguments.task is RegistryTask.MOVE
+
+
+def named_after(world: World, step: Step) -> int | None:
+    """What the alias names after its move ended: also where the move was made and its answer is lost."""
+    arguments, finding = world.actions[0].arguments, step[1]
+    is_made = step[0] == "lost" or (isinstance(finding, StepDone) and getattr(finding.result, "is_fit", False))
+    if not is_made or not isinstance(arguments, RegistryArguments) or not is_move(world.actions[0]):
+        return world.named
+    return arguments.version
 
 
 def registry_results(arguments: RegistryArguments) -> Iterator[RegistryResult]:
@@ -146,8 +161,9 @@ def after(world: World, step: Step) -> World:
     name, finding, labels, paused = step
     if name == "tick":
         world = canonical(later(world))
-    if name in ("done", "failed"):
+    if name in ("done", "failed", "lost"):
         done, world = world, replace(world, actions=world.actions[1:])
+        world = replace(world, named=named_after(done, step))
         if isinstance(finding, StepDone) and isinstance(finding.result, JudgeResult) and done.state.build is not None:
             of_build = getattr(finding.arguments, "version", None) == done.state.build.number
             world = replace(world, passed=world.passed or (of_build and finding.result.decision == "promote"))
@@ -268,13 +284,16 @@ def is_named(world: World) -> bool:
     for _ in range(24):
         world = after(world, ("tick", ClockTick(), True, False))
         known, build = world.state.registry, world.state.build
-        if known is not None and known.alias == world.state.champion and world.state.phase is not Phase.RETRAINING:
+        is_known = known is not None and known.alias == world.state.champion
+        if is_known:
+            assert world.named == known.alias, f"the alias is not where it is believed to be: {world}"
+        if is_known and world.state.phase is not Phase.RETRAINING:
             return True
         if world.state.phase is Phase.AWAITING_APPROVAL:
             world = after(world, ("reject", OperatorRequest("reject", "ada"), True, False))
         if world.actions:
             world = after(world, ("done", _refusal(world, world.actions[0]), True, False))
-        if build is not None and known is not None and known.alias == world.state.champion:
+        if build is not None and is_known:
             return True
     return False
 

@@ -63,6 +63,7 @@ class World:
     times_told: int = 0  # how often a person was told that nothing is done
     passed: bool = False  # the challenger won its gate, or a refresh chose it
     settings: PolicySettings = SETTINGS
+    named: int | None = None  # what driftd last had the alias of a registry name, whatever it heard of that
 
     @property
     def versions(self) -> frozenset[int]:
@@ -166,7 +167,8 @@ def canonical(world: World) -> World:
         registry=None if state.registry is None else _with_plain_versions(state.registry, names),
     )
     actions = tuple(_renamed(action, names) for action in world.actions)
-    return replace(world, state=state, actions=actions, times_told=min(world.times_told, 4))
+    named = names.get(world.named, 9)
+    return replace(world, state=state, actions=actions, times_told=min(world.times_told, 4), named=named)
 
 
 def _without_texts(hand_over: HandOver | None, names: dict[int | None, int | None]) -> HandOver | None:

@@ -52,10 +52,10 @@ def registered(moved: Literal["tell", "restore", "follow"], *, is_held: bool = F
     known = RegistryState(place.where, registered=(1, 2), alias=2, looked_at=NOW - 2 * DAY)
     settings, state = replace(SETTINGS, registry=place), replace(START.state, registry=known)
     if not is_held:
-        return canonical(replace(START, state=state, settings=settings))
+        return canonical(replace(START, state=state, settings=settings, named=2))
     build = Build(3, Trigger.PERFORMANCE, "", BuildStep.SWAP, NOW, judged_against=2)
     held = replace(state, phase=Phase.RETRAINING, build=build)
-    return canonical(replace(START, state=held, settings=settings, passed=True))
+    return canonical(replace(START, state=held, settings=settings, passed=True, named=2))
 
 
 REGISTERED = {
