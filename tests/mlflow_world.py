@@ -61,8 +61,8 @@ class Door:
             self.connections += 1
             outer = socket.create_connection(self.target)
             self._open += [inner, outer]
-            for one, other in ((inner, outer), (outer, inner)):
-                threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+            for source, target in ((inner, outer), (outer, inner)):
+                threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
 
 
 def _close(end: socket.socket) -> None:

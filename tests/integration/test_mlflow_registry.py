@@ -142,8 +142,8 @@ def test_an_alias_that_somebody_moves_is_seen_told_restored_and_followed(
     assert (there.versions(), there.alias()) == ({"1": 1, "2": 2}, 1)
     there.move(there.number(2))
     world.live(2)
-    (told,) = reasons(world, "alias_moved")
-    assert "names version 2, which is version 2 of demand, and driftd had it name version 1" in told
+    (reason,) = reasons(world, "alias_moved")
+    assert "names version 2, which is version 2 of demand, and driftd had it name version 1" in reason
     state = world.daemon.models[MODEL].state
     assert state.registry is not None
     assert state.registry.moved is not None

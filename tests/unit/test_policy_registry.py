@@ -281,10 +281,10 @@ def test_a_version_that_cannot_be_registered_is_told_once() -> None:
     """Its own files are the reason: an old one is passed over, a challenger's build fails."""
     unfit = RegistryResult("model.skops does not match its manifest", is_fit=False)
     state = replace(STEADY, registry=replace(KNOWN, registered=(2,)))
-    told = finish(state, RegistryTask.REGISTER, 1, unfit)
-    assert told.event is Event.REGISTRY_FAILED
-    assert told.state.registry is not None
-    assert told.state.registry.registered == (1, 2)
+    noticed = finish(state, RegistryTask.REGISTER, 1, unfit)
+    assert noticed.event is Event.REGISTRY_FAILED
+    assert noticed.state.registry is not None
+    assert noticed.state.registry.registered == (1, 2)
     failed = finish(tick(HELD).state, RegistryTask.MOVE, 3, unfit)
     assert (failed.event, failed.state.build) == (Event.BUILD_FAILED, None)
     assert tasks(tick(failed.state)) == [(RegistryTask.MOVE, 2)]
@@ -311,20 +311,20 @@ def test_an_alias_that_names_its_version_is_nothing_to_tell() -> None:
 
 def test_a_moved_alias_is_told_once_and_left_alone() -> None:
     """By default it stays where somebody moved it; another move is told again, and the way back too."""
-    told = finish(looking(), RegistryTask.LOOK, 2, ELSEWHERE)
-    assert told.event is Event.ALIAS_MOVED
-    assert "names version 9, and driftd had it name version 2; version 2 serves on" in told.reason
-    assert describe_registry(told.state.registry, told.state.build) == (
+    noticed = finish(looking(), RegistryTask.LOOK, 2, ELSEWHERE)
+    assert noticed.event is Event.ALIAS_MOVED
+    assert "names version 9, and driftd had it name version 2; version 2 serves on" in noticed.reason
+    assert describe_registry(noticed.state.registry, noticed.state.build) == (
         "somebody moved the alias in the registry: it names version 9 there, seen 2027-01-15 08:00 UTC"
     )
-    again = finish(told.state, RegistryTask.LOOK, 2, ELSEWHERE)
-    assert (again.event, again.actions, again.state) == (None, (), told.state)
+    again = finish(noticed.state, RegistryTask.LOOK, 2, ELSEWHERE)
+    assert (again.event, again.actions, again.state) == (None, (), noticed.state)
     assert tick(again.state).actions == ()
     other = finish(again.state, RegistryTask.LOOK, 2, RegistryResult("it names none", None, None))
     assert other.event is Event.ALIAS_MOVED
     back = finish(other.state, RegistryTask.LOOK, 2)
     assert describe_registry(back.state.registry, back.state.build) is None
-    swapped = tick(replace(told.state, champion=1))
+    swapped = tick(replace(noticed.state, champion=1))
     assert tasks(swapped) == [(RegistryTask.MOVE, 1)]  # the next swap moves it
 
 
@@ -332,9 +332,9 @@ def test_a_moved_alias_is_moved_back_where_the_config_says_so() -> None:
     """Restored at once, told as moved and as set."""
     restore = replace(SETTINGS, registry=replace(PLACE, moved="restore"))
     arguments = RegistryArguments(RegistryTask.LOOK, 2)
-    told = decide(looking(), StepDone(arguments, ELSEWHERE), settings=restore)
-    assert told.event is Event.ALIAS_MOVED
-    back = tick(told.state, settings=restore)
+    noticed = decide(looking(), StepDone(arguments, ELSEWHERE), settings=restore)
+    assert noticed.event is Event.ALIAS_MOVED
+    back = tick(noticed.state, settings=restore)
     assert tasks(back) == [(RegistryTask.MOVE, 2)]
     done = decide(back.state, StepDone(RegistryArguments(RegistryTask.MOVE, 2), NAMED), settings=restore)
     assert (done.event, describe_registry(done.state.registry, done.state.build)) == (Event.ALIAS_SET, None)

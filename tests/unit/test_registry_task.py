@@ -7,15 +7,21 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from driftd.cli.check_config import meaning
 from driftd.config.load import load
 from driftd.config.registry_schema import CredentialFileError
+from driftd.doctor.checks import CHECKS
+from driftd.doctor.installation import FindingLevel, examine_all
 from driftd.events import RegistryTask
+from driftd.paths import Places
+from driftd.records import ModelState, MovedAlias, RegistryState
+from driftd.store.state.writer import StateStore
 from driftd.training.mlflow_versions import MlflowError, MlflowPlace
 from driftd.training.tasks.registry import Arguments, run
 from driftd.web.secrets import fault_of, secrets_of
@@ -122,3 +128,55 @@ def test_a_task_without_a_place_says_so(tmp_path: Path) -> None:
         run(
             Arguments(model="demand", state_dir=str(tmp_path), task=RegistryTask.LOOK, version=1, place=None, timeout=5)
         )
+
+
+CONFIG = """\
+state_dir: {state}
+models:
+  demand:
+    task: regression
+    target: y
+    registry: {{mlflow: {{name: shop, tracking_uri: "http://ml:5000", moved: restore}}}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config whose model is registered."""
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG.format(state=tmp_path / "state"))
+    return path
+
+
+def test_check_config_says_where_versions_go_and_what_is_missing(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are registered, which alias names what serves, what happens when it is moved, and what to install."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    said = meaning(load(config), 0.0)["demand"]
+    assert (
+        "registers each version with http://ml:5000, as shop; has shop@champion name the one that serves, and promotes "
+        "a version once it does; moves it back when somebody moves it"
+    ) in said
+    assert "MLflow is not installed here, so nothing can be registered: pip install 'driftd[mlflow]'" in said
+
+
+def test_doctor_says_how_the_registry_stands(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing known yet, all well, failing, moved, being moved; and what to install where MLflow is absent."""
+    places = Places(load(config).state_dir)
+    places.root.mkdir()
+    known = RegistryState("http://ml:5000 shop@champion", registered=(1,), alias=1)
+    states = {
+        "nothing is known yet": None,
+        "the alias champion names version 1": known,
+        "fails (2 tries): MLflow fails: away": replace(known, failures=2, error="MLflow fails: away", retry_at=9.0),
+        "somebody moved the alias": replace(known, moved=MovedAlias("9", None, 5.0)),
+        "is being moved": replace(known, alias=None),
+    }
+    with StateStore.open(places.state_db) as store:
+        for words, registry in states.items():
+            store.save_state(ModelState("demand", champion=1, registry=registry), 1.0)
+            (found,) = examine_all(config, 10.0, {"registries": CHECKS["registries"]})
+            assert words in found.said
+            assert (found.level is FindingLevel.OK) is (registry == known)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    (found,) = examine_all(config, 10.0, {"registries": CHECKS["registries"]})
+    assert (found.level, "MLflow is not installed" in found.said) == (FindingLevel.FAIL, True)
