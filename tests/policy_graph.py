@@ -35,6 +35,9 @@ from driftd.records import (
     Phase,
     ProbationDecision,
     RefreshResult,
+    RegistryArguments,
+    RegistryResult,
+    RegistryTask,
     SnapshotResult,
     SwapArguments,
     SwapPurpose,
@@ -69,6 +72,8 @@ def steps_from(world: World) -> Iterator[Step]:
         yield "tick", ClockTick(), labels, paused
     if world.actions:
         yield "failed", StepFailed(world.actions[0].arguments, "boom"), True, False
+        if is_move(world.actions[0]):
+            yield "lost", StepFailed(world.actions[0].arguments, "no answer came"), True, False
         yield from (("done", finding, True, False) for finding in results_of(world.actions[0]))
     if not world.stands:
         yield "raised", AlarmRaised(ALARM, 5, Window(7, NOW - DAY, NOW)), True, False
@@ -87,6 +92,9 @@ def results_of(action: Action) -> Iterator[Finding]:
         for decision in ProbationDecision:
             yield ProbationResult(decision, "because", 400)
         return
+    if isinstance(action.arguments, RegistryArguments):
+        yield from (StepDone(action.arguments, result) for result in registry_results(action.arguments))
+        return
     refreshed = [refresh_result(serves) for serves in (1, 2, 3)] + [refresh_result(2, is_broken=True)]
     judged = [JudgeResult(decision, "because", rows=300) for decision in GateDecision]
     results: dict[ActionKind, list[ActionResult | None]] = {
@@ -96,6 +104,29 @@ def results_of(action: Action) -> Iterator[Finding]:
         ActionKind.REFRESH: list(refreshed),
     }
     yield from (StepDone(action.arguments, result) for result in results.get(action.kind, [None]))
+
+
+def is_move(action: Action) -> bool:
+    return isinstance(action.arguments, RegistryArguments) and action.arguments.task is RegistryTask.MOVE
+
+
+def named_after(world: World, step: Step) -> int | None:
+    """What the alias names after its move ended: also where the move was made and its answer is lost."""
+    arguments, finding = world.actions[0].arguments, step[1]
+    is_made = step[0] == "lost" or (isinstance(finding, StepDone) and getattr(finding.result, "is_fit", False))
+    if not is_made or not isinstance(arguments, RegistryArguments) or not is_move(world.actions[0]):
+        return world.named
+    return arguments.version
+
+
+def registry_results(arguments: RegistryArguments) -> Iterator[RegistryResult]:
+    """What a registry can say: the version is there; the alias names another one; or the version is unfit."""
+    yield RegistryResult("because", "7", arguments.version)
+    if arguments.task is RegistryTask.LOOK:
+        yield RegistryResult("because", "9", None)
+        yield RegistryResult("because", "5", 1)
+    else:
+        yield RegistryResult("because", is_fit=False)
 
 
 def refresh_result(serves: int, *, is_broken: bool = False) -> RefreshResult:
@@ -130,8 +161,9 @@ def after(world: World, step: Step) -> World:
     name, finding, labels, paused = step
     if name == "tick":
         world = canonical(later(world))
-    if name in ("done", "failed"):
+    if name in ("done", "failed", "lost"):
         done, world = world, replace(world, actions=world.actions[1:])
+        world = replace(world, named=named_after(done, step))
         if isinstance(finding, StepDone) and isinstance(finding.result, JudgeResult) and done.state.build is not None:
             of_build = getattr(finding.arguments, "version", None) == done.state.build.number
             world = replace(world, passed=world.passed or (of_build and finding.result.decision == "promote"))
@@ -188,9 +220,12 @@ def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
     for action in transition.actions:
         if isinstance(action.arguments, SwapArguments):
             purpose = action.arguments.purpose
-            by_person = getattr(finding, "kind", "") in ("rollback", "confirm")
+            by_person = getattr(finding, "kind", "") in ("rollback", "confirm", ActionKind.REGISTRY)
             rolls_back = isinstance(finding, ProbationResult) or by_person
             assert world.passed if purpose is SwapPurpose.PROMOTE else rolls_back, transition.reason
+            if world.settings.registry is not None and purpose is SwapPurpose.PROMOTE:
+                assert before.registry is not None
+                assert before.registry.alias == action.arguments.version, "a promotion did not wait for the alias"
     assert state.champion == before.champion or (isinstance(finding, StepDone) and finding.kind is ActionKind.SWAP)
     wish = pending_request(before)
     if wish is not None and wish.trigger is Trigger.MANUAL and pending_request(state) != wish:
@@ -244,6 +279,25 @@ def is_acted_on(world: World) -> bool:
     return False
 
 
+def is_named(world: World) -> bool:
+    """Whether the alias comes to name what serves, once the registry answers; with builds that come to no swap."""
+    for _ in range(24):
+        world = after(world, ("tick", ClockTick(), True, False))
+        known, build = world.state.registry, world.state.build
+        is_known = known is not None and known.alias == world.state.champion
+        if is_known:
+            assert world.named == known.alias, f"the alias is not where it is believed to be: {world}"
+        if is_known and world.state.phase is not Phase.RETRAINING:
+            return True
+        if world.state.phase is Phase.AWAITING_APPROVAL:
+            world = after(world, ("reject", OperatorRequest("reject", "ada"), True, False))
+        if world.actions:
+            world = after(world, ("done", _refusal(world, world.actions[0]), True, False))
+        if build is not None and is_known:
+            return True
+    return False
+
+
 def _refusal(world: World, action: Action) -> Finding:
     if action.kind is ActionKind.SHADOW:
         return ProbationResult(ProbationDecision.CONFIRM, "because", 400)
@@ -261,4 +315,6 @@ def hold_the_graph(start: World, most: int) -> int:
     for world in seen:
         if world.stands:
             assert is_acted_on(world), f"a standing alarm is never acted on: {world}"
+        if world.settings.registry is not None:
+            assert is_named(world), f"the alias never names what serves: {world}"
     return len(seen)

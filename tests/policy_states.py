@@ -21,6 +21,7 @@ from driftd.records import (
     ModelState,
     OpenAlarm,
     RefreshState,
+    RegistryState,
     Trigger,
 )
 
@@ -62,6 +63,7 @@ class World:
     times_told: int = 0  # how often a person was told that nothing is done
     passed: bool = False  # the challenger won its gate, or a refresh chose it
     settings: PolicySettings = SETTINGS
+    named: int | None = None  # what driftd last had the alias of a registry name, whatever it heard of that
 
     @property
     def versions(self) -> frozenset[int]:
@@ -162,9 +164,11 @@ def canonical(world: World) -> World:
         hand_over=_without_texts(state.hand_over, names),
         served=(),
         refresh=None if state.refresh is None else _without_names(state.refresh, alarms),
+        registry=None if state.registry is None else _with_plain_versions(state.registry, names),
     )
     actions = tuple(_renamed(action, names) for action in world.actions)
-    return replace(world, state=state, actions=actions, times_told=min(world.times_told, 4))
+    named = names.get(world.named, 9)
+    return replace(world, state=state, actions=actions, times_told=min(world.times_told, 4), named=named)
 
 
 def _without_texts(hand_over: HandOver | None, names: dict[int | None, int | None]) -> HandOver | None:
@@ -183,6 +187,22 @@ def _without_lapsed(alarm: OpenAlarm) -> OpenAlarm:
 
 def _without_names(refresh: RefreshState, alarms: dict[int | None, int | None]) -> RefreshState:
     return replace(refresh, alarm=alarms.get(refresh.alarm, 9), change_at=None, mature_until=NOW, recipe=None)
+
+
+def _with_plain_versions(registry: RegistryState, names: dict[int | None, int | None]) -> RegistryState:
+    moved, known = registry.moved, {names[version] for version in registry.registered if version in names}
+    if moved is not None:
+        moved = replace(moved, version=names.get(moved.version, 9), since=NOW)
+    return replace(
+        registry,
+        registered=tuple(sorted(version for version in known if version is not None)),
+        alias=names.get(registry.alias, 9),
+        looked_at=max(registry.looked_at, NOW - 2 * DAY),
+        moved=moved,
+        failures=min(registry.failures, 2),
+        retry_at=registry.retry_at if (registry.retry_at or 0.0) > NOW else None,
+        error="",
+    )
 
 
 def _renamed(action: Action, names: dict[int | None, int | None]) -> Action:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from driftd.events import GateDecision, HandOverAction, RollbackCause, SwapPurpose, Trigger
+from driftd.events import GateDecision, HandOverAction, RegistryTask, RollbackCause, SwapPurpose, Trigger
 
 
 class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,6 +84,7 @@ class ActionKind(StrEnum):
     SHADOW = "shadow"  # score the old champion on the rows of probation
     REPORT = "report"  # render Evidently's HTML for an alarm
     HAND_OVER = "hand_over"  # tell the system that serves which version it is to serve
+    REGISTRY = "registry"  # register a version elsewhere, move the alias there, or look where it points
 
 
 class ProbationDecision(StrEnum):
@@ -175,6 +176,15 @@ class HandOverArguments(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
 
 
+class RegistryArguments(msgspec.Struct, frozen=True):
+    """Register a version, have the alias name it, or look whether it still does."""
+
+    kind: ClassVar[ActionKind] = ActionKind.REGISTRY
+    task: RegistryTask
+    version: int
+    attempt: int = 1
+
+
 ActionArguments = (
     SnapshotArguments
     | TrainArguments
@@ -184,6 +194,7 @@ ActionArguments = (
     | ShadowArguments
     | ReportArguments
     | HandOverArguments
+    | RegistryArguments
 )
 
 
@@ -261,6 +272,15 @@ class HandOverResult(msgspec.Struct, frozen=True):
     sentence: str
 
 
+class RegistryResult(msgspec.Struct, frozen=True):
+    """What was found or done there, in a clause; `number` is the version there that it is about."""
+
+    sentence: str
+    number: str | None = None  # None: the alias names none
+    version: int | None = None  # which version of this model that is; None: none that is known here
+    is_fit: bool = True  # whether the version could be registered: else its own files are the reason
+
+
 ActionResult = (
     SnapshotResult
     | TrainResult
@@ -270,6 +290,7 @@ ActionResult = (
     | ShadowResult
     | ReportResult
     | HandOverResult
+    | RegistryResult
 )
 
 _ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
@@ -281,6 +302,7 @@ _ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
     ActionKind.SHADOW: ShadowArguments,
     ActionKind.REPORT: ReportArguments,
     ActionKind.HAND_OVER: HandOverArguments,
+    ActionKind.REGISTRY: RegistryArguments,
 }
 _RESULTS: Mapping[ActionKind, type[ActionResult]] = {
     ActionKind.SNAPSHOT: SnapshotResult,
@@ -291,6 +313,7 @@ _RESULTS: Mapping[ActionKind, type[ActionResult]] = {
     ActionKind.SHADOW: ShadowResult,
     ActionKind.REPORT: ReportResult,
     ActionKind.HAND_OVER: HandOverResult,
+    ActionKind.REGISTRY: RegistryResult,
 }
 
 

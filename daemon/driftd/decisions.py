@@ -283,6 +283,27 @@ MEANINGS: dict[Event, Meaning] = {
         by_default=True,
         is_marked=True,
     ),
+    Event.VERSION_REGISTERED: Meaning(
+        Severity.INFO,
+        "Registered",
+        "The registry of models has the version, with its model, its lineage and its figures.",
+    ),
+    Event.ALIAS_SET: Meaning(
+        Severity.INFO, "Alias moved", "The alias in the registry of models names this version; it was read back."
+    ),
+    Event.ALIAS_MOVED: Meaning(
+        Severity.WARNING,
+        "Somebody moved the alias",
+        "The alias in the registry of models names another version than the one that driftd had it name.",
+        by_default=True,
+        is_marked=True,
+    ),
+    Event.REGISTRY_FAILED: Meaning(
+        Severity.WARNING,
+        "Registry of models fails",
+        "The registry of models is away or refuses. It is tried again with growing pauses; promotions wait for it.",
+        by_default=True,
+    ),
 }
 UNKNOWN = Meaning(Severity.WARNING, "Decision", "", by_default=True)  # of a newer or older driftd's store: rather told
 DEFAULT, ALL = "default", "all"

@@ -56,6 +56,10 @@ class Event(StrEnum):
     HAND_OVER_TAKEN_BACK = "hand_over_taken_back"
     VERSION_WANTED = "version_wanted"
     PROBATION_ENDED = "probation_ended"
+    VERSION_REGISTERED = "version_registered"
+    ALIAS_SET = "alias_set"
+    ALIAS_MOVED = "alias_moved"
+    REGISTRY_FAILED = "registry_failed"
 
 
 class Trigger(StrEnum):
@@ -94,6 +98,14 @@ class HandOverAction(StrEnum):
     ROLL_BACK = "roll_back"
     TAKE_BACK = "take_back"  # it was not confirmed in time: serve what served before
     ASK = "ask"  # no trainer is configured: a new version is wanted
+
+
+class RegistryTask(StrEnum):
+    """What is done with a registry of models that belongs to others."""
+
+    REGISTER = "register"  # a version, with its model, its lineage and its figures
+    MOVE = "move"  # the alias, to a version; it is read back
+    LOOK = "look"  # which version the alias names
 
 
 class BuildOutcome(StrEnum):

@@ -22,6 +22,8 @@ from driftd.actions import (
     ProbationDecision,
     RefreshArguments,
     RefreshResult,
+    RegistryArguments,
+    RegistryResult,
     ReportArguments,
     ShadowArguments,
     SnapshotArguments,
@@ -30,7 +32,7 @@ from driftd.actions import (
     TrainArguments,
     TrainResult,
 )
-from driftd.events import Event, GateDecision, HandOverAction, RollbackCause, SwapPurpose, Trigger
+from driftd.events import Event, GateDecision, HandOverAction, RegistryTask, RollbackCause, SwapPurpose, Trigger
 from driftd_detectors.assessment import Verdict
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "JudgeArguments",
     "JudgeResult",
     "ModelState",
+    "MovedAlias",
     "OpenAlarm",
     "Phase",
     "Probation",
@@ -62,6 +65,10 @@ __all__ = [
     "RefreshArguments",
     "RefreshResult",
     "RefreshState",
+    "RegistryArguments",
+    "RegistryResult",
+    "RegistryState",
+    "RegistryTask",
     "ReportArguments",
     "RollbackCause",
     "ShadowArguments",
@@ -185,6 +192,7 @@ class Build:
     alarm: int | None = None  # the id of the alarm that caused it
     requested_at: float | None = None  # `since` of its request
     is_refresh: bool = False  # made and judged by one job, from all rows
+    is_approved: bool = False  # by a person: no pause and no other champion keeps it from serving
     serves: int | None = None  # the older version that is to serve, where a refresh found that better than its own
 
     @property
@@ -257,6 +265,29 @@ class VersionRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class MovedAlias:
+    """The alias of a registry names another version than driftd moved it to."""
+
+    number: str | None  # the version there; None: the alias is gone
+    version: int | None  # which of this model's versions that is; None: none that is known here
+    since: float  # when that was seen, epoch seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryState:
+    """How far a registry of others knows this model's versions. Times are epoch seconds."""
+
+    where: str  # the server, the name and the alias: of another one nothing is known
+    registered: tuple[int, ...] = ()  # the versions that are there, or cannot be brought there
+    alias: int | None = None  # the version that the alias was moved to and read back; None: it is not known, or owed
+    looked_at: float = 0.0
+    moved: MovedAlias | None = None
+    failures: int = 0  # tries in a row
+    retry_at: float | None = None  # None while nothing failed
+    error: str = ""  # of the last try
+
+
+@dataclass(frozen=True, slots=True)
 class ModelState:
     """Everything that policy remembers of one model."""
 
@@ -290,6 +321,7 @@ class ModelState:
     version_request: VersionRequest | None = None  # only of a model without a trainer
     refresh: RefreshState | None = None  # None: no refresh was ever considered
     served: tuple[int, ...] = ()  # the versions that served last, the newest at the end
+    registry: RegistryState | None = None  # only of a model whose versions are registered elsewhere
     evidence_since: float = 0.0  # when a person had the evidence begin anew: what checks said before is over
 
     @property

@@ -41,7 +41,7 @@ OF_THE_PROCESS = (
     'driftd_ticks_missed_total{job="tick"} ',
     "process_resident_memory_bytes ",
 )
-HEAVY = ("pandas", "sklearn", "scipy.stats", "evidently", "pyarrow.dataset", "plotly")
+HEAVY = ("pandas", "sklearn", "scipy.stats", "evidently", "pyarrow.dataset", "plotly", "mlflow")
 
 
 def test_it_answers_reloads_and_ends_within_seconds(tmp_path: Path) -> None:

@@ -21,15 +21,18 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 import library_trainers
 from driftd import Driftd
 from driftd.config.load import load
-from driftd.events import HandOverAction
+from driftd.events import HandOverAction, RegistryTask
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.training.fork_server import SHARED
 from driftd.training.jobs import JobLimits, start_job
+from driftd.training.mlflow_versions import MlflowPlace
 from driftd.training.tasks.hand_over import Arguments as HandOverArguments
 from driftd.training.tasks.hand_over import HandOverError, RegisteredAlias
 from driftd.training.tasks.hand_over import run as hand_over
+from driftd.training.tasks.registry import Arguments as RegistryArguments
+from driftd.training.tasks.registry import run as ask_registry
 from driftd_processes import driftd, serve_here
 from library_trainers import LIBRARIES, sample_rows
 from warm_server import finish
@@ -287,7 +290,7 @@ def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_model_of_mlflows_registry_is_adopted(folder: Path, registered: Any) -> None:
-    """`mlflow:models:/name@alias` gives the version behind the alias, which the lineage names."""
+    """`models:/name@alias` gives the version behind the alias, which the lineage names with its run."""
     sklearn_flavour = pytest.importorskip("mlflow.sklearn")
 
     rows = seen(folder)
@@ -295,12 +298,20 @@ def test_a_model_of_mlflows_registry_is_adopted(folder: Path, registered: Any) -
         logged = sklearn_flavour.log_model(plain_pipeline(rows), name="m", registered_model_name="late")
     client = registered.MlflowClient()
     client.set_registered_model_alias("late", "champion", logged.registered_model_version)
-    run = init(folder, "registered", "--model", "mlflow:models:/late@champion")
+    run = init(folder, "registered", "--model", "models:/late@champion")
     assert run.returncode == 0, run.stderr
     config = load(folder / "registered.yaml")
     manifest = Registry(Places(config.state_dir)).manifest("registered", 1)
     assert manifest.adopted is not None
     assert (manifest.adopted.version, manifest.artefact) == ("1", "model.skops")
+    assert manifest.adopted.run_id == client.get_model_version("late", "1").run_id
+    place = MlflowPlace(name="late", alias="champion", tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    state, move = str(config.state_dir), RegistryTask.MOVE
+    moved = ask_registry(
+        RegistryArguments(model="registered", state_dir=state, task=move, version=1, place=place, timeout=60.0)
+    )
+    (only,) = client.search_model_versions("name='late'")  # it gets the tags and is not copied
+    assert (moved["number"], only.tags["driftd_manifest"]) == ("1", manifest.identity)
     absent = init(folder, "absent", "--model", "mlflow:models:/late@nobody")
     assert absent.returncode == 1
     assert "MLflow gives no model at models:/late@nobody" in absent.stderr

@@ -50,6 +50,9 @@ ELSEWHERE = {
     model_families.ROLLED_BACK_AT,  # and no rollback; see test_metrics
     model_families.HAND_OVER_UNTIL,  # only of models that are served elsewhere; see test_external
     model_families.TAKEN_BACK_AT,
+    model_families.REGISTRY_FAILURES,  # only of models whose versions are registered; see test_mlflow_registry
+    model_families.REGISTRY_ALIAS,
+    model_families.ALIAS_MOVED,
     model_families.ESTIMATE_HELD,  # needs ten windows with labels; see test_metrics
 }
 SINCE_START = {item.name for item in families.ALL if item.type in {"counter", "histogram"} and not item.lasting}

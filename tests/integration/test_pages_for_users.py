@@ -22,19 +22,24 @@ from document_examples import DOCS, ask, blocks, run_block, same_shape
 from driftd.cli.check_config import source_warnings
 from driftd.config.load import load
 from driftd.events import HandOverAction
+from driftd.loop.daemon import Daemon
+from driftd.loop.factory import Assembly
+from driftd.observe.metrics import Metrics
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.sources import open_source
+from driftd.store.state.writer import StateStore
 from driftd.trainers import TrainingContext
 from driftd.training.bootstrap import FileColumns
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.tasks.hand_over import Arguments, message_of, variables_of
 from driftd.training.training_rows import TrainingRows
 from driftd_processes import driftd, environment, serve
-from engine_servers import postgres
+from engine_servers import mlflow_server, postgres
 from first_versions import first_version_of
+from mlflow_world import MlflowRegistry
 from object_store_worlds import running_store
 from sql_tables import postgres_database
 
@@ -290,3 +295,33 @@ def test_the_page_of_external_models_names_every_field_and_action() -> None:
     assert set(message) == set(output)
     assert {f"| `{action}` |" in text for action in HandOverAction} == {True}
     assert set(re.findall(r"DRIFTD_[A-Z0-9]+", text)) <= set(variables_of(output))
+
+
+def test_the_page_of_mlflow_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its version is registered by the daemon, loaded by its alias, adopted from there, and not registered again."""
+    with mlflow_server(tmp_path / "mlflow") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        for block in blocks("your-mlflow.md"):
+            if block.language == "yaml":
+                place = yaml.safe_load(block.text)
+                place["registry"]["mlflow"]["tracking_uri"] = address
+                with (tmp_path / "config.yaml").open("a") as config:
+                    config.write(f"    registry: {json.dumps(place['registry'])}\n")
+            elif "load_model" in block.text:
+                _let_register(tmp_path / "config.yaml")
+            run_block(block, tmp_path)
+        adopted = Registry(Places(load(tmp_path / "adopted.yaml").state_dir)).manifest("adopted", 1).adopted
+        assert adopted is not None
+        there = MlflowRegistry(address, "orders")
+        assert (there.versions(), there.alias(), adopted.version) == ({"1": 1}, 1, "1")
+        assert adopted.run_id == there.client.get_model_version("orders", "1").run_id
+
+
+def _let_register(path: Path) -> None:
+    """What the daemon does of a config in its first round."""
+    config = load(path)
+    places = Places(config.state_dir)
+    daemon = Daemon(Assembly(path, config, places, StateStore.open(places.state_db), Metrics()))
+    daemon.catch_up(time.time())
+    daemon.close()

@@ -84,6 +84,8 @@ ELSEWHERE = {
     "DriftdRetrainFailed": "failures in a row (attention)",
     "DriftdApprovalWaiting": "the phase (attention)",
     "DriftdHandOverWaiting": "the hand-over (attention)",
+    "DriftdRegistryFails": "the registry (attention)",
+    "DriftdAliasMoved": "the registry (attention)",
     "DriftdCheckFails": "the last verdict (attention)",
     "DriftdFallsBehind": "the time of the last check; where it stands still, DriftdNoCheckSucceeded",
     "DriftdConfigReloadFailed": "a band above every view",

@@ -29,6 +29,7 @@ NOT_ON_A_BOARD = {
     "driftd_alarm_since_timestamp_seconds": "a figure of the alert; evidence is drawn over time",
     "driftd_hand_over_confirm_by_timestamp_seconds": "a figure of the alert in the list of what needs a person",
     "driftd_hand_over_failures": "a figure of the same alert",
+    "driftd_registry_alias_version": "the served version is drawn; where the alias differs, an alert says so",
     "driftd_store_growth_bytes": "the sizes of the parts are drawn; the alert on the disk names what grows",
     "driftd_model_step_failing": "the count of such rounds is drawn, and the alert on it is in the list",
     "driftd_backup_size_bytes": "when and whether matters; the size is on the status page",

@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from driftd.config.schema import RetentionConfig
 from driftd.fsutil import hold_in_use, make_staging, sweep_staging
+from driftd.loop.actions import JobSlots, Performer
 from driftd.loop.disk import DAY, DiskLimits, DiskUse, prune_model, sweep, versions_in_use
 from driftd.paths import Places
 from driftd.policy import Override
-from driftd.records import Build, BuildStep, ModelState, Probation, Trigger
+from driftd.records import ActionKind, Build, BuildStep, ModelState, Probation, RegistryState, Trigger
+from driftd.registry import Registry
+from driftd.store.state.records import StoredAction
 from driftd.training.job_output import LOG, LOG_BEFORE, SCRATCH, BoundedLog, JobOutput
 from driftd.training.jobs import JobLimits, JobResult, describe_failure, log_tail, start_job
 from limits import HANG, wait
@@ -61,6 +65,27 @@ def test_what_is_in_use_stays_and_the_oldest_of_the_rest_goes(places: Places) ->
         "demand-11-shadow",
     ]
     assert sorted(path.name for path in places.report("demand", 1).parent.iterdir()) == ["10.html", "11.html"]
+
+
+def test_a_version_stays_until_it_is_registered(places: Places) -> None:
+    """Where versions are registered with others, what is not there yet would be lost to them."""
+    there = RegistryState("http://ml demand@champion", registered=(1, 2, 3, 4, 5, 6, 7, 10, 11))
+    prune_model(places, replace(STATE, registry=there), Override(), set(), LIMITS)
+    assert kept(places) == [1, 4, 5, 6, 7, 8, 9, 11]
+
+
+def test_a_registry_that_hangs_takes_one_process_of_all(places: Places) -> None:
+    """While one model waits for it, the next one's task waits for that, and builds begin beside it."""
+    slots = JobSlots(2, used=1, elsewhere=1)
+
+    def begun(_: StoredAction) -> dict[str, object]:
+        raise AssertionError("it is begun")
+
+    performer = Performer(places, Registry(places), "demand", slots, begun, JobLimits())
+    stored = StoredAction(99, None, "demand", ActionKind.REGISTRY, {}, "started", 0.0, 0.0, None, None)
+    assert performer.result_of(stored) is None
+    with pytest.raises(AssertionError, match="it is begun"):
+        performer.result_of(replace(stored, kind=ActionKind.TRAIN))
 
 
 def test_nothing_goes_under_a_build_or_a_reproduction(places: Places) -> None:

@@ -31,7 +31,7 @@ from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_metrics import CheckContext, ModelMetrics
 from driftd.paths import Places
-from driftd.records import DecisionFigures, ModelState, Phase, Trigger, Window
+from driftd.records import DecisionFigures, ModelState, MovedAlias, Phase, RegistryState, Trigger, Window
 from driftd.store.state.writer import StateStore
 from driftd.views.conditions import pressings
 from driftd.views.status import fleet_status
@@ -211,6 +211,16 @@ def deletion_held(stand: Stand) -> None:
     stand.model.hold_deletion("events", held=True)
 
 
+def registry_away(stand: Stand) -> None:
+    away = RegistryState("http://ml demand@champion", alias=1, failures=3, error="MLflow fails: connection refused")
+    stand.decided(replace(stand.state, registry=away), Event.REGISTRY_FAILED)
+
+
+def alias_moved(stand: Stand) -> None:
+    moved = RegistryState("http://ml demand@champion", alias=1, moved=MovedAlias("9", None, now() - 60))
+    stand.decided(replace(stand.state, registry=moved), Event.ALIAS_MOVED)
+
+
 def fills_up(stand: Stand) -> None:
     stand.metrics.forecast(now() + 2 * DAY, {"events": GIB})
 
@@ -268,6 +278,9 @@ CASES: dict[str, Case] = {
     "labels of ids": (nothing, set(), ""),
     "a snapshot that is gone": (nothing, set(), ""),
     "more than `retention.share`": (deletion_held, {"DriftdDeletionHeld"}, "events over their age are kept"),
+    "a registry of models": (registry_away, {"DriftdRegistryFails"}, "connection refused"),
+    "an alias that somebody moves": (alias_moved, {"DriftdAliasMoved"}, "moved the alias in the registry"),
+    "`kill -9` while a version is registered": (nothing, set(), ""),
     "a disk that will be full": (fills_up, {"DriftdDiskFillsUp"}, "The disk of state_dir is full at"),
 }
 

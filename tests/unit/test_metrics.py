@@ -23,7 +23,7 @@ from driftd.observe.metric_family import SERVED
 from driftd.observe.metrics import Metrics
 from driftd.observe.model_families import FEATURES_SHOWN
 from driftd.observe.model_metrics import CheckContext, ModelMetrics
-from driftd.records import DecisionFigures, ModelState, Phase, Verdict, Window
+from driftd.records import DecisionFigures, ModelState, MovedAlias, Phase, RegistryState, Verdict, Window
 from driftd.serving.metrics import ServingMetrics
 from driftd_detectors.assessment import Assessment, EvidenceKind, Fault, KindAssessment, Score
 
@@ -288,6 +288,21 @@ def test_the_asked_version_is_the_pin_and_the_served_one_is_what_the_link_names(
     model.state(ModelState("demand", champion=3, pinned=1), served=3)
     assert 'driftd_asked_version{model="demand"} 1.0' in expose(metrics)
     assert 'driftd_served_version{model="demand"} 3.0' in expose(metrics)
+
+
+def test_a_registry_has_series_where_one_is_configured() -> None:
+    """Failures, the version that the alias names, and whether somebody moved it; nothing without a registry."""
+    metrics = Metrics()
+    model = under_watch(metrics)
+    model.state(ModelState("demand", champion=3), served=3)
+    assert "driftd_registry_" not in "".join(line for line in expose(metrics).splitlines() if not line.startswith("#"))
+    known = RegistryState("http://ml demand@champion", alias=3, failures=2, moved=MovedAlias("9", None, 5.0))
+    model.state(ModelState("demand", champion=3, registry=known), served=3)
+    for name, value in (("failures", 2.0), ("alias_version", 3.0), ("alias_moved", 1.0)):
+        assert f'driftd_registry_{name}{{model="demand"}} {value}' in expose(metrics)
+    model.state(ModelState("demand", champion=3, registry=replace(known, alias=None, moved=None)), served=3)
+    for name, value in (("alias_version", 0.0), ("alias_moved", 0.0)):
+        assert f'driftd_registry_{name}{{model="demand"}} {value}' in expose(metrics)
 
 
 def test_the_override_tells_what_it_asks_since_when_and_when_it_ends() -> None:

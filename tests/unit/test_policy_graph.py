@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 import policy_graph
+from driftd.policy import RegistrySettings
+from driftd.records import Build, BuildStep, Phase, RegistryState, Trigger
 from policy_graph import REFRESHED, START, hold_the_graph
-from policy_states import DAY, SETTINGS, World
+from policy_states import DAY, NOW, SETTINGS, World, canonical
 
 
 @pytest.mark.parametrize("start", [START, REFRESHED], ids=["builds", "refreshes"])
@@ -41,3 +44,38 @@ def test_the_near_graph_of_an_external_model_holds_every_law(external: World) ->
 def test_the_far_graph_of_an_external_model_holds_every_law(external: World) -> None:
     """The same of the first three thousand states."""
     assert hold_the_graph(external, 3_000) >= 3_000
+
+
+def registered(moved: Literal["tell", "restore", "follow"], *, is_held: bool = False) -> World:
+    """A model whose alias is due for a look, or whose challenger has won its gate and waits for the alias."""
+    place = RegistrySettings("http://ml demand@champion", look_every=2 * DAY, moved=moved)
+    known = RegistryState(place.where, registered=(1, 2), alias=2, looked_at=NOW - 2 * DAY)
+    settings, state = replace(SETTINGS, registry=place), replace(START.state, registry=known)
+    if not is_held:
+        return canonical(replace(START, state=state, settings=settings, named=2))
+    build = Build(3, Trigger.PERFORMANCE, "", BuildStep.SWAP, NOW, judged_against=2)
+    held = replace(state, phase=Phase.RETRAINING, build=build)
+    return canonical(replace(START, state=held, settings=settings, passed=True, named=2))
+
+
+REGISTERED = {
+    "unknown": replace(START, settings=registered("tell").settings),
+    "held": registered("tell", is_held=True),
+    "told": registered("tell"),
+    "restored": registered("restore"),
+    "followed": registered("follow"),
+    "followed_and_held": registered("follow", is_held=True),
+}
+
+
+@pytest.mark.parametrize("start", REGISTERED.values(), ids=REGISTERED)
+def test_the_near_graph_with_a_registry_holds_every_law(start: World) -> None:
+    """A promotion waits for the alias, nothing else does, and the alias comes to name what serves from every state."""
+    assert hold_the_graph(start, 300) >= 300
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("start", REGISTERED.values(), ids=REGISTERED)
+def test_the_far_graph_with_a_registry_holds_every_law(start: World) -> None:
+    """The same of the first three thousand states."""
+    assert hold_the_graph(start, 3_000) >= 3_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from driftd.policy import (
     ProbationResult,
     QualityFault,
     QualityOk,
+    RegistrySettings,
     StepDone,
     StepFailed,
     advance,
@@ -31,6 +34,8 @@ from driftd.records import (
     ModelState,
     Phase,
     ProbationDecision,
+    RegistryArguments,
+    RegistryResult,
     SnapshotResult,
     SwapArguments,
     SwapPurpose,
@@ -109,13 +114,16 @@ def finding_for(action: Action, ends: str, decision: GateDecision) -> Finding:
         ActionKind.TRAIN: TrainResult(rows=800),
         ActionKind.JUDGE: JudgeResult(decision, "because", rows=900),
     }
+    if isinstance(action.arguments, RegistryArguments):
+        return StepDone(action.arguments, RegistryResult("because", "7", action.arguments.version))
     return StepDone(action.arguments, results.get(action.kind))
 
 
 class World:
     """A model, its open actions, and what the gate said of each version."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: RegistrySettings | None = None) -> None:
+        self.registry = registry
         self.state = ModelState("demand", champion=1)
         self.open: list[Action] = []
         self.versions = {1}
@@ -136,6 +144,7 @@ class World:
         highest = max(*self.versions, *self.state.barred, self.state.build.number if self.state.build else 0, 1)
         facts = Facts(highest + 1, frozenset(self.versions), 500, working=frozenset(a.kind for a in self.open))
         settings_ = PolicySettings(retrain_on=frozenset(Trigger), approval=approval, cooldown=10.0, budget_builds=99)  # type: ignore[arg-type]
+        settings_ = replace(settings_, registry=self.registry)
         before = self.state
         transition = advance(before, finding, facts, settings_, override, now)
         self._hold_laws(before, finding, transition)
@@ -171,10 +180,13 @@ class World:
 @given(
     st.lists(st.tuples(steps, decisions, overrides, st.floats(1, 90_000)), min_size=5, max_size=60),
     st.sampled_from(["auto", "manual"]),
+    st.sampled_from([None, RegistrySettings("http://ml demand@champion")]),
 )
-def test_no_road_breaks_the_invariants(road: list[tuple[object, str, Override, float]], approval: str) -> None:
+def test_no_road_breaks_the_invariants(
+    road: list[tuple[object, str, Override, float]], approval: str, registry: RegistrySettings | None
+) -> None:
     """On every road of findings: no promotion without a gate's yes, no champion changed but by a finished swap."""
-    world, now = World(), NOW
+    world, now = World(registry), NOW
     for step, decision, override, span in road:
         now += span
         world.step(step, decision, override, approval, now)

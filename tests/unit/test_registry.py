@@ -13,11 +13,12 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from driftd.paths import Places
-from driftd.registry import Manifest, ManifestError, Registry, RegistryError, Trainer
+from driftd.registry import Adopted, Manifest, ManifestError, Registry, RegistryError, Trainer
 from driftd.registry.artefact import ArtefactError, store_estimator
 from driftd.registry.features import feature_frame
 from driftd.registry.loaded import PredictionError, predict_with
 from driftd.registry.manifest import read_manifest, write_manifest
+from driftd.training.mlflow_versions import figures_of, lineage_tags
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
 SCHEMA = Schema(Task.REGRESSION, "y", (Feature("x", Kind.NUMBER),))
@@ -312,3 +313,29 @@ def test_while_a_manifest_is_damaged_what_it_was_built_from_stays(registry: Regi
     (places.version("demand", 2) / "manifest.json").write_text("{")
     assert registry.prune_snapshots("demand", (), 0) == ("a",)
     assert snapshots_in(places) == {"b"}
+
+
+def test_a_version_keeps_its_identity(registry: Registry) -> None:
+    """What a judgement adds changes it not; another version, snapshot or artefact is another one."""
+    made = publish(registry, 1)
+    assert len(made.identity) == 64
+    judged = registry.amend("demand", 1, status="promote", gate={"gain": 0.5, "sentence": "better"})
+    assert registry.manifest("demand", 1).identity == judged.identity == made.identity
+    assert publish(registry, 2).identity != made.identity
+    for other in (replace(made, snapshot="x"), replace(made, files={**made.files, made.artefact: "0" * 64})):
+        assert other.identity != made.identity
+
+
+def test_lineage_becomes_tags_and_figures(registry: Registry) -> None:
+    """A registry of others gets texts without gaps and numbers that are finite."""
+    made = publish(registry, 1, parent=None, reason="mae rose " * 200)
+    gate = {"gain": 0.5, "sentence": "better", "is_new": True}
+    judged = replace(made, status="promote", gate=gate, metrics={"loss": 0.25, "odd": float("inf")})
+    tags, figures = lineage_tags(judged), figures_of(judged)
+    assert (tags["driftd_model"], tags["driftd_version"], tags["driftd_gate"]) == ("demand", "1", "promote")
+    assert (tags["driftd_manifest"], "driftd_parent" in tags, len(tags["driftd_reason"])) == (made.identity, False, 500)
+    assert (figures["loss"], figures["gate_gain"]) == (0.25, 0.5)
+    assert not {"odd", "gate_sentence", "gate_is_new"} & set(figures)
+    adopted = replace(judged, adopted=Adopted("mlflow:models:/late@champion", "ab", "7", (), "run-1"))
+    assert Adopted.from_dict({"source": "a", "sha256": "b", "version": None, "classes": []}).run_id is None
+    assert lineage_tags(adopted)["driftd_adopted_run"] == "run-1"

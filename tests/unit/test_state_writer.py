@@ -20,9 +20,13 @@ from driftd.records import (
     BuildStep,
     DecisionFigures,
     ModelState,
+    MovedAlias,
     OpenAlarm,
     Phase,
     Probation,
+    RegistryArguments,
+    RegistryState,
+    RegistryTask,
     TrainArguments,
     Transition,
     Trigger,
@@ -43,6 +47,7 @@ STATE = ModelState(
     build_starts=(1.0, 2.0),
     barred=(2,),
     asked=("now",),
+    registry=RegistryState("http://ml d@champion", (3, 4), 4, 8.0, MovedAlias("9", None, 8.5), 2, 9.0, "away"),
     open_alarms=(OpenAlarm(3, "performance", "mae rose", 4.0, 2.0, 8.0, 1, Acknowledgement("ada", "known", 99.0)),),
 )
 WINDOW = Window(7, 700.0, 800.0)
@@ -227,3 +232,20 @@ def test_pruning_keeps_decisions_and_alarms(store: StateStore) -> None:
     assert [check.window_index for check in store.checks("demand")] == [8]
     assert {score.window_index for score in store.scores("demand")} == {8}
     assert len(store.history("demand")) == 1
+
+
+def test_pruning_forgets_looks_at_a_registry(store: StateStore) -> None:
+    """There are many a day, and none has a line in the history; a move of the alias, and a look under way, stay."""
+    look = Action(RegistryArguments(RegistryTask.LOOK, 4))
+    seen = Transition(STATE, "looking", None, (look,))
+    moved = Transition(STATE, "moved", Event.ALIAS_SET, (Action(RegistryArguments(RegistryTask.MOVE, 4)),))
+    for at, made in ((10.0, seen), (11.0, moved), (12.0, seen)):
+        with store.transaction():
+            store.save_transition(STATE, made, at=at, actor="driftd", config_hash="c")
+    for action in store.open_actions("demand")[:2]:
+        store.finish_action(action.id, at=20.0, status="done", result={})
+    store.prune("demand", before=30.0)
+    assert [(action.status, action.arguments["task"]) for action in store.actions("demand")] == [
+        ("intended", "look"),
+        ("done", "move"),
+    ]

@@ -27,6 +27,7 @@ from driftd_detectors.schema import Kind, Task, class_name, learn_schema
 from driftd_detectors.values import learn_names, vocabulary_of
 
 POLL_SECONDS = 0.02
+INSPECT_SECONDS = 900.0  # a download among it
 SAMPLE_ROWS = 1000
 SAMPLE = "sample.parquet"
 
@@ -133,7 +134,7 @@ class Adoption:
 def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names: str | None) -> Adoption:
     """Inspect the model in a child process. Raises click.ClickException when it cannot be adopted."""
     try:
-        require_permission(source, allow_pickle=allow_pickle)
+        source = require_permission(source, allow_pickle=allow_pickle)
     except AdoptionError as error:
         raise click.ClickException(str(error)) from error
     if not source.startswith(MLFLOW_SCHEME):
@@ -148,7 +149,7 @@ def begin_adoption(source: str, *, allow_pickle: bool, unseen: bool, class_names
 
 
 def _inspect(source: str, folder: Path, *, allow_pickle: bool) -> ModelCard:
-    limits = JobLimits()
+    limits = JobLimits(wall_seconds=INSPECT_SECONDS)
     SHARED.ensure(job_environment(limits))  # what the next steps need too
     SHARED.await_ready()
     job = start_job(folder, "inspect", {"source": source, "allow_pickle": allow_pickle}, limits, SHARED)

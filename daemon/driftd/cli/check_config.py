@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def _model(model: ModelConfig) -> list[str]:
     return [
         f"{model.task} of {model.target}{_features(model)}, {_source(model)}",
         *_describe_serving(model),
+        *_describe_registry(model),
         _windows(model),
         *_budget(model),
         *loop_sentences(model),
@@ -145,6 +147,29 @@ def _describe_serving(model: ModelConfig) -> list[str]:
         f"hands a version over by {way}, and takes it back unless it is confirmed within "
         f"{spell_duration(deploy.confirm_within)}",
     ]
+
+
+_MOVED = {
+    "tell": "tells people when somebody moves it",
+    "restore": "moves it back when somebody moves it",
+    "follow": "serves the version that somebody moves it to, where that is one of driftd's",
+}
+
+
+def _describe_registry(model: ModelConfig) -> list[str]:
+    """Where versions are registered, and what is missing for that."""
+    mlflow = model.registry.mlflow
+    if mlflow is None:
+        return []
+    where = mlflow.tracking_uri or "the server that MLFLOW_TRACKING_URI names"
+    wait = "" if model.is_external else ", and promotes a version once it does"
+    said = [
+        f"registers each version with {where}, as {mlflow.name}; has {mlflow.name}@{mlflow.alias} name the one that "
+        f"serves{wait}; {_MOVED[mlflow.moved]}"
+    ]
+    if importlib.util.find_spec("mlflow") is None:
+        said.append("MLflow is not installed here, so nothing can be registered: pip install 'driftd[mlflow]'")
+    return said
 
 
 def _features(model: ModelConfig) -> str:

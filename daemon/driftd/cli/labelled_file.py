@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from driftd.formatting import quote_names
 from driftd.sources.column_kinds import WholeFilesError
 from driftd.sources.dialects import Dialect
+from driftd.sources.file_system import quote_names
 from driftd.sources.formats import FileFormat
 from driftd.sources.whole_files import read_whole
 from driftd.training.bootstrap import RowPieces, frame_of

@@ -20,6 +20,7 @@ def contradictions(data: Mapping[str, Plain]) -> Iterator[Contradiction]:
     yield from _open_addresses(data)
     yield from _override(_mapping(data.get("override")), models)
     yield from _receivers(_mapping(data.get("notify")), models)
+    yield from _same_alias(models)
     for name, model in models.items():
         for path, sentence in _model(_mapping(model)):
             yield ("models", name, *path), sentence
@@ -37,6 +38,19 @@ def _same_address(data: Mapping[str, Plain]) -> Iterator[Contradiction]:
     own = _mapping(data.get("http")).get("listen", "127.0.0.1:9464")
     if isinstance(listen, str) and listen == own and not listen.endswith(":0"):
         yield ("serve", "listen"), f"{listen} is the daemon's own address (http.listen); choose another port"
+
+
+def _same_alias(models: Mapping[str, Plain]) -> Iterator[Contradiction]:
+    """An alias names one version: two models that move it would take turns."""
+    owners: dict[tuple[Plain, ...], str] = {}
+    for name, model in models.items():
+        place = _mapping(_mapping(_mapping(model).get("registry")).get("mlflow"))
+        where = (place.get("tracking_uri"), place.get("name"), place.get("alias", "champion"))
+        if isinstance(place.get("name"), str) and all(isinstance(part, str | None) for part in where):
+            owner = owners.setdefault(where, name)
+            if owner != name:
+                path: KeyPath = ("models", name, "registry", "mlflow", "name")
+                yield path, f"{owner} moves the alias {where[1]}@{where[2]} already: give each model a name of its own"
 
 
 def _open_addresses(data: Mapping[str, Plain]) -> Iterator[Contradiction]:
@@ -157,8 +171,17 @@ def _schedule(retrain: Mapping[str, Plain]) -> Iterator[Contradiction]:
 
 
 def _check_serving(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
-    """What belongs to a model that is served elsewhere alone."""
+    """What belongs to a model that is served elsewhere alone, and what does not."""
+    registry = _mapping(_mapping(model.get("registry")).get("mlflow"))
     if model.get("serving") == "external":
+        if registry.get("moved") == "follow":
+            path: KeyPath = ("registry", "mlflow", "moved")
+            yield path, "an alias is followed only by a model that driftd serves itself: say tell or restore"
+        if registry and _mapping(model.get("deploy")).get("mlflow"):
+            yield (
+                ("registry", "mlflow"),
+                "deploy.mlflow registers and moves an alias already: keep one of the two",
+            )
         return
     if "trainer" in model and model["trainer"] is None:
         yield ("trainer",), "a model that driftd serves needs a trainer: name one, or say serving: external"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from driftd.config.detect_schema import ClassName, Detect
+from driftd.config.registry_schema import MlflowAlias, RegistryConfig
 from driftd.config.source_schema import SourceConfig, StoreSourceConfig
 from driftd.config.types import (
     DAY,
@@ -165,14 +166,6 @@ class ProbationConfig(Section):
     )
 
 
-class MlflowAlias(Section):
-    """A version of MLflow's registry of models; its alias says which one the serving system loads."""
-
-    name: str = Field(min_length=1, description="the registered model")
-    alias: str = Field("champion", min_length=1, description="the alias that moves to the version handed over")
-    tracking_uri: str | None = Field(None, description="MLflow's server or store; MLFLOW_TRACKING_URI unless set")
-
-
 class Deploy(Section):
     """How another version is handed over to the system that serves (`serving: external`): at most one way."""
 
@@ -264,6 +257,9 @@ class ModelConfig(Section):
     promote: Promote = Field(Promote(), description="when a challenger replaces the champion")
     probation: ProbationConfig = Field(
         ProbationConfig(), description="how long a new champion is watched beside the old one"
+    )
+    registry: RegistryConfig = Field(
+        RegistryConfig(), description="where each version is registered besides, and an alias names the one that serves"
     )
     deploy: Deploy = Field(Deploy(), description="how another version is handed over, for `serving: external`")
 

@@ -21,6 +21,7 @@ CHECKS: dict[str, Check] = {
     "sources": models.sources,
     "trainers": models.trainers,
     "hand-overs": models.hand_overs,
+    "registries": models.registries,
     "versions": models.versions,
     "evidence": models.evidence,
     "progress": models.progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs, run_apart
-from driftd.views.status import describe_hand_over, is_awaited, needs_person
+from driftd.views.other_systems import describe_hand_over, describe_registry, is_awaited
+from driftd.views.status import needs_person
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema, is_own
 
@@ -198,6 +200,31 @@ def hand_overs(installation: Installation) -> Iterator[Finding]:
         if state is not None and state.hand_over is not None and is_awaited(state.hand_over):
             todo = f"`{installation.command(f'confirm {name} {state.hand_over.version}')}` once that is so"
             yield warn(name, describe_hand_over(name, state.hand_over), todo)
+
+
+def registries(installation: Installation) -> Iterator[Finding]:
+    """Of models whose versions are registered: MLflow is installed, and what is owed there is done."""
+    states = installation.states()
+    placed = {name: model.registry.mlflow for name, model in installation.config.models.items()}
+    if not any(placed.values()):
+        yield ok("registries", "no registry of models is configured")
+    for name, mlflow in placed.items():
+        if mlflow is None:
+            continue
+        if importlib.util.find_spec("mlflow") is None:
+            yield fail(name, "MLflow is not installed, so no version can be registered", "pip install 'driftd[mlflow]'")
+            continue
+        state = states.get(name)
+        known = None if state is None else state.registry
+        said = f"its versions are registered as {mlflow.name}"
+        if known is None or state is None or known.where != mlflow.where:
+            yield warn(name, f"nothing is known yet of {mlflow.name} in MLflow", "start the daemon: it asks at once")
+        elif (trouble := describe_registry(known, state.build)) is not None:
+            yield warn(name, trouble, "see `registry-fails` and `alias-moved` in docs/runbook.md")
+        elif known.alias is None:
+            yield warn(name, f"{said}, and the alias {mlflow.alias} is being moved", "ask again in a minute")
+        else:
+            yield ok(name, f"{said}, and the alias {mlflow.alias} names version {known.alias}")
 
 
 def evidence(installation: Installation) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,13 @@ TASKS = {
     ActionKind.SHADOW: "shadow",
     ActionKind.REPORT: "report",
     ActionKind.HAND_OVER: "hand_over",
+    ActionKind.REGISTRY: "registry",
 }
 
 BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
+
+
+MOST_ELSEWHERE = 1  # children that ask a registry of others: while it hangs, builds go on beside it
 
 
 @dataclass(slots=True)
@@ -44,6 +48,7 @@ class JobSlots:
 
     most: int
     used: int = 0
+    elsewhere: int = 0  # those that wait for a registry of others
     server: ForkServer = SHARED  # forks what follows in quick succession
 
 
@@ -58,6 +63,7 @@ class Performer:
     arguments_of: Callable[[StoredAction], dict[str, Any]]
     limits: JobLimits
     running: dict[int, Job] = field(default_factory=dict)
+    elsewhere: set[int] = field(default_factory=set)  # the actions among them that ask a registry of others
     took: dict[int, float] = field(default_factory=dict)  # seconds, of the actions that ended in this process
 
     def folder(self, action: StoredAction) -> Path:
@@ -94,17 +100,26 @@ class Performer:
             self._forget(action)
 
     def _start(self, action: StoredAction) -> None:
-        if self.slots.used >= self.slots.most:
+        is_elsewhere = action.kind is ActionKind.REGISTRY
+        if self.slots.used >= self.slots.most or (is_elsewhere and self.slots.elsewhere >= MOST_ELSEWHERE):
             return
-        arguments = self.arguments_of(action)
+        arguments, limits = self.arguments_of(action), self.limits
+        if is_elsewhere:  # a server that hangs keeps a slot no longer than its own time
+            limits = replace(limits, wall_seconds=float(arguments["timeout"]))
         folder, task = self.folder(action), TASKS[action.kind]
-        self.running[action.id] = start_job(folder, task, arguments, self.limits, self.slots.server)
+        self.running[action.id] = start_job(folder, task, arguments, limits, self.slots.server)
         self.slots.used += 1
+        if is_elsewhere:
+            self.elsewhere.add(action.id)
+            self.slots.elsewhere += 1
         log.info("action_started", model=self.model, action=action.id, kind=action.kind)
 
     def _forget(self, action: int) -> None:
         del self.running[action]
         self.slots.used -= 1
+        if action in self.elsewhere:
+            self.elsewhere.remove(action)
+            self.slots.elsewhere -= 1
 
 
 def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> Finding:

@@ -19,7 +19,7 @@ from driftd.config.schema import OverrideConfig as ConfiguredOverride
 from driftd.config.types import read_holidays
 from driftd.loop.decide import Rules
 from driftd.observe.metrics import Metrics
-from driftd.policy import Override, PolicySettings, RefreshSettings
+from driftd.policy import Override, PolicySettings, RefreshSettings, RegistrySettings
 from driftd.records import Trigger
 from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
@@ -41,6 +41,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
     retrain, promote, probation = model.retrain, model.promote, model.probation
     refresh = retrain.refresh
     # Each refresh serves unless it is surely worse: of a model that is served elsewhere that were a hand-over a week.
+    mlflow = model.registry.mlflow
     is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on and not model.is_external
     return PolicySettings(
         retrain_on=frozenset(Trigger(trigger) for trigger in retrain.on),
@@ -58,6 +59,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         can_train=model.trainer is not None,
         can_tell=model.deploy.way is not None,
         confirm_within=model.deploy.confirm_within,
+        registry=None if mlflow is None else RegistrySettings(mlflow.where, mlflow.look_every, mlflow.moved),
     )
 
 

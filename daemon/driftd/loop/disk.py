@@ -125,7 +125,9 @@ def prune_model(
     _prune_folders(places, model, open_actions, limits)
     if state.build is not None or is_in_use(places.model(model)):
         return
-    in_use = versions_in_use(state, override)
+    there = () if state.registry is None else state.registry.registered
+    unregistered = () if state.registry is None else set(registry.versions(model)) - {*there}  # lost to it, once gone
+    in_use = {*versions_in_use(state, override), *unregistered}
     first = registry.versions(model)[:1]  # what the very first rows were learned from cannot be had again
     retired = registry.retire(model, {*in_use, *first}, limits.versions)
     removed = registry.prune_snapshots(model, {*in_use, *first}, limits.snapshot_bytes)

@@ -38,6 +38,7 @@ from driftd.records import (
     JudgeArguments,
     ModelState,
     RefreshArguments,
+    RegistryArguments,
     ReportArguments,
     SnapshotArguments,
     SwapArguments,
@@ -251,7 +252,7 @@ class Assembly:
         retrain = config.override.retrain.get(name)
         versions = frozenset(self.registry.versions(name))
         transition = reconcile_restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
-        given_up = [ActionKind.SWAP, ActionKind.SHADOW, ActionKind.HAND_OVER]
+        given_up = [ActionKind.SWAP, ActionKind.SHADOW, ActionKind.HAND_OVER, ActionKind.REGISTRY]
         if transition.state.build is None:
             given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH]
         with self.store.transaction():
@@ -351,6 +352,8 @@ class JobArguments:
                 return {"allow_joblib": self._model.allow_joblib, "is_external": self._model.is_external}
             case HandOverArguments():
                 return self._ways_to_tell()
+            case RegistryArguments():
+                return self._place_of_versions()
             case ReportArguments(alarm=alarm, sentence=sentence):
                 return self._alarm_arguments(alarm, sentence)
             case _:
@@ -368,6 +371,16 @@ class JobArguments:
             "mlflow": None if deploy.mlflow is None else deploy.mlflow.model_dump(mode="json"),
             "timeout": deploy.timeout,
         }
+
+    def _place_of_versions(self) -> dict[str, object]:
+        """Where versions are registered; of its secrets the job is told where they are, and reads them itself."""
+        mlflow = self._model.registry.mlflow
+        if mlflow is None:  # the config was changed: the task says so, and policy puts that aside
+            return {"allow_joblib": False, "place": None, "timeout": 60.0}
+        files = {"token_file": mlflow.token_file, "password_file": mlflow.password_file}
+        place = mlflow.model_dump(mode="json", include={"name", "alias", "tracking_uri", "username"})
+        place |= {key: None if path is None else str(credential(path)) for key, path in files.items()}
+        return {"allow_joblib": self._model.allow_joblib, "place": place, "timeout": mlflow.timeout}
 
     def _served_manifest(self) -> Manifest:
         served = self._registry.current(self._name)

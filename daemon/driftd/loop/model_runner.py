@@ -37,6 +37,7 @@ from driftd.policy import (
     Facts,
     ProbationResult,
     StepDone,
+    registry_due,
 )
 from driftd.records import (
     ActionArguments,
@@ -118,7 +119,8 @@ class ModelRunner:
         waits = any((state.build, state.want, state.probation, state.hand_over))
         longest = [now + SHORT_REST] if waits or state.phase not in (Phase.STEADY, Phase.PAUSED) else []
         ends = [at for at in self.rules.override.ends if at > now]
-        return min([self.scheduler.next_look(self.store, now), *longest, *ends])
+        registry = registry_due(state, self.rules.settings.registry)
+        return min([self.scheduler.next_look(self.store, now), *longest, *ends, *(at for at in registry if at > now)])
 
     @property
     def is_working(self) -> bool:
@@ -336,11 +338,12 @@ class ModelRunner:
         return ended
 
     def _is_held(self, action: StoredAction, now: float) -> bool:
-        """A pause of checks holds all but reports and operators' swaps; one of retraining, a build up to its swap."""
+        """A pause of checks holds all but reports, the registry and operators' swaps; one of retraining, builds."""
         if self.state.phase is Phase.PAUSED:
             arguments = action.typed_arguments
             is_swap = isinstance(arguments, SwapArguments) and arguments.purpose is not SwapPurpose.PROMOTE
-            return not (is_swap or action.kind is ActionKind.REPORT or self._is_asked_hand_over(arguments))
+            is_apart = action.kind in (ActionKind.REPORT, ActionKind.REGISTRY)
+            return not (is_swap or is_apart or self._is_asked_hand_over(arguments))
         return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
 
     def _is_asked_hand_over(self, arguments: ActionArguments) -> bool:

@@ -17,6 +17,7 @@ COHORTS = 3  # windows that wait for their labels
 NOT_EVALUATED = 7  # windows in a row whose labels come and are not evaluated
 
 REFUSALS = 3  # builds in a row that the gate let through none of
+REGISTRY_FAILURES = 3  # tries in a row: a restart of its server is no news
 RECENT = 6 * 3600.0  # seconds that a rollback or a take-back is news
 STANDSTILL = 900.0  # seconds that the main loop may take for a round
 DISK_SOON = 7 * 86_400.0  # seconds until the disk is full, at its rate

@@ -170,6 +170,23 @@ ALERTS = (
         figures={"version": SERVED},
     ),
     Alert(
+        "DriftdRegistryFails",
+        f"driftd_registry_failures >= {alert_rule.REGISTRY_FAILURES}",
+        "warning",
+        "{model}: the registry of models has failed {value} tries in a row, version {version} serves",
+        "MLflow is away, refuses, or cannot take a version. Promotions wait for it; rollbacks and pins do not.",
+        value="count",
+        figures={"version": SERVED},
+    ),
+    Alert(
+        "DriftdAliasMoved",
+        "driftd_registry_alias_moved == 1",
+        "warning",
+        "{model}: somebody moved the alias in the registry, version {version} serves",
+        "The alias names another version than the one that serves. Who loads by the alias gets that one.",
+        figures={"version": SERVED},
+    ),
+    Alert(
         "DriftdServedVersionNotAsked",
         "driftd_served_version != driftd_asked_version",
         "critical",

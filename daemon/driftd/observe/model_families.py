@@ -288,6 +288,17 @@ TAKEN_BACK_AT = _gauge(
     "When a hand-over was last taken back, because nobody confirmed it; absent before the first.",
     "model",
 )
+REGISTRY_FAILURES = _gauge(
+    "registry_failures",
+    "Tries in a row to reach the registry of models that failed; absent where no registry is configured.",
+    "model",
+)
+REGISTRY_ALIAS = _gauge(
+    "registry_alias_version",
+    "The version that the alias in the registry was moved to and read back to name; 0 while that is owed.",
+    "model",
+)
+ALIAS_MOVED = _gauge("registry_alias_moved", "1 while the alias in the registry is where somebody moved it.", "model")
 BUILDS_STARTED = _counter("builds_started", "Builds that started, by trigger.", "model", "trigger", lasting=True)
 BUILDS_ENDED = _counter(
     "builds_ended",

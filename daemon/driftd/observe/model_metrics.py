@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from driftd.observe import check_metrics, families, model_families
 from driftd.observe.decision_counts import DecisionCounts, DecisionEvent
 from driftd.observe.exposition import MetricStore
-from driftd.records import ActionKind, HandOver, HandOverStage, ModelState, Phase, Trigger, Verdict, Window
+from driftd.observe.metric_family import Family
+from driftd.records import (
+    ActionKind,
+    HandOver,
+    HandOverStage,
+    ModelState,
+    Phase,
+    RegistryState,
+    Trigger,
+    Verdict,
+    Window,
+)
 from driftd_detectors.assessment import Assessment, EvidenceKind
 
 
@@ -122,6 +133,7 @@ class ModelMetrics:
         asked = state.champion if state.hand_over is not None else state.pinned or state.champion
         board.set(model_families.ASKED, asked or 0, model)
         self._show_hand_over(state.hand_over)
+        self._show_registry(state.registry)
         board.set(model_families.PINNED, state.pinned or 0, model)
         board.set(model_families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
         board.set(model_families.UNATTENDED, state.unattended is not None, model)
@@ -137,6 +149,17 @@ class ModelMetrics:
         board.set(model_families.HAND_OVER, awaited, model)
         board.set(model_families.HAND_OVER_FAILURES, failed, model)
         board.replace(model_families.HAND_OVER_UNTIL, model, {(): hand_over.until} if hand_over and awaited else {})
+
+    def _show_registry(self, registry: RegistryState | None) -> None:
+        values: dict[Family, float] = {}
+        if registry is not None:
+            values = {
+                model_families.REGISTRY_FAILURES: float(registry.failures),
+                model_families.REGISTRY_ALIAS: float(registry.alias or 0),
+                model_families.ALIAS_MOVED: float(registry.moved is not None),
+            }
+        for family in (model_families.REGISTRY_FAILURES, model_families.REGISTRY_ALIAS, model_families.ALIAS_MOVED):
+            self._board.replace(family, self._model, {(): values[family]} if family in values else {})
 
     def count_decision(self, happened: DecisionEvent) -> None:
         """Count a decision that landed in the store."""

@@ -16,10 +16,12 @@ from driftd.policy.inputs import (
     QualityFault,
     QualityOk,
     RefreshSettings,
+    RegistrySettings,
     StepDone,
     StepFailed,
 )
 from driftd.policy.recovery import reconcile_restored
+from driftd.policy.registry import registry_due
 
 __all__ = [
     "LEVELS",
@@ -36,9 +38,11 @@ __all__ = [
     "QualityFault",
     "QualityOk",
     "RefreshSettings",
+    "RegistrySettings",
     "StepDone",
     "StepFailed",
     "advance",
     "pending_request",
     "reconcile_restored",
+    "registry_due",
 ]

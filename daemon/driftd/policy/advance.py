@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import alarms, builds, hand_over, operator, swaps, triggers
+from driftd.policy import alarms, builds, hand_over, operator, registry, swaps, triggers
 from driftd.policy.inputs import (
     AlarmCleared,
     AlarmRaised,
@@ -22,6 +22,8 @@ from driftd.policy.inputs import (
     StepFailed,
 )
 from driftd.records import BuildStep, Event, ModelState, Phase, Transition, Trigger
+
+_Decided = StepDone | StepFailed | ProbationResult | OperatorRequest | ClockTick
 
 
 def advance(
@@ -42,15 +44,28 @@ def advance(
         case QualityOk():
             return _unblock_builds(state, finding)
     own = hand_over.apply_to_hand_over(state, finding, facts, settings, now)
-    if own is not None:
-        return own
-    decided = _decide(state, finding, hand_over.count_as_swap(state, facts), settings, override, now)
-    return hand_over.divert_swap(state, finding, decided, facts, settings, now)
+    own = own or registry.apply_to_registry(state, finding, facts, settings, now)
+    return own or _decide_with_registry(state, finding, facts, settings, override, now)
+
+
+def _decide_with_registry(
+    state: ModelState, finding: _Decided, facts: Facts, settings: PolicySettings, override: Override, now: float
+) -> Transition:
+    """Decide; a promotion waits for the alias of a registry, and what is owed there is done at a tick."""
+    released = registry.release_for(state, finding, facts, settings)
+    decided = _decide(released, finding, hand_over.count_as_swap(state, facts), settings, override, now)
+    if released is not state and decided.event is Event.REQUEST_REFUSED:
+        return replace(decided, state=state)
+    decided = hand_over.divert_swap(state, finding, decided, facts, settings, now)
+    decided = registry.hold_promotion(decided, settings)
+    if not isinstance(finding, ClockTick) or decided.event is not None or decided.actions:
+        return decided
+    return registry.settle_registry(decided.state, facts, settings, override.in_force(now), now) or decided
 
 
 def _decide(
     state: ModelState,
-    finding: StepDone | StepFailed | ProbationResult | OperatorRequest | ClockTick,
+    finding: _Decided,
     facts: Facts,
     settings: PolicySettings,
     override: Override,

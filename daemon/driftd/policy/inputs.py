@@ -34,6 +34,17 @@ class RefreshSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """The registry of others in which versions are registered, and whose alias names the one that serves."""
+
+    where: str  # the server, the name and the alias
+    look_every: float = HOUR / 4  # seconds between two looks whether somebody moved the alias
+    moved: Literal["tell", "restore", "follow"] = "tell"  # what is done about that
+    retry_first: float = 60.0  # seconds after a failure; doubles with each
+    retry_most: float = HOUR
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySettings:
     """Spans in seconds, counts in labelled rows."""
 
@@ -56,6 +67,7 @@ class PolicySettings:
     can_train: bool = True  # else a new version is asked for
     can_tell: bool = False  # `deploy` names a command, a webhook or a registry by which the other system is told
     confirm_within: float = DAY  # a hand-over that is not confirmed by then is taken back
+    registry: RegistrySettings | None = None
     refresh: RefreshSettings | None = None  # None: no fresh version is built without another reason
 
 

@@ -179,7 +179,8 @@ def _judge_challenger(state: ModelState, settings: PolicySettings, override: Ove
         return None
     if override.approve == build.candidate and state.pinned is None:
         by = f"version {build.candidate} is approved by the override: {override.reason}"
-        return replace(promote(state, build, by, DecisionFigures(version=build.candidate)), actor=ACTOR)
+        approved = replace(build, is_approved=True)
+        return replace(promote(state, approved, by, DecisionFigures(version=build.candidate)), actor=ACTOR)
     if override.reject == build.candidate:
         return replace(
             reject_challenger(
@@ -285,7 +286,8 @@ def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: Po
     text = f": {finding.text}" if finding.text else ""
     if finding.kind == "approve":
         figures = DecisionFigures(version=build.candidate, who=finding.who)
-        return promote(state, build, f"version {build.candidate} is approved by {finding.who}{text}", figures)
+        approved = replace(build, is_approved=True)
+        return promote(state, approved, f"version {build.candidate} is approved by {finding.who}{text}", figures)
     return reject_challenger(state, f"version {build.candidate} is rejected by {finding.who}{text}", settings, now)
 
 

@@ -65,6 +65,8 @@ def reconcile_restored(
 def _without_swap(state: ModelState, served: int | None) -> ModelState:
     """The state without a build that the lost time finished: one whose version serves, or whose swap was under way."""
     state = replace(state, hand_over=None)  # whatever came of it, `driftd confirm` says what serves now
+    if state.registry is not None:
+        state = replace(state, registry=replace(state.registry, alias=None))  # it is moved to what serves
     build = state.build
     if build is None or (build.number != served and build.step is not BuildStep.SWAP):
         return state

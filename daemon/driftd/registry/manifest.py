@@ -44,11 +44,13 @@ class Adopted:
     sha256: str  # of the original: the file, or the archive of an MLflow model's folder
     version: str | None = None  # in the registry of models that it came from
     classes: tuple[str, ...] = ()  # names of the artefact's classes, in the order of its probabilities, if it has none
+    run_id: str | None = None  # of the run of MLflow that made it
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Adopted:
         """Read what `Manifest.to_dict` wrote."""
-        return cls(stored["source"], stored["sha256"], stored["version"], tuple(stored["classes"]))
+        classes = tuple(stored["classes"])
+        return cls(stored["source"], stored["sha256"], stored["version"], classes, stored.get("run_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,21 @@ class Manifest:
     def is_logged(self) -> bool:
         """Whether there are only logged predictions of this version, and no model that could predict here."""
         return self.artefact == LOGGED
+
+    @property
+    def identity(self) -> str:
+        """The SHA-256 of what never changes after publication: which version, of what, by whom, and its artefact."""
+        fixed = {
+            "model": self.model,
+            "version": self.version,
+            "created_at": self.created_at,
+            "artefact": self.files.get(self.artefact),
+            "snapshot": self.snapshot,
+            "trainer": self.trainer.fingerprint,
+            "seed": self.seed,
+            "parent": self.parent,
+        }
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, object]:
         """The JSON form."""

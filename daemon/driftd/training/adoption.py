@@ -25,6 +25,7 @@ from driftd.registry.artefact import CODE_RUNS, JOBLIB, MLFLOW, ONNX, SKOPS, Art
 from driftd.registry.estimator_inputs import category_places
 from driftd.registry.foreign_models import MlflowModel, OnnxModel, archive_folder, mlflow_library
 from driftd.training.adoption_records import MLFLOW_SCHEME, PICKLES, AdoptionError, ModelCard, refusal
+from driftd.training.mlflow_versions import limited_requests
 from driftd_detectors.schema import class_name
 
 MLMODEL = "MLmodel"
@@ -43,6 +44,7 @@ class FoundModel:
     sha256: str  # of the original
     version: str | None = None
     stored_with: str | None = None  # the version of scikit-learn that stored it, where another one is installed
+    run_id: str | None = None  # of the run of MLflow that made it
 
     def card(self) -> ModelCard:
         """What it says of itself."""
@@ -95,8 +97,9 @@ def _other_version(caught: Iterable[warnings.WarningMessage]) -> str | None:
 def _read(source: str, *, allow_pickle: bool) -> FoundModel:
     if source.startswith(MLFLOW_SCHEME):
         with tempfile.TemporaryDirectory(prefix="driftd-adopt-") as name:
-            folder, version = _download(source.removeprefix(MLFLOW_SCHEME), Path(name))
-            return _from_mlflow(folder, source, version, allow_pickle=allow_pickle)
+            folder, version, run_id = _download(source.removeprefix(MLFLOW_SCHEME), Path(name))
+            found = _from_mlflow(folder, source, version, allow_pickle=allow_pickle)
+            return replace(found, run_id=run_id)
     path = Path(source)
     if (path / MLMODEL).is_file():
         return _from_mlflow(path, source, None, allow_pickle=allow_pickle)
@@ -156,7 +159,7 @@ def _from_file(path: Path, suffix: str, *, allow_pickle: bool, version: str | No
         return _safest(_unpickle(path), JOBLIB, content, digest, version)
     raise AdoptionError(
         f"{path} is no model that driftd reads: it reads .skops, .onnx, {', '.join(PICKLES)}, "
-        f"a folder with an {MLMODEL} file, and mlflow:models:/name@alias"
+        f"a folder with an {MLMODEL} file, and models:/name@alias"
     )
 
 
@@ -223,15 +226,19 @@ def _list_encoder_texts(estimator: Any) -> Iterator[tuple[str, tuple[str, ...]]]
                 yield name, texts
 
 
-def _download(address: str, folder: Path) -> tuple[Path, str | None]:
-    """The model's folder of an address of MLflow, and its version where the address is of the registry of models."""
+def _download(address: str, folder: Path) -> tuple[Path, str | None, str | None]:
+    """The model's folder of an address of MLflow; its version where the address is of the registry; its run."""
     mlflow_library()
     from mlflow.artifacts import download_artifacts  # noqa: PLC0415 - only for such an address
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 - see above
 
     try:
-        found = Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
-        version = _registered_version(address)
+        with limited_requests():
+            version, run_id = _registered_version(address)
+            fixed = (
+                address if version is None else f"{address.rpartition('@')[0] or address.rpartition('/')[0]}/{version}"
+            )
+            found = Path(download_artifacts(artifact_uri=fixed, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         why = str(error).rstrip(".")
         raise AdoptionError(
@@ -239,20 +246,23 @@ def _download(address: str, folder: Path) -> tuple[Path, str | None]:
         ) from error
     if not (found / MLMODEL).is_file():
         raise AdoptionError(f"{address} is no model of MLflow: its folder has no {MLMODEL} file")
-    return found, version
+    return found, version, run_id
 
 
-def _registered_version(address: str) -> str | None:
-    """The number behind `models:/name@alias` and `models:/name/version`."""
+def _registered_version(address: str) -> tuple[str | None, str | None]:
+    """The number behind `models:/name@alias` and `models:/name/version`, and its run: both of one moment."""
     from mlflow import MlflowClient  # noqa: PLC0415 - only for such an address
 
     if not address.startswith("models:/"):
-        return None
+        return None, None
     name, at, alias = address.removeprefix("models:/").partition("@")
     if at:
-        return str(MlflowClient().get_model_version_by_alias(name, alias).version)
-    last = name.rpartition("/")[2]
-    return last if last.isdecimal() else None
+        made = MlflowClient().get_model_version_by_alias(name, alias)
+        return str(made.version), made.run_id
+    name, _, last = name.rpartition("/")
+    if not last.isdecimal():
+        return None, None
+    return last, MlflowClient().get_model_version(name, last).run_id
 
 
 def _from_mlflow(folder: Path, source: str, version: str | None, *, allow_pickle: bool) -> FoundModel:

@@ -12,6 +12,7 @@ from driftd.errors import DriftdError
 
 PICKLES = (".joblib", ".pkl", ".pickle")
 MLFLOW_SCHEME = "mlflow:"
+_REGISTRY_SCHEME = "models:/"  # what MLflow itself calls an address of its registry
 
 
 class AdoptionError(DriftdError):
@@ -61,12 +62,18 @@ class AdoptionOrder:
         return asdict(self)
 
 
-def require_permission(source: str, *, allow_pickle: bool) -> None:
-    """Raises AdoptionError for a file that is not there, and for a pickle, by its name, without permission."""
+def require_permission(source: str, *, allow_pickle: bool) -> str:
+    """The source as the jobs take it: MLflow's own `models:/name@alias` gets the scheme by which it is known here.
+
+    Raises AdoptionError for a file that is not there, and for a pickle, by its name, without permission.
+    """
+    if source.startswith(_REGISTRY_SCHEME):
+        return f"{MLFLOW_SCHEME}{source}"
     if not source.startswith(MLFLOW_SCHEME) and not Path(source).exists():
         raise AdoptionError(f"{source} does not exist")
     if not source.startswith(MLFLOW_SCHEME) and Path(source).suffix.lower() in PICKLES and not allow_pickle:
         raise AdoptionError(refusal(source))
+    return source
 
 
 def refusal(source: str) -> str:

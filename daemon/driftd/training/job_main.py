@@ -29,6 +29,7 @@ TASKS = {
     "adopt": "driftd.training.tasks.adopt",
     "logged": "driftd.training.tasks.logged",
     "hand_over": "driftd.training.tasks.hand_over",
+    "registry": "driftd.training.tasks.registry",
     "judge": "driftd.training.tasks.judge",
     "verify": "driftd.training.tasks.verify",
     "refresh": "driftd.training.tasks.refresh",

@@ -10,7 +10,8 @@ import msgspec
 from driftd.formatting import format_time
 from driftd.observe.alert_rule import section_of
 from driftd.records import Phase, Verdict
-from driftd.views.status import ModelStatus, is_awaited
+from driftd.views.other_systems import describe_registry, is_awaited, needs_look
+from driftd.views.status import ModelStatus
 from driftd_detectors.assessment import number as format_evidence
 
 _NOT_WATCHED = "DriftdModelNotWatched"
@@ -107,7 +108,18 @@ def _for_a_person(status: ModelStatus) -> Attention | None:
         return Attention.of(
             Urgency.ACT, times, status.waits or "", f"driftd history {status.model}", "DriftdRetrainFailed"
         )
-    return None
+    return _registry_attention(status)
+
+
+def _registry_attention(status: ModelStatus) -> Attention | None:
+    """The registry of others: it fails again and again, or somebody moved the alias there."""
+    trouble = describe_registry(status.registry, status.build)
+    if trouble is None or status.registry is None or not needs_look(status.registry):
+        return None
+    command = f"driftd history {status.model}"
+    if status.registry.failures:
+        return Attention.of(Urgency.ACT, "The registry of models fails.", trouble, command, "DriftdRegistryFails")
+    return Attention.of(Urgency.ACT, "Somebody moved the alias in the registry.", trouble, command, "DriftdAliasMoved")
 
 
 def _hand_over_attention(status: ModelStatus) -> Attention | None:

@@ -14,9 +14,9 @@ import msgspec
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
 from driftd.errors import raise_shortage
-from driftd.formatting import format_minute, format_time
+from driftd.formatting import format_minute
 from driftd.paths import Places
-from driftd.records import Build, HandOver, HandOverStage, ModelState, Phase, Probation, Verdict
+from driftd.records import Build, HandOver, ModelState, Phase, Probation, RegistryState, Verdict
 from driftd.registry import Registry
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
@@ -28,6 +28,7 @@ from driftd.views.conditions import (
     pressings,
 )
 from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, lapse_of, override_in_force, readable
+from driftd.views.other_systems import describe_hand_over, describe_registry, external_sentences, is_awaited, needs_look
 from driftd.views.row_counts import RowCounts, row_counts
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
 
@@ -97,6 +98,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     pressing: tuple[ActiveCondition, ...] = ()
     is_external: bool = False  # another system serves it; driftd only watches
     hand_over: HandOver | None = None  # of a version to that system
+    registry: RegistryState | None = None  # of others, where versions are registered
     version_asked: str | None = None  # why a new version was asked for, where no trainer is configured
 
     @property
@@ -246,6 +248,7 @@ def model_status(
         pressing=pressing,
         is_external=is_external,
         hand_over=state.hand_over,
+        registry=state.registry,
         version_asked=None if state.version_request is None else state.version_request.reason,
     )
 
@@ -298,28 +301,7 @@ def needs_person(state: ModelState) -> str | None:
         alarm = state.unattended
         what = f"no build for {alarm.kind} alarm {alarm.number} is under way: {state.waits or 'none was begun'}"
         return f"{what} (`driftd acknowledge {state.model} {alarm.number}` if that is known)"
-    return None
-
-
-def is_awaited(hand_over: HandOver) -> bool:
-    """Whether a person can do something about a hand-over: confirm it, or see why it cannot be told."""
-    failing = hand_over.stage is HandOverStage.DELIVER and hand_over.error != ""
-    return failing or hand_over.stage is HandOverStage.AWAIT
-
-
-def describe_hand_over(model: str, hand_over: HandOver) -> str:
-    """What is awaited of a version that another system is to serve."""
-    version, until = hand_over.version, format_time(hand_over.until)
-    confirm = f"`driftd confirm {model} {version}`"
-    if hand_over.error:
-        return (
-            f"version {version} could not be handed over ({hand_over.attempts} tries): {hand_over.error}; it is tried "
-            f"again until {until}, and {confirm} says that it serves all the same"
-        )
-    return (
-        f"version {version} was handed over ({hand_over.delivery}): {confirm} or its first prediction confirms it, "
-        f"else it is taken back at {until}"
-    )
+    return describe_registry(state.registry, state.build) if needs_look(state.registry) else None
 
 
 def unseen_labels(figures: CheckFigures) -> list[str]:
@@ -334,7 +316,9 @@ def unseen_labels(figures: CheckFigures) -> list[str]:
 def sentences(status: ServedStatus) -> list[str]:
     """What there is to say of one model, most important first."""
     said = [f"{status.reason} ({status.verdict})" if status.verdict else status.reason]
-    said += _of_external(status)
+    said += external_sentences(status)
+    trouble = describe_registry(status.registry, status.build)
+    said += [trouble] if trouble is not None and trouble != status.needs else []
     if status.served_fault and status.served_fault != status.needs:
         said.append(status.served_fault)
     said += [sentence for sentence in map(format_condition, status.pressing) if sentence != status.needs]
@@ -362,24 +346,6 @@ def sentences(status: ServedStatus) -> list[str]:
         alarms = ", ".join(map(str, status.standing_alarms))
         said.append(f"standing alarms: {alarms} (`driftd explain --alarm {status.standing_alarms[0]}` tells why)")
     return said
-
-
-_STAGES = {  # of a hand-over in which nobody need do anything
-    HandOverStage.DELIVER: "the other system is being told to serve version {0}",
-    HandOverStage.CONFIRMED: "version {0} is confirmed and is being taken up",
-    HandOverStage.TAKE_BACK: "the other system is being told to serve version {1} again instead of {0}; builds "
-    "wait until it was told, or until `driftd confirm` says that version {1} serves",
-}
-
-
-def _of_external(status: ServedStatus) -> list[str]:
-    """What there is to say of a model because another system serves it."""
-    said = [f"another system serves it, with version {status.version} as far as driftd knows"]
-    if status.version_asked is not None and status.wanted:
-        said.append(f"a new version was asked for: {status.version_asked}")
-    if status.hand_over is not None and not is_awaited(status.hand_over):
-        said.append(_STAGES[status.hand_over.stage].format(status.hand_over.version, status.version))
-    return said if status.is_external else []
 
 
 def not_watched(absent: NotWatched) -> str:

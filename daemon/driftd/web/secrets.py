@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from driftd.config.database_address import CredentialsFileError, read_address
+from driftd.config.model_schema import ModelConfig
+from driftd.config.registry_schema import CredentialFileError, credential_in
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
 from driftd.errors import DriftdError
 from driftd.paths import SYSTEM_CREDENTIALS, credential
@@ -35,7 +37,7 @@ class Secret:
 
 
 def secrets_of(config: Config) -> Iterator[Secret]:
-    """The secrets of both servers, then of receivers of notifications, of databases and of object stores."""
+    """The secrets of both servers, then of receivers, of databases and object stores, and of registries."""
     for name, access, command in (("http", config.http, "run"), ("serve", config.serve, "serve")):
         if access.token_file is not None:
             yield Secret(f"{name}.token_file", (access.token_file,), _read, command)
@@ -45,12 +47,23 @@ def secrets_of(config: Config) -> Iterator[Secret]:
         if receiver.webhook_file is not None:
             yield Secret(f"notify.{name}.webhook_file", (receiver.webhook_file,), _address)
     for name, model in config.models.items():
-        if model.source.kind == "sql" and model.source.credentials_file is not None:
-            use = partial(_credentials, model.source.url)
-            yield Secret(f"models.{name}.source.credentials_file", (model.source.credentials_file,), use)
-        store = model.source.object_store if model.source.kind == "files" else None
-        if store is not None and store.credentials_file is not None:
-            yield Secret(f"models.{name}.source.object_store.credentials_file", (store.credentials_file,), _keys)
+        yield from _secrets_of_model(f"models.{name}", model)
+
+
+def _secrets_of_model(key: str, model: ModelConfig) -> Iterator[Secret]:
+    if model.source.kind == "sql" and model.source.credentials_file is not None:
+        use = partial(_credentials, model.source.url)
+        yield Secret(f"{key}.source.credentials_file", (model.source.credentials_file,), use)
+    store = model.source.object_store if model.source.kind == "files" else None
+    if store is not None and store.credentials_file is not None:
+        yield Secret(f"{key}.source.object_store.credentials_file", (store.credentials_file,), _keys)
+    mlflow = model.registry.mlflow
+    for name in ("token_file", "password_file"):
+        if mlflow is not None and (path := getattr(mlflow, name)) is not None:
+            yield Secret(f"{key}.registry.mlflow.{name}", (path,), _read_credential)
+
+
+_FAULTS = (TokenFileError, AddressFileError, CredentialsFileError, CredentialFileError)
 
 
 def fault_of(secret: Secret) -> str | None:
@@ -59,10 +72,14 @@ def fault_of(secret: Secret) -> str | None:
 
     try:
         secret.use(tuple(_credential_path(path) if secret.is_credential else path for path in secret.paths))
-    except (TokenFileError, TlsError, AddressFileError, CredentialsFileError) as error:
-
-
-    except (TokenFileError, TlsError, AddressFileError, KeysFileError) as error:
+    except (
+        TokenFileError,
+        TlsError,
+        AddressFileError,
+        CredentialsFileError,
+        KeysFileError,
+        CredentialFileError,
+    ) as error:
         return str(error)
     return None
 
@@ -98,6 +115,10 @@ def _keys(paths: tuple[Path, ...]) -> None:
         credential(paths[0]).read_bytes()
     except OSError as error:
         raise KeysFileError(f"credentials_file {paths[0]} cannot be read: {error.strerror}") from None
+
+
+def _read_credential(paths: tuple[Path, ...]) -> None:
+    credential_in(credential(paths[0]))
 
 
 def _credential_path(path: Path) -> Path:

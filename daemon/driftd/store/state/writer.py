@@ -278,6 +278,10 @@ class StateStore(StateReader):
                     self._forget_until(model, kind, until)
         self._db.execute("delete from faulty_windows where model = ? and end_at < ?", (model, before))
         self._db.execute("delete from requests where model = ? and handled_at < ?", (model, before))
+        self._db.execute(  # looks at a registry: many a day, of which no line of the history tells
+            "delete from actions where model = ? and kind = 'registry' and transition_id is null and finished_at < ?",
+            (model, before),
+        )
 
     def move_scores(self, model: str, most: int) -> int:
         """Move about so many scores that an earlier driftd wrote to where those of today lie; returns how many.

@@ -255,7 +255,7 @@ def _manifest(
         parent=arguments.parent,
         libraries=libraries(type(found.estimator).__module__),
         data=data,
-        adopted=Adopted(adoption.source, found.sha256, found.version, adoption.names),
+        adopted=Adopted(adoption.source, found.sha256, found.version, adoption.names, found.run_id),
     )
 
 

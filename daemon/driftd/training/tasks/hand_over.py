@@ -7,13 +7,11 @@ that failed is tried again: whoever is told must be able to hear the same thing 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -27,16 +25,24 @@ from driftd.errors import DriftdError
 from driftd.events import HandOverAction
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
-from driftd.registry.artefact import SKOPS, TRUSTED
-from driftd.registry.foreign_models import OnnxModel, mlflow_library
+from driftd.registry.foreign_models import OnnxModel
 from driftd.registry.loaded import LoadedVersion
 from driftd.registry.manifest import PROBE
+from driftd.training.mlflow_versions import (
+    VERSION,
+    MlflowPlace,
+    alias_target,
+    move_alias,
+    number_of,
+    open_client,
+    register,
+    registered_model,
+)
 from driftd.training.process_tree import describe_exit
 from driftd.training.references import compare_probe
 
 _LINE_SHOWN = 200
 _ANSWER_BYTES = 2000
-MLFLOW_RETRIES = 1  # of a request; the whole hand-over is tried again later
 
 
 class HandOverError(DriftdError):
@@ -186,74 +192,38 @@ async def _post_in_time(address: str, message: dict[str, object], timeout: float
     raise HandOverError(f"the webhook answers {answer.status_code}{f': {words}' if words else ''}")
 
 
-_EXPERIMENT, _OWN, _BEFORE = "driftd", "driftd_version", "driftd_before"  # the tags of versions and models there
+_BEFORE = "driftd_before"  # the tag of a registered model: what its alias named before driftd
 
 
 def _move_alias(where: RegisteredAlias, arguments: Arguments, loaded: LoadedVersion | None) -> str:
     """Register the version where it is not yet, and move the alias to it; back to what it named before driftd."""
-    for name, value in (("TIMEOUT", max(1, round(arguments.timeout))), ("MAX_RETRIES", MLFLOW_RETRIES)):
-        os.environ.setdefault(
-            f"MLFLOW_HTTP_REQUEST_{name}", str(value)
-        )  # by itself it goes on for a quarter of an hour
-    mlflow = mlflow_library()
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - only where MLflow is the way
-
     if arguments.action is HandOverAction.ASK:
         raise HandOverError("MLflow's registry cannot be asked for a new version: use a command or a webhook")
-    if where.tracking_uri is not None:
-        mlflow.set_tracking_uri(where.tracking_uri)
-    client = mlflow.MlflowClient()
-    try:
+    place = MlflowPlace(name=where.name, alias=where.alias, tracking_uri=where.tracking_uri)
+    with open_client(place, arguments.timeout) as client:
         if loaded is not None:
-            number = _registered_version(client, where.name, loaded) or _register(mlflow, client, where, loaded)
+            number = _register(client, place, loaded, Registry(Places(Path(arguments.state_dir))))
+        elif (known := registered_model(client, where.name)) is not None:
+            number = known.tags.get(_BEFORE)
         else:
-            number = client.get_registered_model(where.name).tags.get(_BEFORE)
+            number = None
         if number is None:
             client.delete_registered_model_alias(where.name, where.alias)
             return f"by MLflow: {where.name}@{where.alias} names no version, as before"
-        client.set_registered_model_alias(where.name, where.alias, number)
-    except (MlflowException, OSError) as error:
-        raise HandOverError(f"MLflow cannot be told: {str(error).rstrip('.')}") from error
+        move_alias(client, where.name, where.alias, number)
     return f"by MLflow: {where.name}@{where.alias} names version {number}"
 
 
-def _registered_version(client: Any, name: str, loaded: LoadedVersion) -> str | None:
-    """The number there of a version that was registered before."""
-    if not client.search_registered_models(filter_string=f"name='{name}'"):
-        return None
-    found = client.search_model_versions(f"name='{name}'")
-    own = [version for version in found if version.tags.get(_OWN) == str(loaded.version)]
-    return str(own[0].version) if own else None
-
-
-def _format_of(log_model: Callable[..., Any], artefact: str) -> dict[str, object]:
-    """As skops with the types that driftd trusts, where its own artefact is that and this MLflow can; else a pickle."""
-    if artefact == SKOPS and "skops_trusted_types" in inspect.signature(log_model).parameters:
-        return {"serialization_format": "skops", "skops_trusted_types": sorted(TRUSTED)}
-    return {"serialization_format": "cloudpickle"}
-
-
-def _register(mlflow: Any, client: Any, where: RegisteredAlias, loaded: LoadedVersion) -> str:
-    import mlflow.sklearn  # noqa: PLC0415 - a part of MLflow that is imported by itself
-
+def _register(client: Any, place: MlflowPlace, loaded: LoadedVersion, registry: Registry) -> str:
+    """The number of the version there. What the alias named before the first of driftd's is kept as a tag."""
+    manifest = loaded.manifest
     if isinstance(loaded.estimator, OnnxModel):
         raise HandOverError("an ONNX graph is not registered with MLflow by driftd: use a command or a webhook")
-    known = client.search_registered_models(filter_string=f"name='{where.name}'")
-    before = known[0].aliases.get(where.alias) if known else None
-    experiment = client.get_experiment_by_name(_EXPERIMENT)
-    number = client.create_experiment(_EXPERIMENT) if experiment is None else experiment.experiment_id
-    pinned = [f"{library}=={version}" for library, version in loaded.manifest.libraries.items() if library != "python"]
-    with mlflow.start_run(experiment_id=number, run_name=f"{loaded.manifest.model}/{loaded.version}"):
-        made = mlflow.sklearn.log_model(
-            loaded.estimator,
-            name="model",
-            registered_model_name=where.name,
-            pip_requirements=pinned,
-            **_format_of(mlflow.sklearn.log_model, loaded.manifest.artefact),
-        )
-    version = str(made.registered_model_version)
-    client.set_model_version_tag(where.name, version, _OWN, str(loaded.version))
-    is_own = before is not None and _OWN in client.get_model_version(where.name, before).tags
-    if before is not None and not is_own:
-        client.set_registered_model_tag(where.name, _BEFORE, str(before))
-    return version
+    if (number := number_of(client, place.name, manifest)) is not None:
+        return number
+    before = alias_target(client, place.name, place.alias)
+    artefact = registry.file(manifest.model, manifest.version, manifest.artefact)
+    number, _ = register(client, place.name, manifest, artefact.parent, loaded)
+    if before is not None and VERSION not in client.get_model_version(place.name, before).tags:
+        client.set_registered_model_tag(place.name, _BEFORE, before)
+    return number
