@@ -72,9 +72,9 @@ def check_labels(
     columns, outcomes = (cohort.columns if monitor.segment_columns else None), cohort.outcomes
     if helper is not None and (metric := own_metric(monitor)) is not None:
         outcomes = with_own_loss(helper, metric, outcomes)
-    start, end = extent_of(window, outcomes)
+    start, end = extent_of(window, cohort.first_at, cohort.last_at)
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end), columns)
-    assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
+    assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes, cohort.newest_label_at)})
     assessment = _with_strays(assessment, outcomes, classes)
     if cohort.is_sample:
         assessment = _with_sample(assessment, cohort)
@@ -95,11 +95,18 @@ def read_cohort(source: Source, window: Window, monitor: Monitor, served: Served
 
 
 def _with_sample(assessment: Assessment, cohort: Cohort) -> Assessment:
-    """The assessment of a cohort of which some rows were drawn: the counts are those of all."""
+    """The assessment of a cohort of which some rows were drawn: the counts are those of all rows.
+
+    Evidence was gathered from the rows that were drawn, and knows no more of them than their number.
+    """
     drawn = cohort.outcomes.rows
+    figures = dict(assessment.figures)
+    if "unseen_labels" in figures:
+        seen = max(1, int(np.count_nonzero(cohort.outcomes.labelled)))
+        figures["unseen_labels"] = float(round(figures["unseen_labels"] / seen * cohort.labelled))
     counts = {"labels": float(cohort.labelled), "coverage": cohort.labelled / cohort.total, "drawn": float(drawn)}
     sentence = f"{assessment.sentence}; judged by {drawn:,} of {cohort.total:,} rows, drawn evenly"
-    return replace(assessment, rows=cohort.total, sentence=sentence, figures={**assessment.figures, **counts})
+    return replace(assessment, rows=cohort.total, sentence=sentence, figures={**figures, **counts})
 
 
 def own_metric(monitor: Monitor) -> str | None:
@@ -127,20 +134,20 @@ def _with_strays(assessment: Assessment, outcomes: Outcomes, classes: Collection
     return replace(counted, faults=(*counted.faults, fault), sentence=f"{counted.sentence}; {fault.sentence}")
 
 
-def arrivals_of(outcomes: Outcomes) -> dict[str, float]:
+def arrivals_of(outcomes: Outcomes, newest: float) -> dict[str, float]:
     """How the labels of a window came: their median delay in seconds, and when the newest did. Empty without labels."""
     known = np.isfinite(outcomes.label_at)
     if not known.any():
         return {}
     delay = np.median(outcomes.label_at[known] - outcomes.at[known])
-    return {"label_delay": float(delay), "newest_label_at": float(outcomes.label_at[known].max())}
+    return {"label_delay": float(delay), "newest_label_at": newest}
 
 
-def extent_of(window: Window, outcomes: Outcomes) -> tuple[float, float]:
-    """Start and end of a window in epoch seconds; those of its rows when the window counts rows."""
+def extent_of(window: Window, first_at: float, last_at: float) -> tuple[float, float]:
+    """Start and end of a window in epoch seconds; those of its rows, if it has any, when the window counts rows."""
     if window.by == "time":
         return window.start, window.end
-    return (float(np.min(outcomes.at)), float(np.max(outcomes.at))) if outcomes.rows else (0.0, 0.0)
+    return (first_at, last_at) if np.isfinite(first_at) else (0.0, 0.0)
 
 
 def error_assessment(error: Exception, rows: int = 0) -> Assessment:
