@@ -58,6 +58,7 @@ class Cohort:
     columns: Columns
     outcomes: Outcomes
     hashes: Hashes
+    known_by: float = np.inf  # when its labels were read, where that was before they were asked for; in no bytes
 
     @property
     def is_sample(self) -> bool:

@@ -242,6 +242,7 @@ CASES: dict[str, Case] = {
     "a source whose rows come out of order": (nothing, set(), ""),
     "a source that goes empty": (pipeline_broken, {"DriftdDataQualityBroken"}, "column a is unreadable"),
     "a source whose folder is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "counts of a job elsewhere": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "stored evidence": (evidence_unreadable, {"DriftdModelNotWatched"}, "stored evidence cannot be read"),
     "files of the version": (
         version_damaged,

@@ -12,7 +12,7 @@ from driftd.config.load import ConfigError
 from driftd.config.model_schema import ModelConfig, RefreshConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
-from driftd.config.source_schema import FilesSourceConfig
+from driftd.config.source_schema import FilesSourceConfig, ProfilesSourceConfig
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
 from driftd.loop.config_history import monitor_settings, policy_settings
@@ -40,6 +40,9 @@ def source_warnings(config: Config) -> Iterator[str]:
         if isinstance(model.source, FilesSourceConfig):
             for sentence in _sentences(name, model, config):
                 yield f"models.{name}.source: {sentence}"
+        elif isinstance(model.source, ProfilesSourceConfig) and not Path(model.source.path).is_dir():
+            said = f"the folder {model.source.path} is not there yet: `driftd profile-job {name}` makes it"
+            yield f"models.{name}.source: {said}"
 
 
 def _sentences(name: str, model: ModelConfig, config: Config) -> Iterator[str]:
@@ -135,6 +138,8 @@ def _features(model: ModelConfig) -> str:
 def _source(model: ModelConfig) -> str:
     if isinstance(model.source, FilesSourceConfig):
         return f"read from the files {model.source.path}"
+    if isinstance(model.source, ProfilesSourceConfig):
+        return f"read from the windows that a job of yours counts into {model.source.path}"
     return "read from the embedded event store"
 
 

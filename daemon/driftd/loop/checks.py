@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +12,10 @@ from driftd.loop.attribution import KnownRows, with_attribution
 from driftd.plugins.client import with_own_loss
 from driftd.plugins.process import HelperProcess
 from driftd.records import Alarm, Verdict, Window
-from driftd.sources.protocol import Source, WindowSpec
+from driftd.sources.protocol import Source, WindowAbsentError, WindowSpec
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.cohort import Cohort
-from driftd_detectors.columns import Outcomes
+from driftd_detectors.columns import Outcomes, missing_column
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import LEVEL_FAULTS
@@ -69,6 +70,7 @@ def check_labels(
     raised says where the loss comes from.
     """
     cohort = read_cohort(source, window, monitor, served, now)
+    now = min(now, cohort.known_by)
     columns, outcomes = (cohort.columns if monitor.segment_columns else None), cohort.outcomes
     if helper is not None and (metric := own_metric(monitor)) is not None:
         outcomes = with_own_loss(helper, metric, outcomes)
@@ -90,7 +92,11 @@ def read_cohort(source: Source, window: Window, monitor: Monitor, served: Served
     """The predictions of a window with the labels known now, and the features by which its segments are told."""
     schema = monitor.reference.schema
     cohort = source.cohort(window, now, monitor.segment_columns, served)
-    columns = cohort.columns.rename_categories(schema.category_names)
+    values = {
+        name: cohort.columns.values.get(name, missing_column(schema.kind_of(name), cohort.outcomes.rows))
+        for name in monitor.segment_columns
+    }
+    columns = replace(cohort.columns, values=values).rename_categories(schema.category_names)
     return replace(cohort, columns=columns, outcomes=cohort.outcomes.among(schema.classes))
 
 
@@ -118,8 +124,12 @@ def learn_late_labels(
     source: Source, abandoned: Sequence[Window], monitor: Monitor, served: ServedBy, now: float
 ) -> Monitor:
     """Learn how late labels come from windows whose labels were given up, oldest first: theirs may have come since."""
-    cohorts = [source.cohort(window, now, (), served).outcomes for window in abandoned]
-    return monitor.learn_late_labels([cohort for cohort in cohorts if cohort.labelled.any()], now)
+    cohorts = []
+    for window in abandoned:
+        with contextlib.suppress(WindowAbsentError):  # its file was deleted since
+            cohorts.append(source.cohort(window, now, (), served))
+    known_by = min([now, *(cohort.known_by for cohort in cohorts)])
+    return monitor.learn_late_labels([rows.outcomes for rows in cohorts if rows.outcomes.labelled.any()], known_by)
 
 
 def _with_strays(assessment: Assessment, outcomes: Outcomes, classes: Collection[str]) -> Assessment:

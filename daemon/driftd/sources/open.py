@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from driftd.paths import Places
@@ -87,7 +88,8 @@ def paths_of(model: str, config: ModelConfig, places: Places) -> tuple[str, ...]
     """The files, folders and patterns that the source of a model reads from."""
     if config.source.kind == "store":
         return (str(places.events_db(model)),)
-    return tuple(path for path in (config.source.path, config.source.feedback) if path is not None)
+    feedback = config.source.feedback if config.source.kind == "files" else None
+    return tuple(path for path in (config.source.path, feedback) if path is not None)
 
 
 def open_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:
@@ -97,6 +99,10 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
     closed = partial(closed_until, window, lateness=lateness)
     if config.source.kind == "store":
         return StoreSource(model, schema, places, closed)
+    if config.source.kind == "profiles":
+        from driftd.sources.dropped import DroppedSource  # noqa: PLC0415 - Arrow only where others count
+
+        return DroppedSource(model, schema, Path(config.source.path), lateness)
     from driftd.sources.dialects import Dialect  # noqa: PLC0415 - Arrow only where files are read
     from driftd.sources.files import FilesSettings, FilesSource  # noqa: PLC0415 - Arrow only where files are read
 
