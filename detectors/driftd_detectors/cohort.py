@@ -218,7 +218,9 @@ def _order_places(places: NDArray[np.intp], cohort: Cohort, keys: list[NDArray[A
 
 def _plain(column: Column) -> Column:
     """The column with the labels that its rows have, by the alphabet: what only dropped rows had is let go."""
-    if not isinstance(column, Coded) or column.labels == BOOLEAN_LABELS:
+    if not isinstance(column, Coded):
+        return column + 0.0  # one zero: -0.0 and 0.0 are the same value in other bytes
+    if column.labels == BOOLEAN_LABELS:
         return column
     used = np.unique(column.codes[column.codes >= 0])
     names = sorted((column.labels[code], code) for code in used.tolist())
@@ -228,7 +230,9 @@ def _plain(column: Column) -> Column:
 
 
 def _plain_classes(outcomes: Outcomes) -> Outcomes:
-    """The same for the texts outside the classes."""
+    """The same for predictions and labels, and the texts outside the classes."""
+    prediction, label = outcomes.prediction + 0.0, outcomes.label + 0.0
+    outcomes = replace(outcomes, prediction=prediction, label=label, score=outcomes.score + 0.0)
     if not outcomes.unseen:
         return outcomes
     both = np.concatenate([outcomes.prediction, outcomes.label])

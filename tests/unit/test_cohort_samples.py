@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from driftd_detectors.assessment import EvidenceKind
 from driftd_detectors.cohort import Cohort, cohort_of, fold_cohorts, hash_numbers
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.profile.profile import profile_of
 from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.window_data import ServedBy
@@ -167,6 +168,19 @@ def test_memory_is_that_of_the_sample() -> None:
         held.append(now)
     assert peaks[1] < 1.3 * peaks[0]
     assert held[1] < 1.3 * held[0]
+
+
+def test_no_decision_reads_what_depends_on_the_cut() -> None:
+    """With any mean and squares in its Profile a window gives the same assessment and the same evidence."""
+    monitor = monitor_of()
+    layout = monitor.reference.layout
+    outcomes = outcomes_of(DRAWN, 9)
+    columns = Columns(DRAWN, {"x": np.random.default_rng(9).normal(0.8, 2.0, DRAWN)}, {})
+    found = profile_of(columns, outcomes, layout)
+    moments = replace(found.moments, mean=found.moments.mean + 1e6, squares=np.full(len(layout.columns), np.inf))
+    results = [monitor.check(profile, START, START) for profile in (found, replace(found, moments=moments))]
+    assert results[0][1] == results[1][1]
+    assert results[0][0].to_bytes() == results[1][0].to_bytes()
 
 
 def test_the_order_of_the_parts_is_nothing() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
 
 import click
 
-from driftd.cli.terminal import AbsentError, chosen_model, config_option, echo, open_places
+from driftd.cli.terminal import AbsentError, chosen_model, config_option, echo, open_places, print_json
 from driftd.config.model_schema import ModelConfig
 from driftd.config.source_schema import ProfilesSourceConfig
 from driftd.formatting import format_time
@@ -50,7 +51,7 @@ def profile_job(config_path: Path, model: str, output: Path | None) -> None:
         raise click.UsageError(f"{name} reads rows by itself (source: {{kind: {settings.source.kind}}}): count nothing")
     job, cursor = _job(name, settings, settings.source, places)
     if output is not None and str(output) == "-":
-        click.echo(job.to_json())
+        print_json(json.loads(job.to_json()))
         return
     path = Path(settings.source.path) / JOB_FILE if output is None else output
     path.parent.mkdir(parents=True, exist_ok=True)
