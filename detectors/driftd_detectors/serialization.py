@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,21 +30,38 @@ def pack(values: Mapping[str, JsonValue], arrays: Mapping[str, NDArray[Any]]) ->
 
 
 def unpack(stored: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what `pack` wrote; the arrays are read-only views. Raises ValueError when the bytes are something else."""
+    """Read what `pack` wrote; the arrays are read-only views. Raises DetectorError when they are something else."""
     if len(stored) < _HEAD.size or not stored.startswith(_MAGIC):
         raise DetectorError("these bytes were not written by driftd_detectors.serialization.pack")
     _, length = _HEAD.unpack_from(stored)
-    head = json.loads(stored[_HEAD.size : _HEAD.size + length])
+    with refused_as("the head of packed bytes"):
+        head = json.loads(stored[_HEAD.size : _HEAD.size + length])
+        values, shapes = dict(head["values"]), dict(head["arrays"])
     at = _HEAD.size + length
     arrays = {}
-    for name, (kind, shape) in head["arrays"].items():
-        count = int(np.prod(shape, dtype=np.int64))
-        size = count * np.dtype(kind).itemsize
-        if at + size > len(stored):
-            raise DetectorError(f"the bytes end within the array {name!r}")
-        arrays[name] = np.frombuffer(stored, dtype=kind, count=count, offset=at).reshape(shape)
-        at += size
-    return head["values"], arrays
+    for name, described in shapes.items():
+        with refused_as(f"the array {name!r}"):
+            kind, shape = described
+            if any(type(side) is not int or side < 0 for side in shape):
+                raise ValueError(f"its shape is {shape}")
+            count = math.prod(shape)
+            size = count * np.dtype(kind).itemsize
+            if at + size > len(stored):
+                raise DetectorError(f"the bytes end within the array {name!r}")
+            arrays[name] = np.frombuffer(stored, dtype=kind, count=count, offset=at).reshape(shape)
+            at += size
+    return values, arrays
+
+
+@contextmanager
+def refused_as(what: str) -> Iterator[None]:
+    """Bytes of strangers raise whatever they provoke; who reads them is told one thing, in DetectorError."""
+    try:
+        yield
+    except DetectorError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise DetectorError(f"{what} cannot be read ({type(error).__name__}: {error}); make it anew") from error
 
 
 def as_array(stored: bytes) -> NDArray[np.uint8]:

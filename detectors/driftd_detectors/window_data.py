@@ -13,7 +13,7 @@ from driftd_detectors.errors import DetectorError
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.profile.profile import Profile, empty_profile, merge, profile_of
 from driftd_detectors.schema import Schema
-from driftd_detectors.serialization import as_array, pack, unpack
+from driftd_detectors.serialization import as_array, pack, refused_as, unpack
 
 BATCHES = 1  # the version of what travels between an engine and the daemon: what another one wrote is refused
 
@@ -109,8 +109,43 @@ class WindowData:
         values, arrays = unpack(stored)
         if values.get("batches") != BATCHES or "profile" not in arrays:
             raise DetectorError("these bytes are no window of this version: make them with its profile_batches")
-        first, last = (float("nan") if at is None else float(at) for at in (values["first_at"], values["last_at"]))
-        return cls(Profile.from_bytes(arrays["profile"].tobytes()), first, last, values["foreign"])
+        with refused_as("a window"):
+            first, last = (float("nan") if at is None else float(at) for at in (values["first_at"], values["last_at"]))
+            return cls(Profile.from_bytes(arrays["profile"].tobytes()), first, last, int(values["foreign"]))
+
+    def fault_within(self, layout: Layout, start: float, end: float) -> str | None:
+        """Why these counts are not those of rows with `start <= at < end` (epoch seconds) on a layout; None if so."""
+        profile = self.profile
+        if profile.layout != layout.fingerprint:
+            return f"was counted on the layout {profile.layout}, the version that serves has {layout.fingerprint}"
+        if not _fits(profile, layout) or not 0 <= self.foreign <= profile.rows:
+            return "holds counts that no rows can give"
+        if profile.rows and not start <= self.first_at <= self.last_at < end:
+            return f"holds rows from {self.first_at:.0f} to {self.last_at:.0f}, which are not in its window"
+        return None
+
+
+def _fits(profile: Profile, layout: Layout) -> bool:
+    """Whether rows can have given a Profile: its arrays have their lengths, and each column has every row once."""
+    columns, joint = (len(layout.columns),), len(layout.joint)
+    counts = (profile.counts, profile.unreadable, profile.absent, profile.moments.finite)
+    shapes = [(layout.bins,), columns, columns, columns]
+    moments = (profile.moments.mean, profile.moments.squares, profile.moments.low, profile.moments.high)
+    sums = (*moments, profile.joint.sums, profile.joint.products)
+    if [array.shape for array in counts] != shapes or any(int(array.min(initial=0)) < 0 for array in counts):
+        return False
+    if [array.shape for array in sums] != [columns] * 4 + [(joint,), (joint, joint)]:
+        return False
+    if any(array.dtype != np.float64 for array in sums) or any(np.isnan(array).any() for array in sums):
+        return False
+    of_columns = np.add.reduceat(profile.counts, layout.starts[:-1]) + profile.absent
+    return (
+        type(profile.rows) is int
+        and type(profile.joint.rows) is int
+        and 0 <= profile.joint.rows <= profile.rows
+        and bool((of_columns == profile.rows).all())
+        and profile.losses is None
+    )
 
 
 def empty_window(layout: Layout) -> WindowData:

@@ -257,6 +257,7 @@ CASES: dict[str, Case] = {
     "a source whose folder is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "a database that is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "a query of a database": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "counts of a job elsewhere": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "stored evidence": (evidence_unreadable, {"DriftdModelNotWatched"}, "stored evidence cannot be read"),
     "files of the version": (
         version_damaged,

@@ -15,7 +15,7 @@ from driftd.config.model_schema import ModelConfig, RefreshConfig
 from driftd.config.object_store_schema import scheme_of
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
-from driftd.config.source_schema import FilesSourceConfig
+from driftd.config.source_schema import FilesSourceConfig, ProfilesSourceConfig
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
 from driftd.loop.config_history import monitor_settings, policy_settings
@@ -52,6 +52,9 @@ def look_at_sources(config: Config) -> Iterator[SourceLook]:
             path = model.source.path
             is_counted = counts and counts[0] and scheme_of(path) is not None
             yield SourceLook(name, tuple(warnings), f"{path} answers: {counts[0]:,} objects" if is_counted else None)
+        elif isinstance(model.source, ProfilesSourceConfig) and not Path(model.source.path).is_dir():
+            said = f"the folder {model.source.path} is not there yet: `driftd profile-job {name}` makes it"
+            yield SourceLook(name, (f"models.{name}.source: {said}",))
 
 
 def source_warnings(config: Config) -> Iterator[str]:
@@ -182,6 +185,8 @@ def _source(model: ModelConfig) -> str:
     if model.source.kind == "sql":
         labels = f" and {model.source.labels}" if model.source.labels else ""
         return f"read from the tables {model.source.predictions}{labels} of {model.source.url}"
+    if isinstance(model.source, ProfilesSourceConfig):
+        return f"read from the windows that a job of yours counts into {model.source.path}"
     return "read from the embedded event store"
 
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "doctor": ("driftd.cli.doctor:doctor", "Look over a whole installation, and say what to do."),
     "backup": ("driftd.cli.backup:backup", "Make a backup now."),
     "restore": ("driftd.cli.backup:restore", "Put a backup in a broken database's place."),
+    "profile-job": ("driftd.cli.profile_job:profile_job", "Write what a job of yours has to count."),
     "backfill": ("driftd.cli.backfill:backfill", "Load predictions and labels of the past from files."),
     "backtest": ("driftd.cli.backtest:backtest", "The alarms that a config would have raised."),
     "reproduce": ("driftd.cli.reproduce:reproduce", "Build a version again and compare."),

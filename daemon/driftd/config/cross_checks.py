@@ -112,6 +112,7 @@ def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     yield from _check_serving(model)
     yield from _check_engine(model)
     yield from _check_in_place(model)
+    yield from _check_profiles(model)
     yield from _holidays(_mapping(_mapping(model.get("detect")).get("calendar")).get("holidays"))
 
 
@@ -189,6 +190,20 @@ def _check_serving(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
         yield ("deploy",), "a version is handed over only to another system: say serving: external, or leave it out"
 
 
+def _check_profiles(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
+    """What a source of counts cannot give: rows, for builds, for windows of rows and for the user's detectors."""
+    if _mapping(model.get("source")).get("kind") != "profiles":
+        return
+    if model.get("serving") != "external":
+        yield ("source", "kind"), "profiles are of a model that another system serves: say serving: external"
+    elif "trainer" not in model or model["trainer"] is not None:
+        yield ("trainer",), "no version can be built of counts: say trainer: null, and a new version is asked for"
+    if "rows" in _mapping(model.get("window")):
+        yield ("window", "rows"), "counts are of spans of time: set window: {every: ...}"
+    if _mapping(model.get("detect")).get("detectors"):
+        yield ("detect", "detectors"), "detectors of your own read rows, and profiles have none: leave them out"
+
+
 def _mapping(value: Plain) -> Mapping[str, Plain]:
     return value if isinstance(value, Mapping) else {}
 
@@ -196,7 +211,7 @@ def _mapping(value: Plain) -> Mapping[str, Plain]:
 def _check_engine(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     """An engine numbers no rows, so only time cuts windows there."""
     kind = _mapping(model.get("source")).get("kind")
-    if kind not in {None, "store", "files"} and _mapping(model.get("window")).get("rows") is not None:
+    if kind not in {None, "store", "files", "profiles"} and _mapping(model.get("window")).get("rows") is not None:
         yield ("window", "rows"), f"a source of kind {kind} numbers no rows: cut windows by time (every: 1h)"
 
 

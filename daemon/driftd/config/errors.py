@@ -46,11 +46,16 @@ def format_error(error: ErrorDetails, data: object) -> tuple[KeyPath, str]:
     path = in_file(error["loc"], data)
     kind = error["type"]
     if kind == "extra_forbidden":
-        return path, _unknown(path)
+        return path, _unknown(path, _tag_of(error))
     if kind == "missing":
         key = str(error["loc"][-1])
-        return path, f"the required key {key!r} is missing" + _about(path, key)
-    return path, _sentence(kind, error, _describer(path))
+        return path, f"the required key {key!r} is missing" + _about(path, key, _tag_of(error))
+    return path, _sentence(kind, error, path)
+
+
+def _tag_of(error: ErrorDetails) -> str:
+    """The step before the last one: the tag of a member, where the section is one of several."""
+    return str(error["loc"][-2]) if len(error["loc"]) > 1 else ""
 
 
 def in_file(loc: tuple[int | str, ...], data: object) -> KeyPath:
@@ -81,14 +86,13 @@ def _veil(value: object) -> str:
     return _short(value)
 
 
-def _sentence(kind: str, error: ErrorDetails, describe: Callable[[object], str]) -> str:
+def _sentence(kind: str, error: ErrorDetails, path: KeyPath) -> str:
+    describe = _describer(path)
     given, context = error.get("input"), error.get("ctx", {})
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind in _CHOICES:
-        allowed = _QUOTED.findall(
-            str(context.get("expected") or context.get("expected_tags") or "'store', 'files', 'sql'")
-        )
+        allowed = _QUOTED.findall(str(context.get("expected") or context.get("expected_tags") or "")) or _tags_at(path)
         return _no_choice(given, allowed, describe)
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
@@ -107,22 +111,35 @@ def _no_choice(given: Any, allowed: list[str], describe: Callable[[object], str]
     return f"{describe(word)} is not allowed{choices(str(word), allowed)}"
 
 
-def _unknown(path: KeyPath) -> str:
-    allowed = allowed_below(path[:-1])
+def _unknown(path: KeyPath, tag: str) -> str:
+    allowed = allowed_below(path[:-1], tag)
     return f"there is no such key{choices(str(path[-1]), allowed)}"
 
 
-def _about(path: KeyPath, key: str) -> str:
+def _about(path: KeyPath, key: str, tag: str) -> str:
     """What a missing key is for."""
-    for model in _sections_at(path):
+    for model in _members_tagged(path, tag):
         if key in model.model_fields and (text := model.model_fields[key].description):
             return f": {text}"
     return ""
 
 
-def allowed_below(path: KeyPath) -> list[str]:
-    """The keys that may stand below a path of the file; empty where any name may."""
-    return sorted({name for model in _sections_at(path) for name in model.model_fields})
+def allowed_below(path: KeyPath, tag: str = "") -> list[str]:
+    """The keys that may stand below a path of the file; empty where any name may. `tag` says which of several kinds."""
+    return sorted({name for model in _members_tagged(path, tag) for name in model.model_fields})
+
+
+def _members_tagged(path: KeyPath, tag: str) -> list[type[BaseModel]]:
+    sections = _sections_at(path)
+    return [model for model in sections if tag in _tags_of(model)] or sections
+
+
+def _tags_at(path: KeyPath) -> list[str]:
+    return [tag for model in _sections_at(path) for tag in _tags_of(model)]
+
+
+def _tags_of(model: type[BaseModel]) -> tuple[str, ...]:
+    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
 
 
 def _sections_at(path: KeyPath) -> list[type[BaseModel]]:

@@ -91,6 +91,18 @@ class FilesSourceConfig(Section):
         return self
 
 
+class ProfilesSourceConfig(Section):
+    """`kind: profiles`: windows that a job of yours has counted, as files in a folder; docs/profile-format.md."""
+
+    kind: Literal["profiles"] = Field(description="where events are read from")
+    path: str = Field(min_length=1, description="the folder that the job drops its files into, of this model alone")
+    columns: dict[Literal["id", "at", "prediction", "score", "version", "label", "label_at"], str] = Field(
+        default_factory=dict,
+        description="which column of the job's rows holds what, where the names differ from `prediction_id`, `at`, "
+        "`prediction`, `score`, `version`, `label`, `label_at`",
+    )
+
+
 class Partition(Section):
     """The partition key of a table, so that a window reads few of its partitions."""
 
@@ -142,4 +154,4 @@ class SqlSourceConfig(EngineTables):
     )
 
 
-SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig
+SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig | ProfilesSourceConfig

@@ -76,7 +76,7 @@ def _extent(installation: Installation, name: str, model: ModelConfig, schema: S
     try:
         source = open_source(name, model, schema, installation.places)
         extent = guard.run(source.refresh, installation.now)
-        if extent.rows and model.source.kind not in ENGINES:
+        if extent.rows and model.source.kind in {"store", "files"}:
             newest = Window(0, extent.rows - 1, extent.rows, by="rows")
             guard.run(lambda: [columns.rows for columns, _ in source.chunks(newest)])
             extent = guard.run(source.refresh, installation.now)

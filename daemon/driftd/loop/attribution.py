@@ -11,7 +11,7 @@ import structlog
 from driftd.plugins.client import with_own_loss
 from driftd.plugins.process import HelperProcess
 from driftd.records import Window
-from driftd.sources.protocol import Source, WindowSpec, window_at
+from driftd.sources.protocol import NoRowsError, Source, WindowSpec, window_at
 from driftd.store.integrity import is_damage
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.columns import Columns, Outcomes
@@ -39,6 +39,8 @@ def with_attribution(
         return assessment
     try:
         found = attribute_alarm(source, spec, window, monitor, known)
+    except NoRowsError as error:
+        return _with_sentence(assessment, kind, f"It could not be attributed: {error}", kind.leaders)
     except Exception as error:  # whatever a source raises: the alarm itself stands without it
         if is_damage(error):
             raise

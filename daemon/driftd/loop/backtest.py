@@ -34,6 +34,7 @@ from driftd.store.backups import copy_database
 from driftd.store.state.records import StoredAlarm, StoredCheck, StoredTransition
 from driftd.store.state.writer import StateStore
 from driftd_detectors.schema import Schema
+from driftd_detectors.window_data import ServedBy
 
 SWAPS = (Event.ADOPTED, Event.PROMOTED, Event.ROLLED_BACK, Event.PINNED)
 KEPT_WINDOWS = 512  # of the scratch state: what the loop itself looks back on is less
@@ -130,7 +131,9 @@ class Backtest:
             extent = source.source.refresh(self._recorded_at)
             due = list(due_windows(spec, extent, first, self._recorded_at, self._lateness))
             if spec.every is None:
-                self._ends = {window.index: extent_of(window, source.outcomes(window, float("inf"))) for window in due}
+                for window in due:
+                    cohort = source.cohort(window, float("inf"), (), ServedBy(0))
+                    self._ends[window.index] = extent_of(window, cohort.first_at, cohort.last_at)
         finally:
             source.close()
         newest = extent.newest_at

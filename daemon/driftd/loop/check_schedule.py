@@ -29,6 +29,7 @@ from driftd.records import Verdict, Window
 from driftd.sources.protocol import (
     Extent,
     Source,
+    WindowAbsentError,
     WindowSpec,
     believed_now,
     count_ahead,
@@ -330,6 +331,9 @@ class CheckScheduler:
             result = self.guard.resume((kind, window.index, id(monitor)), check)
         except (SourceDamagedError, SourceUnansweredError):
             raise  # no verdict: the window is checked once its rows are restored, or the answer has come
+        except WindowAbsentError as error:
+            log.debug("window_absent", model=self.model, kind=kind, window=window.index, reason=str(error))
+            return None  # however often: it waits until somebody writes it
         except Exception as error:
             raise_shortage(error)  # no verdict either: the window is checked once there are files and memory again
             log.warning(

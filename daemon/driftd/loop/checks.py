@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,10 +12,10 @@ from driftd.loop.attribution import KnownRows, with_attribution
 from driftd.plugins.client import with_own_loss
 from driftd.plugins.process import HelperProcess
 from driftd.records import Alarm, Verdict, Window
-from driftd.sources.protocol import Source, WindowSpec
+from driftd.sources.protocol import Source, WindowAbsentError, WindowSpec
 from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
 from driftd_detectors.cohort import Cohort
-from driftd_detectors.columns import Outcomes
+from driftd_detectors.columns import Outcomes, missing_column
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.profile.profile import Profile
 from driftd_detectors.quality.checks import LEVEL_FAULTS
@@ -69,12 +70,13 @@ def check_labels(
     raised says where the loss comes from.
     """
     cohort = read_cohort(source, window, monitor, served, now)
+    now = min(now, cohort.known_by)
     columns, outcomes = (cohort.columns if monitor.segment_columns else None), cohort.outcomes
     if helper is not None and (metric := own_metric(monitor)) is not None:
         outcomes = with_own_loss(helper, metric, outcomes)
-    start, end = extent_of(window, outcomes)
+    start, end = extent_of(window, cohort.first_at, cohort.last_at)
     after, assessment = monitor.check_labels(outcomes, start, max(0.0, now - end), columns)
-    assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes)})
+    assessment = replace(assessment, figures={**assessment.figures, **arrivals_of(outcomes, cohort.newest_label_at)})
     assessment = _with_strays(assessment, outcomes, classes)
     if cohort.is_sample:
         assessment = _with_sample(assessment, cohort)
@@ -90,16 +92,27 @@ def read_cohort(source: Source, window: Window, monitor: Monitor, served: Served
     """The predictions of a window with the labels known now, and the features by which its segments are told."""
     schema = monitor.reference.schema
     cohort = source.cohort(window, now, monitor.segment_columns, served)
-    columns = cohort.columns.rename_categories(schema.category_names)
+    values = {
+        name: cohort.columns.values.get(name, missing_column(schema.kind_of(name), cohort.outcomes.rows))
+        for name in monitor.segment_columns
+    }
+    columns = replace(cohort.columns, values=values).rename_categories(schema.category_names)
     return replace(cohort, columns=columns, outcomes=cohort.outcomes.among(schema.classes))
 
 
 def _with_sample(assessment: Assessment, cohort: Cohort) -> Assessment:
-    """The assessment of a cohort of which some rows were drawn: the counts are those of all."""
+    """The assessment of a cohort of which some rows were drawn: the counts are those of all rows.
+
+    Evidence was gathered from the rows that were drawn, and knows no more of them than their number.
+    """
     drawn = cohort.outcomes.rows
+    figures = dict(assessment.figures)
+    if "unseen_labels" in figures:
+        seen = max(1, int(np.count_nonzero(cohort.outcomes.labelled)))
+        figures["unseen_labels"] = float(round(figures["unseen_labels"] / seen * cohort.labelled))
     counts = {"labels": float(cohort.labelled), "coverage": cohort.labelled / cohort.total, "drawn": float(drawn)}
     sentence = f"{assessment.sentence}; judged by {drawn:,} of {cohort.total:,} rows, drawn evenly"
-    return replace(assessment, rows=cohort.total, sentence=sentence, figures={**assessment.figures, **counts})
+    return replace(assessment, rows=cohort.total, sentence=sentence, figures={**figures, **counts})
 
 
 def own_metric(monitor: Monitor) -> str | None:
@@ -111,8 +124,12 @@ def learn_late_labels(
     source: Source, abandoned: Sequence[Window], monitor: Monitor, served: ServedBy, now: float
 ) -> Monitor:
     """Learn how late labels come from windows whose labels were given up, oldest first: theirs may have come since."""
-    cohorts = [source.cohort(window, now, (), served).outcomes for window in abandoned]
-    return monitor.learn_late_labels([cohort for cohort in cohorts if cohort.labelled.any()], now)
+    cohorts = []
+    for window in abandoned:
+        with contextlib.suppress(WindowAbsentError):  # its file was deleted since
+            cohorts.append(source.cohort(window, now, (), served))
+    known_by = min([now, *(cohort.known_by for cohort in cohorts)])
+    return monitor.learn_late_labels([rows.outcomes for rows in cohorts if rows.outcomes.labelled.any()], known_by)
 
 
 def _with_strays(assessment: Assessment, outcomes: Outcomes, classes: Collection[str]) -> Assessment:
@@ -127,20 +144,20 @@ def _with_strays(assessment: Assessment, outcomes: Outcomes, classes: Collection
     return replace(counted, faults=(*counted.faults, fault), sentence=f"{counted.sentence}; {fault.sentence}")
 
 
-def arrivals_of(outcomes: Outcomes) -> dict[str, float]:
+def arrivals_of(outcomes: Outcomes, newest: float) -> dict[str, float]:
     """How the labels of a window came: their median delay in seconds, and when the newest did. Empty without labels."""
     known = np.isfinite(outcomes.label_at)
     if not known.any():
         return {}
     delay = np.median(outcomes.label_at[known] - outcomes.at[known])
-    return {"label_delay": float(delay), "newest_label_at": float(outcomes.label_at[known].max())}
+    return {"label_delay": float(delay), "newest_label_at": newest}
 
 
-def extent_of(window: Window, outcomes: Outcomes) -> tuple[float, float]:
-    """Start and end of a window in epoch seconds; those of its rows when the window counts rows."""
+def extent_of(window: Window, first_at: float, last_at: float) -> tuple[float, float]:
+    """Start and end of a window in epoch seconds; those of its rows, if it has any, when the window counts rows."""
     if window.by == "time":
         return window.start, window.end
-    return (float(np.min(outcomes.at)), float(np.max(outcomes.at))) if outcomes.rows else (0.0, 0.0)
+    return (first_at, last_at) if np.isfinite(first_at) else (0.0, 0.0)
 
 
 def error_assessment(error: Exception, rows: int = 0) -> Assessment:

@@ -56,6 +56,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         probation_span=probation.span,
         probation_min_labels=probation.min_labels,
         is_external=model.is_external,
+        has_rows=model.source.kind != "profiles",
         can_train=model.trainer is not None,
         can_tell=model.deploy.way is not None,
         confirm_within=model.deploy.confirm_within,

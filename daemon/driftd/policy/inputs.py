@@ -64,6 +64,7 @@ class PolicySettings:
     attend_within: float = DAY  # after so long, a person is told of an alarm that nothing is done about
     judged_after: float = 3 * DAY  # a build's later rows cover the days that its gate needs; not told to wait before
     is_external: bool = False  # another system serves: a swap is a hand-over to it
+    has_rows: bool = True  # else its source gives counts alone: an alarm has no second opinion
     can_train: bool = True  # else a new version is asked for
     can_tell: bool = False  # `deploy` names a command, a webhook or a registry by which the other system is told
     confirm_within: float = DAY  # a hand-over that is not confirmed by then is taken back

@@ -77,7 +77,8 @@ def record_alarm(
     if alarm.kind in LEVELS:
         state = open_alarm(state, alarm, finding.number, now)
     wanting, consequence = _consequence(state, finding, settings, override, now)
-    return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, (report,), figures)
+    actions = (report,) if settings.has_rows else ()
+    return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, actions, figures)
 
 
 def _consequence(

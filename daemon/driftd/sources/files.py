@@ -26,7 +26,7 @@ from driftd.sources.protocol import Extent, at_most
 from driftd.sources.row_counts import LabelJoins, are_possible, counts_of, usable_rows
 from driftd.store.events.reader import EventReader
 from driftd.store.events.writer import EventStore
-from driftd_detectors.batches.row_hash import hash_texts
+from driftd_detectors.batches.row_hash import hash_rows
 from driftd_detectors.cohort import Cohort, cohort_of, features_among, fold_cohorts
 from driftd_detectors.columns import Columns, Numbers, Outcomes
 from driftd_detectors.schema import Schema
@@ -197,7 +197,7 @@ class FilesSource:
         """See `Source.cohort`."""
         some = replace(self._schema, features=features_among(self._schema, features))
         parts = (
-            cohort_of(rows.columns, rows.outcomes, hash_texts(rows.ids), served)
+            cohort_of(rows.columns, rows.outcomes, hash_rows(rows), served)
             for rows in self._rows(window, self._names.with_features(some), known_by)
         )
         return fold_cohorts(parts, some)

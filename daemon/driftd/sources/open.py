@@ -90,6 +90,8 @@ def paths_of(model: str, config: ModelConfig, places: Places) -> tuple[str, ...]
     """The files, folders and patterns that the source of a model reads from; of an object store a web address."""
     if config.source.kind == "store":
         return (str(places.events_db(model)),)
+    if config.source.kind == "profiles":
+        return (config.source.path,)
     if config.source.kind != "files":
         return ()  # an engine
     store = config.source.object_store
@@ -152,6 +154,10 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
     closed = partial(closed_until, window, lateness=lateness)
     if config.source.kind == "store":
         return StoreSource(model, schema, places, closed)
+    if config.source.kind == "profiles":
+        from driftd.sources.dropped import DroppedSource  # noqa: PLC0415 - Arrow only where others count
+
+        return DroppedSource(model, schema, Path(config.source.path), lateness)
     if config.source.kind != "files":
         return open_engine_source(model, config, schema, places)
     from driftd.sources.dialects import Dialect  # noqa: PLC0415 - Arrow only where files are read

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from driftd.errors import DriftdError
 from driftd.formatting import format_duration, format_time
 from driftd.records import Window
 from driftd_detectors.cohort import Cohort
@@ -16,6 +17,15 @@ from driftd_detectors.window_data import Bins, ServedBy, WindowData
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+class NoRowsError(DriftdError):
+    """Rows were asked of a source that has counts alone."""
+
+
+class WindowAbsentError(DriftdError):
+    """A window that is due is not there yet: it waits, and so do those behind it."""
+
 
 DISAGREES = 90 * 86_400.0  # seconds between the clock and the newest event: then the clock is not believed
 CHUNK_ROWS = 50_000  # the memory of a check is bounded by one chunk
@@ -67,7 +77,10 @@ class Source(Protocol):
         ...
 
     def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
-        """A window as counts on these bins, in the words of their schema."""
+        """A window as counts on these bins, in the words of their schema.
+
+        This method and the next raise WindowAbsentError where a window must wait for what others have yet to write.
+        """
         ...
 
     def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:

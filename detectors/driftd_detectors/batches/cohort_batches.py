@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from driftd_detectors.batches.profile_batches import checked_job, rows_between
-from driftd_detectors.batches.row_hash import hash_texts
+from driftd_detectors.batches.row_hash import hash_rows
 from driftd_detectors.batches.rows import RowNames, Rows
 from driftd_detectors.cohort import COHORT_ROWS, Cohort, cohort_of, features_among, fold_cohorts
 from driftd_detectors.outcome_rows import no_label
 from driftd_detectors.schema import Schema
-from driftd_detectors.serialization import JsonObject
+from driftd_detectors.serialization import JsonObject, refused_as
 from driftd_detectors.window_data import BATCHES, ServedBy
 
 
@@ -60,17 +60,18 @@ class CohortJob:
     def from_json(cls, text: str) -> CohortJob:
         """Read what `to_json` wrote. Raises DetectorError when it was written by another version."""
         stored = checked_job(text)
-        return cls(
-            Schema.from_dict(stored["schema"]),
-            ServedBy.from_dict(stored["served"]),
-            stored["start"],
-            stored["end"],
-            np.inf if stored["known_by"] is None else stored["known_by"],
-            tuple(stored["features"]),
-            stored["most"],
-            stored["seed"],
-            RowNames(**stored["names"]),
-        )
+        with refused_as("the job"):
+            return cls(
+                Schema.from_dict(stored["schema"]),
+                ServedBy.from_dict(stored["served"]),
+                float(stored["start"]),
+                float(stored["end"]),
+                np.inf if stored["known_by"] is None else float(stored["known_by"]),
+                tuple(stored["features"]),
+                int(stored["most"]),
+                int(stored["seed"]),
+                RowNames(**stored["names"]),
+            )
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -99,6 +100,11 @@ def cohort_batches(batches: Iterable[pa.RecordBatch], job: str) -> bytes:
     -------
     bytes
         What `Cohort.from_bytes` reads.
+
+    Raises
+    ------
+    DetectorError
+        When the job was written by another version of these functions.
     """
     known = CohortJob.from_json(job)
     schema = known.narrow_schema
@@ -106,8 +112,7 @@ def cohort_batches(batches: Iterable[pa.RecordBatch], job: str) -> bytes:
     def parts() -> Iterator[Cohort]:
         for batch in batches:
             rows = without_later_labels(rows_between(batch, known.names, schema, known.start, known.end), known)
-            hashes = hash_texts(rows.ids, known.seed)
-            yield cohort_of(rows.columns, rows.outcomes, hashes, known.served, known.most)
+            yield cohort_of(rows.columns, rows.outcomes, hash_rows(rows, known.seed), known.served, known.most)
 
     return fold_cohorts(parts(), schema, known.most).to_bytes()
 

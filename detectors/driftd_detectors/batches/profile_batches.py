@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
+from driftd_detectors.batches.arrow_columns import read_times
 from driftd_detectors.batches.rows import RowNames, Rows
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.schema import Schema
+from driftd_detectors.serialization import refused_as
 from driftd_detectors.window_data import BATCHES, ServedBy, empty_window, summarise_rows
 
 
@@ -49,14 +51,15 @@ class ProfileJob:
     def from_json(cls, text: str) -> ProfileJob:
         """Read what `to_json` wrote. Raises DetectorError when it was written by another version."""
         stored = checked_job(text)
-        return cls(
-            Schema.from_dict(stored["schema"]),
-            Layout.from_dict(stored["layout"]),
-            ServedBy.from_dict(stored["served"]),
-            stored["start"],
-            stored["end"],
-            RowNames(**stored["names"]),
-        )
+        with refused_as("the job"):
+            return cls(
+                Schema.from_dict(stored["schema"]),
+                Layout.from_dict(stored["layout"]),
+                ServedBy.from_dict(stored["served"]),
+                float(stored["start"]),
+                float(stored["end"]),
+                RowNames(**stored["names"]),
+            )
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -68,7 +71,8 @@ class ProfileJob:
 
 def checked_job(text: str) -> dict[str, Any]:
     """The fields of a job. Raises DetectorError when it was written by another version of these functions."""
-    stored: dict[str, Any] = json.loads(text)
+    with refused_as("the job"):
+        stored: dict[str, Any] = dict(json.loads(text))
     if stored.get("batches") != BATCHES:
         raise DetectorError(
             f"the job is of version {stored.get('batches')}, these functions are of version {BATCHES}: "
@@ -107,6 +111,25 @@ def profile_batches(batches: Iterable[pa.RecordBatch], job: str) -> bytes:
 
 
 def rows_between(batch: pa.RecordBatch, names: RowNames, schema: Schema, start: float, end: float) -> Rows:
-    """The rows of a batch with `start <= at < end`; a row without a readable time is in no window."""
-    rows = Rows.read(pa.Table.from_batches([batch]), names, schema)
-    return rows.where((rows.outcomes.at >= start) & (rows.outcomes.at < end))
+    """The rows of a batch with `start <= at < end`; a row without a readable time is in no window.
+
+    They are cut before they are read, so that what cannot be read is counted exactly. A row without an identity has
+    none: its number would be that of another row in the next batch.
+    """
+    table = pa.Table.from_batches([batch])
+    if names.at not in table.column_names:
+        table = table.slice(0, 0)
+    else:
+        at = read_times(table.column(names.at))
+        inside = (at >= start) & (at < end)
+        table = table if inside.all() else _without_views(table).filter(pa.array(inside))
+    rows = Rows.read(table, names, schema)
+    return rows if names.id in table.column_names else replace(rows, ids=pa.nulls(len(rows), pa.string()))
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Views as plain texts: Arrow cuts no view."""
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    if not any(kind in plain for kind in table.schema.types):
+        return table
+    return table.cast(pa.schema([field.with_type(plain.get(field.type, field.type)) for field in table.schema]))

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from driftd_detectors.batches.rows import Rows
 from driftd_detectors.cohort import Hashes, mix
 
 _WORD = 8  # bytes
@@ -27,6 +28,22 @@ def hash_texts(texts: pa.Array, seed: int = 0) -> Hashes:
         open_ = np.flatnonzero(lengths > word * _WORD)
         hashes[open_] = mix(hashes[open_] ^ _words(raw, ends[:-1][open_] + word * _WORD, lengths[open_] - word * _WORD))
     return mix(hashes ^ lengths.astype(np.uint64))
+
+
+def hash_rows(rows: Rows, seed: int = 0) -> Hashes:
+    """A number of 64 bits for each row: the hash of its identity; a row without one is told by what was predicted.
+
+    All rows without an identity would else be drawn together or not at all.
+    """
+    hashes = hash_texts(rows.ids, seed)
+    if rows.ids.null_count:
+        nameless = np.flatnonzero(rows.ids.is_null().to_numpy(zero_copy_only=False))
+        outcomes = rows.outcomes
+        predicted = np.maximum(outcomes.prediction, -2.0) if outcomes.classes else outcomes.prediction
+        for values in (outcomes.at, outcomes.score, predicted):  # the codes of texts that are no class depend on others
+            plain = np.where(np.isnan(values), np.nan, values)[nameless] + 0.0  # one NaN, one zero
+            hashes[nameless] = mix(hashes[nameless] ^ plain.view(np.uint64))
+    return hashes
 
 
 def _words(raw: NDArray[np.uint8], starts: NDArray[np.int64], left: NDArray[np.int64]) -> Hashes:

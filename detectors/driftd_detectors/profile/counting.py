@@ -33,9 +33,9 @@ def moments_of(ordered: Numbers) -> ColumnMoments:
     """The moments of sorted, finite values."""
     if len(ordered) == 0:
         return NO_MOMENTS
-    low, high = float(ordered[0]), float(ordered[-1])
+    low, high = float(ordered[0]) + 0.0, float(ordered[-1]) + 0.0  # one zero, whatever came first
     if low == high:
-        return ColumnMoments(len(ordered), low, 0.0, low, high)
+        return ColumnMoments(len(ordered), min(max(low, -_BIGGEST), _BIGGEST), 0.0, low, high)
     if low < -_BIGGEST or high > _BIGGEST:
         ordered = np.clip(ordered, -_BIGGEST, _BIGGEST)
     mean = float(ordered.mean())

@@ -25,10 +25,11 @@ from driftd_detectors.profile.counting import (
     locate,
 )
 from driftd_detectors.profile.layout import Layout, feature_values, predicted_classes
-from driftd_detectors.serialization import JsonObject, pack, unpack
+from driftd_detectors.serialization import JsonObject, pack, refused_as, unpack
 
 _STEP = 2.0**-10
 _CHUNK = 16_384
+_MOST_BYTES = 2**28  # of a Profile; what unfolds to more is none
 _SIDES = 1e-4  # the mid-rank of a bin that was empty in the reference is at least so far from 0 and 1
 
 
@@ -151,21 +152,26 @@ class Profile:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Profile:
-        """Read what `to_bytes` wrote. Raises ValueError when the bytes are something else."""
+        """Read what `to_bytes` wrote. Raises DetectorError when the bytes are something else."""
         try:
-            values, arrays = unpack(zlib.decompress(stored))
+            values, arrays = unpack(zlib.decompressobj().decompress(stored, _MOST_BYTES))
         except zlib.error as error:
             raise DetectorError("these bytes were not written by Profile.to_bytes") from error
-        return cls(
-            values["layout"],
-            values["rows"],
-            _wide(arrays["counts"]),
-            Moments(_wide(arrays["finite"]), arrays["mean"], arrays["squares"], arrays["low"], arrays["high"]),
-            _wide(arrays["unreadable"]),
-            _wide(arrays["absent"]),
-            Joint(values["joint_rows"], arrays["joint_sums"], _square(arrays["joint_products"], arrays["joint_sums"])),
-            LossSums(_wide(arrays["loss_rows"]), arrays["loss"], arrays["given"]) if "loss" in arrays else None,
-        )
+        with refused_as("a Profile"):
+            return cls(
+                values["layout"],
+                values["rows"],
+                _wide(arrays["counts"]),
+                Moments(_wide(arrays["finite"]), *(arrays[name] for name in ("mean", "squares", "low", "high"))),
+                _wide(arrays["unreadable"]),
+                _wide(arrays["absent"]),
+                Joint(
+                    values["joint_rows"],
+                    arrays["joint_sums"],
+                    _square(arrays["joint_products"], arrays["joint_sums"]),
+                ),
+                LossSums(_wide(arrays["loss_rows"]), arrays["loss"], arrays["given"]) if "loss" in arrays else None,
+            )
 
 
 Windows = Sequence[tuple[float, Profile]]
@@ -351,6 +357,8 @@ def _narrow(counts: Counts) -> NDArray[Any]:
 
 
 def _wide(counts: NDArray[Any]) -> Counts:
+    if counts.dtype.kind not in "iu":
+        raise DetectorError(f"counts are whole numbers, these are of type {counts.dtype}")
     return counts.astype(np.int64)
 
 

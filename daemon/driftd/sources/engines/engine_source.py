@@ -12,7 +12,7 @@ from driftd.sources.engines.protocol import Engine, EngineError, Query
 from driftd.sources.protocol import Extent, at_most
 from driftd_detectors.batches.cohort_batches import CohortJob
 from driftd_detectors.batches.profile_batches import ProfileJob, rows_between
-from driftd_detectors.batches.row_hash import hash_texts
+from driftd_detectors.batches.row_hash import hash_rows
 from driftd_detectors.batches.rows import RowNames, Rows
 from driftd_detectors.cohort import Cohort, fold_cohorts
 from driftd_detectors.columns import Columns, Outcomes
@@ -115,7 +115,7 @@ class EngineSource:
         kept = Rows.stack([], self._schema)
         for part in self._read_rows(Query(self._all_columns(), start, end, _EVER)):
             kept = Rows.stack([kept, part], self._schema)
-            hashes = hash_texts(kept.ids, seed)
+            hashes = hash_rows(kept, seed)
             if len(hashes) > rows:
                 kept = kept.take(np.sort(np.argsort(hashes, kind="stable")[:rows]))
         return kept.table(self._schema)
