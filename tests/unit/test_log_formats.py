@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from driftd.config.model_schema import FilesSourceConfig as ConfiguredFiles
+from driftd.config.source_schema import FilesSourceConfig as ConfiguredFiles
 from driftd.paths import Places
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.formats import ADAPTERS, FileFormat

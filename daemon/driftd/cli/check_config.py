@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 
 from driftd.config.detect_schema import Data
 from driftd.config.load import ConfigError
-from driftd.config.model_schema import FilesSourceConfig, ModelConfig, RefreshConfig
-from driftd.config.model_schema import FilesSourceConfig as FilesConfig
+from driftd.config.model_schema import ModelConfig, RefreshConfig
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
+from driftd.config.source_schema import FilesSourceConfig
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
 from driftd.loop.config_history import monitor_settings, policy_settings
@@ -37,7 +37,7 @@ def source_warnings(config: Config) -> Iterator[str]:
     They may come later, or be for another user: these are warnings.
     """
     for name, model in config.models.items():
-        if isinstance(model.source, FilesConfig):
+        if isinstance(model.source, FilesSourceConfig):
             for sentence in _sentences(name, model, config):
                 yield f"models.{name}.source: {sentence}"
 
