@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -51,6 +51,28 @@ class ServedBy:
         return cls(
             stored["champion"], None if others is None else frozenset(others), -np.inf if since is None else since
         )
+
+
+class Bins(Protocol):
+    """What a window is counted on: a `Reference`, or the two parts of it that travel."""
+
+    @property
+    def schema(self) -> Schema:
+        """The columns and classes."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """The bins."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBins:
+    """A schema and the bins of its columns."""
+
+    schema: Schema
+    layout: Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +129,9 @@ def summarise_rows(
     return WindowData(profile, float(np.min(at)), float(np.max(at)), served.foreign_rows(outcomes))
 
 
-def summarise_chunks(
-    chunks: Iterable[tuple[Columns, Outcomes]], schema: Schema, layout: Layout, served: ServedBy
-) -> WindowData:
+def summarise_chunks(chunks: Iterable[tuple[Columns, Outcomes]], bins: Bins, served: ServedBy) -> WindowData:
     """The rows of a window, chunk by chunk: memory is bounded by one chunk."""
-    total = empty_window(layout)
+    total = empty_window(bins.layout)
     for columns, outcomes in chunks:
-        total = total.merge(summarise_rows(columns, outcomes, schema, layout, served))
+        total = total.merge(summarise_rows(columns, outcomes, bins.schema, bins.layout, served))
     return total

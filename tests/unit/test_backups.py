@@ -51,7 +51,7 @@ def places(tmp_path: Path) -> Places:
 
 def plan(places: Places, now: float = NOW, **changes: object) -> Plan:
     """An order for a backup."""
-    order = {"config": None, "models": ("demand",), "now": now, "program": "1.0", "most_events_bytes": 1 << 30}
+    order = {"config": {}, "models": ("demand",), "now": now, "program": "1.0", "most_events_bytes": 1 << 30}
     return Plan(state_dir=places.root, folder=places.backups, **{**order, **changes})  # type: ignore[arg-type]
 
 
@@ -59,7 +59,7 @@ def test_a_backup_holds_what_cannot_be_built_again(places: Places, tmp_path: Pat
     """The state, small event stores, the manifests and the config are in it, and it says where each model stood."""
     config = tmp_path / "config.yaml"
     config.write_text("models: {}\n")
-    made = backup_apart(plan(places, config=config))
+    made = backup_apart(plan(places, config={"config.yaml": config}))
     folder = places.backups / made.name
     assert made.name == "20231114T221320Z-daily"
     assert made.schema == KINDS["state"].names[-1]

@@ -32,7 +32,7 @@ def places(tmp_path: Path) -> Places:
 
 
 def copy(places: Places, to: Path, now: float = NOW) -> Path:
-    return make_standby(places, places.root.parent / "config.yaml", (MODEL,), to, program="1", now=now)
+    return make_standby(places, {"config.yaml": places.root.parent / "config.yaml"}, (MODEL,), to, program="1", now=now)
 
 
 def empty(places: Places) -> Places:

@@ -26,6 +26,7 @@ from driftd.cli.terminal import (
     print_table,
     say,
 )
+from driftd.config.load import files_of
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
 from driftd.loop.maintenance import backup_plan
@@ -79,7 +80,7 @@ def backup(config_path: Path, to: Path | None, as_json: bool) -> None:
 def _copy(config: Config, config_path: Path, places: Places, to: Path, *, as_json: bool) -> None:
     now, began = time.time(), time.monotonic()
     with console().status("copying"):
-        made = make_standby(places, config_path, tuple(config.models), to, program=version("driftd"), now=now)
+        made = make_standby(places, files_of(config_path), tuple(config.models), to, program=version("driftd"), now=now)
     content = read_standby(made)
     seconds, size = time.monotonic() - began, sum(content.files.values())
     if as_json:

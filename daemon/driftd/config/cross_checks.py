@@ -96,6 +96,7 @@ def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     yield from _metric(model.get("task"), metric, [str(name) for name in _list(model.get("classes"))])
     yield from _schedule(_mapping(model.get("retrain")))
     yield from _check_serving(model)
+    yield from _check_engine(model)
     yield from _holidays(_mapping(_mapping(model.get("detect")).get("calendar")).get("holidays"))
 
 
@@ -166,6 +167,13 @@ def _check_serving(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
 
 def _mapping(value: Plain) -> Mapping[str, Plain]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _check_engine(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
+    """An engine numbers no rows, so only time cuts windows there."""
+    kind = _mapping(model.get("source")).get("kind")
+    if kind not in {None, "store", "files"} and _mapping(model.get("window")).get("rows") is not None:
+        yield ("window", "rows"), f"a source of kind {kind} numbers no rows: cut windows by time (every: 1h)"
 
 
 def _list(value: Plain) -> Sequence[Plain]:

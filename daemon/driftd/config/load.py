@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from driftd.config.cross_checks import contradictions
 from driftd.config.errors import format_error
+from driftd.config.included import Included, included_files, join_models
 from driftd.config.schema import Config
-from driftd.config.yaml_reader import Problem, read
+from driftd.config.yaml_reader import read
 from driftd.errors import DriftdError, ExitCode
 
 LONGEST = 1_000_000  # bytes; a config of more is something else
@@ -34,29 +35,47 @@ def load(path: Path) -> Config:
     """Read and check a config. Raises ConfigError; nothing else."""
     try:
         content = path.read_bytes()
+        included = tuple(Included(file, file.read_bytes()) for file in included_files(path, content))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        where = getattr(error, "filename", None) or path
         hint = "; `driftd init` writes a config" if isinstance(error, FileNotFoundError) else ""
-        raise ConfigError(f"{path}: cannot be read: {reason}{hint}") from error
-    return parse(content, str(path))
+        raise ConfigError(f"{where}: cannot be read: {reason}{hint}") from error
+    return parse(content, str(path), included)
 
 
 def digest_of(path: Path) -> str | None:
     """The hash of a config's content now, as `Config.hash` has it; None when it cannot be read."""
     try:
         with path.open("rb") as file:
-            return _digest(file.read(LONGEST + 1))
+            content = file.read(LONGEST + 1)
+        return _digest(content, [Included(other, other.read_bytes()) for other in included_files(path, content)])
     except (OSError, ValueError):
         return None
 
 
-def parse(content: bytes, name: str = "config.yaml") -> Config:
-    """Check the bytes of a config; `name` is how the report calls them. Raises ConfigError; nothing else."""
+def files_of(path: Path) -> dict[str, Path]:
+    """The files that a config is made of, by the names that their copies get: its own, and those of `models_from`."""
+    try:
+        included = included_files(path, path.read_bytes())
+    except (OSError, ValueError):
+        included = []
+    return {
+        "config.yaml": path,
+        **{f"models_from/{number:03d}-{file.name}": file for number, file in enumerate(included)},
+    }
+
+
+def parse(content: bytes, name: str = "config.yaml", included: Sequence[Included] = ()) -> Config:
+    """Check the bytes of a config; `name` is how the report calls them. Raises ConfigError; nothing else.
+
+    `included` are the files of `models_from`, whose models it has too.
+    """
     if len(content) > LONGEST:
         raise ConfigError(f"{name}:1: the file has {len(content)} bytes; a config has at most {LONGEST}")
-    document = read(content)
-    problems = list(document.problems)
-    unread = {problem.path for problem in problems}  # what pydantic says of these only follows from that
+    joined = join_models(read(content), name, included)
+    document, problems = joined.document, list(joined.problems)
+    unread = {problem.path for _, problem in problems}  # what pydantic says of these only follows from that
     config = None
     if document.data is not None:
         try:
@@ -65,17 +84,18 @@ def parse(content: bytes, name: str = "config.yaml") -> Config:
             for fault in error.errors(include_url=False):
                 path, sentence = format_error(fault, document.data)
                 if path not in unread:
-                    problems.append(Problem(document.line_of(path), path, sentence))
-        problems += [
-            Problem(document.line_of(path), path, sentence) for path, sentence in contradictions(document.data)
-        ]
+                    problems.append(joined.problem(path, sentence))
+        problems += [joined.problem(path, sentence) for path, sentence in contradictions(document.data)]
     if problems or config is None:
-        raise ConfigError("\n".join(problem.describe(name) for problem in sorted(set(problems))))
-    return config.with_hash(_digest(content))
+        raise ConfigError("\n".join(problem.describe(file) for file, problem in sorted(set(problems))))
+    return config.with_hash(_digest(content, included))
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
+def _digest(content: bytes, included: Sequence[Included] = ()) -> str:
+    whole = hashlib.sha256(content)
+    for file in included:
+        whole.update(b"\0" + file.path.name.encode() + b"\0" + file.content)
+    return whole.hexdigest()[:12]
 
 
 ABSENT = "absent"

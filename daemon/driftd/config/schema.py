@@ -257,6 +257,12 @@ class Config(Section):
     retention: RetentionConfig = Field(RetentionConfig(), description="how long things are kept")
     backup: BackupConfig = Field(BackupConfig(), description="backups of what cannot be built again")
     models: dict[ModelName, ModelConfig] = Field(min_length=1, description="the models under watch, by name")
+    models_from: str | None = Field(
+        None,
+        min_length=1,
+        description="files with more models, as a pattern seen from the folder of this file: `conf.d/*.yaml`. Each "
+        "has `models:` and nothing else; a change in any of them is a change of the config",
+    )
     notify: dict[ReceiverName, Receiver] = Field(
         default_factory=dict, description="who is told of decisions, by the receiver's name"
     )

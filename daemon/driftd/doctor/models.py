@@ -20,7 +20,7 @@ from driftd.observe.model_families import SET_ASIDE
 from driftd.records import ModelState, Phase, Verdict, Window
 from driftd.registry import ManifestError, Registry
 from driftd.sources import open_source
-from driftd.sources.open import paths_of
+from driftd.sources.open import ENGINES, paths_of
 from driftd.sources.protocol import Extent, default_lateness
 from driftd.stattests import EVIDENTLY
 from driftd.store.integrity import damage_marked
@@ -71,7 +71,7 @@ def _extent(installation: Installation, name: str, model: ModelConfig, schema: S
     try:
         source = open_source(name, model, schema, installation.places)
         extent = guard.run(source.refresh, installation.now)
-        if extent.rows:
+        if extent.rows and model.source.kind not in ENGINES:
             newest = Window(0, extent.rows - 1, extent.rows, by="rows")
             guard.run(lambda: [columns.rows for columns, _ in source.chunks(newest)])
             extent = guard.run(source.refresh, installation.now)
@@ -106,6 +106,8 @@ def source_finding(name: str, kind: str, extent: Extent) -> Finding:
             "it and enter every folder above"
         )
         return fail(name, f"its source ({kind}): {extent.faults[0]}{more}", todo)
+    if kind in ENGINES and extent.newest_at is not None:
+        return ok(name, f"its source ({kind}) answers: its newest prediction is of {format_time(extent.newest_at)}")
     if extent.rows:
         aside = _set_aside(extent)
         return ok(name, f"its source ({kind}) answers: {extent.rows:,} predictions so far{aside}")

@@ -42,6 +42,7 @@ from driftd_detectors.assessment import EvidenceKind, KindAssessment
 from driftd_detectors.evidence.history import level_windows
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.performance.label_delay import FEWEST_LABELS, LabelDelay
+from driftd_detectors.window_data import ServedBy
 
 log = structlog.get_logger()
 
@@ -291,12 +292,13 @@ class Counts:
             return seen
         window = Window(0, max(hand_over.since, looked_at - LOOK_BACK_SECONDS), now)
         try:
-            outcomes = scheduler.guard.resume(
-                ("seen", hand_over.version), partial(scheduler.current_source().outcomes, window, now)
+            cohort = scheduler.guard.resume(
+                ("seen", hand_over.version),
+                partial(scheduler.current_source().cohort, window, now, (), ServedBy(hand_over.version)),
             )
         except SourceUnansweredError:
             return seen
-        self._seen = hand_over.version, now, bool((outcomes.version == hand_over.version).any())
+        self._seen = hand_over.version, now, bool((cohort.outcomes.version == hand_over.version).any())
         return self._seen[2]
 
     def _count_since(

@@ -45,8 +45,7 @@ from driftd.records import (
 )
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
-from driftd.sources import open_source
-from driftd.sources.open import paths_of
+from driftd.sources.open import hang_seconds, open_watched_source, paths_of
 from driftd.sources.protocol import Source, default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
@@ -85,7 +84,7 @@ class Assembly:
         *,
         children: int = CHILDREN,
         patience: float | None = None,
-        open_source: Callable[[str, ModelConfig, Schema, Places], Source] = open_source,
+        open_source: Callable[[str, ModelConfig, Schema, Places], Source] = open_watched_source,
     ) -> None:
         """`children` may work at once, over all models; with 0 what is decided is recorded and not performed.
 
@@ -181,14 +180,15 @@ class Assembly:
 
     def _guard(self, name: str, config: Config) -> TimeoutWorker:
         """The thread that reads a source: while one is at work, the same as before, so that no reload loses another."""
-        limits, paths = config.limits, paths_of(name, config.models[name], self.places)
+        model, paths = config.models[name], paths_of(name, config.models[name], self.places)
+        seconds = max(config.limits.check_timeout, hang_seconds(model))
         before = self._guards.get(name)
-        if before is not None and before[0] == (paths, limits.check_timeout) and before[1].is_under_way:
+        if before is not None and before[0] == (paths, seconds) and before[1].is_under_way:
             return before[1]
         guard = TimeoutWorker(
-            name, limits.check_timeout, self.service.alive, patience=self._patience, paths=paths, finished=self.wake
+            name, seconds, self.service.alive, patience=self._patience, paths=paths, finished=self.wake
         )
-        self._guards[name] = (paths, limits.check_timeout), guard
+        self._guards[name] = (paths, seconds), guard
         return guard
 
     def _mark_blind(self, runner: ModelRunner, state: ModelState, fault: str) -> None:

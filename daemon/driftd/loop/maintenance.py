@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from driftd.config.load import files_of
 from driftd.config.schema import Config
 from driftd.loop.disk import sweep
 from driftd.observe.metrics import Metrics
@@ -203,7 +204,7 @@ def backup_plan(config: Config, config_path: Path, places: Places, now: float, *
     return Plan(
         state_dir=places.root,
         folder=config.backup.folder or places.backups,
-        config=config_path,
+        config=files_of(config_path),
         models=tuple(config.models),
         now=now,
         reason=reason,

@@ -29,10 +29,9 @@ from driftd.store.events.writer import EventStore
 from driftd_detectors.batches.row_hash import hash_texts
 from driftd_detectors.cohort import Cohort, cohort_of, features_among, fold_cohorts
 from driftd_detectors.columns import Columns, Numbers, Outcomes
-from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema
 from driftd_detectors.times import time_obstacle
-from driftd_detectors.window_data import ServedBy, WindowData, summarise_chunks
+from driftd_detectors.window_data import Bins, ServedBy, WindowData, summarise_chunks
 
 __all__ = ["FilesSettings", "FilesSource", "Preview"]
 
@@ -185,9 +184,9 @@ class FilesSource:
         """See `Source.outcomes`."""
         return FileRows.stack(list(self._rows(window, self._names.outcomes(), known_by)), self._schema).outcomes
 
-    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+    def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
         """See `Source.profile`."""
-        return summarise_chunks(self.chunks(window), reference.schema, reference.layout, served)
+        return summarise_chunks(self.chunks(window), bins, served)
 
     def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
         """See `Source.cohort`."""

@@ -13,14 +13,15 @@ from driftd.sources.protocol import Extent, Source, closed_until, default_latene
 from driftd.sources.store import StoreSource
 from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema
-from driftd_detectors.window_data import ServedBy, WindowData
+from driftd_detectors.window_data import Bins, ServedBy, WindowData
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from driftd.config.model_schema import ModelConfig
+    from driftd.sources.engines.engine_source import EngineSource
+    from driftd.sources.engines.protocol import Engine
 
 
 @dataclass(slots=True)
@@ -50,9 +51,9 @@ class RecordedSource:
         """See `Source.outcomes`."""
         return self.source.outcomes(window, known_by)
 
-    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+    def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
         """See `Source.profile`."""
-        return self.source.profile(window, reference, served)
+        return self.source.profile(window, bins, served)
 
     def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
         """See `Source.cohort`."""
@@ -87,11 +88,39 @@ def paths_of(model: str, config: ModelConfig, places: Places) -> tuple[str, ...]
     """The files, folders and patterns that the source of a model reads from."""
     if config.source.kind == "store":
         return (str(places.events_db(model)),)
+    if config.source.kind in ENGINES:
+        return ()
     return tuple(path for path in (config.source.path, config.source.feedback) if path is not None)
+
+
+def hang_seconds(config: ModelConfig) -> float:
+    """After how many seconds a source may be called hung, beside `limits.check_timeout`: an engine has its own time."""
+    timeout: float | None = getattr(config.source, "timeout", None)
+    return 0.0 if timeout is None else 2 * timeout + ENGINE_START_SECONDS
+
+
+ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
+ENGINES: tuple[str, ...] = ()  # kinds of sources whose rows an engine holds
+
+
+def open_engine(model: str, config: ModelConfig, places: Places) -> Engine:
+    """The connection that the config of `model` names. Nothing is connected before the first call of a method."""
+    raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
+
+
+def open_engine_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> EngineSource:
+    """The rows of an engine, for jobs, commands and the child that the daemon asks."""
+    from driftd.sources.engines.engine_source import EngineSource  # noqa: PLC0415 - Arrow
+    from driftd_detectors.batches.rows import RowNames  # noqa: PLC0415 - Arrow
+
+    names = RowNames(**getattr(config.source, "columns", {}))
+    return EngineSource(open_engine(model, config, places), schema, names)
 
 
 def open_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:
     """The source that the config of `model` names. Nothing is read before the first call of a method."""
+    if config.source.kind in ENGINES:
+        return open_engine_source(model, config, schema, places)
     window = config.window
     lateness = default_lateness(window) if window.lateness is None else window.lateness
     closed = partial(closed_until, window, lateness=lateness)
@@ -107,3 +136,12 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
     dialect = Dialect(written.separator, written.decimal, written.encoding, written.compression, written.day_first)
     settings = FilesSettings(chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect)
     return FilesSource(model, schema, places, settings, closed)
+
+
+def open_watched_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:
+    """The same for the daemon, which stays small: a child process holds an engine's libraries and connection."""
+    if config.source.kind not in ENGINES:
+        return open_source(model, config, schema, places)
+    from driftd.sources.engines.child_source import ChildSource  # noqa: PLC0415 - for engines alone
+
+    return ChildSource(model, config, schema, places, getattr(config.source, "timeout", 0.0))

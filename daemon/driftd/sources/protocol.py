@@ -11,9 +11,8 @@ from driftd.formatting import format_duration, format_time
 from driftd.records import Window
 from driftd_detectors.cohort import Cohort
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema
-from driftd_detectors.window_data import ServedBy, WindowData
+from driftd_detectors.window_data import Bins, ServedBy, WindowData
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,8 +59,8 @@ class Source(Protocol):
         """Predictions of a window with the labels that were known by then. No feature is read."""
         ...
 
-    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
-        """A window as counts on the bins of a reference, in its words."""
+    def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
+        """A window as counts on these bins, in the words of their schema."""
         ...
 
     def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:

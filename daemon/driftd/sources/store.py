@@ -15,9 +15,8 @@ from driftd.store.events.reader import EventReader, Rows, Seqs
 from driftd.store.ownership import holder
 from driftd_detectors.cohort import Cohort, cohort_of, features_among, fold_cohorts, hash_numbers
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Feature, Schema
-from driftd_detectors.window_data import ServedBy, WindowData, summarise_chunks
+from driftd_detectors.window_data import Bins, ServedBy, WindowData, summarise_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,9 +93,9 @@ class StoreSource:
         """See `Source.outcomes`."""
         return self._reader.rows(self._seqs(window), known_by).outcomes
 
-    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+    def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
         """See `Source.profile`."""
-        return summarise_chunks(self.chunks(window), reference.schema, reference.layout, served)
+        return summarise_chunks(self.chunks(window), bins, served)
 
     def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
         """See `Source.cohort`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from driftd.store.state.reader import StateReader
 from driftd.store.subprocesses import ChildError, run_apart
 
 CONTENT = "backup.json"
-STATE, CONFIG, MANIFESTS = "state.db", "config.yaml", "manifests"
+STATE, CONFIG, MODELS_FROM, MANIFESTS = "state.db", "config.yaml", "models_from", "manifests"
 DAILY, BY_HAND = "daily", "by-hand"
 _UNFINISHED = ".unfinished-"
 _CLOCKS_DIFFER = 120.0  # seconds
@@ -66,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     state_dir: Path
     folder: Path
-    config: Path | None
+    config: dict[str, Path]  # the files that it is made of, by the names of their copies
     models: tuple[str, ...]
     now: float
     program: str
@@ -176,13 +176,24 @@ def copy_database(source: Path, target: Path) -> None:
         raise DamagedError(f"{source} is damaged: {'; '.join(found)}")
 
 
+def copy_config(files: Mapping[str, Path], staged: Path) -> None:
+    """Copy the files that a config is made of under the names of their copies."""
+    for name, file in files.items():
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, staged / name)
+
+
+def is_config(name: str) -> bool:
+    """Whether a file of a copy is part of the config."""
+    return name == CONFIG or name.startswith(f"{MODELS_FROM}/")
+
+
 def _write_backup(plan: Plan, places: Places, staged: Path) -> Backup:
     copy_database(places.state_db, staged / STATE)
     if pending_steps(staged / STATE, "state") and plan.reason in {DAILY, BY_HAND}:
         raise BackupError(f"{places.state_db} has not the schema of this program: it is migrated at the daemon's start")
     models = {name: _model(plan, places, staged, name) for name in plan.models}
-    if plan.config is not None:
-        shutil.copyfile(plan.config, staged / CONFIG)
+    copy_config(plan.config, staged)
     files = {str(path.relative_to(staged)): sha256_of(path) for path in sorted(staged.rglob("*")) if path.is_file()}
     size = sum((staged / name).stat().st_size for name in files)
     schema = next(

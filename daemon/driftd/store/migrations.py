@@ -38,7 +38,7 @@ def _state(path: Path, step: str) -> Path:
     with closing(open_database(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         models = tuple(name for (name,) in connection.execute("select model from models order by model"))
     folder = path.parent / "backups"
-    plan = Plan(path.parent, folder, None, models, time.time(), f"before {step}", reason=f"before-{step}")
+    plan = Plan(path.parent, folder, {}, models, time.time(), f"before {step}", reason=f"before-{step}")
     return folder / make_backup(plan).name
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ import msgspec
 from driftd.errors import DriftdError
 from driftd.fsutil import sha256_of, sync, sync_tree, write_durably
 from driftd.paths import Places
-from driftd.store.backups import CONFIG, STATE, copy_database
+from driftd.store.backups import STATE, copy_config, copy_database, is_config
 from driftd.store.descriptors import open_database
 from driftd.store.integrity import DamagedError
 from driftd.store.migrations import ensure_current
@@ -57,7 +57,9 @@ class Active(msgspec.Struct, frozen=True):
     since: float
 
 
-def make_standby(places: Places, config: Path, models: tuple[str, ...], to: Path, *, program: str, now: float) -> Path:
+def make_standby(
+    places: Places, config: Mapping[str, Path], models: tuple[str, ...], to: Path, *, program: str, now: float
+) -> Path:
     """Copy the state, the event stores, versions and snapshots into a new folder below `to`; returns it.
 
     Raises StandbyError where another installation has taken over, or a database is damaged; OSError, sqlite3.Error.
@@ -74,7 +76,7 @@ def make_standby(places: Places, config: Path, models: tuple[str, ...], to: Path
         copied.databases(places, models)
         for folder in ("models", "snapshots"):
             copied.tree(folder)
-        shutil.copyfile(config, staged / CONFIG)
+        copy_config(config, staged)
         _link_champions(staged)
         _write_content(staged, Standby(now, program, own, {}, {}, copied.bytes))
         sync_tree(staged)
@@ -170,7 +172,7 @@ def _link_champions(staged: Path) -> None:
 
 def _write_content(staged: Path, content: Standby) -> None:
     found = {str(path.relative_to(staged)): path for path in _files(staged)}
-    hashed = {name: sha256_of(path) for name, path in found.items() if path.suffix == ".db" or name == CONFIG}
+    hashed = {name: sha256_of(path) for name, path in found.items() if path.suffix == ".db" or is_config(name)}
     sizes = {name: path.stat().st_size for name, path in found.items()}
     whole = msgspec.structs.replace(content, files=sizes, hashes=hashed)
     (staged / CONTENT).write_bytes(msgspec.json.format(msgspec.json.encode(whole)) + b"\n")

@@ -16,9 +16,8 @@ from driftd_detectors.batches.row_hash import hash_texts
 from driftd_detectors.batches.rows import RowNames, Rows
 from driftd_detectors.cohort import Cohort, fold_cohorts
 from driftd_detectors.columns import Columns, Outcomes
-from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema
-from driftd_detectors.window_data import ServedBy, WindowData, empty_window
+from driftd_detectors.window_data import Bins, ServedBy, WindowData, empty_window
 
 _EVER = float("inf")
 
@@ -32,9 +31,12 @@ class EngineSource:
         self._names = names
         self._first_at: float | None = None
         self._newest_at: float | None = None
+        self._rows_seen = 0
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. Windows are complete up to the newest row: an engine is loaded now and then.
+
+        `rows` of the extent are those of the windows that were read by this process: counting all would be a scan.
 
         While the engine is away no window becomes complete; why is a fault of the extent.
         """
@@ -51,19 +53,20 @@ class EngineSource:
         return Extent(
             first_at=self._first_at,
             complete_until=-_EVER if newest is None or faults else newest,
-            rows=0,
+            rows=self._rows_seen,
             faults=faults,
             newest_at=newest,
             newest_label_at=at_most(newest_label_at, now),
         )
 
-    def profile(self, window: Window, reference: Reference, served: ServedBy) -> WindowData:
+    def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
         """See `Source.profile`. The rows are counted where they are."""
         start, end = _times_of(window)
-        job = ProfileJob(reference.schema, reference.layout, served, start, end, self._names)
-        total = empty_window(reference.layout)
+        job = ProfileJob(bins.schema, bins.layout, served, start, end, self._names)
+        total = empty_window(bins.layout)
         for part in self._engine.map(Query(job.columns, start, end), "profile_batches", job.to_json()):
             total = total.merge(WindowData.from_bytes(part))
+        self._rows_seen += total.profile.rows
         return total
 
     def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
@@ -84,12 +87,12 @@ class EngineSource:
     def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
         """See `Source.chunks`."""
         start, end = _times_of(window)
-        for rows in self._rows(Query(self._all_columns(), start, end, _EVER)):
+        for rows in self._read_rows(Query(self._all_columns(), start, end, _EVER)):
             yield rows.columns, rows.outcomes
 
     def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
         """See `Source.labelled`."""
-        for rows in self._rows(Query(self._all_columns(), since, until, known_by, labelled_only=True)):
+        for rows in self._read_rows(Query(self._all_columns(), since, until, known_by, labelled_only=True)):
             kept = rows.where(rows.outcomes.labelled)
             if len(kept):
                 yield kept.table(self._schema)
@@ -107,7 +110,7 @@ class EngineSource:
         """See `Source.sample`: the rows with the least hashes of their identities."""
         start, end = _times_of(window)
         kept = Rows.stack([], self._schema)
-        for part in self._rows(Query(self._all_columns(), start, end, _EVER)):
+        for part in self._read_rows(Query(self._all_columns(), start, end, _EVER)):
             kept = Rows.stack([kept, part], self._schema)
             hashes = hash_texts(kept.ids, seed)
             if len(hashes) > rows:
@@ -118,11 +121,15 @@ class EngineSource:
         """See `Source.use_schema`."""
         self._schema = schema
 
+    def cancel(self) -> None:
+        """Stop what is under way in the engine; called by another thread."""
+        self._engine.cancel()
+
     def close(self) -> None:
         """See `Source.close`."""
         self._engine.close()
 
-    def _rows(self, query: Query) -> Iterator[Rows]:
+    def _read_rows(self, query: Query) -> Iterator[Rows]:
         for batch in self._engine.read(query):
             rows = rows_between(batch, self._names, self._schema, query.start, query.end)
             if len(rows):

@@ -1,0 +1,204 @@
+"""An engine as the daemon sees it: a child holds the libraries and the connection, and is ended when it hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from driftd.paths import Places
+from driftd.records import Window
+from driftd.sources.engines.child_messages import (
+    HEAD,
+    Answer,
+    CohortRequest,
+    CountRequest,
+    NewestRequest,
+    OpenRequest,
+    ProfileRequest,
+    RefreshRequest,
+    Request,
+    SchemaRequest,
+)
+from driftd.sources.engines.protocol import EngineError
+from driftd.sources.open import ENGINE_START_SECONDS
+from driftd.sources.protocol import Extent
+from driftd_detectors.cohort import Cohort
+from driftd_detectors.columns import Columns, Outcomes
+from driftd_detectors.schema import Schema
+from driftd_detectors.window_data import Bins, ServedBy, WindowData
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from driftd.config.model_schema import ModelConfig
+
+log = structlog.get_logger()
+
+END_SECONDS = 5.0  # that a child has for cancelling what is under way
+_PIECE = 1 << 20
+_EVER = float("inf")
+
+
+class ChildSource:
+    """One model's rows in an engine, asked through a child process. Windows are of time.
+
+    A child that ends is replaced at the next call; so is one that gives no answer within `timeout` seconds and
+    `ENGINE_START_SECONDS`.
+    """
+
+    def __init__(self, model: str, config: ModelConfig, schema: Schema, places: Places, timeout: float) -> None:
+        self._model, self._config, self._schema, self._places = model, config, schema, places
+        self._seconds = timeout + ENGINE_START_SECONDS
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._extent: Extent | None = None
+
+    def refresh(self, now: float) -> Extent:
+        """See `Source.refresh`. An engine that cannot be asked is a fault; no window is complete meanwhile."""
+        try:
+            answer = self._ask(RefreshRequest(now=now))
+        except EngineError as error:
+            known = self._extent or Extent(None, -_EVER, 0)
+            return replace(known, complete_until=-_EVER, faults=(str(error),))
+        self._extent = msgspec.convert(answer.value, Extent)
+        return self._extent
+
+    def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
+        """See `Source.profile`."""
+        request = ProfileRequest(
+            window=window, schema=bins.schema.to_dict(), layout=bins.layout.to_dict(), served=served.to_dict()
+        )
+        return WindowData.from_bytes(self._ask(request).content)
+
+    def cohort(self, window: Window, known_by: float, features: Sequence[str], served: ServedBy) -> Cohort:
+        """See `Source.cohort`."""
+        limit = None if known_by == _EVER else known_by
+        request = CohortRequest(window=window, known_by=limit, features=tuple(features), served=served.to_dict())
+        return Cohort.from_bytes(self._ask(request).content)
+
+    def outcomes(self, window: Window, known_by: float) -> Outcomes:
+        """See `Source.outcomes`; of very many rows a sample."""
+        return self.cohort(window, known_by, (), ServedBy(0)).outcomes
+
+    def chunks(self, window: Window) -> Iterator[tuple[Columns, Outcomes]]:
+        """See `Source.chunks`; of very many rows a sample."""
+        cohort = self.cohort(window, _EVER, self._schema.names, ServedBy(0))
+        yield cohort.columns, cohort.outcomes
+
+    def read_labelled(self, since: float, until: float, known_by: float) -> Iterator[pa.Table]:
+        """Not for the daemon: jobs read rows, in processes of their own."""
+        raise NotImplementedError("rows of an engine are read by jobs")
+
+    def count_labelled(self, since: float, known_by: float) -> int:
+        """See `Source.count_labelled`."""
+        return int(self._ask(CountRequest(since=_finite(since), known_by=known_by)).value)
+
+    def newest_labelled(self, rows: int, since: float, known_by: float) -> float:
+        """See `Source.newest_labelled`."""
+        found = self._ask(NewestRequest(rows=rows, since=_finite(since), known_by=known_by)).value
+        return since if found is None else float(found)
+
+    def sample(self, window: Window, rows: int, seed: int) -> pa.Table:
+        """Not for the daemon: jobs read rows, in processes of their own."""
+        raise NotImplementedError("rows of an engine are read by jobs")
+
+    def use_schema(self, schema: Schema) -> None:
+        """See `Source.use_schema`."""
+        self._schema = schema
+        if self._process is not None:
+            self._ask(SchemaRequest(schema=schema.to_dict()))
+
+    def close(self) -> None:
+        """End the child; it cancels what is under way in the engine."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None  # both are pipes
+            with contextlib.suppress(OSError):
+                pipe.close()
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _ask(self, request: Request) -> Answer:
+        """The answer of the child. Raises EngineError where there is none, and with what the engine refuses."""
+        with self._lock:
+            end = time.monotonic() + self._seconds
+            try:
+                if self._process is None or self._process.poll() is not None:
+                    self.close()
+                    self._begin(end)
+                answer = self._exchange(request, end)
+            except (OSError, TimeoutError, msgspec.DecodeError) as error:
+                self._give_up(error)
+        if answer.error:
+            raise EngineError(answer.error)
+        return answer
+
+    def _begin(self, end: float) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "driftd.sources.engines.child_main"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        )
+        log.info("engine_child_started", model=self._model, pid=self._process.pid)
+        request = OpenRequest(
+            model=self._model,
+            config=self._config.model_dump(mode="json"),
+            state_dir=str(self._places.root),
+            schema=self._schema.to_dict(),
+        )
+        answer = self._exchange(request, end)
+        if answer.error:
+            self.close()
+            raise EngineError(answer.error)
+
+    def _give_up(self, error: Exception) -> None:
+        late = isinstance(error, TimeoutError)
+        if self._process is not None:
+            self._process.kill()
+        self.close()
+        what = f"gave no answer within {self._seconds:.0f} s" if late else f"its connection's process ended ({error})"
+        log.warning("engine_child_ended", model=self._model, error=what)
+        raise EngineError(f"{what}; it is asked again in the next round") from error
+
+    def _exchange(self, request: Request, end: float) -> Answer:
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None  # noqa: PT018 - begun
+        message = msgspec.msgpack.encode(request)
+        process.stdin.write(len(message).to_bytes(HEAD, "big") + message)
+        length = int.from_bytes(self._read(process.stdout.fileno(), HEAD, end), "big")
+        return msgspec.msgpack.decode(self._read(process.stdout.fileno(), length, end), type=Answer)
+
+    def _read(self, pipe: int, size: int, end: float) -> bytes:
+        found = bytearray()
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        while len(found) < size:
+            if not poll.poll(1000 * max(0.0, end - time.monotonic())):
+                raise TimeoutError
+            piece = os.read(pipe, min(_PIECE, size - len(found)))
+            if not piece:
+                raise ConnectionResetError("see the log of driftd")
+            found += piece
+        return bytes(found)
+
+
+def _finite(since: float) -> float | None:
+    return None if since == -_EVER else since
