@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from driftd.config.types import DAY, Duration, Flag, Section, text_encoding
+from driftd.paths import credential
 
 
 class StoreSourceConfig(Section):
@@ -99,4 +102,42 @@ class EngineTables(Section):
     timeout: Duration = Field(600.0, ge=1, description="a query takes at most so long; then it is cancelled")
 
 
-SourceConfig = StoreSourceConfig | FilesSourceConfig
+def spark_address(text: str) -> str:
+    """An address of Spark Connect that holds no secret. Raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme != "sc" or not parts.hostname:
+        raise ValueError("the address of Spark Connect is sc://host:port")
+    own = {pair.partition("=")[0].strip().lower() for pair in parts.path.lstrip("/").split(";")[1:]}
+    if parts.username is not None or "token" in own:
+        raise ValueError("a token does not stand in the address: set token_file")
+    if "session_id" in own:
+        raise ValueError("session_id is driftd's own: leave it out")
+    return text
+
+
+class SparkSourceConfig(EngineTables):
+    """`kind: spark`: tables that a Spark cluster reads, by Spark Connect."""
+
+    kind: Literal["spark"] = Field(description="where events are read from")
+    remote: Annotated[str, AfterValidator(spark_address)] = Field(
+        description="the address of Spark Connect: `sc://host:15002`, with parameters such as `/;use_ssl=true`"
+    )
+    token_file: Path | None = Field(
+        None, description="a file with the token of the server; a bare name is a systemd credential"
+    )
+
+    def token(self) -> str | None:
+        """The token, if there is one. Raises OSError and ValueError in one sentence where the file cannot be used."""
+        if self.token_file is None:
+            return None
+        path = credential(self.token_file)
+        try:
+            found = path.read_text().strip()
+        except OSError as error:
+            raise OSError(f"token_file {path} cannot be read: {error.strerror}") from None
+        if not found or len(found.split()) > 1:
+            raise ValueError(f"token_file {path} holds no token: write it there, on one line")
+        return found
+
+
+SourceConfig = StoreSourceConfig | FilesSourceConfig | SparkSourceConfig

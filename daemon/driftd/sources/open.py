@@ -88,8 +88,8 @@ def paths_of(model: str, config: ModelConfig, places: Places) -> tuple[str, ...]
     """The files, folders and patterns that the source of a model reads from."""
     if config.source.kind == "store":
         return (str(places.events_db(model)),)
-    if config.source.kind in ENGINES:
-        return ()
+    if config.source.kind != "files":
+        return ()  # an engine
     return tuple(path for path in (config.source.path, config.source.feedback) if path is not None)
 
 
@@ -100,11 +100,15 @@ def hang_seconds(config: ModelConfig) -> float:
 
 
 ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
-ENGINES: tuple[str, ...] = ()  # kinds of sources whose rows an engine holds
+ENGINES: tuple[str, ...] = ("spark",)  # kinds of sources whose rows an engine holds
 
 
 def open_engine(model: str, config: ModelConfig, places: Places) -> Engine:
     """The connection that the config of `model` names. Nothing is connected before the first call of a method."""
+    if config.source.kind == "spark":
+        from driftd.sources.engines.spark_engine import SparkEngine  # noqa: PLC0415 - Arrow
+
+        return SparkEngine(config.source, f"{places.root.resolve()} {model}")
     raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
 
 
@@ -119,13 +123,13 @@ def open_engine_source(model: str, config: ModelConfig, schema: Schema, places: 
 
 def open_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:
     """The source that the config of `model` names. Nothing is read before the first call of a method."""
-    if config.source.kind in ENGINES:
-        return open_engine_source(model, config, schema, places)
     window = config.window
     lateness = default_lateness(window) if window.lateness is None else window.lateness
     closed = partial(closed_until, window, lateness=lateness)
     if config.source.kind == "store":
         return StoreSource(model, schema, places, closed)
+    if config.source.kind != "files":
+        return open_engine_source(model, config, schema, places)
     from driftd.sources.dialects import Dialect  # noqa: PLC0415 - Arrow only where files are read
     from driftd.sources.files import FilesSettings, FilesSource  # noqa: PLC0415 - Arrow only where files are read
 
