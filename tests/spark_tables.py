@@ -20,6 +20,7 @@ from driftd.sources.engines.spark_engine import SparkEngine
 from driftd_detectors.batches.rows import RowNames
 from driftd_detectors.schema import Schema
 
+IDENTITY = "the tests"  # one session for all of them, so that the workers are started once
 _TYPES = {  # of Arrow's in Spark's words
     "double": "DOUBLE",
     "float": "FLOAT",
@@ -57,7 +58,7 @@ class SparkWorld:
 
     def run(self, *statements: str) -> list[list[Any]]:
         """Statements by a session of their own; the rows of the last one."""
-        engine = SparkEngine(SparkSourceConfig(kind="spark", remote=self.remote, predictions="none"), "of the tests")
+        engine = SparkEngine(SparkSourceConfig(kind="spark", remote=self.remote, predictions="none"), IDENTITY)
         try:
             with engine._open() as spark:
                 frames = [spark.sql(statement) for statement in statements]
@@ -90,12 +91,12 @@ class SparkWorld:
 
     def engine(self, **keys: Any) -> SparkEngine:
         """An engine over these tables, in this process."""
-        return SparkEngine(self.config(**keys), str(self.folder))
+        return SparkEngine(self.config(**keys), IDENTITY)
 
     def source(self, schema: Schema, **keys: Any) -> EngineSource:
         """A source over these tables, in this process."""
         settings = self.config(**keys)
-        return EngineSource(SparkEngine(settings, str(self.folder)), schema, RowNames(**settings.columns))
+        return EngineSource(SparkEngine(settings, IDENTITY), schema, RowNames(**settings.columns))
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

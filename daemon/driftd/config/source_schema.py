@@ -126,6 +126,12 @@ class SparkSourceConfig(EngineTables):
         None, description="a file with the token of the server; a bare name is a systemd credential"
     )
 
+    count: Literal["there", "here"] = Field(
+        "there",
+        description="where rows are counted: `there` runs driftd's functions inside the executors, `here` moves the "
+        "columns of the model, for clusters that run no Python of their users",
+    )
+
     def token(self) -> str | None:
         """The token, if there is one. Raises OSError and ValueError in one sentence where the file cannot be used."""
         if self.token_file is None:

@@ -12,7 +12,7 @@ from driftd.config.redact import HIDDEN
 from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
 from driftd.sources.engines.spark_session import LASTING, Limit, Session, sentence_of
 from driftd.sources.engines.spark_text import Keys, Names, Statements, Table, quote
-from driftd_detectors.batches.worker import PARTS, partition_counter, sign_job
+from driftd_detectors.batches.worker import FUNCTIONS, PARTS, partition_counter, sign_job
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,6 +49,9 @@ class SparkEngine:
 
     def map(self, query: Query, function: Function, job: str) -> Iterator[bytes]:
         """See `Engine.map`. Each partition is counted by a worker; the parts come in their order."""
+        if self._settings.count == "here":
+            yield FUNCTIONS[function](self.read(query), job)
+            return
         with self._open() as spark:
             rows = self._rows(spark, query)
             self._held_session().send_package()
@@ -175,6 +178,7 @@ def _check_columns(predictions: Table, labels: Table | None, names: Names) -> No
             (predictions, names.id, "columns.id"),
             (labels, names.labels.id, "label_columns.id"),
             (labels, names.labels.label, "label_columns.label"),
+            (labels, names.labels.time_in(labels) or names.labels.label_at, "label_columns.label_at"),
         ]
     for table, name, key in wanted:
         if not table.has(name):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 import tempfile
 import threading
 import uuid
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,11 +32,25 @@ _LONGEST_DETAIL = 300
 def import_pyspark() -> None:
     """Import Spark's client. Raises EngineError where it is not installed."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _main_with_file():
             warnings.simplefilter("ignore", FutureWarning)  # it has not seen the newest pandas
             import pyspark.sql.connect.session  # noqa: F401, PLC0415 - it takes seconds, in the child alone
     except ImportError as error:
         raise EngineError(f"Spark's client cannot be imported ({error}): pip install 'driftd[spark]'") from error
+
+
+@contextlib.contextmanager
+def _main_with_file() -> Iterator[None]:
+    """A program without a file, as of `python -c` and of fork servers, is taken for Spark's own tests: it would end."""
+    main = sys.modules["__main__"]
+    if hasattr(main, "__file__") or main.__spec__ is not None:
+        yield
+        return
+    main.__file__ = __file__
+    try:
+        yield
+    finally:
+        del main.__file__
 
 
 def session_id(identity: str, number: int) -> str:
@@ -175,15 +191,15 @@ _CAUSES: tuple[tuple[str, str], ...] = (  # what a failure holds, and what it me
     (
         r"PYTHON_VERSION_MISMATCH",
         "the workers have another minor version of Python than driftd: set PYSPARK_PYTHON "
-        "there to the same one, or source.count: sql",
+        "there to the same one, or source.count: here",
     ),
     (
         r"No module named '?(numpy|pyarrow)",
-        "the workers lack a library: install numpy and pyarrow in their Python, or set source.count: sql",
+        "the workers lack a library: install numpy and pyarrow in their Python, or set source.count: here",
     ),
     (
         r"No module named '?driftd_detectors",
-        "the workers did not get driftd's package: allow artifacts on the server, or set source.count: sql",
+        "the workers did not get driftd's package: allow artifacts on the server, or set source.count: here",
     ),
     (
         r"StatusCode.UNAVAILABLE|failed to connect|Connection refused",

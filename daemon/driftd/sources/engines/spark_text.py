@@ -171,6 +171,10 @@ class LabelNames:
     label_at: str = "label_at"
     received_at: str = "received_at"
 
+    def time_in(self, labels: Table) -> str | None:
+        """The column that says when a label was known; None where there is none."""
+        return next((name for name in (self.label_at, self.received_at) if labels.has(name)), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -256,7 +260,7 @@ class Statements:
         """The time of the newest label, of those later than an earlier look; None where only a scan would tell."""
         if self.labels is None:
             return None
-        column = self._known_by_column(self.labels)
+        column = self.names.labels.time_in(self.labels)
         if column is None:
             return None
         where = "true" if since is None else self.labels.about(column, since, math.inf)
@@ -287,17 +291,13 @@ class Statements:
             parts += [table.has_label(names.label), f"{known} <= {number(query.known_by)}"]
         return " AND ".join(parts)
 
-    def _known_by_column(self, labels: Table) -> str | None:
-        names = self.names.labels
-        return next((name for name in (names.label_at, names.received_at) if labels.has(name)), None)
-
     def _newest_labels(self, labels: Table, known_by: float) -> str:
         """The newest label of each identity; among those of one time the one received last, then the greatest."""
         names = self.names.labels
         received = labels.seconds(names.received_at)
         known = f"coalesce({labels.seconds(names.label_at)}, {received})"
         newest = f"max(struct({known} AS known, {received} AS received, {quote(names.label)} AS label))"
-        was_known = f"({known} IS NULL OR {known} <= {number(known_by)})"
+        was_known = f"{known} <= {number(known_by)}"
         return (
             f"SELECT {labels.identity(names.id)} AS driftd_id, {newest} AS newest FROM {labels.name} "
             f"WHERE {labels.has_label(names.label)} AND {was_known} GROUP BY 1"
