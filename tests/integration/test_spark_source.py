@@ -159,6 +159,7 @@ def fault_of(source: EngineSource) -> str:
 
 ZONED, PLAIN = pa.timestamp("us", "UTC"), pa.timestamp("us")
 WINTER = datetime(2023, 11, 1, 12, 30, 15, 123_457, tzinfo=UTC)
+SKIPPED = datetime(2023, 3, 26, 2, 30, tzinfo=UTC)  # an hour that Berlin's clocks do not have
 AWKWARD: dict[str, tuple[pa.DataType, Kind, list[Any]]] = {
     "number": (
         pa.float64(),
@@ -490,7 +491,7 @@ def nap(batches):
 
 engine = SparkEngine(SparkSourceConfig(kind="spark", remote=remote, predictions="none"), "killed")
 with engine._open() as session:
-    session.range(1).mapInArrow(nap, "id long").collect()
+    session.range(0, 1, 1, 1).mapInArrow(nap, "id long").collect()
 """
 
 
