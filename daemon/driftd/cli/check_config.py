@@ -135,6 +135,9 @@ def _features(model: ModelConfig) -> str:
 def _source(model: ModelConfig) -> str:
     if isinstance(model.source, FilesSourceConfig):
         return f"read from the files {model.source.path}"
+    if model.source.kind == "spark":
+        labels = f" and {model.source.labels}" if model.source.labels else ""
+        return f"read from the tables {model.source.predictions}{labels} of {model.source.remote}"
     return "read from the embedded event store"
 
 

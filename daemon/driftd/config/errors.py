@@ -86,7 +86,9 @@ def _sentence(kind: str, error: ErrorDetails, describe: Callable[[object], str])
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind in _CHOICES:
-        allowed = _QUOTED.findall(str(context.get("expected") or context.get("expected_tags") or "'store', 'files'"))
+        allowed = _QUOTED.findall(
+            str(context.get("expected") or context.get("expected_tags") or "'store', 'files', 'spark'")
+        )
         return _no_choice(given, allowed, describe)
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]

@@ -115,6 +115,23 @@ def spark_address(text: str) -> str:
     return text
 
 
+class EngineTokenError(ValueError):
+    """A file does not hold the token of an engine; the message says why, and does not hold what is in it."""
+
+
+def read_token(path: Path) -> str:
+    """The token that a file holds, a credential of systemd where it is a bare name. Raises EngineTokenError."""
+    file = credential(path)
+    try:
+        found = file.read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise EngineTokenError(f"token_file {file} cannot be read: {reason}") from None
+    if len(found) != 1:
+        raise EngineTokenError(f"token_file {file} holds no token: write it there, alone, on one line")
+    return found[0]
+
+
 class SparkSourceConfig(EngineTables):
     """`kind: spark`: tables that a Spark cluster reads, by Spark Connect."""
 
@@ -133,17 +150,8 @@ class SparkSourceConfig(EngineTables):
     )
 
     def token(self) -> str | None:
-        """The token, if there is one. Raises OSError and ValueError in one sentence where the file cannot be used."""
-        if self.token_file is None:
-            return None
-        path = credential(self.token_file)
-        try:
-            found = path.read_text().strip()
-        except OSError as error:
-            raise OSError(f"token_file {path} cannot be read: {error.strerror}") from None
-        if not found or len(found.split()) > 1:
-            raise ValueError(f"token_file {path} holds no token: write it there, on one line")
-        return found
+        """The token, if there is one. Raises EngineTokenError."""
+        return None if self.token_file is None else read_token(self.token_file)
 
 
 SourceConfig = StoreSourceConfig | FilesSourceConfig | SparkSourceConfig

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
+from driftd.config.source_schema import EngineTokenError, read_token
 from driftd.paths import SYSTEM_CREDENTIALS, credential
 from driftd.web.security import TokenFileError, Tokens
 
@@ -28,7 +29,7 @@ class Secret:
 
 
 def secrets_of(config: Config) -> Iterator[Secret]:
-    """The secrets of both servers, then those of the receivers of notifications."""
+    """The secrets of both servers, then those of the receivers of notifications and of engines."""
     for name, access, command in (("http", config.http, "run"), ("serve", config.serve, "serve")):
         if access.token_file is not None:
             yield Secret(f"{name}.token_file", (access.token_file,), _read, command)
@@ -37,6 +38,9 @@ def secrets_of(config: Config) -> Iterator[Secret]:
     for name, receiver in config.notify.items():
         if receiver.webhook_file is not None:
             yield Secret(f"notify.{name}.webhook_file", (receiver.webhook_file,), _address)
+    for name, model in config.models.items():
+        if model.source.kind == "spark" and model.source.token_file is not None:
+            yield Secret(f"models.{name}.source.token_file", (model.source.token_file,), _token)
 
 
 def fault_of(secret: Secret) -> str | None:
@@ -45,7 +49,7 @@ def fault_of(secret: Secret) -> str | None:
 
     try:
         secret.use(tuple(_credential_path(path) if secret.is_credential else path for path in secret.paths))
-    except (TokenFileError, TlsError, AddressFileError) as error:
+    except (TokenFileError, TlsError, AddressFileError, EngineTokenError) as error:
         return str(error)
     return None
 
@@ -70,6 +74,10 @@ def _load(paths: tuple[Path, ...]) -> None:
 
 def _address(paths: tuple[Path, ...]) -> None:
     address_in(credential(paths[0]))
+
+
+def _token(paths: tuple[Path, ...]) -> None:
+    read_token(paths[0])
 
 
 def _credential_path(path: Path) -> Path:

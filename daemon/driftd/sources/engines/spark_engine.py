@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from driftd.config.redact import HIDDEN
+from driftd.config.source_schema import EngineTokenError
 from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
 from driftd.sources.engines.spark_session import LASTING, Limit, Session, sentence_of
 from driftd.sources.engines.spark_text import Keys, Names, Statements, Table, quote
@@ -108,7 +109,7 @@ class SparkEngine:
             settings = self._settings
             try:
                 token = settings.token()
-            except (OSError, ValueError) as error:
+            except EngineTokenError as error:
                 raise EngineError(str(error)) from None
             tag = f"driftd-{self._identity}".replace(",", "-").replace(" ", "-")
             self._session = Session(settings.remote, token, self._identity, tag)
@@ -118,7 +119,7 @@ class SparkEngine:
         if isinstance(error, EngineError):
             return str(error)
         text = sentence_of(error, limit, self._settings.timeout)
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(EngineTokenError):
             token = self._settings.token()
             text = text if token is None else text.replace(token, HIDDEN)
         return f"{urlsplit(self._settings.remote).netloc}: {text}"
