@@ -206,7 +206,8 @@ def digest(window: WindowData) -> str:
 
 def measure(way: str, folder: Path) -> None:
     """One way, in this process alone; prints its figures as JSON."""
-    profile, cohort = jobs_of(folder)
+    profile = ProfileJob.from_json((folder / "profile.json").read_text())
+    cohort = CohortJob.from_json((folder / "cohort.json").read_text())
     if way == "spark":
         figures = of_spark(folder, profile, cohort, os.environ["DRIFTD_BENCHMARK_REMOTE"])
     else:
@@ -262,6 +263,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_rows(folder, given.rows)
+        for job, file in zip(jobs_of(folder), ("profile.json", "cohort.json"), strict=True):
+            (folder / file).write_text(job.to_json())
         heads = f"{'CPU s':>8s} {'wall s':>8s} {'moved MB':>10s} {'parts':>6s} {'peak MB':>8s}"
         print(f"{'':16s} {'rows':>12s} {heads}  counts")
         for way in ("files", "duckdb"):
