@@ -28,6 +28,7 @@ from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
 from driftd.store.state.reader import StateReader
+from driftd.views.lineage import Descent, descend
 from driftd.views.status import fleet_status
 from driftd.web.local_client import can_be_asked
 
@@ -122,19 +123,24 @@ def history(config_path: Path, model: str | None, limit: int, as_json: bool) -> 
 
 @click.command()
 @click.argument("model", required=False)
+@click.option("--tree", is_flag=True, help="Each version below the one that it was built to replace.")
 @config_option
 @json_option
-def versions(config_path: Path, model: str | None, as_json: bool) -> None:
+def versions(config_path: Path, model: str | None, tree: bool, as_json: bool) -> None:
     """The versions of MODEL: what they were made from, by what, why, and what the gate said.
 
     \b
     Example:
       driftd versions demand
+      driftd versions demand --tree
     """  # noqa: D301 - see above
     config, places = open_places(config_path)
     name = chosen_model(config, model)
     found = _manifests(places, name)
     served = Registry(places).current(name)
+    if tree:
+        _print_tree(descend(found, served), as_json=as_json)
+        return
     if as_json:
         print_json([{**manifest.to_dict(), "serves": manifest.version == served} for manifest in found])
         return
@@ -147,6 +153,19 @@ def versions(config_path: Path, model: str | None, as_json: bool) -> None:
         to,
         f"* version {served} serves now" if served is not None else "no version serves: `driftd init` makes the first",
     )
+
+
+def _print_tree(lines: list[Descent], *, as_json: bool) -> None:
+    if as_json:
+        print_json(lines)
+        return
+    to = console()
+    for line in lines:
+        mark = "*" if line.serves else " "
+        said = (
+            f"{'  ' * line.depth}{line.version} {mark} {line.status}, {line.trigger}, {format_minute(line.created_at)}"
+        )
+        say(to, said, "bold green" if line.serves else "")
 
 
 def _version_row(manifest: Manifest, served: int | None) -> list[Cell]:

@@ -97,6 +97,7 @@ def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     yield from _schedule(_mapping(model.get("retrain")))
     yield from _check_serving(model)
     yield from _check_engine(model)
+    yield from _check_in_place(model)
     yield from _holidays(_mapping(_mapping(model.get("detect")).get("calendar")).get("holidays"))
 
 
@@ -174,6 +175,24 @@ def _check_engine(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     kind = _mapping(model.get("source")).get("kind")
     if kind not in {None, "store", "files"} and _mapping(model.get("window")).get("rows") is not None:
         yield ("window", "rows"), f"a source of kind {kind} numbers no rows: cut windows by time (every: 1h)"
+
+
+def _check_in_place(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
+    """What rows that stay in the source ask for: a program that trains there, and one way of training."""
+    retrain = _mapping(model.get("retrain"))
+    data = _mapping(retrain.get("data"))
+    if data.get("keep") != "in_place":
+        return
+    key = ("retrain", "data", "keep")
+    if not isinstance(model.get("trainer"), Mapping):
+        yield key, "in_place needs a trainer that is a program: trainer: {command: [...]}"
+    if _mapping(model.get("source")).get("kind") in {None, "store"}:
+        yield key, "in_place needs a source that others can read: kind files, sql or spark; the store is driftd's own"
+    if data.get("use") not in {None, "auto", "all"}:
+        yield ("retrain", "data", "use"), "rows in place are one portion: leave `use` out, and bound them by `span`"
+    refresh = retrain.get("refresh")
+    if refresh not in ("off", False) and _mapping(refresh).get("enabled") is not False:
+        yield key, "in_place needs refresh: off: a refresh trains several times on rows that are copied"
 
 
 def _list(value: Plain) -> Sequence[Plain]:

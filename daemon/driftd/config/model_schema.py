@@ -78,6 +78,12 @@ class TrainingData(Section):
         "and fit half of `limits.memory`. What was read and kept stands in the lineage of a version",
     )
 
+    keep: Literal["copy", "in_place"] = Field(
+        "copy",
+        description="`in_place`: the rows that are trained on stay where the source has them, and a trainer that is a "
+        "program is told which they are (`DRIFTD_ROWS`); the newest alone are copied, for the gate",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _from_word(cls, value: Any) -> Any:

@@ -21,6 +21,7 @@ from driftd.registry.artefact import JOBLIB, ONNX, SKOPS, load_estimator
 from driftd.registry.loaded import predict_with
 from driftd.trainers.context import TrainingContext
 from driftd.training.process_tree import describe_exit
+from driftd.training.rows_in_place import ROWS_FILE, RowsInPlace
 from driftd.training.trainer_code import TrainerError
 from driftd.training.training_rows import TrainingRows
 from driftd.training.training_sample import DrawnRows, draw_rows, most_rows
@@ -41,6 +42,7 @@ class TrainerSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     allow_joblib: bool = False
     most_rows: int | None = None  # that are trained on; None: as many as memory and time allow
+    in_place: RowsInPlace | None = None  # that a program trains on where they are; None: on those that it gets
 
     def draw(self, rows: TrainingRows, weight: Numbers | None) -> DrawnRows:
         """The rows that the trainer gets: all, or a sample where they are too many."""
@@ -72,7 +74,7 @@ def fit(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None = None) 
     if isinstance(recipe.trainer, str):
         estimator = _call(recipe.trainer, rows, context)
     else:
-        estimator = _run(recipe.trainer, rows, context, allow_joblib=recipe.allow_joblib)
+        estimator = _run(recipe.trainer, rows, context, recipe)
     predict_with(estimator, rows.schema, rows.take(slice(-_CHECKED_ROWS, None)).frame)
     return estimator
 
@@ -100,12 +102,13 @@ def _function(reference: str) -> Any:
     return found
 
 
-def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *, allow_joblib: bool) -> Any:
+def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, recipe: TrainerSpec) -> Any:
     """Run a command that finds its rows and its task by its environment, and read what it left behind.
 
     DRIFTD_SNAPSHOT names a Parquet file with the features and the target (and `driftd_weight`), DRIFTD_CONTEXT a
     JSON file, DRIFTD_OUTPUT a folder that must hold `model.skops` or `model.onnx` (or `model.joblib`, where the config
-    allows it) at the end; DRIFTD_TASK, DRIFTD_TARGET and DRIFTD_SEED save simple programs from reading the JSON.
+    allows it) at the end; DRIFTD_TASK, DRIFTD_TARGET and DRIFTD_SEED save simple programs from reading the JSON. Where
+    the rows stay in the source, DRIFTD_ROWS names a JSON file that says which they are (`RowsInPlace`).
     """
     with tempfile.TemporaryDirectory(prefix="driftd-train-", dir=os.environ.get("DRIFTD_SCRATCH")) as name:
         folder = Path(name)
@@ -131,6 +134,9 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
             "DRIFTD_TARGET": context.target,
             "DRIFTD_SEED": str(context.seed),
         }
+        if recipe.in_place is not None:
+            (folder / ROWS_FILE).write_text(recipe.in_place.to_json())
+            environment["DRIFTD_ROWS"] = str(folder / ROWS_FILE)
         said = " ".join(redact_command(command))
         leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
         code = subprocess.run(leash, env=environment, check=False).returncode
@@ -138,7 +144,7 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, *
             raise TrainerError(f"the trainer's command `{said}` ended with {describe_exit(code)}")
         for artefact in (SKOPS, ONNX, JOBLIB):
             if (output / artefact).is_file():
-                return load_estimator(output / artefact, allow_joblib=allow_joblib)
+                return load_estimator(output / artefact, allow_joblib=recipe.allow_joblib)
     raise TrainerError(
         f"the trainer's command `{said}` ended well but left no {SKOPS}, {ONNX} or {JOBLIB} in $DRIFTD_OUTPUT"
     )

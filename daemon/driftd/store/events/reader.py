@@ -152,6 +152,16 @@ class EventReader:
                 label_at[start + place] = at
         return labels, label_at
 
+    def find(self, prediction_id: str) -> tuple[int, float] | None:
+        """The number of a prediction in the order of arrival, and when it arrived; None where it is not kept here."""
+        found = self._all("select seq, received_at from predictions where prediction_id = ?", prediction_id)
+        return (int(found[0][0]), float(found[0][1])) if found else None
+
+    def labels_sent(self, prediction_id: str) -> list[tuple[str | float, float, float]]:
+        """Every label of a prediction, the one that counts last: the label, since when it holds, when it arrived."""
+        sql = "select label, at, received_at from feedback where prediction_id = ? order by at, received_at"
+        return [(label, at, received_at) for label, at, received_at in self._all(sql, prediction_id)]
+
     def first_label_at(self, ids: Sequence[str]) -> Numbers:
         """When the first label of each prediction became known; NaN where there is none."""
         first = np.full(len(ids), np.nan)

@@ -84,6 +84,11 @@ class StateReader:
         of_model = "select * from transitions where model = ? order by id desc limit ?"
         return [StoredTransition.from_row(row) for row in self._latest(everywhere, of_model, model, limit)]
 
+    def decisions_of(self, model: str) -> list[StoredTransition]:
+        """All transitions of a model, oldest first; they are few, and stay."""
+        query = "select * from transitions where model = ? order by id"
+        return [StoredTransition.from_row(row) for row in self._db.execute(query, (model,))]
+
     def begun_at(self, model: str) -> float | None:
         """When the first decision on a model was made; None before it."""
         row = self._db.execute("select at from transitions where model = ? order by id limit 1", (model,)).fetchone()

@@ -18,6 +18,7 @@ from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss, predict_pieces, predict_rows
 from driftd.training.job_context import JobContext
 from driftd.training.recipes import Cadence, rows_known, training_part
+from driftd.training.rows_in_place import stored_rows_in_place
 from driftd.training.snapshots import SnapshotError, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.train import fit_portion
@@ -93,7 +94,15 @@ def _recipe(order: JobContext, manifest: Manifest) -> TrainerSpec | None:
         return None
     sample = manifest.data.get("sample")
     most = sys.maxsize if sample is None else int(sample["most"])
-    return TrainerSpec(trainer, manifest.seed, order.metric, manifest.parameters, order.config.allow_joblib, most)
+    return TrainerSpec(
+        trainer,
+        manifest.seed,
+        order.metric,
+        manifest.parameters,
+        order.config.allow_joblib,
+        most,
+        stored_rows_in_place(manifest),
+    )
 
 
 class _Ingredients:

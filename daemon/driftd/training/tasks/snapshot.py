@@ -13,6 +13,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.errors import raise_shortage
 from driftd.paths import Places
 from driftd.sources import open_source
+from driftd.training.rows_in_place import JUDGED_ROWS
 from driftd.training.snapshots import (
     DATA,
     HELD_OUT,
@@ -95,7 +96,8 @@ def snapshot_of(
     config = ModelConfig.model_validate(order.model_config)
     source = open_source(order.model, config, schema, places)
     wanted = config.retrain.data
-    most = None if wanted.rows is None else math.ceil(wanted.rows / (1 - held_out))
+    rows = JUDGED_ROWS if wanted.rows is None and wanted.keep == "in_place" else wanted.rows
+    most = None if rows is None else math.ceil(rows / (1 - held_out))
     if wanted.span is not None:
         newest = max(source.newest_labelled(1, -math.inf, until), last_of(places, order.model, base))
         since = max(since, newest - wanted.span / (1 - held_out))
@@ -103,7 +105,7 @@ def snapshot_of(
         since = max(since, source.newest_labelled(most, since, until))
 
     def tables() -> Iterator[pa.Table]:
-        if base is not None:
+        if base is not None and wanted.keep == "copy":
             yield from base_rows(places, order.model, base, since)
         yield from source.read_labelled(since, until, until)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -13,10 +15,12 @@ from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import load_version
 from driftd.registry.manifest import PROBE, with_hashes, write_manifest
+from driftd.sources import open_source
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss, predict_pieces
 from driftd.training.job_context import JobContext
 from driftd.training.references import compare_probe, write_probe
+from driftd.training.rows_in_place import RowsInPlace, rows_in_place
 from driftd.training.snapshots import read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
@@ -34,6 +38,7 @@ from driftd.training.training_rows import (
 )
 from driftd_detectors.columns import Numbers
 from driftd_detectors.performance.label_delay import LabelDelay, worth_weighing
+from driftd_detectors.schema import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ def run(arguments: Arguments) -> dict[str, object]:
     snapshot = read_snapshot(order.places, order.model, arguments.snapshot)
     rows = rows_of(snapshot.rows, snapshot.schema)
     parted = part(rows, arguments.until, change_at, order.config.promote.min_labels)
+    if order.config.retrain.data.keep == "in_place":
+        recipe = replace(recipe, in_place=_rows_in_place(order, snapshot.schema, parted, arguments.until))
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
     order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
@@ -121,6 +128,15 @@ def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: 
     return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable, delay)
 
 
+def _rows_in_place(order: JobContext, schema: Schema, parted: DataSplit, until: float) -> RowsInPlace:
+    """The rows of the source up to those that judge."""
+    span, cut = order.config.retrain.data.span, float(parted.held_out.at[0])
+    source = open_source(order.model, order.config, schema, order.places)
+    since = None if span is None else cut - span
+    count = source.count_labelled(-math.inf if since is None else since, until)
+    return rows_in_place(order.config, schema, since=since, until=cut, known_by=until, labelled_rows=count)
+
+
 def _data(parted: DataSplit, portion: TrainingWindow, recipe: TrainerSpec) -> dict[str, object]:
     training, held_out = parted.training, parted.held_out
     return {
@@ -135,6 +151,7 @@ def _data(parted: DataSplit, portion: TrainingWindow, recipe: TrainerSpec) -> di
         "weighted_for_late_labels": parted.weight is not None,
         "label_delay": _ages(parted.delay),
         "portion": {"start": portion.start, "pivot": portion.pivot},
+        **({} if recipe.in_place is None else {"in_place": msgspec.to_builtins(recipe.in_place)}),
         **recipe.draw(*portion_of(training, parted.weight, portion)).described,
     }
 
@@ -149,6 +166,8 @@ def select(
 ) -> tuple[TrainingWindow, dict[str, float | None]]:
     """Which of the training rows to use: what the config says, or what served the newest of them best."""
     data, training, weight = order.config.retrain.data, parted.training, parted.weight
+    if data.keep == "in_place":
+        return fixed_portion("all", training.at, change_at), {}
     if data.use != "auto":
         return fixed_portion(data.use, training.at, change_at, rows=data.rows, span=data.span), {}
 
