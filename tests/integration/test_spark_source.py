@@ -532,6 +532,21 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def test_a_job_ends_nothing_of_the_daemon(spark: SparkWorld) -> None:
+    """An engine without an identity has a session of its own each time, and gives it back."""
+    fill(spark)
+    ids = set()
+    for _ in range(2):
+        engine = SparkEngine(spark.config())
+        with engine._open() as session:
+            ids.add(session.session_id)
+        assert engine.count(Query((), START, START + 60)) == 20
+        engine.close()
+        assert engine.count(Query((), START, START + 60)) == 20  # the next call opens it again
+        engine.close()
+    assert len(ids) == 2
+
+
 def test_a_session_that_was_closed_has_a_successor(spark: SparkWorld) -> None:
     """A server takes no session again that it has ended: the engine goes on with the next identity by itself."""
     fill(spark)

@@ -103,22 +103,27 @@ ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the lib
 ENGINES: tuple[str, ...] = ("spark",)  # kinds of sources whose rows an engine holds
 
 
-def open_engine(model: str, config: ModelConfig, places: Places) -> Engine:
-    """The connection that the config of `model` names. Nothing is connected before the first call of a method."""
+def open_engine(model: str, config: ModelConfig, places: Places, *, watches: bool = False) -> Engine:
+    """The connection that the config of `model` names. Nothing is connected before the first call of a method.
+
+    `watches` is for the process that the daemon asks alone: it may end what an earlier one left in the engine.
+    """
     if config.source.kind == "spark":
         from driftd.sources.engines.spark_engine import SparkEngine  # noqa: PLC0415 - Arrow
 
-        return SparkEngine(config.source, f"{places.root.resolve()} {model}")
+        return SparkEngine(config.source, f"{places.root.resolve()} {model}" if watches else None)
     raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
 
 
-def open_engine_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> EngineSource:
-    """The rows of an engine, for jobs, commands and the child that the daemon asks."""
+def open_engine_source(
+    model: str, config: ModelConfig, schema: Schema, places: Places, *, watches: bool = False
+) -> EngineSource:
+    """The rows of an engine, for jobs, commands and the child that the daemon asks; see `open_engine`."""
     from driftd.sources.engines.engine_source import EngineSource  # noqa: PLC0415 - Arrow
     from driftd_detectors.batches.rows import RowNames  # noqa: PLC0415 - Arrow
 
     names = RowNames(**getattr(config.source, "columns", {}))
-    return EngineSource(open_engine(model, config, places), schema, names)
+    return EngineSource(open_engine(model, config, places, watches=watches), schema, names)
 
 
 def open_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:

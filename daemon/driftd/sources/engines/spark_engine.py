@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
 
 
 class SparkEngine:
-    """See `Engine`. `identity` names the installation and the model: a later process finds the session again."""
+    """See `Engine`. `identity` names the installation and the model: a later process finds the session again.
 
-    def __init__(self, settings: SparkSourceConfig, identity: str) -> None:
+    Without one the session is this engine's alone: jobs and commands end nothing of the daemon's.
+    """
+
+    def __init__(self, settings: SparkSourceConfig, identity: str | None = None) -> None:
         self._settings = settings
-        self._identity = identity
+        self._is_lasting = identity is not None
+        self._identity = identity or f"alone {uuid.uuid4()}"
         self._session: Session | None = None
         self._statements: Statements | None = None
         self._newest_label_at: float | None = None
@@ -85,6 +90,8 @@ class SparkEngine:
     def close(self) -> None:
         """See `Engine.close`."""
         session, self._session, self._statements = self._session, None, None
+        if session is not None and not self._is_lasting:
+            session.release()
         if session is not None:
             session.end()
 
@@ -100,7 +107,8 @@ class SparkEngine:
                 raise
             except Exception as error:  # noqa: BLE001 - what its client raises has no common base
                 if not LASTING.search(str(error)):
-                    self.close()
+                    session.end()
+                    self._session = None
                 self._statements = None
                 raise EngineError(self._sentence(error, limit)) from None
 

@@ -89,6 +89,12 @@ class Session:
         if self._spark is not None and not self._is_ended:
             self._spark.interruptTag(self.tag)
 
+    def release(self) -> None:
+        """End the session on the server too: its identity is not used again."""
+        if self._spark is not None and not self._is_ended:
+            with contextlib.suppress(Exception):  # then the server ends it, an hour after the last call
+                self._spark.client.release_session()
+
     def end(self) -> None:
         """Give the connection back; the session stays on the server, so that its identity can be used again."""
         self._is_ended = True
