@@ -37,7 +37,7 @@ from driftd.sources.engines.engine_source import EngineSource
 from driftd.sources.engines.protocol import EngineError, Query
 from driftd.sources.engines.spark_engine import SparkEngine
 from driftd.sources.files import FilesSettings, FilesSource
-from driftd.sources.open import open_engine_source
+from driftd.sources.open import open_engine_source, open_watched_source
 from driftd.sources.protocol import Source
 from driftd_detectors.batches.rows import RowNames
 from driftd_detectors.columns import Coded, Columns, Outcomes
@@ -651,7 +651,7 @@ from pathlib import Path
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
 from driftd.records import Window
-from driftd.sources.open import open_engine_source
+from driftd.sources.open import open_engine_source, open_watched_source
 from driftd_detectors.schema import Schema
 from driftd_detectors.window_data import ServedBy
 import json
@@ -699,3 +699,16 @@ def test_the_page_of_spark_clusters_runs(spark: SparkWorld, tmp_path: Path) -> N
     cohort = source.cohort(Window(0, 1780272000.0, 1780272000.0 + DAY), now, schema.names, ServedBy(1))
     assert (cohort.total, cohort.labelled, cohort.columns.unreadable) == (1440, 1440, {})
     source.close()
+
+
+def test_the_daemon_reads_spark_through_a_child(spark: SparkWorld, tmp_path: Path) -> None:
+    """What a config names is opened in a process of its own, which gives the same window."""
+    fill(spark)
+    given = spark.config().model_dump(mode="json")
+    text = json.dumps({"models": {"m": {"task": "classification", "target": "bought", "source": given}}})
+    source = open_watched_source("m", parse(text.encode()).models["m"], SCHEMA, Places(tmp_path))
+    try:
+        assert source.refresh(START + 600).newest_at == START + 19
+        assert source.cohort(HOUR, START + 600, ["city"], ServedBy(1)).labelled == 10
+    finally:
+        source.close()
