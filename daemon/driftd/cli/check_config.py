@@ -187,6 +187,9 @@ def _source(model: ModelConfig) -> str:
         return f"read from the tables {model.source.predictions}{labels} of {model.source.url}"
     if isinstance(model.source, ProfilesSourceConfig):
         return f"read from the windows that a job of yours counts into {model.source.path}"
+    if model.source.kind == "spark":
+        labels = f" and {model.source.labels}" if model.source.labels else ""
+        return f"read from the tables {model.source.predictions}{labels} of {model.source.remote}"
     return "read from the embedded event store"
 
 

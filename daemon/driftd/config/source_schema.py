@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from driftd.config.database_address import sql_address
 from driftd.config.object_store_schema import ObjectStoreConfig, SourcePath, scheme_of
 from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
+from driftd.paths import credential
 
 
 class StoreSourceConfig(Section):
@@ -154,4 +156,56 @@ class SqlSourceConfig(EngineTables):
     )
 
 
-SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig | ProfilesSourceConfig
+def spark_address(text: str) -> str:
+    """An address of Spark Connect that holds no secret. Raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme != "sc" or not parts.hostname:
+        raise ValueError("the address of Spark Connect is sc://host:port")
+    own = {pair.partition("=")[0].strip().lower() for pair in parts.path.lstrip("/").split(";")[1:]}
+    if parts.username is not None or "token" in own:
+        raise ValueError("a token does not stand in the address: set token_file")
+    if "session_id" in own:
+        raise ValueError("session_id is driftd's own: leave it out")
+    return text
+
+
+class EngineTokenError(ValueError):
+    """A file does not hold the token of an engine; the message says why, and does not hold what is in it."""
+
+
+def read_token(path: Path) -> str:
+    """The token that a file holds, a credential of systemd where it is a bare name. Raises EngineTokenError."""
+    file = credential(path)
+    try:
+        found = file.read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise EngineTokenError(f"token_file {file} cannot be read: {reason}") from None
+    if len(found) != 1:
+        raise EngineTokenError(f"token_file {file} holds no token: write it there, alone, on one line")
+    return found[0]
+
+
+class SparkSourceConfig(EngineTables):
+    """`kind: spark`: tables that a Spark cluster reads, by Spark Connect."""
+
+    kind: Literal["spark"] = Field(description="where events are read from")
+    remote: Annotated[str, AfterValidator(spark_address)] = Field(
+        description="the address of Spark Connect: `sc://host:15002`, with parameters such as `/;use_ssl=true`"
+    )
+    token_file: Path | None = Field(
+        None, description="a file with the token of the server; a bare name is a systemd credential"
+    )
+
+    count: Literal["there", "here"] = Field(
+        "there",
+        description="where rows are counted: `there` runs driftd's functions inside the executors, `here` moves the "
+        "columns of the model, for clusters that run no Python of their users",
+    )
+
+    def token(self) -> str | None:
+        """The token, if there is one. Raises EngineTokenError."""
+        return None if self.token_file is None else read_token(self.token_file)
+
+
+SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig | SparkSourceConfig | ProfilesSourceConfig

@@ -110,11 +110,16 @@ def config_for_children(config: ModelConfig) -> dict[str, object]:
     return content
 
 
+_SECRET_FILES = frozenset({"credentials_file", "token_file"})
+
+
 def _with_whole_paths(section: object) -> object:
     if not isinstance(section, dict):
         return section
     return {
-        key: str(credential(Path(value))) if key == "credentials_file" and value else _with_whole_paths(value)
+        key: str(credential(Path(value)))
+        if key in {"credentials_file", "token_file"} and value
+        else _with_whole_paths(value)
         for key, value in section.items()
     }
 
@@ -126,25 +131,34 @@ def hang_seconds(config: ModelConfig) -> float:
 
 
 ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
-ENGINES: tuple[str, ...] = ("sql",)  # kinds of sources whose rows an engine holds
+ENGINES: tuple[str, ...] = ("sql", "spark")  # kinds of sources whose rows an engine holds
 
 
-def open_engine(model: str, config: ModelConfig, places: Places) -> Engine:
-    """The connection that the config of `model` names. Nothing is connected before the first call of a method."""
+def open_engine(model: str, config: ModelConfig, places: Places, *, watches: bool = False) -> Engine:
+    """The connection that the config of `model` names. Nothing is connected before the first call of a method.
+
+    `watches` is for the process that the daemon asks alone: it may end what an earlier one left in the engine.
+    """
     if config.source.kind == "sql":
         from driftd.sources.engines.sql_engine import SqlEngine  # noqa: PLC0415 - Arrow
 
         return SqlEngine(config.source)
+    if config.source.kind == "spark":
+        from driftd.sources.engines.spark_engine import SparkEngine  # noqa: PLC0415 - Arrow
+
+        return SparkEngine(config.source, f"{places.root.resolve()} {model}" if watches else None)
     raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
 
 
-def open_engine_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> EngineSource:
-    """The rows of an engine, for jobs, commands and the child that the daemon asks."""
+def open_engine_source(
+    model: str, config: ModelConfig, schema: Schema, places: Places, *, watches: bool = False
+) -> EngineSource:
+    """The rows of an engine, for jobs, commands and the child that the daemon asks; see `open_engine`."""
     from driftd.sources.engines.engine_source import EngineSource  # noqa: PLC0415 - Arrow
     from driftd_detectors.batches.rows import RowNames  # noqa: PLC0415 - Arrow
 
     names = RowNames(**getattr(config.source, "columns", {}))
-    return EngineSource(open_engine(model, config, places), schema, names)
+    return EngineSource(open_engine(model, config, places, watches=watches), schema, names)
 
 
 def open_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:

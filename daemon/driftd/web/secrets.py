@@ -12,6 +12,7 @@ from driftd.config.database_address import CredentialsFileError, read_address
 from driftd.config.model_schema import ModelConfig
 from driftd.config.registry_schema import CredentialFileError, credential_in
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
+from driftd.config.source_schema import EngineTokenError, read_token
 from driftd.errors import DriftdError
 from driftd.paths import SYSTEM_CREDENTIALS, credential
 from driftd.web.security import TokenFileError, Tokens
@@ -57,13 +58,15 @@ def _secrets_of_model(key: str, model: ModelConfig) -> Iterator[Secret]:
     store = model.source.object_store if model.source.kind == "files" else None
     if store is not None and store.credentials_file is not None:
         yield Secret(f"{key}.source.object_store.credentials_file", (store.credentials_file,), _keys)
+    if model.source.kind == "spark" and model.source.token_file is not None:
+        yield Secret(f"{key}.source.token_file", (model.source.token_file,), _token)
     mlflow = model.registry.mlflow
     for name in ("token_file", "password_file"):
         if mlflow is not None and (path := getattr(mlflow, name)) is not None:
             yield Secret(f"{key}.registry.mlflow.{name}", (path,), _read_credential)
 
 
-_FAULTS = (TokenFileError, AddressFileError, CredentialsFileError, CredentialFileError)
+_FAULTS = (TokenFileError, AddressFileError, CredentialsFileError, CredentialFileError, EngineTokenError)
 
 
 def fault_of(secret: Secret) -> str | None:
@@ -72,14 +75,7 @@ def fault_of(secret: Secret) -> str | None:
 
     try:
         secret.use(tuple(_credential_path(path) if secret.is_credential else path for path in secret.paths))
-    except (
-        TokenFileError,
-        TlsError,
-        AddressFileError,
-        CredentialsFileError,
-        KeysFileError,
-        CredentialFileError,
-    ) as error:
+    except (*_FAULTS, TlsError, KeysFileError) as error:
         return str(error)
     return None
 
@@ -119,6 +115,10 @@ def _keys(paths: tuple[Path, ...]) -> None:
 
 def _read_credential(paths: tuple[Path, ...]) -> None:
     credential_in(credential(paths[0]))
+
+
+def _token(paths: tuple[Path, ...]) -> None:
+    read_token(paths[0])
 
 
 def _credential_path(path: Path) -> Path:

@@ -55,7 +55,8 @@ class Connection:
         if isinstance(request, OpenRequest):
             config = ModelConfig.model_validate(request.config)
             schema = Schema.from_dict(request.schema)
-            self.source = open_engine_source(request.model, config, schema, Places(Path(request.state_dir)))
+            places = Places(Path(request.state_dir))
+            self.source = open_engine_source(request.model, config, schema, places, watches=True)
             return Answer()
         assert self.source is not None  # it is opened first
         return _answer_of(self.source, request)
