@@ -27,7 +27,7 @@ from driftd.sources.catalogue import LogFile
 from driftd.sources.dialects import end_of_rows
 from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.protocol import Extent
-from driftd.sources.row_counts import share_faults
+from driftd.sources.row_counts import share_faults, usable_rows
 from driftd.sources.text_files import LONGEST_CSV_ROW_BYTES
 from driftd_detectors.batches.arrow_columns import read_times
 from driftd_detectors.schema import Feature, Kind, Schema, Task
@@ -397,3 +397,10 @@ def test_a_catalogue_of_an_earlier_release(tmp_path: Path) -> None:
     extent = source.refresh(NOW)
     assert (extent.rows, extent.counts["malformed"], extent.faults) == (3, 2, ())
     assert source.outcomes(Window(0, 0, 3, by="rows"), NOW).prediction.tolist() == [0, 1, 2]
+
+
+def test_rows_with_views_are_cut_by_their_times() -> None:
+    """A column of views (Parquet may hold them) does not keep the rows with usable times from being read."""
+    texts = pa.array(["a", "b", None], pa.string_view())
+    table = pa.table({"at": [START, float("nan"), START + 1], "city": texts})
+    assert usable_rows(table, "at", START + 10).column("city").to_pylist() == ["a", None]

@@ -14,7 +14,7 @@ from driftd.sources.catalogue import LogFile, Stretch
 from driftd.sources.dialects import begin_of_date
 from driftd.sources.protocol import COUNT_SECONDS, JoinCounts
 from driftd.store.events.reader import EventReader
-from driftd_detectors.batches.arrow_columns import read_times
+from driftd_detectors.batches.arrow_columns import read_times, without_views
 from driftd_detectors.columns import Numbers
 from driftd_detectors.times import EARLIEST, FUTURE_SECONDS, time_obstacle
 from driftd_detectors.values import zone_remedy
@@ -28,7 +28,7 @@ def usable_rows(table: pa.Table, at: str, found_at: float, null_at: float | None
     """The rows of a table whose times were usable when they were found."""
     if at not in table.column_names:
         return table.slice(0, 0)
-    return table.filter(pa.array(are_possible(read_times(table.column(at), null_at), found_at)))
+    return without_views(table).filter(pa.array(are_possible(read_times(table.column(at), null_at), found_at)))
 
 
 def are_possible(times: Numbers, found_at: float) -> NDArray[np.bool_]:

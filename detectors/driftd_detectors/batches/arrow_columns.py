@@ -62,6 +62,14 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+def without_views(table: pa.Table) -> pa.Table:
+    """Views as plain texts: Arrow filters and takes no view."""
+    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    if not any(kind in plain for kind in table.schema.types):
+        return table
+    return table.cast(pa.schema([field.with_type(plain.get(field.type, field.type)) for field in table.schema]))
+
+
 def read_ids(array: pa.ChunkedArray) -> pa.Array:
     """Identities of any type as text: 5, 5.0 and "5.0" are one, and so are UUIDs as text and as 16 bytes."""
     array = _plain(array)

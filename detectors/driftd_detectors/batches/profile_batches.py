@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from driftd_detectors.batches.arrow_columns import read_times
+from driftd_detectors.batches.arrow_columns import read_times, without_views
 from driftd_detectors.batches.rows import RowNames, Rows
 from driftd_detectors.errors import DetectorError
 from driftd_detectors.profile.layout import Layout
@@ -122,14 +122,6 @@ def rows_between(batch: pa.RecordBatch, names: RowNames, schema: Schema, start: 
     else:
         at = read_times(table.column(names.at))
         inside = (at >= start) & (at < end)
-        table = table if inside.all() else _without_views(table).filter(pa.array(inside))
+        table = table if inside.all() else without_views(table).filter(pa.array(inside))
     rows = Rows.read(table, names, schema)
     return rows if names.id in table.column_names else replace(rows, ids=pa.nulls(len(rows), pa.string()))
-
-
-def _without_views(table: pa.Table) -> pa.Table:
-    """Views as plain texts: Arrow cuts no view."""
-    plain = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-    if not any(kind in plain for kind in table.schema.types):
-        return table
-    return table.cast(pa.schema([field.with_type(plain.get(field.type, field.type)) for field in table.schema]))
