@@ -257,6 +257,24 @@ def test_every_kind_of_value_reads_the_same_as_from_files(spark: SparkWorld, tmp
     here.close()
 
 
+def test_a_column_that_comes_later_is_read(spark: SparkWorld) -> None:
+    """A table may be empty at first, and get a column while the session lasts: the next look finds it."""
+    narrow = PREDICTIONS.remove(PREDICTIONS.get_field_index("age"))
+    spark.create("predictions", narrow)
+    source = spark.source(SCHEMA, labels=None, partition={"key": "city"})
+    assert source.refresh(START + 600).newest_at is None
+    source = spark.source(SCHEMA, labels=None)
+    assert source.refresh(START + 600).newest_at is None
+    spark.append("predictions", table_of(CHECKS.rows_between(0, 5), narrow))
+    assert source.refresh(START + 600).newest_at == START + 4
+    spark.run(f"ALTER TABLE {spark.tables['predictions']} ADD COLUMNS (age DOUBLE)")
+    spark.append("predictions", table_of(CHECKS.rows_between(5, 10), PREDICTIONS))
+    source.refresh(START + 600)
+    cohort = source.cohort(HOUR, START + 600, ("age",), ServedBy(1))
+    assert np.isnan(cohort.columns.values["age"]).tolist() == [True] * 5 + [False, False, True, False, False]
+    source.close()
+
+
 def test_labels_of_one_time_have_one_order(spark: SparkWorld) -> None:
     """Of labels that were known at one moment the last received wins, then the greatest, in whatever order they lie."""
     spark.create("predictions", PREDICTIONS)

@@ -6,6 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -37,12 +38,14 @@ class SparkEngine:
         self._identity = identity or f"alone {uuid.uuid4()}"
         self._session: Session | None = None
         self._statements: Statements | None = None
+        self._keys: Keys | None = None
         self._newest_label_at: float | None = None
 
     def look(self, since: float | None) -> EngineExtent:
         """See `Engine.look`. Rows that came since the last look are in files that the session must list anew."""
         with self._open() as spark:
             self._refresh(spark)
+            self._statements = None  # a table may have got another column
             statements = self._known_statements(spark)
             keys = statements.key_extent() if since is None else None
             first_key, last_key = (None, None) if keys is None else self._row(spark, keys)
@@ -157,14 +160,15 @@ class SparkEngine:
     def _with_keys(self, spark: SparkSession, statements: Statements) -> Statements:
         partition, table = self._settings.partition, statements.predictions
         assert partition is not None  # it is asked for
-        example = None
-        if table.types.get(partition.key) not in {None, "date", "timestamp", "timestamp_ntz"}:
-            found = self._row(spark, statements.example_key(partition.key))
+        kind = table.types.get(partition.key)
+        if self._keys is None or self._keys.kind != kind:
+            found: list[Any] = [None]
+            if kind not in {None, "date", "timestamp", "timestamp_ntz"}:
+                found = self._row(spark, statements.example_key(partition.key))
             if not found:
                 return statements  # an empty table
-            example = found[0]
-        keys = Keys.read(partition, table, example)
-        return Statements(table, statements.labels, statements.names, keys)
+            self._keys = Keys.read(partition, table, found[0])
+        return replace(statements, keys=self._keys)
 
     def _rows(self, spark: SparkSession, query: Query) -> DataFrame:
         return spark.sql(self._known_statements(spark).rows(query))
