@@ -24,7 +24,7 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.engines.engine_source import EngineSource
 from driftd.sources.engines.protocol import EngineError, Query
-from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, libpq_address
+from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, libpq_address, need_library
 from driftd.sources.engines.sql_engine import SqlEngine
 from driftd.sources.engines.sql_text import Meanings, Statements, quote_table
 from driftd.sources.files import FilesSettings, FilesSource
@@ -680,3 +680,9 @@ def test_the_daemon_reads_a_database_through_a_child(events: Database, tmp_path:
         assert source.cohort(HOUR, START + 60, ["city"], ServedBy(1)).labelled == 10
     finally:
         source.close()
+
+
+def test_a_library_that_is_missing_is_named_with_its_extra() -> None:
+    """The sentence says what to install."""
+    with pytest.raises(EngineError, match=r"the library nowhere is missing .*: pip install 'driftd\[postgres\]'"):
+        need_library("nowhere", "postgres")

@@ -26,6 +26,9 @@ OF_ANNOTATIONS = {"expr", "step", "tagKeys", "textFormat", "titleFormat"}
 OF_VARIABLES = {"definition"}
 NOT_ON_A_BOARD = {
     "driftd_source_hangs_total": "driftd_source_faults is shown, which counts a source that hangs",
+    "driftd_source_queries_refused_total": "a refusal is a fault of the source, which is shown",
+    "driftd_source_rows_read_total": "what databases cost, which most models do not have",
+    "driftd_source_bytes_read_total": "the same in bytes",
     "driftd_alarm_since_timestamp_seconds": "a figure of the alert; evidence is drawn over time",
     "driftd_hand_over_confirm_by_timestamp_seconds": "a figure of the alert in the list of what needs a person",
     "driftd_hand_over_failures": "a figure of the same alert",
