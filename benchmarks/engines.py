@@ -186,7 +186,7 @@ def of_spark(folder: Path, profile: ProfileJob, cohort: CohortJob, remote: str) 
         before, began = cpu_of(family(server)), time.perf_counter()
         parts = list(engine.map(*question))
         taken = [cpu_of(family(server)) - before, time.perf_counter() - began]
-        figures[name] = [*taken, sum(map(len, parts)), len(parts)]
+        figures[name] = [*taken, sum(map(len, parts)), len(parts), peak()]
         if name == "profile":
             total = WindowData.from_bytes(parts[0])
             for part in parts[1:]:
@@ -214,9 +214,9 @@ def measure(way: str, folder: Path) -> None:
         count(folder, profile)
         before, began = cpu_of(family(None)), time.perf_counter()
         window, moved = count(folder, profile)
-        taken = [cpu_of(family(None)) - before, time.perf_counter() - began, moved, 1]
+        taken = [cpu_of(family(None)) - before, time.perf_counter() - began, moved, 1, peak()]
         figures = {"profile": taken, "rows": [window.profile.rows, digest(window)]}
-    print(json.dumps({**figures, "peak": [peak()]}))
+    print(json.dumps(figures))
 
 
 @contextmanager
@@ -243,8 +243,8 @@ def show(way: str, folder: Path, environment: dict[str, str]) -> None:
     rows, counts = found["rows"]
     for name in ("profile", "cohort"):
         if name in found:
-            cpu, wall, moved, parts = found[name]
-            figures = f"{cpu:8.1f} {wall:8.1f} {moved / 1e6:10.2f} {parts:6d} {found['peak'][0]:8d}"
+            cpu, wall, moved, parts, most = found[name]
+            figures = f"{cpu:8.1f} {wall:8.1f} {moved / 1e6:10.2f} {parts:6d} {most:8d}"
             print(f"{way + ' ' + name:16s} {rows:12,} {figures}  {counts[:8]}")
 
 
