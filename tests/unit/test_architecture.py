@@ -25,6 +25,7 @@ FOUNDATIONS = {
     "driftd.errors",
     "driftd.formatting",
     "driftd.fsutil",
+    "driftd.main_module",
     "driftd_detectors",
 }
 MOST_LINES, LONGEST_FUNCTION = 400, 60

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from driftd.cli.check_config import meaning
+from driftd.config.credential_files import CredentialFileError
 from driftd.config.load import load
-from driftd.config.registry_schema import CredentialFileError
 from driftd.doctor.checks import CHECKS
 from driftd.doctor.installation import FindingLevel, examine_all
 from driftd.events import RegistryTask

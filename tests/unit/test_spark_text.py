@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from driftd.config.source_schema import EngineTokenError, Partition, SparkSourceConfig, read_token
+from driftd.config.credential_files import CredentialFileError, read_token
+from driftd.config.source_schema import Partition, SparkSourceConfig
 from driftd.sources.engines.protocol import EngineError, Query
 from driftd.sources.engines.spark_session import session_id, write_package
 from driftd.sources.engines.spark_text import Keys, Names, Statements, Table, number, quote
@@ -120,6 +121,6 @@ def test_a_file_without_a_token_is_told(tmp_path: Path, content: str | None) -> 
     file = tmp_path / "token"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(EngineTokenError, match=r"token_file .*token (cannot be read|holds no token)") as refused:
+    with pytest.raises(CredentialFileError, match=r"token_file .*token (cannot be read|holds no token)") as refused:
         read_token(file)
     assert "words" not in str(refused.value)

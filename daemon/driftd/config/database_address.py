@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from driftd.errors import DriftdError
+from driftd.config.credential_files import CredentialFileError
 from driftd.paths import credential
 
 _LONGEST = 4000  # bytes of a file of credentials
@@ -34,10 +34,6 @@ def sql_address(text: str) -> str:
     return text
 
 
-class CredentialsFileError(DriftdError):
-    """The file of a database's credentials cannot be used; the message does not hold what is in it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where a database is and who asks; `secrets` are what no message may hold."""
@@ -61,7 +57,7 @@ class Address:
 
 
 def read_address(url: str, file: Path | None) -> Address:
-    """The address of a config with what its file of credentials says. Raises CredentialsFileError without a secret."""
+    """The address of a config with what its file of credentials says. Raises CredentialFileError without a secret."""
     parts = urlsplit(url)
     named = Address(parts, unquote(parts.username) if parts.username else None)
     if file is None:
@@ -70,15 +66,15 @@ def read_address(url: str, file: Path | None) -> Address:
         text = credential(file).read_text("utf-8")[:_LONGEST].strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
-        raise CredentialsFileError(f"credentials_file {file} cannot be read: {reason}") from None
+        raise CredentialFileError(f"credentials_file {file} cannot be read: {reason}") from None
     if "://" in text:
         whole = urlsplit(text)
         if whole.scheme != parts.scheme:
-            raise CredentialsFileError(f"credentials_file {file} holds an address that is not of {parts.scheme}")
+            raise CredentialFileError(f"credentials_file {file} holds an address that is not of {parts.scheme}")
         return Address(whole, unquote(whole.username or "") or None, unquote(whole.password or "") or None)
     found = [_LINE.fullmatch(line) for line in text.splitlines() if line.strip()]
     if not found or None in found:
-        raise CredentialsFileError(
+        raise CredentialFileError(
             f"credentials_file {file} must hold lines `user: ...` and `password: ...`, or a whole address"
         )
     values = {match[1]: match[2] for match in found if match is not None}

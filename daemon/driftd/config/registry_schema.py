@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from driftd.config.credential_files import CredentialFileError
 from driftd.config.types import Duration, Section
-from driftd.errors import DriftdError
 
 _NAME = re.compile(r"[^/:'@\s]+")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]+")
@@ -39,10 +39,6 @@ def open_address(given: str) -> str:
     if urlsplit(given).password is not None:
         raise ValueError("the address holds a password: leave it out, and say username and password_file")
     return given
-
-
-class CredentialFileError(DriftdError):
-    """A file of credentials cannot be used; the message does not hold what is in it."""
 
 
 def credential_in(path: Path) -> str:

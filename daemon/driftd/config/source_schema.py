@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from driftd.config.credential_files import read_token
 from driftd.config.database_address import sql_address
 from driftd.config.object_store_schema import ObjectStoreConfig, SourcePath, scheme_of
 from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
-from driftd.paths import credential
 
 
 class StoreSourceConfig(Section):
@@ -169,23 +169,6 @@ def spark_address(text: str) -> str:
     return text
 
 
-class EngineTokenError(ValueError):
-    """A file does not hold the token of an engine; the message says why, and does not hold what is in it."""
-
-
-def read_token(path: Path) -> str:
-    """The token that a file holds, a credential of systemd where it is a bare name. Raises EngineTokenError."""
-    file = credential(path)
-    try:
-        found = file.read_text("utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise EngineTokenError(f"token_file {file} cannot be read: {reason}") from None
-    if len(found) != 1:
-        raise EngineTokenError(f"token_file {file} holds no token: write it there, alone, on one line")
-    return found[0]
-
-
 class SparkSourceConfig(EngineTables):
     """`kind: spark`: tables that a Spark cluster reads, by Spark Connect."""
 
@@ -204,7 +187,7 @@ class SparkSourceConfig(EngineTables):
     )
 
     def token(self) -> str | None:
-        """The token, if there is one. Raises EngineTokenError."""
+        """The token, if there is one. Raises CredentialFileError."""
         return None if self.token_file is None else read_token(self.token_file)
 
 

@@ -8,18 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from driftd.config.database_address import CredentialsFileError, read_address
+from driftd.config.credential_files import CredentialFileError, read_token
+from driftd.config.database_address import read_address
 from driftd.config.model_schema import ModelConfig
-from driftd.config.registry_schema import CredentialFileError, credential_in
+from driftd.config.registry_schema import credential_in
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
-from driftd.config.source_schema import EngineTokenError, read_token
-from driftd.errors import DriftdError
 from driftd.paths import SYSTEM_CREDENTIALS, credential
 from driftd.web.security import TokenFileError, Tokens
-
-
-class KeysFileError(DriftdError):
-    """A file of keys that cannot be read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,7 @@ def _secrets_of_model(key: str, model: ModelConfig) -> Iterator[Secret]:
             yield Secret(f"{key}.registry.mlflow.{name}", (path,), _read_credential)
 
 
-_FAULTS = (TokenFileError, AddressFileError, CredentialsFileError, CredentialFileError, EngineTokenError)
+_FAULTS = (TokenFileError, AddressFileError, CredentialFileError)
 
 
 def fault_of(secret: Secret) -> str | None:
@@ -75,7 +70,7 @@ def fault_of(secret: Secret) -> str | None:
 
     try:
         secret.use(tuple(_credential_path(path) if secret.is_credential else path for path in secret.paths))
-    except (*_FAULTS, TlsError, KeysFileError) as error:
+    except (*_FAULTS, TlsError) as error:
         return str(error)
     return None
 
@@ -110,7 +105,7 @@ def _keys(paths: tuple[Path, ...]) -> None:
     try:
         credential(paths[0]).read_bytes()
     except OSError as error:
-        raise KeysFileError(f"credentials_file {paths[0]} cannot be read: {error.strerror}") from None
+        raise CredentialFileError(f"credentials_file {paths[0]} cannot be read: {error.strerror}") from None
 
 
 def _read_credential(paths: tuple[Path, ...]) -> None:

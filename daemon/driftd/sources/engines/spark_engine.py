@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from driftd.config.credential_files import CredentialFileError
 from driftd.config.redact import HIDDEN
-from driftd.config.source_schema import EngineTokenError
 from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
 from driftd.sources.engines.spark_session import LASTING, Limit, Session, sentence_of
 from driftd.sources.engines.spark_text import Keys, Names, Statements, Table, quote
@@ -120,7 +120,7 @@ class SparkEngine:
             settings = self._settings
             try:
                 token = settings.token()
-            except EngineTokenError as error:
+            except CredentialFileError as error:
                 raise EngineError(str(error)) from None
             tag = f"driftd-{self._identity}".replace(",", "-").replace(" ", "-")
             self._session = Session(settings.remote, token, self._identity, tag)
@@ -130,7 +130,7 @@ class SparkEngine:
         if isinstance(error, EngineError):
             return str(error)
         text = sentence_of(error, limit, self._settings.timeout)
-        with contextlib.suppress(EngineTokenError):
+        with contextlib.suppress(CredentialFileError):
             token = self._settings.token()
             text = text if token is None else text.replace(token, HIDDEN)
         return f"{urlsplit(self._settings.remote).netloc}: {text}"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 import tempfile
 import threading
 import uuid
 import warnings
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from driftd.formatting import format_duration
+from driftd.main_module import main_with_file
 from driftd.sources.engines.protocol import EngineError
 from driftd_detectors.batches.worker import fingerprint, package_sources
 
@@ -32,25 +31,11 @@ _LONGEST_DETAIL = 300
 def import_pyspark() -> None:
     """Import Spark's client. Raises EngineError where it is not installed."""
     try:
-        with warnings.catch_warnings(), _main_with_file():
+        with warnings.catch_warnings(), main_with_file():
             warnings.simplefilter("ignore", FutureWarning)  # it has not seen the newest pandas
             import pyspark.sql.connect.session  # noqa: F401, PLC0415 - it takes seconds, in the child alone
     except ImportError as error:
         raise EngineError(f"Spark's client cannot be imported ({error}): pip install 'driftd[spark]'") from error
-
-
-@contextlib.contextmanager
-def _main_with_file() -> Iterator[None]:
-    """A program without a file, as of `python -c` and of fork servers, is taken for Spark's own tests: it would end."""
-    main = sys.modules["__main__"]
-    if hasattr(main, "__file__") or main.__spec__ is not None:
-        yield
-        return
-    main.__file__ = __file__
-    try:
-        yield
-    finally:
-        del main.__file__
 
 
 def session_id(identity: str, number: int) -> str:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from driftd.config.database_address import Address, CredentialsFileError, read_address
+from driftd.config.credential_files import CredentialFileError
+from driftd.config.database_address import Address, read_address
 from driftd.formatting import format_duration
 from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
 from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, sentence_of
@@ -202,7 +203,7 @@ class SqlEngine:
         return connection
 
     def _fault_of(self, error: Exception) -> EngineError:
-        if isinstance(error, EngineError | CredentialsFileError):
+        if isinstance(error, EngineError | CredentialFileError):
             return EngineError(str(error))
         address = self._address or Address(urlsplit(self._settings.url))
         return EngineError(address.hide(f"{address.shown}: {sentence_of(error, self._settings.timeout)}"))
