@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -14,6 +15,9 @@ from fault_counts import COUNTED
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # how long an example takes says more of the machine than of the code
+# Spark's client takes a program without a file, as a worker of xdist is, for its own documentation tests, and ends it.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
 MAY_BE_ABSENT = ("stream", "git work tree")  # data beside the project, and a checkout without git
 
 

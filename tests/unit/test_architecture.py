@@ -25,7 +25,6 @@ FOUNDATIONS = {
     "driftd.errors",
     "driftd.formatting",
     "driftd.fsutil",
-    "driftd.main_module",
     "driftd_detectors",
 }
 MOST_LINES, LONGEST_FUNCTION = 400, 60

@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.metaestimators import available_if
 
-from driftd.main_module import main_with_file
 from driftd_detectors.schema import class_name
 
 _DOWNLOADED = "registered_model_meta"  # written by a download from the registry; it says how the model was asked for
@@ -86,8 +85,7 @@ def mlflow_library() -> Any:
     """MLflow, which reports nothing to its makers. Raises ImportError with what to install."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
-        with main_with_file():
-            import mlflow.pyfunc  # noqa: PLC0415 - only who has such a model pays for it
+        import mlflow.pyfunc  # noqa: PLC0415 - only who has such a model pays for it
     except ImportError as error:
         raise ImportError(f"MLflow, which loads this model ({error}): pip install 'driftd[mlflow]'") from error
     return mlflow

@@ -21,7 +21,6 @@ import msgspec
 
 from driftd.config.registry_schema import credential_in
 from driftd.errors import DriftdError
-from driftd.main_module import main_with_file
 from driftd.registry.manifest import MANIFEST, Manifest
 
 if TYPE_CHECKING:
@@ -90,8 +89,7 @@ def _mlflow() -> Any:
     """MLflow without its flavours, which reports nothing to its makers. Raises ImportError with what to install."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
-        with main_with_file():
-            import mlflow  # noqa: PLC0415 - only where MLflow is the place
+        import mlflow  # noqa: PLC0415 - only where MLflow is the place
     except ImportError as error:
         raise ImportError(f"MLflow, where versions are registered ({error}): pip install 'driftd[mlflow]'") from error
     return mlflow

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from driftd.formatting import format_duration
-from driftd.main_module import main_with_file
 from driftd.sources.engines.protocol import EngineError
 from driftd_detectors.batches.worker import fingerprint, package_sources
 
@@ -31,7 +30,7 @@ _LONGEST_DETAIL = 300
 def import_pyspark() -> None:
     """Import Spark's client. Raises EngineError where it is not installed."""
     try:
-        with warnings.catch_warnings(), main_with_file():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # it has not seen the newest pandas
             import pyspark.sql.connect.session  # noqa: F401, PLC0415 - it takes seconds, in the child alone
     except ImportError as error:
