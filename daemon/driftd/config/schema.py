@@ -46,8 +46,9 @@ class Access(Section):
     listen: Listen = Field(description="host:port")
     token_file: Path | None = Field(
         None,
-        description="file of bearer tokens, one a line, for all that changes or hands in something; "
-        "a bare name is a credential of systemd",
+        description="file of bearer tokens, one a line, for all that changes or hands in something; one with "
+        "`role=operate` after it may ask for builds, approvals and the like by HTTP; a bare name is a credential of "
+        "systemd",
     )
     tls: Tls | None = Field(None, description="answer by HTTPS alone")
     protect: Literal["changes", "all"] = Field(

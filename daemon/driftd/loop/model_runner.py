@@ -269,7 +269,7 @@ class ModelRunner:
             self._answer(request, now)
         except (TypeError, ValueError) as error:
             outcome = f"it cannot be answered: {type(error).__name__}: {encodable(str(error))}"
-            self.store.answer_request(request.id, at=now, outcome=outcome)
+            self.store.answer_request(request.id, at=now, outcome=outcome, is_refused=True)
             log.error("request_failed", model=self.name, kind=request.kind, who=request.who, exc_info=True)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
@@ -285,7 +285,8 @@ class ModelRunner:
             if finding.kind == RESET_CURSOR and not obstacle:
                 finding, monitor = reset_cursor(finding, self.scheduler, self.evidence, champion, self.store, now)
             transition = decision.advance(replace(finding, obstacle=obstacle), facts, actor=request.who)
-            self.store.answer_request(request.id, at=now, outcome=transition.reason)
+            is_refused = transition.event is Event.REQUEST_REFUSED
+            self.store.answer_request(request.id, at=now, outcome=transition.reason, is_refused=is_refused)
             if transition.event is Event.EVIDENCE_RESET:
                 self.evidence.put_aside(decision.state.champion, fresh, self.store, now)
         self.evidence.monitor = monitor

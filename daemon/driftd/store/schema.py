@@ -68,6 +68,14 @@ def m006_indexes_of_history(db: Database) -> None:
     db.execute("create index configs_applied on configs(id) where error is null")
 
 
+@STATE_MIGRATIONS()
+def m007_keys_of_requests(db: Database) -> None:
+    """By which its sender knows a request that is sent again, and whether the answer was that it cannot be done."""
+    db.execute("alter table requests add column key text")
+    db.execute("alter table requests add column refused integer")
+    db.execute("create unique index requests_by_key on requests(key)")
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

@@ -38,6 +38,7 @@ KINDS = {
             "m004_restores",
             "m005_alarms_as_levels",
             "m006_indexes_of_history",
+            "m007_keys_of_requests",
         ),
     ),
 }

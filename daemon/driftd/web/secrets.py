@@ -9,7 +9,7 @@ from pathlib import Path
 
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
 from driftd.paths import SYSTEM_CREDENTIALS, credential
-from driftd.web.security import TokenFileError, Tokens
+from driftd.web.tokens import TokenFileError, Tokens
 
 
 @dataclass(frozen=True, slots=True)
