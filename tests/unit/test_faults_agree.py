@@ -262,6 +262,8 @@ CASES: dict[str, Case] = {
     "jobs killed": (nothing, set(), ""),
     "labels of ids": (nothing, set(), ""),
     "a snapshot that is gone": (nothing, set(), ""),
+    "a request over HTTP": (nothing, set(), ""),
+    "a page of another site": (nothing, set(), ""),
     "more than `retention.share`": (deletion_held, {"DriftdDeletionHeld"}, "events over their age are kept"),
     "a disk that will be full": (fills_up, {"DriftdDiskFillsUp"}, "The disk of state_dir is full at"),
 }
