@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from driftd.config.types import moment, seconds
+from driftd.records import PAUSABLE
 from driftd.store.state.records import StoredRequest
 from driftd.store.state.writer import post_request
 
@@ -21,6 +22,8 @@ Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, description="why, 
 NeededReason = Annotated[
     str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, pattern=r"\S", description="why, for the history")
 ]
+Pausable = Literal["checks", "retraining", "promotion"]
+Feature = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, description="by its name")]
 Number = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_NUMBER)]
 Until = Annotated[
     str,
@@ -40,7 +43,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def arguments(self, now: float) -> dict[str, object]:
         """As the store keeps them: the reason is `text`, an end is epoch seconds. Raises ValueError with a sentence."""
-        given: dict[str, Any] = msgspec.to_builtins(self)
+        given: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         if "until" in given:
             given["until"] = end_of(given["until"], now)
         return {"text": given.pop("reason"), **given}
@@ -100,6 +103,40 @@ class Acknowledge(Request, frozen=True, kw_only=True):
     reason: NeededReason
 
 
+class Pause(Request, frozen=True, kw_only=True):
+    """Checks, retraining or promotion of the model are held until a time; all three unless `what` names some."""
+
+    kind: ClassVar[str] = "pause"
+    summary: ClassVar[str] = "Hold a model for a while"
+    what: Annotated[tuple[Pausable, ...], msgspec.Meta(max_length=len(PAUSABLE))] = ()
+    until: Until = WEEK
+    reason: NeededReason
+
+
+class Silence(Request, frozen=True, kw_only=True):
+    """A feature raises no alarm until a time; what is gathered meanwhile is kept."""
+
+    kind: ClassVar[str] = "silence"
+    summary: ClassVar[str] = "Have a feature raise no alarm for a while"
+    feature: Feature
+    until: Until = WEEK
+    reason: NeededReason
+
+
+class Resume(Request, frozen=True, kw_only=True):
+    """What was ordered is over before its time: pauses (`what`), a silence (`feature`), an acknowledgement (`alarm`).
+
+    Everything where nothing is named. What the config's override asks for stays.
+    """
+
+    kind: ClassVar[str] = "resume"
+    summary: ClassVar[str] = "End pauses, silences and acknowledgements before their time"
+    what: Annotated[tuple[Pausable, ...], msgspec.Meta(max_length=len(PAUSABLE))] = ()
+    feature: Feature | None = None
+    alarm: Number | None = None
+    reason: Reason = ""
+
+
 class ResetEvidence(Request, frozen=True, kw_only=True):
     """The evidence against the served version begins anew, as after a swap."""
 
@@ -128,7 +165,19 @@ class PruneChecks(Request, frozen=True, kw_only=True):
 # By HTTP; what else is asked belongs to a command that does more than ask.
 REQUESTS: dict[str, type[Request]] = {
     request.kind: request
-    for request in (Retrain, Approve, Reject, Confirm, Rollback, Acknowledge, ResetEvidence, ResetCursor)
+    for request in (
+        Retrain,
+        Approve,
+        Reject,
+        Confirm,
+        Rollback,
+        Acknowledge,
+        Pause,
+        Silence,
+        Resume,
+        ResetEvidence,
+        ResetCursor,
+    )
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from driftd.api.requests import (
+    WEEK,
     Acknowledge,
     Approve,
     Confirm,
@@ -82,7 +83,7 @@ def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json
     Example:
       driftd retrain demand --why "after the schema fix"
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    _ask(config_path, model, Retrain(reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, Retrain(reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -96,7 +97,7 @@ def approve(config_path: Path, model: str, version: int, why: str, wait: float, 
     Example:
       driftd approve demand 8 --why "checked on the holdout"
     """  # noqa: D301 - see above
-    _ask(config_path, model, Approve(version=version, reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, Approve(version=version, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -110,7 +111,7 @@ def reject(config_path: Path, model: str, version: int, why: str, wait: float, a
     Example:
       driftd reject demand 8 --why "region north is worse"
     """  # noqa: D301 - see above
-    _ask(config_path, model, Reject(version=version, reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, Reject(version=version, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -127,7 +128,7 @@ def confirm(config_path: Path, model: str, version: int, why: str, wait: float, 
     Example:
       driftd confirm demand 8 --why "rolled out to all hosts"
     """  # noqa: D301 - see above
-    _ask(config_path, model, Confirm(version=version, reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, Confirm(version=version, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -143,7 +144,7 @@ def rollback(config_path: Path, model: str | None, version: int | None, why: str
     Example:
       driftd rollback demand --to 3 --why "complaints from the north"
     """  # noqa: D301 - see above
-    _ask(config_path, model, Rollback(version=version, reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, Rollback(version=version, reason=why), wait=wait, as_json=as_json)
 
 
 def _time_or_span(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -155,17 +156,17 @@ def _time_or_span(_context: click.Context, _parameter: click.Parameter, text: st
     return text
 
 
+def until_option(**settings: Any) -> Callable[[Decorated], Decorated]:
+    """The end of what is asked for."""
+    text = "A time with its zone (2026-12-01T00:00:00Z), or a span from now (7d)."
+    return click.option("--until", show_default=True, callback=_time_or_span, help=text, **settings)
+
+
 @click.command()
 @click.argument("model")
 @click.argument("alarm", required=False, type=int)
 @why_option(required=True)
-@click.option(
-    "--until",
-    default="7d",
-    show_default=True,
-    callback=_time_or_span,
-    help="A time with its zone (2026-12-01T00:00:00Z), or a span from now (7d).",
-)
+@until_option(default=WEEK)
 @answer_options
 def acknowledge(
     config_path: Path, model: str, alarm: int | None, why: str, until: str, wait: float, as_json: bool
@@ -176,7 +177,7 @@ def acknowledge(
     Example:
       driftd acknowledge demand 17 --why "price campaign until Sunday" --until 3d
     """  # noqa: D301 - see above
-    _ask(config_path, model, Acknowledge(alarm=alarm, until=until, reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, Acknowledge(alarm=alarm, until=until, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command("reset-evidence")
@@ -194,7 +195,7 @@ def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json
     Example:
       driftd reset-evidence demand --why "INC-123: two days of test traffic"
     """  # noqa: D301 - see above
-    _ask(config_path, model, ResetEvidence(reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, ResetEvidence(reason=why), wait=wait, as_json=as_json)
 
 
 @click.command("reset-cursor")
@@ -212,7 +213,7 @@ def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, fo
     Example:
       driftd reset-cursor demand --why "the host was a year ahead"
     """  # noqa: D301 - see above
-    _ask(config_path, model, ResetCursor(reason=why, force=force), wait=wait, as_json=as_json)
+    ask(config_path, model, ResetCursor(reason=why, force=force), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -282,7 +283,7 @@ def _count_old_checks(config: Config, places: Places, name: str) -> tuple[int, i
     return sum(at < time.time() - config.retention.checks for at in times), len(times)
 
 
-def _ask(config_path: Path, model: str | None, request: Request, *, wait: float, as_json: bool) -> None:
+def ask(config_path: Path, model: str | None, request: Request, *, wait: float, as_json: bool) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
     who = whoami()  # before this process becomes the owner of the state
     config, places = open_places(config_path)

@@ -27,7 +27,8 @@ from driftd.store.integrity import damage_marked
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredCheck
 from driftd.store.subprocesses import PROBE_SECONDS, ChildError, probe_hangs, run_apart
-from driftd.views.status import describe_hand_over, is_awaited, needs_person
+from driftd.views.hand_over import describe_hand_over, is_awaited
+from driftd.views.status import needs_person
 from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Schema, is_own
 

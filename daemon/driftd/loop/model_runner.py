@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import structlog
 
@@ -33,6 +34,7 @@ from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
     ClockTick,
     Facts,
+    Override,
     ProbationResult,
     StepDone,
 )
@@ -85,9 +87,9 @@ class ModelRunner:
 
     def step(self, now: float) -> bool:
         """Check, decide and act once. True while there is more to check now."""
-        self.evidence.silence(frozenset(self.rules.override.in_force(now).silence))
         self._harvest(now)
         self._answer_requests(now)
+        self.evidence.silence(self._demands(now).silenced)
         behind = self._check(now)
         self._settle(now)
         while self._harvest(now):  # begins what was just intended, and what follows from what ended meanwhile
@@ -113,7 +115,8 @@ class ModelRunner:
         state = self.state
         waits = any((state.build, state.want, state.probation, state.hand_over))
         longest = [now + SHORT_REST] if waits or state.phase not in (Phase.STEADY, Phase.PAUSED) else []
-        ends = [at for at in self.rules.override.ends if at > now]
+        asked = self.rules.override.ends, (order.until for order in state.orders if order.until is not None)
+        ends = [at for at in chain(*asked) if at > now]
         return min([self.scheduler.next_look(self.store, now), *longest, *ends])
 
     @property
@@ -137,6 +140,10 @@ class ModelRunner:
         if self.state != before:
             self.metrics.state(self.state, self.performer.registry.current(self.name))
 
+    def _demands(self, now: float) -> Override:
+        """What the config's override and the orders of people ask for now."""
+        return self.rules.override.with_orders(self.state.orders, now)
+
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
         delay = None if self.evidence.monitor is None else self.evidence.monitor.maturity.delay
         facts = self.counts.facts(state or self.state, self.store, self.scheduler, delay, now)
@@ -147,7 +154,7 @@ class ModelRunner:
     def _check(self, now: float) -> bool:
         champion = self.state.champion
         self.hang, self._is_unanswered = None, False
-        is_paused = self.state.phase is Phase.PAUSED or "checks" in self.rules.override.in_force(now).pause
+        is_paused = self.state.phase is Phase.PAUSED or self._demands(now).pause_of("checks") is not None
         if is_paused or self.evidence.monitor is None or champion is None:
             return False  # a pause holds the very next window, before it is decided on
         try:
@@ -322,7 +329,7 @@ class ModelRunner:
             arguments = action.typed_arguments
             is_swap = isinstance(arguments, SwapArguments) and arguments.purpose is not SwapPurpose.PROMOTE
             return not (is_swap or action.kind is ActionKind.REPORT or self._is_asked_hand_over(arguments))
-        return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
+        return action.kind in BUILDING and self._demands(now).pause_of("retraining") is not None
 
     def _is_asked_hand_over(self, arguments: ActionArguments) -> bool:
         """Whether an action hands over what an operator asked for, or takes a hand-over back."""

@@ -14,9 +14,9 @@ import msgspec
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
 from driftd.errors import raise_shortage
-from driftd.formatting import format_minute, format_time
+from driftd.formatting import format_minute
 from driftd.paths import Places
-from driftd.records import Build, HandOver, HandOverStage, ModelState, Phase, Probation, Verdict
+from driftd.records import Build, HandOver, ModelState, Phase, Probation, Verdict
 from driftd.registry import Registry
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
@@ -27,7 +27,17 @@ from driftd.views.conditions import (
     blind_spots,
     pressings,
 )
-from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, lapse_of, override_in_force, readable
+from driftd.views.config import (
+    ConfigStanding,
+    OrderView,
+    OverrideInForce,
+    config_standing,
+    lapse_of,
+    order_views,
+    override_in_force,
+    readable,
+)
+from driftd.views.hand_over import describe_hand_over, describe_stage, is_awaited
 from driftd.views.row_counts import RowCounts, row_counts
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
 
@@ -97,6 +107,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     pressing: tuple[ActiveCondition, ...] = ()
     is_external: bool = False  # another system serves it; driftd only watches
     hand_over: HandOver | None = None  # of a version to that system
+    orders: Sequence[OrderView] = ()  # of people, that hold
     version_asked: str | None = None  # why a new version was asked for, where no trainer is configured
 
     @property
@@ -246,6 +257,7 @@ def model_status(
         pressing=pressing,
         is_external=is_external,
         hand_over=state.hand_over,
+        orders=order_views(state),
         version_asked=None if state.version_request is None else state.version_request.reason,
     )
 
@@ -301,27 +313,6 @@ def needs_person(state: ModelState) -> str | None:
     return None
 
 
-def is_awaited(hand_over: HandOver) -> bool:
-    """Whether a person can do something about a hand-over: confirm it, or see why it cannot be told."""
-    failing = hand_over.stage is HandOverStage.DELIVER and hand_over.error != ""
-    return failing or hand_over.stage is HandOverStage.AWAIT
-
-
-def describe_hand_over(model: str, hand_over: HandOver) -> str:
-    """What is awaited of a version that another system is to serve."""
-    version, until = hand_over.version, format_time(hand_over.until)
-    confirm = f"`driftd confirm {model} {version}`"
-    if hand_over.error:
-        return (
-            f"version {version} could not be handed over ({hand_over.attempts} tries): {hand_over.error}; it is tried "
-            f"again until {until}, and {confirm} says that it serves all the same"
-        )
-    return (
-        f"version {version} was handed over ({hand_over.delivery}): {confirm} or its first prediction confirms it, "
-        f"else it is taken back at {until}"
-    )
-
-
 def unseen_labels(figures: CheckFigures) -> list[str]:
     """That labels of the last evaluated cohort are no class of its version, in one sentence; nothing when all are."""
     strays = int(figures.unseen_labels)
@@ -334,7 +325,7 @@ def unseen_labels(figures: CheckFigures) -> list[str]:
 def sentences(status: ServedStatus) -> list[str]:
     """What there is to say of one model, most important first."""
     said = [f"{status.reason} ({status.verdict})" if status.verdict else status.reason]
-    said += _of_external(status)
+    said += [*_of_external(status), *(order.sentence for order in status.orders)]
     if status.served_fault and status.served_fault != status.needs:
         said.append(status.served_fault)
     said += [sentence for sentence in map(format_condition, status.pressing) if sentence != status.needs]
@@ -364,21 +355,13 @@ def sentences(status: ServedStatus) -> list[str]:
     return said
 
 
-_STAGES = {  # of a hand-over in which nobody need do anything
-    HandOverStage.DELIVER: "the other system is being told to serve version {0}",
-    HandOverStage.CONFIRMED: "version {0} is confirmed and is being taken up",
-    HandOverStage.TAKE_BACK: "the other system is being told to serve version {1} again instead of {0}; builds "
-    "wait until it was told, or until `driftd confirm` says that version {1} serves",
-}
-
-
 def _of_external(status: ServedStatus) -> list[str]:
     """What there is to say of a model because another system serves it."""
     said = [f"another system serves it, with version {status.version} as far as driftd knows"]
     if status.version_asked is not None and status.wanted:
         said.append(f"a new version was asked for: {status.version_asked}")
     if status.hand_over is not None and not is_awaited(status.hand_over):
-        said.append(_STAGES[status.hand_over.stage].format(status.hand_over.version, status.version))
+        said.append(describe_stage(status.hand_over, status.version))
     return said if status.is_external else []
 
 

@@ -110,6 +110,17 @@ def test_a_build_is_told_with_the_alarm_that_caused_it(driftd: Run, store: State
         (("approve", "demand", "2"), "approve", {"version": 2, "text": ""}),
         (("reject", "demand", "2"), "reject", {"version": 2, "text": ""}),
         (("rollback", "demand", "--to", "1"), "rollback", {"version": 1, "text": ""}),
+        (
+            ("pause", "demand", "--what", "checks", "--until", "2999-01-01T00:00:00Z", "--why", "INC-1"),
+            "pause",
+            {"what": ["checks"], "until": 32_472_144_000.0, "text": "INC-1"},
+        ),
+        (
+            ("silence", "demand", "price", "--until", "2999-01-01T00:00:00Z", "--why", "campaign"),
+            "silence",
+            {"feature": "price", "until": 32_472_144_000.0, "text": "campaign"},
+        ),
+        (("resume", "demand"), "resume", {"what": [], "feature": None, "alarm": None, "text": ""}),
     ],
 )
 def test_what_is_asked_waits_in_the_store_for_the_daemon(
@@ -151,7 +162,8 @@ def test_an_acknowledgement_has_a_reason_and_an_end(driftd: Run, store: StateSto
     assert week.arguments["alarm"] is None
     assert week.arguments["until"] == pytest.approx(time.time() + 7 * 86_400, abs=600)
     assert "no span (7d, 12h) and no time" in driftd("acknowledge", "demand", "--until", "soon", *reason)[2]
-    assert "Missing option '--why'" in driftd("acknowledge", "demand", "17")[2]
+    for command in (("acknowledge", "demand", "17"), ("pause", "demand"), ("silence", "demand", "price")):
+        assert "Missing option '--why'" in driftd(*command)[2]
 
 
 @pytest.mark.parametrize(("is_refused", "expected"), [(False, 0), (True, 5)])
