@@ -82,6 +82,18 @@ def test_what_is_asked_by_http_is_done_by_the_loop(http: httpx.Client, folder: P
     with StateReader.read_only(Places(folder / "state").state_db) as reader:
         line = next(line for line in reader.history(MODEL, 10) if line.event == "evidence_reset")
     assert (line.actor, line.reason) == ("ada by API from 127.0.0.1", done["outcome"])
+    headers = {"Idempotency-Key": "7f3a"}
+    pause = {"what": ["checks"], "until": "2h", "reason": "INC-2"}
+    paused = answer_of(http, http.post(f"{api}/pause", json=pause, headers=headers))
+    assert http.post(f"{api}/pause", json=pause, headers=headers).json()["id"] == paused["id"]
+    wait(lambda: http.get("/api/status").json()[MODEL]["phase"] == "paused", "the pause holds")
+    shown = http.get(f"/api/models/{MODEL}").json()
+    assert [(order["kind"], order["subject"], order["reason"]) for order in shown["orders"]] == [
+        ("pause", "checks", "INC-2")
+    ]
+    assert any("checks paused until" in sentence for sentence in shown["attention"]["also"])
+    assert answer_of(http, http.post(f"{api}/resume", json={}))["status"] == "done"
+    wait(lambda: http.get("/api/status").json()[MODEL]["phase"] == "steady", "the model goes on")
     del http.headers["Authorization"]
     assert http.post(f"{api}/retrain", json={}).status_code == 401
     assert http.get("/openapi.json").json()["openapi"] == "3.1.0"
