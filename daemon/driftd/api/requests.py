@@ -43,7 +43,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def arguments(self, now: float) -> dict[str, object]:
         """As the store keeps them: the reason is `text`, an end is epoch seconds. Raises ValueError with a sentence."""
-        given: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
+        fields = msgspec.structs.asdict(self)  # halves of characters of a command line stay as they are
+        given: dict[str, Any] = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()
+        }
         if "until" in given:
             given["until"] = end_of(given["until"], now)
         return {"text": given.pop("reason"), **given}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ LONGEST_BODY = 16_384  # bytes
 LONGEST_KEY = 128  # characters
 AT_ONCE, A_SECOND = 30, 1.0  # requests of one token: so many at once, and so many a second from then on
 MOST_WAITING = 1000  # requests that no loop has answered yet: more say nothing new, and fill the disk
-LARGEST_ID = 2**63 - 1  # that SQLite can look up
+ID = re.compile(r"[0-9]{1,18}")  # what SQLite can look up
 RETRY_SECONDS = 5
 
 
@@ -82,7 +83,7 @@ class RequestApi:
         """What is answered."""
         return [
             Route("/api/v1/models/{model:str}/{action:str}", self._post, methods=["POST"]),
-            Route("/api/v1/requests/{request:int}", self._show),
+            Route("/api/v1/requests/{request:str}", self._show),
             Route("/openapi.json", self._document),
         ]
 
@@ -90,13 +91,13 @@ class RequestApi:
         return _json(document())
 
     async def _show(self, request: HttpRequest) -> Response:
-        number = min(request.path_params["request"], LARGEST_ID)
+        text = request.path_params["request"]
         try:
-            found = await asyncio.to_thread(self._read, number)
+            found = await asyncio.to_thread(self._read, int(text)) if ID.fullmatch(text) else None
         except RefusalError as error:
             return _error(error.status, str(error), retry_after=error.retry_after)
         if found is None:
-            return _error(404, f"there is no request {number}", "request")
+            return _error(404, f"there is no request {text[:40]}", "request")
         return _json(msgspec.to_builtins(RequestView.of(found)))
 
     async def _post(self, request: HttpRequest) -> Response:
