@@ -43,6 +43,7 @@ _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its
     "/api/decisions/{decision}": ("A decision whole", "application/json", ()),
     "/api/alarms/{alarm}": ("An alarm with the decision on it", "application/json", ()),
 }
+_PROTECTED: list[Json] = [{}, {"token": []}]  # a token where `http.protect` is `all`
 _REFUSALS = {
     "400": "The body is no JSON",
     "401": "A token is needed",
@@ -80,7 +81,10 @@ def document() -> Json:
         "components": {
             "schemas": {**schemas, "Error": _ERROR},
             "responses": {f"Refusal{status}": _json(meaning, "Error") for status, meaning in _REFUSALS.items()},
-            "securitySchemes": {"operator": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "any token of http.token_file"},
+                "operator": {"type": "http", "scheme": "bearer", "description": "one with role=operate"},
+            },
         },
     }
 
@@ -103,6 +107,7 @@ def _look(path: str, summary: str, media: str, query: tuple[str, ...]) -> Json:
     return {
         "summary": summary,
         "operationId": f"get {path}",
+        "security": [] if path == "/-/healthy" else _PROTECTED,
         "parameters": [*_in_path(path), *_in_query(query)],
         "responses": responses,
     }
@@ -121,7 +126,7 @@ def _reload(method: str) -> Json:
     return {
         "summary": "Take the config on disk up",
         "operationId": f"{method} /-/reload",
-        "security": [{}, {"operator": []}],
+        "security": [{}, {"token": []}],
         "responses": {
             "200": {"description": "It is in force"},
             "400": {"description": "It is refused, and why"},
@@ -134,6 +139,7 @@ def _outcome() -> Json:
     return {
         "summary": "What became of a request",
         "operationId": "get request",
+        "security": _PROTECTED,
         "parameters": _in_path("/{request}"),
         "responses": {
             "200": _json("The request, with its answer once there is one", RequestView.__name__),
