@@ -150,6 +150,21 @@ def test_a_person_ends_what_is_named_or_everything() -> None:
     assert nothing.reason == "there is no such order of a person (standing: none)"
 
 
+def test_an_acknowledgement_whose_time_is_over_ends_with_a_line() -> None:
+    """It is no longer shown as one, and the history says that its alarm counts again."""
+    alarm = OpenAlarm(17, "performance", "mae rose", NOW - HOUR, acknowledged=Acknowledgement("bob", "known", UNTIL))
+    state = replace(STEADY, open_alarms=(alarm,))
+    ended = decide(state, now=UNTIL)
+    assert ended.event == Event.ORDER_ENDED
+    assert ended.reason == "the time of an order is over: alarm 17 acknowledged by bob (known)"
+    assert ended.state.open_alarms[0].acknowledged is None
+
+
+def test_what_is_named_twice_is_ordered_once() -> None:
+    """A request that repeats itself makes one order of it."""
+    assert len(decide(STEADY, asked("pause", what=("checks", "checks"))).state.orders) == 1
+
+
 def test_the_config_counts_where_both_say_something() -> None:
     """What the override pauses stays paused when a person ends their own pause; both are told so."""
     override = Override("INC-9", pause=frozenset({"checks"}))

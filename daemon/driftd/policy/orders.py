@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from driftd.formatting import format_time
 from driftd.policy.inputs import THE_OVERRIDE, Facts, OperatorRequest, Override
-from driftd.records import PAUSABLE, DecisionFigures, Event, ModelState, Order, OrderKind, Transition
+from driftd.records import PAUSABLE, DecisionFigures, Event, ModelState, OpenAlarm, Order, OrderKind, Transition
 
 MOST_ORDERS = 200  # of one model; more are a mistake of a program
 
@@ -38,7 +38,9 @@ def give_orders(
     is_pause = finding.kind == "pause"
     kind = OrderKind.PAUSE if is_pause else OrderKind.SILENCE
     subjects = (finding.what or PAUSABLE) if is_pause else (finding.feature or "",)
-    given = [Order(kind, subject, finding.who, finding.text.strip(), finding.until) for subject in subjects]
+    given = [
+        Order(kind, subject, finding.who, finding.text.strip(), finding.until) for subject in dict.fromkeys(subjects)
+    ]
     kept = [order for order in state.orders if (order.kind, order.subject) not in _names(given)]
     asks = "; ".join(map(describe_order, given))
     configured = _held_by_config(override, given)
@@ -80,15 +82,8 @@ def end_orders(state: ModelState, finding: OperatorRequest, override: Override) 
     why = f" ({finding.text.strip()})" if finding.text.strip() else ""
     held = _held_by_config(override, ended)
     beside = f"; the config's override still holds {', '.join(held)}: change it there" if held else ""
-    after = replace(
-        state,
-        orders=tuple(order for order in state.orders if order not in ended),
-        open_alarms=tuple(
-            replace(alarm, acknowledged=None) if alarm in known else alarm for alarm in state.open_alarms
-        ),
-    )
     reason = f"{finding.who} ends what was ordered: {'; '.join(said)}{why}{beside}"
-    return Transition(after, reason, Event.ORDER_ENDED, (), DecisionFigures(who=finding.who))
+    return Transition(_without(state, ended, known), reason, Event.ORDER_ENDED, (), DecisionFigures(who=finding.who))
 
 
 def _nothing_ends(state: ModelState, override: Override) -> str:
@@ -99,13 +94,30 @@ def _nothing_ends(state: ModelState, override: Override) -> str:
 
 
 def lapse_orders(state: ModelState, now: float) -> Transition | None:
-    """End the orders whose time is over; None while there is none."""
+    """End the orders and the acknowledgements whose time is over; None while there is none."""
     over = [order for order in state.orders if not order.stands(now)]
-    if not over:
+    known = [alarm for alarm in state.open_alarms if alarm.acknowledged is not None and alarm.acknowledged.until <= now]
+    if not over and not known:
         return None
-    after = replace(state, orders=tuple(order for order in state.orders if order.stands(now)))
-    said = "; ".join(f"{describe_order(order)}, ordered by {order.who} ({order.reason})" for order in over)
-    return Transition(after, f"the time of an order is over: {said}", Event.ORDER_ENDED)
+    said = [f"{describe_order(order)}, ordered by {order.who} ({order.reason})" for order in over]
+    said += [
+        f"alarm {alarm.number} acknowledged by {alarm.acknowledged.who} ({alarm.acknowledged.reason})"
+        for alarm in known
+        if alarm.acknowledged is not None
+    ]
+    reason = f"the time of an order is over: {'; '.join(said)}"
+    return Transition(_without(state, over, known), reason, Event.ORDER_ENDED)
+
+
+def _without(state: ModelState, orders: Collection[Order], alarms: Collection[OpenAlarm]) -> ModelState:
+    """The state without these orders, and with these alarms acknowledged no more."""
+    return replace(
+        state,
+        orders=tuple(order for order in state.orders if order not in orders),
+        open_alarms=tuple(
+            replace(alarm, acknowledged=None) if alarm in alarms else alarm for alarm in state.open_alarms
+        ),
+    )
 
 
 def _is_named(order: Order, finding: OperatorRequest) -> bool:
