@@ -83,6 +83,11 @@ def steps_from(world: World) -> Iterator[Step]:
         yield "confirm", OperatorRequest("confirm", "ada", "because", world.state.hand_over.version), True, False
     for kind in PEOPLE:
         yield kind, OperatorRequest(kind, "ada", "because", until=NOW + 2 * DAY), True, False
+    if world.has_orders:
+        until = NOW + 2 * DAY
+        for what in ("checks", "retraining", "promotion"):
+            yield "pause", OperatorRequest("pause", "ada", "because", until=until, what=(what,)), True, False
+        yield "resume", OperatorRequest("resume", "ada"), True, False
     yield "fault", QualityFault("a column is gone") if world.state.blocked is None else QualityOk(), True, False
 
 
@@ -204,6 +209,8 @@ def moved(world: World, finding: Finding, transition: Transition) -> World:
 
 def is_attended(world: World) -> bool:
     state = world.state
+    if any(order.stands(NOW) for order in state.orders):
+        return True  # a person holds it, and knows until when
     if any(alarm.acknowledged is not None and alarm.acknowledged.until > NOW for alarm in state.open_alarms):
         return True
     at_work = state.phase is Phase.RETRAINING and state.build is not None and state.build.step in AT_WORK
@@ -235,6 +242,10 @@ def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
     own = before.want if wish is None else None
     if own is not None and own.trigger is Trigger.MANUAL and state.want is None:
         assert transition.event is not None, f"a person's build ends in silence: {transition.reason}"
+    if before.orders != state.orders:
+        assert transition.event in (Event.ORDER_GIVEN, Event.ORDER_ENDED), f"an order changes in silence: {state}"
+    if state.phase is Phase.PAUSED and before.phase is not Phase.PAUSED:
+        assert isinstance(finding, ClockTick), transition.reason
     if world.stands and state.champion == before.champion and not isinstance(finding, AlarmCleared):
         assert state.open_alarms, f"the alarm is forgotten: {transition.event} {transition.reason}"
 
@@ -243,6 +254,7 @@ START = World(ModelState("demand", champion=2, previous=1))
 
 
 REFRESHED = replace(START, settings=REFRESHING)
+ORDERED = replace(START, has_orders=True)
 
 
 def explore(start: World, most: int) -> set[World]:

@@ -64,6 +64,7 @@ class World:
     passed: bool = False  # the challenger won its gate, or a refresh chose it
     settings: PolicySettings = SETTINGS
     named: int | None = None  # what driftd last had the alias of a registry name, whatever it heard of that
+    has_orders: bool = False  # whether people also pause the model and let it go on
 
     @property
     def versions(self) -> frozenset[int]:
@@ -144,8 +145,10 @@ def canonical(world: World) -> World:
         )
         for alarm in state.open_alarms
     )
+    orders = tuple(replace(order, until=min(order.until or NOW, NOW + 2 * DAY)) for order in state.orders)
     state = replace(
         state,
+        orders=orders,
         champion=2,
         previous=names.get(state.previous, 9),
         build=build,

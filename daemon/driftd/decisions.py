@@ -218,8 +218,8 @@ MEANINGS: dict[Event, Meaning] = {
         "The state came from a backup and was compared with the versions on disk.",
         by_default=True,
     ),
-    Event.PAUSED: Meaning(Severity.INFO, "Checks paused", "The operator's override stopped the checks."),
-    Event.RESUMED: Meaning(Severity.INFO, "Checks resumed", "The operator's override stops the checks no longer."),
+    Event.PAUSED: Meaning(Severity.INFO, "Checks paused", "The override or a person stopped the checks."),
+    Event.RESUMED: Meaning(Severity.INFO, "Checks resumed", "Nothing stops the checks any more."),
     Event.OVERRIDE_BEGAN: Meaning(
         Severity.INFO,
         "Override in force",
@@ -232,6 +232,17 @@ MEANINGS: dict[Event, Meaning] = {
         Severity.INFO,
         "Override ended",
         "The override asks nothing of this model any more: it was lifted, or its time is over.",
+        by_default=True,
+    ),
+    Event.ORDER_GIVEN: Meaning(
+        Severity.INFO,
+        "Ordered by a person",
+        "A person paused the model, or silenced a feature of it, until the time that they gave.",
+    ),
+    Event.ORDER_ENDED: Meaning(
+        Severity.INFO,
+        "Order ended",
+        "What a person had ordered holds no more: they ended it, or its time is over.",
         by_default=True,
     ),
     Event.CURSOR_RESET: Meaning(

@@ -47,6 +47,8 @@ class Event(StrEnum):
     OVERRIDE_BEGAN = "override_began"
     OVERRIDE_CHANGED = "override_changed"
     OVERRIDE_ENDED = "override_ended"
+    ORDER_GIVEN = "order_given"
+    ORDER_ENDED = "order_ended"
     CURSOR_RESET = "cursor_reset"
     CHECKS_FORGOTTEN = "checks_forgotten"
     REQUEST_REFUSED = "request_refused"

@@ -37,6 +37,7 @@ from driftd_detectors.assessment import Verdict
 
 __all__ = [
     "NO_FIGURES",
+    "PAUSABLE",
     "Acknowledgement",
     "Action",
     "ActionArguments",
@@ -59,6 +60,8 @@ __all__ = [
     "ModelState",
     "MovedAlias",
     "OpenAlarm",
+    "Order",
+    "OrderKind",
     "Phase",
     "Probation",
     "ProbationDecision",
@@ -264,6 +267,31 @@ class VersionRequest:
     retry_at: float | None = None
 
 
+class OrderKind(StrEnum):
+    """What a standing order holds."""
+
+    PAUSE = "pause"
+    SILENCE = "silence"
+
+
+PAUSABLE = ("checks", "retraining", "promotion")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asks of one model until a time: a pause, or that a feature raises no alarm."""
+
+    kind: OrderKind
+    subject: str  # of a pause one of `PAUSABLE`, of a silence the feature
+    who: str
+    reason: str
+    until: float | None = None  # epoch seconds; None (of the config alone) has no end
+
+    def stands(self, now: float) -> bool:
+        """Whether its time is not over."""
+        return self.until is None or now < self.until
+
+
 @dataclass(frozen=True, slots=True)
 class MovedAlias:
     """The alias of a registry names another version than driftd moved it to."""
@@ -322,6 +350,7 @@ class ModelState:
     refresh: RefreshState | None = None  # None: no refresh was ever considered
     served: tuple[int, ...] = ()  # the versions that served last, the newest at the end
     registry: RegistryState | None = None  # only of a model whose versions are registered elsewhere
+    orders: tuple[Order, ...] = ()  # of people, beside the config's override
     evidence_since: float = 0.0  # when a person had the evidence begin anew: what checks said before is over
 
     @property

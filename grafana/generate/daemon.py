@@ -66,8 +66,9 @@ def _now(made: Board) -> None:
                 (
                     figure(
                         "Override",
-                        "Parts of the operator's override that are in effect: pauses, pins, silence. See the list below.",
-                        f"sum(driftd_override_active{{{INSTANCE}}})",
+                        "Parts of the operator's override that are in effect, and orders of people beside it: pauses, pins, "
+                        "silence. The list below has the override, `driftd status` has both.",
+                        f"sum(driftd_override_active{{{INSTANCE}}}) + (sum(driftd_model_orders{{{INSTANCE}}}) or vector(0))",
                         limits=((None, GREEN), (1, ORANGE)),
                     ),
                     4,

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ import pytest
 
 from driftd.records import ActionKind, Phase
 from driftd.store.state.reader import StateReader
+from driftd.store.state.writer import post_request
 from limits import HANG, time_limit
 from loop_world import MODEL, World
 
@@ -216,3 +218,45 @@ def _until(holds: object, seconds: float = HANG) -> None:
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.05)
+
+
+def test_the_orders_of_people_hold_a_model_on_the_whole_loop(world: World) -> None:
+    """A pause holds the next window, a silence its feature; a restart keeps both, and `resume` lets the model go on."""
+    database = world.places.state_db
+    ask = partial(post_request, database, who="ada", model=MODEL)
+    until = world.clock.now() + 100 * HOUR
+    world.live(2)
+    checked = len(world.daemon.assembly.store.checks(MODEL, 1000, "window"))
+    ask(at=world.clock.now(), kind="pause", arguments={"what": ["checks"], "until": until, "text": "INC-3"})
+    ask(at=world.clock.now(), kind="silence", arguments={"feature": "b", "until": until, "text": "campaign"})
+    world.live(2, moved)
+    assert world.phase == Phase.PAUSED
+    assert len(world.daemon.assembly.store.checks(MODEL, 1000, "window")) == checked
+    world.daemon.close()
+    world.reopen()
+    world.live(1, moved)
+    assert world.phase == Phase.PAUSED
+    ask(at=world.clock.now(), kind="resume", arguments={"what": ["checks"], "text": "INC-3 is over"})
+    world.live(12, moved)
+    assert len(world.daemon.assembly.store.checks(MODEL, 1000, "window")) > checked + 12
+    assert "alarm" not in world.events
+    metrics = world.daemon.assembly.metrics.expose("")[0].decode()
+    assert f'driftd_model_orders{{model="{MODEL}",kind="silence"}} 1' in metrics
+    said = [line.reason for line in world.daemon.assembly.store.history(MODEL, 100) if line.actor == "ada"]
+    assert any("ada orders: checks paused until" in reason for reason in said)
+    assert any("ada ends what was ordered: checks paused" in reason for reason in said)
+
+
+def test_the_override_of_one_model_pauses_that_one_alone(world: World) -> None:
+    """`override.models` pauses with a reason and an end of its own, and lets go by itself."""
+    world.live(2)
+    checked = len(world.daemon.assembly.store.checks(MODEL, 1000, "window"))
+    own = f"models: {{{MODEL}: {{pause: [checks], reason: INC-5, expires: {at(world, 3.5)}}}}}"
+    assert override(world, own) is None
+    world.live(2)
+    assert world.phase == Phase.PAUSED
+    assert 'driftd_override_active{kind="pause_checks"} 1' in world.daemon.assembly.metrics.expose("")[0].decode()
+    world.live(3)
+    assert world.phase == Phase.STEADY
+    assert len(world.daemon.assembly.store.checks(MODEL, 1000, "window")) > checked + 4
+    assert "expired at" in reasons(world)["override_ended"]

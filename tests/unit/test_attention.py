@@ -35,7 +35,7 @@ def status(**changes: Any) -> ModelStatus:
         "figures": {},
         "standing_alarms": [],
     }
-    return ModelStatus(**dict.fromkeys(ModelStatus.__struct_fields__) | {"pressing": ()} | calm | changes)
+    return ModelStatus(**dict.fromkeys(ModelStatus.__struct_fields__) | {"pressing": (), "orders": ()} | calm | changes)
 
 
 def model(**changes: Any) -> WatchedModel:

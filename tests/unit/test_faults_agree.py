@@ -278,6 +278,8 @@ CASES: dict[str, Case] = {
     "jobs killed": (nothing, set(), ""),
     "labels of ids": (nothing, set(), ""),
     "a snapshot that is gone": (nothing, set(), ""),
+    "a request over HTTP": (nothing, set(), ""),
+    "a page of another site": (nothing, set(), ""),
     "more than `retention.share`": (deletion_held, {"DriftdDeletionHeld"}, "events over their age are kept"),
     "a registry of models": (registry_away, {"DriftdRegistryFails"}, "connection refused"),
     "an alias that somebody moves": (alias_moved, {"DriftdAliasMoved"}, "moved the alias in the registry"),

@@ -10,11 +10,11 @@ import pytest
 import policy_graph
 from driftd.policy import RegistrySettings
 from driftd.records import Build, BuildStep, Phase, RegistryState, Trigger
-from policy_graph import REFRESHED, START, hold_the_graph
+from policy_graph import ORDERED, REFRESHED, START, hold_the_graph
 from policy_states import DAY, NOW, SETTINGS, World, canonical
 
 
-@pytest.mark.parametrize("start", [START, REFRESHED], ids=["builds", "refreshes"])
+@pytest.mark.parametrize("start", [START, REFRESHED, ORDERED], ids=["builds", "refreshes", "orders"])
 def test_the_near_graph_holds_every_law(start: World) -> None:
     """Within a few hundred states: alarms are acted on or told of, swaps have a reason, wishes are kept."""
     assert hold_the_graph(start, 300) >= 300
@@ -22,7 +22,11 @@ def test_the_near_graph_holds_every_law(start: World) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("states", [8_000, pytest.param(15_000, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("start", [START, REFRESHED], ids=["builds", "refreshes"])
+@pytest.mark.parametrize(
+    "start",
+    [START, REFRESHED, pytest.param(ORDERED, marks=pytest.mark.soak)],
+    ids=["builds", "refreshes", "orders"],
+)
 def test_the_far_graph_holds_every_law(start: World, states: int) -> None:
     """The same of the first thousands of states, breadth first: all that a dozen or so steps lead to."""
     assert hold_the_graph(start, states) >= states

@@ -21,9 +21,10 @@ from structlog.testing import capture_logs
 from driftd.config.load import parse
 from driftd.config.redact import HIDDEN, redact_model, redacted_dict
 from driftd.config.schema import Http, Tls
-from driftd.web import security as tokens_module
-from driftd.web.security import REPORT_POLICY, RequestGuard, TokenFileError, Tokens
+from driftd.web import tokens as tokens_module
+from driftd.web.security import REPORT_POLICY, RequestGuard
 from driftd.web.server import TlsError, context_of
+from driftd.web.tokens import TokenFileError, Tokens, first_token
 
 TOKEN = "a-token-of-some-length"
 OTHER = "another-token-of-some-length"
@@ -85,6 +86,48 @@ def test_a_file_of_tokens_that_would_protect_nothing_is_refused(
         Tokens(file)
     assert words in str(refused.value)
     assert TOKEN not in str(refused.value)
+
+
+def test_a_token_may_have_a_role_and_a_name(tmp_path: Path) -> None:
+    """What stands behind a token says whether it may operate and how it is called; a file of before has neither."""
+    file = tmp_path / "token"
+    phrase = "several words that were a token"
+    file.write_text(f"{TOKEN} role=operate name=ada\n{OTHER}\n{phrase}\n{OTHER}x name=ci@build\n")
+    file.chmod(0o600)
+    tokens = Tokens(file)
+    found = [tokens.bearer(f"Bearer {token}") for token in (TOKEN, OTHER, phrase, f"{OTHER}x")]
+    assert [token is not None and token.may_operate for token in found] == [True, False, False, False]
+    names = [token.name for token in found if token is not None]
+    assert names == ["ada", f"token {digest(OTHER)}", f"token {digest(phrase)}", "ci@build"]
+    assert not tokens.accept(f"Bearer {TOKEN} role=operate name=ada")
+    assert first_token(file) == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("role=admin", "the one role is `role=operate`"),
+        ("rol=operate", "after a token stand at most `role=operate` and `name=...`"),
+        ("role=operate role=operate", "each once"),
+        ("role=operate ada", "at most"),
+        ("name=", "a name has at most 64 letters"),
+        ("name=a/b", "a name has at most 64 letters"),
+    ],
+)
+def test_what_stands_behind_a_token_must_be_known(tmp_path: Path, words: str, complaint: str) -> None:
+    """A role that is misspelt stops the start with a sentence, and gives nobody a right by accident."""
+    file = tmp_path / "token"
+    file.write_text(f"{OTHER}\n{TOKEN} {words}\n")
+    file.chmod(0o600)
+    with pytest.raises(TokenFileError) as refused:
+        Tokens(file)
+    assert complaint in str(refused.value)
+    assert "token 2" in str(refused.value)
+    assert TOKEN not in str(refused.value)
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
 def test_an_absent_file_of_tokens_is_refused(tmp_path: Path) -> None:

@@ -300,10 +300,10 @@ def _receiver(receiver: Receiver) -> str:
 
 
 def _override(override: OverrideConfig, now: float) -> list[str]:
-    acknowledged = [_acknowledgement(name, own, now) for name, own in override.models.items()]
+    of_models = [_of_model(name, own, now) for name, own in override.models.items()]
     if override.expires is not None and override.expires.timestamp() <= now:
         lapsed = f"it lapsed at {override.expires.isoformat()} and has no effect: remove it ({override.reason})"
-        return [lapsed, *acknowledged]
+        return [lapsed, *of_models]
     said = [f"pauses {', '.join(override.pause)}"] if override.pause else []
     said += [f"{name} serves exactly version {version}" for name, version in override.pin.items()]
     said += [
@@ -317,14 +317,19 @@ def _override(override: OverrideConfig, now: float) -> list[str]:
     said += [f"version {version} of {name} is approved" for name, version in override.approve.items()]
     said += [f"version {version} of {name} is rejected" for name, version in override.reject.items()]
     until = f" until {override.expires.isoformat()}" if override.expires is not None else ""
-    return [*(f"{sentence}{until} ({override.reason})" for sentence in said), *acknowledged]
+    return [*(f"{sentence}{until} ({override.reason})" for sentence in said), *of_models]
 
 
-def _acknowledgement(name: str, own: ModelOverride, now: float) -> str:
+def _of_model(name: str, own: ModelOverride, now: float) -> str:
     alarms = ", ".join(map(str, own.acknowledge))
-    if own.expires.timestamp() <= now:
-        return f"the acknowledgement of alarm {alarms} of {name} lapsed at {own.expires.isoformat()}: remove it"
-    return f"nothing is done about alarm {alarms} of {name} until {own.expires.isoformat()} ({own.reason})"
+    said = [f"pauses {', '.join(own.pause)} of {name}"] if own.pause else []
+    said += [f"{', '.join(own.silence)} of {name} raises no alarm"] if own.silence else []
+    said += [f"nothing is done about alarm {alarms} of {name}"] if alarms else []
+    if own.expires is None:
+        return f"{'; '.join(said)} ({own.reason})"
+    if own.has_lapsed(now):
+        return f"what it asks of {name} lapsed at {own.expires.isoformat()}: remove it ({'; '.join(said)})"
+    return f"{'; '.join(said)} until {own.expires.isoformat()} ({own.reason})"
 
 
 def require_reloadable(config: Config, path: Path) -> None:

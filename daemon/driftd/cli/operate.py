@@ -8,12 +8,27 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from driftd.api.requests import (
+    WEEK,
+    Acknowledge,
+    Approve,
+    Confirm,
+    PruneChecks,
+    Reject,
+    Request,
+    RequestView,
+    ResetCursor,
+    ResetEvidence,
+    Retrain,
+    Rollback,
+    end_of,
+    post,
+)
 from driftd.cli.terminal import (
     AbsentError,
     Decorated,
@@ -25,15 +40,13 @@ from driftd.cli.terminal import (
     print_json,
 )
 from driftd.config.schema import Config
-from driftd.config.types import moment, seconds, spell_duration
+from driftd.config.types import spell_duration
 from driftd.errors import ExitCode
-from driftd.events import Event
 from driftd.loop.maintenance import retention_limits
 from driftd.paths import Places
 from driftd.store.events.retention import count_old
 from driftd.store.events.retention import prune as delete_old
 from driftd.store.state.reader import StateAbsentError, StateReader
-from driftd.store.state.writer import post_request
 
 LOOK_SECONDS = 0.1
 
@@ -70,7 +83,7 @@ def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json
     Example:
       driftd retrain demand --why "after the schema fix"
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    _ask(config_path, model, "retrain", {"text": why}, wait=wait, as_json=as_json)
+    ask(config_path, model, Retrain(reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -84,7 +97,7 @@ def approve(config_path: Path, model: str, version: int, why: str, wait: float, 
     Example:
       driftd approve demand 8 --why "checked on the holdout"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "approve", {"version": version, "text": why}, wait=wait, as_json=as_json)
+    ask(config_path, model, Approve(version=version, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -98,7 +111,7 @@ def reject(config_path: Path, model: str, version: int, why: str, wait: float, a
     Example:
       driftd reject demand 8 --why "region north is worse"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "reject", {"version": version, "text": why}, wait=wait, as_json=as_json)
+    ask(config_path, model, Reject(version=version, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -115,7 +128,7 @@ def confirm(config_path: Path, model: str, version: int, why: str, wait: float, 
     Example:
       driftd confirm demand 8 --why "rolled out to all hosts"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "confirm", {"version": version, "text": why}, wait=wait, as_json=as_json)
+    ask(config_path, model, Confirm(version=version, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -131,35 +144,32 @@ def rollback(config_path: Path, model: str | None, version: int | None, why: str
     Example:
       driftd rollback demand --to 3 --why "complaints from the north"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "rollback", {"version": version, "text": why}, wait=wait, as_json=as_json)
+    ask(config_path, model, Rollback(version=version, reason=why), wait=wait, as_json=as_json)
 
 
-def _time_or_span(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
-    """A moment with its zone, or a span from now, as epoch seconds."""
+def _time_or_span(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """A moment with its zone, or a span from now, looked at before anything is asked."""
     try:
-        return time.time() + seconds(text)
-    except ValueError:
-        pass
-    try:
-        return moment(datetime.fromisoformat(text)).timestamp()
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is no span (7d, 12h) and no time (2026-12-01T00:00:00Z)") from None
+        end_of(text, time.time())
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return text
+
+
+def until_option(**settings: Any) -> Callable[[Decorated], Decorated]:
+    """The end of what is asked for."""
+    text = "A time with its zone (2026-12-01T00:00:00Z), or a span from now (7d)."
+    return click.option("--until", show_default=True, callback=_time_or_span, help=text, **settings)
 
 
 @click.command()
 @click.argument("model")
 @click.argument("alarm", required=False, type=int)
 @why_option(required=True)
-@click.option(
-    "--until",
-    default="7d",
-    show_default=True,
-    callback=_time_or_span,
-    help="A time with its zone (2026-12-01T00:00:00Z), or a span from now (7d).",
-)
+@until_option(default=WEEK)
 @answer_options
 def acknowledge(
-    config_path: Path, model: str, alarm: int | None, why: str, until: float, wait: float, as_json: bool
+    config_path: Path, model: str, alarm: int | None, why: str, until: str, wait: float, as_json: bool
 ) -> None:
     """Do nothing about the ALARM of performance that stands against MODEL until a time; about all without ALARM.
 
@@ -167,8 +177,7 @@ def acknowledge(
     Example:
       driftd acknowledge demand 17 --why "price campaign until Sunday" --until 3d
     """  # noqa: D301 - see above
-    arguments: dict[str, str | float | None] = {"alarm": alarm, "until": until, "text": why}
-    _ask(config_path, model, "acknowledge", arguments, wait=wait, as_json=as_json)
+    ask(config_path, model, Acknowledge(alarm=alarm, until=until, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command("reset-evidence")
@@ -186,7 +195,7 @@ def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json
     Example:
       driftd reset-evidence demand --why "INC-123: two days of test traffic"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "reset-evidence", {"text": why}, wait=wait, as_json=as_json)
+    ask(config_path, model, ResetEvidence(reason=why), wait=wait, as_json=as_json)
 
 
 @click.command("reset-cursor")
@@ -204,7 +213,7 @@ def reset_cursor(config_path: Path, model: str | None, why: str, wait: float, fo
     Example:
       driftd reset-cursor demand --why "the host was a year ahead"
     """  # noqa: D301 - see above
-    _ask(config_path, model, "reset-cursor", {"text": why, "force": float(force)}, wait=wait, as_json=as_json)
+    ask(config_path, model, ResetCursor(reason=why, force=force), wait=wait, as_json=as_json)
 
 
 @click.command()
@@ -239,8 +248,8 @@ def prune(
             spell = spell_duration(config.retention.checks)
             echo(f"{name}: {old:,} of {total:,} checks are older than {spell} (retention.checks)")
         if old and not dry_run:
-            outcome = _post(places, name, "prune-checks", {"text": why}, who=who, wait=wait)[1]
-            said["outcome"] = outcome
+            asked = _post(places, name, PruneChecks(reason=why), who=who, wait=wait)
+            outcome = said["outcome"] = asked.outcome
             if not as_json:
                 echo(outcome or f"asked; no daemon has answered within {wait:g} s: it will when it runs within a day")
     if as_json:
@@ -274,53 +283,32 @@ def _count_old_checks(config: Config, places: Places, name: str) -> tuple[int, i
     return sum(at < time.time() - config.retention.checks for at in times), len(times)
 
 
-def _ask(
-    config_path: Path,
-    model: str | None,
-    kind: str,
-    arguments: dict[str, str | float | None],
-    *,
-    wait: float,
-    as_json: bool,
-) -> None:
+def ask(config_path: Path, model: str | None, request: Request, *, wait: float, as_json: bool) -> None:
     """Post a request, wait a while for the answer, print it, and end with its exit code."""
     who = whoami()  # before this process becomes the owner of the state
     config, places = open_places(config_path)
     name = chosen_model(config, model)
-    number, outcome = _post(places, name, kind, arguments, who=who, wait=wait)
-    refused = _was_refused(places.state_db, name, outcome)
+    asked = _post(places, name, request, who=who, wait=wait)
+    outcome, refused = asked.outcome, asked.status == "refused"
     if as_json:
-        print_json({"request": number, "model": name, "kind": kind, "outcome": outcome, "refused": refused})
+        print_json({"request": asked.id, "model": name, "kind": asked.kind, "outcome": outcome, "refused": refused})
     elif outcome is None:
-        echo(f"asked (request {number}); no daemon has answered within {wait:g} s: it will when it runs within a day")
+        echo(f"asked (request {asked.id}); no daemon has answered within {wait:g} s: it will when it runs within a day")
     else:
         echo(outcome)
     raise SystemExit(ExitCode.UNANSWERED if outcome is None else ExitCode.REFUSED if refused else ExitCode.DONE)
 
 
-def _post(
-    places: Places, name: str, kind: str, arguments: dict[str, str | float | None], *, who: str, wait: float
-) -> tuple[int, str | None]:
-    """The number of a request, and the daemon's answer; None where it did not answer in time."""
-    number = post_request(places.state_db, at=time.time(), who=who, model=name, kind=kind, arguments=arguments)
-    return number, _answer(places.state_db, number, wait)
-
-
-def _answer(state_db: Path, request: int, wait: float) -> str | None:
+def _post(places: Places, name: str, request: Request, *, who: str, wait: float) -> RequestView:
+    """A request as it stands once the daemon has answered, or after so many seconds."""
+    number = post(places.state_db, name, request, who=who)
     deadline = time.monotonic() + wait
-    with StateReader.read_only(state_db) as reader:
+    with StateReader.read_only(places.state_db) as reader:
         while True:
-            posted = reader.request(request)
-            if posted is not None and posted.outcome is not None:
-                return posted.outcome
-            if time.monotonic() >= deadline:
-                return None
+            posted = reader.request(number)
+            if posted is not None and (posted.outcome is not None or time.monotonic() >= deadline):
+                return RequestView.of(posted)
             time.sleep(LOOK_SECONDS)
-
-
-def _was_refused(state_db: Path, model: str, outcome: str | None) -> bool:
-    with StateReader.read_only(state_db) as reader:
-        return any(line.event == Event.REQUEST_REFUSED and line.reason == outcome for line in reader.history(model, 5))
 
 
 def whoami() -> str:

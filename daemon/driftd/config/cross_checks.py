@@ -78,6 +78,12 @@ def _override(override: Mapping[str, Plain], models: Mapping[str, Plain]) -> Ite
         if _mapping(override.get("reject")).get(name) == version:
             yield ("override", "reject", name), f"version {version} is approved in the same override; keep one of them"
     yield from _check_silences(_mapping(override.get("silence")), models)
+    for name, own in _mapping(override.get("models")).items():
+        known = [str(feature) for feature in _mapping(_mapping(models.get(name)).get("features"))]
+        for index, feature in enumerate(_list(_mapping(own).get("silence")) if known else ()):
+            if feature not in known:
+                text = f"{feature!r} is not one of the features{choices(str(feature), known, 'features')}"
+                yield ("override", "models", name, "silence", index), text
 
 
 def _check_silences(silence: Mapping[str, Plain], models: Mapping[str, Plain]) -> Iterator[Contradiction]:

@@ -46,8 +46,9 @@ class Access(Section):
     listen: Listen = Field(description="host:port")
     token_file: Path | None = Field(
         None,
-        description="file of bearer tokens, one a line, for all that changes or hands in something; "
-        "a bare name is a credential of systemd",
+        description="file of bearer tokens, one a line, for all that changes or hands in something; one with "
+        "`role=operate` after it may ask for builds, approvals and the like by HTTP; a bare name is a credential of "
+        "systemd",
     )
     tls: Tls | None = Field(None, description="answer by HTTPS alone")
     protect: Literal["changes", "all"] = Field(
@@ -158,14 +159,34 @@ class BackupConfig(Section):
     )
 
 
+Pausable = Literal["checks", "retraining", "promotion"]
+
+
 class ModelOverride(Section):
     """What the override asks of one model, with a reason and an end of its own."""
 
+    pause: tuple[Pausable, ...] = Field((), description="what is held of this model")
+    silence: tuple[str, ...] = Field((), description="features that raise no alarm until then")
     acknowledge: tuple[Annotated[Whole, Field(ge=1)], ...] = Field(
-        min_length=1, description="standing alarms of performance, by their ids, that nothing is done about until then"
+        (), description="standing alarms of performance, by their ids, that nothing is done about until then"
     )
     reason: Reason = Field(description="why")
-    expires: Moment = Field(description="when it lapses by itself, with its zone")
+    expires: Moment | None = Field(
+        None, description="when it lapses by itself, with its zone; a pause alone may have no end"
+    )
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> ModelOverride:
+        if not (self.pause or self.silence or self.acknowledge):
+            raise ValueError("it asks for nothing: set pause, silence or acknowledge, or take it out")
+        if self.expires is None and (self.silence or self.acknowledge):
+            what = "silence" if self.silence else "acknowledge"
+            raise ValueError(f"{what} needs `expires`: what nobody looks at must end by itself")
+        return self
+
+    def has_lapsed(self, now: float) -> bool:
+        """Whether its time is over."""
+        return self.expires is not None and self.expires.timestamp() <= now
 
 
 class OverrideConfig(Section):
@@ -173,9 +194,7 @@ class OverrideConfig(Section):
 
     reason: Reason | None = Field(None, description="why; it is told wherever the override has an effect")
     expires: Moment | None = Field(None, description="when it lapses by itself, with its zone: `2026-12-01T00:00:00Z`")
-    pause: tuple[Literal["checks", "retraining", "promotion"], ...] = Field(
-        (), description="what is held, on all models"
-    )
+    pause: tuple[Pausable, ...] = Field((), description="what is held, on all models")
     pin: dict[str, Annotated[Whole, Field(ge=1)]] = Field(
         default_factory=dict, description="serve exactly this version of a model, swap nothing"
     )

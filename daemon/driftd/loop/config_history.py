@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from driftd.config.detect_schema import CalendarConfig
 from driftd.config.model_schema import ModelConfig
 from driftd.config.redact import redacted_dict
-from driftd.config.schema import Config, OverrideConfig
+from driftd.config.schema import Config, ModelOverride, OverrideConfig
 from driftd.config.schema import OverrideConfig as ConfiguredOverride
 from driftd.config.types import read_holidays
 from driftd.loop.decide import Rules
 from driftd.observe.metrics import Metrics
 from driftd.policy import Override, PolicySettings, RefreshSettings, RegistrySettings
-from driftd.records import Trigger
+from driftd.policy.inputs import THE_OVERRIDE
+from driftd.records import Order, OrderKind, Trigger
 from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
 from driftd_detectors.comparison.gate import FEWEST_BLOCKS
@@ -68,6 +69,7 @@ def override_of(config: Config, model: str) -> Override:
     """The part of the override that concerns one model."""
     override = config.override
     own = override.models.get(model)
+    end = own.expires.timestamp() if own is not None and own.expires is not None else None
     return Override(
         reason=override.reason or "",
         expires=override.expires.timestamp() if override.expires is not None else None,
@@ -77,17 +79,24 @@ def override_of(config: Config, model: str) -> Override:
         approve=override.approve.get(model),
         reject=override.reject.get(model),
         silence={feature: until.timestamp() for feature, until in override.silence.get(model, {}).items()},
-        acknowledge={} if own is None else dict.fromkeys(own.acknowledge, own.expires.timestamp()),
-        acknowledge_reason="" if own is None else own.reason,
+        acknowledge=dict.fromkeys(own.acknowledge, end) if own is not None and end is not None else {},
+        acknowledge_reason=own.reason if own is not None and own.acknowledge else "",
+        orders=() if own is None else _orders_of(own, end),
     )
+
+
+def _orders_of(own: ModelOverride, end: float | None) -> tuple[Order, ...]:
+    pauses = [Order(OrderKind.PAUSE, what, THE_OVERRIDE, own.reason, end) for what in own.pause]
+    silences = [Order(OrderKind.SILENCE, feature, THE_OVERRIDE, own.reason, end) for feature in own.silence]
+    return (*pauses, *silences)
 
 
 def active_overrides(override: ConfiguredOverride, now: float) -> tuple[set[str], float | None]:
     """What the override asks for just now, over all models, in the words of the metrics; and when it lapses whole."""
     expires = override.expires.timestamp() if override.expires is not None else None
-    acknowledged = {"acknowledge" for own in override.models.values() if now < own.expires.timestamp()}
+    own = {kind for each in override.models.values() if not each.has_lapsed(now) for kind in _kinds_of(each)}
     if expires is not None and now >= expires:
-        return acknowledged, None
+        return own, None
     by_model = {
         "pin": override.pin,
         "retrain": override.retrain,
@@ -98,7 +107,12 @@ def active_overrides(override: ConfiguredOverride, now: float) -> tuple[set[str]
         ],
     }
     kinds = {kind for kind, models in by_model.items() if models}
-    return kinds | acknowledged | {f"pause_{what}" for what in override.pause}, expires
+    return kinds | own | {f"pause_{what}" for what in override.pause}, expires
+
+
+def _kinds_of(own: ModelOverride) -> set[str]:
+    named = {"silence": own.silence, "acknowledge": own.acknowledge}
+    return {kind for kind, subjects in named.items() if subjects} | {f"pause_{what}" for what in own.pause}
 
 
 def monitor_settings(model: ModelConfig) -> MonitorSettings:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import structlog
 
@@ -35,6 +36,7 @@ from driftd.observe.model_metrics import ModelMetrics
 from driftd.policy import (
     ClockTick,
     Facts,
+    Override,
     ProbationResult,
     StepDone,
     registry_due,
@@ -90,9 +92,9 @@ class ModelRunner:
 
     def step(self, now: float) -> bool:
         """Check, decide and act once. True while there is more to check now."""
-        self.evidence.silence(frozenset(self.rules.override.in_force(now).silence))
         self._harvest(now)
         self._answer_requests(now)
+        self.evidence.silence(self._demands(now).silenced)
         behind = self._check(now)
         self._settle(now)
         while self._harvest(now):  # begins what was just intended, and what follows from what ended meanwhile
@@ -118,9 +120,9 @@ class ModelRunner:
         state = self.state
         waits = any((state.build, state.want, state.probation, state.hand_over))
         longest = [now + SHORT_REST] if waits or state.phase not in (Phase.STEADY, Phase.PAUSED) else []
-        ends = [at for at in self.rules.override.ends if at > now]
-        registry = registry_due(state, self.rules.settings.registry)
-        return min([self.scheduler.next_look(self.store, now), *longest, *ends, *(at for at in registry if at > now)])
+        asked = self.rules.override.ends, (order.until for order in state.orders if order.until is not None)
+        ends = [at for at in chain(*asked, registry_due(state, self.rules.settings.registry)) if at > now]
+        return min([self.scheduler.next_look(self.store, now), *longest, *ends])
 
     @property
     def is_working(self) -> bool:
@@ -146,6 +148,10 @@ class ModelRunner:
         if self.state != before:
             self.metrics.state(self.state, self.performer.registry.current(self.name))
 
+    def _demands(self, now: float) -> Override:
+        """What the config's override and the orders of people ask for now."""
+        return self.rules.override.with_orders(self.state.orders, now)
+
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
         delay = None if self.evidence.monitor is None else self.evidence.monitor.maturity.delay
         facts = self.counts.facts(state or self.state, self.store, self.scheduler, delay, now)
@@ -156,7 +162,7 @@ class ModelRunner:
     def _check(self, now: float) -> bool:
         champion = self.state.champion
         self.hang, self._is_unanswered = None, False
-        is_paused = self.state.phase is Phase.PAUSED or "checks" in self.rules.override.in_force(now).pause
+        is_paused = self.state.phase is Phase.PAUSED or self._demands(now).pause_of("checks") is not None
         if is_paused or self.evidence.monitor is None or champion is None:
             return False  # a pause holds the very next window, before it is decided on
         try:
@@ -291,7 +297,7 @@ class ModelRunner:
             self._answer(request, now)
         except (TypeError, ValueError) as error:
             outcome = f"it cannot be answered: {type(error).__name__}: {encodable(str(error))}"
-            self.store.answer_request(request.id, at=now, outcome=outcome)
+            self.store.answer_request(request.id, at=now, outcome=outcome, is_refused=True)
             log.error("request_failed", model=self.name, kind=request.kind, who=request.who, exc_info=True)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
@@ -307,7 +313,8 @@ class ModelRunner:
             if finding.kind == RESET_CURSOR and not obstacle:
                 finding, monitor = reset_cursor(finding, self.scheduler, self.evidence, champion, self.store, now)
             transition = decision.advance(replace(finding, obstacle=obstacle), facts, actor=request.who)
-            self.store.answer_request(request.id, at=now, outcome=transition.reason)
+            is_refused = transition.event is Event.REQUEST_REFUSED
+            self.store.answer_request(request.id, at=now, outcome=transition.reason, is_refused=is_refused)
             if transition.event is Event.EVIDENCE_RESET:
                 self.evidence.put_aside(decision.state.champion, fresh, self.store, now)
         self.evidence.monitor = monitor
@@ -344,7 +351,7 @@ class ModelRunner:
             is_swap = isinstance(arguments, SwapArguments) and arguments.purpose is not SwapPurpose.PROMOTE
             is_apart = action.kind in (ActionKind.REPORT, ActionKind.REGISTRY)
             return not (is_swap or is_apart or self._is_asked_hand_over(arguments))
-        return action.kind in BUILDING and "retraining" in self.rules.override.in_force(now).pause
+        return action.kind in BUILDING and self._demands(now).pause_of("retraining") is not None
 
     def _is_asked_hand_over(self, arguments: ActionArguments) -> bool:
         """Whether an action hands over what an operator asked for, or takes a hand-over back."""
@@ -386,11 +393,5 @@ class ModelRunner:
 
     def prune_disk(self) -> None:
         """Let the oldest snapshots, versions, jobs and reports go, where there are too many and none is in use."""
-        actions = self.store.open_actions(self.name)
-        prune_model(
-            self.performer.places,
-            self.state,
-            self.rules.override,
-            {action.id for action in actions},
-            self.disk_limits(),
-        )
+        busy = {action.id for action in self.store.open_actions(self.name)}
+        prune_model(self.performer.places, self.state, self.rules.override, busy, self.disk_limits())

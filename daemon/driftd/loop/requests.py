@@ -28,6 +28,8 @@ def request_of(request: StoredRequest) -> OperatorRequest:
         request.at,
         given.get("alarm"),
         given.get("until"),
+        tuple(given.get("what") or ()),
+        given.get("feature"),
     )
 
 

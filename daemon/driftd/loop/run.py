@@ -18,6 +18,7 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExe
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from driftd.api.routes import ApiWiring, RequestApi
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
 from driftd.config.schema import Config
@@ -83,7 +84,8 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     assembly = Assembly(config_path, config, places, store, Metrics(), service, patience=PATIENCE_SECONDS)
     daemon, clock = Daemon(assembly), RealClock()
     page = StatusPage(_page_wiring(daemon, assembly, places, clock))
-    app = application(_wiring(daemon, assembly, places), page.routes())
+    api = RequestApi(ApiWiring(places.state_db, lambda: tuple(assembly.config.models), daemon.post_tick))
+    app = application(_wiring(daemon, assembly, places), [*api.routes(), *page.routes()])
     http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))

@@ -136,8 +136,8 @@ ACTION_FAILURES = _counter("action_failures", "Actions that failed.", "model", "
 REFUSALS_OF_REQUESTS = ("token", "origin", "host", "address")
 REQUESTS_REFUSED = _counter(
     "http_refused",
-    "Requests that were not let in: without a token, from a page of another origin, by a name that points here, or "
-    "with too long an address.",
+    "Requests that were not let in: without a token, by one that may not operate, from a page of another origin, by a "
+    "name that points here, or with too long an address.",
     "reason",
 )
 

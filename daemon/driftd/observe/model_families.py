@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from driftd.events import BuildOutcome, GateDecision, RollbackCause, RollbackOutcome, SwapPurpose
 from driftd.observe.metric_family import MetricCatalogue
-from driftd.records import Phase, Trigger, Verdict
+from driftd.records import OrderKind, Phase, Trigger, Verdict
 from driftd_detectors.assessment import EvidenceKind
 
 FEATURES_SHOWN = 200  # a model's features beyond so many get no series of their own; see driftd_features_hidden
@@ -16,6 +16,7 @@ OUTCOMES = tuple(BuildOutcome)
 PURPOSES = tuple(SwapPurpose)
 ROLLBACK_TRIGGERS = tuple(RollbackCause)
 ROLLBACK_OUTCOMES = tuple(RollbackOutcome)
+ORDER_KINDS = (*OrderKind, "acknowledge")
 
 
 _catalogue = MetricCatalogue()
@@ -260,6 +261,9 @@ ASKED = _gauge(
     "model",
 )
 PINNED = _gauge("pinned_version", "The version that the override pins; 0 without a pin.", "model")
+ORDERS = _gauge(
+    "model_orders", f"What people ordered of a model and holds now, by kind: {', '.join(ORDER_KINDS)}.", "model", "kind"
+)
 SWAPPED_AT = _gauge("last_swap_timestamp_seconds", "When the served version began to serve.", "model")
 BUILT_AT = _gauge("served_version_built_timestamp_seconds", "When the served version was built.", "model")
 WANTED = _gauge(

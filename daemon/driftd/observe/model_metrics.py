@@ -138,6 +138,10 @@ class ModelMetrics:
         board.set(model_families.APPROVAL, state.phase is Phase.AWAITING_APPROVAL, model)
         board.set(model_families.UNATTENDED, state.unattended is not None, model)
         board.replace(model_families.ALARM_SINCE, model, {(alarm.kind,): alarm.since for alarm in state.open_alarms})
+        kinds = [str(order.kind) for order in state.orders]
+        kinds += ["acknowledge" for alarm in state.open_alarms if alarm.acknowledged is not None]
+        for kind in model_families.ORDER_KINDS:
+            board.set(model_families.ORDERS, kinds.count(kind), model, kind)
         board.set(model_families.BLOCKED, state.blocked is not None, model)
         wanted = state.build.trigger if state.build is not None else state.want.trigger if state.want else None
         board.states(model_families.WANTED, Trigger, wanted, model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import alarms, builds, hand_over, operator, registry, swaps, triggers
+from driftd.policy import alarms, builds, hand_over, operator, orders, registry, swaps, triggers
 from driftd.policy.inputs import (
     AlarmCleared,
     AlarmRaised,
@@ -38,13 +38,13 @@ def advance(
     """
     match finding:  # what a check finds swaps nothing: it concerns no hand-over
         case AlarmRaised() | AlarmStanding() | AlarmCleared():
-            return triggers.apply_alarm(state, finding, settings, override.in_force(now), now)
+            return triggers.apply_alarm(state, finding, settings, override.with_orders(state.orders, now), now)
         case QualityFault():
             return _block_builds(state, finding)
         case QualityOk():
             return _unblock_builds(state, finding)
     own = hand_over.apply_to_hand_over(state, finding, facts, settings, now)
-    own = own or registry.apply_to_registry(state, finding, facts, settings, now)
+    own = own or registry.apply_to_registry(state, finding, facts, settings, override, now)
     return own or _decide_with_registry(state, finding, facts, settings, override, now)
 
 
@@ -60,7 +60,8 @@ def _decide_with_registry(
     decided = registry.hold_promotion(decided, settings)
     if not isinstance(finding, ClockTick) or decided.event is not None or decided.actions:
         return decided
-    return registry.settle_registry(decided.state, facts, settings, override.in_force(now), now) or decided
+    in_force = override.with_orders(decided.state.orders, now)
+    return registry.settle_registry(decided.state, facts, settings, in_force, now) or decided
 
 
 def _decide(
@@ -71,7 +72,8 @@ def _decide(
     override: Override,
     now: float,
 ) -> Transition:
-    configured, override = override, override.in_force(now)
+    configured, in_force = override, override.in_force(now)
+    override = override.with_orders(state.orders, now)
     match finding:
         case StepDone():
             return builds.finish_step(state, finding, facts, settings, override, now)
@@ -80,10 +82,12 @@ def _decide(
         case ProbationResult():
             return swaps.apply_comparison(state, finding, facts)
         case OperatorRequest():
-            return operator.answer_request(state, finding, facts, settings, now)
+            return operator.answer_request(state, finding, facts, settings, in_force, now)
         case ClockTick():
-            changed = operator.record_override_change(state, facts, configured, override, now)
-            decided = changed or _decide_on_tick(state, facts, settings, override, now)
+            changed = operator.record_override_change(state, facts, configured, in_force, now)
+            decided = (
+                changed or orders.lapse_orders(state, now) or _decide_on_tick(state, facts, settings, override, now)
+            )
             if facts.clock_fault is not None:  # how long an alarm has stood is not known
                 return decided
             return alarms.report_unattended(decided, settings, override, now)
@@ -124,7 +128,8 @@ def _decide_in_phase(  # noqa: PLR0911 - one return for each phase
         case Phase.AWAITING_APPROVAL:
             return builds.release_challenger(state, facts, settings, override, now)
         case Phase.PAUSED:
-            return Transition(state, f"paused by the override: {override.reason}")
+            pause = override.pause_of("checks")
+            return Transition(state, "paused" if pause is None else f"paused by {orders.describe_pause(pause)}")
 
 
 def _is_asked(state: ModelState) -> bool:

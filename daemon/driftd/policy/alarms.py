@@ -210,7 +210,7 @@ def report_unattended(transition: Transition, settings: PolicySettings, override
 
 
 def _is_attended(state: ModelState, override: Override) -> bool:
-    is_held = "retraining" in override.pause and state.phase is Phase.RETRAINING
+    is_held = override.pause_of("retraining") is not None and state.phase is Phase.RETRAINING
     return state.is_attended and (not is_held or (state.build is not None and state.build.step is BuildStep.SWAP))
 
 

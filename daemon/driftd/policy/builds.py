@@ -7,6 +7,7 @@ from dataclasses import replace
 from driftd.formatting import format_duration, format_time
 from driftd.policy.alarms import open_numbers, pending_request, request_for_alarm
 from driftd.policy.inputs import PIN_AGAIN, Facts, Override, PolicySettings, StepDone, StepFailed
+from driftd.policy.orders import describe_pause
 from driftd.policy.refresh import after_refresh
 from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote, resting_phase
 from driftd.policy.triggers import consider_refresh, find_obstacle, next_request, request_again, start
@@ -174,8 +175,9 @@ def _merit(build: Build) -> str:
 def _hold(state: ModelState, settings: PolicySettings, override: Override) -> str | None:
     if state.pinned is not None:
         return f"the override pins version {state.pinned}"
-    if "promotion" in override.pause:
-        return f"promotion is paused by the override: {override.reason}"
+    pause = override.pause_of("promotion")
+    if pause is not None:
+        return f"promotion is paused by {describe_pause(pause)}"
     return "promote.approval is manual" if settings.approval == "manual" else None
 
 
@@ -194,8 +196,8 @@ def release_challenger(
         )
         return newer or Transition(state, f"a challenger waits for approval: {hold}")
     if build.judged_against not in (None, state.champion):
-        return _judge_again(state, build, f"the override let go of version {build.number}")
-    reason = f"the override let go of version {build.candidate}, which {_merit(build)}: {build.decision}"
+        return _judge_again(state, build, f"nothing holds version {build.number} back any more")
+    reason = f"nothing holds version {build.candidate} back any more, which {_merit(build)}: {build.decision}"
     return promote(state, build, reason, DecisionFigures(version=build.candidate))
 
 
@@ -206,9 +208,10 @@ def collect_rows(
     build = state.build
     if build is None:
         return Transition(state, "the build is at its step nothing")
-    if build.step is not BuildStep.SWAP and "retraining" in override.pause:
+    pause = override.pause_of("retraining")
+    if build.step is not BuildStep.SWAP and pause is not None:
         held = f"build {build.number} is held at its step {build.step}"
-        return Transition(state, f"{held}: retraining is paused by the override: {override.reason}")
+        return Transition(state, f"{held}: retraining is paused by {describe_pause(pause)}")
     if build.step is not BuildStep.COLLECT:
         return Transition(state, f"the build is at its step {build.step}")
     urgent = request_for_alarm(state, settings, override, now)

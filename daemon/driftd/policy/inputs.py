@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -11,6 +11,8 @@ from driftd.records import (
     ActionKind,
     ActionResult,
     Alarm,
+    Order,
+    OrderKind,
     ProbationDecision,
     RefreshState,
     Trigger,
@@ -20,6 +22,7 @@ from driftd.records import (
 HOUR = 3600.0
 DAY = 24 * HOUR
 
+THE_OVERRIDE = "the override"  # who orders what the config asks for
 PIN_AGAIN = "any change of the override, also of its reason, has the pin tried again"
 
 
@@ -86,28 +89,51 @@ class Override:
     silence: Mapping[str, float] = field(default_factory=dict)  # until when a feature raises no alarm
     acknowledge: Mapping[int, float] = field(default_factory=dict)  # until when nothing is done about an alarm, by id
     acknowledge_reason: str = ""
+    orders: tuple[Order, ...] = ()  # of this model alone, each with its reason and its end; people's come beside them
 
     def in_force(self, now: float) -> Override:
-        """This override without what has lapsed. An acknowledgement has its own end, and outlasts `expires`."""
+        """This override without what has lapsed. What has an end of its own outlasts `expires`, silences apart."""
         acknowledged = {number: until for number, until in self.acknowledge.items() if now < until}
+        orders = tuple(order for order in self.orders if order.stands(now))
         if self.expires is not None and now >= self.expires:
-            return Override(acknowledge=acknowledged, acknowledge_reason=self.acknowledge_reason)
+            return Override(acknowledge=acknowledged, acknowledge_reason=self.acknowledge_reason, orders=orders)
         lasting = {feature: until for feature, until in self.silence.items() if now < until}
-        if (len(lasting), len(acknowledged)) == (len(self.silence), len(self.acknowledge)):
+        lengths = len(self.silence), len(self.acknowledge), len(self.orders)
+        if (len(lasting), len(acknowledged), len(orders)) == lengths:
             return self
-        return replace(self, silence=lasting, acknowledge=acknowledged)
+        return replace(self, silence=lasting, acknowledge=acknowledged, orders=orders)
+
+    def with_orders(self, orders: Iterable[Order], now: float) -> Override:
+        """What counts now: what is in force, and people's orders beside it. What both name is the config's."""
+        override = self.in_force(now)
+        standing = tuple(order for order in orders if order.stands(now))
+        return replace(override, orders=(*override.orders, *standing)) if standing else override
+
+    def pause_of(self, what: str) -> Order | None:
+        """The pause of checks, retraining or promotion that counts; None while it is not paused."""
+        if what in self.pause:
+            return Order(OrderKind.PAUSE, what, THE_OVERRIDE, self.reason, self.expires)
+        paused = (order for order in self.orders if (order.kind, order.subject) == (OrderKind.PAUSE, what))
+        return next(paused, None)
+
+    @property
+    def silenced(self) -> frozenset[str]:
+        """The features that raise no alarm."""
+        silences = (order.subject for order in self.orders if order.kind is OrderKind.SILENCE)
+        return frozenset({*self.silence, *silences})
 
     @property
     def ends(self) -> tuple[float, ...]:
         """When something of it lapses by itself."""
-        whole = () if self.expires is None else (self.expires,)
-        return (*whole, *self.silence.values(), *self.acknowledge.values())
+        own = (self.expires, *(order.until for order in self.orders))
+        return (*(end for end in own if end is not None), *self.silence.values(), *self.acknowledge.values())
 
     @property
     def is_empty(self) -> bool:
         """Whether it asks nothing of this model."""
         values = (self.pin, self.retrain, self.approve, self.reject)
-        return not (self.pause or self.silence or self.acknowledge) and all(value is None for value in values)
+        held = self.pause or self.silence or self.acknowledge or self.orders
+        return not held and all(value is None for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +218,10 @@ class ProbationResult:
 
 @dataclass(frozen=True, slots=True)
 class OperatorRequest:
-    """A request of a person by the CLI.
+    """A request of a person, by a command or by HTTP.
 
-    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | reset-evidence | reset-cursor |
-    prune-checks.
+    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | pause | silence | resume | reset-evidence |
+    reset-cursor | prune-checks.
     """
 
     kind: str
@@ -205,6 +231,8 @@ class OperatorRequest:
     at: float | None = None  # when; None is now
     alarm: int | None = None  # that is acknowledged; None: every alarm that stands
     until: float | None = None  # epoch seconds
+    what: tuple[str, ...] = ()  # that is paused, or goes on
+    feature: str | None = None  # that is silenced, or raises alarms again
     obstacle: str = ""  # why the loop cannot do it, in one sentence
 
 

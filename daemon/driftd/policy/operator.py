@@ -1,4 +1,4 @@
-"""Applies the override of the config and answers the requests of the CLI."""
+"""Applies the override of the config and answers the requests of people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from driftd.formatting import format_time
 from driftd.policy.alarms import acknowledge, open_numbers, pending_request, reset_evidence
-from driftd.policy.inputs import PIN_AGAIN, Facts, OperatorRequest, Override, PolicySettings
+from driftd.policy.inputs import PIN_AGAIN, THE_OVERRIDE, Facts, OperatorRequest, Override, PolicySettings
+from driftd.policy.orders import describe_order, describe_pause, end_orders, give_orders
 from driftd.policy.recovery import without_future_times
 from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, resting_phase, swap_action
 from driftd.policy.triggers import is_interruptible, request_build
@@ -35,7 +36,8 @@ def record_override_change(
 
     `configured` is what the config says, `override` what of it is in force now.
     """
-    why = "; ".join(dict.fromkeys(filter(None, (override.reason, override.acknowledge_reason))))
+    reasons = (override.reason, override.acknowledge_reason, *(order.reason for order in override.orders))
+    why = "; ".join(dict.fromkeys(filter(None, reasons)))
     asks = None if override.is_empty else f"{describe_override(override)} ({why})"
     if asks == state.override:
         return None
@@ -43,12 +45,9 @@ def record_override_change(
     if state.pin_refused is not None:
         after = replace(after, pinned=None, pin_refused=None)  # whatever changed, the pin is tried anew
     if asks is None:
-        lapsed = configured.expires is not None and configured.expires <= now
-        how = (
-            f"expired at {format_time(configured.expires)}"
-            if lapsed and configured.expires is not None
-            else "was lifted"
-        )
+        lapsed = max((end for end in configured.ends if end <= now), default=None)
+        is_over = lapsed is not None and not configured.is_empty  # what the config still says has no effect any more
+        how = f"expired at {format_time(lapsed)}" if is_over and lapsed is not None else "was lifted"
         return Transition(after, f"the override {how}; it was: {state.override}", Event.OVERRIDE_ENDED, actor=ACTOR)
     event = Event.OVERRIDE_BEGAN if state.override is None else Event.OVERRIDE_CHANGED
     until = f", until {format_time(override.expires)}" if override.expires is not None else ""
@@ -68,6 +67,7 @@ def _clauses(override: Override) -> Iterator[str]:
         yield f"{', '.join(sorted(override.pause))} paused"
     if override.pin is not None:
         yield f"version {override.pin} pinned"
+    yield from map(describe_order, override.orders)
     for feature, until in sorted(override.silence.items()):
         yield f"{feature} silent until {format_time(until)}"
     for number, until in sorted(override.acknowledge.items()):
@@ -94,7 +94,7 @@ def _without_effect(state: ModelState, facts: Facts, override: Override) -> Iter
         yield f"build {state.build.number} is under way ({state.build.step}); the one asked for begins after it"
     for number in sorted(set(override.acknowledge) - open_numbers(state)):
         yield f"alarm {number} does not stand now"
-    unknown = sorted(set(override.silence) - facts.features) if facts.features is not None else []
+    unknown = sorted(override.silenced - facts.features) if facts.features is not None else []
     if unknown and facts.features is not None:
         yield f"there is no feature {', '.join(unknown)} (there are: {', '.join(sorted(facts.features))})"
 
@@ -122,12 +122,14 @@ def apply_override(
 
 
 def _apply_pause(state: ModelState, override: Override) -> Transition | None:
-    if "checks" in override.pause and state.phase is not Phase.PAUSED:
+    pause = override.pause_of("checks")
+    if pause is not None and state.phase is not Phase.PAUSED:
         paused = replace(state, phase=Phase.PAUSED, resumes=state.phase)
-        return Transition(paused, f"checks are paused by the override: {override.reason}", Event.PAUSED, actor=ACTOR)
-    if "checks" not in override.pause and state.phase is Phase.PAUSED:
+        actor = ACTOR if pause.who == THE_OVERRIDE else pause.who
+        return Transition(paused, f"checks are paused by {describe_pause(pause)}", Event.PAUSED, actor=actor)
+    if pause is None and state.phase is Phase.PAUSED:
         resumed = replace(state, phase=state.resumes or Phase.STEADY, resumes=None)
-        return Transition(resumed, "the override no longer pauses the checks", Event.RESUMED, actor=ACTOR)
+        return Transition(resumed, "nothing pauses the checks any more", Event.RESUMED, actor=ACTOR)
     return None
 
 
@@ -196,15 +198,26 @@ REQUEST_LASTS = 86_400.0  # seconds; what was asked before the daemon was down f
 
 
 def answer_request(
-    state: ModelState, finding: OperatorRequest, facts: Facts, settings: PolicySettings, now: float
+    state: ModelState,
+    finding: OperatorRequest,
+    facts: Facts,
+    settings: PolicySettings,
+    override: Override,
+    now: float,
 ) -> Transition:
-    """Answer a request of the CLI; the transition's reason is the answer."""
+    """Answer a request of a person; the transition's reason is the answer. `override` is what the config asks for."""
     if finding.at is not None and now - finding.at > REQUEST_LASTS:
         stale = f"{finding.kind} was asked at {format_time(finding.at)}, and nothing could answer until now"
         return Transition(state, f"{stale}: ask again if it still holds", Event.REQUEST_REFUSED)
     if finding.obstacle:
         return Transition(state, finding.obstacle, Event.REQUEST_REFUSED)
-    return _answer(state, finding, facts, settings, now)
+    match finding.kind:
+        case "pause" | "silence":
+            return give_orders(state, finding, facts, override, now)
+        case "resume":
+            return end_orders(state, finding, override)
+        case _:
+            return _answer(state, finding, facts, settings, now)
 
 
 def _answer(
@@ -225,7 +238,7 @@ def _answer(
             return Transition(
                 state,
                 f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge, "
-                "reset-evidence, reset-cursor, prune-checks",
+                "pause, silence, resume, reset-evidence, reset-cursor, prune-checks",
                 Event.REQUEST_REFUSED,
             )
 

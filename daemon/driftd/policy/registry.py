@@ -87,13 +87,13 @@ def _put_back(state: ModelState, build: Build) -> ModelState:
 
 
 def apply_to_registry(
-    state: ModelState, finding: Finding, facts: Facts, settings: PolicySettings, now: float
+    state: ModelState, finding: Finding, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition | None:
     """Apply how a task of the registry ended; None for every other finding."""
     match finding:
         case StepDone(RegistryArguments() as arguments, result):
             found = result if isinstance(result, RegistryResult) else RegistryResult("")
-            return _finish(state, arguments, found, facts, settings, now)
+            return _finish(state, arguments, found, facts, settings, override, now)
         case StepFailed(RegistryArguments() as arguments, error):
             return _fail(state, arguments, error, settings, now)
         case _:
@@ -106,6 +106,7 @@ def _finish(
     result: RegistryResult,
     facts: Facts,
     settings: PolicySettings,
+    override: Override,
     now: float,
 ) -> Transition:
     known, where = state.registry, settings.registry
@@ -130,7 +131,8 @@ def _finish(
                 Event.ALIAS_SET, (), figures,
             )  # fmt: skip
         case RegistryTask.LOOK:
-            return _compare(state, replace(answering, looked_at=now), arguments, result, facts, where, settings, now)
+            looked = replace(answering, looked_at=now)
+            return _compare(state, looked, arguments, result, facts, where, settings, override, now)
 
 
 def _with_registered(known: RegistryState, version: int, facts: Facts) -> RegistryState:
@@ -187,6 +189,7 @@ def _compare(
     facts: Facts,
     where: RegistrySettings,
     settings: PolicySettings,
+    override: Override,
     now: float,
 ) -> Transition:
     """Compare what the alias names with what driftd had it name."""
@@ -206,7 +209,7 @@ def _compare(
         owed = replace(seen, registry=replace(known, alias=None, moved=moved))
         return Transition(owed, f"{reason}; it is moved back (moved: restore)", Event.ALIAS_MOVED, (), figures)
     if where.moved == "follow" and result.version is not None and result.version != state.champion:
-        return _follow(seen, reason, result.version, facts, settings, now, is_news=is_news)
+        return _follow(seen, reason, result.version, facts, settings, override, now, is_news=is_news)
     stays = f"version {state.champion} serves on, and the alias stays where it is until the next swap"
     if where.moved == "follow" and result.version is None:
         stays = f"that is no version of driftd's, so it cannot be followed: {adoption_hint(where.where)}; {stays}"
@@ -224,6 +227,7 @@ def _follow(
     version: int,
     facts: Facts,
     settings: PolicySettings,
+    override: Override,
     now: float,
     *,
     is_news: bool,
@@ -231,7 +235,7 @@ def _follow(
     """Ask for the version that the alias names, as a person would; what is refused is asked again at the next look."""
     asked = OperatorRequest("rollback", ACTOR, reason, version)
     released = release_for(state, asked, facts, settings)
-    answered = answer_request(released, asked, facts, settings, now)
+    answered = answer_request(released, asked, facts, settings, override, now)
     if answered.event is not Event.REQUEST_REFUSED:
         return replace(answered, actor=ACTOR)
     refused = f"{reason}; it cannot be followed now ({answered.reason}), and is tried again at the next look"
@@ -275,11 +279,11 @@ def _wait(state: ModelState, build: Build | None) -> Transition | None:
 def _free(state: ModelState, build: Build, where: RegistrySettings | None, override: Override) -> Transition | None:
     """Swap to a version that waited for the alias, or have it wait for what a person, or its gate, says now."""
     version, figures = build.candidate, DecisionFigures(version=build.candidate)
-    why = None
+    why, pause = None, override.pause_of("promotion")
     if state.pinned is not None:
         why = f"the override pins version {state.pinned}"
-    elif "promotion" in override.pause and not build.is_approved:
-        why = f"promotion is paused by the override: {override.reason}"
+    elif pause is not None and not build.is_approved:
+        why = f"promotion is paused by {pause.who}: {pause.reason}"
     elif build.judged_against not in (None, state.champion) and not build.is_approved:
         why = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
     if why is not None:

@@ -16,6 +16,7 @@ from driftd.policy.alarms import (
     request_for_alarm,
 )
 from driftd.policy.inputs import AlarmCleared, AlarmRaised, AlarmStanding, Facts, Override, PolicySettings
+from driftd.policy.orders import describe_pause
 from driftd.policy.refresh import (
     describe_wait,
     due_request,
@@ -247,8 +248,9 @@ def find_obstacle(
 
 
 def _always_obstacle(state: ModelState, want: BuildRequest, facts: Facts, override: Override) -> str | None:
-    if "retraining" in override.pause:
-        return f"retraining is paused by the override: {override.reason}"
+    pause = override.pause_of("retraining")
+    if pause is not None:
+        return f"retraining is paused by {describe_pause(pause)}"
     if state.blocked is not None and not _passes_fault(state, want):
         return f"the pipeline is broken: {state.blocked}"
     if ActionKind.SWAP in facts.working:

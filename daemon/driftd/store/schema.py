@@ -108,6 +108,14 @@ def m008_chain_of_lineage(db: Database) -> None:
     append_decisions(db.conn)
 
 
+@STATE_MIGRATIONS()
+def m009_keys_of_requests(db: Database) -> None:
+    """By which its sender knows a request that is sent again, and whether the answer was that it cannot be done."""
+    db.execute("alter table requests add column key text")
+    db.execute("alter table requests add column refused integer")
+    db.execute("create unique index requests_by_key on requests(key)")
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

@@ -40,6 +40,7 @@ KINDS = {
             "m006_indexes_of_history",
             "m007_scores_in_codes",
             "m008_chain_of_lineage",
+            "m009_keys_of_requests",
         ),
     ),
 }

@@ -62,7 +62,8 @@ def attention(status: ModelStatus, obstacle: str | None = None, blind_spots: Seq
     stops = unwatched_attention(status.version, obstacle) if obstacle is not None else None
     needed = [found for found in (stops, _for_a_person(status)) if found is not None]
     first, *rest = [*needed, *pressing] or [_attention_by_state(status)]
-    return msgspec.structs.replace(first, also=(*(other.sentence for other in rest), *blind_spots))
+    orders = (f"{order.sentence}." for order in status.orders)
+    return msgspec.structs.replace(first, also=(*(other.sentence for other in rest), *orders, *blind_spots))
 
 
 def unwatched_attention(version: int | None, obstacle: str | None) -> Attention:
@@ -158,7 +159,7 @@ def _drift_attention(status: ModelStatus) -> Attention | None:
 def _answer(status: ModelStatus) -> str:
     """What driftd does about an alarm."""
     if status.phase is Phase.PAUSED:
-        return "The override holds everything."
+        return "Everything is held."
     if status.build is not None:
         return f"Version {status.build.number} is being built ({str(status.build.step).replace('_', ' ')})."
     if status.waits:
@@ -179,7 +180,9 @@ def _evidence_attention(status: ModelStatus) -> Attention | None:
 
 def _work_attention(status: ModelStatus) -> Attention | None:
     if status.phase is Phase.PAUSED:
-        return Attention.of(Urgency.BUSY, "Paused by the override: no check, no build.", status.waits or "")
+        order = next((order for order in status.orders if order.subject == "checks"), None)
+        who, why = ("the override", "") if order is None else (order.who, order.sentence)
+        return Attention.of(Urgency.BUSY, f"Paused by {who}: no check, no build.", status.waits or why)
     if status.probation is not None and not status.probation.until_refresh:  # that of a refresh is the usual state
         said = status.probation.sentence or "The comparison begins once labels come."
         beside = "" if status.is_external else " beside the old one"

@@ -17,6 +17,7 @@ from driftd.config.types import FOR_PEOPLE
 from driftd.config.yaml_reader import Plain, read
 from driftd.formatting import format_time
 from driftd.paths import Places
+from driftd.records import ModelState
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredConfig
@@ -172,9 +173,19 @@ def _sentence(path: Path, file: str | None, in_force: StoredConfig | None, refus
 class ModelOverrideInForce(msgspec.Struct, frozen=True):
     """What an override asks of one model."""
 
-    acknowledge: list[int]
     reason: str
-    expires: str  # ISO 8601
+    expires: str | None = None  # ISO 8601; a pause alone may have no end
+    pause: list[str] = []
+    silence: list[str] = []
+    acknowledge: list[int] = []
+
+    @property
+    def sentence(self) -> str:
+        """What it asks, without whom and until when."""
+        said = [f"pause {', '.join(self.pause)}"] if self.pause else []
+        said += [f"silence {', '.join(self.silence)}"] if self.silence else []
+        said += [f"alarm {', '.join(map(str, self.acknowledge))} acknowledged"] if self.acknowledge else []
+        return ", ".join(said)
 
 
 class OverrideInForce(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -192,11 +203,44 @@ class OverrideInForce(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
 
 
 def override_in_force(override: OverrideConfig, now: float) -> OverrideInForce | None:
-    """What an override asks, None when it asks nothing or has lapsed."""
-    if override.expires is not None and override.expires.timestamp() <= now:
-        return None
+    """What of an override has not lapsed; None where that is nothing. What it asks of one model has its own end."""
+    lapsed = override.expires is not None and override.expires.timestamp() <= now
+    models = {name: own for name, own in override.models.items() if not own.has_lapsed(now)}
+    override = (OverrideConfig() if lapsed else override).model_copy(update={"models": models})
     asked = msgspec.convert(override.model_dump(mode="json", exclude_defaults=True), OverrideInForce)
     return asked if asked != OverrideInForce() else None
+
+
+class OrderView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person ordered of one model, beside the override."""
+
+    kind: str  # pause | silence | acknowledge
+    subject: str  # what is paused, the feature, or the alarm's id
+    who: str
+    reason: str
+    until: float | None  # epoch seconds
+
+    @property
+    def sentence(self) -> str:
+        """What holds, until when, by whom and why."""
+        words = {"pause": "{} paused", "silence": "{} raises no alarm", "acknowledge": "alarm {} acknowledged"}
+        until = f" until {format_time(self.until)}" if self.until is not None else ""
+        return f"{words[self.kind].format(self.subject)}{until} by {self.who}: {self.reason}"
+
+
+def order_views(state: ModelState) -> list[OrderView]:
+    """What people ordered of a model and have not ended, acknowledgements too."""
+    given = [
+        OrderView(kind=order.kind, subject=order.subject, who=order.who, reason=order.reason, until=order.until)
+        for order in state.orders
+    ]
+    known = [(str(alarm.number), alarm.acknowledged) for alarm in state.open_alarms]
+    given += [
+        OrderView(kind="acknowledge", subject=number, who=said.who, reason=said.reason, until=said.until)
+        for number, said in known
+        if said is not None
+    ]
+    return given
 
 
 class OverrideView(msgspec.Struct, frozen=True):
@@ -304,9 +348,9 @@ def lapse_of(override: OverrideConfig, now: float) -> str | None:
     """What of the override stands in the config and has no effect any more; None when all of it has."""
     if override.expires is not None and override.expires.timestamp() <= now:
         return f"the override lapsed at {override.expires.isoformat()} and has no effect: remove it from the config"
-    lapsed = [name for name, own in override.models.items() if own.expires.timestamp() <= now]
+    lapsed = [name for name, own in override.models.items() if own.has_lapsed(now)]
     if lapsed:
-        return f"the acknowledgements of {', '.join(lapsed)} lapsed: remove them from the config"
+        return f"what override.models asks of {', '.join(lapsed)} lapsed: remove it from the config"
     over = [
         f"{feature} of {model}"
         for model, features in override.silence.items()
@@ -323,6 +367,6 @@ def format_override(override: OverrideInForce) -> str:
     until = f" until {override.expires}" if override.expires is not None else ""
     sentences = [f"{'; '.join(words)}{until}: {override.reason}"] if words else []
     for model, own in override.models.items():
-        alarms = ", ".join(map(str, own.acknowledge))
-        sentences.append(f"alarm {alarms} of {model} acknowledged until {own.expires}: {own.reason}")
+        until = f" until {own.expires}" if own.expires is not None else ""
+        sentences.append(f"{model}: {own.sentence}{until}: {own.reason}")
     return "; ".join(sentences)

@@ -27,7 +27,16 @@ from driftd.views.conditions import (
     blind_spots,
     pressings,
 )
-from driftd.views.config import ConfigStanding, OverrideInForce, config_standing, lapse_of, override_in_force, readable
+from driftd.views.config import (
+    ConfigStanding,
+    OrderView,
+    OverrideInForce,
+    config_standing,
+    lapse_of,
+    order_views,
+    override_in_force,
+    readable,
+)
 from driftd.views.other_systems import describe_hand_over, describe_registry, external_sentences, is_awaited, needs_look
 from driftd.views.row_counts import RowCounts, row_counts
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
@@ -99,6 +108,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     is_external: bool = False  # another system serves it; driftd only watches
     hand_over: HandOver | None = None  # of a version to that system
     registry: RegistryState | None = None  # of others, where versions are registered
+    orders: Sequence[OrderView] = ()  # of people, that hold
     version_asked: str | None = None  # why a new version was asked for, where no trainer is configured
 
     @property
@@ -249,6 +259,7 @@ def model_status(
         is_external=is_external,
         hand_over=state.hand_over,
         registry=state.registry,
+        orders=order_views(state),
         version_asked=None if state.version_request is None else state.version_request.reason,
     )
 
@@ -319,6 +330,7 @@ def sentences(status: ServedStatus) -> list[str]:
     said += external_sentences(status)
     trouble = describe_registry(status.registry, status.build)
     said += [trouble] if trouble is not None and trouble != status.needs else []
+    said += [order.sentence for order in status.orders]
     if status.served_fault and status.served_fault != status.needs:
         said.append(status.served_fault)
     said += [sentence for sentence in map(format_condition, status.pressing) if sentence != status.needs]

@@ -8,7 +8,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from driftd.config.schema import Access, Tls
 from driftd.errors import DriftdError
 from driftd.paths import credential
-from driftd.web.security import first_token
+from driftd.web.tokens import first_token
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1", "*": "127.0.0.1"}  # noqa: S104 - compared, not bound
 _UNKNOWN_PORT = "0"  # of the system's choice: only the log says which

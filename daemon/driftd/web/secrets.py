@@ -14,7 +14,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.config.registry_schema import credential_in
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
 from driftd.paths import SYSTEM_CREDENTIALS, credential
-from driftd.web.security import TokenFileError, Tokens
+from driftd.web.tokens import TokenFileError, Tokens
 
 
 @dataclass(frozen=True, slots=True)

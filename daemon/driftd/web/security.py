@@ -1,140 +1,18 @@
-"""Bearer tokens (RFC 6750), and the checks before every request: who may change something, what a browser may do."""
+"""The checks before every request: who may look, change or operate something, and what a browser may do."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import ipaddress
 import json
 import socket
-import stat
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
-from typing import ClassVar
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from driftd.config.schema import Access
-from driftd.errors import DriftdError, ExitCode
-from driftd.paths import credential
-
-SHORTEST = 16  # characters; what is shorter can be guessed
-LONGEST_FILE = 65_536
-SHOWN_DIGITS = 8  # of a token's SHA-256: which of them it was, and nothing that helps to guess it
-LOOK_SECONDS = 1.0  # how often the file is looked at for another content
-
-
-class TokenFileError(DriftdError):
-    """A file of tokens that cannot be used; the message says what to do."""
-
-    exit_code: ClassVar[int] = ExitCode.USAGE
-
-
-class Tokens:
-    """The tokens of a file, one a line; several at once let clients move from one to the next.
-
-    The file is looked at again about every second, so that tokens are changed without a restart. When it has become
-    unusable nobody is let in until it is mended. Raises TokenFileError when it is unusable from the start.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = credential(path)
-        self._lock = threading.Lock()
-        self._looked_at = time.monotonic()
-        self._mark = self._file_mark()
-        self._digests = _read(self._path)
-        self.fault: str | None = None
-
-    def accept(self, authorization: str | None) -> bool:
-        """Whether an `Authorization` header bears one of the tokens."""
-        return self.name_of(authorization) is not None
-
-    def name_of(self, authorization: str | None, *, as_password: bool = False) -> str | None:
-        """The token that a header bears, as the journal calls it; None where it bears none.
-
-        `as_password`: also as the password of any user (Basic), as browsers ask people for it. For what is only looked
-        at: a browser sends a password along with the requests of other sites' pages.
-        """
-        scheme, _, given = (authorization or "").partition(" ")
-        given = given.strip()
-        if as_password and scheme.lower() == "basic":
-            scheme, given = "bearer", _password_in(given)
-        digest = _digest(given)
-        found = False
-        for known in self._current():
-            found = hmac.compare_digest(known, digest) or found  # every one is compared, whichever fits
-        return f"token {digest.hex()[:SHOWN_DIGITS]}" if found and scheme.lower() == "bearer" else None
-
-    def _current(self) -> tuple[bytes, ...]:
-        now = time.monotonic()
-        with self._lock:
-            if now - self._looked_at >= LOOK_SECONDS:
-                self._looked_at = now
-                mark = self._file_mark()
-                if mark != self._mark:
-                    self._mark = mark
-                    self._reread()
-            return self._digests
-
-    def _reread(self) -> None:
-        try:
-            self._digests, self.fault = _read(self._path), None
-        except TokenFileError as error:
-            self._digests, self.fault = (), str(error)
-
-    def _file_mark(self) -> tuple[int, ...]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return ()
-        return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
-
-
-def _read(path: Path) -> tuple[bytes, ...]:
-    try:
-        mode = path.stat().st_mode
-        with path.open("rb") as file:
-            text = file.read(LONGEST_FILE).decode("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "a token is plain ASCII"
-        raise TokenFileError(f"token_file {path} cannot be read: {reason}") from None
-    if mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise TokenFileError(f"token_file {path} may be read by everybody (mode {mode & 0o777:o}): chmod o= {path}")
-    tokens = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    if not tokens:
-        raise TokenFileError(f"token_file {path} holds no token: write one a line, such as `openssl rand -hex 32`")
-    short = [number for number, token in enumerate(tokens, 1) if len(token) < SHORTEST]
-    if short:
-        raise TokenFileError(
-            f"token_file {path}: token {short[0]} has under {SHORTEST} characters; `openssl rand -hex 32` makes one"
-        )
-    return tuple(_digest(token) for token in tokens)
-
-
-def first_token(path: Path) -> str | None:
-    """A token of a file, for a request of our own; None where this user cannot read one."""
-    try:
-        lines = credential(path).read_text("ascii")[:LONGEST_FILE].splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), None)
-
-
-def _password_in(given: str) -> str:
-    try:
-        return base64.b64decode(given, validate=True).decode("utf-8", "surrogateescape").partition(":")[2]
-    except ValueError:
-        return ""
-
-
-def _digest(token: str) -> bytes:
-    """Of equal length whatever the token, so that the time of a comparison tells nothing."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
-
+from driftd.web.tokens import Token, Tokens
 
 log = structlog.get_logger()
 
@@ -142,6 +20,12 @@ ANY_HOST = "*"
 ALWAYS_OPEN = "/-/healthy"  # for whoever watches whether the process is there
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LONGEST_PATH = 1000  # characters; Python refuses numbers of over 4300 digits, file systems names of over 255
+OPERATED = "/api/v1/"  # what is asked below it of the models is never anonymous, whatever guards the address
+BEARER = "driftd.bearer"  # of a scope: the token that the request bears, where it bears one
+NO_OPERATOR = (
+    "this needs a token that may operate: write a line `TOKEN role=operate name=...` into the file of http.token_file "
+    "and send it as Authorization: Bearer TOKEN (docs/security.md)"
+)
 LOG_SECONDS = 10.0  # refusals are told at most so often: a flood of them must not fill the disk
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -174,7 +58,7 @@ class RequestGuard:
     tokens
         Whoever changes something must bear one of these; None: nobody need.
     refused
-        Called with why a request was refused: `token`, `origin`, `host` or `address`.
+        Called with why a request was refused: `token`, `role`, `origin`, `host` or `address`.
     hosts
         The names by which it may be asked, besides numbers and localhost; `*` is any name.
     protects_all
@@ -188,7 +72,8 @@ class RequestGuard:
     point here (DNS rebinding) would let a web page in an operator's browser read everything: the Host header must be a
     number, localhost or one of `hosts`, unless the request bears a token, which no such page has. Without tokens such a
     page could also send requests to 127.0.0.1 that change something: what a browser says of its origin must then be the
-    very address that is asked.
+    very address that is asked. What operates models (`OPERATED`) needs both: a token with that role in the header, and
+    no page of another origin.
     """
 
     def __init__(
@@ -227,7 +112,10 @@ class RequestGuard:
         """Refuse, or pass on; every answer gets the headers that it has not itself."""
         if scope["type"] != "http":
             return
-        refusal = self._refusal(scope)
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        looks = scope["method"] in SAFE_METHODS
+        bearer = self._bearer(headers, looks=looks)
+        refusal = self._refusal(scope, headers, bearer, looks=looks)
         if refusal is not None:
             await self._refuse(*refusal, scope, send)
             return
@@ -242,28 +130,34 @@ class RequestGuard:
                 }
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self._app({**scope, BEARER: bearer}, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+    def _bearer(self, headers: Mapping[bytes, str], *, looks: bool) -> Token | None:
+        if self._tokens is None:
+            return None
+        return self._tokens.bearer(headers.get(b"authorization"), as_password=looks)
+
+    def _refusal(
+        self, scope: Scope, headers: Mapping[bytes, str], bearer: Token | None, *, looks: bool
+    ) -> tuple[int, str, str] | None:
         if len(scope["path"]) > LONGEST_PATH:
             return 414, "address", f"a path has at most {LONGEST_PATH} characters"
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        host, looks = headers.get(b"host", ""), scope["method"] in SAFE_METHODS
-        who = None
-        if self._tokens is not None:
-            who = self._tokens.name_of(headers.get(b"authorization"), as_password=looks)
-            needed = not looks or (self._protects_all and scope["path"] != ALWAYS_OPEN)
-            if who is None and needed:
-                return 401, "token", "this needs a token: Authorization: Bearer ... (token_file in the config)"
-        if (
-            who is None and not (looks and not host) and not self._knows(host)
-        ):  # an old client names none, a browser does
+        host = headers.get(b"host", "")
+        needed = not looks or (self._protects_all and scope["path"] != ALWAYS_OPEN)
+        if self._tokens is not None and bearer is None and needed:
+            return 401, "token", "this needs a token: Authorization: Bearer ... (token_file in the config)"
+        is_nameless = looks and not host  # an old client names none, a browser does
+        if bearer is None and not is_nameless and not self._knows(host):
             known = "ask by a number, localhost or one of `hosts` in the config, or bear a token"
             return 403, "host", f"{known}: a name may point here by fraud"
         if self._tokens is None and not looks and not _is_own(headers, host):
             return 403, "origin", "a page of another origin may not do this"
+        if not looks and scope["path"].startswith(OPERATED):
+            refusal = _operating_refusal(headers, bearer)
+            if refusal is not None:
+                return refusal
         if self._has_journal and not looks:
-            self._journal(who, scope, headers)
+            self._journal(None if bearer is None else bearer.name, scope, headers)
         return None
 
     def _knows(self, host: str) -> bool:
@@ -314,6 +208,18 @@ def _is_own(headers: Mapping[bytes, str], host: str) -> bool:
     if headers.get(b"sec-fetch-site", "none") not in {"none", "same-origin"}:
         return False
     return b"origin" not in headers or headers[b"origin"] in {f"http://{host}", f"https://{host}"}
+
+
+def _operating_refusal(headers: Mapping[bytes, str], bearer: Token | None) -> tuple[int, str, str] | None:
+    """Why a request to operate a model is refused, whatever guards the address.
+
+    What the browser says of the site goes first: behind a proxy the address that was asked is not the one here.
+    """
+    if bearer is None or not bearer.may_operate:
+        return 403, "role", NO_OPERATOR
+    site = headers.get(b"sec-fetch-site")
+    is_own = site in {"none", "same-origin"} if site is not None else _is_own(headers, headers.get(b"host", ""))
+    return None if is_own else (403, "origin", "a page of another origin may not do this, whatever token it bears")
 
 
 def hosts_of(access: Access) -> frozenset[str]:

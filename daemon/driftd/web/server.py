@@ -69,7 +69,7 @@ def server_config(app: ASGIApp, tls: Tls | None, *, grace_seconds: int, backlog:
         ws="none",
         log_level="error",  # a client's rubbish is its own; what matters driftd logs itself
         access_log=False,
-        proxy_headers=False,  # nothing here looks at the client's address
+        proxy_headers=False,  # logs and the history name an address: a header that anybody can send does not
         server_header=False,
         date_header=True,
         lifespan="off",

@@ -10,6 +10,8 @@ import pytest
 from cli_samples import DAY, NOON, Run
 from driftd.config.load import load
 from driftd.config.redact import redacted_dict
+from driftd.events import Event
+from driftd.records import ModelState, Order, OrderKind, Transition
 from driftd.store.state.writer import StateStore
 from driftd.web import secrets
 
@@ -105,10 +107,10 @@ def test_an_acknowledgement_in_the_config_is_told(driftd: Run, config: Path, sto
     assert "nothing is done about alarm 17 of demand until 2999-01-01T00:00:00+00:00 (INC-7)" in " ".join(
         output.split()
     )
-    assert "alarm 17 of demand acknowledged until 2999-01-01T00:00:00Z: INC-7" in driftd("status")[1]
+    assert "demand: alarm 17 acknowledged until 2999-01-01T00:00:00Z: INC-7" in driftd("status")[1]
     config.write_text(good + own.format(year=2020))
-    assert "the acknowledgement of alarm 17 of demand lapsed" in " ".join(driftd("check-config")[1].split())
-    assert "the acknowledgements of demand lapsed: remove them from the config" in driftd("status")[1]
+    assert "what it asks of demand lapsed" in " ".join(driftd("check-config")[1].split())
+    assert "what override.models asks of demand lapsed: remove it from the config" in driftd("status")[1]
 
 
 def test_a_lapsed_override_is_told(driftd: Run, config: Path, store: StateStore) -> None:
@@ -132,3 +134,19 @@ def test_commands_read_a_stored_config_that_this_driftd_cannot(driftd: Run, conf
     config.write_text(config.read_text() + "nonsense: 1\n")
     assert driftd("history")[0] == 2
     assert "nonsense" in driftd("history")[2]
+
+
+def test_what_is_held_of_one_model_is_told(driftd: Run, config: Path, store: StateStore) -> None:
+    """check-config and status say what `override.models` pauses and silences, and status what people ordered."""
+    asked = "pause: [checks], silence: [price], reason: INC-7, expires: 2999-01-01T00:00:00Z"
+    own = f"override: {{models: {{demand: {{{asked}}}}}}}"
+    config.write_text(config.read_text() + own + "\n")
+    text = " ".join(driftd("check-config")[1].split())
+    assert "pauses checks of demand; price of demand raises no alarm until 2999-01-01T00:00:00+00:00 (INC-7)" in text
+    assert "demand: pause checks, silence price until 2999-01-01T00:00:00Z: INC-7" in driftd("status")[1]
+    order = Order(OrderKind.PAUSE, "retraining", "ada by API from 10.0.0.7", "freeze", 32_472_144_000.0)
+    given = Transition(ModelState("demand", champion=1, orders=(order,)), "ada orders", Event.ORDER_GIVEN)
+    with store.transaction():
+        store.save_transition(ModelState("demand", champion=1), given, at=1.0, actor="ada", config_hash="")
+    output = " ".join(driftd("status")[1].split())
+    assert "retraining paused until 2999-01-01 00:00 UTC by ada by API from 10.0.0.7: freeze" in output

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_samples import NOON, ODD, STATE, Run, alarm_of, check, decide, publish
+from cli_samples import NOON, ODD, Run, alarm_of, check, decide, publish
 from driftd.events import Event
 from driftd.paths import Places
 from driftd.records import (
@@ -17,7 +17,6 @@ from driftd.records import (
     ReportArguments,
     SwapArguments,
     SwapPurpose,
-    Transition,
     Window,
 )
 from driftd.store.state.writer import StateStore
@@ -111,6 +110,17 @@ def test_a_build_is_told_with_the_alarm_that_caused_it(driftd: Run, store: State
         (("approve", "demand", "2"), "approve", {"version": 2, "text": ""}),
         (("reject", "demand", "2"), "reject", {"version": 2, "text": ""}),
         (("rollback", "demand", "--to", "1"), "rollback", {"version": 1, "text": ""}),
+        (
+            ("pause", "demand", "--what", "checks", "--until", "2999-01-01T00:00:00Z", "--why", "INC-1"),
+            "pause",
+            {"what": ["checks"], "until": 32_472_144_000.0, "text": "INC-1"},
+        ),
+        (
+            ("silence", "demand", "price", "--until", "2999-01-01T00:00:00Z", "--why", "campaign"),
+            "silence",
+            {"feature": "price", "until": 32_472_144_000.0, "text": "campaign"},
+        ),
+        (("resume", "demand"), "resume", {"what": [], "feature": None, "alarm": None, "text": ""}),
     ],
 )
 def test_what_is_asked_waits_in_the_store_for_the_daemon(
@@ -152,12 +162,13 @@ def test_an_acknowledgement_has_a_reason_and_an_end(driftd: Run, store: StateSto
     assert week.arguments["alarm"] is None
     assert week.arguments["until"] == pytest.approx(time.time() + 7 * 86_400, abs=600)
     assert "no span (7d, 12h) and no time" in driftd("acknowledge", "demand", "--until", "soon", *reason)[2]
-    assert "Missing option '--why'" in driftd("acknowledge", "demand", "17")[2]
+    for command in (("acknowledge", "demand", "17"), ("pause", "demand"), ("silence", "demand", "price")):
+        assert "Missing option '--why'" in driftd(*command)[2]
 
 
-@pytest.mark.parametrize(("event", "expected"), [("build_wanted", 0), ("request_refused", 5)])
+@pytest.mark.parametrize(("is_refused", "expected"), [(False, 0), (True, 5)])
 def test_the_answer_of_the_daemon_is_printed(
-    driftd: Run, store: StateStore, tmp_path: Path, event: str, expected: int
+    driftd: Run, store: StateStore, tmp_path: Path, is_refused: bool, expected: int
 ) -> None:
     """The outcome is printed as soon as it is there; a refusal ends with 5."""
 
@@ -166,10 +177,7 @@ def test_the_answer_of_the_daemon_is_printed(
             deadline = time.monotonic() + HANG
             while not (waiting := daemon.waiting_requests()) and time.monotonic() < deadline:
                 time.sleep(0.005)
-            with daemon.transaction():
-                decided = Transition(STATE, "because", event)
-                daemon.save_transition(STATE, decided, at=NOON, actor="ada", config_hash="")
-                daemon.answer_request(waiting[0].id, at=NOON, outcome="because")
+            daemon.answer_request(waiting[0].id, at=NOON, outcome="because", is_refused=is_refused)
 
     thread = threading.Thread(target=answer)
     thread.start()
@@ -178,4 +186,4 @@ def test_the_answer_of_the_daemon_is_printed(
     assert code == expected
     output = json.loads(out)
     assert output["outcome"] == "because"
-    assert output["refused"] is (expected == 5)
+    assert output["refused"] is is_refused

@@ -252,6 +252,14 @@ class StateReader:
         rows = self._db.execute("select * from requests where handled_at is null order by id")
         return [StoredRequest.from_row(row) for row in rows]
 
+    def count_waiting_requests(self) -> int:
+        """How much was asked and not answered yet."""
+        return int(self._db.execute("select count(*) from requests where handled_at is null").fetchone()[0])
+
+    def newest_request(self) -> int:
+        """The id of what was asked last; 0 before anything was."""
+        return int(self._db.execute("select coalesce(max(id), 0) from requests").fetchone()[0])
+
     def configs(self, limit: int = 50) -> list[StoredConfig]:
         """The configs that were read, applied and refused."""
         rows = self._db.execute("select * from configs order by id desc limit ?", (limit,))

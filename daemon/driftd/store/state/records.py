@@ -174,7 +174,7 @@ class StoredAlarm:
 
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
-    """What somebody asked of the daemon by the CLI, and what it answered."""
+    """What somebody asked of the daemon, by a command or by HTTP, and what it answered."""
 
     id: int
     at: float
@@ -184,6 +184,8 @@ class StoredRequest:
     arguments: dict[str, Any]
     handled_at: float | None
     outcome: str | None
+    key: str | None = None  # by which its sender knows it again
+    refused: int | None = None  # 1 where the outcome says that it cannot be done; None before it is answered
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> StoredRequest:

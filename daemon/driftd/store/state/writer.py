@@ -247,9 +247,12 @@ class StateStore(StateReader):
         """The restored state of a model was compared with the disk."""
         self._db.execute("update restores set reconciled_at = ? where model = ? and reconciled_at is null", (at, model))
 
-    def answer_request(self, request: int, *, at: float, outcome: str) -> None:
-        """Answer what somebody asked by the CLI."""
-        self._db.execute("update requests set handled_at = ?, outcome = ? where id = ?", (at, outcome, request))
+    def answer_request(self, request: int, *, at: float, outcome: str, is_refused: bool = False) -> None:
+        """Answer what somebody asked."""
+        self._db.execute(
+            "update requests set handled_at = ?, outcome = ?, refused = ? where id = ?",
+            (at, outcome, int(is_refused), request),
+        )
 
     def keep_receivers(self, receivers: Collection[str]) -> None:
         """Know exactly these receivers: a new one is told of what comes, one that is gone is forgotten."""
@@ -340,9 +343,19 @@ class StateStore(StateReader):
         return int(cursor.lastrowid or 0)
 
 
-def post_request(path: Path, *, at: float, who: str, model: str, kind: str, arguments: Mapping[str, object]) -> int:
-    """Ask something of the daemon from another process; returns the request's id.
+def post_request(
+    path: Path,
+    *,
+    at: float,
+    who: str,
+    model: str,
+    kind: str,
+    arguments: Mapping[str, object],
+    key: str | None = None,
+) -> int:
+    """Ask something of the daemon from outside its loop; returns the request's id.
 
+    With a `key` that was used before nothing is asked: the id is that of the request that has it.
     Raises StateAbsentError when there is no database, sqlite3.OperationalError when it may not be written.
     """
     with StateReader.read_only(path):
@@ -350,11 +363,18 @@ def post_request(path: Path, *, at: float, who: str, model: str, kind: str, argu
     connection = open_database(path, timeout=BUSY_SECONDS)
     try:
         with connection:
-            cursor = connection.execute(
-                "insert into requests(at, who, model, kind, arguments) values (?, ?, ?, ?, ?)",
-                (at, encodable(who), model, kind, _json(arguments)),
+            if key is None:  # as before there were keys: a daemon that is not upgraded yet is asked too
+                cursor = connection.execute(
+                    "insert into requests(at, who, model, kind, arguments) values (?, ?, ?, ?, ?)",
+                    (at, encodable(who), model, kind, _json(arguments)),
+                )
+                return int(cursor.lastrowid or 0)
+            connection.execute(
+                """insert into requests(at, who, model, kind, arguments, key) values (?, ?, ?, ?, ?, ?)
+                   on conflict(key) do nothing""",
+                (at, encodable(who), model, kind, _json(arguments), key),
             )
-        return int(cursor.lastrowid or 0)
+            return int(connection.execute("select id from requests where key = ?", (key,)).fetchone()[0])
     finally:
         connection.close()
 

@@ -1,0 +1,174 @@
+"""The OpenAPI document of the daemon's HTTP: `GET /openapi.json`, and docs/openapi.json, which this module prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from driftd.api.requests import REQUESTS, Request, RequestView
+
+Json = dict[str, Any]
+
+VERSION = "1"  # of what is under /api/v1
+
+_REF = "#/components/schemas/{name}"
+_PLACES: dict[str, Json] = {
+    "model": {"type": "string", "maxLength": 200},
+    "feature": {"type": "string"},
+    "span": {"enum": ["day", "week", "month", "all"], "default": "week"},
+    "alarm": {"type": "integer", "minimum": 0},
+    "decision": {"type": "integer", "minimum": 0},
+    "request": {"type": "integer", "minimum": 0},
+    "path": {"type": "string"},
+}
+_LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its type, what may stand in its query
+    "/": ("The page", "text/html", ()),
+    "/runbook": ("What to do about each alert", "text/html", ()),
+    "/page/{path}": ("Files of the page", "*/*", ()),
+    "/metrics": ("The metrics, for Prometheus", "text/plain", ()),
+    "/-/healthy": ("Whether the main loop moves; 503 with why, where it does not", "text/plain", ()),
+    "/-/ready": ("Whether a model is watched without a fault; 503 with why not", "text/plain", ()),
+    "/reports/{model}/{alarm}": ("Evidently's page of an alarm", "text/html", ()),
+    "/openapi.json": ("This document", "application/json", ()),
+    "/api/status": ("Where each model stands, for probes", "application/json", ()),
+    "/api/fleet": ("What the page shows of the fleet", "application/json", ()),
+    "/api/config": ("The config in force, and what was read", "application/json", ()),
+    "/api/models/{model}": ("What the page shows of a model", "application/json", ("span",)),
+    "/api/models/{model}/scores": ("How far each stream moved, by window", "application/json", ("span",)),
+    "/api/models/{model}/distribution": ("A feature now beside its reference", "application/json", ("feature",)),
+    "/api/decisions/{decision}": ("A decision whole", "application/json", ()),
+    "/api/alarms/{alarm}": ("An alarm with the decision on it", "application/json", ()),
+}
+_PROTECTED: list[Json] = [{}, {"token": []}]  # a token where `http.protect` is `all`
+_REFUSALS = {
+    "400": "The body is no JSON",
+    "401": "A token is needed",
+    "403": "The token may not operate, or a page of another origin asks",
+    "404": "There is no such model",
+    "409": "The Idempotency-Key is that of another request",
+    "413": "The body is too long",
+    "415": "The body is not said to be JSON",
+    "422": "A field is missing, unknown or of another type",
+    "429": "The token asked too often",
+    "503": "It cannot be kept now; Retry-After says when to come again",
+}
+_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[ -~]+$"},
+    "description": "the same key with the same request is not asked twice",
+}
+
+
+@cache
+def document() -> Json:
+    """The whole document; it depends on nothing but the program."""
+    schemas = msgspec.json.schema_components([*REQUESTS.values(), RequestView], ref_template=_REF)[1]
+    paths: Json = {path: {"get": _look(path, *about)} for path, about in _LOOKS.items()}
+    paths["/-/reload"] = {method: _reload(method) for method in ("post", "put")}
+    paths["/api/v1/requests/{request}"] = {"get": _outcome()}
+    for kind, request in REQUESTS.items():
+        paths[f"/api/v1/models/{{model}}/{kind}"] = {"post": _ask(request)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "driftd", "version": VERSION, "description": "The daemon: what it knows and is asked"},
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas, "Error": _ERROR},
+            "responses": {f"Refusal{status}": _json(meaning, "Error") for status, meaning in _REFUSALS.items()},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "any token of http.token_file"},
+                "operator": {"type": "http", "scheme": "bearer", "description": "one with role=operate"},
+            },
+        },
+    }
+
+
+_ERROR: Json = {
+    "type": "object",
+    "required": ["error", "field"],
+    "properties": {
+        "error": {"type": "string"},
+        "field": {"type": "string", "description": "of the request, where one is at fault"},
+    },
+}
+
+
+def _look(path: str, summary: str, media: str, query: tuple[str, ...]) -> Json:
+    schema: Json = {"type": "object"} if media == "application/json" else {"type": "string"}
+    responses = {"200": {"description": "The answer", "content": {media: {"schema": schema}}}}
+    if "{" in path:
+        responses["404"] = {"description": "There is none"}
+    return {
+        "summary": summary,
+        "operationId": f"get {path}",
+        "security": [] if path == "/-/healthy" else _PROTECTED,
+        "parameters": [*_in_path(path), *_in_query(query)],
+        "responses": responses,
+    }
+
+
+def _in_path(path: str) -> list[Json]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return [{"name": name, "in": "path", "required": True, "schema": _PLACES[name]} for name in names]
+
+
+def _in_query(names: tuple[str, ...]) -> list[Json]:
+    return [{"name": name, "in": "query", "schema": _PLACES[name]} for name in names]
+
+
+def _reload(method: str) -> Json:
+    return {
+        "summary": "Take the config on disk up",
+        "operationId": f"{method} /-/reload",
+        "security": [{}, {"token": []}],
+        "responses": {
+            "200": {"description": "It is in force"},
+            "400": {"description": "It is refused, and why"},
+            "401": {"description": "A token is needed, where there are tokens"},
+        },
+    }
+
+
+def _outcome() -> Json:
+    return {
+        "summary": "What became of a request",
+        "operationId": "get request",
+        "security": _PROTECTED,
+        "parameters": _in_path("/{request}"),
+        "responses": {
+            "200": _json("The request, with its answer once there is one", RequestView.__name__),
+            "404": _json("There is no such request", "Error"),
+            "503": _json("The state cannot be read now", "Error"),
+        },
+    }
+
+
+def _ask(request: type[Request]) -> Json:
+    schema = {"$ref": _REF.format(name=request.__name__)}
+    return {
+        "summary": request.summary,
+        "description": request.__doc__,
+        "operationId": request.kind,
+        "security": [{"operator": []}],
+        "parameters": [*_in_path("/{model}"), _KEY],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "202": _json("It is kept, and answered by the loop", RequestView.__name__),
+            **{status: {"$ref": f"#/components/responses/Refusal{status}"} for status in _REFUSALS},
+        },
+    }
+
+
+def _json(description: str, name: str) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": {"$ref": _REF.format(name=name)}}}}
+
+
+if __name__ == "__main__":
+    json.dump(document(), sys.stdout, indent=1)
+    sys.stdout.write("\n")

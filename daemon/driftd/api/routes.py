@@ -1,0 +1,233 @@
+"""The API that takes requests: each is posted as its command posts it, and its answer is read back by its number."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from driftd.api.openapi import document
+from driftd.api.requests import REQUESTS, Request, RequestView, post
+from driftd.errors import DriftdError
+from driftd.store.integrity import describe_sqlite_error
+from driftd.store.schema_versions import DatabaseError
+from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.store.state.records import StoredRequest
+from driftd.web.security import BEARER, NO_OPERATOR
+from driftd.web.tokens import Token
+
+log = structlog.get_logger()
+
+LONGEST_BODY = 16_384  # bytes
+LONGEST_KEY = 128  # characters
+AT_ONCE, A_SECOND = 30, 1.0  # requests of one token: so many at once, and so many a second from then on
+MOST_WAITING = 1000  # requests that no loop has answered yet: more say nothing new, and fill the disk
+ID = re.compile(r"[0-9]{1,18}")  # what SQLite can look up
+RETRY_SECONDS = 5
+
+
+class RefusalError(DriftdError):
+    """A request that is not taken; the message says why and what to do."""
+
+    def __init__(self, status: int, sentence: str, at: str = "", retry_after: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status, self.field, self.retry_after = status, at, retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class ApiWiring:
+    """What the API needs of the daemon."""
+
+    state_db: Path
+    models: Callable[[], Collection[str]]  # of the config in force
+    posted: Callable[[], None]  # has the loop look for requests soon
+
+
+@dataclass(slots=True)
+class RateLimiter:
+    """How much each token may ask: a bucket that fills again by the second."""
+
+    _left: dict[str, tuple[float, float]] = field(default_factory=dict)  # by token: how much is left, as of when
+
+    def take(self, name: str, now: float) -> bool:
+        """Whether there is one more for this token; `now` is monotonic seconds."""
+        left, at = self._left.get(name, (float(AT_ONCE), now))
+        left = min(float(AT_ONCE), left + (now - at) * A_SECOND)
+        self._left[name] = (left - 1.0 if left >= 1.0 else left, now)
+        return left >= 1.0
+
+
+class RequestApi:
+    """POST /api/v1/models/{model}/{action}, GET /api/v1/requests/{id} and the OpenAPI document.
+
+    The guard before it lets only tokens with the role `operate` through to what changes something.
+    """
+
+    def __init__(self, wiring: ApiWiring) -> None:
+        self._wiring = wiring
+        self._rates = RateLimiter()
+
+    def routes(self) -> list[BaseRoute]:
+        """What is answered."""
+        return [
+            Route("/api/v1/models/{model:str}/{action:str}", self._post, methods=["POST"]),
+            Route("/api/v1/requests/{request:str}", self._show),
+            Route("/openapi.json", self._document),
+        ]
+
+    async def _document(self, _: HttpRequest) -> Response:
+        return _json(document())
+
+    async def _show(self, request: HttpRequest) -> Response:
+        text = request.path_params["request"]
+        try:
+            found = await asyncio.to_thread(self._read, int(text)) if ID.fullmatch(text) else None
+        except RefusalError as error:
+            return _error(error.status, str(error), retry_after=error.retry_after)
+        if found is None:
+            return _error(404, f"there is no request {text[:40]}", "request")
+        return _json(msgspec.to_builtins(RequestView.of(found)))
+
+    async def _post(self, request: HttpRequest) -> Response:
+        try:
+            bearer = self._bearer(request)
+            asked = await self._read_request(request)
+            client = request.client.host if request.client is not None else "unknown"
+            key = _key(request.headers, bearer)
+            who = f"{bearer.name} by API from {client}"
+            model = request.path_params["model"]
+            stored, is_repeated = await asyncio.to_thread(self._store, model, asked, who, key)
+        except RefusalError as error:
+            return _error(error.status, str(error), error.field, retry_after=error.retry_after)
+        except ClientDisconnect:
+            return Response(status_code=400)
+        log.info(
+            "request_posted",
+            request=stored.id,
+            model=model,
+            kind=asked.kind,
+            who=bearer.name,
+            client=client,
+            repeated=is_repeated,
+        )
+        self._wiring.posted()
+        location = {"Location": f"/api/v1/requests/{stored.id}"}
+        return _json(msgspec.to_builtins(RequestView.of(stored)), 202, location)
+
+    def _bearer(self, request: HttpRequest) -> Token:
+        bearer = request.scope.get(BEARER)
+        if not isinstance(bearer, Token) or not bearer.may_operate:  # the guard let nobody else through
+            raise RefusalError(403, NO_OPERATOR)
+        if not self._rates.take(bearer.name, time.monotonic()):
+            raise RefusalError(429, f"a token may ask {AT_ONCE} times at once and {A_SECOND:g} a second", "", 1)
+        return bearer
+
+    async def _read_request(self, request: HttpRequest) -> Request:
+        model, action = request.path_params["model"], request.path_params["action"]
+        kind = REQUESTS.get(action)
+        if kind is None:
+            raise RefusalError(404, f"there is no action {action[:80]!r}; there are {', '.join(REQUESTS)}", "action")
+        models = self._wiring.models()
+        if model not in models:
+            known = ", ".join(sorted(models)) or "none"
+            raise RefusalError(404, f"there is no model {model[:80]!r}; there are {known}", "model")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RefusalError(415, "the body is JSON: send Content-Type: application/json")
+        return decode(kind, await _body(request))
+
+    def _store(self, model: str, request: Request, who: str, key: str | None) -> tuple[StoredRequest, bool]:
+        """The request as it is stored, and whether it was before."""
+        path = self._wiring.state_db
+        with _usable_state():
+            with StateReader.read_only(path) as reader:
+                waiting, newest = reader.count_waiting_requests(), reader.newest_request()
+            if waiting >= MOST_WAITING:
+                sentence = f"{waiting:,} requests wait for an answer already: see /-/healthy"
+                raise RefusalError(503, sentence, retry_after=RETRY_SECONDS)
+            number = post(path, model, request, who=who, key=key)
+        stored = self._read(number)
+        if stored is None:
+            raise RefusalError(503, "it was kept and is gone: the state was replaced meanwhile", retry_after=1)
+        if not _is_same(stored, model, request):
+            raise RefusalError(409, f"this Idempotency-Key is that of request {number}, which asks for something else")
+        return stored, number <= newest
+
+    def _read(self, number: int) -> StoredRequest | None:
+        with _usable_state(), StateReader.read_only(self._wiring.state_db) as reader:
+            return reader.request(number)
+
+
+@contextmanager
+def _usable_state() -> Iterator[None]:
+    """Whatever the database cannot do now is told as something to try again; raises RefusalError."""
+    try:
+        yield
+    except (StateAbsentError, DatabaseError) as error:
+        raise RefusalError(503, str(error), retry_after=RETRY_SECONDS) from error
+    except RefusalError:
+        raise
+    except ValueError as error:  # of the one field that is read when the request is posted
+        raise RefusalError(422, str(error), "until") from error
+    except Exception as error:
+        sentence = describe_sqlite_error(error)
+        if sentence is None:
+            raise
+        raise RefusalError(503, f"it cannot be kept now: {sentence}", retry_after=RETRY_SECONDS) from error
+
+
+def decode(kind: type[Request], body: bytes) -> Request:
+    """The body of a request; an empty one has no fields. Raises RefusalError with what is allowed."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        sentence, _, path = str(error).partition(" - at `$")
+        allowed = ", ".join(kind.__struct_fields__)
+        raise RefusalError(422, f"{sentence}. {kind.kind} takes {allowed}", path.strip("`.")) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RefusalError(400, f"the body is not JSON: {error}") from None
+
+
+async def _body(request: HttpRequest) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_BODY:
+            raise RefusalError(413, f"the body has more than {LONGEST_BODY:,} bytes")
+    return bytes(body)
+
+
+def _key(headers: Mapping[str, str], bearer: Token) -> str | None:
+    """The key of a request, which is its token's own: two people may choose the same."""
+    given = headers.get("idempotency-key")
+    if given is None:
+        return None
+    if not 0 < len(given) <= LONGEST_KEY or not given.isascii() or not given.isprintable():
+        raise RefusalError(422, f"an Idempotency-Key has 1 to {LONGEST_KEY} printable characters", "Idempotency-Key")
+    return f"{bearer.name}/{given}"
+
+
+def _is_same(stored: StoredRequest, model: str, asked: Request) -> bool:
+    """Whether a stored request asks the same; a span from now ends at another moment each time."""
+    given = {**asked.arguments(stored.at), "until": None}
+    return (stored.model, stored.kind, {**stored.arguments, "until": None}) == (model, asked.kind, given)
+
+
+def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(json.dumps(value), status, headers, "application/json")  # in ASCII: any text can be sent
+
+
+def _error(status: int, sentence: str, at: str = "", *, retry_after: int | None = None) -> Response:
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    return _json({"error": sentence, "field": at}, status, headers)
