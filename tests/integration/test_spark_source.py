@@ -523,7 +523,9 @@ def test_what_a_killed_process_left_is_cancelled_by_the_next(server: str, spark:
     """After `kill -9` a job runs on; a new process of the same model ends it before it begins its own."""
     fill(spark)
     pid_file = tmp_path / "pid"
-    child = subprocess.Popen([sys.executable, "-c", KILLED, server, str(pid_file)])
+    program = tmp_path / "killed.py"  # Spark's client ends a program without a file
+    program.write_text(KILLED)
+    child = subprocess.Popen([sys.executable, program, server, str(pid_file)])
     try:
         wait(pid_file.exists, "the job runs on a worker")
     finally:
@@ -689,9 +691,9 @@ def test_the_process_of_a_connection_stays_small(spark: SparkWorld, tmp_path: Pa
     fill(spark)
     config = {"task": "classification", "target": "bought", "source": spark.config().model_dump(mode="json")}
     given = {"config": config, "schema": SCHEMA.to_dict(), "folder": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, json.dumps(given)], capture_output=True, text=True, check=False
-    )
+    program = tmp_path / "measured.py"
+    program.write_text(MEASURED)
+    done = subprocess.run([sys.executable, program, json.dumps(given)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) < 200
 
