@@ -91,12 +91,13 @@ class ModelRunner:
         self.evidence.silence(frozenset(self.rules.override.in_force(now).silence))
         self._harvest(now)
         self._answer_requests(now)
+        was_paused = self._is_paused(now)
         behind = self._check(now)
         self._settle(now)
         while self._harvest(now):  # begins what was just intended, and what follows from what ended meanwhile
             self._settle(now)
         self.show()
-        return behind
+        return behind or (was_paused and not self._is_paused(now))
 
     def show(self) -> None:
         """Update the metrics of the model's state and actions."""
@@ -148,13 +149,15 @@ class ModelRunner:
         facts = self.counts.facts(state or self.state, self.store, self.scheduler, delay, now)
         return replace(facts, features=self.evidence.features)
 
+    def _is_paused(self, now: float) -> bool:
+        return self.state.phase is Phase.PAUSED or "checks" in self.rules.override.in_force(now).pause
+
     # --- check --------------------------------------------------------------------------------------------------------
 
     def _check(self, now: float) -> bool:
         champion = self.state.champion
         self.hang, self._is_unanswered = None, False
-        is_paused = self.state.phase is Phase.PAUSED or "checks" in self.rules.override.in_force(now).pause
-        if is_paused or self.evidence.monitor is None or champion is None:
+        if self._is_paused(now) or self.evidence.monitor is None or champion is None:
             return False  # a pause holds the very next window, before it is decided on
         try:
             return self._check_due(champion, now)
