@@ -105,6 +105,16 @@ def test_models_that_cannot_be_opened_for_want_of_descriptors_are_taken_up_later
     assert fleet.checks() == {name: ["ok"] for name in NAMES}
 
 
+def test_the_version_of_a_model_that_cannot_be_watched_is_in_the_chain(fleet: Fleet) -> None:
+    """A model whose event store is damaged at the first start has its version bound into the chain: it serves."""
+    fleet.world.places.events_db("second").write_bytes(b"no database " * 1000)
+    fleet.daemon.begin(fleet.now)
+    with capture_logs():
+        fleet.daemon.watch(fleet.now)
+    assert set(fleet.daemon.obstacles) == {"second"}
+    assert all(fleet.daemon.assembly.store.chained_content(name, 1) for name in NAMES)
+
+
 def test_an_override_is_in_force_while_the_fleet_still_catches_up(tmp_path: Path) -> None:
     """A round ends for a message between two windows; the config is taken up, and no further window is checked."""
     fleet = begin(tmp_path, hours=3)
