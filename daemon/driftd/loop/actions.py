@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from driftd.actions import ShadowResult, decode_result
+from driftd.errors import is_shortage
 from driftd.paths import Places
 from driftd.policy import Finding, ProbationResult, StepDone, StepFailed
 from driftd.records import ActionKind, ShadowArguments, SwapArguments
@@ -59,6 +60,7 @@ class Performer:
     limits: JobLimits
     running: dict[int, Job] = field(default_factory=dict)
     took: dict[int, float] = field(default_factory=dict)  # seconds, of the actions that ended in this process
+    shortage: OSError | None = None  # why the last job could not be started: the host takes no more
 
     def folder(self, action: StoredAction) -> Path:
         """The job folder of an action: one for ever, so that a finished job is read back and not run again."""
@@ -98,7 +100,14 @@ class Performer:
             return
         arguments = self.arguments_of(action)
         folder, task = self.folder(action), TASKS[action.kind]
-        self.running[action.id] = start_job(folder, task, arguments, self.limits, self.slots.server)
+        try:
+            job = start_job(folder, task, arguments, self.limits, self.slots.server)
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            self.shortage = error
+            return
+        self.shortage, self.running[action.id] = None, job
         self.slots.used += 1
         log.info("action_started", model=self.model, action=action.id, kind=action.kind)
 

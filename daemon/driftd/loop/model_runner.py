@@ -87,7 +87,11 @@ class ModelRunner:
     _has_actions: bool = False
 
     def step(self, now: float) -> bool:
-        """Check, decide and act once. True while there is more to check now."""
+        """Check, decide and act once. True while there is more to check now.
+
+        A job that the host cannot start just now costs no check; it is raised at the end.
+        """
+        self.performer.shortage = None
         self.evidence.silence(frozenset(self.rules.override.in_force(now).silence))
         self._harvest(now)
         self._answer_requests(now)
@@ -97,6 +101,8 @@ class ModelRunner:
         while self._harvest(now):  # begins what was just intended, and what follows from what ended meanwhile
             self._settle(now)
         self.show()
+        if self.performer.shortage is not None:
+            raise self.performer.shortage
         return behind or (was_paused and not self._is_paused(now))
 
     def show(self) -> None:
