@@ -268,7 +268,7 @@ def _use_encoders() -> None:
 
 
 def _fork(client: socket.socket, order: ForkOrder, own_paths: list[str]) -> int:
-    """The process id of the child that does the job; 0 where the host takes no more. In the child it does not return."""
+    """The process id of the child that does the job; 0 where there can be none. In the child it does not return."""
     server = os.getpid()
     try:
         child = os.fork()
