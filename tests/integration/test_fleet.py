@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from driftd.loop.daemon import Daemon
 from driftd.loop.messages import Reload
 from driftd.serving.client import Driftd
 from driftd.store.state.writer import post_request
+from driftd.training.fork_server import ForkedProcess, ForkServer
 from first_versions import copy_model
 from limits import no_more_files
 from loop_world import CONFIG, HOUR, MODEL, World
@@ -103,6 +106,46 @@ def test_models_that_cannot_be_opened_for_want_of_descriptors_are_taken_up_later
     fleet.daemon.catch_up(fleet.now)
     assert fleet.daemon.obstacles == {}
     assert fleet.checks() == {name: ["ok"] for name in NAMES}
+
+
+class FullHost(ForkServer):
+    """A host on which no process can be started."""
+
+    def fork(self, folder: Path, log: Path, environment: Mapping[str, str]) -> ForkedProcess | None:
+        """As `os.fork` then."""
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def test_a_job_that_cannot_be_started_costs_no_check(fleet: Fleet) -> None:
+    """Where no process can be started, the windows are checked, the model is said to fail, and the job comes later."""
+    daemon, store = fleet.daemon, fleet.daemon.assembly.store
+    daemon.begin(fleet.now)
+    daemon.watch(fleet.now)
+    slots = daemon.models[MODEL].performer.slots
+    slots.server, server = FullHost(), slots.server
+    asked = {"who": "ada", "model": MODEL, "kind": "retrain", "arguments": {"text": "please"}}
+    post_request(fleet.world.places.state_db, at=fleet.now, **asked)  # type: ignore[arg-type]
+    with capture_logs():
+        for second in range(3):
+            daemon.round(fleet.now + second)
+    assert [action.kind for action in store.open_actions(MODEL)] == ["snapshot"]
+    assert fleet.checks() == {name: ["ok"] for name in NAMES}
+    assert list(daemon.faults()) == [MODEL]
+    assert "temporarily unavailable" in daemon.faults()[MODEL]
+    slots.server = server
+    daemon.round(fleet.now + 3)
+    assert daemon.faults() == {}
+    assert daemon.models[MODEL].is_working
+
+
+def test_the_version_of_a_model_that_cannot_be_watched_is_in_the_chain(fleet: Fleet) -> None:
+    """A model whose event store is damaged at the first start has its version bound into the chain: it serves."""
+    fleet.world.places.events_db("second").write_bytes(b"no database " * 1000)
+    fleet.daemon.begin(fleet.now)
+    with capture_logs():
+        fleet.daemon.watch(fleet.now)
+    assert set(fleet.daemon.obstacles) == {"second"}
+    assert all(fleet.daemon.assembly.store.chained_content(name, 1) for name in NAMES)
 
 
 def test_an_override_is_in_force_while_the_fleet_still_catches_up(tmp_path: Path) -> None:

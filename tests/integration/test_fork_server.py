@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from driftd.training import fork_server
 from driftd.training.fork_server import ForkServer
 from driftd.training.jobs import Job, JobLimits, read_result, start_job
 from limits import wait
@@ -134,3 +137,16 @@ def test_nothing_outlives_a_killed_daemon(tmp_path: Path) -> None:
         daemon.communicate()
         wait(lambda: not is_alive(server) and not is_alive(job), "server and job end")
     assert read_result(folder) is None
+
+
+def test_a_server_that_cannot_fork_says_so_and_lives_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the host takes no more processes there is no child, and the jobs that are at work keep their server."""
+
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    ours, theirs = socket.socketpair()
+    order = fork_server.ForkOrder(str(tmp_path), str(tmp_path / "log"), str(tmp_path), {})
+    with ours, theirs:
+        assert fork_server._fork(ours, order, []) == 0

@@ -49,7 +49,7 @@ class FailingStore(StateStore):
     def transaction(self) -> Iterator[None]:
         """As the real one; of those that write, so many are not the last of their process."""
         before = self._db.total_changes
-        fate = self.draw.random()
+        fate = self.fate()
         with super().transaction():
             yield
             wrote = self._db.total_changes > before
@@ -59,6 +59,26 @@ class FailingStore(StateStore):
         if wrote and fate > (1 + self.survival) / 2:
             FailingStore.deaths += 1
             raise PowerCutError
+
+    def fate(self) -> float:
+        """Of the next transaction: low where it dies before the commit, high where just after it."""
+        return self.draw.random()
+
+
+class DoomedStore(FailingStore):
+    """The real store, in a process that dies at some transactions, however fast or slow it is."""
+
+    survival = 0.5
+    doomed: Iterator[int] = iter(())  # after how many more transactions, each time anew
+    left = 0  # of them, until the next death
+
+    def fate(self) -> float:
+        """Dies before the commit and just after it by turns."""
+        DoomedStore.left -= 1
+        if self.left != 0:
+            return 0.5
+        DoomedStore.left = next(self.doomed, 0)
+        return float(FailingStore.deaths % 2)
 
 
 class FailingWorld(World):
@@ -186,11 +206,13 @@ def test_deaths_amid_groups_of_windows_change_nothing(
     behind: World, one_by_one: dict[str, list[tuple[object, ...]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With power cuts inside groups and at their ends, what is checked again says what it said the first time."""
-    monkeypatch.setattr(FailingStore, "survival", 0.97)
+    counts = [9, 14, 25, 11, 21, 17, 8]  # of transactions and their parts: 60 checks take two each at least
+    monkeypatch.setattr(DoomedStore, "left", counts[0])
+    monkeypatch.setattr(DoomedStore, "doomed", iter(counts[1:]))
     deaths = FailingStore.deaths
-    failing = copy_of(behind, tmp_path / "world", FailingStore)
+    failing = copy_of(behind, tmp_path / "world", DoomedStore)
     failing.work()
-    assert FailingStore.deaths - deaths >= 3
+    assert FailingStore.deaths - deaths >= 4  # one that has written nothing lives on
     assert landed(failing) == one_by_one
     failing.close()
 

@@ -107,6 +107,21 @@ def test_a_pause_of_retraining_stops_a_build_under_way_and_lets_it_go_on(world: 
     assert "promoted" in world.events or "gate_inconclusive" in world.events
 
 
+def test_what_a_pause_of_checks_held_is_checked_as_soon_as_it_ends(world: World) -> None:
+    """When a pause is lifted, or its time has come, the windows that waited are checked at once, not after a rest."""
+    world.live(1)
+    assert override(world, "reason: INC-9, pause: [checks]") is None
+    world.live(3)
+    assert world.phase == Phase.PAUSED
+    assert override(world, "") is None
+    world.daemon.catch_up(world.clock.now())
+    assert len(world.daemon.assembly.store.checks(MODEL, 1000, "window")) == 4
+    assert override(world, f"reason: INC-9, pause: [checks], expires: {at(world, 2.5)}") is None
+    world.live(3)
+    assert world.phase == Phase.STEADY
+    assert len(world.daemon.assembly.store.checks(MODEL, 1000, "window")) == 7
+
+
 def test_a_pin_to_a_broken_version_is_refused_and_the_champion_serves_on(world: World) -> None:
     """The pin names a version whose artefact was tampered with: nothing is swapped, and the refusal says why."""
     world.live(2)

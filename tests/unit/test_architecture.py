@@ -28,6 +28,7 @@ FOUNDATIONS = {
     "driftd_detectors",
 }
 MOST_LINES, LONGEST_FUNCTION = 400, 60
+NO_MODULES = {"driftd.lock", "driftd.detectors", "driftd.state"}  # a file, a group of entry points, a set of steps
 HEAVY = ("pandas", "sklearn", "evidently", "pyarrow.dataset", "plotly", "scipy.stats", "skops", "joblib")
 
 
@@ -215,6 +216,22 @@ def test_no_module_imports_itself_by_a_detour() -> None:
         list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def modules_in_texts() -> Iterator[tuple[str, str]]:
+    """Modules of ours that the code names in texts, to have them imported later or elsewhere: by whom, and which."""
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            said = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if re.fullmatch(r"(driftd|driftd_detectors)(\.[a-z]\w*)+", said) and said not in NO_MODULES:
+                yield module, said
+
+
+def test_modules_that_texts_name_exist() -> None:
+    """A module that is imported by its name, as the libraries of jobs are, is there under that name."""
+    named = list(modules_in_texts())
+    assert ("driftd.training.fork_server", "driftd.training.job_main") in named
+    assert [f"{by}: {said}" for by, said in named if said not in MODULES] == []
 
 
 def test_modules_stay_short() -> None:

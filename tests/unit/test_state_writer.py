@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from driftd.config.schema import Config
 from driftd.events import Event
+from driftd.loop.maintenance import prune
+from driftd.observe.metrics import Metrics
+from driftd.paths import Places
 from driftd.records import (
     Acknowledgement,
     Action,
@@ -51,6 +55,7 @@ STATE = ModelState(
     open_alarms=(OpenAlarm(3, "performance", "mae rose", 4.0, 2.0, 8.0, 1, Acknowledgement("ada", "known", 99.0)),),
 )
 WINDOW = Window(7, 700.0, 800.0)
+DAY = 86_400.0
 
 
 @pytest.fixture
@@ -249,3 +254,19 @@ def test_pruning_forgets_looks_at_a_registry(store: StateStore) -> None:
         ("intended", "look"),
         ("done", "move"),
     ]
+
+
+def test_history_that_cannot_be_pruned_is_told_and_tried_again(store: StateStore, tmp_path: Path) -> None:
+    """A database that takes no deletion fails no round of the daemon: the next hour's upkeep takes it up."""
+    config = Config.model_validate(
+        {"retention": {"checks": "25d", "share": 1}, "models": {"demand": {"task": "regression", "target": "y"}}}
+    )
+    store.save_state(STATE, at=1.0)
+    for index in range(7, 38):
+        store.save_check("demand", "window", Window(index, 0.0, 1.0), assessment(), at=DAY * index, version=4)
+    places, metrics, now = Places(tmp_path), Metrics(), 37.5 * DAY
+    store._db.execute("pragma query_only = on")
+    assert not prune(places, {}, store, config, metrics, now)
+    store._db.execute("pragma query_only = off")
+    assert prune(places, {}, store, config, metrics, now)
+    assert [check.window_index for check in store.checks("demand")] == list(range(37, 11, -1))

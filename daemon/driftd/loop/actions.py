@@ -12,9 +12,19 @@ import msgspec
 import structlog
 
 from driftd.actions import ShadowResult, decode_result
+from driftd.errors import is_shortage
 from driftd.paths import Places
 from driftd.policy import Finding, ProbationResult, StepDone, StepFailed
-from driftd.records import ActionKind, ShadowArguments, SwapArguments
+from driftd.records import (
+    ActionArguments,
+    ActionKind,
+    HandOverAction,
+    HandOverArguments,
+    ModelState,
+    ShadowArguments,
+    SwapArguments,
+    SwapPurpose,
+)
 from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import content_of
 from driftd.store.state.records import StoredAction
@@ -65,6 +75,7 @@ class Performer:
     running: dict[int, Job] = field(default_factory=dict)
     elsewhere: set[int] = field(default_factory=set)  # the actions among them that ask a registry of others
     took: dict[int, float] = field(default_factory=dict)  # seconds, of the actions that ended in this process
+    shortage: OSError | None = None  # why the last job could not be started: the host takes no more
 
     def folder(self, action: StoredAction) -> Path:
         """The job folder of an action: one for ever, so that a finished job is read back and not run again."""
@@ -107,7 +118,14 @@ class Performer:
         if is_elsewhere:  # a server that hangs keeps a slot no longer than its own time
             limits = replace(limits, wall_seconds=float(arguments["timeout"]))
         folder, task = self.folder(action), TASKS[action.kind]
-        self.running[action.id] = start_job(folder, task, arguments, limits, self.slots.server)
+        try:
+            job = start_job(folder, task, arguments, limits, self.slots.server)
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            self.shortage = error
+            return
+        self.shortage, self.running[action.id] = None, job
         self.slots.used += 1
         if is_elsewhere:
             self.elsewhere.add(action.id)
@@ -150,3 +168,11 @@ def chain_version(action: StoredAction, registry: Registry, store: StateStore, n
     with contextlib.suppress(ManifestError):  # the job failed, and made none
         content = content_of(registry.manifest(action.model, version))
         store.chain_version(action.model, version, content, now)
+
+
+def is_asked_hand_over(state: ModelState, arguments: ActionArguments) -> bool:
+    """Whether an action hands over what an operator asked for, or takes a hand-over back."""
+    if not isinstance(arguments, HandOverArguments):
+        return False
+    asked = state.hand_over is not None and state.hand_over.purpose is not SwapPurpose.PROMOTE
+    return asked or arguments.action is not HandOverAction.DEPLOY

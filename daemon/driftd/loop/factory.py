@@ -144,6 +144,7 @@ class Assembly:
         state = self._reconcile_link(self.store.model(name) or ModelState(name), config, now)
         if state.champion is None:
             raise NoVersionError(f"model {name} has no version yet: `driftd init` trains the first one")
+        self._chain_versions(name, now)  # before all that may keep it from being watched: it serves
         schema = self.registry.readable(name, state.champion).schema
         lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
         if model.source.kind == "store":
@@ -174,7 +175,6 @@ class Assembly:
             disk_limits=partial(self.disk.limits, config.retention),
             has_time=self.has_time,
         )
-        self._chain_versions(name, now)
         runner.verdicts = latest_verdicts(self.store, state)
         try:
             runner.evidence.resume(state.champion, self.store)

@@ -20,7 +20,7 @@ from driftd.paths import Places
 from driftd.store.backups import DAILY, Backup, BackupError, Plan, backup_apart, is_due, list_backups, of_the_past
 from driftd.store.cutoff import SortedTimes, choose_cutoff
 from driftd.store.events.retention import RetentionLimits, needs_upkeep, upkeep_apart
-from driftd.store.integrity import damage_marked
+from driftd.store.integrity import damage_marked, handle_failure
 from driftd.store.state.writer import StateStore
 from driftd.store.subprocesses import PROBE_SECONDS, probe_hangs
 
@@ -143,17 +143,23 @@ class Prunable(Protocol):
 def prune(
     places: Places, models: Mapping[str, Prunable], store: StateStore, config: Config, metrics: Metrics, now: float
 ) -> bool:
-    """Remove what killed processes left, and what is beyond its retention; False where it failed, which is told."""
-    try:
+    """Remove what killed processes left, and what is beyond its retention; False where it failed, which is told.
+
+    A database that is damaged is told by its exception: the daemon ends on it.
+    """
+
+    def report(error: Exception) -> None:
+        log.warning("prune_failed", error=str(error), kind=type(error).__name__)
+        failed.append(error)
+
+    failed: list[Exception] = []
+    with handle_failure(report):  # a disk that is full, or a state that is locked, costs no round
         for path in sweep(places, now):
             log.info("leftover_removed", path=str(path))
         for model in models.values():
             model.prune_disk()
         prune_checks(store, config, metrics, now)
-    except OSError as error:
-        log.warning("prune_failed", error=str(error))
-        return False
-    return True
+    return not failed
 
 
 def prune_checks(store: StateStore, config: Config, metrics: Metrics, now: float) -> None:

@@ -15,7 +15,7 @@ import structlog
 from driftd.actions import ReportResult
 from driftd.events import Event
 from driftd.formatting import encodable
-from driftd.loop.actions import BUILDING, Performer, chain_version, finding_of
+from driftd.loop.actions import BUILDING, Performer, chain_version, finding_of, is_asked_hand_over
 from driftd.loop.check_group import CheckGroup, GroupOwner, RecordedCheck
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, report, save_fault
@@ -42,10 +42,7 @@ from driftd.policy import (
     registry_due,
 )
 from driftd.records import (
-    ActionArguments,
     ActionKind,
-    HandOverAction,
-    HandOverArguments,
     ModelState,
     Phase,
     ReportArguments,
@@ -91,16 +88,23 @@ class ModelRunner:
     _has_actions: bool = False
 
     def step(self, now: float) -> bool:
-        """Check, decide and act once. True while there is more to check now."""
+        """Check, decide and act once. True while there is more to check now.
+
+        A job that the host cannot start just now costs no check; it is raised at the end.
+        """
+        self.performer.shortage = None
         self._harvest(now)
         self._answer_requests(now)
         self.evidence.silence(self._demands(now).silenced)
+        was_paused = self._is_paused(now)
         behind = self._check(now)
         self._settle(now)
         while self._harvest(now):  # begins what was just intended, and what follows from what ended meanwhile
             self._settle(now)
         self.show()
-        return behind
+        if self.performer.shortage is not None:
+            raise self.performer.shortage
+        return behind or (was_paused and not self._is_paused(now))
 
     def show(self) -> None:
         """Update the metrics of the model's state and actions."""
@@ -157,13 +161,15 @@ class ModelRunner:
         facts = self.counts.facts(state or self.state, self.store, self.scheduler, delay, now)
         return replace(facts, features=self.evidence.features)
 
+    def _is_paused(self, now: float) -> bool:
+        return self.state.phase is Phase.PAUSED or self._demands(now).pause_of("checks") is not None
+
     # --- check --------------------------------------------------------------------------------------------------------
 
     def _check(self, now: float) -> bool:
         champion = self.state.champion
         self.hang, self._is_unanswered = None, False
-        is_paused = self.state.phase is Phase.PAUSED or self._demands(now).pause_of("checks") is not None
-        if is_paused or self.evidence.monitor is None or champion is None:
+        if self._is_paused(now) or self.evidence.monitor is None or champion is None:
             return False  # a pause holds the very next window, before it is decided on
         try:
             return self._check_due(champion, now)
@@ -350,16 +356,8 @@ class ModelRunner:
             arguments = action.typed_arguments
             is_swap = isinstance(arguments, SwapArguments) and arguments.purpose is not SwapPurpose.PROMOTE
             is_apart = action.kind in (ActionKind.REPORT, ActionKind.REGISTRY)
-            return not (is_swap or is_apart or self._is_asked_hand_over(arguments))
+            return not (is_swap or is_apart or is_asked_hand_over(self.state, arguments))
         return action.kind in BUILDING and self._demands(now).pause_of("retraining") is not None
-
-    def _is_asked_hand_over(self, arguments: ActionArguments) -> bool:
-        """Whether an action hands over what an operator asked for, or takes a hand-over back."""
-        if not isinstance(arguments, HandOverArguments):
-            return False
-        hand_over = self.state.hand_over
-        asked = hand_over is not None and hand_over.purpose is not SwapPurpose.PROMOTE
-        return asked or arguments.action is not HandOverAction.DEPLOY
 
     def _finish(self, action: StoredAction, result: JobResult, now: float) -> None:
         finding = finding_of(action, result, self.performer.registry)

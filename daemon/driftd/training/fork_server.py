@@ -39,7 +39,7 @@ PRELOADED = (
     "driftd.training.tasks.shadow",
     "driftd.training.tasks.refresh",
     "driftd.training.job_main",
-    "driftd.store.events.arrow_columns",
+    "driftd_detectors.batches.arrow_columns",
 )
 _MOST_BYTES = 1 << 20
 _READ_AT_START = ("OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "ARROW_", "LOKY_", "PYTHON", "LD_", "LC_", "MALLOC_")
@@ -62,7 +62,10 @@ class ReapOrder(msgspec.Struct, frozen=True, tag="reap"):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What the server answers: the process id of a child, or the exit code of one. The first says that it is ready."""
+    """What the server answers: the process id of a child (0: there was none), or the exit code of one.
+
+    The first says that it is ready.
+    """
 
     number: int
 
@@ -167,7 +170,7 @@ class ForkServer:
             return None
         order = ForkOrder(str(folder.absolute()), str(log.absolute()), str(Path.cwd()), dict(environment))
         reply = self._ask(order)
-        return None if reply is None else ForkedProcess(reply.number, self)
+        return ForkedProcess(reply.number, self) if reply is not None and reply.number else None
 
     def reap(self, pid: int) -> int:
         """The exit code of a child that has ended; that of SIGKILL when the server is gone."""
@@ -243,7 +246,7 @@ def main(parent: int, idle: float, preloaded: Sequence[str]) -> None:
                 number = os.waitstatus_to_exitcode(os.waitpid(order.pid, 0)[1])
             else:
                 number = _fork(client, order, own_paths)
-                children.add(number)
+                children |= {number} if number else set()
             client.sendall(_encode(Reply(number)))
 
 
@@ -265,8 +268,12 @@ def _use_encoders() -> None:
 
 
 def _fork(client: socket.socket, order: ForkOrder, own_paths: list[str]) -> int:
-    """The process id of the child that does the job; in the child it does not return."""
-    server, child = os.getpid(), os.fork()
+    """The process id of the child that does the job; 0 where there can be none. In the child it does not return."""
+    server = os.getpid()
+    try:
+        child = os.fork()
+    except OSError:  # the jobs that are at work would end with this process
+        return 0
     if child == 0:
         client.close()
         _work(order, own_paths, server)
