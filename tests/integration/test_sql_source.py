@@ -22,6 +22,7 @@ from driftd.config.database_address import read_address
 from driftd.config.load import parse
 from driftd.paths import Places
 from driftd.records import Window
+from driftd.sources.engines.child_source import LONGEST_REST
 from driftd.sources.engines.engine_source import EngineSource
 from driftd.sources.engines.protocol import EngineError, Query
 from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, libpq_address, need_library
@@ -678,6 +679,24 @@ def test_the_daemon_reads_a_database_through_a_child(events: Database, tmp_path:
     try:
         assert source.refresh(START + 60).newest_at == START + 19
         assert source.cohort(HOUR, START + 60, ["city"], ServedBy(1)).labelled == 10
+    finally:
+        source.close()
+
+
+def test_a_model_that_is_stepped_each_second_looks_now_and_then(events: Database, tmp_path: Path) -> None:
+    """What a look found is given again for five seconds at least and two minutes at most, but after a fault."""
+    source_keys = f"{{kind: sql, url: '{events.url}', predictions: predictions, labels: labels}}"
+    config = parse(f"models: {{m: {{task: regression, target: y, source: {source_keys}}}}}".encode()).models["m"]
+    source = open_watched_source("m", config, SCHEMA, Places(tmp_path))
+    try:
+        source.refresh(START + 20)
+        events.execute("alter table predictions rename to away")
+        assert source.refresh(START + 24).faults == ()
+        assert source.refresh(START + 20 + LONGEST_REST).faults != ()
+        events.execute("alter table away rename to predictions")
+        assert source.refresh(START + 21 + LONGEST_REST).newest_at == START + 19
+        events.execute("drop table labels")
+        assert source.refresh(START + 20).faults != ()  # the clock was set back
     finally:
         source.close()
 
