@@ -160,7 +160,12 @@ def test_a_build_from_spark_is_swapped_and_rolled_back_by_its_alias_in_mlflow(tm
             assert {"driftd_gate": "promote", "driftd_snapshot": manifest.snapshot}.items() <= made.items()
             at = world.clock.now()
             post_request(world.places.state_db, at=at, who="ada", model=MODEL, kind="rollback", arguments={})
-            wait(lambda: world.daemon.catch_up(at) or there.alias() == 1, "the alias follows the rollback")
+
+            def follows() -> bool:
+                world.daemon.catch_up(at)
+                return there.alias() == 1
+
+            wait(follows, "the alias follows the rollback")
             assert (served.current(MODEL), there.versions()) == (1, {"1": 1, "2": 2})
             assert world.events.count("registry_failed") == 0
         finally:

@@ -465,6 +465,8 @@ def test_a_query_takes_no_longer_than_it_may(spark: SparkWorld) -> None:
     engine._settings = engine._settings.model_copy(update={"timeout": 2.0})
     with pytest.raises(EngineError, match=r"no answer within 2 s: raise source.timeout, or set source.partition"):
         list(engine.read(SLOW))
+    with pytest.raises(EngineError, match=r"no answer within 2 s: .*; it is tried again in"):
+        list(engine.read(SLOW))
     engine._settings = engine._settings.model_copy(update={"timeout": HANG})
     assert engine.count(Query((), START, START + 60)) == 20
     engine.close()
