@@ -56,6 +56,7 @@ def _logs_as_ever() -> Generator[None, None, None]:
 # Modules that take a worker minutes, mostly by waiting: a worker that begins one last works alone.
 LONGEST_FIRST = (
     "test_systemd",
+    "test_engine_loop",
     "test_state_faults",
     "test_kill_campaign",
     "test_foreign_state",

@@ -22,6 +22,7 @@ from driftd.config.database_address import read_address
 from driftd.config.load import parse
 from driftd.paths import Places
 from driftd.records import Window
+from driftd.sources.engines.child_source import LONGEST_REST, ChildSource
 from driftd.sources.engines.engine_source import EngineSource
 from driftd.sources.engines.protocol import EngineError, Query
 from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, libpq_address, need_library
@@ -38,7 +39,7 @@ from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.window_data import ServedBy, WindowBins
 from engine_servers import postgres
-from limits import HANG
+from limits import HANG, wait
 from sql_tables import LABELS, PREDICTIONS, Database, duckdb_database, postgres_database, sql_config, sql_source
 from worlds import CLASSES as WORDS
 from worlds import DAY, day_of, reference_of, together
@@ -671,8 +672,7 @@ def test_drift_is_found_at_the_same_window_with_identical_evidence(database: Dat
 
 def test_the_daemon_reads_a_database_through_a_child(events: Database, tmp_path: Path) -> None:
     """What a config names is opened in a process of its own, which gives the same window."""
-    source_keys = f"{{kind: sql, url: '{events.url}', predictions: predictions, labels: labels}}"
-    text = f"models: {{m: {{task: classification, target: bought, source: {source_keys}}}}}"
+    text = f"models: {{m: {{task: classification, target: bought, source: {source_keys(events)}}}}}"
     config = parse(text.encode()).models["m"]
     source = open_watched_source("m", config, SCHEMA, Places(tmp_path))
     try:
@@ -680,6 +680,53 @@ def test_the_daemon_reads_a_database_through_a_child(events: Database, tmp_path:
         assert source.cohort(HOUR, START + 60, ["city"], ServedBy(1)).labelled == 10
     finally:
         source.close()
+
+
+def test_a_model_that_is_stepped_each_second_looks_now_and_then(events: Database, tmp_path: Path) -> None:
+    """What a look found is given again for five seconds at least and two minutes at most, but after a fault."""
+    config = parse(f"models: {{m: {{task: regression, target: y, source: {source_keys(events)}}}}}".encode()).models[
+        "m"
+    ]
+    source = open_watched_source("m", config, SCHEMA, Places(tmp_path))
+    try:
+        source.refresh(START + 20)
+        events.execute("alter table predictions rename to away")
+        assert source.refresh(START + 24).faults == ()
+        assert source.refresh(START + 20 + LONGEST_REST).faults != ()
+        events.execute("alter table away rename to predictions")
+        assert source.refresh(START + 21 + LONGEST_REST).newest_at == START + 19
+        events.execute("drop table labels")
+        assert source.refresh(START + 20).faults != ()  # the clock was set back
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("ending", ["closed", "killed"])
+def test_a_query_that_waits_for_a_lock_ends_with_who_asked(events: Database, tmp_path: Path, ending: str) -> None:
+    """While somebody changes a table, neither a child that is told to end nor a killed one leaves its query there."""
+    config = parse(f"models: {{m: {{task: regression, target: y, source: {source_keys(events)}}}}}".encode())
+    source = open_watched_source("m", config.models["m"], SCHEMA, Places(tmp_path))
+    assert isinstance(source, ChildSource)
+    assert source.refresh(START + 20).faults == ()
+    waiting = "select count(*) from pg_stat_activity where application_name = 'driftd' and wait_event_type = 'Lock'"
+    with psycopg.connect(events.url) as locking, psycopg.connect(events.url, autocommit=True) as seeing:
+        locking.execute("lock table predictions in access exclusive mode")
+        asking = threading.Thread(target=source.refresh, args=(START + 2 * LONGEST_REST,), daemon=True)
+        asking.start()
+        wait(lambda: seeing.execute(waiting).fetchone() == (1,), "the query waits", pause=0.1)
+        if ending == "killed":
+            assert source._process is not None
+            source._process.kill()
+        else:
+            source.close()
+        wait(lambda: seeing.execute(waiting).fetchone() == (0,), "the query ends", pause=0.1)
+    asking.join(HANG)
+    source.close()
+
+
+def source_keys(database: Database) -> str:
+    """The source in a config."""
+    return f"{{kind: sql, url: '{database.url}', predictions: predictions, labels: labels}}"
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra() -> None:

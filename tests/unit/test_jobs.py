@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from driftd.training.fork_server import PRELOADED
 from driftd.training.jobs import RESULT, Job, JobLimits, JobResult, read_result, start_job, write_result
 from limits import HANG
 
@@ -178,3 +180,8 @@ def test_starting_and_watching_jobs_is_light() -> None:
         env={**os.environ, "PYTHONPATH": paths},
     )
     assert not {"numpy", "pandas", "sklearn", "scipy", "pyarrow", "skops"} & set(done.stdout.split())
+
+
+def test_what_the_fork_server_loads_is_there() -> None:
+    """Modules that are named in text are where they are said to be: a server without one of them loads nothing."""
+    assert [name for name in PRELOADED if find_spec(name) is None] == []

@@ -145,3 +145,11 @@ def test_a_store_that_answers_is_told_with_its_objects() -> None:
     """`driftd doctor` says how many objects of which prefix the predictions are in."""
     finding = source_finding("demand", "files", replace(EXTENT, files=1234, counts={}), "s3://bucket/logs")
     assert finding.said.endswith("answers: 1,000 predictions so far in 1,234 objects of s3://bucket/logs")
+
+
+def test_a_fault_of_an_engine_is_told_with_its_page() -> None:
+    """Nobody is told to mount a table."""
+    away = replace(EXTENT, faults=("db: a right is missing",))
+    assert "your-warehouse.md" in source_finding("demand", "sql", away).todo
+    assert "your-spark-cluster.md" in source_finding("demand", "spark", away).todo
+    assert "mount it" in source_finding("demand", "files", away).todo

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from driftd.config.credential_files import CredentialFileError, read_token
-from driftd.config.source_schema import Partition, SparkSourceConfig
+from driftd.config.source_schema import Partition, SparkSourceConfig, spark_address
 from driftd.sources.engines.protocol import EngineError, Query
 from driftd.sources.engines.spark_session import session_id, write_package
 from driftd.sources.engines.spark_text import Keys, Names, Statements, Table, number, quote
@@ -124,3 +124,13 @@ def test_a_file_without_a_token_is_told(tmp_path: Path, content: str | None) -> 
     with pytest.raises(CredentialFileError, match=r"token_file .*token (cannot be read|holds no token)") as refused:
         read_token(file)
     assert "words" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "rest", [":15002/;token=x", ":15002;token=x", "/?access_token=x", "/;authorization=Bearer x", "/;X-Api-Key=x"]
+)
+def test_an_address_with_a_secret_is_refused_wherever_it_stands(rest: str) -> None:
+    """Parameters become headers, and those in a wrong place are shown all the same."""
+    with pytest.raises(ValueError, match="set token_file"):
+        spark_address(f"sc://spark.example.com{rest}")
+    assert spark_address("sc://h:15002/;use_ssl=true;x-databricks-cluster-id=1").endswith("=1")

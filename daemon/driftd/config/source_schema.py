@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -156,15 +157,19 @@ class SqlSourceConfig(EngineTables):
     )
 
 
+_PARTS = re.compile("[;/?#&]")  # a parameter that stands in a wrong place is none for Spark, and yet shown
+_SECRET_NAME = re.compile("token|password|secret|authorization|api.?key|credential")  # each becomes a header
+
+
 def spark_address(text: str) -> str:
     """An address of Spark Connect that holds no secret. Raises ValueError."""
     parts = urlsplit(text)
     if parts.scheme != "sc" or not parts.hostname:
         raise ValueError("the address of Spark Connect is sc://host:port")
-    own = {pair.partition("=")[0].strip().lower() for pair in parts.path.lstrip("/").split(";")[1:]}
-    if parts.username is not None or "token" in own:
+    named = {pair.partition("=")[0].strip().lower() for pair in _PARTS.split(text) if "=" in pair}
+    if parts.username is not None or any(map(_SECRET_NAME.search, named)):
         raise ValueError("a token does not stand in the address: set token_file")
-    if "session_id" in own:
+    if "session_id" in named:
         raise ValueError("session_id is driftd's own: leave it out")
     return text
 

@@ -109,6 +109,10 @@ def _store_of(model: ModelConfig) -> str | None:
     return model.source.path
 
 
+_TODO_OF_FILES = "mount it, mend it, move it away, correct `source`, or let the user of the services read it"
+_PAGES = {"sql": "docs/your-warehouse.md", "spark": "docs/your-spark-cluster.md"}
+
+
 def source_finding(name: str, kind: str, extent: Extent, store: str | None = None) -> Finding:
     """What to say of a source that answered: its faults, or how many rows it has and how many were set aside.
 
@@ -116,10 +120,7 @@ def source_finding(name: str, kind: str, extent: Extent, store: str | None = Non
     """
     if extent.faults:
         more = f" (and {len(extent.faults) - 1} more)" if len(extent.faults) > 1 else ""
-        todo = (
-            "mount it, mend it, move it away, correct what `source` says of it, or let the user of the services read "
-            "it and enter every folder above"
-        )
+        todo = f"what the sentence says; see {_PAGES[kind]}" if kind in _PAGES else _TODO_OF_FILES
         return fail(name, f"its source ({kind}): {extent.faults[0]}{more}", todo)
     if kind in ENGINES and extent.newest_at is not None:
         return ok(name, f"its source ({kind}) answers: its newest prediction is of {format_time(extent.newest_at)}")

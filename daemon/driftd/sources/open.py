@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -146,8 +147,13 @@ def open_engine(model: str, config: ModelConfig, places: Places, *, watches: boo
     if config.source.kind == "spark":
         from driftd.sources.engines.spark_engine import SparkEngine  # noqa: PLC0415 - Arrow
 
-        return SparkEngine(config.source, f"{places.root.resolve()} {model}" if watches else None)
+        return SparkEngine(config.source, _session_of(model, places) if watches else None)
     raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
+
+
+def _session_of(model: str, places: Places) -> str:
+    """What names the session of a model: hosts have the same folders, and one must not end what another one asks."""
+    return f"{platform.node()} {places.root.resolve()} {model}"
 
 
 def open_engine_source(

@@ -222,7 +222,9 @@ def _unreadable(model: _Model) -> ActiveCondition | None:
     count = model.number(model_families.SOURCE_FAULTS)
     if not count:
         return None
-    sentence = f"Its source has {count:.0f} fault{'s' if count > 1 else ''}: files, columns or rows cannot be read."
+    sentence = (
+        f"Its source has {count:.0f} fault{'s' if count > 1 else ''}: files, tables, columns or rows cannot be read."
+    )
     return ActiveCondition("DriftdSourceFaults", sentence, "Windows wait where a whole folder is away.")
 
 

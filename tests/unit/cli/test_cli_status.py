@@ -183,7 +183,7 @@ def test_status_tells_what_the_daemon_says_of_a_source(driftd: Run, store: State
     answering.start()
     try:
         assert (
-            "demand: its source has 2 faults: files, columns or rows cannot be read: `driftd doctor`"
+            "demand: its source has 2 faults: files, tables, columns or rows cannot be read: `driftd doctor`"
             in driftd("status")[1]
         )
         assert "demand: rows set aside: 7 without a readable time" in driftd("status")[1]

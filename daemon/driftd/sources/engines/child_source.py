@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+LEAST_REST, LONGEST_REST = 5.0, 120.0  # seconds between two looks at the extent
+RESTS_OF_A_LOOK = 20  # a look takes an engine a twentieth of the time at most
 END_SECONDS = 5.0  # that a child has for cancelling what is under way
 _PIECE = 1 << 20
 _EVER = float("inf")
@@ -63,15 +65,27 @@ class ChildSource:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._extent: Extent | None = None
+        self._looked_at, self._look_again_at = _EVER, -_EVER  # by the clock of the daemon
 
     def refresh(self, now: float) -> Extent:
-        """See `Source.refresh`. An engine that cannot be asked is a fault; no window is complete meanwhile."""
+        """See `Source.refresh`. An engine that cannot be asked is a fault; no window is complete meanwhile.
+
+        While a job works, a model is stepped each second: the engine is not asked each time. The dearer a look, the
+        longer what it found is given again, from five seconds to two minutes.
+        """
+        if self._extent is not None and self._looked_at <= now < self._look_again_at:
+            return self._extent
+        began = time.monotonic()
+        self._look_again_at = -_EVER
         try:
             answer = self._ask(RefreshRequest(now=now))
         except EngineError as error:
             known = self._extent or Extent(None, -_EVER, 0)
             return replace(known, complete_until=-_EVER, faults=(str(error),))
         self._extent = msgspec.convert(answer.value, Extent)
+        if not self._extent.faults:
+            rest = RESTS_OF_A_LOOK * (time.monotonic() - began)
+            self._looked_at, self._look_again_at = now, now + min(LONGEST_REST, max(LEAST_REST, rest))
         return self._extent
 
     def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:

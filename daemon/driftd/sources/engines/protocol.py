@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from driftd.errors import DriftdError
+from driftd.formatting import format_duration
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,6 +19,35 @@ Function = Literal["profile_batches", "cohort_batches"]  # of `driftd_detectors.
 
 class EngineError(DriftdError):
     """An engine did not answer as it should; the message says what, and what to do, and holds no secret."""
+
+
+_LONGEST_PAUSE = 600.0  # seconds after a query that failed, at most: a window is asked for in every round
+
+
+@dataclass(slots=True)
+class Pause:
+    """Keeps a dear query that fails from being asked in every round: the next waits as long as it took, at least."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    _failures: int = 0
+    _until: float = 0.0
+    _why: str = ""
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """One query. Raises EngineError while the one before is to be waited for, and what the block raises."""
+        begun = self.monotonic()
+        if self._until > begun:
+            raise EngineError(f"{self._why}; it is tried again in {format_duration(self._until - begun)}")
+        try:
+            yield
+        except EngineError as error:
+            self._failures += 1
+            end = self.monotonic()
+            wait = max(2.0 ** min(self._failures - 1, 10), end - begun)
+            self._why, self._until = str(error), end + min(_LONGEST_PAUSE, wait)
+            raise
+        self._failures = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from driftd.config.credential_files import CredentialFileError
 from driftd.config.redact import HIDDEN
-from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
+from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Pause, Query
 from driftd.sources.engines.spark_session import LASTING, Limit, Session, sentence_of
 from driftd.sources.engines.spark_text import Keys, Names, Statements, Table, quote
 from driftd_detectors.batches.worker import FUNCTIONS, PARTS, partition_counter, sign_job
@@ -40,6 +40,7 @@ class SparkEngine:
         self._statements: Statements | None = None
         self._keys: Keys | None = None
         self._newest_label_at: float | None = None
+        self._pause = Pause()
 
     def look(self, since: float | None) -> EngineExtent:
         """See `Engine.look`. Rows that came since the last look are in files that the session must list anew."""
@@ -61,7 +62,7 @@ class SparkEngine:
         if self._settings.count == "here":
             yield FUNCTIONS[function](self.read(query), job)
             return
-        with self._open() as spark:
+        with self._pause.around(), self._open() as spark:
             rows = self._rows(spark, query)
             self._held_session().send_package()
             for batch in _batches(spark, rows.mapInArrow(partition_counter(function, sign_job(job)), PARTS)):
@@ -69,7 +70,7 @@ class SparkEngine:
 
     def read(self, query: Query) -> Iterator[pa.RecordBatch]:
         """See `Engine.read`."""
-        with self._open() as spark:
+        with self._pause.around(), self._open() as spark:
             yield from _batches(spark, self._rows(spark, query))
 
     def count(self, query: Query) -> int:

@@ -22,6 +22,7 @@ from driftd.sources.engines.sql_text import DialectName, Table
 _WHOLE = 38  # digits that a decimal of Arrow holds
 _POSTGRES_CASTS = {"money": "NUMERIC", "oid": "BIGINT"}  # what ADBC hands out as another number than it is
 _DUCKDB_TEXTS = ("UUID", "JSON", "ENUM")  # what DuckDB hands out as text, and does not compare with text
+_END_WITHOUT_CLIENT = "SET client_connection_check_interval = '5s'"  # of a killed job, a query ends that waits
 BATCH_ROWS = 50_000
 
 
@@ -106,10 +107,12 @@ class Postgres:
         adbc = need_library("adbc_driver_postgresql.dbapi", "postgres")
         self._connection = adbc.connect(libpq_address(address, timeout), autocommit=True)
         self._cursor: Any = None  # of the statement that is under way
+        with contextlib.suppress(Exception), self._under_way() as cursor:  # servers before 14 do not know it
+            cursor.execute(_END_WITHOUT_CLIENT)
 
     def table(self, name: str) -> Table:
-        """See `Connection.table`."""
-        with self._connection.cursor() as cursor:
+        """See `Connection.table`. It may wait for a lock of whoever changes the table."""
+        with self._under_way() as cursor:
             cursor.execute(f"SELECT * FROM {name} LIMIT 0")
             schema = cursor.fetch_arrow_table().schema
         casts = {field.name: cast for field in schema if (cast := _postgres_cast(field)) is not None}
@@ -118,11 +121,17 @@ class Postgres:
 
     def batches(self, statement: str) -> Iterator[pa.RecordBatch]:
         """See `Connection.batches`."""
+        with self._under_way() as cursor:
+            cursor.execute(statement)
+            yield from map(with_decimals, cursor.fetch_record_batch())
+
+    @contextlib.contextmanager
+    def _under_way(self) -> Iterator[Any]:
+        """A cursor whose statement `cancel` ends."""
         with self._connection.cursor() as cursor:
             self._cursor = cursor
             try:
-                cursor.execute(statement)
-                yield from map(with_decimals, cursor.fetch_record_batch())
+                yield cursor
             finally:
                 self._cursor = None
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from driftd.config.credential_files import CredentialFileError
 from driftd.config.database_address import Address, read_address
 from driftd.formatting import format_duration
-from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
+from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Pause, Query
 from driftd.sources.engines.sql_connections import CONNECTIONS, Connection, sentence_of
 from driftd.sources.engines.sql_counts import Counting
 from driftd.sources.engines.sql_text import Meanings, Statements, quote_table
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _DAY = 86_400.0
 _LONGEST_WAIT = 60.0  # seconds between two tries to connect, at most
-_LONGEST_QUERY_WAIT = 600.0  # seconds after a query for rows that failed, at most: it is asked for in every round
 
 
 @dataclass(slots=True)
@@ -79,9 +78,7 @@ class SqlEngine:
         self._failures = 0
         self._again_at = 0.0
         self._why = ""
-        self._query_failures = 0
-        self._query_at = 0.0
-        self._query_why = ""
+        self._pause = Pause(monotonic)
         self._newest_label_at: float | None = None
 
     def look(self, since: float | None) -> EngineExtent:
@@ -152,20 +149,9 @@ class SqlEngine:
 
     @contextmanager
     def _for_rows(self) -> Iterator[Connection]:
-        """The same for a query that may be dear: after a failure the next waits as long as that took, at least."""
-        begun = self._monotonic()
-        if self._query_at > begun:
-            raise EngineError(f"{self._query_why}; it is tried again in {format_duration(self._query_at - begun)}")
-        try:
-            with self._open() as connection:
-                yield connection
-        except EngineError as error:
-            self._query_failures += 1
-            end = self._monotonic()
-            wait = max(2.0 ** min(self._query_failures - 1, 10), end - begun)
-            self._query_why, self._query_at = str(error), end + min(_LONGEST_QUERY_WAIT, wait)
-            raise
-        self._query_failures = 0
+        """The same for a query that may be dear."""
+        with self._pause.around(), self._open() as connection:
+            yield connection
 
     @contextmanager
     def _open(self) -> Iterator[Connection]:
