@@ -190,6 +190,9 @@ def _source(model: ModelConfig) -> str:
     if model.source.kind == "spark":
         labels = f" and {model.source.labels}" if model.source.labels else ""
         return f"read from the tables {model.source.predictions}{labels} of {model.source.remote}"
+    if model.source.kind == "delta":
+        labels = f" and {model.source.labels}" if model.source.labels else ""
+        return f"read from the Delta tables {model.source.predictions}{labels}"
     return "read from the embedded event store"
 
 

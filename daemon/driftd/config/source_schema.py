@@ -114,7 +114,7 @@ class Partition(Section):
     )
 
 
-class EngineTables(Section):
+class LabelledTables(Section):
     """What all engines have in common: which tables, which of their columns mean what, and how much may be read."""
 
     predictions: str = Field(min_length=1, description="the table or view of predictions, with schema where it has one")
@@ -129,8 +129,13 @@ class EngineTables(Section):
     label_columns: dict[Literal["id", "label", "label_at", "received_at"], str] = Field(
         default_factory=dict, description="which column of the labels holds what, where the names differ"
     )
-    partition: Partition | None = Field(None, description="how the table of predictions is partitioned")
     timeout: Duration = Field(600.0, ge=1, description="a query takes at most so long; then it is cancelled")
+
+
+class EngineTables(LabelledTables):
+    """The same where a window may be a filter on a partition key."""
+
+    partition: Partition | None = Field(None, description="how the table of predictions is partitioned")
 
 
 class SqlSourceConfig(EngineTables):
@@ -208,4 +213,35 @@ class SparkSourceConfig(EngineTables):
         return None if self.token_file is None else read_token(self.token_file)
 
 
-SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig | SparkSourceConfig | ProfilesSourceConfig
+class DeltaSourceConfig(EngineTables):
+    """`kind: delta`: Delta tables in folders of this host or of an object store, read by their own library."""
+
+    kind: Literal["delta"] = Field(description="where events are read from")
+    predictions: SourcePath = Field(
+        description="the folder of the table of predictions, such as `/srv/lake/orders` or `s3://bucket/lake/orders`"
+    )
+    labels: SourcePath | None = Field(
+        None,
+        description="the folder of the table of labels, one row each time a label is learned; beside the predictions "
+        "unless set",
+    )
+    object_store: ObjectStoreConfig | None = Field(None, description="how the object store of the tables is reached")
+
+    @model_validator(mode="after")
+    def _one_store(self) -> DeltaSourceConfig:
+        schemes = {scheme_of(path) for path in (self.predictions, self.labels) if path is not None} - {None}
+        if self.object_store is not None and not schemes:
+            raise ValueError("object_store is for a path such as s3://bucket/prefix; these are of this host")
+        if schemes - {"s3"}:
+            raise ValueError("Delta tables are read on this host and at s3://; source: {kind: spark} reads others")
+        return self
+
+
+SourceConfig = (
+    StoreSourceConfig
+    | FilesSourceConfig
+    | SqlSourceConfig
+    | SparkSourceConfig
+    | DeltaSourceConfig
+    | ProfilesSourceConfig
+)

@@ -55,7 +55,7 @@ def _secrets_of_model(key: str, model: ModelConfig) -> Iterator[Secret]:
     if model.source.kind == "sql" and model.source.credentials_file is not None:
         use = partial(_credentials, model.source.url)
         yield Secret(f"{key}.source.credentials_file", (model.source.credentials_file,), use)
-    store = model.source.object_store if model.source.kind == "files" else None
+    store = model.source.object_store if model.source.kind in {"files", "delta"} else None
     if store is not None and store.credentials_file is not None:
         yield Secret(f"{key}.source.object_store.credentials_file", (store.credentials_file,), _keys)
     if model.source.kind == "spark" and model.source.token_file is not None:
