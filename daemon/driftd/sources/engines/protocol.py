@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from driftd.errors import DriftdError
 
@@ -79,4 +79,14 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the connection back; the next call opens it again."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """What an engine of tables that keep their versions gives besides."""
+
+    @property
+    def version(self) -> Mapping[str, str]:
+        """The version of each table that is read. Raises EngineError."""
         ...

@@ -88,7 +88,7 @@ def bounds_of(table: PinnedTable, file: DataFile, at: str) -> tuple[float, float
     found: list[Numbers] = [
         read_times(batch.column(at)) for batch in rows_in_time(table, file, [at], at, -math.inf, math.inf)
     ]
-    return (min(map(np.min, found)), max(map(np.max, found))) if found else None
+    return (min(float(times.min()) for times in found), max(float(times.max()) for times in found)) if found else None
 
 
 def value_near(seconds: float, kind: pa.DataType, *, after: bool) -> pa.Scalar | None:
