@@ -217,10 +217,11 @@ def test_partitions_without_statistics_are_chosen_by_their_key(tmp_path: Path) -
     Path(first).unlink()
     assert ages(keyed, Query(("age",), START + 2 * 86_400, START + 3 * 86_400)) == [2.0] * 5
     begin = datetime(2026, 1, 31, tzinfo=UTC).timestamp()
-    for key in ("2026-01-31", 20260131, date(2026, 1, 31), "2026-01-31-23"):
+    days: tuple[object, ...] = ("2026-01-31", 20260131, date(2026, 1, 31), "2026-01-31-23")
+    for key in days:
         assert near_key(key, 60) == (begin - 60, begin + 86_460)
-    for key in ("2026-01", None, "north", "2026-99-99"):
-        assert near_key(key, 60) == (-np.inf, np.inf)
+    for other in ("2026-01", None, "north", "2026-99-99"):
+        assert near_key(other, 60) == (-np.inf, np.inf)
 
 
 def test_labels_of_one_time_have_one_order(tables: LakeTables) -> None:
@@ -429,7 +430,7 @@ def test_a_job_reads_one_version(config_of: ModelConfig, tables: LakeTables, tmp
     assert source.count_labelled(START, START + 100) == 10
     tables.append("labels", known(1, 20))
     assert sum(len(table) for table in source.read_labelled(START, START + 100, START + 100)) == 10
-    assert source.version == {"predictions": "1", "labels": "1"}
+    assert source.versions() == {"predictions": "1", "labels": "1"}
 
 
 def test_a_table_in_an_object_store(tables: LakeTables, store: Store) -> None:

@@ -52,6 +52,12 @@ def look_at_sources(config: Config) -> Iterator[SourceLook]:
             path = model.source.path
             is_counted = counts and counts[0] and scheme_of(path) is not None
             yield SourceLook(name, tuple(warnings), f"{path} answers: {counts[0]:,} objects" if is_counted else None)
+        elif model.source.kind == "delta" and model.retrain.data.keep == "in_place":
+            said = (
+                "rows stay in a Delta table, whose old versions go by its delta.deletedFileRetentionDuration (a week "
+                "unless it is set): then no version is built again; raise it, or leave keep: in_place out"
+            )
+            yield SourceLook(name, (f"models.{name}.source: {said}",))
         elif isinstance(model.source, ProfilesSourceConfig) and not Path(model.source.path).is_dir():
             said = f"the folder {model.source.path} is not there yet: `driftd profile-job {name}` makes it"
             yield SourceLook(name, (f"models.{name}.source: {said}",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -191,6 +191,12 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
         chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect, chosen.object_store
     )
     return FilesSource(model, schema, places, settings, closed)
+
+
+def versions_of(source: Source) -> dict[str, str]:
+    """The version of each table that a source reads, where it keeps versions; from then on it reads these."""
+    ask: Callable[[], Mapping[str, str]] | None = getattr(source, "versions", None)
+    return {} if ask is None else dict(ask())
 
 
 def open_watched_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:

@@ -120,10 +120,9 @@ class EngineSource:
                 kept = kept.take(np.sort(np.argsort(hashes, kind="stable")[:rows]))
         return kept.table(self._schema)
 
-    @property
-    def version(self) -> Mapping[str, str]:
+    def versions(self) -> Mapping[str, str]:
         """The version of each table that is read, where the engine keeps versions. Raises EngineError."""
-        return self._engine.version if isinstance(self._engine, Versioned) else {}
+        return self._engine.versions() if isinstance(self._engine, Versioned) else {}
 
     def use_schema(self, schema: Schema) -> None:
         """See `Source.use_schema`."""

@@ -86,7 +86,6 @@ class Engine(Protocol):
 class Versioned(Protocol):
     """What an engine of tables that keep their versions gives besides."""
 
-    @property
-    def version(self) -> Mapping[str, str]:
-        """The version of each table that is read. Raises EngineError."""
+    def versions(self) -> Mapping[str, str]:
+        """The version of each table that is read, by its key in the config. Raises EngineError."""
         ...

@@ -39,7 +39,7 @@ class Tables:
     labels: PinnedTable | None
 
     @property
-    def version(self) -> dict[str, str]:
+    def versions(self) -> dict[str, str]:
         """What was read, for the lineage of what is made of it."""
         named = {"predictions": self.predictions.version}
         return named if self.labels is None else {**named, "labels": self.labels.version}
@@ -65,11 +65,10 @@ class TableEngine:
         self._first_at: float | None = None
         self._is_cancelled = False
 
-    @property
-    def version(self) -> dict[str, str]:
-        """The version of each table that is read."""
+    def versions(self) -> dict[str, str]:
+        """See `Versioned`."""
         with self._open() as tables:
-            return tables.version
+            return tables.versions
 
     def look(self, since: float | None) -> EngineExtent:
         """See `Engine.look`: by the statistics of the files; files without them are read once, the times alone."""

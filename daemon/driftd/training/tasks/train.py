@@ -16,12 +16,13 @@ from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import load_version
 from driftd.registry.manifest import PROBE, with_hashes, write_manifest
 from driftd.sources import open_source
+from driftd.sources.open import versions_of
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss, predict_pieces
 from driftd.training.job_context import JobContext
 from driftd.training.references import compare_probe, write_probe
 from driftd.training.rows_in_place import RowsInPlace, rows_in_place
-from driftd.training.snapshots import read_snapshot
+from driftd.training.snapshots import read_snapshot, snapshot_versions
 from driftd.training.tasks import TaskArguments
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
 from driftd.training.training_rows import (
@@ -79,6 +80,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     parted = part(rows, arguments.until, change_at, order.config.promote.min_labels)
     if order.config.retrain.data.keep == "in_place":
         recipe = replace(recipe, in_place=_rows_in_place(order, snapshot.schema, parted, arguments.until))
+    versions = snapshot_versions(order.places, order.model, snapshot.digest)
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
     order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
@@ -99,7 +101,12 @@ def run(arguments: Arguments) -> dict[str, object]:
             parent=arguments.parent,
             parameters=dict(recipe.parameters),
             libraries=libraries(recipe.trainer),
-            data={"change_at": change_at, "tried": tried, **_data(parted, portion, recipe)},
+            data={
+                "change_at": change_at,
+                "tried": tried,
+                **_data(parted, portion, recipe),
+                **({"source_version": versions} if versions else {}),
+            },
             metrics=_metrics(estimator, parted.held_out, order.metric),
         )
         write_manifest(staged, with_hashes(staged, manifest))
@@ -134,7 +141,15 @@ def _rows_in_place(order: JobContext, schema: Schema, parted: DataSplit, until: 
     source = open_source(order.model, order.config, schema, order.places)
     since = None if span is None else cut - span
     count = source.count_labelled(-math.inf if since is None else since, until)
-    return rows_in_place(order.config, schema, since=since, until=cut, known_by=until, labelled_rows=count)
+    return rows_in_place(
+        order.config,
+        schema,
+        since=since,
+        until=cut,
+        known_by=until,
+        labelled_rows=count,
+        source_version=versions_of(source),
+    )
 
 
 def _data(parted: DataSplit, portion: TrainingWindow, recipe: TrainerSpec) -> dict[str, object]:
