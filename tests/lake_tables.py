@@ -10,10 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from pyiceberg.catalog import Catalog, load_catalog
 
-from driftd.config.source_schema import DeltaSourceConfig
+from driftd.config.source_schema import DeltaSourceConfig, IcebergSourceConfig
 from driftd.sources.engines.delta_tables import DeltaTables
 from driftd.sources.engines.engine_source import EngineSource
+from driftd.sources.engines.iceberg_tables import IcebergTables
 from driftd.sources.engines.table_engine import TableEngine
 from driftd_detectors.batches.rows import RowNames
 from driftd_detectors.schema import Schema
@@ -49,6 +51,9 @@ class LakeTables:
 
     def engine(self, *, keeps: bool = False, **keys: Any) -> TableEngine:
         """An engine over these tables, in this process."""
+        if self.section["kind"] == "iceberg":
+            iceberg = IcebergSourceConfig(**{**self.section, **keys})
+            return TableEngine(iceberg, IcebergTables(iceberg).open, keeps=keeps)
         settings = DeltaSourceConfig(**{**self.section, **keys})
         return TableEngine(settings, DeltaTables(settings).open, keeps=keeps)
 
@@ -73,6 +78,27 @@ def delta_tables(folder: Path, **options: Any) -> LakeTables:
         write_deltalake(str(folder / name), rows, mode="append")
 
     section = {"kind": "delta", "predictions": str(folder / "predictions"), "labels": str(folder / "labels")}
+    return LakeTables(section, write)
+
+
+def iceberg_catalog(section: Mapping[str, Any]) -> Catalog:
+    """The catalog of a section, for writing."""
+    return load_catalog("default", type="sql", **section["catalog"])
+
+
+def iceberg_tables(folder: Path) -> LakeTables:
+    """Two new Iceberg tables of a catalog in a folder."""
+    folder.mkdir()
+    catalog = {"uri": f"sqlite:///{folder / 'catalog.db'}", "warehouse": f"file://{folder}"}
+    section = {"kind": "iceberg", "catalog": catalog, "predictions": "lake.predictions", "labels": "lake.labels"}
+    opened = iceberg_catalog(section)
+    opened.create_namespace("lake")
+    for name, schema in SCHEMAS.items():
+        opened.create_table(f"lake.{name}", schema)
+
+    def write(name: str, rows: pa.Table) -> None:
+        opened.load_table(f"lake.{name}").append(rows)
+
     return LakeTables(section, write)
 
 

@@ -227,7 +227,7 @@ def _check_in_place(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     if _mapping(model.get("source")).get("kind") in {None, "store"}:
         yield (
             key,
-            "in_place needs a source that others can read: kind files, sql, spark or delta; the store is driftd's own",
+            "in_place needs a source that others can read: files, sql, spark, delta or iceberg; the store is driftd's own",
         )
     if data.get("use") not in {None, "auto", "all"}:
         yield ("retrain", "data", "use"), "rows in place are one portion: leave `use` out, and bound them by `span`"

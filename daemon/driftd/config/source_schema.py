@@ -237,11 +237,47 @@ class DeltaSourceConfig(EngineTables):
         return self
 
 
+def catalog_address(text: str) -> str:
+    """An address of an Iceberg catalog that holds no secret. Raises ValueError."""
+    parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise ValueError("no password stands in the address of a catalog: set token_file")
+    if not ((parts.scheme in {"http", "https"} and parts.hostname) or text.startswith("sqlite:////")):
+        raise ValueError("the address of a catalog is https://host:port (REST) or sqlite:////path/of/catalog.db")
+    return text
+
+
+class IcebergCatalog(Section):
+    """Where Iceberg keeps which snapshot of a table is the current one."""
+
+    uri: Annotated[str, AfterValidator(catalog_address)] = Field(
+        description="the catalog: `https://host:port` (REST) or a file, `sqlite:////srv/lake/catalog.db`"
+    )
+    name: str = Field(
+        "default", min_length=1, description="the name of the catalog, under which its file may hold several"
+    )
+    warehouse: str | None = Field(None, min_length=1, description="the warehouse, where the catalog has several")
+    token_file: Path | None = Field(
+        None, description="a file with the token of the catalog; a bare name is a systemd credential"
+    )
+
+
+class IcebergSourceConfig(LabelledTables):
+    """`kind: iceberg`: Iceberg tables of a catalog, read by their own library."""
+
+    kind: Literal["iceberg"] = Field(description="where events are read from")
+    catalog: IcebergCatalog = Field(description="how the catalog of the tables is reached")
+    object_store: ObjectStoreConfig | None = Field(
+        None, description="how the object store that the files of the tables lie in is reached"
+    )
+
+
 SourceConfig = (
     StoreSourceConfig
     | FilesSourceConfig
     | SqlSourceConfig
     | SparkSourceConfig
     | DeltaSourceConfig
+    | IcebergSourceConfig
     | ProfilesSourceConfig
 )

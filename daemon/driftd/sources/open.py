@@ -131,7 +131,7 @@ def hang_seconds(config: ModelConfig) -> float:
 
 
 ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
-ENGINES: tuple[str, ...] = ("sql", "spark", "delta")  # kinds of sources whose rows an engine holds
+ENGINES: tuple[str, ...] = ("sql", "spark", "delta", "iceberg")  # kinds of sources whose rows an engine holds
 
 
 def open_engine(model: str, config: ModelConfig, places: Places, *, watches: bool = False) -> Engine:
@@ -152,6 +152,11 @@ def open_engine(model: str, config: ModelConfig, places: Places, *, watches: boo
         from driftd.sources.engines.table_engine import TableEngine  # noqa: PLC0415 - Arrow
 
         return TableEngine(config.source, DeltaTables(config.source).open, keeps=not watches)
+    if config.source.kind == "iceberg":
+        from driftd.sources.engines.iceberg_tables import IcebergTables  # noqa: PLC0415 - Arrow
+        from driftd.sources.engines.table_engine import TableEngine  # noqa: PLC0415 - Arrow
+
+        return TableEngine(config.source, IcebergTables(config.source).open, keeps=not watches)
     raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
 
 

@@ -41,6 +41,8 @@ class DeltaFiles:
         self.schema: pa.Schema = dataset.schema
         self._fragments = {fragment.path: fragment for fragment in dataset.get_fragments()}
         self._added = pa.table(table.get_add_actions(flatten=True))
+        configuration = table.metadata().configuration or {}
+        self._retention = configuration.get("delta.deletedFileRetentionDuration", "a week")
         self._known: dict[str, list[DataFile]] = {}
 
     def files(self, column: str) -> Sequence[DataFile]:
@@ -74,6 +76,13 @@ class DeltaFiles:
             ),
         )
         yield from scanner.to_batches()
+
+    def keep(self, name: str) -> None:  # noqa: ARG002 - nothing can be named there
+        """See `PinnedTable.keep`: Delta has no tags."""
+        raise EngineError(
+            f"{self.name}: a vacuum may remove the files of version {self.version} after {self._retention}; "
+            "then nothing is trained on these rows again"
+        )
 
     def _files(self, column: str) -> list[DataFile]:
         count = len(self._added)

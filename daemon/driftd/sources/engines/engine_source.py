@@ -124,6 +124,13 @@ class EngineSource:
         """The version of each table that is read, where the engine keeps versions. Raises EngineError."""
         return self._engine.versions() if isinstance(self._engine, Versioned) else {}
 
+    def keep(self, name: str) -> bool:
+        """Have the versions that are read stay under a name; False where there are none. Raises EngineError."""
+        if not isinstance(self._engine, Versioned):
+            return False
+        self._engine.keep(name)
+        return True
+
     def use_schema(self, schema: Schema) -> None:
         """See `Source.use_schema`."""
         self._schema = schema

@@ -89,3 +89,7 @@ class Versioned(Protocol):
     def versions(self) -> Mapping[str, str]:
         """The version of each table that is read, by its key in the config. Raises EngineError."""
         ...
+
+    def keep(self, name: str) -> None:
+        """Have these versions stay under a name. Raises EngineError where the tables or their rights have no such."""
+        ...

@@ -70,6 +70,13 @@ class TableEngine:
         with self._open() as tables:
             return tables.versions
 
+    def keep(self, name: str) -> None:
+        """See `Versioned.keep`."""
+        with self._open() as tables:
+            for table in (tables.predictions, tables.labels):
+                if table is not None:
+                    table.keep(name)
+
     def look(self, since: float | None) -> EngineExtent:
         """See `Engine.look`: by the statistics of the files; files without them are read once, the times alone."""
         self._tables = None

@@ -62,6 +62,10 @@ class PinnedTable(Protocol):
         """Some columns of the rows of a file, at least of those with `start <= column < end`."""
         ...
 
+    def keep(self, name: str) -> None:
+        """Have the version stay for as long as something of this name stands. Raises EngineError where it may not."""
+        ...
+
 
 def need_column(table: PinnedTable, name: str, key: str) -> pa.DataType:
     """The type of a column that there must be. Raises EngineError."""
