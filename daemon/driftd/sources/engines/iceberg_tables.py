@@ -40,7 +40,7 @@ class IcebergFiles:
         """See `PinnedTable.files`: in the order of their earliest times, then as they were added."""
         if column not in self._known:
             least = float("-inf")
-            found = [self._data_file(task, column) for task in reversed(self._planned())]
+            found = [self._data_file(task, column) for task in reversed(self._plan())]
             self._known[column] = sorted(found, key=lambda file: least if file.first is None else file.first)
         return self._known[column]
 
@@ -66,7 +66,7 @@ class IcebergFiles:
         except Exception as error:  # noqa: BLE001 - whatever a catalog raises
             raise EngineError(f"{self.name}: no tag can be set ({first_line(error)})") from None
 
-    def _planned(self) -> list[Any]:
+    def _plan(self) -> list[Any]:
         if self._tasks is None:
             is_empty = self._snapshot is None
             self._tasks = [] if is_empty else list(self._table.scan(snapshot_id=self._snapshot).plan_files())
