@@ -213,6 +213,19 @@ def test_the_page_of_warehouses_runs(tmp_path: Path) -> None:
             _reads_the_tables(tmp_path, section)
 
 
+def test_the_page_of_tables_runs(tmp_path: Path) -> None:
+    """Both sources of the page read every row of the tables that it makes."""
+    page = list(blocks("your-tables.md"))
+    for block in page:
+        if block.language in {"python", "sh"}:
+            run_block(block, tmp_path)
+    delta, iceberg = [yaml.safe_load(block.text)["source"] for block in page if block.language == "yaml"]
+    delta |= {"predictions": str(tmp_path / "lake" / "orders"), "labels": str(tmp_path / "lake" / "outcomes")}
+    iceberg["catalog"]["uri"] = f"sqlite:///{tmp_path / 'catalog.db'}"
+    for section in (delta, iceberg):
+        _reads_the_tables(tmp_path, section)
+
+
 def _reads_the_tables(folder: Path, section: dict[str, object]) -> None:
     text = (folder / "config.yaml").read_text()
     changed = folder / "warehouse.yaml"

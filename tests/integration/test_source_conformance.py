@@ -32,6 +32,7 @@ from driftd_detectors.reference import learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.window_data import ServedBy
 from engine_servers import postgres
+from lake_tables import LakeTables, delta_tables, iceberg_tables, lake_source
 from object_store_worlds import Store, store
 from sql_tables import LABELS, PREDICTIONS, Database, duckdb_database, postgres_database, sql_source
 
@@ -153,12 +154,25 @@ def sql_world(database: Database) -> World:
     return World(sql_source(database, SCHEMA), predict, label, numbers_rows=False)
 
 
+def lake_world(tables: LakeTables) -> World:
+    def label(labels: Sequence[tuple[str, str, float]], now: float) -> None:
+        rows = [{"prediction_id": item, "label": value, "label_at": at} for item, value, at in labels]
+        tables.append("labels", [{**row, "received_at": now} for row in rows])
+
+    def predict(rows: Sequence[Row], now: float) -> None:
+        tables.append("predictions", rows)
+
+    return World(lake_source(tables, SCHEMA), predict, label, numbers_rows=False)
+
+
 WORLDS: dict[str, Callable[[Path], World]] = {
     "store": store_world,
     "parquet": lambda root: files_world(root, "parquet"),
     "csv": lambda root: files_world(root, "csv"),
     "jsonl": lambda root: files_world(root, "jsonl"),
     "duckdb": lambda root: sql_world(duckdb_database(root / "events.duckdb")),
+    "delta": lambda root: lake_world(delta_tables(root / "lake")),
+    "iceberg": lambda root: lake_world(iceberg_tables(root / "lake")),
 }
 
 
@@ -268,7 +282,7 @@ def test_wide_rows_come_in_chunks_of_few(
     sizes = [outcomes.rows for _, outcomes in world.source.chunks(whole)]
     kind = request.node.callspec.params["world"].partition(" ")[0]
     # A stretch of text is bounded by its bytes, the batches of an engine by the engine.
-    assert max(sizes) == (90 if kind in {"csv", "jsonl", "duckdb", "postgres"} else 10)
+    assert max(sizes) == (90 if kind in {"csv", "jsonl", "duckdb", "postgres", "delta", "iceberg"} else 10)
     assert everything(world.source, whole) == (expected(rows), [row["at"] for row in rows])
     if world.numbers_rows:
         assert everything(world.source, Window(0, 13, 57, by="rows"))[1] == [row["at"] for row in rows[13:57]]

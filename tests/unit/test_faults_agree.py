@@ -256,6 +256,8 @@ CASES: dict[str, Case] = {
     "objects that arrive late": (nothing, set(), ""),
     "a source whose folder is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "a database that is away": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "a table of Delta or Iceberg whose version": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
+    "a table of Delta or Iceberg whose files": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "a query of a database": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "counts of a job elsewhere": (source_away, {"DriftdSourceFaults"}, "source has 1 fault"),
     "stored evidence": (evidence_unreadable, {"DriftdModelNotWatched"}, "stored evidence cannot be read"),

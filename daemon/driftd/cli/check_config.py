@@ -52,6 +52,12 @@ def look_at_sources(config: Config) -> Iterator[SourceLook]:
             path = model.source.path
             is_counted = counts and counts[0] and scheme_of(path) is not None
             yield SourceLook(name, tuple(warnings), f"{path} answers: {counts[0]:,} objects" if is_counted else None)
+        elif model.source.kind == "delta" and model.retrain.data.keep == "in_place":
+            said = (
+                "rows stay in a Delta table, whose old versions go by its delta.deletedFileRetentionDuration (a week "
+                "unless it is set): then no version is built again; raise it, or leave keep: in_place out"
+            )
+            yield SourceLook(name, (f"models.{name}.source: {said}",))
         elif isinstance(model.source, ProfilesSourceConfig) and not Path(model.source.path).is_dir():
             said = f"the folder {model.source.path} is not there yet: `driftd profile-job {name}` makes it"
             yield SourceLook(name, (f"models.{name}.source: {said}",))
@@ -180,17 +186,25 @@ def _features(model: ModelConfig) -> str:
 
 
 def _source(model: ModelConfig) -> str:
-    if isinstance(model.source, FilesSourceConfig):
-        return f"read from the files {model.source.path}"
-    if model.source.kind == "sql":
-        labels = f" and {model.source.labels}" if model.source.labels else ""
-        return f"read from the tables {model.source.predictions}{labels} of {model.source.url}"
-    if isinstance(model.source, ProfilesSourceConfig):
-        return f"read from the windows that a job of yours counts into {model.source.path}"
-    if model.source.kind == "spark":
-        labels = f" and {model.source.labels}" if model.source.labels else ""
-        return f"read from the tables {model.source.predictions}{labels} of {model.source.remote}"
-    return "read from the embedded event store"
+    source = model.source
+    labels = getattr(source, "labels", None)
+    tables = f"{getattr(source, 'predictions', '')}{f' and {labels}' if labels else ''}"
+    match source.kind:
+        case "files":
+            said = f"the files {source.path}"
+        case "profiles":
+            said = f"the windows that a job of yours counts into {source.path}"
+        case "sql":
+            said = f"the tables {tables} of {source.url}"
+        case "spark":
+            said = f"the tables {tables} of {source.remote}"
+        case "delta":
+            said = f"the Delta tables {tables}"
+        case "iceberg":
+            said = f"the Iceberg tables {tables} of {source.catalog.uri}"
+        case _:
+            said = "the embedded event store"
+    return f"read from {said}"
 
 
 def _windows(model: ModelConfig) -> str:

@@ -231,7 +231,7 @@ def _check_in_place(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     if not isinstance(model.get("trainer"), Mapping):
         yield key, "in_place needs a trainer that is a program: trainer: {command: [...]}"
     if _mapping(model.get("source")).get("kind") in {None, "store"}:
-        yield key, "in_place needs a source that others can read: kind files, sql or spark; the store is driftd's own"
+        yield key, "in_place needs a source that others can read, such as files, sql, spark; the store is driftd's own"
     if data.get("use") not in {None, "auto", "all"}:
         yield ("retrain", "data", "use"), "rows in place are one portion: leave `use` out, and bound them by `span`"
     refresh = retrain.get("refresh")

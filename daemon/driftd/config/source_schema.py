@@ -115,7 +115,7 @@ class Partition(Section):
     )
 
 
-class EngineTables(Section):
+class LabelledTables(Section):
     """What all engines have in common: which tables, which of their columns mean what, and how much may be read."""
 
     predictions: str = Field(min_length=1, description="the table or view of predictions, with schema where it has one")
@@ -130,8 +130,13 @@ class EngineTables(Section):
     label_columns: dict[Literal["id", "label", "label_at", "received_at"], str] = Field(
         default_factory=dict, description="which column of the labels holds what, where the names differ"
     )
-    partition: Partition | None = Field(None, description="how the table of predictions is partitioned")
     timeout: Duration = Field(600.0, ge=1, description="a query takes at most so long; then it is cancelled")
+
+
+class EngineTables(LabelledTables):
+    """The same where a window may be a filter on a partition key."""
+
+    partition: Partition | None = Field(None, description="how the table of predictions is partitioned")
 
 
 class SqlSourceConfig(EngineTables):
@@ -196,4 +201,71 @@ class SparkSourceConfig(EngineTables):
         return None if self.token_file is None else read_token(self.token_file)
 
 
-SourceConfig = StoreSourceConfig | FilesSourceConfig | SqlSourceConfig | SparkSourceConfig | ProfilesSourceConfig
+class DeltaSourceConfig(EngineTables):
+    """`kind: delta`: Delta tables in folders of this host or of an object store, read by their own library."""
+
+    kind: Literal["delta"] = Field(description="where events are read from")
+    predictions: SourcePath = Field(
+        description="the folder of the table of predictions, such as `/srv/lake/orders` or `s3://bucket/lake/orders`"
+    )
+    labels: SourcePath | None = Field(
+        None,
+        description="the folder of the table of labels, one row each time a label is learned; beside the predictions "
+        "unless set",
+    )
+    object_store: ObjectStoreConfig | None = Field(None, description="how the object store of the tables is reached")
+
+    @model_validator(mode="after")
+    def _one_store(self) -> DeltaSourceConfig:
+        schemes = {scheme_of(path) for path in (self.predictions, self.labels) if path is not None} - {None}
+        if self.object_store is not None and not schemes:
+            raise ValueError("object_store is for a path such as s3://bucket/prefix; these are of this host")
+        if schemes - {"s3"}:
+            raise ValueError("Delta tables are read on this host and at s3://; source: {kind: spark} reads others")
+        return self
+
+
+def catalog_address(text: str) -> str:
+    """An address of an Iceberg catalog that holds no secret. Raises ValueError."""
+    parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise ValueError("no password stands in the address of a catalog: set token_file")
+    if not ((parts.scheme in {"http", "https"} and parts.hostname) or text.startswith("sqlite:////")):
+        raise ValueError("the address of a catalog is https://host:port (REST) or sqlite:////path/of/catalog.db")
+    return text
+
+
+class IcebergCatalog(Section):
+    """Where Iceberg keeps which snapshot of a table is the current one."""
+
+    uri: Annotated[str, AfterValidator(catalog_address)] = Field(
+        description="the catalog: `https://host:port` (REST) or a file, `sqlite:////srv/lake/catalog.db`"
+    )
+    name: str = Field(
+        "default", min_length=1, description="the name of the catalog, under which its file may hold several"
+    )
+    warehouse: str | None = Field(None, min_length=1, description="the warehouse, where the catalog has several")
+    token_file: Path | None = Field(
+        None, description="a file with the token of the catalog; a bare name is a systemd credential"
+    )
+
+
+class IcebergSourceConfig(LabelledTables):
+    """`kind: iceberg`: Iceberg tables of a catalog, read by their own library."""
+
+    kind: Literal["iceberg"] = Field(description="where events are read from")
+    catalog: IcebergCatalog = Field(description="how the catalog of the tables is reached")
+    object_store: ObjectStoreConfig | None = Field(
+        None, description="how the object store that the files of the tables lie in is reached"
+    )
+
+
+SourceConfig = (
+    StoreSourceConfig
+    | FilesSourceConfig
+    | SqlSourceConfig
+    | SparkSourceConfig
+    | DeltaSourceConfig
+    | IcebergSourceConfig
+    | ProfilesSourceConfig
+)

@@ -21,6 +21,10 @@ TABLES = {
     ".hoodie": "a Hudi table",
 }
 ICEBERG = "an Iceberg table"
+_HOW = {
+    TABLES["_delta_log"]: "set `source: {kind: delta, predictions: ...}` (docs/your-tables.md)",
+    ICEBERG: "set `source: {kind: iceberg, catalog: ..., predictions: ...}` (docs/your-tables.md)",
+}  # a table of these is read
 PARENTS_LOOKED_AT = 3  # a path may name a partition of a table
 _MOST_NAMED, _NAME_CHARACTERS = 12, 80
 _BUFFER_BYTES = 2**16  # a column; without it Arrow holds whole row groups, half a gigabyte at 1,000,000 x 50
@@ -63,7 +67,7 @@ class Listing:
         """Why the files of tables are not read, and what to do."""
         return [
             f"{folder} is {kind}, whose files hold rows that are removed or rewritten too: it is not read; "
-            "have its rows exported to files of their own, and name these in `source.path`"
+            f"{_HOW.get(kind, 'have its rows exported to files of their own, and name these in `source.path`')}"
             for folder, kind in sorted(self.tables.items())
         ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -132,7 +132,7 @@ def hang_seconds(config: ModelConfig) -> float:
 
 
 ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
-ENGINES: tuple[str, ...] = ("sql", "spark")  # kinds of sources whose rows an engine holds
+ENGINES: tuple[str, ...] = ("sql", "spark", "delta", "iceberg")  # kinds of sources whose rows an engine holds
 
 
 def open_engine(model: str, config: ModelConfig, places: Places, *, watches: bool = False) -> Engine:
@@ -148,6 +148,16 @@ def open_engine(model: str, config: ModelConfig, places: Places, *, watches: boo
         from driftd.sources.engines.spark_engine import SparkEngine  # noqa: PLC0415 - Arrow
 
         return SparkEngine(config.source, _session_of(model, places) if watches else None)
+    if config.source.kind == "delta":
+        from driftd.sources.engines.delta_tables import DeltaTables  # noqa: PLC0415 - Arrow
+        from driftd.sources.engines.table_engine import TableEngine  # noqa: PLC0415 - Arrow
+
+        return TableEngine(config.source, DeltaTables(config.source).open, keeps=not watches)
+    if config.source.kind == "iceberg":
+        from driftd.sources.engines.iceberg_tables import IcebergTables  # noqa: PLC0415 - Arrow
+        from driftd.sources.engines.table_engine import TableEngine  # noqa: PLC0415 - Arrow
+
+        return TableEngine(config.source, IcebergTables(config.source).open, keeps=not watches)
     raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
 
 
@@ -192,6 +202,12 @@ def open_source(model: str, config: ModelConfig, schema: Schema, places: Places)
         chosen.path, chosen.format, names, chosen.feedback, feedback_names, dialect, chosen.object_store
     )
     return FilesSource(model, schema, places, settings, closed)
+
+
+def versions_of(source: Source) -> dict[str, str]:
+    """The version of each table that a source reads, where it keeps versions; from then on it reads these."""
+    ask: Callable[[], Mapping[str, str]] | None = getattr(source, "versions", None)
+    return {} if ask is None else dict(ask())
 
 
 def open_watched_source(model: str, config: ModelConfig, schema: Schema, places: Places) -> Source:

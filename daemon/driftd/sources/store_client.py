@@ -86,7 +86,7 @@ def open_store(place: StorePlace, config: ObjectStoreConfig) -> ArrowFileSystem:
 def _open_s3(place: StorePlace, config: ObjectStoreConfig) -> ArrowFileSystem:
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem  # noqa: PLC0415 - only where a path is in a store
 
-    keys = {} if config.credentials_file is None else _aws_keys(config.credentials_file)
+    keys = {} if config.credentials_file is None else aws_keys(config.credentials_file)
     return S3FileSystem(
         anonymous=config.anonymous,
         region=config.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"),
@@ -146,7 +146,7 @@ def _read_keys(path: Path) -> str:
         raise StoreAwayError(f"credentials_file {path} cannot be read: {reason}") from None
 
 
-def _aws_keys(path: Path) -> Mapping[str, str]:
+def aws_keys(path: Path) -> Mapping[str, str]:
     """The keys of a file such as ~/.aws/credentials: of its section `default`, or of its only one."""
     parsed = configparser.ConfigParser(interpolation=None, default_section="\0")
     text = _read_keys(path)

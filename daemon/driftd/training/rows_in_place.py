@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,8 @@ class RowsInPlace(msgspec.Struct, frozen=True, kw_only=True):
     until: float
     known_by: float
     labelled_rows: int  # that the source had, those from `until` on too
+    source_version: dict[str, str] = {}  # of each table, by its key in `source`, where the source keeps versions
+    source_tag: str | None = None  # under which these versions are kept there; None: nothing keeps them
     hash: str = ""
 
     def to_json(self) -> str:
@@ -46,7 +49,15 @@ def _iso(at: float) -> str:
 
 
 def rows_in_place(
-    config: ModelConfig, schema: Schema, *, since: float | None, until: float, known_by: float, labelled_rows: int
+    config: ModelConfig,
+    schema: Schema,
+    *,
+    since: float | None,
+    until: float,
+    known_by: float,
+    labelled_rows: int,
+    source_version: Mapping[str, str] | None = None,
+    source_tag: str | None = None,
 ) -> RowsInPlace:
     """Describe the training rows of a build."""
     rows = RowsInPlace(
@@ -59,6 +70,8 @@ def rows_in_place(
         until=until,
         known_by=known_by,
         labelled_rows=labelled_rows,
+        source_version=dict(source_version or {}),
+        source_tag=source_tag,
     )
     content = json.dumps(msgspec.to_builtins(rows), sort_keys=True)
     return msgspec.structs.replace(rows, hash=hashlib.sha256(content.encode()).hexdigest())

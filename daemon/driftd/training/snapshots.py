@@ -166,13 +166,15 @@ def take_snapshot(
     logged: bool = False,
     most: int | None = None,
     run_bytes: int | None = None,
+    versions: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Store labelled rows (the columns of `Source.labelled`) durably and return them as they were stored.
 
     Rows without a usable label or time are left out, of several rows with one `driftd_id` the newest label wins, and of
     all these the newest `most` are taken. Classes and categories that the rows bring join the schema as `name_values`
     has it, with the `classes` of the config. With `logged` they keep what was predicted when they were live. However
-    many rows there are, so many bytes of them are in memory at once. Raises SnapshotError when no row is left.
+    many rows there are, so many bytes of them are in memory at once. `versions` of the source's tables stand beside
+    them. Raises SnapshotError when no row is left.
     """
     folder = places.snapshot(model, "x").parent
     staged = make_staging(folder)
@@ -186,7 +188,7 @@ def take_snapshot(
                 raise SnapshotError(f"there is no labelled row of {model} to build from")
             newest = _newest(map(naming.apply, runs.merge()), count - (most or count))
             write_rows(staged / DATA, newest, _snapshot_fields(naming.schema, logged=logged))
-        digest = _describe(staged, naming.schema)
+        digest = _describe(staged, naming.schema, versions or {})
         _publish(staged, places.snapshot(model, digest), digest)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -218,6 +220,15 @@ def read_snapshot(places: Places, model: str, digest: str) -> Snapshot:
         raise SnapshotError(f"{path} does not match its name: it was changed or damaged. Restore it from a backup.")
     rows = StoredRows.open(path)
     return Snapshot(digest, Schema.from_dict(json.loads(rows.fields.metadata[b"driftd_schema"])), rows)
+
+
+def snapshot_versions(places: Places, model: str, digest: str) -> dict[str, str]:
+    """The version of each table that a snapshot was read from; empty where its source keeps none, or nothing says."""
+    try:
+        content = json.loads((places.snapshot(model, digest) / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(version) for name, version in content.get("source_version", {}).items()}
 
 
 def labelled_rows(
@@ -300,7 +311,7 @@ def _snapshot_fields(schema: Schema, *, logged: bool) -> pa.Schema:
     return _fields(schema, logged=logged).with_metadata({"driftd_schema": text})
 
 
-def _describe(folder: Path, schema: Schema) -> str:
+def _describe(folder: Path, schema: Schema, versions: Mapping[str, str]) -> str:
     """Write the manifest of a snapshot's data, force both to the disk, and return the digest."""
     path = folder / DATA
     digest = sha256_of(path)
@@ -312,6 +323,7 @@ def _describe(folder: Path, schema: Schema) -> str:
         "first_at": at[0].as_py(),
         "last_at": at[-1].as_py(),
         "schema": schema.to_dict(),
+        **({"source_version": dict(versions)} if versions else {}),
     }
     write_durably(folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
     sync(path)

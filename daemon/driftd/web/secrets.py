@@ -50,11 +50,13 @@ def _secrets_of_model(key: str, model: ModelConfig) -> Iterator[Secret]:
     if model.source.kind == "sql" and model.source.credentials_file is not None:
         use = partial(_credentials, model.source.url)
         yield Secret(f"{key}.source.credentials_file", (model.source.credentials_file,), use)
-    store = model.source.object_store if model.source.kind == "files" else None
+    store = model.source.object_store if model.source.kind in {"files", "delta", "iceberg"} else None
     if store is not None and store.credentials_file is not None:
         yield Secret(f"{key}.source.object_store.credentials_file", (store.credentials_file,), _keys)
     if model.source.kind == "spark" and model.source.token_file is not None:
         yield Secret(f"{key}.source.token_file", (model.source.token_file,), _token)
+    if model.source.kind == "iceberg" and model.source.catalog.token_file is not None:
+        yield Secret(f"{key}.source.catalog.token_file", (model.source.catalog.token_file,), _token)
     mlflow = model.registry.mlflow
     for name in ("token_file", "password_file"):
         if mlflow is not None and (path := getattr(mlflow, name)) is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from driftd.records import Window
-from driftd.sources.engines.protocol import Engine, EngineError, Query
+from driftd.sources.engines.protocol import Engine, EngineError, Query, Versioned
 from driftd.sources.protocol import Extent, at_most
 from driftd_detectors.batches.cohort_batches import CohortJob
 from driftd_detectors.batches.profile_batches import ProfileJob, rows_between
@@ -119,6 +119,17 @@ class EngineSource:
             if len(hashes) > rows:
                 kept = kept.take(np.sort(np.argsort(hashes, kind="stable")[:rows]))
         return kept.table(self._schema)
+
+    def versions(self) -> Mapping[str, str]:
+        """The version of each table that is read, where the engine keeps versions. Raises EngineError."""
+        return self._engine.versions() if isinstance(self._engine, Versioned) else {}
+
+    def keep(self, name: str) -> bool:
+        """Have the versions that are read stay under a name; False where there are none. Raises EngineError."""
+        if not isinstance(self._engine, Versioned):
+            return False
+        self._engine.keep(name)
+        return True
 
     def use_schema(self, schema: Schema) -> None:
         """See `Source.use_schema`."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from driftd.errors import DriftdError
 from driftd.formatting import format_duration
@@ -111,4 +111,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give the connection back; the next call opens it again."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """What an engine of tables that keep their versions gives besides."""
+
+    def versions(self) -> Mapping[str, str]:
+        """The version of each table that is read, by its key in the config. Raises EngineError."""
+        ...
+
+    def keep(self, name: str) -> None:
+        """Have these versions stay under a name. Raises EngineError where the tables or their rights have no such."""
         ...

@@ -13,6 +13,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.errors import raise_shortage
 from driftd.paths import Places
 from driftd.sources import open_source
+from driftd.sources.open import versions_of
 from driftd.training.rows_in_place import JUDGED_ROWS
 from driftd.training.snapshots import (
     DATA,
@@ -95,6 +96,7 @@ def snapshot_of(
     places = Places(Path(order.state_dir))
     config = ModelConfig.model_validate(order.model_config)
     source = open_source(order.model, config, schema, places)
+    versions = versions_of(source)  # from here on it reads these
     wanted = config.retrain.data
     rows = JUDGED_ROWS if wanted.rows is None and wanted.keep == "in_place" else wanted.rows
     most = None if rows is None else math.ceil(rows / (1 - held_out))
@@ -110,7 +112,7 @@ def snapshot_of(
         yield from source.read_labelled(since, until, until)
 
     sound = (without_spans(table, order.faulty) for table in tables())
-    snapshot = take_snapshot(places, order.model, sound, schema, config.classes or (), most=most)
+    snapshot = take_snapshot(places, order.model, sound, schema, config.classes or (), most=most, versions=versions)
     if snapshot.left_out:
         counts = ", ".join(f"{label!r}: {rows}" for label, rows in snapshot.left_out.items())
         print(f"rows left out, because their label is no class: {counts}", flush=True)  # noqa: T201 - the log

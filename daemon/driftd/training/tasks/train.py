@@ -16,12 +16,16 @@ from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import load_version
 from driftd.registry.manifest import PROBE, with_hashes, write_manifest
 from driftd.sources import open_source
+from driftd.sources.engines.engine_source import EngineSource
+from driftd.sources.engines.protocol import EngineError
+from driftd.sources.open import versions_of
+from driftd.sources.protocol import Source
 from driftd.training.call_trainer import TrainerSpec, fit
 from driftd.training.compare import mean_loss, predict_pieces
 from driftd.training.job_context import JobContext
 from driftd.training.references import compare_probe, write_probe
 from driftd.training.rows_in_place import RowsInPlace, rows_in_place
-from driftd.training.snapshots import read_snapshot
+from driftd.training.snapshots import read_snapshot, snapshot_versions
 from driftd.training.tasks import TaskArguments
 from driftd.training.trainer_code import TrainerError, libraries, trainer_code
 from driftd.training.training_rows import (
@@ -78,7 +82,10 @@ def run(arguments: Arguments) -> dict[str, object]:
     rows = rows_of(snapshot.rows, snapshot.schema)
     parted = part(rows, arguments.until, change_at, order.config.promote.min_labels)
     if order.config.retrain.data.keep == "in_place":
-        recipe = replace(recipe, in_place=_rows_in_place(order, snapshot.schema, parted, arguments.until))
+        recipe = replace(
+            recipe, in_place=_rows_in_place(order, snapshot.schema, parted, arguments.until, snapshot.digest)
+        )
+    versions = snapshot_versions(order.places, order.model, snapshot.digest)
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
     order.registry.sweep(order.model)  # what a killed build left; a model has one build at a time
@@ -99,7 +106,12 @@ def run(arguments: Arguments) -> dict[str, object]:
             parent=arguments.parent,
             parameters=dict(recipe.parameters),
             libraries=libraries(recipe.trainer),
-            data={"change_at": change_at, "tried": tried, **_data(parted, portion, recipe)},
+            data={
+                "change_at": change_at,
+                "tried": tried,
+                **_data(parted, portion, recipe),
+                **({"source_version": versions} if versions else {}),
+            },
             metrics=_metrics(estimator, parted.held_out, order.metric),
         )
         write_manifest(staged, with_hashes(staged, manifest))
@@ -128,13 +140,33 @@ def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: 
     return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable, delay)
 
 
-def _rows_in_place(order: JobContext, schema: Schema, parted: DataSplit, until: float) -> RowsInPlace:
+def _rows_in_place(order: JobContext, schema: Schema, parted: DataSplit, until: float, digest: str) -> RowsInPlace:
     """The rows of the source up to those that judge."""
     span, cut = order.config.retrain.data.span, float(parted.held_out.at[0])
     source = open_source(order.model, order.config, schema, order.places)
     since = None if span is None else cut - span
     count = source.count_labelled(-math.inf if since is None else since, until)
-    return rows_in_place(order.config, schema, since=since, until=cut, known_by=until, labelled_rows=count)
+    return rows_in_place(
+        order.config,
+        schema,
+        since=since,
+        until=cut,
+        known_by=until,
+        labelled_rows=count,
+        source_version=versions_of(source),
+        source_tag=_keep_versions(source, f"driftd-{order.model}-{digest[:12]}"),
+    )
+
+
+def _keep_versions(source: Source, tag: str) -> str | None:
+    """Have the tables keep the versions that are trained on, where they can; the log of the job says where not."""
+    if not isinstance(source, EngineSource):
+        return None
+    try:
+        return tag if source.keep(tag) else None
+    except EngineError as error:
+        print(f"the rows of this build may go: {error}", flush=True)  # noqa: T201 - the log
+        return None
 
 
 def _data(parted: DataSplit, portion: TrainingWindow, recipe: TrainerSpec) -> dict[str, object]:
