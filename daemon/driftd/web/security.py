@@ -21,7 +21,7 @@ ALWAYS_OPEN = "/-/healthy"  # for whoever watches whether the process is there
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LONGEST_PATH = 1000  # characters; Python refuses numbers of over 4300 digits, file systems names of over 255
 OPERATED = "/api/v1/"  # what is asked below it of the models is never anonymous, whatever guards the address
-BEARER = "driftd.bearer"  # of a scope: the token that the request bears, where it bears one
+BEARER = "driftd-bearer"  # of a scope: the token that the request bears, where it bears one
 NO_OPERATOR = (
     "this needs a token that may operate: write a line `TOKEN role=operate name=...` into the file of http.token_file "
     "and send it as Authorization: Bearer TOKEN (docs/security.md)"

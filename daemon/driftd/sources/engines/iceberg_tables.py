@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from driftd.config.source_schema import EngineTokenError, read_token
+from driftd.config.credential_files import CredentialFileError, read_token
 from driftd.sources.engines.protocol import EngineError
 from driftd.sources.engines.sql_connections import need_library
 from driftd.sources.engines.table_engine import first_line
@@ -116,9 +116,9 @@ class IcebergTables:
             if self._catalog is None:
                 self._catalog = library.load_catalog(self._settings.catalog.name, **self._properties())
             table = self._catalog.load_table(name)
-        except (EngineTokenError, missing.NoSuchTableError, missing.NoSuchNamespaceError) as error:
+        except (CredentialFileError, missing.NoSuchTableError, missing.NoSuchNamespaceError) as error:
             self._catalog = None
-            is_token = isinstance(error, EngineTokenError)
+            is_token = isinstance(error, CredentialFileError)
             raise EngineError(str(error) if is_token else f"{where} has no table {name}: correct source") from None
         except EngineError:
             raise
