@@ -48,7 +48,7 @@ class Fleet:
     def checks(self) -> dict[str, list[str]]:
         """The verdicts of the windows of each model, oldest first."""
         store = self.daemon.assembly.store
-        return {name: [check.verdict for check in store.checks(name, kind="window")][::-1] for name in self.names}
+        return {name: [str(check.verdict) for check in store.checks(name, kind="window")][::-1] for name in self.names}
 
 
 def begin(folder: Path, hours: int, names: tuple[str, ...] = NAMES) -> Fleet:
