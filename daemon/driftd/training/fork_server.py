@@ -39,7 +39,7 @@ PRELOADED = (
     "driftd.training.tasks.shadow",
     "driftd.training.tasks.refresh",
     "driftd.training.job_main",
-    "driftd.store.events.arrow_columns",
+    "driftd_detectors.batches.arrow_columns",
 )
 _MOST_BYTES = 1 << 20
 _READ_AT_START = ("OMP_", "OPENBLAS_", "MKL_", "NUMEXPR_", "ARROW_", "LOKY_", "PYTHON", "LD_", "LC_", "MALLOC_")
