@@ -389,6 +389,15 @@ def test_what_does_not_fit_is_told_in_a_sentence(tables: LakeTables, keys: dict[
         list(tables.engine(**keys).read(Query(("age",), START, START + 60, START + 60)))
 
 
+def test_reading_takes_no_longer_than_it_may(tables: LakeTables) -> None:
+    """After `source.timeout` it ends with a sentence, in the rows and in the labels; the next query begins anew."""
+    for column, known_by in (("age", None), ("age", START + 60)):
+        ticks = iter(range(0, 10_000, 40))
+        engine = tables.engine(monotonic=lambda ticks=ticks: float(next(ticks)), timeout=30)  # type: ignore[misc]
+        with pytest.raises(EngineError, match=r"longer than source\.timeout \(30 ?s.*\): compact the tables, or raise"):
+            list(engine.read(Query((column,), START, START + 60, known_by)))
+
+
 def test_labels_beside_the_predictions(tmp_path: Path) -> None:
     """Without a table of labels they are known with their row, unless a column says when."""
     rows = pa.table(
