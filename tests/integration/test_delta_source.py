@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from driftd.cli.check_config import source_warnings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
@@ -459,3 +460,12 @@ def test_a_table_in_an_object_store(tables: LakeTables, store: Store) -> None:
     away = lake_source(LakeTables({**section, **nowhere}, stored.write), SCHEMA)
     (fault,) = away.refresh(START + 100).faults
     assert "\n" not in fault
+
+
+def test_rows_in_place_of_a_delta_table_are_warned_of() -> None:
+    """`check-config` says that old versions of the table go, where a build would leave its rows there."""
+    text = """models: {m: {task: classification, target: y, source: {kind: delta, predictions: /srv/orders},
+      trainer: {command: [train]}, retrain: {refresh: "off", data: {keep: %s}}}}"""
+    (warning,) = source_warnings(parse((text % "in_place").encode()))
+    assert "delta.deletedFileRetentionDuration" in warning
+    assert list(source_warnings(parse((text % "copy").encode()))) == []
