@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,13 +50,15 @@ class LakeTables:
         """Rows of `predictions` or `labels`; numbers in columns of times are epoch seconds."""
         self.write(table, lake_rows(SCHEMAS[table], rows))
 
-    def engine(self, *, keeps: bool = False, **keys: Any) -> TableEngine:
+    def engine(
+        self, *, keeps: bool = False, monotonic: Callable[[], float] = time.monotonic, **keys: Any
+    ) -> TableEngine:
         """An engine over these tables, in this process."""
         if self.section["kind"] == "iceberg":
             iceberg = IcebergSourceConfig(**{**self.section, **keys})
-            return TableEngine(iceberg, IcebergTables(iceberg).open, keeps=keeps)
+            return TableEngine(iceberg, IcebergTables(iceberg).open, keeps=keeps, monotonic=monotonic)
         settings = DeltaSourceConfig(**{**self.section, **keys})
-        return TableEngine(settings, DeltaTables(settings).open, keeps=keeps)
+        return TableEngine(settings, DeltaTables(settings).open, keeps=keeps, monotonic=monotonic)
 
 
 def lake_rows(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from driftd.cli.check_config import source_warnings
 from driftd.config.load import parse
 from driftd.config.model_schema import ModelConfig
 from driftd.paths import Places
@@ -389,6 +390,15 @@ def test_what_does_not_fit_is_told_in_a_sentence(tables: LakeTables, keys: dict[
         list(tables.engine(**keys).read(Query(("age",), START, START + 60, START + 60)))
 
 
+def test_reading_takes_no_longer_than_it_may(tables: LakeTables) -> None:
+    """After `source.timeout` it ends with a sentence, in the rows and in the labels; the next query begins anew."""
+    for column, known_by in (("age", None), ("age", START + 60)):
+        ticks = iter(range(0, 10_000, 40))
+        engine = tables.engine(monotonic=lambda ticks=ticks: float(next(ticks)), timeout=30)  # type: ignore[misc]
+        with pytest.raises(EngineError, match=r"longer than source\.timeout \(30 ?s.*\): compact the tables, or raise"):
+            list(engine.read(Query((column,), START, START + 60, known_by)))
+
+
 def test_labels_beside_the_predictions(tmp_path: Path) -> None:
     """Without a table of labels they are known with their row, unless a column says when."""
     rows = pa.table(
@@ -450,3 +460,12 @@ def test_a_table_in_an_object_store(tables: LakeTables, store: Store) -> None:
     away = lake_source(LakeTables({**section, **nowhere}, stored.write), SCHEMA)
     (fault,) = away.refresh(START + 100).faults
     assert "\n" not in fault
+
+
+def test_rows_in_place_of_a_delta_table_are_warned_of() -> None:
+    """`check-config` says that old versions of the table go, where a build would leave its rows there."""
+    text = """models: {m: {task: classification, target: y, source: {kind: delta, predictions: /srv/orders},
+      trainer: {command: [train]}, retrain: {refresh: "off", data: {keep: %s}}}}"""
+    (warning,) = source_warnings(parse((text % "in_place").encode()))
+    assert "delta.deletedFileRetentionDuration" in warning
+    assert list(source_warnings(parse((text % "copy").encode()))) == []

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 from pyiceberg.table import Table
 
 from driftd.config.load import parse
@@ -17,11 +19,20 @@ from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.engines.engine_source import EngineSource
 from driftd.sources.engines.protocol import EngineError, Query
+from driftd.sources.files import FilesSettings, FilesSource
 from driftd.sources.open import open_watched_source
+from driftd.sources.protocol import Source
 from driftd_detectors.batches.rows import RowNames
+from driftd_detectors.columns import Coded
+from driftd_detectors.monitor import Monitor, MonitorSettings
+from driftd_detectors.reference import Reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 from driftd_detectors.window_data import ServedBy
 from lake_tables import LakeTables, iceberg_catalog, iceberg_tables, lake_source
+from worlds import CLASSES as WORDS
+from worlds import DAY, day_of, reference_of, together
+from worlds import LABELS as LETTERS
+from worlds import SCHEMA as WORLD
 
 START = 1_700_000_000.0
 HOUR = Window(0, START, START + 3600)
@@ -149,3 +160,64 @@ def test_the_daemon_reads_a_table_through_a_child(tables: LakeTables, tmp_path: 
         assert source.cohort(HOUR, START + 60, ["city"], ServedBy(1)).labelled == 10
     finally:
         source.close()
+
+
+FIRST_DAY = 19_000  # since 1970
+
+
+def assessments(source: Source, reference: Reference) -> list[str]:
+    """What a monitor says of each of twelve days, and of the labels of each day four days later."""
+    monitor = Monitor.begin(reference, MonitorSettings(windows_per_year=365, window_seconds=DAY))
+    source.refresh((FIRST_DAY + 12) * DAY)
+    texts = []
+    for number in range(FIRST_DAY, FIRST_DAY + 12):
+        data = source.profile(Window(number, number * DAY, (number + 1) * DAY), reference, ServedBy(1))
+        monitor, said = monitor.check(data.profile, number * DAY)
+        texts.append(repr(said))
+        old = Window(number - 4, (number - 4) * DAY, (number - 3) * DAY)
+        cohort = source.cohort(old, (number + 1) * DAY, (), ServedBy(1))
+        monitor, said = monitor.check_labels(cohort.outcomes, old.start, 4 * DAY)
+        texts.append(repr(said))
+    return texts
+
+
+def test_drift_is_found_at_the_same_window_with_identical_evidence(tmp_path: Path) -> None:
+    """The assessments of every window and cohort are those of the same rows in Parquet, word for word, in both."""
+    rng = np.random.default_rng(5)
+    reference = reference_of(np.random.default_rng(21), delay=2.0)
+    days = [day_of(rng, FIRST_DAY + day, shift=0.5 if day > 7 else 0.0, delay=2.0) for day in range(12)]
+    columns, outcomes = together(days)
+    micros = {name: np.round(getattr(outcomes, name) * 1e6).astype(np.int64) for name in ("at", "label_at")}
+    zoned = {name: pa.array(values).cast(pa.timestamp("us", "UTC")) for name, values in micros.items()}
+    texts = {name: np.array(WORDS)[getattr(outcomes, name).astype(int)] for name in ("prediction", "label")}
+    cities = columns.values["c"]
+    assert isinstance(cities, Coded)
+    shared = {
+        "prediction_id": [f"p{number}" for number in range(columns.rows)],
+        "at": zoned["at"],
+        "version": outcomes.version,
+        "prediction": texts["prediction"],
+        "score": outcomes.score,
+        **{name: columns.values[name] for name in ("a", "b")},
+        "c": np.array(LETTERS)[cities.codes],
+    }
+    known = {"label": texts["label"], "label_at": zoned["label_at"]}
+    rows = pa.table(shared)
+    labels = pa.table({"prediction_id": shared["prediction_id"], **known, "received_at": zoned["label_at"]})
+    (tmp_path / "logs").mkdir()
+    pq.write_table(pa.table({**shared, **known}), tmp_path / "logs" / "a.parquet")
+    lake = iceberg_tables(tmp_path / "lake")
+    catalog = iceberg_catalog(lake.section)
+    section = {"kind": "delta", **{name: str(tmp_path / name) for name in ("predictions", "labels")}}
+    for name, table in {"predictions": rows, "labels": labels}.items():
+        catalog.drop_table(f"lake.{name}")
+        made = catalog.create_table(f"lake.{name}", table.schema)
+        for part in range(3):  # files whose times overlap, the earliest row in the last one
+            piece = table.take(pa.array(range(2 - part, len(table), 3)))
+            made.append(piece)
+            write_deltalake(section[name], piece, mode="append")
+    files = FilesSource("m", WORLD, Places(tmp_path), FilesSettings(str(tmp_path / "logs")))
+    expected = assessments(files, reference)
+    assert any("drift" in text.lower() for text in expected[8:])
+    for kind in (section, lake.section):
+        assert assessments(lake_source(LakeTables(kind, lake.write), WORLD), reference) == expected, kind["kind"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,8 +79,13 @@ class NewestLabels:
         return label, self._kept["at"].combine_chunks().take(taken)
 
 
-def read_labels(newest: NewestLabels, table: PinnedTable, names: LabelNames, known_by: float) -> None:
-    """Find the newest labels in a table, whose files without a label known by then are not opened."""
+def read_labels(
+    newest: NewestLabels, table: PinnedTable, names: LabelNames, known_by: float, check: Callable[[], None]
+) -> None:
+    """Find the newest labels in a table, whose files without a label known by then are not opened.
+
+    `check` is called again and again, and raises where reading shall end.
+    """
     times = names.times_in(table)
     for name, key in ((names.id, "id"), (names.label, "label")):
         need_column(table, name, f"label_columns.{key}")
@@ -90,6 +95,7 @@ def read_labels(newest: NewestLabels, table: PinnedTable, names: LabelNames, kno
     columns = [name for name in (names.id, names.label, *times, names.received_at) if name in table.schema.names]
     files = [file for file in table.files(times[0]) if not bounded or file.may_hold(-math.inf, end)]
     for chunk in _chunks(_batches(table, files, list(dict.fromkeys(columns)), times[0])):
+        check()
         newest.add(chunk, names, times)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from driftd.formatting import format_duration
 from driftd.sources.engines.newest_labels import LabelNames, NewestLabels, first_time, is_label, read_labels
 from driftd.sources.engines.protocol import EngineError, EngineExtent, Function, Query
 from driftd.sources.engines.table_files import DataFile, PinnedTable, bounds_of, has_order, need_column, rows_in_time
@@ -53,7 +55,12 @@ class TableEngine:
     """
 
     def __init__(
-        self, settings: LabelledTables, open_table: Callable[[str], PinnedTable], *, keeps: bool = False
+        self,
+        settings: LabelledTables,
+        open_table: Callable[[str], PinnedTable],
+        *,
+        keeps: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._open_table = open_table
@@ -64,6 +71,8 @@ class TableEngine:
         self._bounds: dict[tuple[str, str], tuple[float, float] | None] = {}  # of files that have no statistics
         self._first_at: float | None = None
         self._is_cancelled = False
+        self._monotonic = monotonic
+        self._ends_at = math.inf
 
     def versions(self) -> dict[str, str]:
         """See `Versioned`."""
@@ -139,6 +148,7 @@ class TableEngine:
     @contextmanager
     def _open(self) -> Iterator[Tables]:
         self._is_cancelled = False
+        self._ends_at = self._monotonic() + self._settings.timeout
         try:
             if self._tables is None:
                 settings = self._settings
@@ -180,9 +190,16 @@ class TableEngine:
     ) -> Iterator[pa.RecordBatch]:
         for file in files:
             for batch in rows_in_time(table, file, columns, self._names.at, query.start, query.end):
-                if self._is_cancelled:
-                    raise EngineError("reading was cancelled")
+                self._check()
                 yield batch
+
+    def _check(self) -> None:
+        """Raise EngineError where reading shall end, or has taken longer than it may."""
+        if self._is_cancelled:
+            raise EngineError("reading was cancelled")
+        if self._monotonic() > self._ends_at:
+            longer = f"reading took longer than source.timeout ({format_duration(self._settings.timeout)})"
+            raise EngineError(f"{self._settings.predictions}: {longer}: compact the tables, or raise it")
 
     def _labelled_rows(self, tables: Tables, files: Sequence[DataFile], query: Query) -> Iterator[pa.RecordBatch]:
         known_by = math.inf if query.known_by is None else query.known_by
@@ -226,7 +243,7 @@ class TableEngine:
         if not ids:
             return
         newest = NewestLabels(pa.chunked_array(ids, pa.string()).combine_chunks(), known_by)
-        read_labels(newest, labels, self._label_names, known_by)
+        read_labels(newest, labels, self._label_names, known_by, self._check)
         kind, first = labels.schema.field(self._label_names.label).type, 0
         for batch in self._rows(table, files, query.columns, query):
             label, at = newest.of_rows(first, len(batch), kind)
