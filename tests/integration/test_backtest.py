@@ -16,13 +16,14 @@ import pytest
 from driftd.cli.main import main
 from driftd.config.load import load
 from driftd.events import Event
-from driftd.loop.backtest import Backtest, Era, eras_of
+from driftd.loop.backtest import Backtest, BacktestError, Era, eras_of
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredCheck
 from loop_world import CONFIG, HOUR, MODEL, World, hour
 from notify_samples import decision
+from sql_tables import duckdb_database
 
 pytestmark = pytest.mark.slow
 
@@ -173,3 +174,28 @@ def test_the_versions_that_served_are_read_from_the_history() -> None:
         decision(5, Event.ROLLED_BACK, at=50.0, figures={"version": 1, "from": 2}),
     ]
     assert eras_of(reversed(history)) == [Era(1, 10.0), Era(2, 30.0), Era(1, 50.0)]
+
+
+def test_an_engine_that_refuses_ends_a_backtest(lived: World, tmp_path: Path) -> None:
+    """Windows whose rows are refused would be taken for calm ones: the backtest says why it cannot go on."""
+    database = duckdb_database(tmp_path / "events.duckdb")
+    database.execute('create table predictions ("at" double, prediction double, a double, b double, c varchar)')
+    begun = lived.start + 120 * HOUR
+    rows = [[begun + number * HOUR / 4, 1.0, 0.0, 0.0, "red"] for number in range(40)]
+    database.run("insert into predictions values (?, ?, ?, ?, ?)", rows)
+
+    def windows_of(folder: str, **keys: object) -> int:
+        source = {"kind": "sql", "url": database.url, "predictions": "predictions", **keys}
+        path = tmp_path / f"{folder}.yaml"
+        text = f"{WATCHED}    source: {json.dumps(source).replace('{', '{{').replace('}', '}}')}\n"
+        path.write_text(text.format(state=lived.places.root))
+        scratch, now = tmp_path / folder, begun + 20 * HOUR
+        scratch.mkdir()
+        with Backtest(load(path), path, lived.places, MODEL, [Era(1, 0.0)], scratch=scratch, now=now) as test:
+            return len([moment for moment in test.run(test.windows(), now) if moment.window is not None])
+
+    assert windows_of("whole") > 5
+    with pytest.raises(BacktestError, match=r"gives no rows: .* more than source.most_rows \(10\)"):
+        windows_of("dear", most_rows=10)
+    with pytest.raises(BacktestError, match=r"gives no rows: .*nowhere"):
+        windows_of("absent", predictions="nowhere")

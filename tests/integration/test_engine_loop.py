@@ -153,7 +153,7 @@ def test_a_build_from_spark_is_swapped_and_rolled_back_by_its_alias_in_mlflow(tm
         world = World.begin(tmp_path, config=with_source(source, registered_config(address, there.name)))
         served = world.daemon.assembly.registry
         try:
-            live(world, write, lambda world: "promoted" in world.events, calm=2)
+            live(world, write, lambda world: "promoted" in world.events, calm=0)
             assert (served.current(MODEL), there.alias(), there.versions()) == (2, 2, {"1": 1, "2": 2}), world.events
             made = there.client.get_model_version(there.name, there.number(2)).tags
             manifest = served.manifest(MODEL, 2)

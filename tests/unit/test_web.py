@@ -306,6 +306,7 @@ def test_what_looks_like_a_secret_is_not_shown() -> None:
         "parameters": {"max_iter": 30, "db_password": "hunter2", "api_key": "hunter2", "depth": [1, 2]},
         "command": ["train", "--token", "hunter2", "--rows=5", "--password=hunter2"],
         "path": "s3://key:hunter2@bucket/rows?signature=hunter2&part=7",
+        "feedback": "s3://bucket/labels?secret_access_key=hunter2",
         "tokens_per_row": 12,
     }
     found = redact_model(given)

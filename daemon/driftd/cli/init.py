@@ -83,7 +83,7 @@ TRIGGERS_ELSEWHERE = """\
       on: [performance]                  # data drift alone informs; add data_drift, schedule, ... to act on it
       refresh: off                       # each would be a hand-over to the system that serves
 """
-STORE = "{kind: store}                # fed by the SDK and `driftd serve`; or files: docs/your-log-files.md"
+STORE = "{kind: store}                # `driftd serve`; or docs/your-log-files.md, docs/your-warehouse.md"
 WORDS = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}  # what some YAML reader takes for a value
 
 

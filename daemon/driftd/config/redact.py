@@ -9,7 +9,7 @@ from driftd.config.schema import Config
 from driftd.config.yaml_reader import Plain
 
 HIDDEN = "..."
-_WORD = r"password|passwd|secret|token|api[_-]?key"
+_WORD = r"password|passwd|secret|token|api[_-]?key|(?:secret|access|account|private)[\w-]*key"
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|secret|token$|credential|(api|private)_?key|auth(orization)?$", re.IGNORECASE
 )

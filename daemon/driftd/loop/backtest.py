@@ -29,7 +29,7 @@ from driftd.records import ActionKind, ModelState, Transition, Window
 from driftd.registry import Registry
 from driftd.sources import open_source
 from driftd.sources.open import RecordedSource
-from driftd.sources.protocol import default_lateness, due_windows, window_index
+from driftd.sources.protocol import Extent, default_lateness, due_windows, window_index
 from driftd.store.backups import copy_database
 from driftd.store.state.records import StoredAlarm, StoredCheck, StoredTransition
 from driftd.store.state.writer import StateStore
@@ -119,7 +119,8 @@ class Backtest:
     def windows(self) -> list[Window]:
         """The complete windows with events on record that the daemon would have checked.
 
-        None of time before the end of the first version's training rows, and none after the newest event.
+        None of time before the end of the first version's training rows, and none after the newest event. Raises
+        BacktestError where the source gives no rows.
         """
         spec, first = self._settings.window, None
         manifest = self._assembly.registry.readable(self._model, self._eras[0].version)
@@ -136,6 +137,7 @@ class Backtest:
                     self._ends[window.index] = extent_of(window, cohort.first_at, cohort.last_at)
         finally:
             source.close()
+        self._require_rows(extent)
         newest = extent.newest_at
         return [window for window in due if spec.every is None or newest is None or window.start <= newest]
 
@@ -144,7 +146,10 @@ class Backtest:
         return self._starts[window_index]
 
     def run(self, windows: Sequence[Window], until: float) -> Iterator[Moment]:
-        """Have the windows checked in order, and their labels as they came; what still waits at `until` stays so."""
+        """Have the windows checked in order, and their labels as they came; what still waits at `until` stays so.
+
+        Raises BacktestError where the source gives no rows any more: windows that wait would be taken for calm ones.
+        """
         clock = VirtualClock(self._moment(windows[0])[1])
         for window in windows:
             start, due_at = self._moment(window)
@@ -174,11 +179,19 @@ class Backtest:
             if not model.scheduler.tries:
                 break
             model.scheduler.labels_not_before = 0.0  # a check that failed is tried again at once: no time goes by
+        self._require_rows(model.scheduler.extent, model.hang)
         self._store.drop_actions(self._model, list(ActionKind), at=now)
         moment = Moment(window, tuple(self._new_checks()), tuple(self._new_alarms()))
         if window is not None and window.index % KEPT_WINDOWS == 0 and window.index - KEPT_WINDOWS in self._starts:
             self._store.prune(self._model, before=self._starts[window.index - KEPT_WINDOWS])
         return moment
+
+    def _require_rows(self, extent: Extent | None, hang: str | None = None) -> None:
+        """Raises BacktestError where a daemon would have its windows wait."""
+        if hang is None and extent is not None and extent.faults and extent.complete_until == float("-inf"):
+            hang = extent.faults[0]
+        if hang is not None:
+            raise BacktestError(f"{self._model} cannot be backtested: its source gives no rows: {hang}")
 
     @property
     def _current_runner(self) -> ModelRunner:
