@@ -53,6 +53,7 @@ def verify(config_path: Path, model: str | None, anchor: str | None, as_json: bo
 
 def _version_faults(reader: StateReader, places: Places, model: str, counts: dict[str, int]) -> Iterator[str]:
     registry, seen = Registry(places), set[str]()
+    busy = {action.arguments.get("version") for action in reader.open_actions(model)}  # jobs may write there just now
     for version in registry.versions(model):
         counts["versions"] += 1
         try:
@@ -61,9 +62,9 @@ def _version_faults(reader: StateReader, places: Places, model: str, counts: dic
             yield f"version {version} of {model}: {error}"
             continue
         chained = reader.chained_content(model, version)
-        if chained is None:
+        if chained is None and version not in busy:
             yield f"version {version} of {model} is in no entry of the chain: the daemon has not seen it yet"
-        elif chained != content_of(manifest):
+        if chained is not None and chained != content_of(manifest) and version not in busy:
             yield f"version {version} of {model}: its manifest was changed after the daemon saw it"
         yield from _file_faults(places, manifest)
         if manifest.snapshot and manifest.snapshot not in seen:
