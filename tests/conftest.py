@@ -55,6 +55,9 @@ def _logs_as_ever() -> Generator[None, None, None]:
 
 # Modules that take a worker minutes, mostly by waiting: a worker that begins one last works alone.
 LONGEST_FIRST = (
+    "test_mlflow_registry",
+    "test_spark_source",
+    "test_object_store",
     "test_systemd",
     "test_engine_loop",
     "test_state_faults",
@@ -70,6 +73,10 @@ LONGEST_FIRST = (
     "test_dashboards",
     "test_performance_worlds",
     "test_policy_graph",
+    "test_sql_source",
+    "test_engine_loop",
+    "test_store_loop",
+    "test_pages_for_users",
 )
 
 
