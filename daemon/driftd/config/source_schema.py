@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from driftd.config.database_address import sql_address
 from driftd.config.object_store_schema import ObjectStoreConfig, SourcePath, scheme_of
 from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
+from driftd.errors import DriftdError
 from driftd.paths import credential
 
 
@@ -174,7 +175,7 @@ def spark_address(text: str) -> str:
     return text
 
 
-class EngineTokenError(ValueError):
+class EngineTokenError(DriftdError):
     """A file does not hold the token of an engine; the message says why, and does not hold what is in it."""
 
 

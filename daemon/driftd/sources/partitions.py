@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
+from driftd.errors import DriftdError
 from driftd.sources.file_system import FileStat
 from driftd.sources.listing import NULL_PARTITION
 
@@ -31,7 +32,7 @@ class Children(Protocol):
 Listed = Callable[[list["FileInfo"]], Iterable[tuple[str, FileStat]]]
 
 
-class _UnkeyedError(Exception):
+class _UnkeyedError(DriftdError):
     """An object lies where no key tells its day."""
 
 
