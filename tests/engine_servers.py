@@ -152,7 +152,14 @@ def spark_connect(folder: Path, python: Path = Path(sys.executable), memory: str
     }
     options = [argument for name, value in settings.items() for argument in ("--conf", f"{name}={value}")]
     server = "org.apache.spark.sql.connect.service.SparkConnectServer"
-    command = [home / "bin" / "spark-submit", "--master", "local[2]", "--driver-memory", memory, *options]
+    command: list[str | Path] = [
+        home / "bin" / "spark-submit",
+        "--master",
+        "local[2]",
+        "--driver-memory",
+        memory,
+        *options,
+    ]
     with running([*command, "--class", server, "spark-internal"], port, folder / "log.txt", environment):
         yield f"sc://127.0.0.1:{port}"
 
@@ -163,10 +170,15 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     program = server_program("mlflow")
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    command = [program, "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    store = ["--backend-store-uri", f"sqlite:///{folder}/ml.db", "--artifacts-destination", folder / "artefacts"]
+    command: list[str | Path] = [program, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    store: list[str | Path] = [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/ml.db",
+        "--artifacts-destination",
+        folder / "artefacts",
+    ]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    with running([*map(str, command), *store], port, folder / "log.txt", quiet):
+    with running([*command, *store], port, folder / "log.txt", quiet):
         yield f"http://127.0.0.1:{port}"
 
 

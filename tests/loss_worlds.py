@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.performance import Performance, begin_performance
@@ -45,8 +46,10 @@ class LossWorld:
         pattern = rng.normal(0, self.week, 7)
         season = self.year * np.sin(2 * np.pi * (days / YEAR + rng.random()))
         if self.skewed:
-            return np.exp(wander - self.sd**2 / 2)
-        return np.maximum(0.05, np.exp(wander + pattern[days % 7] - pattern.mean()) + season)
+            skewed: Numbers = np.exp(wander - self.sd**2 / 2)
+            return skewed
+        losses: Numbers = np.maximum(0.05, np.exp(wander + pattern[days % 7] - pattern.mean()) + season)
+        return losses
 
 
 def uneven(rng: np.random.Generator, windows: int) -> Numbers:
@@ -74,10 +77,11 @@ WORLDS = {
 
 def begin_detector(
     losses: Numbers, counts: Numbers, row_sd: float, *, window_seconds: float = DAY, a: float = BETWEEN_ALARMS
-):
+) -> Performance | CertifiedPerformance:
     """The product's detector, begun from these reference windows."""
     mean = float(losses @ counts / counts.sum())
-    nothing, starts, sd = np.empty(0), np.arange(len(losses)) * window_seconds, row_sd * mean
+    nothing, sd = np.empty(0), row_sd * mean
+    starts: Numbers = np.arange(len(losses), dtype=np.float64) * window_seconds
     rows = int(counts.sum())
     reference = LossReference("mae", mean, rows, sd, 0.0, sd, 10.0, nothing, nothing, starts, losses, counts)
     return begin_performance(reference, a, tolerated=None, window_seconds=window_seconds, waits_for=14)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from driftd_detectors.columns import Coded, Columns, Outcomes
+from driftd_detectors.columns import Coded, Columns, Outcomes, join_columns
+from driftd_detectors.outcome_rows import stack_outcomes
 from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
 
@@ -19,7 +20,15 @@ SCHEMA = Schema(Task.CLASSIFICATION, "y", FEATURES, CLASSES)
 Rows = tuple[Columns, Outcomes]
 
 
-def day_of(rng, number: int, rows: int = 400, *, shift=0.0, wrong=0.0, delay=0.0) -> Rows:
+def day_of(
+    rng: np.random.Generator,
+    number: int,
+    rows: int = 400,
+    *,
+    shift: float = 0.0,
+    wrong: float = 0.0,
+    delay: float = 0.0,
+) -> Rows:
     """One day: `a` moved by `shift`, a share `wrong` of labels turned round, labels `delay` days late."""
     a, b = rng.normal(shift, 1, rows), rng.normal(0, 1, rows)
     c = Coded(rng.integers(0, 4, rows).astype(np.int32), LABELS)
@@ -35,14 +44,11 @@ def day_of(rng, number: int, rows: int = 400, *, shift=0.0, wrong=0.0, delay=0.0
 def together(days: list[Rows]) -> Rows:
     """The rows of several days."""
     columns, outcomes = zip(*days, strict=True)
-    values = {name: np.concatenate([item.values[name] for item in columns]) for name in ("a", "b")}
-    values["c"] = Coded(np.concatenate([item.values["c"].codes for item in columns]), LABELS)
-    names = ("at", "prediction", "score", "label", "label_at", "version")
-    arrays = [np.concatenate([getattr(item, name) for item in outcomes]) for name in names]
-    return Columns(sum(item.rows for item in columns), values, {}), Outcomes(*arrays, CLASSES)
+    values = {name: join_columns([item.values[name] for item in columns]) for name in ("a", "b", "c")}
+    return Columns(sum(item.rows for item in columns), values, {}), stack_outcomes(outcomes, CLASSES)
 
 
-def reference_of(rng, days: int = 28, rows: int = 400, *, delay: float = 0.0) -> Reference:
+def reference_of(rng: np.random.Generator, days: int = 28, rows: int = 400, *, delay: float = 0.0) -> Reference:
     """The reference learned from the first days."""
     columns, outcomes = together([day_of(rng, number, rows, delay=delay) for number in range(days)])
     starts = np.floor(outcomes.at / DAY) * DAY

@@ -27,7 +27,7 @@ def write_history(path: Path, *, models: int, windows: int, features: int, copie
     """
     store = StateStore.open(path)
     names = [f"model-{number:02}" for number in range(models + copies)]
-    content = {"models": {name: {"task": "regression", "target": "y"} for name in names}}
+    content: dict[str, object] = {"models": {name: {"task": "regression", "target": "y"} for name in names}}
     with store.transaction():
         store.save_config("0123456789ab", at=END - windows * HOUR, content=_whole(content))
     for number, name in enumerate(names[:models]):
