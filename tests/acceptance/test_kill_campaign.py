@@ -26,6 +26,7 @@ import pandas as pd
 import pytest
 
 from driftd.config.load import load
+from driftd.loop.disk import sweep
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
@@ -319,7 +320,8 @@ def _end(item: Campaign) -> dict[str, object]:
 
 
 def _litter(places: Places) -> list[str]:
-    """Temporary names that nobody will come back for."""
+    """Temporary names that nobody will come back for: what upkeep leaves once it is old enough to be swept."""
+    sweep(places, time.time() + 120.0)
     found = [path for path in places.root.rglob("*") if re.search(r"(^\.|-new$|\.tmp|\.part)", path.name)]
     found = [path for path in found if path.parent != places.backups]  # the next backup sweeps those
     return sorted(
