@@ -20,7 +20,7 @@ import yaml
 
 from document_examples import DOCS, ask, blocks, run_block, same_shape
 from driftd.cli.check_config import source_warnings
-from driftd.config.load import load
+from driftd.config.load import load, parse
 from driftd.events import HandOverAction
 from driftd.loop.daemon import Daemon
 from driftd.loop.factory import Assembly
@@ -34,6 +34,7 @@ from driftd.store.state.writer import StateStore
 from driftd.trainers import TrainingContext
 from driftd.training.bootstrap import FileColumns
 from driftd.training.call_trainer import TrainerSpec, fit
+from driftd.training.rows_in_place import RowsInPlace
 from driftd.training.tasks.hand_over import Arguments, message_of, variables_of
 from driftd.training.training_rows import TrainingRows
 from driftd_processes import driftd, environment, serve
@@ -52,6 +53,10 @@ def test_the_page_of_trainers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(tmp_path)
     command: tuple[str, ...] = ()
     for block in blocks("your-trainer.md"):
+        if block.language == "yaml" and "source" in yaml.safe_load(block.text):
+            model = indent(f"task: classification\ntarget: late\n{block.text}", "    ")
+            assert parse(f"models:\n  lake:\n{model}".encode()).models["lake"].retrain.data.keep == "in_place"
+            continue
         if block.language == "yaml":
             command = tuple(yaml.safe_load(block.text)["trainer"]["command"])
         run_block(block, tmp_path)
@@ -73,8 +78,11 @@ def test_the_page_of_trainers_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_page_of_trainers_names_every_field_and_variable() -> None:
     """Each field of the context and each DRIFTD_ variable of a program is on the page, and no other."""
     text = (DOCS / "your-trainer.md").read_text()
-    named = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    own, _, in_place = text.partition("## Rows that stay where they are")
+    named = set(re.findall(r"^\| `(\w+)` \|", own, re.MULTILINE))
     assert {field.name for field in dataclasses.fields(TrainingContext)} == {item for item in named if item.islower()}
+    rows = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", in_place, re.MULTILINE)))
+    assert set(rows) == set(RowsInPlace.__struct_fields__)
     source = (DOCS.parent / "daemon" / "driftd" / "training" / "call_trainer.py").read_text()
     assert set(re.findall(r'"(DRIFTD_\w+)"', source)) == set(re.findall(r"DRIFTD_\w+", text))
 
