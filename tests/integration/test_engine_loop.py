@@ -144,6 +144,7 @@ def test_drift_is_found_in_the_same_window_and_with_the_same_evidence(server: st
     assert {key: found["files"][key] for key in shared} == {key: found["sql"][key] for key in shared}
 
 
+@pytest.mark.soak  # two servers, a build and two swaps: five minutes of a busy host; each part has quicker tests
 def test_a_build_from_spark_is_swapped_and_rolled_back_by_its_alias_in_mlflow(tmp_path: Path) -> None:
     """Drift in tables of Spark ends in a version that MLflow's alias names, and a person's rollback moves it back."""
     python = narrow_python(tmp_path / "narrow")

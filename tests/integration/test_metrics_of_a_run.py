@@ -196,7 +196,13 @@ def test_every_family_is_set_somewhere() -> None:
         and isinstance(node.value, ast.Name)
         and node.value.id in {"families", "model_families"}
     }
-    assert names - used - {"_catalogue"} == set()
+    tables = {  # `READS` and the like, by which the code goes
+        node.id
+        for name in ("families.py", "model_families.py")
+        for node in ast.walk(ast.parse((folder / name).read_text()))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    assert names - used - tables - {"_catalogue"} == set()
 
 
 class Stuck:
