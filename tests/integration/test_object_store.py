@@ -21,7 +21,6 @@ from driftd.cli.check_config import look_at_sources
 from driftd.config.load import load
 from driftd.config.model_schema import ModelConfig
 from driftd.config.object_store_schema import ObjectStoreConfig
-from driftd.loop.checks import ServedBy, read_window
 from driftd.loop.supervision import SourceRefusesError, TimeoutWorker
 from driftd.paths import Places
 from driftd.records import Window
@@ -35,6 +34,7 @@ from driftd.sources.whole_files import read_whole
 from driftd.store.subprocesses import PathProbe
 from driftd_detectors.reference import Reference, learn_reference
 from driftd_detectors.schema import Feature, Kind, Schema, Task
+from driftd_detectors.window_data import ServedBy
 from limits import HANG, time_limit
 from object_store_worlds import Store, store
 from store_proxy import Proxy, proxy_of
@@ -120,7 +120,7 @@ def evidence(source: FilesSource, reference: Reference) -> list[Any]:
     found: list[Any] = []
     for day in range(4):
         window = Window(day, START + day * DAY, START + (day + 1) * DAY)
-        read = read_window(source, window, reference, ServedBy(1))
+        read = source.profile(window, reference, ServedBy(1))
         outcomes = source.outcomes(window, NOW)
         found += [read.profile.to_bytes(), read.first_at, read.last_at, read.foreign]
         found += [getattr(outcomes, name).tobytes() for name in ("at", "prediction", "score", "label", "label_at")]
