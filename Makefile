@@ -39,7 +39,7 @@ $(SERVERS)/.ready: $(LOCKS)/build.txt $(LOCKS)/servers.txt $(LOCKS)/spark-server
 	$(SERVERS)/bin/python $(PIP) $(BUILT) --no-compile --requirement $(LOCKS)/spark-server.txt
 	@touch $@
 
-demo: $(READY)  ## Show the whole loop on a real year of flights (about three minutes)
+demo: $(READY)  ## Show the whole loop on a real year of flights (about a minute after set-up)
 	$(BIN)/driftd demo --folder $(DEMO)
 
 test: lint types suite  ## Everything: lint, types, all tests; `make -j3 test` does the three at once
