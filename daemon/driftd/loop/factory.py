@@ -191,8 +191,9 @@ class Assembly:
 
     def _chain_versions(self, name: str, now: float) -> None:
         """Bind the versions into the chain that it does not know: of `driftd init`, or of before there was a chain."""
+        known = self.store.chained_versions(name)
         for version in self.registry.versions(name):
-            if self.store.chained_content(name, version) is None:
+            if version not in known:
                 with contextlib.suppress(ManifestError):  # damaged: `driftd verify` and the page say so
                     content = content_of(self.registry.manifest(name, version))
                     self.store.chain_version(name, version, content, now)

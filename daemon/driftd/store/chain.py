@@ -115,6 +115,12 @@ def newest_content(connection: sqlite3.Connection, model: str, version: int) -> 
     return None if row is None else str(row[0])
 
 
+def chained_versions(connection: sqlite3.Connection, model: str) -> frozenset[int]:
+    """The versions of a model that have an entry."""
+    rows = connection.execute("select distinct subject from chain where kind = 'version' and model = ?", (model,))
+    return frozenset(int(subject) for (subject,) in rows)
+
+
 def head(connection: sqlite3.Connection) -> str:
     """The hash of the newest entry: written down elsewhere, it holds all before it."""
     row = connection.execute("select hash from chain order by id desc limit 1").fetchone()

@@ -43,7 +43,8 @@ class ServedAt(msgspec.Struct, frozen=True, kw_only=True):
 
 def served_at(reader: StateReader, registry: Registry, model: str, at: float) -> ServedAt:
     """Which version served at a time (epoch seconds), by the history of its decisions."""
-    lines = [line for line in reader.decisions_of(model) if line.event in _BEGINS and line.decision_figures.version]
+    decisions = reader.decisions_of(model)
+    lines = [line for line in decisions if line.event in _BEGINS and line.decision_figures.version]
     begun = [line for line in lines if line.at <= at]
     if not begun:
         return ServedAt(model=model, at=at, version=None)
@@ -57,7 +58,7 @@ def served_at(reader: StateReader, registry: Registry, model: str, at: float) ->
         until=later[0].at if later else None,
         decision=line.id,
         reason=line.reason,
-        approved_by=_approver(reader, line),
+        approved_by=_approver(decisions, line),
     )
     try:
         assert version is not None  # `lines` have one
@@ -69,12 +70,12 @@ def served_at(reader: StateReader, registry: Registry, model: str, at: float) ->
     )
 
 
-def _approver(reader: StateReader, line: StoredTransition) -> str | None:
+def _approver(decisions: Sequence[StoredTransition], line: StoredTransition) -> str | None:
     """The person who had a version served: whoever let its swap begin, unless the daemon did."""
     version = line.decision_figures.version
     begun = [
         other
-        for other in reader.decisions_of(line.model)
+        for other in decisions
         if other.id <= line.id and other.event in _STARTS and other.decision_figures.version == version
     ]
     actor = (begun[-1] if begun else line).actor

@@ -12,7 +12,7 @@ import msgspec
 
 from driftd.errors import DriftdError, ExitCode
 from driftd.records import ModelState, Verdict
-from driftd.store.chain import broken_entries, has_entry, head, newest_content
+from driftd.store.chain import broken_entries, chained_versions, has_entry, head, newest_content
 from driftd.store.descriptors import open_database
 from driftd.store.schema_versions import KINDS, DatabaseError, pending_steps
 from driftd.store.state.records import (
@@ -97,6 +97,10 @@ class StateReader:
     def chained_content(self, model: str, version: int) -> str | None:
         """What the chain says that the lineage of a version is; None where it has no entry."""
         return newest_content(self._db, model, version)
+
+    def chained_versions(self, model: str) -> frozenset[int]:
+        """The versions of a model that the chain has an entry of."""
+        return chained_versions(self._db, model)
 
     def chain_faults(self) -> list[str]:
         """What does not fit in the chain of decisions and versions, in a sentence each."""
