@@ -20,7 +20,7 @@ import pytest
 from driftd.paths import Places
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
-from limits import wait
+from limits import HANG, time_limit, wait
 
 ROOT = Path(__file__).parent
 COUNTED = "faults injected:"  # the terminal summary shows each line that begins so
@@ -113,8 +113,17 @@ def fail_calls(pid: int, calls: str, error: str, *paths: Path) -> Iterator[None]
         )
         yield
     finally:
-        tracer.terminate()
-        tracer.wait()
+        _end_tracer(tracer)
+
+
+def _end_tracer(tracer: subprocess.Popen[bytes]) -> None:
+    """Let go of the process: strace asks each thread to stop first, and waits for ever where one ended meanwhile."""
+    tracer.terminate()
+    try:
+        tracer.wait(timeout=time_limit(5.0))
+    except subprocess.TimeoutExpired:
+        tracer.kill()  # the kernel then lets every thread go
+        tracer.wait(timeout=HANG)
 
 
 def events_of(places: Places, model: str) -> list[str]:
