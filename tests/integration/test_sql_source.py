@@ -683,7 +683,7 @@ def test_the_daemon_reads_a_database_through_a_child(events: Database, tmp_path:
 
 
 def test_a_model_that_is_stepped_each_second_looks_now_and_then(events: Database, tmp_path: Path) -> None:
-    """What a look found is given again for five seconds at least and two minutes at most, but after a fault."""
+    """What a look found is given for five seconds to two minutes; after a fault it looks at once, then ever later."""
     config = parse(f"models: {{m: {{task: regression, target: y, source: {source_keys(events)}}}}}".encode()).models[
         "m"
     ]
@@ -697,6 +697,12 @@ def test_a_model_that_is_stepped_each_second_looks_now_and_then(events: Database
         assert source.refresh(START + 21 + LONGEST_REST).newest_at == START + 19
         events.execute("drop table labels")
         assert source.refresh(START + 20).faults != ()  # the clock was set back
+        assert source.refresh(START + 21).faults != ()  # the second look in vain
+        events.execute(
+            "create table labels (prediction_id text, label text, label_at timestamptz, received_at timestamptz)"
+        )
+        assert source.refresh(START + 25).faults != ()
+        assert source.refresh(START + 26).faults == ()
     finally:
         source.close()
 

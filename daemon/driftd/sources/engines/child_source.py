@@ -66,27 +66,34 @@ class ChildSource:
         self._lock = threading.Lock()
         self._extent: Extent | None = None
         self._looked_at, self._look_again_at = _EVER, -_EVER  # by the clock of the daemon
+        self._failures = 0  # looks in a row that the engine did not answer
 
     def refresh(self, now: float) -> Extent:
         """See `Source.refresh`. An engine that cannot be asked is a fault; no window is complete meanwhile.
 
         While a job works, a model is stepped each second: the engine is not asked each time. The dearer a look, the
-        longer what it found is given again, from five seconds to two minutes.
+        longer what it found is given again, from five seconds to two minutes. So is a fault: a second look comes at
+        once, each further one after twice the time.
         """
         if self._extent is not None and self._looked_at <= now < self._look_again_at:
             return self._extent
         began = time.monotonic()
-        self._look_again_at = -_EVER
         try:
-            answer = self._ask(RefreshRequest(now=now))
+            extent = msgspec.convert(self._ask(RefreshRequest(now=now)).value, Extent)
         except EngineError as error:
             known = self._extent or Extent(None, -_EVER, 0)
-            return replace(known, complete_until=-_EVER, faults=(str(error),))
-        self._extent = msgspec.convert(answer.value, Extent)
-        if not self._extent.faults:
-            rest = RESTS_OF_A_LOOK * (time.monotonic() - began)
-            self._looked_at, self._look_again_at = now, now + min(LONGEST_REST, max(LEAST_REST, rest))
-        return self._extent
+            extent = replace(known, complete_until=-_EVER, faults=(str(error),))
+        self._failures = self._failures + 1 if extent.faults else 0
+        self._extent, self._looked_at = extent, now
+        self._look_again_at = now + self._rest(time.monotonic() - began)
+        return extent
+
+    def _rest(self, seconds: float) -> float:
+        """Seconds until the next look, after one that took so many."""
+        if self._failures == 1:
+            return 0.0
+        rest = LEAST_REST * 2.0 ** min(self._failures - 2, 10) if self._failures else RESTS_OF_A_LOOK * seconds
+        return min(LONGEST_REST, max(LEAST_REST, rest))
 
     def profile(self, window: Window, bins: Bins, served: ServedBy) -> WindowData:
         """See `Source.profile`."""
