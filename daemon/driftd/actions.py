@@ -113,6 +113,8 @@ class TrainArguments(msgspec.Struct, frozen=True):
     reason: str
     change_at: float | None = None
     parent: int | None = None
+    submission: str | None = None  # the key of what was handed in: then nothing is trained
+    trained_until: float | None = None  # of a submission, epoch seconds
 
 
 class JudgeArguments(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,9 +17,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from driftd.api.answers import RefusalError, error_answer, json_answer, read_body
 from driftd.api.openapi import document
 from driftd.api.requests import REQUESTS, Request, RequestView, post
-from driftd.errors import DriftdError
 from driftd.store.integrity import describe_sqlite_error
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
@@ -36,14 +35,6 @@ AT_ONCE, A_SECOND = 30, 1.0  # requests of one token: so many at once, and so ma
 MOST_WAITING = 1000  # requests that no loop has answered yet: more say nothing new, and fill the disk
 ID = re.compile(r"[0-9]{1,18}")  # what SQLite can look up
 RETRY_SECONDS = 5
-
-
-class RefusalError(DriftdError):
-    """A request that is not taken; the message says why and what to do."""
-
-    def __init__(self, status: int, sentence: str, at: str = "", retry_after: int | None = None) -> None:
-        super().__init__(sentence)
-        self.status, self.field, self.retry_after = status, at, retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +79,17 @@ class RequestApi:
         ]
 
     async def _document(self, _: HttpRequest) -> Response:
-        return _json(document())
+        return json_answer(document())
 
     async def _show(self, request: HttpRequest) -> Response:
         text = request.path_params["request"]
         try:
             found = await asyncio.to_thread(self._read, int(text)) if ID.fullmatch(text) else None
         except RefusalError as error:
-            return _error(error.status, str(error), retry_after=error.retry_after)
+            return error_answer(error)
         if found is None:
-            return _error(404, f"there is no request {text[:40]}", "request")
-        return _json(msgspec.to_builtins(RequestView.of(found)))
+            return error_answer(RefusalError(404, f"there is no request {text[:40]}", "request"))
+        return json_answer(msgspec.to_builtins(RequestView.of(found)))
 
     async def _post(self, request: HttpRequest) -> Response:
         try:
@@ -110,7 +101,7 @@ class RequestApi:
             model = request.path_params["model"]
             stored, is_repeated = await asyncio.to_thread(self._store, model, asked, who, key)
         except RefusalError as error:
-            return _error(error.status, str(error), error.field, retry_after=error.retry_after)
+            return error_answer(error)
         except ClientDisconnect:
             return Response(status_code=400)
         log.info(
@@ -124,7 +115,7 @@ class RequestApi:
         )
         self._wiring.posted()
         location = {"Location": f"/api/v1/requests/{stored.id}"}
-        return _json(msgspec.to_builtins(RequestView.of(stored)), 202, location)
+        return json_answer(msgspec.to_builtins(RequestView.of(stored)), 202, location)
 
     def _bearer(self, request: HttpRequest) -> Token:
         bearer = request.scope.get(BEARER)
@@ -145,7 +136,7 @@ class RequestApi:
             raise RefusalError(404, f"there is no model {model[:80]!r}; there are {known}", "model")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise RefusalError(415, "the body is JSON: send Content-Type: application/json")
-        return decode(kind, await _body(request))
+        return decode(kind, await read_body(request, LONGEST_BODY))
 
     def _store(self, model: str, request: Request, who: str, key: str | None) -> tuple[StoredRequest, bool]:
         """The request as it is stored, and whether it was before."""
@@ -199,15 +190,6 @@ def decode(kind: type[Request], body: bytes) -> Request:
         raise RefusalError(400, f"the body is not JSON: {error}") from None
 
 
-async def _body(request: HttpRequest) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LONGEST_BODY:
-            raise RefusalError(413, f"the body has more than {LONGEST_BODY:,} bytes")
-    return bytes(body)
-
-
 def _key(headers: Mapping[str, str], bearer: Token) -> str | None:
     """The key of a request, which is its token's own: two people may choose the same."""
     given = headers.get("idempotency-key")
@@ -222,12 +204,3 @@ def _is_same(stored: StoredRequest, model: str, asked: Request) -> bool:
     """Whether a stored request asks the same; a span from now ends at another moment each time."""
     given = {**asked.arguments(stored.at), "until": None}
     return (stored.model, stored.kind, {**stored.arguments, "until": None}) == (model, asked.kind, given)
-
-
-def _json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(json.dumps(value), status, headers, "application/json")  # in ASCII: any text can be sent
-
-
-def _error(status: int, sentence: str, at: str = "", *, retry_after: int | None = None) -> Response:
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return _json({"error": sentence, "field": at}, status, headers)

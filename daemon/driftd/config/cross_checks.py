@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
+from driftd.config.trainer_schema import OUTSIDE_WAYS
 from driftd.config.types import is_reached, read_holidays
 from driftd.config.yaml_reader import KeyPath, Plain
 from driftd_detectors.schema import METRICS, Task
@@ -118,6 +119,7 @@ def _model(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     yield from _check_serving(model)
     yield from _check_engine(model)
     yield from _check_in_place(model)
+    yield from _check_outside(model)
     yield from _check_profiles(model)
     yield from _holidays(_mapping(_mapping(model.get("detect")).get("calendar")).get("holidays"))
 
@@ -237,6 +239,19 @@ def _check_in_place(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
     refresh = retrain.get("refresh")
     if refresh not in ("off", False) and _mapping(refresh).get("enabled") is not False:
         yield key, "in_place needs refresh: off: a refresh trains several times on rows that are copied"
+
+
+def _check_outside(model: Mapping[str, Plain]) -> Iterator[Contradiction]:
+    """What a builder outside cannot do: train several times for one refresh, and be started by its source."""
+    if not any(way in _mapping(model.get("trainer")) for way in OUTSIDE_WAYS):
+        return
+    retrain = _mapping(model.get("retrain"))
+    refresh = retrain.get("refresh")
+    if refresh not in ("off", False) and _mapping(refresh).get("enabled") is not False:
+        path: KeyPath = ("retrain", "refresh")
+        yield path, "a builder outside needs refresh: off: a refresh trains several times, in one job of driftd's own"
+    if "code_changed" in _list(retrain.get("on")):
+        yield ("retrain", "on"), "driftd does not see the code of a builder outside: leave code_changed out"
 
 
 def _list(value: Plain) -> Sequence[Plain]:

@@ -139,7 +139,9 @@ def _tags_at(path: KeyPath) -> list[str]:
 
 
 def _tags_of(model: type[BaseModel]) -> tuple[str, ...]:
-    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else ()
+    tag: str | None = getattr(model, "tag", None)  # of a member that its keys tell, and no `kind`
+    own = () if tag is None else (tag,)
+    return get_args(model.model_fields["kind"].annotation) if "kind" in model.model_fields else own
 
 
 def _sections_at(path: KeyPath) -> list[type[BaseModel]]:

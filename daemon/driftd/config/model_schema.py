@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from driftd.config.deploy_schema import Deploy
 from driftd.config.detect_schema import ClassName, Detect
-from driftd.config.registry_schema import MlflowAlias, RegistryConfig
+from driftd.config.registry_schema import RegistryConfig
 from driftd.config.source_schema import SourceConfig, StoreSourceConfig
+from driftd.config.trainer_schema import Command, OutsideTrainer, trainer_shape
 from driftd.config.types import (
     DAY,
     HOUR,
@@ -18,7 +19,6 @@ from driftd.config.types import (
     Number,
     Section,
     Share,
-    WebAddress,
     Whole,
     Windows,
     cron_schedule,
@@ -42,14 +42,6 @@ class WindowConfig(Section):
         if (self.every is None) == (self.rows is None):
             raise ValueError("a window is cut either by time (every: 1h) or by rows (rows: 500): give exactly one")
         return self
-
-
-class Command(Section):
-    """A trainer that is a program."""
-
-    command: tuple[str, ...] = Field(
-        min_length=1, description="the program and its arguments; it is told its paths in DRIFTD_* variables"
-    )
 
 
 class BudgetConfig(Section):
@@ -166,55 +158,6 @@ class ProbationConfig(Section):
     )
 
 
-class Deploy(Section):
-    """How another version is handed over to the system that serves (`serving: external`): at most one way."""
-
-    command: tuple[str, ...] | None = Field(
-        None, min_length=1, description="a program and its arguments; gets JSON on stdin and DRIFTD_* variables"
-    )
-    webhook: WebAddress | None = Field(
-        None, description="address that gets the same JSON by POST; a secret, shown nowhere"
-    )
-    webhook_file: Path | None = Field(
-        None,
-        description="a file that holds the address, read at each hand-over; a bare name is a credential of systemd",
-    )
-    mlflow: MlflowAlias | None = Field(None, description="register the version with MLflow and move an alias to it")
-    confirm_within: Duration = Field(
-        DAY, ge=1, description="a hand-over that is not confirmed in this time is taken back"
-    )
-    timeout: Duration = Field(300.0, ge=1, description="one try takes at most so long; then it is ended and repeated")
-
-    @model_validator(mode="after")
-    def _at_most_one(self) -> Deploy:
-        ways = [way for way in DEPLOY_WAYS if getattr(self, way) is not None]
-        if len(ways) > 1:
-            raise ValueError(f"a version is handed over in one way, not by {' and '.join(ways)}")
-        return self
-
-    @property
-    def way(self) -> str | None:
-        """The key that says how; None: people are told, and confirm."""
-        return next((way for way in DEPLOY_WAYS if getattr(self, way) is not None), None)
-
-
-DEPLOY_WAYS = ("command", "webhook", "webhook_file", "mlflow")
-
-
-def _trainer_shape(given: Any) -> str:
-    return "command" if isinstance(given, dict | Command) else "reference"
-
-
-def command_or_reference(trainer: str | Command | None) -> str | tuple[str, ...]:
-    """A trainer without its section: the reference of a function, or the words of a command.
-
-    Raises ValueError where no trainer is configured.
-    """
-    if trainer is None:
-        raise ValueError("no trainer is configured (trainer: null)")
-    return trainer if isinstance(trainer, str) else tuple(trainer.command)
-
-
 class ModelConfig(Section):
     """One model under watch."""
 
@@ -238,14 +181,16 @@ class ModelConfig(Section):
     )
     trainer: (
         Annotated[
-            Annotated[str, AfterValidator(trainer_reference), Tag("reference")] | Annotated[Command, Tag("command")],
-            Discriminator(_trainer_shape),
+            Annotated[str, AfterValidator(trainer_reference), Tag("reference")]
+            | Annotated[Command, Tag("command")]
+            | Annotated[OutsideTrainer, Tag("outside")],
+            Discriminator(trainer_shape),
         ]
         | None
     ) = Field(
         "driftd.trainers:gradient_boosting",
-        description="`package.module:function`, or `{command: [...]}`; `null`, for `serving: external` alone: nothing "
-        "is built, a new version is asked for",
+        description="`package.module:function`, `{command: [...]}`, or a builder outside (`{webhook: ...}`, `{start: "
+        "[...]}`); `null`, for `serving: external` alone: nothing is built, a new version is asked for",
     )
     parameters: dict[str, Any] = Field(default_factory=dict, description="handed to the trainer as they are")
     allow_joblib: Flag = Field(

@@ -151,11 +151,11 @@ def trainers(installation: Installation) -> Iterator[Finding]:
             yield ok(name, "no trainer is configured: a new version is asked for where one would be built")
             continue
         if not isinstance(model.trainer, str):
-            program = model.trainer.command[0]
-            if shutil.which(program) is None:
-                yield fail(
-                    name, f"its trainer's program {program!r} is not found", "install it, or give its whole path"
-                )
+            program, todo = model.trainer.program, "install it, or give its whole path"
+            if program is None:
+                yield ok(name, "its trainer is a builder outside, which a webhook starts: nothing was started")
+            elif shutil.which(program) is None:
+                yield fail(name, f"its trainer's program {program!r} is not found", todo)
             else:
                 yield ok(name, f"its trainer's program is {shutil.which(program)}")
             continue

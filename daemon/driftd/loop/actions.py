@@ -13,6 +13,8 @@ import structlog
 
 from driftd.actions import ShadowResult, decode_result
 from driftd.errors import is_shortage
+from driftd.loop.outside_builds import OUTSIDE, failed_stage, next_stage
+from driftd.outside.exchange import Exchange, exchange_folder
 from driftd.paths import Places
 from driftd.policy import Finding, ProbationResult, StepDone, StepFailed
 from driftd.records import (
@@ -30,7 +32,7 @@ from driftd.registry.manifest import content_of
 from driftd.store.state.records import StoredAction
 from driftd.store.state.writer import StateStore
 from driftd.training.fork_server import SHARED, ForkServer
-from driftd.training.jobs import Job, JobLimits, JobResult, describe_failure, read_result, start_job
+from driftd.training.jobs import Job, JobLimits, JobResult, describe_failure, read_result, start_job, write_result
 
 log = structlog.get_logger()
 
@@ -74,6 +76,7 @@ class Performer:
     limits: JobLimits
     running: dict[int, Job] = field(default_factory=dict)
     elsewhere: set[int] = field(default_factory=set)  # the actions among them that ask a registry of others
+    waiting: set[int] = field(default_factory=set)  # those that only wait for a builder outside: they take no slot
     took: dict[int, float] = field(default_factory=dict)  # seconds, of the actions that ended in this process
     shortage: OSError | None = None  # why the last job could not be started: the host takes no more
 
@@ -83,17 +86,22 @@ class Performer:
 
     def result_of(self, action: StoredAction) -> JobResult | None:
         """Begin an action, or look how it goes; None while it is not over."""
-        finished = read_result(self.folder(action)) if action.id not in self.running else None
-        if finished is not None:
-            return finished
-        job = self.running.get(action.id)
+        folder, job = self.folder(action), self.running.get(action.id)
         if job is None:
+            if (failed := failed_stage(folder)) is not None and read_result(folder) is None:
+                write_result(folder, failed)
+            if (finished := read_result(folder)) is not None:
+                Exchange(exchange_folder(folder)).drop_content()
+                return finished
             self._start(action)
             return None
         result = job.poll()
         if result is not None:
             self.took[action.id] = job.seconds
             self._forget(action.id)
+            if job.folder != folder:
+                return self.result_of(action)  # the next of several jobs begins, or this one has failed
+            Exchange(exchange_folder(folder)).drop_content()
         return result
 
     def hold(self, action: StoredAction) -> None:
@@ -112,21 +120,32 @@ class Performer:
 
     def _start(self, action: StoredAction) -> None:
         is_elsewhere = action.kind is ActionKind.REGISTRY
-        if self.slots.used >= self.slots.most or (is_elsewhere and self.slots.elsewhere >= MOST_ELSEWHERE):
+        folder, task = self.folder(action), TASKS[action.kind]
+        is_full = self.slots.used >= self.slots.most or (is_elsewhere and self.slots.elsewhere >= MOST_ELSEWHERE)
+        if is_full and action.kind is not ActionKind.TRAIN:
             return
-        arguments, limits = self.arguments_of(action), self.limits
+        arguments, limits, waits = self.arguments_of(action), self.limits, None
+        if OUTSIDE in arguments:
+            stage = next_stage(folder, arguments)
+            folder, task, arguments, waits = stage.folder, stage.task, dict(stage.arguments), stage.waits_seconds
+        if waits is not None:
+            limits = replace(limits, wall_seconds=waits)
+        elif is_full:
+            return
         if is_elsewhere:  # a server that hangs keeps a slot no longer than its own time
             limits = replace(limits, wall_seconds=float(arguments["timeout"]))
-        folder, task = self.folder(action), TASKS[action.kind]
         try:
-            job = start_job(folder, task, arguments, limits, self.slots.server)
+            job = start_job(folder, task, arguments, limits, self.slots.server if waits is None else None)
         except OSError as error:
             if not is_shortage(error):
                 raise
             self.shortage = error
             return
         self.shortage, self.running[action.id] = None, job
-        self.slots.used += 1
+        if waits is not None:
+            self.waiting.add(action.id)
+        else:
+            self.slots.used += 1
         if is_elsewhere:
             self.elsewhere.add(action.id)
             self.slots.elsewhere += 1
@@ -134,6 +153,9 @@ class Performer:
 
     def _forget(self, action: int) -> None:
         del self.running[action]
+        if action in self.waiting:  # a build outside
+            self.waiting.remove(action)
+            return
         self.slots.used -= 1
         if action in self.elsewhere:
             self.elsewhere.remove(action)

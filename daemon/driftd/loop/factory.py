@@ -12,8 +12,9 @@ import structlog
 from apscheduler.triggers.cron import CronTrigger
 
 from driftd.config.load import ConfigError, load
-from driftd.config.model_schema import ModelConfig, command_or_reference
+from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
+from driftd.config.trainer_schema import OutsideTrainer, command_or_reference
 from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer
@@ -24,6 +25,7 @@ from driftd.loop.decide import COUNTS_A_WINDOW, Counts
 from driftd.loop.disk import DiskUse
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
+from driftd.loop.outside_builds import outside_arguments
 from driftd.loop.resume import EvidenceUnreadableError, MonitorState, restore
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
@@ -283,7 +285,7 @@ class Assembly:
         schedule = CronTrigger.from_crontab(model.retrain.schedule, "UTC") if model.retrain.schedule else None
         every = model.window.every
         recount = every / COUNTS_A_WINDOW if every is not None else RECOUNT_SECONDS
-        watches_code = Trigger.CODE_CHANGED in model.retrain.on and model.trainer is not None
+        watches_code = Trigger.CODE_CHANGED in model.retrain.on and not isinstance(model.trainer, OutsideTrainer | None)
         code = trainer_code(command_or_reference(model.trainer)).fingerprint if watches_code else None
         new_labels = Trigger.NEW_LABELS in model.retrain.on
         is_refreshed = policy_settings(model).refresh is not None
@@ -315,7 +317,7 @@ class JobArguments:
 
     def __init__(self, name: str, config: Config, places: Places, registry: Registry, store: StateStore) -> None:
         self._name = name
-        self._model = config.models[name]
+        self._model, self._http = config.models[name], config.http
         self._keep = config.retention.events
         self._places = places
         self._registry = registry
@@ -345,8 +347,9 @@ class JobArguments:
                 served = self._registry.readable(self._name, champion)
                 since, base = action.intended_at - self._keep, served.snapshot or None
                 return {"schema": served.schema.to_dict(), "since": since, "base": base, "seed": version}
-            case TrainArguments(version=version):
-                return {"seed": version}
+            case TrainArguments(version=version) as train:
+                outside = outside_arguments(self._model.trainer, self._http, self._places, action, train)
+                return {"seed": version, **outside}
             case JudgeArguments(version=version):
                 return {"challenger": version}
             case SwapArguments():

@@ -20,6 +20,7 @@ from driftd.loop.check_group import CheckGroup, GroupOwner, RecordedCheck
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, report, save_fault
 from driftd.loop.disk import DiskLimits, prune_model
+from driftd.loop.outside_builds import put_aside
 from driftd.loop.requests import (
     PRUNE_CHECKS,
     RESET_CURSOR,
@@ -339,6 +340,7 @@ class ModelRunner:
         """Begin intended actions and apply those that have ended; whether any has."""
         ended = False
         for action in self.store.open_actions(self.name):
+            put_aside(self.performer.places, self.state, action)
             if self._is_held(action, now):
                 self.performer.hold(action)
                 continue

@@ -18,6 +18,7 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, JobExe
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from driftd.api.builds import BuildApi
 from driftd.api.routes import ApiWiring, RequestApi
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
@@ -85,7 +86,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     daemon, clock = Daemon(assembly), RealClock()
     page = StatusPage(_page_wiring(daemon, assembly, places, clock))
     api = RequestApi(ApiWiring(places.state_db, lambda: tuple(assembly.config.models), daemon.post_tick))
-    app = application(_wiring(daemon, assembly, places), [*api.routes(), *page.routes()])
+    app = application(_wiring(daemon, assembly, places), [*api.routes(), *BuildApi(places).routes(), *page.routes()])
     http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))

@@ -57,7 +57,20 @@ def fit(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None = None) 
     """
     drawn = recipe.draw(rows, weight)
     rows, weight = drawn.rows, drawn.weight
-    context = TrainingContext(
+    context = context_of(recipe, rows, weight)
+    random.seed(recipe.seed)
+    np.random.seed(recipe.seed)  # noqa: NPY002 - trainers may use the global generator; it must repeat for them too
+    if isinstance(recipe.trainer, str):
+        estimator = _call(recipe.trainer, rows, context)
+    else:
+        estimator = _run(recipe.trainer, rows, context, recipe)
+    check_answers(estimator, rows)
+    return estimator
+
+
+def context_of(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None) -> TrainingContext:
+    """What a trainer is told besides its rows."""
+    return TrainingContext(
         task=str(rows.schema.task),
         target=rows.schema.target,
         features=rows.schema.names,
@@ -69,14 +82,26 @@ def fit(recipe: TrainerSpec, rows: TrainingRows, weight: Numbers | None = None) 
         weight=weight,
         parameters=recipe.parameters,
     )
-    random.seed(recipe.seed)
-    np.random.seed(recipe.seed)  # noqa: NPY002 - trainers may use the global generator; it must repeat for them too
-    if isinstance(recipe.trainer, str):
-        estimator = _call(recipe.trainer, rows, context)
-    else:
-        estimator = _run(recipe.trainer, rows, context, recipe)
+
+
+def context_fields(context: TrainingContext) -> dict[str, object]:
+    """The context as programs get it in JSON."""
+    names = ("task", "target", "features", "categorical", "classes", "seed", "metric")
+    return {**{name: getattr(context, name) for name in names}, "parameters": dict(context.parameters)}
+
+
+def write_rows(path: Path, rows: TrainingRows, context: TrainingContext) -> None:
+    """The rows as programs get them: Parquet with the features, the target, and their weights where they have some."""
+    data = rows.own_frame()
+    data[context.target] = rows.target
+    if context.weight is not None:
+        data[WEIGHT] = context.weight
+    data.to_parquet(path, index=False)
+
+
+def check_answers(estimator: Any, rows: TrainingRows) -> None:
+    """Raises PredictionError for an estimator whose answers to the newest rows are rubbish."""
     predict_with(estimator, rows.schema, rows.take(slice(-_CHECKED_ROWS, None)).frame)
-    return estimator
 
 
 def _call(reference: str, rows: TrainingRows, context: TrainingContext) -> Any:
@@ -113,16 +138,8 @@ def _run(command: Sequence[str], rows: TrainingRows, context: TrainingContext, r
     with tempfile.TemporaryDirectory(prefix="driftd-train-", dir=os.environ.get("DRIFTD_SCRATCH")) as name:
         folder = Path(name)
         (output := folder / "output").mkdir()
-        data = rows.own_frame()
-        data[context.target] = rows.target
-        if context.weight is not None:
-            data[WEIGHT] = context.weight
-        data.to_parquet(folder / "snapshot.parquet", index=False)
-        context_fields = {
-            key: getattr(context, key) for key in ("task", "target", "features", "categorical", "classes", "seed")
-        }
-        context_fields |= {"metric": context.metric, "parameters": dict(context.parameters)}
-        (folder / "context.json").write_text(json.dumps(context_fields, indent=2))
+        write_rows(folder / "snapshot.parquet", rows, context)
+        (folder / "context.json").write_text(json.dumps(context_fields(context), indent=2))
         environment = {
             **os.environ,
             # systemd's PATH has no virtual environment: `python` means the one that has driftd and its packages.

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from driftd.config.model_schema import ModelConfig, command_or_reference
+from driftd.config.model_schema import ModelConfig
+from driftd.config.trainer_schema import command_or_reference
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.loaded import LoadedVersion
@@ -51,10 +52,10 @@ class JobContext:
         """A version of this model, hash first."""
         return self.registry.load(self.model, version, allow_joblib=self.config.allow_joblib)
 
-    def recipe(self, seed: int) -> TrainerSpec:
-        """How the config trains."""
+    def recipe(self, seed: int, outside: str = "") -> TrainerSpec:
+        """How the config trains; `outside` is the reference of a builder that trains elsewhere."""
         return TrainerSpec(
-            trainer=command_or_reference(self.config.trainer),
+            trainer=outside or command_or_reference(self.config.trainer),
             seed=seed,
             metric=self.metric,
             parameters=self.config.parameters,

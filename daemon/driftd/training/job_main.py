@@ -25,6 +25,9 @@ from driftd_detectors.errors import DetectorError
 TASKS = {
     "snapshot": "driftd.training.tasks.snapshot",
     "train": "driftd.training.tasks.train",
+    "order": "driftd.training.tasks.order_build",
+    "await": "driftd.training.tasks.await_build",
+    "receive": "driftd.training.tasks.receive",
     "inspect": "driftd.training.tasks.inspect_model",
     "adopt": "driftd.training.tasks.adopt",
     "logged": "driftd.training.tasks.logged",

@@ -70,7 +70,8 @@ class AcceptLimiter(socket.socket):
 
 
 HEAD_SECONDS = 10.0  # for the head of a request
-BODY_SECONDS = 60.0  # for its body
+BODY_SECONDS = 60.0  # for its body, or for each further MiB of it
+BODY_PIECE = 1 << 20
 STALLED_SECONDS = 30.0  # for a client that reads nothing of its answer
 HEAD_BYTES = 65_536
 BUSY = (
@@ -100,7 +101,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._in_head = True
-        self._head = 0
+        self._head = self._body = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client came: its first request is due."""
@@ -133,9 +134,17 @@ class TimeoutProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole; the body is due."""
-        self._in_head, self._head = False, 0
+        self._in_head, self._head, self._body = False, 0, 0
         self._allow(BODY_SECONDS)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body came; an artefact of gigabytes has its time as long as it goes on coming."""
+        self._body += len(body)
+        if self._body >= BODY_PIECE and self._timer is not None:
+            self._body = 0
+            self._allow(BODY_SECONDS)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole; the answer takes as long as it takes."""

@@ -13,6 +13,7 @@ from driftd.config.database_address import read_address
 from driftd.config.model_schema import ModelConfig
 from driftd.config.registry_schema import credential_in
 from driftd.config.schema import AddressFileError, Config, Tls, address_in
+from driftd.config.trainer_schema import OutsideTrainer
 from driftd.paths import SYSTEM_CREDENTIALS, credential
 from driftd.web.tokens import TokenFileError, Tokens
 
@@ -61,6 +62,21 @@ def _secrets_of_model(key: str, model: ModelConfig) -> Iterator[Secret]:
     for name in ("token_file", "password_file"):
         if mlflow is not None and (path := getattr(mlflow, name)) is not None:
             yield Secret(f"{key}.registry.mlflow.{name}", (path,), _read_credential)
+
+    yield from _secrets_of_systems(key, model)
+
+
+def _secrets_of_systems(key: str, model: ModelConfig) -> Iterator[Secret]:
+    """Of the builder outside, and of the system that serves."""
+    trainer, kserve = model.trainer, model.deploy.kserve
+    if isinstance(trainer, OutsideTrainer):
+        if trainer.webhook_file is not None:
+            yield Secret(f"{key}.trainer.webhook_file", (trainer.webhook_file,), _address)
+        for name in ("headers_file", "secret_file"):
+            if (path := getattr(trainer, name)) is not None:
+                yield Secret(f"{key}.trainer.{name}", (path,), _read_credential)
+    if kserve is not None:
+        yield Secret(f"{key}.deploy.kserve.token_file", (kserve.token_file,), _token)
 
 
 _FAULTS = (TokenFileError, AddressFileError, CredentialFileError)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from driftd.config.model_schema import Command
+from driftd.config.trainer_schema import Command
 from driftd.fsutil import sha256_of
 from driftd.registry import Manifest, ManifestError
 from driftd.registry.artefact import ArtefactError, store_estimator

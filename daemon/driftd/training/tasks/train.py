@@ -82,9 +82,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     rows = rows_of(snapshot.rows, snapshot.schema)
     parted = part(rows, arguments.until, change_at, order.config.promote.min_labels)
     if order.config.retrain.data.keep == "in_place":
-        recipe = replace(
-            recipe, in_place=_rows_in_place(order, snapshot.schema, parted, arguments.until, snapshot.digest)
-        )
+        recipe = replace(recipe, in_place=source_rows(order, snapshot.schema, parted, arguments.until, snapshot.digest))
     versions = snapshot_versions(order.places, order.model, snapshot.digest)
     portion, tried = select(order, recipe, parted, change_at)
     estimator = fit_portion(recipe, parted.training, parted.weight, portion)
@@ -109,10 +107,10 @@ def run(arguments: Arguments) -> dict[str, object]:
             data={
                 "change_at": change_at,
                 "tried": tried,
-                **_data(parted, portion, recipe),
+                **data_of(parted, portion, recipe),
                 **({"source_version": versions} if versions else {}),
             },
-            metrics=_metrics(estimator, parted.held_out, order.metric),
+            metrics=metrics_of(estimator, parted.held_out, order.metric),
         )
         write_manifest(staged, with_hashes(staged, manifest))
         compare_probe(load_version(staged, allow_joblib=recipe.allow_joblib), staged / PROBE)
@@ -140,7 +138,7 @@ def part(rows: TrainingRows, until: float, change_at: float | None, min_labels: 
     return DataSplit(training, held_out, worth_weighing(weights[:cut]), float(rows.at[-1]), len(rows) - usable, delay)
 
 
-def _rows_in_place(order: JobContext, schema: Schema, parted: DataSplit, until: float, digest: str) -> RowsInPlace:
+def source_rows(order: JobContext, schema: Schema, parted: DataSplit, until: float, digest: str) -> RowsInPlace:
     """The rows of the source up to those that judge."""
     span, cut = order.config.retrain.data.span, float(parted.held_out.at[0])
     source = open_source(order.model, order.config, schema, order.places)
@@ -169,7 +167,8 @@ def _keep_versions(source: Source, tag: str) -> str | None:
         return None
 
 
-def _data(parted: DataSplit, portion: TrainingWindow, recipe: TrainerSpec) -> dict[str, object]:
+def data_of(parted: DataSplit, portion: TrainingWindow, recipe: TrainerSpec) -> dict[str, object]:
+    """What the manifest keeps of the rows that a version was trained on, and of those held back."""
     training, held_out = parted.training, parted.held_out
     return {
         "chosen": portion.name,
@@ -232,7 +231,8 @@ def _single_class(rows: TrainingRows, portion: TrainingWindow) -> bool:
     return bool(rows.schema.classes) and pd.Series(rows.target[portion.start :]).nunique() < 2  # noqa: PLR2004
 
 
-def _metrics(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict[str, float]:
+def metrics_of(estimator: Any, held_out: TrainingRows, metric: str | None) -> dict[str, float]:
+    """The mean loss on the rows held back, as the manifest keeps it."""
     loss = mean_loss(predict_pieces(estimator, held_out), held_out, metric)
     return {"loss": loss} if np.isfinite(loss) else {}
 
