@@ -305,7 +305,7 @@ def test_a_good_trainer_leaves_its_whole_lineage(any_world: World) -> None:
     assert len(manifest.trainer.fingerprint) == 64
     assert manifest.parameters == {"depth": 3}
     assert {"python", "numpy", "scikit-learn", "threads"} <= set(manifest.libraries)
-    assert set(manifest.files) == {"model.skops", "probe.parquet"}
+    assert set(manifest.files) == {"model.skops", "probe.parquet", "trainer_source.json"}
     assert manifest.data["held_out_from"] > manifest.data["trained_from"]
     assert manifest.data["last_at"] == (ROWS - 1) * 60.0
     assert manifest.created_at == 1e6

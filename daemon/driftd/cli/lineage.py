@@ -1,4 +1,4 @@
-"""The commands `at`, `diff` and `prediction`: what served, how two versions differ, what became of a prediction."""
+"""The commands `at` and `prediction`: what served at a time, and what became of a prediction."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from driftd.cli.terminal import (
     number,
     open_places,
     print_json,
-    print_table,
     say,
 )
 from driftd.formatting import format_time
-from driftd.registry import ManifestError, Registry
+from driftd.registry import Registry
 from driftd.store.events.reader import EventReader
 from driftd.store.state.reader import StateReader
-from driftd.views.lineage import PredictionFate, ServedAt, diff_versions, fate_of, served_at
+from driftd.views.lineage import PredictionFate, ServedAt, fate_of, served_at
 from driftd_detectors.times import read_time
 
 
@@ -73,36 +72,6 @@ def _print_served(served: ServedAt, to: Console) -> None:
         say(to, f"  made from snapshot {served.snapshot[:12]} by {served.trainer} (trigger {served.trigger})")
     by = f", let serve by {served.approved_by}" if served.approved_by else ""
     say(to, f"  decision {served.decision}{by}: {served.reason}")
-
-
-@click.command()
-@click.argument("a", type=int)
-@click.argument("b", type=int)
-@click.argument("model", required=False)
-@config_option
-@json_option
-def diff(config_path: Path, a: int, b: int, model: str | None, as_json: bool) -> None:
-    """How version B of MODEL differs from version A: data, code, parameters, schema, quality.
-
-    \b
-    Example:
-      driftd diff 3 7 demand
-    """  # noqa: D301 - see above
-    config, places = open_places(config_path)
-    name, registry = chosen_model(config, model), Registry(places)
-    try:
-        found = diff_versions(registry.manifest(name, a), registry.manifest(name, b))
-    except ManifestError as error:
-        raise AbsentError(str(error)) from error
-    if as_json:
-        print_json(found)
-        return
-    to = console()
-    if not found.differences:
-        say(to, f"versions {a} and {b} of {name} are alike")
-        return
-    rows = [[line.part, line.name, line.a or "-", line.b or "-"] for line in found.differences]
-    print_table(to, ["part", "what", f"version {a}", f"version {b}"], rows)
 
 
 @click.command()

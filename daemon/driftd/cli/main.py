@@ -26,7 +26,7 @@ COMMANDS = {
     "explain": ("driftd.cli.explain:explain", "Why: any alarm, build, refusal or swap."),
     "versions": ("driftd.cli.status:versions", "The versions of a model and where they come from."),
     "at": ("driftd.cli.lineage:at", "Which version served at a time."),
-    "diff": ("driftd.cli.lineage:diff", "How two versions differ."),
+    "diff": ("driftd.cli.version_diff:diff", "How two versions differ, by segment too."),
     "prediction": ("driftd.cli.lineage:prediction", "What became of one prediction."),
     "verify": ("driftd.cli.verify:verify", "Whether history, versions and snapshots are what they were."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),

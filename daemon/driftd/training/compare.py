@@ -207,7 +207,7 @@ def segment_guards(
 
     `day` is the seconds within which rows share their luck.
     """
-    segments = [segment for column in columns if column in rows.schema.names for segment in _segments(rows, column)]
+    segments = [segment for column in columns if column in rows.schema.names for segment in segments_of(rows, column)]
     guards = []
     for name, inside in segments:
         share = 1 - (1 - confidence) / len(segments)
@@ -247,7 +247,8 @@ def _seconds(version: LoadedVersion, rows: TrainingRows) -> float:
     return min(times)
 
 
-def _segments(rows: TrainingRows, column: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def segments_of(rows: TrainingRows, column: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The segments of at least 200 rows that a column has: its largest categories, or fifths of its numbers."""
     values = rows.column(column)
     if rows.schema.kind_of(column) in {Kind.CATEGORY, Kind.BOOLEAN}:
         counts = values.value_counts()

@@ -38,6 +38,7 @@ TASKS = {
     "refresh": "driftd.training.tasks.refresh",
     "shadow": "driftd.training.tasks.shadow",
     "reproduce": "driftd.training.tasks.reproduce",
+    "diff": "driftd.training.tasks.diff",
     "report": "driftd.second_opinion.report",
 }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from driftd.errors import DriftdError
 from driftd.registry.manifest import Trainer
+from driftd.registry.trainer_source import write_source
 
 _GIT_SECONDS = 10.0
 
@@ -28,15 +29,26 @@ def trainer_code(trainer: str | Sequence[str], paths: Sequence[str] | None = Non
     The fingerprint covers the module's file and, where it is in a package, every Python file of that package; of a
     command, its words and every file that they name. Raises TrainerError when the module cannot be found.
     """
-    if isinstance(trainer, str):
-        files, reference = source_files(trainer, paths), trainer
-    else:
-        files, reference = [path for path in map(Path, trainer) if path.is_file()], " ".join(trainer)
+    files = code_files(trainer, paths)
+    reference = trainer if isinstance(trainer, str) else " ".join(trainer)
     digest = hashlib.sha256(reference.encode())
     for path in files:
         digest.update(b"\0" + path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     commit, dirty = _commit(files)
     return Trainer(reference, digest.hexdigest(), commit, dirty)
+
+
+def code_files(trainer: str | Sequence[str], paths: Sequence[str] | None = None) -> list[Path]:
+    """The files that a trainer's fingerprint covers. Raises TrainerError when the module cannot be found."""
+    if isinstance(trainer, str):
+        return source_files(trainer, paths)
+    return [path for path in map(Path, trainer) if path.is_file()]
+
+
+def keep_source(trainer: str | Sequence[str], folder: Path) -> None:
+    """Keep the source of a trainer in a staged version folder, so that later versions can be compared with it."""
+    if not write_source(folder, code_files(trainer)):
+        print("the source of the trainer is not kept: it is larger than 1 MiB, or no text", flush=True)  # noqa: T201 - the log
 
 
 def source_files(reference: str, paths: Sequence[str] | None = None) -> list[Path]:

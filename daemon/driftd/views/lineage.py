@@ -10,8 +10,11 @@ import numpy as np
 from driftd.config.model_schema import ModelConfig
 from driftd.decisions import meaning_of
 from driftd.events import Event
+from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
+from driftd.registry.trainer_source import CodeChange, diff_sources, read_source
+from driftd.registry.version_quality import MeasuredDiff, SegmentQuality
 from driftd.sources.protocol import WindowSpec, window_at, window_index
 from driftd.store.events.reader import EventReader
 from driftd.store.state.reader import StateReader
@@ -98,6 +101,11 @@ class VersionDiff(msgspec.Struct, frozen=True, kw_only=True):
     a: int
     b: int
     differences: list[Difference]
+    code: list[CodeChange] = []  # files of the trainer, where both versions keep its source
+    code_note: str = ""  # what of the code cannot be compared, and why
+    judged: list[SegmentQuality] = []  # as the gate judged `b` beside `a`, by segment; empty where it did not
+    judged_metric: str | None = None
+    measured: MeasuredDiff | None = None  # what a job measured now; None: nobody asked for it
 
 
 def diff_versions(a: Manifest, b: Manifest) -> VersionDiff:
@@ -108,7 +116,38 @@ def diff_versions(a: Manifest, b: Manifest) -> VersionDiff:
         for name in dict.fromkeys((*one_side, *other_side))
         if one_side.get(name) != other_side.get(name)
     ]
-    return VersionDiff(model=a.model, a=a.version, b=b.version, differences=found)
+    judged, metric = judged_segments(b) if (b.gate or {}).get("champion") == a.version else ([], None)
+    return VersionDiff(model=a.model, a=a.version, b=b.version, differences=found, judged=judged, judged_metric=metric)
+
+
+def judged_segments(manifest: Manifest) -> tuple[list[SegmentQuality], str | None]:
+    """The quality of a version by segment as the gate judged it, and the metric of its losses; older ones keep none."""
+    gate = manifest.gate or {}
+    try:
+        return msgspec.convert(gate.get("segments", []), list[SegmentQuality]), gate.get("metric")
+    except msgspec.ValidationError:  # of another driftd
+        return [], None
+
+
+def diff_code(diff: VersionDiff, places: Places, a: Manifest, b: Manifest) -> VersionDiff:
+    """The diff with the files of the trainer that differ, as far as both versions keep its source."""
+    if a.trainer.fingerprint == b.trainer.fingerprint:
+        return diff
+    try:
+        kept = [read_source(places.version(side.model, side.version), side) for side in (a, b)]
+    except ManifestError as error:
+        return msgspec.structs.replace(diff, code_note=f"the source that is kept cannot be read: {error}")
+    missing = [side for side, source in zip((a, b), kept, strict=True) if source is None]
+    if kept[0] is None or kept[1] is None:
+        return msgspec.structs.replace(diff, code_note="; ".join(map(_without_source, missing)))
+    names = (f"version {a.version}", f"version {b.version}")
+    return msgspec.structs.replace(diff, code=diff_sources(kept[0], kept[1], names))
+
+
+def _without_source(manifest: Manifest) -> str:
+    trainer = manifest.trainer
+    commit = f" and commit {trainer.commit[:12]}{' with changes' if trainer.dirty else ''}" if trainer.commit else ""
+    return f"version {manifest.version} keeps no source of its trainer: its fingerprint{commit} alone tell the code"
 
 
 _PARTS = ("data", "code", "parameters", "schema", "quality")

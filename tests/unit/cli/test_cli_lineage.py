@@ -82,7 +82,7 @@ def test_a_time_that_is_none_is_refused_with_an_example(lived: StateStore, drift
 
 def test_how_two_versions_differ(lived: StateStore, driftd: Run) -> None:
     """What is alike is left out; what a version lacks is a dash."""
-    _, printed, _ = driftd("diff", "1", "2", "demand", "--json")
+    _, printed, _ = driftd("diff", "1", "2", "demand", "--recorded", "--json")
     assert json.loads(printed)["differences"] == [
         {"part": "code", "name": "fingerprint", "a": "f", "b": "g"},
         {"part": "quality", "name": "loss", "a": None, "b": "0.25"},

@@ -20,6 +20,7 @@ from driftd.registry import Manifest
 from driftd.registry.artefact import ArtefactError
 from driftd.registry.loaded import LoadedVersion, Predictions
 from driftd.registry.manifest import ManifestError
+from driftd.registry.version_quality import SegmentQuality
 from driftd.training.compare import (
     ComparedVersion,
     GateGuard,
@@ -33,6 +34,7 @@ from driftd.training.compare import (
 )
 from driftd.training.job_context import JobContext
 from driftd.training.references import REFERENCE, reference_of
+from driftd.training.segment_quality import segment_qualities
 from driftd.training.snapshots import Snapshot, collected_rows, read_snapshot
 from driftd.training.tasks import TaskArguments
 from driftd.training.training_rows import TrainingRows, label_weights, learn_label_delay, rows_of
@@ -133,6 +135,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     mature_after: float | None = None  # seconds; None: nobody knows how late labels come
     champion_fault: str | None = None
     class_change: str | None = None
+    segments: list[SegmentQuality] = []  # of the challenger beside the champion; all rows first
 
 
 def run(arguments: Arguments) -> dict[str, object]:
@@ -176,7 +179,7 @@ def _judge_rows(
         champion_fault=fault,
         class_change=None if is_named(challenger.schema.classes, order.config.classes) else change,
     )
-    gate = msgspec.structs.asdict(comparison)
+    gate = msgspec.to_builtins(comparison)
     metrics = gate.pop("metrics")
     order.registry.amend(
         order.model,
@@ -231,13 +234,13 @@ def _unloadable(champion: int, error: Exception) -> str:
 
 def class_change(challenger: LoadedVersion, champion: LoadedVersion | None, rows: TrainingRows) -> str | None:
     """What the challenger knows that the champion does not, in words; None where both know the same classes."""
-    new = () if champion is None else tuple(challenger.schema.classes)
-    added = [name for name in new if champion is not None and name not in champion.schema.classes]
+    known = (champion or challenger).schema.classes
+    added = [name for name in challenger.schema.classes if name not in known]
     if not added:
         return None
     counts = [f"{name!r} ({int((rows.target == name).sum())} of the rows it was judged on)" for name in added]
-    classes = "class" if len(added) == 1 else "classes"
-    return f"it adds the {classes} {', '.join(counts)}, which changes what its predictions and scores mean"
+    name = "class" if len(added) == 1 else "classes"
+    return f"it adds the {name} {', '.join(counts)}, which changes what its predictions and scores mean"
 
 
 def is_named(classes: tuple[str, ...], config: tuple[str, ...] | None) -> bool:
@@ -260,8 +263,7 @@ def _compare(
         said.append((champion, _champion_predictions(champion, rows, table)))
     until = arguments.until
     metric, sides = compare(order.metric, rows, said)
-    lost = [side.loss for side in sides]
-    look = _look(challenger, until)
+    lost, look = [side.loss for side in sides], _look(challenger, until)
     guards: list[GateGuard] = []
     if champion is None:
         judged = _first(lost[0], weight)
@@ -288,6 +290,7 @@ def _compare(
         overdispersion=judged.overdispersion,
         loss_bound=_upper_bound(metric, lost[-1]),
         metrics=_metrics(order, sides[0], rows, weight, metric),
+        segments=segment_qualities(rows, weight, lost, order.config.detect.segment_columns, order.config.block_seconds),
     )
 
 

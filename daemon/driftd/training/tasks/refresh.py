@@ -27,7 +27,7 @@ from driftd.training.stretches import fit_generation, in_classes, seen_until, un
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.judge import class_change, is_named
 from driftd.training.tasks.snapshot import snapshot_of
-from driftd.training.trainer_code import TrainerError, libraries, trainer_code
+from driftd.training.trainer_code import TrainerError, keep_source, libraries, trainer_code
 from driftd.training.training_rows import FEWEST_ROWS, TrainingRows, rows_of
 from driftd_detectors.comparison.refresh import RecipeChoice, choose_recipe
 from driftd_detectors.schema import Schema
@@ -147,13 +147,14 @@ def _build(
     write_probe(estimator, rows, staged)
     trainer = order.recipe(arguments.seed)
     drawn = trainer.draw(rows, part.weight)
+    keep_source(trainer.trainer, staged)
     manifest = Manifest(
         model=order.model,
         version=arguments.version,
         created_at=arguments.until,
         schema=snapshot.schema,
         snapshot=snapshot.digest,
-        trainer=trainer_code(trainer.trainer if isinstance(trainer.trainer, str) else list(trainer.trainer)),
+        trainer=trainer_code(trainer.trainer),
         seed=trainer.seed,
         trigger=arguments.trigger,
         reason=arguments.reason,

@@ -27,7 +27,7 @@ from driftd.training.references import compare_probe, write_probe
 from driftd.training.rows_in_place import RowsInPlace, rows_in_place
 from driftd.training.snapshots import read_snapshot, snapshot_versions
 from driftd.training.tasks import TaskArguments
-from driftd.training.trainer_code import TrainerError, libraries, trainer_code
+from driftd.training.trainer_code import TrainerError, keep_source, libraries, trainer_code
 from driftd.training.training_rows import (
     FEWEST_ROWS,
     TrainingRows,
@@ -77,7 +77,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     if version in order.registry.versions(order.model):
         return _value(_previous_manifest(order, arguments))
     recipe = order.recipe(arguments.seed)
-    code = trainer_code(recipe.trainer if isinstance(recipe.trainer, str) else list(recipe.trainer))
+    code = trainer_code(recipe.trainer)
     snapshot = read_snapshot(order.places, order.model, arguments.snapshot)
     rows = rows_of(snapshot.rows, snapshot.schema)
     parted = part(rows, arguments.until, change_at, order.config.promote.min_labels)
@@ -90,6 +90,7 @@ def run(arguments: Arguments) -> dict[str, object]:
     staged = order.registry.stage(order.model)
     try:
         write_probe(estimator, parted.training, staged)
+        keep_source(recipe.trainer, staged)
         manifest = Manifest(
             model=order.model,
             version=version,
