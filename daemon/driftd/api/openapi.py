@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from driftd.api.requests import REQUESTS, Request, RequestView
+from driftd.api.requests import REQUESTS, Request, RequestView, SessionView
 
 Json = dict[str, Any]
 
@@ -68,10 +68,11 @@ _KEY: Json = {
 @cache
 def document() -> Json:
     """The whole document; it depends on nothing but the program."""
-    schemas = msgspec.json.schema_components([*REQUESTS.values(), RequestView], ref_template=_REF)[1]
+    schemas = msgspec.json.schema_components([*REQUESTS.values(), RequestView, SessionView], ref_template=_REF)[1]
     paths: Json = {path: {"get": _look(path, *about)} for path, about in _LOOKS.items()}
     paths["/-/reload"] = {method: _reload(method) for method in ("post", "put")}
     paths["/api/v1/requests/{request}"] = {"get": _outcome()}
+    paths["/api/v1/session"] = {"get": _session()}
     for kind, request in REQUESTS.items():
         paths[f"/api/v1/models/{{model}}/{kind}"] = {"post": _ask(request)}
     return {
@@ -145,6 +146,18 @@ def _outcome() -> Json:
             "200": _json("The request, with its answer once there is one", RequestView.__name__),
             "404": _json("There is no such request", "Error"),
             "503": _json("The state cannot be read now", "Error"),
+        },
+    }
+
+
+def _session() -> Json:
+    return {
+        "summary": "Who the token in the header is, and whether it may operate",
+        "operationId": "get session",
+        "security": _PROTECTED,
+        "responses": {
+            "200": _json("The name of the token, or that there is none", SessionView.__name__),
+            "401": _json("The token is not known (any more)", "Error"),
         },
     }
 

@@ -19,13 +19,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from driftd.api.openapi import document
-from driftd.api.requests import REQUESTS, Request, RequestView, post
+from driftd.api.requests import REQUESTS, Request, RequestView, SessionView, post
 from driftd.errors import DriftdError
 from driftd.store.integrity import describe_sqlite_error
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredRequest
-from driftd.web.security import BEARER, NO_OPERATOR
+from driftd.web.security import BEARER, HAS_TOKENS, NO_OPERATOR, is_bearer
 from driftd.web.tokens import Token
 
 log = structlog.get_logger()
@@ -84,11 +84,25 @@ class RequestApi:
         return [
             Route("/api/v1/models/{model:str}/{action:str}", self._post, methods=["POST"]),
             Route("/api/v1/requests/{request:str}", self._show),
+            Route("/api/v1/session", self._session),
             Route("/openapi.json", self._document),
         ]
 
     async def _document(self, _: HttpRequest) -> Response:
         return _json(document())
+
+    async def _session(self, request: HttpRequest) -> Response:
+        """Who the token in the header is; a password lets only look, so it is nobody here."""
+        is_token = is_bearer(request.headers.get("authorization"))
+        bearer = request.scope.get(BEARER) if is_token else None
+        has_tokens = bool(request.scope.get(HAS_TOKENS))
+        if is_token and not isinstance(bearer, Token):
+            sentence = "this token is not in the file of http.token_file (any more)"
+            return _error(401, sentence if has_tokens else "no token is known: http.token_file names no file")
+        if not isinstance(bearer, Token):
+            return _json(msgspec.to_builtins(SessionView(name=None, operates=False, has_tokens=has_tokens)))
+        view = SessionView(name=bearer.name, operates=bearer.may_operate, has_tokens=True)
+        return _json(msgspec.to_builtins(view))
 
     async def _show(self, request: HttpRequest) -> Response:
         text = request.path_params["request"]

@@ -6,6 +6,7 @@ import { aligned, chart } from "./charts.js";
 import { heat } from "./heat.js";
 import { distribution } from "./distribution.js";
 import { list } from "./decision.js";
+import { actions } from "./actions.js";
 
 const KINDS = { performance: "series-1", data: "series-2", prediction: "series-3", quality: "series-4", harm: "series-5" };
 
@@ -17,7 +18,8 @@ export function render([model, scores, found], where) {
   const head = [
     make("p", { class: "crumbs" }, make("a", { href: "#/" }, "Fleet")),
     make("div", { class: `head ${model.attention.level}` }, make("h1", null, model.model), make("p", { class: "chips" }, chips(model)), attention(model),
-      model.rows_sentence ? make("p", { class: "dim" }, `${capital(model.rows_sentence)}.`) : null),
+      model.rows_sentence ? make("p", { class: "dim" }, `${capital(model.rows_sentence)}.`) : null,
+      model.watched ? actions(model) : null),
   ];
   if (!model.watched) return head;
   return [
@@ -112,7 +114,7 @@ function features(model, scores, found, where) {
 function alarms(model) {
   if (!model.alarms.length) return make("p", { class: "dim" }, "None so far.");
   return make("ol", { class: "decisions" }, model.alarms.map((one) => make("li", null,
-    make("span", { class: "at" }, moment(one.at, { short: true })),
+    make("span", { class: "at" }, moment(one.happened_at, { short: true })),
     make("a", { href: `#/alarm/${one.id}`, class: "event alarm" }, `${capital(one.kind)}${one.subject !== one.kind ? `: ${one.subject}` : ""}`),
     make("span", { class: "reason" }, one.sentence, one.absorbed_at ? ". Taken for normal since." : "",
       one.report ? [" ", make("a", { href: `reports/${encodeURIComponent(model.model)}/${one.id}`, target: "_blank", rel: "noopener" }, "Evidently's report")] : ""))));
