@@ -206,12 +206,13 @@ def _unwatched_view(registry: Registry, model: str, beside: LiveState, summary: 
 def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) -> list[VersionLine]:
     """The latest versions, newest first. One whose manifest cannot be read says why and hides no other."""
     return [
-        _version(reader, registry, state, version)
+        version_line(reader, registry, state, version)
         for version in reversed(registry.versions(state.model)[-MOST_VERSIONS:])
     ]
 
 
-def _version(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> VersionLine:
+def version_line(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> VersionLine:
+    """One version with its lineage, or with why its manifest cannot be read."""
     known = VersionLine(
         version=version,
         serves=version == state.champion,

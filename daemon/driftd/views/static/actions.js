@@ -2,7 +2,7 @@
 import { make } from "./dom.js";
 import { confirm } from "./confirm.js";
 import { ask as logIn } from "./login.js";
-import { plain } from "./words.js";
+import { capital, plain } from "./words.js";
 import * as session from "./session.js";
 
 const served = (model) => (model.version ? `version ${model.version} goes on serving` : "no version serves");
@@ -63,7 +63,7 @@ const ACTIONS = {
     of: () => true,
     fields: ["what", "until"], needsReason: true,
     given: () => ({ what: ["retraining"], until: "7 days" }),
-    consequence: (model, { what, until }) => `${what.length ? what.map((one) => plain(one)).join(", ") : "Checks, retraining and promotion"} of ${model.model} ${what.length === 1 && what[0] !== "checks" ? "is" : "are"} held until ${until}; ${served(model)}.`,
+    consequence: (model, { what, until }) => `${what.length ? capital(what.join(", ")) : "Checks, retraining and promotion"} of ${model.model} ${what.length === 1 && what[0] !== "checks" ? "is" : "are"} held until ${until}; ${served(model)}.`,
   },
   resume: {
     title: () => "Resume",
@@ -81,7 +81,7 @@ export function drifted(model) {
 
 /** The versions that a rollback may go to, newest first. */
 function earlier(model) {
-  return (model.versions ?? []).filter((one) => !one.error && one.version !== model.version).map((one) => one.version);
+  return (model.versions ?? []).filter((one) => !one.error && one.version !== model.version && one.version !== model.build?.number).map((one) => one.version);
 }
 
 /** A button for one action; `preset` names a field's value, which is then not asked for. */

@@ -10,7 +10,7 @@ export function presets(now = new Date()) {
   const toFriday = ((5 - now.getDay() + 7) % 7) || 7;
   return [
     ["tomorrow", now.getTime() / 1000 + DAY],
-    ["until Friday", midnight(toFriday + 1)],
+    ["until Friday", midnight(toFriday + 1) - 60],
     ["7 days", now.getTime() / 1000 + 7 * DAY],
     ["30 days", now.getTime() / 1000 + 30 * DAY],
   ];
