@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from driftd.api.routes import ApiWiring, RequestApi
 from driftd.config.schema import Http
 from driftd.observe import model_families
 from driftd.observe.http import HttpThread, Wiring, application
@@ -44,8 +45,10 @@ def serve_page(
     obstacles: dict[str, str] | None = None,
     listen: str = "127.0.0.1:0",
     metrics: Metrics | None = None,
+    token_file: Path | None = None,
+    models: Sequence[str] = (),
 ) -> Iterator[str]:
-    """The address of the page of a state directory."""
+    """The address of the page of a state directory; `models` may be asked for things by the tokens of a file."""
     metrics = metrics or Metrics()
     page = StatusPage(
         PageWiring(
@@ -60,7 +63,9 @@ def serve_page(
     )
     status = lambda: {name: {"obstacle": obstacle} for name, obstacle in (obstacles or {}).items()}  # noqa: E731
     wiring = Wiring(metrics, lambda: None, lambda: None, status, places.report)
-    http = HttpThread(application(wiring, page.routes()), Http(listen=listen))
+    api = RequestApi(ApiWiring(places.state_db, lambda: models, lambda: None))
+    routes = [*api.routes(), *page.routes()]
+    http = HttpThread(application(wiring, routes), Http(listen=listen, token_file=token_file))
     http.start()
     try:
         yield f"http://{http.address}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from driftd.api.requests import REQUESTS, Request, RequestView
+from driftd.api.requests import REQUESTS, Request, RequestView, SessionView
 
 Json = dict[str, Any]
 
@@ -20,6 +20,9 @@ _PLACES: dict[str, Json] = {
     "model": {"type": "string", "maxLength": 200},
     "feature": {"type": "string"},
     "span": {"enum": ["day", "week", "month", "all"], "default": "week"},
+    "a": {"type": "integer", "minimum": 1},
+    "b": {"type": "integer", "minimum": 1},
+    "at": {"type": "number", "description": "epoch seconds"},
     "alarm": {"type": "integer", "minimum": 0},
     "decision": {"type": "integer", "minimum": 0},
     "request": {"type": "integer", "minimum": 0},
@@ -40,6 +43,9 @@ _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its
     "/api/models/{model}": ("What the page shows of a model", "application/json", ("span",)),
     "/api/models/{model}/scores": ("How far each stream moved, by window", "application/json", ("span",)),
     "/api/models/{model}/distribution": ("A feature now beside its reference", "application/json", ("feature",)),
+    "/api/models/{model}/compare": ("Two versions side by side", "application/json", ("a", "b")),
+    "/api/models/{model}/served": ("Which version served at a time", "application/json", ("at",)),
+    "/models/{model}/compare": ("Leads to the page of two versions side by side", "text/html", ("a", "b")),
     "/api/decisions/{decision}": ("A decision whole", "application/json", ()),
     "/api/alarms/{alarm}": ("An alarm with the decision on it", "application/json", ()),
 }
@@ -68,10 +74,11 @@ _KEY: Json = {
 @cache
 def document() -> Json:
     """The whole document; it depends on nothing but the program."""
-    schemas = msgspec.json.schema_components([*REQUESTS.values(), RequestView], ref_template=_REF)[1]
+    schemas = msgspec.json.schema_components([*REQUESTS.values(), RequestView, SessionView], ref_template=_REF)[1]
     paths: Json = {path: {"get": _look(path, *about)} for path, about in _LOOKS.items()}
     paths["/-/reload"] = {method: _reload(method) for method in ("post", "put")}
     paths["/api/v1/requests/{request}"] = {"get": _outcome()}
+    paths["/api/v1/session"] = {"get": _session()}
     for kind, request in REQUESTS.items():
         paths[f"/api/v1/models/{{model}}/{kind}"] = {"post": _ask(request)}
     return {
@@ -145,6 +152,18 @@ def _outcome() -> Json:
             "200": _json("The request, with its answer once there is one", RequestView.__name__),
             "404": _json("There is no such request", "Error"),
             "503": _json("The state cannot be read now", "Error"),
+        },
+    }
+
+
+def _session() -> Json:
+    return {
+        "summary": "Who the token in the header is, and whether it may operate",
+        "operationId": "get session",
+        "security": _PROTECTED,
+        "responses": {
+            "200": _json("The name of the token, or that there is none", SessionView.__name__),
+            "401": _json("The token is not known (any more)", "Error"),
         },
     }
 

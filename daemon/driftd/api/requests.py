@@ -184,6 +184,14 @@ REQUESTS: dict[str, type[Request]] = {
 }
 
 
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks, by the token in the header."""
+
+    name: str | None  # of the token; None: there is none in the header
+    operates: bool  # whether it may ask for what the commands ask for
+    has_tokens: bool  # whether this daemon knows any: `http.token_file` is set
+
+
 class RequestView(msgspec.Struct, frozen=True, kw_only=True):
     """A request and what became of it. Times are epoch seconds."""
 

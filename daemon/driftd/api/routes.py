@@ -19,12 +19,12 @@ from starlette.routing import BaseRoute, Route
 
 from driftd.api.answers import RefusalError, error_answer, json_answer, read_body
 from driftd.api.openapi import document
-from driftd.api.requests import REQUESTS, Request, RequestView, post
+from driftd.api.requests import REQUESTS, Request, RequestView, SessionView, post
 from driftd.store.integrity import describe_sqlite_error
 from driftd.store.schema_versions import DatabaseError
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import StoredRequest
-from driftd.web.security import BEARER, NO_OPERATOR
+from driftd.web.security import BEARER, HAS_TOKENS, NO_OPERATOR, is_bearer
 from driftd.web.tokens import Token
 
 log = structlog.get_logger()
@@ -75,11 +75,26 @@ class RequestApi:
         return [
             Route("/api/v1/models/{model:str}/{action:str}", self._post, methods=["POST"]),
             Route("/api/v1/requests/{request:str}", self._show),
+            Route("/api/v1/session", self._session),
             Route("/openapi.json", self._document),
         ]
 
     async def _document(self, _: HttpRequest) -> Response:
         return json_answer(document())
+
+    async def _session(self, request: HttpRequest) -> Response:
+        """Who the token in the header is; a password lets only look, so it is nobody here."""
+        is_token = is_bearer(request.headers.get("authorization"))
+        bearer = request.scope.get(BEARER) if is_token else None
+        has_tokens = bool(request.scope.get(HAS_TOKENS))
+        if is_token and not isinstance(bearer, Token):
+            sentence = "this token is not in the file of http.token_file (any more)"
+            why = sentence if has_tokens else "no token is known: http.token_file names no file"
+            return error_answer(RefusalError(401, why))
+        if not isinstance(bearer, Token):
+            return json_answer(msgspec.to_builtins(SessionView(name=None, operates=False, has_tokens=has_tokens)))
+        view = SessionView(name=bearer.name, operates=bearer.may_operate, has_tokens=True)
+        return json_answer(msgspec.to_builtins(view))
 
     async def _show(self, request: HttpRequest) -> Response:
         text = request.path_params["request"]

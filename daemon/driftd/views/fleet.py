@@ -12,6 +12,7 @@ from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import KindEvidence, StoredTransition
 from driftd.views.attention import Attention, Urgency, attention, unwatched_attention
+from driftd.views.choices import Choices, choices_of
 from driftd.views.conditions import ActiveCondition, ActiveConditions
 from driftd.views.config import ConfigInForce, ConfigSummary, config_in_force
 from driftd.views.row_counts import RowCounts
@@ -80,6 +81,7 @@ class ModelHead(ModelStatus, frozen=True, kw_only=True):
     """What stands at the head of a model: on the first screen and on its own page."""
 
     attention: Attention
+    choices: Choices
     window_seconds: float | None
     rows: RowCounts
     rows_sentence: str
@@ -187,6 +189,7 @@ def model_head(reader: SeriesReader, state: ModelState, config: ConfigInForce, b
     return ModelHead(
         **msgspec.structs.asdict(status),
         attention=needed,
+        choices=choices_of(reader, state, by_time=not config.by_rows(state.model)),
         window_seconds=config.window_seconds(state.model),
         rows=rows,
         rows_sentence=rows.sentence,

@@ -25,6 +25,7 @@ _BEGINS = frozenset(
     {str(Event.ADOPTED), str(Event.RESTORED), *(str(event) for event in Event if meaning_of(event).swap is not None)}
 )
 _STARTS = frozenset({Event.SWAP_STARTED, Event.ROLLBACK_STARTED, Event.PIN_STARTED, Event.HANDED_OVER})
+WHOLE = 1e6  # figures from here on are told to the unit: epoch seconds would lose their hours
 DAEMON = "driftd"  # the actor of what nobody asked for
 
 
@@ -169,7 +170,9 @@ def _parts(manifest: Manifest) -> Iterator[Mapping[str, object]]:
 def _text(value: object) -> str | None:
     if value is None:
         return None
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.6g}" if abs(value) < WHOLE else f"{value:.0f}"
 
 
 class SentLabel(msgspec.Struct, frozen=True):

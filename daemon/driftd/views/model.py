@@ -16,6 +16,7 @@ from driftd.registry.manifest import Manifest
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.records import StoredAlarm
 from driftd.views.attention import Attention, unwatched_attention
+from driftd.views.choices import feature_names, happened_at
 from driftd.views.conditions import ActiveCondition
 from driftd.views.config import ConfigInForce, ConfigSummary, config_in_force
 from driftd.views.fleet import NOT_WATCHED, DecisionLine, LiveState, ModelHead, decision_line, model_head
@@ -116,7 +117,8 @@ class AlarmLine(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     decision: int | None  # its line of history
-    at: float
+    at: float  # when it was raised
+    happened_at: float  # when its window ended: of replayed history long before
     kind: str
     subject: str
     version: int | None
@@ -145,6 +147,7 @@ class ModelView(ModelHead, frozen=True, kw_only=True):
     alarms: list[AlarmLine]
     decisions: list[DecisionLine]
     versions: list[VersionLine]
+    features: tuple[str, ...]  # of the served version
 
 
 class UnwatchedView(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,9 +185,10 @@ def model_view(
         evidence_over_time=evidence_series(axis.windows, axis.grouping) | evidence_series(axis.labels, axis.grouping),
         windows=window_series(axis.windows, axis.grouping),
         marks=_marks(reader, model, axis, alarms),
-        alarms=[_alarm_line(reader, alarm) for alarm in alarms],
+        alarms=[_alarm_line(reader, alarm, by_time=axis.by_time) for alarm in alarms],
         decisions=[decision_line(decision) for decision in reader.history(model, MOST_DECISIONS)],
         versions=version_lane(reader, registry, state),
+        features=feature_names(registry, model, state.champion),
     )
 
 
@@ -202,12 +206,13 @@ def _unwatched_view(registry: Registry, model: str, beside: LiveState, summary: 
 def version_lane(reader: SeriesReader, registry: Registry, state: ModelState) -> list[VersionLine]:
     """The latest versions, newest first. One whose manifest cannot be read says why and hides no other."""
     return [
-        _version(reader, registry, state, version)
+        version_line(reader, registry, state, version)
         for version in reversed(registry.versions(state.model)[-MOST_VERSIONS:])
     ]
 
 
-def _version(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> VersionLine:
+def version_line(reader: SeriesReader, registry: Registry, state: ModelState, version: int) -> VersionLine:
+    """One version with its lineage, or with why its manifest cannot be read."""
     known = VersionLine(
         version=version,
         serves=version == state.champion,
@@ -306,12 +311,13 @@ def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAla
     return found
 
 
-def _alarm_line(reader: SeriesReader, alarm: StoredAlarm) -> AlarmLine:
+def _alarm_line(reader: SeriesReader, alarm: StoredAlarm, *, by_time: bool) -> AlarmLine:
     line = reader.decision_of_alarm(alarm.id)
     return AlarmLine(
         id=alarm.id,
         decision=None if line is None else line.id,
         at=alarm.at,
+        happened_at=happened_at(alarm, by_time=by_time),
         kind=alarm.kind,
         subject=alarm.subject,
         version=alarm.version,

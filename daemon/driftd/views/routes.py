@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import structlog
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -24,10 +26,12 @@ from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.store.state.chart_queries import SeriesReader, StateUnreadableError
 from driftd.store.state.reader import StateAbsentError
+from driftd.views.comparison import comparison_view
 from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.fleet import FleetView, LiveState, fleet_view
+from driftd.views.lineage import ServedAt, served_at
 from driftd.views.model import ModelView, UnwatchedView, model_view
 from driftd.views.row_counts import all_row_counts
 from driftd.views.scores import distribution_view, score_view
@@ -106,6 +110,8 @@ log = structlog.get_logger()
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_ID = 2**63 - 1  # that SQLite can look up
+LATEST = 1e11  # epoch seconds; later ones cannot be written as a date
+_VERSION = re.compile(r"[0-9]{1,9}")
 
 Ask = Callable[[SeriesReader], msgspec.Struct | None]
 
@@ -146,11 +152,14 @@ class StatusPage:
         return [
             Route("/", self._index),
             Route("/runbook", self._runbook),
+            Route("/models/{model:str}/compare", self._compare_page),
             Route("/api/fleet", self._fleet),
             Route("/api/config", self._config),
             Route("/api/models/{model:str}", self._model),
             Route("/api/models/{model:str}/scores", self._scores),
             Route("/api/models/{model:str}/distribution", self._distribution),
+            Route("/api/models/{model:str}/compare", self._compare),
+            Route("/api/models/{model:str}/served", self._served),
             Route("/api/decisions/{decision:int}", self._decision),
             Route("/api/alarms/{alarm:int}", self._alarm),
             Mount("/page", PageFiles(directory=STATIC)),
@@ -202,6 +211,27 @@ class StatusPage:
         model, feature = request.path_params["model"], request.query_params.get("feature", "")
         return await self._respond(request, lambda reader: distribution_view(reader, self._registry, model, feature))
 
+    async def _compare(self, request: Request) -> Response:
+        model, query = request.path_params["model"], request.query_params
+        a, b = _number(query.get("a")), _number(query.get("b"))
+        return await self._respond(request, lambda reader: comparison_view(reader, self._registry, model, a, b))
+
+    async def _compare_page(self, request: Request) -> Response:
+        """An address that can be sent to others and leads to the page's own."""
+        model, query = quote(request.path_params["model"], safe=""), request.query_params
+        a, b = _number(query.get("a")), _number(query.get("b"))
+        return RedirectResponse(f"../../#/model/{model}/compare?a={a}&b={b}", status_code=302)
+
+    async def _served(self, request: Request) -> Response:
+        """Which version served at a time (epoch seconds)."""
+        model, at = request.path_params["model"], _moment(request.query_params.get("at"))
+
+        def ask(reader: SeriesReader) -> ServedAt | None:
+            known = at is not None and reader.model(model) is not None
+            return served_at(reader, self._registry, model, at) if known and at is not None else None
+
+        return await self._respond(request, ask)
+
     async def _decision(self, request: Request) -> Response:
         number = min(request.path_params["decision"], LARGEST_ID)
         return await self._respond(
@@ -229,6 +259,20 @@ class StatusPage:
         if request.headers.get("if-none-match") == answer.tag:
             return Response(status_code=304, headers=headers)
         return Response(answer.body, media_type="application/json", headers=headers)
+
+
+def _number(text: str | None) -> int:
+    """The number of a version; 0, which no version has, for what is none."""
+    return int(text) if text is not None and _VERSION.fullmatch(text) else 0
+
+
+def _moment(text: str | None) -> float | None:
+    """Epoch seconds of a query; None for what is no such number."""
+    try:
+        at = float(text or "")
+    except ValueError:
+        return None
+    return at if abs(at) < LATEST else None  # NaN and infinity are not
 
 
 def _json(value: object, status: int, headers: Mapping[str, str]) -> Response:

@@ -23,6 +23,7 @@ LONGEST_PATH = 1000  # characters; Python refuses numbers of over 4300 digits, f
 BUILDS = "/api/v1/builds/"  # what is asked below it needs the token of one build, which is looked at there
 OPERATED = "/api/v1/"  # what is asked below it of the models is never anonymous, whatever guards the address
 BEARER = "driftd-bearer"  # of a scope: the token that the request bears, where it bears one
+HAS_TOKENS = "driftd-has-tokens"  # of a scope: whether this address knows any
 NO_OPERATOR = (
     "this needs a token that may operate: write a line `TOKEN role=operate name=...` into the file of http.token_file "
     "and send it as Authorization: Bearer TOKEN (docs/security.md)"
@@ -132,7 +133,8 @@ class RequestGuard:
                 }
             await send(message)
 
-        await self._app({**scope, BEARER: bearer}, receive, send_with_headers)
+        known = {BEARER: bearer, HAS_TOKENS: self._tokens is not None}
+        await self._app({**scope, **known}, receive, send_with_headers)
 
     def _bearer(self, headers: Mapping[bytes, str], *, looks: bool) -> Token | None:
         if self._tokens is None:
@@ -222,6 +224,11 @@ def _operating_refusal(headers: Mapping[bytes, str], bearer: Token | None) -> tu
     site = headers.get(b"sec-fetch-site")
     is_own = site in {"none", "same-origin"} if site is not None else _is_own(headers, headers.get(b"host", ""))
     return None if is_own else (403, "origin", "a page of another origin may not do this, whatever token it bears")
+
+
+def is_bearer(authorization: str | None) -> bool:
+    """Whether an `Authorization` header has a token, as a program or a script sets it; a browser sends passwords."""
+    return (authorization or "").partition(" ")[0].lower() == "bearer"
 
 
 def hosts_of(access: Access) -> frozenset[str]:

@@ -4,6 +4,7 @@ import { moment, said, span, tick } from "./words.js";
 import { ask, pulse } from "./asking.js";
 import * as theme from "./theme.js";
 import { place } from "./places.js";
+import * as login from "./login.js";
 
 const EVERY = 5000; // milliseconds from one look to the next
 const QUIET = 180; // seconds without a round of the main loop, after which the page says so
@@ -120,8 +121,11 @@ function band(level, sentence, detail) {
 
 window.addEventListener("hashchange", () => look({ moved: place().where.path !== shown?.where.path }));
 document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-document.addEventListener("driftd-theme", () => { shown = { ...shown, key: null }; look(); });
+for (const changed of ["driftd-theme", "driftd-session", "driftd-answered"]) {
+  document.addEventListener(changed, () => { shown = { ...shown, key: null }; look(); });
+}
 document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
 setInterval(tick, 1000);
 theme.begin(document.getElementById("theme"));
+login.begin(document.getElementById("session"));
 look({ moved: true });

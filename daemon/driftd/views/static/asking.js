@@ -1,4 +1,5 @@
 // Questions to the daemon. An answer that has not changed is not sent again (ETag), and is told apart here.
+import * as session from "./session.js";
 
 const kept = new Map(); // by question: {tag, data}
 const MOST = 40;
@@ -7,10 +8,11 @@ export const pulse = { answered: 0, round: 0 };
 /** Ask one question: {data, isNew, status}. Throws TypeError when nobody answers, an error with `unanswered` on 5xx. */
 export async function ask(question) {
   const before = kept.get(question);
-  const response = await fetch(question, { headers: before?.tag ? { "If-None-Match": before.tag } : {}, cache: "no-store" });
+  const response = await fetch(question, { headers: session.headers(before?.tag ? { "If-None-Match": before.tag } : {}), cache: "no-store" });
   pulse.round = Number(response.headers.get("Driftd-Last-Round")) || pulse.round;
   if (response.status === 304) { answered(); return { data: before.data, isNew: false, status: 200 }; }
   if (response.status === 401 || response.status === 403) {
+    if (session.token()) await session.refresh();
     throw Object.assign(new Error("driftd asks for a token before it shows this page."), { unanswered: true });
   }
   const data = await response.json().catch(() => null);

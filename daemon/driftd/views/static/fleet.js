@@ -1,6 +1,7 @@
 // The fleet: one sentence on all, then every model, the most urgent first.
 import { draw, make } from "./dom.js";
 import { ago, capital, evidence, figure, moment, plain, share } from "./words.js";
+import { obstacle, urgent } from "./actions.js";
 
 export const title = () => "Fleet";
 
@@ -10,6 +11,7 @@ export function render([fleet]) {
     fleet.models.length === 0
       ? make("p", null, "Name a model in the config and run ", make("code", null, "driftd init"), "; it appears here within seconds.")
       : make("ul", { class: "models" }, fleet.models.map(row)),
+    fleet.models.some((one) => urgent(one).length) ? obstacle() : null,
     make("section", { "aria-labelledby": "decided" }, make("h2", { id: "decided" }, "Decided last"), decisions(fleet.decisions, true)),
   ];
 }
@@ -20,9 +22,17 @@ function row(one) {
     make("div", { class: "who" },
       make("h2", null, make("a", { href: link }, one.model)),
       make("p", { class: "chips" }, chips(one))),
-    make("div", { class: "why" }, attention(one)),
+    make("div", { class: "why" }, attention(one), standing(one)),
     make("div", { class: "how" }, spark(one), nearest(one)),
   );
+}
+
+/** The alarms that stand, each a link to what it says, and what may be done about them here. */
+function standing(one) {
+  const buttons = urgent(one), alarms = one.choices?.alarms.slice(0, 3) ?? [];
+  if (!buttons.length && !alarms.length) return null;
+  return make("p", { class: "buttons" },
+    alarms.map((each) => make("a", { href: `#/alarm/${each.id}`, class: "alarm" }, `Alarm ${each.id}: ${each.leader}`)), buttons);
 }
 
 /** The first lines of a model: the sentence, what it rests on, what to type. */

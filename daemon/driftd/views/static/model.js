@@ -6,6 +6,8 @@ import { aligned, chart } from "./charts.js";
 import { heat } from "./heat.js";
 import { distribution } from "./distribution.js";
 import { list } from "./decision.js";
+import { actions } from "./actions.js";
+import { served } from "./served.js";
 
 const KINDS = { performance: "series-1", data: "series-2", prediction: "series-3", quality: "series-4", harm: "series-5" };
 
@@ -17,7 +19,8 @@ export function render([model, scores, found], where) {
   const head = [
     make("p", { class: "crumbs" }, make("a", { href: "#/" }, "Fleet")),
     make("div", { class: `head ${model.attention.level}` }, make("h1", null, model.model), make("p", { class: "chips" }, chips(model)), attention(model),
-      model.rows_sentence ? make("p", { class: "dim" }, `${capital(model.rows_sentence)}.`) : null),
+      model.rows_sentence ? make("p", { class: "dim" }, `${capital(model.rows_sentence)}.`) : null,
+      model.watched ? actions(model) : null),
   ];
   if (!model.watched) return head;
   return [
@@ -112,7 +115,7 @@ function features(model, scores, found, where) {
 function alarms(model) {
   if (!model.alarms.length) return make("p", { class: "dim" }, "None so far.");
   return make("ol", { class: "decisions" }, model.alarms.map((one) => make("li", null,
-    make("span", { class: "at" }, moment(one.at, { short: true })),
+    make("span", { class: "at" }, moment(one.happened_at, { short: true })),
     make("a", { href: `#/alarm/${one.id}`, class: "event alarm" }, `${capital(one.kind)}${one.subject !== one.kind ? `: ${one.subject}` : ""}`),
     make("span", { class: "reason" }, one.sentence, one.absorbed_at ? ". Taken for normal since." : "",
       one.report ? [" ", make("a", { href: `reports/${encodeURIComponent(model.model)}/${one.id}`, target: "_blank", rel: "noopener" }, "Evidently's report")] : ""))));
@@ -120,9 +123,15 @@ function alarms(model) {
 
 function versions(model) {
   if (!model.versions.length) return make("p", { class: "empty" }, "No version stands in the registry.");
-  return make("ol", { class: "lane" }, model.versions.map((one) => make("li", { class: one.serves ? "serves" : one.barred ? "barred" : null },
+  const [b, a] = [model.versions.find((one) => one.serves) ?? model.versions[0], model.versions.find((one) => !one.serves)];
+  const compare = a ? make("p", { class: "buttons" }, make("a", { href: compared(model, Math.min(a.version, b.version), Math.max(a.version, b.version)) }, `Compare versions ${Math.min(a.version, b.version)} and ${Math.max(a.version, b.version)}`)) : null;
+  return [served(model), compare, make("ol", { class: "lane" }, model.versions.map((one) => make("li", { class: one.serves ? "serves" : one.barred ? "barred" : null },
     make("h3", null, `Version ${one.version}`, " ", one.serves ? make("span", { class: "chip verdict ok" }, "serves") : one.barred ? make("span", { class: "chip verdict drift" }, "barred") : make("span", { class: "chip" }, STATUS[one.status] ?? plain(one.status ?? "unreadable"))),
-    one.error ? make("p", { class: "late" }, one.error) : lineage(one, model))));
+    one.error ? make("p", { class: "late" }, one.error) : lineage(one, model))))];
+}
+
+function compared(model, a, b) {
+  return `#/model/${encodeURIComponent(model.model)}/compare?a=${a}&b=${b}`;
 }
 
 function lineage(one, model) {
@@ -133,7 +142,7 @@ function lineage(one, model) {
     make("p", { class: "dim" }, "made ", moment(one.created_at), `, because of ${plain(one.trigger)}`),
     make("p", null, one.gate.sentence ? `Gate: ${one.gate.sentence}` : one.reason),
     fold(`lineage-${model.model}-${one.version}`, "Lineage", () => list([
-      ["Parent", one.parent ? `version ${one.parent}` : "none"],
+      ["Parent", one.parent ? [`version ${one.parent}, `, make("a", { href: compared(model, one.parent, one.version) }, "compare")] : "none"],
       ["Reason", one.reason],
       ["Data", [rows, "snapshot ", make("code", { title: data.snapshot }, data.snapshot.slice(0, 12)), data.last_at ? [", up to ", moment(data.last_at)] : ""]],
       ["Code", [make("code", null, code.trainer), ", source ", make("code", { title: code.fingerprint }, code.fingerprint.slice(0, 12)), code.commit ? [", commit ", make("code", null, code.commit.slice(0, 10)), code.dirty ? " with uncommitted changes" : ""] : ""]],

@@ -3,6 +3,7 @@
 const VIEWS = [
   { name: "fleet", pattern: /^\/?$/, questions: () => ["api/fleet"], load: () => import("./fleet.js") },
   { name: "model", pattern: /^\/model\/([^/]+)$/, questions: ofModel, load: () => import("./model.js") },
+  { name: "compare", pattern: /^\/model\/([^/]+)\/compare$/, questions: compared, load: () => import("./compare.js") },
   { name: "decision", pattern: /^\/(decision|alarm)\/(\d+)$/, questions: ({ parts: [what, number] }) => [`api/${what}s/${number}`], load: () => import("./decision.js") },
   { name: "config", pattern: /^\/config$/, questions: () => ["api/config"], load: () => import("./config.js") },
 ];
@@ -13,6 +14,11 @@ function ofModel({ parts: [name], query }) {
   const feature = query.get("feature");
   const asked = [`${base}${span}`, `${base}/scores${span}`];
   return feature ? [...asked, `${base}/distribution?feature=${encodeURIComponent(feature)}`] : asked;
+}
+
+function compared({ parts: [name], query }) {
+  const asked = new URLSearchParams({ a: query.get("a") ?? "", b: query.get("b") ?? "" });
+  return [`api/models/${encodeURIComponent(name)}/compare?${asked}`];
 }
 
 /** {view, where}; the view is null where there is none. */
