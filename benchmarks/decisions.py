@@ -31,14 +31,15 @@ from numpy.typing import NDArray
 
 from driftd.config.load import load
 from driftd.config.types import spell_duration
-from driftd.demonstration.comparison import PolicyComparison, Schedule, static_curve
-from driftd.demonstration.report import Curve
-from driftd.demonstration.run import make_first, replay
-from driftd.demonstration.stream import DAY, Batch, Stream, flights
+from driftd.demonstration.stream import flights
 from driftd.events import Event
 from driftd.loop.daemon import Daemon
 from driftd.observe.logs import configure_logs
 from driftd.paths import Places
+from driftd.rehearsal.curves import Curve
+from driftd.rehearsal.replay import make_first, replay, step_ends
+from driftd.rehearsal.rivals import PolicyComparison, Schedule, Trained, static_curve
+from driftd.rehearsal.stream import DAY, Batch, Stream
 from driftd.store.state.records import StoredTransition
 from driftd.trainers import TrainingContext, gradient_boosting
 from driftd_detectors.values import class_name
@@ -53,6 +54,7 @@ MANY_CLASSES = 2
 MOST_VALUES = 20  # of a whole-number target that is a class
 FIRST = 0.10  # of the rows: what version 1 is trained on
 AFFORDED = 1 / 5  # builds a window: what a schedule may cost to be one that driftd is held against
+STEPS = 4  # of a window: how often predictions and labels are handed over
 AFTER = 28  # windows after a change whose error is told
 STATIC, DRIFTD = "left alone", "driftd"
 SCHEDULES = {
@@ -199,10 +201,13 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     )
     config, began = load(config_path), time.monotonic()
     make_first(stream, places, config, lambda _step: None)
-    comparison = PolicyComparison(folder / "comparison", stream, places, SCHEDULES, PARAMETERS)
+    comparison = PolicyComparison(
+        folder / "comparison", stream, places, SCHEDULES, Trained(parameters=dict(PARAMETERS))
+    )
     try:
         windows = math.ceil((stream.frame["at"].iloc[-1] + 1 - stream.until) / stream.window)
-        curve, history = replay(stream, config_path, config, places, progress(stream, windows))
+        lived = replay(stream, config_path, config, places, progress(stream, windows), ends=step_ends(stream, STEPS))
+        curve, history = lived.curve, lived.history
         while (schedules := comparison.result()) is None:
             time.sleep(0.2)
     finally:

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 
 from driftd.demonstration import stream
-from driftd.demonstration.comparison import fit
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.registry import Manifest, Registry, Trainer
 from driftd.registry.artefact import store_estimator
 from driftd.registry.features import feature_frame
 from driftd.registry.manifest import write_manifest
+from driftd.rehearsal.rivals import fit
 from driftd.store.events.validation import read_events
 from driftd.store.events.writer import EventStore
 from driftd.training.fork_server import SHARED

@@ -9,29 +9,35 @@ import numpy as np
 import pytest
 
 from driftd.config.load import load
-from driftd.demonstration.comparison import (
-    PolicyComparison,
-    Schedule,
-    compute,
-    find_mistakes,
-    fit,
-    read_curves,
-    static_curve,
-    write_order,
-)
-from driftd.demonstration.report import Curve, Keeper
-from driftd.demonstration.run import config_text, make_first
-from driftd.demonstration.stream import DAY, TARGET, Stream, flights
+from driftd.demonstration.mistakes import find_mistakes
+from driftd.demonstration.report import Keeper
+from driftd.demonstration.run import config_text
+from driftd.demonstration.stream import TARGET, flights
 from driftd.events import Event
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.registry.artefact import store_estimator
 from driftd.registry.features import feature_frame
 from driftd.registry.manifest import write_manifest
+from driftd.rehearsal.child_process import RehearsalError
+from driftd.rehearsal.curves import Curve
+from driftd.rehearsal.replay import make_first
+from driftd.rehearsal.rivals import (
+    PolicyComparison,
+    Schedule,
+    Trained,
+    compute,
+    fit,
+    read_curves,
+    static_curve,
+    write_order,
+)
+from driftd.rehearsal.stream import DAY, Stream
 from driftd.store.state.records import StoredTransition
 
 EVERY = {"every 2": Schedule(2), "every 4": Schedule(4, newest=2)}
 PARAMETERS = {"max_iter": 20}
+TRAINED = Trained(parameters=dict(PARAMETERS))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +62,7 @@ def places(days: Stream, tmp_path_factory: pytest.TempPathFactory) -> Places:
 @pytest.mark.slow
 def test_a_rival_is_rebuilt_on_schedule(days: Stream, places: Places, tmp_path: Path) -> None:
     """The first model serves until the first rebuild; there is one error for each prediction."""
-    write_order(tmp_path, days, places, EVERY, PARAMETERS)
+    write_order(tmp_path, days, places, EVERY, TRAINED)
     compute(tmp_path)
     often, seldom = read_curves(tmp_path)
     static = static_curve(places, days)
@@ -84,7 +90,7 @@ def test_a_rival_knows_no_label_before_its_time(days: Stream, places: Places, tm
     curves = []
     for name, frame in (("a", days.frame), ("b", changed)):
         (tmp_path / name).mkdir()
-        write_order(tmp_path / name, replace(days, frame=frame), places, {"every 2": Schedule(2)}, PARAMETERS)
+        write_order(tmp_path / name, replace(days, frame=frame), places, {"every 2": Schedule(2)}, TRAINED)
         compute(tmp_path / name)
         curves += read_curves(tmp_path / name)
     same = (days.rest["at"] < second + 2 * DAY).to_numpy() & ~late[days.rest.index].to_numpy()
@@ -94,10 +100,10 @@ def test_a_rival_knows_no_label_before_its_time(days: Stream, places: Places, tm
 
 @pytest.mark.slow
 def test_a_comparison_that_fails_says_where_to_look(days: Stream, places: Places, tmp_path: Path) -> None:
-    """When the process cannot write its curve, the error names the log and quotes its end."""
-    comparison = PolicyComparison(tmp_path, days, places, EVERY, PARAMETERS)
+    """When the process cannot write its curve, the error says how it ended and quotes its log."""
+    comparison = PolicyComparison(tmp_path, days, places, EVERY, TRAINED)
     comparison.kill()
-    with pytest.raises(RuntimeError, match=r"comparison\.log"):
+    with pytest.raises(RehearsalError, match=r"ended with exit code -9"):
         comparison.result()
 
 

@@ -11,18 +11,17 @@ import pytest
 from rich.console import Console
 
 from driftd.demonstration.report import (
-    Curve,
     Keeper,
     Mark,
     MarkKind,
-    monthly_means,
     print_summary,
     rolling_mean,
     table,
     terminal_chart,
     write,
 )
-from driftd.demonstration.stream import DAY
+from driftd.rehearsal.curves import Curve, monthly_means
+from driftd.rehearsal.stream import DAY
 
 START = 1_362_096_000.0  # 1 March 2013, midnight
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from driftd.demonstration import stream
-from driftd.demonstration.stream import DAY, FEATURES, TARGET
+from driftd.demonstration.stream import FEATURES, TARGET
+from driftd.rehearsal.stream import DAY, batches
 
 
 @lru_cache
@@ -55,7 +56,7 @@ def test_batches_give_every_row_and_label_once_and_on_time(every: float) -> None
     """Every prediction and every label is in exactly the batch of its time, so nothing is known too early."""
     rows = flights().iloc[20_000:24_000]
     seen, known = [], []
-    for batch in stream.batches(rows, every):
+    for batch in batches(rows, every, target=TARGET, features=FEATURES):
         assert batch.predictions["at"].between(batch.now - every, batch.now, inclusive="left").all()
         assert batch.feedback["at"].between(batch.now - every, batch.now, inclusive="left").all()
         assert set(FEATURES) | {"prediction_id", "at"} == set(batch.predictions.columns)
@@ -68,7 +69,7 @@ def test_batches_give_every_row_and_label_once_and_on_time(every: float) -> None
 
 def test_the_target_is_never_among_what_is_predicted_from() -> None:
     """A batch of predictions does not hold the answer."""
-    batch = next(stream.batches(flights().iloc[:500]))
+    batch = next(batches(flights().iloc[:500], DAY, target=TARGET, features=FEATURES))
     assert TARGET not in batch.predictions
     assert "label_at" not in batch.predictions
 
@@ -76,12 +77,12 @@ def test_the_target_is_never_among_what_is_predicted_from() -> None:
 def test_an_impossible_stretch_is_refused() -> None:
     """A stretch of no time is an error, not an endless replay."""
     with pytest.raises(ValueError, match="positive number of seconds"):
-        next(stream.batches(flights(), 0.0))
+        next(batches(flights(), 0.0, target=TARGET, features=FEATURES))
 
 
 def test_an_empty_stream_has_no_batches() -> None:
     """Nothing to replay is nothing replayed."""
-    assert list(stream.batches(flights().iloc[:0])) == []
+    assert list(batches(flights().iloc[:0], DAY, target=TARGET, features=FEATURES)) == []
 
 
 def test_the_features_do_not_show_the_drift_that_the_labels_show() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,14 +15,13 @@ from string import Template
 import numpy as np
 import plotext
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from driftd.demonstration.stream import DAY
-
-Numbers = NDArray[np.float64]
+from driftd.rehearsal.curves import Curve, Numbers, monthly_means
+from driftd.rehearsal.rivals import STATIC as LEFT_ALONE
+from driftd.rehearsal.stream import DAY
 
 ROLLING_DAYS = 7
 SHOWN_MISTAKES = 4  # on the terminal
@@ -32,7 +31,7 @@ class Keeper(StrEnum):
     """The ways of keeping a model that the demonstration compares, as they are called in its report."""
 
     DRIFTD = "driftd"
-    STATIC = "left alone"
+    STATIC = LEFT_ALONE
     MONTHLY = "rebuilt monthly"
     WEEKLY = "rebuilt weekly"
 
@@ -54,26 +53,6 @@ class Mark:
     at: float
     kind: MarkKind
     sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """The errors of one way of keeping a model on the replayed predictions.
-
-    `at` (epoch seconds, ascending) and `error` (absolute error, minutes) have one entry a prediction; `builds` counts
-    the models that it had to train, the first one included; `seconds` is the processor time of training them, if known.
-    """
-
-    name: str
-    at: Numbers
-    error: Numbers
-    builds: int
-    seconds: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """The mean absolute error over all predictions."""
-        return float(self.error.mean()) if len(self.error) else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +82,6 @@ def rolling_mean(curve: Curve, days: int = ROLLING_DAYS) -> tuple[Numbers, Numbe
     means = np.full(len(ends), np.nan)
     np.divide(sums[last] - sums[first], counts, out=means, where=counts > 0)
     return ends, means
-
-
-def monthly_means(curve: Curve) -> Iterator[tuple[str, float]]:
-    """The mean error of each calendar month (`2013-03`), in order."""
-    months = (curve.at * 1e6).astype("datetime64[us]").astype("datetime64[M]")
-    for month in np.unique(months):
-        yield str(month), float(curve.error[months == month].mean())
 
 
 def table(curves: Sequence[Curve]) -> list[Row]:

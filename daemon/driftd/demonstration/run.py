@@ -7,35 +7,30 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from driftd.clock import VirtualClock
 from driftd.config.load import load
-from driftd.config.schema import Config
 from driftd.config.types import spell_duration
 from driftd.demonstration import report
-from driftd.demonstration.comparison import PolicyComparison, Schedule, find_mistakes, row_errors, static_curve
-from driftd.demonstration.report import Curve, Keeper, Mark, MarkKind
-from driftd.demonstration.stream import DAY, MODEL, Batch, Stream, batches, flights, start_of
+from driftd.demonstration.mistakes import find_mistakes
+from driftd.demonstration.report import Keeper, Mark, MarkKind
+from driftd.demonstration.stream import MODEL, flights
 from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.daemon import Daemon
-from driftd.loop.factory import Assembly
 from driftd.observe.logs import configure_logs
-from driftd.observe.metrics import Metrics
 from driftd.paths import Places
-from driftd.serving.client import Driftd
+from driftd.rehearsal.curves import Curve
+from driftd.rehearsal.replay import make_first, replay, step_ends
+from driftd.rehearsal.rivals import PolicyComparison, Schedule, Trained, static_curve
+from driftd.rehearsal.stream import DAY, Batch, Stream, start_of
 from driftd.store.state.records import StoredTransition
-from driftd.store.state.writer import StateStore
-from driftd.training.bootstrap import FileColumns, FirstVersion, make_first_version
 
 STYLES: dict[str, str] = {
     Event.ADOPTED: "dim",
@@ -95,23 +90,6 @@ class NotOursError(DriftdError):
     """The folder for the demonstration holds something else."""
 
 
-@dataclass(slots=True)
-class Served:
-    """What driftd's served model answered, and how far off it was."""
-
-    at: list[np.ndarray] = field(default_factory=list)
-    error: list[np.ndarray] = field(default_factory=list)
-
-    def add(self, rows: pd.DataFrame, predicted: list[str | float], truth: pd.Series) -> None:
-        """Remember a batch."""
-        self.at.append(rows["at"].to_numpy())
-        self.error.append(row_errors(predicted, truth.loc[rows.index]))
-
-    def curve(self, builds: int) -> Curve:
-        """The error of the served model over time."""
-        return Curve(Keeper.DRIFTD, np.concatenate(self.at), np.concatenate(self.error), builds)
-
-
 def run(folder: Path, console: Console | None = None) -> int:
     """Show the whole loop in `folder`; returns the exit code. Raises NotOursError when that holds other things."""
     console = console or Console()
@@ -126,18 +104,20 @@ def run(folder: Path, console: Console | None = None) -> int:
     with console.status("training version 1") as status:
         made = make_first(stream, places, config, lambda step: status.update(f"version 1: {step}"))
     console.print(f"[bold]version 1[/bold] {made.sentence}")
-    comparison = PolicyComparison(folder / "comparison", days, places, RIVALS, PARAMETERS)
+    comparison = PolicyComparison(folder / "comparison", days, places, RIVALS, Trained(parameters=dict(PARAMETERS)))
     try:
         with _progress(console, stream) as on_batch:
             began_loop = time.monotonic()
-            served, history = replay(stream, config_path, config, places, on_batch, steps=STEPS)
+            lived = replay(stream, config_path, config, places, on_batch, ends=step_ends(stream, STEPS))
             looped = time.monotonic() - began_loop
         rivals = _rivals(console, comparison)
     finally:
         comparison.kill()
     static = static_curve(places, stream)
-    mistakes = find_mistakes(places, stream, served, static, history)
-    _conclude(console, folder, [served, static, *rivals], history, mistakes, (looped, time.monotonic() - began))
+    mistakes = find_mistakes(places, stream, lived.curve, static, lived.history)
+    _conclude(
+        console, folder, [lived.curve, static, *rivals], lived.history, mistakes, (looped, time.monotonic() - began)
+    )
     return 0
 
 
@@ -169,58 +149,6 @@ def _introduce(console: Console, stream: Stream) -> None:
         f"{len(stream.rest):,} are then replayed on a virtual clock through the real event store and the real daemon, "
         "labels arriving hours to days late. Every line below is a decision that the daemon takes by itself."
     )
-
-
-def make_first(stream: Stream, places: Places, config: Config, on_step: Callable[[str], None]) -> FirstVersion:
-    """Train version 1 on the first part of a stream."""
-    columns = FileColumns(id="prediction_id", time="at", label_time="label_at")
-    rows = stream.first[["prediction_id", "at", "label_at", *stream.features, stream.target]]
-    settings = config.models[stream.model]
-    return make_first_version(
-        stream.model, settings, rows, columns, places, now=max(stream.until, rows["label_at"].max()), on_step=on_step
-    )
-
-
-def replay(
-    stream: Stream,
-    config_path: Path,
-    config: Config,
-    places: Places,
-    on_batch: Callable[[Daemon, Batch], None],
-    *,
-    steps: int = 4,
-) -> tuple[Curve, list[StoredTransition]]:
-    """Have the daemon live through the rest of a stream, whose version 1 is made: the errors, and what was decided.
-
-    Every prediction is made by the version that serves at its moment. Predictions and labels are handed over in so many
-    `steps` a window, and `on_batch` is called after each. The decisions come oldest first.
-    """
-    store = StateStore.open(places.state_db)
-    daemon = Daemon(Assembly(config_path, config, places, store, Metrics()))
-    clock, served, rest = VirtualClock(stream.until), Served(), stream.rest
-    every = stream.window / steps
-    with Driftd(places.root, stream.model) as application:
-        daemon.catch_up(clock.now())
-        for batch in batches(rest, every, target=stream.target, features=stream.features):
-            _live(application, batch, served, stream)
-            clock.advance_to(max(clock.now(), batch.now))
-            daemon.catch_up(clock.now())
-            on_batch(daemon, batch)
-            if batch.now >= rest["at"].iloc[-1] + stream.window:  # whatever is decided later serves no prediction
-                break
-        history = list(reversed(store.history(stream.model, limit=100_000)))
-    daemon.close()
-    return served.curve(1 + sum(line.event == Event.BUILD_STARTED for line in history)), history
-
-
-def _live(application: Driftd, batch: Batch, served: Served, stream: Stream) -> None:
-    """What the application does in a step: predict, and hand in the labels that came."""
-    rows = batch.predictions
-    if len(rows):
-        answers = application.predict(rows[list(stream.features)], ids=rows["prediction_id"], at=rows["at"])
-        served.add(rows, [answer.prediction for answer in answers], stream.frame[stream.target])
-    if len(batch.feedback):
-        application.feedback(batch.feedback["prediction_id"], batch.feedback["label"], at=batch.feedback["at"])
 
 
 @contextmanager

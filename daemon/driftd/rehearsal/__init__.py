@@ -1,0 +1,1 @@
+"""`driftd rehearse`: the daemon lives through recorded rows on a virtual clock, builds and all, beside its rivals."""
