@@ -11,6 +11,20 @@ import msgspec
 from driftd.events import GateDecision, HandOverAction, RegistryTask, RollbackCause, SwapPurpose, Trigger
 
 
+class DecisionParts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is said of a decision, in the order in which it is read; each is sentences, or empty."""
+
+    what: str  # what changed or was done, in the reader's units
+    sure: str = ""  # how certain that is
+    next: str = ""  # what happens next, and what a person must do
+    figures: str = ""  # evidence, threshold, effect sizes: for who checks it
+
+    @property
+    def text(self) -> str:
+        """All but the figures."""
+        return " ".join(part for part in (self.what, self.sure, self.next) if part)
+
+
 class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Every figure that some event carries, None where this decision has none: those are not written."""
 
@@ -24,6 +38,7 @@ class DecisionFigures(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     kind: str | None = None  # data | prediction | performance | harm | quality
     evidence: float | None = None
     threshold: float | None = None
+    parts: DecisionParts | None = None  # what is said of it
     trigger: Trigger | None = None
     labels: int | None = None  # labelled rows
     change_at: float | None = None  # epoch seconds

@@ -15,6 +15,7 @@ from driftd.actions import (
     ActionKind,
     ActionResult,
     DecisionFigures,
+    DecisionParts,
     HandOverArguments,
     HandOverResult,
     JudgeArguments,
@@ -48,6 +49,7 @@ __all__ = [
     "BuildRequest",
     "BuildStep",
     "DecisionFigures",
+    "DecisionParts",
     "Event",
     "GateDecision",
     "HandOver",
@@ -131,8 +133,10 @@ class Alarm:
     subject: str
     evidence: float
     threshold: float
-    sentence: str
+    sentence: str  # what changed, in the reader's units
     change_start: float | None = None  # epoch seconds
+    figures: str = ""  # the same with evidence, threshold and effect sizes
+    chance_years: float | None = None  # chance alone gives so much evidence once in so many years at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -23,6 +23,12 @@ def number(value: float) -> str:
 def format_windows(count: int) -> str:
     """So many windows."""
     return "1 window" if count == 1 else f"{count} windows"
+
+
+def exchange_start(sentence: str, before: str, after: str) -> str:
+    """A sentence that begins with `before`, with `after` in its place; both may end with a full stop."""
+    rest = sentence.removeprefix(before.rstrip("."))
+    return after if rest in {"", "."} else after.rstrip(".") + rest
 
 
 class Verdict(StrEnum):
@@ -59,6 +65,15 @@ class EvidenceKind(StrEnum):
     PERFORMANCE = "performance"
     QUALITY = "quality"
     HARM = "harm"  # performance estimated without labels
+
+
+SAID: Mapping[str, str] = {  # what people read of a kind; its value is stored and a label of metrics
+    "data": "data",
+    "prediction": "predictions",
+    "performance": "performance",
+    "quality": "data quality",
+    "harm": "estimated performance",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,33 @@ class StandingAlarm:
     clears_over: int  # windows whose average must be within what is tolerated, for it to clear
 
 
+class Measure(StrEnum):
+    """In which units a change is told."""
+
+    SHARE = "share"  # of the rows with a value, those with `value`: a category or a range of numbers
+    MEAN = "mean"  # in the column's own unit; the age in seconds of a timestamp
+    SPREAD = "spread"  # the standard deviation, likewise
+    MISSING = "missing"  # the share of rows without a value
+    NEW = "new"  # the share of values that the reference never held
+    LOSS = "loss"  # a metric by labels, in the direction in which people know it
+    ESTIMATE = "estimate"  # a metric estimated without labels
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changed, in the reader's units: a column of a window, or a metric, beside the reference."""
+
+    subject: str  # a column, "prediction", "score" or a metric
+    measure: Measure
+    before: float  # in the reference
+    now: float
+    value: str = ""  # of a share: whose
+    is_time: bool = False  # both are durations in seconds
+    windows: int = 1  # that `now` is of
+    rows: int = 0  # likewise; of a loss the labels, 0 where they were not counted
+    segment: str = ""  # of a loss: the rows it is of
+
+
 @dataclass(frozen=True, slots=True)
 class KindAssessment:
     """The evidence of one kind after a window, against the threshold that its budget gives."""
@@ -107,7 +149,12 @@ class KindAssessment:
     verdict: Verdict
     evidence: float
     threshold: float
-    sentence: str  # why, with the figures in it
+    sentence: str  # what changed or why nothing can be said, without the evidence
+    figures: str = ""  # the same for who checks it: evidence, threshold, effect sizes
+    streams: tuple[tuple[str, str], ...] = ()  # subject and component of what leads, as `leaders` has them
+    changes: tuple[Change, ...] = ()  # what changed, the first first
+    note: str = ""  # what else a reader must know, one sentence
+    chance_years: float | None = None  # of an alarm: chance alone gives so much evidence once in so many years at most
     leaders: tuple[tuple[str, float], ...] = ()  # subjects with their shares of the evidence, largest first
     change_start: float | None = None  # the start of the window at which the change most likely began
     crossed: bool = False  # whether this window raised the alarm; it stands until a swap or until it is absorbed
@@ -145,8 +192,13 @@ def summary_of(kinds: tuple[KindAssessment, ...]) -> tuple[Verdict, str]:
     first = max(believed, key=lambda kind: loudness(kind.verdict))
     if first.verdict is not Verdict.OK:
         return first.verdict, first.sentence
-    most = max(believed, key=lambda kind: kind.evidence / kind.threshold)
-    return Verdict.OK, f"nothing moved: {most.kind} evidence {number(most.evidence)} of {number(most.threshold)}"
+    return Verdict.OK, "No alarm."
+
+
+def figures_of(kinds: Iterable[KindAssessment]) -> str:
+    """How far the evidence of each kind has come, in one clause; empty where there is none."""
+    gathered = [f"{SAID[kind.kind]} {number(kind.evidence)} of {number(kind.threshold)}" for kind in kinds]
+    return f"Evidence, and the threshold of an alarm: {', '.join(gathered)}." if gathered else ""
 
 
 def share_of_limit(evidence: float, threshold: float) -> float:

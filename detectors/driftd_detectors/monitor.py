@@ -17,6 +17,7 @@ from driftd_detectors.assessment import (
     summary_of,
 )
 from driftd_detectors.columns import Columns, Numbers, Outcomes
+from driftd_detectors.evidence.changes import with_changes
 from driftd_detectors.evidence.detector_drift import Calibration, DetectorDrift
 from driftd_detectors.evidence.history import level_windows
 from driftd_detectors.evidence.stream_drift import StreamDrift, begin_data_drift, begin_prediction_drift
@@ -114,7 +115,7 @@ class Monitor:
             after._learning_sentence(),
             {} if harm is None or broken else harm.figures(),
         )
-        return after, assessment
+        return after, with_changes(assessment, reference, profile, layout)
 
     def check_labels(
         self, outcomes: Outcomes, start: float, age: float, columns: Columns | None = None

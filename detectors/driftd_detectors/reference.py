@@ -13,8 +13,8 @@ from scipy.special import ndtri
 
 from driftd_detectors.columns import Coded, Columns, Numbers, Outcomes
 from driftd_detectors.errors import DetectorError
+from driftd_detectors.evidence.change_sentences import format_day
 from driftd_detectors.evidence.history import UTC_CALENDAR, Calendar, regressors, season_for
-from driftd_detectors.evidence.sentences import format_day
 from driftd_detectors.performance.estimated_loss import ExpectedLoss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.loss_reference import LossReference, learn_losses, take_outcomes

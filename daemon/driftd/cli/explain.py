@@ -23,6 +23,7 @@ from driftd.cli.terminal import (
 from driftd.config.schema import Config
 from driftd.formatting import format_minute, format_time
 from driftd.registry.manifest import Manifest
+from driftd.sentences.alarms import kind_name
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.decision import ActionLine, DecisionDetail, Explanation, StoryLine, explain_decision
@@ -49,7 +50,9 @@ def print_explanation(explanation: Explanation, to: Console) -> None:
 def _decision(decision: DecisionDetail, to: Console, *, has_alarm: bool) -> None:
     event = decision.event.replace("_", " ")
     say(to, f"{decision.id}  {format_time(decision.at)}  {decision.model}  {event}", "bold")
-    say(to, decision.reason)
+    for part in (decision.parts.what, decision.parts.sure, decision.parts.next):
+        if part:
+            say(to, part)
     if decision.meaning:
         say(to, decision.meaning, "dim")
     config = f"config {decision.config_hash}" if decision.config_hash else "no config"
@@ -61,11 +64,13 @@ def _decision(decision: DecisionDetail, to: Console, *, has_alarm: bool) -> None
 
 
 def _alarm(alarm: StoredAlarm, explanation: Explanation, to: Console) -> None:
-    say(to, f"alarm {alarm.id}: {alarm.kind} of {alarm.model}/{alarm.version}", "bold")
+    say(to, f"alarm {alarm.id}: {kind_name(alarm.kind)} of {alarm.model}/{alarm.version}", "bold")
     say(to, f"  seen: {alarm.sentence}")
     counted = f", {explanation.rows:,} rows" if isinstance(explanation.rows, int) else ""
     say(to, f"  in the window {_window(alarm, by_rows=explanation.window_by == 'rows')}{counted}")
     say(to, f"  evidence {alarm.evidence:,.0f} reached the threshold {alarm.threshold:,.0f} of the false-alarm budget")
+    if explanation.decision is not None and explanation.decision.parts.figures:
+        say(to, f"  figures: {explanation.decision.parts.figures}")
     if alarm.change_start:
         say(to, f"  the change most likely began at {format_time(alarm.change_start)}")
     whole = "rise" if alarm.kind == "performance" else "evidence"
@@ -75,7 +80,7 @@ def _alarm(alarm: StoredAlarm, explanation: Explanation, to: Console) -> None:
         say(to, f"  second opinion: {opinion.get('sentence', opinion)}")
     say(to, f"  report: {alarm.report or 'not rendered (yet)'}")
     if alarm.absorbed_at:
-        say(to, f"  taken into what is normal at {format_time(alarm.absorbed_at)}")
+        say(to, f"  accepted as the new normal at {format_time(alarm.absorbed_at)}")
     if alarm.cleared_at:
         say(to, f"  cleared at {format_time(alarm.cleared_at)}: its evidence fell")
 

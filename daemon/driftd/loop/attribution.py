@@ -13,7 +13,7 @@ from driftd.plugins.process import HelperProcess
 from driftd.records import Window
 from driftd.sources.protocol import NoRowsError, Source, WindowSpec, window_at
 from driftd.store.integrity import is_damage
-from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment
+from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, exchange_start
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.monitor import Monitor
 from driftd_detectors.performance.attribution import Attribution, attribute
@@ -56,7 +56,7 @@ def _with_sentence(
     assessment: Assessment, kind: KindAssessment, more: str, leaders: tuple[tuple[str, float], ...]
 ) -> Assessment:
     after = replace(kind, sentence=f"{kind.sentence.rstrip('.')}. {more}", leaders=leaders)
-    sentence = after.sentence + assessment.sentence.removeprefix(kind.sentence)
+    sentence = exchange_start(assessment.sentence, kind.sentence, after.sentence)
     kinds = tuple(after if found is kind else found for found in assessment.kinds)
     return replace(assessment, sentence=sentence, kinds=kinds)
 

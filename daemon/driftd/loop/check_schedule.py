@@ -236,7 +236,7 @@ class CheckScheduler:
             log.warning("detector_failed", model=self.model, detector=name, window=run.window.index, error=error)
         after, assessment = said.monitor.check_detectors(result.assessment, said.scores, result.span[0])
         failed = [f"{name} gave no score: {error}" for name, error in said.errors.items()]
-        sentence = "; ".join([assessment.sentence, *failed])
+        sentence = "; ".join([assessment.sentence.rstrip("."), *failed]) + "."
         assessment = replace(assessment, sentence=sentence, failed_detectors=tuple(said.errors))
         return replace(run, result=replace(result, monitor=after, assessment=assessment))
 

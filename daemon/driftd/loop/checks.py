@@ -111,7 +111,7 @@ def _with_sample(assessment: Assessment, cohort: Cohort) -> Assessment:
         seen = max(1, int(np.count_nonzero(cohort.outcomes.labelled)))
         figures["unseen_labels"] = float(round(figures["unseen_labels"] / seen * cohort.labelled))
     counts = {"labels": float(cohort.labelled), "coverage": cohort.labelled / cohort.total, "drawn": float(drawn)}
-    sentence = f"{assessment.sentence}; judged by {drawn:,} of {cohort.total:,} rows, drawn evenly"
+    sentence = f"{assessment.sentence.rstrip('.')}; judged by {drawn:,} of {cohort.total:,} rows, drawn evenly."
     return replace(assessment, rows=cohort.total, sentence=sentence, figures={**figures, **counts})
 
 
@@ -141,7 +141,9 @@ def _with_strays(assessment: Assessment, outcomes: Outcomes, classes: Collection
     fault = unseen_label(outcomes, classes) if strays else None
     if fault is None:
         return counted
-    return replace(counted, faults=(*counted.faults, fault), sentence=f"{counted.sentence}; {fault.sentence}")
+    return replace(
+        counted, faults=(*counted.faults, fault), sentence=f"{counted.sentence.rstrip('.')}; {fault.sentence}."
+    )
 
 
 def arrivals_of(outcomes: Outcomes, newest: float) -> dict[str, float]:
@@ -174,6 +176,8 @@ def alarm_of(kind: KindAssessment) -> Alarm:
         threshold=kind.threshold,
         sentence=kind.sentence,
         change_start=kind.change_start,
+        figures=kind.figures,
+        chance_years=kind.chance_years,
     )
 
 

@@ -104,7 +104,7 @@ def _report(before: ModelState, transition: Transition, metrics: ModelMetrics, n
         phase_from=before.phase,
         phase_to=state.phase,
         reason=transition.reason,
-        **{key: value for key, value in transition.figures.to_dict().items() if key not in {"model", "event"}},
+        **{key: value for key, value in transition.figures.to_dict().items() if key not in {"model", "event", "parts"}},
     )
 
 
@@ -141,7 +141,7 @@ def absorb_alarms(decision: Decision, run: CheckRun, monitor: Monitor, facts: Fa
             monitor = monitor.rebaseline(EvidenceKind(alarm.kind))
             store.absorb_alarms(state.model, alarm.kind, decision.now)
             level = monitor.absorbed_level(EvidenceKind(alarm.kind))
-            sentence = "the level of the last windows is taken for normal from now on"
+            sentence = "the level of the last windows is accepted as the new normal"
             decision.advance(AlarmCleared(alarm.kind, sentence if level is None else f"{sentence}, {level}"), facts)
             log.info("alarm_absorbed", model=state.model, alarm=alarm.id, kind=alarm.kind)
     return monitor

@@ -16,6 +16,7 @@ from driftd.actions import ReportResult
 from driftd.events import Event
 from driftd.formatting import encodable
 from driftd.loop.actions import BUILDING, Performer, chain_version, finding_of, is_asked_hand_over
+from driftd.loop.alarm_figures import with_alarm_figures
 from driftd.loop.check_group import CheckGroup, GroupOwner, RecordedCheck
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.decide import Counts, Decision, Rules, absorb_alarms, open_decision, raise_alarms, report, save_fault
@@ -264,6 +265,7 @@ class ModelRunner:
 
     def _record(self, run: CheckRun, champion: int, now: float) -> None:
         """One check, its evidence, its alarms and what policy makes of them: whole, and landing with its group."""
+        run = with_alarm_figures(run, self.store, self.name, champion)
         assessment, monitor = run.result.assessment, run.result.monitor
         facts = self._facts(now)
         with self.group.record(), open_decision(self.state, self.rules, self.store, now) as decision:

@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from driftd.actions import DecisionParts
 from driftd.decisions import Severity, meaning_of
 from driftd.formatting import format_time, json_safe
+from driftd.sentences.decisions import parts_of
 from driftd.store.state.records import StoredTransition
 
 SCHEMA = 1  # of the machine's part; a change that could break a reader counts it up
@@ -59,6 +61,7 @@ class TransitionFacts(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     title: str
     reason: str
+    parts: DecisionParts  # what changed, how sure that is, what happens next, and the figures behind it
     phase_from: str
     phase_to: str
     figures: Mapping[str, object]
@@ -118,7 +121,9 @@ def severity_of(decisions: Sequence[StoredTransition]) -> Severity:
 
 def _one(decision: StoredTransition, facts: MessageFacts) -> MessageBody:
     meaning = meaning_of(decision.event)
-    reason = _cut(decision.reason, LONGEST_REASON)
+    parts = _parts(decision)
+    reason = _cut(parts.text, LONGEST_REASON)
+    said = [_cut(part, LONGEST_REASON) for part in (parts.what, parts.sure, parts.next) if part]
     head = f"{decision.model}: {meaning.title}"
     context = (
         f"{meaning.severity} · {format_time(decision.at)} · {_phases(decision)} · by {decision.actor} · "
@@ -127,7 +132,7 @@ def _one(decision: StoredTransition, facts: MessageFacts) -> MessageBody:
     return MessageBody(
         text=_escape(f"[{str(meaning.severity).upper()}] {head}: {reason}"),
         blocks=[
-            _section(f"{_SIGN[meaning.severity]} *{head}*\n{reason}"),
+            _section("\n".join([f"{_SIGN[meaning.severity]} *{head}*", *said])),
             ContextBlock(elements=[MarkdownText(text=_escape(context))]),
         ],
         driftd=facts,
@@ -154,7 +159,11 @@ def _digest(decisions: Sequence[StoredTransition], facts: MessageFacts) -> Messa
 
 def _line(decision: StoredTransition) -> str:
     title = meaning_of(decision.event).title
-    return f"• {format_time(decision.at)} *{decision.model}* {title}: {_cut(decision.reason, LONGEST_LINE)}"
+    return f"• {format_time(decision.at)} *{decision.model}* {title}: {_cut(_parts(decision).what, LONGEST_LINE)}"
+
+
+def _parts(decision: StoredTransition) -> DecisionParts:
+    return parts_of(decision.model, decision.event, decision.reason, decision.decision_figures)
 
 
 def _worst_first(decisions: Sequence[StoredTransition]) -> list[StoredTransition]:
@@ -184,9 +193,10 @@ def _transition(decision: StoredTransition) -> TransitionFacts:
         severity=meaning.severity,
         title=meaning.title,
         reason=_cut(decision.reason, LONGEST_REASON),
+        parts=_parts(decision),
         phase_from=decision.phase_from,
         phase_to=decision.phase_to,
-        figures=decision.figures,
+        figures={name: value for name, value in decision.figures.items() if name != "parts"},
         actor=decision.actor,
         config_hash=decision.config_hash,
     )

@@ -25,6 +25,7 @@ from driftd.records import (
     Transition,
     Trigger,
 )
+from driftd.sentences.alarms import kind_name
 
 LEVELS = {"performance": Trigger.PERFORMANCE, "harm": Trigger.HARM}  # kinds that stand as levels, the most urgent first
 RAREST_REPORT = 7 * DAY  # a person is told again after 1, 2, 4, 7, 7 ... days
@@ -39,7 +40,7 @@ def open_alarm(state: ModelState, alarm: Alarm, number: int, now: float) -> Mode
 def keep_open(state: ModelState, finding: AlarmStanding, now: float) -> Transition:
     """Know of an alarm that stands, whatever became of the finding that raised it."""
     if any(known.kind == finding.alarm.kind for known in state.open_alarms):
-        return Transition(state, f"{finding.alarm.kind} alarm {finding.number} stands")
+        return Transition(state, f"{kind_name(finding.alarm.kind)} alarm {finding.number} stands")
     return Transition(
         open_alarm(state, finding.alarm, finding.number, now), f"alarm {finding.number} is found standing"
     )
@@ -49,10 +50,10 @@ def clear_alarm(state: ModelState, finding: AlarmCleared) -> Transition:
     """End an alarm because its evidence fell, with the request that it made."""
     cleared = next((known for known in state.open_alarms if known.kind == finding.kind), None)
     if cleared is None:
-        return Transition(state, f"no {finding.kind} alarm stands")
+        return Transition(state, f"no {kind_name(finding.kind)} alarm stands")
     after = _with_alarms(state, [known for known in state.open_alarms if known is not cleared])
     after = without_extra(after, frozenset({cleared.number}))
-    reason = f"{cleared.kind} alarm {cleared.number} is cleared: {finding.sentence}"
+    reason = f"{_name(cleared)} is cleared: {finding.sentence.rstrip('.')}"
     want = pending_request(state)
     if want is not None and want.alarm == cleared.number:
         after, reason = replace(after, want=None, waits=None), f"{reason}; the build that it requested is not needed"
@@ -169,12 +170,12 @@ def reset_evidence(state: ModelState, finding: OperatorRequest, now: float) -> T
     A fault that blocks builds is no evidence: the next window, or cohort of labels, decides on it as ever.
     """
     if state.champion is None:
-        return Transition(state, "no version serves, so there is no evidence to begin anew", Event.REQUEST_REFUSED)
+        return Transition(state, "no version serves, so there is no evidence to reset", Event.REQUEST_REFUSED)
     if not finding.text.strip():
-        return Transition(state, "beginning the evidence anew needs a reason (--why)", Event.REQUEST_REFUSED)
+        return Transition(state, "resetting the evidence needs a reason (--why)", Event.REQUEST_REFUSED)
     numbers = open_numbers(state)
     after = without_extra(_with_alarms(state, []), numbers)
-    reason = f"{finding.who} has the evidence against version {state.champion} begin anew: {finding.text}"
+    reason = f"{finding.who} resets the evidence against version {state.champion}: {finding.text}"
     if numbers:
         reason = f"{reason}; alarm {', '.join(map(str, sorted(numbers)))} is put aside with it"
     want = pending_request(state)
@@ -203,10 +204,15 @@ def report_unattended(transition: Transition, settings: PolicySettings, override
     reported = replace(alarm, reported_at=now, reports=alarm.reports + 1)
     after = _with_alarms(state, [reported if known is alarm else known for known in state.open_alarms])
     reason = (
-        f"{alarm.kind} alarm {alarm.number} has stood for {format_duration(now - alarm.since)} and no build is under "
+        f"{_name(alarm)} has stood for {format_duration(now - alarm.since)} and no build is under "
         f"way for it: {waits or transition.reason}; {alarm.sentence}"
     )
     return Transition(after, reason, Event.ALARM_UNATTENDED, (), _figures(alarm))
+
+
+def _name(alarm: OpenAlarm) -> str:
+    """What an alarm is called in a sentence: its kind and its number."""
+    return f"{kind_name(alarm.kind)} alarm {alarm.number}"
 
 
 def _is_attended(state: ModelState, override: Override) -> bool:

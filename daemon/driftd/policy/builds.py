@@ -367,7 +367,9 @@ def _fail_build(
         if want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
             want, failures = None, 0
     is_tried_again = want is not None or state.open_alarms
-    after = f"next try at {format_time(now + pause)}" if is_tried_again else "no further try until a new alarm or wish"
+    after = (
+        f"next try at {format_time(now + pause)}" if is_tried_again else "no further try until a new alarm or request"
+    )
     back = replace(
         state,
         phase=resting_phase(state),

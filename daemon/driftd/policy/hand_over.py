@@ -342,7 +342,7 @@ def ask_for_version(
     if asked is None or asked.since != want.since:
         obstacle = find_obstacle(state, replace(want, labels_needed=0), facts, settings, override, now)
         if obstacle is not None:
-            return Transition(replace(state, waits=obstacle), f"a new version is wanted and waits: {obstacle}")
+            return Transition(replace(state, waits=obstacle), f"a new version is requested and waits: {obstacle}")
         request = VersionRequest(want.since, want.reason)
         stays = any(alarm.number == want.alarm for alarm in state.open_alarms)
         after = replace(state, version_request=request, waits=NO_TRAINER, want=want if stays else None)
@@ -351,7 +351,7 @@ def ask_for_version(
         return Transition(
             after, f"a new version is asked for: {want.reason}; {NO_TRAINER}", Event.VERSION_WANTED, actions, figures
         )
-    return Transition(replace(state, waits=NO_TRAINER), f"a new version is wanted ({want.reason}): {NO_TRAINER}")
+    return Transition(replace(state, waits=NO_TRAINER), f"a new version is requested ({want.reason}): {NO_TRAINER}")
 
 
 def _ask(request: VersionRequest) -> Action:

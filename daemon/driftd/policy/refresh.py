@@ -60,7 +60,7 @@ def due_request(
     if _windows_passed(facts, rules, refresh) < rules.every or facts.fresh_labels < wanted:
         return None
     if standing is not None:
-        reason = f"{fresh}, and alarm {standing.number} still stands: {standing.sentence}"
+        reason = f"{fresh}, and alarm {standing.number} still stands: {standing.sentence.rstrip('.')}"
         return BuildRequest(Trigger.PERFORMANCE, reason, now, change_at=standing.change_at, alarm=standing.number)
     grown = f"{fresh}; it weighed {refresh.effective:.0f}, and from {wanted} on one is due"
     return BuildRequest(Trigger.REFRESH, grown, now, change_at=refresh.change_at)

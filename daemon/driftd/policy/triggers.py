@@ -42,6 +42,7 @@ from driftd.records import (
     Transition,
     Trigger,
 )
+from driftd.sentences import alarms as sentences
 
 TRIGGER_OF_KIND = {
     "performance": Trigger.PERFORMANCE,
@@ -74,12 +75,15 @@ def record_alarm(
     """Record an alarm, render its report, and request a build where `retrain.on` names its kind."""
     alarm = finding.alarm
     report = Action(ReportArguments(alarm=finding.number, sentence=alarm.sentence))
-    figures = DecisionFigures(alarm=finding.number, kind=alarm.kind, evidence=alarm.evidence, threshold=alarm.threshold)
     if alarm.kind in LEVELS:
         state = open_alarm(state, alarm, finding.number, now)
     wanting, consequence = _consequence(state, finding, settings, override, now)
+    parts = sentences.alarm_parts(alarm, consequence)
+    figures = DecisionFigures(
+        alarm=finding.number, kind=alarm.kind, evidence=alarm.evidence, threshold=alarm.threshold, parts=parts
+    )
     actions = (report,) if settings.has_rows else ()
-    return Transition(wanting, f"{alarm.sentence}; {consequence}", Event.ALARM, actions, figures)
+    return Transition(wanting, parts.text, Event.ALARM, actions, figures)
 
 
 def _consequence(
@@ -88,9 +92,9 @@ def _consequence(
     alarm = finding.alarm
     trigger = TRIGGER_OF_KIND.get(alarm.kind)
     if trigger is None:
-        return state, "a fault of the pipeline never builds"
+        return state, sentences.never_builds()
     if trigger not in settings.retrain_on:
-        return state, f"this informs only ({trigger} is not in retrain.on)"
+        return state, sentences.informs_only(state.model, trigger)
     want = (
         request_for_alarm(state, settings, override, now)
         if alarm.kind in LEVELS
@@ -98,10 +102,18 @@ def _consequence(
     )
     if want is None:
         return state, _standing_consequence(state)
-    first = "a refresh is brought forward" if is_refresh(want, settings) else "a build is wanted"
+    return replace(state, want=want), _describe_request(state, want, settings)
+
+
+def _describe_request(state: ModelState, want: BuildRequest, settings: PolicySettings) -> str:
+    """What happens next for an alarm that requests a build."""
+    if not settings.can_train:
+        return sentences.asks_for_version()
     if state.phase is Phase.PROBATION and not (state.probation is not None and state.probation.until_refresh):
-        first = "a build is wanted once probation has decided between this version and the one before"
-    return replace(state, want=want), first
+        return sentences.builds_after_probation()
+    if is_refresh(want, settings):
+        return sentences.refreshes_next()
+    return sentences.builds_with_labels(want.labels_needed) if want.labels_needed else sentences.builds_next()
 
 
 def _request_for_drift(
@@ -124,12 +136,8 @@ def _request_for_drift(
 
 def _standing_consequence(state: ModelState) -> str:
     if state.build is not None:
-        return f"build {state.build.number} is already under way"
-    return (
-        f"a build is already wanted since {format_time(state.want.since)}"
-        if state.want is not None
-        else "it is acknowledged"
-    )
+        return sentences.is_building(state.build.number)
+    return sentences.is_acknowledged() if state.want is None else sentences.is_requested(format_time(state.want.since))
 
 
 def consider_build(
@@ -147,7 +155,7 @@ def consider_build(
     obstacle = find_obstacle(state, state.want, facts, settings, override, now)
     if obstacle is not None:
         return Transition(
-            replace(state, waits=obstacle), f"a build is wanted ({state.want.reason}) and waits: {obstacle}"
+            replace(state, waits=obstacle), f"a build is requested ({state.want.reason}) and waits: {obstacle}"
         )
     return start(state, state.want, facts, settings, now)
 
@@ -331,7 +339,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
     action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
     if build.is_refresh:
         action = refresh_action(state, build)
-    reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
+    reason = f"building version {build.number} because of {sentences.TRIGGERS[want.trigger]}: {want.reason.rstrip('.')}"
     if state.blocked is not None:
         reason = f"{reason}; warning: the pipeline may be broken ({state.blocked}), rows of such windows are left out"
     if state.build is not None:

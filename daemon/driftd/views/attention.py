@@ -12,6 +12,7 @@ from driftd.observe.alert_rule import section_of
 from driftd.records import Phase, Verdict
 from driftd.views.other_systems import describe_registry, is_awaited, needs_look
 from driftd.views.status import ModelStatus
+from driftd_detectors.assessment import SAID
 from driftd_detectors.assessment import number as format_evidence
 
 _NOT_WATCHED = "DriftdModelNotWatched"
@@ -149,8 +150,8 @@ def _drift_attention(status: ModelStatus) -> Attention | None:
     if not loud:
         return None
     first = "performance" if "performance" in loud else loud[0]
-    subjects = {"performance": "Performance has become worse", "harm": "Performance is estimated to have become worse"}
-    title = subjects.get(first, f"Drift in {' and '.join({'data': 'the data'}.get(k, 'the ' + k) for k in loud)}")
+    subjects = {"performance": "Performance has become worse", "harm": "Estimated performance has become worse"}
+    title = subjects.get(first, f"Drift in the {' and the '.join(SAID.get(kind, kind) for kind in loud)}")
     alerts = {"performance": "DriftdPerformanceBelowTolerance", "harm": "DriftdEstimatedPerformanceFalling"}
     alert = alerts.get(first, "DriftdDriftConfirmed")
     return Attention.of(Urgency.DRIFT, f"{title}. {_answer(status)}", status.evidence[first].sentence, alert=alert)
@@ -159,12 +160,12 @@ def _drift_attention(status: ModelStatus) -> Attention | None:
 def _answer(status: ModelStatus) -> str:
     """What driftd does about an alarm."""
     if status.phase is Phase.PAUSED:
-        return "Everything is held."
+        return "The model is paused."
     if status.build is not None:
         return f"Version {status.build.number} is being built ({str(status.build.step).replace('_', ' ')})."
     if status.waits:
-        return f"{'A new version' if status.version_asked else 'A build'} is wanted and waits: {status.waits}."
-    return "A build is wanted." if status.wanted else "Nothing is built: this alarm only informs."
+        return f"{'A new version' if status.version_asked else 'A build'} is requested and waits: {status.waits}."
+    return "A build is requested." if status.wanted else "Nothing is built: this alarm only informs."
 
 
 def _evidence_attention(status: ModelStatus) -> Attention | None:
@@ -172,9 +173,10 @@ def _evidence_attention(status: ModelStatus) -> Attention | None:
     if not suspected:
         return None
     found = status.evidence[suspected[0]]
-    gathered = f"{format_evidence(found.evidence)} of {format_evidence(found.threshold)}"
+    gathered = f"{format_evidence(found.evidence)} of the {format_evidence(found.threshold)} that an alarm needs"
+    where = SAID.get(suspected[0], suspected[0])
     return Attention.of(
-        Urgency.WATCH, f"Evidence of drift in {suspected[0]} gathers: {gathered}. No alarm yet.", found.sentence
+        Urgency.WATCH, f"No alarm yet: {found.sentence}", f"The evidence on {where} does not suffice: {gathered}."
     )
 
 
@@ -205,5 +207,10 @@ def _calm_attention(status: ModelStatus) -> Attention:
     if status.verdict is Verdict.INCONCLUSIVE:
         return Attention.of(Urgency.WAIT, "The last window says nothing.", status.reason)
     if "performance" not in status.evidence:
-        return Attention.of(Urgency.OK, "Nothing moved. No labels were evaluated yet.", status.learning or "")
-    return Attention.of(Urgency.OK, "Nothing moved.", status.learning or "")
+        return Attention.of(Urgency.OK, f"{_calm(status)} No labels were evaluated yet.", status.learning or "")
+    return Attention.of(Urgency.OK, _calm(status), status.learning or "")
+
+
+def _calm(status: ModelStatus) -> str:
+    """What the last check says where nothing alarms; one of an earlier driftd has other words."""
+    return status.reason if status.reason.startswith("No alarm") else "No alarm."

@@ -177,7 +177,7 @@ def _neglected_alarm(model: _Model) -> ActiveCondition | None:
     since = min((at for at in (model.value(model_families.ALARM_SINCE, kind) for kind in kinds) if at), default=None)
     sentence = f"Performance is too low since {format_time(since)}, and no build for it is under way."
     detail = "No build could start, or none was better."
-    return ActiveCondition("DriftdAlarmUnattended", sentence, detail, f"driftd status {model.name}")
+    return ActiveCondition("DriftdAlarmUnattended", sentence, detail, f"driftd status --model {model.name}")
 
 
 def _rollback(model: _Model) -> ActiveCondition | None:

@@ -8,12 +8,13 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from driftd.actions import ActionKind
+from driftd.actions import ActionKind, DecisionParts
 from driftd.decisions import Severity, meaning_of
 from driftd.events import Event
 from driftd.paths import Places
 from driftd.registry import ManifestError, Registry
 from driftd.registry.manifest import Manifest
+from driftd.sentences.decisions import parts_of
 from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
@@ -31,6 +32,7 @@ class DecisionDetail(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     meaning: str
     reason: str
+    parts: DecisionParts  # what is said of it: what changed, how sure, what happens next, the figures
     figures: Mapping[str, object]  # as they are stored, only to be shown
     phase_from: str
     phase_to: str
@@ -117,7 +119,8 @@ def _decision(line: StoredTransition) -> DecisionDetail:
         event=line.event,
         meaning=meaning_of(line.event).explanation,
         reason=line.reason,
-        figures=line.figures,
+        parts=parts_of(line.model, line.event, line.reason, line.decision_figures),
+        figures={name: value for name, value in line.figures.items() if name != "parts"},
         phase_from=line.phase_from,
         phase_to=line.phase_to,
         by=line.actor,
@@ -152,7 +155,8 @@ def _start_of(
 
 def _led_to(alarmed: StoredTransition, start: StoredTransition) -> bool:
     """Whether the alarm that a line tells of caused a build."""
-    sentence = alarmed.reason.rpartition("; ")[0] or alarmed.reason  # without the consequence that follows it
+    parts = alarmed.decision_figures.parts
+    sentence = alarmed.reason.rpartition("; ")[0] or alarmed.reason if parts is None else parts.what
     return _is_caused_by(start, alarmed.decision_figures.alarm, sentence)
 
 

@@ -18,6 +18,7 @@ from driftd.formatting import format_minute
 from driftd.paths import Places
 from driftd.records import Build, HandOver, ModelState, Phase, Probation, RegistryState, Verdict
 from driftd.registry import Registry
+from driftd.sentences.alarms import kind_name
 from driftd.store.state.reader import StateAbsentError, StateReader
 from driftd.store.state.records import CheckFigures, KindEvidence, StoredCheck
 from driftd.views.conditions import (
@@ -310,7 +311,9 @@ def needs_person(state: ModelState) -> str | None:
         return f"the pipeline is broken, builds are blocked: {state.blocked}"
     if state.unattended is not None:
         alarm = state.unattended
-        what = f"no build for {alarm.kind} alarm {alarm.number} is under way: {state.waits or 'none was begun'}"
+        what = (
+            f"no build for {kind_name(alarm.kind)} alarm {alarm.number} is under way: {state.waits or 'none was begun'}"
+        )
         return f"{what} (`driftd acknowledge {state.model} {alarm.number}` if that is known)"
     return describe_registry(state.registry, state.build) if needs_look(state.registry) else None
 
@@ -339,7 +342,7 @@ def sentences(status: ServedStatus) -> list[str]:
         said.append(status.rows.sentence)
     said += unseen_labels(status.label_figures)
     loud = {kind: found for kind, found in status.evidence.items() if found.verdict is not Verdict.OK}
-    said += [f"{kind} {found.verdict}: {found.sentence}" for kind, found in loud.items()]
+    said += [f"{kind_name(kind)} {found.verdict}: {found.sentence}" for kind, found in loud.items()]
     if status.learning:
         said.append(f"still {status.learning}")
     if status.build is not None:
@@ -351,7 +354,7 @@ def sentences(status: ServedStatus) -> list[str]:
         times = "the last build failed" if status.failures == 1 else f"the last {status.failures} builds failed"
         said.append(f"{times}: `driftd history {status.model}` says why")
     if status.waits:
-        said.append(f"a build is wanted and waits: {status.waits}")
+        said.append(f"a build is requested and waits: {status.waits}")
     if status.pinned is not None and status.pin_refused is None:
         said.append(f"version {status.pinned} is pinned by the override")
     if status.standing_alarms:

@@ -20,6 +20,7 @@ from driftd_detectors.assessment import (
     summary_of,
 )
 from driftd_detectors.columns import Numbers
+from driftd_detectors.evidence.change_sentences import format_day, format_pair
 from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
 from driftd_detectors.serialization import pack, unpack
 from driftd_detectors.settings import DETECTORS_SHARE
@@ -177,7 +178,8 @@ class DetectorDrift(EvidenceView):
             verdict,
             value,
             threshold,
-            f"nothing moved: evidence {number(value)} of {number(threshold)}" if calm else self._sentence(),
+            "No alarm." if calm else self._sentence(),
+            f"evidence {number(value)} of {number(threshold)}" if calm else self._figures(),
             leaders=() if calm else self._leaders(),
             change_start=None if calm else evidence.change_start(),
             crossed=evidence.crossed,
@@ -188,6 +190,8 @@ class DetectorDrift(EvidenceView):
         others = tuple(kind for kind in assessment.kinds if kind.kind is not EvidenceKind.DATA)
         kinds = (self.join(assessment.of(EvidenceKind.DATA)), *others)
         verdict, sentence = summary_of(kinds)
+        if verdict is Verdict.OK:
+            sentence = assessment.sentence
         scores = (*assessment.scores, *self.scores())
         return replace(assessment, verdict=verdict, sentence=sentence, kinds=kinds, scores=scores)
 
@@ -217,15 +221,25 @@ class DetectorDrift(EvidenceView):
         return tuple((name, round(share, 4)) for name, share in ranked if share > 0)
 
     def _sentence(self) -> str:
+        stream = int(np.argmax(self.evidence.shares))
+        before, now = format_pair(float(self.usual[stream]), self._recent(stream))
+        start = self.evidence.change_start()
+        day = f" (since {format_day(start)})" if start is not None and start > 0 else ""
+        return f"{self.names[stream]}: {now}, was {before}{day}."
+
+    def _recent(self, stream: int) -> float:
+        """The score of a detector over the windows since it is suspected."""
+        recent = np.asarray(self.evidence.history.values[-max(1, self.evidence.since) :, stream], dtype=np.float64)
+        now = float(np.nanmean(recent)) if np.isfinite(recent).any() else float("nan")
+        return now**3 if self.roots[stream] else now
+
+    def _figures(self) -> str:
         evidence = self.evidence
         stream = int(np.argmax(evidence.shares))
         since = max(1, evidence.since)
-        recent = np.asarray(evidence.history.values[-since:, stream], dtype=np.float64)
-        now = float(np.nanmean(recent)) if np.isfinite(recent).any() else float("nan")
-        now = now**3 if self.roots[stream] else now
         return (
-            f"{self.names[stream]} is {now:.3g}, {self.usual[stream]:.3g} on the reference's windows: evidence "
-            f"{number(DETECTORS_SHARE * evidence.value)} against a threshold of "
+            f"{self.names[stream]} is {self._recent(stream):.3g}, {self.usual[stream]:.3g} on the reference's windows: "
+            f"evidence {number(DETECTORS_SHARE * evidence.value)} against a threshold of "
             f"{number(DETECTORS_SHARE * evidence.threshold)}, over {format_windows(since)}"
         )
 

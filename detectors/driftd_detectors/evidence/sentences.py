@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Self
 
 import numpy as np
 
+from driftd_detectors.assessment import format_windows, number
 from driftd_detectors.columns import Numbers
+from driftd_detectors.evidence.change_sentences import format_day
 from driftd_detectors.evidence.evidence import Evidence
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.scores.comparison import odd_bins
@@ -17,12 +18,6 @@ from driftd_detectors.scores.components import share_of
 from driftd_detectors.scores.scoring import SHARES, Stream
 
 _SHARE_SAID = {"missing": "is missing", "outside": "has values that the reference never held"}
-
-
-def format_day(start: float) -> str:
-    """The day of an epoch second in UTC: 29 June 2026."""
-    day = datetime.fromtimestamp(start, UTC)
-    return f"{day.day} {day:%B %Y}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,32 @@ class StreamSentences:
         return float(share_of(np.array([change]), rows, self.usual[[at]])[0])
 
 
+def describe_stream(stream: Stream) -> str:
+    """What moved, where no Profile says by how much in the reader's units; one sentence."""
+    said = {
+        "global": "All features together differ from the reference.",
+        "largest": "Two features no longer depend on each other as they did.",
+        "together": "Features no longer depend on each other as they did.",
+        "missing": f"{stream.subject}: the share of missing values changed.",
+        "outside": f"{stream.subject}: values that the reference never held.",
+    }
+    return said.get(stream.component, f"{stream.subject}: other values than in the reference.")
+
+
+def describe_evidence(moved: str, others: Sequence[str], evidence: Evidence, windows: int) -> str:
+    """A stream's move with the names of the others, the evidence and its threshold, over so many windows."""
+    more = f" (and {', '.join(others[:2])}{' and others' if len(others) > 2 else ''})" if others else ""  # noqa: PLR2004
+    return (
+        f"{moved}{more}: evidence {number(evidence.value)} against a threshold of {number(evidence.threshold)}, over "
+        f"{format_windows(windows)}"
+    )
+
+
+def describe_earlier(change_at: float | None) -> str:
+    """That the alarm on an earlier change stands; empty where none does."""
+    return "" if change_at is None else f"The alarm on the change of {format_day(change_at)} stands beside it."
+
+
 def _describe_move(stream: Stream, amount: float, second: str) -> str:
     up = amount > 0
     said = {
@@ -80,7 +101,7 @@ def _describe_move(stream: Stream, amount: float, second: str) -> str:
         "rest": f"{stream.subject} changed its shape ({amount:.1f} sds beyond chance)",
         "chi_square": f"{stream.subject} has other shares of its values ({amount:.1f} sds beyond chance)",
         "global": f"all features together moved ({amount:.1f} sds beyond chance)",
-        "largest": f"a pair of features no longer moves together as it did ({amount:.1f} sds beyond chance)",
-        "together": f"features no longer move together as they did ({amount:.1f} sds beyond chance)",
+        "largest": f"the correlation of a pair of features changed ({amount:.1f} sds beyond chance)",
+        "together": f"the correlations of features changed ({amount:.1f} sds beyond chance)",
     }
     return said[stream.component]

@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import EvidenceKind, KindAssessment, Score, Verdict, format_windows, number
+from driftd_detectors.assessment import EvidenceKind, KindAssessment, Score, Verdict, number
 from driftd_detectors.columns import Numbers
+from driftd_detectors.evidence.change_sentences import format_day
 from driftd_detectors.evidence.evidence import SUSPECTED, Evidence, EvidenceView, StreamWeights
-from driftd_detectors.evidence.sentences import StreamSentences, format_day
+from driftd_detectors.evidence.sentences import StreamSentences, describe_earlier, describe_evidence, describe_stream
 from driftd_detectors.profile.layout import Layout
 from driftd_detectors.scores.scoring import (
     LINEAR,
@@ -170,18 +171,31 @@ class StreamDrift(EvidenceView):
         verdict = Verdict.DRIFT if evidence.alarmed else Verdict.SUSPECTED if value >= SUSPECTED else Verdict.OK
         if evidence.is_learning:
             return KindAssessment(self.kind, Verdict.INCONCLUSIVE, value, threshold, evidence.learning or "learning")
-        calm = f"nothing moved: evidence {number(value)} of {number(threshold)}"
-        calm += "" if self.absorbed is None else f", {self.absorbed}"
+        if verdict is Verdict.OK:
+            level = "" if self.absorbed is None else f" What is normal now is {self.absorbed}."
+            figures = f"evidence {number(value)} of {number(threshold)}"
+            return KindAssessment(self.kind, verdict, value, threshold, f"No alarm.{level}", figures)
+        leaders = self.leaders()
+        streams = tuple(self._leading(name) for name, _ in leaders) or (0,)
+        named = tuple((self.streams[at].subject, self.streams[at].component) for at in streams)
         return KindAssessment(
             self.kind,
             verdict,
             value,
             threshold,
-            calm if verdict is Verdict.OK else self._sentence(),
-            leaders=() if verdict is Verdict.OK else self.leaders(),
-            change_start=None if verdict is Verdict.OK else evidence.change_start(),
+            describe_stream(self.streams[streams[0]]),
+            self._figures(),
+            named,
+            note=describe_earlier(None if self.newest is None else self.changed_at),
+            leaders=leaders,
+            change_start=evidence.change_start(),
             crossed=evidence.crossed,
         )
+
+    def _leading(self, subject: str) -> int:
+        """The stream of a subject that has most of the evidence."""
+        own = np.array([stream.subject == subject for stream in self.streams])
+        return int(np.argmax(np.where(own, self.evidence.shares, -1.0)))
 
     def scores(self, scores: WindowScores, start: float) -> tuple[Score, ...]:
         """The scores of the window that has something to say, with what each stream has gathered.
@@ -224,22 +238,14 @@ class StreamDrift(EvidenceView):
         ]
         return any(self.evidence.shares[at] > 0 and gathered[at] >= SUSPECTED for at in own)
 
-    def _sentence(self) -> str:
+    def _figures(self) -> str:
+        """How far the leading stream moved, in its own units, and the evidence of all."""
         evidence = self.evidence
-        first, *others = [name for name, _ in self.leaders()] or [self.streams[0].subject]
-        own = np.array([stream.subject == first for stream in self.streams])
-        leading = int(np.argmax(np.where(own, evidence.shares, -1.0)))
-        since = max(1, evidence.since)
-        more = f" (and {', '.join(others[:2])}{' and others' if len(others) > 2 else ''})" if others else ""  # noqa: PLR2004
-        own_since = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
-        if first == self.newest and self.changed_at is not None:
-            more = f" (while the alarm on what began on {format_day(self.changed_at)} stands)"
-            since = own_since
-        said = self.sentences.move(leading, evidence, min(since, own_since))
-        return (
-            f"{said}{more}: evidence {number(evidence.value)} against a threshold of "
-            f"{number(evidence.threshold)}, over {format_windows(since)}"
-        )
+        names = [name for name, _ in self.leaders()] or [self.streams[0].subject]
+        leading = self._leading(names[0])
+        own = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
+        since = own if names[0] == self.newest else max(1, evidence.since)
+        return describe_evidence(self.sentences.move(leading, evidence, min(since, own)), names[1:], evidence, since)
 
     def _tolerances(self, rows: int) -> Numbers:
         return self.margins.sizes(self.tolerance, rows)

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, Score, Verdict, format_windows, number
+from driftd_detectors.assessment import (
+    Assessment,
+    Change,
+    EvidenceKind,
+    KindAssessment,
+    Measure,
+    Score,
+    Verdict,
+    format_windows,
+    number,
+)
 from driftd_detectors.columns import Outcomes
+from driftd_detectors.evidence.change_sentences import describe_changes, format_number, metric_name
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.performance.betting import CertifiedPerformance
 from driftd_detectors.performance.cohort_loss import CohortEstimate, estimate_loss
 from driftd_detectors.performance.label_delay import FEWEST_LABELS, LabelDelay, Maturity
-from driftd_detectors.performance.level_view import alarm_sentence, cleared_sentence, suspicion_sentence
+from driftd_detectors.performance.level_view import (
+    alarm_sentence,
+    change_sentence,
+    cleared_sentence,
+    level_change,
+    suspicion_sentence,
+)
 from driftd_detectors.performance.loss_reference import LossReference
 from driftd_detectors.performance.losses import value_of
 from driftd_detectors.performance.performance import Performance, PerformancePair
@@ -62,7 +79,9 @@ def assess_cohort(
     kind = _kind(after, estimate, loss)
     notes = []
     if known.changed:
-        notes.append("labels come otherwise than they did: only mature cohorts count for now")
+        notes.append(
+            "the delay of labels changed: until it is learned again, only windows with nearly all labels count"
+        )
     if chosen_instead is not None:
         notes.append(f"{chosen_instead} is not defined for the reference")
     figures = _figures(after, estimate, loss, known)
@@ -75,7 +94,7 @@ def assess_cohort(
     name = display_name(loss.metric)
     assessment = Assessment(
         kind.verdict,
-        "; ".join([kind.sentence, *notes]),
+        "; ".join([kind.sentence.rstrip("."), *notes]) + ".",
         outcomes.rows,
         (kind,),
         (Score(EvidenceKind.PERFORMANCE, name, "loss", estimate.loss, estimate.sampling_sd, after.value),),
@@ -147,6 +166,8 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
         value,
         threshold,
         _sentence(after, verdict, estimate, loss),
+        _format_figures(after, verdict, estimate, loss),
+        changes=() if calm else (_change(after, estimate, loss),),
         leaders=() if calm else ((display_name(_leading_metric(after, loss)), 1.0),),
         change_start=None if calm else after.change_start,
         crossed=after.crossed,
@@ -155,7 +176,31 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
     )
 
 
+def _change(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Change:
+    """What the metric that leads is now, and what it was on the reference."""
+    if isinstance(after, CertifiedPerformance):
+        now, usual = (value_of(loss.metric, value) for value in (estimate.loss, loss.mean))
+        return Change(loss.metric, Measure.LOSS, usual, now, rows=estimate.labels)
+    leading = after.leading if isinstance(after, PerformancePair) else after
+    return level_change(leading.evidence, leading.reference.metric)
+
+
 def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss: LossReference) -> str:
+    """What the loss is now, without the evidence."""
+    if verdict is Verdict.OK and not after.cleared:
+        return f"{_describe_loss(estimate, loss)}."
+    if after.cleared:
+        said = _format_figures(after, verdict, estimate, loss)
+        return f"{said.rstrip('.')}."
+    change = _change(after, estimate, loss)
+    if isinstance(after, CertifiedPerformance):
+        return describe_changes((change,), after.change_start)
+    leading = after.leading if isinstance(after, PerformancePair) else after
+    return change_sentence(leading.evidence, change)
+
+
+def _format_figures(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss: LossReference) -> str:
+    """The same with the evidence and what is tolerated."""
     gathered = f"evidence {number(after.value)} against a threshold of {number(after.threshold)}"
     seen, metric = _describe_loss(estimate, loss), _leading_metric(after, loss)
     if isinstance(after, CertifiedPerformance):
@@ -163,7 +208,7 @@ def _sentence(after: Detector, verdict: Verdict, estimate: CohortEstimate, loss:
         return f"{seen}: {'the alarm has cleared' if after.cleared else gathered + over}"
     leading = after.leading if isinstance(after, PerformancePair) else after
     if after.alarmed:
-        return alarm_sentence(leading.evidence, metric, display_name(metric))
+        return f"{alarm_sentence(leading.evidence, metric, display_name(metric))} {gathered[:1].upper()}{gathered[1:]}."
     if after.cleared:
         ended = after.first if isinstance(after, PerformancePair) and after.first.cleared else leading
         metric = ended.reference.metric
@@ -178,5 +223,7 @@ def _leading_metric(after: Detector, loss: LossReference) -> str:
 
 
 def _describe_loss(estimate: CohortEstimate, loss: LossReference) -> str:
-    now, usual = (f"{value_of(loss.metric, loss_value):.4g}" for loss_value in (estimate.loss, loss.mean))
-    return f"{display_name(loss.metric)} {now} on {estimate.labels} labels, {usual} on the reference"
+    now, usual = (format_number(value_of(loss.metric, value)) for value in (estimate.loss, loss.mean))
+    name = metric_name(display_name(loss.metric))
+    labels = "1 label" if estimate.labels == 1 else f"{estimate.labels:,} labels"
+    return f"{name[:1].upper()}{name[1:]}: {now} on {labels}, {usual} on the reference"

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import EvidenceKind, KindAssessment, Verdict, number
+from driftd_detectors.assessment import Change, EvidenceKind, KindAssessment, Measure, Verdict, number
 from driftd_detectors.columns import Numbers
+from driftd_detectors.evidence.change_sentences import format_pair, metric_name
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.performance.estimated_loss import ExpectedLoss, LossEstimate
 from driftd_detectors.performance.level_averages import Stretch, places_of
@@ -17,7 +18,9 @@ from driftd_detectors.performance.level_evidence import LevelEvidence, Promise
 from driftd_detectors.performance.level_view import (
     LevelView,
     alarm_sentence,
+    change_sentence,
     cleared_sentence,
+    level_change,
     pack_level,
     suspicion_sentence,
     unpack_level,
@@ -188,6 +191,8 @@ class Harm(LevelView):
             evidence.value,
             evidence.threshold,
             self._sentence(verdict, self.last),
+            self._figures(verdict, self.last),
+            changes=() if calm else (self._change(),),
             leaders=() if calm else ((display_name(self.expected.metric), 1.0),),
             change_start=None if calm else evidence.change_start,
             crossed=evidence.crossed,
@@ -195,7 +200,19 @@ class Harm(LevelView):
             cleared=self.ended,
         )
 
+    def _change(self) -> Change:
+        return level_change(self.evidence, self.expected.metric, Measure.ESTIMATE)
+
     def _sentence(self, verdict: Verdict, last: LossEstimate) -> str:
+        """What the estimate is now, without the evidence."""
+        if self.evidence.cleared:
+            return self._figures(verdict, last)
+        if verdict is not Verdict.OK:
+            return change_sentence(self.evidence, self._change())
+        estimated, usual = format_pair(*(value_of(self.expected.metric, at) for at in (last.loss, self.expected.mean)))
+        return f"Estimated {metric_name(self.expected.metric)}: {estimated}, {usual} on the reference."
+
+    def _figures(self, verdict: Verdict, last: LossEstimate) -> str:
         evidence, metric = self.evidence, self.expected.metric
         estimated, usual = (f"{value_of(metric, value):.4g}" for value in (last.loss, self.expected.mean))
         seen, name = (

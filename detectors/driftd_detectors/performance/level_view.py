@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import StandingAlarm, number
+from driftd_detectors.assessment import Change, Measure, StandingAlarm, number
+from driftd_detectors.evidence.change_sentences import describe_changes, metric_name
 from driftd_detectors.evidence.history import DAY, DAYS_A_WEEK, HOUR
 from driftd_detectors.performance.level_averages import Judged, SpreadPrior, Stretch
 from driftd_detectors.performance.level_evidence import LevelAlarm, LevelEvidence, Promise
@@ -22,6 +23,21 @@ _UNITS = {DAY: "day", HOUR: "hour", DAYS_A_WEEK * DAY: "week", 60.0: "minute"}
 def unit_of(window_seconds: float | None) -> str:
     """The word for one window: day, hour, week, minute, or just window."""
     return "window" if window_seconds is None else _UNITS.get(window_seconds, "window")
+
+
+def level_change(evidence: LevelEvidence, metric: str, measure: Measure = Measure.LOSS, segment: str = "") -> Change:
+    """What the average that stands out most is, beside the level of the reference, as people know the metric."""
+    now, usual = value_of(metric, evidence.judged.average), value_of(metric, evidence.promise.mean)
+    return Change(metric, measure, usual, now, windows=max(1, evidence.judged.span), segment=segment)
+
+
+def change_sentence(evidence: LevelEvidence, change: Change) -> str:
+    """What changed, as one sentence; of an alarm whose averages have come back, that it waits to clear."""
+    if evidence.alarmed and evidence.judged.evidence < evidence.threshold:
+        name = f"{change.segment}: {metric_name(change.subject)}" if change.segment else metric_name(change.subject)
+        name = f"estimated {name}" if change.measure is Measure.ESTIMATE else name
+        return alarm_sentence(evidence, change.subject, name)
+    return describe_changes((change,), evidence.change_start)
 
 
 def alarm_sentence(evidence: LevelEvidence, metric: str, name: str) -> str:

@@ -9,14 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftd_detectors.assessment import Assessment, EvidenceKind, KindAssessment, StandingAlarm, Verdict, loudness
+from driftd_detectors.assessment import (
+    Assessment,
+    EvidenceKind,
+    KindAssessment,
+    StandingAlarm,
+    Verdict,
+    exchange_start,
+    loudness,
+)
 from driftd_detectors.columns import Columns, Outcomes
 from driftd_detectors.evidence.evidence import SUSPECTED
 from driftd_detectors.performance.cohort_loss import estimate_loss
 from driftd_detectors.performance.label_delay import LabelDelay
 from driftd_detectors.performance.level_averages import SpreadPrior
 from driftd_detectors.performance.level_evidence import LevelEvidence
-from driftd_detectors.performance.level_view import alarm_sentence, cleared_sentence, suspicion_sentence
+from driftd_detectors.performance.level_view import (
+    alarm_sentence,
+    change_sentence,
+    cleared_sentence,
+    level_change,
+    suspicion_sentence,
+)
 from driftd_detectors.performance.loss_reference import take_outcomes
 from driftd_detectors.performance.performance import Performance, is_too_rough, tolerance_of
 from driftd_detectors.performance.segments import Segment, chosen_segments, segment_columns
@@ -104,7 +118,7 @@ class SegmentPerformance:
         kind = self.join(whole)
         if kind is whole:
             return assessment
-        sentence = kind.sentence + assessment.sentence.removeprefix(whole.sentence)
+        sentence = exchange_start(assessment.sentence, whole.sentence, kind.sentence)
         return replace(assessment, verdict=kind.verdict, sentence=sentence, kinds=(kind,))
 
     def join(self, whole: KindAssessment) -> KindAssessment:
@@ -140,12 +154,15 @@ class SegmentPerformance:
         name = segment.name
         verdict = Verdict.DRIFT if part.alarmed else Verdict.SUSPECTED
         said = _format_sentence(part, alarm_sentence if part.alarmed else suspicion_sentence)
+        change = level_change(part.evidence, part.reference.metric, segment=name)
         return KindAssessment(
             EvidenceKind.PERFORMANCE,
             verdict,
             part.value / part.threshold * whole.threshold,
             whole.threshold,
+            change_sentence(part.evidence, change),
             f"{name}: {said}",
+            changes=(change,),
             leaders=tuple((other, 1.0 if other == name else 0.0) for other in names[:_MOST_NAMED]),
             change_start=part.change_start,
             crossed=self.crossed,

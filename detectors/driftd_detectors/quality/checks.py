@@ -339,7 +339,7 @@ class FaultEvidence:
         evidence = max((fault.evidence for fault in named), default=0.0) / max(1, self.columns)
         more = f" (and {len(named) - 1} more)" if len(named) > 1 else ""
         sentence = f": evidence {number(evidence)} against a threshold of {number(self.threshold)}"
-        calm = "no fault in any column"
+        calm = "No fault in any column"
         if self.drifted:
             names, windows = ", ".join(self.drifted[:3]), self.novelty[self.drifted[0]].windows
             calm += f"; {names} held values that the reference never did for {windows} windows, with labels: drift"
@@ -348,7 +348,8 @@ class FaultEvidence:
             Verdict.DRIFT if alarms else Verdict.SUSPECTED if faults else Verdict.OK,
             max(evidence, self.threshold) if alarms else evidence,
             self.threshold,
-            f"{named[0].sentence}{more}{sentence}" if named else calm,
+            f"{named[0].sentence}{more}." if named else f"{calm}.",
+            f"{named[0].sentence}{more}{sentence}" if named else "",
             leaders=tuple((fault.subject, 1 / len(named)) for fault in named),
             crossed=self.crossed,
         )

@@ -151,6 +151,12 @@ class StateReader:
                    order by id desc"""
         return [StoredAlarm.from_row(row) for row in self._db.execute(query, (model, version))]
 
+    def profiles_since(self, model: str, version: int, since: float, limit: int) -> list[bytes]:
+        """The newest Profiles of a version's windows that start at `since` (epoch seconds, or a row) or later."""
+        query = """select profile from profiles where model = ? and version = ? and window_start >= ?
+                   order by window_index desc limit ?"""
+        return [row["profile"] for row in self._db.execute(query, (model, version, since, limit))]
+
     def faulty_spans(self, model: str, since: float, known_by: float) -> list[tuple[float, float]]:
         """The times `start <= at < end` of the windows with a fault of the pipeline, oldest first.
 

@@ -80,7 +80,8 @@ class KindEvidence(msgspec.Struct, frozen=True):
     evidence: float
     threshold: float
     verdict: Verdict
-    sentence: str
+    sentence: str  # what changed, in the reader's units
+    figures: str = ""  # the same with evidence, threshold and effect sizes
 
     @property
     def share(self) -> float:

@@ -380,7 +380,8 @@ def post_request(
 
 
 def _evidence(kind: KindAssessment) -> dict[str, object]:
-    return {"evidence": kind.evidence, "threshold": kind.threshold, "verdict": kind.verdict, "sentence": kind.sentence}
+    names = ("evidence", "threshold", "verdict", "sentence", *(("figures",) if kind.figures else ()))
+    return {name: getattr(kind, name) for name in names}
 
 
 def _faults(assessment: Assessment) -> dict[str, object]:
