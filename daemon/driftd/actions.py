@@ -287,6 +287,7 @@ class HandOverResult(msgspec.Struct, frozen=True):
     """What was told, in a clause: how, and which file with which SHA-256."""
 
     sentence: str
+    serves: bool = False  # whether it was read back that the version serves
 
 
 class RegistryResult(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from driftd.loop.decide import COUNTS_A_WINDOW, Counts
 from driftd.loop.disk import DiskUse
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
-from driftd.loop.outside_builds import outside_arguments
+from driftd.loop.outside_builds import outside_arguments, ways_to_tell
 from driftd.loop.resume import EvidenceUnreadableError, MonitorState, restore
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
@@ -355,26 +355,13 @@ class JobArguments:
             case SwapArguments():
                 return {"allow_joblib": self._model.allow_joblib, "is_external": self._model.is_external}
             case HandOverArguments():
-                return self._ways_to_tell()
+                return ways_to_tell(self._model)
             case RegistryArguments():
                 return self._place_of_versions()
             case ReportArguments(alarm=alarm, sentence=sentence):
                 return self._alarm_arguments(alarm, sentence)
             case _:
                 return {}
-
-    def _ways_to_tell(self) -> dict[str, object]:
-        """How the system that serves is told; the secret is in no other job's arguments."""
-        deploy = self._model.deploy
-        file = deploy.webhook_file
-        return {
-            "allow_joblib": self._model.allow_joblib,
-            "command": deploy.command,
-            "webhook": None if deploy.webhook is None else deploy.webhook.get_secret_value(),
-            "webhook_file": None if file is None else str(credential(file)),
-            "mlflow": None if deploy.mlflow is None else deploy.mlflow.model_dump(mode="json"),
-            "timeout": deploy.timeout,
-        }
 
     def _place_of_versions(self) -> dict[str, object]:
         """Where versions are registered; of its secrets the job is told where they are, and reads them itself."""

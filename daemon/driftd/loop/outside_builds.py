@@ -1,4 +1,7 @@
-"""A build outside as the jobs that it is made of: one orders it, one waits for it, one takes in what came back."""
+"""What belongs to systems outside: the jobs of a build that is made there, and how what serves is told.
+
+A build outside is three jobs: one orders it, one waits for it, one takes in what came back.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from driftd.config.deploy_schema import KServe
+from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Http
 from driftd.config.trainer_schema import OutsideTrainer
 from driftd.outside.exchange import Exchange, Outcome, exchange_folder, submission_folder
@@ -88,6 +93,29 @@ def storage_of(storage: dict[str, Any]) -> dict[str, Any]:
     if isinstance(store, dict) and store.get("credentials_file"):
         store = {**store, "credentials_file": str(credential(Path(store["credentials_file"])))}
     return {**storage, "object_store": store}
+
+
+def ways_to_tell(model: ModelConfig) -> dict[str, object]:
+    """How the system that serves is told; the secret is in no other job's arguments."""
+    deploy = model.deploy
+    file = deploy.webhook_file
+    return {
+        "allow_joblib": model.allow_joblib,
+        "command": deploy.command,
+        "webhook": None if deploy.webhook is None else deploy.webhook.get_secret_value(),
+        "webhook_file": None if file is None else str(credential(file)),
+        "mlflow": None if deploy.mlflow is None else deploy.mlflow.model_dump(mode="json"),
+        "kserve": kserve_of(deploy.kserve),
+        "timeout": deploy.timeout,
+    }
+
+
+def kserve_of(kserve: KServe | None) -> dict[str, Any] | None:
+    """The InferenceService that serves, with the whole path of its token."""
+    if kserve is None:
+        return None
+    content = kserve.model_dump(mode="json")
+    return {**content, "token_file": str(credential(kserve.token_file)), "storage": storage_of(content["storage"])}
 
 
 def own_address(http: Http) -> str:

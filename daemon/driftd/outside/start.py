@@ -77,7 +77,8 @@ def start_build(way: Way, order: Mapping[str, object], *, is_again: bool = False
     """
     if way.start is not None:
         return _run(way.start, order, way.timeout)
-    return _limited(_post(way, order, is_again=is_again), way.timeout, "gave no answer")
+    answer: Answer = _limited(_post(way, order, is_again=is_again), way.timeout, "gave no answer")
+    return answer
 
 
 def ask_status(way: Way, url: str) -> Status:

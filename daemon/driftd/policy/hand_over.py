@@ -51,8 +51,7 @@ def apply_to_hand_over(  # noqa: PLR0911 - one return for each finding
     """Apply what a finding means for a hand-over; None where it concerns none."""
     match finding:
         case StepDone(HandOverArguments() as arguments, result):
-            sentence = result.sentence if isinstance(result, HandOverResult) else ""
-            return _finish_tell(state, arguments, sentence)
+            return _finish_tell(state, arguments, result if isinstance(result, HandOverResult) else HandOverResult(""))
         case StepFailed(HandOverArguments() as arguments, error):
             return _fail_tell(state, arguments, error, settings, now)
         case StepFailed(SwapArguments(), error) if state.hand_over is not None:
@@ -149,9 +148,9 @@ def _is_own(hand_over: HandOver | None, arguments: HandOverArguments) -> bool:
     return given == wanted
 
 
-def _finish_tell(state: ModelState, arguments: HandOverArguments, sentence: str) -> Transition:
-    """The other system was told: a version awaits its confirmation from here on."""
-    hand_over = state.hand_over
+def _finish_tell(state: ModelState, arguments: HandOverArguments, result: HandOverResult) -> Transition:
+    """The other system was told: a version awaits its confirmation from here on, unless that was read back at once."""
+    hand_over, sentence = state.hand_over, result.sentence
     if arguments.action is HandOverAction.ASK:
         return Transition(state, f"a new version was asked for{_clause(sentence)}")
     if hand_over is None or not _is_own(hand_over, arguments):
@@ -159,6 +158,8 @@ def _finish_tell(state: ModelState, arguments: HandOverArguments, sentence: str)
     if arguments.action is HandOverAction.TAKE_BACK:
         return Transition(replace(state, hand_over=None), f"the take-back was told{_clause(sentence)}")
     awaited = replace(hand_over, stage=HandOverStage.AWAIT, delivery=sentence, retry_at=None, error="")
+    if result.serves:
+        return _confirm(state, awaited, f"it was read back that it serves{_clause(sentence)}", DecisionFigures())
     version = hand_over.version
     reason = f"version {version} is handed over{_clause(sentence)}; {describe_wait(state.model, awaited)}"
     figures = DecisionFigures(version=version, from_version=hand_over.from_version, until=hand_over.until)

@@ -23,11 +23,13 @@ from driftd.config.redact import redact_command
 from driftd.config.schema import address_in
 from driftd.errors import DriftdError
 from driftd.events import HandOverAction
+from driftd.outside.kserve import KServePlace, serve_uri
+from driftd.outside.storage import copy_files
 from driftd.paths import Places
 from driftd.registry import Manifest, Registry
 from driftd.registry.foreign_models import OnnxModel
 from driftd.registry.loaded import LoadedVersion
-from driftd.registry.manifest import PROBE
+from driftd.registry.manifest import MANIFEST, PROBE
 from driftd.training.mlflow_versions import (
     VERSION,
     MlflowPlace,
@@ -72,6 +74,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     webhook: str | None = None
     webhook_file: str | None = None
     mlflow: RegisteredAlias | None = None
+    kserve: KServePlace | None = None
     timeout: float
 
 
@@ -85,7 +88,8 @@ def run(arguments: Arguments) -> dict[str, object]:
     path = None if manifest is None else registry.file(manifest.model, manifest.version, manifest.artefact)
     message = message_of(arguments, path, None if manifest is None else manifest.files[manifest.artefact])
     file = f"{path}, SHA-256 {message['sha256']}" if path is not None else "no artefact"
-    return {"sentence": f"{_tell(arguments, message, loaded)}: {file}"}
+    sentence = f"{_tell(arguments, message, loaded)}: {file}"
+    return {"sentence": sentence, "serves": arguments.kserve is not None}
 
 
 def _load(registry: Registry, manifest: Manifest, arguments: Arguments) -> LoadedVersion:
@@ -123,6 +127,8 @@ def _tell(arguments: Arguments, message: dict[str, object], loaded: LoadedVersio
         return _post(address_in(Path(arguments.webhook_file)), message, arguments.timeout)
     if arguments.mlflow is not None:
         return _move_alias(arguments.mlflow, arguments, loaded)
+    if arguments.kserve is not None:
+        return _load_in_kserve(arguments.kserve, arguments, path_of(arguments, loaded))
     return "nothing is configured that tells it (deploy), so people do"
 
 
@@ -190,6 +196,24 @@ async def _post_in_time(address: str, message: dict[str, object], timeout: float
                 break
     words = " ".join(said[:_ANSWER_BYTES].decode("utf-8", "replace").split())[:_LINE_SHOWN]
     raise HandOverError(f"the webhook answers {answer.status_code}{f': {words}' if words else ''}")
+
+
+def path_of(arguments: Arguments, loaded: LoadedVersion | None) -> Path | None:
+    """The artefact of the version that is to serve; None where there is none."""
+    registry = Registry(Places(Path(arguments.state_dir)))
+    manifest = None if loaded is None else loaded.manifest
+    return None if manifest is None else registry.file(manifest.model, manifest.version, manifest.artefact)
+
+
+def _load_in_kserve(place: KServePlace, arguments: Arguments, artefact: Path | None) -> str:
+    """Copy the version to where the service finds it, have it load that, and read back that it serves it."""
+    if arguments.action is HandOverAction.ASK:
+        raise HandOverError("an InferenceService cannot be asked for a new version: use a command or a webhook")
+    uri = None
+    if artefact is not None:
+        files = (artefact, artefact.parent / MANIFEST)
+        uri = place.uri_of(copy_files(place.storage, files, arguments.model, str(arguments.version)))
+    return f"by KServe: {serve_uri(place, uri, arguments.version or 0, arguments.timeout)}"
 
 
 _BEFORE = "driftd_before"  # the tag of a registered model: what its alias named before driftd
