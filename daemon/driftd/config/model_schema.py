@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from driftd.config.card_schema import CardConfig
 from driftd.config.deploy_schema import Deploy
 from driftd.config.detect_schema import ClassName, Detect
 from driftd.config.registry_schema import RegistryConfig
@@ -207,6 +208,7 @@ class ModelConfig(Section):
         RegistryConfig(), description="where each version is registered besides, and an alias names the one that serves"
     )
     deploy: Deploy = Field(Deploy(), description="how another version is handed over, for `serving: external`")
+    card: CardConfig = Field(CardConfig(), description="what people say of the model, for its model cards")
 
     @property
     def is_external(self) -> bool:

@@ -28,8 +28,8 @@ from driftd.records import (
     SwapPurpose,
 )
 from driftd.registry import ManifestError, Registry
-from driftd.registry.manifest import content_of
-from driftd.store.state.records import StoredAction
+from driftd.registry.manifest import Manifest, content_of
+from driftd.store.state.records import StoredAction, StoredVersion
 from driftd.store.state.writer import StateStore
 from driftd.training.fork_server import SHARED, ForkServer
 from driftd.training.jobs import Job, JobLimits, JobResult, describe_failure, read_result, start_job, write_result
@@ -188,8 +188,33 @@ def chain_version(action: StoredAction, registry: Registry, store: StateStore, n
     if action.kind not in BUILDING or version is None:
         return
     with contextlib.suppress(ManifestError):  # the job failed, and made none
-        content = content_of(registry.manifest(action.model, version))
-        store.chain_version(action.model, version, content, now)
+        store.save_version(version_record(registry.manifest(action.model, version)), now)
+
+
+def version_record(manifest: Manifest) -> StoredVersion:
+    """What the store tells of a version."""
+    gate, rows = manifest.gate or {}, manifest.data.get("rows")
+    return StoredVersion(
+        model=manifest.model,
+        version=manifest.version,
+        created_at=manifest.created_at,
+        parent=manifest.parent,
+        trigger=manifest.trigger,
+        reason=manifest.reason,
+        trainer=manifest.trainer.reference,
+        fingerprint=manifest.trainer.fingerprint,
+        snapshot=manifest.snapshot,
+        artefact=manifest.artefact,
+        seed=manifest.seed,
+        rows=None if rows is None else int(rows),
+        decision=gate.get("decision"),
+        metric=gate.get("metric"),
+        loss=manifest.metrics.get("loss"),
+        gain=gate.get("gain"),
+        gain_lower=gate.get("lower"),
+        gain_upper=gate.get("upper"),
+        content=content_of(manifest),
+    )
 
 
 def is_asked_hand_over(state: ModelState, arguments: ActionArguments) -> bool:

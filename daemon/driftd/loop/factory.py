@@ -17,7 +17,7 @@ from driftd.config.schema import Config
 from driftd.config.trainer_schema import OutsideTrainer, command_or_reference
 from driftd.errors import DriftdError
 from driftd.events import Event
-from driftd.loop.actions import JobSlots, Performer
+from driftd.loop.actions import JobSlots, Performer, version_record
 from driftd.loop.check_group import CheckGroup
 from driftd.loop.check_schedule import CheckScheduler
 from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
@@ -49,7 +49,7 @@ from driftd.records import (
     Trigger,
 )
 from driftd.registry import Registry
-from driftd.registry.manifest import Manifest, ManifestError, content_of
+from driftd.registry.manifest import Manifest, ManifestError
 from driftd.sources.open import config_for_children, hang_seconds, open_watched_source, paths_of
 from driftd.sources.protocol import Source, default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
@@ -193,12 +193,11 @@ class Assembly:
 
     def _chain_versions(self, name: str, now: float) -> None:
         """Bind the versions into the chain that it does not know: of `driftd init`, or of before there was a chain."""
-        known = self.store.chained_versions(name)
+        known = self.store.chained_versions(name) & self.store.recorded_versions(name)
         for version in self.registry.versions(name):
             if version not in known:
                 with contextlib.suppress(ManifestError):  # damaged: `driftd verify` and the page say so
-                    content = content_of(self.registry.manifest(name, version))
-                    self.store.chain_version(name, version, content, now)
+                    self.store.save_version(version_record(self.registry.manifest(name, version)), now)
 
     def _guard(self, name: str, config: Config) -> TimeoutWorker:
         """The thread that reads a source: while one is at work, the same as before, so that no reload loses another."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlite_utils import Migrations
 
 from driftd.store.chain import append_decisions
+from driftd.store.public_views import VIEWS
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -114,6 +115,40 @@ def m009_keys_of_requests(db: Database) -> None:
     db.execute("alter table requests add column key text")
     db.execute("alter table requests add column refused integer")
     db.execute("create unique index requests_by_key on requests(key)")
+
+
+@STATE_MIGRATIONS()
+def m011_public_views(db: Database) -> None:
+    """What others may ask by stable names: views, the versions as rows, and which labels were asked for."""
+    for statement in _PUBLIC_TABLES:
+        db.execute(statement)
+    for name, query in VIEWS.items():
+        db.create_view(name, query)
+
+
+_PUBLIC_TABLES = (
+    """create table versions(
+        model text not null, version integer not null, created_at real not null, parent integer, trigger text not null,
+        reason text not null, trainer text not null, fingerprint text not null, snapshot text not null,
+        artefact text not null, seed integer not null, rows integer, decision text, metric text, loss real, gain real,
+        gain_lower real, gain_upper real, content text not null, primary key(model, version)) strict, without rowid""",
+    "create index versions_by_time on versions(created_at)",
+    # A draw asks for labels of predictions of a span; no prediction is in the spans of two draws of its model.
+    """create table label_draws(
+        id integer primary key, model text not null, drawn_at real not null, since real not null, until real not null,
+        number integer not null, seed integer not null, predictions integer not null) strict""",
+    "create index label_draws_by_model on label_draws(model, until)",
+    """create table label_requests(
+        model text not null, predicted_at real not null, prediction_id text not null, probability real not null,
+        drawn_at real not null, uncertainty real not null, segment text not null,
+        primary key(model, predicted_at, prediction_id)) strict, without rowid""",
+    "create index label_requests_by_time on label_requests(drawn_at)",
+    "create index alarms_by_time on alarms(at)",
+    "create index checks_by_time on checks(at)",
+    "create index transitions_by_time on transitions(at)",
+    "create index requests_by_time on requests(at)",
+    "create index requests_by_model on requests(model, id)",
+)
 
 
 _LOOP_TABLES = (

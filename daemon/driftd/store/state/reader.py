@@ -102,6 +102,11 @@ class StateReader:
         """The versions of a model that the chain has an entry of."""
         return chained_versions(self._db, model)
 
+    def recorded_versions(self, model: str) -> frozenset[int]:
+        """The versions of a model that `versions` tells of."""
+        rows = self._db.execute("select version from versions where model = ?", (model,))
+        return frozenset(int(version) for (version,) in rows)
+
     def chain_faults(self) -> list[str]:
         """What does not fit in the chain of decisions and versions, in a sentence each."""
         return list(broken_entries(self._db))
@@ -250,6 +255,11 @@ class StateReader:
     def open_actions(self, model: str) -> list[StoredAction]:
         """The actions of a model that are intended or started, oldest first."""
         query = "select * from actions where model = ? and status in ('intended', 'started') order by id"
+        return [StoredAction.from_row(row) for row in self._db.execute(query, (model,))]
+
+    def build_actions(self, model: str) -> list[StoredAction]:
+        """The actions of a model that were to make a version, oldest first."""
+        query = "select * from actions where model = ? and kind in ('train', 'refresh') order by id"
         return [StoredAction.from_row(row) for row in self._db.execute(query, (model,))]
 
     def request(self, request: int) -> StoredRequest | None:

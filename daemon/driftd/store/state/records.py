@@ -197,6 +197,31 @@ class StoredRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """What `versions` tells of a version to whoever asks by SQL; its manifest is the truth."""
+
+    model: str
+    version: int
+    created_at: float
+    parent: int | None
+    trigger: str
+    reason: str
+    trainer: str
+    fingerprint: str
+    snapshot: str
+    artefact: str
+    seed: int
+    rows: int | None  # that it learned from
+    decision: str | None  # of the gate
+    metric: str | None  # whose loss follows, on rows that the version had not seen
+    loss: float | None
+    gain: float | None  # over the version that served
+    gain_lower: float | None
+    gain_upper: float | None
+    content: str  # SHA-256 of its lineage, as the chain has it
+
+
+@dataclass(frozen=True, slots=True)
 class StoredScore:
     """The score of one stream in one window."""
 

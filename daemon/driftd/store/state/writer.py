@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from driftd.store.chain import append_entry, content_of_decision, newest_content
 from driftd.store.descriptors import open_database
 from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
+from driftd.store.state.records import StoredVersion
 from driftd.store.state.score_codes import ScoreCodes
 from driftd_detectors.assessment import Assessment, KindAssessment
 
@@ -120,6 +122,11 @@ class StateStore(StateReader):
         """Bind what the lineage of a version is into the chain, unless its newest entry says the same."""
         if newest_content(self._db, model, version) != content:
             append_entry(self._db, "version", model, version, content, at)
+
+    def save_version(self, version: StoredVersion, at: float) -> None:
+        """Know a version, and bind what its lineage is into the chain."""
+        self._insert("versions", replace=True, **asdict(version))
+        self.chain_version(version.model, version.version, version.content, at)
 
     def save_check(
         self, model: str, kind: str, window: Window, assessment: Assessment, *, at: float, version: int | None
@@ -336,10 +343,10 @@ class StateStore(StateReader):
             self._db.execute("delete from profiles where model = ? and window_index <= ?", (model, last))
         self._db.execute("delete from checks where model = ? and kind = ? and window_index <= ?", (model, kind, last))
 
-    def _insert(self, table: str, **values: object) -> int:
-        names = ", ".join(values)
-        marks = ", ".join("?" for _ in values)
-        cursor = self._db.execute(f"insert into {table}({names}) values ({marks})", tuple(values.values()))  # noqa: S608 - our own names
+    def _insert(self, table: str, *, replace: bool = False, **values: object) -> int:
+        names, marks = ", ".join(values), ", ".join("?" for _ in values)
+        add = "insert or replace" if replace else "insert"
+        cursor = self._db.execute(f"{add} into {table}({names}) values ({marks})", tuple(values.values()))
         return int(cursor.lastrowid or 0)
 
 
