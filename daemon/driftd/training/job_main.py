@@ -35,6 +35,8 @@ TASKS = {
     "refresh": "driftd.training.tasks.refresh",
     "shadow": "driftd.training.tasks.shadow",
     "reproduce": "driftd.training.tasks.reproduce",
+    "quality": "driftd.training.tasks.quality",
+    "rows": "driftd.training.tasks.rows",
     "report": "driftd.second_opinion.report",
 }
 
