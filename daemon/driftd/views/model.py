@@ -160,8 +160,11 @@ def model_view(
     config, state, host = config_in_force(reader), reader.model(model), beside.pressing.host
     if state is None:
         return _unwatched_view(registry, model, beside, summary) if model in config.models else None
-    alarms = reader.alarms(model, MOST_ALARMS)
     axis = _Axis.read(reader, model, config, asked)
+    shown = axis.shown
+    alarms = reader.alarms(model, MOST_ALARMS)
+    if shown.span == "range":
+        alarms = reader.alarms_between(model, shown.first, shown.last, MOST_ALARMS)
     return ModelView(
         **msgspec.structs.asdict(model_head(reader, state, config, beside)),
         config=summary,
@@ -169,7 +172,7 @@ def model_view(
         barred=state.barred,
         trigger=None if state.build is None else state.build.trigger,
         spans=axis.spans,
-        shown=axis.shown,
+        shown=shown,
         merged=axis.grouping.size,
         by="time" if axis.by_time else "rows",
         performance=performance_series(axis.labels, axis.grouping, config.metric(model, reader)),
@@ -279,16 +282,18 @@ class _Axis:
 
 def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAlarm]) -> list[TimelineMark]:
     """What happened, where it stands on the axis: an alarm at the window that raised it, all else when it was done."""
-    raised: Mapping[int, float] = {alarm.id: alarm.window_end for alarm in alarms} if axis.by_time else {}
-    found = []
-    until = axis.until
-    for event in reversed(reader.events_between(model, axis.since, until, MOST_MARKS)) if until else ():
-        if meaning_of(event.event).is_marked:
-            figures = event.decision_figures
-            at = raised.get(figures.alarm or 0, event.at) if event.event == Event.ALARM else event.at
-            line = msgspec.structs.replace(decision_line(event), at=at)
-            found.append(TimelineMark(**msgspec.structs.asdict(line), kind=figures.kind))
-    return found
+    lines = [(event, event.at) for event in reader.events_between(model, axis.since, axis.until, MOST_MARKS)]
+    found = [(event, at) for event, at in lines if event.event != Event.ALARM and meaning_of(event.event).is_marked]
+    for alarm in alarms:
+        event = reader.decision_of_alarm(alarm.id)
+        if event is not None and axis.shown.first <= alarm.window_index <= axis.shown.last:
+            found.append((event, happened_at(alarm, by_time=axis.by_time)))
+    found.sort(key=lambda mark: (mark[1], mark[0].id))
+    marks = []
+    for event, at in found[-MOST_MARKS:]:
+        line = msgspec.structs.replace(decision_line(event), at=at)
+        marks.append(TimelineMark(**msgspec.structs.asdict(line), kind=event.decision_figures.kind))
+    return marks
 
 
 def _alarm_line(reader: SeriesReader, alarm: StoredAlarm, *, by_time: bool) -> AlarmLine:

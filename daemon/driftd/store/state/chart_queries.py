@@ -14,7 +14,7 @@ from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.store.descriptors import open_database
 from driftd.store.state.reader import StateAbsentError, StateReader
-from driftd.store.state.records import StoredTransition
+from driftd.store.state.records import StoredAlarm, StoredTransition
 
 LARGEST = 2**62  # beyond every index of a window
 
@@ -184,6 +184,11 @@ class SeriesReader(StateReader):
         """The latest transitions of a stretch of time, newest first."""
         query = "select * from transitions where model = ? and at >= ? and at <= ? order by id desc limit ?"
         return [StoredTransition.from_row(row) for row in self._db.execute(query, (model, since, until, limit))]
+
+    def alarms_between(self, model: str, first: int, last: int, limit: int) -> list[StoredAlarm]:
+        """The latest alarms that windows between two indexes raised, newest first."""
+        query = "select * from alarms where model = ? and window_index between ? and ? order by id desc limit ?"
+        return [StoredAlarm.from_row(row) for row in self._db.execute(query, (model, first, last, limit))]
 
     def decision_of_alarm(self, alarm: int) -> StoredTransition | None:
         """The line of history that told of an alarm."""

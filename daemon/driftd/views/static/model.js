@@ -83,7 +83,7 @@ function performance(model) {
   if (estimate.at.length) series.push({ name: "estimated without labels", values: guess[0], band: [guess[1], guess[2]], colour: "series-5", dash: [4, 2] });
   return [
     chart({ name: "performance", label: "Realised performance", words, x, series, marks: model.marks }),
-    told.coverage.length ? make("p", { class: "dim" }, `Labels of ${figure(Math.round((told.coverage.at(-1) ?? 0) * 100))} % of the latest evaluated window, ${figure(told.labels.at(-1))} in all. The band is the 95 % confidence interval.`) : null,
+    told.coverage.length ? make("p", { class: "dim" }, `Labels of ${figure(Math.round((told.coverage.at(-1) ?? 0) * 100))} % of the last evaluated window that is shown, ${figure(told.labels.at(-1))} in all. The band is the 95 % confidence interval.`) : null,
   ];
 }
 
@@ -100,7 +100,8 @@ function against(model) {
     return { at: one.at, values: [one.evidence.map((value, place) => share(value, one.limit[place]) * 100)] };
   }));
   const series = kinds.map((kind, place) => ({ name: kind, values: columns[place][0], colour: KINDS[kind] ?? "series-1" }));
-  return [now, chart({
+  const isPast = model.shown.span === "range"; // what is said of this moment would contradict a chart of another
+  return [isPast ? null : now, chart({
     name: "evidence", label: "The way to an alarm", words: "In percent of the limit, by logarithms: evidence multiplies. An alarm is 100 %.", x, marks: [],
     series: [...series, { name: "limit", values: x.map(() => 100), colour: "drift", dash: [6, 4] }], format: (value) => `${Math.round(value)} %`, range: [0, 108],
   })];
@@ -158,7 +159,7 @@ function versions(model) {
   const [b, a] = [model.versions.find((one) => one.serves) ?? model.versions[0], model.versions.find((one) => !one.serves)];
   const compare = a ? make("p", { class: "buttons" }, make("a", { href: compared(model, Math.min(a.version, b.version), Math.max(a.version, b.version)) }, `Compare versions ${Math.min(a.version, b.version)} and ${Math.max(a.version, b.version)}`)) : null;
   return [served(model), compare, make("ol", { class: "lane" }, model.versions.map((one) => make("li", { class: one.serves ? "serves" : one.barred ? "barred" : null },
-    make("h3", null, `Version ${one.version}`, " ", one.serves ? make("span", { class: "chip verdict ok" }, "serves") : one.barred ? make("span", { class: "chip verdict drift" }, "barred") : make("span", { class: "chip" }, STATUS[one.status] ?? plain(one.status ?? "unreadable"))),
+    make("h3", null, `Version ${one.version}`, " ", one.serves ? make("span", { class: "chip verdict ok" }, "serves") : one.barred ? make("span", { class: "chip verdict drift" }, "barred") : make("span", { class: "chip" }, one.version === model.choices.awaits_approval ? "waits for approval" : STATUS[one.status] ?? plain(one.status ?? "unreadable"))),
     one.error ? make("p", { class: "late" }, one.error) : lineage(one, model))))];
 }
 
