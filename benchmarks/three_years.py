@@ -29,6 +29,7 @@ from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.writer import StateStore
 from driftd.views.scores import score_view
 from driftd.views.status import model_status
+from driftd.views.window_range import Asked
 from year_of_history import COMPONENTS, assess_loss, assess_scores
 
 DAY_WINDOWS, YEAR_WINDOWS = 24, 8766
@@ -87,7 +88,7 @@ def _seconds_of_page(path: Path, state: ModelState) -> float:
     reader = SeriesReader.read_only(path)
     with reader.at_one_moment():
         model_status(reader, state)
-        score_view(reader, MODEL, None)
+        score_view(reader, MODEL, Asked())
     reader.close()
     return time.perf_counter() - began
 

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from driftd.api.looks import LookApi, LookWiring
 from driftd.api.routes import ApiWiring, RequestApi
+from driftd.config.load import load
 from driftd.config.schema import Http
+from driftd.loop.looks import LookJobs
 from driftd.observe import model_families
 from driftd.observe.http import HttpThread, Wiring, application
 from driftd.observe.metrics import Metrics
@@ -47,6 +50,7 @@ def serve_page(
     metrics: Metrics | None = None,
     token_file: Path | None = None,
     models: Sequence[str] = (),
+    shows_rows: bool = False,
 ) -> Iterator[str]:
     """The address of the page of a state directory; `models` may be asked for things by the tokens of a file."""
     metrics = metrics or Metrics()
@@ -64,11 +68,14 @@ def serve_page(
     status = lambda: {name: {"obstacle": obstacle} for name, obstacle in (obstacles or {}).items()}  # noqa: E731
     wiring = Wiring(metrics, lambda: None, lambda: None, status, places.report)
     api = RequestApi(ApiWiring(places.state_db, lambda: models, lambda: None))
-    routes = [*api.routes(), *page.routes()]
+    looks = LookJobs(places, lambda: load(config_path), time.time)
+    look_api = LookApi(LookWiring(lambda: models, lambda: shows_rows, looks.ask))
+    routes = [*api.routes(), *look_api.routes(), *page.routes()]
     http = HttpThread(application(wiring, routes), Http(listen=listen, token_file=token_file))
     http.start()
     try:
         yield f"http://{http.address}"
     finally:
         http.stop()
+        looks.stop()
         page.close()

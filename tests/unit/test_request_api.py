@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from driftd.api import routes as api_module
+from driftd.api.looks import LookApi, LookView, LookWiring
 from driftd.api.openapi import document
 from driftd.api.requests import REQUESTS
 from driftd.api.routes import AT_ONCE, LONGEST_BODY, ApiWiring, RateLimiter, RefusalError, RequestApi, decode
@@ -285,7 +286,8 @@ def test_every_route_is_in_the_document(tmp_path: Path) -> None:
     api = RequestApi(ApiWiring(tmp_path / "state.db", tuple, lambda: None))
     unused = Wiring(Metrics(), lambda: None, lambda: None, dict, lambda *_: Path("/nonexistent"))
     found: set[tuple[str, str]] = set()
-    for route in application(unused, [*api.routes(), *page.routes()]).routes:
+    looks = LookApi(LookWiring(tuple, lambda: False, lambda _: LookView(status="busy")))
+    for route in application(unused, [*api.routes(), *looks.routes(), *page.routes()]).routes:
         if isinstance(route, Mount):
             found.add((f"{route.path}/{{path}}", "get"))
             continue

@@ -72,6 +72,11 @@ class Http(Access):
     """The daemon's own HTTP: metrics, health, reload, status, reports."""
 
     listen: Listen = Field("127.0.0.1:9464", description="host:port; changes only with a restart")
+    show_rows: Flag = Field(
+        default=False,
+        description="the page shows samples of the rows of a window, which are the data of your users, to whoever "
+        "bears a token of `token_file`",
+    )
 
 
 class Serve(Access):

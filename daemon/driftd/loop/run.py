@@ -19,6 +19,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from driftd.api.builds import BuildApi
+from driftd.api.looks import LookApi, LookWiring
 from driftd.api.routes import ApiWiring, RequestApi
 from driftd.clock import Clock, RealClock
 from driftd.config.load import ConfigWatch, load
@@ -26,6 +27,7 @@ from driftd.config.schema import Config
 from driftd.loop.daemon import Daemon
 from driftd.loop.factory import Assembly
 from driftd.loop.integrity import check_versions, require_whole_state
+from driftd.loop.looks import LookJobs
 from driftd.loop.maintenance import (
     BACKUP_FIRST_SECONDS,
     BACKUP_LOOK_SECONDS,
@@ -86,7 +88,11 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
     daemon, clock = Daemon(assembly), RealClock()
     page = StatusPage(_page_wiring(daemon, assembly, places, clock))
     api = RequestApi(ApiWiring(places.state_db, lambda: tuple(assembly.config.models), daemon.post_tick))
-    app = application(_wiring(daemon, assembly, places), [*api.routes(), *BuildApi(places).routes(), *page.routes()])
+    looks = LookJobs(places, lambda: assembly.config, clock.now)
+    models = lambda: tuple(assembly.config.models)  # noqa: E731 - of the config in force
+    look_api = LookApi(LookWiring(models, lambda: assembly.config.http.show_rows, looks.ask))
+    routes = [*api.routes(), *BuildApi(places).routes(), *look_api.routes(), *page.routes()]
+    app = application(_wiring(daemon, assembly, places), routes)
     http = HttpThread(app, config.http, assembly.metrics.count_refused_request)
     scheduler = _scheduler(daemon.post_tick, assembly.metrics)
     watch = ConfigWatch(config_path, lambda: daemon.config_read, lambda: daemon.inbox.put(Reload()))
@@ -110,6 +116,7 @@ def _run(config_path: Path, config: Config, places: Places, service: Service) ->
         scheduler.shutdown(wait=False)
         end_children()  # the interpreter waits for the scheduler's threads, and they for their children
         http.stop()
+        looks.stop()
         page.close()
     if daemon.damage is not None:
         raise DamagedError(daemon.damage)

@@ -43,6 +43,8 @@ HEADING = Template("""
 <style>
 .driftd { margin: 1rem auto; max-width: 75rem; padding: 1rem 1.5rem; border: 1px solid #b8c2cc; border-radius: 6px;
           background: #fff; color: #1c2733; font: 15px/1.5 system-ui, sans-serif; }
+@media (max-width: 760px) { .driftd { padding: .75rem; margin: .5rem; overflow-wrap: anywhere; }
+  .MuiCard-root { overflow-x: auto !important; } } /* Evidently's cards cut off what is wider than a phone */
 .driftd h1 { font-size: 1.25rem; margin: 0 0 .5rem; } .driftd p { margin: .4rem 0; } .driftd li { margin: .2rem 0; }
 </style>
 <section class="driftd">

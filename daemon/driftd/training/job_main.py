@@ -39,6 +39,8 @@ TASKS = {
     "shadow": "driftd.training.tasks.shadow",
     "reproduce": "driftd.training.tasks.reproduce",
     "diff": "driftd.training.tasks.diff",
+    "quality": "driftd.training.tasks.quality",
+    "rows": "driftd.training.tasks.rows",
     "report": "driftd.second_opinion.report",
 }
 

@@ -32,13 +32,10 @@ from driftd.views.series import (
     performance_series,
     window_series,
 )
+from driftd.views.window_range import Asked, Shown, Span, window_range
 
 MOST_VERSIONS = 30
 MOST_MARKS, MOST_DECISIONS, MOST_ALARMS = 200, 50, 50
-DAY = 86_400.0
-SPANS = (("day", DAY), ("week", 7 * DAY), ("month", 30 * DAY), ("year", 365 * DAY))
-ROW_SPANS = (("100 windows", 100), ("1,000 windows", 1000))
-FEWEST_OF_SPAN = 3  # windows; a shorter span shows nothing
 
 
 class VersionLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,13 +96,6 @@ class VersionLineage(VersionLine, frozen=True, kw_only=True):
     gate: VersionGate
 
 
-class Span(msgspec.Struct, frozen=True):
-    """A stretch of time, or of rows, that can be chosen."""
-
-    name: str
-    windows: int
-
-
 class TimelineMark(DecisionLine, frozen=True, kw_only=True):
     """A decision on the axis of time; `at` is where it stands there, `kind` that of an alarm."""
 
@@ -137,6 +127,7 @@ class ModelView(ModelHead, frozen=True, kw_only=True):
     barred: tuple[int, ...]
     trigger: str | None  # of the build under way
     spans: list[Span]
+    shown: Shown
     merged: int  # windows in one point
     by: Literal["time", "rows"]
     performance: PerformanceSeries
@@ -163,14 +154,17 @@ class UnwatchedView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def model_view(
-    reader: SeriesReader, registry: Registry, model: str, span: str | None, beside: LiveState, summary: ConfigSummary
+    reader: SeriesReader, registry: Registry, model: str, asked: Asked, beside: LiveState, summary: ConfigSummary
 ) -> ModelView | UnwatchedView | None:
     """Everything of a model's page but its features; None for a model that nobody knows."""
     config, state, host = config_in_force(reader), reader.model(model), beside.pressing.host
     if state is None:
         return _unwatched_view(registry, model, beside, summary) if model in config.models else None
+    axis = _Axis.read(reader, model, config, asked)
+    shown = axis.shown
     alarms = reader.alarms(model, MOST_ALARMS)
-    axis = _Axis.read(reader, model, config, span)
+    if shown.span == "range":
+        alarms = reader.alarms_between(model, shown.first, shown.last, MOST_ALARMS)
     return ModelView(
         **msgspec.structs.asdict(model_head(reader, state, config, beside)),
         config=summary,
@@ -178,6 +172,7 @@ def model_view(
         barred=state.barred,
         trigger=None if state.build is None else state.build.trigger,
         spans=axis.spans,
+        shown=shown,
         merged=axis.grouping.size,
         by="time" if axis.by_time else "rows",
         performance=performance_series(axis.labels, axis.grouping, config.metric(model, reader)),
@@ -250,65 +245,55 @@ def _lineage(known: VersionLine, manifest: Manifest) -> VersionLineage:
     )
 
 
-def window_range(
-    reader: SeriesReader, model: str, config: ConfigInForce, span: str | None
-) -> tuple[int, int, list[Span]]:
-    """The first and last window of a span, and the spans that can be chosen. An unknown span is a week's."""
-    last = reader.last_window(model, "window")
-    first = reader.first_window(model, "window")
-    if last is None or first is None:
-        return 0, -1, []
-    lengths = _lengths(config, model)
-    held = last - first + 1
-    spans = [Span(name, count) for name, count in lengths.items() if FEWEST_OF_SPAN <= count < held]
-    chosen = lengths.get(span or "", None)
-    if chosen is None and span != "all":
-        chosen = lengths.get("week", 1000)
-    start = max(first, last - int(chosen) + 1) if chosen is not None else first
-    return start, last, [*spans, Span("all", held)]
-
-
-def _lengths(config: ConfigInForce, model: str) -> dict[str, int]:
-    every = config.window_seconds(model)
-    if every is None:
-        return dict(ROW_SPANS)
-    return {name: round(seconds / every) for name, seconds in SPANS if seconds >= every}
-
-
 @dataclass(frozen=True, slots=True)
 class _Axis:
     """The checks of a span, in groups that a chart can show."""
 
     spans: list[Span]
+    shown: Shown
     grouping: Grouping
     by_time: bool
     windows: list[CheckedWindows]
     labels: list[CheckedWindows]
 
     @classmethod
-    def read(cls, reader: SeriesReader, model: str, config: ConfigInForce, span: str | None) -> _Axis:
-        first, last, spans = window_range(reader, model, config, span)
+    def read(cls, reader: SeriesReader, model: str, config: ConfigInForce, asked: Asked) -> _Axis:
+        shown, spans = window_range(reader, model, config, asked)
+        first, last = shown.first, shown.last
         by_time = not config.by_rows(model)
-        windows = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "window", first)]
-        labels = [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, "labels", first)]
-        return cls(spans, Grouping.of(first, max(first, last)), by_time, windows, labels)
+        windows, labels = (
+            [CheckedWindows.read(row, by_time=by_time) for row in reader.checks_from(model, kind, first, last)]
+            for kind in ("window", "labels")
+        )
+        return cls(spans, shown, Grouping.of(first, max(first, last)), by_time, windows, labels)
 
     @property
     def since(self) -> float:
         return min((check.at for check in (*self.windows[:1], *self.labels[:1])), default=0.0)
 
+    @property
+    def until(self) -> float:
+        """Up to when decisions belong to what is shown: for ever, with its newest window; 0 where nothing is shown."""
+        if self.shown.last < self.shown.first:
+            return 0.0
+        checks = [check.at for check in (*self.windows[-1:], *self.labels[-1:])]
+        return max(checks, default=0.0) if self.shown.span == "range" else float("inf")
+
 
 def _marks(reader: SeriesReader, model: str, axis: _Axis, alarms: list[StoredAlarm]) -> list[TimelineMark]:
     """What happened, where it stands on the axis: an alarm at the window that raised it, all else when it was done."""
-    raised: Mapping[int, float] = {alarm.id: alarm.window_end for alarm in alarms} if axis.by_time else {}
-    found = []
-    for event in reversed(reader.events_between(model, axis.since, float("inf"), MOST_MARKS)):
-        if meaning_of(event.event).is_marked:
-            figures = event.decision_figures
-            at = raised.get(figures.alarm or 0, event.at) if event.event == Event.ALARM else event.at
-            line = msgspec.structs.replace(decision_line(event), at=at)
-            found.append(TimelineMark(**msgspec.structs.asdict(line), kind=figures.kind))
-    return found
+    lines = [(event, event.at) for event in reader.events_between(model, axis.since, axis.until, MOST_MARKS)]
+    found = [(event, at) for event, at in lines if event.event != Event.ALARM and meaning_of(event.event).is_marked]
+    for alarm in alarms:
+        event = reader.decision_of_alarm(alarm.id)
+        if event is not None and axis.shown.first <= alarm.window_index <= axis.shown.last:
+            found.append((event, happened_at(alarm, by_time=axis.by_time)))
+    found.sort(key=lambda mark: (mark[1], mark[0].id))
+    marks = []
+    for event, at in found[-MOST_MARKS:]:
+        line = msgspec.structs.replace(decision_line(event), at=at)
+        marks.append(TimelineMark(**msgspec.structs.asdict(line), kind=event.decision_figures.kind))
+    return marks
 
 
 def _alarm_line(reader: SeriesReader, alarm: StoredAlarm, *, by_time: bool) -> AlarmLine:

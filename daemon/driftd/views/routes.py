@@ -35,6 +35,7 @@ from driftd.views.lineage import ServedAt, served_at
 from driftd.views.model import ModelView, UnwatchedView, model_view
 from driftd.views.row_counts import all_row_counts
 from driftd.views.scores import distribution_view, score_view
+from driftd.views.window_range import Asked
 
 MOST_KEPT = 64  # answers
 
@@ -112,6 +113,7 @@ STATIC = Path(__file__).parent / "static"
 LARGEST_ID = 2**63 - 1  # that SQLite can look up
 LATEST = 1e11  # epoch seconds; later ones cannot be written as a date
 _VERSION = re.compile(r"[0-9]{1,9}")
+_WINDOW = re.compile(r"-?[0-9]{1,15}")
 
 Ask = Callable[[SeriesReader], msgspec.Struct | None]
 
@@ -195,21 +197,24 @@ class StatusPage:
         return await self._respond(request, lambda reader: config_view(reader, self._wiring.config_path))
 
     async def _model(self, request: Request) -> Response:
-        model, span = request.path_params["model"], request.query_params.get("span")
+        model, asked = request.path_params["model"], _asked(request)
 
         def ask(reader: SeriesReader) -> ModelView | UnwatchedView | None:
             summary = config_summary(reader, self._wiring.config_path)
-            return model_view(reader, self._registry, model, span, self._beside(), summary)
+            return model_view(reader, self._registry, model, asked, self._beside(), summary)
 
         return await self._respond(request, ask)
 
     async def _scores(self, request: Request) -> Response:
-        model, span = request.path_params["model"], request.query_params.get("span")
-        return await self._respond(request, lambda reader: score_view(reader, model, span))
+        model, asked = request.path_params["model"], _asked(request)
+        return await self._respond(request, lambda reader: score_view(reader, model, asked))
 
     async def _distribution(self, request: Request) -> Response:
         model, feature = request.path_params["model"], request.query_params.get("feature", "")
-        return await self._respond(request, lambda reader: distribution_view(reader, self._registry, model, feature))
+        windows = _windows(request)
+        return await self._respond(
+            request, lambda reader: distribution_view(reader, self._registry, model, feature, windows)
+        )
 
     async def _compare(self, request: Request) -> Response:
         model, query = request.path_params["model"], request.query_params
@@ -259,6 +264,17 @@ class StatusPage:
         if request.headers.get("if-none-match") == answer.tag:
             return Response(status_code=304, headers=headers)
         return Response(answer.body, media_type="application/json", headers=headers)
+
+
+def _asked(request: Request) -> Asked:
+    query = request.query_params
+    return Asked(query.get("span"), _moment(query.get("from")), _moment(query.get("to")))
+
+
+def _windows(request: Request) -> tuple[int, int] | None:
+    """The windows that a query names, `first` and `last`; None where it names none."""
+    ends = [request.query_params.get(name, "") for name in ("first", "last")]
+    return (int(ends[0]), int(ends[1])) if all(_WINDOW.fullmatch(text) for text in ends) else None
 
 
 def _number(text: str | None) -> int:

@@ -14,8 +14,8 @@ import numpy as np
 from driftd.registry import ManifestError, Registry
 from driftd.store.state.chart_queries import ScoreMean, SeriesReader
 from driftd.views.config import config_in_force
-from driftd.views.model import window_range
 from driftd.views.series import Grouping, round_numbers
+from driftd.views.window_range import Asked, window_range
 from driftd_detectors.assessment import share_of_limit
 from driftd_detectors.profile.column_layout import ColumnLayout
 from driftd_detectors.profile.layout import Layout
@@ -52,27 +52,32 @@ class ScoreView(msgspec.Struct, frozen=True):
     at: list[float | None]
     merged: int  # windows in one column
     stride: int
+    first: int  # the window that the first column begins with
+    last: int  # the last window of the last column
     subjects: list[StreamScores]
 
 
-def score_view(reader: SeriesReader, model: str, span: str | None) -> ScoreView | None:
+def score_view(reader: SeriesReader, model: str, asked: Asked) -> ScoreView | None:
     """The heat map of a span, the features that moved most in its last tenth first; None for an unknown model."""
     if reader.model(model) is None:
         return None
     config = config_in_force(reader)
-    first, last, _ = window_range(reader, model, config, span)
+    shown, _ = window_range(reader, model, config, asked)
+    first, last = shown.first, shown.last
+    if last < first:
+        return ScoreView([], 1, 1, first, last, [])
     grouping = Grouping.of(first, max(first, last), MOST_COLUMNS)
     affordable = MOST_SCORES // (grouping.groups * max(1, reader.count_scores(model, last)))
     stride = math.ceil(grouping.size / max(FEWEST_AVERAGED, min(MOST_AVERAGED, affordable)))
     means = reader.score_means(model, first, last, grouping.size, stride)
     rows = _rows(means, grouping.groups, reader.thresholds(model))
-    starts = _starts(reader, model, grouping, by_time=not config.by_rows(model))
-    return ScoreView(starts, grouping.size, stride, sorted(rows, key=_recent_movement, reverse=True))
+    starts = _starts(reader, model, grouping, last, by_time=not config.by_rows(model))
+    return ScoreView(starts, grouping.size, stride, first, last, sorted(rows, key=_recent_movement, reverse=True))
 
 
-def _starts(reader: SeriesReader, model: str, grouping: Grouping, *, by_time: bool) -> list[float | None]:
+def _starts(reader: SeriesReader, model: str, grouping: Grouping, last: int, *, by_time: bool) -> list[float | None]:
     starts: list[float | None] = [None] * grouping.groups
-    for place, start, at in reader.group_starts(model, grouping.first, grouping.size):
+    for place, start, at in reader.group_starts(model, grouping.first, grouping.size, last):
         starts[place] = start if by_time else at
     return starts
 
@@ -160,10 +165,14 @@ class ReferenceView(FeatureView, frozen=True, kw_only=True):
     bins: list[Bin]
 
 
+UNCHECKED = "no window of this version was checked yet"
+NOT_KEPT = "no counts are kept of the windows that you chose: they had no rows, or are older than retention.checks"
+
+
 class UncheckedDistribution(ReferenceView, frozen=True, kw_only=True):
     """A feature that no window is compared with yet."""
 
-    missing: str = "no window of this version was checked yet"
+    missing: str = UNCHECKED
 
 
 class Distribution(ReferenceView, frozen=True, kw_only=True):
@@ -172,14 +181,20 @@ class Distribution(ReferenceView, frozen=True, kw_only=True):
     rows: int
     windows: int
     since: float | None  # the start of the first of these windows; None for windows of rows
+    until: float | None = None  # the start of the last of them
+    chosen: bool = False  # whether a person chose the windows
 
 
-def distribution_view(reader: SeriesReader, registry: Registry, model: str, feature: str) -> FeatureView | None:
-    """Shares of rows by bin, in the reference and in the last day's windows (the last five windows of rows).
+def distribution_view(
+    reader: SeriesReader, registry: Registry, model: str, feature: str, windows: tuple[int, int] | None = None
+) -> FeatureView | None:
+    """Shares of rows by bin, in the reference and in some windows.
 
-    None for a model or a feature that is not known.
+    `windows` are the first and the last; None: the last day's (the last five windows of rows). The reference is that of
+    the version that served in the last of them. None for a model or a feature that is not known.
     """
-    state, version = reader.model(model), reader.profiled_version(model)
+    state = reader.model(model)
+    version = reader.profiled_version(model) if windows is None else reader.profiled_version(model, windows[1])
     if state is None or state.champion is None:
         return None
     version = version or state.champion  # right after a swap: what was seen last, against what it was compared with
@@ -191,13 +206,19 @@ def distribution_view(reader: SeriesReader, registry: Registry, model: str, feat
     place = next((number for number, column in enumerate(layout.columns) if column.name == feature), None)
     if place is None:
         return None
-    current = _current(reader, model, layout)
+    current = _current(reader, model, layout, windows)
     column = layout.columns[place]
     kind = str(column.kind)
     if not current:
         return UncheckedDistribution(
-            feature=feature, version=version, kind=kind, reference_rows=layout.rows, bins=_bins(column, None)
+            feature=feature,
+            version=version,
+            kind=kind,
+            reference_rows=layout.rows,
+            bins=_bins(column, None),
+            missing=UNCHECKED if windows is None else NOT_KEPT,
         )
+    by_rows = config_in_force(reader).by_rows(model)
     counts = np.sum([profile.counts for _, profile in current], axis=0)
     counts = counts[layout.starts[place] : layout.starts[place + 1]]
     return Distribution(
@@ -208,7 +229,9 @@ def distribution_view(reader: SeriesReader, registry: Registry, model: str, feat
         bins=_bins(column, counts.tolist()),
         rows=sum(profile.rows for _, profile in current),
         windows=len(current),
-        since=current[-1][0] if not config_in_force(reader).by_rows(model) else None,
+        since=current[-1][0] if not by_rows else None,
+        until=current[0][0] if not by_rows else None,
+        chosen=windows is not None,
     )
 
 
@@ -218,14 +241,23 @@ def _layout(path: Path) -> Layout:
     return layout_of(path.read_bytes())
 
 
-def _current(reader: SeriesReader, model: str, layout: Layout) -> list[tuple[float, Profile]]:
-    """The Profiles of the latest windows that are on this layout, newest first."""
+def _current(
+    reader: SeriesReader, model: str, layout: Layout, windows: tuple[int, int] | None
+) -> list[tuple[float, Profile]]:
+    """The Profiles of these windows, or of the latest, that are on this layout, newest first."""
+    if windows is not None:
+        kept = reader.profiles_upto(model, windows[1], MOST_MERGED, windows[0])
+        return _on(layout, kept)
     last = reader.last_window(model, "window")
     if last is None:
         return []
     every = config_in_force(reader).window_seconds(model)
     wanted = MERGED_ROW_WINDOWS if every is None else min(MOST_MERGED, max(1, round(MERGED_SECONDS / every)))
-    read = ((start, Profile.from_bytes(stored)) for _, start, stored in reader.profiles_upto(model, last, wanted))
+    return _on(layout, reader.profiles_upto(model, last, wanted))
+
+
+def _on(layout: Layout, kept: list[tuple[int, float, bytes]]) -> list[tuple[float, Profile]]:
+    read = ((start, Profile.from_bytes(stored)) for _, start, stored in kept)
     return [(start, profile) for start, profile in read if profile.layout == layout.fingerprint]
 
 

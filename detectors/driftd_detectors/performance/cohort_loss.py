@@ -73,10 +73,7 @@ def estimate_loss(
     known = outcomes.labelled
     ages = np.maximum(0.0, known_by - outcomes.at)
     known_delay = delay if delay is not None and delay.is_known else None
-    share = np.ones(outcomes.rows)
-    if known_delay is not None:
-        share = np.clip(known_delay.share(group_values(outcomes), ages), LEAST_SHARE / 2, 1.0)
-    weights = np.where(known, 1 / share, 0.0)
+    weights = label_weights(outcomes, delay, known_by)
     expected = float("nan") if known_delay is None or outcomes.rows == 0 else known_delay.expected_share(ages)
     labels, rows = int(known.sum()), outcomes.rows
     coverage = labels / rows if rows else 0.0
@@ -96,6 +93,18 @@ def estimate_loss(
     sampling_sd = np.sqrt(reference.rest_sd**2 / max(counted, 1.0) + spread)
     own_sd = np.sqrt(_variance(off, weights) / max(counted, 1.0) + spread)
     return CohortEstimate(value, float(sampling_sd), float(own_sd), counted, labels, rows, coverage, expected)
+
+
+def label_weights(outcomes: Outcomes, delay: LabelDelay | None, known_by: float) -> Numbers:
+    """What each row counts, (rows,): 0 without a label, else 1 / G_y(age), for the rows like it whose label is to come.
+
+    `delay` None or unknown: every label counts alike.
+    """
+    share = np.ones(outcomes.rows)
+    if delay is not None and delay.is_known:
+        ages = np.maximum(0.0, known_by - outcomes.at)
+        share = np.clip(delay.share(group_values(outcomes), ages), LEAST_SHARE / 2, 1.0)
+    return np.where(outcomes.labelled, 1 / share, 0.0)
 
 
 def _effective_count(weights: Numbers) -> float:

@@ -14,7 +14,9 @@ from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.store.descriptors import open_database
 from driftd.store.state.reader import StateAbsentError, StateReader
-from driftd.store.state.records import StoredTransition
+from driftd.store.state.records import StoredAlarm, StoredTransition
+
+LARGEST = 2**62  # beyond every index of a window
 
 
 class CheckRow(NamedTuple):
@@ -85,20 +87,34 @@ class SeriesReader(StateReader):
         row = self._db.execute(query, (model, kind)).fetchone()
         return None if row["first"] is None else int(row["first"])
 
-    def checks_from(self, model: str, kind: str, first: int) -> Iterator[CheckRow]:
-        """The checks of windows from an index on, oldest first."""
+    def checks_from(self, model: str, kind: str, first: int, last: int = LARGEST) -> Iterator[CheckRow]:
+        """The checks of windows from an index on, up to another one, oldest first."""
         query = """select window_index, window_start, at, rows, verdict, version, figures, evidence from checks
-                   where model = ? and kind = ? and window_index >= ? order by window_index"""
-        return map(CheckRow._make, self._db.execute(query, (model, kind, first)))
+                   where model = ? and kind = ? and window_index between ? and ? order by window_index"""
+        return map(CheckRow._make, self._db.execute(query, (model, kind, first, last)))
 
-    def group_starts(self, model: str, first: int, size: int) -> list[tuple[int, float, float]]:
+    def windows_between(self, model: str, since: float, until: float) -> tuple[int, int] | None:
+        """The first and the last window that was checked in a stretch of time (of windows of rows); None: no window."""
+        query = """select min(window_index), max(window_index) from checks
+                   where model = ? and kind = 'window' and at >= ? and at < ?"""
+        first, last = self._db.execute(query, (model, since, until)).fetchone()
+        return None if first is None else (int(first), int(last))
+
+    def check_ends(self, model: str, first: int, last: int) -> tuple[float, float] | None:
+        """When the first and the last of some windows were checked; None where none was."""
+        query = """select min(at), max(at) from checks
+                   where model = ? and kind = 'window' and window_index between ? and ?"""
+        begin, end = self._db.execute(query, (model, first, last)).fetchone()
+        return None if begin is None else (float(begin), float(end))
+
+    def group_starts(self, model: str, first: int, size: int, last: int = LARGEST) -> list[tuple[int, float, float]]:
         """Of the first checked window of each group of `size` from `first` on: the group, its start, its check's time.
 
         A group without a checked window has none.
         """
         query = """select (window_index - :first) / :size, window_start, at, min(window_index) from checks
-                   where model = :model and kind = 'window' and window_index >= :first group by 1"""
-        given = {"model": model, "first": first, "size": size}
+                   where model = :model and kind = 'window' and window_index between :first and :last group by 1"""
+        given = {"model": model, "first": first, "size": size, "last": last}
         return [(group, start, at) for group, start, at, _ in map(tuple, self._db.execute(query, given))]
 
     def score_means(self, model: str, first: int, last: int, group: int, stride: int = 1) -> list[ScoreMean]:
@@ -149,23 +165,30 @@ class SeriesReader(StateReader):
         found = (self._db.execute(query, (model, kind)).fetchone() for query in (coded, older))
         return next((str(row["subject"]) for row in found if row is not None), None)
 
-    def profiles_upto(self, model: str, last: int, limit: int) -> list[tuple[int, float, bytes]]:
+    def profiles_upto(self, model: str, last: int, limit: int, first: int = -LARGEST) -> list[tuple[int, float, bytes]]:
         """The stored Profiles of the latest windows with rows up to an index, newest first: index, start, bytes."""
         query = """select window_index, window_start, profile from profiles
-                   where model = ? and window_index <= ? and rows > 0 order by window_index desc limit ?"""
-        rows = self._db.execute(query, (model, last, limit))
+                   where model = ? and window_index between ? and ? and rows > 0
+                   order by window_index desc limit ?"""
+        rows = self._db.execute(query, (model, first, last, limit))
         return [(row["window_index"], row["window_start"], row["profile"]) for row in rows]
 
-    def profiled_version(self, model: str) -> int | None:
-        """The version that served in the latest window with a Profile."""
-        query = "select version from profiles where model = ? order by window_index desc limit 1"
-        row = self._db.execute(query, (model,)).fetchone()
+    def profiled_version(self, model: str, last: int = LARGEST) -> int | None:
+        """The version that served in the latest window with a Profile, up to an index."""
+        query = """select version from profiles where model = ? and window_index <= ?
+                   order by window_index desc limit 1"""
+        row = self._db.execute(query, (model, last)).fetchone()
         return None if row is None else row["version"]
 
     def events_between(self, model: str, since: float, until: float, limit: int) -> list[StoredTransition]:
         """The latest transitions of a stretch of time, newest first."""
         query = "select * from transitions where model = ? and at >= ? and at <= ? order by id desc limit ?"
         return [StoredTransition.from_row(row) for row in self._db.execute(query, (model, since, until, limit))]
+
+    def alarms_between(self, model: str, first: int, last: int, limit: int) -> list[StoredAlarm]:
+        """The latest alarms that windows between two indexes raised, newest first."""
+        query = "select * from alarms where model = ? and window_index between ? and ? order by id desc limit ?"
+        return [StoredAlarm.from_row(row) for row in self._db.execute(query, (model, first, last, limit))]
 
     def decision_of_alarm(self, alarm: int) -> StoredTransition | None:
         """The line of history that told of an alarm."""

@@ -21,10 +21,12 @@ export function render([told]) {
   ];
 }
 
-function facts({ decision, alarm, rows }) {
+function facts({ decision, alarm, rows, window_by: by }) {
   const pairs = [];
   if (decision) {
-    pairs.push(["When", moment(decision.at)], ["Model", decision.model], ["Decided by", decision.by]);
+    // A replay, or a daemon that was away, looks at a window long after it ended.
+    if (alarm && by !== "rows") pairs.push(["Happened until", moment(alarm.window_end)]);
+    pairs.push([alarm && by !== "rows" ? "Seen by driftd" : "When", moment(decision.at)], ["Model", decision.model], ["Decided by", decision.by]);
     pairs.push(["Phase", decision.phase_from === decision.phase_to ? plain(decision.phase_to) : `${plain(decision.phase_from)} → ${plain(decision.phase_to)}`]);
     for (const [name, value] of Object.entries(decision.figures)) {
       if (value === null || (alarm && ["alarm", "kind", "evidence", "threshold"].includes(name))) continue;

@@ -11,11 +11,11 @@ export function distribution(found, feature, close) {
   const nothing = Boolean(found.missing);
   return make("div", { class: "inset" }, head,
     make("p", { class: "dim" }, nothing ? `${found.missing}; this is the reference of version ${found.version}.`
-      : [`The last ${found.windows === 1 ? "window" : `${figure(found.windows)} windows`} (${figure(found.rows)} rows`, found.since ? [", since ", moment(found.since)] : "", `) over the reference of version ${found.version} (${figure(found.reference_rows)} rows).`]),
-    make("p", { class: "legend" }, make("span", { class: "key reference" }), "reference ", make("span", { class: "key current" }), "now"),
+      : [`${found.chosen ? "The chosen" : "The last"} ${found.windows === 1 ? "window" : `${figure(found.windows)} windows`} (${figure(found.rows)} rows`, found.since ? [found.chosen ? ", from " : ", since ", moment(found.since), found.chosen && found.until > found.since ? [" to that of ", moment(found.until)] : ""] : "", `) over the reference of version ${found.version} (${figure(found.reference_rows)} rows).`]),
+    make("p", { class: "legend" }, make("span", { class: "key reference" }), "reference ", make("span", { class: "key current" }), found.chosen ? "chosen windows" : "now"),
     make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Distributions of ${feature}` }, make("table", { class: "bins" },
       make("caption", { class: "hidden" }, `Shares of rows by value of ${feature}`),
-      make("thead", null, make("tr", null, ["Value", "", "Reference", "Now"].map((one) => make("th", { scope: "col" }, one || make("span", { class: "hidden" }, "Bars"))))),
+      make("thead", null, make("tr", null, ["Value", "", "Reference", found.chosen ? "Chosen" : "Now"].map((one) => make("th", { scope: "col" }, one || make("span", { class: "hidden" }, "Bars"))))),
       make("tbody", null, found.bins.map((one) => make("tr", { class: one.usual ? null : "unusual" },
         make("th", { scope: "row", title: one.name }, one.name),
         make("td", { class: "bars" }, bars(one.reference / most, nothing ? 0 : one.current / most)),

@@ -13,7 +13,7 @@ export function heat(scores, chosen, choose) {
   const subjects = all ? scores.subjects : scores.subjects.slice(0, FIRST);
   if (!subjects.length) return make("p", { class: "empty" }, "No scores yet. They come with the first window that has enough rows (at least 30).");
   const canvas = make("canvas", { class: "cells", role: "img", "aria-label": "Heat map of scores; the table below tells the latest" });
-  const tip = make("p", { class: "tip", role: "status" }, "Point at a cell, or move along a row with the arrow keys.");
+  const tip = make("p", { class: "tip", role: "status" }, "Point at a cell, or move along a row with the arrow keys; a click, or w, chooses its windows.");
   const box = make("div", { class: "heat" },
     make("div", { class: "names" }, subjects.map((one, row) => make("button", {
       type: "button", class: "name", "data-key": `heat-${one.kind}-${one.subject}`, "aria-pressed": String(one.subject === chosen), title: one.subject,
@@ -31,6 +31,7 @@ export function heat(scores, chosen, choose) {
     paint(canvas, subjects, scores.at.length, { row, column });
   };
   const walk = (event, row) => {
+    if (event.key === "w") { choose(subjects[row].subject, windowsAt(at)); return; }
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by) return;
     event.preventDefault();
@@ -43,7 +44,14 @@ export function heat(scores, chosen, choose) {
   };
   canvas.addEventListener("pointermove", (event) => tell(...cell(event)));
   canvas.addEventListener("pointerdown", (event) => tell(...cell(event)));
-  canvas.addEventListener("click", (event) => { const one = subjects[cell(event)[0]]; if (one) choose(one.subject); });
+  const windowsAt = (column) => {
+    const begin = scores.first + column * scores.merged;
+    return `${begin}..${Math.min(begin + scores.merged - 1, scores.last)}`;
+  };
+  canvas.addEventListener("click", (event) => {
+    const [row, column] = cell(event);
+    if (subjects[row] && column >= 0 && column < scores.at.length) choose(subjects[row].subject, windowsAt(column));
+  });
   canvas.addEventListener("pointerleave", () => paint(canvas, subjects, scores.at.length, null));
   const again = () => { if (canvas.isConnected) paint(canvas, subjects, scores.at.length, null); };
   requestAnimationFrame(() => { again(); new ResizeObserver(again).observe(canvas); });

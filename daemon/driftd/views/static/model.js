@@ -8,6 +8,11 @@ import { distribution } from "./distribution.js";
 import { list } from "./decision.js";
 import { actions } from "./actions.js";
 import { served } from "./served.js";
+import { emptiness, range, windowWords, windowsOf } from "./range.js";
+import { look } from "./looks.js";
+import { quality } from "./quality.js";
+import { rows } from "./rows.js";
+import * as session from "./session.js";
 
 const KINDS = { performance: "series-1", data: "series-2", prediction: "series-3", quality: "series-4", harm: "series-5" };
 
@@ -23,15 +28,25 @@ export function render([model, scores, found], where) {
       model.watched ? actions(model) : null),
   ];
   if (!model.watched) return head;
+  const nothing = emptiness(model, where.query);
   return [
     ...head,
-    model.spans.length ? spans(model, where) : null,
-    section("performance", "Performance", performance(model)),
-    section("evidence", "Evidence against its limit", against(model)),
-    section("features", "Features over time", scores ? features(model, scores, found, where) : null),
+    model.spans.length ? range(model, where.query, (changes) => address(where, changes)) : null,
+    ...(nothing ? [nothing] : over(model, scores, found, where)),
     section("alarms", "Alarms", alarms(model)),
     section("versions", "Versions", versions(model)),
     section("history", "Decided", decisions(model.decisions, false)),
+  ];
+}
+
+/** What is shown of the windows of the range. */
+function over(model, scores, found, where) {
+  return [
+    section("performance", "Performance", performance(model)),
+    section("evidence", "Evidence against its limit", against(model)),
+    section("quality", "Quality and segments", measured(model, where)),
+    section("features", "Features over time", scores ? features(model, scores, found, where) : null),
+    section("rows", "Rows", sample(model, where)),
   ];
 }
 
@@ -47,15 +62,6 @@ function address(where, changes) {
   return `#/model/${encodeURIComponent(where.parts[0])}${text ? `?${text}` : ""}`;
 }
 
-function spans(model, where) {
-  const asked = where.query.get("span");
-  const names = model.spans.map((one) => one.name);
-  const now = names.includes(asked) ? asked : names.includes("week") ? "week" : names.includes("1,000 windows") ? "1,000 windows" : "all";
-  return make("nav", { class: "spans", "aria-label": "Span of time" },
-    model.spans.map((one) => make("a", { href: address(where, { span: one.name }), "aria-current": one.name === now ? "true" : null }, capital(one.name))),
-    model.merged > 1 ? make("span", { class: "dim" }, ` each point is ${model.merged} windows`) : null);
-}
-
 function performance(model) {
   const { performance: told, estimate } = model;
   if (!told.at.length && !estimate.at.length) {
@@ -68,7 +74,7 @@ function performance(model) {
   const metric = told.metric ?? "loss";
   const better = told.higher_is_better ? "higher is better" : "lower is better";
   const last = told.value.at(-1);
-  const words = last === undefined ? `${metric}, ${better}; estimated only.` : `${metric}, ${better}: ${figure(last)} now, ${figure(told.baseline.at(-1))} on the reference, ${figure(told.tolerated.at(-1))} is tolerated.`;
+  const words = last === undefined ? `${metric}, ${better}; estimated only.` : `${metric}, ${better}: ${figure(last)} ${model.shown.span === "range" ? "at the end of the range" : model.merged > 1 ? `over the last ${model.merged} windows` : "in the last window"}, ${figure(told.baseline.at(-1))} on the reference, ${figure(told.tolerated.at(-1))} is tolerated.`;
   const series = [
     { name: metric, values: real[0], band: [real[1], real[2]], colour: "series-1", width: 2, points: x.length < 60 },
     { name: "baseline", values: real[3], colour: "dim", dash: [2, 3], steps: true },
@@ -77,7 +83,7 @@ function performance(model) {
   if (estimate.at.length) series.push({ name: "estimated without labels", values: guess[0], band: [guess[1], guess[2]], colour: "series-5", dash: [4, 2] });
   return [
     chart({ name: "performance", label: "Realised performance", words, x, series, marks: model.marks }),
-    told.coverage.length ? make("p", { class: "dim" }, `Labels of ${figure(Math.round((told.coverage.at(-1) ?? 0) * 100))} % of the latest evaluated window, ${figure(told.labels.at(-1))} in all. The band is the 95 % confidence interval.`) : null,
+    told.coverage.length ? make("p", { class: "dim" }, `Labels of ${figure(Math.round((told.coverage.at(-1) ?? 0) * 100))} % of the last evaluated window that is shown, ${figure(told.labels.at(-1))} in all. The band is the 95 % confidence interval.`) : null,
   ];
 }
 
@@ -94,7 +100,8 @@ function against(model) {
     return { at: one.at, values: [one.evidence.map((value, place) => share(value, one.limit[place]) * 100)] };
   }));
   const series = kinds.map((kind, place) => ({ name: kind, values: columns[place][0], colour: KINDS[kind] ?? "series-1" }));
-  return [now, chart({
+  const isPast = model.shown.span === "range"; // what is said of this moment would contradict a chart of another
+  return [isPast ? null : now, chart({
     name: "evidence", label: "The way to an alarm", words: "In percent of the limit, by logarithms: evidence multiplies. An alarm is 100 %.", x, marks: [],
     series: [...series, { name: "limit", values: x.map(() => 100), colour: "drift", dash: [6, 4] }], format: (value) => `${Math.round(value)} %`, range: [0, 108],
   })];
@@ -102,14 +109,40 @@ function against(model) {
 
 function features(model, scores, found, where) {
   const chosen = where.query.get("feature");
-  const choose = (name) => {
-    const to = address(where, { feature: name });
+  const choose = (name, windows = chosenWindows(where)) => {
+    const to = address(where, { feature: name, windows });
     if (location.hash === to) dispatchEvent(new HashChangeEvent("hashchange")); else location.replace(to);
   };
   return [
     heat(scores, chosen, choose),
-    chosen ? distribution(found, chosen, () => choose(null)) : make("p", { class: "dim" }, "Choose a feature to see its values now over those of the reference."),
+    chosen ? distribution(found, chosen, () => choose(null, null)) : make("p", { class: "dim" }, "Choose a feature to see its values now over those of the reference."),
   ];
+}
+
+const chosenWindows = (where) => where.query.get("windows");
+
+/** The windows that looks are about: those that were chosen, else all that are shown. */
+function lookedAt(model, where) {
+  return windowsOf(where.query) ?? [model.shown.first, model.shown.last];
+}
+
+function question(model, what, [first, last]) {
+  return `api/models/${encodeURIComponent(model.model)}/${what}?first=${first}&last=${last}`;
+}
+
+function about(model, where) {
+  const chosen = windowsOf(where.query);
+  return make("p", { class: "dim" }, chosen ? ["Of the chosen ", windowWords(model, chosen), ". ", make("a", { href: address(where, { windows: null }) }, "All that is shown")] : `Of all that is shown: ${windowWords(model, lookedAt(model, where))}. Choose a cell of the map of features for fewer.`);
+}
+
+function measured(model, where) {
+  return [about(model, where), look(question(model, "quality", lookedAt(model, where)), "Measure by segment, curve and metric", quality)];
+}
+
+function sample(model, where) {
+  const asked = question(model, "rows", lookedAt(model, where));
+  const text = session.who.name ? null : make("p", { class: "dim" }, "Rows are the data of your users: they are shown only to who is logged in, and where the config allows it.");
+  return [about(model, where), text, look(asked, "Show a sample of rows", (value) => rows(value, asked))];
 }
 
 function alarms(model) {
@@ -126,7 +159,7 @@ function versions(model) {
   const [b, a] = [model.versions.find((one) => one.serves) ?? model.versions[0], model.versions.find((one) => !one.serves)];
   const compare = a ? make("p", { class: "buttons" }, make("a", { href: compared(model, Math.min(a.version, b.version), Math.max(a.version, b.version)) }, `Compare versions ${Math.min(a.version, b.version)} and ${Math.max(a.version, b.version)}`)) : null;
   return [served(model), compare, make("ol", { class: "lane" }, model.versions.map((one) => make("li", { class: one.serves ? "serves" : one.barred ? "barred" : null },
-    make("h3", null, `Version ${one.version}`, " ", one.serves ? make("span", { class: "chip verdict ok" }, "serves") : one.barred ? make("span", { class: "chip verdict drift" }, "barred") : make("span", { class: "chip" }, STATUS[one.status] ?? plain(one.status ?? "unreadable"))),
+    make("h3", null, `Version ${one.version}`, " ", one.serves ? make("span", { class: "chip verdict ok" }, "serves") : one.barred ? make("span", { class: "chip verdict drift" }, "barred") : make("span", { class: "chip" }, one.version === model.choices.awaits_approval ? "waits for approval" : STATUS[one.status] ?? plain(one.status ?? "unreadable"))),
     one.error ? make("p", { class: "late" }, one.error) : lineage(one, model))))];
 }
 

@@ -1,4 +1,5 @@
 // What the address after # asks for: the questions to the daemon, which begin at once, and the view, which is fetched beside.
+import { asked, windowsOf } from "./range.js";
 
 const VIEWS = [
   { name: "fleet", pattern: /^\/?$/, questions: () => ["api/fleet"], load: () => import("./fleet.js") },
@@ -10,10 +11,10 @@ const VIEWS = [
 
 function ofModel({ parts: [name], query }) {
   const base = `api/models/${encodeURIComponent(name)}`;
-  const span = query.get("span") ? `?span=${encodeURIComponent(query.get("span"))}` : "";
-  const feature = query.get("feature");
-  const asked = [`${base}${span}`, `${base}/scores${span}`];
-  return feature ? [...asked, `${base}/distribution?feature=${encodeURIComponent(feature)}`] : asked;
+  const feature = query.get("feature"), windows = windowsOf(query), choice = asked(query);
+  const questions = [`${base}${choice}`, `${base}/scores${choice}`];
+  const which = windows ? `&first=${windows[0]}&last=${windows[1]}` : "";
+  return feature ? [...questions, `${base}/distribution?feature=${encodeURIComponent(feature)}${which}`] : questions;
 }
 
 function compared({ parts: [name], query }) {
