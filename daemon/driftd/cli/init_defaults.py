@@ -101,6 +101,16 @@ def guess_settings(
     return Guess(_slug(name), chosen, target, features, found, cut, last, tuple(remarks))
 
 
+def guess_columns(
+    rows: pd.DataFrame, target: str, columns: FileColumns, features: Collection[str], now: float
+) -> FileColumns:
+    """The columns with those of times found by their names, where nobody named them; no feature is one."""
+    free = [str(name) for name in rows.columns if str(name) not in {target, *columns.names, *features}]
+    label_time = columns.label_time or _time_named(rows, free, now, LABEL_TIME_NAMES, "", [])
+    free = [name for name in free if name != label_time]
+    return replace(columns, time=columns.time or _time_column(rows, free, now, []), label_time=label_time)
+
+
 def _require(names: list[str], wanted: list[str]) -> None:
     absent = [name for name in wanted if name not in names]
     if absent:

@@ -49,6 +49,8 @@ COMMANDS = {
     "restore": ("driftd.cli.backup:restore", "Put a backup in a broken database's place."),
     "profile-job": ("driftd.cli.profile_job:profile_job", "Write what a job of yours has to count."),
     "backfill": ("driftd.cli.backfill:backfill", "Load predictions and labels of the past from files."),
+    "rehearse": ("driftd.cli.rehearse:rehearse", "What a config, and others, would have done and cost."),
+    "replay": ("driftd.cli.replay:replay", "What a changed config would have decided otherwise."),
     "backtest": ("driftd.cli.backtest:backtest", "The alarms that a config would have raised."),
     "reproduce": ("driftd.cli.reproduce:reproduce", "Build a version again and compare."),
     "notify-test": ("driftd.cli.doctor:notify_test", "Send every receiver a test."),

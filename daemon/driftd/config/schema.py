@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from driftd.config.model_schema import ModelConfig
+from driftd.config.rehearsal_schema import RehearsalConfig
 from driftd.config.types import (
     DAY,
     HOUR,
@@ -291,6 +292,7 @@ class Config(Section):
         default_factory=dict, description="who is told of decisions, by the receiver's name"
     )
     override: OverrideConfig = Field(OverrideConfig(), description="the operator's hand")
+    rehearsal: RehearsalConfig = Field(RehearsalConfig(), description="what `driftd rehearse` goes by")
     _hash: str = PrivateAttr("")
 
     @property

@@ -14,7 +14,6 @@ from driftd.registry import Registry
 from driftd.registry.features import feature_frame
 from driftd.rehearsal.curves import Curve
 from driftd.rehearsal.losses import row_errors
-from driftd.rehearsal.rivals import FIRST
 from driftd.rehearsal.stream import Stream
 from driftd.store.state.records import StoredTransition
 
@@ -38,7 +37,7 @@ def _wrong_decisions(
 ) -> Iterable[tuple[float, str]]:
     refused = {Event.CHALLENGER_REJECTED, Event.CHALLENGER_INCONCLUSIVE}
     end = float(stream.frame["at"].iloc[-1]) + 1
-    serving = FIRST
+    serving = stream.first_version
     for line in lines:
         number = line.decision_figures.version
         if number is None or (line not in swaps and line.event not in refused):

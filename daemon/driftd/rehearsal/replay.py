@@ -24,7 +24,6 @@ from driftd.registry.features import feature_frame
 from driftd.registry.loaded import LoadedVersion
 from driftd.rehearsal.curves import Curve
 from driftd.rehearsal.losses import Loss, plain_loss
-from driftd.rehearsal.rivals import FIRST
 from driftd.rehearsal.stream import SAID, SCORE, Batch, Stream, batches_until
 from driftd.serving.client import Driftd
 from driftd.store.state.records import StoredTransition
@@ -68,7 +67,8 @@ class LoggingApplication:
     registry: Registry
     model: str
     serves: Callable[[], int]
-    allow_joblib: bool = False
+    first: int
+    allow_joblib: bool
     not_logged: int = 0
     _loaded: LoadedVersion | None = None
 
@@ -87,7 +87,7 @@ class LoggingApplication:
         return predictions, scores
 
     def _answers(self, version: int, rows: pd.DataFrame) -> tuple[list[Any], list[Any]]:
-        if version == FIRST:
+        if version == self.first:
             scores = [None if np.isnan(score) else score for score in rows[SCORE].astype(float)]
             return rows[SAID].tolist(), scores
         if self._loaded is None or self._loaded.version != version:
@@ -188,16 +188,18 @@ def _application(
     if not stream.is_logged:
         return ServingApplication(sdk, stream.features)
 
+    first = stream.first_version
+
     def serves() -> int:
         """The other system takes a version up as soon as it is handed over."""
         state = daemon.models[stream.model].state
         delivered = (HandOverStage.DELIVER, HandOverStage.AWAIT)
         if state.hand_over is not None and state.hand_over.stage in delivered:
             return state.hand_over.version
-        return state.champion or FIRST
+        return state.champion or first
 
     allow_joblib = daemon.assembly.config.models[stream.model].allow_joblib
-    return LoggingApplication(sdk, stream.features, Registry(places), stream.model, serves, allow_joblib)
+    return LoggingApplication(sdk, stream.features, Registry(places), stream.model, serves, first, allow_joblib)
 
 
 def _live(application: Application, sdk: Driftd, batch: Batch, served: Served, stream: Stream) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from driftd.paths import Places
 from driftd.registry import Registry
@@ -28,7 +27,7 @@ from driftd.training.process_tree import die_with_parent
 from driftd.training.training_rows import TrainingRows
 from driftd_detectors.schema import Schema
 
-FIRST = 1  # the version that all ways of keeping the model begin with
+SEED = 1
 STATIC = "left alone"
 DEFAULT_TRAINER = "driftd.trainers:gradient_boosting"
 RESULT, ORDER, ROWS = "comparison.npz", "order.json", "stream.parquet"
@@ -61,7 +60,7 @@ class Trained(msgspec.Struct, frozen=True):
         """What the trainer is called with."""
         return TrainerSpec(
             trainer=self.trainer,
-            seed=FIRST,
+            seed=SEED,
             metric=self.metric,
             parameters=self.parameters,
             allow_joblib=self.allow_joblib,
@@ -74,10 +73,11 @@ class Order(msgspec.Struct, frozen=True):
 
     state: str
     model: str
-    task: str
+    task: Literal["classification", "regression"]
     target: str
     until: float
     window: float
+    first_version: int
     schedules: dict[str, Schedule]  # by the name of the curve
     trained: Trained
 
@@ -114,7 +114,7 @@ def first_answers(places: Places, stream: Stream, rows: pd.DataFrame, *, allow_j
     """What the first version says of some rows, and its scores; of a model that is served elsewhere what it said."""
     if stream.is_logged:
         return rows[SAID].to_numpy(), rows[SCORE].to_numpy(dtype=np.float64)
-    version = Registry(places).load(stream.model, FIRST, allow_joblib=allow_joblib)
+    version = Registry(places).load(stream.model, stream.first_version, allow_joblib=allow_joblib)
     found = version.predict(feature_frame(rows[list(stream.features)], version.schema))
     return found.values(), found.score
 
@@ -156,6 +156,7 @@ def write_order(
         stream.target,
         stream.until,
         stream.window,
+        stream.first_version,
         dict(schedules),
         trained,
     )
@@ -177,21 +178,18 @@ def compute(folder: Path) -> None:
     """Do what the order in `folder` says, and leave the curves there."""
     order = msgspec.json.decode((folder / ORDER).read_bytes(), type=Order)
     rebuilt = _Rebuilds.read(folder, order)
-    at = rebuilt.at
-    kept: dict[str, Any] = {"at": at[at >= order.until]}
-    builds, seconds = [], []
-    for number, schedule in enumerate(order.schedules.values()):
-
-        def on_progress(share: float, number: int = number) -> None:
-            write_progress(folder, (number + share) / len(order.schedules))
-
-        began = time.process_time()
-        kept[f"error-{number}"], count = rebuilt.errors(schedule, on_progress)
-        builds.append(count)
-        seconds.append(time.process_time() - began)
+    began = time.process_time()
+    errors, builds = rebuilt.errors(list(order.schedules.values()), lambda share: write_progress(folder, share))
+    seconds = [time.process_time() - began] * len(builds)  # of all: they share what they build
+    rest = rebuilt.at >= order.until
+    kept: dict[str, Any] = {f"error-{number}": error[rest] for number, error in enumerate(errors)}
+    kept["at"] = rebuilt.at[rest]
     unfinished = folder / f"unfinished-{RESULT}"
     np.savez(unfinished, builds=builds, seconds=seconds, **kept)
     unfinished.replace(folder / RESULT)
+
+
+_FIRST = object()  # stands for the first version, whose answers are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +207,10 @@ class _Rebuilds:
     @classmethod
     def read(cls, folder: Path, order: Order) -> _Rebuilds:
         frame, places = pd.read_parquet(folder / ROWS), Places(Path(order.state))
-        schema = Registry(places).manifest(order.model, FIRST).schema
+        schema = Registry(places).manifest(order.model, order.first_version).schema
         # An order has no features of its own: those of the first version's schema are meant.
-        stream = Stream(order.model, order.task, order.target, schema.names, frame, order.until)  # type: ignore[arg-type]
+        names, first = schema.names, order.first_version
+        stream = Stream(order.model, order.task, order.target, names, frame, order.until, first_version=first)
         return cls(
             order,
             schema,
@@ -222,24 +221,44 @@ class _Rebuilds:
             first_answers(places, stream, frame, allow_joblib=order.trained.allow_joblib),
         )
 
-    def errors(self, schedule: Schedule, on_progress: Callable[[float], None]) -> tuple[NDArray[np.float64], int]:
-        """The errors of a model rebuilt on a schedule from rows known by then, and how many builds."""
-        order, at, loss = self.order, self.at, self.order.trained.loss
-        starts = np.arange(order.until, at[-1] + 1e-6, order.window)
-        errors, builds, estimator = np.full(len(at), np.nan), 1, None
-        for number, start in enumerate(starts):
-            if number and number % schedule.every == 0:
-                fitted = self._fit(start, schedule)
-                estimator, builds = (fitted, builds + 1) if fitted is not None else (estimator, builds)
-            window = (at >= start) & (at < start + order.window)
-            if window.any():
-                errors[window] = loss(*self._answers(estimator, window), self.truth[window])
-            on_progress((number + 1) / len(starts))
-        return errors[at >= order.until], builds
+    def errors(
+        self, schedules: Sequence[Schedule], on_progress: Callable[[float], None]
+    ) -> tuple[list[Numbers], list[int]]:
+        """The errors of models rebuilt on schedules from rows known by then, and how many builds each had.
 
-    def _answers(self, estimator: Any, window: NDArray[np.bool_]) -> tuple[Any, Any]:
-        if estimator is None:
-            return tuple(np.asarray(values)[window] for values in self.first)  # type: ignore[return-value]
+        What two schedules build at the same time from the same rows is built once.
+        """
+        starts = np.arange(self.order.until, self.at[-1] + 1e-6, self.order.window)
+        edges = np.searchsorted(self.at, [*starts, np.inf])
+        errors = [np.full(len(self.at), np.nan) for _ in schedules]
+        builds, models = [1] * len(schedules), [_FIRST] * len(schedules)
+        for number, start in enumerate(starts):
+            fitted: dict[int | None, Any] = {}
+            for place, schedule in enumerate(schedules):
+                if number == 0 or number % schedule.every != 0:
+                    continue
+                if schedule.newest not in fitted:
+                    fitted[schedule.newest] = self._fit(start, schedule)
+                if fitted[schedule.newest] is not None:
+                    models[place], builds[place] = fitted[schedule.newest], builds[place] + 1
+            self._score(models, errors, slice(edges[number], edges[number + 1]))
+            on_progress((number + 1) / len(starts))
+        return errors, builds
+
+    def _score(self, models: Sequence[Any], errors: Sequence[Numbers], window: slice) -> None:
+        """Write down the errors of a window's rows, under each model once."""
+        if window.stop <= window.start:
+            return
+        lost: dict[int, Numbers] = {}
+        for model, error in zip(models, errors, strict=True):
+            if id(model) not in lost:
+                lost[id(model)] = self.order.trained.loss(*self._answers(model, window), self.truth[window])
+            error[window] = lost[id(model)]
+
+    def _answers(self, estimator: Any, window: slice) -> tuple[Any, Any]:
+        if estimator is _FIRST:
+            predicted, scores = self.first
+            return predicted[window], scores[window]
         found: Predictions = predict_with(estimator, self.schema, self.features[window])
         return found.values(), found.score
 

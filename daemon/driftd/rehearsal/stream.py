@@ -19,8 +19,8 @@ class Stream:
 
     `frame` is in order of `at` and has `prediction_id`, `at`, `label_at` (epoch seconds; NaN: no label came), the
     features and the target: float64, or class text for a classification. Rows of a model that is served elsewhere have
-    `SAID` and `SCORE` besides. Version 1 is trained on the rows before `until`, an end of a window; a window is
-    `window` seconds long.
+    `SAID` and `SCORE` besides. The first version is trained on the rows before `until`, an end of a window; a
+    window is `window` seconds long.
     """
 
     model: str
@@ -30,6 +30,7 @@ class Stream:
     frame: pd.DataFrame
     until: float
     window: float = DAY
+    first_version: int = 1  # that the replay begins with
 
     @property
     def first(self) -> pd.DataFrame:
