@@ -43,21 +43,21 @@ class ComparedColumn:
     def by_component(self, component: str) -> Change | None:
         """The change that a stream of this component has followed; None where neither side has a value."""
         makers: Mapping[str, Callable[[], Change | None]] = {
-            "missing": self.missing,
-            "outside": self.unseen,
+            "missing": self.missing_share,
+            "outside": self.new_share,
             "location": self.mean,
             "spread": self.spread,
         }
         return makers.get(component, self.share)()
 
-    def missing(self) -> Change | None:
+    def missing_share(self) -> Change | None:
         """Rows without a value."""
         totals = self.before.sum(), self.now.sum()
         if min(totals) == 0:
             return None
         return self.change(Measure.MISSING, self.before[-1] / totals[0], self.now[-1] / totals[1])
 
-    def unseen(self) -> Change | None:
+    def new_share(self) -> Change | None:
         """Values that the reference never held."""
         totals = self.before[:-1].sum(), self.now[:-1].sum()
         if min(totals) == 0:
@@ -95,7 +95,7 @@ class ComparedColumn:
 
     def largest(self) -> Change | None:
         """The change of any share that is largest: a category, a range, missing or new values."""
-        found = [change for change in (self.share(), self.missing(), self.unseen()) if change is not None]
+        found = [change for change in (self.share(), self.missing_share(), self.new_share()) if change is not None]
         return max(found, key=lambda change: abs(change.now - change.before), default=None)
 
     @property
@@ -177,13 +177,13 @@ def _with_changes(
         column = compare_column(reference, recent, layout, subject, is_given=is_given, windows=windows)
         change = None if column is None else column.by_component(component)
         found += [] if change is None else [change]
-    told = tuple(found[:MOST_TOLD])
-    if not told:
+    shown = tuple(found[:MOST_TOLD])
+    if not shown:
         return kind
-    is_joint = kind.streams[0][0] != told[0].subject  # the evidence is of several columns together
-    said = describe_changes(told, kind.change_start, also=is_joint)
+    is_joint = kind.streams[0][0] != shown[0].subject  # the evidence is of several columns together
+    said = describe_changes(shown, kind.change_start, also=is_joint)
     parts = [kind.sentence if is_joint else "", said, kind.note]
-    return replace(kind, changes=told, sentence=" ".join(part for part in parts if part))
+    return replace(kind, changes=shown, sentence=" ".join(part for part in parts if part))
 
 
 def _labels(column: ColumnLayout) -> list[tuple[str, list[int]]]:
