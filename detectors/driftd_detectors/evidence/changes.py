@@ -164,7 +164,7 @@ def _describe_calm(change: Change | None) -> str:
     if change is None or abs(change.now - change.before) < NOTABLE:
         return "No alarm: no share of any feature's values differs by more than 5 points from the reference."
     said = describe_changes((change,), None).rstrip(".")
-    return f"No alarm. The largest difference in this window is within what is expected of it: {said}."
+    return f"No alarm: the evidence does not suffice for one. The largest difference in this window: {said}."
 
 
 def _with_changes(
