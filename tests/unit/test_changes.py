@@ -155,3 +155,15 @@ def test_what_is_no_column_has_no_change(layout: Layout) -> None:
     assert column is not None
     assert [column.by_component(name) for name in ("location", "spread", "missing", "outside", "rest")] == [None] * 5
     assert largest_change(reference, empty, layout) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_largest_difference_is_that_of_any_column(seed: int, layout: Layout) -> None:
+    """What is found over all bins at once is the largest of what each column says by itself."""
+    rng = np.random.default_rng(seed)
+    recent = rows_of(300, rng.random(), 100 + rng.normal(0, 4), rng.random() / 4, rng.random() / 4)
+    reference, seen = profiled(REFERENCE, layout), profiled(recent, layout)
+    columns = [compare_column(reference, seen, layout, name, is_given=False) for name in ("repaid", "value", "rooms")]
+    each = [column.largest() for column in columns if column is not None]
+    largest = max((change for change in each if change is not None), key=lambda change: abs(change.now - change.before))
+    assert largest_change(reference, seen, layout) == largest
