@@ -74,6 +74,7 @@ docs: $(READY)  ## Regenerate the generated pages
 	$(BIN)/python -m driftd.config.document > docs/configuration.md
 	$(BIN)/python -m driftd.cli.document > docs/cli.md
 	$(BIN)/python -m driftd.notify.document > docs/notifications.md
+	$(BIN)/python -m driftd.sentences.document > docs/sentences.md
 	$(BIN)/python -m driftd.api.openapi > docs/openapi.json
 	$(BIN)/python -m driftd.views.card_schema_document > docs/model-card.schema.json
 	$(BIN)/python -m driftd.views.runbook_document docs/runbook.md > daemon/driftd/views/static/runbook.html

@@ -42,8 +42,8 @@ class Meaning:
 MEANINGS: dict[Event, Meaning] = {
     Event.ADOPTED: Meaning(
         Severity.INFO,
-        "Now under watch",
-        "The daemon took a version that was already serving under watch.",
+        "Monitoring began",
+        "The daemon began to monitor a version that was already serving.",
         is_marked=True,
     ),
     Event.ALARM: Meaning(
@@ -62,7 +62,7 @@ MEANINGS: dict[Event, Meaning] = {
     ),
     Event.ALARM_UNATTENDED: Meaning(
         Severity.WARNING,
-        "Nothing is done about an alarm",
+        "Alarm without a build",
         "Performance stays below what is tolerated, and for a day no build could start or end in a better version.",
         by_default=True,
         is_marked=True,
@@ -74,26 +74,28 @@ MEANINGS: dict[Event, Meaning] = {
     ),
     Event.EVIDENCE_RESET: Meaning(
         Severity.INFO,
-        "Evidence begun anew",
-        "A person had the evidence against the served version begin anew: all that was gathered is put aside.",
+        "Evidence reset",
+        "A person reset the evidence against the version that serves: what was gathered no longer counts.",
         is_marked=True,
     ),
     Event.QUALITY_FAULT: Meaning(
         Severity.CRITICAL,
         "Data pipeline broken",
-        "A broken pipeline is not drift: it blocks builds, because no model is built on garbage.",
+        "A broken pipeline is not drift: it blocks builds, because a model of such rows would be wrong.",
         by_default=True,
         is_marked=True,
     ),
     Event.QUALITY_RESTORED: Meaning(
         Severity.INFO,
-        "Data pipeline whole again",
+        "Data pipeline repaired",
         "The pipeline delivers again what the reference had; builds may start again.",
         by_default=True,
     ),
-    Event.BUILD_WANTED: Meaning(Severity.INFO, "Build wanted", "Something other than an alarm asks for a new version."),
+    Event.BUILD_WANTED: Meaning(
+        Severity.INFO, "Build requested", "Something other than an alarm requests a new version."
+    ),
     Event.BUILD_STARTED: Meaning(
-        Severity.INFO, "Build started", "A build was wanted and nothing stood in its way any more.", is_marked=True
+        Severity.INFO, "Build started", "A build was requested, and what it waited for is there.", is_marked=True
     ),
     Event.BUILD_FAILED: Meaning(
         Severity.WARNING,
@@ -111,7 +113,7 @@ MEANINGS: dict[Event, Meaning] = {
     Event.JUDGED_AGAIN: Meaning(
         Severity.INFO,
         "Judged again, against another champion",
-        "Another version serves than the one that the challenger was compared with: it is compared anew.",
+        "Another version serves than the one that the challenger was compared with: it is compared again.",
     ),
     Event.CHALLENGER_REJECTED: Meaning(
         Severity.INFO,
@@ -145,7 +147,7 @@ MEANINGS: dict[Event, Meaning] = {
     ),
     Event.APPROVAL_WANTED: Meaning(
         Severity.WARNING,
-        "Approval wanted",
+        "Waiting for approval",
         "The challenger won its gate; the config or the override asks a person before it serves.",
         by_default=True,
     ),
@@ -173,7 +175,7 @@ MEANINGS: dict[Event, Meaning] = {
     Event.ROLLED_BACK: Meaning(
         Severity.WARNING,
         "Rolled back",
-        "The earlier version serves again; the one before it is barred.",
+        "The earlier version serves again; the one that was left is not promoted again by itself.",
         by_default=True,
         is_marked=True,
         swap=SwapPurpose.ROLLBACK,
@@ -236,23 +238,23 @@ MEANINGS: dict[Event, Meaning] = {
     ),
     Event.ORDER_GIVEN: Meaning(
         Severity.INFO,
-        "Ordered by a person",
+        "Pause or silence by a person",
         "A person paused the model, or silenced a feature of it, until the time that they gave.",
     ),
     Event.ORDER_ENDED: Meaning(
         Severity.INFO,
-        "Order ended",
-        "What a person had ordered holds no more: they ended it, or its time is over.",
+        "Pause or silence ended",
+        "What a person paused or silenced is active again: they ended it, or its time is over.",
         by_default=True,
     ),
     Event.CURSOR_RESET: Meaning(
         Severity.INFO,
-        "Cursor set back",
+        "Cursor reset",
         "The clock had been ahead, and windows were passed over that cannot have been yet; they are checked in time.",
     ),
     Event.CHECKS_FORGOTTEN: Meaning(
         Severity.INFO,
-        "Old checks forgotten",
+        "Old checks deleted",
         "A person had the checks over their age deleted, which had been kept because of the clock or their number.",
     ),
     Event.REQUEST_REFUSED: Meaning(Severity.INFO, "Request refused", "What a person asked cannot be done now."),
@@ -282,14 +284,14 @@ MEANINGS: dict[Event, Meaning] = {
     ),
     Event.VERSION_WANTED: Meaning(
         Severity.WARNING,
-        "A new version is asked for",
+        "New version requested",
         "No trainer is configured for this model: whoever makes its versions is asked for a new one.",
         by_default=True,
         is_marked=True,
     ),
     Event.PROBATION_ENDED: Meaning(
         Severity.WARNING,
-        "Worse, and no way back",
+        "Worse, and no rollback possible",
         "The version on probation became worse, and the one before it is none that can be handed over.",
         by_default=True,
         is_marked=True,

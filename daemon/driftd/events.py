@@ -77,6 +77,11 @@ class Trigger(StrEnum):
     MANUAL = "manual"
 
 
+def trigger_named(word: str) -> Trigger:
+    """The trigger that the config names. Raises ValueError for another word."""
+    return Trigger.HARM if word == "estimated_performance" else Trigger(word)
+
+
 class GateDecision(StrEnum):
     """What the gate says of a challenger."""
 

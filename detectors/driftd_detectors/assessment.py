@@ -150,16 +150,16 @@ class KindAssessment:
     evidence: float
     threshold: float
     sentence: str  # what changed or why nothing can be said, without the evidence
-    figures: str = ""  # the same for who checks it: evidence, threshold, effect sizes
-    streams: tuple[tuple[str, str], ...] = ()  # subject and component of what leads, as `leaders` has them
-    changes: tuple[Change, ...] = ()  # what changed, the first first
-    note: str = ""  # what else a reader must know, one sentence
-    chance_years: float | None = None  # of an alarm: chance alone gives so much evidence once in so many years at most
     leaders: tuple[tuple[str, float], ...] = ()  # subjects with their shares of the evidence, largest first
     change_start: float | None = None  # the start of the window at which the change most likely began
     crossed: bool = False  # whether this window raised the alarm; it stands until a swap or until it is absorbed
     standing: StandingAlarm | None = None  # of a kind whose alarm is a level (performance, harm): the one that stands
     cleared: StandingAlarm | None = None  # the one that this window ended, because its evidence fell
+    figures: str = ""  # the same for who checks it: evidence, threshold, effect sizes
+    streams: tuple[tuple[str, str], ...] = ()  # subject and component of what leads, as `leaders` has them
+    changes: tuple[Change, ...] = ()  # what changed, the first first
+    note: str = ""  # what else a reader must know, one sentence
+    chance_years: float | None = None  # of an alarm: chance alone gives so much evidence once in so many years at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Board(dashboard.Dashboard):
         if links.runbook:
             self._leads_to("Runbook", links.runbook, "doc", keep=False)
         self._status_page = links.status_page
+        self._is_of_model = name == "model"
 
     def _leads_to(self, title: str, url: str, icon: str, *, keep: bool) -> None:
         link = dashboard.DashboardLink(title).type(models.DashboardLinkType.LINK).url(url).icon(icon)
@@ -87,6 +88,7 @@ class Board(dashboard.Dashboard):
             built = panel.build()
             built.id_val = len(self._panels) + 1
             built.grid_pos = models.GridPos(h=height, w=width, x=across, y=self._lines)
+            built.links = [to_decisions().build()] if self._is_of_model else built.links
             self._panels.append(built)
             across += width
         self._lines += height
@@ -109,6 +111,12 @@ def to_model(field: str) -> Builder[models.DashboardLink]:
     """A link of a table's row or of a series to the board of its model."""
     url = f"/d/{UIDS['model']}?var-model={field}&${{datasource:queryparam}}&${{__url_time_range}}"
     return dashboard.DashboardLink("Open this model").url(url)
+
+
+def to_decisions() -> Builder[models.DashboardLink]:
+    """A link of a panel to the alarms and the decisions of its model, in words, on the page that the daemon serves."""
+    link = dashboard.DashboardLink("What driftd says and decided").type(models.DashboardLinkType.LINK)
+    return link.url(f"{STATUS_PAGE}/#/model/${{model:percentencode}}").target_blank(True)
 
 
 def to_status_page(field: str) -> Builder[models.DashboardLink]:

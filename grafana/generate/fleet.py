@@ -116,7 +116,7 @@ def _now(made: Board, runbook: str) -> None:
                 (
                     figure(
                         "Builds under way",
-                        "Models with a build that is wanted, waits or runs.",
+                        "Models with a build that is requested, waits or runs.",
                         f"count(max by (model) (driftd_build_wanted{{{MODELS}}}) == 1) or vector(0)",
                     ),
                     6,

@@ -273,7 +273,7 @@ def _evidence(made: Board) -> None:
                 (
                     lanes(
                         "Verdict by kind of evidence",
-                        "data: the inputs. prediction: the outputs. performance: the labels. harm: the estimate without labels. "
+                        "data: the inputs. prediction: the outputs. performance: the labels. harm: estimated performance, without labels. "
                         "quality: the pipeline. Grey is not ok: too little data to say.",
                         {"{{kind}}": verdicts},
                         words(VERDICTS, "not checked yet"),

@@ -230,11 +230,11 @@ def versions(made: Board) -> None:
                 ),
                 (
                     figure(
-                        "Build wanted because of",
-                        "The trigger of a build that is wanted and waits (cooldown, budget, block) or is under way.",
+                        "Build requested because of",
+                        "The trigger of a build that is requested and waits (cooldown, budget, block) or is under way.",
                         f"max by (trigger) (driftd_build_wanted{{{MODEL}}}) == 1",
                         label="trigger",
-                        none="No build is wanted",
+                        none="No build is requested",
                     ),
                     5,
                 ),

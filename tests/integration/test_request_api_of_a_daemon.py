@@ -78,7 +78,7 @@ def test_what_is_asked_by_http_is_done_by_the_loop(http: httpx.Client, folder: P
     assert (refused["status"], refused["outcome"]) == ("refused", "nothing awaits approval (the model is steady)")
     done = answer_of(http, http.post(f"{api}/reset-evidence", json={"reason": "INC-1"}))
     assert done["status"] == "done"
-    assert str(done["outcome"]).startswith("ada by API from 127.0.0.1 has the evidence against version 1 begin anew")
+    assert str(done["outcome"]).startswith("ada by API from 127.0.0.1 resets the evidence against version 1")
     with StateReader.read_only(Places(folder / "state").state_db) as reader:
         line = next(line for line in reader.history(MODEL, 10) if line.event == "evidence_reset")
     assert (line.actor, line.reason) == ("ada by API from 127.0.0.1", done["outcome"])

@@ -66,7 +66,7 @@ def test_evidence_that_cannot_be_read_is_told_and_begins_anew_only_when_asked(wo
     checked = len(world.daemon.assembly.store.checks(MODEL, 100, "window"))
     assert "needs a reason" in ask(world, " ")
     answer = ask(world, "a block of zeros")
-    assert answer.startswith("ada@host has the evidence against version 1 begin anew: a block of zeros")
+    assert answer.startswith("ada@host resets the evidence against version 1: a block of zeros")
     world.daemon.catch_up(world.clock.now())
     assert world.daemon.unwatched == {}
     assert watched(world) == 1

@@ -252,7 +252,7 @@ def test_a_cursor_is_not_set_back_by_a_clock_that_is_behind(later: Daemon) -> No
 @pytest.mark.parametrize(
     ("kind", "given", "outcome"),
     [
-        ("reset-evidence", {"text": "f\udcfcr Montag"}, "begin anew: f\\udcfcr Montag"),
+        ("reset-evidence", {"text": "f\udcfcr Montag"}, ": f\\udcfcr Montag"),
         ("rollback", {"version": [1]}, "it cannot be answered: TypeError"),
     ],
 )

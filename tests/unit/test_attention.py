@@ -16,7 +16,7 @@ from driftd.views.routes import STATIC
 from driftd.views.row_counts import RowCounts
 from driftd.views.status import ModelStatus
 
-CALM = KindEvidence(1.0, 1000.0, Verdict.OK, "nothing moved")
+CALM = KindEvidence(1.0, 1000.0, Verdict.OK, "No alarm.")
 BUILD = Build(4, Trigger.PERFORMANCE, "mae rose", BuildStep.TRAIN, 0.0, decision="it is better")
 
 
@@ -27,7 +27,7 @@ def status(**changes: Any) -> ModelStatus:
         "version": 3,
         "verdict": Verdict.OK,
         "worst": "ok",
-        "reason": "nothing moved",
+        "reason": "No alarm. The largest difference is income: 78 % yes, was 56 %.",
         "evidence": {"performance": CALM, "data": CALM},
         "verdicts": {},
         "failures": 0,
@@ -59,7 +59,7 @@ def loud(kind: str, verdict: Verdict) -> dict[str, KindEvidence]:
 @pytest.mark.parametrize(
     ("changes", "level", "words"),
     [
-        ({}, Urgency.OK, "Nothing moved."),
+        ({}, Urgency.OK, "No alarm. The largest difference is income: 78 % yes, was 56 %."),
         ({"phase": Phase.AWAITING_APPROVAL, "build": BUILD}, Urgency.ACT, "Version 4 won its gate"),
         ({"pin_refused": "there is no version 9"}, Urgency.ACT, "The pin"),
         ({"blocked": "price is missing"}, Urgency.ACT, "The data pipeline is broken"),
@@ -76,9 +76,9 @@ def loud(kind: str, verdict: Verdict) -> dict[str, KindEvidence]:
             Urgency.DRIFT,
             "waits: the cool-down",
         ),
-        ({"evidence": loud("performance", Verdict.DRIFT), "wanted": True}, Urgency.DRIFT, "A build is wanted."),
+        ({"evidence": loud("performance", Verdict.DRIFT), "wanted": True}, Urgency.DRIFT, "A build is requested."),
         ({"evidence": loud("data", Verdict.DRIFT)}, Urgency.DRIFT, "this alarm only informs"),
-        ({"evidence": loud("data", Verdict.SUSPECTED)}, Urgency.WATCH, "No alarm yet."),
+        ({"evidence": loud("data", Verdict.SUSPECTED)}, Urgency.WATCH, "No alarm yet: data moved"),
         ({"probation": Probation(2, 0.0)}, Urgency.BUSY, "on probation"),
         ({"build": BUILD}, Urgency.BUSY, "Version 4 is being built"),
         ({"phase": Phase.PAUSED}, Urgency.BUSY, "Paused by the override"),
@@ -94,7 +94,7 @@ def loud(kind: str, verdict: Verdict) -> dict[str, KindEvidence]:
             Urgency.WAIT,
             "says nothing",
         ),
-        ({"learning": "24 of 28 windows"}, Urgency.OK, "Nothing moved."),
+        ({"learning": "24 of 28 windows"}, Urgency.OK, "No alarm."),
         ({"evidence": {"data": CALM}}, Urgency.OK, "No labels were evaluated yet."),
     ],
 )

@@ -103,7 +103,7 @@ def test_a_model_that_becomes_noise_is_found_and_its_auc_is_told(reference) -> N
     assert len(crossed) == 1
     assert 16 < crossed[0] < 23
     assert kind.leaders[0][0] == "roc_auc"
-    assert kind.sentence.startswith("The average roc_auc of the last ")
+    assert kind.figures.startswith("The average roc_auc of the last ")
     again = Monitor.from_bytes(reference, SETTINGS, monitor.to_bytes())
     assert again.renewed == ()
     assert again.performance.value == monitor.performance.value

@@ -153,6 +153,21 @@ def test_links_lead_to_boards_that_are_there() -> None:
     assert linked == uids
 
 
+def test_every_panel_of_a_model_leads_to_what_driftd_says_of_it() -> None:
+    """Each panel links to the alarms and decisions of its model on the status page."""
+    addresses = {link["url"] for panel in panels(BOARDS["model"]) for link in panel["links"]}
+    assert addresses == {"${status_page}/#/model/${model:percentencode}"}
+    assert all(panel["links"] for panel in panels(BOARDS["model"]))
+
+
+def test_boards_say_the_words_of_the_field() -> None:
+    """No title, description or text for no data has a word that the glossary had to explain."""
+    odd = re.compile(r"\b(wanted|absorbed|barred|anew|wish)\b|harm(?!: estimated performance)", re.IGNORECASE)
+    for panel in (panel for board in BOARDS.values() for panel in panels(board)):
+        said = " ".join((panel["title"], panel["description"], panel["fieldConfig"]["defaults"]["noValue"]))
+        assert not odd.search(said), said
+
+
 def test_provisioning_fits_the_boards_and_the_alerts() -> None:
     """The folder and the data source are those that the alert rules name."""
     folder = ROOT / "grafana" / "provisioning"

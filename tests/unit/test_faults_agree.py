@@ -89,7 +89,7 @@ class Stand:
         self.model.set_version_damaged(damaged=False)
         self.feed_rows()
         self.model.waits(windows=0, cohorts=1, not_evaluated=0)
-        self.check(Assessment(Verdict.OK, "nothing moved", 200, (CALM,)))
+        self.check(Assessment(Verdict.OK, "No alarm.", 200, (CALM,)))
         self.decided(self.state)
 
     def feed_rows(self, *, faults: int = 0, predicted: float | None = None) -> None:
@@ -417,7 +417,7 @@ def test_page_status_and_doctor_agree_with_the_alerts(observed: dict[str, Observ
     assert bool(found.page_alerts) == bool(expected)
     if not words:
         assert found.doctor == []
-        assert "Nothing moved" in found.page
+        assert "No alarm." in found.page
         return
     for output in (found.page, found.status, "\n".join(found.doctor)):
         assert re.search(words, output, re.IGNORECASE), output

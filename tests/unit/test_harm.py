@@ -170,7 +170,8 @@ def test_inputs_that_harm_raise_an_alarm_before_any_label(reference: Reference) 
     harm = [item.of(EvidenceKind.HARM) for item in seen]
     assert sum(item.crossed for item in harm) == 1
     assert harm[-1].verdict is Verdict.DRIFT
-    assert "estimated without labels brier is" in harm[-1].sentence
+    assert harm[-1].sentence.startswith("Estimated Brier score got worse from ")
+    assert "estimated without labels brier is" in harm[-1].figures
     assert seen[-1].figures["estimated_loss_low"] > reference.expected["brier"].mean
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from driftd_detectors.assessment import EvidenceKind, Verdict
+from driftd_detectors.assessment import EvidenceKind, Measure, Verdict
 from driftd_detectors.columns import Coded, Columns
 from driftd_detectors.evidence.evidence import Evidence, StreamWeights
 from driftd_detectors.monitor import Monitor, MonitorSettings
@@ -41,7 +42,7 @@ def checked(monitor, rng, number, **change):
 
 
 def test_a_moved_feature_is_told_in_one_sentence(monitor) -> None:
-    """The alarm names the feature, how far it moved, evidence and threshold, and since when; it is raised once."""
+    """The alarm says what the feature is now, was, and since when; the evidence stands apart; it is raised once."""
     rng = np.random.default_rng(22)
     crossed, seen = [], None
     for number in range(28, 40):
@@ -50,8 +51,10 @@ def test_a_moved_feature_is_told_in_one_sentence(monitor) -> None:
     data = seen.of(EvidenceKind.DATA)
     assert sum(crossed) == 1
     assert data.verdict is Verdict.DRIFT
-    assert data.sentence.startswith("a moved up by 0.39 sd")
-    assert "against a threshold of 912" in data.sentence
+    assert data.sentence == "a: mean 0.333, was -0.004 (since 4 February 1970)."
+    assert data.figures.startswith("a moved up by 0.39 sd")
+    assert "against a threshold of 912" in data.figures
+    assert (data.changes[0].subject, data.changes[0].measure) == ("a", Measure.MEAN)
     assert data.leaders[0][0] == "a"
     assert data.change_start == 34 * DAY
     assert {score.subject for score in seen.scores} >= {"a", "b", "c", "prediction"}
@@ -233,7 +236,7 @@ def test_labels_that_become_slower_are_noticed(monitor) -> None:
         if seen.figures.get("label_delay_changed"):
             break
     assert monitor.maturity.changed
-    assert "labels come otherwise" in seen.sentence
+    assert "the delay of labels changed" in seen.sentence
 
 
 @pytest.mark.parametrize("metric", METRICS[Task.CLASSIFICATION])
@@ -380,9 +383,12 @@ def test_an_alarm_of_performance_is_a_level_in_the_assessment(monitor) -> None:
         if kind.crossed:
             raised = kind
             assert kind.standing.raised_at == number * DAY
-    assert "% above the reference" in raised.sentence
-    assert "That is beyond your 10 % and beyond what " in raised.sentence
-    assert raised.sentence.startswith("The average brier of the last ")
+    assert re.fullmatch(
+        r"Brier score got worse from 0\.\d+ to 0\.\d+ since 4 February 1970 \(higher is worse\)\.", raised.sentence
+    )
+    assert "% above the reference" in raised.figures
+    assert "That is beyond your 10 % and beyond what " in raised.figures
+    assert raised.figures.startswith("The average brier of the last ")
     assert raised.change_start == 34 * DAY
     number, end = cleared[0]
     assert len(cleared) == 1

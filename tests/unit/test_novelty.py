@@ -51,7 +51,7 @@ def test_another_unit_that_stays_is_drift_when_labels_arrive() -> None:
     assert life.last is not None
     (quality,) = [kind.sentence for kind in life.last.kinds if kind.kind == "quality"]
     assert quality == (
-        "no fault in any column; b held values that the reference never did for 10 windows, with labels: drift"
+        "No fault in any column; b held values that the reference never did for 10 windows, with labels: drift."
     )
     silent = Life(3, rescaled("b", 1.8, 32), labels_until=FIRST * DAY).until(BROKEN + 10)
     assert silent.blocked == list(range(BROKEN, BROKEN + 10))

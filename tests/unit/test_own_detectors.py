@@ -69,8 +69,10 @@ def test_a_distance_that_grows_and_a_level_that_falls_alarm() -> None:
         found = watched.assess()
         assert found.verdict is Verdict.DRIFT
         assert found.leaders[0][0] == name
-        assert found.sentence.startswith(f"{name} is ")
-        assert "on the reference's windows: evidence" in found.sentence
+        assert found.sentence.startswith(f"{name}: ")
+        assert ", was " in found.sentence
+        assert found.figures.startswith(f"{name} is ")
+        assert "on the reference's windows: evidence" in found.figures
     rng = np.random.default_rng(3)
     watched = begin(rng)
     for number in range(40):

@@ -86,7 +86,7 @@ def events(transitions: list[Transition]) -> list[Event | None]:
 def test_an_alarm_supersedes_a_build_that_only_collects_rows() -> None:
     """A build that awaits rows ends, and another begins for the alarm."""
     alarmed = decide(COLLECTING, RAISED)
-    assert "a build is wanted" in alarmed.reason
+    assert "driftd builds a new version once" in alarmed.reason
     (started, *_) = settle(alarmed.state)
     assert started.event == Event.BUILD_STARTED
     assert (started.state.build.number, started.figures.alarm) == (5, 11)  # type: ignore[union-attr]
@@ -261,7 +261,7 @@ def test_an_alarm_that_only_informs_is_not_told_again() -> None:
     """Where `retrain.on` does not name performance, the alarm says so itself, once."""
     settings = PolicySettings(retrain_on=frozenset({Trigger.SCHEDULE}))
     alarmed = decide(STEADY, RAISED, settings=settings)
-    assert "this informs only" in alarmed.reason
+    assert "this alarm only informs" in alarmed.reason
     assert events(settle(alarmed.state, settings=settings, now=NOW + 30 * DAY)) == [None]
 
 

@@ -89,8 +89,9 @@ def test_a_segment_alarms_by_its_name_where_the_whole_does_not() -> None:
     raised = [kind for kind in seen if kind.crossed]
     assert len(raised) == 1
     assert raised[0].verdict is Verdict.DRIFT
-    assert raised[0].sentence.startswith("region = south: the average mae of the last ")
-    assert "above the reference" in raised[0].sentence
+    assert raised[0].sentence.startswith("region = south: mean absolute error got worse from ")
+    assert raised[0].figures.startswith("region = south: the average mae of the last ")
+    assert "above the reference" in raised[0].figures
     assert raised[0].leaders[0][0] == "region = south"
     assert raised[0].standing is not None
     assert raised[0].evidence >= raised[0].threshold
@@ -125,7 +126,7 @@ def test_whole_and_segments_are_one_alarm() -> None:
         monitor, assessment = monitor.check_labels(worse, number * DAY, DAY, columns)
         seen.append(assessment.of(EvidenceKind.PERFORMANCE))
     assert sum(kind.crossed for kind in seen) == 1
-    assert seen[-1].sentence.startswith("The average mae")
+    assert seen[-1].sentence.startswith("Mean absolute error got worse")
     assert "Also beyond what is tolerated: region = " in seen[-1].sentence
 
 

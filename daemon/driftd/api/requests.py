@@ -88,7 +88,7 @@ class Confirm(Request, frozen=True, kw_only=True):
 
 
 class Rollback(Request, frozen=True, kw_only=True):
-    """Back to an earlier version; the one that serves now is barred."""
+    """Back to an earlier version; the one that serves now is not promoted again by itself."""
 
     kind: ClassVar[str] = "rollback"
     summary: ClassVar[str] = "Go back to an earlier version"

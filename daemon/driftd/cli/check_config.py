@@ -18,10 +18,12 @@ from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, 
 from driftd.config.source_schema import FilesSourceConfig, ProfilesSourceConfig
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
+from driftd.events import trigger_named
 from driftd.loop.config_history import monitor_settings, policy_settings
 from driftd.loop.supervision import SourceHangsError, TimeoutWorker
 from driftd.paths import Places
 from driftd.registry import Registry
+from driftd.sentences.alarms import TRIGGERS
 from driftd.sources import open_source
 from driftd.sources.files import FilesSource
 from driftd.sources.open import paths_of
@@ -250,7 +252,7 @@ def loop_sentences(model: ModelConfig) -> list[str]:
     retrain, promote, probation = model.retrain, model.promote, model.probation
     is_refreshed = policy_settings(model).refresh is not None
     acts_on = [trigger for trigger in retrain.on if trigger != "refresh" or is_refreshed]
-    triggers = ", ".join(acts_on).replace("_", " ")
+    triggers = ", ".join(TRIGGERS[trigger_named(word)] for word in acts_on)
     if model.trainer is None:
         asks = triggers or "nothing: retrain.on is empty"
         return [f"builds nothing (trainer: null), and asks for a new version on {asks}"]
@@ -261,8 +263,10 @@ def loop_sentences(model: ModelConfig) -> list[str]:
     of_others = ", of every other build" if is_refreshed else ""
     until_next = ", what a refresh built until the next" if is_refreshed else ""
     informs = "" if "data_drift" in retrain.on else "; data drift alone informs"
+    renamed = "harm is called estimated_performance now: retrain.on may name it so; both mean the same"
     return [
         f"builds on {triggers}{when}{informs}",
+        *([renamed] if "harm" in retrain.on else []),
         f"at most {retrain.budget.builds} builds in {spell_duration(retrain.budget.per)}, "
         f"none within {spell_duration(retrain.cooldown)} after one ended",
         *_refresh(model),
@@ -327,7 +331,7 @@ def _override(override: OverrideConfig, now: float) -> list[str]:
         for name, features in override.silence.items()
         for feature, until in features.items()
     ]
-    said += [f"a build of {name} is wanted: {text}" for name, text in override.retrain.items()]
+    said += [f"a build of {name} is requested: {text}" for name, text in override.retrain.items()]
     said += [f"version {version} of {name} is approved" for name, version in override.approve.items()]
     said += [f"version {version} of {name} is rejected" for name, version in override.reject.items()]
     until = f" until {override.expires.isoformat()}" if override.expires is not None else ""

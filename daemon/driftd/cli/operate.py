@@ -136,7 +136,7 @@ def confirm(config_path: Path, model: str, version: int, why: str, wait: float, 
 @click.option("--to", "version", type=int, help="The version to go back to; the one before by default.")
 @request_options
 def rollback(config_path: Path, model: str | None, version: int | None, why: str, wait: float, as_json: bool) -> None:
-    """Go back to an earlier version of MODEL; the one that serves now is barred.
+    """Go back to an earlier version of MODEL; the one that serves now is not promoted again by itself.
 
     It serves until the next build wins or the next refresh is due; `override.pin` in the config holds a version.
 
@@ -185,7 +185,7 @@ def acknowledge(
 @why_option(required=True)
 @answer_options
 def reset_evidence(config_path: Path, model: str, why: str, wait: float, as_json: bool) -> None:
-    """Have the evidence against the served version of MODEL begin anew, as after a swap.
+    """Reset the evidence against the served version of MODEL, as after a swap.
 
     For evidence that cannot be read any more, or that garbage of a broken feed has poisoned. What was gathered is put
     aside: standing alarms end, the next windows and labels count from zero. Versions and events are not touched; the

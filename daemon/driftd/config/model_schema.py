@@ -110,10 +110,21 @@ class Retrain(Section):
     """When a build starts."""
 
     on: tuple[
-        Literal["performance", "refresh", "harm", "data_drift", "schedule", "new_labels", "code_changed"], ...
+        Literal[
+            "performance",
+            "refresh",
+            "estimated_performance",
+            "data_drift",
+            "schedule",
+            "new_labels",
+            "code_changed",
+            "harm",
+        ],
+        ...,
     ] = Field(
         ("performance", "refresh"),
-        description="the triggers; data drift and harm estimated without labels inform unless they are named here",
+        description="the triggers; data drift and performance estimated without labels inform unless they are named "
+        "here; `harm` is the earlier name of `estimated_performance`",
     )
     refresh: RefreshConfig = Field(RefreshConfig(), description="when a fresh model is built, and how; or `off`")
     schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(

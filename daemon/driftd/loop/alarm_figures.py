@@ -57,10 +57,10 @@ def _with_labels(assessment: Assessment, kind: KindAssessment, store: StateReade
     before = store.newest_checks(model, "labels", change.windows - 1) if change.windows > 1 else []
     labels = [assessment.figures.get("labels", 0.0), *(float(check.figures.get("labels", 0.0)) for check in before)]
     counted = replace(change, rows=int(sum(labels)))
-    first, told = describe_changes((change,), kind.change_start), describe_changes((counted,), kind.change_start)
+    first, complete = (describe_changes((found,), kind.change_start) for found in (change, counted))
     if not kind.sentence.startswith(first):
         return assessment
-    after = replace(kind, sentence=told + kind.sentence.removeprefix(first), changes=(counted, *kind.changes[1:]))
+    after = replace(kind, sentence=complete + kind.sentence.removeprefix(first), changes=(counted, *kind.changes[1:]))
     sentence = exchange_start(assessment.sentence, kind.sentence, after.sentence)
     kinds = tuple(after if found is kind else found for found in assessment.kinds)
     return replace(assessment, sentence=sentence, kinds=kinds)

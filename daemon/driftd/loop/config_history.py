@@ -17,6 +17,7 @@ from driftd.config.redact import redacted_dict
 from driftd.config.schema import Config, ModelOverride, OverrideConfig
 from driftd.config.schema import OverrideConfig as ConfiguredOverride
 from driftd.config.types import read_holidays
+from driftd.events import trigger_named
 from driftd.loop.decide import Rules
 from driftd.observe.metrics import Metrics
 from driftd.policy import Override, PolicySettings, RefreshSettings, RegistrySettings
@@ -45,7 +46,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
     mlflow = model.registry.mlflow
     is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on and not model.is_external
     return PolicySettings(
-        retrain_on=frozenset(Trigger(trigger) for trigger in retrain.on),
+        retrain_on=frozenset(map(trigger_named, retrain.on)),
         refresh=RefreshSettings(growth=refresh.rows, every=refresh.every) if is_refreshed else None,
         cooldown=retrain.cooldown,
         budget_builds=retrain.budget.builds,

@@ -43,7 +43,8 @@ ALERTS = (
         "DriftdDriftConfirmed",
         'driftd_evidence{kind=~"data|prediction"} >= driftd_evidence_threshold',
         "warning",
-        "{model}: drift of the {kind} is confirmed, evidence {value} against a threshold of {threshold}",
+        "{model}: drift of the {kind} is confirmed; `driftd status --model {model}` says what changed"
+        " (evidence {value}, threshold {threshold})",
         "The evidence over all windows crossed the threshold that follows from the false-alarm budget.",
         labels=("model", "kind"),
         value="large",
@@ -53,7 +54,7 @@ ALERTS = (
         "DriftdPerformanceBelowTolerance",
         'sum without (kind) (driftd_evidence{kind="performance"} >= driftd_evidence_threshold)',
         "critical",
-        "{model}: performance is {performance}, no worse than {tolerated} is tolerated (evidence {value})",
+        "{model}: performance got worse to {performance}; at worst {tolerated} is tolerated (evidence {value})",
         "Labels prove that the served version is worse than its reference by more than is tolerated.",
         value="large",
         figures={
@@ -75,7 +76,7 @@ ALERTS = (
         "DriftdEstimatedPerformanceFalling",
         'sum without (kind) (driftd_evidence{kind="harm"} >= driftd_evidence_threshold)',
         "warning",
-        "{model}: without labels, performance is estimated at {estimated}, {baseline} on the reference"
+        "{model}: estimated performance is {estimated}, {baseline} on the reference; no labels confirm it yet"
         " (evidence {value})",
         "The inputs have moved to where the model is worse. Labels have not said so yet, and may not.",
         value="large",

@@ -268,7 +268,7 @@ SWAPPED_AT = _gauge("last_swap_timestamp_seconds", "When the served version bega
 BUILT_AT = _gauge("served_version_built_timestamp_seconds", "When the served version was built.", "model")
 WANTED = _gauge(
     "build_wanted",
-    f"1 for the trigger of a build that is wanted and waits or is under way, 0 for others: {', '.join(Trigger)}.",
+    f"1 for the trigger of a build that is requested and waits or is under way, 0 for others: {', '.join(Trigger)}.",
     "model",
     "trigger",
 )

@@ -12,7 +12,6 @@ _DAYS_A_YEAR, _MONTHS_A_YEAR, _MONTHS_SAID = 365.25, 12, 24
 TRIGGERS = {trigger: trigger.replace("_", " ") for trigger in Trigger} | {
     Trigger.HARM: "estimated performance",
     Trigger.MANUAL: "a request",
-    Trigger.SCHEDULE: "the schedule",
     Trigger.CODE_CHANGED: "changed code",
 }
 
@@ -29,7 +28,7 @@ def describe_certainty(chance_years: float | None) -> str:
     if chance_years >= CERTAIN:
         return f"Certain: chance alone gives this much evidence less than once in {CERTAIN:,.0f} years."
     word = "Very likely" if chance_years >= VERY_LIKELY else "Likely" if chance_years >= LIKELY else "Possible"
-    return f"{word}: chance alone gives this much evidence at most once in {_format_years(chance_years)}."
+    return f"{word}: chance alone gives this much evidence about once in {_format_years(chance_years)}."
 
 
 def _format_years(years: float) -> str:
@@ -100,8 +99,9 @@ def asks_for_version() -> str:
 
 def informs_only(model: str, trigger: Trigger) -> str:
     """The config has no build of this trigger."""
+    key = "estimated_performance" if trigger is Trigger.HARM else trigger
     return (
-        f"No build starts: this alarm only informs ({trigger} is not in retrain.on). Check whether the change is real; "
+        f"No build starts: this alarm only informs ({key} is not in retrain.on). Check whether the change is real; "
         f"`driftd retrain {model}` builds a version."
     )
 

@@ -72,10 +72,4 @@ def parts_of(model: str, event: str, reason: str, figures: DecisionFigures) -> D
     known = known_event(event)
     version = "VERSION" if figures.version is None else str(figures.version)
     following = "" if known is None else NEXT[known].format(model=model, version=version)
-    return DecisionParts(sentence(reason[:1].upper() + reason[1:] if _is_word(reason) else reason), "", following)
-
-
-def _is_word(reason: str) -> bool:
-    """Whether a reason begins with a plain word, and not with a name that is spelled otherwise."""
-    first = reason.split(" ", 1)[0]
-    return first.isalpha() and first.islower() and first != "driftd"
+    return DecisionParts(sentence(reason), "", following)

@@ -207,8 +207,18 @@ def _calm_attention(status: ModelStatus) -> Attention:
     if status.verdict is Verdict.INCONCLUSIVE:
         return Attention.of(Urgency.WAIT, "The last window says nothing.", status.reason)
     if "performance" not in status.evidence:
-        return Attention.of(Urgency.OK, f"{_calm(status)} No labels were evaluated yet.", status.learning or "")
-    return Attention.of(Urgency.OK, _calm(status), status.learning or "")
+        return Attention.of(Urgency.OK, f"{_calm(status)} No labels were evaluated yet.", _calm_detail(status))
+    return Attention.of(Urgency.OK, _calm(status), _calm_detail(status))
+
+
+def _calm_detail(status: ModelStatus) -> str:
+    """What is not learned yet; else the evidence of the kind that has come nearest to an alarm."""
+    nearest = status.nearest
+    if status.learning or nearest is None:
+        return status.learning or ""
+    found = status.evidence[nearest]
+    said = f"{format_evidence(found.evidence)} of {format_evidence(found.threshold)}"
+    return f"Evidence nearest to an alarm: {said}, on {SAID.get(nearest, nearest)}."
 
 
 def _calm(status: ModelStatus) -> str:

@@ -63,7 +63,7 @@ def format_pair(before: float, now: float) -> tuple[str, str]:
     if not math.isfinite(size) or not _SMALL <= size < _LARGE:
         return format_number(before), format_number(now)
     said = "", ""
-    for digits in range(3, 9):
+    for digits in range(3, 9):  # enough for a difference of a hundredth of a percent
         places = digits - 1 - math.floor(math.log10(size))
         said = _to_place(before, places), _to_place(now, places)
         if said[0] != said[1]:

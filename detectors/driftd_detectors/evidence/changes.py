@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,21 +44,21 @@ class ComparedColumn:
     def by_component(self, component: str) -> Change | None:
         """The change that a stream of this component has followed; None where neither side has a value."""
         makers: Mapping[str, Callable[[], Change | None]] = {
-            "missing": self.missing,
-            "outside": self.unseen,
+            "missing": self.missing_share,
+            "outside": self.new_share,
             "location": self.mean,
             "spread": self.spread,
         }
         return makers.get(component, self.share)()
 
-    def missing(self) -> Change | None:
+    def missing_share(self) -> Change | None:
         """Rows without a value."""
         totals = self.before.sum(), self.now.sum()
         if min(totals) == 0:
             return None
         return self.change(Measure.MISSING, self.before[-1] / totals[0], self.now[-1] / totals[1])
 
-    def unseen(self) -> Change | None:
+    def new_share(self) -> Change | None:
         """Values that the reference never held."""
         totals = self.before[:-1].sum(), self.now[:-1].sum()
         if min(totals) == 0:
@@ -82,7 +83,7 @@ class ComparedColumn:
         totals = self.before[:-1].sum(), self.now[:-1].sum()
         if min(totals) == 0:
             return None
-        groups = _ranges(self.column) if self.column.numeric else _labels(self.column)
+        groups = _told_groups(self.column)
         if not groups:
             return None
         sides = [
@@ -95,7 +96,7 @@ class ComparedColumn:
 
     def largest(self) -> Change | None:
         """The change of any share that is largest: a category, a range, missing or new values."""
-        found = [change for change in (self.share(), self.missing(), self.unseen()) if change is not None]
+        found = [change for change in (self.share(), self.missing_share(), self.new_share()) if change is not None]
         return max(found, key=lambda change: abs(change.now - change.before), default=None)
 
     @property
@@ -151,20 +152,62 @@ def with_changes(
 
 def largest_change(reference: Profile, recent: Profile, layout: Layout) -> Change | None:
     """The largest difference of a share in any feature."""
-    compared = [
-        compare_column(reference, recent, layout, column.name, is_given=False)
-        for column in layout.features
-        if sum(column.counts)
-    ]
-    found = [change for column in compared if column is not None and (change := column.largest()) is not None]
-    return max(found, key=lambda change: abs(change.now - change.before), default=None)
+    grouping, bins = _grouping(layout), layout.starts[len(layout.features)]
+    if not len(grouping.column):
+        return None
+    sides = [_shares(profile.counts[:bins], grouping) for profile in (reference, recent)]
+    moved = np.abs(sides[1] - sides[0])
+    if not np.isfinite(moved).any():
+        return None
+    name = layout.features[grouping.column[int(np.nanargmax(np.round(moved, 9)))]].name
+    column = compare_column(reference, recent, layout, name, is_given=False)
+    return None if column is None else column.largest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Grouping:
+    """Every share of the features that can be told, as groups of bins; a bin may be in two: its own and `new`."""
+
+    bins: NDArray[np.intp]  # (pairs,): of the flat vector
+    groups: NDArray[np.intp]  # (pairs,): the group that the bin counts in
+    column: NDArray[np.intp]  # (groups,)
+    total: NDArray[np.intp]  # (groups,): the group whose count is the whole: present values, or all rows
+
+
+@lru_cache(maxsize=64)
+def _grouping(layout: Layout) -> _Grouping:
+    odd = odd_bins(layout).outside
+    pairs: list[tuple[int, int]] = []
+    columns: list[int] = []
+    totals: list[int] = []
+    for at, column in enumerate(layout.features):
+        first, last = int(layout.starts[at]), int(layout.starts[at + 1]) - 1
+        present, every = list(range(first, last)), list(range(first, last + 1))
+        named = [[first + place for place in places] for _, places in _told_groups(column)]
+        new = [place for place in present if odd[place]]
+        whole = len(columns)
+        for number, (places, total) in enumerate(
+            [(present, whole), (every, whole + 1), ([last], whole + 1), (new, whole), *((own, whole) for own in named)]
+        ):
+            pairs += [(place, whole + number) for place in places]
+            columns.append(at)
+            totals.append(total)
+    table = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    return _Grouping(table[:, 0], table[:, 1], np.array(columns, dtype=np.intp), np.array(totals, dtype=np.intp))
+
+
+def _shares(counts: NDArray[np.int64], grouping: _Grouping) -> NDArray[np.float64]:
+    """The share of each group; NaN where its column has no rows."""
+    sums = np.bincount(grouping.groups, weights=counts[grouping.bins], minlength=len(grouping.column))
+    wholes = sums[grouping.total]
+    return np.divide(sums, wholes, out=np.full(len(sums), np.nan), where=wholes > 0)
 
 
 def _describe_calm(change: Change | None) -> str:
     if change is None or abs(change.now - change.before) < NOTABLE:
         return "No alarm: no share of any feature's values differs by more than 5 points from the reference."
     said = describe_changes((change,), None).rstrip(".")
-    return f"No alarm. The largest difference in this window is within what is expected of it: {said}."
+    return f"No alarm: the evidence does not suffice for one. The largest difference in this window: {said}."
 
 
 def _with_changes(
@@ -177,13 +220,18 @@ def _with_changes(
         column = compare_column(reference, recent, layout, subject, is_given=is_given, windows=windows)
         change = None if column is None else column.by_component(component)
         found += [] if change is None else [change]
-    told = tuple(found[:MOST_TOLD])
-    if not told:
+    shown = tuple(found[:MOST_TOLD])
+    if not shown:
         return kind
-    is_joint = kind.streams[0][0] != told[0].subject  # the evidence is of several columns together
-    said = describe_changes(told, kind.change_start, also=is_joint)
+    is_joint = kind.streams[0][0] != shown[0].subject  # the evidence is of several columns together
+    said = describe_changes(shown, kind.change_start, also=is_joint)
     parts = [kind.sentence if is_joint else "", said, kind.note]
-    return replace(kind, changes=told, sentence=" ".join(part for part in parts if part))
+    return replace(kind, changes=shown, sentence=" ".join(part for part in parts if part))
+
+
+def _told_groups(column: ColumnLayout) -> list[tuple[str, list[int]]]:
+    """The categories or the ranges of a column with their bins."""
+    return _ranges(column) if column.numeric else _labels(column)
 
 
 def _labels(column: ColumnLayout) -> list[tuple[str, list[int]]]:

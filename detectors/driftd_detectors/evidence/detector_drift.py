@@ -179,7 +179,7 @@ class DetectorDrift(EvidenceView):
             value,
             threshold,
             "No alarm." if calm else self._sentence(),
-            f"evidence {number(value)} of {number(threshold)}" if calm else self._figures(),
+            figures=f"evidence {number(value)} of {number(threshold)}" if calm else self._figures(),
             leaders=() if calm else self._leaders(),
             change_start=None if calm else evidence.change_start(),
             crossed=evidence.crossed,

@@ -102,7 +102,7 @@ class StreamDrift(EvidenceView):
             )
         if not evidence.alarmed:
             return replace(after, named=frozenset(), changed_at=None) if self.named else after
-        return after._with_newly_leading()
+        return after._with_newly_find_leader()
 
     def rebaseline(self) -> Self:
         """Take the level of the last windows into what is normal (`Evidence.rebaseline`)."""
@@ -132,7 +132,7 @@ class StreamDrift(EvidenceView):
         still = self.sentences.offset(furthest, float(self.offset[furthest]), self.evidence)
         return f"as since {format_day(self.absorbed_at)}; {still}"
 
-    def _with_newly_leading(self) -> Self:
+    def _with_newly_find_leader(self) -> Self:
         """Tell of subjects whose own evidence reaches the threshold, and whose change began later than the first's."""
         found = []
         for subject in self._subjects_beyond(self.threshold, weighted=True) - self.named:
@@ -174,9 +174,9 @@ class StreamDrift(EvidenceView):
         if verdict is Verdict.OK:
             level = "" if self.absorbed is None else f" What is normal now is {self.absorbed}."
             figures = f"evidence {number(value)} of {number(threshold)}"
-            return KindAssessment(self.kind, verdict, value, threshold, f"No alarm.{level}", figures)
+            return KindAssessment(self.kind, verdict, value, threshold, f"No alarm.{level}", figures=figures)
         leaders = self.leaders()
-        streams = tuple(self._leading(name) for name, _ in leaders) or (0,)
+        streams = tuple(self._find_leader(name) for name, _ in leaders) or (0,)
         named = tuple((self.streams[at].subject, self.streams[at].component) for at in streams)
         return KindAssessment(
             self.kind,
@@ -184,15 +184,15 @@ class StreamDrift(EvidenceView):
             value,
             threshold,
             describe_stream(self.streams[streams[0]]),
-            self._figures(),
-            named,
+            figures=self._figures(),
+            streams=named,
             note=describe_earlier(None if self.newest is None else self.changed_at),
             leaders=leaders,
             change_start=evidence.change_start(),
             crossed=evidence.crossed,
         )
 
-    def _leading(self, subject: str) -> int:
+    def _find_leader(self, subject: str) -> int:
         """The stream of a subject that has most of the evidence."""
         own = np.array([stream.subject == subject for stream in self.streams])
         return int(np.argmax(np.where(own, self.evidence.shares, -1.0)))
@@ -242,7 +242,7 @@ class StreamDrift(EvidenceView):
         """How far the leading stream moved, in its own units, and the evidence of all."""
         evidence = self.evidence
         names = [name for name, _ in self.leaders()] or [self.streams[0].subject]
-        leading = self._leading(names[0])
+        leading = self._find_leader(names[0])
         own = max(1, len(evidence.history.starts) - evidence.change_at(self._only(leading)))
         since = own if names[0] == self.newest else max(1, evidence.since)
         return describe_evidence(self.sentences.move(leading, evidence, min(since, own)), names[1:], evidence, since)

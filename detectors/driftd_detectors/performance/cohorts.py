@@ -166,7 +166,7 @@ def _kind(after: Detector, estimate: CohortEstimate, loss: LossReference) -> Kin
         value,
         threshold,
         _sentence(after, verdict, estimate, loss),
-        _format_figures(after, verdict, estimate, loss),
+        figures=_format_figures(after, verdict, estimate, loss),
         changes=() if calm else (_change(after, estimate, loss),),
         leaders=() if calm else ((display_name(_leading_metric(after, loss)), 1.0),),
         change_start=None if calm else after.change_start,

@@ -191,7 +191,7 @@ class Harm(LevelView):
             evidence.value,
             evidence.threshold,
             self._sentence(verdict, self.last),
-            self._figures(verdict, self.last),
+            figures=self._figures(verdict, self.last),
             changes=() if calm else (self._change(),),
             leaders=() if calm else ((display_name(self.expected.metric), 1.0),),
             change_start=None if calm else evidence.change_start,

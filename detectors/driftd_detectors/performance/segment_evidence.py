@@ -161,7 +161,7 @@ class SegmentPerformance:
             part.value / part.threshold * whole.threshold,
             whole.threshold,
             change_sentence(part.evidence, change),
-            f"{name}: {said}",
+            figures=f"{name}: {said}",
             changes=(change,),
             leaders=tuple((other, 1.0 if other == name else 0.0) for other in names[:_MOST_NAMED]),
             change_start=part.change_start,

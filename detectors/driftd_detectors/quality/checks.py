@@ -349,7 +349,7 @@ class FaultEvidence:
             max(evidence, self.threshold) if alarms else evidence,
             self.threshold,
             f"{named[0].sentence}{more}." if named else f"{calm}.",
-            f"{named[0].sentence}{more}{sentence}" if named else "",
+            figures=f"{named[0].sentence}{more}{sentence}" if named else "",
             leaders=tuple((fault.subject, 1 / len(named)) for fault in named),
             crossed=self.crossed,
         )

@@ -1,7 +1,7 @@
 // Charts over time, by uPlot: lines with a band, what happened as vertical marks, keys for who has no mouse.
 import uPlot from "./uplot/uPlot.esm.js";
 import { fold, make, table } from "./dom.js";
-import { figure, moment, plain, said } from "./words.js";
+import { figure, kind, moment, plain, said } from "./words.js";
 import { colour } from "./theme.js";
 
 const HEIGHT = 230;
@@ -112,7 +112,7 @@ function markList(marks) {
   const shown = marks.slice(-40);
   return make("ol", { class: "marks", "aria-label": "Marked in the chart" }, shown.map((one, place) => make("li", { class: MARKS[one.event] ?? "" },
     make("span", { class: "number" }, marks.length <= 40 ? place + 1 : ""),
-    make("a", { href: `#/decision/${one.id}` }, `${plain(one.event)}${one.kind ? ` (${one.kind})` : ""}${one.event === "promoted" && one.version ? ` ${one.version}` : ""}`),
+    make("a", { href: `#/decision/${one.id}` }, `${plain(one.event)}${one.kind ? ` (${kind(one.kind)})` : ""}${one.event === "promoted" && one.version ? ` ${one.version}` : ""}`),
     " ", make("span", { class: "dim" }, moment(one.at, { short: true })))));
 }
 

@@ -1,6 +1,6 @@
 // One decision: the sentence, the figures, the rows counted, the config in force, what led to it and what followed.
 import { fold, make, table } from "./dom.js";
-import { evidence, figure, moment, plain } from "./words.js";
+import { evidence, figure, kind, moment, plain } from "./words.js";
 
 export const title = ({ parts: [what, number] }) => `${what === "alarm" ? "Alarm" : "Decision"} ${number}`;
 
@@ -10,7 +10,7 @@ export function render([told]) {
   return [
     make("p", { class: "crumbs" }, make("a", { href: "#/" }, "Fleet"), " / ", make("a", { href: `#/model/${encodeURIComponent(model)}` }, model)),
     make("h1", { class: `headline ${told.severity}` }, told.title),
-    make("p", { class: "sentence big" }, decision?.reason ?? alarm.sentence),
+    said(decision, alarm),
     decision?.meaning ? make("p", { class: "dim" }, decision.meaning) : null,
     facts(told),
     alarm ? seen(told) : null,
@@ -18,6 +18,17 @@ export function render([told]) {
     told.version ? version(told.version) : null,
     told.story.length ? story(told.story, decision) : null,
     told.config ? config(told.config, model) : null,
+  ];
+}
+
+/** What changed, how sure that is, what happens next; the figures on demand. */
+function said(decision, alarm) {
+  const parts = decision?.parts ?? { what: alarm.sentence };
+  return [
+    make("p", { class: "sentence big" }, parts.what),
+    parts.sure ? make("p", null, parts.sure) : null,
+    parts.next ? make("p", null, parts.next) : null,
+    parts.figures ? fold(`figures-${decision.id}`, "Evidence and threshold", () => make("p", { class: "dim" }, parts.figures)) : null,
   ];
 }
 
@@ -49,11 +60,11 @@ function seen({ alarm, report, window_by: by }) {
     : [moment(alarm.window_start), " to ", moment(alarm.window_end)];
   return make("section", null, make("h2", null, "What was seen"),
     list([
-      ["Alarm", `${alarm.id}, of ${alarm.kind}, against version ${alarm.version ?? "–"}`],
+      ["Alarm", `${alarm.id}, of ${kind(alarm.kind)}, against version ${alarm.version ?? "–"}`],
       ["Window", where],
       ["Evidence", `${evidence(alarm.evidence)}, over the limit of ${evidence(alarm.threshold)}`],
       alarm.change_start && by !== "rows" ? ["Most likely since", moment(alarm.change_start)] : null,
-      alarm.absorbed_at ? ["Taken for normal since", moment(alarm.absorbed_at)] : null,
+      alarm.absorbed_at ? ["Accepted as the new normal", moment(alarm.absorbed_at)] : null,
     ].filter(Boolean)),
     alarm.leaders.length ? table(alarm.kind === "performance" ? "Where the rise comes from" : "Where the evidence comes from", ["Subject", "Share"], alarm.leaders.slice(0, 10).map(([subject, part]) => [subject, `${Math.round(part * 100)} %`])) : null,
     (alarm.second_opinion ?? []).map((one) => make("p", null, "Second opinion: ", one.sentence ?? JSON.stringify(one))),

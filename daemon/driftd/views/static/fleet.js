@@ -1,6 +1,6 @@
 // The fleet: one sentence on all, then every model, the most urgent first.
 import { draw, make } from "./dom.js";
-import { ago, capital, evidence, figure, moment, plain, share } from "./words.js";
+import { ago, capital, evidence, figure, kind as said, moment, plain, share } from "./words.js";
 import { obstacle, urgent } from "./actions.js";
 
 export const title = () => "Fleet";
@@ -61,8 +61,8 @@ function nearest(one) {
   const kinds = Object.entries(one.evidence ?? {}).map(([kind, found]) => [kind, share(found.evidence, found.threshold), found]);
   if (!kinds.length) return null;
   const [kind, part, found] = kinds.reduce((a, b) => (b[1] > a[1] ? b : a));
-  return make("p", { class: "nearest" }, bar(part, found.verdict, `${kind}: evidence ${evidence(found.evidence)} of ${evidence(found.threshold)}`),
-    make("span", { class: "dim" }, part > 0 ? `${kind} ${evidence(found.evidence)} of ${evidence(found.threshold)}` : "no evidence"));
+  return make("p", { class: "nearest" }, bar(part, found.verdict, `${said(kind)}: evidence ${evidence(found.evidence)} of ${evidence(found.threshold)}`),
+    make("span", { class: "dim" }, part > 0 ? `${said(kind)} ${evidence(found.evidence)} of ${evidence(found.threshold)}` : "no evidence"));
 }
 
 /** A bar of a share in 0 .. 1 with words for who does not see it. */

@@ -1,6 +1,6 @@
 // One model: what is wrong first, then performance, evidence, features, versions, and what was decided.
 import { fold, make } from "./dom.js";
-import { capital, evidence, figure, moment, plain, share } from "./words.js";
+import { capital, evidence, figure, kind as said, moment, plain, share } from "./words.js";
 import { attention, bar, chips, decisions } from "./fleet.js";
 import { aligned, chart } from "./charts.js";
 import { heat } from "./heat.js";
@@ -91,15 +91,15 @@ function against(model) {
   const kinds = Object.keys(model.evidence_over_time);
   if (!kinds.length) return make("p", { class: "empty" }, model.learning ? `Nothing is weighed yet: ${model.learning}.` : "No window was checked yet; the first comes when a window is complete.");
   const now = make("ul", { class: "kinds" }, Object.entries(model.evidence).map(([kind, found]) => make("li", null,
-    make("span", { class: "kind" }, capital(kind)),
-    bar(share(found.evidence, found.threshold), found.verdict, `${kind}: ${evidence(found.evidence)} of ${evidence(found.threshold)}`),
+    make("span", { class: "kind" }, capital(said(kind))),
+    bar(share(found.evidence, found.threshold), found.verdict, `${said(kind)}: ${evidence(found.evidence)} of ${evidence(found.threshold)}`),
     make("span", { class: `verdict ${found.verdict}` }, found.verdict),
     make("span", { class: "reason" }, found.sentence))));
   const { x, columns } = aligned(kinds.map((kind) => {
     const one = model.evidence_over_time[kind];
     return { at: one.at, values: [one.evidence.map((value, place) => share(value, one.limit[place]) * 100)] };
   }));
-  const series = kinds.map((kind, place) => ({ name: kind, values: columns[place][0], colour: KINDS[kind] ?? "series-1" }));
+  const series = kinds.map((kind, place) => ({ name: said(kind), values: columns[place][0], colour: KINDS[kind] ?? "series-1" }));
   const isPast = model.shown.span === "range"; // what is said of this moment would contradict a chart of another
   return [isPast ? null : now, chart({
     name: "evidence", label: "The way to an alarm", words: "In percent of the limit, by logarithms: evidence multiplies. An alarm is 100 %.", x, marks: [],
@@ -149,8 +149,8 @@ function alarms(model) {
   if (!model.alarms.length) return make("p", { class: "dim" }, "None so far.");
   return make("ol", { class: "decisions" }, model.alarms.map((one) => make("li", null,
     make("span", { class: "at" }, moment(one.happened_at, { short: true })),
-    make("a", { href: `#/alarm/${one.id}`, class: "event alarm" }, `${capital(one.kind)}${one.subject !== one.kind ? `: ${one.subject}` : ""}`),
-    make("span", { class: "reason" }, one.sentence, one.absorbed_at ? ". Taken for normal since." : "",
+    make("a", { href: `#/alarm/${one.id}`, class: "event alarm" }, `${capital(said(one.kind))}${one.subject !== one.kind ? `: ${one.subject}` : ""}`),
+    make("span", { class: "reason" }, one.sentence, one.absorbed_at ? " Accepted as the new normal." : "",
       one.report ? [" ", make("a", { href: `reports/${encodeURIComponent(model.model)}/${one.id}`, target: "_blank", rel: "noopener" }, "Evidently's report")] : ""))));
 }
 

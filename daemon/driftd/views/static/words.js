@@ -71,6 +71,13 @@ export function share(value, limit) {
   return limit <= 1 || value <= 1 ? 0 : Math.min(1, Math.log(value) / Math.log(limit));
 }
 
+const KINDS = { harm: "estimated performance", quality: "data quality", prediction: "predictions" };
+
+/** A kind of evidence as people say it; what is stored keeps its name. */
+export function kind(name) {
+  return KINDS[name] ?? plain(name);
+}
+
 /** `awaiting_approval` as people say it. */
 export function plain(word) {
   return String(word).replaceAll("_", " ");
