@@ -29,6 +29,7 @@ COMMANDS = {
     "diff": ("driftd.cli.lineage:diff", "How two versions differ."),
     "prediction": ("driftd.cli.lineage:prediction", "What became of one prediction."),
     "verify": ("driftd.cli.verify:verify", "Whether history, versions and snapshots are what they were."),
+    "plan": ("driftd.cli.plan:plan", "What would be built now, why, from what, at what cost."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),

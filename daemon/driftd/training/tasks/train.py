@@ -27,7 +27,7 @@ from driftd.training.references import compare_probe, write_probe
 from driftd.training.rows_in_place import RowsInPlace, rows_in_place
 from driftd.training.snapshots import read_snapshot, snapshot_versions
 from driftd.training.tasks import TaskArguments
-from driftd.training.trainer_code import TrainerError, libraries, trainer_code
+from driftd.training.trainer_code import TrainerError, build_settings, libraries, trainer_code
 from driftd.training.training_rows import (
     FEWEST_ROWS,
     TrainingRows,
@@ -110,6 +110,7 @@ def run(arguments: Arguments) -> dict[str, object]:
                 "change_at": change_at,
                 "tried": tried,
                 **_data(parted, portion, recipe),
+                "settings": build_settings(order.config),
                 **({"source_version": versions} if versions else {}),
             },
             metrics=_metrics(estimator, parted.held_out, order.metric),
