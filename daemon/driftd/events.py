@@ -73,7 +73,8 @@ class Trigger(StrEnum):
     DATA_DRIFT = "data_drift"
     SCHEDULE = "schedule"
     NEW_LABELS = "new_labels"
-    CODE_CHANGED = "code_changed"
+    CODE_CHANGED = "code_changed"  # the trainer's source or its lock file
+    PARAMETERS_CHANGED = "parameters_changed"  # what the config says of training
     MANUAL = "manual"
 
 

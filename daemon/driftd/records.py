@@ -47,6 +47,7 @@ __all__ = [
     "Alarm",
     "Build",
     "BuildRequest",
+    "BuildSpec",
     "BuildStep",
     "DecisionFigures",
     "DecisionParts",
@@ -163,6 +164,15 @@ class OpenAlarm:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildSpec:
+    """What a build is made by, besides its rows, as SHA-256."""
+
+    source: str  # of the trainer
+    lock: str | None  # of the lock file of its project; None: there is none
+    settings: str  # of the config, those that a build goes by
+
+
+@dataclass(frozen=True, slots=True)
 class BuildRequest:
     """A build that is wanted, and waits for data, the cool-down, the budget or the operator."""
 
@@ -175,6 +185,7 @@ class BuildRequest:
     who: str = "driftd"  # a person's wish passes over the cool-down, the budget and the labels needed
     alarm: int | None = None  # the id of the alarm that caused it
     failures: int = 0  # builds of this request that failed
+    snapshot: str | None = None  # that a person names (its content hash); None: one is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +350,7 @@ class ModelState:
     barred: tuple[int, ...] = ()  # versions that were rolled back or rejected
     asked: tuple[str, ...] = ()  # retrain texts of the config that were already acted on
     last_schedule: float = 0.0
-    code: str | None = None  # fingerprint of the trainer of the last build
+    spec: BuildSpec | None = None  # what the last build was made by; None: it is not known
     blocked: str | None = None  # why no build may start now (a quality fault), in one sentence
     level_fault: str | None = None  # what blocks, where it is only values that were never seen: a person's build passes
     label_fault: str | None = None  # of the labels; it stands until a cohort shows none

@@ -15,6 +15,7 @@ from driftd.policy import (
     PolicySettings,
     QualityFault,
     QualityOk,
+    RefreshSettings,
     StepDone,
     StepFailed,
     advance,
@@ -22,18 +23,23 @@ from driftd.policy import (
 from driftd.records import (
     ActionKind,
     Build,
+    BuildSpec,
     BuildStep,
     GateDecision,
     JudgeArguments,
     JudgeResult,
     ModelState,
     Phase,
+    RefreshState,
     RollbackCause,
     SwapArguments,
     SwapPurpose,
+    TrainArguments,
     Trigger,
 )
-from policy_samples import DAY, FACTS, NOW, STATES, STEADY, STEPS, alarm, build, decide
+from policy_samples import DAY, FACTS, NOW, STATES, STEADY, STEPS, alarm, build, decide, kinds
+
+SPEC = BuildSpec("source", "lock", "settings")
 
 
 def test_a_person_passes_a_fault_of_the_level_with_a_warning() -> None:
@@ -123,18 +129,87 @@ def test_an_expired_override_has_no_effect() -> None:
     [
         (Trigger.SCHEDULE, replace(FACTS, schedule_due=True)),
         (Trigger.NEW_LABELS, replace(FACTS, labels_since_build=20_000)),
-        (Trigger.CODE_CHANGED, replace(FACTS, code="new")),
+        (Trigger.CODE_CHANGED, replace(FACTS, spec=replace(SPEC, source="new"))),
+        (Trigger.CODE_CHANGED, replace(FACTS, spec=replace(SPEC, lock="new"))),
+        (Trigger.PARAMETERS_CHANGED, replace(FACTS, spec=replace(SPEC, settings="new"))),
     ],
 )
 def test_triggers_without_an_alarm(trigger: Trigger, facts: Facts) -> None:
     """The schedule, new labels and changed code want a build only where `retrain.on` names them."""
-    state = replace(STEADY, code="old")
+    state = replace(STEADY, spec=SPEC)
     settings = PolicySettings(retrain_on=frozenset({trigger}))
     transition = decide(state, ClockTick(), facts, settings=settings)
     assert transition.event == Event.BUILD_WANTED
     assert transition.state.want is not None
     assert transition.state.want.trigger is trigger
     assert decide(state, ClockTick(), facts).event is None
+
+
+ON_CHANGE = PolicySettings(retrain_on=frozenset({Trigger.CODE_CHANGED, Trigger.PARAMETERS_CHANGED}))
+
+
+def test_one_change_is_one_build() -> None:
+    """The build of a change remembers what it is made by: afterwards only another change starts one."""
+    facts = replace(FACTS, spec=replace(SPEC, source="new"))
+    wanted = decide(replace(STEADY, spec=SPEC), ClockTick(), facts, settings=ON_CHANGE).state
+    started = decide(wanted, ClockTick(), facts, settings=ON_CHANGE)
+    assert (started.event, started.state.spec) == (Event.BUILD_STARTED, facts.spec)
+    refused = replace(started.state, phase=Phase.STEADY, build=None, want=None)
+    assert decide(refused, ClockTick(), facts, settings=ON_CHANGE).event is None
+    back = decide(refused, ClockTick(), replace(FACTS, spec=SPEC), settings=ON_CHANGE)
+    assert back.event == Event.BUILD_WANTED
+
+
+def test_a_change_that_is_taken_back_before_its_build_starts_none() -> None:
+    """While the request of a change waits for the cool-down and the code is again as it was, it is dropped."""
+    changed = replace(FACTS, spec=replace(SPEC, source="new"))
+    cooling = replace(STEADY, spec=SPEC, cooldown_until=NOW + DAY)
+    wanted = decide(cooling, ClockTick(), changed, settings=ON_CHANGE).state
+    waiting = decide(wanted, ClockTick(), changed, settings=ON_CHANGE).state
+    assert waiting.want is not None
+    reverted = decide(waiting, ClockTick(), replace(FACTS, spec=SPEC), settings=ON_CHANGE)
+    assert (reverted.state.want, reverted.event) == (None, None)
+
+
+def test_what_is_not_known_is_no_change() -> None:
+    """While the trainer's source is not read, or rests not yet, nothing changed; the lineage says what was before."""
+    for state, facts in (
+        (replace(STEADY, spec=SPEC), FACTS),
+        (STEADY, replace(FACTS, spec=SPEC)),
+        (STEADY, replace(FACTS, spec=SPEC, champion_spec=SPEC)),
+    ):
+        assert decide(state, ClockTick(), facts, settings=ON_CHANGE).event is None
+    made_by = replace(FACTS, spec=SPEC, champion_spec=replace(SPEC, settings="old"))
+    transition = decide(STEADY, ClockTick(), made_by, settings=ON_CHANGE)
+    assert transition.event == Event.BUILD_WANTED
+    assert "settings of training" in transition.reason
+
+
+def test_a_changed_trainer_goes_before_a_refresh() -> None:
+    """A refresh is judged by what older code built: what newer code builds meets the gate first."""
+    settings = replace(ON_CHANGE, refresh=RefreshSettings())
+    due = replace(FACTS, window=100, fresh_labels=10_000, first_refresh=RefreshState(1, 100.0, NOW - DAY))
+    state = replace(STEADY, spec=SPEC)
+    assert "refresh" in decide(state, ClockTick(), replace(due, spec=SPEC), settings=settings).reason
+    changed = decide(state, ClockTick(), replace(due, spec=replace(SPEC, lock=None)), settings=settings)
+    assert changed.state.want is not None
+    assert changed.state.want.trigger is Trigger.CODE_CHANGED
+
+
+def test_a_build_from_a_snapshot_that_a_person_names_begins_with_training() -> None:
+    """No snapshot is taken: the version is made from the one that was named, whatever the cool-down."""
+    asked = OperatorRequest("retrain", "ann", "the rows of June", snapshot="ab" * 32)
+    wanted = decide(replace(STEADY, cooldown_until=NOW + DAY), asked)
+    assert "from snapshot abababababab" in wanted.reason
+    started = decide(wanted.state, ClockTick())
+    assert kinds(started) == [ActionKind.TRAIN]
+    arguments = started.actions[0].arguments
+    assert isinstance(arguments, TrainArguments)
+    assert (arguments.snapshot, arguments.trigger, arguments.parent) == ("ab" * 32, Trigger.MANUAL, 3)
+    assert started.state.build is not None
+    assert started.state.build.step is BuildStep.TRAIN
+    refused = decide(STEADY, replace(asked, obstacle="there is no snapshot"))
+    assert (refused.event, refused.state.want) == (Event.REQUEST_REFUSED, None)
 
 
 @pytest.mark.parametrize("kind", [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE])

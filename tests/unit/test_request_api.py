@@ -145,7 +145,7 @@ def test_a_page_of_another_site_asks_for_nothing(client: TestClient, headers: di
 @pytest.mark.parametrize(
     ("action", "body", "status", "words"),
     [
-        ("retrain", {"reasn": "x"}, 422, "unknown field `reasn`. retrain takes reason"),
+        ("retrain", {"reasn": "x"}, 422, "unknown field `reasn`. retrain takes snapshot, reason"),
         ("approve", {}, 422, "missing required field `version`"),
         ("approve", {"version": True}, 422, "Expected `int`, got `bool`"),
         ("approve", {"version": 0}, 422, ">= 1"),

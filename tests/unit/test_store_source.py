@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from driftd.config.model_schema import WindowConfig
-from driftd.loop.decide import count_sound_labels, merge_spans
+from driftd.loop.label_counts import count_sound_labels, merge_spans
 from driftd.paths import Places
 from driftd.records import Window
 from driftd.sources.protocol import closed_until

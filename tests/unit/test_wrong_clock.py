@@ -162,7 +162,9 @@ def test_no_build_waits_for_a_time_that_a_clock_ahead_wrote_down(state: ModelSta
 
 def test_a_schedule_of_a_year_ahead_is_due() -> None:
     """A schedule that ran on a clock ahead runs again at once; one that ran within the hour does not."""
-    counts = Counts("m", None, CronTrigger.from_crontab("0 3 * * *", timezone="UTC"), None, False, 1.0, Hourly())  # type: ignore[arg-type]
+    counts = Counts(
+        "m", None, CronTrigger.from_crontab("0 3 * * *", timezone="UTC"), lambda _: (None, ""), False, 1.0, Hourly()
+    )  # type: ignore[arg-type]
     for last, due in ((NOW + YEAR, True), (NOW + HOUR, False), (NOW - HOUR, False), (NOW - 2 * DAY, True)):
         assert counts.is_due(ModelState("m", last_schedule=last), NOW) is due
 

@@ -24,6 +24,9 @@ NeededReason = Annotated[
 ]
 Pausable = Literal["checks", "retraining", "promotion"]
 Feature = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, description="by its name")]
+SnapshotName = Annotated[
+    str, msgspec.Meta(pattern="^[0-9a-f]{8,64}$", description="the SHA-256 of a snapshot, or its first digits")
+]
 Number = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_NUMBER)]
 Until = Annotated[
     str,
@@ -53,10 +56,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Retrain(Request, frozen=True, kw_only=True):
-    """A build now, past the cool-down and the budget, but not past a broken pipeline."""
+    """A build now, past the cool-down and the budget, but not past a broken pipeline.
+
+    From the newest rows, or from the `snapshot` that is named: as `driftd versions` has it, or its beginning.
+    """
 
     kind: ClassVar[str] = "retrain"
     summary: ClassVar[str] = "Ask for a build"
+    snapshot: SnapshotName | None = None
     reason: Reason = ""
 
 

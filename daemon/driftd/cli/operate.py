@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -75,15 +76,29 @@ def answer_options(command: Decorated) -> Decorated:
 
 @click.command()
 @click.argument("model", required=False)
+@click.option(
+    "--snapshot",
+    callback=lambda _context, _option, given: _snapshot_name(given),
+    help="Build from this snapshot, not from the newest rows: its SHA-256, or the first 8 digits or more.",
+)
 @request_options
-def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json: bool) -> None:
+def retrain(config_path: Path, model: str | None, snapshot: str | None, why: str, wait: float, as_json: bool) -> None:
     """Ask for a build of MODEL now. It passes over the cool-down and the budget, not over a broken pipeline.
+
+    A build from a --snapshot is judged like any other, by every labelled row that is later than those it trains on.
 
     \b
     Example:
       driftd retrain demand --why "after the schema fix"
+      driftd retrain demand --snapshot 3fb1c2d4 --why "without the rows of the outage"
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
-    ask(config_path, model, Retrain(reason=why), wait=wait, as_json=as_json)
+    ask(config_path, model, Retrain(snapshot=snapshot, reason=why), wait=wait, as_json=as_json)
+
+
+def _snapshot_name(given: str | None) -> str | None:
+    if given is not None and re.fullmatch("[0-9a-f]{8,64}", given) is None:
+        raise click.BadParameter(f"{given!r} is no snapshot: name at least 8 digits (0-9, a-f) of its SHA-256")
+    return given
 
 
 @click.command()

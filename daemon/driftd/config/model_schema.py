@@ -52,6 +52,13 @@ class BudgetConfig(Section):
     per: Duration = Field(DAY, description="in so long")
 
 
+class CostConfig(Section):
+    """What an hour of a build costs, in a unit of yours."""
+
+    per_hour: Number = Field(ge=0, description="of the time that its jobs take")
+    unit: str = Field(min_length=1, max_length=40, description="such as EUR or kWh")
+
+
 class TrainingData(Section):
     """Which labelled rows a build trains on; the word alone (`data: recent`) is enough."""
 
@@ -106,25 +113,28 @@ class RefreshConfig(Section):
         return {"enabled": False} if value in ("off", False) else value
 
 
+BuildTrigger = Literal[
+    "performance",
+    "refresh",
+    "estimated_performance",
+    "data_drift",
+    "schedule",
+    "new_labels",
+    "code_changed",
+    "parameters_changed",
+    "harm",
+]
+
+
 class Retrain(Section):
     """When a build starts."""
 
-    on: tuple[
-        Literal[
-            "performance",
-            "refresh",
-            "estimated_performance",
-            "data_drift",
-            "schedule",
-            "new_labels",
-            "code_changed",
-            "harm",
-        ],
-        ...,
-    ] = Field(
+    on: tuple[BuildTrigger, ...] = Field(
         ("performance", "refresh"),
         description="the triggers; data drift and performance estimated without labels inform unless they are named "
-        "here; `harm` is the earlier name of `estimated_performance`",
+        "here; `harm` is the earlier name of `estimated_performance`. `code_changed`: the trainer's source, or the "
+        "lock file of its project; `parameters_changed`: `parameters`, `classes`, `retrain.data` or the metric. Both need a "
+        "challenger that is not clearly worse",
     )
     refresh: RefreshConfig = Field(RefreshConfig(), description="when a fresh model is built, and how; or `off`")
     schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
@@ -134,6 +144,7 @@ class Retrain(Section):
     new_labels: Whole = Field(10_000, ge=1, description="labels since the last build, for the trigger `new_labels`")
     cooldown: Duration = Field(6 * HOUR, description="no build starts sooner after one ended")
     budget: BudgetConfig = Field(BudgetConfig(), description="storm control")
+    cost: CostConfig | None = Field(None, description="what `driftd plan` says that a build costs")
     data: TrainingData = Field(TrainingData(), description="which labelled rows a build trains on")
 
 

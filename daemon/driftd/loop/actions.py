@@ -182,6 +182,14 @@ def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> F
     return StepDone(arguments, value)
 
 
+def outcome_of(result: JobResult, finding: Finding) -> dict[str, object]:
+    """What the store keeps of a child that has ended: its value and its memory, or why it failed."""
+    if not isinstance(finding, StepDone | ProbationResult):
+        return {"error": getattr(finding, "error", result.error)}
+    peak = {} if result.peak_bytes is None else {"peak_bytes": result.peak_bytes}
+    return {**result.value, **peak}
+
+
 def chain_version(action: StoredAction, registry: Registry, store: StateStore, now: float) -> None:
     """Bind the lineage of the version that a job made or judged into the chain, as it is now."""
     version = getattr(action.typed_arguments, "version", None)

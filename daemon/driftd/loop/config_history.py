@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import structlog
+from apscheduler.triggers.cron import CronTrigger
 from pydantic import ValidationError
 
 from driftd.config.detect_schema import CalendarConfig
@@ -18,11 +19,12 @@ from driftd.config.schema import Config, ModelOverride, OverrideConfig
 from driftd.config.schema import OverrideConfig as ConfiguredOverride
 from driftd.config.types import read_holidays
 from driftd.events import trigger_named
-from driftd.loop.decide import Rules
+from driftd.loop.decide import COUNTS_A_WINDOW, Counts, Rules
 from driftd.observe.metrics import Metrics
 from driftd.policy import Override, PolicySettings, RefreshSettings, RegistrySettings
 from driftd.policy.inputs import THE_OVERRIDE
-from driftd.records import Order, OrderKind, Trigger
+from driftd.records import BuildSpec, Order, OrderKind, Trigger
+from driftd.registry import Registry
 from driftd.store.integrity import handle_failure
 from driftd.store.state.writer import StateStore
 from driftd_detectors.comparison.gate import FEWEST_BLOCKS
@@ -30,6 +32,7 @@ from driftd_detectors.evidence.history import Calendar
 from driftd_detectors.settings import MonitorSettings
 
 YEAR = 365.25 * 86400.0
+RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 ROW_WINDOWS_A_YEAR = 8766.0  # what a row window is counted as until its real pace is known: one an hour
 
 
@@ -64,6 +67,23 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         confirm_within=model.deploy.confirm_within,
         registry=None if mlflow is None else RegistrySettings(mlflow.where, mlflow.look_every, mlflow.moved),
     )
+
+
+def counts_of(
+    name: str,
+    model: ModelConfig,
+    registry: Registry,
+    spec: Callable[[float], tuple[BuildSpec | None, str]],
+    *,
+    counts_labels: bool = False,
+) -> Counts:
+    """What counts the facts of a model; labels since its last build where they are a trigger, or are asked for."""
+    schedule = CronTrigger.from_crontab(model.retrain.schedule, "UTC") if model.retrain.schedule else None
+    every = model.window.every
+    recount = every / COUNTS_A_WINDOW if every is not None else RECOUNT_SECONDS
+    new_labels = counts_labels or Trigger.NEW_LABELS in model.retrain.on
+    is_refreshed = policy_settings(model).refresh is not None
+    return Counts(name, registry, schedule, spec, new_labels, recount, model.window, is_refreshed, model.is_external)
 
 
 def override_of(config: Config, model: str) -> Override:

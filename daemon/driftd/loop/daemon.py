@@ -216,7 +216,7 @@ class Daemon:
 
     def _step_due(self, now: float, behind: bool) -> bool:  # noqa: FBT001 - what the round knows so far
         """Step the models that are due, the one that waits longest first. True while there is more to do now."""
-        due = self.steps.due(self.models, {request.model for request in self.assembly.store.waiting_requests()}, now)
+        due = self.steps.due(self.models, self.assembly.asked_models(now), now)
         for number, name in enumerate(due, start=1):
             self.assembly.service.alive()
             model = self.models[name]
@@ -325,6 +325,7 @@ class Daemon:
                 self.models[name].rules = rules_of(config, name)
             if name not in config.models:
                 self.assembly.metrics.remove_model(name)
+        self.assembly.trainers.keep(config.models)
         self.assembly.helper.close()  # it begins anew with the user's code as it is now
         self.obstacles.clear()
         self.steps.hasten()

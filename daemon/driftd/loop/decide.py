@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import alarm_of, fault_in, is_conclusive, is_level_fault
+from driftd.loop.label_counts import count_sound_labels, labels_count_from, merge_spans
 from driftd.loop.supervision import SourceUnansweredError
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
@@ -33,11 +34,12 @@ from driftd.policy import (
     advance,
     pending_request,
 )
-from driftd.records import HandOverStage, ModelState, Phase, RefreshState, Transition, Verdict, Window
-from driftd.registry import ManifestError, Registry
-from driftd.sources.protocol import Source, WindowSpec, window_index
+from driftd.records import BuildSpec, HandOverStage, ModelState, Phase, RefreshState, Transition, Verdict, Window
+from driftd.registry import Manifest, ManifestError, Registry
+from driftd.sources.protocol import WindowSpec, window_index
 from driftd.store.state.reader import StateReader
 from driftd.store.state.writer import StateStore
+from driftd.training.trainer_code import settings_digest
 from driftd_detectors.assessment import EvidenceKind, KindAssessment
 from driftd_detectors.evidence.history import level_windows
 from driftd_detectors.monitor import Monitor
@@ -206,7 +208,7 @@ class Counts:
     model: str
     registry: Registry
     schedule: CronTrigger | None
-    code: str | None
+    spec: Callable[[float], tuple[BuildSpec | None, str]]  # what a build would be made by at a time, and what waits
     count_labels_since_build: bool
     recount_after: float
     window: WindowSpec
@@ -218,6 +220,7 @@ class Counts:
     _of_probation: tuple[float, float, int] = (-1.0, -1.0, 0)
     _fresh: tuple[float, float, int] = (-1.0, -1.0, 0)
     _first: tuple[int, RefreshState] | None = None  # the champion, and what its first refresh counts from
+    _spec: tuple[int, BuildSpec | None] | None = None  # the champion, and what it was made by
     _seen: tuple[int, float, bool] = (0, -1.0, False)  # version handed over, looked at, whether its predictions came
     _numbers: dict[int, int | None] = field(default_factory=dict)  # by version: the largest number in its log; None: it
     # has an artefact
@@ -249,6 +252,7 @@ class Counts:
         refresh = state.refresh or first
         if self.is_refreshed and refresh is not None:
             self._count_fresh(refresh.mature_until, delay, store, scheduler, now)
+        spec, spec_wait = self.spec(now)
         numbers = [*versions, *state.barred, *([state.build.number] if state.build else [])]
         logged = self.logged_among(versions)
         numbers += [self._numbers[version] or 0 for version in logged]
@@ -265,7 +269,10 @@ class Counts:
             fresh_labels=self._fresh[2],
             first_refresh=first,
             schedule_due=self.is_due(state, now),
-            code=self.code,
+            next_schedule=self.next_schedule(state),
+            spec=spec,
+            spec_wait=spec_wait,
+            champion_spec=self._champion_spec(state),
             working=frozenset(action.kind for action in store.open_actions(self.model)),
             clock_fault=scheduler.clock_fault(store, now),
         )
@@ -353,48 +360,34 @@ class Counts:
                 return
         self._fresh = since, now, found
 
+    def _champion_spec(self, state: ModelState) -> BuildSpec | None:
+        """What the champion was made by; only asked for while no build of it is on record."""
+        if state.spec is not None or state.champion is None:
+            return None
+        if self._spec is None or self._spec[0] != state.champion:
+            with contextlib.suppress(ManifestError):
+                self._spec = state.champion, spec_of(self.registry.manifest(self.model, state.champion))
+        return None if self._spec is None else self._spec[1]
+
     def is_due(self, state: ModelState, now: float) -> bool:
         """Whether the schedule is to request a build now."""
+        if self.schedule is not None and state.last_schedule > now + SET_BACK_SECONDS:
+            return True  # a clock that was ahead wrote it down: what it put off is due
+        due = self.next_schedule(state)
+        return due is not None and due <= now
+
+    def next_schedule(self, state: ModelState) -> float | None:
+        """When the schedule is due after it last was, epoch seconds; None without a schedule."""
         if self.schedule is None or state.last_schedule <= 0:
-            return False
-        if state.last_schedule > now + SET_BACK_SECONDS:  # a clock that was ahead wrote it down: what it put off is due
-            return True
+            return None
         last = datetime.fromtimestamp(state.last_schedule, UTC)
         due = self.schedule.get_next_fire_time(last, last)
-        return due is not None and due.timestamp() <= now
+        return None if due is None else due.timestamp()
 
 
-def merge_spans(spans: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Spans `start <= at < end` in the order of their starts, those that touch made one."""
-    merged: list[tuple[float, float]] = []
-    for start, end in spans:
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def count_sound_labels(
-    source: Source, since: float, known_by: float, faulty: list[tuple[float, float]], until: float = math.inf
-) -> int:
-    """How many rows with `since <= at < until` have a label known by then, without those of the faulty spans."""
-
-    def count(start: float, end: float) -> int:
-        start, end = max(start, since), min(end, until)
-        if start >= end:
-            return 0
-        return source.count_labelled(start, known_by) - (
-            source.count_labelled(end, known_by) if math.isfinite(end) else 0
-        )
-
-    return count(since, until) - sum(count(start, end) for start, end in faulty)
-
-
-def labels_count_from(state: ModelState) -> float | None:
-    """From when on labelled rows count for what the model is about; None when nothing waits for labels."""
-    if state.build is not None:
-        return state.build.change_at or 0.0
-    if state.want is not None:
-        return state.want.change_at or 0.0
-    return None if state.probation is None else state.probation.since
+def spec_of(manifest: Manifest) -> BuildSpec | None:
+    """What a version was made by; None where its lineage does not say all of it, or another made it."""
+    settings = manifest.data.get("settings")
+    if manifest.adopted is not None or settings is None:
+        return None
+    return BuildSpec(manifest.trainer.fingerprint, manifest.trainer.lock, settings_digest(settings))

@@ -9,25 +9,23 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from apscheduler.triggers.cron import CronTrigger
 
 from driftd.config.load import ConfigError, load
 from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
-from driftd.config.trainer_schema import OutsideTrainer, command_or_reference
 from driftd.errors import DriftdError
 from driftd.events import Event
 from driftd.loop.actions import JobSlots, Performer, version_record
 from driftd.loop.check_group import CheckGroup
 from driftd.loop.check_schedule import CheckScheduler
-from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
-from driftd.loop.decide import COUNTS_A_WINDOW, Counts
+from driftd.loop.config_history import counts_of, monitor_settings, rules_of
 from driftd.loop.disk import DiskUse
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.outside_builds import outside_arguments, ways_to_tell
 from driftd.loop.resume import EvidenceUnreadableError, MonitorState, restore
 from driftd.loop.supervision import Service, TimeoutWorker
+from driftd.loop.trainer_watch import TrainerWatch
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places, credential
 from driftd.plugins.client import WantedScore
@@ -46,7 +44,6 @@ from driftd.records import (
     SwapArguments,
     TrainArguments,
     Transition,
-    Trigger,
 )
 from driftd.registry import Registry
 from driftd.registry.manifest import Manifest, ManifestError
@@ -55,7 +52,6 @@ from driftd.sources.protocol import Source, default_lateness, window_index
 from driftd.store.state.records import StoredAction, StoredRestore
 from driftd.store.state.writer import StateStore
 from driftd.training.jobs import JobLimits
-from driftd.training.trainer_code import trainer_code
 from driftd.views.status import latest_verdicts
 from driftd_detectors.schema import Schema
 
@@ -68,7 +64,6 @@ READS_ROWS = (
     ActionKind.REFRESH,
     ActionKind.SHADOW,
 )  # not those of faulty windows
-RECOUNT_SECONDS = 60.0  # row windows have no span to divide
 
 
 class NoVersionError(DriftdError):
@@ -110,6 +105,7 @@ class Assembly:
         )
         self.helper = HelperProcess(places.helper, limits, self._alive)
         self.disk = DiskUse()
+        self.trainers = TrainerWatch()
         self._slots = JobSlots(children)
         self._open_source = open_source
         self._patience = patience
@@ -120,6 +116,10 @@ class Assembly:
     def wake(self) -> None:
         """A source has answered that a round did not wait for."""
         self._wake()
+
+    def asked_models(self, now: float) -> set[str]:
+        """The models of which somebody asked something, or whose next build would be made by something else."""
+        return {request.model for request in self.store.waiting_requests()} | self.trainers.look(now)
 
     def _alive(self) -> None:
         """Called before and during every wait: checks that were recorded need not wait too."""
@@ -151,6 +151,7 @@ class Assembly:
         lateness = model.window.lateness if model.window.lateness is not None else default_lateness(model.window)
         if model.source.kind == "store":
             self.events.require_whole(name)
+        self.trainers.use(name, model, now)
         guard = self._guard(name, config)
         open_source = partial(self._open_source, name, model, schema, self.places)
         runner = ModelRunner(
@@ -169,7 +170,7 @@ class Assembly:
                 open_source=open_source,
             ),
             evidence=MonitorState(name, self.registry, monitor_settings(model)),
-            counts=self._counts(name, model),
+            counts=counts_of(name, model, self.registry, partial(self.trainers.spec, name)),
             performer=self._performer(name, config),
             store=self.store,
             metrics=self.metrics.model(name),
@@ -279,26 +280,6 @@ class Assembly:
                 self.store.save_cursor(state.model, "labels", first)
         log.info("transition", model=state.model, happened=Event.ADOPTED, reason=reason)
         return adopted
-
-    def _counts(self, name: str, model: ModelConfig) -> Counts:
-        schedule = CronTrigger.from_crontab(model.retrain.schedule, "UTC") if model.retrain.schedule else None
-        every = model.window.every
-        recount = every / COUNTS_A_WINDOW if every is not None else RECOUNT_SECONDS
-        watches_code = Trigger.CODE_CHANGED in model.retrain.on and not isinstance(model.trainer, OutsideTrainer | None)
-        code = trainer_code(command_or_reference(model.trainer)).fingerprint if watches_code else None
-        new_labels = Trigger.NEW_LABELS in model.retrain.on
-        is_refreshed = policy_settings(model).refresh is not None
-        return Counts(
-            name,
-            self.registry,
-            schedule,
-            code,
-            new_labels,
-            recount,
-            model.window,
-            is_refreshed,
-            model.is_external,
-        )
 
     def _performer(self, name: str, config: Config) -> Performer:
         limits = JobLimits(

@@ -15,7 +15,7 @@ import structlog
 from driftd.actions import ReportResult
 from driftd.events import Event
 from driftd.formatting import encodable
-from driftd.loop.actions import BUILDING, Performer, chain_version, finding_of, is_asked_hand_over
+from driftd.loop.actions import BUILDING, Performer, chain_version, finding_of, is_asked_hand_over, outcome_of
 from driftd.loop.alarm_figures import with_alarm_figures
 from driftd.loop.check_group import CheckGroup, GroupOwner, RecordedCheck
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
@@ -30,6 +30,7 @@ from driftd.loop.requests import (
     find_reset_obstacle,
     request_of,
     reset_cursor,
+    with_snapshot,
 )
 from driftd.loop.resume import MonitorState, show_version
 from driftd.loop.step_schedule import SHORT_REST
@@ -310,10 +311,11 @@ class ModelRunner:
             log.error("request_failed", model=self.name, kind=request.kind, who=request.who, exc_info=True)
 
     def _answer(self, request: StoredRequest, now: float) -> None:
-        finding, facts, monitor = request_of(request), self._facts(now), self.evidence.monitor
+        finding = with_snapshot(request_of(request), self.performer.places, self.name)
+        facts, monitor = self._facts(now), self.evidence.monitor
         champion, keep = self.state.champion, self.disk_limits().checks
         is_reset = finding.kind == RESET_EVIDENCE
-        fresh, obstacle = self.evidence.begin_anew(champion) if is_reset else (None, "")
+        fresh, obstacle = self.evidence.begin_anew(champion) if is_reset else (None, finding.obstacle)
         if finding.kind == RESET_CURSOR:
             obstacle = find_reset_obstacle(request, self.store, now)
         with self._decide(now) as decision:
@@ -368,7 +370,7 @@ class ModelRunner:
         done = isinstance(finding, StepDone | ProbationResult)
         facts, monitor, verdicts = self._facts(now), self.evidence.monitor, self.verdicts
         with self._decide(now) as decision:
-            outcome = result.value if done else {"error": getattr(finding, "error", result.error)}
+            outcome = outcome_of(result, finding)
             self.store.finish_action(action.id, at=now, status="done" if done else "failed", result=outcome)
             match finding:
                 case StepDone(ReportArguments(alarm), ReportResult(path, stattests)):

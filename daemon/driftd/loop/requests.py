@@ -7,6 +7,7 @@ from dataclasses import replace
 from driftd.formatting import format_duration, format_time
 from driftd.loop.check_schedule import CLOCKS_DIFFER, CheckScheduler
 from driftd.loop.resume import MonitorState
+from driftd.paths import Places
 from driftd.policy.inputs import OperatorRequest
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredRequest
@@ -14,6 +15,8 @@ from driftd.store.state.writer import StateStore
 from driftd_detectors.monitor import Monitor
 
 RESET_CURSOR, RESET_EVIDENCE, PRUNE_CHECKS = "reset-cursor", "reset-evidence", "prune-checks"
+SNAPSHOT_MANIFEST = "manifest.json"
+SHOWN_SNAPSHOTS = 5
 MOST_AHEAD = 0.5  # share of the checks with rows that a clock which is right may lie behind
 
 
@@ -30,6 +33,23 @@ def request_of(request: StoredRequest) -> OperatorRequest:
         given.get("until"),
         tuple(given.get("what") or ()),
         given.get("feature"),
+        given.get("snapshot"),
+    )
+
+
+def with_snapshot(finding: OperatorRequest, places: Places, model: str) -> OperatorRequest:
+    """The request with the whole name of the snapshot that it names the beginning of, or why there is none."""
+    if finding.snapshot is None or finding.kind != "retrain":
+        return finding
+    there = {path.parent.name: path for path in places.snapshot(model, "x").parent.glob(f"*/{SNAPSHOT_MANIFEST}")}
+    found = sorted(name for name in there if name.startswith(finding.snapshot))
+    if len(found) == 1:
+        return replace(finding, snapshot=found[0])
+    newest = sorted(there, key=lambda name: there[name].stat().st_mtime, reverse=True)[:SHOWN_SNAPSHOTS]
+    known = ", ".join(name[:12] for name in (found or newest)) or "none"
+    which = "several snapshots begin" if found else "there is no snapshot of this model that begins"
+    return replace(
+        finding, obstacle=f"{which} with {finding.snapshot} (there are: {known}); `driftd versions` has them"
     )
 
 

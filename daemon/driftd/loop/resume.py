@@ -85,14 +85,20 @@ class MonitorState:
 
         Raises EvidenceUnreadableError: what was gathered is never thrown away without being asked to.
         """
-        stored = store.monitor(self.model)
-        if stored is not None and stored[0] == version:
-            self.monitor = read_monitor(self._reference(version), self.settings, self.model, stored[2])
+        if self.read(version, store):
             self._warn_of_renewal(version)
             return
         self.monitor = self.fresh(version)
         self.save(version, self.monitor, store)
         log.info("evidence_begun", model=self.model, version=version)
+
+    def read(self, version: int, store: StateReader) -> bool:
+        """Load the stored evidence, where it is against this version. Raises EvidenceUnreadableError."""
+        stored = store.monitor(self.model)
+        if stored is None or stored[0] != version:
+            return False
+        self.monitor = read_monitor(self._reference(version), self.settings, self.model, stored[2])
+        return True
 
     def _warn_of_renewal(self, version: int) -> None:
         renewed = self.current.renewed

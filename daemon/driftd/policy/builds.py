@@ -10,7 +10,7 @@ from driftd.policy.inputs import PIN_AGAIN, Facts, Override, PolicySettings, Ste
 from driftd.policy.orders import describe_pause
 from driftd.policy.refresh import after_refresh
 from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote, resting_phase
-from driftd.policy.triggers import consider_refresh, find_obstacle, next_request, request_again, start
+from driftd.policy.triggers import consider_refresh, find_obstacle, next_request, request_again, start, train_action
 from driftd.records import (
     Action,
     ActionArguments,
@@ -31,7 +31,6 @@ from driftd.records import (
     SnapshotResult,
     SwapArguments,
     SwapPurpose,
-    TrainArguments,
     TrainResult,
     Transition,
 )
@@ -315,18 +314,10 @@ def _build_of(state: ModelState, arguments: ActionArguments) -> Build | None:
 
 def _train(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
     since_change = result.rows_since_change or 0
-    arguments = TrainArguments(
-        version=build.number,
-        snapshot=result.digest,
-        trigger=build.trigger,
-        reason=build.reason,
-        change_at=build.change_at,
-        parent=state.champion,
-    )
     further = replace(build, step=BuildStep.TRAIN, snapshot=result.digest, rows_since_change=since_change)
     after = f", {since_change} of them since the change" if build.change_at is not None else ""
     reason = f"snapshot {result.digest[:12]} holds {result.rows} labelled rows{after}"
-    return advance_build(state, further, Action(arguments), reason)
+    return advance_build(state, further, train_action(state, build, result.digest), reason)
 
 
 def fail_step(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:

@@ -11,6 +11,7 @@ from driftd.records import (
     ActionKind,
     ActionResult,
     Alarm,
+    BuildSpec,
     Order,
     OrderKind,
     ProbationDecision,
@@ -233,6 +234,7 @@ class OperatorRequest:
     until: float | None = None  # epoch seconds
     what: tuple[str, ...] = ()  # that is paused, or goes on
     feature: str | None = None  # that is silenced, or raises alarms again
+    snapshot: str | None = None  # that a build is made from (its content hash)
     obstacle: str = ""  # why the loop cannot do it, in one sentence
 
 
@@ -269,7 +271,10 @@ class Facts:
     fresh_labels: int = 0  # rows with complete labels that the last refresh did not know
     first_refresh: RefreshState | None = None  # what the first refresh counts from: the champion as it was built
     schedule_due: bool = False
-    code: str | None = None  # the trainer's fingerprint now
+    next_schedule: float | None = None  # when the schedule is due next, epoch seconds; None: there is none
+    spec: BuildSpec | None = None  # what a build would be made by now, once it rests; None: that is not known
+    spec_wait: str = ""  # why that is not known, or not what the files say now, in one sentence
+    champion_spec: BuildSpec | None = None  # what the champion was made by, as its lineage has it
     working: frozenset[ActionKind] = frozenset()  # kinds of the actions that are intended or started
     features: frozenset[str] | None = None  # of the champion; None where they are not known
     logged: frozenset[int] = frozenset()  # versions of which there are only logged predictions, no artefact

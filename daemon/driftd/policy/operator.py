@@ -279,9 +279,9 @@ def _retrain(state: ModelState, finding: OperatorRequest, now: float) -> Transit
         return Transition(
             state, f"build {state.build.number} is already under way ({state.build.step})", Event.REQUEST_REFUSED
         )
-    return request_build(
-        state, f"{finding.who} asks for a build: {finding.text or 'no reason given'}", finding.who, now
-    )
+    source = "" if finding.snapshot is None else f" from snapshot {finding.snapshot[:12]}"
+    reason = f"{finding.who} asks for a build{source}: {finding.text or 'no reason given'}"
+    return request_build(state, reason, finding.who, now, finding.snapshot)
 
 
 def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: PolicySettings, now: float) -> Transition:

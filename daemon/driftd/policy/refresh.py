@@ -114,7 +114,9 @@ def refresh_action(state: ModelState, build: Build) -> Action:
 
 def first_step(want: BuildRequest, settings: PolicySettings) -> BuildStep:
     """The step that a build for a request begins with."""
-    return BuildStep.REFRESH if is_refresh(want, settings) else BuildStep.SNAPSHOT
+    if is_refresh(want, settings):
+        return BuildStep.REFRESH
+    return BuildStep.SNAPSHOT if want.snapshot is None else BuildStep.TRAIN
 
 
 def after_refresh(

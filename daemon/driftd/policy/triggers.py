@@ -26,6 +26,7 @@ from driftd.policy.refresh import (
     refresh_action,
     with_refresh,
 )
+from driftd.policy.trigger_states import due_by_count, due_change, without_reverted_change
 from driftd.records import (
     Action,
     ActionKind,
@@ -39,6 +40,7 @@ from driftd.records import (
     Phase,
     ReportArguments,
     SnapshotArguments,
+    TrainArguments,
     Transition,
     Trigger,
 )
@@ -144,12 +146,16 @@ def consider_build(
     state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
     """Start the requested build, or record what it waits for."""
-    state = state if state.code is not None or facts.code is None else replace(state, code=facts.code)
+    state = state if state.spec is not None else replace(state, spec=facts.champion_spec or facts.spec)
     urgent = request_for_alarm(state, settings, override, now)
     if urgent is not None:
         return request_again(state, urgent)
     state = with_refresh(state, facts, settings)
+    state = without_reverted_change(state, facts, settings, now)
     if state.want is None:
+        changed = due_change(state, facts, settings, now)  # before a refresh, which is judged by what older code built
+        if changed is not None:
+            return _request(state, changed)
         refreshed = consider_refresh(state, facts, settings, override, now)
         return refreshed or _request_without_alarm(state, facts, settings, override, now)
     obstacle = find_obstacle(state, state.want, facts, settings, override, now)
@@ -182,24 +188,21 @@ def _standing(state: ModelState, settings: PolicySettings, override: Override, n
 def _request_without_alarm(
     state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
-    """Request a build by the schedule, by new labels or by changed code."""
-    trigger, reason = None, ""
-    if facts.schedule_due and Trigger.SCHEDULE in settings.retrain_on:
-        trigger, reason = Trigger.SCHEDULE, "the schedule is due"
-    elif facts.code != state.code and state.code is not None and Trigger.CODE_CHANGED in settings.retrain_on:
-        trigger, reason = Trigger.CODE_CHANGED, "the trainer's source changed since the last build"
-    elif facts.labels_since_build >= settings.new_labels and Trigger.NEW_LABELS in settings.retrain_on:
-        trigger = Trigger.NEW_LABELS
-        reason = f"{facts.labels_since_build} labels came since the last build (new_labels: {settings.new_labels})"
+    """Request a build by the schedule or by new labels."""
+    want = due_by_count(facts, settings, now)
     if facts.schedule_due:
         state = replace(state, last_schedule=now)
-    if trigger is None:
+    if want is None:
         standing = _standing(state, settings, override, now)
         waits = describe_wait(state, facts, settings, standing)
         waited_for = None if standing is None else waits  # without an alarm nobody waits for a refresh
         return Transition(replace(state, waits=waited_for), waits or "nothing to do")
-    want = BuildRequest(trigger, reason, now)
-    return Transition(replace(state, want=want), reason, Event.BUILD_WANTED, figures=DecisionFigures(trigger=trigger))
+    return _request(state, want)
+
+
+def _request(state: ModelState, want: BuildRequest) -> Transition:
+    figures = DecisionFigures(trigger=want.trigger)
+    return Transition(replace(state, want=want), want.reason, Event.BUILD_WANTED, figures=figures)
 
 
 def request_again(state: ModelState, want: BuildRequest) -> Transition:
@@ -233,9 +236,12 @@ def next_request(state: ModelState, build: Build, now: float) -> BuildRequest | 
     )
 
 
-def request_build(state: ModelState, reason: str, who: str, now: float) -> Transition:
-    """Request a build for a person. It ignores the cool-down, the budget and the labels needed."""
-    wanted = replace(state, want=BuildRequest(Trigger.MANUAL, reason, now, who=who))
+def request_build(state: ModelState, reason: str, who: str, now: float, snapshot: str | None = None) -> Transition:
+    """Request a build for a person, from a snapshot that they name or from the newest rows.
+
+    It ignores the cool-down, the budget and the labels needed.
+    """
+    wanted = replace(state, want=BuildRequest(Trigger.MANUAL, reason, now, who=who, snapshot=snapshot))
     return Transition(wanted, reason, Event.BUILD_WANTED, (), DecisionFigures(trigger=Trigger.MANUAL))
 
 
@@ -312,7 +318,7 @@ def without_endless_waits(
 
 
 def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicySettings, now: float) -> Transition:
-    """Begin a build with its snapshot."""
+    """Begin a build with its snapshot, or with training where a person named the snapshot."""
     build = Build(
         facts.next_version,
         want.trigger,
@@ -324,6 +330,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         alarm=want.alarm,
         requested_at=want.since,
         is_refresh=is_refresh(want, settings),
+        snapshot=want.snapshot,
     )
     pending = pending_request(state)
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
@@ -334,11 +341,9 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         want=want if pending is None else pending,
         waits=None,
         build_starts=(*recent, now),
-        code=facts.code or state.code,
+        spec=facts.spec or state.spec,
     )
-    action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
-    if build.is_refresh:
-        action = refresh_action(state, build)
+    action = _first_action(state, build)
     reason = f"building version {build.number} because of {sentences.TRIGGERS[want.trigger]}: {want.reason.rstrip('.')}"
     if state.blocked is not None:
         reason = f"{reason}; warning: the pipeline may be broken ({state.blocked}), rows of such windows are left out"
@@ -353,3 +358,25 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         alarm=want.alarm,
     )
     return Transition(building, reason, Event.BUILD_STARTED, (action,), figures)
+
+
+def _first_action(state: ModelState, build: Build) -> Action:
+    if build.is_refresh:
+        return refresh_action(state, build)
+    if build.snapshot is not None:
+        return train_action(state, build, build.snapshot)
+    return Action(SnapshotArguments(version=build.number, change_at=build.change_at))
+
+
+def train_action(state: ModelState, build: Build, snapshot: str) -> Action:
+    """Have the version of a build made from a snapshot."""
+    return Action(
+        TrainArguments(
+            version=build.number,
+            snapshot=snapshot,
+            trigger=build.trigger,
+            reason=build.reason,
+            change_at=build.change_at,
+            parent=state.champion,
+        )
+    )

@@ -34,6 +34,12 @@ class Trainer:
     fingerprint: str  # SHA-256 of its source
     commit: str | None = None  # of the git work tree that holds it
     dirty: bool = False  # whether that work tree had uncommitted changes
+    lock: str | None = None  # SHA-256 of the lock file of its project; None: there was none
+
+    def to_dict(self) -> dict[str, object]:
+        """The JSON form, without a lock file where there was none: so it was written before there was the key."""
+        stored = asdict(self)
+        return {name: value for name, value in stored.items() if name != "lock" or value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +113,7 @@ class Manifest:
         stored |= {field.name: getattr(self, field.name) for field in fields(self)}
         stored["created_at"] = datetime.fromtimestamp(self.created_at, UTC).isoformat()
         stored["schema"] = self.schema.to_dict()
-        stored["trainer"] = {field.name: getattr(self.trainer, field.name) for field in fields(self.trainer)}
+        stored["trainer"] = self.trainer.to_dict()
         stored["adopted"] = None if self.adopted is None else asdict(self.adopted)
         return stored
 
@@ -120,7 +126,8 @@ class Manifest:
         values = {field.name: stored[field.name] for field in fields(cls) if field.name != "adopted"}
         values["created_at"] = datetime.fromisoformat(stored["created_at"]).timestamp()
         values["schema"] = Schema.from_dict(stored["schema"])
-        values["trainer"] = Trainer(**{field.name: stored["trainer"][field.name] for field in fields(Trainer)})
+        trainer = {"lock": None, **stored["trainer"]}
+        values["trainer"] = Trainer(**{field.name: trainer[field.name] for field in fields(Trainer)})
         values["adopted"] = Adopted.from_dict(stored["adopted"]) if stored.get("adopted") else None
         return cls(**values)
 

@@ -7,6 +7,7 @@ import fcntl
 import importlib
 import json
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Mapping
@@ -70,11 +71,17 @@ def run_folder(folder: Path, *, parent: int | None = None) -> int:
 
 def _result_of(task: str, arguments: Mapping[str, object]) -> JobResult:
     try:
-        return JobResult(ok=True, value=json_safe_object(run_task(task, arguments)))
+        value = json_safe_object(run_task(task, arguments))
+        return JobResult(ok=True, value=value, peak_bytes=_peak_bytes())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary: whatever a task raises becomes its result
         traceback.print_exc()
         sys.stderr.flush()
         return JobResult(ok=False, error=_sentence(error))
+
+
+def _peak_bytes() -> int:
+    """The memory of the largest process of the job, at its most."""
+    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _sentence(error: BaseException) -> str:

@@ -113,6 +113,7 @@ class JobResult:
     value: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     tail: str = ""
+    peak_bytes: int | None = None  # of memory, of its largest process; None: nobody measured
 
 
 def read_result(folder: Path) -> JobResult | None:
@@ -124,7 +125,7 @@ def read_result(folder: Path) -> JobResult | None:
     except FileNotFoundError:
         return None
     if stored["ok"]:
-        return JobResult(ok=True, value=stored.get("value", {}))
+        return JobResult(ok=True, value=stored.get("value", {}), peak_bytes=stored.get("peak_bytes"))
     tail = stored.get("tail") or log_tail(folder)  # the keeper writes the last words after the result
     return JobResult(ok=False, error=stored.get("error", ""), tail=tail)
 
@@ -132,7 +133,7 @@ def read_result(folder: Path) -> JobResult | None:
 def write_result(folder: Path, result: JobResult) -> None:
     """Write a result in one step: from here on the job is finished for ever."""
     stored = (
-        {"ok": True, "value": dict(result.value)}
+        {"ok": True, "value": dict(result.value), "peak_bytes": result.peak_bytes}
         if result.ok
         else {"ok": False, "error": result.error[:_TAIL_BYTES], "tail": result.tail}
     )

@@ -3,76 +3,74 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from driftd.errors import DriftdError
+from driftd.config.model_schema import ModelConfig
 from driftd.registry.manifest import Trainer
 from driftd.registry.trainer_source import write_source
+from driftd.training.trainer_files import TrainerError, TrainerReader, source_files
+
+__all__ = [
+    "TrainerError",
+    "build_settings",
+    "changed_settings",
+    "keep_source",
+    "libraries",
+    "settings_digest",
+    "source_files",
+    "trainer_code",
+]
 
 _GIT_SECONDS = 10.0
-
-
-class TrainerError(DriftdError):
-    """A trainer that cannot be found or used; the message says why and what to do."""
 
 
 def trainer_code(trainer: str | Sequence[str], paths: Sequence[str] | None = None) -> Trainer:
     """The lineage of a trainer: a reference `package.module:function`, or a command as a list of words.
 
-    The fingerprint covers the module's file and, where it is in a package, every Python file of that package; of a
-    command, its words and every file that they name. Raises TrainerError when the module cannot be found.
+    The fingerprint covers what `TrainerReader` finds. Raises TrainerError when the module cannot be found.
     """
-    files = code_files(trainer, paths)
-    reference = trainer if isinstance(trainer, str) else " ".join(trainer)
-    digest = hashlib.sha256(reference.encode())
-    for path in files:
-        digest.update(b"\0" + path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    commit, dirty = _commit(files)
-    return Trainer(reference, digest.hexdigest(), commit, dirty)
-
-
-def code_files(trainer: str | Sequence[str], paths: Sequence[str] | None = None) -> list[Path]:
-    """The files that a trainer's fingerprint covers. Raises TrainerError when the module cannot be found."""
-    if isinstance(trainer, str):
-        return source_files(trainer, paths)
-    return [path for path in map(Path, trainer) if path.is_file()]
+    reader = TrainerReader(trainer, paths)
+    found = reader.read()
+    commit, dirty = _commit((*found.files, *found.locks))
+    return Trainer(reader.reference, found.source, commit, dirty, found.lock)
 
 
 def keep_source(trainer: str | Sequence[str], folder: Path) -> None:
     """Keep the source of a trainer in a staged version folder, so that later versions can be compared with it."""
-    if not write_source(folder, code_files(trainer)):
+    if not write_source(folder, TrainerReader(trainer).read().files):
         print("the source of the trainer is not kept: it is larger than 1 MiB, or no text", flush=True)  # noqa: T201 - the log
 
 
-def source_files(reference: str, paths: Sequence[str] | None = None) -> list[Path]:
-    """The files that make a trainer's code, found without importing them. Raises TrainerError."""
-    module, colon, function = reference.partition(":")
-    if not (module and colon and function):
-        raise TrainerError(f"trainer {reference!r} is not of the form package.module:function")
-    spec: ModuleSpec | None = None
-    where = paths
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, where)
-        if spec is None:
-            raise TrainerError(
-                f"trainer {reference!r}: there is no module {name!r}; "
-                "install it beside driftd, or put its folder on PYTHONPATH"
-            )
-        where = list(spec.submodule_search_locations or [])
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise TrainerError(f"trainer {reference!r}: {module} has no Python source")
-    file = Path(spec.origin)
-    in_package = file.name == "__init__.py" or "." in module
-    return sorted(file.parent.rglob("*.py")) if in_package else [file]
+def build_settings(config: ModelConfig) -> dict[str, object]:
+    """What the config says of training, beside the trainer itself: a build goes by it, whatever started it.
+
+    `features` is not among it, which only the first version goes by, nor what says when builds start or who judges.
+    """
+    metric = config.detect.performance.metric_name
+    content = config.model_dump(mode="json", include={"parameters", "classes"})
+    data = config.retrain.data.model_dump(mode="json")
+    return {**content, "metric": None if metric == "auto" else metric, "data": data}
+
+
+def settings_digest(settings: Mapping[str, object]) -> str:
+    """The SHA-256 of such settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def changed_settings(before: object, after: object, name: str = "") -> Iterator[tuple[str, object, object]]:
+    """The settings that differ, each with what it was and what it is; None where it is absent."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after}):
+            yield from changed_settings(before.get(key), after.get(key), f"{name}.{key}" if name else str(key))
+    elif before != after:
+        yield name, before, after
 
 
 def _commit(files: Iterable[Path]) -> tuple[str | None, bool]:

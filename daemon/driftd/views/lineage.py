@@ -156,11 +156,15 @@ _PARTS = ("data", "code", "parameters", "schema", "quality")
 
 def _parts(manifest: Manifest) -> Iterator[Mapping[str, object]]:
     """What is compared of a version, part by part."""
-    yield {"snapshot": manifest.snapshot, **{name: value for name, value in manifest.data.items() if name != "tried"}}
+    settings = manifest.data.get("settings", {})
+    data = {name: value for name, value in manifest.data.items() if name not in {"tried", "settings"}}
+    yield {"snapshot": manifest.snapshot, **data}
     libraries = {f"library {name}": version for name, version in manifest.libraries.items()}
     trainer = manifest.trainer
-    yield {"trainer": trainer.reference, "fingerprint": trainer.fingerprint, "artefact": manifest.artefact, **libraries}
-    yield {"seed": manifest.seed, **manifest.parameters}
+    code = {"trainer": trainer.reference, "fingerprint": trainer.fingerprint, "lock file": trainer.lock}
+    yield {**code, "artefact": manifest.artefact, **libraries}
+    chosen = {f"retrain.data.{name}": value for name, value in settings.get("data", {}).items()}
+    yield {"seed": manifest.seed, **manifest.parameters, **chosen}
     features = {f"feature {feature.name}": str(feature.kind) for feature in manifest.schema.features}
     yield {"task": str(manifest.schema.task), "classes": ", ".join(manifest.schema.classes), **features}
     gate = {f"gate {name}": (manifest.gate or {}).get(name) for name in ("decision", "gain", "lower", "upper")}

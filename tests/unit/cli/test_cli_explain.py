@@ -106,7 +106,7 @@ def test_a_build_is_told_with_the_alarm_that_caused_it(driftd: Run, store: State
 @pytest.mark.parametrize(
     ("arguments", "kind", "asked"),
     [
-        (("retrain", "demand", "--why", "schema fix"), "retrain", {"text": "schema fix"}),
+        (("retrain", "demand", "--why", "schema fix"), "retrain", {"text": "schema fix", "snapshot": None}),
         (("approve", "demand", "2"), "approve", {"version": 2, "text": ""}),
         (("reject", "demand", "2"), "reject", {"version": 2, "text": ""}),
         (("rollback", "demand", "--to", "1"), "rollback", {"version": 1, "text": ""}),

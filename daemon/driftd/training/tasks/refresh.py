@@ -27,7 +27,7 @@ from driftd.training.stretches import fit_generation, in_classes, seen_until, un
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.judge import class_change, is_named
 from driftd.training.tasks.snapshot import snapshot_of
-from driftd.training.trainer_code import TrainerError, keep_source, libraries, trainer_code
+from driftd.training.trainer_code import TrainerError, build_settings, keep_source, libraries, trainer_code
 from driftd.training.training_rows import FEWEST_ROWS, TrainingRows, rows_of
 from driftd_detectors.comparison.refresh import RecipeChoice, choose_recipe
 from driftd_detectors.schema import Schema
@@ -162,7 +162,11 @@ def _build(
         parent=arguments.champion,
         parameters=dict(trainer.parameters),
         libraries=libraries(trainer.trainer),
-        data=_data(known, part, made, choice, arguments) | drawn.described,
+        data={
+            **_data(known, part, made, choice, arguments),
+            **drawn.described,
+            "settings": build_settings(order.config),
+        },
     )
     write_manifest(staged, with_hashes(staged, manifest))
     refit = load_version(staged, allow_joblib=trainer.allow_joblib)

@@ -27,7 +27,7 @@ from driftd.training.references import compare_probe, write_probe
 from driftd.training.rows_in_place import RowsInPlace, rows_in_place
 from driftd.training.snapshots import read_snapshot, snapshot_versions
 from driftd.training.tasks import TaskArguments
-from driftd.training.trainer_code import TrainerError, keep_source, libraries, trainer_code
+from driftd.training.trainer_code import TrainerError, build_settings, keep_source, libraries, trainer_code
 from driftd.training.training_rows import (
     FEWEST_ROWS,
     TrainingRows,
@@ -109,6 +109,7 @@ def run(arguments: Arguments) -> dict[str, object]:
                 "change_at": change_at,
                 "tried": tried,
                 **data_of(parted, portion, recipe),
+                "settings": build_settings(order.config),
                 **({"source_version": versions} if versions else {}),
             },
             metrics=metrics_of(estimator, parted.held_out, order.metric),
