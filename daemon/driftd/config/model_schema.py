@@ -133,8 +133,8 @@ class Retrain(Section):
         ("performance", "refresh"),
         description="the triggers; data drift and performance estimated without labels inform unless they are named "
         "here; `harm` is the earlier name of `estimated_performance`. `code_changed`: the trainer's source, or the "
-        "lock file of its project; `parameters_changed`: `parameters`, `classes`, `retrain.data` or the metric. Both need a "
-        "challenger that is not clearly worse",
+        "lock file of its project; `parameters_changed`: `parameters`, `classes`, `retrain.data` or the metric. Both need "
+        "a challenger that is not clearly worse",
     )
     refresh: RefreshConfig = Field(RefreshConfig(), description="when a fresh model is built, and how; or `off`")
     schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
