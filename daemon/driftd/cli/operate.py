@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -25,6 +25,8 @@ from driftd.api.requests import (
     ResetCursor,
     ResetEvidence,
     Retrain,
+    RetriedStage,
+    Retry,
     Rollback,
     end_of,
     post,
@@ -84,6 +86,28 @@ def retrain(config_path: Path, model: str | None, why: str, wait: float, as_json
       driftd retrain demand --why "after the schema fix"
     """  # noqa: D301 - \b is click's mark for a paragraph that is not wrapped
     ask(config_path, model, Retrain(reason=why), wait=wait, as_json=as_json)
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--from",
+    "stage",
+    type=click.Choice(get_args(RetriedStage)),
+    help="The stage to begin with; where it failed unless given.",
+)
+@request_options
+def retry(config_path: Path, model: str, stage: RetriedStage | None, why: str, wait: float, as_json: bool) -> None:
+    """Begin the last failed build of MODEL again, with what its earlier stages made.
+
+    Also a version that its tests refused: they are run again. Where a stage cannot be, the answer says which can.
+
+    \b
+    Example:
+      driftd retry demand --why "the test was wrong"
+      driftd retry demand --from take_data
+    """  # noqa: D301 - see above
+    ask(config_path, model, Retry(stage=stage, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from driftd.config.detect_schema import ClassName, Detect
 from driftd.config.registry_schema import MlflowAlias, RegistryConfig
 from driftd.config.source_schema import SourceConfig, StoreSourceConfig
+from driftd.config.stage_schema import Stages
 from driftd.config.types import (
     DAY,
     HOUR,
@@ -255,6 +256,10 @@ class ModelConfig(Section):
     detect: Detect = Field(Detect(), description="what is watched, and how many false alarms that may cost")
     retrain: Retrain = Field(Retrain(), description="when a build starts")
     promote: Promote = Field(Promote(), description="when a challenger replaces the champion")
+    stages: Stages = Field(
+        Stages(),
+        description="what a build passes besides: checks of its rows, tests of yours, a review; docs/stages.md",
+    )
     probation: ProbationConfig = Field(
         ProbationConfig(), description="how long a new champion is watched beside the old one"
     )

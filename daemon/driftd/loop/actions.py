@@ -36,7 +36,9 @@ log = structlog.get_logger()
 
 TASKS = {
     ActionKind.SNAPSHOT: "snapshot",
+    ActionKind.CHECK_DATA: "check_data",
     ActionKind.TRAIN: "train",
+    ActionKind.TEST: "model_tests",
     ActionKind.JUDGE: "judge",
     ActionKind.REFRESH: "refresh",
     ActionKind.SWAP: "verify",
@@ -46,7 +48,14 @@ TASKS = {
     ActionKind.REGISTRY: "registry",
 }
 
-BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
+BUILDING = (
+    ActionKind.SNAPSHOT,
+    ActionKind.CHECK_DATA,
+    ActionKind.TRAIN,
+    ActionKind.TEST,
+    ActionKind.JUDGE,
+    ActionKind.REFRESH,
+)
 
 
 MOST_ELSEWHERE = 1  # children that ask a registry of others: while it hangs, builds go on beside it
@@ -117,6 +126,8 @@ class Performer:
         arguments, limits = self.arguments_of(action), self.limits
         if is_elsewhere:  # a server that hangs keeps a slot no longer than its own time
             limits = replace(limits, wall_seconds=float(arguments["timeout"]))
+        elif "wall_seconds" in arguments:  # a stage with a time of its own
+            limits = replace(limits, wall_seconds=float(arguments["wall_seconds"]))
         folder, task = self.folder(action), TASKS[action.kind]
         try:
             job = start_job(folder, task, arguments, limits, self.slots.server)

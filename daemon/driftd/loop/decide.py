@@ -16,6 +16,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import alarm_of, fault_in, is_conclusive, is_level_fault
+from driftd.loop.stages import record_transition
 from driftd.loop.supervision import SourceUnansweredError
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
@@ -73,6 +74,7 @@ class Decision:
         if transition.event is not None or transition.actions or transition.state != before:
             who, config_hash = transition.actor or actor, self.rules.config_hash
             self.store.save_transition(before, transition, at=self.now, actor=who, config_hash=config_hash)
+            record_transition(self.store, before, transition, self.now)
         self.transitions.append((before, transition))
         self.state = transition.state
         return transition
@@ -89,23 +91,19 @@ def open_decision(state: ModelState, rules: Rules, store: StateStore, now: float
 def report(decision: Decision, metrics: ModelMetrics) -> None:
     """Count and log what was decided, in order."""
     for before, transition in decision.transitions:
-        _report(before, transition, metrics, decision.now)
-
-
-def _report(before: ModelState, transition: Transition, metrics: ModelMetrics, now: float) -> None:
-    if transition.event is None:
-        return
-    state = transition.state
-    metrics.count_decision(DecisionEvent(transition.event, now, transition.figures, before.phase, state.phase))
-    log.info(
-        "transition",
-        model=state.model,
-        happened=transition.event,
-        phase_from=before.phase,
-        phase_to=state.phase,
-        reason=transition.reason,
-        **{key: value for key, value in transition.figures.to_dict().items() if key not in {"model", "event"}},
-    )
+        if transition.event is None:
+            continue
+        state, figures = transition.state, transition.figures
+        metrics.count_decision(DecisionEvent(transition.event, decision.now, figures, before.phase, state.phase))
+        log.info(
+            "transition",
+            model=state.model,
+            happened=transition.event,
+            phase_from=before.phase,
+            phase_to=state.phase,
+            reason=transition.reason,
+            **{key: value for key, value in figures.to_dict().items() if key not in {"model", "event"}},
+        )
 
 
 ABSORB_AFTER = 2  # times as long as the level of a window is taken from; an alarm that only informs is then normal

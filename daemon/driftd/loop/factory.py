@@ -16,7 +16,7 @@ from driftd.config.model_schema import ModelConfig, command_or_reference
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.events import Event
-from driftd.loop.actions import JobSlots, Performer
+from driftd.loop.actions import BUILDING, JobSlots, Performer
 from driftd.loop.check_group import CheckGroup
 from driftd.loop.check_schedule import CheckScheduler
 from driftd.loop.config_history import monitor_settings, policy_settings, rules_of
@@ -25,6 +25,7 @@ from driftd.loop.disk import DiskUse
 from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.resume import EvidenceUnreadableError, MonitorState, restore
+from driftd.loop.stages import stage_arguments
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.observe.metrics import Metrics
 from driftd.paths import Places, credential
@@ -255,7 +256,7 @@ class Assembly:
         transition = reconcile_restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
         given_up = [ActionKind.SWAP, ActionKind.SHADOW, ActionKind.HAND_OVER, ActionKind.REGISTRY]
         if transition.state.build is None:
-            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH]
+            given_up += BUILDING
         with self.store.transaction():
             self.store.drop_actions(name, given_up, at=now)
             self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
@@ -341,10 +342,11 @@ class JobArguments:
                 served = self._served_manifest()
                 since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot or None}
-            case RefreshArguments(version=version, champion=champion):
+            case RefreshArguments(version=version, champion=champion, rows_until=rows_until):
                 served = self._registry.readable(self._name, champion)
                 since, base = action.intended_at - self._keep, served.snapshot or None
-                return {"schema": served.schema.to_dict(), "since": since, "base": base, "seed": version}
+                given = {"schema": served.schema.to_dict(), "since": since, "base": base, "seed": version}
+                return given if rows_until is None else given | {"until": rows_until}
             case TrainArguments(version=version):
                 return {"seed": version}
             case JudgeArguments(version=version):
@@ -358,7 +360,7 @@ class JobArguments:
             case ReportArguments(alarm=alarm, sentence=sentence):
                 return self._alarm_arguments(alarm, sentence)
             case _:
-                return {}
+                return stage_arguments(self._model.stages, action.kind)
 
     def _ways_to_tell(self) -> dict[str, object]:
         """How the system that serves is told; the secret is in no other job's arguments."""

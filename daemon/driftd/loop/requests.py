@@ -30,6 +30,7 @@ def request_of(request: StoredRequest) -> OperatorRequest:
         given.get("until"),
         tuple(given.get("what") or ()),
         given.get("feature"),
+        given.get("stage"),
     )
 
 

@@ -108,13 +108,16 @@ def refresh_action(state: ModelState, build: Build) -> Action:
             trigger=build.trigger,
             reason=build.reason,
             change_at=build.change_at,
+            snapshot=build.snapshot,
+            rows_until=build.rows_until,
         )
     )
 
 
 def first_step(want: BuildRequest, settings: PolicySettings) -> BuildStep:
     """The step that a build for a request begins with."""
-    return BuildStep.REFRESH if is_refresh(want, settings) else BuildStep.SNAPSHOT
+    takes_rows_itself = is_refresh(want, settings) and not settings.has_checks
+    return BuildStep.REFRESH if takes_rows_itself else BuildStep.SNAPSHOT
 
 
 def after_refresh(

@@ -316,6 +316,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         alarm=want.alarm,
         requested_at=want.since,
         is_refresh=is_refresh(want, settings),
+        requested_by=want.who,
     )
     pending = pending_request(state)
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
@@ -324,12 +325,13 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         phase=Phase.RETRAINING,
         build=build,
         want=want if pending is None else pending,
+        failed=None,
         waits=None,
         build_starts=(*recent, now),
         code=facts.code or state.code,
     )
-    action = Action(SnapshotArguments(version=build.number, change_at=want.change_at))
-    if build.is_refresh:
+    action = Action(SnapshotArguments(build.number, want.change_at, for_refresh=build.is_refresh))
+    if build.step is BuildStep.REFRESH:
         action = refresh_action(state, build)
     reason = f"building version {build.number} because of {want.trigger.replace('_', ' ')}: {want.reason}"
     if state.blocked is not None:

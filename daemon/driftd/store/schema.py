@@ -116,6 +116,19 @@ def m009_keys_of_requests(db: Database) -> None:
     db.execute("create unique index requests_by_key on requests(key)")
 
 
+@STATE_MIGRATIONS()
+def m010_stages_of_builds(db: Database) -> None:
+    """How each stage of each build ended: result, time, sentence and log."""
+    db.execute(
+        """create table stages(
+            id integer primary key, model text not null, version integer not null, stage text not null,
+            attempt integer not null, started_at real not null, ended_at real not null, result text not null,
+            sentence text not null, log text, details text not null) strict"""
+    )
+    db.execute("create index stages_by_version on stages(model, version, id)")
+    db.execute("create index stages_by_model on stages(model, id)")
+
+
 _LOOP_TABLES = (
     """create table models(
         model text primary key, phase text not null, state text not null, updated_at real not null) strict""",

@@ -24,7 +24,9 @@ from driftd_detectors.errors import DetectorError
 # Each task is a module with `Arguments`, what it is told, and `run(arguments) -> value`.
 TASKS = {
     "snapshot": "driftd.training.tasks.snapshot",
+    "check_data": "driftd.training.tasks.check_data",
     "train": "driftd.training.tasks.train",
+    "model_tests": "driftd.training.tasks.model_tests",
     "inspect": "driftd.training.tasks.inspect_model",
     "adopt": "driftd.training.tasks.adopt",
     "logged": "driftd.training.tasks.logged",

@@ -129,7 +129,8 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     """The decisions that belong together, oldest first: the alarm, the build that it caused, that version's life."""
     model = line.model if line is not None else alarm.model if alarm is not None else None
     lines = list(reversed(reader.history(model, LOOKED_BACK)))
-    start = _start_of([event for event in lines if event.event == Event.BUILD_STARTED], line, alarm)
+    starts = (Event.BUILD_STARTED, Event.BUILD_RETRIED)
+    start = _start_of([event for event in lines if event.event in starts], line, alarm)
     version = start.decision_figures.version if start is not None else None
     if start is None or version is None:
         return []

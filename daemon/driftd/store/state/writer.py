@@ -17,6 +17,7 @@ from driftd.store.descriptors import open_database
 from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
 from driftd.store.state.score_codes import ScoreCodes
+from driftd.store.state.stages import StageRun, save_stage
 from driftd_detectors.assessment import Assessment, KindAssessment
 
 BUSY_SECONDS = 10.0
@@ -115,6 +116,10 @@ class StateStore(StateReader):
                 intended_at=at,
             )
         return line
+
+    def save_stage(self, run: StageRun) -> None:
+        """Keep how a stage of a build ended."""
+        save_stage(self._db, run)
 
     def chain_version(self, model: str, version: int, content: str, at: float) -> None:
         """Bind what the lineage of a version is into the chain, unless its newest entry says the same."""
