@@ -207,7 +207,9 @@ class Build:
     serves: int | None = None  # the older version that is to serve, where a refresh found that better than its own
     requested_by: str = "driftd"  # who asked for it
     review_since: float = 0.0  # when people were asked, epoch seconds
-    approved_by: tuple[str, ...] = ()  # of several people whose yes it needs, those who gave it
+    review_until: float | None = None  # then it is put aside; None: never
+    reviewers: int = 1  # people whose yes it needs
+    approved_by: tuple[str, ...] = ()  # those who gave it
 
     @property
     def candidate(self) -> int:

@@ -22,18 +22,9 @@ from driftd.records import (
     Transition,
 )
 from driftd.store.state.records import StoredAction
-from driftd.store.state.stages import StageRun
+from driftd.store.state.stages import STAGE_OF, StageRun, log_of
 from driftd.store.state.writer import StateStore
 
-STAGE_OF = {
-    ActionKind.SNAPSHOT: Stage.TAKE_DATA,
-    ActionKind.CHECK_DATA: Stage.CHECK_DATA,
-    ActionKind.TRAIN: Stage.TRAIN,
-    ActionKind.REFRESH: Stage.REFRESH,
-    ActionKind.TEST: Stage.TEST,
-    ActionKind.JUDGE: Stage.JUDGE,
-    ActionKind.SWAP: Stage.DEPLOY,
-}
 _SPARE_SECONDS = 300.0  # that a job of tests has beyond their own time, to start and to tell
 NOT_CONFIGURED = {  # what is passed over before a stage, and why
     Stage.TRAIN: ((Stage.CHECK_DATA, "stages.check_data expects nothing"),),
@@ -84,7 +75,7 @@ def record_action(store: StateStore, state: ModelState, action: StoredAction, fi
             now,
             result,
             sentence,
-            log=f"jobs/{state.model}-{action.id}-{action.kind}/log.txt",
+            log=log_of(state.model, action.id, action.kind),
             details=details,
         )
     )

@@ -28,11 +28,18 @@ def promote_or_hold(
     hold = None if build.is_approved else build.hold or _hold(state, settings, override)
     if hold is not None:
         reason = f"version {build.candidate} {_merit(build)} ({build.decision}) and waits for a person: {hold}"
-        waiting = replace(build, review_since=now, approved_by=())
+        waiting = _with_review(replace(build, review_since=now, approved_by=()), settings)
         return Transition(
             replace(state, phase=Phase.AWAITING_APPROVAL, build=waiting), reason, Event.APPROVAL_WANTED, (), figures
         )
     return promote(state, build, f"version {build.candidate} {_merit(build)}: {build.decision}", figures)
+
+
+def _with_review(build: Build, settings: PolicySettings) -> Build:
+    """The build with what the config asks of its review now."""
+    expires = settings.review_expires
+    until = None if expires is None else build.review_since + expires
+    return replace(build, review_until=until, reviewers=settings.review_people)
 
 
 def _merit(build: Build) -> str:
@@ -59,8 +66,9 @@ def release_challenger(
     not answer about in time is put aside.
     """
     build = state.build
-    if build is not None and not build.review_since:  # of an earlier driftd, or one that waits again
-        build = replace(build, review_since=now)
+    if build is not None:
+        since = build.review_since or now  # none of an earlier driftd, or of one that waits again
+        build = _with_review(replace(build, review_since=since), settings)
         state = replace(state, build=build)
     hold = (build.hold if build is not None else "") or _hold(state, settings, override)
     if build is not None and state.pinned is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,27 +11,34 @@ from driftd.training.test_session import TestReport
 from driftd.training.tested_model import SessionWorld
 
 
-class FixturePlugin:
-    """The fixtures `model`, `champion` and `snapshot` for the whole session, and the report of it."""
-
-    def __init__(self, world: SessionWorld, report: TestReport) -> None:
-        self._world = world
-        self._report = report
+def fixtures_of(world: SessionWorld) -> ModuleType:
+    """The fixtures `model`, `champion` and `snapshot` for the whole session, as a plugin."""
 
     @pytest.fixture(scope="session")
-    def model(self) -> Any:
+    def model() -> Any:
         """The new version."""
-        return self._world.model
+        return world.model
 
     @pytest.fixture(scope="session")
-    def champion(self) -> Any:
+    def champion() -> Any:
         """The version that serves; None where there is none that can predict."""
-        return self._world.champion
+        return world.champion
 
     @pytest.fixture(scope="session")
-    def snapshot(self) -> Any:
+    def snapshot() -> Any:
         """The rows of the build."""
-        return self._world.snapshot
+        return world.snapshot
+
+    plugin = ModuleType("driftd_fixtures")
+    vars(plugin).update(model=model, champion=champion, snapshot=snapshot)
+    return plugin
+
+
+class ReportPlugin:
+    """Counts how the tests of a session end."""
+
+    def __init__(self, report: TestReport) -> None:
+        self._report = report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a test by its call, and by what fails before and after it."""

@@ -84,9 +84,9 @@ def _run_pytest(tests: str, world: SessionWorld, report: TestReport) -> None:
     if not Path(tests).exists():
         report.fault = f"there are no tests at {tests} (from {Path.cwd()})"
         return
-    from driftd.training.pytest_plugin import FixturePlugin  # noqa: PLC0415 - it needs pytest
+    from driftd.training.pytest_plugin import ReportPlugin, fixtures_of  # noqa: PLC0415 - it needs pytest
 
-    code = pytest.main([tests, "-p", "no:cacheprovider", "-rfE"], plugins=[FixturePlugin(world, report)])
+    code = pytest.main([tests, "-p", "no:cacheprovider", "-rfE"], plugins=[fixtures_of(world), ReportPlugin(report)])
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         report.fault = f"pytest collected no test from {tests}"
     elif code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not report.failed:

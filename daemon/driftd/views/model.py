@@ -31,6 +31,7 @@ from driftd.views.series import (
     performance_series,
     window_series,
 )
+from driftd.views.stages import StageLine, stage_lines
 
 MOST_VERSIONS = 30
 MOST_MARKS, MOST_DECISIONS, MOST_ALARMS = 200, 50, 50
@@ -47,6 +48,7 @@ class VersionLine(msgspec.Struct, frozen=True, kw_only=True):
     serves: bool
     barred: bool
     approved_by: str | None
+    stages: list[StageLine]  # of the build that made it, as far as they are kept
 
 
 class UnreadableVersion(VersionLine, frozen=True, kw_only=True):
@@ -213,6 +215,7 @@ def _version(reader: SeriesReader, registry: Registry, state: ModelState, versio
         serves=version == state.champion,
         barred=version in state.barred,
         approved_by=reader.approver(state.model, version),
+        stages=stage_lines(reader, state.model, version),
     )
     try:
         return _lineage(known, registry.manifest(state.model, version))

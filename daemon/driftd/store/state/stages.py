@@ -10,7 +10,17 @@ from typing import Any
 
 from driftd.events import Stage, StageResult
 from driftd.formatting import encodable
+from driftd.records import ActionKind
 
+STAGE_OF = {
+    ActionKind.SNAPSHOT: Stage.TAKE_DATA,
+    ActionKind.CHECK_DATA: Stage.CHECK_DATA,
+    ActionKind.TRAIN: Stage.TRAIN,
+    ActionKind.REFRESH: Stage.REFRESH,
+    ActionKind.TEST: Stage.TEST,
+    ActionKind.JUDGE: Stage.JUDGE,
+    ActionKind.SWAP: Stage.DEPLOY,
+}
 KEPT = 1_000  # rows of one model; a build has about eight
 _LONGEST = 4_000  # characters of a sentence
 _LONGEST_DETAILS = 64_000
@@ -31,6 +41,11 @@ class StageRun:
     log: str | None = None  # the file of its job, below state_dir, as long as that is kept
     details: Mapping[str, Any] = field(default_factory=dict)  # expectations, failures, the end of the output
     id: int = 0
+
+
+def log_of(model: str, action: int, kind: ActionKind) -> str:
+    """The log of the job of an action, below state_dir."""
+    return f"jobs/{model}-{action}-{kind}/log.txt"
 
 
 def count_stages(connection: sqlite3.Connection, model: str, version: int, stage: Stage) -> int:
