@@ -25,13 +25,20 @@ from driftd.policy import (
     advance,
     pending_request,
 )
+from driftd.policy.retry import STEP_OF
+from driftd.policy.review import person_of
 from driftd.records import (
     Action,
     ActionKind,
     ActionResult,
+    Build,
+    BuildStep,
+    CheckDataResult,
     GateDecision,
     JudgeResult,
     ModelState,
+    ModelTestArguments,
+    ModelTestResult,
     Phase,
     ProbationDecision,
     RefreshResult,
@@ -58,6 +65,7 @@ from policy_states import (
     PEOPLE,
     REFRESHING,
     REPORTS,
+    STAGED,
     WINDOW,
     Step,
     World,
@@ -81,14 +89,21 @@ def steps_from(world: World) -> Iterator[Step]:
         yield "cleared", AlarmCleared("performance", "it fell"), True, False
     if world.state.hand_over is not None:
         yield "confirm", OperatorRequest("confirm", "ada", "because", world.state.hand_over.version), True, False
-    for kind in PEOPLE:
-        yield kind, OperatorRequest(kind, "ada", "because", until=NOW + 2 * DAY), True, False
-    if world.has_orders:
-        until = NOW + 2 * DAY
-        for what in ("checks", "retraining", "promotion"):
-            yield "pause", OperatorRequest("pause", "ada", "because", until=until, what=(what,)), True, False
-        yield "resume", OperatorRequest("resume", "ada"), True, False
+    yield from ((asked.kind, asked, True, False) for asked in asked_of(world))
     yield "fault", QualityFault("a column is gone") if world.state.blocked is None else QualityOk(), True, False
+
+
+def asked_of(world: World) -> Iterator[OperatorRequest]:
+    """Whatever people may ask."""
+    until = NOW + 2 * DAY
+    yield from (OperatorRequest(kind, "ada", "because", until=until) for kind in PEOPLE)
+    if world.settings.has_tests:
+        yield OperatorRequest("approve", "bob", "because")
+        yield from (OperatorRequest("retry", "ada", "because", stage=stage) for stage in (None, *STEP_OF))
+    if world.has_orders:
+        for what in ("checks", "retraining", "promotion"):
+            yield OperatorRequest("pause", "ada", "because", until=until, what=(what,))
+        yield OperatorRequest("resume", "ada")
 
 
 def results_of(action: Action) -> Iterator[Finding]:
@@ -104,7 +119,9 @@ def results_of(action: Action) -> Iterator[Finding]:
     judged = [JudgeResult(decision, "because", rows=300) for decision in GateDecision]
     results: dict[ActionKind, list[ActionResult | None]] = {
         ActionKind.SNAPSHOT: [SnapshotResult("d", rows=900)],
+        ActionKind.CHECK_DATA: [CheckDataResult(passed=passed, sentence="because") for passed in (True, False)],
         ActionKind.TRAIN: [TrainResult(rows=800)],
+        ActionKind.TEST: [ModelTestResult(passed=passed, sentence="because") for passed in (True, False)],
         ActionKind.JUDGE: list(judged),
         ActionKind.REFRESH: list(refreshed),
     }
@@ -157,6 +174,7 @@ def decide(world: World, finding: Finding, labels: bool, paused: bool) -> Transi
         window=WINDOW,
         fresh_labels=MANY if labels else 0,
         first_refresh=FIRST,
+        has_snapshot=world.state.failed is not None and world.state.failed.snapshot is not None,
     )
     return advance(world.state, finding, facts, world.settings, PAUSED if paused else Override(), NOW)
 
@@ -172,6 +190,13 @@ def after(world: World, step: Step) -> World:
         if isinstance(finding, StepDone) and isinstance(finding.result, JudgeResult) and done.state.build is not None:
             of_build = getattr(finding.arguments, "version", None) == done.state.build.number
             world = replace(world, passed=world.passed or (of_build and finding.result.decision == "promote"))
+        if (
+            isinstance(finding, StepDone)
+            and isinstance(finding.result, ModelTestResult)
+            and done.state.build is not None
+        ):
+            of_build = getattr(finding.arguments, "version", None) == done.state.build.number
+            world = replace(world, tested=world.tested or (of_build and finding.result.passed))
         if isinstance(finding, StepDone) and isinstance(finding.result, RefreshResult) and done.state.build is not None:
             is_current = finding.arguments == msgspec.structs.replace(finding.arguments, champion=done.state.champion)
             of_build = getattr(finding.arguments, "version", None) == done.state.build.number
@@ -200,8 +225,12 @@ def moved(world: World, finding: Finding, transition: Transition) -> World:
     world = replace(world, state=state, actions=(*world.actions, *fresh))
     if is_swap:
         world = replace(world, stands=False, quiet=0.0, times_told=0)
-    if transition.event == Event.BUILD_STARTED or state.build is None:
-        world = replace(world, passed=False)
+    if transition.event == Event.BUILD_STARTED or (state.build is None and state.failed is None):
+        world = replace(world, passed=False, tested=False)
+    if transition.event == Event.BUILD_RETRIED and state.phase is Phase.RETRAINING:  # else it is deployed again
+        is_judged = state.build is not None and state.build.step is BuildStep.JUDGE
+        is_of_refresh = state.build is not None and state.build.step is BuildStep.TEST and state.build.is_refresh
+        world = replace(world, passed=world.passed and is_of_refresh, tested=world.tested and is_judged)
     if transition.event == Event.ALARM_UNATTENDED:
         return replace(world, quiet=0.0, times_told=world.times_told + 1)
     return replace(world, quiet=0.0) if is_attended(world) else world
@@ -230,6 +259,8 @@ def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
             by_person = getattr(finding, "kind", "") in ("rollback", "confirm", ActionKind.REGISTRY)
             rolls_back = isinstance(finding, ProbationResult) or by_person
             assert world.passed if purpose is SwapPurpose.PROMOTE else rolls_back, transition.reason
+            if purpose is SwapPurpose.PROMOTE:
+                hold_laws_of_stages(world, transition)
             if world.settings.registry is not None and purpose is SwapPurpose.PROMOTE:
                 assert before.registry is not None
                 assert before.registry.alias == action.arguments.version, "a promotion did not wait for the alias"
@@ -250,10 +281,42 @@ def hold_laws(world: World, finding: Finding, transition: Transition) -> None:
         assert state.open_alarms, f"the alarm is forgotten: {transition.event} {transition.reason}"
 
 
+def hold_laws_of_stages(world: World, transition: Transition) -> None:
+    """What is promoted has passed its tests, and as many people approved it as the config asks for."""
+    build = transition.state.build
+    assert build is not None
+    if world.settings.has_tests:
+        assert world.tested, f"what its tests did not pass is promoted: {transition.reason}"
+    if world.settings.review_people > 1:
+        approved = {person_of(who) for who in build.approved_by}
+        assert len(approved) > 1, f"too few people approved: {transition.reason}"
+        assert person_of(build.requested_by) not in approved, f"who asked for a build approved it: {transition.reason}"
+
+
 START = World(ModelState("demand", champion=2, previous=1))
 
 
 REFRESHED = replace(START, settings=REFRESHING)
+STAGES = replace(START, settings=STAGED)
+STAGES_OF_REFRESHES = replace(
+    START, settings=replace(STAGED, retrain_on=REFRESHING.retrain_on, refresh=REFRESHING.refresh)
+)
+_TESTED = Build(3, Trigger.PERFORMANCE, "", BuildStep.TEST, NOW, snapshot="d", alarm=None)
+STAGES_UNDER_TEST = replace(  # of a model whose challenger is trained, and is being tested
+    STAGES,
+    state=replace(START.state, phase=Phase.RETRAINING, build=_TESTED),
+    actions=(Action(ModelTestArguments(version=3, candidate=3, champion=2)),),
+)
+STAGES_IN_REVIEW = replace(
+    STAGES,
+    state=replace(
+        START.state,
+        phase=Phase.AWAITING_APPROVAL,
+        build=replace(_TESTED, step=BuildStep.JUDGE, judged_against=2, review_since=NOW),
+    ),
+    passed=True,
+    tested=True,
+)
 ORDERED = replace(START, has_orders=True)
 
 

@@ -16,6 +16,7 @@ from driftd.policy import (
 from driftd.records import (
     Action,
     Alarm,
+    Build,
     BuildStep,
     HandOver,
     ModelState,
@@ -40,6 +41,7 @@ SETTINGS = PolicySettings(
     attend_within=2 * DAY,
     judged_after=2 * DAY,
 )
+STAGED = replace(SETTINGS, has_checks=True, has_tests=True, review_people=2, review_expires=3 * DAY)
 WINDOW = 100  # that is open: a window is a day
 REFRESHING = replace(SETTINGS, retrain_on=SETTINGS.retrain_on | {Trigger.REFRESH}, refresh=RefreshSettings())
 FIRST = RefreshState(WINDOW, 1000.0, NOW)
@@ -49,7 +51,7 @@ LOGGED: frozenset[int] = frozenset()  # versions of which there are only logged 
 MANY = 1_000_000  # labels
 PEOPLE = ("retrain", "approve", "reject", "rollback", "acknowledge")
 REPORTS = (SETTINGS.attend_within, DAY, 2 * DAY, 4 * DAY, 7 * DAY)  # after how long a person is told, and told again
-AT_WORK = (BuildStep.SNAPSHOT, BuildStep.TRAIN, BuildStep.JUDGE, BuildStep.REFRESH, BuildStep.SWAP)
+AT_WORK = tuple(step for step in BuildStep if step is not BuildStep.COLLECT)
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,15 @@ class World:
     quiet: float = 0.0  # seconds since the alarm was raised, acted on or told of
     times_told: int = 0  # how often a person was told that nothing is done
     passed: bool = False  # the challenger won its gate, or a refresh chose it
+    tested: bool = False  # it passed the tests of the user
     settings: PolicySettings = SETTINGS
     named: int | None = None  # what driftd last had the alias of a registry name, whatever it heard of that
     has_orders: bool = False  # whether people also pause the model and let it go on
 
     @property
     def versions(self) -> frozenset[int]:
-        return frozenset({1, 2} | ({3} if self.state.build is not None else set()))
+        is_made = self.state.build is not None or self.state.failed is not None
+        return frozenset({1, 2} | ({3} if is_made else set()))
 
 
 Step = tuple[str, Finding, bool, bool]  # name, finding, whether labels are there, whether retraining is paused
@@ -87,7 +91,7 @@ def later(world: World) -> World:
 
 
 TIMES = {"retry_at", "since", "started_at", "requested_at", "reported_at", "until", "looked_at"}
-TIMES |= {"cooldown_until", "backoff_until", "change_at"}
+TIMES |= {"cooldown_until", "backoff_until", "change_at", "review_since", "review_until", "rows_until"}
 
 
 def _shifted(value: object, by: float) -> object:
@@ -108,22 +112,18 @@ def _near(at: float) -> float:
 def canonical(world: World) -> World:
     """The same world with the names of versions and alarms, texts and counts that decide nothing made alike."""
     state = world.state
-    number = None if state.build is None else state.build.number
+    made = state.build or state.failed
+    number = None if made is None else made.number
     names = {1: 1, state.champion: 2, number: 3, None: None}
     names |= {} if state.previous is None or state.previous == number else {state.previous: 1}
     alarms = {alarm.number: 1 for alarm in state.open_alarms} | {None: None}
     build, want, probation = state.build, state.want, state.probation
     is_own = pending_request(state) is None
-    if build is not None:
-        build = replace(build, started_at=max(build.started_at, NOW - 4 * DAY), change_at=None, requested_at=NOW - 1)
-        judged = None if build.judged_against is None else names.get(build.judged_against, 9)
-        build = replace(build, number=3, reason="", decision="", judgements=0, judged_against=judged)
-        build = replace(
-            build,
-            serves=names.get(build.serves, 9),
-            alarm=alarms.get(build.alarm, 9),
-            judged_labels=min(build.judged_labels, 300),
-        )
+    failed = state.failed
+    if failed is not None:  # its request may be the one that is tried again
+        is_wanted = want is not None and want.since == failed.requested_at
+        failed = replace(_with_plain_names(failed, names, alarms), requested_at=NOW if is_wanted else NOW - 1)
+    build = None if build is None else _with_plain_names(build, names, alarms)
     if want is not None:
         want = replace(want, reason="", alarm=alarms.get(want.alarm, 9), failures=min(want.failures, 2))
         want = replace(want, since=NOW - 1 if is_own else NOW, change_at=None)
@@ -152,6 +152,7 @@ def canonical(world: World) -> World:
         champion=2,
         previous=names.get(state.previous, 9),
         build=build,
+        failed=failed,
         want=want,
         probation=probation,
         open_alarms=open_alarms,
@@ -172,6 +173,29 @@ def canonical(world: World) -> World:
     actions = tuple(_renamed(action, names) for action in world.actions)
     named = names.get(world.named, 9)
     return replace(world, state=state, actions=actions, times_told=min(world.times_told, 4), named=named)
+
+
+def _with_plain_names(build: Build, names: dict[int | None, int | None], alarms: dict[int | None, int | None]) -> Build:
+    judged = None if build.judged_against is None else names.get(build.judged_against, 9)
+    since = build.review_since and max(build.review_since, NOW - 4 * DAY)
+    return replace(
+        build,
+        number=3,
+        started_at=max(build.started_at, NOW - 4 * DAY),
+        change_at=None,
+        requested_at=NOW - 1,
+        reason="",
+        decision="",
+        judgements=0,
+        judged_against=judged,
+        serves=names.get(build.serves, 9),
+        alarm=alarms.get(build.alarm, 9),
+        judged_labels=min(build.judged_labels, 300),
+        rows_until=None,
+        review_since=since,
+        review_until=None,
+        approved_by=tuple(sorted(build.approved_by)),
+    )
 
 
 def _without_texts(hand_over: HandOver | None, names: dict[int | None, int | None]) -> HandOver | None:
@@ -210,7 +234,7 @@ def _with_plain_versions(registry: RegistryState, names: dict[int | None, int | 
 
 def _renamed(action: Action, names: dict[int | None, int | None]) -> Action:
     values = msgspec.to_builtins(action.arguments)
-    for name in ("version", "champion", "parent", "from", "new", "old"):
+    for name in ("version", "candidate", "champion", "parent", "from", "new", "old"):
         if name in values:
             values[name] = names.get(values[name], 9)
     for name in ("reason", "sentence"):
@@ -218,7 +242,7 @@ def _renamed(action: Action, names: dict[int | None, int | None]) -> Action:
             values[name] = ""
     if "served" in values:
         values |= {"served": (), "recipe": None}
-    for name in ("change_at", "since", "until"):
+    for name in ("change_at", "since", "until", "rows_until"):
         if values.get(name):
             values[name] = NOW if name == "since" else None
     if "attempt" in values:

@@ -92,7 +92,9 @@ class ActionKind(StrEnum):
     """What policy can ask the shell to do."""
 
     SNAPSHOT = "snapshot"
+    CHECK_DATA = "check_data"  # compare a snapshot with what the config expects of it
     TRAIN = "train"
+    TEST = "test"  # run the user's tests of a version
     JUDGE = "judge"
     REFRESH = "refresh"  # snapshot, fits of every recipe, choice and judgement in one job
     SWAP = "swap"  # make `version` the served one (promotion, rollback and pin alike)
@@ -116,6 +118,15 @@ class SnapshotArguments(msgspec.Struct, frozen=True):
     kind: ClassVar[ActionKind] = ActionKind.SNAPSHOT
     version: int
     change_at: float | None = None
+    for_refresh: bool = False  # which holds no rows out for a gate
+
+
+class CheckDataArguments(msgspec.Struct, frozen=True):
+    """Compare the snapshot (its content hash) of the build `version` with the expectations of the config."""
+
+    kind: ClassVar[ActionKind] = ActionKind.CHECK_DATA
+    version: int
+    snapshot: str
 
 
 class TrainArguments(msgspec.Struct, frozen=True):
@@ -130,6 +141,15 @@ class TrainArguments(msgspec.Struct, frozen=True):
     parent: int | None = None
     submission: str | None = None  # the key of what was handed in: then nothing is trained
     trained_until: float | None = None  # of a submission, epoch seconds
+
+
+class ModelTestArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Run the user's tests of `candidate`, which the build `version` would have serve instead of the champion."""
+
+    kind: ClassVar[ActionKind] = ActionKind.TEST
+    version: int
+    candidate: int
+    champion: int | None = None
 
 
 class JudgeArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,6 +172,8 @@ class RefreshArguments(msgspec.Struct, frozen=True, kw_only=True):
     trigger: Trigger
     reason: str
     change_at: float | None = None
+    snapshot: str | None = None  # the rows, where they were taken and checked before; None: it takes them
+    rows_until: float | None = None  # when that was, epoch seconds
 
 
 class SwapArguments(msgspec.Struct, frozen=True):
@@ -204,6 +226,8 @@ class RegistryArguments(msgspec.Struct, frozen=True):
 
 ActionArguments = (
     SnapshotArguments
+    | CheckDataArguments
+    | ModelTestArguments
     | TrainArguments
     | JudgeArguments
     | RefreshArguments
@@ -221,6 +245,15 @@ class SnapshotResult(msgspec.Struct, frozen=True):
     digest: str
     rows: int
     rows_since_change: int | None = None
+    until: float | None = None  # when they were taken, epoch seconds
+
+
+class CheckDataResult(msgspec.Struct, frozen=True):
+    """Whether a snapshot is as expected, in one sentence; of each expectation what was expected and found."""
+
+    passed: bool
+    sentence: str
+    expectations: list[dict[str, Any]] = []
 
 
 class TrainResult(msgspec.Struct, frozen=True):
@@ -228,6 +261,15 @@ class TrainResult(msgspec.Struct, frozen=True):
 
     rows: int
     data: str = "all"
+
+
+class ModelTestResult(msgspec.Struct, frozen=True):
+    """Whether the user's tests passed, in one sentence, which failed, and the end of what they printed."""
+
+    passed: bool
+    sentence: str
+    failures: list[str] = []
+    output: str = ""
 
 
 class JudgeResult(msgspec.Struct, frozen=True):
@@ -301,6 +343,8 @@ class RegistryResult(msgspec.Struct, frozen=True):
 
 ActionResult = (
     SnapshotResult
+    | CheckDataResult
+    | ModelTestResult
     | TrainResult
     | JudgeResult
     | RefreshResult
@@ -313,6 +357,8 @@ ActionResult = (
 
 _ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
     ActionKind.SNAPSHOT: SnapshotArguments,
+    ActionKind.CHECK_DATA: CheckDataArguments,
+    ActionKind.TEST: ModelTestArguments,
     ActionKind.TRAIN: TrainArguments,
     ActionKind.JUDGE: JudgeArguments,
     ActionKind.REFRESH: RefreshArguments,
@@ -324,6 +370,8 @@ _ARGUMENTS: Mapping[ActionKind, type[ActionArguments]] = {
 }
 _RESULTS: Mapping[ActionKind, type[ActionResult]] = {
     ActionKind.SNAPSHOT: SnapshotResult,
+    ActionKind.CHECK_DATA: CheckDataResult,
+    ActionKind.TEST: ModelTestResult,
     ActionKind.TRAIN: TrainResult,
     ActionKind.JUDGE: JudgeResult,
     ActionKind.REFRESH: RefreshResult,

@@ -105,6 +105,20 @@ MEANINGS: dict[Event, Meaning] = {
         is_marked=True,
         build=BuildOutcome.FAILED,
     ),
+    Event.BUILD_RETRIED: Meaning(
+        Severity.INFO,
+        "Build retried",
+        "A person had a build that failed begun again from a stage, with what the stages before had made.",
+        is_marked=True,
+    ),
+    Event.TESTS_FAILED: Meaning(
+        Severity.WARNING,
+        "Tests failed",
+        "The model tests of the config did not pass for the new version: it is refused, and the champion serves on.",
+        by_default=True,
+        is_marked=True,
+        build=BuildOutcome.REJECTED,
+    ),
     Event.GATE_INCONCLUSIVE: Meaning(
         Severity.INFO,
         "Gate inconclusive",
@@ -150,6 +164,20 @@ MEANINGS: dict[Event, Meaning] = {
         "Waiting for approval",
         "The challenger won its gate; the config or the override asks a person before it serves.",
         by_default=True,
+    ),
+    Event.APPROVED: Meaning(
+        Severity.INFO,
+        "Approved by one of several people",
+        "A person approved the challenger; the config asks for the yes of more people before it serves.",
+        by_default=True,
+    ),
+    Event.REVIEW_EXPIRED: Meaning(
+        Severity.WARNING,
+        "Review expired",
+        "Nobody approved or rejected the challenger within stages.review.expires: it is put aside.",
+        by_default=True,
+        is_marked=True,
+        build=BuildOutcome.TURNED_DOWN,
     ),
     Event.SWAP_STARTED: Meaning(
         Severity.INFO,

@@ -22,6 +22,8 @@ class Event(StrEnum):
     BUILD_WANTED = "build_wanted"
     BUILD_STARTED = "build_started"
     BUILD_FAILED = "build_failed"
+    BUILD_RETRIED = "build_retried"
+    TESTS_FAILED = "tests_failed"
     GATE_INCONCLUSIVE = "gate_inconclusive"
     JUDGED_AGAIN = "judged_again"
     CHALLENGER_REJECTED = "challenger_rejected"
@@ -29,6 +31,8 @@ class Event(StrEnum):
     REFIT_REFUSED = "refit_refused"
     CHALLENGER_INCONCLUSIVE = "challenger_inconclusive"
     APPROVAL_WANTED = "approval_wanted"
+    APPROVED = "approved"
+    REVIEW_EXPIRED = "review_expired"
     SWAP_STARTED = "swap_started"
     PROMOTED = "promoted"
     CONFIRMED = "confirmed"
@@ -114,6 +118,29 @@ class RegistryTask(StrEnum):
     REGISTER = "register"  # a version, with its model, its lineage and its figures
     MOVE = "move"  # the alias, to a version; it is read back
     LOOK = "look"  # which version the alias names
+
+
+class Stage(StrEnum):
+    """What a build goes through, in order. A refresh has the stage `refresh` where other builds train and judge."""
+
+    TAKE_DATA = "take_data"
+    CHECK_DATA = "check_data"
+    TRAIN = "train"
+    REFRESH = "refresh"
+    TEST = "test"
+    JUDGE = "judge"
+    REVIEW = "review"
+    DEPLOY = "deploy"
+    WATCH = "watch"
+
+
+class StageResult(StrEnum):
+    """How a stage ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"  # a judgement that says neither: rows are collected, and it is made again
+    SKIPPED = "skipped"
 
 
 class BuildOutcome(StrEnum):

@@ -1,7 +1,4 @@
-"""The words of driftd as frozen records: what every room passes to every other.
-
-The events, the actions and the figures of a decision have modules of their own and are passed on from here.
-"""
+"""The words of driftd as frozen records; the events, the actions and the figures of a decision come from theirs."""
 
 from __future__ import annotations
 
@@ -14,12 +11,16 @@ from driftd.actions import (
     ActionArguments,
     ActionKind,
     ActionResult,
+    CheckDataArguments,
+    CheckDataResult,
     DecisionFigures,
     DecisionParts,
     HandOverArguments,
     HandOverResult,
     JudgeArguments,
     JudgeResult,
+    ModelTestArguments,
+    ModelTestResult,
     ProbationDecision,
     RefreshArguments,
     RefreshResult,
@@ -49,6 +50,8 @@ __all__ = [
     "BuildRequest",
     "BuildSpec",
     "BuildStep",
+    "CheckDataArguments",
+    "CheckDataResult",
     "DecisionFigures",
     "DecisionParts",
     "Event",
@@ -61,6 +64,8 @@ __all__ = [
     "JudgeArguments",
     "JudgeResult",
     "ModelState",
+    "ModelTestArguments",
+    "ModelTestResult",
     "MovedAlias",
     "OpenAlarm",
     "Order",
@@ -106,7 +111,9 @@ class BuildStep(StrEnum):
     """The steps of a build, in order. Each is one action, idempotent, re-entered after a crash."""
 
     SNAPSHOT = "snapshot"
+    CHECK_DATA = "check_data"
     TRAIN = "train"
+    TEST = "test"
     JUDGE = "judge"
     REFRESH = "refresh"  # of a refresh: everything up to the swap in one job
     COLLECT = "collect"  # the gate was inconclusive: wait for more labelled rows, then judge again
@@ -199,6 +206,7 @@ class Build:
     started_at: float
     change_at: float | None = None
     snapshot: str | None = None  # content hash
+    rows_until: float | None = None  # when it was taken, epoch seconds
     rows_since_change: int = 0  # labelled rows that the snapshot holds from after the change
     judged_rows: int = 0  # rows on which the last judgement compared the two versions
     judged_labels: int = 0  # labelled rows since the change that existed at the last judgement
@@ -212,6 +220,11 @@ class Build:
     is_refresh: bool = False  # made and judged by one job, from all rows
     is_approved: bool = False  # by a person: no pause and no other champion keeps it from serving
     serves: int | None = None  # the older version that is to serve, where a refresh found that better than its own
+    requested_by: str = "driftd"  # who asked for it
+    review_since: float = 0.0  # when people were asked, epoch seconds
+    review_until: float | None = None  # then it is put aside; None: never
+    reviewers: int = 1  # people whose yes it needs
+    approved_by: tuple[str, ...] = ()  # those who gave it
 
     @property
     def candidate(self) -> int:
@@ -340,6 +353,7 @@ class ModelState:
     previous: int | None = None  # what served before the champion: where `rollback` goes
     want: BuildRequest | None = None
     build: Build | None = None
+    failed: Build | None = None  # the last build that failed, at that step: it can be retried
     probation: Probation | None = None
     resumes: Phase | None = None  # the phase to return to from `paused`
     cooldown_until: float = 0.0

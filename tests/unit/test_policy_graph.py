@@ -10,11 +10,30 @@ import pytest
 import policy_graph
 from driftd.policy import RegistrySettings
 from driftd.records import Build, BuildStep, Phase, RegistryState, Trigger
-from policy_graph import ORDERED, REFRESHED, START, hold_the_graph
+from policy_graph import (
+    ORDERED,
+    REFRESHED,
+    STAGES,
+    STAGES_IN_REVIEW,
+    STAGES_OF_REFRESHES,
+    STAGES_UNDER_TEST,
+    START,
+    hold_the_graph,
+)
 from policy_states import DAY, NOW, SETTINGS, World, canonical
 
+WORLDS = {
+    "builds": START,
+    "refreshes": REFRESHED,
+    "orders": ORDERED,
+    "stages": STAGES,
+    "stages_under_test": STAGES_UNDER_TEST,
+    "stages_in_review": STAGES_IN_REVIEW,
+    "stages_of_refreshes": STAGES_OF_REFRESHES,
+}
 
-@pytest.mark.parametrize("start", [START, REFRESHED, ORDERED], ids=["builds", "refreshes", "orders"])
+
+@pytest.mark.parametrize("start", WORLDS.values(), ids=WORLDS)
 def test_the_near_graph_holds_every_law(start: World) -> None:
     """Within a few hundred states: alarms are acted on or told of, swaps have a reason, wishes are kept."""
     assert hold_the_graph(start, 300) >= 300
@@ -24,8 +43,15 @@ def test_the_near_graph_holds_every_law(start: World) -> None:
 @pytest.mark.parametrize("states", [8_000, pytest.param(15_000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     "start",
-    [START, REFRESHED, pytest.param(ORDERED, marks=pytest.mark.soak)],
-    ids=["builds", "refreshes", "orders"],
+    [
+        START,
+        REFRESHED,
+        STAGES_UNDER_TEST,
+        STAGES_IN_REVIEW,
+        STAGES_OF_REFRESHES,
+        pytest.param(ORDERED, marks=pytest.mark.soak),
+    ],
+    ids=["builds", "refreshes", "stages_under_test", "stages_in_review", "stages_of_refreshes", "orders"],
 )
 def test_the_far_graph_holds_every_law(start: World, states: int) -> None:
     """The same of the first thousands of states, breadth first: all that a dozen or so steps lead to."""

@@ -22,6 +22,7 @@ Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, description="why, 
 NeededReason = Annotated[
     str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, pattern=r"\S", description="why, for the history")
 ]
+RetriedStage = Literal["take_data", "check_data", "train", "refresh", "test", "judge", "deploy"]
 Pausable = Literal["checks", "retraining", "promotion"]
 Feature = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT, description="by its name")]
 SnapshotName = Annotated[
@@ -64,6 +65,18 @@ class Retrain(Request, frozen=True, kw_only=True):
     kind: ClassVar[str] = "retrain"
     summary: ClassVar[str] = "Ask for a build"
     snapshot: SnapshotName | None = None
+    reason: Reason = ""
+
+
+class Retry(Request, frozen=True, kw_only=True):
+    """A build that failed, or whose version its tests refused, begins again from a stage with what was made before.
+
+    From the stage where it failed unless `stage` is given. Where that cannot be, the answer says from which it can.
+    """
+
+    kind: ClassVar[str] = "retry"
+    summary: ClassVar[str] = "Begin a failed build again from a stage"
+    stage: RetriedStage | None = None
     reason: Reason = ""
 
 
@@ -177,6 +190,7 @@ REQUESTS: dict[str, type[Request]] = {
     request.kind: request
     for request in (
         Retrain,
+        Retry,
         Approve,
         Reject,
         Confirm,

@@ -21,12 +21,14 @@ from driftd.cli.terminal import (
     say,
 )
 from driftd.config.schema import Config
-from driftd.formatting import format_minute, format_time
+from driftd.events import StageResult
+from driftd.formatting import format_duration, format_minute, format_time
 from driftd.registry.manifest import Manifest
 from driftd.sentences.alarms import kind_name
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.decision import ActionLine, DecisionDetail, Explanation, StoryLine, explain_decision
+from driftd.views.stages import StageLine
 
 LEADERS_SHOWN = 5
 _SAID_ELSEWHERE = {"alarm", "kind", "evidence", "threshold"}
@@ -43,6 +45,8 @@ def print_explanation(explanation: Explanation, to: Console) -> None:
         say(to, f"then: {action.kind}, {action.status}" + (f": {said}" if said else ""))
     if explanation.version is not None:
         _version(Manifest.from_dict(explanation.version), to)
+    if explanation.stages:
+        _stages(explanation.stages, to)
     if explanation.story:
         _story(explanation.story, explanation.decision, to)
 
@@ -135,6 +139,28 @@ def _story(story: Sequence[StoryLine], decision: DecisionDetail | None, to: Cons
         here = ">" if decision is not None and event.id == decision.id else " "
         name = event.event.replace("_", " ")
         say(to, f"{here} {event.id:>4}  {format_minute(event.at)}  {name:<18}  {event.reason}")
+
+
+def _stages(stages: Sequence[StageLine], to: Console) -> None:
+    say(to, "its stages", "bold")
+    for line in stages:
+        began = "" if line.started_at is None else format_minute(line.started_at)
+        again = f" (attempt {line.attempt})" if line.attempt > 1 else ""
+        took = (
+            "" if line.ended_at is None or line.started_at is None else format_duration(line.ended_at - line.started_at)
+        )
+        name = str(line.stage).replace("_", " ")
+        say(to, f"  {began:<17}  {name:<10}  {line.result:<9}  {took:>8}  {line.sentence}{again}")
+        if line.log is not None and line.result == StageResult.FAILED:
+            say(to, f"    log: {line.log}")
+        for failure in _failures(line):
+            say(to, f"    {failure}")
+
+
+def _failures(line: StageLine) -> list[str]:
+    """What of a check or of tests failed, one line each; the first of them stand in its sentence already."""
+    failed = line.details.get("failures", [])
+    return [str(failure) for failure in failed] if isinstance(failed, list) else []
 
 
 def _outcome(action: ActionLine) -> str:

@@ -34,6 +34,7 @@ COMMANDS = {
     "model-card": ("driftd.cli.model_card:model_card", "A model card of a version, as HTML or JSON."),
     "plan": ("driftd.cli.plan:plan", "What would be built now, why, from what, at what cost."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
+    "retry": ("driftd.cli.operate:retry", "Begin a failed build again from a stage."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),
     "confirm": ("driftd.cli.operate:confirm", "Say which version the other system serves."),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -26,6 +26,8 @@ from driftd.api.requests import (
     ResetCursor,
     ResetEvidence,
     Retrain,
+    RetriedStage,
+    Retry,
     Rollback,
     end_of,
     post,
@@ -99,6 +101,28 @@ def _snapshot_name(given: str | None) -> str | None:
     if given is not None and re.fullmatch("[0-9a-f]{8,64}", given) is None:
         raise click.BadParameter(f"{given!r} is no snapshot: name at least 8 digits (0-9, a-f) of its SHA-256")
     return given
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--from",
+    "stage",
+    type=click.Choice(get_args(RetriedStage)),
+    help="The stage to begin with; where it failed unless given.",
+)
+@request_options
+def retry(config_path: Path, model: str, stage: RetriedStage | None, why: str, wait: float, as_json: bool) -> None:
+    """Begin the last failed build of MODEL again, with what its earlier stages made.
+
+    Also a version that its tests refused: they are run again. Where a stage cannot be, the answer says which can.
+
+    \b
+    Example:
+      driftd retry demand --why "the test was wrong"
+      driftd retry demand --from take_data
+    """  # noqa: D301 - see above
+    ask(config_path, model, Retry(stage=stage, reason=why), wait=wait, as_json=as_json)
 
 
 @click.command()

@@ -11,6 +11,7 @@ from driftd.config.deploy_schema import Deploy
 from driftd.config.detect_schema import ClassName, Detect
 from driftd.config.registry_schema import RegistryConfig
 from driftd.config.source_schema import SourceConfig, StoreSourceConfig
+from driftd.config.stage_schema import Stages
 from driftd.config.trainer_schema import Command, OutsideTrainer, trainer_shape
 from driftd.config.types import (
     DAY,
@@ -133,8 +134,8 @@ class Retrain(Section):
         ("performance", "refresh"),
         description="the triggers; data drift and performance estimated without labels inform unless they are named "
         "here; `harm` is the earlier name of `estimated_performance`. `code_changed`: the trainer's source, or the "
-        "lock file of its project; `parameters_changed`: `parameters`, `classes`, `retrain.data` or the metric. Both need "
-        "a challenger that is not clearly worse",
+        "lock file of its project; `parameters_changed`: `parameters`, `classes`, `retrain.data` or the metric. Both "
+        "need a challenger that is not clearly worse",
     )
     refresh: RefreshConfig = Field(RefreshConfig(), description="when a fresh model is built, and how; or `off`")
     schedule: Annotated[str, AfterValidator(cron_schedule)] | None = Field(
@@ -223,6 +224,10 @@ class ModelConfig(Section):
     detect: Detect = Field(Detect(), description="what is watched, and how many false alarms that may cost")
     retrain: Retrain = Field(Retrain(), description="when a build starts")
     promote: Promote = Field(Promote(), description="when a challenger replaces the champion")
+    stages: Stages = Field(
+        Stages(),
+        description="what a build passes besides: checks of its rows, tests of yours, a review; docs/stages.md",
+    )
     probation: ProbationConfig = Field(
         ProbationConfig(), description="how long a new champion is watched beside the old one"
     )

@@ -87,6 +87,16 @@ def share(value: Any) -> float:
 _LARGEST_SHARE = 10.0
 
 
+def share_or_none(value: Any) -> float:
+    """Read a share that may be none of it: 0, `1%`, or 0.01. Raises ValueError for anything else, and above 100 %."""
+    if value in (0, "0", "0%") and not isinstance(value, bool):
+        return 0.0
+    read = share(value)
+    if read > 1:
+        raise ValueError(f"at most 100% of the values can be missing, not {value!r:.60}")
+    return read
+
+
 def windows(value: Any) -> int:
     """Read a number of windows: `7 windows`, or 7. Raises ValueError for anything else, and for none."""
     if isinstance(value, str) and (found := _WINDOWS.fullmatch(value.strip())):
@@ -226,6 +236,13 @@ def trainer_reference(text: str) -> str:
             "" if any(character.isspace() for character in text) else f", not {text!r:.80}"
         )  # a command may hold a secret
         raise ValueError(f"a trainer is package.module:function, or {{command: [...]}}{given}")
+    return text
+
+
+def code_reference(text: str) -> str:
+    """`package.module:name`, of code of the user."""
+    if _TRAINER.fullmatch(text) is None:
+        raise ValueError(f"code of yours is package.module:name, not {text!r:.80}")
     return text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ log = structlog.get_logger()
 
 TASKS = {
     ActionKind.SNAPSHOT: "snapshot",
+    ActionKind.CHECK_DATA: "check_data",
     ActionKind.TRAIN: "train",
+    ActionKind.TEST: "model_tests",
     ActionKind.JUDGE: "judge",
     ActionKind.REFRESH: "refresh",
     ActionKind.SWAP: "verify",
@@ -48,7 +50,14 @@ TASKS = {
     ActionKind.REGISTRY: "registry",
 }
 
-BUILDING = (ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH)
+BUILDING = (
+    ActionKind.SNAPSHOT,
+    ActionKind.CHECK_DATA,
+    ActionKind.TRAIN,
+    ActionKind.TEST,
+    ActionKind.JUDGE,
+    ActionKind.REFRESH,
+)
 
 
 MOST_ELSEWHERE = 1  # children that ask a registry of others: while it hangs, builds go on beside it
@@ -128,12 +137,9 @@ class Performer:
         if OUTSIDE in arguments:
             stage = next_stage(folder, arguments)
             folder, task, arguments, waits = stage.folder, stage.task, dict(stage.arguments), stage.waits_seconds
-        if waits is not None:
-            limits = replace(limits, wall_seconds=waits)
-        elif is_full:
+        if is_full and waits is None:
             return
-        if is_elsewhere:  # a server that hangs keeps a slot no longer than its own time
-            limits = replace(limits, wall_seconds=float(arguments["timeout"]))
+        limits = replace(limits, wall_seconds=_wall_seconds(arguments, limits, waits, is_elsewhere=is_elsewhere))
         try:
             job = start_job(folder, task, arguments, limits, self.slots.server if waits is None else None)
         except OSError as error:
@@ -160,6 +166,14 @@ class Performer:
         if action in self.elsewhere:
             self.elsewhere.remove(action)
             self.slots.elsewhere -= 1
+
+
+def _wall_seconds(arguments: Mapping[str, Any], limits: JobLimits, waits: float | None, *, is_elsewhere: bool) -> float:
+    """How long a job may take: a wait for others and a stage with a time of its own by theirs."""
+    if waits is not None:
+        return waits
+    own = arguments.get("timeout" if is_elsewhere else "wall_seconds")  # a server that hangs keeps no slot for longer
+    return limits.wall_seconds if own is None else float(own)
 
 
 def finding_of(action: StoredAction, result: JobResult, registry: Registry) -> Finding:

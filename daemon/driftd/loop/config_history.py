@@ -58,6 +58,10 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         judged_after=(FEWEST_BLOCKS + 1) * model.block_seconds,  # the first of them may have begun before the build
         new_labels=retrain.new_labels,
         approval=promote.approval,
+        has_checks=model.stages.check_data.is_set,
+        has_tests=model.stages.test.is_set,
+        review_people=model.stages.review.people,
+        review_expires=model.stages.review.expires,
         probation_span=probation.span,
         probation_min_labels=probation.min_labels,
         is_external=model.is_external,

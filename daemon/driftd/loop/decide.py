@@ -17,6 +17,7 @@ from apscheduler.triggers.cron import CronTrigger
 from driftd.loop.check_schedule import CheckRun, CheckScheduler
 from driftd.loop.checks import alarm_of, fault_in, is_conclusive, is_level_fault
 from driftd.loop.label_counts import count_sound_labels, labels_count_from, merge_spans
+from driftd.loop.stages import record_transition
 from driftd.loop.supervision import SourceUnansweredError
 from driftd.observe.decision_counts import DecisionEvent
 from driftd.observe.model_metrics import ModelMetrics
@@ -75,6 +76,7 @@ class Decision:
         if transition.event is not None or transition.actions or transition.state != before:
             who, config_hash = transition.actor or actor, self.rules.config_hash
             self.store.save_transition(before, transition, at=self.now, actor=who, config_hash=config_hash)
+            record_transition(self.store, before, transition, self.now)
         self.transitions.append((before, transition))
         self.state = transition.state
         return transition

@@ -104,6 +104,7 @@ def versions_in_use(state: ModelState, override: Override) -> set[int]:
         override.approve,
         override.reject,
         None if build is None else build.number,
+        None if state.failed is None else state.failed.number,  # it may be retried
         None if build is None else build.serves,
         None if build is None else build.judged_against,
         None if hand_over is None else hand_over.version,

@@ -15,7 +15,7 @@ from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.events import Event
-from driftd.loop.actions import JobSlots, Performer, version_record
+from driftd.loop.actions import BUILDING, JobSlots, Performer, version_record
 from driftd.loop.check_group import CheckGroup
 from driftd.loop.check_schedule import CheckScheduler
 from driftd.loop.config_history import counts_of, monitor_settings, rules_of
@@ -24,6 +24,7 @@ from driftd.loop.integrity import EventsWatch, check_version, rollback_hint
 from driftd.loop.model_runner import ModelRunner
 from driftd.loop.outside_builds import outside_arguments, ways_to_tell
 from driftd.loop.resume import EvidenceUnreadableError, MonitorState, restore
+from driftd.loop.stages import stage_arguments
 from driftd.loop.supervision import Service, TimeoutWorker
 from driftd.loop.trainer_watch import TrainerWatch
 from driftd.observe.metrics import Metrics
@@ -257,7 +258,7 @@ class Assembly:
         transition = reconcile_restored(state, served, versions, retrain, made_at=restore.made_at, now=now)
         given_up = [ActionKind.SWAP, ActionKind.SHADOW, ActionKind.HAND_OVER, ActionKind.REGISTRY]
         if transition.state.build is None:
-            given_up += [ActionKind.SNAPSHOT, ActionKind.TRAIN, ActionKind.JUDGE, ActionKind.REFRESH]
+            given_up += BUILDING
         with self.store.transaction():
             self.store.drop_actions(name, given_up, at=now)
             self.store.save_transition(state, transition, at=now, actor=restore.who, config_hash=config.hash)
@@ -323,10 +324,11 @@ class JobArguments:
                 served = self._served_manifest()
                 since = action.intended_at - self._keep
                 return {"schema": served.schema.to_dict(), "since": since, "base": served.snapshot or None}
-            case RefreshArguments(version=version, champion=champion):
+            case RefreshArguments(version=version, champion=champion, rows_until=rows_until):
                 served = self._registry.readable(self._name, champion)
                 since, base = action.intended_at - self._keep, served.snapshot or None
-                return {"schema": served.schema.to_dict(), "since": since, "base": base, "seed": version}
+                given = {"schema": served.schema.to_dict(), "since": since, "base": base, "seed": version}
+                return given if rows_until is None else given | {"until": rows_until}
             case TrainArguments(version=version) as train:
                 outside = outside_arguments(self._model.trainer, self._http, self._places, action, train)
                 return {"seed": version, **outside}
@@ -341,7 +343,7 @@ class JobArguments:
             case ReportArguments(alarm=alarm, sentence=sentence):
                 return self._alarm_arguments(alarm, sentence)
             case _:
-                return {}
+                return stage_arguments(self._model.stages, action.kind)
 
     def _place_of_versions(self) -> dict[str, object]:
         """Where versions are registered; of its secrets the job is told where they are, and reads them itself."""

@@ -33,6 +33,7 @@ from driftd.loop.requests import (
     with_snapshot,
 )
 from driftd.loop.resume import MonitorState, show_version
+from driftd.loop.stages import has_snapshot, record_action
 from driftd.loop.step_schedule import SHORT_REST
 from driftd.loop.supervision import SourceHangsError, SourceRefusesError, SourceUnansweredError
 from driftd.observe.model_metrics import ModelMetrics
@@ -162,7 +163,8 @@ class ModelRunner:
     def _facts(self, now: float, state: ModelState | None = None) -> Facts:
         delay = None if self.evidence.monitor is None else self.evidence.monitor.maturity.delay
         facts = self.counts.facts(state or self.state, self.store, self.scheduler, delay, now)
-        return replace(facts, features=self.evidence.features)
+        kept = has_snapshot(self.performer.places, self.state)
+        return replace(facts, features=self.evidence.features, has_snapshot=kept)
 
     def _is_paused(self, now: float) -> bool:
         return self.state.phase is Phase.PAUSED or self._demands(now).pause_of("checks") is not None
@@ -376,6 +378,7 @@ class ModelRunner:
                 case StepDone(ReportArguments(alarm), ReportResult(path, stattests)):
                     self.store.save_report(alarm, path, stattests)
             chain_version(action, self.performer.registry, self.store, now)
+            record_action(self.store, self.state, action, finding, now)
             decision.advance(finding, facts)
             champion = decision.state.champion
             if champion is not None and champion != self.state.champion:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from driftd.config.model_schema import ModelConfig, command_or_reference
+from driftd.config.model_schema import ModelConfig
 from driftd.config.schema import Config
 from driftd.errors import DriftdError
 from driftd.events import Event, Trigger
@@ -26,7 +26,7 @@ from driftd.loop.decide import Counts, Rules
 from driftd.loop.model_runner import ROUNDS
 from driftd.loop.resume import MonitorState
 from driftd.loop.supervision import TimeoutWorker
-from driftd.loop.trainer_watch import SETTLED_AFTER
+from driftd.loop.trainer_watch import SETTLED_AFTER, watched_part
 from driftd.paths import Places
 from driftd.policy import ClockTick, Facts, advance
 from driftd.policy.alarms import actionable
@@ -198,7 +198,7 @@ def plan_code(model: ModelConfig, champion: Manifest, wall: float) -> tuple[Code
     """The code of a build beside the champion's; and what it would be made by, once its files rest at `wall`."""
     if model.trainer is None:
         return CodePlan(trainer="none: a new version is asked for"), None
-    trainer = command_or_reference(model.trainer)
+    trainer = watched_part(model.trainer)
     reader = TrainerReader(trainer if isinstance(trainer, str) else list(trainer))
     made_by = None if champion.adopted is not None else champion.trainer
     settings = build_settings(model)

@@ -34,6 +34,7 @@ def request_of(request: StoredRequest) -> OperatorRequest:
         tuple(given.get("what") or ()),
         given.get("feature"),
         given.get("snapshot"),
+        given.get("stage"),
     )
 
 

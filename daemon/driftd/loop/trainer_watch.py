@@ -113,7 +113,7 @@ class TrainerWatch:
         if config.trainer is None:
             self.forget(model)
             return
-        trainer = _watched_part(config.trainer)
+        trainer = watched_part(config.trainer)
         if self._of_model.get(model, trainer) != trainer:
             self._drop_trainer(model)
         self._of_model[model] = trainer
@@ -172,7 +172,7 @@ class TrainerWatch:
         return BuildSpec(*watched.digest.value, settings.value), waits
 
 
-def _watched_part(trainer: str | Command | OutsideTrainer) -> Trainer:
+def watched_part(trainer: str | Command | OutsideTrainer) -> Trainer:
     """What of a trainer can be looked at here: of one that builds outside, the program that starts it."""
     return (trainer.start or ("outside",)) if isinstance(trainer, OutsideTrainer) else command_or_reference(trainer)
 

@@ -69,7 +69,7 @@ class DecisionCounts:
 
     def _take_build(self, happened: DecisionEvent) -> None:
         version = happened.figures.version
-        if happened.event == Event.BUILD_STARTED:
+        if happened.event in (Event.BUILD_STARTED, Event.BUILD_RETRIED):
             for superseded in list(self._trigger):
                 self._count_end(superseded, BuildOutcome.SUPERSEDED, happened.at)
             self._trigger[version or 0] = str(happened.figures.trigger)
@@ -114,6 +114,8 @@ class DecisionCounts:
 def _outcome(happened: DecisionEvent) -> BuildOutcome | None:
     """How a build ended; None for a line that ends none."""
     outcome = meaning_of(happened.event).build
+    if happened.event == Event.TESTS_FAILED:
+        return outcome
     if outcome is BuildOutcome.REJECTED and happened.figures.decision is not GateDecision.REJECT:
         return BuildOutcome.TURNED_DOWN  # no gate said so: a person did
     return outcome

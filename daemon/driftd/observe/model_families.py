@@ -306,7 +306,7 @@ ALIAS_MOVED = _gauge("registry_alias_moved", "1 while the alias in the registry 
 BUILDS_STARTED = _counter("builds_started", "Builds that started, by trigger.", "model", "trigger", lasting=True)
 BUILDS_ENDED = _counter(
     "builds_ended",
-    f"Builds that ended, by trigger and outcome: {', '.join(OUTCOMES)} (turned_down: by a person).",
+    f"Builds that ended, by trigger and outcome: {', '.join(OUTCOMES)} (turned_down: by a person, or by none in time).",
     "model",
     "trigger",
     "outcome",

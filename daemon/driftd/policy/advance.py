@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.policy import alarms, builds, hand_over, operator, orders, registry, swaps, triggers
+from driftd.policy import alarms, builds, hand_over, operator, orders, registry, review, swaps, triggers
 from driftd.policy.inputs import (
     AlarmCleared,
     AlarmRaised,
@@ -126,7 +126,7 @@ def _decide_in_phase(  # noqa: PLR0911 - one return for each phase
                 return Transition(state, "probation is under way")
             return triggers.consider_build(state, facts, settings, override, now)
         case Phase.AWAITING_APPROVAL:
-            return builds.release_challenger(state, facts, settings, override, now)
+            return review.release_challenger(state, facts, settings, override, now)
         case Phase.PAUSED:
             pause = override.pause_of("checks")
             return Transition(state, "paused" if pause is None else f"paused by {orders.describe_pause(pause)}")

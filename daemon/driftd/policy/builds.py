@@ -4,26 +4,39 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from driftd.formatting import format_duration, format_time
-from driftd.policy.alarms import open_numbers, pending_request, request_for_alarm
+from driftd.formatting import format_duration
+from driftd.policy.alarms import pending_request, request_for_alarm
+from driftd.policy.build_steps import (
+    advance_build,
+    apply_check,
+    apply_snapshot,
+    end_build,
+    fail_build,
+    judge,
+    judge_again,
+    refuse_tested,
+    test,
+)
 from driftd.policy.inputs import PIN_AGAIN, Facts, Override, PolicySettings, StepDone, StepFailed
 from driftd.policy.orders import describe_pause
 from driftd.policy.refresh import after_refresh
-from driftd.policy.swaps import FOLLOW_UP, finish_swap, promote, resting_phase
-from driftd.policy.triggers import consider_refresh, find_obstacle, next_request, request_again, start, train_action
+from driftd.policy.review import promote_or_hold
+from driftd.policy.swaps import FOLLOW_UP, finish_swap
+from driftd.policy.triggers import consider_refresh, find_obstacle, request_again, start
 from driftd.records import (
-    Action,
     ActionArguments,
     Build,
     BuildRequest,
     BuildStep,
+    CheckDataResult,
     DecisionFigures,
     Event,
     GateDecision,
     JudgeArguments,
     JudgeResult,
     ModelState,
-    Phase,
+    ModelTestArguments,
+    ModelTestResult,
     RefreshArguments,
     RefreshResult,
     ReportArguments,
@@ -36,21 +49,6 @@ from driftd.records import (
 )
 
 MORE_ROWS = 1.5  # an inconclusive gate is asked again when so many times the rows are there
-
-
-def judge(state: ModelState, build: Build) -> Action:
-    """Have the challenger compared with the champion."""
-    return Action(JudgeArguments(version=build.number, champion=state.champion, trigger=build.trigger))
-
-
-def _judge_again(state: ModelState, build: Build, why: str) -> Transition:
-    """Compare the challenger with the version that serves now: its judgement was against another champion."""
-    difference = f"it was compared with version {build.judged_against}, and version {state.champion} serves now"
-    judging = replace(state, phase=Phase.RETRAINING, build=replace(build, step=BuildStep.JUDGE))
-    figures = DecisionFigures(version=build.number, champion=state.champion)
-    return Transition(
-        judging, f"{why}: {difference}; judging again", Event.JUDGED_AGAIN, (judge(state, build),), figures
-    )
 
 
 def apply_judgement(
@@ -67,7 +65,7 @@ def apply_judgement(
     against = state.champion if arguments.champion is None else arguments.champion
     build = replace(build, judged_against=against)
     if build.judged_against != state.champion:
-        return _judge_again(state, build, f"the judgement of version {build.number} is put aside")
+        return judge_again(state, build, f"the judgement of version {build.number} is put aside")
     sentence = result.sentence
     build = replace(
         build,
@@ -81,9 +79,9 @@ def apply_judgement(
     figures = _gate_figures(build, result)
     match result.decision:
         case GateDecision.PROMOTE:
-            return _promote_or_hold(replace(state, build=build), build, settings, override, figures)
+            return promote_or_hold(replace(state, build=build), build, settings, override, figures, now)
         case GateDecision.REJECT:
-            return _end_build(
+            return end_build(
                 state,
                 build,
                 settings,
@@ -114,7 +112,12 @@ def apply_refresh(
     It is put aside where a person had another version served meanwhile.
     """
     build = replace(
-        build, decision=result.sentence, judgements=1, judged_rows=result.judged, hold=result.class_change or ""
+        build,
+        decision=result.sentence,
+        judgements=1,
+        judged_rows=result.judged,
+        judged_against=arguments.champion,
+        hold=result.class_change or "",
     )
     figures = DecisionFigures(
         version=build.number,
@@ -129,16 +132,44 @@ def apply_refresh(
     )
     if arguments.champion != state.champion:
         aside = f"version {build.number} is put aside: version {state.champion} serves since it was begun"
-        return _end_build(state, build, settings, now, Event.CHAMPION_KEPT, aside, figures)
+        return end_build(state, build, settings, now, Event.CHAMPION_KEPT, aside, figures)
     state = replace(state, refresh=after_refresh(state, build, result, facts, settings))
     if result.is_broken:
         refused = f"version {build.number} is refused: {result.sentence}"
-        return _end_build(state, build, settings, now, Event.REFIT_REFUSED, refused, figures)
+        return end_build(state, build, settings, now, Event.REFIT_REFUSED, refused, figures)
     if result.serves == state.champion:
         kept = f"version {state.champion} serves on, and not the refreshed {build.number}: {result.sentence}"
-        return _end_build(state, build, settings, now, Event.CHAMPION_KEPT, kept, figures)
+        return end_build(state, build, settings, now, Event.CHAMPION_KEPT, kept, figures)
     build = replace(build, serves=None if result.serves == build.number else result.serves)
-    return _promote_or_hold(replace(state, build=build), build, settings, override, figures)
+    if settings.has_tests:
+        testing = replace(build, step=BuildStep.TEST)
+        return advance_build(
+            state, testing, test(state, testing), f"version {build.candidate} is tested before it serves"
+        )
+    return promote_or_hold(replace(state, build=build), build, settings, override, figures, now)
+
+
+def apply_tests(
+    state: ModelState,
+    build: Build,
+    arguments: ModelTestArguments,
+    result: ModelTestResult,
+    facts: Facts,
+    settings: PolicySettings,
+    override: Override,
+    now: float,
+) -> Transition:
+    """Apply what the user's tests say: refuse the version, or have it judged. A refresh has judged its own already."""
+    if not result.passed:
+        return refuse_tested(state, build, result.sentence, facts, settings, now)
+    passed = f"version {build.candidate} passes its tests: {result.sentence}"
+    if not build.is_refresh:
+        return advance_build(state, replace(build, step=BuildStep.JUDGE), judge(state, build), passed)
+    figures = DecisionFigures(version=build.number, champion=state.champion)
+    if arguments.champion != state.champion:
+        aside = f"version {build.candidate} is put aside: version {state.champion} serves since it was tested"
+        return end_build(state, build, settings, now, Event.CHAMPION_KEPT, aside, figures)
+    return promote_or_hold(state, build, settings, override, figures, now)
 
 
 def _gate_figures(build: Build, result: JudgeResult) -> DecisionFigures:
@@ -151,53 +182,6 @@ def _gate_figures(build: Build, result: JudgeResult) -> DecisionFigures:
         rows=result.rows,
         blocks=result.blocks,
     )
-
-
-def _promote_or_hold(
-    state: ModelState, build: Build, settings: PolicySettings, override: Override, figures: DecisionFigures
-) -> Transition:
-    hold = build.hold or _hold(state, settings, override)
-    if hold is not None:
-        reason = f"version {build.candidate} {_merit(build)} ({build.decision}) and waits for a person: {hold}"
-        return Transition(
-            replace(state, phase=Phase.AWAITING_APPROVAL, build=build), reason, Event.APPROVAL_WANTED, (), figures
-        )
-    return promote(state, build, f"version {build.candidate} {_merit(build)}: {build.decision}", figures)
-
-
-def _merit(build: Build) -> str:
-    if not build.is_refresh:
-        return "won its gate"
-    return "is refreshed" if build.serves is None else f"serves rather than the refreshed {build.number}"
-
-
-def _hold(state: ModelState, settings: PolicySettings, override: Override) -> str | None:
-    if state.pinned is not None:
-        return f"the override pins version {state.pinned}"
-    pause = override.pause_of("promotion")
-    if pause is not None:
-        return f"promotion is paused by {describe_pause(pause)}"
-    return "promote.approval is manual" if settings.approval == "manual" else None
-
-
-def release_challenger(
-    state: ModelState, facts: Facts, settings: PolicySettings, override: Override, now: float
-) -> Transition:
-    """Promote a challenger that only the override held back, once the override lets go of it.
-
-    What a refresh built gives way to the next refresh: a person is always asked about the newest.
-    """
-    build = state.build
-    hold = (build.hold if build is not None else "") or _hold(state, settings, override)
-    if build is None or hold is not None:
-        newer = (
-            consider_refresh(state, facts, settings, override, now) if build is not None and build.is_refresh else None
-        )
-        return newer or Transition(state, f"a challenger waits for approval: {hold}")
-    if build.judged_against not in (None, state.champion):
-        return _judge_again(state, build, f"nothing holds version {build.number} back any more")
-    reason = f"nothing holds version {build.candidate} back any more, which {_merit(build)}: {build.decision}"
-    return promote(state, build, reason, DecisionFigures(version=build.candidate))
 
 
 def collect_rows(
@@ -237,7 +221,7 @@ def _judge_or_rebuild(
     if now - build.started_at > settings.collect_for:
         time = format_duration(settings.collect_for)
         reason = f"version {build.number} never became clearly better within {time}: {build.decision}"
-        return _end_build(
+        return end_build(
             state, build, settings, now, Event.CHALLENGER_INCONCLUSIVE, reason, DecisionFigures(version=build.number)
         )
     if build.rows_since_change and facts.labels >= FOLLOW_UP * build.rows_since_change:
@@ -251,34 +235,6 @@ def _judge_or_rebuild(
     return advance_build(state, replace(build, step=BuildStep.JUDGE), judge(state, build), again)
 
 
-def _end_build(
-    state: ModelState,
-    build: Build,
-    settings: PolicySettings,
-    now: float,
-    event: Event,
-    reason: str,
-    figures: DecisionFigures,
-) -> Transition:
-    ended = replace(
-        state,
-        phase=resting_phase(state),
-        build=None,
-        want=next_request(state, build, now),
-        waits=None,
-        cooldown_until=now + settings.cooldown,
-        barred=(*state.barred, build.number),
-        failures=0,
-        backoff_until=0.0,
-    )
-    return Transition(ended, reason, event, (), figures)
-
-
-def advance_build(state: ModelState, build: Build, action: Action, reason: str) -> Transition:
-    """Save the progress of a build and perform its next action."""
-    return Transition(replace(state, build=build), reason, None, (action,), DecisionFigures(version=build.number))
-
-
 def finish_step(  # noqa: PLR0911 - one return for each kind of step
     state: ModelState, done: StepDone, facts: Facts, settings: PolicySettings, override: Override, now: float
 ) -> Transition:
@@ -290,11 +246,15 @@ def finish_step(  # noqa: PLR0911 - one return for each kind of step
         return Transition(state, f"the result of an abandoned {done.kind} is put aside")
     match done.arguments, done.result:
         case _, SnapshotResult() as result:
-            return _train(state, build, result)
+            return apply_snapshot(state, build, result, settings)
+        case _, CheckDataResult() as result:
+            return apply_check(state, build, result, settings, now)
         case _, TrainResult() as result:
-            judging = replace(build, step=BuildStep.JUDGE)
+            step, action = (BuildStep.TEST, test) if settings.has_tests else (BuildStep.JUDGE, judge)
             reason = f"version {build.number} is trained on {result.rows} rows ({result.data})"
-            return advance_build(state, judging, judge(state, build), reason)
+            return advance_build(state, replace(build, step=step), action(state, build), reason)
+        case ModelTestArguments() as arguments, ModelTestResult() as result:
+            return apply_tests(state, build, arguments, result, facts, settings, override, now)
         case JudgeArguments() as arguments, JudgeResult() as result:
             return apply_judgement(state, build, arguments, result, facts, settings, override, now)
         case RefreshArguments() as arguments, RefreshResult() as result:
@@ -312,14 +272,6 @@ def _build_of(state: ModelState, arguments: ActionArguments) -> Build | None:
     return build if arguments.version == own else None
 
 
-def _train(state: ModelState, build: Build, result: SnapshotResult) -> Transition:
-    since_change = result.rows_since_change or 0
-    further = replace(build, step=BuildStep.TRAIN, snapshot=result.digest, rows_since_change=since_change)
-    after = f", {since_change} of them since the change" if build.change_at is not None else ""
-    reason = f"snapshot {result.digest[:12]} holds {result.rows} labelled rows{after}"
-    return advance_build(state, further, train_action(state, build, result.digest), reason)
-
-
 def fail_step(state: ModelState, failed: StepFailed, settings: PolicySettings, now: float) -> Transition:
     """Apply the failure of an action. The champion stays."""
     match failed.arguments:
@@ -332,7 +284,7 @@ def fail_step(state: ModelState, failed: StepFailed, settings: PolicySettings, n
     build = _build_of(state, failed.arguments)
     if build is None:
         return Transition(state, f"the failure of an abandoned {failed.kind} is put aside: {failed.error}")
-    return _fail_build(state, build, failed, settings, now)
+    return fail_build(state, build, failed, settings, now)
 
 
 def _refuse_swap(state: ModelState, swap: SwapArguments, error: str) -> Transition:
@@ -341,35 +293,3 @@ def _refuse_swap(state: ModelState, swap: SwapArguments, error: str) -> Transiti
         return Transition(state, reason, Event.ROLLBACK_REFUSED)
     reason = f"{reason}; {PIN_AGAIN}"
     return Transition(replace(state, pin_refused=reason), reason, Event.PIN_REFUSED)
-
-
-def _fail_build(
-    state: ModelState, build: Build, failed: StepFailed, settings: PolicySettings, now: float
-) -> Transition:
-    """End a build that failed, and try its request again after a pause that doubles.
-
-    A request is dropped after `most_failures` tries, unless its alarm still stands.
-    """
-    failures = state.failures + 1
-    pause = min(settings.backoff_most, settings.backoff_first * 2 ** min(failures - 1, 30))
-    want = pending_request(state)
-    if want is None and state.want is not None:
-        want = replace(state.want, failures=state.want.failures + 1)
-        if want.failures >= settings.most_failures and want.alarm not in open_numbers(state):
-            want, failures = None, 0
-    is_tried_again = want is not None or state.open_alarms
-    after = (
-        f"next try at {format_time(now + pause)}" if is_tried_again else "no further try until a new alarm or request"
-    )
-    back = replace(
-        state,
-        phase=resting_phase(state),
-        build=None,
-        failures=failures,
-        backoff_until=now + pause,
-        want=want,
-        barred=(*state.barred, build.number),
-    )
-    reason = f"build {build.number} failed at {failed.kind}: {failed.error}; the champion still serves; {after}"
-    figures = DecisionFigures(version=build.number, step=failed.kind, failures=state.failures + 1)
-    return Transition(back, reason, Event.BUILD_FAILED, (), figures)

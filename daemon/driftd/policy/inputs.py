@@ -59,6 +59,10 @@ class PolicySettings:
     min_labels: int = 300
     new_labels: int = 10_000  # the `new_labels` trigger
     approval: Literal["auto", "manual"] = "auto"
+    has_checks: bool = False  # whether the config expects something of the rows of a build
+    has_tests: bool = False  # whether there are tests of the user for each version
+    review_people: int = 1  # different people whose yes a challenger needs that waits for approval
+    review_expires: float | None = None  # seconds after which one that nobody answered about is put aside
     collect_for: float = 60 * DAY  # how long an inconclusive challenger may wait for rows
     probation_span: float = 7 * DAY
     probation_min_labels: int = 300
@@ -221,8 +225,8 @@ class ProbationResult:
 class OperatorRequest:
     """A request of a person, by a command or by HTTP.
 
-    `kind`: retrain | approve | reject | rollback | acknowledge | confirm | pause | silence | resume | reset-evidence |
-    reset-cursor | prune-checks.
+    `kind`: retrain | retry | approve | reject | rollback | acknowledge | confirm | pause | silence | resume |
+    reset-evidence | reset-cursor | prune-checks.
     """
 
     kind: str
@@ -235,6 +239,7 @@ class OperatorRequest:
     what: tuple[str, ...] = ()  # that is paused, or goes on
     feature: str | None = None  # that is silenced, or raises alarms again
     snapshot: str | None = None  # that a build is made from (its content hash)
+    stage: str | None = None  # from which a failed build is retried; None: where it failed
     obstacle: str = ""  # why the loop cannot do it, in one sentence
 
 
@@ -263,6 +268,7 @@ class Facts:
 
     next_version: int = 1
     versions: frozenset[int] = frozenset()  # those that can be served
+    has_snapshot: bool = False  # whether the rows of the build that failed last are still there
     labels: int = 0  # labelled rows since the change at hand (want, build), or since the swap (probation)
     labels_of_request: int | None = None  # those since the change of a request beside a build; None: as `labels`
     labels_of_probation: int | None = None  # those since the swap, beside a build or a request; None: as `labels`

@@ -10,7 +10,9 @@ from driftd.policy.alarms import acknowledge, open_numbers, pending_request, res
 from driftd.policy.inputs import PIN_AGAIN, THE_OVERRIDE, Facts, OperatorRequest, Override, PolicySettings
 from driftd.policy.orders import describe_order, describe_pause, end_orders, give_orders
 from driftd.policy.recovery import without_future_times
-from driftd.policy.swaps import phase_without_probation, promote, reject_challenger, resting_phase, swap_action
+from driftd.policy.retry import retry_build
+from driftd.policy.review import apply_configured_approval, approve
+from driftd.policy.swaps import phase_without_probation, reject_challenger, resting_phase, swap_action
 from driftd.policy.triggers import is_interruptible, request_build
 from driftd.records import (
     ActionKind,
@@ -180,9 +182,7 @@ def _judge_challenger(state: ModelState, settings: PolicySettings, override: Ove
     if state.phase is not Phase.AWAITING_APPROVAL or build is None:
         return None
     if override.approve == build.candidate and state.pinned is None:
-        by = f"version {build.candidate} is approved by the override: {override.reason}"
-        approved = replace(build, is_approved=True)
-        return replace(promote(state, approved, by, DecisionFigures(version=build.candidate)), actor=ACTOR)
+        return apply_configured_approval(state, build, override.reason, settings, ACTOR)
     if override.reject == build.candidate:
         return replace(
             reject_challenger(
@@ -216,6 +216,8 @@ def answer_request(
             return give_orders(state, finding, facts, override, now)
         case "resume":
             return end_orders(state, finding, override)
+        case "retry":
+            return retry_build(state, finding, facts, settings, override.with_orders(state.orders, now), now)
         case _:
             return _answer(state, finding, facts, settings, now)
 
@@ -237,8 +239,8 @@ def _answer(
         case _:
             return Transition(
                 state,
-                f"there is no request {finding.kind!r}; there are retrain, approve, reject, rollback, acknowledge, "
-                "pause, silence, resume, reset-evidence, reset-cursor, prune-checks",
+                f"there is no request {finding.kind!r}; there are retrain, retry, approve, reject, rollback, "
+                "acknowledge, pause, silence, resume, reset-evidence, reset-cursor, prune-checks",
                 Event.REQUEST_REFUSED,
             )
 
@@ -298,9 +300,7 @@ def _approve_or_reject(state: ModelState, finding: OperatorRequest, settings: Po
         )
     text = f": {finding.text}" if finding.text else ""
     if finding.kind == "approve":
-        figures = DecisionFigures(version=build.candidate, who=finding.who)
-        approved = replace(build, is_approved=True)
-        return promote(state, approved, f"version {build.candidate} is approved by {finding.who}{text}", figures)
+        return approve(state, build, finding.who, text, settings)
     return reject_challenger(state, f"version {build.candidate} is rejected by {finding.who}{text}", settings, now)
 
 

@@ -64,7 +64,7 @@ def reconcile_restored(
 
 def _without_swap(state: ModelState, served: int | None) -> ModelState:
     """The state without a build that the lost time finished: one whose version serves, or whose swap was under way."""
-    state = replace(state, hand_over=None)  # whatever came of it, `driftd confirm` says what serves now
+    state = replace(state, hand_over=None, failed=None)  # whatever came of it, `driftd confirm` says what serves now
     if state.registry is not None:
         state = replace(state, registry=replace(state.registry, alias=None))  # it is moved to what serves
     build = state.build
@@ -122,7 +122,9 @@ def without_future_times(state: ModelState, window: int, now: float) -> ModelSta
     if state.build is not None:
         build = state.build
         started_at, change_at = min(build.started_at, now), _past(build.change_at, now)
-        state = replace(state, build=replace(build, started_at=started_at, change_at=change_at))
+        review_since = min(build.review_since, now)
+        build = replace(build, started_at=started_at, change_at=change_at, review_since=review_since)
+        state = replace(state, build=build)
     if state.probation is not None:
         state = replace(state, probation=_probation_until(state.probation, window, now))
     return state if state.refresh is None else replace(state, refresh=_refresh_until(state.refresh, window, now))

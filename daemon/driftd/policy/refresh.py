@@ -108,6 +108,8 @@ def refresh_action(state: ModelState, build: Build) -> Action:
             trigger=build.trigger,
             reason=build.reason,
             change_at=build.change_at,
+            snapshot=build.snapshot,
+            rows_until=build.rows_until,
         )
     )
 
@@ -115,8 +117,10 @@ def refresh_action(state: ModelState, build: Build) -> Action:
 def first_step(want: BuildRequest, settings: PolicySettings) -> BuildStep:
     """The step that a build for a request begins with."""
     if is_refresh(want, settings):
-        return BuildStep.REFRESH
-    return BuildStep.SNAPSHOT if want.snapshot is None else BuildStep.TRAIN
+        return BuildStep.SNAPSHOT if settings.has_checks else BuildStep.REFRESH
+    if want.snapshot is None:
+        return BuildStep.SNAPSHOT
+    return BuildStep.CHECK_DATA if settings.has_checks else BuildStep.TRAIN
 
 
 def after_refresh(

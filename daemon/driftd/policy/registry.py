@@ -43,7 +43,7 @@ from driftd.records import (
 )
 
 ACTOR = "mlflow alias"  # who asks for a swap where an alias is followed
-_UNREADY = (BuildStep.SNAPSHOT, BuildStep.TRAIN, BuildStep.JUDGE, BuildStep.REFRESH, BuildStep.COLLECT)
+_UNREADY = tuple(step for step in BuildStep if step is not BuildStep.SWAP)
 
 
 def held_build(state: ModelState, facts: Facts, settings: PolicySettings) -> Build | None:
@@ -80,7 +80,7 @@ def release_for(state: ModelState, finding: Finding, facts: Facts, settings: Pol
 def _put_back(state: ModelState, build: Build) -> ModelState:
     """The state in which the challenger of a held promotion waits for what a person says, as after its gate."""
     step = BuildStep.REFRESH if build.is_refresh else BuildStep.JUDGE
-    waiting = replace(build, step=step, is_approved=False)
+    waiting = replace(build, step=step, is_approved=False, review_since=0.0, approved_by=())
     if state.phase is Phase.PAUSED:
         return replace(state, resumes=Phase.AWAITING_APPROVAL, build=waiting)
     return replace(state, phase=Phase.AWAITING_APPROVAL, build=waiting)

@@ -33,6 +33,7 @@ from driftd.records import (
     Build,
     BuildRequest,
     BuildStep,
+    CheckDataArguments,
     DecisionFigures,
     Event,
     ModelState,
@@ -331,6 +332,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         requested_at=want.since,
         is_refresh=is_refresh(want, settings),
         snapshot=want.snapshot,
+        requested_by=want.who,
     )
     pending = pending_request(state)
     recent = tuple(at for at in state.build_starts if at > now - settings.budget_per)
@@ -339,6 +341,7 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
         phase=Phase.RETRAINING,
         build=build,
         want=want if pending is None else pending,
+        failed=None,
         waits=None,
         build_starts=(*recent, now),
         spec=facts.spec or state.spec,
@@ -361,11 +364,13 @@ def start(state: ModelState, want: BuildRequest, facts: Facts, settings: PolicyS
 
 
 def _first_action(state: ModelState, build: Build) -> Action:
-    if build.is_refresh:
+    if build.step is BuildStep.REFRESH:
         return refresh_action(state, build)
-    if build.snapshot is not None:
-        return train_action(state, build, build.snapshot)
-    return Action(SnapshotArguments(version=build.number, change_at=build.change_at))
+    if build.snapshot is None:
+        return Action(SnapshotArguments(build.number, build.change_at, for_refresh=build.is_refresh))
+    if build.step is BuildStep.CHECK_DATA:
+        return Action(CheckDataArguments(version=build.number, snapshot=build.snapshot))
+    return train_action(state, build, build.snapshot)
 
 
 def train_action(state: ModelState, build: Build, snapshot: str) -> Action:

@@ -18,7 +18,7 @@ from apscheduler.triggers.cron import CronTrigger
 from driftd.config.model_schema import ModelConfig
 from driftd.events import Event
 from driftd.loop.config_history import monitor_settings, policy_settings
-from driftd.loop.decide import labels_count_from
+from driftd.loop.label_counts import labels_count_from
 from driftd.policy import (
     LEVELS,
     AlarmCleared,

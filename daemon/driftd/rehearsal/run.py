@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from driftd.config.model_schema import command_or_reference
 from driftd.config.rehearsal_schema import CostsConfig
+from driftd.config.trainer_schema import command_or_reference
 from driftd.paths import Places
 from driftd.rehearsal.child_process import RehearsalError
 from driftd.rehearsal.curves import Curve

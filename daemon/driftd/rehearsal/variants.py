@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from driftd.config.deploy_schema import Deploy
 from driftd.config.included import Included, included_files, join_models
 from driftd.config.load import load, parse
-from driftd.config.model_schema import Deploy
 from driftd.config.registry_schema import RegistryConfig
 from driftd.config.schema import Config
 from driftd.config.source_schema import StoreSourceConfig

@@ -118,6 +118,19 @@ def m009_keys_of_requests(db: Database) -> None:
 
 
 @STATE_MIGRATIONS()
+def m010_stages_of_builds(db: Database) -> None:
+    """How each stage of each build ended: result, time, sentence and log."""
+    db.execute(
+        """create table stages(
+            id integer primary key, model text not null, version integer not null, stage text not null,
+            attempt integer not null, started_at real not null, ended_at real not null, result text not null,
+            sentence text not null, log text, details text not null) strict"""
+    )
+    db.execute("create index stages_by_version on stages(model, version, id)")
+    db.execute("create index stages_by_model on stages(model, id)")
+
+
+@STATE_MIGRATIONS()
 def m011_public_views(db: Database) -> None:
     """What others may ask by stable names: views, the versions as rows, and which labels were asked for."""
     for statement in _PUBLIC_TABLES:

@@ -41,6 +41,7 @@ KINDS = {
             "m007_scores_in_codes",
             "m008_chain_of_lineage",
             "m009_keys_of_requests",
+            "m010_stages_of_builds",
             "m011_public_views",
         ),
     ),

@@ -25,10 +25,12 @@ from driftd_detectors.errors import DetectorError
 # Each task is a module with `Arguments`, what it is told, and `run(arguments) -> value`.
 TASKS = {
     "snapshot": "driftd.training.tasks.snapshot",
+    "check_data": "driftd.training.tasks.check_data",
     "train": "driftd.training.tasks.train",
     "order": "driftd.training.tasks.order_build",
     "await": "driftd.training.tasks.await_build",
     "receive": "driftd.training.tasks.receive",
+    "model_tests": "driftd.training.tasks.model_tests",
     "inspect": "driftd.training.tasks.inspect_model",
     "adopt": "driftd.training.tasks.adopt",
     "logged": "driftd.training.tasks.logged",

@@ -21,6 +21,14 @@ class PluginError(DriftdError):
     """A function of the user that cannot be found, raises, or gives what cannot be used; the message says which."""
 
 
+def import_name(reference: str) -> Any:
+    """Whatever `package.module:name` is. Raises PluginError when there is none, or when importing it fails."""
+    try:
+        return _load_attribute(reference)
+    except Exception as error:  # importing runs the user's code, which may raise anything
+        raise PluginError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
+
+
 def import_function(reference: str) -> Callable[..., Any]:
     """The function behind `package.module:function`, or behind an entry point of the group `driftd.detectors`.
 

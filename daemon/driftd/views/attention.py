@@ -9,8 +9,9 @@ import msgspec
 
 from driftd.formatting import format_time
 from driftd.observe.alert_rule import section_of
-from driftd.records import Phase, Verdict
+from driftd.records import Build, Phase, Verdict
 from driftd.views.other_systems import describe_registry, is_awaited, needs_look
+from driftd.views.stages import describe_review
 from driftd.views.status import ModelStatus
 from driftd_detectors.assessment import SAID
 from driftd_detectors.assessment import number as format_evidence
@@ -81,13 +82,18 @@ def unwatched_attention(version: int | None, obstacle: str | None) -> Attention:
     return Attention.of(Urgency.WAIT, f"Version {version} serves; its first check is still to come.")
 
 
+def _review(build: Build) -> str:
+    """What a review of several people, or one with an end, waits for."""
+    return f" ({describe_review(build)})" if build.reviewers > 1 or build.review_until is not None else ""
+
+
 def _for_a_person(status: ModelStatus) -> Attention | None:
     if status.phase is Phase.AWAITING_APPROVAL and status.build is not None:
         version, how = status.build.candidate, "is refreshed" if status.build.is_refresh else "won its gate"
         return Attention.of(
             Urgency.ACT,
             f"Version {version} {how} and waits for your approval.",
-            status.build.decision,
+            f"{status.build.decision}{_review(status.build)}",
             f"driftd approve {status.model} {version}",
             "DriftdApprovalWaiting",
         )

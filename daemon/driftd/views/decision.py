@@ -19,6 +19,7 @@ from driftd.store.state.chart_queries import SeriesReader
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredAlarm, StoredTransition
 from driftd.views.config import config_in_force, model_as_yaml
+from driftd.views.stages import StageLine, stage_lines
 
 LOOKED_BACK = 5_000  # decisions, for those that belong to one story
 
@@ -66,6 +67,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     actions: list[ActionLine]
     version: Mapping[str, object] | None  # the manifest of the version, as it lies on the disk
     story: list[StoryLine]  # oldest first
+    stages: list[StageLine] = []  # of the build that it is about
     rows: int | UnsetType | None = UNSET  # of the window of the alarm
     window_by: Literal["rows", "time"] | UnsetType = UNSET
 
@@ -99,13 +101,15 @@ def explain_decision(
     `by_rows` tells of a model whether its windows count rows.
     """
     actions = reader.actions_of(line.id) if line is not None else []
-    manifest = _manifest(places, line.model, line.decision_figures.version) if line is not None else None
+    version = None if line is None else line.decision_figures.version
+    manifest = _manifest(places, line.model, version) if line is not None else None
     return Explanation(
         decision=None if line is None else _decision(line),
         alarm=alarm,
         actions=[ActionLine(action.kind, action.status, action.arguments, action.result) for action in actions],
         version=None if manifest is None else manifest.to_dict(),
         story=[StoryLine(event.id, event.at, event.event, event.reason) for event in _story(reader, line, alarm)],
+        stages=[] if line is None or version is None else stage_lines(reader, line.model, version),
         rows=UNSET if alarm is None else _rows(reader, alarm),
         window_by=UNSET if alarm is None else "rows" if by_rows(alarm.model) else "time",
     )
@@ -132,7 +136,8 @@ def _story(reader: StateReader, line: StoredTransition | None, alarm: StoredAlar
     """The decisions that belong together, oldest first: the alarm, the build that it caused, that version's life."""
     model = line.model if line is not None else alarm.model if alarm is not None else None
     lines = list(reversed(reader.history(model, LOOKED_BACK)))
-    start = _start_of([event for event in lines if event.event == Event.BUILD_STARTED], line, alarm)
+    starts = (Event.BUILD_STARTED, Event.BUILD_RETRIED)
+    start = _start_of([event for event in lines if event.event in starts], line, alarm)
     version = start.decision_figures.version if start is not None else None
     if start is None or version is None:
         return []

@@ -32,6 +32,7 @@ from driftd.views.series import (
     performance_series,
     window_series,
 )
+from driftd.views.stages import StageLine, stage_lines
 from driftd.views.window_range import Asked, Shown, Span, window_range
 
 MOST_VERSIONS = 30
@@ -45,6 +46,7 @@ class VersionLine(msgspec.Struct, frozen=True, kw_only=True):
     serves: bool
     barred: bool
     approved_by: str | None
+    stages: list[StageLine]  # of the build that made it, as far as they are kept
 
 
 class UnreadableVersion(VersionLine, frozen=True, kw_only=True):
@@ -213,6 +215,7 @@ def version_line(reader: SeriesReader, registry: Registry, state: ModelState, ve
         serves=version == state.champion,
         barred=version in state.barred,
         approved_by=reader.approver(state.model, version),
+        stages=stage_lines(reader, state.model, version),
     )
     try:
         return _lineage(known, registry.manifest(state.model, version))

@@ -40,6 +40,7 @@ from driftd.views.config import (
 )
 from driftd.views.other_systems import describe_hand_over, describe_registry, external_sentences, is_awaited, needs_look
 from driftd.views.row_counts import RowCounts, row_counts
+from driftd.views.stages import describe_review
 from driftd_detectors.assessment import CALM_TO_LOUD, LatestVerdicts, loudness
 
 Stamp = tuple[tuple[str, int, int], ...]  # name, size, nanoseconds
@@ -302,7 +303,9 @@ def needs_person(state: ModelState) -> str | None:
     if state.phase is Phase.AWAITING_APPROVAL and state.build is not None:
         version = state.build.candidate
         choice = f"`driftd approve {state.model} {version}` or `driftd reject {state.model} {version}`"
-        return f"version {version} {'is refreshed' if state.build.is_refresh else 'won its gate'}: {choice}"
+        merit = "is refreshed" if state.build.is_refresh else "won its gate"
+        review = state.build.reviewers > 1 or state.build.review_until is not None
+        return f"version {version} {merit}: {choice}{f' ({describe_review(state.build)})' if review else ''}"
     if state.hand_over is not None and is_awaited(state.hand_over):
         return describe_hand_over(state.model, state.hand_over)
     if state.pin_refused is not None:

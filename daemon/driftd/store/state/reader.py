@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 import msgspec
 
 from driftd.errors import DriftdError, ExitCode
+from driftd.events import Stage
 from driftd.records import ModelState, Verdict
 from driftd.store.chain import broken_entries, chained_versions, has_entry, head, newest_content
 from driftd.store.descriptors import open_database
@@ -25,6 +26,7 @@ from driftd.store.state.records import (
     StoredScore,
     StoredTransition,
 )
+from driftd.store.state.stages import StageRun, count_stages, stages_of
 
 
 class StateAbsentError(DriftdError):
@@ -251,6 +253,14 @@ class StateReader:
         """The actions that a transition intended."""
         query = "select * from actions where transition_id = ? order by id"
         return [StoredAction.from_row(row) for row in self._db.execute(query, (transition,))]
+
+    def stages(self, model: str, version: int) -> list[StageRun]:
+        """How the stages of a build ended, in that order."""
+        return stages_of(self._db, model, version)
+
+    def count_stages(self, model: str, version: int, stage: Stage) -> int:
+        """How often a build came to a stage so far."""
+        return count_stages(self._db, model, version, stage)
 
     def open_actions(self, model: str) -> list[StoredAction]:
         """The actions of a model that are intended or started, oldest first."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,7 @@ from driftd.store.migrations import ensure_current
 from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredVersion
 from driftd.store.state.score_codes import ScoreCodes
+from driftd.store.state.stages import StageRun, save_stage
 from driftd_detectors.assessment import Assessment, KindAssessment
 
 BUSY_SECONDS = 10.0
@@ -92,7 +94,7 @@ class StateStore(StateReader):
         self.save_state(state, at)
         line = None
         if transition.event is not None:
-            decision = {
+            decision: dict[str, Any] = {
                 "at": float(at),
                 "model": state.model,
                 "event": str(transition.event),
@@ -117,6 +119,10 @@ class StateStore(StateReader):
                 intended_at=at,
             )
         return line
+
+    def save_stage(self, run: StageRun) -> None:
+        """Keep how a stage of a build ended."""
+        save_stage(self._db, run)
 
     def chain_version(self, model: str, version: int, content: str, at: float) -> None:
         """Bind what the lineage of a version is into the chain, unless its newest entry says the same."""

@@ -22,7 +22,7 @@ from driftd.training.recipes import WEIGHTED, KnownRows, TrainingPart, recipes_o
 from driftd.training.references import REFERENCE, compare_probe, reference_of, write_probe
 from driftd.training.refit import Opponents, RefitVerdict, judge_refit, load_opponents, loss_bound
 from driftd.training.siblings import Generation, prune_generations, store_generation
-from driftd.training.snapshots import Snapshot
+from driftd.training.snapshots import Snapshot, read_snapshot
 from driftd.training.stretches import fit_generation, in_classes, seen_until, unseen_outcomes
 from driftd.training.tasks import TaskArguments
 from driftd.training.tasks.judge import class_change, is_named
@@ -50,6 +50,7 @@ class Arguments(TaskArguments, frozen=True, kw_only=True):
     served: tuple[int, ...] = ()  # the versions that served last
     base: str | None = None  # the snapshot whose rows come first
     change_at: float | None = None
+    snapshot: str | None = None  # the rows, where they were taken and checked before
 
 
 @dataclass(slots=True)
@@ -70,7 +71,10 @@ def run(arguments: Arguments) -> dict[str, object]:
     if arguments.version in order.registry.versions(order.model):
         return _previous_value(order, arguments)
     schema = Schema.from_dict(arguments.schema)
-    snapshot = snapshot_of(arguments, schema, arguments.since, arguments.until, arguments.base)
+    if arguments.snapshot is not None:
+        snapshot = read_snapshot(order.places, order.model, arguments.snapshot)
+    else:
+        snapshot = snapshot_of(arguments, schema, arguments.since, arguments.until, arguments.base)
     opponents = load_opponents(
         order, arguments.version, rows_of(snapshot.rows, snapshot.schema), arguments.until, arguments.champion,
         arguments.served,

@@ -37,6 +37,7 @@ class Arguments(TaskArguments, frozen=True, kw_only=True):
     until: float
     change_at: float | None = None
     base: str | None = None
+    for_refresh: bool = False  # which holds nothing out
 
 
 def run(arguments: Arguments) -> dict[str, object]:
@@ -48,7 +49,7 @@ def run(arguments: Arguments) -> dict[str, object]:
         arguments.since,
         arguments.until,
         arguments.base,
-        held_out=HELD_OUT,
+        held_out=0.0 if arguments.for_refresh else HELD_OUT,
     )
     at = snapshot.at
     after = 0 if change_at is None else len(at) - int(np.searchsorted(at, change_at, side="left"))
@@ -60,6 +61,7 @@ def run(arguments: Arguments) -> dict[str, object]:
         "rows_since_change": after,
         "first_at": float(at[0]),
         "last_at": float(at[-1]),
+        "until": arguments.until,
     }
 
 

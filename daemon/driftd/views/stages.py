@@ -1,0 +1,96 @@
+"""The stages of a build as people see them: those that ended, the one at work, and what a review waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from driftd.events import Stage, StageResult
+from driftd.formatting import format_time
+from driftd.records import Build, ModelState, Phase
+from driftd.store.state.reader import StateReader
+from driftd.store.state.stages import STAGE_OF, StageRun, log_of
+
+
+class StageLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage of a build. Times are epoch seconds."""
+
+    stage: Stage
+    attempt: int  # counts how often the build came to it
+    result: StageResult | Literal["running", "waiting"]
+    sentence: str
+    started_at: float | None
+    ended_at: float | None
+    log: str | None  # the file of its job below state_dir, as long as that is kept
+    details: Mapping[str, object]  # of a check its expectations; of tests the failures, and the end of the output
+
+
+def stage_lines(reader: StateReader, model: str, version: int) -> list[StageLine]:
+    """The stages of a build in the order in which they ended; at the end the one that is under way."""
+    lines = [_ended(run) for run in reader.stages(model, version)]
+    state = reader.model(model)
+    if state is None:
+        return lines
+    build, probation = state.build, state.probation
+    if build is not None and build.number == version:
+        lines += _under_way(reader, state, build)
+    if probation is not None and state.champion == version:
+        sentence = probation.sentence or "no labels yet"
+        lines.append(_open(Stage.WATCH, 1, "running", sentence, probation.since))
+    return lines
+
+
+def _ended(run: StageRun) -> StageLine:
+    return StageLine(
+        stage=run.stage,
+        attempt=run.attempt,
+        result=run.result,
+        sentence=run.sentence,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        log=run.log,
+        details=run.details,
+    )
+
+
+def _under_way(reader: StateReader, state: ModelState, build: Build) -> list[StageLine]:
+    if Phase.AWAITING_APPROVAL in (state.phase, state.resumes):
+        attempt = reader.count_stages(state.model, build.number, Stage.REVIEW) + 1
+        return [_open(Stage.REVIEW, attempt, "waiting", describe_review(build), build.review_since or None)]
+    found = []
+    for action in reader.open_actions(state.model):
+        stage = STAGE_OF.get(action.kind)
+        if stage is not None and action.arguments.get("version") in (build.number, build.candidate):
+            attempt = reader.count_stages(state.model, build.number, stage) + 1
+            line = _open(stage, attempt, "running", "", action.started_at)
+            found.append(msgspec.structs.replace(line, log=log_of(state.model, action.id, action.kind)))
+    return found
+
+
+def _open(
+    stage: Stage, attempt: int, result: Literal["running", "waiting"], sentence: str, since: float | None
+) -> StageLine:
+    return StageLine(
+        stage=stage,
+        attempt=attempt,
+        result=result,
+        sentence=sentence,
+        started_at=since,
+        ended_at=None,
+        log=None,
+        details={},
+    )
+
+
+def describe_review(build: Build) -> str:
+    """What the review of a challenger waits for: whose yes is there, how many lack, and until when it waits."""
+    lacking = build.reviewers - len(build.approved_by)
+    who = "one person" if lacking == 1 else f"{lacking} people"
+    if build.approved_by:
+        said = f"approved by {' and '.join(build.approved_by)}; {who} more must say yes"
+    else:
+        said = f"{who} must say yes"
+    until = f"; it is put aside at {format_time(build.review_until)}" if build.review_until is not None else ""
+    return f"{said}{until}"
