@@ -213,7 +213,7 @@ def test_one_person_rejects_whatever_others_said() -> None:
 
 
 def test_a_review_that_nobody_answers_expires() -> None:
-    """The challenger is put aside after the time of the config, and who said yes is told; not while a pause holds it."""
+    """The challenger is put aside after the time of the config, and the yes of others is told; a pause holds it."""
     state = approve(WAITING, "ada").state
     assert decide(state, ClockTick(), settings=REVIEWED, now=NOW + 6 * DAY).event is None
     late = NOW + 7 * DAY
