@@ -28,10 +28,12 @@ from driftd.records import (
     ActionKind,
     ActionResult,
     Alarm,
+    CheckDataResult,
     GateDecision,
     JudgeArguments,
     JudgeResult,
     ModelState,
+    ModelTestResult,
     Phase,
     ProbationDecision,
     RegistryArguments,
@@ -65,8 +67,8 @@ alarms = st.builds(
 )
 asked = st.builds(
     OperatorRequest,
-    st.sampled_from(["retrain", "approve", "reject", "rollback"]),
-    st.just("ada"),
+    st.sampled_from(["retrain", "retry", "approve", "reject", "rollback"]),
+    st.sampled_from(["ada", "bob"]),
     st.just(""),
     st.sampled_from([None, 1, 2, 3]),
 )
@@ -111,7 +113,9 @@ def finding_for(action: Action, ends: str, decision: GateDecision) -> Finding:
         return ProbationResult(SHADOWED[decision], "because", 400)
     results: dict[ActionKind, ActionResult] = {
         ActionKind.SNAPSHOT: SnapshotResult("d", rows=900, rows_since_change=100),
+        ActionKind.CHECK_DATA: CheckDataResult(decision is not GateDecision.REJECT, "because"),
         ActionKind.TRAIN: TrainResult(rows=800),
+        ActionKind.TEST: ModelTestResult(decision is not GateDecision.REJECT, "because"),
         ActionKind.JUDGE: JudgeResult(decision, "because", rows=900),
     }
     if isinstance(action.arguments, RegistryArguments):
@@ -122,8 +126,10 @@ def finding_for(action: Action, ends: str, decision: GateDecision) -> Finding:
 class World:
     """A model, its open actions, and what the gate said of each version."""
 
-    def __init__(self, registry: RegistrySettings | None = None) -> None:
+    def __init__(self, registry: RegistrySettings | None = None, *, staged: bool = False) -> None:
         self.registry = registry
+        self.staged = staged
+        self.tested: set[int] = set()
         self.state = ModelState("demand", champion=1)
         self.open: list[Action] = []
         self.versions = {1}
@@ -137,6 +143,8 @@ class World:
             finding = finding_for(action, str(step), decision)
             if isinstance(action.arguments, JudgeArguments) and step == "finish" and decision is GateDecision.PROMOTE:
                 self.promoted_by_gate.add(action.arguments.version)
+            if isinstance(finding, StepDone) and isinstance(finding.result, ModelTestResult) and finding.result.passed:
+                self.tested.add(action.arguments.version)  # type: ignore[union-attr]
             if isinstance(action.arguments, TrainArguments) and step == "finish":
                 self.versions.add(action.arguments.version)
         else:
@@ -145,6 +153,10 @@ class World:
         facts = Facts(highest + 1, frozenset(self.versions), 500, working=frozenset(a.kind for a in self.open))
         settings_ = PolicySettings(retrain_on=frozenset(Trigger), approval=approval, cooldown=10.0, budget_builds=99)  # type: ignore[arg-type]
         settings_ = replace(settings_, registry=self.registry)
+        if self.staged:
+            staged = {"has_checks": True, "has_tests": True, "review_people": 2, "review_expires": 40_000.0}
+            settings_ = replace(settings_, **staged)
+            facts = replace(facts, has_snapshot=True)
         before = self.state
         transition = advance(before, finding, facts, settings_, override, now)
         self._hold_laws(before, finding, transition)
@@ -161,6 +173,7 @@ class World:
             swap = action.arguments if isinstance(action.arguments, SwapArguments) else None
             if swap is not None and swap.purpose is SwapPurpose.PROMOTE:
                 assert swap.version in self.promoted_by_gate, "no promotion without the gate's yes"
+                assert not self.staged or swap.version in self.tested, "no promotion of what its tests did not pass"
             if swap is not None and before.pinned is not None:
                 assert swap.purpose is SwapPurpose.PIN, (
                     "while a version is pinned nothing is swapped, but to another pin"
@@ -181,12 +194,13 @@ class World:
     st.lists(st.tuples(steps, decisions, overrides, st.floats(1, 90_000)), min_size=5, max_size=60),
     st.sampled_from(["auto", "manual"]),
     st.sampled_from([None, RegistrySettings("http://ml demand@champion")]),
+    st.booleans(),
 )
 def test_no_road_breaks_the_invariants(
-    road: list[tuple[object, str, Override, float]], approval: str, registry: RegistrySettings | None
+    road: list[tuple[object, str, Override, float]], approval: str, registry: RegistrySettings | None, staged: bool
 ) -> None:
     """On every road of findings: no promotion without a gate's yes, no champion changed but by a finished swap."""
-    world, now = World(registry), NOW
+    world, now = World(registry, staged=staged), NOW
     for step, decision, override, span in road:
         now += span
         world.step(step, decision, override, approval, now)

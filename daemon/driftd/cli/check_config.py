@@ -16,6 +16,7 @@ from driftd.config.object_store_schema import scheme_of
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
 from driftd.config.source_schema import FilesSourceConfig, ProfilesSourceConfig
+from driftd.config.stage_schema import RowCount
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
 from driftd.events import trigger_named
@@ -34,6 +35,15 @@ from driftd_detectors.schema import Feature, Schema
 from driftd_detectors.settings import FEWEST_WINDOWS
 
 _SECONDS = 20.0
+
+
+def require_libraries(config: Config, path: Path) -> None:
+    """Raise ConfigError where a stage names a library that is not installed here: its builds would all fail."""
+    for name, model in config.models.items():
+        for key, module, command in model.stages.libraries():
+            if importlib.util.find_spec(module) is None:
+                said = f"{path}: models.{name}.stages.{key}: {module} is not installed here: {command}"
+                raise ConfigError(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +280,30 @@ def loop_sentences(model: ModelConfig) -> list[str]:
         f"at most {retrain.budget.builds} builds in {spell_duration(retrain.budget.per)}, "
         f"none within {spell_duration(retrain.cooldown)} after one ended",
         *_refresh(model),
+        *_stages(model),
         f"promotes {person} what is better with {promote.confidence:.0%} confidence, on at least "
         f"{promote.min_labels} labels over three blocks of {spell_duration(model.block_seconds)}{of_others}",
         f"watches a new version for {spell_duration(probation.span)} and {probation.min_labels} labels beside the old "
         f"one{until_next}, less where a clearly worse one would have been seen in five blocks, and goes back if it is "
         "worse",
     ]
+
+
+def _stages(model: ModelConfig) -> list[str]:
+    """What a build passes besides its training and its gate."""
+    check, test, review = model.stages.check_data, model.stages.test, model.stages.review
+    said = []
+    if check.is_set:
+        others = [*check.functions, *filter(None, (check.pandera, check.great_expectations))]
+        names = ", ".join(["their number"] * (check.rows != RowCount()) + [*check.columns, *others])
+        said.append(f"checks the rows of each build before it trains: {names}")
+    if test.is_set:
+        names = ", ".join([*([test.tests] if test.tests is not None else []), *test.functions])
+        said.append(f"tests each new version before it may serve, within {spell_duration(test.timeout)}: {names}")
+    if review.people > 1 or review.expires is not None:
+        end = "" if review.expires is None else f", within {spell_duration(review.expires)}"
+        said.append(f"has a challenger that waits for approval approved by {review.people} different people{end}")
+    return said
 
 
 _REFRESHES_A_WINDOW = 0.115  # at a growth of a tenth, as measured on nineteen streams; falls with growth ** .6

@@ -95,11 +95,12 @@ def check_config(config_path: Path, for_reload: bool, as_json: bool) -> None:
       driftd check-config --config config.yaml
       driftd check-config --reload && systemctl reload driftd
     """  # noqa: D301 - see above
-    from driftd.cli.check_config import meaning, require_reloadable  # noqa: PLC0415 - NumPy only where budgets are told
+    from driftd.cli.check_config import meaning, require_libraries, require_reloadable  # noqa: PLC0415 - NumPy only where budgets are told
     from driftd.config.load import load  # noqa: PLC0415 - kept beside its use
     from driftd.config.redact import redacted_dict  # noqa: PLC0415 - see above
 
     config = load(config_path)
+    require_libraries(config, config_path)
     if for_reload:
         require_reloadable(config, config_path)
     meanings = meaning(config, time.time())

@@ -16,6 +16,7 @@ export function render([told]) {
     alarm ? seen(told) : null,
     told.actions.length ? done(told.actions) : null,
     told.version ? version(told.version) : null,
+    told.stages.length ? stages(told.stages) : null,
     told.story.length ? story(told.story, decision) : null,
     told.config ? config(told.config, model) : null,
   ];
@@ -94,6 +95,15 @@ function version(manifest) {
     ["Seed", String(manifest.seed)],
     gate.decision ? ["Gate", `${gate.decision}: ${gate.sentence}`] : null,
   ].filter(Boolean)));
+}
+
+function stages(lines) {
+  return make("section", null, make("h2", null, "The stages of its build"),
+    make("ol", { class: "plainlist" }, lines.map((one) => make("li", null,
+      make("strong", null, plain(one.stage)), `: ${one.result}${one.attempt > 1 ? ` at attempt ${one.attempt}` : ""} `,
+      one.ended_at ?? one.started_at ? moment(one.ended_at ?? one.started_at, { short: true }) : null,
+      one.sentence ? make("span", { class: "reason" }, ` ${one.sentence}`) : null,
+      one.details.output ? fold(`output-${one.stage}-${one.attempt}`, "The end of what it printed", () => make("pre", { tabindex: "0" }, one.details.output)) : null))));
 }
 
 function story(lines, decision) {
