@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from driftd.config.detect_schema import ClassName, Detect
+from driftd.config.plugin_schema import PluginName
 from driftd.config.registry_schema import MlflowAlias, RegistryConfig
 from driftd.config.source_schema import SourceConfig, StoreSourceConfig
 from driftd.config.types import (
@@ -193,6 +194,12 @@ class Deploy(Section):
         description="a file that holds the address, read at each hand-over; a bare name is a credential of systemd",
     )
     mlflow: MlflowAlias | None = Field(None, description="register the version with MLflow and move an alias to it")
+    plugin: PluginName | None = Field(
+        None, description="a deployer that an installed package brings: docs/plug-ins/deployers.md"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of the plug-in; let an option name the file of a secret"
+    )
     confirm_within: Duration = Field(
         DAY, ge=1, description="a hand-over that is not confirmed in this time is taken back"
     )
@@ -203,6 +210,8 @@ class Deploy(Section):
         ways = [way for way in DEPLOY_WAYS if getattr(self, way) is not None]
         if len(ways) > 1:
             raise ValueError(f"a version is handed over in one way, not by {' and '.join(ways)}")
+        if self.options and self.plugin is None:
+            raise ValueError("options are those of a plug-in: name it (plugin: NAME), or leave them out")
         return self
 
     @property
@@ -211,7 +220,7 @@ class Deploy(Section):
         return next((way for way in DEPLOY_WAYS if getattr(self, way) is not None), None)
 
 
-DEPLOY_WAYS = ("command", "webhook", "webhook_file", "mlflow")
+DEPLOY_WAYS = ("command", "webhook", "webhook_file", "mlflow", "plugin")
 
 
 def _trainer_shape(given: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftd.doctor import daemon, machine, models, scrape
+from driftd.doctor import daemon, machine, models, plugins, scrape
 from driftd.doctor.installation import Check
 
 CHECKS: dict[str, Check] = {
@@ -20,6 +20,7 @@ CHECKS: dict[str, Check] = {
     "backlog": daemon.backlog,
     "sources": models.sources,
     "trainers": models.trainers,
+    "plug-ins": plugins.plugins,
     "hand-overs": models.hand_overs,
     "registries": models.registries,
     "versions": models.versions,
