@@ -25,6 +25,9 @@ FOUNDATIONS = {
     "driftd.errors",
     "driftd.formatting",
     "driftd.fsutil",
+    "driftd.plugin_protocols",
+    "driftd.entry_points",
+    "driftd.run_plugin",
     "driftd_detectors",
 }
 MOST_LINES, LONGEST_FUNCTION = 400, 60

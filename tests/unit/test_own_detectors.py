@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from driftd.stattests import check_detector as check_name
 from driftd.training.user_functions import PluginError, import_function
 from driftd_detectors.assessment import EvidenceKind, Verdict
 from driftd_detectors.evidence.detector_drift import Calibration, DetectorDrift
+from installed_plugins import install
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "tail_detector"
 THRESHOLD = 1000.0
@@ -232,19 +232,11 @@ def test_the_kit_holds_losses_to_a_number_for_each_row() -> None:
 
 def test_an_installed_package_brings_a_detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example's entry point is found by its name; another name says which there are."""
-    made = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    (group, points), *_ = made["entry-points"].items()
-    info = tmp_path / "driftd_tail_detector-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Name: {made['name']}\nVersion: {made['version']}\n")
-    lines = "".join(f"{name} = {target}\n" for name, target in points.items())
-    (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.syspath_prepend(EXAMPLE)
+    install(tmp_path, monkeypatch, EXAMPLE)
     found = import_function("tail_share")
     usual = rows()
     check_detector(found, usual, moved=usual.assign(price=usual["price"] * 3))
-    with pytest.raises(PluginError, match=r"no installed package has a detector 'tails'; installed ones: .*tail_share"):
+    with pytest.raises(PluginError, match=r"no installed package brings a detector 'tails'.*installed: .*tail_share"):
         import_function("tails")
 
 

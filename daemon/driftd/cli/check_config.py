@@ -13,12 +13,14 @@ from driftd.config.detect_schema import Data
 from driftd.config.load import ConfigError
 from driftd.config.model_schema import ModelConfig, RefreshConfig
 from driftd.config.object_store_schema import scheme_of
+from driftd.config.plugin_schema import plugin_faults
 from driftd.config.redact import redacted_dict
 from driftd.config.schema import Access, Config, ModelOverride, OverrideConfig, Receiver
 from driftd.config.source_schema import FilesSourceConfig, ProfilesSourceConfig
 from driftd.config.stage_schema import RowCount
 from driftd.config.types import spell_duration, spell_share, spell_windows
 from driftd.decisions import DEFAULT
+from driftd.entry_points import installed_plugins
 from driftd.events import trigger_named
 from driftd.loop.config_history import monitor_settings, policy_settings
 from driftd.loop.supervision import SourceHangsError, TimeoutWorker
@@ -76,7 +78,8 @@ def look_at_sources(config: Config) -> Iterator[SourceLook]:
 
 
 def source_warnings(config: Config) -> Iterator[str]:
-    """What is wrong with the files of each model."""
+    """What is wrong with the plug-ins that are named, and with the files of each model."""
+    yield from plugin_faults(config)
     for look in look_at_sources(config):
         yield from look.warnings
 
@@ -131,6 +134,8 @@ def meaning(config: Config, now: float) -> dict[str, list[str]]:
     ]
     if config.notify:
         meanings["notify"] = [f"{name}: {_receiver(receiver)}" for name, receiver in config.notify.items()]
+    if plugins := installed_plugins():
+        meanings["plug-ins"] = [f"installed: {plugin}" for plugin in plugins]
     if sentences := _override(config.override, now):
         meanings["override"] = sentences
     return meanings
@@ -161,6 +166,7 @@ def _describe_serving(model: ModelConfig) -> list[str]:
         "command": f"the program {deploy.command[0] if deploy.command else ''}",
         "webhook": "a webhook",
         "webhook_file": f"the webhook in {deploy.webhook_file}",
+        "plugin": f"the plug-in {deploy.plugin}",
         "mlflow": "" if deploy.mlflow is None else f"MLflow's alias {deploy.mlflow.name}@{deploy.mlflow.alias}",
     }[deploy.way]
     return [
@@ -179,7 +185,9 @@ _MOVED = {
 
 def _describe_registry(model: ModelConfig) -> list[str]:
     """Where versions are registered, and what is missing for that."""
-    mlflow = model.registry.mlflow
+    mlflow, plugin = model.registry.mlflow, model.registry.plugin
+    if plugin is not None:
+        return [f"registers each version by the plug-in {plugin.plugin}; {_MOVED[plugin.moved]}"]
     if mlflow is None:
         return []
     where = mlflow.tracking_uri or "the server that MLFLOW_TRACKING_URI names"
@@ -206,6 +214,8 @@ def _source(model: ModelConfig) -> str:
             said = f"the files {source.path}"
         case "profiles":
             said = f"the windows that a job of yours counts into {source.path}"
+        case "plugin":
+            said = f"the plug-in {source.plugin}"
         case "sql":
             said = f"the tables {tables} of {source.url}"
         case "spark":
@@ -337,7 +347,9 @@ def _refresh(model: ModelConfig) -> list[str]:
 
 
 def _receiver(receiver: Receiver) -> str:
-    if receiver.command is not None:
+    if receiver.plugin is not None:
+        way = f"the plug-in {receiver.plugin}"
+    elif receiver.command is not None:
         way = f"the program {receiver.command[0]}"
     else:
         way = "a webhook" if receiver.webhook is not None else f"the webhook in {receiver.webhook_file}"

@@ -22,8 +22,8 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def doctor(config_path: Path, as_json: bool) -> None:
     """Look over a whole installation, and say what to do about each finding.
 
-    Files, disk, clock, libraries, databases, config, secrets, daemon, server, backups, sources, trainers, hand-overs,
-    versions, evidence, progress, and all that the daemon itself knows to be wrong.
+    Files, disk, clock, libraries, databases, config, secrets, daemon, server, backups, sources, trainers, plug-ins,
+    hand-overs, versions, evidence, progress, and all that the daemon itself knows to be wrong.
     Changes nothing. Ends with 0 when nothing fails (warnings do not count), else with 1.
 
     \b

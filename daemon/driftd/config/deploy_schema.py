@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from driftd.config.plugin_schema import PluginName
 from driftd.config.registry_schema import MlflowAlias
 from driftd.config.trainer_schema import Storage, base_address
 from driftd.config.types import DAY, Duration, Section, WebAddress
@@ -68,6 +69,12 @@ class Deploy(Section):
     kserve: KServe | None = Field(
         None, description="have an InferenceService of KServe load the version, and read back what it serves"
     )
+    plugin: PluginName | None = Field(
+        None, description="a deployer that an installed package brings: docs/plug-ins/deployers.md"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of the plug-in; let an option name the file of a secret"
+    )
     confirm_within: Duration = Field(
         DAY, ge=1, description="a hand-over that is not confirmed in this time is taken back"
     )
@@ -78,6 +85,8 @@ class Deploy(Section):
         ways = [way for way in DEPLOY_WAYS if getattr(self, way) is not None]
         if len(ways) > 1:
             raise ValueError(f"a version is handed over in one way, not by {' and '.join(ways)}")
+        if self.options and self.plugin is None:
+            raise ValueError("options are those of a plug-in: name it (plugin: NAME), or leave them out")
         return self
 
     @property
@@ -86,4 +95,4 @@ class Deploy(Section):
         return next((way for way in DEPLOY_WAYS if getattr(self, way) is not None), None)
 
 
-DEPLOY_WAYS = ("command", "webhook", "webhook_file", "mlflow", "kserve")
+DEPLOY_WAYS = ("command", "webhook", "webhook_file", "mlflow", "kserve", "plugin")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
+from driftd.config.plugin_schema import PLUGIN_METRIC, PluginMetric
 from driftd.config.types import (
     Duration,
     Flag,
@@ -40,17 +41,26 @@ class CostsConfig(Section):
     )
 
 
+def _metric_shape(given: Any) -> str:
+    if isinstance(given, PluginMetric) or (isinstance(given, dict) and "plugin" in given):
+        return "plugin"
+    return "costs" if isinstance(given, dict | CostsConfig) else "name"
+
+
 class PerformanceConfig(Section):
     """Labelled performance."""
 
     metric: Annotated[
-        Annotated[str, AfterValidator(metric_reference), Tag("name")] | Annotated[CostsConfig, Tag("costs")],
-        Discriminator(lambda given: "costs" if isinstance(given, dict | CostsConfig) else "name"),
+        Annotated[str, AfterValidator(metric_reference), Tag("name")]
+        | Annotated[CostsConfig, Tag("costs")]
+        | Annotated[PluginMetric, Tag("plugin")],
+        Discriminator(_metric_shape),
     ] = Field(
         "auto",
         description="what is watched and gated where labels come; `auto`: mae for numbers, brier for classes (error "
         "without scores; log_loss, with roc_auc beside it, where the rarer of two classes is below 5 %); or your own: "
-        "`package.module:function`, or `{costs: {...}}` (docs/your-metric.md)",
+        "`package.module:function` or `{costs: {...}}` (docs/your-metric.md), or an installed one, `{plugin: NAME}` "
+        "(docs/plug-ins/metrics.md)",
     )
     tolerated_loss: Number | None = Field(
         None,
@@ -64,6 +74,8 @@ class PerformanceConfig(Section):
     @property
     def metric_name(self) -> str:
         """The metric as the statistics name it, or `auto`; the name of costs holds them."""
+        if isinstance(self.metric, PluginMetric):
+            return f"{PLUGIN_METRIC}{self.metric.plugin}"
         return self.metric if isinstance(self.metric, str) else cost_metric(self.metric.costs)
 
 

@@ -9,6 +9,7 @@ from driftd.config.schema import Config
 from driftd.config.yaml_reader import Plain
 
 HIDDEN = "..."
+_OPTIONS = "options"  # of a plug-in
 _WORD = r"password|passwd|secret|token|api[_-]?key|(?:secret|access|account|private)[\w-]*key"
 _SECRET_NAME = re.compile(
     r"pass(word|wd|phrase)?$|secret|token$|credential|(api|private)_?key|auth(orization)?$", re.IGNORECASE
@@ -45,7 +46,7 @@ def redact_model(content: Mapping[str, Plain]) -> dict[str, Plain]:
 def redact_section(content: Mapping[str, Plain], *, by_name: bool = False) -> dict[str, Plain]:
     """A mapping without secrets; see `redact`."""
     return {
-        key: HIDDEN if by_name and _is_secret(str(key), item) else redact(item, by_name=by_name)
+        key: HIDDEN if by_name and _is_secret(str(key), item) else redact(item, by_name=by_name or key == _OPTIONS)
         for key, item in content.items()
     }
 

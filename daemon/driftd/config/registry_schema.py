@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from driftd.config.credential_files import CredentialFileError
+from driftd.config.plugin_schema import PluginRegistry
 from driftd.config.types import Duration, Section
 
 _NAME = re.compile(r"[^/:'@\s]+")
@@ -105,6 +106,20 @@ class MlflowRegistry(Section):
 
 
 class RegistryConfig(Section):
-    """Where each version is registered besides: nowhere, or in MLflow."""
+    """Where each version is registered besides: nowhere, in MLflow, or where a plug-in knows."""
 
     mlflow: MlflowRegistry | None = Field(None, description="MLflow as the registry: docs/your-mlflow.md")
+    plugin: PluginRegistry | None = Field(
+        None, description="a registry that an installed package knows: docs/plug-ins/registries.md"
+    )
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> RegistryConfig:
+        if self.mlflow is not None and self.plugin is not None:
+            raise ValueError("versions are registered in one place: keep mlflow or plugin")
+        return self
+
+    @property
+    def place(self) -> MlflowRegistry | PluginRegistry | None:
+        """Where versions are registered; None: nowhere."""
+        return self.mlflow if self.mlflow is not None else self.plugin

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from driftd.config.model_schema import ModelConfig
+from driftd.config.plugin_schema import PluginName
 from driftd.config.rehearsal_schema import RehearsalConfig
 from driftd.config.types import (
     DAY,
@@ -251,6 +252,12 @@ class Receiver(Section):
     command: tuple[str, ...] | None = Field(
         None, min_length=1, description="a program and its arguments; gets JSON on stdin and DRIFTD_* variables"
     )
+    plugin: PluginName | None = Field(
+        None, description="a receiver that an installed package brings: docs/plug-ins/receivers.md"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="of the plug-in; let an option name the file of a secret"
+    )
     on: tuple[EventOrSeverity, ...] = Field(
         (DEFAULT,), min_length=1, description="events or severities (docs/notifications.md), `default`, `all`"
     )
@@ -259,10 +266,12 @@ class Receiver(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Receiver:
-        ways = [way for way in ("webhook", "webhook_file", "command") if getattr(self, way) is not None]
+        ways = [way for way in ("webhook", "webhook_file", "command", "plugin") if getattr(self, way) is not None]
         if len(ways) != 1:
             given = " and ".join(ways) or "none of them"
-            raise ValueError(f"a receiver has exactly one of webhook, webhook_file and command, not {given}")
+            raise ValueError(f"a receiver has exactly one of webhook, webhook_file, command and plugin, not {given}")
+        if self.options and self.plugin is None:
+            raise ValueError("options are those of a plug-in: name it (plugin: NAME), or leave them out")
         return self
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from driftd.config.credential_files import read_token
 from driftd.config.database_address import sql_address
 from driftd.config.object_store_schema import ObjectStoreConfig, SourcePath, scheme_of
+from driftd.config.plugin_schema import PluginSourceConfig
 from driftd.config.types import DAY, Duration, Flag, Section, Whole, text_encoding
 
 
@@ -262,6 +263,7 @@ class IcebergSourceConfig(LabelledTables):
 
 SourceConfig = (
     StoreSourceConfig
+    | PluginSourceConfig
     | FilesSourceConfig
     | SqlSourceConfig
     | SparkSourceConfig

@@ -262,6 +262,13 @@ def detector_reference(text: str) -> str:
     return text
 
 
+def plugin_name(text: str) -> str:
+    """The name of an entry point."""
+    if _ENTRY_POINT.fullmatch(text) is None:
+        raise ValueError(f"a plug-in is named by an entry point (letters, digits, _ - .), not {text!r:.80}")
+    return text
+
+
 def class_name_of(given: object) -> object:
     """The text form of a class, which YAML may have read as a number or a truth."""
     return class_name(given) if isinstance(given, bool | int | float) else given

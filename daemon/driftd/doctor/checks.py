@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from driftd.doctor import daemon, machine, models, scrape, stages
+from driftd.doctor import daemon, machine, models, plugins, scrape, stages
 from driftd.doctor.installation import Check
 
 CHECKS: dict[str, Check] = {
@@ -21,6 +21,7 @@ CHECKS: dict[str, Check] = {
     "sources": models.sources,
     "trainers": models.trainers,
     "stages": stages.stages,
+    "plug-ins": plugins.plugins,
     "hand-overs": models.hand_overs,
     "registries": models.registries,
     "versions": models.versions,

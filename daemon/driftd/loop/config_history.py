@@ -46,7 +46,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
     retrain, promote, probation = model.retrain, model.promote, model.probation
     refresh = retrain.refresh
     # Each refresh serves unless it is surely worse: of a model that is served elsewhere that were a hand-over a week.
-    mlflow = model.registry.mlflow
+    place = model.registry.place
     is_refreshed = refresh.enabled and Trigger.REFRESH in retrain.on and not model.is_external
     return PolicySettings(
         retrain_on=frozenset(map(trigger_named, retrain.on)),
@@ -69,7 +69,7 @@ def policy_settings(model: ModelConfig) -> PolicySettings:
         can_train=model.trainer is not None,
         can_tell=model.deploy.way is not None,
         confirm_within=model.deploy.confirm_within,
-        registry=None if mlflow is None else RegistrySettings(mlflow.where, mlflow.look_every, mlflow.moved),
+        registry=None if place is None else RegistrySettings(place.where, place.look_every, place.moved),
     )
 
 

@@ -347,7 +347,10 @@ class JobArguments:
 
     def _place_of_versions(self) -> dict[str, object]:
         """Where versions are registered; of its secrets the job is told where they are, and reads them itself."""
-        mlflow = self._model.registry.mlflow
+        plugin, mlflow = self._model.registry.plugin, self._model.registry.mlflow
+        if plugin is not None:
+            named = {"plugin": plugin.plugin, "options": plugin.options}
+            return {"allow_joblib": self._model.allow_joblib, "place": None, "timeout": plugin.timeout, **named}
         if mlflow is None:  # the config was changed: the task says so, and policy puts that aside
             return {"allow_joblib": False, "place": None, "timeout": 60.0}
         files = {"token_file": mlflow.token_file, "password_file": mlflow.password_file}

@@ -106,6 +106,8 @@ def ways_to_tell(model: ModelConfig) -> dict[str, object]:
         "webhook_file": None if file is None else str(credential(file)),
         "mlflow": None if deploy.mlflow is None else deploy.mlflow.model_dump(mode="json"),
         "kserve": kserve_of(deploy.kserve),
+        "plugin": deploy.plugin,
+        "options": deploy.options,
         "timeout": deploy.timeout,
     }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -124,13 +126,17 @@ _KEPT_BACK = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "L
 
 
 async def run_command(receiver: Receiver, message: Message) -> None:
-    """Run the program of a receiver. Raises DeliveryError unless it ends with 0 within the receiver's time.
+    """Run the program of a receiver, or its plug-in. Raises DeliveryError unless it ends with 0 in the receiver's time.
 
     What it started in its process group is ended with it, and all of it dies with the daemon.
     """
-    assert receiver.command is not None
+    command, given = receiver.command, encode(message.facts)
+    if receiver.plugin is not None:
+        command = (sys.executable, "-m", "driftd.run_plugin", "receiver", receiver.plugin)
+        given = json.dumps({"message": json.loads(given), "options": receiver.options}).encode()
+    assert command is not None
     with OutputTail() as words:
-        process = _start(receiver.command, message, words.writer)
+        process = _start(command, given, message.variables, words.writer)
         words.listen()
         try:
             async with asyncio.timeout(receiver.timeout):
@@ -187,11 +193,13 @@ class OutputTail:
         return bool(chunk)
 
 
-def _start(command: tuple[str, ...], message: Message, stderr: int) -> subprocess.Popen[bytes]:
+def _start(
+    command: tuple[str, ...], given: bytes, variables: Mapping[str, str], stderr: int
+) -> subprocess.Popen[bytes]:
     """Start a program on a leash; its standard input is a file in memory, so that nobody waits for it to be read."""
     stdin = os.memfd_create("driftd-notification")
     try:
-        os.write(stdin, encode(message.facts))
+        os.write(stdin, given)
         os.lseek(stdin, 0, os.SEEK_SET)
         inherited = {name: value for name, value in os.environ.items() if name not in _KEPT_BACK}
         return subprocess.Popen(
@@ -199,7 +207,7 @@ def _start(command: tuple[str, ...], message: Message, stderr: int) -> subproces
             stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            env={**inherited, **message.variables},
+            env={**inherited, **variables},
             start_new_session=True,
         )
     finally:

@@ -35,7 +35,7 @@ async def deliver(receiver: Receiver, message: Message) -> None:
     """Deliver one message by the receiver's way. Raises DeliveryError."""
     await (
         channels.run_command(receiver, message)
-        if receiver.command is not None
+        if receiver.command is not None or receiver.plugin is not None
         else channels.post_webhook(receiver, message)
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from driftd.stattests import EVIDENTLY, STATTESTS
-from driftd.training.user_functions import PluginError, import_function
+from driftd.training.user_functions import PluginError, import_function, name_function
 from driftd_detectors.schema import Kind, Schema
 
 SAMPLE_ROWS = 5_000  # of a window and of the reference
@@ -49,9 +49,9 @@ def score(spec: DetectorSpec, current: pd.DataFrame, reference: pd.DataFrame, sc
     except MemoryError:
         raise
     except Exception as error:
-        raise PluginError(f"{spec.use} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"{name_function(spec.use)} raised {type(error).__name__}: {error}") from error
     if not math.isfinite(found):
-        raise PluginError(f"{spec.use} gave {found}; a score is a finite number")
+        raise PluginError(f"{name_function(spec.use)} gave {found}; a score is a finite number")
     return found
 
 

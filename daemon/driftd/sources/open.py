@@ -132,7 +132,7 @@ def hang_seconds(config: ModelConfig) -> float:
 
 
 ENGINE_START_SECONDS = 60.0  # beyond the time of a query: for importing the libraries and connecting
-ENGINES: tuple[str, ...] = ("sql", "spark", "delta", "iceberg")  # kinds of sources whose rows an engine holds
+ENGINES: tuple[str, ...] = ("sql", "spark", "delta", "iceberg", "plugin")  # kinds of sources whose rows an engine holds
 
 
 def open_engine(model: str, config: ModelConfig, places: Places, *, watches: bool = False) -> Engine:
@@ -158,6 +158,10 @@ def open_engine(model: str, config: ModelConfig, places: Places, *, watches: boo
         from driftd.sources.engines.table_engine import TableEngine  # noqa: PLC0415 - Arrow
 
         return TableEngine(config.source, IcebergTables(config.source).open, keeps=not watches)
+    if config.source.kind == "plugin":
+        from driftd.sources.engines.plugin_engine import PluginEngine  # noqa: PLC0415 - Arrow
+
+        return PluginEngine(config.source)
     raise ValueError(f"{model}: {config.source.kind} is no engine ({places.root})")
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 
-from driftd.errors import DriftdError
+from driftd.config.plugin_schema import PLUGIN_METRIC
+from driftd.entry_points import PluginError, find_plugin, load_plugin
 from driftd_detectors.columns import Numbers, Outcomes
 from driftd_detectors.schema import is_own
 
-GROUP = "driftd.detectors"  # of entry points
-
-
-class PluginError(DriftdError):
-    """A function of the user that cannot be found, raises, or gives what cannot be used; the message says which."""
+__all__ = ["PluginError", "call_loss", "import_function", "name_function", "with_own_loss"]
 
 
 def import_name(reference: str) -> Any:
@@ -30,14 +26,17 @@ def import_name(reference: str) -> Any:
 
 
 def import_function(reference: str) -> Callable[..., Any]:
-    """The function behind `package.module:function`, or behind an entry point of the group `driftd.detectors`.
+    """The function behind `package.module:function`, `plugin:` and a metric, or the name of a detector.
 
-    Raises PluginError when there is none, or when importing it fails.
+    The last two are entry points of installed packages. Raises PluginError when there is none, or when importing it
+    fails.
     """
+    if reference.startswith(PLUGIN_METRIC):
+        return load_plugin("metric", reference.removeprefix(PLUGIN_METRIC))
+    if ":" not in reference:
+        return load_plugin("detector", reference)
     try:
-        found = _load_entry_point(reference) if ":" not in reference else _load_attribute(reference)
-    except PluginError:
-        raise
+        found = _load_attribute(reference)
     except Exception as error:  # importing runs the user's code, which may raise anything
         raise PluginError(f"{reference} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
@@ -45,17 +44,16 @@ def import_function(reference: str) -> Callable[..., Any]:
     return found
 
 
+def name_function(reference: str) -> str:
+    """A function as it is called in messages; of a plug-in with its package and version."""
+    if reference.startswith(PLUGIN_METRIC):
+        return str(find_plugin("metric", reference.removeprefix(PLUGIN_METRIC)))
+    return reference if ":" in reference else str(find_plugin("detector", reference))
+
+
 def _load_attribute(reference: str) -> object:
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def _load_entry_point(name: str) -> object:
-    found = [point for point in entry_points(group=GROUP) if point.name == name]
-    if not found:
-        known = ", ".join(sorted({point.name for point in entry_points(group=GROUP)})) or "none"
-        raise PluginError(f"no installed package has a detector {name!r}; installed ones: {known}")
-    return found[0].load()
 
 
 def call_loss(reference: str, outcomes: Outcomes) -> Numbers:
@@ -91,14 +89,18 @@ def _losses(reference: str, outcomes: Outcomes, asked: np.ndarray[Any, np.dtype[
     except MemoryError:
         raise
     except Exception as error:
-        raise PluginError(f"the metric {reference} raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"{_name_metric(reference)} raised {type(error).__name__}: {error}") from error
     if found.shape != (int(asked.sum()),):
         raise PluginError(
-            f"the metric {reference} gave shape {found.shape} for {int(asked.sum())} rows; one loss a row"
+            f"{_name_metric(reference)} gave shape {found.shape} for {int(asked.sum())} rows; one loss a row"
         )
     if np.isinf(found).any():
-        raise PluginError(f"the metric {reference} gave an infinite loss; a loss is a number, or NaN for none")
+        raise PluginError(f"{_name_metric(reference)} gave an infinite loss; a loss is a number, or NaN for none")
     return found
+
+
+def _name_metric(reference: str) -> str:
+    return name_function(reference) if reference.startswith(PLUGIN_METRIC) else f"the metric {reference}"
 
 
 def _spoken(outcomes: Outcomes, values: Numbers) -> np.ndarray[Any, Any]:

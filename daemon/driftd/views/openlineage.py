@@ -16,6 +16,7 @@ from typing import Literal
 from urllib.parse import quote, urlsplit
 
 from driftd.config.model_schema import ModelConfig
+from driftd.config.plugin_schema import PluginSourceConfig
 from driftd.config.source_schema import DeltaSourceConfig, FilesSourceConfig, ProfilesSourceConfig, StoreSourceConfig
 from driftd.formatting import json_safe_object
 from driftd.registry import Manifest
@@ -153,6 +154,8 @@ def source_dataset(model: str, config: ModelConfig, namespace: str) -> tuple[str
         return _place(str(source.path))
     if isinstance(source, DeltaSourceConfig):
         return _place(str(source.predictions))
+    if isinstance(source, PluginSourceConfig):
+        return f"plugin:{source.plugin}", f"{model}/events"
     address = urlsplit(str(getattr(source, "url", None) or getattr(source, "remote", None) or ""))
     host = f"{address.scheme}://{address.hostname or ''}{f':{address.port}' if address.port else ''}"
     database = address.path.strip("/").replace("/", ".")

@@ -21,6 +21,7 @@ import msgspec
 
 from driftd.config.redact import redact_command
 from driftd.config.schema import address_in
+from driftd.entry_points import find_plugin
 from driftd.errors import DriftdError
 from driftd.events import HandOverAction
 from driftd.outside.kserve import KServePlace, serve_uri
@@ -75,6 +76,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True):
     webhook_file: str | None = None
     mlflow: RegisteredAlias | None = None
     kserve: KServePlace | None = None
+    plugin: str | None = None
+    options: dict[str, object] = {}
     timeout: float
 
 
@@ -121,20 +124,35 @@ def variables_of(message: dict[str, object]) -> dict[str, str]:
 def _tell(arguments: Arguments, message: dict[str, object], loaded: LoadedVersion | None) -> str:
     if arguments.command is not None:
         return _run(arguments.command, message, arguments.timeout)
-    if arguments.webhook is not None:
-        return _post(arguments.webhook, message, arguments.timeout)
-    if arguments.webhook_file is not None:
-        return _post(address_in(Path(arguments.webhook_file)), message, arguments.timeout)
+    webhook = arguments.webhook
+    if webhook is not None or arguments.webhook_file is not None:
+        return _post(webhook or address_in(Path(arguments.webhook_file or "")), message, arguments.timeout)
     if arguments.mlflow is not None:
         return _move_alias(arguments.mlflow, arguments, loaded)
     if arguments.kserve is not None:
         return _load_in_kserve(arguments.kserve, arguments, path_of(arguments, loaded))
+    if arguments.plugin is not None:
+        return _call_plugin(arguments.plugin, {"message": message, "options": arguments.options}, arguments.timeout)
     return "nothing is configured that tells it (deploy), so people do"
 
 
 def _run(command: tuple[str, ...], message: dict[str, object], timeout: float) -> str:
     """Run a program; what it started ends with this job."""
-    program = " ".join(redact_command(command))
+    program = f"`{' '.join(redact_command(command))}`"
+    _say_to(command, message, timeout, program)
+    return f"by {program}"
+
+
+def _call_plugin(name: str, given: dict[str, object], timeout: float) -> str:
+    """Call a deployer of an installed package, in a process of its own: one that hangs is ended in time."""
+    plugin = find_plugin("deployer", name)
+    command = (sys.executable, "-m", "driftd.run_plugin", plugin.kind, name)
+    said = _say_to(command, given, timeout, str(plugin))
+    return f"by {plugin}{f', which says: {said[-1][:_LINE_SHOWN]}' if said else ''}"
+
+
+def _say_to(command: tuple[str, ...], message: dict[str, object], timeout: float, program: str) -> list[str]:
+    """Run a program with a message; the lines that it said. Raises HandOverError."""
     leash = [sys.executable, "-m", "driftd.training.process_tree", str(os.getpid()), *command]
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     environment = {**os.environ, "PATH": path, **variables_of(message)}
@@ -146,13 +164,13 @@ def _run(command: tuple[str, ...], message: dict[str, object], timeout: float) -
                 leash, stdin=stdin, stdout=output, stderr=output, env=environment, timeout=timeout, check=False
             ).returncode
         except subprocess.TimeoutExpired:
-            raise HandOverError(f"`{program}` was ended: it took longer than {timeout:g} s") from None
+            raise HandOverError(f"{program} was ended: it took longer than {timeout:g} s") from None
         said = _end_of(output)
     print("\n".join(said), flush=True)  # noqa: T201 - the log
     if code != 0:
         last = f": {said[-1][:_LINE_SHOWN]}" if said else ""
-        raise HandOverError(f"`{program}` ended with {describe_exit(code)}{last}")
-    return f"by `{program}`"
+        raise HandOverError(f"{program} ended with {describe_exit(code)}{last}")
+    return said
 
 
 def _end_of(output: IO[bytes]) -> list[str]:

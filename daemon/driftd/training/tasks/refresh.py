@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from driftd.config.plugin_schema import plugin_versions
 from driftd.events import GateDecision
 from driftd.formatting import format_time, json_safe_object
 from driftd.registry import Manifest, RegistryError
@@ -165,7 +166,7 @@ def _build(
         artefact=store_estimator(estimator, staged, allow_joblib=trainer.allow_joblib),
         parent=arguments.champion,
         parameters=dict(trainer.parameters),
-        libraries=libraries(trainer.trainer),
+        libraries=libraries(trainer.trainer) | plugin_versions(order.config),
         data={
             **_data(known, part, made, choice, arguments),
             **drawn.described,

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
+from driftd.config.plugin_schema import plugin_versions
 from driftd.registry import Manifest, RegistryError
 from driftd.registry.artefact import store_estimator
 from driftd.registry.loaded import load_version
@@ -104,7 +105,7 @@ def run(arguments: Arguments) -> dict[str, object]:
             artefact=store_estimator(estimator, staged, allow_joblib=recipe.allow_joblib),
             parent=arguments.parent,
             parameters=dict(recipe.parameters),
-            libraries=libraries(recipe.trainer),
+            libraries=libraries(recipe.trainer) | plugin_versions(order.config),
             data={
                 "change_at": change_at,
                 "tried": tried,
