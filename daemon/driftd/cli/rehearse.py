@@ -34,20 +34,20 @@ from driftd.config.rehearsal_schema import CostsConfig
 from driftd.config.schema import Config
 from driftd.config.types import seconds
 from driftd.formatting import format_minute
-from driftd.loop.backtest import versions_on_record
+from driftd.loop.backtest import Era, versions_on_record
 from driftd.observe.logs import configure_logs
 from driftd.paths import Places
 from driftd.registry import Registry
 from driftd.rehearsal import page
 from driftd.rehearsal.figures import Bounds, RehearsalReport, WayFigures
-from driftd.rehearsal.recorded import Cut, Record, read_rows, read_source
+from driftd.rehearsal.recorded import Cut, Record, copy_untouched, read_rows, read_source
 from driftd.rehearsal.run import Plan
 from driftd.rehearsal.run import rehearse as run_rehearsal
 from driftd.rehearsal.variants import Variation, variants_of
 from driftd.sources.dialects import Dialect
 from driftd.sources.formats import FileFormat
 from driftd.store.ownership import rather_as_owner
-from driftd.store.state.reader import StateAbsentError, StateReader
+from driftd.store.state.reader import StateReader
 from driftd.store.state.records import StoredTransition
 from driftd.training.bootstrap import FileColumns, FirstVersionError
 
@@ -164,7 +164,8 @@ def _record(config: Config, name: str, places: Places, scratch: Path, given: dic
     cut = Cut(None if until is None else until.replace(tzinfo=UTC).timestamp(), given["label_delay"])
     settings = config.models[name]
     if not given["data"]:
-        return read_source(name, settings, places, _eras(places, name), scratch / "source", time.time(), cut)
+        eras = _eras(places, name, scratch / "history" / "state.db")
+        return read_source(name, settings, places, eras, scratch / "source", time.time(), cut)
     frames = [_rows(file, given["file_format"], given["dialect"]) for file in given["data"]]
     rows = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     columns = _columns(settings, rows, given)
@@ -177,7 +178,8 @@ def _rows(file: str, file_format: FileFormat, dialect: Dialect) -> pd.DataFrame:
 
 def _columns(settings: ModelConfig, rows: pd.DataFrame, given: dict[str, Any]) -> FileColumns:
     """What is said of the columns, by options, by the config's source, or by their names, in this order."""
-    named = {} if settings.source.kind != "files" else settings.source.columns
+    given_names = settings.source.columns if settings.source.kind == "files" else {}
+    named = {str(meaning): name for meaning, name in given_names.items()}
     there = {str(name) for name in rows.columns}
 
     def column(option: str, meaning: str) -> str | None:
@@ -201,13 +203,13 @@ def _columns(settings: ModelConfig, rows: pd.DataFrame, given: dict[str, Any]) -
     return guess_columns(rows, settings.target, columns, settings.features or (), time.time())
 
 
-def _eras(places: Places, model: str) -> list[Any]:
+def _eras(places: Places, model: str, copy: Path) -> list[Era]:
+    """The versions that served; where no daemon ran yet, the one that serves is where it begins."""
     history: list[StoredTransition] = []
-    try:
-        with StateReader.read_only(places.state_db) as reader:
+    if places.state_db.exists():
+        copy_untouched(places.state_db, copy)
+        with StateReader.read_only(copy) as reader:
             history = reader.history(model, EVERYTHING)
-    except StateAbsentError:
-        pass  # no daemon ran yet: the version that serves is where it begins
     eras = versions_on_record(Registry(places), history, model)
     if not eras:
         raise AbsentError(f"{model} has no version yet: `driftd init` makes the first, or name files by --data")
@@ -256,9 +258,11 @@ def print_report(report: RehearsalReport) -> None:
     labels = {way.name: _label(number, way) for number, way in enumerate(report.ways)}
     for way in report.configs[1:]:
         say(to, f"  {labels[way.name]} = {way.name}")
-    for heads, cells in (_ERRORS, *([_COSTS] if report.costs is not None else [])):
-        rows = [[labels[way.name], *cells(way)] for way in report.ways]
-        print_table(to, ["kept by", *(head.format(metric=report.metric) for head in heads)], rows, long="kept by")
+    heads = ["kept by", report.metric, "to left alone (95 %)", "alarms", "builds", "swaps", "back"]
+    print_table(to, heads, [[labels[way.name], *_error_cells(way)] for way in report.ways], long="kept by")
+    if report.costs is not None:
+        heads = ["kept by", "cost", "to as it is (95 %)", "pages"]
+        print_table(to, heads, [[labels[way.name], *_cost_cells(way)] for way in report.ways], long="kept by")
     for remark in report.remarks:
         say(to, f"  {remark}", "dim")
     say(to, report.recommendation, "bold")
@@ -279,15 +283,10 @@ def span(found: Bounds | None) -> str:
     return f"{found.mean:+.3g} ({found.lower:+.3g}, {found.upper:+.3g})"
 
 
-_ERRORS = (
-    ("{metric}", "to left alone (95 %)", "alarms", "builds", "swaps", "back"),
-    lambda way: [
-        f"{way.error:.4g}",
-        span(way.to_static),
-        *(str(n) for n in (way.alarms, way.builds, way.swaps, way.rollbacks)),
-    ],
-)
-_COSTS = (
-    ("cost", "to as it is (95 %)", "pages"),
-    lambda way: [f"{way.cost:.4g}", span(way.cost_to_default), str(way.pages)],
-)
+def _error_cells(way: WayFigures) -> list[str]:
+    counts = (way.alarms, way.builds, way.swaps, way.rollbacks)
+    return [f"{way.error:.4g}", span(way.to_static), *map(str, counts)]
+
+
+def _cost_cells(way: WayFigures) -> list[str]:
+    return [f"{way.cost:.4g}", span(way.cost_to_default), str(way.pages)]

@@ -16,7 +16,7 @@ from driftd.rehearsal.child_process import RehearsalError
 from driftd.rehearsal.config_changes import FOLLOWED, changed_keys, not_followed
 from driftd.rehearsal.history import read_history
 from driftd.rehearsal.policy_replay import PolicyReplay, ReplayReport
-from driftd.store.backups import copy_database
+from driftd.rehearsal.recorded import copy_untouched
 from driftd.store.ownership import rather_as_owner
 from driftd.store.state.reader import StateAbsentError, StateReader
 
@@ -46,7 +46,7 @@ def replay(config_path: Path, model: str | None, as_json: bool) -> None:
         raise StateAbsentError(f"no state database at {places.state_db}: start `driftd run` first")
     with tempfile.TemporaryDirectory(prefix="driftd-replay-") as folder:
         copy = Path(folder) / "state.db"
-        copy_database(places.state_db, copy)  # the daemon goes on writing its own
+        copy_untouched(places.state_db, copy)  # the daemon goes on writing its own
         with StateReader.read_only(copy) as reader:
             history = read_history(reader, Registry(places), name)
     keys = changed_keys(history.configs[-1][1], settings)

@@ -83,7 +83,7 @@ def difference(first: Numbers, second: Numbers, at: Numbers, day: float) -> Inte
     count = int(days.max()) + 1
     if count < FEWEST_BLOCKS:
         return Interval(mean, float("nan"), float("nan"))
-    sums = np.bincount(days, weights=differs, minlength=count)
+    sums = np.asarray(np.bincount(days, weights=differs, minlength=count), dtype=np.float64)
     sizes = np.bincount(days, minlength=count).astype(np.float64)
     return Interval(mean, *_percentiles(sums, sizes))
 

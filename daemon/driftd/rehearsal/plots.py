@@ -143,7 +143,9 @@ def _grouped(values: Numbers, group: int) -> Numbers:
     padded[: len(values)] = values
     folded = padded.reshape(-1, group)
     counts = np.isfinite(folded).sum(axis=1)
-    return np.divide(np.nansum(folded, axis=1), counts, out=np.full(len(folded), np.nan), where=counts > 0)
+    means = np.full(len(folded), np.nan)
+    np.divide(np.nansum(folded, axis=1), counts, out=means, where=counts > 0)
+    return means
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -206,6 +207,21 @@ def _from_version(
     return Record(replace(stream, frame=stream.rest.reset_index(drop=True)), manifest.schema, (), era.version)
 
 
+def copy_untouched(source: Path, target: Path) -> None:
+    """Copy a database that is only read: opening it would leave files beside it where nobody else has it open.
+
+    Without a log of writes beside it, before and after, the file itself is whole.
+    """
+    log = source.with_name(f"{source.name}-wal")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not log.exists():
+        shutil.copyfile(source, target)
+        if not log.exists():
+            return
+        target.unlink()
+    copy_database(source, target)
+
+
 def _copied(live: Places, model: str, config: ModelConfig, scratch: Path) -> Places:
     """A state folder of which the source may write what it likes."""
     places = Places(scratch)
@@ -216,7 +232,7 @@ def _copied(live: Places, model: str, config: ModelConfig, scratch: Path) -> Pla
         if config.source.kind != "store" and known.exists():
             shutil.copyfile(known, folder / name)
     if live.events_db(model).exists():
-        copy_database(live.events_db(model), places.events_db(model))
+        copy_untouched(live.events_db(model), places.events_db(model))
     if live.segments(model).exists():
         places.segments(model).symlink_to(live.segments(model).resolve())
     return places
@@ -232,7 +248,7 @@ def _frame_of(columns: Columns, outcomes: Outcomes, schema: Schema) -> pd.DataFr
         types = {"types_mapper": lambda kind: pd.BooleanDtype() if str(kind) == "bool" else None}
         found[feature.name] = to_arrow(column, feature.kind).to_pandas(**types)
     frame = pd.DataFrame(found, index=pd.RangeIndex(outcomes.rows))
-    spoken: Callable[[Numbers], object] = _texts(outcomes) if schema.classes else lambda values: values
+    spoken = _texts(outcomes) if schema.classes else np.asarray
     frame[schema.target] = spoken(outcomes.label)
     frame["at"] = outcomes.at
     frame["label_at"] = np.where(np.isneginf(outcomes.label_at), outcomes.at, outcomes.label_at)
@@ -240,8 +256,8 @@ def _frame_of(columns: Columns, outcomes: Outcomes, schema: Schema) -> pd.DataFr
     return frame
 
 
-def _texts(outcomes: Outcomes) -> Callable[[Numbers], object]:
-    def spoken(values: Numbers) -> object:
+def _texts(outcomes: Outcomes) -> Callable[[Numbers], np.ndarray[Any, Any]]:
+    def spoken(values: Numbers) -> np.ndarray[Any, Any]:
         coded: Coded = outcomes.texts(values)
         return np.array([*coded.labels, None], dtype=object)[coded.codes]
 

@@ -151,8 +151,10 @@ class _Tasks:
 
     def kill(self) -> None:
         """End what still runs."""
-        for process in [*self.processes, *([self.rivals] if self.rivals else [])]:
+        for process in self.processes:
             process.kill()
+        if self.rivals is not None:
+            self.rivals.kill()
 
 
 def schedules_of(plan: Plan, trained: Trained, remarks: list[str]) -> dict[str, Schedule]:
