@@ -40,6 +40,7 @@ _LOOKS: dict[str, tuple[str, str, tuple[str, ...]]] = {  # path: what it is, its
     "/api/models/{model}": ("What the page shows of a model", "application/json", ("span",)),
     "/api/models/{model}/scores": ("How far each stream moved, by window", "application/json", ("span",)),
     "/api/models/{model}/distribution": ("A feature now beside its reference", "application/json", ("feature",)),
+    "/api/v1/models/{model}/label-requests": ("The newest draw of predictions to label", "application/json", ()),
     "/api/decisions/{decision}": ("A decision whole", "application/json", ()),
     "/api/alarms/{alarm}": ("An alarm with the decision on it", "application/json", ()),
 }

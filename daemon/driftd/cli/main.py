@@ -32,6 +32,7 @@ COMMANDS = {
     "export": ("driftd.cli.export:export", "Write what is known as CSV or Parquet."),
     "openlineage": ("driftd.cli.openlineage:openlineage", "The builds as OpenLineage events."),
     "model-card": ("driftd.cli.model_card:model_card", "A model card of a version, as HTML or JSON."),
+    "label-requests": ("driftd.cli.label_requests:label_requests", "Which predictions to label next."),
     "retrain": ("driftd.cli.operate:retrain", "Ask for a build."),
     "approve": ("driftd.cli.operate:approve", "Let the waiting challenger serve."),
     "reject": ("driftd.cli.operate:reject", "Turn the waiting challenger down."),

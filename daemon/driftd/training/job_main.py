@@ -36,6 +36,7 @@ TASKS = {
     "shadow": "driftd.training.tasks.shadow",
     "reproduce": "driftd.training.tasks.reproduce",
     "diff": "driftd.training.tasks.diff",
+    "label_draw": "driftd.training.tasks.label_draw",
     "report": "driftd.second_opinion.report",
 }
 

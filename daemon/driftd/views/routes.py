@@ -28,6 +28,7 @@ from driftd.views.conditions import ExportedValues, all_blind_spots, pressings
 from driftd.views.config import config_summary, config_view
 from driftd.views.decision import decision_view
 from driftd.views.fleet import FleetView, LiveState, fleet_view
+from driftd.views.label_requests import LabelRequestsView, label_requests_view
 from driftd.views.model import ModelView, UnwatchedView, model_view
 from driftd.views.row_counts import all_row_counts
 from driftd.views.scores import distribution_view, score_view
@@ -150,6 +151,7 @@ class StatusPage:
             Route("/api/config", self._config),
             Route("/api/models/{model:str}", self._model),
             Route("/api/models/{model:str}/scores", self._scores),
+            Route("/api/v1/models/{model:str}/label-requests", self._label_requests),
             Route("/api/models/{model:str}/distribution", self._distribution),
             Route("/api/decisions/{decision:int}", self._decision),
             Route("/api/alarms/{alarm:int}", self._alarm),
@@ -197,6 +199,13 @@ class StatusPage:
     async def _scores(self, request: Request) -> Response:
         model, span = request.path_params["model"], request.query_params.get("span")
         return await self._respond(request, lambda reader: score_view(reader, model, span))
+
+    async def _label_requests(self, request: Request) -> Response:
+        def ask(reader: SeriesReader) -> LabelRequestsView | None:
+            draw = reader.label_draw(request.path_params["model"])
+            return None if draw is None else label_requests_view(draw)
+
+        return await self._respond(request, ask)
 
     async def _distribution(self, request: Request) -> Response:
         model, feature = request.path_params["model"], request.query_params.get("feature", "")

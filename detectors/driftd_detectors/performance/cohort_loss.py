@@ -76,7 +76,10 @@ def estimate_loss(
     share = np.ones(outcomes.rows)
     if known_delay is not None:
         share = np.clip(known_delay.share(group_values(outcomes), ages), LEAST_SHARE / 2, 1.0)
-    weights = np.where(known, 1 / share, 0.0)
+    counts = 1 / share
+    if outcomes.sampling is not None:  # labels that were asked for come when they are asked for
+        counts = np.where(outcomes.sampling > 1, outcomes.sampling, counts)
+    weights = np.where(known, counts, 0.0)
     expected = float("nan") if known_delay is None or outcomes.rows == 0 else known_delay.expected_share(ages)
     labels, rows = int(known.sum()), outcomes.rows
     coverage = labels / rows if rows else 0.0
